@@ -1,0 +1,149 @@
+"""A customer: one site, one logger, up to three meters, and what is computed for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import attrs
+
+Role = Literal["utility", "load", "solar"]
+ROLES: tuple[Role, ...] = ("utility", "load", "solar")
+FIELD_OF_ROLE: Mapping[Role, str] = {"utility": "facility", "load": "load", "solar": "solar"}
+MISSING_METER = "missing_meter"
+
+
+class Problem(NamedTuple):
+    """Something about the settings that keeps a meter from being computed, and the field to change."""
+
+    field: str
+    code: Literal["two_empty", "same_meter", "no_logger", "no_password", "invalid"]
+    message: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Assignment:
+    """Which meter plays which role from a time on, and which of them have their CT reversed."""
+
+    effective_from: int = 0
+    """UTC seconds."""
+    utility: str = ""
+    load: str = ""
+    solar: str = ""
+    reversed_roles: frozenset[Role] = frozenset()
+    """Roles whose P and Q are to be read with the opposite sign."""
+    layouts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    """meter id -> channel -> column: the customer's own choice of columns, before any table."""
+
+    def meter_of(self, role: Role) -> str:
+        """The meter id of a role, '' where none is fitted."""
+        meter: str = getattr(self, role)
+        return meter
+
+    @property
+    def missing_role(self) -> Role | None:
+        """The one role to compute, or None where not exactly one is empty or two name the same meter."""
+        empty = [role for role in ROLES if not self.meter_of(role)]
+        meters = [self.meter_of(role) for role in ROLES if self.meter_of(role)]
+        return empty[0] if len(empty) == 1 and len(set(meters)) == 2 else None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Customer:
+    """One customer as stored; '' in a role's field means that no such meter is fitted."""
+
+    id: str
+    name: str = ""
+    time_zone: str = "UTC"
+    """IANA name."""
+    facility: str = ""
+    """Meter id of the utility (grid) meter."""
+    load: str = ""
+    solar: str = ""
+    logger_serial_number: str = ""
+    logger_password: str = attrs.field(default="", repr=False)
+    """As stored: an argon2 hash, or a clear-text one from the old front end until its first match."""
+    extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
+    pending_since: int | None = None
+    """First time (UTC seconds) of readings that no derivation has taken yet."""
+    pending_until: int | None = None
+    """Last such time, inclusive."""
+
+    @property
+    def current(self) -> Assignment:
+        """The roles as set now."""
+        return Assignment(utility=self.facility, load=self.load, solar=self.solar, **self._now_extras())
+
+    def _now_extras(self) -> dict[str, Any]:
+        extras = self.extensions.get("meters") or {}
+        return {
+            "reversed_roles": frozenset(extras.get("reversed") or ()),
+            "layouts": extras.get("layouts") or {},
+        }
+
+    @property
+    def missing_role(self) -> Role | None:
+        """The role to compute now, or None."""
+        return self.current.missing_role
+
+    def series_of(self, role: Role) -> str | None:
+        """The series that holds a role: a meter's, the computed one for the missing role, or None."""
+        if not self.logger_serial_number:
+            return None
+        meter = self.current.meter_of(role)
+        if meter:
+            return f"{self.logger_serial_number}_{meter}"
+        return f"{self.logger_serial_number}_{MISSING_METER}" if role == self.missing_role else None
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the settings, in the order a person would fix it."""
+        found: list[Problem] = []
+        if not self.logger_serial_number:
+            found.append(Problem("logger_serial_number", "no_logger", "no logger serial number is set"))
+        if not self.logger_password:
+            found.append(Problem("logger_password", "no_password", "no logger password is set"))
+        meters = [self.current.meter_of(role) for role in ROLES]
+        fitted = [meter for meter in meters if meter]
+        if len(fitted) < 2:
+            found.extend(
+                Problem(FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third")
+                for role in ROLES
+                if not self.current.meter_of(role)
+            )
+        for role in ROLES:
+            meter = self.current.meter_of(role)
+            if meter and meters.count(meter) > 1:
+                found.append(
+                    Problem(FIELD_OF_ROLE[role], "same_meter", f"meter {meter} is named for more than one role")
+                )
+        return tuple(found)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every setting of ours but the password, of which only its presence counts."""
+        content = [
+            self.id, self.name, self.time_zone, self.facility, self.load, self.solar,
+            self.logger_serial_number, bool(self.logger_password), dict(self.extensions),
+        ]  # fmt: skip
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class PendingMark(NamedTuple):
+    """Readings arrived for a customer between two times (inclusive)."""
+
+    customer_id: str
+    since: int
+    until: int
+
+
+class PendingWork(NamedTuple):
+    """A customer claimed for derivation, and the times (inclusive) to derive."""
+
+    customer: Customer
+    since: int
+    until: int
+    claim: str

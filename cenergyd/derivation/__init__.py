@@ -1,0 +1,1 @@
+"""Derivation: align two present meters by time and compute the third."""

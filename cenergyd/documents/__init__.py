@@ -1,0 +1,1 @@
+"""Small JSON documents (loggers seen, tokens, alert states, ...), kept beside the customers."""

@@ -1,0 +1,83 @@
+"""The contract of the document store: small JSON documents by kind and key, with compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Document(NamedTuple):
+    """One stored document."""
+
+    kind: str
+    key: str
+    body: Mapping[str, Any]
+    """JSON values only."""
+    version: int
+    """1 when created, then one more with every put."""
+    owner: str | None = None
+    """What it belongs to (a customer id, a serial); indexed."""
+    due: int | None = None
+    """UTC seconds at which something is to happen to it (a retry, an expiry); indexed."""
+
+
+class NewDocument(NamedTuple):
+    """What ``put_many`` takes: a document without its version."""
+
+    key: str
+    body: Mapping[str, Any]
+    owner: str | None = None
+    due: int | None = None
+
+
+class DocumentStore(Protocol):
+    """Keeps documents. Raises StoreUnavailable when the store does not answer."""
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        """One document or None."""
+        ...
+
+    async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
+        """Those of the keys that exist."""
+        ...
+
+    async def put(
+        self,
+        kind: str,
+        key: str,
+        body: Mapping[str, Any],
+        *,
+        owner: str | None = None,
+        due: int | None = None,
+        expected_version: int | None = None,
+    ) -> Document:
+        """Create or replace. With ``expected_version`` (0 = must not exist) raises Conflict where it differs."""
+        ...
+
+    async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
+        """Create or replace many, whatever their versions, in as few round trips as possible."""
+        ...
+
+    async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
+        """Remove; False where there was none. With ``expected_version`` raises Conflict where it differs."""
+        ...
+
+    async def find(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        due_before: int | None = None,
+        after_key: str | None = None,
+        limit: int = 100,
+    ) -> list[Document]:
+        """By key ascending (by due ascending where ``due_before`` is given: those with due < due_before)."""
+        ...
+
+    async def count(self, kind: str, *, owner: str | None = None) -> int:
+        """How many documents."""
+        ...
+
+    async def purge(self, kind: str, due_before: int) -> int:
+        """Delete those with due < due_before; how many."""
+        ...

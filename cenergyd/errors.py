@@ -1,0 +1,50 @@
+"""Every error that crosses a boundary inside cenergyd, each with a message for a person."""
+
+from __future__ import annotations
+
+
+class CenergydError(Exception):
+    """Base of all errors raised on purpose; ``str(error)`` says what is wrong and what to do."""
+
+
+class ConfigError(CenergydError):
+    """A setting is missing or wrong; the message names file, section, key and what would be right."""
+
+
+class UploadError(CenergydError):
+    """An upload cannot be taken as it is (answered 406); the device keeps the file."""
+
+
+class StoreUnavailable(CenergydError):
+    """A store did not answer, timed out or refused us: nothing was acknowledged, try again later."""
+
+
+class StoreRejected(CenergydError):
+    """A store answered that this data itself is wrong; repeating it would not help."""
+
+
+class Overloaded(CenergydError):
+    """A bounded queue is full: answered 503, try again later."""
+
+
+class Conflict(CenergydError):
+    """Somebody else changed the same thing first (compare-and-set failed)."""
+
+
+class NotFound(CenergydError):
+    """No such customer or document."""
+
+
+class InvalidField(CenergydError):
+    """A value of one field is not acceptable; ``field`` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SerialTaken(InvalidField):
+    """Another customer already names this logger serial number."""
+
+    def __init__(self, serial: str) -> None:
+        super().__init__("logger_serial_number", f"logger {serial} already belongs to another customer")

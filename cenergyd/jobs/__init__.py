@@ -1,0 +1,1 @@
+"""Jobs: rollups, demand, energy, charges and alerts; pure functions that the plugins run."""

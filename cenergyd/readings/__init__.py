@@ -1,0 +1,1 @@
+"""Readings: the values of a meter over time, and the stores that keep them."""

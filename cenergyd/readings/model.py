@@ -1,0 +1,65 @@
+"""What a meter said at one time, and the names under which it is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CHANNELS = ("P", "L1_PF", "L1_V", "Q")
+MISSING_METER = "missing_meter"
+_SERIES = re.compile(r"[0-9A-Za-z]{1,32}_[0-9A-Za-z_]{1,48}\Z")
+
+
+class Reading(NamedTuple):
+    """One reading. A channel that the meter did not give is None: a gap, never zero.
+
+    A NamedTuple and not an attrs class because a backlog makes tens of thousands of them a second.
+    Field order is what the stores and the parser rely on.
+    """
+
+    time: int
+    """UTC, whole seconds since 1970."""
+    P: float | None = None
+    """Real power, kW. Import from the grid is positive."""
+    L1_PF: float | None = None
+    """Power factor, -1..1."""
+    L1_V: float | None = None
+    """Voltage phase A to neutral, V."""
+    Q: float | None = None
+    """Reactive power, kvar."""
+    estimated: bool = False
+    """True where a computed reading rests on an estimated Q."""
+
+
+class SeriesReadings(NamedTuple):
+    """Readings of one series, in any order."""
+
+    series: str
+    readings: Sequence[Reading]
+
+
+class FieldPoint(NamedTuple):
+    """A stored result that is not a reading (a rollup, an hour's energy): a time and named values."""
+
+    time: int
+    """UTC seconds; the start of the window that the values describe."""
+    fields: dict[str, float | int | str | bool]
+
+
+def series_name(serial: str, meter: str) -> str:
+    """``<serial>_<meter id>``; raises ValueError where that would not be a safe series name."""
+    name = f"{serial}_{meter}"
+    if not _SERIES.match(name):
+        raise ValueError(f"{name!r} is not a series name: letters and digits only")
+    return name
+
+
+def missing_series(serial: str) -> str:
+    """The computed meter's series, ``<serial>_missing_meter``."""
+    return series_name(serial, MISSING_METER)
+
+
+def is_series_name(name: str) -> bool:
+    """Whether a name from outside may be used as a series."""
+    return bool(_SERIES.match(name))

@@ -1,0 +1,92 @@
+"""The contract of every reading store; one test suite runs against all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+
+
+class Summary(NamedTuple):
+    """One window of a series at a resolution: ``channel -> (min, mean, max)``, absent where no value."""
+
+    time: int
+    """Start of the window, UTC seconds, a multiple of the resolution."""
+    readings: int
+    """Readings in the window (those that have P, or any channel where none has)."""
+    channels: Mapping[str, tuple[float, float, float]]
+    estimated: bool = False
+    """True where any reading in the window is estimated."""
+
+
+class ReadingStore(Protocol):
+    """Keeps readings (keyed by series and time) and field points.
+
+    Every method raises :class:`~cenergyd.errors.StoreUnavailable` when the store does not answer,
+    :class:`~cenergyd.errors.Overloaded` when too much waits already, and
+    :class:`~cenergyd.errors.StoreRejected` when the store says that the data itself is wrong.
+    Time ranges are half open, ``start <= time < end``, UTC seconds.
+    """
+
+    async def open(self) -> None:
+        """Connect and create what is needed (database, tables)."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs and disconnect."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store can take a write now; raise StoreUnavailable with the reason if not."""
+        ...
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        """Store readings, durable when this returns.
+
+        A reading of a series and time that exists already is merged channel by channel: a value replaces the
+        old one, None leaves it. Writing the same thing again changes nothing.
+        """
+        ...
+
+    async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """Make ``readings`` (all within the range) the only ones of the series in the range."""
+        ...
+
+    async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
+        """Many :meth:`replace` calls in as few round trips as the store allows."""
+        ...
+
+    async def read(
+        self, series: Sequence[str], start: int, end: int, limit: int | None = None
+    ) -> dict[str, list[Reading]]:
+        """Readings by time, ascending; every asked series is a key. ``limit`` bounds each series (earliest first)."""
+        ...
+
+    async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+        """The latest reading (before a time) of each series that has one."""
+        ...
+
+    async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
+        """The earliest reading (at or after a time) of each series that has one."""
+        ...
+
+    async def summarise(self, series: Sequence[str], start: int, end: int, resolution: int) -> dict[str, list[Summary]]:
+        """min, mean, max per channel and window of ``resolution`` seconds, windows without readings left out."""
+        ...
+
+    async def series_of(self, serial: str) -> list[str]:
+        """Series of reading kind (``<serial>_<meter id>`` and the missing meter) that exist for a logger, sorted."""
+        ...
+
+    async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
+        """Store field points; one at an existing time replaces it whole."""
+        ...
+
+    async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
+        """Make ``points`` the only field points of the series in the range."""
+        ...
+
+    async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
+        """Field points by time, ascending."""
+        ...

@@ -1,0 +1,189 @@
+"""Every section and setting of ``cenergyd.ini``: default, bounds, unit and reason."""
+
+from __future__ import annotations
+
+import attrs
+
+from cenergyd.config import choice, integer, number, setting, text, url, words
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """Where the daemon listens and what it bears."""
+
+    listen: tuple[str, ...] = setting(
+        "tcp:8080:interface=127.0.0.1", words,
+        "Twisted endpoint strings, one or more. TLS: ssl:443:privateKey=key.pem:certKey=cert.pem; systemd: systemd:domain=INET:index=0.",
+    )  # fmt: skip
+    trusted_proxies: tuple[str, ...] = setting(
+        "", words, "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    max_body_bytes: int = setting(
+        "33554432", integer(65536, 1 << 30), "A larger request is refused with 413. A full 8 MB logger flash fits.", "bytes"
+    )  # fmt: skip
+    request_timeout_seconds: int = setting(
+        "120", integer(5, 3600), "A client that sends nothing for so long is dropped (slow senders, idle connections).", "s"
+    )  # fmt: skip
+    max_connections: int = setting(
+        "4000", integer(10, 100000), "Connections held at once; further ones are closed at once.", "connections"
+    )
+    shutdown_grace_seconds: int = setting(
+        "20", integer(0, 300), "How long a stop waits for uploads that are being written.", "s"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class CustomersSettings:
+    """The store of customers and small documents."""
+
+    url: str = setting(
+        "sqlite:///var/customers.sqlite", url("sqlite", "mongodb", "mongodb+srv"),
+        "sqlite:///path (embedded; four slashes for an absolute path) or mongodb://user:password@host/database?tls=true.",
+        secret=True,
+    )  # fmt: skip
+    collection: str = setting("customer", text, "MongoDB collection of customers, shared with the front end.")
+    timeout_seconds: float = setting(
+        "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ReadingsSettings:
+    """The store of readings."""
+
+    url: str = setting(
+        "sqlite:///var/readings.sqlite", url("sqlite", "influxdb", "https+influxdb"),
+        "sqlite:///path (embedded) or influxdb://user:password@host:8086/database; https+influxdb:// with TLS.",
+        secret=True,
+    )  # fmt: skip
+    retention_policy: str = setting("", text, "InfluxDB retention policy to write to; empty: the database's default.")
+    threads: int = setting("4", integer(1, 64), "Threads for the synchronous InfluxDB client.", "threads")
+    timeout_seconds: float = setting(
+        "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
+    )
+    max_queued_uploads: int = setting(
+        "2000",
+        integer(1, 1000000),
+        "Uploads waiting to be written; beyond that, 503 FAILURE (backpressure).",
+        "uploads",
+    )
+    max_queued_readings: int = setting(
+        "2000000", integer(1000, 100000000), "Readings waiting to be written; beyond that, 503 FAILURE.", "readings"
+    )
+    max_write_readings: int = setting("10000", integer(100, 1000000), "Readings in one write to the store.", "readings")
+
+
+@attrs.frozen(kw_only=True)
+class UploadSettings:
+    """What a logger may send."""
+
+    path: str = setting("/consume", text, "Path that loggers POST to: the 'Target URL' of the AcquiSuite.")
+    max_inflated_bytes: int = setting(
+        "134217728", integer(65536, 1 << 31), "Inflated size of a log; a larger one is refused (gzip bombs).", "bytes"
+    )
+    max_form_fields: int = setting("64", integer(16, 1000), "Variables in a form.", "variables")
+    max_field_bytes: int = setting("4096", integer(64, 65536), "Size of one form variable.", "bytes")
+    max_future_seconds: int = setting(
+        "86400", integer(0, 31536000), "Rows later than now by more are skipped: the logger's clock jumped.", "s"
+    )
+    max_concurrent: int = setting(
+        "256", integer(1, 10000), "Uploads parsed or written at once; beyond that, 503.", "uploads"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class CredentialsSettings:
+    """Checking loggers' passwords."""
+
+    cache_seconds: int = setting(
+        "30",
+        integer(0, 3600),
+        "A changed setting counts at the latest after so long, also one made by another daemon.",
+        "s",
+    )
+    max_cached: int = setting("20000", integer(100, 1000000), "Loggers remembered.", "loggers")
+    max_failures: int = setting(
+        "10",
+        integer(1, 10000),
+        "Wrong guesses per serial and address within the window; then 401 without a check.",
+        "guesses",
+    )
+    max_failures_per_address: int = setting(
+        "100",
+        integer(1, 100000),
+        "Wrong guesses per address within the window (a site may have many loggers).",
+        "guesses",
+    )
+    failure_window_seconds: int = setting("300", integer(1, 86400), "Window in which wrong guesses count.", "s")
+    hash_threads: int = setting("2", integer(1, 32), "Threads for argon2.", "threads")
+    hash_memory_kib: int = setting("19456", integer(8, 1048576), "argon2id memory (OWASP's first choice).", "KiB")
+    hash_iterations: int = setting("2", integer(1, 20), "argon2id iterations.", "passes")
+
+
+@attrs.frozen(kw_only=True)
+class DerivationSettings:
+    """Computing the missing meter."""
+
+    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for pending customers.", "s")
+    tolerance_seconds: int = setting(
+        "30", integer(0, 1800), "Readings of two meters belong together if not further apart than this.", "s"
+    )
+    formula: str = setting(
+        "physical", choice("physical", "literal"),
+        "physical: P and Q add up, PF from them, voltage the mean. literal: plain sums and differences of all three channels.",
+    )  # fmt: skip
+    batch_customers: int = setting("200", integer(1, 10000), "Customers read and written together.", "customers")
+    chunk_readings: int = setting(
+        "5000",
+        integer(100, 100000),
+        "Readings per meter held at once of a backlog (bounds memory and pauses).",
+        "readings",
+    )
+    plugin_timeout_seconds: float = setting("30", number(0.1, 3600), "A plugin that takes longer has failed.", "s")
+    claim_seconds: int = setting(
+        "60", integer(5, 3600), "A daemon that is silent for so long loses its work to another one.", "s"
+    )
+    retry_seconds: int = setting(
+        "60", integer(1, 86400), "A customer whose plugin failed is tried again after this.", "s"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PluginsSettings:
+    """Which plugins run."""
+
+    disabled: tuple[str, ...] = setting("", words, "Names of plugins (see 'cenergyd plugins') that are not loaded.")
+
+
+@attrs.frozen(kw_only=True)
+class LayoutSettings:
+    """One more point layout, as [layout:NAME]; columns count from 0 with time = 0, so POINTnn is column 4 + nn."""
+
+    device_classes: tuple[str, ...] = setting("", words, "MODBUSDEVICECLASS values that have this layout.")
+    P: str = setting("", text, "Column of real power, kW; empty: none.")
+    L1_PF: str = setting("", text, "Column of power factor; empty: none.")
+    L1_V: str = setting("", text, "Column of voltage phase A to neutral, V; empty: none.")
+    Q: str = setting("", text, "Column of reactive power, kvar; empty: none.")
+
+
+@attrs.frozen(kw_only=True)
+class LoggingSettings:
+    """The daemon's own log."""
+
+    format: str = setting("text", choice("text", "json"), "One line per event, for people or for machines.")
+    level: str = setting("info", choice("debug", "info", "warn", "error"), "Events below this level are left out.")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All sections."""
+
+    server: ServerSettings
+    customers: CustomersSettings
+    readings: ReadingsSettings
+    upload: UploadSettings
+    credentials: CredentialsSettings
+    derivation: DerivationSettings
+    plugins: PluginsSettings
+    layout: dict[str, LayoutSettings]
+    logging: LoggingSettings

@@ -1,0 +1,1 @@
+"""The HTTP side: uploads, the settings API, pages and operations."""

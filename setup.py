@@ -1,0 +1,55 @@
+"""Packaging of cenergyd; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+BUILT_IN_PLUGINS = ("utility", "load", "solar")
+
+setup(
+    name="cenergyd",
+    version="0.1.0",
+    description="Receives AcquiSuite meter logs, stores them, and computes the meter that is not there",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["cenergyd", "cenergyd.*"]),
+    package_data={
+        "cenergyd": ["py.typed", "**/*.sql", "**/*.ini", "**/*.html", "**/*.js", "**/*.css", "**/*.txt", "**/*.json"]
+    },
+    install_requires=[
+        "twisted[tls]>=24.11",
+        "klein>=24.8",
+        "txmongo>=25",
+        "influxdb>=5.3.2,<6",
+        "pluggy>=1.5",
+        "attrs>=24",
+        "multipart>=1.2",
+        "argon2-cffi>=23.1",
+        "click>=8.1",
+        "defusedxml>=0.7.1",
+        "jinja2>=3.1.4",
+        "prometheus_client>=0.21",
+        "treq>=24.9",
+        "tzdata>=2025.1",
+    ],
+    extras_require={
+        "test": [
+            "aiosmtpd>=1.4.6",
+            "hypothesis>=6.120",
+            "import-linter>=2.1",
+            "mypy>=1.14",
+            "pytest>=8.3",
+            "pytest-twisted>=1.14.3",
+            "ruff>=0.9",
+            "schemathesis>=4",
+            "secantusdb>=0.7.0b3",
+            "selenium>=4.27",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["cenergyd = cenergyd.cli:main"],
+        "cenergyd": [f"{name} = cenergyd.plugins.{name}" for name in BUILT_IN_PLUGINS],
+    },
+)

@@ -5,13 +5,15 @@ Register one by the entry point group ``cenergyd`` (see the README); built-ins c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import pluggy
 
 from cenergyd.customers.model import Customer, Role
+from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
 
 hookspec = pluggy.HookspecMarker("cenergyd")
 hookimpl = pluggy.HookimplMarker("cenergyd")
@@ -43,4 +45,58 @@ def cenergyd_derive(
     to leave a gap. A plugin that raises, takes longer than ``[derivation] plugin_timeout_seconds`` or returns anything else
     costs its customer this tick: it is logged, counted and tried again later.
     Use ``@hookimpl(tryfirst=True)`` to come before the built-ins.
+    """
+
+
+class Notification(NamedTuple):
+    """A message for a customer's people."""
+
+    id: str
+    """Unique; a notifier that can tell its service not to send twice uses it."""
+    customer_id: str
+    kind: str
+    """What it is about: ``net_load``, ``power_factor``, ``test``, ..."""
+    subject: str
+    text: str
+    """Plain text, times in the customer's zone."""
+    data: Mapping[str, Any]
+    """The same for machines: JSON values."""
+
+
+class JobContext(Protocol):
+    """What a job may use."""
+
+    now: int
+    """UTC seconds."""
+    readings: ReadingStore
+    documents: DocumentStore
+
+    async def notify(self, notification: Notification) -> None:
+        """Queue a message to every channel of the customer, durably; returns once it is queued."""
+        ...
+
+
+@hookspec
+def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> Awaitable[None] | None:
+    """Do something with readings that are new or changed between ``since`` and ``until`` (inclusive, UTC seconds).
+
+    Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
+    data) and may come again after a crash, so a job recomputes what the window touches and replaces it. A job that raises or
+    takes longer than ``[jobs] timeout_seconds`` is logged, counted, and the window is tried again later.
+    """
+
+
+@hookspec
+def cenergyd_periodic(context: JobContext) -> Awaitable[None] | None:
+    """Called every ``[jobs] periodic_seconds``, whether data came or not (silent loggers, retries, clean-up)."""
+
+
+@hookspec(firstresult=True)
+def cenergyd_notify(
+    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Awaitable[bool] | bool | None:
+    """Send a notification over ``channel`` (one entry of the customer's channels: ``{"type": "email", "to": ...}``).
+
+    Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it; raise to have it
+    tried again later. ``settings`` are the ini's options for notifiers of that type.
     """

@@ -1,7 +1,7 @@
 """The contract of every customer store; one test suite runs against all of them.
 
-Pending work has two windows per customer. *Pending* (``pending_since``, ``pending_until``) collects what has
-arrived. :meth:`CustomerStore.claim_pending` moves it, compare-and-set, to *working*, under a claim that expires;
+Pending work has two windows per customer and queue. *Pending* (``pending_since``, ``pending_until``) collects what has
+arrived. :meth:`PendingQueue.claim` moves it, compare-and-set, to *working*, under a claim that expires;
 what arrives meanwhile opens a new pending window. So nothing that arrives during a derivation is lost, a long one is
 not restarted by every new upload, and a dead daemon's work passes on when its claim expires.
 """
@@ -22,8 +22,50 @@ class PendingSummary(NamedTuple):
     """The earliest pending_since, UTC seconds."""
 
 
+class PendingQueue(Protocol):
+    """The pending windows of all customers for one purpose. See the module's text for the two windows."""
+
+    async def mark(self, marks: Sequence[PendingMark]) -> None:
+        """Widen the pending windows; durable when this returns. Unknown customers are ignored."""
+        ...
+
+    async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
+        """Claim up to ``limit`` customers with work, oldest first, until ``now + ttl``.
+
+        ``claim`` names this call (a new unique string each time). Customers under a live claim are left out; so are those
+        postponed to later than ``now``. A customer whose claim expired is claimed with its old work and the new.
+        """
+        ...
+
+    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+        """Everything before ``since`` is done: shrink the work, renew the claim. False: the claim is lost."""
+        ...
+
+    async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
+        """The work is done: drop it and the claim. False: the claim was lost (somebody else does it again)."""
+        ...
+
+    async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
+        """Give work back, to be claimed at ``retry_at`` or later. Ignored where the claim is lost."""
+        ...
+
+    async def summary(self) -> PendingSummary:
+        """How many customers have pending or claimed work, and since when."""
+        ...
+
+
 class CustomerStore(Protocol):
     """Keeps customers and their pending windows. Raises StoreUnavailable when the store does not answer."""
+
+    @property
+    def derivation_queue(self) -> PendingQueue:
+        """Readings that arrived and are to be derived (``pending_since``, ``pending_until`` on the customer)."""
+        ...
+
+    @property
+    def job_queue(self) -> PendingQueue:
+        """Readings, measured or derived, that the jobs (rollups, alerts, ...) have not taken yet (``jobs_since``, ...)."""
+        ...
 
     async def open(self) -> None:
         """Connect; create indexes and tables."""
@@ -73,32 +115,4 @@ class CustomerStore(Protocol):
 
     async def set_password_hash(self, customer_id: str, old: str, new: str) -> bool:
         """Replace a stored password only if it still is ``old`` (hash on first match, rehash)."""
-        ...
-
-    async def mark_pending(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows; durable when this returns. Unknown customers are ignored."""
-        ...
-
-    async def claim_pending(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
-        """Claim up to ``limit`` customers with work, oldest first, until ``now + ttl``.
-
-        ``claim`` names this call (a new unique string each time). Customers under a live claim are left out; so are those
-        postponed to later than ``now``. A customer whose claim expired is claimed with its old work and the new.
-        """
-        ...
-
-    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
-        """Everything before ``since`` is done: shrink the work, renew the claim. False: the claim is lost."""
-        ...
-
-    async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """The work is done: drop it and the claim. False: the claim was lost (somebody else does it again)."""
-        ...
-
-    async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
-        """Give work back, to be claimed at ``retry_at`` or later. Ignored where the claim is lost."""
-        ...
-
-    async def pending_summary(self) -> PendingSummary:
-        """How many customers have pending or claimed work, and since when."""
         ...

@@ -1,0 +1,67 @@
+"""Fixtures for everybody: real servers, shared by a session or one's own to stop and restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.servers import RunningInflux, RunningMongo
+
+
+@pytest.fixture(scope="session")
+def influx() -> Iterator[RunningInflux]:
+    """An influxd shared by the session: use a database of your own (``unique_name``), never stop it."""
+    server = RunningInflux()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture(scope="session")
+def mongo() -> Iterator[RunningMongo]:
+    """A MongoDB-speaking server shared by the session: use a database of your own, never stop it."""
+    server = RunningMongo()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def own_influx() -> Iterator[Callable[..., RunningInflux]]:
+    """A factory of influxd servers, started, for a test that stops, freezes or restarts them."""
+    yield from _factory(RunningInflux)
+
+
+@pytest.fixture
+def own_mongo() -> Iterator[Callable[..., RunningMongo]]:
+    """A factory of MongoDB-speaking servers, started, for a test that stops, freezes or restarts them."""
+    yield from _factory(RunningMongo)
+
+
+@pytest.fixture
+def unique_name() -> str:
+    """A database name that no other test uses."""
+    return f"t{uuid4().hex[:16]}"
+
+
+def _factory(kind: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    servers: list[Any] = []
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        server = kind(*args, **kwargs)
+        servers.append(server)
+        server.start()
+        return server
+
+    try:
+        yield make
+    finally:
+        for server in servers:
+            server.destroy()

@@ -1,0 +1,216 @@
+"""Real servers for tests: InfluxDB and one that speaks MongoDB's wire protocol, each on free loopback ports.
+
+Every server has a temporary folder of its own, is waited for by polling, and is ended by its process id.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+READY_SECONDS = 60.0
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RunningServer:
+    """A server process with its folder; the data survive :meth:`stop`, :meth:`kill` and :meth:`start`."""
+
+    name = "server"
+
+    def __init__(self) -> None:
+        self.folder = Path(mkdtemp(prefix=f"cenergyd-{self.name}-"))
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a client finds it."""
+        raise NotImplementedError
+
+    def command(self) -> Sequence[str]:
+        """The program and its arguments."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it serves a request now."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+        )
+        log.close()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return once it answers; raise with the end of its log if it does not."""
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            if self.process is None or self.process.poll() is not None:
+                break
+            if self.answers():
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"{self.name} did not start: {self.log()[-2000:]}")
+
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Stop it cleanly; the data stay."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would; the data stay."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing is answered."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Thaw it."""
+        self._send(signal.SIGCONT)
+
+    def destroy(self) -> None:
+        """End it and remove its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        self._send(number)
+        self._send(signal.SIGCONT)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class RunningMongo(RunningServer):
+    """A single server that speaks MongoDB's wire protocol.
+
+    :param options: further command line options (``--auth``, ``--tls-cert-file``, ...).
+    """
+
+    name = "mongo"
+
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.options = tuple(options)
+        self.client_options: dict[str, object] = {}
+        """What a client needs besides the address, in order to see that it answers (TLS)."""
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    def command(self) -> Sequence[str]:
+        program = Path(sys.executable).with_name("secantusd-py")
+        return (
+            str(program), "--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.folder / "data"),
+            "--standalone", "--cache-size", "64M", "--log-level", "WARNING", *self.options,
+        )  # fmt: skip
+
+    def answers(self) -> bool:
+        client: MongoClient[dict[str, object]] = MongoClient(
+            self.url, serverSelectionTimeoutMS=500, directConnection=True, **self.client_options
+        )
+        try:
+            client.admin.command("hello")
+        except PyMongoError:
+            return False
+        else:
+            return True
+        finally:
+            client.close()
+
+
+INFLUX_CONF = """
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc_port}"
+[meta]
+  dir = "{folder}/meta"
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+  query-log-enabled = false
+  cache-max-memory-size = 268435456
+  cache-snapshot-memory-size = 8388608
+  {data}
+[monitor]
+  store-enabled = false
+[retention]
+  check-interval = "10m"
+[continuous_queries]
+  enabled = false
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+  {http}
+"""
+
+
+class RunningInflux(RunningServer):
+    """An ``influxd`` 1.x.
+
+    :param http: further lines of the configuration's ``[http]`` section (``auth-enabled = true``, ...).
+    :param data: further lines of its ``[data]`` section.
+    """
+
+    name = "influx"
+
+    def __init__(self, http: str = "", data: str = "") -> None:
+        super().__init__()
+        self._conf = self.folder / "influxdb.conf"
+        self._conf.write_text(
+            INFLUX_CONF.format(folder=self.folder, port=self.port, rpc_port=free_port(), http=http, data=data)
+        )
+
+    @property
+    def http_url(self) -> str:
+        """The address of its HTTP API."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"influxdb://127.0.0.1:{self.port}"
+
+    def command(self) -> Sequence[str]:
+        return ("influxd", "run", "-config", str(self._conf))
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.http_url}/ping", timeout=1) as response:
+                return bool(response.status == 204)
+        except (urllib.error.URLError, OSError):
+            return False

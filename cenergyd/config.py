@@ -45,6 +45,7 @@ def integer(low: int, high: int) -> Kind:
             raise ValueError(f"a whole number from {low} to {high} is needed")
         return value
 
+    parse.__doc__ = f"A whole number from {low} to {high}."
     return parse
 
 
@@ -60,7 +61,13 @@ def number(low: float, high: float) -> Kind:
             raise ValueError(f"a number from {low:g} to {high:g} is needed")
         return value
 
+    parse.__doc__ = f"A number from {low:g} to {high:g}."
     return parse
+
+
+def describe(kind: Kind) -> str:
+    """What a kind of setting accepts, with its bounds: one sentence for the ini file."""
+    return (kind.__doc__ or "Any text.").strip().splitlines()[0]
 
 
 def text(text: str) -> str:
@@ -88,6 +95,7 @@ def choice(*allowed: str) -> Kind:
             raise ValueError(f"one of {', '.join(allowed)} is needed")
         return text
 
+    parse.__doc__ = f"One of {', '.join(allowed)}."
     return parse
 
 
@@ -114,6 +122,7 @@ def url(*schemes: str) -> Kind:
             raise ValueError("a URL that starts with " + " or ".join(f"{s}://" for s in schemes) + " is needed")
         return text
 
+    parse.__doc__ = "A URL that starts with " + " or ".join(f"{s}://" for s in schemes) + "."
     return parse
 
 

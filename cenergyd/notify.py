@@ -1,0 +1,71 @@
+"""Tells systemd how the daemon is doing: the sd_notify protocol, which is one datagram a message."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+_log = Logger()
+
+
+class Notifier:
+    """Sends service states to the service manager; does nothing where there is none.
+
+    :param address: ``$NOTIFY_SOCKET``, a path or an abstract name that starts with ``@``; None outside systemd.
+    :param watchdog_seconds: how often at the latest the manager wants to hear from us; None: not at all.
+    """
+
+    def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
+        self._address = "\0" + address[1:] if address and address.startswith("@") else address
+        self.watchdog_seconds = watchdog_seconds
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
+        """As systemd started us. A watchdog that is meant for another process is not ours."""
+        interval = None
+        if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
+            microseconds = environ.get("WATCHDOG_USEC", "")
+            interval = int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None
+        return cls(environ.get("NOTIFY_SOCKET") or None, interval)
+
+    def ready(self, status: str = "") -> None:
+        """Start or reload is complete."""
+        self._send("READY=1", status)
+
+    def reloading(self) -> None:
+        """The settings are being read again; :meth:`ready` ends this."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The stop has begun."""
+        self._send("STOPPING=1", "finishing uploads")
+
+    def watchdog(self) -> None:
+        """Still alive."""
+        self._send("WATCHDOG=1")
+
+    def keep_alive(self, reactor: Any) -> LoopingCall | None:
+        """Start telling the watchdog that ``reactor`` still turns; returns what to stop, or None without a watchdog."""
+        if not self._address or not self.watchdog_seconds:
+            return None
+        loop = LoopingCall(self.watchdog)
+        loop.clock = reactor
+        # Half the limit, as sd_watchdog_enabled(3) advises, so that one late turn is not a death sentence.
+        loop.start(self.watchdog_seconds / 2).addErrback(lambda failure: _log.failure("watchdog", failure))
+        return loop
+
+    def _send(self, state: str, status: str = "") -> None:
+        if not self._address:
+            return
+        message = f"{state}\nSTATUS={status}" if status else state
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+            try:
+                channel.sendto(message.encode(), self._address)
+            except OSError as error:
+                _log.warn("the service manager was not told {state}: {error}", state=state, error=error)

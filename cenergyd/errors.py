@@ -48,3 +48,11 @@ class SerialTaken(InvalidField):
 
     def __init__(self, serial: str) -> None:
         super().__init__("logger_serial_number", f"logger {serial} already belongs to another customer")
+
+
+class DeliveryRefused(CenergydError):
+    """A message was refused for good (no such address): trying again would not help."""
+
+
+class DeliveryUnknown(CenergydError):
+    """A message may or may not have been taken: the connection ended before the answer."""

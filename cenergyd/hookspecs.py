@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pluggy
 
 from cenergyd.customers.model import Customer, Role
+from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
+from cenergyd.settings import Settings
 
 hookspec = pluggy.HookspecMarker("cenergyd")
 hookimpl = pluggy.HookimplMarker("cenergyd")
@@ -70,6 +72,8 @@ class JobContext(Protocol):
     """UTC seconds."""
     readings: ReadingStore
     documents: DocumentStore
+    settings: Settings
+    """The daemon's settings, for jobs with a section of their own."""
 
     async def notify(self, notification: Notification) -> None:
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
@@ -97,6 +101,12 @@ def cenergyd_notify(
 ) -> Awaitable[bool] | bool | None:
     """Send a notification over ``channel`` (one entry of the customer's channels: ``{"type": "email", "to": ...}``).
 
-    Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it; raise to have it
-    tried again later. ``settings`` are the ini's options for notifiers of that type.
+    Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it. Raise to have
+    it tried again later; :class:`~cenergyd.errors.DeliveryRefused` where trying again would not help, and
+    :class:`~cenergyd.errors.DeliveryUnknown` where the service may have taken it: then it is tried again only for the types in
+    ``[outbox] repeatable``. A call that takes longer than ``[outbox] send_timeout_seconds`` counts as unknown too.
+
+    ``settings`` are the ini's options for notifiers of that type (its section ``[email]``, ``[sms]``, ``[webhook]``, or
+    ``[notifier:TYPE] options`` for any other), and besides ``reactor``, ``attempt`` (from 1) and ``unsure`` (True where an earlier
+    attempt may have been taken).
     """

@@ -114,6 +114,18 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
+def chosen(*allowed: str) -> Kind:
+    """Some of a few words, each once, in the given order of ``allowed``."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = words(text)
+        if any(word not in allowed for word in found):
+            raise ValueError(f"some of {', '.join(allowed)} are needed")
+        return tuple(word for word in allowed if word in found)
+
+    return parse
+
+
 def url(*schemes: str) -> Kind:
     """A URL with one of some schemes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cenergyd.config import choice, integer, number, setting, text, url, words
+from cenergyd.config import choice, chosen, integer, number, setting, text, url, words
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +149,25 @@ class DerivationSettings:
 
 
 @attrs.frozen(kw_only=True)
+class RollupsSettings:
+    """Rollups, net load and energy of every customer."""
+
+    resolutions: tuple[str, ...] = setting(
+        "1m 5m 15m 30m 1h 24h", chosen("1m", "5m", "15m", "30m", "1h", "24h"),
+        "Resolutions at which each meter is rolled up; 1h is always kept, 24h and energy build on it.",
+    )  # fmt: skip
+    max_gap_seconds: int = setting(
+        "5400",
+        integer(1, 5400),
+        "Energy is never integrated over a longer gap, nor over one longer than 1.5 times the meter's usual interval.",
+        "s",
+    )
+    chunk_hours: int = setting(
+        "24", integer(1, 24), "Hours of readings of one customer held at once of a backlog (bounds memory).", "h"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class PluginsSettings:
     """Which plugins run."""
 
@@ -184,6 +203,7 @@ class Settings:
     upload: UploadSettings
     credentials: CredentialsSettings
     derivation: DerivationSettings
+    rollups: RollupsSettings
     plugins: PluginsSettings
     layout: dict[str, LayoutSettings]
     logging: LoggingSettings

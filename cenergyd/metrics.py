@@ -1,0 +1,62 @@
+"""Figures for Prometheus, in a registry of this daemon's own (two daemons can run in one process)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """All figures; each subject's code calls what it needs and knows nothing of Prometheus."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._uploads = Counter(
+            "cenergyd_uploads_total", "Uploads answered, by mode and outcome.", ["mode", "outcome"], registry=self.registry
+        )
+        self._latency = Histogram(
+            "cenergyd_upload_seconds", "Time to answer an upload.", buckets=_SECONDS, registry=self.registry
+        )
+        self._readings = Counter("cenergyd_readings_stored_total", "Readings acknowledged.", registry=self.registry)
+        self._skipped = Counter(
+            "cenergyd_rows_skipped_total", "Log rows without readings, by reason.", ["reason"], registry=self.registry
+        )
+
+    def upload(self, mode: str, outcome: str, seconds: float) -> None:
+        """One upload was answered: outcome is success, refused, unauthorized, busy, unavailable or error."""
+        self._uploads.labels(mode, outcome).inc()
+        self._latency.observe(seconds)
+
+    def readings(self, stored: int, skipped: dict[str, int]) -> None:
+        """Readings of an acknowledged upload, and rows that gave none."""
+        self._readings.inc(stored)
+        for reason, count in skipped.items():
+            self._skipped.labels(reason).inc(count)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A figure that is read when Prometheus asks."""
+        Gauge(f"cenergyd_{name}", text, registry=self.registry).set_function(value)
+
+    def counter_of(self, name: str, text: str, label: str, values: Callable[[], dict[str, float]]) -> None:
+        """A family of counters that somebody else keeps, by one label."""
+        self.registry.register(_Family(name, text, label, values))  # type: ignore[arg-type]
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+
+class _Family:
+    def __init__(self, name: str, text: str, label: str, values: Callable[[], dict[str, float]]) -> None:
+        self._name, self._text, self._label, self._values = f"cenergyd_{name}", text, label, values
+
+    def collect(self) -> list[object]:
+        from prometheus_client.core import CounterMetricFamily
+
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, count in self._values().items():
+            family.add_metric([value], count)
+        return [family]

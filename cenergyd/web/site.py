@@ -1,0 +1,195 @@
+"""The HTTP server itself: bounded bodies, bounded connections, slow senders dropped, no form parsing of Twisted's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource, NoResource, Resource
+from twisted.web.server import Request, Site
+
+_TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
+)
+_SWEEP_SECONDS = 5
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused with 413 as soon as it is known to be too large."""
+
+    site: BoundedSite
+    _refused = False
+    _received = 0
+    _id: str | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Names this request in the log and in the reply's X-Request-Id."""
+        if self._id is None:
+            self._id = secrets.token_hex(6)
+        return self._id
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """The headers are read; ``length`` is None for a chunked body."""
+        super().gotLength(length)
+        if length is not None and length > self.channel.site.max_body_bytes:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Part of the body."""
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self._refuse()
+        if not self._refused:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
+        """The whole request is read."""
+        self.channel.reading_since = None
+        if not self._refused:
+            super().requestReceived(command, path, version)
+
+    def _refuse(self) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        self.channel.site.refused_bodies += 1
+        self.channel.transport.write(_TOO_LARGE)
+        self.channel.loseConnection()
+
+    def processingFailed(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """Log what went wrong under the request's id, and tell the client no more than that id."""
+        log.failure("request {request_id} to {path} failed", reason, request_id=self.request_id, path=self.path)
+        if self.startedWriting:
+            self.loseConnection()
+            return
+        self.setResponseCode(500)
+        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        self.write(f"FAILURE: internal error, see the server's log for {self.request_id}\n".encode())
+        self.finish()
+
+
+class BoundedChannel(HTTPChannel):
+    """One connection, counted by its site."""
+
+    site: BoundedSite
+    reading_since: float | None = None
+    """When the request that is being read began; None between requests and while one is answered."""
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Register with the site."""
+        self.site = self.factory.site  # type: ignore[union-attr]
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.reading_since = self.site.reactor.seconds()
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
+        """Unregister."""
+        self.site.channels.discard(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        """A request or header line; the first one starts the request's time."""
+        if self.reading_since is None:
+            self.reading_since = self.site.reactor.seconds()
+        super().lineReceived(line)  # type: ignore[no-untyped-call]
+
+
+class BoundedSite(Site):
+    """A Site with bounds; each is a setting of ``[server]``.
+
+    :param max_body_bytes: a larger request body is refused with 413.
+    :param max_connections: connections beyond that are closed as they come.
+    :param idle_seconds: a connection on which nothing comes for so long is dropped.
+    :param request_seconds: a request must be read completely within so long, however slowly it trickles in.
+    """
+
+    def __init__(
+        self,
+        root: IResource,
+        reactor: Any,
+        *,
+        max_body_bytes: int,
+        max_connections: int,
+        idle_seconds: float,
+        request_seconds: float,
+    ) -> None:
+        super().__init__(
+            root,
+            requestFactory=BoundedRequest,
+            parsePOSTFormSubmission=False,
+            timeout=idle_seconds,
+            reactor=cast(IReactorTime, reactor),
+        )
+        self.max_body_bytes = max_body_bytes
+        self.max_connections = max_connections
+        self.request_seconds = request_seconds
+        self.channels: set[BoundedChannel] = set()
+        self.refused_bodies = 0
+        self.refused_connections = 0
+        self.dropped_slow = 0
+        self.protocol = BoundedChannel  # type: ignore[assignment]
+        self.site = self
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = self.reactor
+
+    def startFactory(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to look for slow senders."""
+        super().startFactory()
+        if not self._sweeper.running:
+            self._sweeper.start(_SWEEP_SECONDS, now=False)
+
+    def stopFactory(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop looking."""
+        if self._sweeper.running:
+            self._sweeper.stop()
+        super().stopFactory()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802 - Twisted's name
+        """A channel, or None (the connection is closed) where there are too many."""
+        if len(self.channels) >= self.max_connections:
+            self.refused_connections += 1
+            return None
+        return super().buildProtocol(addr)
+
+    def log(self, request: Any) -> None:
+        """No access log: what matters is logged as structured events by those who handle it."""
+
+    def _sweep(self) -> None:
+        limit = self.reactor.seconds() - self.request_seconds
+        for channel in list(self.channels):
+            if channel.reading_since is not None and channel.reading_since < limit:
+                self.dropped_slow += 1
+                channel.forceAbortClient()  # type: ignore[no-untyped-call]
+
+
+class Root(Resource):
+    """Hands requests to the apps by their path: the first prefix that fits, longest first."""
+
+    def __init__(self, mounts: Mapping[str, Callable[[], IResource]]) -> None:
+        super().__init__()
+        self._exact = {
+            tuple(part.encode() for part in path.strip("/").split("/") if part): make() for path, make in mounts.items()
+        }
+        self._depths = sorted({len(path) for path in self._exact}, reverse=True)
+
+    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Twisted's traversal took the first segment; find the mount and leave it the rest."""
+        segments = (*request.prepath, *request.postpath)
+        for depth in self._depths:
+            resource = self._exact.get(segments[:depth])
+            if resource is not None and depth <= len(segments):
+                request.prepath = list(segments[:depth])
+                request.postpath = list(segments[depth:])
+                return resource
+        return NoResource()
+
+
+log = Logger()

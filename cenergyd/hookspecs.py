@@ -72,6 +72,7 @@ class JobContext(Protocol):
     """UTC seconds."""
     readings: ReadingStore
     documents: DocumentStore
+    customers: CustomerStore
     settings: Settings
     """The daemon's settings, for jobs with a section of their own."""
 

@@ -186,6 +186,46 @@ class LayoutSettings:
 
 
 @attrs.frozen(kw_only=True)
+class WebSettings:
+    """The settings API, signing in and the power view."""
+
+    session_idle_seconds: int = setting(
+        "43200", integer(300, 2592000), "A session that nobody uses for so long ends.", "s"
+    )
+    session_max_seconds: int = setting(
+        "604800", integer(300, 31536000), "A session ends after so long, however busy it is.", "s"
+    )
+    sessions_per_token: int = setting(
+        "20", integer(1, 1000), "Sessions open at once with one token; the oldest gives way.", "sessions"
+    )
+    first_token_seconds: int = setting(
+        "86400", integer(60, 2592000), "How long the one-time operator token of a first start can be used.", "s"
+    )
+    max_failures_per_address: int = setting(
+        "20", integer(1, 100000), "Wrong tokens per address within the window; then 429 without a check.", "guesses"
+    )
+    failure_window_seconds: int = setting("300", integer(1, 86400), "Window in which wrong tokens count.", "s")
+    max_json_bytes: int = setting("65536", integer(1024, 1 << 24), "A larger API request is refused with 413.", "bytes")
+    page_size: int = setting("100", integer(1, 1000), "Most entries of a list in one answer.", "entries")
+    points: int = setting("1000", integer(10, 100000), "Points per curve that resolution=auto aims at.", "points")
+    max_points: int = setting(
+        "10000", integer(10, 1000000), "Most points per curve in one answer; finer resolutions are refused.", "points"
+    )
+    event_streams: int = setting(
+        "500", integer(1, 100000), "Live views open at once; more are refused with 503.", "streams"
+    )
+    event_streams_per_client: int = setting(
+        "8", integer(1, 1000), "Live views open at once with one token or session; more are refused with 429.", "streams"
+    )  # fmt: skip
+    events_poll_seconds: float = setting(
+        "3", number(0.1, 300), "How often a live view looks for readings that another daemon received.", "s"
+    )
+    hsts_seconds: int = setting(
+        "31536000", integer(0, 63072000), "How long browsers shall insist on TLS, told over TLS only; 0: not told.", "s"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class LoggingSettings:
     """The daemon's own log."""
 
@@ -206,4 +246,5 @@ class Settings:
     rollups: RollupsSettings
     plugins: PluginsSettings
     layout: dict[str, LayoutSettings]
+    web: WebSettings
     logging: LoggingSettings

@@ -1,0 +1,95 @@
+"""Who is at the other end: address, whether TLS carried the request, and the host it asked for.
+
+Forwarded headers are believed only from the proxies that ``[server] trusted_proxies`` names; from anybody else they
+are what an attacker writes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@attrs.frozen
+class Client:
+    """The other end of one request."""
+
+    address: str
+    """IP address, or '' where the transport has none (a Unix socket)."""
+    secure: bool
+    """Whether the client's own connection is TLS, also where a trusted proxy ended it."""
+    host: str
+    """Host and port as the client wrote them, lower case."""
+
+    @property
+    def origin(self) -> str:
+        """What a browser puts into ``Origin`` for pages of ours."""
+        return f"{'https' if self.secure else 'http'}://{self.host}"
+
+
+class Clients:
+    """Finds the :class:`Client` of a request.
+
+    :param trusted_proxies: addresses or networks (``10.0.0.0/8``); raises ValueError for anything else.
+    """
+
+    def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
+        self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(item, strict=False) for item in trusted_proxies)
+
+    def of(self, request: Any) -> Client:
+        """The client of a Twisted request."""
+        peer = getattr(request.getClientAddress(), "host", None) or ""
+        host = _header(request, "host")
+        secure = bool(request.isSecure())
+        if not self._is_trusted(peer):
+            return Client(peer, secure, host.lower())
+        proto = _last(_header(request, "x-forwarded-proto"))
+        return Client(
+            self._forwarded_for(request, peer),
+            proto == "https" if proto else secure,
+            (_last(_header(request, "x-forwarded-host")) or host).lower(),
+        )
+
+    def _forwarded_for(self, request: Any, peer: str) -> str:
+        # Each proxy appends the address it saw, so the last one that is not a proxy of ours is the client.
+        named = [item.strip() for item in ",".join(_headers(request, "x-forwarded-for")).split(",") if item.strip()]
+        for item in reversed(named):
+            address = _address(item)
+            if address is None:
+                return peer
+            if not self._is_trusted(address):
+                return address
+            peer = address
+        return peer
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted if network.version == parsed.version)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        return None
+
+
+def _headers(request: Any, name: str) -> list[str]:
+    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name.encode(), [])]
+
+
+def _header(request: Any, name: str) -> str:
+    values = _headers(request, name)
+    return values[-1].strip() if values else ""
+
+
+def _last(value: str) -> str:
+    return value.rsplit(",", 1)[-1].strip()

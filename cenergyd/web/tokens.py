@@ -1,0 +1,209 @@
+"""Bearer tokens: 256 random bits, of which only a SHA-256 is stored; shown once, when made.
+
+A plain hash is enough: unlike a password a token cannot be guessed from its hash, and checking one must be cheap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import CenergydError, Conflict, InvalidField
+
+AccessRole = Literal["operator", "customer"]
+
+TOKEN = "token"  # noqa: S105 - a kind of document
+PREFIX = "cenergyd_"
+ID_LENGTH = 16
+_MAX_NAME = 100
+_USED_SECONDS = 3600
+_PAGE = 200
+
+log = Logger()
+
+
+@attrs.frozen
+class TokenInfo:
+    """What is known of a token, without its secret."""
+
+    id: str
+    """Names it for ``revoke``; the beginning of its hash."""
+    role: AccessRole
+    customer_id: str | None
+    """Whose it is, for role ``customer``."""
+    name: str
+    """What the maker wrote down about it."""
+    created: int
+    last_used: int | None
+    """UTC seconds, to the hour."""
+    expires: int | None
+    one_time: bool
+    """Good for one sign-in, and gone with it."""
+    key: str = attrs.field(repr=False)
+    """Under which it is stored."""
+
+
+class Tokens:
+    """Makes, checks and revokes tokens. Times are UTC seconds; every method raises StoreUnavailable."""
+
+    def __init__(self, documents: DocumentStore) -> None:
+        self._documents = documents
+
+    async def add(
+        self,
+        role: AccessRole,
+        name: str,
+        now: int,
+        *,
+        customer_id: str | None = None,
+        expires: int | None = None,
+        one_time: bool = False,
+    ) -> tuple[str, TokenInfo]:
+        """Make a token; the text returned first is its only copy. Raises InvalidField."""
+        _check(role, name, customer_id, expires, now)
+        secret = PREFIX + secrets.token_urlsafe(32)
+        body = {
+            "role": role, "customer_id": customer_id, "name": name, "created": now,
+            "last_used": None, "expires": expires, "one_time": one_time,
+        }  # fmt: skip
+        document = await self._documents.put(
+            TOKEN, _hash(secret), body, owner=customer_id, due=expires, expected_version=0
+        )
+        return secret, _info(document)
+
+    async def page(
+        self, *, after: str | None = None, limit: int = 100, customer_id: str | None = None
+    ) -> list[TokenInfo]:
+        """Tokens by id ascending, after an id."""
+        # A key is longer than an id; "~" sorts after every hex digit, so that the named token itself is left out.
+        after_key = None if after is None else after + "~"
+        found = await self._documents.find(TOKEN, owner=customer_id, after_key=after_key, limit=limit)
+        return [_info(document) for document in found]
+
+    async def revoke(self, token_id: str) -> bool:
+        """Revoke one, and with it the sessions that it opened. False: there is none with this id."""
+        if len(token_id) < ID_LENGTH:
+            return False
+        found = await self._documents.find(TOKEN, after_key=token_id[:ID_LENGTH], limit=1)
+        if not found or _info(found[0]).id != token_id:
+            return False
+        return await self._documents.delete(TOKEN, found[0].key)
+
+    async def revoke_customer(self, customer_id: str) -> int:
+        """Revoke all tokens of a customer; how many."""
+        revoked = 0
+        while found := await self._documents.find(TOKEN, owner=customer_id, limit=_PAGE):
+            for document in found:
+                revoked += await self._documents.delete(TOKEN, document.key)
+        return revoked
+
+    async def check(self, secret: str, now: int) -> TokenInfo | None:
+        """The valid token with this text, or None."""
+        if not secret.startswith(PREFIX) or len(secret) > 200:
+            return None
+        return await self.by_key(_hash(secret), now)
+
+    async def by_key(self, key: str, now: int) -> TokenInfo | None:
+        """The valid token stored under a key, or None; notes that it is in use."""
+        document = await self._documents.get(TOKEN, key)
+        if document is None:
+            return None
+        info = _info(document)
+        if info.expires is not None and info.expires <= now:
+            return None
+        if not info.one_time and (info.last_used is None or now - info.last_used >= _USED_SECONDS):
+            await self._note_use(document, now)
+        return info
+
+    async def use_up(self, token: TokenInfo) -> bool:
+        """Take a one-time token out of use; True for exactly one caller. Other unused first tokens go with it."""
+        if not await self._documents.delete(TOKEN, token.key):
+            return False
+        if token.role == "operator":
+            for other in await self._unused_first_tokens():
+                await self._documents.delete(TOKEN, other.key)
+        return True
+
+    async def purge(self, now: int) -> int:
+        """Remove expired tokens; how many."""
+        return await self._documents.purge(TOKEN, now)
+
+    async def any_lasting_operator(self, now: int) -> bool:
+        """Whether some operator can still sign in with a token that is not a first token."""
+        after = None
+        while found := await self._documents.find(TOKEN, after_key=after, limit=_PAGE):
+            for info in map(_info, found):
+                alive = info.expires is None or info.expires > now
+                if alive and info.role == "operator" and not info.one_time:
+                    return True
+            after = found[-1].key
+        return False
+
+    async def _unused_first_tokens(self) -> list[TokenInfo]:
+        # They exist only while there is hardly any other token, so the first page has them all.
+        found = await self._documents.find(TOKEN, limit=_PAGE)
+        return [info for info in map(_info, found) if info.one_time and info.role == "operator"]
+
+    async def _note_use(self, document: Document, now: int) -> None:
+        try:
+            await self._documents.put(
+                TOKEN, document.key, {**document.body, "last_used": now - now % _USED_SECONDS},
+                owner=document.owner, due=document.due, expected_version=document.version,
+            )  # fmt: skip
+        except Conflict:
+            return  # another request noted it, or the token was revoked this moment
+        except CenergydError as error:
+            log.warn("could not note a token's use: {reason}", reason=str(error))
+
+
+async def ensure_first_token(tokens: Tokens, now: int, lifetime_seconds: int) -> str | None:
+    """Make a one-time operator token if no operator has a lasting one yet; its text is to be shown on the console.
+
+    Called at every start, so whoever lost the first one starts again. Returns None where it is not needed. When one of
+    several is used the others are void.
+    """
+    await tokens.purge(now)
+    if await tokens.any_lasting_operator(now):
+        return None
+    secret, _ = await tokens.add(
+        "operator", "first sign-in", now, expires=now + lifetime_seconds, one_time=True
+    )
+    return secret
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _info(document: Document) -> TokenInfo:
+    body: Mapping[str, Any] = document.body
+    return TokenInfo(
+        id=document.key[:ID_LENGTH],
+        role=cast(AccessRole, body["role"]),
+        customer_id=body["customer_id"],
+        name=body["name"],
+        created=body["created"],
+        last_used=body["last_used"],
+        expires=body["expires"],
+        one_time=body["one_time"],
+        key=document.key,
+    )
+
+
+def _check(role: str, name: str, customer_id: str | None, expires: int | None, now: int) -> None:
+    if role not in ("operator", "customer"):
+        raise InvalidField("role", "operator or customer is needed")
+    if (role == "customer") != bool(customer_id):
+        raise InvalidField("customer_id", "is needed for role customer, and only there")
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        raise InvalidField("name", f"a name of 1 to {_MAX_NAME} printable characters is needed")
+    if expires is not None and expires <= now:
+        raise InvalidField("expires", "must be later than now")
+
+

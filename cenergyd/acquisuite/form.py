@@ -1,0 +1,188 @@
+"""What a device POSTs: form variables, file parts and credentials, from bytes to values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+import attrs
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from cenergyd.errors import CenergydError, UploadError
+
+_SERIAL: Final = re.compile(r"[0-9A-Z]{1,32}\Z")
+_MAX_NAME: Final = 64
+_MAX_HEADER: Final = 2048
+
+
+class CredentialsError(CenergydError):
+    """No usable credentials, or two pairs that contradict each other (answered 401, never saying which part was wrong)."""
+
+
+@attrs.frozen(slots=True)
+class FilePart:
+    """One file of a form: its name as the device gave it (hostile text) and its bytes as sent."""
+
+    filename: str
+    content: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(slots=True)
+class Form:
+    """Form variables and files, by UPPER-CASE name. The repr shows no values: one of them is a password."""
+
+    fields: Mapping[str, str] = attrs.field(factory=dict, repr=lambda fields: str(sorted(fields)))
+    files: Mapping[str, FilePart] = attrs.field(factory=dict)
+
+
+def parse_form(
+    body: bytes,
+    content_type: bytes | str | None,
+    *,
+    max_fields: int = 64,
+    max_field_bytes: int = 4096,
+    max_total_bytes: int = 64 * 1024 * 1024,
+) -> Form:
+    """Parse ``multipart/form-data`` or ``application/x-www-form-urlencoded``.
+
+    :param content_type: the request's Content-Type header.
+    :param max_fields: variables and files together.
+    :param max_field_bytes: size of one variable; files are bounded by ``max_total_bytes`` alone.
+    :raises UploadError: not such a form, broken, beyond a limit, or one variable given twice with different values.
+    """
+    if len(body) > max_total_bytes:
+        raise UploadError(f"the request has {len(body)} bytes, more than the {max_total_bytes} allowed")
+    header = content_type.decode("latin-1") if isinstance(content_type, bytes) else (content_type or "")
+    kind, options = parse_options_header(header)
+    if kind == "multipart/form-data":
+        boundary = options.get("boundary", "")
+        return _parse_multipart(body, boundary, max_fields, max_field_bytes)
+    if kind == "application/x-www-form-urlencoded":
+        return _parse_urlencoded(body, max_fields, max_field_bytes)
+    raise UploadError("the request is not a multipart/form-data form")
+
+
+def _parse_multipart(body: bytes, boundary: str, max_fields: int, max_field_bytes: int) -> Form:
+    fields: dict[str, str] = {}
+    files: dict[str, FilePart] = {}
+    try:
+        parser = PushMultipartParser(
+            boundary.encode("latin-1", "replace"),
+            max_segment_count=max_fields,
+            max_header_size=_MAX_HEADER,
+            header_charset="latin-1",
+        )
+        segment: MultipartSegment | None = None
+        payload = b""
+        for event in parser.parse(body):
+            if event is None:
+                assert segment is not None
+                _add_part(fields, files, segment, payload, max_field_bytes)
+            elif isinstance(event, MultipartSegment):
+                segment, payload = event, b""
+            else:
+                payload = payload + event if payload else bytes(event)
+        parser.close()
+    except MultipartError as error:
+        raise UploadError(f"the multipart form is broken: {error}") from error
+    return Form(fields, files)
+
+
+def _add_part(
+    fields: dict[str, str],
+    files: dict[str, FilePart],
+    segment: MultipartSegment,
+    payload: bytes,
+    max_field_bytes: int,
+) -> None:
+    filename = segment.filename
+    if filename is None:
+        _add_field(fields, segment.name, payload, max_field_bytes)
+        return
+    name = _clean_name(segment.name)
+    if name in files:
+        raise UploadError(f"file {name} is in the form twice")
+    files[name] = FilePart(filename, payload)
+
+
+def _add_field(fields: dict[str, str], name: str, value: bytes, max_field_bytes: int) -> None:
+    name = _clean_name(name)
+    if len(value) > max_field_bytes:
+        raise UploadError(f"form variable {name} is longer than {max_field_bytes} bytes")
+    text = _text(value)
+    if fields.setdefault(name, text) != text:
+        raise UploadError(f"form variable {name} is given twice with different values")
+
+
+def _clean_name(name: str) -> str:
+    if len(name) > _MAX_NAME or not name.isascii() or not name.isprintable():
+        raise UploadError(f"a form variable's name is not plain text of at most {_MAX_NAME} characters")
+    return name.upper()
+
+
+def _text(value: bytes) -> str:
+    """Devices write ASCII, people's names on them whatever the browser sent: UTF-8, else Latin-1, which takes any byte."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _parse_urlencoded(body: bytes, max_fields: int, max_field_bytes: int) -> Form:
+    fields: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=max_fields)
+    except ValueError as error:
+        raise UploadError(f"the form is broken or has more than {max_fields} variables") from error
+    for name, value in pairs:
+        _add_field(fields, name.decode("latin-1"), value, max_field_bytes)
+    return Form(fields)
+
+
+def basic_credentials(header: bytes | None) -> tuple[str, str] | None:
+    """User and password of an ``Authorization: Basic`` header; None without one or where it is not readable."""
+    if not header:
+        return None
+    scheme, _, encoded = header.strip().partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, password = decoded.partition(b":")
+    return (_text(user), _text(password)) if colon else None
+
+
+def normalise_serial(text: str) -> str:
+    """A logger's serial number in its one spelling: upper case, no blanks around it.
+
+    :raises ValueError: not 1 to 32 ASCII letters and digits.
+    """
+    serial = text.strip().upper()
+    if not _SERIAL.match(serial):
+        raise ValueError("a serial number is 1 to 32 letters and digits, for example 001EC6001433")
+    return serial
+
+
+def credentials(form: Form, basic: tuple[str, str] | None) -> tuple[str, str]:
+    """Serial number (upper case) and password of an upload, from the form, Basic authentication or both.
+
+    :raises CredentialsError: none or half a pair, a serial that cannot be one, or two pairs that differ.
+    """
+    serials = [form.fields[name] for name in ("SERIALNUMBER", "ESERVERSERIAL") if form.fields.get(name)]
+    passwords = [form.fields["PASSWORD"]] if "PASSWORD" in form.fields else []
+    if basic is not None:
+        serials.append(basic[0])
+        passwords.append(basic[1])
+    try:
+        normalised = {normalise_serial(serial) for serial in serials}
+    except ValueError as error:
+        raise CredentialsError("serial number or password is not right") from error
+    if len(normalised) != 1 or len(set(passwords)) != 1:
+        raise CredentialsError("serial number or password is missing, or given twice with different values")
+    return normalised.pop(), passwords[0]

@@ -1,0 +1,67 @@
+"""Bytes of a log as sent, gzip or plain, to bounded pieces of text."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from cenergyd.errors import UploadError
+
+PIECE: Final = 128 * 1024
+_FEED: Final = 16 * 1024
+"""zlib copies what it has not used yet, so it is fed little at a time: many tiny members stay cheap."""
+_MAX_MEMBERS: Final = 1000
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP: Final = 31  # wbits: gzip header and checksum
+
+
+def is_gzip(content: bytes) -> bool:
+    """Whether the first two bytes say gzip; names are not to be trusted (AcquiLites send plain text as .gz)."""
+    return content.startswith(_GZIP_MAGIC)
+
+
+def pieces(content: bytes, max_bytes: int) -> Iterator[bytes]:
+    """The inflated content in pieces of at most 128 KiB.
+
+    :raises UploadError: larger than ``max_bytes`` when inflated, cut short, or not valid gzip.
+    """
+    total = 0
+    for piece in _inflate(content) if is_gzip(content) else _slices(content, PIECE):
+        total += len(piece)
+        if total > max_bytes:
+            raise UploadError(f"the log has more than {max_bytes} bytes when inflated")
+        yield piece
+
+
+def _slices(content: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def _inflate(content: bytes) -> Iterator[bytes]:
+    member: zlib._Decompress | None = None
+    members = 0
+    try:
+        for feed in _slices(content, _FEED):
+            data = feed
+            while data:
+                if member is None:
+                    data = data.lstrip(b"\0") if members else data  # tape-style padding between and after members
+                    if not data:
+                        break
+                    members += 1
+                    if members > _MAX_MEMBERS:
+                        raise UploadError(f"the gzip file has more than {_MAX_MEMBERS} members")
+                    member = zlib.decompressobj(_GZIP)
+                piece = member.decompress(data, PIECE)
+                if piece:
+                    yield piece
+                if member.eof:
+                    data, member = member.unused_data, None
+                else:
+                    data = member.unconsumed_tail
+    except zlib.error as error:
+        raise UploadError(f"the gzip file is damaged: {error}") from error
+    if member is not None:
+        raise UploadError("the gzip file is cut short")

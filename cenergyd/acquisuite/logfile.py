@@ -1,0 +1,342 @@
+"""A log file to readings: the device's text rows, whatever state they come in.
+
+Rules where the format leaves room:
+
+- A file is readable if one row has a time and an error column; else it is refused. Rows of errors alone are readable and give no reading.
+- A device ends every line. A last line without an end was cut by a power loss, also when it has all its columns: its last value may be
+  ``12`` of ``123.4``, so that value is dropped and the others kept. The same for a row in whose middle the next one begins.
+- Rows of one time are merged like the store does it: a later value wins, a missing one leaves the earlier. So it does not matter how a
+  device spreads its rows over files.
+- A power factor up to 1.001 is rounding and becomes 1; beyond that it is no power factor (a percentage, most likely): missing.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Callable, Generator, Iterator
+from typing import Final
+
+import attrs
+
+from cenergyd.acquisuite.inflate import pieces
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.errors import UploadError
+from cenergyd.readings.model import Reading
+
+YEAR_2000: Final = 946684800
+_MAX_LINE: Final = 64 * 1024
+_PF_OVERSHOOT: Final = 1.001
+_TIME: Final = re.compile(
+    rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
+)
+_BREAK: Final = re.compile(
+    rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
+)
+"""Where one row runs into another: NULs (flash that was never written) or the next row's time."""
+_MAX_ERROR: Final = 0xFFFF
+_QUOTED_TIME_SIZE: Final = 21
+_HOUR_SIZE: Final = 15
+"""Of a quoted time, ``'2002-01-31 18:``: what stays the same through an hour."""
+_NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ParsedLog:
+    """What a log file said, and what could not be used of it."""
+
+    readings: list[Reading] = attrs.field(factory=list)
+    """By time, each time once, each with a value in at least one channel."""
+    rows: int = 0
+    """Lines that are not empty and not a header, good or bad."""
+    error_rows: int = 0
+    """Rows with an error number: gaps."""
+    missing_values: int = 0
+    """Values of the layout's channels that rows without error did not give."""
+    duplicates: int = 0
+    """Rows of a time that an earlier row had."""
+    skipped: dict[str, int] = attrs.field(factory=dict)
+    """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, no_values."""
+    error_codes: dict[int, int] = attrs.field(factory=dict)
+    """Error number -> rows."""
+
+
+def parse_log(
+    content: bytes,
+    layout: Layout,
+    *,
+    now: int,
+    max_inflated_bytes: int,
+    max_future_seconds: int = 86400,
+) -> ParsedLog:
+    """Parse a whole log at once; about 5 us a row, so give a large one to :func:`parse_log_steps` or a thread.
+
+    :param content: as sent, gzip or plain.
+    :param now: UTC seconds; rows later than this by more than ``max_future_seconds`` are skipped.
+    :raises UploadError: damaged or cut gzip, too large, or no readable row.
+    """
+    steps = parse_log_steps(
+        content, layout, now=now, max_inflated_bytes=max_inflated_bytes, max_future_seconds=max_future_seconds
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ParsedLog = stop.value
+            return result
+
+
+def parse_log_steps(
+    content: bytes,
+    layout: Layout,
+    *,
+    now: int,
+    max_inflated_bytes: int,
+    max_future_seconds: int = 86400,
+) -> Generator[None, None, ParsedLog]:
+    """The same in steps of a millisecond or two: yields None after each 128 KiB of text, returns the result.
+
+    For callers on the reactor's thread that must not stall it over a long log.
+    """
+    parser = _Parser(layout, now + max_future_seconds)
+    for lines, state in _lines(pieces(content, max_inflated_bytes)):
+        if state is _WHOLE:
+            parser.take(lines)
+        else:
+            parser.take_damaged(lines, state is _CUT)
+        yield
+    return parser.result()
+
+
+_WHOLE, _DAMAGED, _CUT = range(3)
+"""Lines as devices write them; with NULs among them; one that has no end."""
+
+
+def _lines(texts: Iterator[bytes]) -> Iterator[tuple[list[bytes], int]]:
+    """Whole lines piece by piece, and the state they are in. CRLF, LF and CR end a line."""
+    tail = b""
+    for text in texts:
+        joined = (tail + text).replace(b"_", b"?")  # float() takes 1_0 for 10
+        lines = joined.splitlines()
+        tail = b"" if joined.endswith((b"\n", b"\r")) else lines.pop()
+        if len(tail) > _MAX_LINE:
+            tail = b"?" * _MAX_LINE  # not a row whatever follows, and no more is kept of it
+        yield lines, _DAMAGED if b"\0" in joined else _WHOLE
+    if tail:
+        yield [tail], _CUT
+
+
+class _Parser:
+    """Takes lines, keeps readings by time."""
+
+    def __init__(self, layout: Layout, latest: int) -> None:
+        self._latest = latest
+        self._read_values = _reader(layout)
+        self._last_column = max(layout.columns.values(), default=1)
+        self._hours: dict[bytes, int] = {}
+        self._in_hour: dict[bytes, int] = {}
+        self._found: dict[int, Reading] = {}
+        self._skipped: dict[str, int] = {}
+        self._errors: dict[int, int] = {}
+        self._rows = self._missing = self._duplicates = self._readable = 0
+
+    def result(self) -> ParsedLog:
+        if not self._readable:
+            raise UploadError("the log has no readable row")
+        return ParsedLog(
+            readings=[self._found[time] for time in sorted(self._found)],
+            rows=self._rows,
+            error_rows=sum(self._errors.values()),
+            missing_values=self._missing,
+            duplicates=self._duplicates,
+            skipped=self._skipped,
+            error_codes=self._errors,
+        )
+
+    def take(self, lines: list[bytes]) -> None:
+        """Parse lines. Written for speed: the way of a good row is straight, all else goes to :meth:`_odd`."""
+        hours, in_hour, found = self._hours, self._in_hour, self._found
+        columns = self._last_column + 1
+        read_values, latest = self._read_values, self._latest
+        good = 0
+        for line in lines:
+            fields = line.split(b",", columns)
+            first = fields[0]
+            try:
+                time = hours[first[:_HOUR_SIZE]] + in_hour[first[_HOUR_SIZE:]]
+                plain = fields[1] == b"0" and line.find(b"'", _QUOTED_TIME_SIZE) < 0
+            except (KeyError, IndexError):
+                plain = False
+            if not plain or not YEAR_2000 <= time <= latest or time in found:
+                self._odd(line, False)
+                continue
+            good += 1
+            reading, missing = read_values(time, fields)
+            self._missing += missing
+            if reading is not None:
+                found[time] = reading
+            else:
+                self._skip("no_values")
+        self._rows += good
+        self._readable += good
+
+    def take_damaged(self, lines: list[bytes], cut: bool) -> None:
+        """Parse lines that may hold NULs, or have no end."""
+        for line in lines:
+            self._odd(line, cut)
+
+    def _odd(self, line: bytes, cut: bool) -> None:
+        """A line that may hold anything: nothing, a header, rubbish, a bad row, or several rows run into each other."""
+        line = line.strip(b" \t\x1a\xef\xbb\xbf")
+        if line.lstrip(b"'\" ")[:5].lower() == b"time(":
+            return
+        rows = _BREAK.split(line)
+        last = len(rows) - 1
+        for index, row in enumerate(rows):
+            if row:
+                self._odd_row(row, cut or index < last)
+
+    def _odd_row(self, row: bytes, cut: bool) -> None:
+        self._rows += 1
+        if len(row) >= _MAX_LINE:
+            self._skip("too_long")
+            return
+        fields = row.split(b",", self._last_column + 1)
+        time = self._time(fields[0])
+        if time is None:
+            self._skip("bad_time")
+            return
+        if cut and row.count(b",") < len(fields):
+            fields.pop()  # what was read of the last value may be half of it
+        error = _error(fields[1]) if len(fields) > 1 else None
+        if error is None:
+            self._skip("bad_row")
+            return
+        self._readable += 1
+        if error:
+            self._errors[error] = self._errors.get(error, 0) + 1
+        elif time < YEAR_2000:
+            self._skip("before_2000")
+        elif time > self._latest:
+            self._skip("future")
+        else:
+            self._keep(time, fields)
+
+    def _keep(self, time: int, fields: list[bytes]) -> None:
+        reading, missing = self._read_values(time, fields)
+        self._missing += missing
+        earlier = self._found.get(time)
+        if earlier is not None:
+            self._duplicates += 1
+        if reading is None:
+            self._skip("no_values")
+        else:
+            self._found[time] = merge(earlier, reading) if earlier is not None else reading
+
+    def _skip(self, reason: str) -> None:
+        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+
+    def _time(self, text: bytes) -> int | None:
+        match = _TIME.match(text)
+        if match is None:
+            return None
+        year, month, day, hour, minute, second = map(int, match.groups())
+        if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
+            return None
+        if year < 1970:
+            return 0
+        in_hour = 60 * minute + second
+        start = timegm((year, month, day, hour, 0, 0))
+        if len(text) == _QUOTED_TIME_SIZE and text[0] == text[-1] == 0x27:  # as devices write it: remember
+            self._hours[text[:_HOUR_SIZE]] = start
+            self._in_hour[text[_HOUR_SIZE:]] = in_hour
+        return start + in_hour
+
+
+def _days_in(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def merge(earlier: Reading, later: Reading) -> Reading:
+    """One reading of two of the same time: a later value wins, a missing one leaves the earlier."""
+    return Reading(
+        later.time,
+        earlier.P if later.P is None else later.P,
+        earlier.L1_PF if later.L1_PF is None else later.L1_PF,
+        earlier.L1_V if later.L1_V is None else later.L1_V,
+        earlier.Q if later.Q is None else later.Q,
+    )
+
+
+def _error(text: bytes) -> int | None:
+    """The error column as a number; empty is no error, None is unreadable."""
+    text = text.strip(b" \t'\"")
+    if text.lower() in _NO_ERROR:
+        return 0
+    try:
+        value = int(text, 16 if text[:2].lower() == b"0x" else 10)
+    except ValueError:
+        return None
+    return value if abs(value) <= _MAX_ERROR else None
+
+
+def number(text: bytes) -> float | None:
+    """A value column as a number; None where it is empty, NULL, not a number or not finite."""
+    try:
+        value = float(text.strip(b" \t'\""))
+    except ValueError:
+        return None
+    return finite(value)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None for nan and the infinities."""
+    return value if value - value == 0.0 else None
+
+
+def power_factor(value: float | None) -> float | None:
+    """A power factor within -1..1, or None."""
+    if value is None or not -_PF_OVERSHOOT <= value <= _PF_OVERSHOOT:
+        return None
+    return min(1.0, max(-1.0, value))
+
+
+def _reader(layout: Layout) -> Callable[[int, list[bytes]], tuple[Reading | None, int]]:
+    """A function from a row's columns to its reading (None without any value) and how many values are missing."""
+    p, pf, v, q = layout.P, layout.L1_PF, layout.L1_V, layout.Q
+    p_scale, pf_scale, v_scale, q_scale = layout.P_scale, layout.L1_PF_scale, layout.L1_V_scale, layout.Q_scale
+    plain = p_scale == pf_scale == v_scale == q_scale == 1.0
+    wanted = len(layout.columns)
+
+    def column(fields: list[bytes], index: int | None, scale: float) -> float | None:
+        value = number(fields[index]) if index is not None and index < len(fields) else None
+        return finite(value * scale) if value is not None else None
+
+    def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+        values = (
+            column(fields, p, p_scale),
+            power_factor(column(fields, pf, pf_scale)),
+            column(fields, v, v_scale),
+            column(fields, q, q_scale),
+        )
+        given = 4 - values.count(None)
+        return (Reading(time, *values) if given else None), wanted - given
+
+    def quick(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+        try:
+            P = float(fields[p]) if p is not None else None
+            L1_PF = float(fields[pf]) if pf is not None else None
+            L1_V = float(fields[v]) if v is not None else None
+            Q = float(fields[q]) if q is not None else None
+        except (ValueError, IndexError):
+            return careful(time, fields)
+        if L1_PF is not None and not -1.0 <= L1_PF <= 1.0:
+            return careful(time, fields)
+        total = (P or 0.0) + (L1_V or 0.0) + (Q or 0.0)
+        if total - total != 0.0:  # nan or inf among them
+            return careful(time, fields)
+        return Reading(time, P, L1_PF, L1_V, Q), 0
+
+    return quick if plain and wanted else careful

@@ -122,7 +122,7 @@ def _routing_problem(error: HTTPException) -> ProblemDetails:
 
 def answer_problem(request: Any, failure: Failure) -> bytes:
     """Write status and headers of a failed request and return the body; what nobody expected is logged."""
-    details = problem_of(failure.value)
+    details = problem_of(failure.value or RuntimeError())
     if details.status >= 500:
         _log(request, failure, details)
     request.setResponseCode(details.status)

@@ -24,6 +24,7 @@ ID_LENGTH = 16
 _MAX_NAME = 100
 _USED_SECONDS = 3600
 _PAGE = 200
+_FIRST_TOKENS = 5
 
 log = Logger()
 
@@ -73,17 +74,18 @@ class Tokens:
             "last_used": None, "expires": expires, "one_time": one_time,
         }  # fmt: skip
         document = await self._documents.put(
-            TOKEN, _hash(secret), body, owner=customer_id, due=expires, expected_version=0
+            TOKEN, _hash(secret), body, owner=_owner(customer_id), due=expires, expected_version=0
         )
         return secret, _info(document)
 
     async def page(
         self, *, after: str | None = None, limit: int = 100, customer_id: str | None = None
     ) -> list[TokenInfo]:
-        """Tokens by id ascending, after an id."""
+        """Tokens, all or one customer's, by id ascending, after an id."""
         # A key is longer than an id; "~" sorts after every hex digit, so that the named token itself is left out.
         after_key = None if after is None else after + "~"
-        found = await self._documents.find(TOKEN, owner=customer_id, after_key=after_key, limit=limit)
+        owner = _owner(customer_id) if customer_id else None
+        found = await self._documents.find(TOKEN, owner=owner, after_key=after_key, limit=limit)
         return [_info(document) for document in found]
 
     async def revoke(self, token_id: str) -> bool:
@@ -98,7 +100,7 @@ class Tokens:
     async def revoke_customer(self, customer_id: str) -> int:
         """Revoke all tokens of a customer; how many."""
         revoked = 0
-        while found := await self._documents.find(TOKEN, owner=customer_id, limit=_PAGE):
+        while found := await self._documents.find(TOKEN, owner=_owner(customer_id), limit=_PAGE):
             for document in found:
                 revoked += await self._documents.delete(TOKEN, document.key)
         return revoked
@@ -126,8 +128,7 @@ class Tokens:
         if not await self._documents.delete(TOKEN, token.key):
             return False
         if token.role == "operator":
-            for other in await self._unused_first_tokens():
-                await self._documents.delete(TOKEN, other.key)
+            await self.drop_first_tokens(0)
         return True
 
     async def purge(self, now: int) -> int:
@@ -137,18 +138,19 @@ class Tokens:
     async def any_lasting_operator(self, now: int) -> bool:
         """Whether some operator can still sign in with a token that is not a first token."""
         after = None
-        while found := await self._documents.find(TOKEN, after_key=after, limit=_PAGE):
+        while found := await self._documents.find(TOKEN, owner=_owner(None), after_key=after, limit=_PAGE):
             for info in map(_info, found):
-                alive = info.expires is None or info.expires > now
-                if alive and info.role == "operator" and not info.one_time:
+                if not info.one_time and (info.expires is None or info.expires > now):
                     return True
             after = found[-1].key
         return False
 
-    async def _unused_first_tokens(self) -> list[TokenInfo]:
-        # They exist only while there is hardly any other token, so the first page has them all.
-        found = await self._documents.find(TOKEN, limit=_PAGE)
-        return [info for info in map(_info, found) if info.one_time and info.role == "operator"]
+    async def drop_first_tokens(self, keep: int) -> None:
+        """Revoke unused one-time operator tokens but the ``keep`` youngest."""
+        found = await self._documents.find(TOKEN, owner=_owner(None), limit=_PAGE)
+        unused = sorted((info for info in map(_info, found) if info.one_time), key=lambda info: -info.created)
+        for info in unused[keep:]:
+            await self._documents.delete(TOKEN, info.key)
 
     async def _note_use(self, document: Document, now: int) -> None:
         try:
@@ -171,14 +173,17 @@ async def ensure_first_token(tokens: Tokens, now: int, lifetime_seconds: int) ->
     await tokens.purge(now)
     if await tokens.any_lasting_operator(now):
         return None
-    secret, _ = await tokens.add(
-        "operator", "first sign-in", now, expires=now + lifetime_seconds, one_time=True
-    )
+    await tokens.drop_first_tokens(_FIRST_TOKENS - 1)
+    secret, _ = await tokens.add("operator", "first sign-in", now, expires=now + lifetime_seconds, one_time=True)
     return secret
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _owner(customer_id: str | None) -> str:
+    return "operator" if customer_id is None else f"customer:{customer_id}"
 
 
 def _info(document: Document) -> TokenInfo:
@@ -205,5 +210,3 @@ def _check(role: str, name: str, customer_id: str | None, expires: int | None, n
         raise InvalidField("name", f"a name of 1 to {_MAX_NAME} printable characters is needed")
     if expires is not None and expires <= now:
         raise InvalidField("expires", "must be later than now")
-
-

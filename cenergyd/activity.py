@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -36,14 +35,14 @@ class LoggerActivity(Service):
     def __init__(
         self,
         documents: DocumentStore,
-        clock: IReactorTime,
+        clock: Any,
         *,
         interval_seconds: float = 5,
         max_rejected: int = 1000,
         keep_rejected_seconds: int = 30 * 86400,
     ) -> None:
         self._documents = documents
-        self._clock = clock
+        self._clock = clock  # IReactorTime
         self._interval = interval_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
@@ -59,9 +58,7 @@ class LoggerActivity(Service):
         body = {"loop_name": loop_name, "address": address, "last_upload": now}
         self._pending[LOGGER][serial] = NewDocument(serial, body, None, now)
 
-    def meter(
-        self, serial: str, series: str, device: Mapping[str, str], last: Reading | None
-    ) -> None:
+    def meter(self, serial: str, series: str, device: Mapping[str, str], last: Reading | None) -> None:
         """A meter's log came; ``device`` has name, device_type and device_class as the logger says."""
         waiting = self._pending[METER].get(series)
         known = waiting.body["last_time"] if waiting else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,7 +24,7 @@ _SWEEP_SECONDS = 5
 class BoundedRequest(Request):
     """A request whose body is refused with 413 as soon as it is known to be too large."""
 
-    site: BoundedSite
+    channel: Any
     _refused = False
     _received = 0
     _id: str | None = None
@@ -79,27 +79,28 @@ class BoundedRequest(Request):
 class BoundedChannel(HTTPChannel):
     """One connection, counted by its site."""
 
+    factory: Any
     site: BoundedSite
     reading_since: float | None = None
     """When the request that is being read began; None between requests and while one is answered."""
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Register with the site."""
-        self.site = self.factory.site  # type: ignore[union-attr]
-        super().connectionMade()  # type: ignore[no-untyped-call]
-        self.reading_since = self.site.reactor.seconds()
+        self.site = self.factory.site
+        super().connectionMade()
+        self.reading_since = self.site.clock.seconds()
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
         """Unregister."""
         self.site.channels.discard(self)
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
         """A request or header line; the first one starts the request's time."""
         if self.reading_since is None:
-            self.reading_since = self.site.reactor.seconds()
-        super().lineReceived(line)  # type: ignore[no-untyped-call]
+            self.reading_since = self.site.clock.seconds()
+        super().lineReceived(line)
 
 
 class BoundedSite(Site):
@@ -126,8 +127,9 @@ class BoundedSite(Site):
             requestFactory=BoundedRequest,
             parsePOSTFormSubmission=False,
             timeout=idle_seconds,
-            reactor=cast(IReactorTime, reactor),
+            reactor=reactor,
         )
+        self.clock: Any = reactor
         self.max_body_bytes = max_body_bytes
         self.max_connections = max_connections
         self.request_seconds = request_seconds
@@ -135,10 +137,10 @@ class BoundedSite(Site):
         self.refused_bodies = 0
         self.refused_connections = 0
         self.dropped_slow = 0
-        self.protocol = BoundedChannel  # type: ignore[assignment]
+        self.protocol: Any = BoundedChannel
         self.site = self
         self._sweeper = LoopingCall(self._sweep)
-        self._sweeper.clock = self.reactor
+        self._sweeper.clock = self.clock
 
     def startFactory(self) -> None:  # noqa: N802 - Twisted's name
         """Begin to look for slow senders."""
@@ -163,11 +165,11 @@ class BoundedSite(Site):
         """No access log: what matters is logged as structured events by those who handle it."""
 
     def _sweep(self) -> None:
-        limit = self.reactor.seconds() - self.request_seconds
+        limit = self.clock.seconds() - self.request_seconds
         for channel in list(self.channels):
             if channel.reading_since is not None and channel.reading_since < limit:
                 self.dropped_slow += 1
-                channel.forceAbortClient()  # type: ignore[no-untyped-call]
+                channel.forceAbortClient()
 
 
 class Root(Resource):

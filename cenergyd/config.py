@@ -126,6 +126,19 @@ def chosen(*allowed: str) -> Kind:
     return parse
 
 
+def options(text: str) -> dict[str, str]:
+    """``name = value``, a line each."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, mark, value = line.partition("=")
+        if not mark or not name.strip():
+            raise ValueError("lines of 'name = value' are needed")
+        found[name.strip()] = value.strip()
+    return found
+
+
 def url(*schemes: str) -> Kind:
     """A URL with one of some schemes."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
-from cenergyd.config import choice, chosen, integer, number, setting, text, url, words
+from cenergyd.config import choice, chosen, integer, number, optional_path, options, setting, switch, text, url, words
 
 
 @attrs.frozen(kw_only=True)
@@ -168,6 +170,98 @@ class RollupsSettings:
 
 
 @attrs.frozen(kw_only=True)
+class AlertsSettings:
+    """Judging readings and loggers for alerts; what to judge is each customer's own setting."""
+
+    fresh_seconds: int = setting(
+        "3600", integer(60, 172800),
+        "Readings older than this raise no alert. More than the loggers' upload interval plus their delays.", "s",
+    )  # fmt: skip
+    max_silent_loggers: int = setting(
+        "5000", integer(10, 1000000), "Silent loggers looked at in one round, longest silent first.", "loggers"
+    )
+    recheck_seconds: int = setting(
+        "600", integer(10, 86400), "A silent logger whose customer wants no message is looked at again after this.", "s"
+    )
+    keep_days: int = setting(
+        "30", integer(1, 3650), "An alert about which nothing was heard for so long is forgotten.", "days"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class OutboxSettings:
+    """The queue of messages to customers."""
+
+    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for messages to send.", "s")
+    send_timeout_seconds: float = setting("60", number(1, 600), "A notifier that takes longer has failed.", "s")
+    concurrency: int = setting("10", integer(1, 1000), "Messages sent at once by one daemon.", "messages")
+    max_attempts: int = setting("12", integer(1, 100), "Attempts at a message; then it is 'failed'.", "attempts")
+    first_retry_seconds: int = setting(
+        "60", integer(1, 86400), "Wait after the first failed attempt; each further wait is twice as long.", "s"
+    )
+    max_retry_seconds: int = setting("3600", integer(1, 86400), "The longest wait between two attempts.", "s")
+    keep_seconds: int = setting(
+        "172800", integer(3600, 31536000), "Sent and failed messages are kept for so long (to show, and against doubles).", "s"
+    )  # fmt: skip
+    max_per_customer: int = setting(
+        "2000", integer(10, 1000000), "Messages kept per customer; further ones are dropped and logged.", "messages"
+    )
+    repeatable: tuple[str, ...] = setting(
+        "sms webhook", words,
+        "Channel types that are tried again where a message may have been taken: their notifiers prevent doubles. "
+        "Others then count as 'unsure' and are never sent twice. Add email if twice is better than never.",
+    )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class EmailSettings:
+    """Messages by e-mail."""
+
+    host: str = setting("", text, "SMTP server; empty: no e-mail.")
+    port: int = setting("587", integer(1, 65535), "587 for starttls, 465 for tls, 25 within a site.")
+    security: str = setting(
+        "starttls", choice("starttls", "optional", "tls", "none"),
+        "starttls: required. optional: where the server offers it. tls: from the first byte. none: plain text. Certificates are always verified.",
+    )  # fmt: skip
+    username: str = setting("", text, "Account at the server; empty: no sign-in.")
+    password: str = setting("", text, "Its password, such as @credential:smtp.", secret=True)
+    sender: str = setting("", text, "From address, such as alerts@example.org.")
+    ca_file: Path | None = setting("", optional_path, "PEM file of authorities to trust instead of the system's.")  # noqa: RUF009
+    timeout_seconds: float = setting("30", number(1, 300), "A server that is silent for so long has failed.", "s")
+
+
+@attrs.frozen(kw_only=True)
+class SmsSettings:
+    """Messages by SMS, through Twilio."""
+
+    account_sid: str = setting("", text, "Twilio account SID (AC...); empty: no SMS.")
+    auth_token: str = setting("", text, "Twilio auth token, such as @credential:twilio.", secret=True)
+    sender: str = setting("", text, "Number to send from (+1...) or a messaging service SID (MG...).")
+    base_url: str = setting("https://api.twilio.com", url("http", "https"), "Where Twilio's API is.")
+    timeout_seconds: float = setting("20", number(1, 300), "An answer that takes longer has failed.", "s")
+
+
+@attrs.frozen(kw_only=True)
+class WebhookSettings:
+    """Messages as HTTP POST to a customer's URL."""
+
+    allow_private_addresses: bool = setting(
+        "no", switch,
+        "Whether customers may name loopback and private addresses: then a customer can reach what this machine can reach.",
+    )  # fmt: skip
+    timeout_seconds: float = setting("15", number(1, 300), "An answer that takes longer has failed.", "s")
+
+
+@attrs.frozen(kw_only=True)
+class NotifierSettings:
+    """Options of another notifier, as [notifier:TYPE], for channels of that type."""
+
+    options: dict[str, str] = setting(  # noqa: RUF009
+        "", options, "Lines of 'name = value' that the notifier is given; @file:/path for secret ones.", secret=True
+    )
+
+
+@attrs.frozen(kw_only=True)
 class PluginsSettings:
     """Which plugins run."""
 
@@ -244,6 +338,12 @@ class Settings:
     credentials: CredentialsSettings
     derivation: DerivationSettings
     rollups: RollupsSettings
+    alerts: AlertsSettings
+    outbox: OutboxSettings
+    email: EmailSettings
+    sms: SmsSettings
+    webhook: WebhookSettings
+    notifier: dict[str, NotifierSettings]
     plugins: PluginsSettings
     layout: dict[str, LayoutSettings]
     web: WebSettings

@@ -1,0 +1,177 @@
+"""The life of one alert, pure: raise, remind, throttle, resolve.
+
+One alert is one kind of trouble of one series of one customer. :func:`step` takes what was judged of its windows and says what
+to tell, at most one thing a step:
+
+- ``raised``: it began and lasts.  ``reminder``: it still lasts, and the throttle has passed.
+- ``passed``: it began and ended between two looks (one upload brings a quarter of an hour at once): one message for both.
+- ``resolved``: it ended, and its beginning had been told. Told once, whatever the throttle.
+
+The throttle counts from the last ``raised``, ``reminder`` or ``passed``. A beginning that the throttle holds back is told later if
+it still lasts then. Windows older than ``fresh`` seconds say nothing about now and are left out, so late data never raises
+(or ends) an alert; so are windows from the future and those judged before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import attrs
+
+Verdict = Literal["breach", "clear", "hold"]
+"""Beyond the threshold; back within it by the hysteresis; in between, where nothing changes."""
+Happening = Literal["raised", "reminder", "passed", "resolved"]
+
+
+class Judged(NamedTuple):
+    """The verdict on one window."""
+
+    time: int
+    """UTC seconds: the start of the window."""
+    verdict: Verdict
+    value: float | None = None
+    """What was judged, in its own unit."""
+    badness: float = 0.0
+    """Larger is worse; the worst window's value is told."""
+
+
+class Limits(NamedTuple):
+    """The bounds of an alert's life, seconds."""
+
+    frequency: int
+    """At most one message in so long."""
+    fresh: int
+    """Older windows are not judged."""
+    future: int = 300
+    """Nor are later ones than this after now: the logger's clock is wrong."""
+    history: int = 20
+    """Happenings remembered."""
+
+
+class Event(NamedTuple):
+    """Something to tell."""
+
+    happening: Happening
+    since: int
+    """The first bad window, UTC seconds."""
+    until: int
+    """The last bad window."""
+    value: float | None
+    """The worst value."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class AlertState:
+    """What is remembered of one alert."""
+
+    active: bool = False
+    since: int = 0
+    """The first bad window of this episode."""
+    until: int = 0
+    """The last bad window of this episode."""
+    worst: float | None = None
+    badness: float = 0.0
+    announced: bool = False
+    """Whether the beginning of this episode was told."""
+    last_sent: int | None = None
+    judged_until: int = 0
+    """The newest window judged."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """What happened, oldest first: happening, at, since, until, worst, told."""
+
+
+def state_to_json(state: AlertState) -> dict[str, Any]:
+    """JSON of a state."""
+    return attrs.asdict(state) | {"history": [dict(entry) for entry in state.history]}
+
+
+def state_from_json(body: Mapping[str, Any]) -> AlertState:
+    """The state of :func:`state_to_json`; keys of another version are left out."""
+    known = {field.name for field in attrs.fields(AlertState)}
+    values = {key: value for key, value in body.items() if key in known}
+    values["history"] = tuple(values.get("history", ()))
+    return AlertState(**values)
+
+
+def step(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> tuple[AlertState, Event | None]:
+    """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
+    windows = _fit_to_judge(state, judged, now, limits)
+    if not windows:
+        return state, None
+    folded = _fold(state, windows)
+    may_tell = state.last_sent is None or now - min(state.last_sent, now) >= limits.frequency
+    if folded.active:
+        return _lasting(state, folded, now, limits, may_tell and windows_breach(windows))
+    if state.active:
+        return _ended(state, folded, now, limits, may_tell)
+    if windows_breach(windows):
+        return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
+    return state, None
+
+
+def windows_breach(windows: Sequence[Judged]) -> bool:
+    """Whether any of the windows is bad."""
+    return any(window.verdict == "breach" for window in windows)
+
+
+def _fit_to_judge(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> list[Judged]:
+    # A clock that was set back must not silence the alert until it has caught up.
+    judged_until = min(state.judged_until, now + limits.future)
+    return sorted(w for w in judged if now - limits.fresh <= w.time <= now + limits.future and w.time > judged_until)
+
+
+def _fold(state: AlertState, windows: Sequence[Judged]) -> AlertState:
+    for window in windows:
+        if window.verdict == "clear":
+            state = attrs.evolve(state, active=False)
+        elif window.verdict == "breach" and state.active:
+            worse = window.badness > state.badness
+            state = attrs.evolve(
+                state,
+                until=window.time,
+                worst=window.value if worse else state.worst,
+                badness=window.badness if worse else state.badness,
+            )
+        elif window.verdict == "breach":
+            state = attrs.evolve(
+                state, active=True, since=window.time, until=window.time, worst=window.value, badness=window.badness
+            )
+    return attrs.evolve(state, judged_until=windows[-1].time)
+
+
+def _lasting(
+    state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
+) -> tuple[AlertState, Event | None]:
+    announced = state.active and state.announced
+    if may_tell:
+        return _tell(folded, "reminder" if announced else "raised", now, limits, told=True, announced=True)
+    if not state.active:
+        return _tell(folded, "raised", now, limits, told=False, announced=False)
+    return folded, None
+
+
+def _ended(
+    state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
+) -> tuple[AlertState, Event | None]:
+    if state.announced:
+        return _tell(folded, "resolved", now, limits, told=True, announced=False)
+    return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
+
+
+def _tell(
+    folded: AlertState, happening: Happening, now: int, limits: Limits, *, told: bool, announced: bool
+) -> tuple[AlertState, Event | None]:
+    event = Event(happening, folded.since, folded.until, folded.worst)
+    entry = {
+        "happening": happening,
+        "at": now,
+        "since": folded.since,
+        "until": folded.until,
+        "worst": folded.worst,
+        "told": told,
+    }
+    sent = now if told and happening != "resolved" else folded.last_sent
+    history = (*folded.history, entry)[-limits.history :]
+    new = attrs.evolve(folded, announced=announced, last_sent=sent, history=history)
+    return new, event if told else None

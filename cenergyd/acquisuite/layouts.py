@@ -87,7 +87,7 @@ class LayoutTable:
     """
 
     def __init__(self, custom: Mapping[str, LayoutSection] | None = None) -> None:
-        self._by_class: dict[str, Layout] = dict(BUILT_IN)
+        self._by_class: dict[str, Layout] = {}
         owners: dict[str, str] = {}
         for name, section in (custom or {}).items():
             layout = layout_from_columns(
@@ -101,11 +101,11 @@ class LayoutTable:
                 self._by_class[key] = layout
 
     def for_class(self, device_class: str | int | None) -> Layout:
-        """The layout of a MODBUSDEVICECLASS; Veris where the class is unknown or not given."""
-        return self.known(device_class) or VERIS
+        """The layout of a MODBUSDEVICECLASS: the ini's, a built-in one, or Veris for all others."""
+        return self.from_ini(device_class) or BUILT_IN.get(_class_key(device_class)) or VERIS
 
-    def known(self, device_class: str | int | None) -> Layout | None:
-        """The layout of a device class that the ini or we know, else None."""
+    def from_ini(self, device_class: str | int | None) -> Layout | None:
+        """The layout that the ini itself gives a device class; it wins over what a meter's config file says."""
         return self._by_class.get(_class_key(device_class))
 
 

@@ -34,6 +34,7 @@ _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
 """Where one row runs into another: NULs (flash that was never written) or the next row's time."""
+_QUOTE: Final = 0x27
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
 _HOUR_SIZE: Final = 15
@@ -98,7 +99,7 @@ def parse_log_steps(
 
     For callers on the reactor's thread that must not stall it over a long log.
     """
-    parser = _Parser(layout, now + max_future_seconds)
+    parser = _Parser(RowCollector(layout, now + max_future_seconds))
     for lines, state in _lines(pieces(content, max_inflated_bytes)):
         if state is _WHOLE:
             parser.take(lines)
@@ -126,38 +127,88 @@ def _lines(texts: Iterator[bytes]) -> Iterator[tuple[list[bytes], int]]:
         yield [tail], _CUT
 
 
-class _Parser:
-    """Takes lines, keeps readings by time."""
+class RowCollector:
+    """Takes rows one by one, whatever format they came in, and keeps the readings by time.
+
+    :param latest: UTC seconds; later rows are skipped.
+    """
 
     def __init__(self, layout: Layout, latest: int) -> None:
-        self._latest = latest
-        self._read_values = _reader(layout)
-        self._last_column = max(layout.columns.values(), default=1)
-        self._hours: dict[bytes, int] = {}
-        self._in_hour: dict[bytes, int] = {}
-        self._found: dict[int, Reading] = {}
+        self.latest = latest
+        self.read_values = _reader(layout)
+        self.last_column = max(layout.columns.values(), default=1)
+        self.found: dict[int, Reading] = {}
+        self.rows = self.missing = self.readable = 0
         self._skipped: dict[str, int] = {}
         self._errors: dict[int, int] = {}
-        self._rows = self._missing = self._duplicates = self._readable = 0
+        self._duplicates = 0
+
+    def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
+        """One row: None for a time or error number that is not readable, and the columns, time being column 0."""
+        self.rows += 1
+        if time is None or error is None:
+            self.skip("bad_time" if time is None else "bad_row")
+            return
+        self.readable += 1
+        if error:
+            self._errors[error] = self._errors.get(error, 0) + 1
+        elif time < YEAR_2000:
+            self.skip("before_2000")
+        elif time > self.latest:
+            self.skip("future")
+        else:
+            self._keep(time, fields)
+
+    def _keep(self, time: int, fields: list[bytes]) -> None:
+        reading, missing = self.read_values(time, fields)
+        self.missing += missing
+        earlier = self.found.get(time)
+        if earlier is not None:
+            self._duplicates += 1
+        if reading is None:
+            self.skip("no_values")
+        else:
+            self.found[time] = merge(earlier, reading) if earlier is not None else reading
+
+    def skip(self, reason: str) -> None:
+        """Count a row as not used."""
+        self._skipped[reason] = self._skipped.get(reason, 0) + 1
 
     def result(self) -> ParsedLog:
-        if not self._readable:
+        """What was collected.
+
+        :raises UploadError: no row was readable.
+        """
+        if not self.readable:
             raise UploadError("the log has no readable row")
         return ParsedLog(
-            readings=[self._found[time] for time in sorted(self._found)],
-            rows=self._rows,
+            readings=[self.found[time] for time in sorted(self.found)],
+            rows=self.rows,
             error_rows=sum(self._errors.values()),
-            missing_values=self._missing,
+            missing_values=self.missing,
             duplicates=self._duplicates,
             skipped=self._skipped,
             error_codes=self._errors,
         )
 
+
+class _Parser:
+    """Takes lines and hands rows to a collector."""
+
+    def __init__(self, collector: RowCollector) -> None:
+        self._collector = collector
+        self._hours: dict[bytes, int] = {}
+        self._in_hour: dict[bytes, int] = {}
+
+    def result(self) -> ParsedLog:
+        return self._collector.result()
+
     def take(self, lines: list[bytes]) -> None:
         """Parse lines. Written for speed: the way of a good row is straight, all else goes to :meth:`_odd`."""
-        hours, in_hour, found = self._hours, self._in_hour, self._found
-        columns = self._last_column + 1
-        read_values, latest = self._read_values, self._latest
+        collector = self._collector
+        hours, in_hour, found = self._hours, self._in_hour, collector.found
+        columns = collector.last_column + 1
+        read_values, latest = collector.read_values, collector.latest
         good = 0
         for line in lines:
             fields = line.split(b",", columns)
@@ -172,13 +223,13 @@ class _Parser:
                 continue
             good += 1
             reading, missing = read_values(time, fields)
-            self._missing += missing
+            collector.missing += missing
             if reading is not None:
                 found[time] = reading
             else:
-                self._skip("no_values")
-        self._rows += good
-        self._readable += good
+                collector.skip("no_values")
+        collector.rows += good
+        collector.readable += good
 
     def take_damaged(self, lines: list[bytes], cut: bool) -> None:
         """Parse lines that may hold NULs, or have no end."""
@@ -197,60 +248,34 @@ class _Parser:
                 self._odd_row(row, cut or index < last)
 
     def _odd_row(self, row: bytes, cut: bool) -> None:
-        self._rows += 1
         if len(row) >= _MAX_LINE:
-            self._skip("too_long")
+            self._collector.rows += 1
+            self._collector.skip("too_long")
             return
-        fields = row.split(b",", self._last_column + 1)
+        fields = row.split(b",", self._collector.last_column + 1)
         time = self._time(fields[0])
-        if time is None:
-            self._skip("bad_time")
-            return
         if cut and row.count(b",") < len(fields):
             fields.pop()  # what was read of the last value may be half of it
-        error = _error(fields[1]) if len(fields) > 1 else None
-        if error is None:
-            self._skip("bad_row")
-            return
-        self._readable += 1
-        if error:
-            self._errors[error] = self._errors.get(error, 0) + 1
-        elif time < YEAR_2000:
-            self._skip("before_2000")
-        elif time > self._latest:
-            self._skip("future")
-        else:
-            self._keep(time, fields)
-
-    def _keep(self, time: int, fields: list[bytes]) -> None:
-        reading, missing = self._read_values(time, fields)
-        self._missing += missing
-        earlier = self._found.get(time)
-        if earlier is not None:
-            self._duplicates += 1
-        if reading is None:
-            self._skip("no_values")
-        else:
-            self._found[time] = merge(earlier, reading) if earlier is not None else reading
-
-    def _skip(self, reason: str) -> None:
-        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+        self._collector.row(time, parse_error(fields[1]) if len(fields) > 1 else None, fields)
 
     def _time(self, text: bytes) -> int | None:
-        match = _TIME.match(text)
-        if match is None:
-            return None
-        year, month, day, hour, minute, second = map(int, match.groups())
-        if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
-            return None
-        if year < 1970:
-            return 0
-        in_hour = 60 * minute + second
-        start = timegm((year, month, day, hour, 0, 0))
-        if len(text) == _QUOTED_TIME_SIZE and text[0] == text[-1] == 0x27:  # as devices write it: remember
-            self._hours[text[:_HOUR_SIZE]] = start
+        time = parse_time(text)
+        if time and len(text) == _QUOTED_TIME_SIZE and text[0] == text[-1] == _QUOTE:  # as devices write it: remember
+            in_hour = time % 3600
+            self._hours[text[:_HOUR_SIZE]] = time - in_hour
             self._in_hour[text[_HOUR_SIZE:]] = in_hour
-        return start + in_hour
+        return time
+
+
+def parse_time(text: bytes) -> int | None:
+    """``2002-01-31 18:30:00``, quoted or not, UTC, as seconds; 0 for a year before 1970, None where it is no time."""
+    match = _TIME.match(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups())
+    if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
+        return None
+    return timegm((year, month, day, hour, minute, second)) if year >= 1970 else 0
 
 
 def _days_in(year: int, month: int) -> int:
@@ -270,7 +295,7 @@ def merge(earlier: Reading, later: Reading) -> Reading:
     )
 
 
-def _error(text: bytes) -> int | None:
+def parse_error(text: bytes) -> int | None:
     """The error column as a number; empty is no error, None is unreadable."""
     text = text.strip(b" \t'\"")
     if text.lower() in _NO_ERROR:

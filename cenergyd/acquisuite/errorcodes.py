@@ -1,0 +1,46 @@
+"""What the error column of a log row means."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+_MODBUS: Final = {
+    129: "illegal function",
+    130: "illegal data address",
+    131: "illegal data value",
+    132: "device failure",
+    133: "acknowledge",
+    134: "device is busy",
+    135: "negative acknowledge",
+    136: "memory parity error",
+    138: "gateway path unavailable",
+    139: "gateway target did not respond",
+}
+# The device's Linux, not ours: the numbers that loggers report, and os.strerror for the rest of the common ones.
+_LINUX: Final = {
+    5: "input/output error",
+    11: "try again",
+    32: "broken pipe",
+    101: "network is unreachable",
+    104: "connection reset by peer",
+    110: "connection timed out",
+    111: "connection refused",
+    113: "no route to host",
+}
+
+
+def describe(code: int) -> str:
+    """The meaning of an error number, in a few words; never raises."""
+    if code == 0:
+        return "ok"
+    if code in _MODBUS:
+        return f"Modbus: {_MODBUS[code]}"
+    if 1 <= code <= 128:
+        if code in _LINUX:
+            return f"logger: {_LINUX[code]}"
+        return f"logger: {os.strerror(code).lower() if code in errno.errorcode else 'system error'}"
+    if code >= 160:
+        return "logger event, such as the start of a log"
+    return "unknown error"

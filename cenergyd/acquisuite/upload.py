@@ -1,0 +1,249 @@
+"""What a form asks for: values for each mode, valid or refused, with texts from the device bounded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import attrs
+
+from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.acquisuite.filename import meter_id
+from cenergyd.acquisuite.form import FilePart, Form
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.logfile import ParsedLog, parse_log, parse_time
+from cenergyd.acquisuite.replies import one_line
+from cenergyd.errors import UploadError
+
+MAX_TEXT: Final = 128
+"""Characters kept of a name typed on a device."""
+
+
+class Mode(StrEnum):
+    """What a device wants."""
+
+    LOGFILEUPLOAD = "LOGFILEUPLOAD"
+    STATUS = "STATUS"
+    TEST = "TEST"
+    CONFIGFILEMANIFEST = "CONFIGFILEMANIFEST"
+    CONFIGFILEUPLOAD = "CONFIGFILEUPLOAD"
+    CONFIGFILEDOWNLOAD = "CONFIGFILEDOWNLOAD"
+
+
+def parse_mode(text: str) -> Mode:
+    """The mode of a form or message, any case; MODE_TEST is TEST.
+
+    :raises UploadError: none, or one that is not supported.
+    """
+    name = text.strip().upper()
+    try:
+        return Mode(name.removeprefix("MODE_") if name == "MODE_TEST" else name)
+    except ValueError:
+        said = f"mode {one_line(name, 32)} is not supported" if name else "MODE is missing: mode not supported"
+        raise UploadError(said) from None
+
+
+def read_mode(form: Form) -> Mode:
+    """The form's MODE; raises UploadError as :func:`parse_mode`."""
+    return parse_mode(form.fields.get("MODE", ""))
+
+
+def device_text(text: str | None, limit: int = MAX_TEXT) -> str:
+    """A text typed on a device as one bounded line. Still hostile: escape it where it is shown."""
+    return one_line(text or "", limit)
+
+
+def wants_trace(form: Form) -> bool:
+    """Whether the device asks for a verbose answer (SENDDATATRACE=YES)."""
+    return form.fields.get("SENDDATATRACE", "").strip().upper() in ("YES", "TRUE", "ON", "1")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class StatusReport:
+    """The health of a logger as it tells it. None or '' where it does not."""
+
+    uptime_seconds: int | None = None
+    percent_blocks_in_use: float | None = None
+    percent_inodes_in_use: float | None = None
+    upload_attempt: str = ""
+    acquisuite_version: str = ""
+    usr_version: str = ""
+    root_version: str = ""
+    kernel_version: str = ""
+    firmware_version: str = ""
+    boot_count: int | None = None
+    battery_good: str = ""
+    gsm_signal: str = ""
+    loop_name: str = ""
+
+    def as_document(self) -> dict[str, Any]:
+        """JSON values."""
+        return attrs.asdict(self)
+
+
+def read_status(fields: Mapping[str, str]) -> StatusReport:
+    """A STATUS report from form variables (or an XML message's) by UPPER-CASE name; unreadable numbers are None."""
+
+    def text(name: str) -> str:
+        return device_text(fields.get(name))
+
+    return StatusReport(
+        uptime_seconds=_whole(fields.get("UPTIME")),
+        percent_blocks_in_use=_percent(fields.get("PERCENTBLOCKSINUSE")),
+        percent_inodes_in_use=_percent(fields.get("PERCENTINODESINUSE")),
+        upload_attempt=text("UPLOADATTEMPT"),
+        acquisuite_version=text("ACQUISUITEVERSION"),
+        usr_version=text("USRVERSION"),
+        root_version=text("ROOTVERSION"),
+        kernel_version=text("KERNELVERSION"),
+        firmware_version=text("FIRMWAREVERSION"),
+        boot_count=_whole(fields.get("BOOTCOUNT")),
+        battery_good=text("BATTERYGOOD"),
+        gsm_signal=text("GSMSIGNAL"),
+        loop_name=text("LOOPNAME"),
+    )
+
+
+def _whole(text: str | None) -> int | None:
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
+
+
+def _percent(text: str | None) -> float | None:
+    text = (text or "").strip().rstrip("%").strip()
+    if len(text) > 12 or not text.replace(".", "", 1).isdigit() or not text.isascii():
+        return None
+    value = float(text)
+    return value if value <= 100 else None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LogHeader:
+    """A log file as it came, with what the device says about it. Texts are hostile."""
+
+    meter: str
+    """Meter id, ``1`` to ``255``."""
+    filename: str
+    content: bytes = attrs.field(repr=False)
+    """As sent, gzip or plain; its checksum was right if there was one."""
+    loop_name: str = ""
+    device_name: str = ""
+    device_type: str = ""
+    device_type_number: str = ""
+    device_class: str = ""
+    modbus_ip: str = ""
+    modbus_port: str = ""
+    file_time: int | None = None
+    """UTC seconds."""
+    trace: bool = False
+    """Whether the device wants to be told how it was read."""
+
+
+def read_log_header(form: Form) -> LogHeader:
+    """The LOGFILE of a form and its variables.
+
+    FILESIZE is not checked: some firmware gives the inflated size, and the checksum says more.
+
+    :raises UploadError: no file, no meter id (see :func:`meter_id`), or the checksum differs.
+    """
+    part = checked_file(form, "LOGFILE")
+    fields = form.fields
+    return LogHeader(
+        meter=meter_id(part.filename, fields.get("MODBUSDEVICE")),
+        filename=device_text(part.filename),
+        content=part.content,
+        loop_name=device_text(fields.get("LOOPNAME")),
+        device_name=device_text(fields.get("MODBUSDEVICENAME")),
+        device_type=device_text(fields.get("MODBUSDEVICETYPE")),
+        device_type_number=device_text(fields.get("MODBUSDEVICETYPENUMBER"), 16),
+        device_class=device_text(fields.get("MODBUSDEVICECLASS"), 16),
+        modbus_ip=device_text(fields.get("MODBUSIP"), 64),
+        modbus_port=device_text(fields.get("MODBUSPORT"), 16),
+        file_time=file_time(form),
+        trace=wants_trace(form),
+    )
+
+
+def file_time(form: Form) -> int | None:
+    """FILETIME as UTC seconds; None where it is missing or unreadable."""
+    return parse_time(form.fields.get("FILETIME", "")[:64].encode("ascii", "replace")) or None
+
+
+def checked_file(form: Form, name: str) -> FilePart:
+    """A file of the form whose MD5CHECKSUM, if sent, is right.
+
+    :raises UploadError: no such file, or the checksum differs.
+    """
+    part = form.files.get(name)
+    if part is None:
+        raise UploadError(f"the form has no file {name}")
+    expected = form.fields.get("MD5CHECKSUM", "").strip().lower()
+    if expected and hashlib.md5(part.content, usedforsecurity=False).hexdigest() != expected:
+        raise UploadError(f"MD5CHECKSUM is not that of the {len(part.content)} bytes of {name} that arrived")
+    return part
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LogUpload:
+    """A whole log upload, read."""
+
+    header: LogHeader
+    layout: Layout
+    log: ParsedLog
+
+
+def read_log_upload(
+    form: Form,
+    layout_for: Callable[[LogHeader], Layout],
+    *,
+    now: int,
+    max_inflated_bytes: int,
+    max_future_seconds: int = 86400,
+) -> LogUpload:
+    """:func:`read_log_header`, then :func:`parse_log`, at once. Who must look the layout up elsewhere calls the two himself.
+
+    :raises UploadError: as those two.
+    """
+    header = read_log_header(form)
+    layout = layout_for(header)
+    log = parse_log(
+        header.content, layout, now=now, max_inflated_bytes=max_inflated_bytes, max_future_seconds=max_future_seconds
+    )
+    return LogUpload(header=header, layout=layout, log=log)
+
+
+_REASONS: Final = {
+    "bad_time": "row(s) without a readable time",
+    "bad_row": "row(s) without a readable error column",
+    "too_long": "row(s) too long to be one",
+    "future": "row(s) of the future: check the logger's clock",
+    "before_2000": "row(s) from before 2000: check the logger's clock",
+    "no_values": "row(s) without any value: gaps",
+}
+
+
+def trace_lines(layout: Layout, log: ParsedLog) -> list[str]:
+    """What a log gave, in the order a person reads it: what was read, what was left out and why."""
+    columns = ", ".join(f"{channel} from column {column}" for channel, column in layout.columns.items())
+    lines = [f"layout {layout.name}: {columns or 'no column known'}", f"{log.rows} row(s) read"]
+    if log.readings:
+        first, last = log.readings[0].time, log.readings[-1].time
+        lines.append(f"{len(log.readings)} reading(s) from {utc(first)} to {utc(last)} UTC")
+    else:
+        lines.append("0 readings")
+    if log.duplicates:
+        lines.append(f"{log.duplicates} row(s) of a time that came before in the file")
+    if log.missing_values:
+        lines.append(f"{log.missing_values} value(s) missing: gaps")
+    lines.extend(f"{count} {_REASONS.get(reason, reason)}, skipped" for reason, count in log.skipped.items())
+    codes = sorted(log.error_codes.items())
+    lines.extend(f"{count} row(s) with error {code}, {describe(code)}: gaps" for code, count in codes[:20])
+    return lines
+
+
+def utc(time: int) -> str:
+    """``2002-01-31 18:30:00``, as devices write times."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -142,6 +142,10 @@ class Subject(Protocol):
         """All of them."""
         ...
 
+    def schemas(self) -> Mapping[str, Any]:
+        """OpenAPI schema components that they refer to, by name."""
+        ...
+
 
 class Router:
     """A Klein app of routes behind one guard.
@@ -161,7 +165,7 @@ class Router:
         self._max_body_bytes = max_body_bytes
         self._hsts = hsts_seconds
         self.routes: list[Route] = []
-        self.app.handle_errors(Exception)(self._failed)  # type: ignore[type-var]
+        self.app.handle_errors(Exception)(self._failed)
 
     def add(self, subject: Subject) -> None:
         """Mount a subject's routes."""

@@ -1,0 +1,64 @@
+"""The API under /api/v1: one Klein app made of the subjects in the ``api_*`` modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cenergyd
+from cenergyd.web import openapi
+from cenergyd.web.api_customers import CustomersApi
+from cenergyd.web.api_session import SessionApi
+from cenergyd.web.context import Context
+from cenergyd.web.routing import Call, Reply, Route, Router, Subject
+
+BASE = "/api/v1"
+MakeSubject = Callable[[Context], Subject]
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi)
+"""What is there; a new subject is a module with such a class and a name in this tuple."""
+
+
+class Api:
+    """The whole API; mount ``app`` at :data:`BASE`.
+
+    :param subjects: makers of the subjects, each given the context.
+    """
+
+    def __init__(self, context: Context, subjects: Sequence[MakeSubject] = SUBJECTS) -> None:
+        self._router = Router(
+            context.authenticator,
+            context.clock,
+            max_body_bytes=context.settings.max_json_bytes,
+            hsts_seconds=context.settings.hsts_seconds,
+        )
+        made = [make(context) for make in subjects]
+        for subject in (*made, self):
+            self._router.add(subject)
+        self.app = self._router.app
+        self._document = openapi.document(
+            "cenergyd",
+            cenergyd.__version__,
+            BASE,
+            [(route.method, route.path, route.operation) for route in self._router.routes],
+            {name: schema for subject in (*made, self) for name, schema in subject.schemas().items()},
+        )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._document
+
+    async def describe(self, call: Call) -> Reply:
+        """The OpenAPI document."""
+        return Reply(self._document)
+
+    def routes(self) -> Sequence[Route]:
+        """The one route that describes all others."""
+        operation = openapi.operation(
+            "readOpenApi", "description", "This document", reply={"type": "object"}, public=True
+        )
+        return (Route("GET", "/openapi.json", self.describe, "public", operation),)
+
+    def schemas(self) -> dict[str, Any]:
+        """None."""
+        return {}

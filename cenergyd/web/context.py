@@ -1,0 +1,50 @@
+"""What the API's subjects share: stores, settings and what the daemon lends them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import NotFound
+from cenergyd.readings.store import ReadingStore
+from cenergyd.settings import WebSettings
+from cenergyd.web.auth import Authenticator
+from cenergyd.web.tokens import Tokens
+
+HashPassword = Callable[[str], Awaitable[str]]
+"""From a password in clear text to what is stored."""
+
+OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
+"""Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials, derive anew."""
+
+
+async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:
+    """An :data:`OnChange` for those who have nobody to tell."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Context:
+    """Collaborators of the API."""
+
+    customers: CustomerStore
+    readings: ReadingStore
+    documents: DocumentStore
+    tokens: Tokens
+    authenticator: Authenticator
+    clock: Any
+    """The reactor: UTC seconds and timers (IReactorTime)."""
+    settings: WebSettings
+    hash_password: HashPassword
+    on_change: OnChange = nothing_to_tell
+
+    async def customer(self, customer_id: str) -> Customer:
+        """A customer by id; raises NotFound."""
+        customer = await self.customers.get(customer_id)
+        if customer is None:
+            raise NotFound("there is no such customer")
+        return customer

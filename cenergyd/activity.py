@@ -69,7 +69,7 @@ class LoggerActivity(Service):
             body |= {"last_time": known, "last": waiting.body["last"] if waiting else None}
         self._pending[METER][series] = NewDocument(series, body, serial)
 
-    def status(self, serial: str, fields: Mapping[str, str]) -> None:
+    def status(self, serial: str, fields: Mapping[str, Any]) -> None:
         """A logger's STATUS message."""
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
         self._pending[STATUS][serial] = NewDocument(serial, body, serial)

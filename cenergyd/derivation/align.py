@@ -1,0 +1,86 @@
+"""Which readings of two meters belong together. By time, never by position.
+
+Two readings belong together if and only if each is the other's nearest in time (of two equally near ones, the earlier) and
+they are not further apart than the tolerance. So each is used at most once, and a pair depends on nothing but the readings
+near it: whether times ``t`` are computed over a day or in pieces, the result is the same, as long as the readings from
+``t - tolerance`` to ``t + 2 * tolerance`` are there. The other way round, a reading at ``x`` can change nothing but computed
+readings from ``x - 2 * tolerance`` to ``x + tolerance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cenergyd.customers.model import ROLES, Role
+from cenergyd.hookspecs import AlignedReading
+from cenergyd.readings.model import Reading
+
+
+def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> list[AlignedReading]:
+    """Pair the readings of exactly two roles; ascending in time, which is the earlier one of each pair's.
+
+    :param role_readings: for each of the two roles its readings, ascending in time, each time once.
+    :param tolerance: seconds.
+    """
+    first, second = _two_roles(role_readings)
+    ours, theirs = role_readings[first], role_readings[second]
+    our_times = [reading[0] for reading in ours]
+    their_times = [reading[0] for reading in theirs]
+    if our_times == their_times:
+        return _together(first, second, our_times, zip(ours, theirs, strict=True))
+    pairs = list(_mutual(our_times, their_times, tolerance))
+    times = [min(our_times[i], their_times[j]) for i, j in pairs]
+    return _together(first, second, times, ((ours[i], theirs[j]) for i, j in pairs))
+
+
+def unmatched(
+    role_readings: Mapping[Role, Sequence[Reading]], aligned: Sequence[AlignedReading]
+) -> dict[Role, list[Reading]]:
+    """The readings of each role that have no partner in ``aligned``."""
+    alone: dict[Role, list[Reading]] = {}
+    for role, readings in role_readings.items():
+        index = 1 + ROLES.index(role)
+        if len(readings) == len(aligned):
+            alone[role] = []
+            continue
+        used = {pair[index][0] for pair in aligned}  # type: ignore[index]
+        alone[role] = [reading for reading in readings if reading[0] not in used]
+    return alone
+
+
+def _two_roles(role_readings: Mapping[Role, Sequence[Reading]]) -> tuple[Role, Role]:
+    present = [role for role in ROLES if role in role_readings]
+    if len(present) != 2 or len(role_readings) != 2:
+        raise ValueError("readings of exactly two roles can be aligned")
+    return present[0], present[1]
+
+
+def _mutual(ours: Sequence[int], theirs: Sequence[int], tolerance: int) -> Iterable[tuple[int, int]]:
+    if not ours or not theirs:
+        return
+    back = _nearest(theirs, ours)
+    for i, j in enumerate(_nearest(ours, theirs)):
+        if back[j] == i and abs(ours[i] - theirs[j]) <= tolerance:
+            yield i, j
+
+
+def _nearest(times: Sequence[int], others: Sequence[int]) -> list[int]:
+    """For each time the index of the nearest of the others, the earlier of two equally near ones."""
+    found = []
+    at, last = 0, len(others) - 1
+    for time in times:
+        while at < last and abs(others[at + 1] - time) < abs(others[at] - time):
+            at += 1
+        found.append(at)
+    return found
+
+
+def _together(
+    first: Role, second: Role, times: Iterable[int], pairs: Iterable[tuple[Reading, Reading]]
+) -> list[AlignedReading]:
+    timed = zip(times, pairs, strict=True)
+    if second == "load":
+        return [AlignedReading(time, ours, theirs, None) for time, (ours, theirs) in timed]
+    if first == "utility":
+        return [AlignedReading(time, ours, None, theirs) for time, (ours, theirs) in timed]
+    return [AlignedReading(time, None, ours, theirs) for time, (ours, theirs) in timed]

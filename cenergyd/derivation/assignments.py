@@ -1,0 +1,159 @@
+"""Which meter played which role when.
+
+``extensions["history"]`` is a list, ascending in time, of what was valid before the present settings::
+
+    {"until": 1700000000, "logger_serial_number": "001EC6001433",
+     "facility": "1", "load": "2", "solar": "", "reversed": ["utility"], "layouts": {"1": {"P": 14}}}
+
+Each entry is valid from the end of the one before it (the first: from the beginning) to ``until``, exclusive, UTC seconds; the present
+settings from the last ``until`` on. So a reading keeps its meaning when a meter, a logger or a layout is changed later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import attrs
+
+from cenergyd.customers.model import MISSING_METER, ROLES, Assignment, Customer, Role
+from cenergyd.errors import InvalidField
+
+FOREVER = 1 << 53
+"""After every time (JavaScript's largest whole number, so that JSON keeps it)."""
+
+MAX_HISTORY = 500
+"""Entries in a customer's history."""
+
+CHANGEABLE = ("facility", "load", "solar", "logger_serial_number", "reversed", "layouts")
+"""What can change from a time on."""
+
+
+class Span(NamedTuple):
+    """A time over which nothing changes."""
+
+    start: int
+    """UTC seconds, inclusive."""
+    end: int
+    """Exclusive."""
+    serial: str
+    """The logger's serial number then, '' where none was set."""
+    assignment: Assignment
+
+    def series_of(self, role: Role) -> str | None:
+        """The series that holds a role then: a meter's, the computed one, or None."""
+        if not self.serial:
+            return None
+        meter = self.assignment.meter_of(role)
+        if meter:
+            return f"{self.serial}_{meter}"
+        return f"{self.serial}_{MISSING_METER}" if role == self.assignment.missing_role else None
+
+
+def spans(customer: Customer, start: int, end: int) -> list[Span]:
+    """The spans that cover ``start`` to ``end`` (exclusive), cut to it, ascending; the present settings last."""
+    if start >= end:
+        return []
+    if not isinstance(customer.extensions.get("history"), list | tuple):
+        return [Span(start, end, customer.logger_serial_number, customer.current)]
+    found = []
+    for since, until, serial, assignment in _all_spans(customer):
+        if until > start and since < end:
+            found.append(Span(max(since, start), min(until, end), serial, assignment))
+    return found
+
+
+def assignments_over(customer: Customer, start: int, end: int) -> list[tuple[int, int, Assignment]]:
+    """:func:`spans` as (start, end, assignment)."""
+    return [(span.start, span.end, span.assignment) for span in spans(customer, start, end)]
+
+
+def assignment_at(customer: Customer, time: int) -> Assignment:
+    """What was valid at a time."""
+    return spans(customer, time, time + 1)[0].assignment
+
+
+def series_over(customer: Customer, role: Role, start: int, end: int) -> list[tuple[int, int, str]]:
+    """Where to find a role's readings over a range: (start, end, series), ascending; left out where there is no series.
+
+    Neighbouring stretches of one series are joined.
+    """
+    found: list[tuple[int, int, str]] = []
+    for span in spans(customer, start, end):
+        series = span.series_of(role)
+        if series is None:
+            continue
+        if found and found[-1][1] == span.start and found[-1][2] == series:
+            found[-1] = (found[-1][0], span.end, series)
+        else:
+            found.append((span.start, span.end, series))
+    return found
+
+
+def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """The update (for ``CustomerStore.update``) by which ``changes`` are valid from a time on, and what was, before it.
+
+    What an earlier change had set for times from ``effective_from`` on is overruled. Times from then on are to be derived anew: mark the
+    derivation queue from ``effective_from`` to ``now``. A correction of what was always wrong needs no history: ``effective_from`` 0.
+
+    :param effective_from: UTC seconds, not in the future: the fields of a customer say what is valid now.
+    :param changes: any of :data:`CHANGEABLE`; ``reversed`` a list of roles, ``layouts`` meter id -> channel -> column.
+    :raises InvalidField: unknown field, a time in the future, roles that are none, too long a history.
+    """
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise InvalidField(name, f"{name} cannot change from a time on; {', '.join(CHANGEABLE)} can")
+    if not 0 <= effective_from <= now:
+        raise InvalidField("effective_from", "a time up to now is needed")
+    history = [_entry(span) for span in spans(customer, 0, effective_from)]
+    if len(history) > MAX_HISTORY:
+        raise InvalidField("effective_from", f"there are {MAX_HISTORY} changes already")
+    update: dict[str, Any] = {name: value for name, value in changes.items() if name not in ("reversed", "layouts")}
+    extensions: dict[str, Any] = {"history": history or None}
+    if "reversed" in changes or "layouts" in changes:
+        meters = dict(customer.extensions.get("meters") or {})
+        if "reversed" in changes:
+            meters["reversed"] = _roles(changes["reversed"])
+        if "layouts" in changes:
+            meters["layouts"] = dict(changes["layouts"] or {})
+        extensions["meters"] = meters
+    update["extensions"] = extensions
+    return update
+
+
+def _roles(value: Any) -> list[Role]:
+    if not isinstance(value, list | tuple | set | frozenset) or not set(value) <= set(ROLES):
+        raise InvalidField("reversed", f"a list of roles ({', '.join(ROLES)}) is needed")
+    return [role for role in ROLES if role in value]
+
+
+def _entry(span: Span) -> dict[str, Any]:
+    assignment = span.assignment
+    return {
+        "until": span.end,
+        "logger_serial_number": span.serial,
+        "facility": assignment.utility,
+        "load": assignment.load,
+        "solar": assignment.solar,
+        "reversed": [role for role in ROLES if role in assignment.reversed_roles],
+        "layouts": {meter: dict(columns) for meter, columns in assignment.layouts.items()},
+    }
+
+
+def _all_spans(customer: Customer) -> Iterator[Span]:
+    since = 0
+    for entry in customer.extensions["history"]:
+        until = entry.get("until") if isinstance(entry, Mapping) else None
+        if not isinstance(until, int) or until <= since:
+            continue  # the collection is shared with others: a damaged entry must not stop the derivation
+        assignment = Assignment(
+            effective_from=since,
+            utility=str(entry.get("facility") or ""),
+            load=str(entry.get("load") or ""),
+            solar=str(entry.get("solar") or ""),
+            reversed_roles=frozenset(entry.get("reversed") or ()),
+            layouts=entry.get("layouts") or {},
+        )
+        yield Span(since, until, str(entry.get("logger_serial_number") or customer.logger_serial_number), assignment)
+        since = until
+    yield Span(since, FOREVER, customer.logger_serial_number, attrs.evolve(customer.current, effective_from=since))

@@ -1,0 +1,66 @@
+"""Whether what a plugin returned may be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+from cenergyd.hookspecs import AlignedReading
+from cenergyd.readings.model import CHANNELS, Reading
+
+
+class BadResult(ValueError):
+    """A plugin returned something that is no answer to what it was asked."""
+
+
+def checked(aligned: Sequence[AlignedReading], returned: Any) -> list[Reading]:
+    """The returned readings, ascending in time.
+
+    :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite.
+    """
+    if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
+        raise BadResult(f"a sequence of readings is needed, not {type(returned).__name__}")
+    free = {pair[0] for pair in aligned}
+    result = [_checked(reading, free) for reading in returned]
+    if any(result[i][0] > result[i + 1][0] for i in range(len(result) - 1)):
+        result.sort()
+    return result
+
+
+def _checked(reading: Any, free: set[int]) -> Reading:
+    if not isinstance(reading, Reading):
+        raise BadResult(f"a Reading is needed, not {type(reading).__name__}")
+    time, P, factor, voltage, Q, estimated = reading
+    if type(time) is not int or time not in free:
+        raise BadResult(f"time {time!r} was not asked for, or came twice")
+    free.discard(time)
+    if type(estimated) is not bool:
+        raise BadResult(f"estimated at {time} is {estimated!r}, not True or False")
+    values = (P, factor, voltage, Q)
+    for value in values:
+        if value is not None and not (type(value) is float and isfinite(value)):
+            return _converted(reading)
+    if P is None and factor is None and voltage is None and Q is None:
+        raise BadResult(f"the reading at {time} has no value")
+    return reading
+
+
+def _converted(reading: Reading) -> Reading:
+    """Other kinds of numbers (int, numpy's) are taken as what they say; all else is refused."""
+    values: list[float | None] = []
+    for channel, value in zip(CHANNELS, reading[1:5], strict=True):
+        if value is None:
+            values.append(None)
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise BadResult(f"{channel} at {reading.time} is a {type(value).__name__}, not a number")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("inf")
+        if not isfinite(number):
+            raise BadResult(f"{channel} at {reading.time} is {value!r}")
+        values.append(number)
+    return Reading(reading.time, *values, reading.estimated)  # type: ignore[arg-type]

@@ -1,0 +1,20 @@
+"""Tells customers when net load, power factor, voltage, a meter or the logger is not as it should be."""
+
+from __future__ import annotations
+
+from cenergyd.customers.model import Customer
+from cenergyd.hookspecs import JobContext, hookimpl
+from cenergyd.jobs.alerts import judge_readings, judge_silence, tend_alerts
+
+
+@hookimpl
+async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+    """Judge new readings by the customer's rules."""
+    await judge_readings(customer, since, until, context)
+
+
+@hookimpl
+async def cenergyd_periodic(context: JobContext) -> None:
+    """Judge silent loggers, and send what is owed."""
+    await judge_silence(context)
+    await tend_alerts(context)

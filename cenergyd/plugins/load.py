@@ -1,0 +1,15 @@
+"""Computes the load meter: what comes from the sun and the grid together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cenergyd.customers.model import Role
+from cenergyd.derivation.formulas import total
+from cenergyd.hookspecs import AlignedReading, Derived, Formula, hookimpl
+
+
+@hookimpl
+def cenergyd_derive(role: Role, aligned: Sequence[AlignedReading], formula: Formula) -> Derived | None:
+    """load = solar + utility."""
+    return total(aligned, "solar", "utility", formula) if role == "load" else None

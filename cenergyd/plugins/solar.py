@@ -1,0 +1,15 @@
+"""Computes the solar meter: what the load takes and the grid does not give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cenergyd.customers.model import Role
+from cenergyd.derivation.formulas import difference
+from cenergyd.hookspecs import AlignedReading, Derived, Formula, hookimpl
+
+
+@hookimpl
+def cenergyd_derive(role: Role, aligned: Sequence[AlignedReading], formula: Formula) -> Derived | None:
+    """solar = load - utility."""
+    return difference(aligned, "load", "utility", formula) if role == "solar" else None

@@ -1,0 +1,15 @@
+"""Computes the utility meter: what the load takes and the sun does not give; negative while the site exports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cenergyd.customers.model import Role
+from cenergyd.derivation.formulas import difference
+from cenergyd.hookspecs import AlignedReading, Derived, Formula, hookimpl
+
+
+@hookimpl
+def cenergyd_derive(role: Role, aligned: Sequence[AlignedReading], formula: Formula) -> Derived | None:
+    """utility = load - solar."""
+    return difference(aligned, "load", "solar", formula) if role == "utility" else None

@@ -50,6 +50,8 @@ class ParsedLog:
     """By time, each time once, each with a value in at least one channel."""
     rows: int = 0
     """Lines that are not empty and not a header, good or bad."""
+    readable_rows: int = 0
+    """Rows with a time and an error column, whatever their values."""
     error_rows: int = 0
     """Rows with an error number: gaps."""
     missing_values: int = 0
@@ -181,9 +183,14 @@ class RowCollector:
         """
         if not self.readable:
             raise UploadError("the log has no readable row")
+        return self.collected()
+
+    def collected(self) -> ParsedLog:
+        """What was collected, if only counts of what could not be used."""
         return ParsedLog(
             readings=[self.found[time] for time in sorted(self.found)],
             rows=self.rows,
+            readable_rows=self.readable,
             error_rows=sum(self._errors.values()),
             missing_values=self.missing,
             duplicates=self._duplicates,

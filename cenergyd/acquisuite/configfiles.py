@@ -1,0 +1,172 @@
+"""A logger's config files: their names, the manifest, the meaning of ``mb-NNN.ini``, and what may be shown of them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from cenergyd.acquisuite.form import Form
+from cenergyd.acquisuite.logfile import parse_time
+from cenergyd.acquisuite.points import Point
+from cenergyd.acquisuite.upload import checked_file, device_text, file_time, utc
+from cenergyd.errors import UploadError
+
+LOGGER_CONFIG: Final = "loggerconfig.ini"
+HIDDEN: Final = "(hidden)"
+_METER_CONFIG: Final = re.compile(r"modbus/mb-(\d{3})\.ini\Z", re.ASCII)
+_POINT: Final = re.compile(r"POINT(\d{1,3})(NAME|UNITS)\Z", re.ASCII)
+_MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
+_SECRET: Final = re.compile(
+    r"PASSW|PASSPHRASE|PWD|PIN\Z|PSK|SECRET|KEY|TOKEN|USER(?:NAME|ID)?\Z|LOGIN|CREDENTIAL|COMMUNITY|AUTH", re.IGNORECASE
+)
+_SEPARATOR: Final = re.compile(r"[=:]")
+_URL_SECRET: Final = re.compile(r"(\w+://)[^/\s@]*@")
+_MAX_POINTS: Final = 1020
+_MAX_NAME: Final = 128
+_MAX_LINES: Final = 20000
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ConfigFileUpload:
+    """A config file that a device sends."""
+
+    name: str
+    """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``, whatever the device called it."""
+    content: bytes = attrs.field(repr=False)
+    file_time: int | None = None
+    """UTC seconds."""
+    device_class: str = ""
+
+    @property
+    def meter(self) -> str | None:
+        """The meter id that the file describes; None for loggerconfig.ini."""
+        return meter_of(self.name)
+
+
+@attrs.frozen(slots=True)
+class ManifestEntry:
+    """One line of a manifest. Blank checksum and time ask the device to send its file."""
+
+    name: str
+    md5: str = ""
+    time: int | None = None
+    """UTC seconds."""
+
+
+def config_name(modbus_device: str | None) -> str:
+    """The file of a MODBUSDEVICE: 0 (or blank) is ``loggerconfig.ini``, n is ``modbus/mb-NNN.ini``.
+
+    :raises UploadError: not a number from 0 to 255.
+    """
+    text = (modbus_device or "").strip() or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > 255:
+        raise UploadError("MODBUSDEVICE is not 0 or a Modbus address from 1 to 255")
+    return f"modbus/mb-{int(text):03d}.ini" if int(text) else LOGGER_CONFIG
+
+
+def meter_of(name: str) -> str | None:
+    """The meter id of ``modbus/mb-NNN.ini``, None for any other name."""
+    match = _METER_CONFIG.match(name)
+    return str(int(match.group(1))) if match else None
+
+
+def is_config_name(name: str) -> bool:
+    """Whether this is a name that config files are kept under."""
+    return name == LOGGER_CONFIG or meter_of(name) is not None
+
+
+def read_config_upload(form: Form, max_bytes: int = 262144) -> ConfigFileUpload:
+    """A CONFIGFILEUPLOAD.
+
+    :raises UploadError: no file CONFIGFILE, too large, a checksum that differs, or no such device.
+    """
+    part = checked_file(form, "CONFIGFILE")
+    if len(part.content) > max_bytes:
+        raise UploadError(f"the config file has more than {max_bytes} bytes")
+    return ConfigFileUpload(
+        name=config_name(form.fields.get("MODBUSDEVICE")),
+        content=part.content,
+        file_time=file_time(form),
+        device_class=device_text(form.fields.get("MODBUSDEVICECLASS"), 16),
+    )
+
+
+def render_manifest(entries: Iterable[ManifestEntry]) -> bytes:
+    """Lines ``CONFIGFILE,<name>,<md5>,<UTC time>``."""
+    lines = (
+        f"CONFIGFILE,{entry.name},{entry.md5},{'' if entry.time is None else utc(entry.time)}\n" for entry in entries
+    )
+    return "".join(lines).encode("ascii", "replace")
+
+
+def parse_manifest(body: bytes) -> list[ManifestEntry]:
+    """The entries of a manifest; all other lines are left out.
+
+    :raises UploadError: an entry of a wrong name, checksum or time.
+    """
+    entries = []
+    for line in _lines(body):
+        if not line.upper().startswith("CONFIGFILE,"):
+            continue
+        fields = [field.strip() for field in line.split(",")]
+        name, md5, time_text = (*fields[1:4], "", "", "")[:3]
+        time = parse_time(time_text.encode("ascii", "replace")) if time_text else None
+        if not is_config_name(name) or (md5 and not _MD5.match(md5.lower())) or (time_text and time is None):
+            raise UploadError("the manifest has a line that is not CONFIGFILE,name,md5,time")
+        entries.append(ManifestEntry(name, md5.lower(), time))
+    return entries
+
+
+def decode(content: bytes) -> str:
+    """A config file as text; any bytes have one."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _lines(content: bytes) -> list[str]:
+    text = decode(content).replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n", _MAX_LINES)[:_MAX_LINES]
+
+
+def parse_points(content: bytes) -> list[Point]:
+    """The points of an ``mb-NNN.ini`` by number: those with a name or a unit; a name of ``-`` is none.
+
+    Never raises: what is no POINTnnNAME or POINTnnUNITS line is left out. Names and units are hostile text, bounded.
+    """
+    names: dict[int, str] = {}
+    units: dict[int, str] = {}
+    for line in _lines(content):
+        key, equals, value = line.partition("=")
+        match = _POINT.match(key.strip().upper()) if equals else None
+        if match and int(match.group(1)) < _MAX_POINTS:
+            into = names if match.group(2) == "NAME" else units
+            into[int(match.group(1))] = device_text(value.strip().strip("'\""), _MAX_NAME)
+    points = (Point(number, names.get(number, ""), units.get(number, "")) for number in sorted({*names, *units}))
+    return [point for point in points if point.name.strip("-") or point.units.strip("-")]
+
+
+def redact(content: bytes) -> str:
+    """A config file as text with every secret's value replaced by ``(hidden)``, also user names and URLs' credentials."""
+    return "\n".join(map(_redact_line, _lines(content)))
+
+
+def _redact_line(line: str) -> str:
+    """Hide all that follows the first ``=`` or ``:`` with a secret's name before it, wherever in the line that is."""
+    start = 0
+    for separator in _SEPARATOR.finditer(line):
+        if _SECRET.search(line[start : separator.start()].strip()) and line[separator.end() :].strip():
+            return line[: separator.end()] + HIDDEN
+        start = separator.end()
+    return _URL_SECRET.sub(rf"\1{HIDDEN}@", line)
+
+
+def diff(old: bytes, new: bytes) -> str:
+    """A unified diff of two versions, of their redacted texts: a changed secret does not show."""
+    before, after = redact(old).split("\n"), redact(new).split("\n")
+    return "\n".join(difflib.unified_diff(before, after, "before", "after", lineterm="", n=2))

@@ -1,0 +1,251 @@
+"""AcquiSuite-XML: the other protocol, several meters and many records in one message.
+
+Read as a stream, so that what is kept is bounded by what a message means and not by how it is nested. No DTD, no entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from xml.etree.ElementTree import ParseError
+
+import attrs
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import XMLParser
+
+from cenergyd.acquisuite.filename import meter_id
+from cenergyd.acquisuite.form import Form
+from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN, Layout
+from cenergyd.acquisuite.logfile import ParsedLog, RowCollector, parse_error, parse_time
+from cenergyd.acquisuite.points import Point
+from cenergyd.acquisuite.upload import Mode, StatusReport, device_text, parse_mode, read_status
+from cenergyd.errors import UploadError
+
+_MAX_DEPTH: Final = 16
+_MAX_TEXT: Final = 1024
+_MAX_DEVICES: Final = 255
+_MAX_FIELDS: Final = 64
+_MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
+_UTC: Final = ("", "UTC", "GMT", "Z")
+
+
+@attrs.frozen(slots=True)
+class XmlRecord:
+    """One log interval of a device."""
+
+    time: int | None
+    """UTC seconds; None where it is not readable or of another time zone."""
+    error: int | None
+    values: Mapping[int, str]
+    """Point number -> value as sent."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class XmlDevice:
+    """One meter of a message. Texts are hostile."""
+
+    meter: str
+    """Meter id, ``1`` to ``255``."""
+    name: str = ""
+    device_type: str = ""
+    device_class: str = ""
+    points: tuple[Point, ...] = ()
+    """What the records call their points."""
+    records: tuple[XmlRecord, ...] = attrs.field(default=(), repr=False)
+
+    def parse(self, layout: Layout, *, now: int, max_future_seconds: int = 86400) -> ParsedLog:
+        """The readings, by the same rules as those of a log file.
+
+        :param layout: as for a log: point n is column 4 + n. :func:`~cenergyd.acquisuite.points.learned_layout` makes one
+            from ``points``.
+        """
+        collector = RowCollector(layout, now + max_future_seconds)
+        wanted = [(column, column - FIRST_POINT) for column in layout.columns.values()]
+        for record in self.records:
+            fields = [b""] * (collector.last_column + 1)
+            for column, number in wanted:
+                value = record.values.get(number, "")
+                fields[column] = b"" if "_" in value else value.encode("ascii", "replace")
+            collector.row(record.time, record.error, fields)
+        return collector.collected()
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class XmlMessage:
+    """A whole message."""
+
+    mode: Mode
+    serial: str
+    """As sent; :func:`~cenergyd.acquisuite.form.credentials` of :meth:`as_form` makes it one to trust."""
+    name: str = ""
+    """The logger's name (LOOPNAME). Hostile."""
+    devices: tuple[XmlDevice, ...] = ()
+    fields: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The other elements directly under DAS, by UPPER-CASE name: what STATUS says."""
+
+    def as_form(self) -> Form:
+        """What the message has of a form: SERIALNUMBER, and PASSWORD where a message carries one."""
+        fields = {"SERIALNUMBER": self.serial}
+        if "PASSWORD" in self.fields:
+            fields["PASSWORD"] = self.fields["PASSWORD"]
+        return Form({name: value for name, value in fields.items() if value})
+
+    def status(self) -> StatusReport:
+        """The message's STATUS report."""
+        return read_status({"LOOPNAME": self.name, **self.fields})
+
+
+@attrs.frozen(slots=True)
+class DeviceLog:
+    """A device of a message and what it said."""
+
+    device: XmlDevice
+    layout: Layout
+    log: ParsedLog
+
+
+def parse_devices(
+    message: XmlMessage, layout_for: Callable[[XmlDevice], Layout], *, now: int, max_future_seconds: int = 86400
+) -> list[DeviceLog]:
+    """The readings of every device of a message, in order. One bad device never costs the others theirs.
+
+    :raises UploadError: the message has records and not one of them is readable.
+    """
+    logs = []
+    for device in message.devices:
+        layout = layout_for(device)
+        logs.append(DeviceLog(device, layout, device.parse(layout, now=now, max_future_seconds=max_future_seconds)))
+    if any(item.log.rows for item in logs) and not any(item.log.readable_rows for item in logs):
+        raise UploadError("the message has no readable record")
+    return logs
+
+
+def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_records: int = 500_000) -> XmlMessage:
+    """Parse a message.
+
+    :raises UploadError: no well-formed XML, a DTD or entity in it, not a DAS message, of a mode that is neither
+        LOGFILEUPLOAD, STATUS nor TEST, a device without an address, or beyond a limit.
+    """
+    if len(body) > max_bytes:
+        raise UploadError(f"the message has {len(body)} bytes, more than the {max_bytes} allowed")
+    reader = _Reader(max_records)
+    try:
+        parser = XMLParser(target=reader, forbid_dtd=True)
+        parser.feed(body)
+        message: XmlMessage = parser.close()
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise UploadError(f"the XML message is not acceptable: {type(error).__name__}") from error
+    return message
+
+
+class _Reader:
+    """The target of an XML parser: follows the path of elements and keeps what belongs to a message."""
+
+    def __init__(self, max_records: int) -> None:
+        self._path: list[str] = []
+        self._text: list[str] = []
+        self._length = 0
+        self._fields: dict[str, str] = {}
+        self._devices: list[XmlDevice] = []
+        self._device: dict[str, Any] = {}
+        self._points: dict[int, Point] = {}
+        self._records: list[XmlRecord] = []
+        self._left = max_records
+        self._zone = ""
+        self._time: int | None = None
+        self._error: int | None = 0
+        self._values: dict[int, str] = {}
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        """An element begins."""
+        tag = tag.rpartition("}")[2].lower()
+        self._path.append(tag)
+        self._text, self._length = [], 0
+        depth = len(self._path)
+        if depth > _MAX_DEPTH:
+            raise UploadError("the XML message is nested too deeply")
+        if depth == 1 and tag != "das":
+            raise UploadError("the XML message is not a DAS message")
+        if tag == "point":
+            self._start_point(attributes)
+        elif tag == "record":
+            self._time, self._error, self._values = None, 0, {}
+        elif tag == "time":
+            self._zone = attributes.get("zone", "").strip().upper()
+        elif tag == "device":
+            self._device, self._points, self._records = {}, {}, []
+
+    def data(self, text: str) -> None:
+        """Text, possibly in pieces."""
+        if self._length < _MAX_TEXT:
+            self._text.append(text[: _MAX_TEXT - self._length])
+            self._length += len(text)
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+        tag = self._path.pop()
+        text = "".join(self._text).strip()
+        self._text, self._length = [], 0
+        parent = self._path[-1] if self._path else ""
+        if parent == "record":
+            self._end_in_record(tag, text)
+        elif tag == "record":
+            self._end_record()
+        elif parent == "device":
+            if tag in ("name", "address", "type", "class"):
+                self._device.setdefault(tag, text)
+        elif tag == "device":
+            self._end_device()
+        elif parent == "das" and len(self._fields) < _MAX_FIELDS:
+            self._fields.setdefault(tag.upper()[:64], text)
+
+    def close(self) -> XmlMessage:
+        """The message."""
+        fields = self._fields
+        mode = parse_mode(fields.pop("MODE", ""))
+        if mode not in (Mode.LOGFILEUPLOAD, Mode.STATUS, Mode.TEST):
+            raise UploadError(f"mode {mode} is not supported in XML")
+        serial = fields.pop("SERIAL", "") or fields.pop("SERIALNUMBER", "")
+        if mode is Mode.LOGFILEUPLOAD and not self._devices:
+            raise UploadError("the XML message has no device")
+        name = device_text(fields.pop("NAME", ""))
+        fields.pop("DEVICES", None)
+        return XmlMessage(mode=mode, serial=serial, name=name, devices=tuple(self._devices), fields=fields)
+
+    def _start_point(self, attributes: Mapping[str, str]) -> None:
+        digits = attributes.get("number", "").strip()
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 6) or int(digits) >= _MAX_POINTS:
+            return
+        number = int(digits)
+        self._values[number] = attributes.get("value", "")[:64]
+        if number not in self._points:
+            name, units = device_text(attributes.get("name")), device_text(attributes.get("units"), 32)
+            self._points[number] = Point(number, name, units)
+
+    def _end_in_record(self, tag: str, text: str) -> None:
+        if tag == "time":
+            self._time = parse_time(text.encode("ascii", "replace")) if self._zone in _UTC else None
+        elif tag == "error":
+            self._error = parse_error(text.encode("ascii", "replace").replace(b"_", b"?"))
+
+    def _end_record(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise UploadError("the XML message has too many records")
+        self._records.append(XmlRecord(self._time, self._error, self._values))
+
+    def _end_device(self) -> None:
+        if len(self._devices) >= _MAX_DEVICES:
+            raise UploadError(f"the XML message has more than {_MAX_DEVICES} devices")
+        given = self._device
+        meter = meter_id("", given.get("address", "") or "none")
+        self._devices.append(
+            XmlDevice(
+                meter=meter,
+                name=device_text(given.get("name")),
+                device_type=device_text(given.get("type")),
+                device_class=device_text(given.get("class"), 16),
+                points=tuple(self._points.values()),
+                records=tuple(self._records),
+            )
+        )

@@ -1,0 +1,154 @@
+"""A small HTTP client that speaks as a logger does: one connection a request, HTTP/1.0 or 1.1, and able to lose a reply.
+
+Twisted's Agent cannot speak HTTP/1.0 nor hang up before the answer, which is what old firmware and bad lines do.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+from collections.abc import Iterable
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+
+from cenergyd.errors import CenergydError
+
+Version = Literal["1.0", "1.1"]
+MAX_REPLY: Final = 4 << 20
+"""Bytes of a reply that are read; a longer one is no reply of this protocol."""
+
+
+class NoReply(CenergydError):
+    """Nothing usable came back: no connection, cut off, too slow, or not HTTP. The server may have taken the request."""
+
+
+class Reply(NamedTuple):
+    """An HTTP reply."""
+
+    status: int
+    body: bytes
+
+    @property
+    def success(self) -> bool:
+        """Whether a logger may delete what it sent: 200 and a line SUCCESS, or the XML result of that name."""
+        if self.status != 200:
+            return False
+        lines = {line.strip() for line in self.body.splitlines()}
+        return b"SUCCESS" in lines or b"<result>SUCCESS</result>" in self.body
+
+    @property
+    def reason(self) -> str:
+        """The line that says why not, for a person."""
+        lines = [line.strip() for line in self.body.decode("utf-8", "replace").splitlines() if line.strip()]
+        failure = next((line for line in lines if "FAILURE" in line), lines[0] if lines else "empty reply")
+        return f"{self.status}: {failure[:200]}"
+
+
+class Target:
+    """Where to upload to.
+
+    :param url: ``http://host:port/path`` or ``https://``; anything else raises ValueError.
+    :param timeout: seconds for one whole request.
+    """
+
+    def __init__(self, reactor: Any, url: str, timeout: float = 60.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a URL: http://host:port/consume is needed")
+        self._reactor = reactor
+        self._timeout = timeout
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        endpoint: Any = HostnameEndpoint(reactor, parts.hostname, port)
+        if parts.scheme == "https":
+            endpoint = wrapClientTLS(optionsForClientTLS(parts.hostname), endpoint)
+        self._endpoint = endpoint
+        self._host = parts.netloc.rpartition("@")[2]
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    async def post(
+        self,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        *,
+        version: Version = "1.1",
+        lose_reply: bool = False,
+    ) -> Reply:
+        """POST and return the reply. Raises :class:`NoReply`.
+
+        :param lose_reply: send everything, then hang up before reading the answer, as a bad line does.
+        """
+        lines = [f"POST {self._path} HTTP/{version}", f"Host: {self._host}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if version == "1.1":
+            lines.append("Connection: close")
+        request = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+        exchange = _Exchange(request, lose_reply)
+        try:
+            connecting = self._endpoint.connect(Factory.forProtocol(lambda: exchange))
+            await connecting.addTimeout(self._timeout, self._reactor)
+            raw = await exchange.done.addTimeout(self._timeout, self._reactor)
+        except (ConnectError, ConnectionLost, ConnectionDone, DNSLookupError, DeferredTimeout, OSError) as error:
+            exchange.abort()
+            raise NoReply(f"{self._host}: {error or type(error).__name__}") from error
+        return _parse(raw)
+
+
+class _Exchange(Protocol):
+    """One request and what came back until the connection closed."""
+
+    def __init__(self, request: bytes, lose_reply: bool) -> None:
+        self._request = request
+        self._lose_reply = lose_reply
+        self._received = bytearray()
+        self.done: Deferred[bytes] = Deferred(lambda _: self.abort())
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Send the request."""
+        transport: Any = self.transport
+        transport.write(self._request)
+        if self._lose_reply:
+            transport.loseConnection()  # after what was written has left
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Part of the reply."""
+        self._received += data
+        if len(self._received) > MAX_REPLY:
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        """The end, good or bad: the parser judges whether the reply is whole."""
+        if not self.done.called:
+            self.done.callback(b"" if self._lose_reply else bytes(self._received))
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+
+class _Bytes:
+    """What http.client wants of a socket: only the reading side."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._raw)
+
+
+def _parse(raw: bytes) -> Reply:
+    response = http.client.HTTPResponse(_Bytes(raw), method="POST")  # type: ignore[arg-type]
+    try:
+        response.begin()
+        return Reply(response.status, response.read())
+    except (http.client.HTTPException, ValueError, OSError) as error:
+        raise NoReply(f"the reply was cut off or is not HTTP: {error or type(error).__name__}") from error

@@ -1,0 +1,83 @@
+"""What is fixed about a simulated site: where it is, how large, which meter it lacks, how its logger is named."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+import attrs
+
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
+
+METER_OF_ROLE: Final[Mapping[Role, str]] = {"utility": "1", "load": "2", "solar": "3"}
+"""Modbus addresses of a simulated site's meters."""
+
+
+class Place(NamedTuple):
+    """Somewhere with sun."""
+
+    town: str
+    zone: str
+    latitude: float
+    longitude: float
+
+
+PLACES: Final = (
+    Place("Phoenix", "America/Phoenix", 33.4, -112.1),
+    Place("Boulder", "America/Denver", 40.0, -105.3),
+    Place("Atlanta", "America/New_York", 33.7, -84.4),
+    Place("Berlin", "Europe/Berlin", 52.5, 13.4),
+    Place("Lisbon", "Europe/Lisbon", 38.7, -9.1),
+    Place("Adelaide", "Australia/Adelaide", -34.9, 138.6),
+    Place("Pune", "Asia/Kolkata", 18.5, 73.9),
+    Place("Nairobi", "Africa/Nairobi", -1.3, 36.8),
+)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SimulatedSite:
+    """One site. Everything that happens there follows from these values alone."""
+
+    serial: str
+    """Of its logger: a locally administered MAC address, so that it is no real device's."""
+    name: str
+    place: Place
+    missing: Role
+    """The meter that is not fitted."""
+    seed: int
+    peak_solar_kw: float
+    """Of the panels in full sun."""
+    mean_load_kw: float
+    nominal_volts: float = 120.0
+    load_power_factor: float = 0.93
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that have a meter."""
+        return tuple(role for role in ROLES if role != self.missing)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The customer's settings: facility, load and solar, '' for the missing one."""
+        return {FIELD_OF_ROLE[role]: "" if role == self.missing else METER_OF_ROLE[role] for role in ROLES}
+
+
+def make_sites(count: int, seed: int) -> Iterator[SimulatedSite]:
+    """Sites that lack the utility, the load and the solar meter in turn; the same for the same seed."""
+    prefix = hashlib.sha256(f"cenergyd {seed}".encode()).hexdigest()[:4].upper()
+    for index in range(count):
+        chance = random.Random(f"{seed} {index}")
+        place = PLACES[index % len(PLACES)]
+        mean_load = round(chance.lognormvariate(1.3, 0.6), 2)
+        yield SimulatedSite(
+            serial=f"02{prefix}{index:06X}",
+            name=f"Simulated {place.town} {index + 1}",
+            place=place,
+            missing=ROLES[index % len(ROLES)],
+            seed=chance.getrandbits(48),
+            peak_solar_kw=round(mean_load * chance.uniform(1.5, 4.0), 2),
+            mean_load_kw=mean_load,
+            load_power_factor=round(chance.uniform(0.85, 0.98), 3),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings
 
 
 class Summary(NamedTuple):
@@ -14,7 +14,7 @@ class Summary(NamedTuple):
     time: int
     """Start of the window, UTC seconds, a multiple of the resolution."""
     readings: int
-    """Readings in the window (those that have P, or any channel where none has)."""
+    """Readings in the window: those that have P or, in a window without any P, the next of CHANNELS that it has."""
     channels: Mapping[str, tuple[float, float, float]]
     estimated: bool = False
     """True where any reading in the window is estimated."""
@@ -26,7 +26,8 @@ class ReadingStore(Protocol):
     Every method raises :class:`~cenergyd.errors.StoreUnavailable` when the store does not answer,
     :class:`~cenergyd.errors.Overloaded` when too much waits already, and
     :class:`~cenergyd.errors.StoreRejected` when the store says that the data itself is wrong.
-    Time ranges are half open, ``start <= time < end``, UTC seconds.
+    Time ranges are half open, ``start <= time < end``, UTC seconds. The limits of what can be stored (names, finite
+    values, times) are those of :mod:`cenergyd.readings.checks`, the same for all.
     """
 
     async def open(self) -> None:
@@ -45,7 +46,8 @@ class ReadingStore(Protocol):
         """Store readings, durable when this returns.
 
         A reading of a series and time that exists already is merged channel by channel: a value replaces the
-        old one, None leaves it. Writing the same thing again changes nothing.
+        old one, None leaves it; ``estimated`` stays once set (``replace`` clears it). Writing the same thing again
+        changes nothing. A reading without any channel is a gap: it is not stored.
         """
         ...
 
@@ -71,8 +73,13 @@ class ReadingStore(Protocol):
         """The earliest reading (at or after a time) of each series that has one."""
         ...
 
-    async def summarise(self, series: Sequence[str], start: int, end: int, resolution: int) -> dict[str, list[Summary]]:
-        """min, mean, max per channel and window of ``resolution`` seconds, windows without readings left out."""
+    async def summarise(
+        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+    ) -> dict[str, list[Summary]]:
+        """min, mean, max per channel and window of ``resolution`` seconds, windows without readings left out.
+
+        Only the readings in the range count, so its first and last window may be partial. Fewer channels cost less.
+        """
         ...
 
     async def series_of(self, serial: str) -> list[str]:
@@ -80,7 +87,7 @@ class ReadingStore(Protocol):
         ...
 
     async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
-        """Store field points; one at an existing time replaces it whole."""
+        """Store field points; one at an existing time replaces it whole. Numbers come back as floats."""
         ...
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:

@@ -1,0 +1,125 @@
+"""What every reading store refuses or leaves out, in one place so that all of them agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+from cenergyd.errors import StoreRejected
+from cenergyd.readings.model import FieldPoint, Reading, is_series_name
+
+LATEST = 9223372036
+"""Seconds from 1970, either way, that fit into InfluxDB's 64-bit nanoseconds (the year 2262)."""
+MAX_TEXT_BYTES = 32768
+"""Size of a text in a field point; InfluxDB's own limit is 64 KiB."""
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+
+
+def check_series(*names: str) -> None:
+    """Raise StoreRejected for anything that is not a series name (and could break out of a query)."""
+    for name in names:
+        if not is_series_name(name):
+            raise StoreRejected(f"{name!r} is not a series name: <serial>_<meter id>, letters and digits only")
+
+
+def storable(readings: Iterable[Reading]) -> list[Reading]:
+    """The readings that have a channel: one without any is a gap, and a gap is not stored.
+
+    Raises StoreRejected for a value that is not finite or a time out of range.
+    """
+    kept: list[Reading] = []
+    for reading in readings:
+        time, *channels, _ = reading
+        some = False
+        for value in channels:
+            if value is not None:
+                some = True
+                if not isfinite(value):
+                    raise StoreRejected(f"a reading at {time} has a value that is not finite")
+        if some:
+            _check_time(time)
+            kept.append(reading)
+    return kept
+
+
+def only(readings: Iterable[Reading], start: int, end: int) -> dict[int, Reading]:
+    """What ``replace`` is to leave in the range: storable readings by time; of two at one time the later given."""
+    return {reading.time: reading for reading in storable(_within(readings, start, end))}
+
+
+def storable_points(points: Iterable[FieldPoint]) -> dict[int, FieldPoint]:
+    """Field points by time, numbers as floats; of two at one time the later given.
+
+    All numbers become floats because InfluxDB fixes a field's type with its first value: a plugin that writes
+    ``{"kwh": 0}`` once could never write ``{"kwh": 1.5}``. Raises StoreRejected for a point that no store could keep.
+    """
+    checked: dict[int, FieldPoint] = {}
+    for point in points:
+        _check_time(point.time)
+        if not point.fields:
+            raise StoreRejected(f"the field point at {point.time} has no fields")
+        checked[point.time] = FieldPoint(
+            point.time, {name: _field(name, value, point.time) for name, value in point.fields.items()}
+        )
+    return checked
+
+
+def only_points(points: Iterable[FieldPoint], start: int, end: int) -> dict[int, FieldPoint]:
+    """What ``replace_points`` is to leave in the range."""
+    checked = storable_points(points)
+    for time in checked:
+        if not start <= time < end:
+            raise StoreRejected(f"a field point at {time} is outside the range {start}..{end} that is to be replaced")
+    return checked
+
+
+def window_start(time: int, resolution: int) -> int:
+    """Start of the window that a time lies in: a multiple of the resolution."""
+    return time - time % resolution
+
+
+def check_resolution(resolution: int, channels: Sequence[str], known: Sequence[str]) -> None:
+    """Raise StoreRejected for a summary that makes no sense."""
+    if resolution < 1:
+        raise StoreRejected(f"a resolution of {resolution} s makes no sense")
+    if not channels or not set(channels) <= set(known):
+        raise StoreRejected(f"channels must be some of {', '.join(known)}")
+
+
+def _within(readings: Iterable[Reading], start: int, end: int) -> Iterable[Reading]:
+    for reading in readings:
+        if not start <= reading.time < end:
+            raise StoreRejected(f"a reading at {reading.time} is outside the range {start}..{end} to be replaced")
+        yield reading
+
+
+def _check_time(time: int) -> None:
+    if not -LATEST <= time < LATEST:
+        raise StoreRejected(f"the time {time} is not one of 1677 to 2262")
+
+
+def _field(name: str, value: object, time: int) -> float | str | bool:
+    # A field called time would hide the point's own.
+    if not _FIELD.match(name) or name == "time":
+        raise StoreRejected(f"the field point at {time}: {name!r} is not a field name (letters, digits and _)")
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        number = float(value)
+        if not isfinite(number):
+            raise StoreRejected(f"the field point at {time}: {name} is not finite")
+        return number
+    if isinstance(value, str):
+        return _text(name, value, time)
+    raise StoreRejected(f"the field point at {time}: {name} is neither a number, a text nor true or false")
+
+
+def _text(name: str, value: str, time: int) -> str:
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise StoreRejected(f"the field point at {time}: {name} is not valid text") from None
+    if size > MAX_TEXT_BYTES:
+        raise StoreRejected(f"the field point at {time}: {name} has {size} bytes, more than {MAX_TEXT_BYTES}")
+    return value

@@ -1,0 +1,244 @@
+"""Group commit: uploads that arrive while a write is in flight share the next one, and each gets its own answer.
+
+A store pays per write (a round trip, an fsync) far more than per reading, so a fleet's small uploads are written together. A
+group is written, then marked (the customers' pending windows), and only then are its uploads answered. If the store
+rejects a group, it is halved until the guilty upload stands alone, so no upload fails for its neighbour's data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
+from cenergyd.readings.model import SeriesReadings
+
+Mark = TypeVar("Mark")
+
+
+class Writes(Protocol):
+    """The part of a reading store that is needed here."""
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        """Store readings, durable when this returns."""
+        ...
+
+
+@attrs.define(slots=True, eq=False)
+class _Upload(Generic[Mark]):
+    batches: Sequence[SeriesReadings]
+    mark: Mark | None
+    readings: int
+    series: frozenset[str]
+    since: float
+    answer: Deferred[None]
+
+
+class GroupCommit(Generic[Mark]):
+    """Writes uploads in groups.
+
+    :param store: where readings go.
+    :param clock: for the latency, and to gather what arrives in the same turn of the reactor.
+    :param after_write: awaited once per group with the marks of its written uploads, before they are answered. If it
+        raises, they all fail with that.
+    :param max_queued_uploads: uploads not answered yet; one more raises Overloaded.
+    :param max_queued_readings: their readings, likewise. An upload larger than that is taken when nothing else waits.
+    :param max_write_readings: readings in one write. A larger upload makes a group of its own, written piece by piece.
+    :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are
+        written in the order they came. One is kept free of larger uploads, so that a backlog delays nobody.
+    """
+
+    def __init__(
+        self,
+        store: Writes,
+        clock: Any,
+        after_write: Callable[[Sequence[Mark]], Awaitable[None]],
+        *,
+        max_queued_uploads: int,
+        max_queued_readings: int,
+        max_write_readings: int,
+        max_in_flight: int = 2,
+    ) -> None:
+        self._store = store
+        self._clock = clock  # IReactorTime
+        self._after_write = after_write
+        self._max_uploads = max_queued_uploads
+        self._max_readings = max_queued_readings
+        self._max_write = max_write_readings
+        self._max_in_flight = max_in_flight
+        self._queue: deque[_Upload[Mark]] = deque()
+        self._busy_series: set[str] = set()
+        self._large_in_flight = 0
+        self._start_is_due = False
+        self._stopping = False
+        self._idle: list[Deferred[None]] = []
+        self.queued_uploads = 0
+        """Uploads not answered yet, waiting or being written."""
+        self.queued_readings = 0
+        """Their readings."""
+        self.in_flight = 0
+        """Groups being written now."""
+        self.groups = 0
+        """Groups answered since the start."""
+        self.written_readings = 0
+        """Readings acknowledged since the start."""
+        self.rejected_uploads = 0
+        """Uploads that the store rejected since the start."""
+        self.last_group_uploads = 0
+        """Uploads in the last answered group."""
+        self.last_latency_seconds = 0.0
+        """Time from the arrival of its first upload to the answer of the last group, s."""
+
+    def commit(self, batches: SeriesReadings | Sequence[SeriesReadings], mark: Mark | None = None) -> Deferred[None]:
+        """Write one upload. Fires once its readings are durable and its mark is made.
+
+        Fails with Overloaded at once where too much waits already, with StoreRejected where the store refuses this
+        upload's data, with StoreUnavailable where the store does not answer or the daemon is stopping: not acknowledged.
+        """
+        if isinstance(batches, SeriesReadings):
+            batches = (batches,)
+        readings = sum(len(batch.readings) for batch in batches)
+        if self._stopping:
+            return fail(StoreUnavailable("the daemon is stopping"))
+        if self.queued_uploads >= self._max_uploads:
+            return fail(Overloaded(f"{self.queued_uploads} uploads are waiting to be written"))
+        if self.queued_uploads and self.queued_readings + readings > self._max_readings:
+            return fail(Overloaded(f"{self.queued_readings} readings are waiting to be written"))
+        answer: Deferred[None] = Deferred()
+        series = frozenset(batch.series for batch in batches)
+        self._queue.append(_Upload(batches, mark, readings, series, self._clock.seconds(), answer))
+        self.queued_uploads += 1
+        self.queued_readings += readings
+        self._start_soon()
+        return answer
+
+    async def stop(self) -> None:
+        """Take no more uploads and return once all that were taken are answered."""
+        self._stopping = True
+        if self.queued_uploads:
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle
+
+    def _start_soon(self) -> None:
+        if not self._start_is_due:
+            self._start_is_due = True
+            self._clock.callLater(0, self._start_groups)
+
+    def _start_groups(self) -> None:
+        self._start_is_due = False
+        while self.in_flight < self._max_in_flight:
+            group = self._next_group()
+            if not group:
+                return
+            large = group[0].readings > self._max_write
+            series = frozenset[str]().union(*(upload.series for upload in group))
+            self.in_flight += 1
+            self._large_in_flight += large
+            self._busy_series |= series
+            Deferred.fromCoroutine(self._commit_group(group, large, series))
+
+    def _next_group(self) -> list[_Upload[Mark]]:
+        """Take from the queue, in order, what may be written now and fits into one write."""
+        group: list[_Upload[Mark]] = []
+        passed: deque[_Upload[Mark]] = deque()
+        blocked = set(self._busy_series)
+        room = self._max_write
+        large_may_go = self._large_in_flight < max(1, self._max_in_flight - 1)
+        while self._queue and room > 0:
+            upload = self._queue.popleft()
+            large = upload.readings > self._max_write
+            if not blocked.isdisjoint(upload.series) or (large and (group or not large_may_go)):
+                # Whatever comes later for the same series must not overtake this one.
+                passed.append(upload)
+                blocked |= upload.series
+                continue
+            if not large and upload.readings > room:
+                passed.append(upload)
+                break
+            group.append(upload)
+            room -= upload.readings
+        self._queue.extendleft(reversed(passed))
+        return group
+
+    async def _commit_group(self, group: list[_Upload[Mark]], large: bool, series: frozenset[str]) -> None:
+        failed = await self._write_and_mark(group)
+        self.in_flight -= 1
+        self._large_in_flight -= large
+        self._busy_series -= series
+        self.groups += 1
+        self.last_group_uploads = len(group)
+        self.last_latency_seconds = self._clock.seconds() - group[0].since
+        self._start_soon()
+        for upload in group:
+            self._answer(upload, failed.get(upload))
+        if not self.queued_uploads:
+            waiting, self._idle = self._idle, []
+            for idle in waiting:
+                idle.callback(None)
+
+    def _answer(self, upload: _Upload[Mark], error: Exception | None) -> None:
+        self.queued_uploads -= 1
+        self.queued_readings -= upload.readings
+        if error is None:
+            self.written_readings += upload.readings
+            upload.answer.callback(None)
+        else:
+            self.rejected_uploads += isinstance(error, StoreRejected)
+            upload.answer.errback(Failure(error))
+
+    async def _write_and_mark(self, group: list[_Upload[Mark]]) -> dict[_Upload[Mark], Exception]:
+        """Write and mark the group; the uploads that failed, and why."""
+        failed: dict[_Upload[Mark], Exception] = {}
+        written: list[_Upload[Mark]] = []
+        parts = [group]
+        while parts:
+            part = parts.pop()
+            try:
+                await self._write(part)
+            except StoreRejected as error:
+                if len(part) == 1:
+                    failed[part[0]] = error
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+            except Exception as error:
+                failed.update((upload, error) for rest in (part, *parts) for upload in rest)
+                break
+            else:
+                written += part
+        marks = [upload.mark for upload in written if upload.mark is not None]
+        if marks:
+            try:
+                await self._after_write(marks)
+            except Exception as error:
+                failed.update((upload, error) for upload in written)
+        return failed
+
+    async def _write(self, part: list[_Upload[Mark]]) -> None:
+        batches = [batch for upload in part for batch in upload.batches if batch.readings]
+        for piece in pieces(batches, self._max_write):
+            await self._store.write(piece)
+
+
+def pieces(batches: Sequence[SeriesReadings], size: int) -> Iterator[list[SeriesReadings]]:
+    """The batches, in order, in lists of at most ``size`` readings; a batch is cut where it must be."""
+    piece: list[SeriesReadings] = []
+    room = size
+    for series, readings in batches:
+        position = 0
+        while position < len(readings):
+            taken = readings[position : position + room]
+            piece.append(SeriesReadings(series, taken))
+            position += len(taken)
+            room -= len(taken)
+            if room == 0:
+                yield piece
+                piece, room = [], size
+    if piece:
+        yield piece

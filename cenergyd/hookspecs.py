@@ -80,6 +80,10 @@ class JobContext(Protocol):
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
         ...
 
+    async def pause(self) -> None:
+        """Let the daemon do other things; await it after every 10 ms or so of computing."""
+        ...
+
 
 @hookspec
 def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> Awaitable[None] | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pluggy
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from cenergyd.errors import CenergydError
@@ -45,7 +44,7 @@ def pending(result: Any) -> bool:
     return isinstance(result, Deferred) or inspect.isawaitable(result)
 
 
-async def settled(plugin: str, result: Any, seconds: float, clock: IReactorTime) -> Any:
+async def settled(plugin: str, result: Any, seconds: float, clock: Any) -> Any:
     """What a Deferred or coroutine of a plugin comes to. Raises PluginFailed, at the latest after ``seconds``."""
     try:
         return await within(as_deferred(result), seconds, clock)
@@ -62,7 +61,7 @@ def as_deferred(awaitable: Deferred[Any] | Awaitable[Any]) -> Deferred[Any]:
     return Deferred.fromCoroutine(_awaited(awaitable))
 
 
-def within(deferred: Deferred[Any], seconds: float, clock: IReactorTime) -> Deferred[Any]:
+def within(deferred: Deferred[Any], seconds: float, clock: Any) -> Deferred[Any]:
     """Fires as ``deferred`` does, or with TimeoutError; for certain, even where a coroutine ignores its cancellation."""
 
     def expire() -> None:

@@ -63,4 +63,4 @@ def _converted(reading: Reading) -> Reading:
         if not isfinite(number):
             raise BadResult(f"{channel} at {reading.time} is {value!r}")
         values.append(number)
-    return Reading(reading.time, *values, reading.estimated)  # type: ignore[arg-type]
+    return Reading(reading.time, *values, reading.estimated)  # type: ignore[call-arg, arg-type]

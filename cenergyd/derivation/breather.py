@@ -1,0 +1,29 @@
+"""Taking turns: long computations in the reactor's thread, a few milliseconds at a time."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+STRETCH = 0.008
+"""Seconds of computation after which the reactor gets a turn; uploads wait no longer than about that."""
+
+
+class Breather:
+    """``await breather()`` between small pieces of work: it lets the reactor run when it is time, else it costs next to nothing."""
+
+    def __init__(self, clock: Any, stretch: float = STRETCH) -> None:
+        self._clock = clock
+        self._stretch = stretch
+        self._since = perf_counter()
+
+    async def __call__(self) -> None:
+        if perf_counter() - self._since >= self._stretch:
+            await deferLater(self._clock, 0, _nothing)
+            self._since = perf_counter()
+
+
+def _nothing() -> None:
+    pass

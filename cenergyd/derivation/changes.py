@@ -1,0 +1,46 @@
+"""The least that must be written so that a stretch of a series becomes what it should be. Pure.
+
+Deriving a window again usually gives what is there already, and late data mostly adds; deleting is dear (above all in InfluxDB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cenergyd.derivation.plan import between
+from cenergyd.readings.model import Reading
+
+
+class Change(NamedTuple):
+    """How ``start`` to ``end`` (half open) of a series becomes what it should be."""
+
+    series: str
+    start: int
+    end: int
+    readings: Sequence[Reading]
+    replace: bool
+    """True: exactly these; something has to go. False: write these, the others stay."""
+
+
+def change(series: str, start: int, end: int, before: Sequence[Reading], after: Sequence[Reading]) -> Change | None:
+    """What leads from ``before`` to ``after`` (both ascending), or None where nothing differs.
+
+    Writing merges channel by channel, so a value that must become None needs a replacement.
+    """
+    before = between(before, start, end)
+    if not before:
+        return Change(series, start, end, after, False) if after else None
+    if list(before) == list(after):
+        return None
+    new = {reading[0]: reading for reading in after}
+    if any(_loses(old, new.get(old[0])) for old in before):
+        return Change(series, start, end, after, True)
+    old = {reading[0]: reading for reading in before}
+    return Change(series, start, end, [reading for reading in after if old.get(reading[0]) != reading], False)
+
+
+def _loses(old: Reading, new: Reading | None) -> bool:
+    if new is None or (old[5] and not new[5]):
+        return True
+    return any(now is None and was is not None for was, now in zip(old[1:5], new[1:5], strict=True))

@@ -1,0 +1,58 @@
+"""A long window, read and derived chunk by chunk in bounded memory; the daemon's backlogs and ``backfill`` both go this way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from cenergyd.customers.model import Customer
+from cenergyd.derivation.derive import Derivation, Deriver
+from cenergyd.derivation.plan import Piece
+from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
+
+
+class Chunk(NamedTuple):
+    """A derived part of a long piece, not yet written."""
+
+    start: int
+    end: int
+    derivation: Derivation
+
+
+async def chunks(
+    store: ReadingStore, deriver: Deriver, customer: Customer, piece: Piece, limit: int, reached: int | None = None
+) -> AsyncIterator[Chunk]:
+    """Derive a piece part by part, ascending and without a hole; write each before asking for the next.
+
+    :param limit: readings of each series held at once. Raised where it is too small to get beyond the tolerance.
+    """
+    limit = max(limit, least_limit(deriver.tolerance))
+    start = piece.start
+    while start < piece.end:
+        rest = piece.cut(start, piece.end, deriver.tolerance)
+        stored = await store.read(rest.series, rest.read_start, rest.read_end, limit)
+        end = _complete_until(rest, stored, limit, deriver.tolerance)
+        derivation = await deriver.derive(customer, rest.cut(start, end, deriver.tolerance), stored, reached)
+        yield Chunk(start, end, derivation)
+        if derivation.derived_until is not None:
+            reached = max(reached or 0, derivation.derived_until)
+        start = end
+
+
+def least_limit(tolerance: int) -> int:
+    """So many readings reach beyond what one computed time depends on, even with a reading every second."""
+    return 4 * tolerance + 100
+
+
+def _complete_until(piece: Piece, stored: dict[str, list[Reading]], limit: int, tolerance: int) -> int:
+    """Before which computed time everything that matters has been read."""
+    end = piece.end
+    for source in piece.sources:
+        readings = stored[source.series]
+        if len(readings) >= limit:
+            end = min(end, readings[-1].time - 2 * tolerance + 1)
+    there = stored[piece.target]
+    if len(there) >= limit:
+        end = min(end, there[-1].time + 1)
+    return max(end, piece.start + 1)

@@ -1,0 +1,114 @@
+"""One piece of a customer: readings of the present meters in, readings of the missing one out, by way of the plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import attrs
+import pluggy
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Customer, Role
+from cenergyd.derivation.align import align
+from cenergyd.derivation.breather import Breather
+from cenergyd.derivation.changes import Change, change
+from cenergyd.derivation.check import BadResult, checked
+from cenergyd.derivation.gaps import Gaps, gaps
+from cenergyd.derivation.plan import Piece, role_readings
+from cenergyd.hookspecs import AlignedReading, Formula
+from cenergyd.isolation import PluginFailed, call, implementations, pending, settled
+from cenergyd.readings.model import Reading
+
+SLICE = 1000
+"""Aligned readings that a plugin gets in one call: a few milliseconds of work."""
+
+log = Logger()
+
+
+class Derivation(NamedTuple):
+    """What came of one piece."""
+
+    change: Change | None
+    """What to write; None: what is stored is right."""
+    derived: int
+    """Readings computed."""
+    derived_until: int | None
+    """Time of the last one."""
+    gaps: Gaps
+    no_plugin: bool = False
+    """No plugin computes this role (its built-in one is disabled): what is stored stays."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Deriver:
+    """Runs the derive hook and lets nothing wrong through."""
+
+    plugins: pluggy.PluginManager
+    formula: Formula
+    tolerance: int
+    """Seconds between readings that belong together."""
+    timeout: float
+    """Seconds that a plugin may take."""
+    clock: Any
+
+    async def derive(
+        self, customer: Customer, piece: Piece, stored: Mapping[str, Sequence[Reading]], reached: int | None = None
+    ) -> Derivation:
+        """Compute the piece from the stored readings of its series.
+
+        Does not yield unless a plugin does or there is much to compute.
+
+        :param stored: readings by series, ascending, at least those of the piece's range.
+        :param reached: a time that both meters are known to have reached.
+        :raises PluginFailed: a plugin raised, was late or returned nonsense; nothing may be written.
+        """
+        present = role_readings(piece, stored)
+        aligned = align(present, self.tolerance)
+        found = gaps(present, aligned, piece.start, piece.end, reached)
+        if aligned and (aligned[0][0] < piece.start or aligned[-1][0] >= piece.end):
+            aligned = [pair for pair in aligned if piece.start <= pair[0] < piece.end]
+        readings = await self._in_slices(customer, piece.role, aligned)
+        if readings is None:
+            return Derivation(None, 0, None, found, no_plugin=True)
+        return Derivation(
+            change(piece.target, piece.start, piece.end, stored[piece.target], readings),
+            len(readings),
+            readings[-1][0] if readings else None,
+            found,
+        )
+
+    async def _in_slices(
+        self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]
+    ) -> list[Reading] | None:
+        if not aligned:
+            return []
+        if len(aligned) <= SLICE:
+            return await self._ask(customer, role, aligned)
+        breather = Breather(self.clock, 0)
+        readings: list[Reading] = []
+        for position in range(0, len(aligned), SLICE):
+            await breather()
+            part = await self._ask(customer, role, aligned[position : position + SLICE])
+            if part is None:
+                return None
+            readings += part
+        return readings
+
+    async def _ask(self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
+        """Ask the plugins in turn until one answers. None: none does."""
+        asked = tuple(aligned)
+        arguments = {"customer": customer, "role": role, "aligned": asked, "formula": self.formula}
+        for implementation in implementations(cast(Any, self.plugins.hook).cenergyd_derive):
+            result = call(implementation, arguments)
+            if pending(result):
+                result = await settled(implementation.plugin_name, result, self.timeout, self.clock)
+            if result is None:
+                continue
+            try:
+                return checked(asked, result)
+            except BadResult as error:
+                raise PluginFailed(implementation.plugin_name, str(error)) from error
+            except Exception as error:  # a sequence whose own methods raise
+                raise PluginFailed(implementation.plugin_name, f"its result cannot be read: {error}") from error
+        return None

@@ -1,0 +1,66 @@
+"""Readings without a partner: is the other meter late, or was it silent? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cenergyd.customers.model import ROLES, Role
+from cenergyd.derivation.align import unmatched
+from cenergyd.hookspecs import AlignedReading
+from cenergyd.readings.model import Reading
+
+
+class Missing(NamedTuple):
+    """A meter gave no readings that its partner's could be computed with, though it has gone on since."""
+
+    role: Role
+    since: int
+    """Time of the partner's first such reading, UTC seconds."""
+    until: int
+    """Of its last, inclusive."""
+    readings: int
+
+
+class Gaps(NamedTuple):
+    """What keeps readings of one meter from being computed with."""
+
+    waiting_for: Role | None = None
+    """The meter that has not reached that time yet; it may still upload."""
+    waiting_since: int | None = None
+    """Time of the first reading that waits, UTC seconds."""
+    missing: tuple[Missing, ...] = ()
+    """At most one entry a role."""
+
+
+NO_GAPS = Gaps()
+
+
+def gaps(
+    role_readings: Mapping[Role, Sequence[Reading]],
+    aligned: Sequence[AlignedReading],
+    start: int,
+    end: int,
+    reached: int | None = None,
+) -> Gaps:
+    """Sort the unmatched readings with ``start <= time < end`` into waiting and missing.
+
+    :param reached: a time that both meters are known to have reached (that of the latest computed reading), besides what
+        ``role_readings`` show.
+    """
+    first, second = (role for role in ROLES if role in role_readings)
+    if len(aligned) == len(role_readings[first]) == len(role_readings[second]):
+        return NO_GAPS
+    alone = unmatched(role_readings, aligned)
+    waiting: list[tuple[int, Role]] = []
+    missing: list[Missing] = []
+    for role, partner in ((first, second), (second, first)):
+        there = role_readings[partner]
+        partner_reached = max(reached or 0, there[-1].time if there else 0)
+        times = [reading.time for reading in alone[role] if start <= reading.time < end]
+        waiting.extend((time, partner) for time in times if time > partner_reached)
+        late = [time for time in times if time <= partner_reached]
+        if late:
+            missing.append(Missing(partner, late[0], late[-1], len(late)))
+    since, role_waited_for = min(waiting, default=(None, None))
+    return Gaps(role_waited_for, since, tuple(missing))

@@ -1,0 +1,179 @@
+"""What is to be read, and which computed readings are to be replaced, for a window of a customer. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import NamedTuple
+
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.derivation.assignments import Span, spans
+from cenergyd.readings.model import Reading, missing_series, series_name
+
+USUAL_INTERVAL = 60
+"""Seconds between readings that is assumed before any has been read; only costs depend on it."""
+
+
+class Source(NamedTuple):
+    """A present meter."""
+
+    role: Role
+    series: str
+    reversed: bool
+    """Its P and Q are read with the opposite sign."""
+
+
+class Piece(NamedTuple):
+    """A stretch of one customer's computed meter over which the same meters play the same roles."""
+
+    start: int
+    """Computed readings with ``start <= time < end`` are made anew; UTC seconds."""
+    end: int
+    read_start: int
+    """What they depend on: the sources' readings with ``read_start <= time < read_end``."""
+    read_end: int
+    role: Role
+    """The role to compute."""
+    target: str
+    """Series of the computed meter."""
+    sources: tuple[Source, Source]
+
+    @property
+    def series(self) -> list[str]:
+        """All series to read."""
+        return [self.sources[0].series, self.sources[1].series, self.target]
+
+    def cut(self, start: int, end: int, tolerance: int) -> Piece:
+        """The part with computed times from ``start`` to ``end``."""
+        return self._replace(
+            start=start,
+            end=end,
+            read_start=max(self.read_start, start - tolerance),
+            read_end=min(self.read_end, end + 2 * tolerance),
+        )
+
+
+def touched(since: int, until: int, tolerance: int) -> tuple[int, int]:
+    """The computed times (half open) that readings from ``since`` to ``until`` (inclusive) can change."""
+    return max(0, since - 2 * tolerance), until + tolerance + 1
+
+
+def pieces(customer: Customer, since: int, until: int, tolerance: int) -> tuple[Piece, ...]:
+    """What to derive after readings came in from ``since`` to ``until`` (inclusive), ascending.
+
+    Nothing where no meter is missing, or more than one, or the settings are not such that series could exist.
+    """
+    start, end = touched(since, until, tolerance)
+    return pieces_between(customer, start, end, tolerance)
+
+
+def pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
+    """As :func:`pieces`, by the computed times (half open)."""
+    found = []
+    for span in spans(customer, start - tolerance, end + 2 * tolerance):
+        piece = _piece(span, max(start, span.start), min(end, span.end), tolerance)
+        if piece is not None:
+            found.append(piece)
+    return tuple(found)
+
+
+def role_readings(piece: Piece, stored: Mapping[str, Sequence[Reading]]) -> dict[Role, Sequence[Reading]]:
+    """The readings of the present roles that a piece depends on, signs as the site equation has them."""
+    found: dict[Role, Sequence[Reading]] = {}
+    for role, series, is_reversed in piece.sources:
+        readings = between(stored[series], piece.read_start, piece.read_end)
+        found[role] = [turned(reading) for reading in readings] if is_reversed else readings
+    return found
+
+
+def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Reading]:
+    """Those with ``start <= time < end`` of readings ascending in time."""
+    if not readings or (readings[0][0] >= start and readings[-1][0] < end):
+        return readings
+    return readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
+
+
+def turned(reading: Reading) -> Reading:
+    """As a meter with its current transformers the right way round would have said it."""
+    P, Q = reading.P, reading.Q
+    return reading._replace(P=None if P is None else -P, Q=None if Q is None else -Q)
+
+
+def expected_readings(piece: Piece) -> int:
+    """How many readings of each meter a piece probably has."""
+    return ceil((piece.read_end - piece.read_start) / USUAL_INTERVAL)
+
+
+class Group(NamedTuple):
+    """Customers whose windows are read together."""
+
+    members: list[int]
+    """Positions in what :func:`grouped` was given."""
+    series: list[str]
+    start: int
+    end: int
+    limit: int
+    """Readings of each series to read; one that has as many may have more, and is read on its own."""
+
+
+def grouped(windows: Sequence[Sequence[Piece]], budget: int) -> list[Group]:
+    """Group customers with similar windows, so that few reads serve many, each bounded by ``budget`` readings or so.
+
+    :param windows: the pieces of each customer, at least one.
+    """
+    bounds = [(w[0].read_start, max(piece.read_end for piece in w)) for w in windows]
+    order = sorted(range(len(windows)), key=lambda i: bounds[i])
+    groups: list[Group] = []
+    for i in order:
+        low, high = bounds[i]
+        series = [name for piece in windows[i] for name in piece.series]
+        last = groups[-1] if groups else None
+        if last is not None and _fits(last, low, high, len(series), budget):
+            end = max(last.end, high)
+            last.series.extend(series)
+            groups[-1] = last._replace(end=end, limit=_limit(end - last.start), members=[*last.members, i])
+        else:
+            groups.append(Group([i], series, low, high, _limit(high - low)))
+    return groups
+
+
+def _fits(group: Group, low: int, high: int, more: int, budget: int) -> bool:
+    length = max(group.end, high) - group.start
+    if length > max(1800, 2 * min(high - low, group.end - group.start)):
+        return False
+    return _limit(length) * (len(group.series) + more) <= budget
+
+
+def _limit(seconds: int) -> int:
+    return 16 + ceil(1.5 * seconds / USUAL_INTERVAL)
+
+
+def _piece(span: Span, start: int, end: int, tolerance: int) -> Piece | None:
+    role = span.assignment.missing_role
+    if role is None or not span.serial or start >= end:
+        return None
+    try:
+        target = missing_series(span.serial)
+        first, second = (
+            Source(present, series_name(span.serial, span.assignment.meter_of(present)), _is_reversed(span, present))
+            for present in ROLES
+            if present != role
+        )
+    except ValueError:
+        return None  # told in the customer's settings; there can be no such series
+    if target in (first.series, second.series):
+        return None
+    return Piece(
+        start,
+        end,
+        max(span.start, start - tolerance),
+        min(span.end, end + 2 * tolerance),
+        role,
+        target,
+        (first, second),
+    )
+
+
+def _is_reversed(span: Span, role: Role) -> bool:
+    return role in span.assignment.reversed_roles

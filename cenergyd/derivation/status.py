@@ -1,0 +1,111 @@
+"""What a customer's derivation came to: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
+
+- ``derived_until``: time of the latest computed reading, UTC seconds, or None;
+- ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that waits for it, or None;
+- ``missing``: ``{role, since, until, readings}`` of the latest gap that a silent meter left, or None;
+- ``failure``: ``{plugin, message, since}`` while derivation fails, or None;
+- ``no_plugin``: True where no enabled plugin computes the missing role;
+- ``window``: ``{since, until, done}``: the window worked on last, inclusive, and how far it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from cenergyd.derivation.derive import Derivation
+from cenergyd.isolation import PluginFailed
+
+KIND = "derivation"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Outcome:
+    """What came of a customer's window, or of the part of it that is done."""
+
+    since: int
+    until: int
+    """Inclusive."""
+    done: int
+    """Everything up to here, inclusive, is derived."""
+    derivations: Sequence[Derivation] = ()
+    """Of its pieces, ascending in time."""
+    failure: PluginFailed | None = None
+
+
+def reached_before(body: Mapping[str, Any] | None) -> int | None:
+    """The time that both meters are known to have reached."""
+    value = (body or {}).get("derived_until")
+    return value if isinstance(value, int) else None
+
+
+def next_body(previous: Mapping[str, Any] | None, outcome: Outcome, now: int) -> dict[str, Any]:
+    """The document's body after an outcome."""
+    old = dict(previous or {})
+    if outcome.failure is not None:
+        return _shape(old) | {"failure": _failure(old.get("failure"), outcome.failure, now)}
+    times = [each.derived_until for each in outcome.derivations if each.derived_until is not None]
+    derived_until = max([*times, *filter(None, [reached_before(old)])], default=None)
+    waiting_for, waiting_since = _waiting(old, outcome, derived_until)
+    return {
+        "derived_until": derived_until,
+        "waiting_for": waiting_for,
+        "waiting_since": waiting_since,
+        "missing": _missing(old.get("missing"), outcome),
+        "failure": None,
+        "no_plugin": any(each.no_plugin for each in outcome.derivations),
+        "window": _window(old.get("window"), outcome),
+    }
+
+
+def _shape(old: Mapping[str, Any]) -> dict[str, Any]:
+    empty = dict.fromkeys(("derived_until", "waiting_for", "waiting_since", "missing", "failure", "window"))
+    return {**empty, "no_plugin": False, **old}
+
+
+def _failure(old: Any, failure: PluginFailed, now: int) -> dict[str, Any]:
+    since = old["since"] if isinstance(old, Mapping) and isinstance(old.get("since"), int) else now
+    return {"plugin": failure.plugin, "message": failure.reason, "since": since}
+
+
+def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[Any, Any]:
+    """What waits now, in this window or from before; what is older than a computed reading waits no longer."""
+    found = [
+        (each.gaps.waiting_since, each.gaps.waiting_for)
+        for each in outcome.derivations
+        if each.gaps.waiting_since is not None
+    ]
+    before = old.get("waiting_since")
+    if isinstance(before, int) and before < outcome.since and before > (derived_until or 0):
+        found.append((before, old.get("waiting_for")))
+    since, role = min(found, key=lambda each: each[0] or 0, default=(None, None))
+    return role, since
+
+
+def _missing(old: Any, outcome: Outcome) -> dict[str, Any] | None:
+    found = [gap for each in outcome.derivations for gap in each.gaps.missing]
+    if found:
+        latest = max(found, key=lambda gap: gap.until)
+        new = {"role": latest.role, "since": latest.since, "until": latest.until, "readings": latest.readings}
+        if not isinstance(old, Mapping) or latest.until >= _int(old.get("until")):
+            return new
+    if not isinstance(old, Mapping):
+        return None
+    healed = outcome.since <= _int(old.get("since")) and _int(old.get("until")) <= outcome.done
+    return None if healed else dict(old)
+
+
+def _window(old: Any, outcome: Outcome) -> dict[str, int]:
+    """The window; one that goes on where an unfinished one stopped is still the same."""
+    since = outcome.since
+    if isinstance(old, Mapping) and _int(old.get("done")) < _int(old.get("until")):
+        before = _int(old.get("since"))
+        if before <= since <= _int(old.get("done")) + 1:
+            since = before
+    return {"since": since, "until": outcome.until, "done": outcome.done}
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else 0

@@ -115,10 +115,14 @@ class MemoryReadingStore:
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
-        self._check(series)
-        new = only_points(points, start, end)
-        stored = {time: point for time, point in self._points[series].items() if not start <= time < end}
-        self._points[series] = stored | new
+        await self.replace_points_many([(series, start, end, points)])
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        self._check(*(item[0] for item in items))
+        for series, start, end, new in [(s, a, b, only_points(points, a, b)) for s, a, b, points in items]:
+            stored = {time: point for time, point in self._points[series].items() if not start <= time < end}
+            self._points[series] = stored | new
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""

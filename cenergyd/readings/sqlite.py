@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from typing import Any, NamedTuple
 
 from cenergyd.embedded import EmbeddedDatabase
 from cenergyd.readings.checks import (
@@ -28,10 +26,9 @@ from cenergyd.readings.checks import (
     storable_points,
     window_start,
 )
+from cenergyd.readings.inturns import in_turns
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
-
-T = TypeVar("T")
 
 SLICE_READINGS = 20_000
 """Readings fetched in one visit to a reading thread."""
@@ -130,13 +127,10 @@ class SqliteReadingStore:
             for since, until in _slices(max(start, low), min(end, high + 1), resolution)
         ]
         found: dict[str, list[Summary]] = {name: [] for name in series}
-        # Both reading threads share the work; SQLite computes without Python's lock. A few at a time leave room
-        # in the threads' queue for others.
-        for position in range(0, len(visits), VISITS_AT_ONCE):
-            some = visits[position : position + VISITS_AT_ONCE]
-            work = [self._database.read(partial(_summarise, visit, resolution, channels)) for visit in some]
-            for (name, _, _), summaries in zip(some, await _all(work), strict=True):
-                found[name] += summaries
+        work = [self._database.read(partial(_summarise, visit, resolution, channels)) for visit in visits]
+        # Both reading threads share the work; SQLite computes without Python's lock.
+        for (name, _, _), summaries in zip(visits, await in_turns(work, VISITS_AT_ONCE), strict=True):
+            found[name] += summaries
         return found
 
     async def series_of(self, serial: str) -> list[str]:
@@ -150,9 +144,12 @@ class SqliteReadingStore:
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
-        check_series(series)
-        new = list(only_points(points, start, end).values())
-        await self._database.write(partial(_replace_points, series, _clamped(start), _clamped(end), new))
+        await self.replace_points_many([(series, start, end, points)])
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """One transaction. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(item[0] for item in items))
+        await self._database.write(partial(_replace_points, items))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -168,16 +165,6 @@ class SqliteReadingStore:
             return {name: _reading(row) for name, row in rows if row is not None}
 
         return await self._database.read(find)
-
-
-async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """What all of them return; the first error, if any, once they all ended."""
-    try:
-        results: list[T] = await gatherResults([Deferred.fromCoroutine(item) for item in work], consumeErrors=True)
-        return results
-    except FirstError as error:
-        error.subFailure.raiseException()
-        raise
 
 
 def _clamped(time: int) -> int:
@@ -290,7 +277,7 @@ def _series_of(serial: str, connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in rows if kind.match(name)]
 
 
-def _write_points(series: str, points: Sequence[FieldPoint], connection: sqlite3.Connection) -> None:
+def _write_points(series: str, points: Iterable[FieldPoint], connection: sqlite3.Connection) -> None:
     number = _series_id(connection, series)
     connection.executemany(
         "INSERT INTO point VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET fields = excluded.fields",
@@ -299,10 +286,12 @@ def _write_points(series: str, points: Sequence[FieldPoint], connection: sqlite3
 
 
 def _replace_points(
-    series: str, start: int, end: int, points: Sequence[FieldPoint], connection: sqlite3.Connection
+    items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], connection: sqlite3.Connection
 ) -> None:
-    connection.execute(f"DELETE FROM point WHERE {_RANGE}", (series, start, end))  # noqa: S608
-    _write_points(series, points, connection)
+    for series, start, end, points in items:
+        new = only_points(points, start, end)
+        connection.execute(f"DELETE FROM point WHERE {_RANGE}", (series, _clamped(start), _clamped(end)))  # noqa: S608
+        _write_points(series, new.values(), connection)
 
 
 def _read_points(

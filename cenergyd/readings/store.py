@@ -94,6 +94,10 @@ class ReadingStore(Protocol):
         """Make ``points`` the only field points of the series in the range."""
         ...
 
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """Many :meth:`replace_points` calls, in order, in as few round trips as the store allows."""
+        ...
+
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """Field points by time, ascending."""
         ...

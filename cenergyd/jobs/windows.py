@@ -1,0 +1,127 @@
+"""The windows that rollups and energy are kept in: where each starts and ends.
+
+Windows up to a day follow the customer's own clock: a ``1h`` window starts at a full local hour. In almost every zone that is
+the same as a full UTC hour; where the offset is not a whole number of hours (Kolkata, Lord Howe) only this makes a day a whole
+number of hours. Windows up to 15 minutes are the same in UTC and in every zone of today. A change of the clock by less than a
+window (Lord Howe's half hour) cuts the window that it falls into, so windows never overlap and never leave a hole.
+
+A ``24h`` window is the customer's calendar day, from midnight to midnight: 23 or 25 hours where the clock changes. Where midnight
+is skipped the day starts with its first instant; where it comes twice, with the first one.
+
+All times are UTC seconds; every window is half open, ``start <= time < end``, and named by its start.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cenergyd.errors import InvalidField
+
+RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "24h": 86400}
+"""Name -> nominal length, seconds; finest first."""
+
+_DAY = 86400
+_ALIGNED_EVERYWHERE = 900  # every offset in use since 2000 is a multiple of 15 minutes
+
+
+class Window(NamedTuple):
+    """One window, ``start <= time < end``, UTC seconds."""
+
+    start: int
+    end: int
+
+
+@functools.lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of an IANA name; raises InvalidField (``time_zone``) where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidField("time_zone", f"{name!r} is not an IANA time zone name such as America/New_York") from error
+
+
+def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:
+    """The window of a resolution (a key of RESOLUTIONS) that holds ``time``."""
+    if resolution == "24h":
+        return _day_at(time, zone)
+    length = RESOLUTIONS[resolution]
+    if length <= _ALIGNED_EVERYWHERE:
+        start = time - time % length
+        return Window(start, start + length)
+    return _clock_window(time, length, zone)
+
+
+def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[Window]:
+    """Every window that holds any time of ``start <= time < end``, ascending."""
+    if start >= end:
+        return
+    window = window_at(start, resolution, zone)
+    yield window
+    while window.end < end:
+        window = window_at(window.end, resolution, zone)
+        yield window
+
+
+def widen(start: int, end: int, resolution: str, zone: ZoneInfo) -> Window:
+    """The smallest range of full windows that holds ``start <= time < end``."""
+    first = window_at(start, resolution, zone)
+    return Window(first.start, max(first.end, window_at(end - 1, resolution, zone).end))
+
+
+def local_date(time: int, zone: ZoneInfo) -> date:
+    """The calendar day whose 24h window holds ``time``."""
+    day = datetime.fromtimestamp(time, zone).date()
+    while day_start(day, zone) > time:
+        day -= timedelta(days=1)
+    while day_start(day + timedelta(days=1), zone) <= time:
+        day += timedelta(days=1)
+    return day
+
+
+@functools.lru_cache(maxsize=8192)
+def day_start(day: date, zone: ZoneInfo) -> int:
+    """The first instant of a local calendar day."""
+    # In a gap, fold=0 reads the wall clock with the old offset, which is the very instant of the change.
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+
+
+def _day_at(time: int, zone: ZoneInfo) -> Window:
+    day = local_date(time, zone)
+    following = day + timedelta(days=1)
+    end = day_start(following, zone)
+    while end <= time:  # a day that the calendar skips (Samoa, 30 December 2011) is empty
+        following += timedelta(days=1)
+        end = day_start(following, zone)
+    return Window(day_start(day, zone), end)
+
+
+def _offset(time: int, zone: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(time, zone).utcoffset()
+    return int(offset.total_seconds()) if offset is not None else 0
+
+
+def _clock_window(time: int, length: int, zone: ZoneInfo) -> Window:
+    offset = _offset(time, zone)
+    start = time - (time + offset) % length
+    end = start + length
+    if (_offset(start, zone) - offset) % length:
+        start = _change(start, time, zone)
+    if (_offset(end - 1, zone) - offset) % length:
+        end = _change(time, end - 1, zone)
+    return Window(start, end)
+
+
+def _change(before: int, after: int, zone: ZoneInfo) -> int:
+    """The first second with the later offset; the offsets at the two times differ."""
+    old = _offset(before, zone)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset(middle, zone) == old:
+            before = middle
+        else:
+            after = middle
+    return after

@@ -1,11 +1,13 @@
-"""Which layout a meter's log has: the customer's own choice, the ini's, the device class's, what its config file says, Veris."""
+"""Which layout a meter's log has: the customer's own choice, the ini's, what its config file says, the device class's, Veris."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cenergyd.acquisuite.layouts import Layout, LayoutTable, layout_from_columns
+from cenergyd.acquisuite.points import Point, find_layout
 from cenergyd.customers.model import Customer
 from cenergyd.documents.store import DocumentStore
 
@@ -36,15 +38,16 @@ class LayoutSource:
         self._max_cached = max_cached
         self._learned: OrderedDict[str, tuple[float, Layout | None]] = OrderedDict()
 
-    async def find(self, customer: Customer, meter: str, device_class: str) -> Layout:
-        """The layout for a log of ``meter``."""
+    async def find(self, customer: Customer, meter: str, device_class: str, points: Sequence[Point] = ()) -> Layout:
+        """The layout for a log of ``meter``; ``points`` are what the message itself calls its columns, if it does."""
         chosen = customer.current.layouts.get(meter)
         if chosen:
             return layout_from_columns(f"customer's for meter {meter}", chosen)
-        known = self._table.known(device_class)
+        known = self._table.from_ini(device_class)
         if known is not None:
             return known
-        learned = await self._learned_layout(f"{customer.logger_serial_number}_{meter}")
+        series = f"{customer.logger_serial_number}_{meter}"
+        learned = find_layout(f"message of {series}", points) or await self._learned_layout(series)
         return learned or self._table.for_class(device_class)
 
     async def learn(self, serial: str, series: str, layout: Layout) -> None:
@@ -68,6 +71,6 @@ class LayoutSource:
 
 
 def _from_body(series: str, body: Any) -> Layout:
-    columns = {channel: value[0] for channel, value in body.items()}
-    scales = {f"{channel}_scale": float(value[1]) for channel, value in body.items()}
+    columns: dict[str, Any] = {channel: value[0] for channel, value in body.items()}
+    scales: dict[str, Any] = {f"{channel}_scale": float(value[1]) for channel, value in body.items()}
     return Layout(f"config file of {series}", **columns, **scales)

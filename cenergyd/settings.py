@@ -23,6 +23,9 @@ class ServerSettings:
     max_body_bytes: int = setting(
         "33554432", integer(65536, 1 << 30), "A larger request is refused with 413. A full 8 MB logger flash fits.", "bytes"
     )  # fmt: skip
+    max_request_seconds: int = setting(
+        "900", integer(5, 86400), "A request must have arrived completely within so long, however slowly it comes.", "s"
+    )
     request_timeout_seconds: int = setting(
         "120", integer(5, 3600), "A client that sends nothing for so long is dropped (slow senders, idle connections).", "s"
     )  # fmt: skip
@@ -88,6 +91,15 @@ class UploadSettings:
     max_future_seconds: int = setting(
         "86400", integer(0, 31536000), "Rows later than now by more are skipped: the logger's clock jumped.", "s"
     )
+    remote_configuration: bool = setting(
+        "no", switch, "Whether loggers may fetch config files that an operator queued for them."
+    )
+    max_config_bytes: int = setting("262144", integer(1024, 1 << 24), "Size of a logger's config file.", "bytes")
+    max_config_versions: int = setting("20", integer(1, 1000), "Versions kept of a config file.", "versions")
+    activity_seconds: float = setting(
+        "5", number(0.1, 300), "How often last uploads, meters seen and rejected loggers are written down.", "s"
+    )
+    max_rejected: int = setting("1000", integer(1, 100000), "Rejected serial numbers remembered.", "serials")
     max_concurrent: int = setting(
         "256", integer(1, 10000), "Uploads parsed or written at once; beyond that, 503.", "uploads"
     )
@@ -174,7 +186,7 @@ class AlertsSettings:
     """Judging readings and loggers for alerts; what to judge is each customer's own setting."""
 
     fresh_seconds: int = setting(
-        "3600", integer(60, 172800),
+        "3600", integer(1800, 172800),
         "Readings older than this raise no alert. More than the loggers' upload interval plus their delays.", "s",
     )  # fmt: skip
     max_silent_loggers: int = setting(

@@ -7,7 +7,7 @@ lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 from twisted.internet.task import deferLater
@@ -18,7 +18,9 @@ from cenergyd.acquisuite.form import CredentialsError, Form, basic_credentials, 
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
+from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml
 from cenergyd.activity import LoggerActivity
+from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.credentials import CredentialChecker, Throttled
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import CenergydError, Overloaded, StoreRejected, StoreUnavailable, UploadError
@@ -27,7 +29,8 @@ from cenergyd.metrics import Metrics
 from cenergyd.readings.groupcommit import GroupCommit
 from cenergyd.readings.model import SeriesReadings, series_name
 
-_FORM_TEXT: Final = "text/plain; charset=utf-8"
+_TEXT: Final = "text/plain; charset=utf-8"
+_XML: Final = "text/xml; charset=utf-8"
 _UNAUTHORIZED: Final = "serial number or password is not right"
 _STEPS_AT_ONCE: Final = 2
 """Steps of parsing (a millisecond or two each) before the reactor gets a turn."""
@@ -53,7 +56,7 @@ class Reply:
 
     status: int
     body: bytes
-    content_type: str = _FORM_TEXT
+    content_type: str = _TEXT
     outcome: str = "success"
     """For the metrics: success, refused, unauthorized, busy, unavailable or error."""
 
@@ -69,14 +72,6 @@ class UploadLimits:
     max_concurrent: int
 
 
-class ConfigFiles(Protocol):
-    """Answers the CONFIGFILE... modes."""
-
-    async def handle(self, mode: Mode, customer: Customer, form: Form) -> Reply:
-        """Reply to one of them; raises CenergydError."""
-        ...
-
-
 class Receiver:
     """Answers uploads; never says SUCCESS before the readings are durable and marked for derivation."""
 
@@ -90,7 +85,7 @@ class Receiver:
         metrics: Metrics,
         limits: UploadLimits,
         clock: Any,
-        config_files: ConfigFiles | None = None,
+        config_archive: ConfigArchive,
     ) -> None:
         self._credentials = credential_checker
         self._commit = group_commit
@@ -99,7 +94,7 @@ class Receiver:
         self._metrics = metrics
         self._limits = limits
         self._clock = clock  # IReactorTime
-        self._config_files = config_files
+        self._configs = config_archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[Reply]]] = {
             Mode.LOGFILEUPLOAD: self._log_upload,
             Mode.STATUS: self._status,
@@ -111,29 +106,34 @@ class Receiver:
     async def receive(self, request: UploadRequest) -> Reply:
         """Answer one POST. Every failure becomes a reply, also one nobody expected."""
         started = self._clock.seconds()
+        xml = request.content_type.split(b";", 1)[0].strip().lower() in (b"text/xml", b"application/xml")
         self.in_progress += 1
         mode = "unknown"
         try:
             if self.in_progress > self._limits.max_concurrent:
                 raise Overloaded(f"{self._limits.max_concurrent} uploads are in progress; try again")
-            form = parse_form(
-                request.body,
-                request.content_type,
-                max_fields=self._limits.max_form_fields,
-                max_field_bytes=self._limits.max_field_bytes,
-            )
-            mode = read_mode(form)
-            # The mode first: a wrong one tells nothing, and a 401 would end the device's whole session.
-            customer = await self._authorized(form, request)
-            reply = await self._modes.get(mode, self._config_file)(customer, form, request)
+            mode, reply = await (self._xml if xml else self._form)(request)
         except Exception as error:
-            reply = self._failure(error, mode, request)
+            reply = self._failure(error, request, xml)
         finally:
             self.in_progress -= 1
         self._metrics.upload(mode, reply.outcome, self._clock.seconds() - started)
         return reply
 
-    async def _authorized(self, form: Form, request: UploadRequest) -> Customer:
+    async def _form(self, request: UploadRequest) -> tuple[str, Reply]:
+        form = parse_form(
+            request.body,
+            request.content_type,
+            max_fields=self._limits.max_form_fields,
+            max_field_bytes=self._limits.max_field_bytes,
+            max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
+        )
+        # The mode first: a wrong one tells nothing, and a 401 would end the device's whole session.
+        mode = read_mode(form)
+        customer = await self._authorized(form, request, form.fields.get("LOOPNAME", ""))
+        return mode, await self._modes.get(mode, self._config_file)(customer, form, request)
+
+    async def _authorized(self, form: Form, request: UploadRequest, loop_name: str) -> Customer:
         serial, password = credentials(form, basic_credentials(request.authorization))
         customer = self._credentials.cached(serial, password)
         if customer is None:
@@ -145,7 +145,7 @@ class Receiver:
         if customer is None:
             self._activity.rejected(serial, request.address, "unknown serial number or wrong password")
             raise CredentialsError(_UNAUTHORIZED)
-        self._activity.uploaded(serial, request.address, device_text(form.fields.get("LOOPNAME")))
+        self._activity.uploaded(serial, request.address, device_text(loop_name))
         return customer
 
     async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
@@ -195,19 +195,45 @@ class Receiver:
         return Reply(200, replies.success())
 
     async def _config_file(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
-        if self._config_files is None:
-            raise UploadError("configuration files are not taken: mode not supported")
-        return await self._config_files.handle(read_mode(form), customer, form)
+        body = await self._configs.answer(read_mode(form), customer.logger_serial_number, form)
+        return Reply(200, replies.success() if body is None else body)
 
-    def _failure(self, error: Exception, mode: str, request: UploadRequest) -> Reply:
+    async def _xml(self, request: UploadRequest) -> tuple[str, Reply]:
+        message = parse_xml(request.body, max_bytes=self._limits.max_inflated_bytes)
+        customer = await self._authorized(message.as_form(), request, message.name)
+        if message.mode is Mode.STATUS:
+            self._activity.status(customer.logger_serial_number, message.status().as_document())
+        elif message.mode is Mode.LOGFILEUPLOAD:
+            await self._xml_log(customer, message)
+        return message.mode, Reply(200, replies.xml_success(), _XML)
+
+    async def _xml_log(self, customer: Customer, message: XmlMessage) -> None:
+        serial = customer.logger_serial_number
+        layouts = {
+            id(device): await self._layouts.find(customer, device.meter, device.device_class, device.points)
+            for device in message.devices
+        }
+        now = int(self._clock.seconds())
+        logs = parse_devices(message, lambda device: layouts[id(device)], now=now, max_future_seconds=self._limits.max_future_seconds)
+        batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
+        await self._store(customer, batches)
+        for item, batch in zip(logs, batches, strict=True):
+            device = item.device
+            known = {"name": device.name, "device_type": device.device_type, "device_class": device.device_class}
+            self._activity.meter(serial, batch.series, known, batch.readings[-1] if batch.readings else None)
+            self._metrics.readings(len(batch.readings), item.log.skipped)
+
+    def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> Reply:
         status, outcome, reason = _verdict(error)
         if outcome == "error":
             log.failure("upload {request_id} failed", request_id=request.request_id)
         else:
             log.warn(
-                "upload ({mode}) from {address} {outcome}: {reason}",
-                mode=mode, address=request.address, outcome=outcome, reason=reason, request_id=request.request_id,
+                "upload from {address} {outcome}: {reason}",
+                address=request.address, outcome=outcome, reason=str(error), request_id=request.request_id,
             )  # fmt: skip
+        if xml:
+            return Reply(status, replies.xml_failure(reason), _XML, outcome)
         return Reply(status, replies.failure(reason), outcome=outcome)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import cenergyd
 from cenergyd.web import openapi
 from cenergyd.web.api_customers import CustomersApi
+from cenergyd.web.api_loggers import LoggersApi
+from cenergyd.web.api_readings import ReadingsApi
 from cenergyd.web.api_session import SessionApi
 from cenergyd.web.context import Context
 from cenergyd.web.routing import Call, Reply, Route, Router, Subject
 
 BASE = "/api/v1"
 MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi)
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 

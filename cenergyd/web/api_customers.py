@@ -7,20 +7,13 @@ from typing import Any
 
 import attrs
 
-from cenergyd.customers.fields import (
-    CLEANERS,
-    METER_PATTERN,
-    NAME_PATTERN,
-    PASSWORD_PATTERN,
-    SERIAL_PATTERN,
-    clean_settings,
-)
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import Conflict
 from cenergyd.web import openapi
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import JSON, MERGE_PATCH, Call, Reply, Route, quoted_etag
+from cenergyd.web.settings_input import CLEANERS, PATTERNS, clean_settings, time_zones
 
 _MAX_SEARCH = 100
 
@@ -94,10 +87,11 @@ class SettingsEditor:
             raise Conflict("the customer was changed meanwhile")
         return customer
 
-    async def _prepared(self, given: Mapping[str, Any]) -> dict[str, str]:
-        changes, faults = clean_settings(given)
+    async def _prepared(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        cleaned, faults = clean_settings(given)
         if faults:
-            raise invalid_fields([FieldError(fault.field, str(fault)) for fault in faults])
+            raise invalid_fields(faults)
+        changes: dict[str, Any] = dict(cleaned)
         if changes.get("logger_password"):
             changes["logger_password"] = await self._context.hash_password(changes["logger_password"])
         return changes
@@ -198,19 +192,19 @@ def _reply(customer: Customer, view: Any) -> Reply:
 _TAG = "customers"
 _WRITABLE: Mapping[str, Any] = {
     "facility": {
-        "type": "string", "pattern": METER_PATTERN,
+        "type": "string", "pattern": PATTERNS["facility"],
         "description": "Modbus address of the utility (grid) meter; empty: not fitted.",
     },
-    "load": {"type": "string", "pattern": METER_PATTERN, "description": "Modbus address of the load meter."},
-    "solar": {"type": "string", "pattern": METER_PATTERN, "description": "Modbus address of the solar meter."},
+    "load": {"type": "string", "pattern": PATTERNS["load"], "description": "Modbus address of the load meter."},
+    "solar": {"type": "string", "pattern": PATTERNS["solar"], "description": "Modbus address of the solar meter."},
     "logger_serial_number": {
-        "type": "string", "pattern": SERIAL_PATTERN, "description": "The AcquiSuite's serial number, its MAC address.",
+        "type": "string", "pattern": PATTERNS["logger_serial_number"], "description": "The AcquiSuite's serial number, its MAC address.",
     },
-    "name": {"type": "string", "pattern": NAME_PATTERN, "description": "The site's name, for people."},
-    "time_zone": {"type": "string", "description": "IANA name, such as America/Los_Angeles."},
+    "name": {"type": "string", "pattern": PATTERNS["name"], "description": "The site's name, for people."},
+    "time_zone": {"enum": ["", *time_zones()], "description": "IANA name; empty: UTC."},
 }  # fmt: skip
 _PASSWORD: Mapping[str, Any] = {
-    "type": "string", "pattern": PASSWORD_PATTERN, "writeOnly": True,
+    "type": "string", "pattern": PATTERNS["logger_password"], "writeOnly": True,
     "description": "The logger's password; never returned. Empty: no password, so the logger is refused.",
 }  # fmt: skip
 _PASSWORD_SET = {"type": "boolean", "description": "Whether a logger password is set."}

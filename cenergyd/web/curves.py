@@ -1,0 +1,201 @@
+"""Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from statistics import median_low
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import Role
+from cenergyd.errors import InvalidField
+from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.readings.store import Summary
+
+DAY = 86400
+LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
+"""Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
+GAP_STEPS = 2.5
+"""A curve is broken where its next point is further away than so many usual steps."""
+UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"}
+_SIGNED = ("P", "Q")
+
+Triple = tuple[float, float, float]
+
+
+@attrs.frozen
+class Source:
+    """What a curve shows."""
+
+    series: str
+    role: Role | None
+    computed: bool
+    reversed: bool = False
+    """P and Q are read with the opposite sign."""
+
+
+@attrs.frozen
+class Point:
+    """One point: min, mean and max per channel; all three the same in a single reading."""
+
+    time: int
+    readings: int
+    channels: Mapping[str, Triple]
+    estimated: bool
+
+
+@attrs.frozen
+class Curve:
+    """The points of one series over a range, by time."""
+
+    source: Source
+    resolution: int | None
+    """Seconds per point; None: single readings."""
+    points: Sequence[Point]
+
+    @property
+    def gap_seconds(self) -> int | None:
+        """Points further apart than this have a gap between them; None where there are too few to tell."""
+        steps = [after.time - before.time for before, after in zip(self.points, self.points[1:], strict=False)]
+        if not steps:
+            return None
+        return int(GAP_STEPS * max(self.resolution or 1, median_low(steps)))
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Times of the last point before and of the first after each gap."""
+        limit = self.gap_seconds
+        if limit is None:
+            return []
+        return [
+            (before.time, after.time)
+            for before, after in zip(self.points, self.points[1:], strict=False)
+            if after.time - before.time > limit
+        ]
+
+
+def auto_resolution(start: int, end: int, points: int) -> int:
+    """The finest step of the ladder with at most ``points`` windows over the range."""
+    needed = -(-(end - start) // points)
+    for step in LADDER:
+        if step >= needed:
+            return step
+    return -(-needed // DAY) * DAY
+
+
+def check_resolution(start: int, end: int, resolution: int, max_points: int) -> None:
+    """Raise InvalidField for a resolution that would take more than ``max_points``."""
+    least = -(-(end - start) // max_points)
+    if resolution < least:
+        raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
+
+
+def curve_of_readings(source: Source, readings: Sequence[Reading]) -> Curve:
+    """A curve of single readings."""
+    return Curve(source, None, [_point_of_reading(reading, source.reversed) for reading in readings])
+
+
+def curve_of_summaries(source: Source, summaries: Sequence[Summary], resolution: int) -> Curve:
+    """A curve of windows."""
+    return Curve(source, resolution, [_point_of_summary(summary, source.reversed) for summary in summaries])
+
+
+def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
+    """One reading; what the meter did not give is null."""
+    view: dict[str, Any] = {"time": reading.time}
+    for channel in CHANNELS:
+        value = getattr(reading, channel)
+        view[channel] = -value if reverse and channel in _SIGNED and value is not None else value
+    view["estimated"] = reading.estimated
+    return view
+
+
+def curve_view(curve: Curve) -> dict[str, Any]:
+    """Columns of the same length; null where a channel has no value. Single readings have no min and max."""
+    view: dict[str, Any] = {
+        "role": curve.source.role,
+        "series": curve.source.series,
+        "computed": curve.source.computed,
+        "gap_seconds": curve.gap_seconds,
+        "gaps": [list(gap) for gap in curve.gaps()],
+        "time": [point.time for point in curve.points],
+        "readings": [point.readings for point in curve.points],
+        "estimated": [point.estimated for point in curve.points],
+    }
+    for channel in CHANNELS:
+        triples = [point.channels.get(channel) for point in curve.points]
+        columns = {"mean": [triple and triple[1] for triple in triples]}
+        if curve.resolution is not None:
+            columns["min"] = [triple and triple[0] for triple in triples]
+            columns["max"] = [triple and triple[2] for triple in triples]
+        view[channel] = columns
+    return view
+
+
+def csv_of(curves: Sequence[Curve], zone: tzinfo) -> str:
+    """A row per point, by time and then in the curves' order; a gap has no rows, an empty cell no value."""
+    summed = any(curve.resolution is not None for curve in curves)
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\r\n")
+    writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed)])
+    for point, source in _by_time(curves):
+        moment = datetime.fromtimestamp(point.time, UTC)
+        writer.writerow(
+            [
+                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                moment.astimezone(zone).isoformat(),
+                source.role or "",
+                source.series,
+                "yes" if source.computed else "no",
+                "yes" if point.estimated else "no",
+                *_cells(point, summed),
+            ]
+        )
+    return target.getvalue()
+
+
+def _by_time(curves: Sequence[Curve]) -> Iterator[tuple[Point, Source]]:
+    rows = [(point.time, order, point) for order, curve in enumerate(curves) for point in curve.points]
+    rows.sort(key=lambda row: row[:2])
+    for _, order, point in rows:
+        yield point, curves[order].source
+
+
+def _columns(summed: bool) -> list[str]:
+    if not summed:
+        return [UNITS[channel] for channel in CHANNELS]
+    return ["readings", *(f"{UNITS[channel]}_{part}" for channel in CHANNELS for part in ("min", "mean", "max"))]
+
+
+def _cells(point: Point, summed: bool) -> list[float | int | str]:
+    cells: list[float | int | str] = [point.readings] if summed else []
+    for channel in CHANNELS:
+        triple = point.channels.get(channel)
+        if summed:
+            cells.extend(triple or ("", "", ""))
+        else:
+            cells.append(triple[1] if triple else "")
+    return cells
+
+
+def _point_of_reading(reading: Reading, reverse: bool) -> Point:
+    channels: dict[str, Triple] = {}
+    for channel in CHANNELS:
+        value = getattr(reading, channel)
+        if value is not None:
+            value = -value if reverse and channel in _SIGNED else value
+            channels[channel] = (value, value, value)
+    return Point(reading.time, 1, channels, reading.estimated)
+
+
+def _point_of_summary(summary: Summary, reverse: bool) -> Point:
+    channels = dict(summary.channels)
+    if reverse:
+        for channel in _SIGNED:
+            if channel in channels:
+                low, mean, high = channels[channel]
+                channels[channel] = (-high, -mean, -low)
+    return Point(summary.time, summary.readings, channels, summary.estimated)

@@ -8,6 +8,7 @@ from typing import Any
 import cenergyd
 from cenergyd.web import openapi
 from cenergyd.web.api_customers import CustomersApi
+from cenergyd.web.api_events import EventsApi
 from cenergyd.web.api_loggers import LoggersApi
 from cenergyd.web.api_readings import ReadingsApi
 from cenergyd.web.api_session import SessionApi
@@ -16,7 +17,7 @@ from cenergyd.web.routing import Call, Reply, Route, Router, Subject
 
 BASE = "/api/v1"
 MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi)
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi, EventsApi)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 
@@ -34,6 +35,7 @@ class Api:
             hsts_seconds=context.settings.hsts_seconds,
         )
         made = [make(context) for make in subjects]
+        self._made = made
         for subject in (*made, self):
             self._router.add(subject)
         self.app = self._router.app
@@ -49,6 +51,12 @@ class Api:
     def document(self) -> dict[str, Any]:
         """The OpenAPI document."""
         return self._document
+
+    def close(self) -> None:
+        """End what would go on for ever: the live views."""
+        for subject in self._made:
+            if isinstance(subject, EventsApi):
+                subject.views.close()
 
     async def describe(self, call: Call) -> Reply:
         """The OpenAPI document."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import attrs
 
+from cenergyd.customers.fields import CLEANERS, PATTERNS, clean_settings, time_zones
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import Conflict
 from cenergyd.web import openapi
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import JSON, MERGE_PATCH, Call, Reply, Route, quoted_etag
-from cenergyd.web.settings_input import CLEANERS, PATTERNS, clean_settings, time_zones
 
 _MAX_SEARCH = 100
 
@@ -90,7 +90,7 @@ class SettingsEditor:
     async def _prepared(self, given: Mapping[str, Any]) -> dict[str, Any]:
         cleaned, faults = clean_settings(given)
         if faults:
-            raise invalid_fields(faults)
+            raise invalid_fields([FieldError(fault.field, str(fault)) for fault in faults])
         changes: dict[str, Any] = dict(cleaned)
         if changes.get("logger_password"):
             changes["logger_password"] = await self._context.hash_password(changes["logger_password"])

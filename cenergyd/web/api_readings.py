@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer, Role
@@ -159,10 +159,15 @@ async def latest_view(context: Context, customer: Customer, now: int) -> dict[st
     """The latest reading of each role, null where there is none."""
     sources = role_sources(customer)
     last = await context.readings.last(_names(sources)) if sources else {}
+    return latest_of(customer, sources, last, now)
+
+
+def latest_of(customer: Customer, sources: Sequence[Source], last: Mapping[str, Reading], now: int) -> dict[str, Any]:
+    """The same from readings that are at hand."""
     roles: dict[str, Any] = dict.fromkeys(ROLES)
     for source in sources:
         if (reading := last.get(source.series)) is not None:
-            roles[cast(Role, source.role)] = source_reading_view(source, reading)
+            roles[str(source.role)] = source_reading_view(source, reading)
     return {"customer_id": customer.id, "now": now, "roles": roles}
 
 

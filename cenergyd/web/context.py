@@ -14,6 +14,7 @@ from cenergyd.errors import NotFound
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings import WebSettings
 from cenergyd.web.auth import Authenticator
+from cenergyd.web.feed import ReadingFeed
 from cenergyd.web.tokens import Tokens
 
 HashPassword = Callable[[str], Awaitable[str]]
@@ -41,6 +42,7 @@ class Context:
     settings: WebSettings
     hash_password: HashPassword
     on_change: OnChange = nothing_to_tell
+    feed: ReadingFeed = attrs.field(factory=ReadingFeed)
 
     async def customer(self, customer_id: str) -> Customer:
         """A customer by id; raises NotFound."""

@@ -1,0 +1,124 @@
+"""What the settings of a customer may be: one cleaner a field, for the API, the pages and the command line alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from cenergyd.errors import InvalidField
+
+MAX_NAME = 200
+MAX_SERIAL = 32
+MAX_PASSWORD = 128
+
+_TEXT = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]"
+_METER = r"^(0{0,8}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?))?$"
+PATTERNS: Mapping[str, str] = {
+    "facility": _METER,
+    "load": _METER,
+    "solar": _METER,
+    "logger_serial_number": rf"^([0-9A-Za-z]{{0,{MAX_SERIAL}}}|[0-9A-Fa-f]{{2}}([:-][0-9A-Fa-f]{{2}}){{5}})$",
+    "logger_password": rf"^{_TEXT}{{0,{MAX_PASSWORD}}}$",
+    "name": rf"^{_TEXT}{{0,{MAX_NAME}}}$",
+}
+"""What is accepted, as regular expressions that Python and JavaScript understand alike; blanks around it are taken off
+before (but not off a password). No control characters, no half of a surrogate pair."""
+
+
+def clean_name(value: str) -> str:
+    """A name of the site for people: one line of at most 200 characters."""
+    if not _fits("name", value.strip()):
+        raise InvalidField("name", f"at most {MAX_NAME} characters, without control characters")
+    return value.strip()
+
+
+def clean_time_zone(value: str) -> str:
+    """An IANA time zone; '' is UTC."""
+    zone = value.strip() or "UTC"
+    if zone not in _zones():
+        raise InvalidField("time_zone", "an IANA time zone is needed, such as America/Los_Angeles")
+    return zone
+
+
+def clean_serial(value: str) -> str:
+    """A logger's serial number in upper case; the colons of a MAC address are left out. '' is none."""
+    serial = value.strip()
+    if not _fits("logger_serial_number", serial):
+        raise InvalidField(
+            "logger_serial_number",
+            f"at most {MAX_SERIAL} letters A-Z and digits, as on the AcquiSuite's label (001EC6001433)",
+        )
+    return serial.replace(":", "").replace("-", "").upper()
+
+
+def clean_password(value: str) -> str:
+    """A logger's password as typed on the device. '' is none."""
+    if not _fits("logger_password", value):
+        raise InvalidField("logger_password", f"at most {MAX_PASSWORD} characters, without control characters")
+    return value
+
+
+def clean_meter(field: str, value: str) -> str:
+    """A meter id: the Modbus address, without leading zeros as in the names of log files. '' is not fitted."""
+    meter = value.strip()
+    if not _fits(field, meter):
+        raise InvalidField(field, "a Modbus address from 1 to 255 is needed, or nothing where no such meter is fitted")
+    return meter.lstrip("0")
+
+
+CLEANERS: Mapping[str, Callable[[str], str]] = {
+    "facility": lambda value: clean_meter("facility", value),
+    "load": lambda value: clean_meter("load", value),
+    "solar": lambda value: clean_meter("solar", value),
+    "logger_serial_number": clean_serial,
+    "logger_password": clean_password,
+    "name": clean_name,
+    "time_zone": clean_time_zone,
+}
+"""Every setting that people change."""
+
+
+def clean_settings(given: Mapping[str, Any]) -> tuple[dict[str, str], list[InvalidField]]:
+    """Clean those settings that are given (None stands for '') and return them with everything that is wrong."""
+    cleaned: dict[str, str] = {}
+    faults: list[InvalidField] = []
+    for field, value in given.items():
+        try:
+            cleaned[field] = _cleaned(field, value)
+        except InvalidField as fault:
+            faults.append(fault)
+    return cleaned, faults
+
+
+@cache
+def time_zones() -> tuple[str, ...]:
+    """Every time zone that a customer can have, sorted."""
+    return tuple(sorted(_zones()))
+
+
+def _cleaned(field: str, value: Any) -> str:
+    cleaner = CLEANERS.get(field)
+    if cleaner is None:
+        shown = field[:100].encode("ascii", "backslashreplace").decode()
+        raise InvalidField(shown, f"no such setting; there are {', '.join(CLEANERS)}")
+    if not isinstance(value, str | None):
+        raise InvalidField(field, "text is needed")
+    return cleaner(value or "")
+
+
+@cache
+def _pattern(field: str) -> re.Pattern[str]:
+    # \Z and not $, which would let a line end through.
+    return re.compile(PATTERNS[field].removesuffix("$") + r"\Z")
+
+
+def _fits(field: str, value: str) -> bool:
+    return _pattern(field).match(value) is not None
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - {"localtime", "posixrules"})

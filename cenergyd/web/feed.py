@@ -1,0 +1,29 @@
+"""In-process news of readings: whoever stored or derived some says for which customer; live views look at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+
+class ReadingFeed:
+    """Carries no readings, only that there are new ones: the store is what counts, and other daemons write to it too."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[str, set[Callable[[], None]]] = defaultdict(set)
+
+    def publish(self, customer_id: str) -> None:
+        """There are new readings, measured or computed, or new settings."""
+        for listener in tuple(self._listeners.get(customer_id, ())):
+            listener()
+
+    def subscribe(self, customer_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` with every news of a customer, until the returned function is called."""
+        self._listeners[customer_id].add(listener)
+
+        def unsubscribe() -> None:
+            self._listeners[customer_id].discard(listener)
+            if not self._listeners[customer_id]:
+                del self._listeners[customer_id]
+
+        return unsubscribe

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-BUILT_IN_PLUGINS = ("utility", "load", "solar")
+BUILT_IN_PLUGINS = (
+    "utility",
+    "load",
+    "solar",
+    "alerts",
+    "notify_email",
+    "notify_sms",
+    "notify_webhook",
+)
 
 setup(
     name="cenergyd",

@@ -160,6 +160,37 @@ class DerivationSettings:
     retry_seconds: int = setting(
         "60", integer(1, 86400), "A customer whose plugin failed is tried again after this.", "s"
     )
+    concurrent_batches: int = setting(
+        "2", integer(1, 16), "Batches worked on at once: while one waits for the stores, another computes.", "batches"
+    )
+    concurrent_backlogs: int = setting(
+        "2", integer(1, 64), "Customers whose long backlogs are derived at once, beside everybody's new readings.", "customers"
+    )  # fmt: skip
+    max_waiting_plugins: int = setting(
+        "200", integer(1, 100000), "Customers that may wait for a slow plugin at once; more are tried again later.", "customers"
+    )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class JobsSettings:
+    """Running the jobs (rollups, alerts, and those of other plugins)."""
+
+    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for new or derived readings.", "s")
+    periodic_seconds: float = setting(
+        "60", number(1, 86400), "Time between two calls of what plugins do whether readings came or not.", "s"
+    )
+    timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one piece has failed.", "s")
+    batch_customers: int = setting("200", integer(1, 10000), "Customers taken from the queue at once.", "customers")
+    concurrent_customers: int = setting(
+        "8", integer(1, 1000), "Customers whose jobs run at once; the jobs of one customer run one after another.", "customers"
+    )  # fmt: skip
+    chunk_hours: int = setting("24", integer(1, 8760), "A backlog is handed to jobs in pieces no longer than this.", "h")
+    claim_seconds: int = setting(
+        "180", integer(5, 3600), "A daemon that is silent for so long loses its work to another one.", "s"
+    )
+    retry_seconds: int = setting(
+        "60", integer(1, 86400), "A job that failed is tried again after this; each time twice as long, to an hour.", "s"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -168,7 +199,7 @@ class RollupsSettings:
 
     resolutions: tuple[str, ...] = setting(
         "1m 5m 15m 30m 1h 24h", chosen("1m", "5m", "15m", "30m", "1h", "24h"),
-        "Resolutions at which each meter is rolled up; 1h is always kept, 24h and energy build on it.",
+        "Resolutions at which each meter is rolled up; 1h is always kept, as 24h is added up from it.",
     )  # fmt: skip
     max_gap_seconds: int = setting(
         "5400",
@@ -177,7 +208,7 @@ class RollupsSettings:
         "s",
     )
     chunk_hours: int = setting(
-        "24", integer(1, 24), "Hours of readings of one customer held at once of a backlog (bounds memory).", "h"
+        "6", integer(1, 24), "Hours of readings of one customer held at once of a backlog (bounds memory).", "h"
     )
 
 
@@ -349,6 +380,7 @@ class Settings:
     upload: UploadSettings
     credentials: CredentialsSettings
     derivation: DerivationSettings
+    jobs: JobsSettings
     rollups: RollupsSettings
     alerts: AlertsSettings
     outbox: OutboxSettings

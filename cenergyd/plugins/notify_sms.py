@@ -1,0 +1,107 @@
+"""Sends messages by SMS through Twilio. Settings: ``[sms]``. Channel: ``{"type": "sms", "to": "+15551234567"}``.
+
+Twilio takes no idempotency key. So every SMS ends with a short reference made from the notification's id, and where an earlier attempt
+may have been taken, Twilio is asked for the messages to that number first: one with our reference means that it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from twisted.web.client import Agent
+
+from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
+from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.jobs.outgoing import Answer, request
+
+MAX_CHARACTERS = 300
+"""Two parts of an SMS, with room for the reference."""
+_LOOK_BACK = 100
+_WORTH_ANOTHER_TRY = (401, 403, 404, 408, 429)
+
+
+class SmsFailed(CenergydError):
+    """Twilio did not take the message this time."""
+
+
+@hookimpl
+def cenergyd_notify(
+    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Awaitable[bool] | None:
+    """Send to one number."""
+    if channel.get("type") != "sms":
+        return None
+    return send(notification, str(channel["to"]), settings)
+
+
+async def send(notification: Notification, to: str, settings: Mapping[str, Any]) -> bool:
+    """Hand one message to Twilio. Raises SmsFailed, DeliveryRefused or DeliveryUnknown."""
+    if not settings["account_sid"] or not settings["sender"]:
+        raise SmsFailed("SMS is not set up: [sms] account_sid, auth_token and sender are needed")
+    if settings["unsure"] and await _was_taken(notification, to, settings):
+        return True
+    sender = "MessagingServiceSid" if settings["sender"].startswith("MG") else "From"
+    form = {"To": to, sender: settings["sender"], "Body": sms_text(notification)}
+    answer = await _ask("POST", settings, data=form)
+    if answer.code in (200, 201):
+        return True
+    said = f"Twilio answered {answer.code} {_message(answer)}".strip()
+    if answer.code >= 500:
+        raise DeliveryUnknown(said)
+    if 400 <= answer.code < 500 and answer.code not in _WORTH_ANOTHER_TRY:
+        raise DeliveryRefused(said)
+    raise SmsFailed(said)
+
+
+def reference(notification: Notification) -> str:
+    """What names a message within its text."""
+    return f"[{hashlib.sha256(notification.id.encode()).hexdigest()[:8]}]"
+
+
+def sms_text(notification: Notification) -> str:
+    """Subject, the first line that says what is wrong, and the reference."""
+    first = notification.text.partition("\n")[0]
+    text = f"{notification.subject}: {first}" if first else notification.subject
+    if len(text) > MAX_CHARACTERS:
+        text = text[: MAX_CHARACTERS - 1] + "…"
+    return f"{text} {reference(notification)}"
+
+
+async def _was_taken(notification: Notification, to: str, settings: Mapping[str, Any]) -> bool:
+    try:
+        answer = await _ask("GET", settings, params={"To": to, "PageSize": str(_LOOK_BACK)})
+    except DeliveryUnknown as error:
+        raise SmsFailed(f"Twilio does not say whether it has the message: {error}") from error
+    if answer.code != 200:
+        raise SmsFailed(f"Twilio does not say whether it has the message: {answer.code}")
+    try:
+        messages = json.loads(answer.body)["messages"]
+        return any(reference(notification) in str(message.get("body", "")) for message in messages)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SmsFailed("Twilio's list of messages cannot be read") from error
+
+
+async def _ask(method: str, settings: Mapping[str, Any], **content: Any) -> Answer:
+    pair = f"{settings['account_sid']}:{settings['auth_token']}".encode()
+    path = f"/2010-04-01/Accounts/{settings['account_sid']}/Messages.json"
+    reactor = settings["reactor"]
+    return await request(
+        reactor,
+        Agent(reactor, connectTimeout=settings["timeout_seconds"]),
+        method,
+        settings["base_url"].rstrip("/") + path,
+        headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}", "User-Agent": "cenergyd"},
+        timeout=settings["timeout_seconds"],
+        **content,
+    )
+
+
+def _message(answer: Answer) -> str:
+    try:
+        return str(json.loads(answer.body)["message"])[:200]
+    except (ValueError, KeyError, TypeError):
+        return ""

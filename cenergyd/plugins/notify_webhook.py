@@ -1,0 +1,79 @@
+"""Sends messages as HTTP POST. Settings: ``[webhook]``. Channel: ``{"type": "webhook", "url": ..., "secret": ...}``.
+
+The body is JSON: id, kind, subject, text, data, customer. ``Idempotency-Key`` is the notification's id, the same in every attempt: a receiver that
+remembers it handles a message once. With a secret, ``X-Cenergyd-Signature: t=<UTC s>,v1=<hex>`` is the HMAC-SHA256 of ``<t>.<body>`` by it.
+
+A URL is a customer's choice, so it must not reach into the operator's network: private, loopback and link-local addresses are refused
+when the name is resolved (not before: a name may change its mind) unless ``allow_private_addresses`` says otherwise. Redirects are not
+followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from twisted.web.client import Agent
+
+from cenergyd.errors import CenergydError, DeliveryRefused
+from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.jobs.outgoing import PublicEndpoints, request
+
+# Where waiting or mending may help; any other 4xx says that this message will never be taken.
+_WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)
+
+
+class WebhookFailed(CenergydError):
+    """The receiver did not take the message this time."""
+
+
+@hookimpl
+def cenergyd_notify(
+    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Awaitable[bool] | None:
+    """POST to one URL."""
+    if channel.get("type") != "webhook":
+        return None
+    return send(notification, channel, settings)
+
+
+async def send(notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Deliver one message. Raises WebhookFailed, DeliveryRefused or DeliveryUnknown."""
+    reactor = settings["reactor"]
+    body = json.dumps({**notification._asdict(), "data": dict(notification.data)}, sort_keys=True).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "cenergyd",
+        "Idempotency-Key": notification.id,
+    }
+    if channel.get("secret"):
+        headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, int(reactor.seconds()))
+    endpoints = None if settings["allow_private_addresses"] else PublicEndpoints(reactor, settings["timeout_seconds"])
+    agent: Any
+    if endpoints is None:
+        agent = Agent(reactor, connectTimeout=settings["timeout_seconds"])
+    else:
+        agent = Agent.usingEndpointFactory(reactor, endpoints)
+    try:
+        answer = await request(
+            reactor, agent, "POST", str(channel["url"]), headers=headers, data=body, timeout=settings["timeout_seconds"]
+        )
+    except CenergydError:
+        if endpoints is not None and endpoints.refused:
+            raise DeliveryRefused(f"the URL leads to a private address ({endpoints.refused})") from None
+        raise
+    if 200 <= answer.code < 300:
+        return True
+    said = f"the receiver answered {answer.code}"
+    if 300 <= answer.code < 500 and answer.code not in _WORTH_ANOTHER_TRY:
+        raise DeliveryRefused(said)
+    raise WebhookFailed(said)
+
+
+def signature(secret: str, body: bytes, now: int) -> str:
+    """The signature header of a body sent at a time."""
+    mac = hmac.new(secret.encode(), f"{now}.".encode() + body, hashlib.sha256)
+    return f"t={now},v1={mac.hexdigest()}"

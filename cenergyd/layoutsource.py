@@ -31,7 +31,7 @@ class LayoutSource:
         cache_seconds: float = 60,
         max_cached: int = 50000,
     ) -> None:
-        self._table = table
+        self.table = table
         self._documents = documents
         self._clock = clock
         self._cache_seconds = cache_seconds
@@ -43,12 +43,12 @@ class LayoutSource:
         chosen = customer.current.layouts.get(meter)
         if chosen:
             return layout_from_columns(f"customer's for meter {meter}", chosen)
-        known = self._table.from_ini(device_class)
+        known = self.table.from_ini(device_class)
         if known is not None:
             return known
         series = f"{customer.logger_serial_number}_{meter}"
         learned = find_layout(f"message of {series}", points) or await self._learned_layout(series)
-        return learned or self._table.for_class(device_class)
+        return learned or self.table.for_class(device_class)
 
     async def learn(self, serial: str, series: str, layout: Layout) -> None:
         """Remember, durably, what a config file says."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -15,7 +16,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._uploads = Counter(
-            "cenergyd_uploads_total", "Uploads answered, by mode and outcome.", ["mode", "outcome"], registry=self.registry
+            "cenergyd_uploads_total",
+            "Uploads answered, by mode and outcome.",
+            ["mode", "outcome"],
+            registry=self.registry,
         )
         self._latency = Histogram(
             "cenergyd_upload_seconds", "Time to answer an upload.", buckets=_SECONDS, registry=self.registry
@@ -40,23 +44,28 @@ class Metrics:
         """A figure that is read when Prometheus asks."""
         Gauge(f"cenergyd_{name}", text, registry=self.registry).set_function(value)
 
-    def counter_of(self, name: str, text: str, label: str, values: Callable[[], dict[str, float]]) -> None:
-        """A family of counters that somebody else keeps, by one label."""
-        self.registry.register(_Family(name, text, label, values))  # type: ignore[arg-type]
+    def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A count that somebody else keeps, read when Prometheus asks."""
+        self.registry.register(_Counter(f"cenergyd_{name}", text, "", lambda: {"": value()}))  # type: ignore[arg-type]
+
+    def counters(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """The same for a family of counts by one label."""
+        self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))  # type: ignore[arg-type]
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
 
-class _Family:
-    def __init__(self, name: str, text: str, label: str, values: Callable[[], dict[str, float]]) -> None:
-        self._name, self._text, self._label, self._values = f"cenergyd_{name}", text, label, values
+class _Counter:
+    def __init__(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
+        self._name, self._text, self._label, self._values = name, text, label, values
 
-    def collect(self) -> list[object]:
-        from prometheus_client.core import CounterMetricFamily
+    def describe(self) -> list[CounterMetricFamily]:
+        return [CounterMetricFamily(self._name, self._text)]
 
-        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+    def collect(self) -> list[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label] if self._label else [])
         for value, count in self._values().items():
-            family.add_metric([value], count)
+            family.add_metric([value] if self._label else [], count)
         return [family]

@@ -92,7 +92,7 @@ class Receiver:
         self._layouts = layouts
         self._activity = activity
         self._metrics = metrics
-        self._limits = limits
+        self.limits = limits
         self._clock = clock  # IReactorTime
         self._configs = config_archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[Reply]]] = {
@@ -110,8 +110,8 @@ class Receiver:
         self.in_progress += 1
         mode = "unknown"
         try:
-            if self.in_progress > self._limits.max_concurrent:
-                raise Overloaded(f"{self._limits.max_concurrent} uploads are in progress; try again")
+            if self.in_progress > self.limits.max_concurrent:
+                raise Overloaded(f"{self.limits.max_concurrent} uploads are in progress; try again")
             mode, reply = await (self._xml if xml else self._form)(request)
         except Exception as error:
             reply = self._failure(error, request, xml)
@@ -124,8 +124,8 @@ class Receiver:
         form = parse_form(
             request.body,
             request.content_type,
-            max_fields=self._limits.max_form_fields,
-            max_field_bytes=self._limits.max_field_bytes,
+            max_fields=self.limits.max_form_fields,
+            max_field_bytes=self.limits.max_field_bytes,
             max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
         )
         # The mode first: a wrong one tells nothing, and a 401 would end the device's whole session.
@@ -173,8 +173,8 @@ class Receiver:
             content,
             layout,
             now=int(self._clock.seconds()),
-            max_inflated_bytes=self._limits.max_inflated_bytes,
-            max_future_seconds=self._limits.max_future_seconds,
+            max_inflated_bytes=self.limits.max_inflated_bytes,
+            max_future_seconds=self.limits.max_future_seconds,
         )
         count = 0
         while True:
@@ -199,7 +199,7 @@ class Receiver:
         return Reply(200, replies.success() if body is None else body)
 
     async def _xml(self, request: UploadRequest) -> tuple[str, Reply]:
-        message = parse_xml(request.body, max_bytes=self._limits.max_inflated_bytes)
+        message = parse_xml(request.body, max_bytes=self.limits.max_inflated_bytes)
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
@@ -214,7 +214,7 @@ class Receiver:
             for device in message.devices
         }
         now = int(self._clock.seconds())
-        logs = parse_devices(message, lambda device: layouts[id(device)], now=now, max_future_seconds=self._limits.max_future_seconds)
+        logs = parse_devices(message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.limits.max_future_seconds)
         batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
         await self._store(customer, batches)
         for item, batch in zip(logs, batches, strict=True):

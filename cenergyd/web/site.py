@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -19,6 +19,7 @@ _TOO_LARGE = (
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
 )
 _SWEEP_SECONDS = 5
+log = Logger()
 
 
 class BoundedRequest(Request):
@@ -173,25 +174,31 @@ class BoundedSite(Site):
 
 
 class Root(Resource):
-    """Hands requests to the apps by their path: the first prefix that fits, longest first."""
+    """Hands requests to the apps by their path: the longest mount that fits.
 
-    def __init__(self, mounts: Mapping[str, Callable[[], IResource]]) -> None:
+    :param mounts: path -> resource that sees the rest of the path.
+    :param whole: path -> resource that sees the whole path, for apps that answer at several places.
+    """
+
+    def __init__(self, mounts: Mapping[str, IResource], whole: Mapping[str, IResource]) -> None:
         super().__init__()
-        self._exact = {
-            tuple(part.encode() for part in path.strip("/").split("/") if part): make() for path, make in mounts.items()
-        }
-        self._depths = sorted({len(path) for path in self._exact}, reverse=True)
+        self._mounts = {_segments(path): (resource, True) for path, resource in mounts.items()}
+        self._mounts |= {_segments(path): (resource, False) for path, resource in whole.items()}
+        self._depths = sorted({len(path) for path in self._mounts}, reverse=True)
 
     def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's name
         """Twisted's traversal took the first segment; find the mount and leave it the rest."""
         segments = (*request.prepath, *request.postpath)
         for depth in self._depths:
-            resource = self._exact.get(segments[:depth])
-            if resource is not None and depth <= len(segments):
-                request.prepath = list(segments[:depth])
-                request.postpath = list(segments[depth:])
+            found = self._mounts.get(segments[:depth])
+            if found is not None and depth <= len(segments):
+                resource, stripped = found
+                cut = depth if stripped else 0
+                request.prepath = list(segments[:cut])
+                request.postpath = list(segments[cut:])
                 return resource
         return NoResource()
 
 
-log = Logger()
+def _segments(path: str) -> tuple[bytes, ...]:
+    return tuple(part.encode() for part in path.split("/") if part)

@@ -1,0 +1,329 @@
+"""The daemon: the one place where stores, domain services, plugins and web are wired together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from cenergyd.acquisuite.layouts import LayoutTable
+from cenergyd.activity import LoggerActivity
+from cenergyd.configarchive import ConfigArchive
+from cenergyd.customers.credentials import CredentialChecker
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.passwords import hash_password
+from cenergyd.derivation.dispatcher import DerivationService
+from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
+from cenergyd.jobs.outbox import Outbox
+from cenergyd.jobs.runner import JobService
+from cenergyd.jobs.sender import OutboxService, options_from
+from cenergyd.layoutsource import LayoutSource
+from cenergyd.metrics import Metrics
+from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.readings.groupcommit import GroupCommit
+from cenergyd.settings import Settings, UploadSettings
+from cenergyd.stores import Stores, make_stores, open_stores
+from cenergyd.threads import BoundedPool
+from cenergyd.web.api import Api
+from cenergyd.web.auth import Authenticator
+from cenergyd.web.clients import Clients
+from cenergyd.web.context import Context
+from cenergyd.web.operations import Operations
+from cenergyd.web.receiver import Receiver, UploadLimits
+from cenergyd.web.sessions import Sessions
+from cenergyd.web.site import BoundedSite, Root
+from cenergyd.web.throttle import GuessThrottle
+from cenergyd.web.tokens import Tokens, ensure_first_token
+from cenergyd.web.upload import UploadApp
+
+__all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
+
+_REOPEN_SECONDS = 2.0
+_DRAIN_POLL_SECONDS = 0.05
+log = Logger()
+
+
+class Daemon:
+    """Everything that ``cenergyd run`` runs. Listens at once; answers uploads as soon as the stores do.
+
+    :ivar addresses: URLs where it listens, once started.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any, stores: Stores) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.customers, self.readings, self.documents = stores.customers, stores.readings, stores.documents
+        self.addresses: list[str] = []
+        self.metrics = Metrics()
+        self.plugins = build_plugin_manager(settings.plugins.disabled)
+        self._reactor = reactor
+        self._ports: list[IListeningPort] = []
+        self._opening: Deferred[None] | None = None
+        self._store_fault: str | None = "the stores are not open yet"
+        self._hash_pool = BoundedPool(reactor, "argon2", settings.credentials.hash_threads, 1000)
+        self._build_uploads()
+        self._build_services()
+        self._build_web()
+        self._describe_metrics()
+
+    def _build_uploads(self) -> None:
+        settings, reactor = self.settings, self._reactor
+        self.credentials = CredentialChecker(self.customers, self._hash_pool, reactor, settings.credentials)
+        self.group_commit: GroupCommit[PendingMark] = GroupCommit(
+            self.readings,
+            reactor,
+            self._mark,
+            max_queued_uploads=settings.readings.max_queued_uploads,
+            max_queued_readings=settings.readings.max_queued_readings,
+            max_write_readings=settings.readings.max_write_readings,
+        )
+        self.activity = LoggerActivity(
+            self.documents,
+            reactor,
+            interval_seconds=settings.upload.activity_seconds,
+            max_rejected=settings.upload.max_rejected,
+        )
+        self.layouts = LayoutSource(_layout_table(settings), self.documents, reactor)
+        self.config_archive = ConfigArchive(
+            self.documents,
+            self.layouts,
+            reactor,
+            remote=settings.upload.remote_configuration,
+            max_versions=settings.upload.max_config_versions,
+            max_bytes=settings.upload.max_config_bytes,
+        )
+        self.receiver = Receiver(
+            credential_checker=self.credentials,
+            group_commit=self.group_commit,
+            layouts=self.layouts,
+            activity=self.activity,
+            metrics=self.metrics,
+            limits=_upload_limits(settings.upload),
+            clock=reactor,
+            config_archive=self.config_archive,
+        )
+
+    def _build_services(self) -> None:
+        settings, reactor = self.settings, self._reactor
+        self.outbox = Outbox(self.documents, self.customers, settings.outbox)
+        self.outbox_service = OutboxService(self.outbox, self.plugins.hook, options_from(settings), reactor)
+        self.derivation = DerivationService(
+            self.customers.derivation_queue,
+            self.customers.job_queue,
+            self.readings,
+            self.documents,
+            self.plugins,
+            reactor,
+            settings.derivation,
+        )
+        self.jobs = JobService(self.stores, self.plugins, self.outbox.notify, reactor, settings)
+
+    def _build_web(self) -> None:
+        settings, reactor = self.settings, self._reactor
+        clients = Clients(settings.server.trusted_proxies)
+        self.tokens = Tokens(self.documents)
+        authenticator = Authenticator(
+            self.tokens,
+            Sessions(
+                self.documents,
+                self.tokens,
+                idle_seconds=settings.web.session_idle_seconds,
+                max_seconds=settings.web.session_max_seconds,
+                per_token=settings.web.sessions_per_token,
+            ),
+            GuessThrottle(settings.web.max_failures_per_address, settings.web.failure_window_seconds),
+            clients,
+            reactor,
+        )
+        context = Context(
+            customers=self.customers,
+            readings=self.readings,
+            documents=self.documents,
+            tokens=self.tokens,
+            authenticator=authenticator,
+            clock=reactor,
+            settings=settings.web,
+            hash_password=self._hash_password,
+            on_change=self._customer_changed,
+        )
+        operations = Operations(self._checks(), self.metrics, reactor).app.resource()
+        mounts: dict[str, IResource] = {
+            settings.upload.path: UploadApp(self.receiver, clients).app.resource(),
+            "/api/v1": Api(context).app.resource(),
+        }
+        self._site = BoundedSite(
+            Root(mounts, {"/healthz": operations, "/readyz": operations, "/metrics": operations}),
+            reactor,
+            max_body_bytes=settings.server.max_body_bytes,
+            max_connections=settings.server.max_connections,
+            idle_seconds=settings.server.request_timeout_seconds,
+            request_seconds=settings.server.max_request_seconds,
+        )
+
+    def _checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        async def opened() -> None:
+            if self._store_fault is not None:
+                raise StoreUnavailable(self._store_fault)
+
+        async def queue() -> None:
+            limit = self.settings.readings.max_queued_uploads
+            if self.group_commit.queued_uploads >= limit:
+                raise Overloaded(f"{limit} uploads are waiting to be written")
+
+        return {"opened": opened, "customers": self.customers.ping, "readings": self.readings.ping, "queue": queue}
+
+    async def _hash_password(self, password: str) -> str:
+        return await self._hash_pool.run(hash_password, password, self.settings.credentials)
+
+    async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
+        """Forget what is remembered of its logger, and derive anew what a change of meters touches."""
+        for customer in (old, new):
+            if customer is not None:
+                self.credentials.forget(customer.logger_serial_number)
+
+    async def _announce_first_token(self) -> None:
+        lifetime = self.settings.web.first_token_seconds
+        secret = await ensure_first_token(self.tokens, int(self._reactor.seconds()), lifetime)
+        if secret is not None:
+            # Not through the log, which may be kept and sent elsewhere: this is for whoever watches the first start.
+            print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
+
+    async def _mark(self, marks: Sequence[PendingMark]) -> None:
+        """What follows a group's write: the customers' pending windows, one mark a customer."""
+        merged: dict[str, PendingMark] = {}
+        for mark in marks:
+            known = merged.get(mark.customer_id, mark)
+            since, until = min(known.since, mark.since), max(known.until, mark.until)
+            merged[mark.customer_id] = PendingMark(mark.customer_id, since, until)
+        await self.customers.derivation_queue.mark(list(merged.values()))
+
+    def _describe_metrics(self) -> None:
+        gauge = self.metrics.gauge
+        commit = self.group_commit
+        gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
+        gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
+        gauge(
+            "store_write_seconds", "Time from arrival to answer of the last group.", lambda: commit.last_latency_seconds
+        )
+        gauge("uploads_in_progress", "Uploads being answered.", lambda: self.receiver.in_progress)
+        gauge("connections", "Open connections.", lambda: len(self._site.channels))
+        gauge("ready", "1 while the stores are open.", lambda: self._store_fault is None)
+        counter = self.metrics.counter
+        counter(
+            "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: self.activity.rejected_total
+        )
+        counter("refused_bodies", "Requests refused for their size.", lambda: self._site.refused_bodies)
+        counter("refused_connections", "Connections refused for their number.", lambda: self._site.refused_connections)
+        counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: self._site.dropped_slow)
+
+    async def start(self) -> None:
+        """Listen, then open the stores; returns once uploads can be taken, or the stores turned out to be down.
+
+        While they are down every request but /healthz and /readyz is answered 503, and opening is tried again: no restart
+        is needed. Raises ConfigError where an address cannot be listened on.
+        """
+        self._hash_pool.start()
+        for text in self.settings.server.listen:
+            await self._listen(text)
+        try:
+            await self._open()
+        except StoreUnavailable as error:
+            self._store_fault = str(error)
+            log.error("the stores are not there yet, trying again: {reason}", reason=str(error))
+            self._opening = Deferred.fromCoroutine(self._open_patiently())
+            self._opening.addErrback(lambda failure: log.failure("starting failed", failure))
+
+    async def _listen(self, text: str) -> None:
+        try:
+            port = await serverFromString(self._reactor, text).listen(self._site)
+        except Exception as error:
+            raise ConfigError(f"[server] listen: cannot listen on {text}: {error}") from error
+        self._ports.append(port)
+        host = port.getHost()
+        scheme = "https" if text.startswith("ssl:") else "http"
+        self.addresses.append(f"{scheme}://{host.host}:{host.port}/" if hasattr(host, "port") else text)
+
+    async def _open(self) -> None:
+        await self.stores.open()
+        self._store_fault = None
+        self.activity.startService()
+        self.derivation.startService()
+        self.jobs.startService()
+        self.outbox_service.startService()
+        await self._announce_first_token()
+        log.info("ready for uploads at {path}", path=self.settings.upload.path)
+
+    async def _open_patiently(self) -> None:
+        while self._store_fault is not None:
+            await deferLater(self._reactor, _REOPEN_SECONDS)
+            try:
+                await self._open()
+            except StoreUnavailable as error:
+                self._store_fault = str(error)
+
+    async def stop(self) -> None:
+        """Take no new connections, finish the uploads in hand (for a bounded time), stop the services, close the stores."""
+        for port in self._ports:
+            await _maybe(port.stopListening())
+        if self._opening is not None:
+            self._opening.addErrback(lambda _: None)
+            self._opening.cancel()
+        deadline = self._reactor.seconds() + self.settings.server.shutdown_grace_seconds
+        while self.receiver.in_progress and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, _DRAIN_POLL_SECONDS)
+        for channel in list(self._site.channels):
+            channel.loseConnection()
+        for stop in (self.derivation.stop, self.jobs.stop, self.outbox_service.stop, self.activity.stop):
+            await stop()
+        await self.group_commit.stop()
+        await self.stores.close()
+        self._hash_pool.stop()
+
+    async def reload(self, settings: Settings) -> None:
+        """Take new settings: bounds of uploads and layouts at once; for others the log says that a restart is needed."""
+        self.receiver.limits = _upload_limits(settings.upload)
+        self.layouts.table = _layout_table(settings)
+        self.config_archive.remote = settings.upload.remote_configuration
+        self.credentials.forget_all()
+        live = {"upload", "layout"}
+        changed = [
+            field.name
+            for field in attrs.fields(Settings)
+            if field.name not in live and getattr(settings, field.name) != getattr(self.settings, field.name)
+        ]
+        if changed:
+            log.warn("changes of these sections need a restart: {sections}", sections=", ".join(changed))
+
+
+def build_daemon(settings: Settings, reactor: Any) -> Daemon:
+    """A daemon of the settings, not yet started. Raises ConfigError."""
+    return Daemon(settings, reactor, make_stores(settings, reactor))
+
+
+def _upload_limits(upload: UploadSettings) -> UploadLimits:
+    return UploadLimits(
+        max_form_fields=upload.max_form_fields,
+        max_field_bytes=upload.max_field_bytes,
+        max_inflated_bytes=upload.max_inflated_bytes,
+        max_future_seconds=upload.max_future_seconds,
+        max_concurrent=upload.max_concurrent,
+    )
+
+
+def _layout_table(settings: Settings) -> LayoutTable:
+    try:
+        return LayoutTable(settings.layout)
+    except ValueError as error:
+        raise ConfigError(f"[layout:...]: {error}") from error
+
+
+async def _maybe(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result

@@ -1,0 +1,29 @@
+"""Daemons over every pair of real stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import RunningDaemon
+from tests.servers import RunningInflux, RunningMongo
+
+
+@pytest.fixture(params=["embedded", "production"])
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
+    """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
+    settings: dict[str, str] = {}
+    if request.param == "production":
+        influx: RunningInflux = request.getfixturevalue("influx")
+        mongo: RunningMongo = request.getfixturevalue("mongo")
+        name = f"e2e_{tmp_path.name.replace('-', '_')[-24:]}_{tmp_path.parent.name[-4:].replace('-', '_')}"
+        settings = {
+            "customers.url": f"{mongo.url}/{name}",
+            "readings.url": f"{influx.url}/{name}",
+        }
+    running = RunningDaemon(tmp_path, settings)
+    running.start()
+    yield running
+    running.kill()

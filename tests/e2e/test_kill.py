@@ -1,0 +1,86 @@
+"""SIGKILL in the middle of a load: every acknowledged reading and its derived point are there exactly once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from cenergyd.readings.model import Reading
+from tests.daemon import RunningDaemon
+from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
+from tests.e2e.stored import stored
+
+SITES = 3
+FILES = 40
+ROWS = 15
+
+
+class Logger:
+    """Uploads its files in order, each until it is acknowledged, and may send one again as after a lost reply."""
+
+    def __init__(self, daemon: RunningDaemon, serial: str, start: int) -> None:
+        self._daemon, self.serial = daemon, serial
+        self.files = [
+            (meter, readings(start + 60 * ROWS * i, ROWS, base))
+            for i in range(FILES)
+            for meter, base in (("1", 90.0), ("2", 4.0))
+        ]
+        self.acknowledged: dict[str, list[Reading]] = {"1": [], "2": []}
+        self.refused = 0
+
+    def run(self) -> None:
+        rng = random.Random(self.serial)
+        for meter, values in self.files:
+            while not self._send(meter, values, rng):
+                self.refused += 1
+                time.sleep(0.05)
+            self.acknowledged[meter] += values
+
+    def _send(self, meter: str, values: list[Reading], rng: random.Random) -> bool:
+        try:
+            sent = acknowledged(upload(self._daemon, self.serial, meter, values, version=rng.choice(["1.0", "1.1"])))
+            if sent and rng.random() < 0.1:
+                upload(self._daemon, self.serial, meter, values)
+        except OSError:
+            return False
+        return sent
+
+
+def test_nothing_acknowledged_is_lost(daemon: RunningDaemon) -> None:
+    serials = [f"001EC60000{i:02X}" for i in range(SITES)]
+    for serial in serials:
+        add_customer(daemon, serial, load="1", solar="2")
+    start = int(time.time()) // 60 * 60 - 60 * ROWS * FILES
+    loggers = [Logger(daemon, serial, start) for serial in serials]
+    threads = [threading.Thread(target=logger.run) for logger in loggers]
+    for thread in threads:
+        thread.start()
+    rng = random.Random(1)
+    kills = 0
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(rng.uniform(0.3, 0.9))
+        if kills < 4:
+            daemon.kill()
+            kills += 1
+            daemon.start()
+    for thread in threads:
+        thread.join()
+    assert kills, "the load ended before a kill: make it longer"
+    names = [f"{serial}_{meter}" for serial in serials for meter in ("1", "2", "missing_meter")]
+    wait_for(
+        lambda: all(
+            len(stored(daemon, [f"{serial}_missing_meter"])[0][f"{serial}_missing_meter"]) == FILES * ROWS
+            for serial in serials
+        ),
+        60,
+        "derivation of everything",
+    )
+    found, _ = stored(daemon, names)
+    for logger in loggers:
+        for meter in ("1", "2"):
+            assert found[f"{logger.serial}_{meter}"] == logger.acknowledged[meter]
+        derived = found[f"{logger.serial}_missing_meter"]
+        assert [(r.time, r.P) for r in derived] == [
+            (a.time, a.P - b.P) for a, b in zip(logger.acknowledged["1"], logger.acknowledged["2"], strict=True)
+        ]

@@ -66,7 +66,9 @@ def secrets_of(settings: Settings) -> set[str]:
         for member in value.values() if isinstance(value, dict) else (value,):
             for field in attrs.fields(type(member)):
                 if field.metadata.get("secret"):
-                    found |= set(_secret_parts(str(getattr(member, field.name))))
+                    content = getattr(member, field.name)
+                    texts = content.values() if isinstance(content, dict) else (content,)
+                    found |= {part for text in texts for part in _secret_parts(str(text))}
     return found
 
 

@@ -1,0 +1,1 @@
+"""The commands of ``cenergyd``, a file a subject; :mod:`cenergyd.cli` puts them together."""

@@ -1,0 +1,74 @@
+"""``cenergyd check``: what the settings say, and whether the stores answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, run_async
+from cenergyd.errors import CenergydError
+from cenergyd.inifile import default_ini
+from cenergyd.logsetup import Redactor, secrets_of
+from cenergyd.settings import Settings
+from cenergyd.stores import open_stores
+
+
+def register(group: click.Group) -> None:
+    """Add the command."""
+    group.command(name="check")(check)
+
+
+@click.option("--print-defaults", is_flag=True, help="Print the whole default ini file and do nothing else.")
+@click.option("--offline", is_flag=True, help="Check the settings only, ask no store.")
+@pass_source
+def check(source: Source, print_defaults: bool, offline: bool) -> None:
+    """Check the settings and report what they mean; ask the stores whether they answer."""
+    if print_defaults:
+        click.echo(default_ini(), nl=False)
+        return
+    settings = source.load()
+    redact = Redactor(secrets_of(settings))
+    click.echo(f"settings   {source.shown}")
+    for dotted, value in source.overrides.items():
+        click.echo(f"           {dotted} = {redact(value)} (command line)")
+    for endpoint in settings.server.listen:
+        click.echo(f"listen     {endpoint}")
+    click.echo(f"uploads    POST {settings.upload.path}")
+    click.echo(f"derivation {settings.derivation.formula}, every {settings.derivation.interval_seconds:g} s")
+    for name, layout in settings.layout.items():
+        classes = " ".join(layout.device_classes) or "no device class"
+        click.echo(f"layout     {name} for {classes}")
+    click.echo(f"customers  {redact(settings.customers.url)}")
+    click.echo(f"readings   {redact(settings.readings.url)}")
+    if offline:
+        return
+    make_state_folders(settings)
+    faults = run_async(lambda reactor: _ask_stores(settings, reactor))
+    if faults:
+        raise Failed(redact("\n".join(faults)))
+
+
+async def _ask_stores(settings: Settings, reactor: Any) -> list[str]:
+    try:
+        stores = await open_stores(settings, reactor)
+    except CenergydError as error:
+        return [f"the stores cannot be opened: {error}"]
+    faults: list[str] = []
+    try:
+        await _ask("customers", stores.customers.ping, faults)
+        await _ask("readings", stores.readings.ping, faults)
+        if not faults:
+            click.echo(f"customers  {await stores.customers.count()} stored")
+    finally:
+        await stores.close()
+    return faults
+
+
+async def _ask(name: str, ping: Callable[[], Awaitable[None]], faults: list[str]) -> None:
+    try:
+        await ping()
+        click.echo(f"{name:10} the store answers")
+    except CenergydError as error:
+        faults.append(f"[{name}] url: the store does not answer: {error}")

@@ -1,0 +1,233 @@
+"""What the commands share: where the settings come from, running a coroutine, times, passwords, finding a customer."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+import click
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.python.failure import Failure
+
+from cenergyd.config import load_settings
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.errors import CenergydError, ConfigError, NotFound
+from cenergyd.settings import Settings
+from cenergyd.stores import Stores, open_stores
+
+T = TypeVar("T")
+LOCAL_INI: Final = Path("etc/cenergyd.ini")
+SYSTEM_INI: Final = Path("/etc/cenergyd/cenergyd.ini")
+_UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_AGO: Final = re.compile(r"(\d+)(s|min|h|d|w)(?: ago)?\Z")
+
+
+class Failed(CenergydError):
+    """A command could not do what was asked; the message says why."""
+
+
+@attrs.define
+class Source:
+    """Where this run's settings come from: a file and what the command line adds."""
+
+    file: Path | None = None
+    overrides: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """For a person."""
+        return str(self.chosen_file or "built-in defaults (there is no settings file)")
+
+    @property
+    def chosen_file(self) -> Path | None:
+        """The file given, else the first of the usual ones that is there, else None: defaults alone."""
+        return self.file or next((candidate for candidate in (LOCAL_INI, SYSTEM_INI) if candidate.is_file()), None)
+
+    def add(self, file: Path | None, pairs: tuple[str, ...], state: Path | None) -> None:
+        """Take options of a command; the later ones win. Raises ConfigError."""
+        self.file = file or self.file
+        if state is not None:
+            folder = state.absolute()
+            self.overrides["customers.url"] = f"sqlite:///{folder}/customers.sqlite"
+            self.overrides["readings.url"] = f"sqlite:///{folder}/readings.sqlite"
+        for pair in pairs:
+            dotted, equals, value = pair.partition("=")
+            # The section itself may hold a dot ([layout:NAME]), a key never does.
+            section, dot, key = dotted.strip().rpartition(".")
+            if not (equals and dot and section and key):
+                raise ConfigError(f"--set {pair}: SECTION.KEY=VALUE is needed, for example server.listen=tcp:8080")
+            self.overrides[f"{section}.{key}"] = value
+
+    def load(self) -> Settings:
+        """Raises ConfigError."""
+        return load_settings(Settings, self.chosen_file, self.overrides)
+
+
+pass_source = click.make_pass_decorator(Source)
+
+
+class _TakesSettings(click.Command):
+    """A command with ``--config``, ``--set`` and ``--state``, which fill the :class:`Source` of this run."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--config"], type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                help=f"Settings file. Default: ./{LOCAL_INI} if it is there, else {SYSTEM_INI} if it is there.",
+            ),
+            click.Option(
+                ["--set", "pairs"], multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting; may repeat.",
+            ),
+            click.Option(
+                ["--state"], type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                help="Folder of the embedded databases, instead of the store URLs of the settings.",
+            ),
+        ]  # fmt: skip
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Take our options out of the way, then run the command."""
+        source = ctx.ensure_object(Source)
+        source.add(ctx.params.pop("config"), ctx.params.pop("pairs"), ctx.params.pop("state"))
+        return super().invoke(ctx)
+
+
+class SettingsCommand(_TakesSettings):
+    """A command that needs settings: ``@group.command(cls=SettingsCommand)`` with ``@pass_source``."""
+
+
+class SettingsGroup(_TakesSettings, click.Group):
+    """A group whose settings options count for all its commands."""
+
+    command_class = SettingsCommand
+    group_class = type
+
+
+def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    """Run ``work(reactor)`` to its end in this process's reactor and return or raise what it does.
+
+    An interrupt (Ctrl-C, SIGTERM) cancels the work, waits until it has cleaned up, and exits with 130.
+    A process can do this once: reactors cannot be started again.
+    """
+    from twisted.internet import reactor as installed
+
+    reactor = cast(Any, installed)
+    outcome: list[Any] = []
+
+    def stop(result: Any) -> None:
+        outcome.append(result)
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def begin() -> None:
+        running: Deferred[Any] = Deferred.fromCoroutine(work(reactor))
+        ended: Deferred[None] = Deferred()
+
+        def interrupt() -> Deferred[None]:
+            running.cancel()
+            return ended
+
+        # With the work done there is nothing left to cancel, and ``ended`` lets the shutdown go on at once.
+        reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+        running.addBoth(stop).addBoth(lambda _: ended.callback(None))
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    result = outcome[0] if outcome else Failure(CancelledError())
+    if isinstance(result, Failure):
+        if result.check(CancelledError):
+            raise click.exceptions.Exit(130)
+        result.raiseException()
+    return cast(T, result)
+
+
+@asynccontextmanager
+async def stores_of(settings: Settings, reactor: Any) -> AsyncIterator[Stores]:
+    """The stores of the settings, open, and closed again at the end."""
+    make_state_folders(settings)
+    stores = await open_stores(settings, reactor)
+    try:
+        yield stores
+    finally:
+        await stores.close()
+
+
+def make_state_folders(settings: Settings) -> None:
+    """Create the folders of embedded databases, readable by their owner alone. Raises ConfigError."""
+    for section, url in (("customers", settings.customers.url), ("readings", settings.readings.url)):
+        if url.startswith("sqlite:///"):
+            folder = Path(url.removeprefix("sqlite:///")).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise ConfigError(f"[{section}] url: cannot create {folder}: {error.strerror}") from error
+
+
+async def find_customer(customers: CustomerStore, name: str) -> Customer:
+    """By id or by logger serial number. Raises NotFound."""
+    found = await customers.get(name) or await customers.by_serial(name.upper())
+    if found is None:
+        raise NotFound(f"there is no customer with the id or logger serial number {name!r}")
+    return found
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases
+    """A time on the command line, as UTC seconds: ``2026-01-31``, ``2026-01-31T18:30``, ``...Z``, ``2d ago``, ``now``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """UTC where the text names no offset."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        now = int(datetime.now(UTC).timestamp())
+        ago = _AGO.match(text)
+        if text == "now":
+            return now
+        if ago:
+            return now - int(ago[1]) * _UNITS[ago[2]]
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is no time: 2026-01-31, 2026-01-31T18:30Z, '2d ago' or now is needed", param, ctx)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def password_options(command: Any) -> Any:
+    """``--password-file`` and ``--password-stdin``. A password is no argument: others on the machine could read it."""
+    file = click.option(
+        "--password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+        help="Read the logger's password from a file (its first line).",
+    )  # fmt: skip
+    stdin = click.option("--password-stdin", is_flag=True, help="Read the logger's password from standard input.")
+    return file(stdin(command))
+
+
+def read_password(file: Path | None, stdin: bool) -> str | None:
+    """The password of the options, or None where neither was given. Raises click.UsageError."""
+    if file is not None and stdin:
+        raise click.UsageError("give either --password-file or --password-stdin")
+    if file is None and not stdin:
+        return None
+    try:
+        text = file.read_text(encoding="utf-8") if file is not None else sys.stdin.readline()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--password-file: {error}") from error
+    password = text.splitlines()[0] if text else ""
+    if not password:
+        raise click.UsageError("the password is empty")
+    return password
+
+
+def utc(time: int) -> str:
+    """UTC seconds for a person."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

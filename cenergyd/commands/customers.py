@@ -1,0 +1,217 @@
+"""``cenergyd customers``: the settings of customers, from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cenergyd.commands.common import (
+    SettingsGroup,
+    Source,
+    find_customer,
+    pass_source,
+    password_options,
+    read_password,
+    run_async,
+    stores_of,
+)
+from cenergyd.customers.model import Customer
+from cenergyd.customers.passwords import hash_password
+from cenergyd.customers.validation import validate_password, validated
+from cenergyd.errors import InvalidField
+from cenergyd.settings import Settings
+
+_PAGE = 500
+_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\Z")
+"""A serial number as labels and browsers show it."""
+_FIELD_OF_OPTION = {"serial": "logger_serial_number"}
+
+
+def register(group: click.Group) -> None:
+    """Add the commands."""
+    group.add_command(customers)
+
+
+@click.group(cls=SettingsGroup)
+def customers() -> None:
+    """List, add, show, change and remove customers. A CUSTOMER is an id or a logger serial number."""
+
+
+def _fields(command: Any) -> Any:
+    for option in (
+        click.option("--time-zone", metavar="ZONE", help="IANA name, for example America/Denver."),
+        click.option("--serial", metavar="SERIAL", help="Serial number of the logger (its Ethernet MAC address)."),
+        click.option("--solar", metavar="METER", help="Meter id of the solar meter; '' where none is fitted."),
+        click.option("--load", metavar="METER", help="Meter id of the load meter; '' where none is fitted."),
+        click.option("--facility", metavar="METER", help="Meter id of the utility meter; '' where none is fitted."),
+        click.option("--name", help="Name for people."),
+    ):
+        command = option(command)
+    return password_options(command)
+
+
+@customers.command(name="add")
+@_fields
+@click.option("--no-password", is_flag=True, help="Add without a password: uploads are refused until one is set.")
+@pass_source
+def add(
+    source: Source, /, password_file: Path | None, password_stdin: bool, no_password: bool, **fields: str | None
+) -> None:
+    """Add a customer. Asks for the logger's password where no option gives it."""
+    changes = _changes(fields)
+    password = read_password(password_file, password_stdin)
+    if password is None and not no_password:
+        if not sys.stdin.isatty():
+            raise click.UsageError("give the logger's password: --password-file, --password-stdin or --no-password")
+        password = click.prompt("Password of the logger", hide_input=True, confirmation_prompt=True, err=True)
+    settings = source.load()
+
+    async def work(reactor: Any) -> Customer:
+        async with stores_of(settings, reactor) as stores:
+            return await stores.customers.add(Customer(id="", **changes, **_hashed(settings, password)))
+
+    added = run_async(work)
+    click.echo(added.id)
+    _warn(added)
+
+
+@customers.command(name="set")
+@click.argument("customer")
+@_fields
+@pass_source
+def change(
+    source: Source, /, customer: str, password_file: Path | None, password_stdin: bool, **fields: str | None
+) -> None:
+    """Change what is given and leave the rest."""
+    changes = _changes(fields)
+    password = read_password(password_file, password_stdin)
+    if not changes and password is None:
+        raise click.UsageError("nothing to change: give at least one option")
+    settings = source.load()
+
+    async def work(reactor: Any) -> Customer:
+        async with stores_of(settings, reactor) as stores:
+            found = await find_customer(stores.customers, customer)
+            return await stores.customers.update(found.id, {**changes, **_hashed(settings, password)})
+
+    _warn(run_async(work))
+
+
+@customers.command(name="show")
+@click.argument("customer")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@pass_source
+def show(source: Source, customer: str, as_json: bool) -> None:
+    """Show one customer, never the password."""
+    settings = source.load()
+
+    async def work(reactor: Any) -> Customer:
+        async with stores_of(settings, reactor) as stores:
+            return await find_customer(stores.customers, customer)
+
+    found = run_async(work)
+    if as_json:
+        click.echo(json.dumps(_plain(found)))
+        return
+    for key, value in _plain(found).items():
+        if key != "problems":
+            click.echo(f"{key:20} {_word(value)}")
+    _warn(found)
+
+
+@customers.command(name="list")
+@click.option("--search", metavar="TEXT", help="Only those with this in their name or serial.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pass_source
+def list_customers(source: Source, search: str | None, as_json: bool) -> None:
+    """List customers: id, serial, which meter is computed, name."""
+    settings = source.load()
+
+    async def work(reactor: Any) -> None:
+        async with stores_of(settings, reactor) as stores:
+            after: str | None = None
+            while page := await stores.customers.page(after=after, limit=_PAGE, search=search):
+                for one in page:
+                    click.echo(json.dumps(_plain(one)) if as_json else _line(one))
+                after = page[-1].id
+
+    run_async(work)
+
+
+@customers.command(name="remove")
+@click.argument("customer")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_source
+def remove(source: Source, customer: str, yes: bool) -> None:
+    """Remove a customer. Its readings stay in the store."""
+    if not yes:
+        click.confirm(f"Remove {customer}?", abort=True, err=True)
+    settings = source.load()
+
+    async def work(reactor: Any) -> None:
+        async with stores_of(settings, reactor) as stores:
+            found = await find_customer(stores.customers, customer)
+            await stores.customers.remove(found.id)
+
+    run_async(work)
+
+
+def _changes(fields: Mapping[str, str | None]) -> dict[str, Any]:
+    """Options to fields of Customer, cleaned one by one. Raises InvalidField for all that are wrong."""
+    given = {_FIELD_OF_OPTION.get(key, key): value for key, value in fields.items() if value is not None}
+    changes: dict[str, Any] = {}
+    faults: list[str] = []
+    for field, value in given.items():
+        text: Any = value.replace(":", "").replace("-", "") if _MAC.match(value) else value
+        try:
+            changes[field] = getattr(validated(Customer(id="", **{field: text})), field)
+        except InvalidField as fault:
+            option = next((key for key, name in _FIELD_OF_OPTION.items() if name == field), field)
+            faults.append(f"--{option.replace('_', '-')} {value!r}: {fault}")
+    if faults:
+        raise InvalidField("", "\n".join(faults))
+    return changes
+
+
+def _hashed(settings: Settings, password: str | None) -> dict[str, Any]:
+    if password is None:
+        return {}
+    validate_password(password)
+    return {"logger_password": hash_password(password, settings.credentials)}
+
+
+def _plain(customer: Customer) -> dict[str, Any]:
+    return {
+        "id": customer.id,
+        "name": customer.name,
+        "time_zone": customer.time_zone,
+        "facility": customer.facility,
+        "load": customer.load,
+        "solar": customer.solar,
+        "logger_serial_number": customer.logger_serial_number,
+        "logger_password_set": bool(customer.logger_password),
+        "computed": customer.missing_role,
+        "problems": [problem._asdict() for problem in customer.problems()],
+    }
+
+
+def _line(customer: Customer) -> str:
+    computed = customer.missing_role or ("-" if not customer.problems() else "!")
+    return f"{customer.id}\t{customer.logger_serial_number or '-'}\t{computed}\t{customer.name}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value else "-"
+
+
+def _warn(customer: Customer) -> None:
+    for problem in customer.problems():
+        click.echo(f"note: {problem.field}: {problem.message}", err=True)

@@ -1,0 +1,83 @@
+"""``cenergyd replay``: real log folders, uploaded as the device would."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.task import deferLater
+
+from cenergyd.commands.common import Failed, password_options, read_password, run_async
+from cenergyd.simulator.http import Target
+from cenergyd.simulator.replay import Progress, Replay, ReplayCounts, Stopped, find_logs
+
+PROGRESS_FILE = ".cenergyd-replay.jsonl"
+
+
+def register(group: click.Group) -> None:
+    """Add the command; it needs no settings, as it is a client like any device."""
+    group.command(name="replay", cls=click.Command)(replay)
+
+
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--url", default="http://127.0.0.1:8080/consume", show_default=True, help="Where to upload to.")
+@click.option("--serial", help="Serial number of the logger. Default: the folder of that name that a log lies in.")
+@click.option("--device-class", default="", help="MODBUSDEVICECLASS of the meters, such as 10 for ION6200.")
+@password_options
+@click.option(
+    "--progress-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help=f"Remembers what was acknowledged. Default: DIR/{PROGRESS_FILE}.",
+)  # fmt: skip
+def replay(
+    folder: Path,
+    url: str,
+    serial: str | None,
+    device_class: str,
+    *,
+    password_file: Path | None,
+    password_stdin: bool,
+    progress_file: Path | None,
+) -> None:
+    """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first. Moves nothing; run again to go on.
+
+    Config files (mb-NNN.ini) that lie with them are offered to the server first, as a device does.
+    """
+    password = read_password(password_file, password_stdin)
+    if password is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("give the logger's password: --password-file or --password-stdin")
+        password = click.prompt("Password of the logger", hide_input=True, err=True)
+    logs = find_logs(folder, serial.upper() if serial else None)
+    if not logs:
+        raise Failed(f"there is no log file (mb-NNN*.log or .log.gz) below {folder}")
+    progress = Progress(progress_file or folder / PROGRESS_FILE, url, folder)
+
+    async def work(reactor: Any) -> ReplayCounts:
+        try:
+            target = Target(reactor, url)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--url") from error
+
+        async def pause(seconds: float) -> None:
+            await deferLater(reactor, seconds)
+
+        with click.progressbar(
+            length=len(logs), label="log files", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
+        ) as bar:
+            one = Replay(
+                target.post, pause, progress, password=password, device_class=device_class, step=lambda: bar.update(1)
+            )
+            try:
+                return await one.run(logs, folder)
+            except Stopped as error:
+                done = one.counts.uploaded + one.counts.skipped
+                raise Failed(f"stopped after {done} of {len(logs)} files: {error}; run again to go on") from error
+
+    counts = run_async(work)
+    click.echo(
+        f"{counts.uploaded} log files uploaded, {counts.skipped} acknowledged before, {counts.configs} config files"
+    )
+    if counts.refused:
+        raise Failed("\n".join([f"{len(counts.refused)} log files were refused:", *counts.refused]))

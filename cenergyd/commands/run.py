@@ -1,0 +1,124 @@
+"""``cenergyd run``: the daemon in the foreground, as systemd and people start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+from cenergyd.commands.common import Source, make_state_folders, pass_source
+from cenergyd.errors import CenergydError
+from cenergyd.logsetup import Redactor, secrets_of, start_logging
+from cenergyd.notify import Notifier
+from cenergyd.service import build_daemon
+from cenergyd.settings import Settings
+
+log = Logger()
+
+
+def register(group: click.Group) -> None:
+    """Add the command."""
+    group.command(name="run")(run)
+
+
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen on 127.0.0.1 and this port only (0: a free one).")
+@click.option("--demo", is_flag=True, help="Also simulate a solar site that uploads, and print what is derived.")
+@pass_source
+def run(source: Source, port: int | None, demo: bool) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C; uploads in hand are finished first. SIGHUP reads the settings again."""
+    if port is not None:
+        source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
+    settings = source.load()
+    make_state_folders(settings)
+    start_logging(settings.logging, Redactor(secrets_of(settings)))
+    runner = _Runner(source, settings, Notifier.from_environment(os.environ))
+    if demo:
+        from cenergyd.simulator.demo import Demo
+
+        runner.companion = Demo(runner.reactor, runner.daemon, click.echo)
+    failure = runner.run()
+    if failure is not None:
+        raise failure
+
+
+class Companion(Protocol):
+    """Something that runs beside the daemon."""
+
+    async def start(self) -> None:
+        """Begin; the daemon has started."""
+        ...
+
+    async def stop(self) -> None:
+        """End; the daemon is still there."""
+        ...
+
+
+class _Runner:
+    """One run of the daemon: start, signals, stop."""
+
+    def __init__(self, source: Source, settings: Settings, notifier: Notifier) -> None:
+        from twisted.internet import reactor
+
+        self.reactor = cast(Any, reactor)
+        self.daemon = build_daemon(settings, self.reactor)
+        self.companion: Companion | None = None
+        self._source = source
+        self._notifier = notifier
+        self._failure: BaseException | None = None
+
+    def run(self) -> BaseException | None:
+        """Until the end; returns what kept the daemon from starting, or None."""
+        self.reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
+        self.reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
+        self.reactor.run()
+        return self._failure
+
+    async def _start(self) -> None:
+        try:
+            log.info("settings from {source}", source=self._source.shown)
+            await self.daemon.start()
+            for url in self.daemon.addresses:
+                log.info("listening on {url}", url=url)
+            signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hang_up))
+            self._notifier.keep_alive(self.reactor)
+            self._notifier.ready(f"listening on {' '.join(self.daemon.addresses)}")
+            if self.companion is not None:
+                await self.companion.start()
+        except BaseException as error:
+            self._failure = error
+            with suppress(ReactorNotRunning):  # a signal came first and the stop is under way
+                self.reactor.stop()
+
+    async def _stop(self) -> None:
+        self._notifier.stopping()
+        if self._failure is None:
+            log.info("stopping: uploads in hand are finished first")
+        try:
+            if self.companion is not None:
+                await self.companion.stop()
+            await self.daemon.stop()
+        except Exception:
+            log.failure("the stop was not clean")
+        if self._failure is None:
+            log.info("stopped")
+
+    def _hang_up(self) -> None:
+        Deferred.fromCoroutine(self._reload()).addErrback(lambda failure: log.failure("reload", failure))
+
+    async def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            settings = self._source.load()
+            await self.daemon.reload(settings)
+            log.info("settings read again from {source}", source=self._source.shown)
+        except CenergydError as error:
+            # A wrong file must not take down a daemon that works: the old settings stay.
+            log.error("the settings stay as they were: {error}", error=error)
+        finally:
+            self._notifier.ready()

@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from cenergyd.errors import CenergydError, UploadError
 
-_SERIAL: Final = re.compile(r"[0-9A-Z]{1,32}\Z")
+_SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
 
@@ -163,10 +163,10 @@ def normalise_serial(text: str) -> str:
 
     :raises ValueError: not 1 to 32 ASCII letters and digits.
     """
-    serial = text.strip().upper()
+    serial = text.strip()
     if not _SERIAL.match(serial):
         raise ValueError("a serial number is 1 to 32 letters and digits, for example 001EC6001433")
-    return serial
+    return serial.upper()
 
 
 def credentials(form: Form, basic: tuple[str, str] | None) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from cenergyd.readings.model import Reading
 
 YEAR_2000: Final = 946684800
 _MAX_LINE: Final = 64 * 1024
+_STEP_LINES: Final = 500
 _PF_OVERSHOOT: Final = 1.001
 _TIME: Final = re.compile(
     rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
@@ -97,7 +98,7 @@ def parse_log_steps(
     max_inflated_bytes: int,
     max_future_seconds: int = 86400,
 ) -> Generator[None, None, ParsedLog]:
-    """The same in steps of a millisecond or two: yields None after each 128 KiB of text, returns the result.
+    """The same in steps of a millisecond or two: yields None after each 128 KiB of text or 500 lines, returns the result.
 
     For callers on the reactor's thread that must not stall it over a long log.
     """
@@ -124,7 +125,9 @@ def _lines(texts: Iterator[bytes]) -> Iterator[tuple[list[bytes], int]]:
         tail = b"" if joined.endswith((b"\n", b"\r")) else lines.pop()
         if len(tail) > _MAX_LINE:
             tail = b"?" * _MAX_LINE  # not a row whatever follows, and no more is kept of it
-        yield lines, _DAMAGED if b"\0" in joined else _WHOLE
+        state = _DAMAGED if b"\0" in joined else _WHOLE
+        for start in range(0, len(lines), _STEP_LINES):
+            yield lines[start : start + _STEP_LINES], state
     if tail:
         yield [tail], _CUT
 
@@ -218,6 +221,8 @@ class _Parser:
         read_values, latest = collector.read_values, collector.latest
         good = 0
         for line in lines:
+            if not line:
+                continue
             fields = line.split(b",", columns)
             first = fields[0]
             try:

@@ -1,0 +1,382 @@
+"""Log files: each rule of the format by example, then properties."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
+from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
+from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
+from cenergyd.errors import UploadError
+from cenergyd.readings.model import Reading
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+SMALL = Layout("small", P=4, L1_PF=5, L1_V=6, Q=7)
+NOW = 1700000000
+T0 = 1012501800  # 2002-01-31 18:30:00
+
+
+def read(content: bytes, layout: Layout = SMALL, now: int = NOW, limit: int = 1 << 20) -> ParsedLog:
+    return parse_log(content, layout, now=now, max_inflated_bytes=limit)
+
+
+def row(values: str, time: str = "2002-01-31 18:30:00", head: str = "0,0,0") -> str:
+    return f"'{time}',{head},{values}"
+
+
+def test_the_example_of_the_protocol_page() -> None:
+    log = read(b"'2002-01-31 18:30:00',0,0,0,-0.00,89.29,39.05,49.11,0,0,0,0\r\n", Layout("x", P=6, Q=7))
+    assert log.readings == [Reading(T0, P=39.05, Q=49.11)]
+    assert (log.rows, log.readable_rows, log.skipped, log.missing_values) == (1, 1, {}, 0)
+
+
+def test_the_real_log() -> None:
+    log = read((SAMPLES / "mb-001.log.gz").read_bytes(), ION6200)
+    assert len(log.readings) == log.rows == 26
+    assert log.readings[0] == Reading(1084376700, P=123.288, L1_PF=0.981, L1_V=None, Q=24.194)
+    assert [b.time - a.time for a, b in zip(log.readings, log.readings[1:], strict=False)] == [900] * 25
+
+
+@pytest.mark.parametrize("layout", [VERIS, SHARK, ION6200])
+def test_the_columns_of_the_layouts(layout: Layout) -> None:
+    line = log_row(T0, {c: c / 100 for c in range(4, 100)}, columns=100) + "\n"
+    (reading,) = read(line.encode(), layout).readings
+    expected = {name: (c / 100 if (c := layout.columns.get(name)) else None) for name in ("P", "L1_PF", "L1_V", "Q")}
+    assert reading == Reading(T0, **expected)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(end: str) -> None:
+    text = end.join([row("1,0.9,230,2"), "", row("2,0.8,231,3", "2002-01-31 18:31:00"), ""])
+    assert read(text.encode()).readings == [Reading(T0, 1, 0.9, 230, 2), Reading(T0 + 60, 2, 0.8, 231, 3)]
+
+
+@pytest.mark.parametrize("quote", ["'", '"', ""])
+def test_quotes(quote: str) -> None:
+    text = "".join(f"{quote}2002-01-31 18:3{n}:00{quote},0,0,0,{n},1,230,0\n" for n in range(3))
+    assert [r.P for r in read(text.encode()).readings] == [0, 1, 2]
+
+
+def test_gzip_is_known_by_its_bytes_and_may_have_several_members() -> None:
+    first, second = row("1,1,230,0") + "\n", row("2,1,230,0", "2002-01-31 18:31:00") + "\n"
+    expected = read((first + second).encode())
+    assert read(gz((first + second).encode())) == expected
+    assert read(gz(first.encode()) + gz(second.encode())) == expected
+    assert read(gz(first.encode()) + b"\0" * 20 + gz(second.encode()) + b"\0" * 512) == expected
+
+
+def test_damaged_gzip_is_refused_whole() -> None:
+    packed = gz((row("1,1,230,0") + "\n").encode() * 50)
+    for cut in range(2, len(packed)):
+        with pytest.raises(UploadError):
+            read(packed[:cut])
+    with pytest.raises(UploadError):
+        read(packed + b"rubbish")
+    broken = bytearray(packed)
+    broken[-6] ^= 1  # the checksum
+    with pytest.raises(UploadError):
+        read(bytes(broken))
+
+
+def test_size_is_bounded_before_it_is_inflated() -> None:
+    bomb = gzip.compress(b"0" * 50_000_000)
+    with pytest.raises(UploadError, match="more than 1000000 bytes"):
+        read(bomb, limit=1_000_000)
+    with pytest.raises(UploadError, match="members"):
+        read(gz(b"") * 2000)
+    with pytest.raises(UploadError):
+        read(b"x" * 2000, limit=1000)
+
+
+def test_header_lines_are_not_rows() -> None:
+    log = read(
+        b"time(utc),error,low alarm,high alarm,'P (kW)'\r\n" + row("1,1,230,0").encode() + b"\r\n'time(UTC)',x\r\n"
+    )
+    assert (log.rows, len(log.readings), log.skipped) == (1, 1, {})
+
+
+def test_error_rows_are_gaps_and_counted_by_code() -> None:
+    text = "\n".join([row("0,0,0,0", head="139,0,0"), error_row(T0 + 60, 0x8B), row("5,1,230,0", "2002-01-31 18:32:00"),
+                      row("0,0,0,0", "2002-01-31 18:33:00", head="0x8b,0,0"), error_row(T0 + 300, 160), ""])  # fmt: skip
+    log = read(text.encode())
+    assert log.readings == [Reading(T0 + 120, 5, 1, 230, 0)]
+    assert (log.error_rows, log.error_codes, log.missing_values) == (4, {139: 3, 160: 1}, 0)
+
+
+def test_rows_of_errors_alone_are_readable() -> None:
+    log = read((error_row(T0, 139) + "\n" + error_row(T0 + 60, 160) + "\n").encode())
+    assert (log.readings, log.error_rows, log.readable_rows) == ([], 2, 2)
+
+
+@pytest.mark.parametrize("head", ["0,0,0", "0,0x02,0xff", "0,,", "0,12,0", "0x0,0,0", ",0,0", "00,0,0", " 0 ,0,0"])
+def test_alarms_and_ways_to_say_no_error(head: str) -> None:
+    assert read((row("1,1,230,0", head=head) + "\n").encode()).readings == [Reading(T0, 1, 1, 230, 0)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "NULL",
+        "null",
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "Infinity",
+        "abc",
+        "1_0",
+        "0x10",
+        "1e999",
+        "--",
+        "1.2.3",
+        "\N{ARABIC-INDIC DIGIT ONE}",
+    ],
+)
+def test_what_is_no_value_is_missing_and_never_zero(value: str) -> None:
+    log = read((row(f"{value},0.9,{value},{value}") + "\n").encode())
+    assert (log.readings, log.missing_values) == ([Reading(T0, None, 0.9, None, None)], 3)
+
+
+def test_a_row_without_any_value_is_a_gap() -> None:
+    log = read((row("NULL,,nan,") + "\n").encode())
+    assert (log.readings, log.skipped, log.missing_values, log.readable_rows) == ([], {"no_values": 1}, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("-1", -1), ("1.001", 1), ("-1.0005", -1), ("0", 0), ("1.01", None), ("98.1", None), ("-95", None)],
+)
+def test_power_factors(text: str, value: float | None) -> None:
+    assert read((row(f"1,{text},230,0") + "\n").encode()).readings == [Reading(T0, 1, value, 230, 0)]
+
+
+def test_scales() -> None:
+    watts = Layout("w", P=4, L1_PF=5, L1_V=6, Q=7, P_scale=0.001, L1_PF_scale=0.01, L1_V_scale=1000.0, Q_scale=0.001)
+    assert read((row("1500,98,0.23,-500") + "\n").encode(), watts).readings == [Reading(T0, 1.5, 0.98, 230, -0.5)]
+    assert read((row("1500,98,1e306,-500") + "\n").encode(), watts).readings[0].L1_V is None
+
+
+def test_a_row_cut_by_missing_points_keeps_what_is_there() -> None:
+    log = read((row("1.5,0.9") + "\n" + row("2", "2002-01-31 18:31:00") + "\n'2002-01-31 18:32:00',0\n").encode())
+    assert log.readings == [Reading(T0, 1.5, 0.9), Reading(T0 + 60, 2)]
+    assert log.skipped == {"no_values": 1}
+
+
+def test_a_last_line_cut_anywhere_never_gives_another_value() -> None:
+    whole = (row("123.4,-0.95,230.25,-17.5", "2002-01-31 18:31:00") + ",99\r\n").encode()
+    first = (row("1,1,231,0") + "\r\n").encode()
+    for cut in range(len(whole)):
+        log = read(first + whole[:cut])
+        assert log.readings[0] == Reading(T0, 1, 1, 231, 0)
+        for reading in log.readings[1:]:
+            assert reading.time == T0 + 60
+            assert reading.P in (None, 123.4)
+            assert reading.L1_PF in (None, -0.95)
+            assert reading.L1_V in (None, 230.25)
+            assert reading.Q in (None, -17.5)
+
+
+@pytest.mark.parametrize("glue", ["", "\0", "\0" * 4096])
+def test_a_row_that_the_next_one_runs_into(glue: str) -> None:
+    cut = row("123.4,0.95,230,1")
+    following = row("5,0.5,231,2", "2002-01-31 18:45:00") + "\r\n"
+    for length in range(len(cut)):
+        log = read((cut[:length] + glue + following).encode())
+        assert log.readings[-1] == Reading(T0 + 900, 5, 0.5, 231, 2)
+        for reading in log.readings[:-1]:
+            assert reading.P in (None, 123.4)
+            assert reading.L1_PF in (None, 0.95)
+            assert reading.L1_V in (None, 230)
+
+
+def test_unwritten_flash_in_a_row() -> None:
+    log = read(
+        (row("123.4,0.9") + "\0\0\0" + "7,8,9\n" + row("1,1,230,0", "2002-01-31 18:31:00") + "\n\0\0\0").encode()
+    )
+    assert log.readings == [Reading(T0, 123.4), Reading(T0 + 60, 1, 1, 230, 0)]
+    assert log.skipped == {"bad_time": 1}
+
+
+def test_clock_jumps_are_skipped_and_counted() -> None:
+    times = [
+        "1970-01-01 00:00:10",
+        "1999-12-31 23:59:59",
+        "2000-01-01 00:00:00",
+        "2023-11-15 22:13:20",
+        "2023-11-15 22:13:21",
+    ]
+    log = read(
+        "".join(row("1,1,230,0", t) + "\n" for t in [*times, "2106-02-07 06:28:15", "1960-01-01 00:00:00"]).encode()
+    )
+    assert [r.time for r in log.readings] == [946684800, NOW + 86400]
+    assert log.skipped == {"before_2000": 3, "future": 2}
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2002-02-30 00:00:00", "2001-02-29 00:00:00", "2002-13-01 00:00:00", "2002-00-10 00:00:00", "2002-01-31 24:00:00",
+     "2002-01-31 18:60:00", "2002-01-31 18:30:60", "2002-01-31 18:30", "2002-01-3", "", "x", "0000-01-01 00:00:00 "],
+)  # fmt: skip
+def test_times_that_are_none(time: str) -> None:
+    log = read((row("1,1,230,0", time) + "\n" + row("2,1,230,0") + "\n").encode())
+    assert len(log.readings) == 1
+    assert sum(log.skipped.values()) == 1
+
+
+def test_one_bad_row_never_costs_the_good_ones() -> None:
+    rows = [
+        "rubbish",
+        row("1,1,230,0"),
+        row("9,9,9,9", head="x,0,0"),
+        "'",
+        ",,,,",
+        row("2,1,230,0", "2002-01-31 18:31:00"),
+        "\xff\xfe",
+    ]
+    log = read("\n".join([*rows, ""]).encode("latin-1"))
+    assert [r.P for r in log.readings] == [1, 2]
+    assert log.skipped == {"bad_time": 4, "bad_row": 1}
+    assert log.rows == 7
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"rubbish\n", b"\0" * 1000, b"time(utc),error\n", b"'2002-01-31 18:30:00'\n", gz(b"")]
+)
+def test_no_readable_row_is_refused(content: bytes) -> None:
+    with pytest.raises(UploadError, match="no readable row"):
+        read(content)
+
+
+def test_repeats_and_disorder() -> None:
+    texts = [row("2,1,230,0", "2002-01-31 18:31:00"), row("1,1,230,0"), row("3,NULL,231,0", "2002-01-31 18:31:00"), ""]
+    log = read("\n".join(texts).encode())
+    assert log.readings == [Reading(T0, 1, 1, 230, 0), Reading(T0 + 60, 3, 1, 231, 0)]
+    assert (log.duplicates, log.rows) == (1, 3)
+
+
+def test_a_line_without_end_costs_bounded_memory_and_itself_only() -> None:
+    good = (row("1,1,230,0") + "\n").encode()
+    log = read(good + b"9" * 3_000_000 + b"\n" + good.replace(b"18:30", b"18:31"), limit=1 << 23)
+    assert [r.time for r in log.readings] == [T0, T0 + 60]
+    assert log.skipped == {"too_long": 1}
+
+
+def test_rows_across_the_pieces_of_a_long_log() -> None:
+    readings = [Reading(T0 + 60 * n, n / 8, 0.5, 230.0, n / 16) for n in range(5000)]
+    content = log_text(readings, VERIS)
+    steps = parse_log_steps(content, VERIS, now=NOW, max_inflated_bytes=1 << 24)
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            assert stop.value.readings == readings
+            break
+        count += 1
+    assert count >= len(content) // (128 * 1024)
+
+
+# Properties
+
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=32))
+READINGS = st.lists(
+    st.builds(
+        Reading,
+        st.integers(946684800, NOW),
+        NUMBERS,
+        st.one_of(st.none(), st.floats(-1, 1)),
+        NUMBERS,
+        NUMBERS,
+        st.just(False),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def has_value(reading: Reading) -> bool:
+    return any(value is not None for value in reading[1:5])
+
+
+def reference(rows: Sequence[Reading]) -> list[Reading]:
+    """What a store holds after the rows, one by one."""
+    store: dict[int, Reading] = {}
+    for reading in rows:
+        if has_value(reading):
+            store[reading.time] = merge(store[reading.time], reading) if reading.time in store else reading
+    return [store[time] for time in sorted(store)]
+
+
+@given(READINGS, st.sampled_from([VERIS, SHARK, SMALL]), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+@settings(max_examples=80)
+def test_what_is_encoded_comes_back(rows: list[Reading], layout: Layout, end: str, packed: bool) -> None:
+    content = log_text(rows, layout, columns=130, line_end=end)
+    assert read(gz(content) if packed else content, layout).readings == reference(rows)
+
+
+@given(READINGS, st.randoms(use_true_random=False), st.integers(1, 4))
+@settings(max_examples=60)
+def test_any_split_in_any_order_gives_the_same_readings(rows: list[Reading], rng: random.Random, files: int) -> None:
+    rows = list({reading.time: reading for reading in rows}.values())  # a time has one reading; repeats are added below
+    whole = read(log_text(rows, SMALL, columns=8)).readings
+    shuffled = rows + rng.sample(rows, len(rows) // 2)
+    rng.shuffle(shuffled)
+    stored: list[Reading] = []
+    for n in range(files):
+        if part := shuffled[n::files]:
+            stored += read(gz(log_text(part, SMALL, columns=8))).readings
+    assert reference(stored) == whole == reference(rows)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=150)
+def test_any_bytes_raise_nothing_but_upload_error(content: bytes) -> None:
+    line = (row("1,1,230,0") + "\n").encode()
+    for candidate in (content, b"\x1f\x8b" + content, gzip.compress(content), gz(line) + content, line + content):
+        with suppress(UploadError):
+            read(candidate)
+    assert read(line + b"\n" + content).readings  # what follows a good row can't take it away
+
+
+ODD_LINES = st.lists(
+    st.sampled_from(["'", '"', ",", "\n", "\r", "\0", "0", "1", "9", ".", "-", "_", "e", "x", "NULL", "2002-01-31 18:30:00", "'2002-01-31 18:30:00',0,0,0,"]),
+    max_size=60,
+).map("".join)  # fmt: skip
+
+
+@given(ODD_LINES)
+@settings(max_examples=200)
+def test_nearly_rows_give_values_in_bounds(text: str) -> None:
+    try:
+        log = read(text.encode())
+    except UploadError:
+        return
+    assert log.rows >= len(log.readings)
+    times = [reading.time for reading in log.readings]
+    assert times == sorted(set(times))
+    for reading in log.readings:
+        assert has_value(reading)
+        assert 946684800 <= reading.time <= NOW + 86400
+        assert all(value is None or value - value == 0.0 for value in reading[1:5])
+        assert reading.L1_PF is None or -1 <= reading.L1_PF <= 1
+
+
+@given(st.binary(max_size=2000), st.integers(-1, 9))
+@settings(max_examples=40)
+def test_inflation_is_that_of_zlib(content: bytes, level: int) -> None:
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
+    packed = compressor.compress(content) + compressor.flush()
+    prefix = (row("1,1,230,0") + "\n").encode()
+    assert read(gz(prefix) + packed) == read(
+        prefix + content if not content.startswith(b"\x1f\x8b") else gz(prefix + content)
+    )

@@ -1,0 +1,134 @@
+"""AcquiSuite-XML."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cenergyd.acquisuite.encode import xml_device, xml_message
+from cenergyd.acquisuite.form import credentials
+from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout, LayoutTable
+from cenergyd.acquisuite.points import choose_layout, learned_layout
+from cenergyd.acquisuite.upload import Mode
+from cenergyd.acquisuite.xml import XmlDevice, parse_devices, parse_xml
+from cenergyd.errors import UploadError
+from cenergyd.readings.model import Reading
+
+NOW = 1700000000
+EXAMPLE = b"""<DAS><mode>LOGFILEUPLOAD</mode><name/><serial>001EC605215F</serial><devices><device><name/><address>11</address><type/><class>35</class>
+<numpoints>116</numpoints><records><record><time zone="UTC">2015-09-01 12:00:00</time><error text="Ok">0</error>
+<point number="9" name="Watts, 3-Ph total" units="kW" value="0.011"/></record></records></device></devices></DAS>"""
+
+
+def device_of(records: str) -> XmlDevice:
+    body = f"<DAS><mode>LOGFILEUPLOAD</mode><serial>A</serial><devices><device><address>1</address><records>{records}</records></device></devices></DAS>"
+    return parse_xml(body.encode()).devices[0]
+
+
+def test_the_example_of_the_protocol_page() -> None:
+    message = parse_xml(EXAMPLE)
+    assert (message.mode, message.serial, message.name) == (Mode.LOGFILEUPLOAD, "001EC605215F", "")
+    (device,) = message.devices
+    assert (device.meter, device.device_class) == ("11", "35")
+    expected = [Reading(1441108800, P=0.011)]
+    assert device.parse(SHARK, now=NOW).readings == expected
+    by_name = learned_layout("x", device.points, VERIS)
+    assert by_name.columns == {"P": 13}
+    assert device.parse(by_name, now=NOW).readings == expected
+
+
+def test_credentials() -> None:
+    assert credentials(parse_xml(EXAMPLE).as_form(), ("001ec605215f", "p")) == ("001EC605215F", "p")
+
+
+def test_status() -> None:
+    message = parse_xml(xml_message("AA", mode="STATUS", name="Roof", status={"uptime": "77", "firmwareversion": "v2"}))
+    assert (message.mode, message.devices) == (Mode.STATUS, ())
+    report = message.status()
+    assert (report.uptime_seconds, report.firmware_version, report.loop_name) == (77, "v2", "Roof")
+
+
+def test_records_follow_the_rules_of_rows() -> None:
+    device = device_of(
+        '<record><time zone="UTC">2015-09-01 12:00:00</time><error>0</error><point number="10" value="1.5"/><point number="13" value="98"/></record>'
+        '<record><time>2015-09-01 12:01:00</time><error text="x">139</error><point number="10" value="0"/></record>'
+        '<record><time zone="EST">2015-09-01 12:02:00</time><error>0</error><point number="10" value="1"/></record>'
+        '<record><time>1999-09-01 12:02:00</time><error>0</error><point number="10" value="1"/></record>'
+        '<record><time>2015-09-01 12:03:00</time><error>0</error><point number="10" value="1_0"/><point number="x" value="3"/></record>'
+        '<record><time>2015-09-01 12:04:00</time><point number="10" value="NULL"/><point number="11" value="-2"/></record>'
+    )
+    log = device.parse(VERIS, now=NOW)
+    assert log.readings == [Reading(1441108800, P=1.5), Reading(1441109040, Q=-2)]
+    assert log.error_codes == {139: 1}
+    assert log.skipped == {"bad_time": 1, "before_2000": 1, "no_values": 1}
+
+
+def test_several_devices_one_of_them_bad() -> None:
+    bad = "<device><address>2</address><records><record><time>x</time></record></records></device>"
+    body = xml_message(
+        "AA", [xml_device("1", [Reading(NOW, 1.0)], ION6200, device_class="10"), bad, xml_device("3", [], VERIS)]
+    )
+    table = LayoutTable()
+    logs = parse_devices(parse_xml(body), lambda d: choose_layout(table, d.device_class, points=d.points), now=NOW)
+    assert [(item.device.meter, item.log.readings) for item in logs] == [
+        ("1", [Reading(NOW, 1.0)]),
+        ("2", []),
+        ("3", []),
+    ]
+    with pytest.raises(UploadError, match="no readable record"):
+        parse_devices(parse_xml(xml_message("AA", [bad])), lambda _: VERIS, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"x", b"<DAS>", b"<das/>", b"<html/>", b"<DAS><mode>LOGFILEUPLOAD</mode><serial>A</serial></DAS>",
+        b"<DAS><mode>CONFIGFILEUPLOAD</mode></DAS>", b"<DAS><mode>NONE</mode></DAS>",
+        EXAMPLE.replace(b"<address>11</address>", b""), EXAMPLE.replace(b">11<", b">0<"), EXAMPLE.replace(b">11<", b">x<"),
+        b'<!DOCTYPE DAS [<!ENTITY a "x">]>' + EXAMPLE, b"<!DOCTYPE DAS>" + EXAMPLE,
+        b'<!DOCTYPE DAS SYSTEM "http://127.0.0.1/x.dtd">' + EXAMPLE,
+        b"<DAS>" * 20, b'<?xml version="1.0" encoding="idna"?><DAS/>', b'<?xml version="1.0" encoding="nonsense"?><DAS/>',
+    ],
+)  # fmt: skip
+def test_refused(body: bytes) -> None:
+    with pytest.raises(UploadError):
+        parse_xml(body)
+
+
+def test_bounds() -> None:
+    with pytest.raises(UploadError, match="more than the 10"):
+        parse_xml(EXAMPLE, max_bytes=10)
+    with pytest.raises(UploadError, match="too many records"):
+        parse_xml(EXAMPLE, max_records=0)
+    with pytest.raises(UploadError, match="255 devices"):
+        parse_xml(xml_message("A", [xml_device("1", [], VERIS)] * 256))
+
+
+READINGS = st.lists(
+    st.builds(Reading, st.integers(946684800, NOW), st.floats(-1e6, 1e6), st.none() | st.floats(-1, 1), st.none() | st.floats(0, 1000), st.none(), st.just(False)),
+    min_size=1, max_size=5, unique_by=lambda reading: reading.time,
+)  # fmt: skip
+
+
+@given(READINGS, st.sampled_from([VERIS, SHARK]), st.text("ab<>&'\"é", max_size=8))
+@settings(max_examples=40)
+def test_what_is_encoded_comes_back(readings: list[Reading], layout: Layout, name: str) -> None:
+    body = xml_message("001EC6001433", [xml_device("7", readings, layout, name=name)], name=name)
+    message = parse_xml(body)
+    (device,) = message.devices
+    assert message.name == device.name == name
+    expected = sorted(readings)
+    assert device.parse(layout, now=NOW).readings == expected
+    assert device.parse(choose_layout(LayoutTable(), None, points=device.points), now=NOW).readings == expected
+
+
+@given(st.binary(max_size=200), st.integers(0, len(EXAMPLE)), st.integers(0, 40))
+@settings(max_examples=150)
+def test_any_bytes_raise_nothing_but_upload_error(junk: bytes, at: int, length: int) -> None:
+    for body in (junk, EXAMPLE[:at] + junk + EXAMPLE[at + length :], EXAMPLE[:at] + EXAMPLE[at + length :]):
+        with suppress(UploadError):
+            for device in parse_xml(body).devices:
+                device.parse(SHARK, now=NOW)

@@ -1,0 +1,73 @@
+"""Changing a customer: which fields are settings, and what a change makes of one. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
+
+TEXT_FIELDS = ("name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password")
+
+
+def normal_serial(serial: str) -> str:
+    """A serial number as it is stored and compared."""
+    return serial.strip().upper()
+
+
+def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes as the stores take them: known fields only, texts that are texts, the serial number upper case.
+
+    Raises InvalidField. What a value may be beyond that is :mod:`cenergyd.customers.validation`'s subject.
+    """
+    checked: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field in TEXT_FIELDS:
+            if not isinstance(value, str):
+                raise InvalidField(field, "text is needed")
+            checked[field] = normal_serial(value) if field == "logger_serial_number" else value
+        elif field == "extensions":
+            checked[field] = checked_extensions(value)
+        else:
+            raise InvalidField(field, "no such setting")
+    return checked
+
+
+def checked_extensions(changes: Any) -> dict[str, Any]:
+    """Changes of extensions by key (None removes one), or InvalidField."""
+    if not isinstance(changes, Mapping):
+        raise InvalidField("extensions", "an object is needed")
+    for key in changes:
+        if not isinstance(key, str) or not key or key.startswith("$") or "." in key or "\0" in key:
+            raise InvalidField("extensions", "a key is a word without '.', '$' in front or NUL")
+    try:
+        # A copy that is JSON for certain, without tuples, NaN or keys that are no text.
+        copy: dict[str, Any] = json.loads(json.dumps(dict(changes), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidField("extensions", f"not JSON: {error}") from None
+    return copy
+
+
+def merged(extensions: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Extensions after checked changes."""
+    result = {**extensions, **changes}
+    return {key: value for key, value in result.items() if value is not None}
+
+
+def changed(customer: Customer, checked: Mapping[str, Any]) -> Customer:
+    """The customer after checked changes."""
+    values = dict(checked)
+    if "extensions" in values:
+        values["extensions"] = merged(customer.extensions, values["extensions"])
+    return attrs.evolve(customer, **values)
+
+
+def normalised(customer: Customer) -> Customer:
+    """A new customer as the stores keep it. Raises InvalidField."""
+    values = {field: getattr(customer, field) for field in TEXT_FIELDS}
+    checked = checked_changes({**values, "extensions": customer.extensions})
+    return attrs.evolve(customer, **{**checked, "extensions": merged({}, checked["extensions"])})

@@ -1,0 +1,51 @@
+"""What a stored customer's settings may be, whoever wrote them. Pure functions."""
+
+from __future__ import annotations
+
+from cenergyd.customers.fields import clean_settings, clean_time_zone
+from cenergyd.customers.model import FIELD_OF_ROLE, Customer
+from cenergyd.customers.passwords import is_hash
+from cenergyd.errors import InvalidField
+
+HIGHEST_METER = 255
+
+
+def faults_of(customer: Customer) -> list[InvalidField]:
+    """Everything that is not acceptable as it stands, by the same rules as for people's input."""
+    given = {
+        "name": customer.name,
+        "time_zone": customer.time_zone,
+        "logger_serial_number": customer.logger_serial_number,
+        "logger_password": "" if is_hash(customer.logger_password) else customer.logger_password,
+    }
+    cleaned, faults = clean_settings(given)
+    faults.extend(
+        InvalidField(field, "blanks at an end, or lower-case letters")
+        for field, value in cleaned.items()
+        if value != given[field] and given[field]
+    )
+    for field in FIELD_OF_ROLE.values():
+        meter = getattr(customer, field)
+        if meter and not is_meter(meter):
+            faults.append(InvalidField(field, "a Modbus address from 1 to 255 is needed, or nothing"))
+    return faults
+
+
+def validate(customer: Customer) -> None:
+    """Return if every setting is acceptable as it is; raise InvalidField for the first that is not."""
+    for fault in faults_of(customer):
+        raise fault
+
+
+def is_meter(meter: str) -> bool:
+    """Whether a text is a Modbus address, 1 to 255, without leading zeros."""
+    plain = meter.isascii() and meter.isdecimal() and len(meter) <= 3 and not meter.startswith("0")
+    return plain and 1 <= int(meter) <= HIGHEST_METER
+
+
+def is_time_zone(zone: str) -> bool:
+    """Whether a text is an IANA time zone that this machine knows."""
+    try:
+        return bool(zone) and clean_time_zone(zone) == zone
+    except InvalidField:
+        return False

@@ -1,0 +1,23 @@
+"""Bodies of documents as text: JSON, the same in every store, whatever their keys and numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cenergyd.errors import StoreRejected
+
+
+def body_text(body: Mapping[str, Any]) -> str:
+    """A body as JSON. Raises StoreRejected where it is none."""
+    try:
+        return json.dumps(dict(body), separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StoreRejected(f"a document's body is not JSON: {error}") from None
+
+
+def body_of(text: str) -> dict[str, Any]:
+    """The body of a stored text."""
+    body: dict[str, Any] = json.loads(text)
+    return body

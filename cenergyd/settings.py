@@ -175,7 +175,9 @@ class DerivationSettings:
 class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
-    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for new or derived readings.", "s")
+    interval_seconds: float = setting(
+        "5", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
+    )
     periodic_seconds: float = setting(
         "60", number(1, 86400), "Time between two calls of what plugins do whether readings came or not.", "s"
     )
@@ -184,12 +186,17 @@ class JobsSettings:
     concurrent_customers: int = setting(
         "8", integer(1, 1000), "Customers whose jobs run at once; the jobs of one customer run one after another.", "customers"
     )  # fmt: skip
-    chunk_hours: int = setting("24", integer(1, 8760), "A backlog is handed to jobs in pieces no longer than this.", "h")
+    chunk_hours: int = setting(
+        "24", integer(1, 8760), "A backlog is handed to jobs in pieces no longer than this.", "h"
+    )
     claim_seconds: int = setting(
         "180", integer(5, 3600), "A daemon that is silent for so long loses its work to another one.", "s"
     )
     retry_seconds: int = setting(
-        "60", integer(1, 86400), "A job that failed is tried again after this; each time twice as long, to an hour.", "s"
+        "60",
+        integer(1, 86400),
+        "A job that failed is tried again after this; each time twice as long, to an hour.",
+        "s",
     )
 
 

@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
 
 
 async def chunks(
-    store: ReadingStore, deriver: Deriver, customer: Customer, piece: Piece, limit: int, reached: int | None = None
+    store: ReadingStore, deriver: Deriver, customer: Customer, piece: Piece, *, limit: int, reached: int | None = None
 ) -> AsyncIterator[Chunk]:
     """Derive a piece part by part, ascending and without a hole; write each before asking for the next.
 

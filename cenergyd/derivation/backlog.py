@@ -1,0 +1,89 @@
+"""One customer's long window in the daemon: derived chunk by chunk, each written and struck off the queue before the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from cenergyd.derivation.breather import Breather
+from cenergyd.derivation.chunks import chunks
+from cenergyd.derivation.committer import Committer, Done, Task
+from cenergyd.derivation.derive import Derivation, Deriver
+from cenergyd.derivation.gaps import Gaps, Missing
+from cenergyd.derivation.status import reached_before
+from cenergyd.isolation import PluginFailed
+from cenergyd.readings.store import ReadingStore
+
+TELL_EVERY = 2.0
+"""Seconds between reports of how far it is."""
+
+
+@attrs.define(slots=True, kw_only=True)
+class Backlog:
+    """A claimed task and what came of it so far."""
+
+    task: Task
+    bodies: Mapping[str, Mapping[str, Any]]
+    """The status documents' bodies as they were."""
+    committer: Committer
+    deriver: Deriver
+    readings: ReadingStore
+    clock: Any
+    _sum: Derivation = attrs.field(default=Derivation(None, 0, None, Gaps()), init=False)
+    _told_at: float = attrs.field(default=0.0, init=False)
+
+    async def run(self, limit: int, stopping: Callable[[], bool]) -> None:
+        """Derive to the end, or until the claim is lost, a plugin fails, or ``stopping()``; then the rest is given back.
+
+        :param limit: readings of each series held at once.
+        """
+        self._told_at = self.clock.seconds()
+        try:
+            if not await self._all_chunks(limit, stopping):
+                return
+        except PluginFailed as error:
+            await self.committer.fail(Done(self.task, failure=error), self.bodies)
+            return
+        await self.committer.commit([Done(self.task, [self._sum])], self.bodies)
+
+    async def _all_chunks(self, limit: int, stopping: Callable[[], bool]) -> bool:
+        task, tolerance = self.task, self.deriver.tolerance
+        reached = reached_before(self.bodies.get(task.customer_id))
+        breather = Breather(self.clock, 0)
+        for piece in task.pieces:
+            async for chunk in chunks(
+                self.readings, self.deriver, task.work.customer, piece, limit=limit, reached=reached
+            ):
+                # Of readings from here on, no computed one before chunk.end depends any more.
+                since = max(task.work.since, min(chunk.end + 2 * tolerance, task.work.until))
+                if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, since):
+                    return False
+                self._sum = joined(self._sum, chunk.derivation)
+                await self._tell(chunk.end - 1)
+                if stopping():
+                    await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
+                    return False
+                await breather()
+        return True
+
+    async def _tell(self, up_to: int) -> None:
+        if self.clock.seconds() - self._told_at >= TELL_EVERY:
+            self._told_at = self.clock.seconds()
+            await self.committer.tell(Done(self.task, [self._sum]), up_to, self.bodies)
+
+
+def joined(before: Derivation, after: Derivation) -> Derivation:
+    """What two neighbouring parts, both written, came to together."""
+    derived_until = after.derived_until if after.derived_until is not None else before.derived_until
+    waiting_for, since = after.gaps.waiting_for, after.gaps.waiting_since
+    earlier = before.gaps.waiting_since
+    if earlier is not None and earlier > (derived_until or 0):
+        waiting_for, since = before.gaps.waiting_for, earlier
+    missing = {gap.role: gap for gap in before.gaps.missing}
+    for gap in after.gaps.missing:
+        old = missing.get(gap.role)
+        missing[gap.role] = Missing(gap.role, old.since, gap.until, old.readings + gap.readings) if old else gap
+    no_plugin = before.no_plugin or after.no_plugin
+    return Derivation(None, 0, derived_until, Gaps(waiting_for, since, tuple(missing.values())), no_plugin)

@@ -1,0 +1,260 @@
+"""What happens to a derived window, in the order that loses nothing: write, mark for the jobs, finish, tell.
+
+A daemon may be frozen and wake when another has taken its work. So claims are renewed before a write that is not fresh, and a window whose
+claim turns out lost after it is marked once more: whatever the sleeper wrote over, it is derived again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.customers.model import PendingMark, PendingWork
+from cenergyd.customers.store import PendingQueue
+from cenergyd.derivation.changes import Change
+from cenergyd.derivation.derive import Derivation
+from cenergyd.derivation.plan import Piece, touched
+from cenergyd.derivation.status import KIND, Outcome, next_body
+from cenergyd.documents.store import DocumentStore, NewDocument
+from cenergyd.errors import StoreRejected
+from cenergyd.isolation import PluginFailed, failure_of
+from cenergyd.readings.model import SeriesReadings
+from cenergyd.readings.store import ReadingStore
+
+MAX_REMEMBERED_FAILURES = 10_000
+"""Customers whose failure is known to have been logged; beyond that one may be logged again."""
+
+log = Logger()
+
+
+@attrs.define(slots=True)
+class Task:
+    """A claimed customer."""
+
+    work: PendingWork
+    pieces: Sequence[Piece]
+    renewed_at: float
+    """When its claim was made or renewed."""
+    since: int
+    """Where its window began; the work's own ``since`` moves on in a backlog."""
+
+    @property
+    def customer_id(self) -> str:
+        """The customer's id."""
+        return self.work.customer.id
+
+
+@attrs.frozen(slots=True)
+class Done:
+    """What came of a task: the derivations of its pieces, or the failure of a plugin."""
+
+    task: Task
+    derivations: Sequence[Derivation] = ()
+    failure: PluginFailed | None = None
+
+
+@attrs.define
+class DerivationStatus:
+    """Figures for metrics and the API."""
+
+    last_tick: float | None = None
+    """When the last look for work ended, UTC seconds."""
+    derived_points: int = 0
+    """Readings computed since the start (those that were there already too)."""
+    written_points: int = 0
+    customers_done: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+    """Customers' windows that failed, by plugin."""
+    claims_lost: int = 0
+    backlogs: int = 0
+    """Long windows being derived now."""
+    waiting_plugins: int = 0
+    """Customers that wait for a slow plugin now."""
+    pending_customers: int = 0
+    """Customers with pending or claimed work when last asked."""
+    oldest_pending: int | None = None
+    """Time of the oldest reading that waited then."""
+    store_troubles: int = 0
+
+
+@attrs.define(slots=True, kw_only=True)
+class Committer:
+    """Brings results to the stores and the queues. Methods raise StoreUnavailable where a store does not answer."""
+
+    readings: ReadingStore
+    documents: DocumentStore
+    queue: PendingQueue
+    job_queue: PendingQueue
+    clock: Any
+    tolerance: int
+    ttl: int
+    """Seconds that a claim lives."""
+    retry_seconds: int
+    status: DerivationStatus
+    _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
+
+    async def held(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those whose claim is ours still; claims that are not fresh are renewed."""
+        now = self.clock.seconds()
+        kept = []
+        for task in tasks:
+            if now - task.renewed_at < self.ttl / 3:
+                kept.append(task)
+            elif await self.queue.advance(task.work, task.work.since, int(now), self.ttl):
+                task.renewed_at = now
+                kept.append(task)
+            else:
+                self._lost(task)
+        return kept
+
+    async def commit(self, results: Sequence[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write, mark, finish and tell what came of whole windows.
+
+        :param bodies: the status documents' bodies as they were, by customer id.
+        """
+        held = {id(task) for task in await self.held([done.task for done in results])}
+        ours = [done for done in results if id(done.task) in held]
+        ours = await self._written(ours)
+        good = [done for done in ours if done.failure is None]
+        bad = [done for done in ours if done.failure is not None]
+        await self._mark_jobs([*good, *(done for done in bad if self._is_news(done))])
+        await self._finish(good)
+        await self._fail(bad)
+        await self._tell([(done, self._outcome(done)) for done in ours], bodies)
+
+    async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest_since: int) -> bool:
+        """Write one chunk of a long window; the work shrinks to what is from ``rest_since`` on. False: the claim is lost."""
+        if not await self.held([task]):
+            return False
+        await self._write([derivation])
+        await self.job_queue.mark([PendingMark(task.customer_id, start, end - 1)])
+        self._count([derivation])
+        now = self.clock.seconds()
+        if await self.queue.advance(task.work, rest_since, int(now), self.ttl):
+            task.work = task.work._replace(since=rest_since)
+            task.renewed_at = now
+            return True
+        self._lost(task)
+        await self.queue.mark([PendingMark(task.customer_id, start, end - 1)])
+        return False
+
+    async def fail(self, done: Done, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """A long window failed where it is now."""
+        await self._fail([done])
+        await self._tell([(done, self._outcome(done))], bodies)
+
+    async def tell(self, done: Done, up_to: int, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write how far a long window is."""
+        outcome = self._outcome(done)
+        await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.until)))], bodies)
+
+    async def _written(self, results: Sequence[Done]) -> list[Done]:
+        """Write together; where the store refuses, find out whose fault it is, so that nobody else pays for it."""
+        good = [done for done in results if done.failure is None]
+        others = [done for done in results if done.failure is not None]
+        try:
+            await self._write([each for done in good for each in done.derivations])
+        except StoreRejected as error:
+            if len(good) == 1:
+                refused = PluginFailed("cenergyd", f"the store refused the result: {error}")
+                return [attrs.evolve(good[0], failure=refused), *others]
+            half = len(good) // 2
+            return [*await self._written(good[:half]), *await self._written(good[half:]), *others]
+        return list(results)
+
+    async def _write(self, derivations: Sequence[Derivation]) -> None:
+        changes = [each.change for each in derivations if each.change is not None]
+        exact = [_as_item(each) for each in changes if each.replace]
+        additions = [SeriesReadings(each.series, each.readings) for each in changes if not each.replace]
+        if exact:
+            await self.readings.replace_many(exact)
+        if additions:
+            await self.readings.write(additions)
+        self.status.written_points += sum(len(each.readings) for each in changes)
+
+    async def _mark_jobs(self, results: Sequence[Done]) -> None:
+        marks = []
+        for done in results:
+            start, end = touched(done.task.work.since, done.task.work.until, self.tolerance)
+            marks.append(PendingMark(done.task.customer_id, start, end - 1))
+        if marks:
+            await self.job_queue.mark(marks)
+
+    async def _finish(self, good: Sequence[Done]) -> None:
+        if not good:
+            return
+        works = [done.task.work for done in good]
+        lost = [work for work, ours in zip(works, await self.queue.finish(works), strict=True) if not ours]
+        for done in good:
+            self._failing.pop(done.task.customer_id, None)
+            self._count(done.derivations)
+        self.status.customers_done += len(good)
+        if lost:
+            self.status.claims_lost += len(lost)
+            log.warn(
+                "{customers} claims were lost while deriving; their windows are derived again", customers=len(lost)
+            )
+            await self.queue.mark([PendingMark(work.customer.id, work.since, work.until) for work in lost])
+
+    async def _fail(self, bad: Sequence[Done]) -> None:
+        if not bad:
+            return
+        for done in bad:
+            self._log_failure(done)
+        await self.queue.postpone([done.task.work for done in bad], int(self.clock.seconds()) + self.retry_seconds)
+
+    def _is_news(self, done: Done) -> bool:
+        """The jobs hear of a failing window's measured readings once, not at every further attempt."""
+        known = self._failing.get(done.task.customer_id)
+        return known is None or known[1:] != (done.task.work.since, done.task.work.until)
+
+    def _log_failure(self, done: Done) -> None:
+        failure, work = done.failure, done.task.work
+        assert failure is not None
+        self.status.failures[failure.plugin] += 1
+        known = self._failing.pop(work.customer.id, None)
+        self._failing[work.customer.id] = (str(failure), work.since, work.until)
+        if len(self._failing) > MAX_REMEMBERED_FAILURES:
+            self._failing.popitem(last=False)
+        if known is None or known[0] != str(failure):
+            log.failure(
+                "derivation of customer {customer_id} from {since} to {until} failed, plugin {plugin}: {reason}",
+                failure_of(failure), customer_id=work.customer.id, since=work.since, until=work.until,
+                plugin=failure.plugin, reason=failure.reason,
+            )  # fmt: skip
+
+    async def _tell(self, results: Sequence[tuple[Done, Outcome]], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        now = int(self.clock.seconds())
+        documents = []
+        for done, outcome in results:
+            customer_id = done.task.customer_id
+            before = bodies.get(customer_id)
+            if before is None and not done.task.pieces:
+                continue  # nothing to derive for this customer, and never was
+            body = next_body(before, outcome, now)
+            if body != before:
+                documents.append(NewDocument(customer_id, body, customer_id))
+        if documents:
+            await self.documents.put_many(KIND, documents)
+
+    @staticmethod
+    def _outcome(done: Done) -> Outcome:
+        work = done.task.work
+        return Outcome(
+            since=done.task.since, until=work.until, done=work.until, derivations=done.derivations, failure=done.failure
+        )
+
+    def _count(self, derivations: Sequence[Derivation]) -> None:
+        self.status.derived_points += sum(each.derived for each in derivations)
+
+    def _lost(self, task: Task) -> None:
+        self.status.claims_lost += 1
+        log.info("customer {customer_id} is derived by another daemon now", customer_id=task.customer_id)
+
+
+def _as_item(change: Change) -> tuple[str, int, int, Any]:
+    return change.series, change.start, change.end, change.readings

@@ -118,6 +118,8 @@ class Authenticator:
         self.check_origin(request)
         client = self.clients.of(request)
         self._check_throttle(client)
+        # Sessions come only from here, so that is also the time to forget those that are over.
+        await self._sessions.purge(self._now())
         old = request.getCookie(cookie_name(client))
         opened = await self._sessions.open(secret.strip(), self._now())
         if opened is None:

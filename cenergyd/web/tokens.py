@@ -68,6 +68,7 @@ class Tokens:
     ) -> tuple[str, TokenInfo]:
         """Make a token; the text returned first is its only copy. Raises InvalidField."""
         _check(role, name, customer_id, expires, now)
+        await self.purge(now)
         secret = PREFIX + secrets.token_urlsafe(32)
         body = {
             "role": role, "customer_id": customer_id, "name": name, "created": now,

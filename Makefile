@@ -1,0 +1,71 @@
+# make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
+# make test                            everything that CI checks
+# make lint | format | ini | clean
+#
+# Needs Python 3.11 or newer and, for make test, Debian's packages below, which it installs where they are missing.
+
+SHELL  := /bin/bash
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PORT   ?= 8080
+STATE  ?= ./var
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
+
+# Program that must be there -> Debian package that brings it.
+TEST_PROGRAMS := influxd chromium chromedriver
+TEST_PACKAGES := influxdb chromium chromium-driver fonts-dejavu-core
+
+.PHONY: run test lint format types imports ini clean
+.DEFAULT_GOAL := test
+
+run: $(VENV)/.installed
+	@mkdir -p $(STATE)
+	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state $(STATE)
+
+test: $(VENV)/.installed-test $(VENV)/.debian lint
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# etc/cenergyd.ini from the declarations in cenergyd/settings.py; a test compares them.
+ini: $(VENV)/.installed
+	$(BIN)/cenergyd check --print-defaults > etc/cenergyd.ini.new
+	mv etc/cenergyd.ini.new etc/cenergyd.ini
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 chooses one" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Editable, so that a change of the code needs no new install; setup.py says what the packages are.
+$(VENV)/.installed: $(VENV)/.made setup.py
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.made setup.py
+	$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.debian: $(VENV)/.made
+	@for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+	    echo "installing $(TEST_PACKAGES)"; \
+	    $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq --no-install-recommends $(TEST_PACKAGES); \
+	fi
+	@touch $@

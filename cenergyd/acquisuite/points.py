@@ -7,12 +7,10 @@ single phases are no totals.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-import attrs
-
-from cenergyd.acquisuite.layouts import FIRST_POINT, Layout, LayoutTable, layout_from_columns
+from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
 
 
 class Point(NamedTuple):
@@ -183,27 +181,3 @@ def _volts_score(point: Point) -> tuple[int, float]:
     if words & _NEVER or words & {"avg", "average"} or not _PHASE_A_N.search(name):
         return 0, 0.0
     return -4 if "demand" in words else 0, _VOLTS.get(_unit(point), 0.0)
-
-
-def choose_layout(
-    table: LayoutTable,
-    device_class: str | int | None,
-    *,
-    points: Sequence[Point] = (),
-    own: Mapping[str, int] | None = None,
-) -> Layout:
-    """The layout of one meter: the customer's own columns, then the ini's, then what its points tell, then its class's, then Veris.
-
-    :param points: what the meter's config file or XML message says of its columns.
-    :param own: channel -> column chosen by the customer; channels not in it come from the rest of the order.
-    :raises ValueError: a column in ``own`` that is none.
-    """
-    base = table.from_ini(device_class)
-    if base is None:
-        otherwise = table.for_class(device_class)
-        base = learned_layout("config file", points, otherwise) if points else otherwise
-    if not own:
-        return base
-    columns = layout_from_columns("own", own).columns
-    scales = {f"{channel}_scale": 1.0 for channel in columns}
-    return attrs.evolve(base, name="own", **columns, **scales)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import pytest
 
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout, LayoutTable, layout_from_columns
-from cenergyd.acquisuite.points import Point, choose_layout
 
 
 class Section(NamedTuple):
@@ -49,20 +48,3 @@ def test_an_empty_layout_and_two_of_one_class_are_wrong() -> None:
         layout_from_columns("x", {})
     with pytest.raises(ValueError, match="one and two both name device class 9"):
         LayoutTable({"one": Section(("9",), P="4"), "two": Section(("09",), P="5")})
-
-
-def test_the_order_own_ini_points_class() -> None:
-    points = [Point(30, "Real power", "kW"), Point(31, "Power factor", "")]
-    table = LayoutTable({"mine": Section(("99",), P="20")})
-    assert choose_layout(table, "35") is SHARK
-    assert choose_layout(table, "35", points=points).columns == {"P": 34, "L1_PF": 35}
-    assert choose_layout(table, "99", points=points).columns == {"P": 20}
-    own = choose_layout(table, "99", points=points, own={"P": 40, "L1_V": 41})
-    assert own.columns == {"P": 40, "L1_V": 41}
-    assert choose_layout(table, "1", own={"Q": 50}).columns == {**VERIS.columns, "Q": 50}
-
-
-def test_an_own_column_is_in_kw_as_it_stands() -> None:
-    watts = [Point(0, "Real power", "W"), Point(1, "Reactive power", "VAR")]
-    layout = choose_layout(LayoutTable(), None, points=watts, own={"P": 9})
-    assert (layout.P, layout.P_scale, layout.Q, layout.Q_scale) == (9, 1.0, 5, 0.001)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from cenergyd.acquisuite.encode import xml_device, xml_message
 from cenergyd.acquisuite.form import credentials
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout, LayoutTable
-from cenergyd.acquisuite.points import choose_layout, learned_layout
+from cenergyd.acquisuite.points import learned_layout
 from cenergyd.acquisuite.upload import Mode
-from cenergyd.acquisuite.xml import XmlDevice, parse_devices, parse_xml
+from cenergyd.acquisuite.xml import XmlDevice, parse_devices, parse_xml, parse_xml_steps
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import Reading
 
@@ -72,7 +72,9 @@ def test_several_devices_one_of_them_bad() -> None:
         "AA", [xml_device("1", [Reading(NOW, 1.0)], ION6200, device_class="10"), bad, xml_device("3", [], VERIS)]
     )
     table = LayoutTable()
-    logs = parse_devices(parse_xml(body), lambda d: choose_layout(table, d.device_class, points=d.points), now=NOW)
+    logs = parse_devices(
+        parse_xml(body), lambda d: learned_layout("x", d.points, table.for_class(d.device_class)), now=NOW
+    )
     assert [(item.device.meter, item.log.readings) for item in logs] == [
         ("1", [Reading(NOW, 1.0)]),
         ("2", []),
@@ -101,8 +103,8 @@ def test_refused(body: bytes) -> None:
 def test_bounds() -> None:
     with pytest.raises(UploadError, match="more than the 10"):
         parse_xml(EXAMPLE, max_bytes=10)
-    with pytest.raises(UploadError, match="too many records"):
-        parse_xml(EXAMPLE, max_records=0)
+    with pytest.raises(UploadError, match="too many elements"):
+        parse_xml(EXAMPLE, max_elements=10)
     with pytest.raises(UploadError, match="255 devices"):
         parse_xml(xml_message("A", [xml_device("1", [], VERIS)] * 256))
 
@@ -122,7 +124,7 @@ def test_what_is_encoded_comes_back(readings: list[Reading], layout: Layout, nam
     assert message.name == device.name == name
     expected = sorted(readings)
     assert device.parse(layout, now=NOW).readings == expected
-    assert device.parse(choose_layout(LayoutTable(), None, points=device.points), now=NOW).readings == expected
+    assert device.parse(learned_layout("x", device.points, SHARK), now=NOW).readings == expected
 
 
 @given(st.binary(max_size=200), st.integers(0, len(EXAMPLE)), st.integers(0, 40))
@@ -132,3 +134,18 @@ def test_any_bytes_raise_nothing_but_upload_error(junk: bytes, at: int, length: 
         with suppress(UploadError):
             for device in parse_xml(body).devices:
                 device.parse(SHARK, now=NOW)
+
+
+def test_a_long_message_comes_in_steps() -> None:
+    readings = [Reading(NOW - 60 * n, n / 4, 0.5, 230.0, 1.0) for n in range(300)]
+    body = xml_message("AA", [xml_device("1", readings, VERIS)])
+    steps = parse_xml_steps(body)
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            assert stop.value.devices[0].parse(VERIS, now=NOW).readings == sorted(readings)
+            break
+        count += 1
+    assert count == -(-len(body) // (16 * 1024)) > 3

@@ -42,16 +42,17 @@ class Segment(NamedTuple):
     """kW at the end."""
 
 
-def segments(readings: Sequence[Reading], longest: Callable[[int], float], sign: float = 1.0) -> list[Segment]:
-    """The lines between neighbouring readings that have P, gaps left out.
+def with_power(readings: Sequence[Reading]) -> list[tuple[int, float]]:
+    """Time and P of the readings that have P."""
+    return [(reading.time, reading.P) for reading in readings if reading.P is not None and abs(reading.P) <= LARGEST]
 
-    :param readings: ascending in time.
+
+def segments(known: Sequence[tuple[int, float]], longest: Callable[[int], float]) -> list[Segment]:
+    """The lines between neighbours, gaps left out.
+
+    :param known: what :func:`with_power` gives, ascending in time.
     :param longest: time of a reading, UTC s -> the longest pause before it that is no gap, s.
-    :param sign: -1 for a meter whose CT is reversed.
     """
-    known = [
-        (reading.time, sign * reading.P) for reading in readings if reading.P is not None and abs(reading.P) <= LARGEST
-    ]
     return [
         Segment(start, end, first, last)
         for (start, first), (end, last) in pairwise(known)

@@ -65,18 +65,27 @@ class Part:
 
 
 class Columns:
-    """Readings of one series, ascending in time, ready for many windows."""
+    """Readings of one series, ready for many windows."""
 
-    def __init__(self, readings: Sequence[Reading]) -> None:
-        self.times = [reading.time for reading in readings]
-        self._channels: dict[str, tuple[list[int], list[float]]] = {}
-        for channel in CHANNELS:
-            known = [(reading.time, value) for reading in readings if (value := getattr(reading, channel)) is not None]
-            self._channels[channel] = ([time for time, _ in known], [value for _, value in known])
+    def __init__(self, readings: Sequence[Reading] = ()) -> None:
+        self.times: list[int] = []
+        """Of all readings, ascending."""
+        self._channels: dict[str, tuple[list[int], list[float]]] = {channel: ([], []) for channel in CHANNELS}
         self._estimates: list[int] = []
         self._pf_times: list[int] = []
         self._pf_P: list[float] = []
         self._pf_Q: list[float] = []
+        self.add(readings)
+
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Add readings, ascending in time and later than those before."""
+        self.times += [reading.time for reading in readings]
+        for channel, (times, values) in self._channels.items():
+            for reading in readings:
+                value = getattr(reading, channel)
+                if value is not None and abs(value) <= LARGEST:
+                    times.append(reading.time)
+                    values.append(value)
         for reading in readings:
             self._add_power(reading)
 
@@ -91,6 +100,10 @@ class Columns:
                 self._pf_Q.append(Q)
         if estimated:
             self._estimates.append(reading.time)
+
+    def any(self, start: int, end: int) -> bool:
+        """Whether there is any reading of ``start <= time < end``."""
+        return bisect_left(self.times, end) > bisect_left(self.times, start)
 
     def part(self, start: int, end: int) -> Part | None:
         """What the readings of ``start <= time < end`` add up to; None where there are none."""

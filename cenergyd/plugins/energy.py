@@ -1,0 +1,13 @@
+"""Keeps the energy of every meter per hour, labelled by the customer's tariff."""
+
+from __future__ import annotations
+
+from cenergyd.customers.model import Customer
+from cenergyd.hookspecs import JobContext, hookimpl
+from cenergyd.jobs.metering import update_energy
+
+
+@hookimpl
+async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+    """Recompute what the window touches."""
+    await update_energy(customer, since, until, context)

@@ -1,0 +1,13 @@
+"""Keeps the mean power drawn from the grid per 15 minutes."""
+
+from __future__ import annotations
+
+from cenergyd.customers.model import Customer
+from cenergyd.hookspecs import JobContext, hookimpl
+from cenergyd.jobs.netload import update_net_load
+
+
+@hookimpl
+async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+    """Recompute what the window touches."""
+    await update_net_load(customer, since, until, context)

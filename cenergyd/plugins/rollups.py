@@ -1,0 +1,13 @@
+"""Rolls every meter up to minutes, hours and days."""
+
+from __future__ import annotations
+
+from cenergyd.customers.model import Customer
+from cenergyd.hookspecs import JobContext, hookimpl
+from cenergyd.jobs.rolling import roll_up
+
+
+@hookimpl
+async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+    """Recompute what the window touches."""
+    await roll_up(customer, since, until, context)

@@ -8,19 +8,18 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.web.resource import IResource
 
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.activity import LoggerActivity
 from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.credentials import CredentialChecker
-from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.model import ROLES, Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
 from cenergyd.derivation.dispatcher import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
+from cenergyd.hookspecs import Notification
 from cenergyd.jobs.outbox import Outbox
 from cenergyd.jobs.runner import JobService
 from cenergyd.jobs.sender import OutboxService, options_from
@@ -31,10 +30,12 @@ from cenergyd.readings.groupcommit import GroupCommit
 from cenergyd.settings import Settings, UploadSettings
 from cenergyd.stores import Stores, make_stores, open_stores
 from cenergyd.threads import BoundedPool
-from cenergyd.web.api import Api
+from cenergyd.web.api import BASE, Api
 from cenergyd.web.auth import Authenticator
 from cenergyd.web.clients import Clients
 from cenergyd.web.context import Context
+from cenergyd.web.feed import ReadingFeed
+from cenergyd.web.legacy import Legacy
 from cenergyd.web.operations import Operations
 from cenergyd.web.receiver import Receiver, UploadLimits
 from cenergyd.web.sessions import Sessions
@@ -64,7 +65,7 @@ class Daemon:
         self.metrics = Metrics()
         self.plugins = build_plugin_manager(settings.plugins.disabled)
         self._reactor = reactor
-        self._ports: list[IListeningPort] = []
+        self._ports: list[Any] = []  # IListeningPort
         self._opening: Deferred[None] | None = None
         self._store_fault: str | None = "the stores are not open yet"
         self._hash_pool = BoundedPool(reactor, "argon2", settings.credentials.hash_threads, 1000)
@@ -113,20 +114,29 @@ class Daemon:
     def _build_services(self) -> None:
         settings, reactor = self.settings, self._reactor
         self.outbox = Outbox(self.documents, self.customers, settings.outbox)
-        self.outbox_service = OutboxService(self.outbox, self.plugins.hook, options_from(settings), reactor)
+        self.outbox_service = OutboxService(self.outbox, self.plugins, options_from(settings), reactor)
         self.derivation = DerivationService(
-            self.customers.derivation_queue,
-            self.customers.job_queue,
-            self.readings,
-            self.documents,
-            self.plugins,
-            reactor,
-            settings.derivation,
+            clock=reactor,
+            settings=settings.derivation,
+            plugins=self.plugins,
+            readings=self.readings,
+            documents=self.documents,
+            derivation_queue=self.customers.derivation_queue,
+            job_queue=self.customers.job_queue,
         )
-        self.jobs = JobService(self.stores, self.plugins, self.outbox.notify, reactor, settings)
+        self.jobs = JobService(
+            clock=reactor,
+            settings=settings,
+            plugins=self.plugins,
+            readings=self.readings,
+            documents=self.documents,
+            customers=self.customers,
+            notify=self._notify,
+        )
 
     def _build_web(self) -> None:
         settings, reactor = self.settings, self._reactor
+        self.feed = ReadingFeed()
         clients = Clients(settings.server.trusted_proxies)
         self.tokens = Tokens(self.documents)
         authenticator = Authenticator(
@@ -152,14 +162,17 @@ class Daemon:
             settings=settings.web,
             hash_password=self._hash_password,
             on_change=self._customer_changed,
+            feed=self.feed,
         )
-        operations = Operations(self._checks(), self.metrics, reactor).app.resource()
-        mounts: dict[str, IResource] = {
+        operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
+        mounts: dict[str, Any] = {
             settings.upload.path: UploadApp(self.receiver, clients).app.resource(),
-            "/api/v1": Api(context).app.resource(),
+            BASE: Api(context).app.resource(),
+            "/settings": Legacy(context).app.resource(),
         }
+        root: Any = Root(mounts, {"/healthz": operations, "/readyz": operations, "/metrics": operations})
         self._site = BoundedSite(
-            Root(mounts, {"/healthz": operations, "/readyz": operations, "/metrics": operations}),
+            root,
             reactor,
             max_body_bytes=settings.server.max_body_bytes,
             max_connections=settings.server.max_connections,
@@ -187,6 +200,17 @@ class Daemon:
         for customer in (old, new):
             if customer is not None:
                 self.credentials.forget(customer.logger_serial_number)
+        if new is not None and (old is None or _meters(old) != _meters(new)):
+            await self._derive_all(new)
+
+    async def _derive_all(self, customer: Customer) -> None:
+        series = [name for role in ROLES if customer.current.meter_of(role) and (name := customer.series_of(role))]
+        if not series:
+            return
+        first = [reading.time for reading in (await self.readings.first(series)).values()]
+        if first:
+            mark = PendingMark(customer.id, min(first), int(self._reactor.seconds()))
+            await self.customers.derivation_queue.mark([mark])
 
     async def _announce_first_token(self) -> None:
         lifetime = self.settings.web.first_token_seconds
@@ -194,6 +218,9 @@ class Daemon:
         if secret is not None:
             # Not through the log, which may be kept and sent elsewhere: this is for whoever watches the first start.
             print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
+
+    async def _notify(self, notification: Notification) -> None:
+        await self.outbox.notify(notification, int(self._reactor.seconds()))
 
     async def _mark(self, marks: Sequence[PendingMark]) -> None:
         """What follows a group's write: the customers' pending windows, one mark a customer."""
@@ -203,6 +230,8 @@ class Daemon:
             since, until = min(known.since, mark.since), max(known.until, mark.until)
             merged[mark.customer_id] = PendingMark(mark.customer_id, since, until)
         await self.customers.derivation_queue.mark(list(merged.values()))
+        for customer_id in merged:
+            self.feed.publish(customer_id)
 
     def _describe_metrics(self) -> None:
         gauge = self.metrics.gauge
@@ -279,10 +308,13 @@ class Daemon:
         while self.receiver.in_progress and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, _DRAIN_POLL_SECONDS)
         for channel in list(self._site.channels):
-            channel.loseConnection()
-        for stop in (self.derivation.stop, self.jobs.stop, self.outbox_service.stop, self.activity.stop):
-            await stop()
+            channel.close()
         await self.group_commit.stop()
+        if self._store_fault is None:
+            await self.derivation.stopService()
+            await self.jobs.stopService()
+            await self.outbox_service.stop()
+            await self.activity.stop()
         await self.stores.close()
         self._hash_pool.stop()
 
@@ -305,6 +337,11 @@ class Daemon:
 def build_daemon(settings: Settings, reactor: Any) -> Daemon:
     """A daemon of the settings, not yet started. Raises ConfigError."""
     return Daemon(settings, reactor, make_stores(settings, reactor))
+
+
+def _meters(customer: Customer) -> tuple[Any, ...]:
+    """What decides which series are read and which is computed."""
+    return customer.logger_serial_number, customer.current, customer.extensions.get("history")
 
 
 def _upload_limits(upload: UploadSettings) -> UploadLimits:

@@ -1,0 +1,149 @@
+"""Deriving a range of a customer again on purpose, with or without a running daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from twisted.internet.task import deferLater
+
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.store import CustomerStore, PendingQueue
+from cenergyd.derivation.chunks import chunks
+from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.plan import pieces
+from cenergyd.derivation.status import KIND, reached_before
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import NotFound
+from cenergyd.readings.model import SeriesReadings
+from cenergyd.readings.store import ReadingStore
+
+
+class Progress(NamedTuple):
+    """How far a backfill is."""
+
+    since: int
+    """Start of the range, UTC seconds."""
+    until: int
+    """Its end, inclusive."""
+    done: int
+    """Derived up to here, inclusive; ``since - 1`` at first."""
+    derived: int | None = None
+    """Readings computed so far, where known."""
+    written: int | None = None
+    """Of them, readings that were not there or were different, where known."""
+    failure: str | None = None
+    """Why it does not go on at the moment."""
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1."""
+        return (self.done - self.since + 1) / (self.until - self.since + 1)
+
+
+Report = Callable[[Progress], None]
+
+
+async def request(queue: PendingQueue, customer_id: str, since: int, until: int) -> None:
+    """Ask the running daemons: mark the range (inclusive) as if its readings had just come in."""
+    await queue.mark([PendingMark(customer_id, since, until)])
+
+
+async def follow(
+    customer_id: str,
+    since: int,
+    until: int,
+    *,
+    customers: CustomerStore,
+    documents: DocumentStore,
+    tolerance: int,
+    report: Report,
+    clock: Any,
+    poll_seconds: float = 1.0,
+) -> Progress:
+    """Mark a range and report how far the daemons are, until they are through. Cancel it to stop watching; they go on.
+
+    :raises NotFound: no such customer.
+    """
+    before = await documents.get(KIND, customer_id)
+    seen = before.version if before else 0
+    await request(customers.derivation_queue, customer_id, since, until)
+    progress = Progress(since, until, since - 1)
+    while progress.done < until:
+        customer = await customers.get(customer_id)
+        if customer is None:
+            raise NotFound(f"there is no customer {customer_id}")
+        document = await documents.get(KIND, customer_id)
+        if not pieces(customer, since, until, tolerance):
+            progress = progress._replace(done=until)  # no meter was missing: there is nothing to wait for
+        progress = _after(progress, customer, document, seen)
+        report(progress)
+        if progress.done < until:
+            await deferLater(clock, poll_seconds, _nothing)
+    return progress
+
+
+async def run(
+    customer: Customer,
+    since: int,
+    until: int,
+    *,
+    readings: ReadingStore,
+    documents: DocumentStore,
+    customers: CustomerStore,
+    deriver: Deriver,
+    limit: int,
+    report: Report,
+) -> Progress:
+    """Derive a range (inclusive) here and now, by the same code as the daemon's; needs no daemon.
+
+    Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have computed with
+    readings that came in between.
+
+    :param limit: readings of each series held at once (``[derivation] chunk_readings``).
+    :raises PluginFailed: what was derived before stays.
+    """
+    before = await documents.get(KIND, customer.id)
+    progress = Progress(since, until, since - 1, 0, 0)
+    report(progress)
+    for piece in pieces(customer, since, until, deriver.tolerance):
+        reached = reached_before(before.body if before else None)
+        async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
+            change = chunk.derivation.change
+            if change is not None and change.replace:
+                await readings.replace(change.series, change.start, change.end, change.readings)
+            elif change is not None:
+                await readings.write([SeriesReadings(change.series, change.readings)])
+            progress = progress._replace(
+                done=max(progress.done, min(chunk.end - 1, until)),
+                derived=(progress.derived or 0) + chunk.derivation.derived,
+                written=(progress.written or 0) + (len(change.readings) if change else 0),
+            )
+            report(progress)
+    await customers.job_queue.mark(
+        [PendingMark(customer.id, max(0, since - 2 * deriver.tolerance), until + deriver.tolerance)]
+    )
+    after = await documents.get(KIND, customer.id)
+    if after != before:
+        await request(customers.derivation_queue, customer.id, since, until)
+    progress = progress._replace(done=until)
+    report(progress)
+    return progress
+
+
+def _after(progress: Progress, customer: Customer, document: Document | None, seen: int) -> Progress:
+    """What the customer's status tells about our range."""
+    if document is None or document.version <= seen:
+        return progress
+    failure = document.body.get("failure")
+    message = str(failure.get("message")) if isinstance(failure, Mapping) else None
+    window = document.body.get("window") or {}
+    start, done = window.get("since"), window.get("done")
+    waits = customer.pending_since is not None and customer.pending_since <= progress.done + 1
+    if isinstance(start, int) and isinstance(done, int) and start <= progress.done + 1 and not waits:
+        progress = progress._replace(done=max(progress.done, min(done, progress.until)))
+    return progress._replace(failure=message)
+
+
+def _nothing() -> None:
+    pass

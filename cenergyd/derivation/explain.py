@@ -1,0 +1,34 @@
+"""Fetching what :mod:`cenergyd.derivation.provenance` explains."""
+
+from __future__ import annotations
+
+from cenergyd.customers.model import Customer
+from cenergyd.derivation.plan import pieces_between
+from cenergyd.derivation.provenance import MINUTE, Explanation, explain
+from cenergyd.errors import InvalidField
+from cenergyd.hookspecs import Formula
+from cenergyd.readings.store import ReadingStore
+
+MAX_MINUTES = 1440
+"""Longest range in one answer."""
+
+
+async def explanations(
+    store: ReadingStore, customer: Customer, start: int, end: int, *, tolerance: int, formula: Formula
+) -> list[Explanation]:
+    """Explain a customer's computed meter from ``start`` to ``end`` (exclusive, UTC seconds), ascending.
+
+    Empty where no meter is (or was) missing.
+
+    :raises InvalidField: the range is empty or longer than :data:`MAX_MINUTES`.
+    """
+    if not 0 < end - start <= MAX_MINUTES * MINUTE:
+        raise InvalidField("end", f"a range of 1 to {MAX_MINUTES} minutes is needed")
+    found: list[Explanation] = []
+    for piece in pieces_between(customer, start, end, tolerance):
+        stored = await store.read(piece.series, piece.read_start, piece.read_end)
+        names = {source.role: source.series for source in piece.sources}
+        last = await store.last(list(names.values()))
+        reached = {role: last[series].time for role, series in names.items() if series in last}
+        found += explain(piece, stored, tolerance=tolerance, formula=formula, reached=reached)
+    return found

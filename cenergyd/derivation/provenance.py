@@ -1,0 +1,143 @@
+"""Where a computed point comes from, and why there is none. Pure; :mod:`cenergyd.derivation.explain` fetches what it needs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from cenergyd.customers.model import Role
+from cenergyd.derivation.align import align, unmatched
+from cenergyd.derivation.formulas import VERSIONS
+from cenergyd.derivation.plan import Piece, role_readings
+from cenergyd.hookspecs import AlignedReading, Formula
+from cenergyd.readings.model import Reading
+
+MINUTE = 60
+
+Why = Literal["computed", "estimated", "pending", "no_power", "not_aligned", "waiting", "missing", "no_readings"]
+"""``computed`` and ``estimated``: there is a point. Otherwise why not: both meters are there but it is not derived yet, or the plugin left
+it out (``pending``); a meter gave no real power (``no_power``); both gave readings, but not near enough to each other (``not_aligned``); the
+partner has not reached that time (``waiting``); it has, and gave none (``missing``); neither gave any (``no_readings``)."""
+
+
+class SourceTime(NamedTuple):
+    """A present meter's part in a point."""
+
+    role: Role
+    series: str
+    time: int | None
+    """Of its reading, UTC seconds; None where it has none."""
+
+
+class Explanation(NamedTuple):
+    """One computed point, or one minute without."""
+
+    time: int
+    """Of the point, or the start of the minute; UTC seconds."""
+    why: Why
+    role: Role
+    """The computed role."""
+    series: str
+    sources: tuple[SourceTime, ...]
+    formula: str
+    """Name and version: ``physical/1``."""
+    text: str
+    """The same for a person."""
+
+
+def formula_name(formula: Formula) -> str:
+    """Name and version of a formula."""
+    return f"{formula}/{VERSIONS[formula]}"
+
+
+def explain(
+    piece: Piece,
+    stored: Mapping[str, Sequence[Reading]],
+    *,
+    tolerance: int,
+    formula: Formula,
+    reached: Mapping[Role, int] | None = None,
+) -> list[Explanation]:
+    """Explain a piece: an entry for each computed point, and one for each minute that has none.
+
+    :param stored: readings by series, ascending: the sources' over the piece's reading range, the computed ones over the piece.
+    :param reached: the latest time of each present meter as far as known, besides ``stored``.
+    """
+    view = _View(piece, stored, tolerance, formula, reached or {})
+    found: list[Explanation] = []
+    for minute in range(piece.start - piece.start % MINUTE, piece.end, MINUTE):
+        start, end = max(minute, piece.start), min(minute + MINUTE, piece.end)
+        points = _within(view.points, start, end)
+        if points:
+            found.extend(_point(view, point) for point in points)
+        else:
+            found.append(_gap(view, start, end))
+    return found
+
+
+class _View:
+    """What explain() looks at, indexed once."""
+
+    def __init__(
+        self,
+        piece: Piece,
+        stored: Mapping[str, Sequence[Reading]],
+        tolerance: int,
+        formula: Formula,
+        reached: Mapping[Role, int],
+    ) -> None:
+        self.piece = piece
+        self.formula = formula_name(formula)
+        self.points = stored[piece.target]
+        self.present = role_readings(piece, stored)
+        self.aligned = align(self.present, tolerance)
+        self.pair_at = {pair.time: pair for pair in self.aligned}
+        self.alone = unmatched(self.present, self.aligned)
+        self.near = max(MINUTE, 2 * tolerance)
+        self.reached = {
+            role: max(reached.get(role, 0), readings[-1].time if readings else 0)
+            for role, readings in self.present.items()
+        }
+
+
+def _point(view: _View, point: Reading) -> Explanation:
+    pair = view.pair_at.get(point.time)
+    if point.estimated:
+        return _entry(view, point.time, "estimated", pair, "computed; reactive power is estimated from P and PF")
+    return _entry(view, point.time, "computed", pair, "computed from two measured readings")
+
+
+def _gap(view: _View, start: int, end: int) -> Explanation:
+    pairs = _within(view.aligned, start, end)
+    if pairs:
+        lacking = [role for role in view.present if getattr(pairs[0], role).P is None]
+        if lacking:
+            return _entry(view, start, "no_power", pairs[0], f"the {lacking[0]} meter gave no real power")
+        return _entry(view, start, "pending", pairs[0], "not derived yet, or left out by the plugin")
+    alone = [(role, each) for role, readings in view.alone.items() for each in _within(readings, start, end)]
+    if not alone:
+        return _entry(view, start, "no_readings", None, "no reading of either meter that is not used already")
+    role, reading = alone[0]
+    partner = next(other for other in view.present if other != role)
+    times = {role: reading.time}
+    if view.reached[partner] < reading.time:
+        return _made(view, start, "waiting", times, f"the {partner} meter has not uploaded this time yet")
+    if _within(view.alone[partner], reading.time - view.near, reading.time + view.near + 1):
+        return _made(view, start, "not_aligned", times, "the two meters' readings are too far apart in time")
+    return _made(view, start, "missing", times, f"the {partner} meter gave no reading, though it has gone on since")
+
+
+def _entry(view: _View, time: int, why: Why, pair: AlignedReading | None, text: str) -> Explanation:
+    times = {role: getattr(pair, role).time for role in view.present} if pair else {}
+    return _made(view, time, why, times, text)
+
+
+def _made(view: _View, time: int, why: Why, times: Mapping[Role, int], text: str) -> Explanation:
+    piece = view.piece
+    sources = tuple(SourceTime(source.role, source.series, times.get(source.role)) for source in piece.sources)
+    return Explanation(time, why, piece.role, piece.target, sources, view.formula, text)
+
+
+def _within(items: Sequence[Reading] | Sequence[AlignedReading], start: int, end: int) -> Sequence:  # type: ignore[type-arg]
+    return items[bisect_left(items, (start,)) : bisect_left(items, (end,))]

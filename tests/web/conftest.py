@@ -1,0 +1,22 @@
+"""Fixtures of the web tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from tests.web.harness import World
+
+
+@pytest_twisted.async_yield_fixture
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """The web side over SQLite; parametrise indirectly with settings of ``[web]``."""
+    options: dict[str, Any] = dict(getattr(request, "param", {}))
+    made = World(tmp_path, options.pop("settings", None), **options)
+    await made.start()
+    yield made
+    await made.stop()

@@ -1,0 +1,207 @@
+"""The web side on a real loopback port over real stores, and a client for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import treq
+from twisted.internet import reactor
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.passwords import HashCost, hash_password
+from cenergyd.customers.sqlite import SqliteCustomerStore
+from cenergyd.documents.sqlite import SqliteDocumentStore
+from cenergyd.readings.sqlite import SqliteReadingStore
+from cenergyd.settings import WebSettings
+from cenergyd.web.api import BASE, Api
+from cenergyd.web.auth import Authenticator
+from cenergyd.web.clients import Clients
+from cenergyd.web.context import Context
+from cenergyd.web.feed import ReadingFeed
+from cenergyd.web.legacy import Legacy
+from cenergyd.web.sessions import Sessions
+from cenergyd.web.site import BoundedSite, Root
+from cenergyd.web.throttle import GuessThrottle
+from cenergyd.web.tokens import Tokens
+
+CHEAP = HashCost(hash_memory_kib=64, hash_iterations=1)
+
+
+class SettableClock:
+    """The reactor's timers with a wall clock that tests move."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def seconds(self) -> float:
+        return reactor.seconds() + self.offset
+
+    @property
+    def now(self) -> int:
+        return int(self.seconds())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+@attrs.frozen
+class Response:
+    """What came back."""
+
+    status: int
+    headers: Any
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    def header(self, name: str) -> str | None:
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else None
+
+    @property
+    def etag(self) -> str:
+        value = self.header("ETag")
+        assert value is not None
+        return value
+
+
+class Client:
+    """Speaks for one caller: a bearer token, or a cookie jar of its own."""
+
+    def __init__(self, world: World, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        self._world = world
+        self.token = token
+        self.headers = dict(headers or {})
+        self.cookies: dict[str, str] = {}
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        params: Any = None,
+    ) -> Response:
+        sent = {**self.headers, **(headers or {})}
+        if self.token is not None:
+            sent["Authorization"] = f"Bearer {self.token}"
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if body is not None:
+            data = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        url = (
+            path if path.startswith("http") else self._world.url + (path if path.startswith("/") else f"{BASE}/{path}")
+        )
+        response = await treq.request(
+            method, url, headers=sent, data=data, params=params, agent=self._world.agent, allow_redirects=False
+        )
+        content = await response.content()
+        for line in response.headers.getRawHeaders("Set-Cookie", []):
+            name, _, value = line.split(";", 1)[0].partition("=")
+            self.cookies[name] = value
+        return Response(response.code, response.headers, content)
+
+    async def get(self, path: str, **more: Any) -> Response:
+        return await self.call("GET", path, **more)
+
+    async def post(self, path: str, body: Any = None, **more: Any) -> Response:
+        return await self.call("POST", path, body, **more)
+
+    async def patch(self, path: str, body: Any = None, **more: Any) -> Response:
+        return await self.call("PATCH", path, body, **more)
+
+    async def put(self, path: str, body: Any = None, **more: Any) -> Response:
+        return await self.call("PUT", path, body, **more)
+
+    async def delete(self, path: str, **more: Any) -> Response:
+        return await self.call("DELETE", path, **more)
+
+
+class World:
+    """Stores, API and site, started and stopped by a test's fixture."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None, proxies: tuple[str, ...] = ()) -> None:
+        database = folder / "customers.sqlite"
+        self.customers: Any = SqliteCustomerStore(reactor, database)
+        self.documents: Any = SqliteDocumentStore(reactor, database)
+        self.readings: Any = SqliteReadingStore(reactor, folder / "readings.sqlite")
+        self.settings = WebSettings(**{"events_poll_seconds": 0.2, **(settings or {})})
+        self.proxies = proxies
+        self.clock = SettableClock()
+        self.feed = ReadingFeed()
+        self.changes: list[tuple[Customer | None, Customer | None]] = []
+
+    async def start(self) -> None:
+        for store in (self.customers, self.documents, self.readings):
+            await store.open()
+        settings = self.settings
+        self.tokens = Tokens(self.documents)
+        self.sessions = Sessions(
+            self.documents,
+            self.tokens,
+            idle_seconds=settings.session_idle_seconds,
+            max_seconds=settings.session_max_seconds,
+            per_token=settings.sessions_per_token,
+        )
+        self.throttle = GuessThrottle(settings.max_failures_per_address, settings.failure_window_seconds)
+        authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
+
+        async def hashed(password: str) -> str:
+            return hash_password(password, CHEAP)
+
+        async def on_change(old: Customer | None, new: Customer | None) -> None:
+            self.changes.append((old, new))
+
+        self.context = Context(
+            customers=self.customers,
+            readings=self.readings,
+            documents=self.documents,
+            tokens=self.tokens,
+            authenticator=authenticator,
+            clock=self.clock,
+            settings=settings,
+            hash_password=hashed,
+            on_change=on_change,
+            feed=self.feed,
+        )
+        self.api = Api(self.context)
+        root = Root({BASE: self.api.app.resource()}, {"/settings": Legacy(self.context).app.resource()})
+        site = BoundedSite(
+            root, reactor, max_body_bytes=1 << 20, max_connections=200, idle_seconds=60, request_seconds=60
+        )
+        self._port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.site = site
+        self.url = f"http://127.0.0.1:{self._port.getHost().port}"
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.retryAutomatically = False
+        self.agent = Agent(reactor, pool=self._pool)
+        self.operator_token, _ = await self.tokens.add("operator", "the operator", self.clock.now)
+        self.operator = Client(self, self.operator_token)
+
+    async def stop(self) -> None:
+        self.api.close()
+        await self._pool.closeCachedConnections()
+        await self._port.stopListening()
+        for channel in list(self.site.channels):
+            channel.forceAbortClient()
+        for store in (self.customers, self.documents, self.readings):
+            await store.close()
+
+    def anybody(self, **headers: str) -> Client:
+        """A client without credentials."""
+        return Client(self, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def customer(self, **settings: str) -> tuple[Customer, Client]:
+        """A customer and a client with its token."""
+        made = await self.customers.add(attrs.evolve(Customer(id=""), **settings))
+        token, _ = await self.tokens.add("customer", "a customer", self.clock.now, customer_id=made.id)
+        return made, Client(self, token)

@@ -1,0 +1,273 @@
+"""Customers and settings over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+
+from tests.web.harness import World
+
+SERIAL = "001EC6001433"
+FULL = {
+    "name": "Château d'Eau",
+    "time_zone": "America/Los_Angeles",
+    "facility": "001",
+    "load": "",
+    "solar": "2",
+    "logger_serial_number": "00:1e:c6:00:14:33",
+    "logger_password": "s3cret & long",
+}
+
+
+@pytest_twisted.ensureDeferred
+async def test_create_read_change_remove(world: World) -> None:
+    operator = world.operator
+    made = await operator.post("customers", FULL)
+    assert made.status == 201
+    one = f"customers/{made.json['id']}"
+    assert made.header("Location") == f"/api/v1/{one}"
+    assert made.json == {
+        "id": made.json["id"],
+        "name": "Château d'Eau",
+        "time_zone": "America/Los_Angeles",
+        "facility": "1",
+        "load": "",
+        "solar": "2",
+        "logger_serial_number": SERIAL,
+        "logger_password_set": True,
+        "missing_role": "load",
+        "series": {"utility": f"{SERIAL}_1", "load": f"{SERIAL}_missing_meter", "solar": f"{SERIAL}_2"},
+        "problems": [],
+    }
+    read = await operator.get(one)
+    assert (read.json, read.etag) == (made.json, made.etag)
+    changed = await operator.patch(one, {"load": "3"}, headers={"If-Match": read.etag})
+    assert changed.status == 200
+    assert changed.json == {**made.json, "load": "3", "missing_role": None, "series": {
+        "utility": f"{SERIAL}_1", "load": f"{SERIAL}_3", "solar": f"{SERIAL}_2"}}  # fmt: skip
+    assert changed.etag != read.etag
+    removed = await operator.delete(one, headers={"If-Match": changed.etag})
+    assert (removed.status, removed.content) == (204, b"")
+    assert (await operator.get(one)).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_have_exactly_their_fields_and_never_the_password(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    path = f"customers/{made.json['id']}/settings"
+    read = await world.operator.get(path)
+    assert set(read.json) == {
+        "facility", "load", "solar", "logger_serial_number", "logger_password_set", "name", "time_zone",
+    }  # fmt: skip
+    stored = await world.customers.get(made.json["id"])
+    assert stored.logger_password.startswith("$argon2id$")
+    for answer in (made, read, await world.operator.get("customers"), await world.operator.get("overview")):
+        assert b"s3cret" not in answer.content
+        assert b"argon2" not in answer.content
+
+
+@pytest_twisted.ensureDeferred
+async def test_put_empties_what_is_not_sent_but_keeps_the_password(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    path = f"customers/{made.json['id']}/settings"
+    put = await world.operator.put(path, {"facility": "9"}, headers={"If-Match": made.etag})
+    assert put.json == {
+        "facility": "9", "load": "", "solar": "", "logger_serial_number": "", "logger_password_set": True,
+        "name": "", "time_zone": "UTC",
+    }  # fmt: skip
+    cleared = await world.operator.patch(path, {"logger_password": None}, headers={"If-Match": put.etag})
+    assert cleared.json["logger_password_set"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_editors(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    path = f"customers/{made.json['id']}/settings"
+    first = await world.operator.patch(path, {"name": "first"}, headers={"If-Match": made.etag})
+    assert first.status == 200
+    for change in (world.operator.patch, world.operator.put):
+        second = await change(path, {"name": "second"}, headers={"If-Match": made.etag})
+        assert (second.status, second.json["code"]) == (412, "conflict")
+    late = await world.operator.delete(f"customers/{made.json['id']}", headers={"If-Match": made.etag})
+    assert late.status == 412
+    assert (await world.operator.get(path)).json["name"] == "first"
+    forced = await world.operator.patch(path, {"name": "forced"}, headers={"If-Match": "*"})
+    assert forced.json["name"] == "forced"
+
+
+@pytest_twisted.ensureDeferred
+async def test_changes_need_if_match(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    one = f"customers/{made.json['id']}"
+    for answer in (
+        await world.operator.patch(one, {"name": "x"}),
+        await world.operator.put(f"{one}/settings", {"name": "x"}),
+        await world.operator.delete(one),
+    ):
+        assert (answer.status, answer.json["code"]) == (428, "if_match_needed")
+    assert (await world.operator.get(one)).json["name"] == FULL["name"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_not_modified(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    again = await world.operator.get(f"customers/{made.json['id']}", headers={"If-None-Match": made.etag})
+    assert (again.status, again.content, again.etag) == (304, b"", made.etag)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("facility", "256"),
+        ("load", "0"),
+        ("solar", "missing_meter"),
+        ("solar", 5),
+        ("logger_serial_number", "not a serial"),
+        ("logger_serial_number", "1_2"),
+        ("logger_password", "line\nend"),
+        ("logger_password", "\ud800"),
+        ("name", "x" * 201),
+        ("name", "nul\0"),
+        ("name", {"$gt": ""}),
+        ("time_zone", "Mars/Olympus"),
+        ("time_zone", "../../etc/passwd"),
+        ("pending_since", 0),
+        ("extensions", {}),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_faults_name_the_field(world: World, field: str, value: object) -> None:
+    answer = await world.operator.post("customers", {"name": "ok", field: value})
+    assert answer.status == 422
+    assert answer.header("Content-Type") == "application/problem+json"
+    assert [error["field"] for error in answer.json["errors"]] == [field]
+    assert answer.json["status"] == 422
+    assert await world.customers.count() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_faults_at_once(world: World) -> None:
+    answer = await world.operator.post("customers", {"facility": "x", "time_zone": "y", "nonsense": 1})
+    assert {error["field"] for error in answer.json["errors"]} == {"facility", "time_zone", "nonsense"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_serial_taken_and_problems(world: World) -> None:
+    await world.operator.post("customers", FULL)
+    taken = await world.operator.post("customers", {**FULL, "name": "second"})
+    assert (taken.status, taken.json["errors"][0]["field"]) == (422, "logger_serial_number")
+    twice = await world.operator.post("customers", {"facility": "1", "load": "1"})
+    assert {(problem["field"], problem["code"]) for problem in twice.json["problems"]} == {
+        ("logger_serial_number", "no_logger"),
+        ("logger_password", "no_password"),
+        ("facility", "same_meter"),
+        ("load", "same_meter"),
+    }
+    empty = await world.operator.post("customers", {"facility": "1"})
+    assert [p["field"] for p in empty.json["problems"] if p["code"] == "two_empty"] == ["load", "solar"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_pages_and_search(world: World) -> None:
+    ids = [(await world.operator.post("customers", {"name": f"Site {n}"})).json["id"] for n in range(5)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await world.operator.get("customers", params=query)).json
+        assert len(page["customers"]) <= 2
+        seen += [customer["id"] for customer in page["customers"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == sorted(ids)
+    found = (await world.operator.get("customers", params={"search": "site 3"})).json["customers"]
+    assert [customer["name"] for customer in found] == ["Site 3"]
+    for query in ({"limit": "0"}, {"limit": "x"}, {"limit": "1001"}, {"search": "x" * 101}):
+        answer = await world.operator.get("customers", params=query)
+        assert (answer.status, answer.json["errors"][0]["field"]) == (422, next(iter(query)))
+
+
+@pytest_twisted.ensureDeferred
+async def test_changes_are_told(world: World) -> None:
+    made = await world.operator.post("customers", FULL)
+    one = f"customers/{made.json['id']}"
+    changed = await world.operator.patch(one, {"logger_serial_number": "B2"}, headers={"If-Match": made.etag})
+    await world.operator.delete(one, headers={"If-Match": changed.etag})
+    told = [
+        (old.logger_serial_number if old else None, new.logger_serial_number if new else None)
+        for old, new in world.changes
+    ]
+    assert told == [(None, SERIAL), (SERIAL, "B2"), ("B2", None)]
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "not_json"),
+        (b'{"name": "a", "name": "b"}', "application/json", 400, "not_json"),
+        (b'{"name": NaN}', "application/json", 400, "not_json"),
+        (b"\xff", "application/json", 400, "not_json"),
+        (b"[" * 100_00, "application/json", 400, "not_json"),
+        (b"[" * 40 + b"]" * 40, "application/json", 400, "not_json"),
+        (b"", "application/json", 400, "not_json"),
+        (b"[]", "application/json", 400, "not_an_object"),
+        (b"name=a", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"{}", None, 415, "unsupported_media_type"),
+        (b'{"name":"' + b"x" * 70000 + b'"}', "application/json", 413, "too_large"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_bodies_that_are_none(world: World, data: bytes, media_type: str | None, status: int, code: str) -> None:
+    headers = {"Content-Type": media_type} if media_type else {}
+    answer = await world.operator.call("POST", "customers", data=data, headers=headers)
+    assert (answer.status, answer.json["code"]) == (status, code)
+
+
+@pytest_twisted.ensureDeferred
+async def test_wrong_methods_and_paths(world: World) -> None:
+    answer = await world.operator.call("DELETE", "customers")
+    assert (answer.status, answer.header("Allow")) == (405, "GET, HEAD, POST")
+    for path in ("nothing", "customers/", "customers//settings", "", "customers/a/b/c"):
+        missing = await world.operator.get(path)
+        assert (missing.status, missing.header("Content-Type")) == (404, "application/problem+json"), path
+    head = await world.operator.call("HEAD", "customers")
+    assert (head.status, head.content) == (200, b"")
+
+
+@pytest_twisted.ensureDeferred
+async def test_security_headers_are_on_everything(world: World) -> None:
+    for answer in (
+        await world.operator.get("customers"),
+        await world.anybody().get("customers"),
+        await world.anybody().get("x"),
+    ):
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert "default-src 'none'" in (answer.header("Content-Security-Policy") or "")
+        assert "frame-ancestors 'none'" in (answer.header("Content-Security-Policy") or "")
+        assert answer.header("Cache-Control") == "no-store"
+        assert answer.header("Strict-Transport-Security") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_is_down(world: World) -> None:
+    await world.readings.close()
+    made = await world.operator.post("customers", FULL)
+
+    async def down(*args: object, **more: object) -> None:
+        from cenergyd.errors import StoreUnavailable
+
+        raise StoreUnavailable("mongodb://user:secret@host refused")
+
+    world.customers.get = down
+    answer = await world.operator.get(f"customers/{made.json['id']}")
+    assert (answer.status, answer.json["code"], answer.header("Retry-After")) == (503, "store_unavailable", "5")
+    assert b"secret" not in answer.content
+
+    async def broken(*args: object, **more: object) -> None:
+        raise ZeroDivisionError("secret inside")
+
+    world.customers.get = broken
+    answer = await world.operator.get(f"customers/{made.json['id']}")
+    assert (answer.status, answer.json["code"]) == (500, "internal_error")
+    assert b"secret" not in answer.content

@@ -42,7 +42,7 @@ from cenergyd.web.sessions import Sessions
 from cenergyd.web.site import BoundedSite, Root
 from cenergyd.web.throttle import GuessThrottle
 from cenergyd.web.tokens import Tokens, ensure_first_token
-from cenergyd.web.upload import UploadApp
+from cenergyd.web.upload import UploadResource
 
 __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
@@ -166,7 +166,7 @@ class Daemon:
         )
         operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
         mounts: dict[str, Any] = {
-            settings.upload.path: UploadApp(self.receiver, clients).app.resource(),
+            settings.upload.path: UploadResource(self.receiver, clients),
             BASE: Api(context).app.resource(),
             "/settings": Legacy(context).app.resource(),
         }

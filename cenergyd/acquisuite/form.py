@@ -17,6 +17,8 @@ from cenergyd.errors import CenergydError, UploadError
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
+_MAX_URLENCODED: Final = 64 * 1024
+"""Bytes; such a form carries no file, and decoding it is slow."""
 
 
 class CredentialsError(CenergydError):
@@ -133,6 +135,8 @@ def _text(value: bytes) -> str:
 
 
 def _parse_urlencoded(body: bytes, max_fields: int, max_field_bytes: int) -> Form:
+    if len(body) > _MAX_URLENCODED:
+        raise UploadError(f"the form is longer than {_MAX_URLENCODED} bytes")
     fields: dict[str, str] = {}
     try:
         pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=max_fields)

@@ -26,6 +26,7 @@ _MAX_TEXT: Final = 1024
 _MAX_DEVICES: Final = 255
 _MAX_FIELDS: Final = 64
 _STEP: Final = 16 * 1024
+_MAX_SILENT_STEPS: Final = 8
 _MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
 _UTC: Final = ("", "UTC", "GMT", "Z")
 
@@ -145,8 +146,14 @@ def parse_xml_steps(
     reader = _Reader(max_elements)
     try:
         parser = XMLParser(target=reader, forbid_dtd=True)
+        silent = 0
         for start in range(0, len(body), _STEP):
+            seen = reader.seen
             parser.feed(body[start : start + _STEP])
+            # An unfinished attribute or comment is scanned again with every step: its time grows with the square of its size.
+            silent = silent + 1 if reader.seen == seen else 0
+            if silent > _MAX_SILENT_STEPS:
+                raise UploadError("the XML message has an attribute or comment that is too long")
             yield
         message: XmlMessage = parser.close()
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
@@ -158,6 +165,8 @@ class _Reader:
     """The target of an XML parser: follows the path of elements and keeps what belongs to a message."""
 
     def __init__(self, max_elements: int) -> None:
+        self.seen = 0
+        """Elements and pieces of text so far."""
         self._path: list[str] = []
         self._text: list[str] = []
         self._length = 0
@@ -174,6 +183,7 @@ class _Reader:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """An element begins."""
+        self.seen += 1
         tag = tag.rpartition("}")[2].lower()
         self._path.append(tag)
         self._text, self._length = [], 0
@@ -196,6 +206,7 @@ class _Reader:
 
     def data(self, text: str) -> None:
         """Text, possibly in pieces."""
+        self.seen += 1
         if self._length < _MAX_TEXT:
             self._text.append(text[: _MAX_TEXT - self._length])
             self._length += len(text)

@@ -94,6 +94,8 @@ def test_limits() -> None:
         parse_form(body, content_type, max_field_bytes=1)
     with pytest.raises(UploadError):
         parse_form(b"a=1&b=2", "application/x-www-form-urlencoded", max_fields=1)
+    with pytest.raises(UploadError, match="longer than 65536"):
+        parse_form(b"a=" + b"%41" * 30_000, "application/x-www-form-urlencoded", max_field_bytes=1_000_000)
 
 
 @given(st.dictionaries(NAMES, st.text(max_size=40), max_size=8), st.binary(max_size=300))

@@ -105,6 +105,8 @@ def test_bounds() -> None:
         parse_xml(EXAMPLE, max_bytes=10)
     with pytest.raises(UploadError, match="too many elements"):
         parse_xml(EXAMPLE, max_elements=10)
+    with pytest.raises(UploadError, match="too long"):
+        parse_xml(b"<DAS a='" + b"x" * 300_000 + b"'/>")
     with pytest.raises(UploadError, match="255 devices"):
         parse_xml(xml_message("A", [xml_device("1", [], VERIS)] * 256))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote_plus, urlencode
 
-import txmongo
 from bson.errors import BSONError
 from OpenSSL.SSL import Connection
 from pymongo.errors import (
@@ -37,6 +36,7 @@ from twisted.internet.ssl import (
 )
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
+from txmongo.connection import ConnectionPool
 from txmongo.errors import TimeExceeded
 from zope.interface import implementer  # type: ignore[import-untyped]
 
@@ -170,7 +170,7 @@ class MongoDatabase:
         tls = _ClientTLS(options) if options.get("tls") else None
         # An acknowledged write is on disk, unless the URL says otherwise.
         durable = {} if {"journal", "j"} & options.keys() else {"j": True}
-        pool = txmongo.ConnectionPool(
+        pool = ConnectionPool(
             url,
             pool_size=self._connections,
             ssl_context_factory=tls,

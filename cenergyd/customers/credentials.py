@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from secrets import token_bytes
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ from cenergyd.threads import BoundedPool
 V = TypeVar("V")
 
 MAX_SERIAL = 64
+NEVER = float("-inf")
 MAX_WAITING = 1000
 """Checks that may wait for a hash; one more is refused as overload (503, the device tries again)."""
 
@@ -102,11 +104,9 @@ class _Bounded(Generic[V]):
         if len(self._values) > self._size:
             self._values.popitem(last=False)
 
-    def drop(self, key: Any) -> None:
-        self._values.pop(key, None)
-
-    def clear(self) -> None:
-        self._values.clear()
+    def change(self, change: Callable[[Any, V], V]) -> None:
+        for key, value in self._values.items():
+            self._values[key] = change(key, value)
 
 
 class CredentialChecker:
@@ -122,7 +122,7 @@ class CredentialChecker:
     ) -> None:
         self._store = store
         self._pool = pool
-        self._clock = clock
+        self._now: Callable[[], float] = clock.seconds  # type: ignore[misc]
         self._settings = settings
         self._key = token_bytes(32)
         self._right: _Bounded[_Right] = _Bounded(settings.max_cached)
@@ -142,7 +142,7 @@ class CredentialChecker:
     def cached(self, serial: str, password: str) -> Customer | None:
         """The customer, if this pair is known to be right and fresh; None says nothing. Costs microseconds."""
         known = self._right.get(serial)
-        if known is None or self._clock.seconds() - known.looked_up >= self._settings.cache_seconds:
+        if known is None or self._now() - known.looked_up >= self._settings.cache_seconds:
             return None
         return known.customer if hmac.compare_digest(known.digest, self._digest(serial, password)) else None
 
@@ -176,20 +176,11 @@ class CredentialChecker:
 
     def forget(self, serial: str) -> None:
         """A customer's settings changed: the next check looks it up."""
-        serial = normal_serial(serial)
-        self._right.drop(serial)
-        for key in [key for key in self._flights if key[0] == serial]:
-            self._flights.pop(key).forgotten = True
-        # A wrong password of a forgotten serial is looked up again, too.
-        self._wrong.clear()
+        self._make_stale(normal_serial(serial))
 
     def forget_all(self) -> None:
         """Anything may have changed."""
-        self._right.clear()
-        self._wrong.clear()
-        for flight in self._flights.values():
-            flight.forgotten = True
-        self._flights.clear()
+        self._make_stale(None)
 
     async def finish(self) -> None:
         """Return once everything that runs in the background has ended; call before the stores close."""
@@ -198,24 +189,32 @@ class CredentialChecker:
             next(iter(self._background)).addBoth(_passing(waiting))
             await waiting
 
+    def _make_stale(self, serial: str | None) -> None:
+        # What was right or wrong for a stored password stays so; whether that one is still stored is to be seen.
+        self._right.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key) else known)
+        self._wrong.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key[0]) else known)
+        for key in [key for key in self._flights if serial in (None, key[0])]:
+            self._flights.pop(key).forgotten = True
+
     def _digest(self, serial: str, password: str) -> bytes:
         return hmac.digest(self._key, f"{serial}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
 
     def _is_fresh(self, looked_up: float) -> bool:
-        return self._clock.seconds() - looked_up < self._settings.cache_seconds
+        return self._now() - looked_up < self._settings.cache_seconds
 
     def _was_right(self, key: tuple[str, bytes]) -> bool:
         known = self._right.get(key[0])
         return known is not None and hmac.compare_digest(known.digest, key[1])
 
     def _check_throttle(self, serial: str, address: str) -> None:
-        now = self._clock.seconds()
+        now = self._now()
         if self._per_logger.too_many((serial, address), now) or self._per_address.too_many(address, now):
             self.throttled += 1
             raise Throttled("too many wrong guesses, try later")
 
     def _join(self, flight: _Flight) -> Deferred[Customer | None]:
-        answer: Deferred[Customer | None] = Deferred(flight.waiting.remove)
+        # Who does not wait any more (a client that hung up) does not end the check for the others.
+        answer: Deferred[Customer | None] = Deferred()
         flight.waiting.append(answer)
         return answer
 
@@ -229,22 +228,22 @@ class CredentialChecker:
             del self._flights[key]
         waiting, flight.waiting = flight.waiting, []
         for answer in waiting:
-            answer.callback(result)  # a Failure given here becomes an errback
+            if not answer.called:
+                answer.callback(result)  # a Failure given here becomes an errback
 
     async def _verify(self, flight: _Flight, key: tuple[str, bytes], password: str, address: str) -> Customer | None:
         serial, digest = key
-        now = self._clock.seconds()
+        now = self._now()
         customer = await self._store.by_serial(serial)
         stored = (customer.logger_password or None) if customer else None
         right = self._remembered(key, stored)
         if right is None:
             right = await self._hashed_check(serial, stored, password, address)
+        looked_up = NEVER if flight.forgotten else now
         if customer is None or not right:
-            if not flight.forgotten:
-                self._wrong.put(key, _Wrong(stored, now))
+            self._wrong.put(key, _Wrong(stored, looked_up))
             return None
-        if not flight.forgotten and self._settings.cache_seconds:
-            self._right.put(serial, _Right(customer, digest, now))
+        self._right.put(serial, _Right(customer, digest, looked_up))
         if needs_rehash(customer.logger_password, self._settings):
             self._keep(Deferred.fromCoroutine(self._rehash(customer, password)))
         return customer
@@ -269,7 +268,7 @@ class CredentialChecker:
         finally:
             self._hashes.release()
         if not right:
-            now = self._clock.seconds()
+            now = self._now()
             self._per_logger.add((serial, address), now)
             self._per_address.add(address, now)
         return right
@@ -301,7 +300,7 @@ class CredentialChecker:
             self._background.discard(task)
             if isinstance(result, Failure):
                 # Only the kind: an error's text is not known to be free of secrets.
-                self.log.warn("background password work failed {kind}", kind=result.type.__name__)
+                self.log.warn("background password work failed {kind}", kind=type(result.value).__name__)
 
         task.addBoth(ended)
 

@@ -47,7 +47,7 @@ class QueuePaths:
 
     @property
     def done(self) -> str:
-        """The last claim that finished here."""
+        """The claim that finished here last, until the next one: tells :meth:`finish` what was its own doing."""
         return f"{OWN}.{self.prefix}_done"
 
 
@@ -196,7 +196,7 @@ class MongoPendingQueue:
             seen,
             [
                 {"$set": {self._paths.work: work}},
-                {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at]},
+                {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
             ],
         )
 

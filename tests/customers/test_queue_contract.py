@@ -1,0 +1,236 @@
+"""What every pending queue does: nothing that arrived is lost, and nobody works on what another works on."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.store import PendingSummary
+
+NOW, TTL = 1_000_000, 60
+
+
+@pytest.fixture(params=["derivation_queue", "job_queue"])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def queue(store, name):
+    return getattr(store, name)
+
+
+async def add(store, count):
+    return [(await store.add(Customer(id="", name=f"n{i}"))).id for i in range(count)]
+
+
+async def mark(queue, *marks):
+    await queue.mark([PendingMark(*one) for one in marks])
+
+
+async def claim(queue, token="c1", now=NOW, limit=100):
+    return await queue.claim(token, now, TTL, limit)
+
+
+def windows(works):
+    return [(work.customer.id, work.since, work.until) for work in works]
+
+
+@pytest_twisted.ensureDeferred
+async def test_marks_widen_the_window_and_a_claim_takes_it(store, queue):
+    one, two = await add(store, 2)
+    await mark(queue, (one, 100, 200), (one, 50, 60), (two, 70, 90), ("nobody", 1, 2))
+    await mark(queue, (one, 150, 300))
+    assert await queue.summary() == PendingSummary(2, 50)
+    works = await claim(queue)
+    assert windows(works) == [(one, 50, 300), (two, 70, 90)]
+    assert {work.claim for work in works} == {"c1"}
+    assert works[0].customer.name == "n0"
+    assert await queue.summary() == PendingSummary(2, 50)
+    assert await claim(queue, "c2") == []
+    assert await queue.finish(works) == [True, True]
+    assert await queue.summary() == PendingSummary(0, None)
+    assert await claim(queue, "c3", NOW + 10 * TTL) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_nothing(store, queue):
+    await queue.mark([])
+    assert await claim(queue) == []
+    assert await queue.finish([]) == []
+    await queue.postpone([], NOW)
+    assert await queue.summary() == PendingSummary(0, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_derivation_queue_shows_on_the_customer_and_queues_are_apart(store):
+    (one,) = await add(store, 1)
+    await mark(store.derivation_queue, (one, 100, 200))
+    customer = await store.get(one)
+    assert (customer.pending_since, customer.pending_until) == (100, 200)
+    assert await claim(store.job_queue) == []
+    await mark(store.job_queue, (one, 5, 6))
+    (work,) = await claim(store.job_queue, "j")
+    assert await store.derivation_queue.finish([work]) == [False]
+    (other,) = await claim(store.derivation_queue, "d")
+    assert await store.derivation_queue.finish([other]) == [True]
+    assert (await store.get(one)).pending_since is None
+    assert await store.job_queue.finish([work]) == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_oldest_come_first_up_to_the_limit(store, queue):
+    ids = await add(store, 5)
+    await mark(queue, *((customer, 100 - i, 200) for i, customer in enumerate(ids)))
+    first = await claim(queue, "c1", limit=2)
+    assert windows(first) == [(ids[4], 96, 200), (ids[3], 97, 200)]
+    # Expired work counts by its own age among the pending.
+    later = await claim(queue, "c2", NOW + TTL, limit=3)
+    assert [work.customer.id for work in later] == [ids[4], ids[3], ids[2]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_arrives_during_the_work_waits_and_is_not_lost(store, queue):
+    (one,) = await add(store, 1)
+    await mark(queue, (one, 100, 200))
+    works = await claim(queue)
+    await mark(queue, (one, 150, 260))
+    assert await claim(queue, "c2") == []
+    assert await queue.finish(works) == [True]
+    assert windows(await claim(queue, "c3")) == [(one, 150, 260)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_expired_claim_passes_on_with_old_and_new_work(store, second, name):
+    first, other = getattr(store, name), getattr(second, name)
+    (one,) = await add(store, 1)
+    await mark(first, (one, 100, 200))
+    (work,) = await claim(first)
+    await mark(other, (one, 300, 400))
+    assert await claim(other, "c2", NOW + TTL - 1) == []
+    taken = await claim(other, "c2", NOW + TTL)
+    assert windows(taken) == [(one, 100, 400)]
+    # The one that was thought dead wakes up: everything it does is refused.
+    assert await first.advance(work, 150, NOW + TTL, TTL) is False
+    assert await first.finish([work]) == [False]
+    await first.postpone([work], NOW)
+    assert await claim(first, "c3", NOW + TTL) == []
+    assert await other.finish(taken) == [True]
+    assert await first.finish([work]) == [False]
+    assert await first.summary() == PendingSummary(0, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_progress_shrinks_the_work_and_keeps_the_claim(store, queue):
+    (one,) = await add(store, 1)
+    await mark(queue, (one, 100, 900))
+    (work,) = await claim(queue)
+    assert await queue.advance(work, 500, NOW + 50, TTL) is True
+    assert await claim(queue, "c2", NOW + TTL) == []
+    assert windows(await claim(queue, "c3", NOW + 50 + TTL)) == [(one, 500, 900)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_postponed_work_comes_back_whole_and_not_before_its_time(store, queue):
+    one, two = await add(store, 2)
+    await mark(queue, (one, 100, 900), (two, 101, 900))
+    works = await claim(queue)
+    await queue.advance(works[0], 300, NOW, TTL)
+    await mark(queue, (works[0].customer.id, 850, 1000))
+    await queue.postpone(works, NOW + 500)
+    await mark(queue, (two, 50, 60))
+    assert await queue.summary() == PendingSummary(2, 50)
+    assert await claim(queue, "c2", NOW + 499) == []
+    again = await claim(queue, "c3", NOW + 500)
+    assert sorted(windows(again)) == sorted([(one, 300, 1000), (two, 50, 900)])
+    # The postponement is over with the claim.
+    assert await queue.finish(again) == [True, True]
+    await mark(queue, (one, 1, 2))
+    assert windows(await claim(queue, "c4", NOW)) == [(one, 1, 2)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_some_of_many_claims_may_be_lost(store, queue):
+    ids = await add(store, 3)
+    await mark(queue, *((customer, 100 + i, 200) for i, customer in enumerate(ids)))
+    works = await claim(queue)
+    assert await queue.finish(works[1:2]) == [True]
+    await mark(queue, (ids[1], 7, 8))
+    newer = await claim(queue, "c2")
+    assert windows(newer) == [(ids[1], 7, 8)]
+    assert await queue.finish(works) == [True, False, True]
+    assert await queue.finish(newer) == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_removed_customer_takes_its_work_along(store, queue):
+    one, two = await add(store, 2)
+    await mark(queue, (one, 100, 200), (two, 100, 200))
+    works = await claim(queue)
+    await store.remove(one)
+    assert await queue.finish(sorted(works, key=lambda work: work.customer.id != one)) == [False, True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_survive_the_queues(store, queue):
+    added = await store.add(Customer(id="", name="x", facility="1", extensions={"a": {"b": 1}}))
+    await mark(queue, (added.id, 100, 200))
+    works = await claim(queue)
+    changed = await store.update(added.id, {"name": "y"})
+    assert changed.etag != added.etag
+    await queue.postpone(works, 5)
+    works = await claim(queue, "c2")
+    assert works[0].customer == changed
+    await queue.finish(works)
+    assert await store.get(added.id) == changed
+
+
+@pytest_twisted.ensureDeferred
+async def test_claimers_at_the_same_time_get_disjoint_customers(store, second, name):
+    ids = await add(store, 40)
+    await mark(getattr(store, name), *((customer, 100 + i, 200) for i, customer in enumerate(ids)))
+    seen: list[str] = []
+    for turn in range(20):
+        claims = await gatherResults(
+            [
+                Deferred.fromCoroutine(getattr(one, name).claim(f"{turn}/{i}", NOW, TTL, 10))
+                for i, one in enumerate((store, second, store, second))
+            ]
+        )
+        seen += [work.customer.id for works in claims for work in works]
+        if len(seen) >= 40:
+            break
+    assert sorted(seen) == sorted(ids)
+
+
+@pytest_twisted.ensureDeferred
+async def test_marks_from_everywhere_while_claims_come_and_go(store, second, name):
+    """Every time that was ever marked is in some finished work after its mark."""
+    ids = await add(store, 6)
+    queues = [getattr(store, name), getattr(second, name)]
+    done: list[tuple[str, int, int]] = []
+
+    async def arrive(queue, step):
+        for i in range(20):
+            time = 1000 + 10 * i + step
+            await queue.mark([PendingMark(customer, time, time) for customer in ids[step::2]])
+
+    async def work(queue, who):
+        for i in range(20):
+            works = await queue.claim(f"{who}/{i}", NOW, TTL, 3)
+            if i % 3 == 1:
+                await queue.postpone(works, NOW)
+                continue
+            kept = await queue.finish(works)
+            done.extend(window for window, ours in zip(windows(works), kept, strict=True) if ours)
+
+    running = [arrive(queues[0], 0), arrive(queues[1], 1), work(queues[0], "a"), work(queues[1], "b")]
+    await gatherResults([Deferred.fromCoroutine(one) for one in running])
+    last = await queues[0].claim("last", NOW, TTL, 100)
+    done.extend(windows(last))
+    for index, customer in enumerate(ids):
+        times = {1000 + 10 * i + index % 2 for i in range(20)}
+        covered = {t for t in times if any(c == customer and since <= t <= until for c, since, until in done)}
+        assert covered == times

@@ -157,7 +157,7 @@ def load_settings(cls: type[T], file: Path | None, overrides: Mapping[str, str] 
     :param overrides: ``section.key`` -> text, which win over the file (command line).
     :raises ConfigError: names file, section, key and what would be right; all faults at once, a line each.
     """
-    where = str(file) if file else "defaults"
+    where = _Where(str(file) if file else "command line", frozenset(overrides or ()))
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=True)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     if file:
@@ -170,12 +170,23 @@ def load_settings(cls: type[T], file: Path | None, overrides: Mapping[str, str] 
             raise ConfigError(f"{file}: not an ini file: {error}") from error
     raw = {name: dict(parser.items(name)) for name in parser.sections()}
     for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
+        section, _, key = dotted.rpartition(".")  # [layout:NAME] may have a dot in it, a key has none
         raw.setdefault(section, {})[key] = value
     return _build(cls, raw, where)
 
 
-def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: str) -> T:
+@attrs.frozen
+class _Where:
+    """Where settings come from, for messages."""
+
+    file: str
+    overridden: frozenset[str]
+
+    def of(self, section: str, key: str) -> str:
+        return "command line" if f"{section}.{key}" in self.overridden else self.file
+
+
+def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: _Where) -> T:
     faults: list[str] = []
     sections: dict[str, Any] = {}
     hints = get_type_hints(cls)
@@ -183,7 +194,7 @@ def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: str) -> T:
     for name in raw:
         base = name.split(":", 1)[0]
         if base not in known or (":" in name and not _is_family(known[base])):
-            faults.append(f"{where}: [{name}]: no such section{_meant(name, known)}")
+            faults.append(f"{_section_origin(where, name, raw[name])}: [{name}]: no such section{_meant(name, known)}")
     for name, section_class in known.items():
         if _is_family(section_class):
             members = {s.split(":", 1)[1]: raw[s] for s in raw if s.startswith(f"{name}:")}
@@ -198,6 +209,10 @@ def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: str) -> T:
     return cls(**sections)
 
 
+def _section_origin(where: _Where, name: str, values: Mapping[str, str]) -> str:
+    return "command line" if values and all(where.of(name, key) != where.file for key in values) else where.file
+
+
 def _is_family(section_class: Any) -> bool:
     return getattr(section_class, "__origin__", None) is dict
 
@@ -207,23 +222,23 @@ def _meant(name: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def _section(cls: Any, name: str, values: Mapping[str, str], where: str, faults: list[str]) -> Any:
+def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faults: list[str]) -> Any:
     fields = {field.name: field for field in attrs.fields(cls)}
     parsed: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
-            faults.append(f"{where}: [{name}] {key}: no such setting{_meant(key, fields)}")
+            faults.append(f"{where.of(name, key)}: [{name}] {key}: no such setting{_meant(key, fields)}")
             continue
         meta = fields[key].metadata
         try:
             parsed[key] = meta["kind"](_resolve(value))
         except ValueError as error:
             shown = "" if meta["secret"] or value.startswith("@") else f" = {value!r}"
-            faults.append(f"{where}: [{name}] {key}{shown}: {error} (default: {meta['default']!r})")
+            faults.append(f"{where.of(name, key)}: [{name}] {key}{shown}: {error} (default: {meta['default']!r})")
     try:
         return cls(**parsed)
     except ValueError as error:
-        faults.append(f"{where}: [{name}]: {error}")
+        faults.append(f"{where.file}: [{name}]: {error}")
         return None
 
 

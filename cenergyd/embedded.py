@@ -73,7 +73,11 @@ class EmbeddedDatabase:
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return work(self._connection())
+            result = work(self._connection())
+            if isinstance(result, sqlite3.Cursor):
+                # Left open, it would reset its statement from the reactor's thread, in the middle of our next use of it.
+                result.close()
+            return result
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +20,13 @@ from cenergyd.commands.common import (
     run_async,
     stores_of,
 )
+from cenergyd.customers.fields import clean_password, clean_settings
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
-from cenergyd.customers.validation import validate_password, validated
 from cenergyd.errors import InvalidField
 from cenergyd.settings import Settings
 
 _PAGE = 500
-_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}\Z")
-"""A serial number as labels and browsers show it."""
 _FIELD_OF_OPTION = {"serial": "logger_serial_number"}
 
 
@@ -163,27 +160,23 @@ def remove(source: Source, customer: str, yes: bool) -> None:
 
 
 def _changes(fields: Mapping[str, str | None]) -> dict[str, Any]:
-    """Options to fields of Customer, cleaned one by one. Raises InvalidField for all that are wrong."""
+    """Options to fields of Customer, cleaned. Raises InvalidField for all that are wrong, a line each."""
     given = {_FIELD_OF_OPTION.get(key, key): value for key, value in fields.items() if value is not None}
-    changes: dict[str, Any] = {}
-    faults: list[str] = []
-    for field, value in given.items():
-        text: Any = value.replace(":", "").replace("-", "") if _MAC.match(value) else value
-        try:
-            changes[field] = getattr(validated(Customer(id="", **{field: text})), field)
-        except InvalidField as fault:
-            option = next((key for key, name in _FIELD_OF_OPTION.items() if name == field), field)
-            faults.append(f"--{option.replace('_', '-')} {value!r}: {fault}")
+    cleaned, faults = clean_settings(given)
     if faults:
-        raise InvalidField("", "\n".join(faults))
-    return changes
+        raise InvalidField(faults[0].field, "\n".join(_with_option(fault) for fault in faults))
+    return dict(cleaned)
+
+
+def _with_option(fault: InvalidField) -> str:
+    option = next((key for key, field in _FIELD_OF_OPTION.items() if field == fault.field), fault.field)
+    return f"--{option.replace('_', '-')}: {fault}"
 
 
 def _hashed(settings: Settings, password: str | None) -> dict[str, Any]:
     if password is None:
         return {}
-    validate_password(password)
-    return {"logger_password": hash_password(password, settings.credentials)}
+    return {"logger_password": hash_password(clean_password(password), settings.credentials)}
 
 
 def _plain(customer: Customer) -> dict[str, Any]:

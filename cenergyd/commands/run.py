@@ -16,7 +16,6 @@ from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
 from cenergyd.logsetup import Redactor, secrets_of, start_logging
 from cenergyd.notify import Notifier
-from cenergyd.service import build_daemon
 from cenergyd.settings import Settings
 
 log = Logger()
@@ -66,6 +65,9 @@ class _Runner:
         from twisted.internet import reactor
 
         self.reactor = cast(Any, reactor)
+        # Everything that the daemon is made of takes a second to import; the other commands should not wait for it.
+        from cenergyd.service import build_daemon
+
         self.daemon = build_daemon(settings, self.reactor)
         self.companion: Companion | None = None
         self._source = source

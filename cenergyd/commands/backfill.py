@@ -1,0 +1,102 @@
+"""``cenergyd backfill``: compute a customer's missing meter again over a range, on purpose."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+import click
+
+from cenergyd.commands.common import Failed, Moment, Source, find_customer, pass_source, run_async, stores_of, utc
+from cenergyd.derivation.backfill import Progress, follow, run
+from cenergyd.derivation.derive import Deriver
+from cenergyd.hookspecs import Formula
+from cenergyd.isolation import PluginFailed
+from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.settings import DerivationSettings
+
+_STEPS = 1000
+
+
+def register(group: click.Group) -> None:
+    """Add the command."""
+    group.command(name="backfill")(backfill)
+
+
+@click.argument("customer")
+@click.option("--from", "since", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31, '30d ago'.")
+@click.option("--to", "until", type=Moment(), default="now", show_default=True, help="Its end, inclusive.")
+@click.option("--through-daemon", is_flag=True, help="Leave the work to the running daemon and watch it.")
+@pass_source
+def backfill(source: Source, customer: str, since: int, until: int, through_daemon: bool) -> None:
+    """Derive the missing meter of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
+
+    History keeps its meaning: of times before a change of meters, the meters of then are taken.
+    """
+    if until < since:
+        raise click.UsageError(f"--to {utc(until)} is before --from {utc(since)}")
+    settings = source.load()
+
+    async def work(reactor: Any) -> Progress:
+        async with stores_of(settings, reactor) as stores:
+            found = await find_customer(stores.customers, customer)
+            if found.missing_role is None:
+                raise Failed(
+                    "\n".join(["nothing is computed for this customer", *(p.message for p in found.problems())])
+                )
+            with _Bar() as bar:
+                if through_daemon:
+                    return await follow(
+                        found.id, since, until,
+                        customers=stores.customers, documents=stores.documents,
+                        tolerance=settings.derivation.tolerance_seconds, report=bar.show, clock=reactor,
+                    )  # fmt: skip
+                return await run(
+                    found, since, until,
+                    readings=stores.readings, documents=stores.documents, customers=stores.customers,
+                    deriver=_deriver(settings.derivation, settings.plugins.disabled, reactor),
+                    limit=settings.derivation.chunk_readings, report=bar.show,
+                )  # fmt: skip
+
+    try:
+        progress = run_async(work)
+    except PluginFailed as error:
+        raise Failed(str(error)) from error
+    if progress.derived is None:
+        click.echo(f"{utc(since)} to {utc(until)} is derived")
+    else:
+        click.echo(f"{progress.derived} readings computed, {progress.written} of them new or different")
+
+
+def _deriver(settings: DerivationSettings, disabled: tuple[str, ...], reactor: Any) -> Deriver:
+    return Deriver(
+        plugins=build_plugin_manager(disabled),
+        formula=cast(Formula, settings.formula),
+        tolerance=settings.tolerance_seconds,
+        timeout=settings.plugin_timeout_seconds,
+        clock=reactor,
+    )
+
+
+class _Bar:
+    """A progress bar on stderr where that is a terminal; a failure that holds things up is told once."""
+
+    def __init__(self) -> None:
+        self._bar = click.progressbar(
+            length=_STEPS, label="derived", file=sys.stderr, hidden=not sys.stderr.isatty(), show_eta=True
+        )
+        self._failure: str | None = None
+
+    def __enter__(self) -> _Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, progress: Progress) -> None:
+        """How far it is."""
+        self._bar.update(max(0, int(progress.fraction * _STEPS) - self._bar.pos))
+        if progress.failure and progress.failure != self._failure:
+            click.echo(f"it does not go on at the moment: {progress.failure}", err=True)
+        self._failure = progress.failure

@@ -96,18 +96,19 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
 
 def step(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> tuple[AlertState, Event | None]:
     """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
+    remembered, state = state, _without_future(state, now, limits)
     windows = _fit_to_judge(state, judged, now, limits)
     if not windows:
-        return state, None
+        return remembered, None
     folded = _fold(state, windows)
-    may_tell = state.last_sent is None or now - min(state.last_sent, now) >= limits.frequency
+    may_tell = state.last_sent is None or now - state.last_sent >= limits.frequency
     if folded.active:
         return _lasting(state, folded, now, limits, may_tell and windows_breach(windows))
     if state.active:
         return _ended(state, folded, now, limits, may_tell)
     if windows_breach(windows):
         return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
-    return state, None
+    return remembered, None
 
 
 def windows_breach(windows: Sequence[Judged]) -> bool:
@@ -115,10 +116,19 @@ def windows_breach(windows: Sequence[Judged]) -> bool:
     return any(window.verdict == "breach" for window in windows)
 
 
+def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
+    # Our clock was ahead and was set back: what it wrote must not silence the alert until time has caught up.
+    latest = now + limits.future
+    if state.judged_until > latest:
+        state = attrs.evolve(state, judged_until=0)
+    if state.last_sent is not None and state.last_sent > latest:
+        state = attrs.evolve(state, last_sent=None)
+    return state
+
+
 def _fit_to_judge(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> list[Judged]:
-    # A clock that was set back must not silence the alert until it has caught up.
-    judged_until = min(state.judged_until, now + limits.future)
-    return sorted(w for w in judged if now - limits.fresh <= w.time <= now + limits.future and w.time > judged_until)
+    oldest = max(now - limits.fresh, state.judged_until + 1)
+    return sorted(window for window in judged if oldest <= window.time <= now + limits.future)
 
 
 def _fold(state: AlertState, windows: Sequence[Judged]) -> AlertState:

@@ -56,7 +56,7 @@ class OutboxService(Service):
         """Send what is due now; how many messages were looked at."""
         await self._write_outcomes()
         documents = await self._outbox.due(self._now(), limit=self._outbox.settings.concurrency * 10)
-        todo = [document for document in documents if document.key not in self._busy]
+        todo = [d for d in documents if d.key not in self._busy and d.key not in self._unwritten]
         await gatherResults([self._places.run(self._handle, document) for document in todo], consumeErrors=True)
         return len(todo)
 
@@ -118,6 +118,9 @@ class OutboxService(Service):
             claimed = await self._outbox.claim(document, self._now(), seconds)
         except Conflict:
             return  # another daemon has it
+        except CenergydError as error:
+            log.warn("message {key} waits: {reason}", key=document.key, reason=str(error))
+            return
         if claimed is None:
             return
         outcome, error = await self._attempt(claimed)

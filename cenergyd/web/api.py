@@ -48,6 +48,11 @@ class Api:
         )
 
     @property
+    def route_table(self) -> Sequence[Route]:
+        """Every route."""
+        return tuple(self._router.routes)
+
+    @property
     def document(self) -> dict[str, Any]:
         """The OpenAPI document."""
         return self._document

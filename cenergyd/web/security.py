@@ -15,6 +15,7 @@ PAGE_POLICY = (
 
 # same-origin and not no-referrer: with the latter browsers send "Origin: null" with our own forms.
 _ALWAYS = {
+    "Server": "cenergyd",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",

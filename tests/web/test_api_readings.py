@@ -1,0 +1,290 @@
+"""Readings over HTTP: resolutions, gaps, computed and estimated, CSV, latest values, status."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.readings.model import Reading, SeriesReadings
+from tests.web.harness import Client, World
+
+SERIAL = "001EC6001433"
+START = 1_750_000_200  # a multiple of 300
+
+
+async def site(world: World, minutes: int = 120, step: int = 60) -> tuple[Customer, Client]:
+    """A customer with utility and solar measured and load computed."""
+    made, client = await world.customer(
+        name="site", time_zone="America/New_York", facility="1", solar="2", logger_serial_number=SERIAL
+    )
+    times = range(START, START + minutes * 60, step)
+    await world.readings.write(
+        [
+            SeriesReadings(f"{SERIAL}_1", [Reading(t, P=float(i), L1_PF=0.9, L1_V=240.0) for i, t in enumerate(times)]),
+            SeriesReadings(f"{SERIAL}_2", [Reading(t, P=2.0 * i) for i, t in enumerate(times)]),
+            SeriesReadings(
+                f"{SERIAL}_missing_meter",
+                [Reading(t, P=3.0 * i, Q=1.0, estimated=i % 2 == 1) for i, t in enumerate(times)],
+            ),
+        ]
+    )
+    return made, client
+
+
+def curves_by_role(answer: Any) -> dict[str, Any]:
+    return {curve["role"]: curve for curve in answer["curves"]}
+
+
+async def read(client: Client, customer: Customer, **query: Any) -> Any:
+    params = {"start": str(START), "end": str(START + 7200)} | {name: value for name, value in query.items()}
+    return await client.get(f"customers/{customer.id}/readings", params=params)
+
+
+@pytest_twisted.ensureDeferred
+async def test_single_readings(world: World) -> None:
+    customer, client = await site(world)
+    answer = (await read(client, customer)).json
+    assert (answer["resolution"], answer["next_start"]) == (None, None)
+    curves = curves_by_role(answer)
+    assert set(curves) == {"utility", "load", "solar"}
+    load = curves["load"]
+    assert (load["series"], load["computed"]) == (f"{SERIAL}_missing_meter", True)
+    assert not curves["utility"]["computed"]
+    assert load["time"] == list(range(START, START + 7200, 60))
+    assert load["P"] == {"mean": [3.0 * i for i in range(120)]}
+    assert load["estimated"] == [i % 2 == 1 for i in range(120)]
+    assert curves["solar"]["L1_PF"] == {"mean": [None] * 120}
+    assert curves["utility"]["L1_V"]["mean"][0] == 240.0
+    assert (load["gap_seconds"], load["gaps"]) == (150, [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_windows_have_min_mean_max(world: World) -> None:
+    customer, client = await site(world)
+    answer = (await read(client, customer, resolution="300", role="load")).json
+    assert answer["resolution"] == 300
+    (load,) = answer["curves"]
+    assert load["time"] == list(range(START, START + 7200, 300))
+    assert load["readings"] == [5] * 24
+    assert load["P"]["min"][1] == 15.0
+    assert load["P"]["mean"][1] == pytest.approx(21.0)
+    assert load["P"]["max"][1] == 27.0
+    assert all(load["estimated"])
+
+
+@pytest.mark.parametrize("world", [{"settings": {"points": 100, "max_points": 500}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_auto_is_bounded_for_every_range(world: World) -> None:
+    customer, client = await site(world, minutes=700)
+    for end in (1, 60, 3600, 6000, 7200, 40000, 86400, 10**7, 10**9):
+        answer = (await read(client, customer, end=str(START + end))).json
+        for curve in answer["curves"]:
+            assert 1 <= len(curve["time"]) <= 500
+            assert sum(curve["readings"]) == min(700, max(1, -(-end // 60))), end
+    whole = (await read(client, customer, start="0", end=str(1 << 34))).json
+    assert whole["resolution"] % 86400 == 0
+
+
+@pytest.mark.parametrize("world", [{"settings": {"points": 100, "max_points": 500}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_seconds_are_summarised_where_single_ones_are_too_many(world: World) -> None:
+    customer, client = await site(world, minutes=90, step=1)
+    answer = (await read(client, customer, end=str(START + 5400))).json
+    assert answer["resolution"] == 60
+    assert sum(curves_by_role(answer)["load"]["readings"]) == 5400
+
+
+@pytest.mark.parametrize("world", [{"settings": {"points": 100, "max_points": 100}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_raw_comes_in_pieces_without_loss(world: World) -> None:
+    customer, client = await site(world, minutes=250)
+    await world.readings.write([SeriesReadings(f"{SERIAL}_1", [Reading(START + 30, P=1.5)])])
+    start: int | None = START
+    times: dict[str, list[int]] = {"utility": [], "load": [], "solar": []}
+    pieces = 0
+    while start is not None:
+        answer = (await read(client, customer, start=str(start), end=str(START + 15000), resolution="raw")).json
+        for role, curve in curves_by_role(answer).items():
+            assert len(curve["time"]) <= 100
+            times[role] += curve["time"]
+        start = answer["next_start"]
+        pieces += 1
+    expected = list(range(START, START + 15000, 60))
+    assert times["load"] == times["solar"] == expected
+    assert times["utility"] == sorted([*expected, START + 30])
+    assert pieces == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_gaps_stay_gaps(world: World) -> None:
+    customer, client = await site(world)
+    await world.readings.replace(f"{SERIAL}_1", START + 600, START + 3600, [])
+    answer = (await read(client, customer, role="utility")).json
+    (curve,) = answer["curves"]
+    assert curve["gaps"] == [[START + 540, START + 3600]]
+    assert not any(START + 600 <= time < START + 3600 for time in curve["time"])
+    (coarse,) = (await read(client, customer, role="utility", resolution="300")).json["curves"]
+    assert coarse["gaps"] == [[START + 300, START + 3600]]
+    assert coarse["time"][:3] == [START, START + 300, START + 3600]
+
+
+@pytest_twisted.ensureDeferred
+async def test_series_of_the_own_logger_only(world: World) -> None:
+    customer, client = await site(world)
+    await world.readings.write([SeriesReadings(f"{SERIAL}_7", [Reading(START, P=7.0)])])
+    await world.readings.write([SeriesReadings("OTHER_1", [Reading(START, P=666.0)])])
+    answer = (await read(client, customer, series=f"{SERIAL}_7")).json
+    assert [(curve["role"], curve["P"]["mean"]) for curve in answer["curves"]] == [(None, [7.0])]
+    for name in ("OTHER_1", SERIAL, f"{SERIAL}1_1", "", f"{SERIAL}_1' OR 1=1", "../x"):
+        refused = await read(client, customer, series=name)
+        assert (refused.status, refused.json["errors"][0]["field"]) == (422, "series"), name
+    both = (await read(client, customer, series=[f"{SERIAL}_7", f"{SERIAL}_missing_meter"], role="load")).json
+    assert [(curve["role"], curve["computed"]) for curve in both["curves"]] == [
+        ("load", True), (None, False), (None, True),
+    ]  # fmt: skip
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reversed_meter_is_read_with_the_other_sign(world: World) -> None:
+    customer, client = await site(world)
+    await world.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
+    (raw,) = (await read(client, customer, role="utility")).json["curves"]
+    assert raw["P"]["mean"][:3] == [0.0, -1.0, -2.0]
+    assert raw["L1_PF"]["mean"][0] == 0.9
+    (windows,) = (await read(client, customer, role="utility", resolution="300")).json["curves"]
+    assert (windows["P"]["min"][1], windows["P"]["max"][1]) == (-9.0, -5.0)
+    latest = (await client.get(f"customers/{customer.id}/latest")).json
+    assert latest["roles"]["utility"]["P"] == -119.0
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"start": ""}, "start"),
+        ({"end": "now"}, "end"),
+        ({"end": str(START)}, "end"),
+        ({"start": "-1"}, "start"),
+        ({"start": "9" * 400}, "start"),
+        ({"start": ["1", "2"]}, "start"),
+        ({"resolution": "0"}, "resolution"),
+        ({"resolution": "fine"}, "resolution"),
+        ({"resolution": "1", "end": str(START + 10**7)}, "resolution"),
+        ({"role": "grid"}, "role"),
+        ({"role": ["load"] * 17}, "series"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_wrong_parameters(world: World, query: dict[str, Any], field: str) -> None:
+    customer, client = await world.customer(name="x", facility="1", load="2", logger_serial_number="A")
+    answer = await read(client, customer, **query)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
+
+
+@pytest_twisted.ensureDeferred
+async def test_csv(world: World) -> None:
+    customer, client = await site(world, minutes=3)
+    params = {"start": str(START), "end": str(START + 180)}
+    answer = await client.get(f"customers/{customer.id}/readings.csv", params=params)
+    assert answer.header("Content-Type") == "text/csv; charset=utf-8"
+    assert answer.header("Content-Disposition") == f'attachment; filename="readings-{START}-{START + 180}.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode())))
+    assert len(rows) == 9
+    assert rows[3:6] == [
+        {
+            "time_utc": "2025-06-15T15:11:00Z", "time_local": "2025-06-15T11:11:00-04:00", "role": role,
+            "series": f"{SERIAL}_{meter}", "computed": computed, "estimated": estimated,
+            "P_kW": p, "L1_PF": pf, "L1_V": v, "Q_kvar": q,
+        }
+        for role, meter, computed, estimated, p, pf, v, q in [
+            ("utility", "1", "no", "no", "1.0", "0.9", "240.0", ""),
+            ("load", "missing_meter", "yes", "yes", "3.0", "", "", "1.0"),
+            ("solar", "2", "no", "no", "2.0", "", "", ""),
+        ]
+    ]  # fmt: skip
+    windows = await client.get(f"customers/{customer.id}/readings.csv", params={**params, "resolution": "60"})
+    first = next(csv.DictReader(io.StringIO(windows.content.decode())))
+    assert (first["readings"], first["P_kW_min"], first["P_kW_mean"], first["P_kW_max"]) == ("1", "0.0", "0.0", "0.0")
+
+
+@pytest_twisted.ensureDeferred
+async def test_latest_and_nothing_at_all(world: World) -> None:
+    customer, client = await site(world)
+    latest = (await client.get(f"customers/{customer.id}/latest")).json["roles"]
+    assert latest["load"] == {
+        "series": f"{SERIAL}_missing_meter", "computed": True, "time": START + 7140, "P": 357.0, "L1_PF": None,
+        "L1_V": None, "Q": 1.0, "estimated": True,
+    }  # fmt: skip
+    bare, bare_client = await world.customer(name="bare")
+    empty = (await bare_client.get(f"customers/{bare.id}/latest")).json
+    assert empty["roles"] == {"utility": None, "load": None, "solar": None}
+    assert (await read(bare_client, bare)).json["curves"] == []
+    csv_answer = await bare_client.get(f"customers/{bare.id}/readings.csv", params={"start": "0", "end": "1"})
+    assert csv_answer.content.count(b"\r\n") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_status_and_overview(world: World) -> None:
+    customer, client = await site(world)
+    await world.documents.put(
+        "logger", SERIAL, {"loop_name": "<b>roof", "address": "192.0.2.1", "last_upload": START + 7200}
+    )
+    status = (await client.get(f"customers/{customer.id}/status")).json
+    assert status["logger"] == {
+        "serial": SERIAL, "loop_name": "<b>roof", "address": "192.0.2.1", "last_upload": START + 7200,
+    }  # fmt: skip
+    assert status["derivation"] == {
+        "state": "current", "pending_since": None, "pending_until": None, "last_measured": START + 7140,
+        "last_computed": START + 7140, "lag_seconds": 0,
+    }  # fmt: skip
+    newer = [Reading(START + 9000, P=1.0)]
+    await world.readings.write([SeriesReadings(f"{SERIAL}_1", newer)])
+    waiting = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
+    assert (waiting["state"], waiting["lag_seconds"]) == ("waiting", 0)
+    await world.readings.write([SeriesReadings(f"{SERIAL}_2", newer)])
+    await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9000)])
+    behind = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
+    assert (behind["state"], behind["pending_since"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
+    bare, _ = await world.customer(name="bare")
+    overview = (await world.operator.get("overview")).json
+    states = {entry["customer_id"]: entry["derivation"]["state"] for entry in overview["customers"]}
+    assert states == {customer.id: "pending", bare.id: "off"}
+    assert overview["pending"] == {"customers": 1, "oldest": START + 9000}
+    assert overview["rejected"] == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_loggers_meters_status_and_rejected(world: World) -> None:
+    customer, client = await site(world)
+    assert (await world.operator.get(f"loggers/{SERIAL}")).status == 404
+    await world.documents.put("logger", SERIAL, {"loop_name": "loop", "address": "192.0.2.1", "last_upload": 5})
+    await world.documents.put("logger_status", SERIAL, {"time": 6, "fields": {"UPTIME": "77"}}, owner=SERIAL)
+    meter = {"name": "Main", "device_type": "E50", "device_class": "8", "last_upload": 5}
+    await world.documents.put(
+        "meter", f"{SERIAL}_1", {**meter, "last_time": 4, "last": {"P": 1.5, "L1_PF": None}}, owner=SERIAL
+    )
+    await world.documents.put("meter", f"{SERIAL}_9", {**meter, "last_time": None, "last": None}, owner=SERIAL)
+    await world.documents.put("meter", "OTHER_1", meter, owner="OTHER")
+    await world.documents.put(
+        "rejected", "<SERIAL>", {"time": 7, "address": "192.0.2.9", "reason": "unknown", "count": 3}
+    )
+    own = (await client.get(f"customers/{customer.id}/logger")).json
+    assert own["status"] == {"time": 6, "fields": {"UPTIME": "77"}}
+    assert [(entry["meter"], entry["last"]) for entry in own["meters"]] == [
+        ("1", {"P": 1.5, "L1_PF": None, "L1_V": None, "Q": None}), ("9", None),
+    ]  # fmt: skip
+    assert (await world.operator.get(f"loggers/{SERIAL}")).json == own
+    assert own["customer_id"] == customer.id
+    listed = (await world.operator.get("loggers")).json
+    assert [entry["serial"] for entry in listed["loggers"]] == [SERIAL]
+    rejected = (await world.operator.get("rejected")).json
+    assert rejected == {
+        "rejected": [{"serial": "<SERIAL>", "time": 7, "address": "192.0.2.9", "count": 3, "reason": "unknown"}],
+        "next": None,
+    }
+    bare, bare_client = await world.customer(name="bare")
+    assert (await bare_client.get(f"customers/{bare.id}/logger")).status == 404

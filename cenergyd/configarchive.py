@@ -25,7 +25,6 @@ from cenergyd.acquisuite.configfiles import (
     render_manifest,
 )
 from cenergyd.acquisuite.form import Form
-from cenergyd.acquisuite.points import find_layout
 from cenergyd.acquisuite.upload import Mode
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
@@ -189,9 +188,9 @@ class ConfigArchive:
 
     async def _learn(self, serial: str, upload: ConfigFileUpload) -> None:
         meter = meter_of(upload.name)
-        layout = find_layout(upload.name, parse_points(upload.content)) if meter else None
-        if layout is not None:
-            await self._layouts.learn(serial, f"{serial}_{meter}", layout)
+        if meter is not None:
+            series = f"{serial}_{meter}"
+            await self._layouts.learn(serial, series, parse_points(upload.content), upload.device_class)
 
 
 def _version(document: Document, queued: Any) -> ConfigVersion:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cenergyd.acquisuite.layouts import Layout, LayoutTable, layout_from_columns
-from cenergyd.acquisuite.points import Point, find_layout
+from cenergyd.acquisuite.layouts import Layout, LayoutTable
+from cenergyd.acquisuite.points import Point, learned_layout
 from cenergyd.customers.model import Customer
 from cenergyd.documents.store import DocumentStore
 
@@ -40,18 +40,24 @@ class LayoutSource:
 
     async def find(self, customer: Customer, meter: str, device_class: str, points: Sequence[Point] = ()) -> Layout:
         """The layout for a log of ``meter``; ``points`` are what the message itself calls its columns, if it does."""
+        layout = await self._without_choice(f"{customer.logger_serial_number}_{meter}", device_class, points)
         chosen = customer.current.layouts.get(meter)
-        if chosen:
-            return layout_from_columns(f"customer's for meter {meter}", chosen)
+        return _with_choice(layout, meter, chosen) if chosen else layout
+
+    async def _without_choice(self, series: str, device_class: str, points: Sequence[Point]) -> Layout:
         known = self.table.from_ini(device_class)
         if known is not None:
             return known
-        series = f"{customer.logger_serial_number}_{meter}"
-        learned = find_layout(f"message of {series}", points) or await self._learned_layout(series)
-        return learned or self.table.for_class(device_class)
+        otherwise = self.table.for_class(device_class)
+        if points:
+            return learned_layout(f"message of {series}", points, otherwise)
+        return await self._learned_layout(series) or otherwise
 
-    async def learn(self, serial: str, series: str, layout: Layout) -> None:
-        """Remember, durably, what a config file says."""
+    async def learn(self, serial: str, series: str, points: Sequence[Point], device_class: str) -> None:
+        """Remember, durably, what a config file says of a meter's columns."""
+        if not points:
+            return
+        layout = learned_layout(series, points, self.table.for_class(device_class))
         body = {channel: [column, getattr(layout, f"{channel}_scale")] for channel, column in layout.columns.items()}
         await self._documents.put(LEARNED, series, body, owner=serial)
         self._learned.pop(series, None)
@@ -74,3 +80,12 @@ def _from_body(series: str, body: Any) -> Layout:
     columns: dict[str, Any] = {channel: value[0] for channel, value in body.items()}
     scales: dict[str, Any] = {f"{channel}_scale": float(value[1]) for channel, value in body.items()}
     return Layout(f"config file of {series}", **columns, **scales)
+
+
+def _with_choice(layout: Layout, meter: str, chosen: Mapping[str, int]) -> Layout:
+    """The customer's own columns in place of the layout's, channel by channel; their values are in kW, V and kvar."""
+    columns: dict[str, Any] = {**layout.columns, **chosen}
+    scales: dict[str, Any] = {
+        f"{channel}_scale": getattr(layout, f"{channel}_scale") for channel in columns if channel not in chosen
+    }
+    return Layout(f"{layout.name}, with the customer's choice for meter {meter}", **columns, **scales)

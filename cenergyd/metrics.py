@@ -46,11 +46,11 @@ class Metrics:
 
     def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A count that somebody else keeps, read when Prometheus asks."""
-        self.registry.register(_Counter(f"cenergyd_{name}", text, "", lambda: {"": value()}))  # type: ignore[arg-type]
+        self.registry.register(_Counter(f"cenergyd_{name}", text, "", lambda: {"": value()}))
 
     def counters(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
         """The same for a family of counts by one label."""
-        self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))  # type: ignore[arg-type]
+        self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -33,6 +33,14 @@ class NewDocument(NamedTuple):
 class DocumentStore(Protocol):
     """Keeps documents. Raises StoreUnavailable when the store does not answer."""
 
+    async def open(self) -> None:
+        """Connect; create indexes and tables. May be called again after StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
     async def get(self, kind: str, key: str) -> Document | None:
         """One document or None."""
         ...

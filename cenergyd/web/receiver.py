@@ -6,8 +6,8 @@ lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, Final, TypeVar
 
 import attrs
 from twisted.internet.task import deferLater
@@ -18,7 +18,7 @@ from cenergyd.acquisuite.form import CredentialsError, Form, basic_credentials, 
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
-from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml
+from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml_steps
 from cenergyd.activity import LoggerActivity
 from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.credentials import CredentialChecker, Throttled
@@ -35,6 +35,7 @@ _UNAUTHORIZED: Final = "serial number or password is not right"
 _STEPS_AT_ONCE: Final = 2
 """Steps of parsing (a millisecond or two each) before the reactor gets a turn."""
 
+T = TypeVar("T")
 log = Logger()
 
 
@@ -169,20 +170,25 @@ class Receiver:
         await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times)))
 
     async def _parse(self, content: bytes, layout: Layout) -> ParsedLog:
-        steps = parse_log_steps(
-            content,
-            layout,
-            now=int(self._clock.seconds()),
-            max_inflated_bytes=self.limits.max_inflated_bytes,
-            max_future_seconds=self.limits.max_future_seconds,
+        return await self._in_steps(
+            parse_log_steps(
+                content,
+                layout,
+                now=int(self._clock.seconds()),
+                max_inflated_bytes=self.limits.max_inflated_bytes,
+                max_future_seconds=self.limits.max_future_seconds,
+            )
         )
+
+    async def _in_steps(self, steps: Generator[None, None, T]) -> T:
+        """Run a long computation; others get their turn in between."""
         count = 0
         while True:
             try:
                 next(steps)
             except StopIteration as stop:
-                parsed: ParsedLog = stop.value
-                return parsed
+                result: T = stop.value
+                return result
             count += 1
             if count % _STEPS_AT_ONCE == 0:
                 await deferLater(self._clock, 0)
@@ -199,7 +205,7 @@ class Receiver:
         return Reply(200, replies.success() if body is None else body)
 
     async def _xml(self, request: UploadRequest) -> tuple[str, Reply]:
-        message = parse_xml(request.body, max_bytes=self.limits.max_inflated_bytes)
+        message = await self._in_steps(parse_xml_steps(request.body, max_bytes=self.limits.max_inflated_bytes))
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
@@ -214,7 +220,9 @@ class Receiver:
             for device in message.devices
         }
         now = int(self._clock.seconds())
-        logs = parse_devices(message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.limits.max_future_seconds)
+        logs = parse_devices(
+            message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.limits.max_future_seconds
+        )
         batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
         await self._store(customer, batches)
         for item, batch in zip(logs, batches, strict=True):

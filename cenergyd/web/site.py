@@ -97,6 +97,10 @@ class BoundedChannel(HTTPChannel):
         self.site.channels.discard(self)
         super().connectionLost(reason)
 
+    def close(self) -> None:
+        """Close the connection once what was answered is sent."""
+        self.loseConnection()
+
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
         """A request or header line; the first one starts the request's time."""
         if self.reading_since is None:

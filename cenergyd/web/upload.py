@@ -25,7 +25,7 @@ class UploadResource(Resource):
     isLeaf = True
 
     def __init__(self, receiver: Receiver, clients: Clients) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._receiver = receiver
         self._clients = clients
 

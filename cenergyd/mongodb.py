@@ -210,6 +210,8 @@ def _code_of(error: PyMongoError) -> tuple[int | None, str]:
 def _parsed(url: str) -> Mapping[str, Any]:
     try:
         parsed: Any = parse_uri(url)
+    except OSError as error:
+        raise ConfigError(f"the MongoDB URL: {error.filename}: {error.strerror}") from None
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise ConfigError(f"the MongoDB URL is not valid: {_without_secrets(str(error), url)}") from None
     return cast(Mapping[str, Any], parsed)

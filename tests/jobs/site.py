@@ -1,0 +1,79 @@
+"""A customer with readings in memory, for tests of the jobs on readings."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import attrs
+
+from cenergyd.config import load_settings
+from cenergyd.customers.model import Customer
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.settings import Settings
+
+T = TypeVar("T")
+
+SERIAL = "001EC6001433"
+UTILITY, LOAD, SOLAR = f"{SERIAL}_1", f"{SERIAL}_2", f"{SERIAL}_missing_meter"
+HORIZON = 1 << 33
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits for something")
+
+
+def customer_in(time_zone: str, **more: Any) -> Customer:
+    """A customer whose solar meter is computed."""
+    return Customer(
+        id="c", time_zone=time_zone, facility="1", load="2", logger_serial_number=SERIAL, logger_password="x", **more
+    )
+
+
+@attrs.define
+class Context:
+    """A JobContext on a store; ``pauses`` counts."""
+
+    readings: Any
+    settings: Settings
+    now: int = 0
+    documents: Any = None
+    customers: Any = None
+    pauses: int = 0
+
+    async def notify(self, notification: Any) -> None:
+        raise AssertionError("these jobs tell nobody")
+
+    async def pause(self) -> None:
+        self.pauses += 1
+
+
+def context_on(store: Any, **settings: str) -> Context:
+    """A context with settings such as ``rollups__chunk_hours="3"``."""
+    overrides = {name.replace("__", "."): value for name, value in settings.items()}
+    return Context(readings=store, settings=load_settings(Settings, None, overrides))
+
+
+def store_with(**series: Sequence[Reading]) -> MemoryReadingStore:
+    """A store with readings, ``utility=``, ``load=``, ``solar=``."""
+    store = MemoryReadingStore()
+    names = {"utility": UTILITY, "load": LOAD, "solar": SOLAR}
+    run(store.write([SeriesReadings(names[role], readings) for role, readings in series.items()]))
+    return store
+
+
+def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
+    """All field points of a series."""
+    return run(store.read_points(series, 0, HORIZON))
+
+
+def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
+    """All field points of all series that have any."""
+    found = {series: points(store, series) for series in sorted(store._points)}
+    return {series: stored for series, stored in found.items() if stored}

@@ -13,11 +13,12 @@ from cenergyd.web.api_loggers import LoggersApi
 from cenergyd.web.api_readings import ReadingsApi
 from cenergyd.web.api_session import SessionApi
 from cenergyd.web.context import Context
+from cenergyd.web.live import LiveViews
 from cenergyd.web.routing import Call, Reply, Route, Router, Subject
 
 BASE = "/api/v1"
 MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi, EventsApi)
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 
@@ -34,8 +35,8 @@ class Api:
             max_body_bytes=context.settings.max_json_bytes,
             hsts_seconds=context.settings.hsts_seconds,
         )
-        made = [make(context) for make in subjects]
-        self._made = made
+        self.live_views = LiveViews(context)
+        made = [*(make(context) for make in subjects), EventsApi(self.live_views)]
         for subject in (*made, self):
             self._router.add(subject)
         self.app = self._router.app
@@ -58,10 +59,8 @@ class Api:
         return self._document
 
     def close(self) -> None:
-        """End what would go on for ever: the live views."""
-        for subject in self._made:
-            if isinstance(subject, EventsApi):
-                subject.views.close()
+        """End what would go on for ever: the live views. Call it before the site's connections are closed."""
+        self.live_views.close()
 
     async def describe(self, call: Call) -> Reply:
         """The OpenAPI document."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cenergyd.web import openapi
-from cenergyd.web.context import Context
 from cenergyd.web.live import LiveViews
 from cenergyd.web.routing import STREAMED, Call, Reply, Route
 
@@ -14,8 +13,8 @@ from cenergyd.web.routing import STREAMED, Call, Reply, Route
 class EventsApi:
     """Live views."""
 
-    def __init__(self, context: Context) -> None:
-        self.views = LiveViews(context)
+    def __init__(self, views: LiveViews) -> None:
+        self._views = views
 
     async def stream(self, call: Call, customer_id: str) -> Reply:
         """Send events until the client goes."""
@@ -23,7 +22,7 @@ class EventsApi:
             return Reply("", media_type="text/event-stream")
         principal = call.principal
         client = principal.session.key if principal.session else principal.token_id
-        await self.views.serve(call.request, customer_id, client)
+        await self._views.serve(call.request, customer_id, client)
         return STREAMED
 
     def routes(self) -> Sequence[Route]:

@@ -274,6 +274,11 @@ class LiveViews:
     def __len__(self) -> int:
         return len(self._streams)
 
+    @property
+    def customers_watched(self) -> int:
+        """Customers that are looked at for somebody."""
+        return len(self._customers)
+
     async def serve(self, request: Any, customer_id: str, client: str) -> None:
         """Send events until the client goes or may no longer look. ``client`` names the token or session.
 

@@ -41,7 +41,7 @@ def curves_by_role(answer: Any) -> dict[str, Any]:
 
 
 async def read(client: Client, customer: Customer, **query: Any) -> Any:
-    params = {"start": str(START), "end": str(START + 7200)} | {name: value for name, value in query.items()}
+    params = {"start": str(START), "end": str(START + 7200)} | query
     return await client.get(f"customers/{customer.id}/readings", params=params)
 
 

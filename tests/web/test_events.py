@@ -1,0 +1,193 @@
+"""Live views over a real connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from twisted.web.http_headers import Headers
+
+from cenergyd.customers.model import Customer
+from cenergyd.readings.model import Reading, SeriesReadings
+from tests.web.harness import Client, World
+
+SERIAL = "A1"
+TIME = 1_750_000_000
+WAIT = 10
+
+
+class Stream(Protocol):
+    """The events of one open view."""
+
+    def __init__(self) -> None:
+        self.events: DeferredQueue[tuple[str, Any]] = DeferredQueue()
+        self.ended: Deferred[None] = Deferred()
+        self._buffer = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._buffer += data
+        while b"\n\n" in self._buffer:
+            block, self._buffer = self._buffer.split(b"\n\n", 1)
+            fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if not line.startswith(b":"))
+            if b"event" in fields:
+                self.events.put((fields[b"event"].decode(), json.loads(fields[b"data"])))
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.ended.callback(None)
+
+    def leave(self) -> None:
+        self.transport.loseConnection()
+
+    async def next(self, name: str) -> Any:
+        """The data of the next event with this name; others are left out."""
+        while True:
+            found, data = await self.events.get().addTimeout(WAIT, reactor)
+            if found == name:
+                return data
+
+
+async def opened(world: World, client: Client, customer: Customer) -> Stream:
+    url = f"{world.url}/api/v1/customers/{customer.id}/events".encode()
+    response = await world.agent.request(b"GET", url, Headers({"Authorization": [f"Bearer {client.token}"]}))
+    assert response.code == 200
+    assert response.headers.getRawHeaders("Content-Type") == ["text/event-stream"]
+    stream = Stream()
+    response.deliverBody(stream)
+    return stream
+
+
+async def eventually(condition: Any) -> None:
+    for _ in range(WAIT * 50):
+        if condition():
+            return
+        await deferLater(reactor, 0.02)
+    raise AssertionError("did not happen")
+
+
+def views(world: World) -> Any:
+    return world.api.live_views
+
+
+async def site(world: World) -> tuple[Customer, Client]:
+    return await world.customer(name="x", facility="1", solar="2", logger_serial_number=SERIAL)
+
+
+@pytest_twisted.ensureDeferred
+async def test_new_readings_come_by_polling(world: World) -> None:
+    customer, client = await site(world)
+    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
+    stream = await opened(world, client, customer)
+    latest = await stream.next("latest")
+    assert latest["roles"]["utility"]["P"] == 1.0
+    assert latest["roles"]["load"] is None
+    assert (await stream.next("status"))["derivation"]["state"] == "no_data"
+    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME + 60 * n, P=1.0 + n) for n in range(1, 4)])])
+    fresh = await stream.next("readings")
+    assert [(reading["time"], reading["P"]) for reading in fresh["utility"]] == [
+        (TIME + 60, 2.0), (TIME + 120, 3.0), (TIME + 180, 4.0),
+    ]  # fmt: skip
+    await world.readings.write([SeriesReadings("A1_missing_meter", [Reading(TIME, P=9.0, estimated=True)])])
+    fresh = await stream.next("readings")
+    assert set(fresh) == {"load"}
+    assert fresh["load"][0]["computed"] is True
+    assert fresh["load"][0]["estimated"] is True
+
+
+@pytest.mark.parametrize("world", [{"settings": {"events_poll_seconds": 300}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_feed_is_quicker_than_polling(world: World) -> None:
+    customer, client = await site(world)
+    stream = await opened(world, client, customer)
+    await stream.next("status")
+    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=1.0)])])
+    world.feed.publish("somebody else")
+    world.feed.publish(customer.id)
+    assert (await stream.next("readings"))["utility"][0]["P"] == 1.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_of_settings_moves_the_view(world: World) -> None:
+    customer, client = await site(world)
+    await world.readings.write([SeriesReadings("A1_5", [Reading(TIME, P=5.0)])])
+    stream = await opened(world, client, customer)
+    await stream.next("status")
+    await world.customers.update(customer.id, {"load": "5"})
+    settings = await stream.next("settings")
+    assert settings["series"]["load"] == "A1_5"
+    assert settings["missing_role"] is None
+    assert (await stream.next("readings"))["load"][0]["P"] == 5.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_backlog_comes_in_pieces(world: World) -> None:
+    customer, client = await site(world)
+    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME, P=0.0)])])
+    stream = await opened(world, client, customer)
+    await stream.next("status")
+    await world.readings.write([SeriesReadings("A1_1", [Reading(TIME + n, P=float(n)) for n in range(1, 1201)])])
+    times: list[int] = []
+    while len(times) < 1200:
+        fresh = (await stream.next("readings"))["utility"]
+        assert len(fresh) <= 500
+        times += [reading["time"] for reading in fresh]
+    assert times == list(range(TIME + 1, TIME + 1201))
+
+
+@pytest_twisted.ensureDeferred
+async def test_everything_is_let_go(world: World) -> None:
+    customer, client = await site(world)
+    first, second = await opened(world, client, customer), await opened(world, client, customer)
+    await second.next("status")
+    assert len(views(world)) == 2
+    first.leave()
+    await eventually(lambda: len(views(world)) == 1)
+    second.leave()
+    await eventually(lambda: len(views(world)) == 0)
+    assert views(world).customers_watched == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_ends_with_the_customer_and_with_the_daemon(world: World) -> None:
+    customer, client = await site(world)
+    stream = await opened(world, client, customer)
+    await stream.next("status")
+    await world.customers.remove(customer.id)
+    await stream.ended.addTimeout(WAIT, reactor)
+    other, other_client = await world.customer(name="y")
+    stream = await opened(world, other_client, other)
+    await stream.next("status")
+    world.api.close()
+    await stream.ended.addTimeout(WAIT, reactor)
+    assert len(views(world)) == 0
+
+
+@pytest.mark.parametrize("world", [{"settings": {"event_streams": 3, "event_streams_per_client": 2}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_views_are_bounded(world: World) -> None:
+    customer, client = await site(world)
+    streams = [await opened(world, client, customer) for _ in range(2)]
+    third = await client.get(f"customers/{customer.id}/events")
+    assert (third.status, third.json["code"]) == (429, "too_many_streams")
+    streams.append(await opened(world, world.operator, customer))
+    fourth = await world.operator.get(f"customers/{customer.id}/events")
+    assert (fourth.status, fourth.json["code"]) == (503, "overloaded")
+    streams[0].leave()
+    await eventually(lambda: len(views(world)) == 2)
+    await opened(world, client, customer)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_look(world: World) -> None:
+    customer, _ = await site(world)
+    _, other = await world.customer(name="y")
+    assert (await other.get(f"customers/{customer.id}/events")).status == 404
+    assert (await world.anybody().get(f"customers/{customer.id}/events")).status == 401
+    assert (await world.operator.get("customers/unknown/events")).status == 404
+    head = await world.operator.call("HEAD", f"customers/{customer.id}/events")
+    assert (head.status, len(views(world))) == (200, 0)

@@ -211,10 +211,11 @@ def _said(error: InfluxDBClientError | InfluxDBServerError) -> str:
 
 def _innermost(error: BaseException) -> str:
     """The operating system's word under the layers of requests and urllib3."""
-    reason: Any = error
+    reason = error
     while True:
-        inner = getattr(reason, "reason", None) or next((a for a in reason.args if isinstance(a, BaseException)), None)
-        if not isinstance(inner, BaseException):
-            break
-        reason = inner
-    return str(getattr(reason, "strerror", None) or reason.__cause__ or reason)[:200]
+        inner = getattr(reason, "reason", None)
+        candidates = (inner, reason.__cause__, *reason.args)
+        found = next((one for one in candidates if isinstance(one, BaseException)), None)
+        if found is None:
+            return str(getattr(reason, "strerror", None) or reason)[:200]
+        reason = found

@@ -83,8 +83,9 @@ class MongoDatabase:
         self.database_name = DEFAULT_DATABASE
         self.where = "MongoDB"
         """The hosts, for messages."""
+        self._tls: _ClientTLS | None = None
         if not url.startswith("mongodb+srv://"):
-            self._describe(_parsed(url))
+            self._prepare(url)
 
     async def open(self) -> None:
         """Start connecting and return once the server answers.
@@ -96,7 +97,7 @@ class MongoDatabase:
             url = self._url
             if url.startswith("mongodb+srv://"):
                 url = await deferToThread(_resolved, url)
-            self._describe(_parsed(url))
+                self._prepare(url)
             self._pool = self._connect(url)
         await self.ping()
 
@@ -160,20 +161,22 @@ class MongoDatabase:
         text = f"{self.where}: {name or type(error).__name__} (code {code})"
         return StoreRejected(text) if code in _TOO_LARGE_OR_BAD else StoreUnavailable(text)
 
-    def _describe(self, parsed: Mapping[str, Any]) -> None:
+    def _prepare(self, url: str) -> None:
+        parsed = _parsed(url)
+        options = _options(parsed)
         self.database_name = parsed["database"] or DEFAULT_DATABASE
         self.where = "MongoDB at " + ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
+        self._tls = _ClientTLS(options) if options.get("tls") else None
 
     def _connect(self, url: str) -> Any:
         parsed = _parsed(url)
-        options = {key.lower(): value for key, value in parsed["options"].items()}
-        tls = _ClientTLS(options) if options.get("tls") else None
+        options = _options(parsed)
         # An acknowledged write is on disk, unless the URL says otherwise.
         durable = {} if {"journal", "j"} & options.keys() else {"j": True}
         pool = ConnectionPool(
             url,
             pool_size=self._connections,
-            ssl_context_factory=tls,
+            ssl_context_factory=self._tls,
             ping_interval=max(1.0, self._timeout / 2),
             ping_timeout=self._timeout,
             # Also the time limit of connecting and of the first exchange.
@@ -181,8 +184,8 @@ class MongoDatabase:
             max_delay=RECONNECT_SECONDS,
             **durable,
         )
-        if tls:
-            tls.pool = pool
+        if self._tls:
+            self._tls.pool = pool
         for factory in pool.getprotocols():
             factory.protocol = ScramProtocol
         if parsed["username"] and not parsed["database"]:
@@ -215,6 +218,10 @@ def _parsed(url: str) -> Mapping[str, Any]:
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise ConfigError(f"the MongoDB URL is not valid: {_without_secrets(str(error), url)}") from None
     return cast(Mapping[str, Any], parsed)
+
+
+def _options(parsed: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in parsed["options"].items()}
 
 
 def _without_secrets(message: str, url: str) -> str:

@@ -89,6 +89,9 @@ class RunningServer:
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing is answered."""
         self._send(signal.SIGSTOP)
+        end = time.monotonic() + READY_SECONDS
+        while not self._is_stopped() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def resume(self) -> None:
         """Thaw it."""
@@ -98,6 +101,13 @@ class RunningServer:
         """End it and remove its data."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_stopped(self) -> bool:
+        """Whether every thread has stopped; a signal takes a moment."""
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
+        return all(state in "Tt" for state in states)
 
     def _send(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -19,6 +19,15 @@ def normal_serial(serial: str) -> str:
     return serial.strip().upper()
 
 
+def is_storable(text: str) -> bool:
+    """Whether a text can be written as UTF-8, as every store does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes as the stores take them: known fields only, texts that are texts, the serial number upper case.
 
@@ -29,6 +38,8 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
         if field in TEXT_FIELDS:
             if not isinstance(value, str):
                 raise InvalidField(field, "text is needed")
+            if not is_storable(value):
+                raise InvalidField(field, "text with half of a surrogate pair cannot be stored")
             checked[field] = normal_serial(value) if field == "logger_serial_number" else value
         elif field == "extensions":
             checked[field] = checked_extensions(value)

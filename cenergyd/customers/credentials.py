@@ -154,7 +154,7 @@ class CredentialChecker:
         :raises Overloaded: too many checks wait already.
         """
         serial = normal_serial(serial)
-        if not serial or len(serial) > MAX_SERIAL:
+        if not serial or len(serial) > MAX_SERIAL or not serial.isascii():
             return None
         known = self.cached(serial, password)
         if known is not None:
@@ -265,12 +265,13 @@ class CredentialChecker:
             self._check_throttle(serial, address)
             right = await self._pool.run(self._compare, stored, password)
             self.hashes += 1
+            if not right:
+                now = self._now()
+                self._per_logger.add((serial, address), now)
+                self._per_address.add(address, now)
         finally:
+            # Only now: the next one is to see this failure.
             self._hashes.release()
-        if not right:
-            now = self._now()
-            self._per_logger.add((serial, address), now)
-            self._per_address.add(address, now)
         return right
 
     def _compare(self, stored: str | None, password: str) -> bool:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
-from cenergyd.customers.changes import checked_changes, normal_serial, normalised
+from cenergyd.customers.changes import checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.documents import PROJECTION, customer_of, document_of, id_value, observed, update_of
 from cenergyd.customers.model import Customer
 from cenergyd.customers.mongoqueue import DERIVATION, JOBS, MongoPendingQueue
@@ -107,12 +107,12 @@ class MongoCustomerStore:
 
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
-        document = await self._document(customer_id)
+        document = await self._document(customer_id) if is_storable(customer_id) else None
         return customer_of(document) if document else None
 
     async def by_serial(self, serial: str) -> Customer | None:
         """Find by serial number."""
-        document = await self._by_serial(normal_serial(serial))
+        document = await self._by_serial(normal_serial(serial)) if is_storable(serial) else None
         return customer_of(document) if document else None
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:

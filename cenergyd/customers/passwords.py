@@ -48,7 +48,7 @@ def is_hash(stored: str) -> bool:
 
 def hash_password(password: str, cost: HashSettings = DEFAULT_COST) -> str:
     """A new hash with a salt of its own. Takes milliseconds: call it in a thread."""
-    return _hasher(cost).hash(password)
+    return _hasher(cost).hash(_bytes(password))
 
 
 def verify_password(stored: str, password: str) -> bool:
@@ -58,7 +58,7 @@ def verify_password(stored: str, password: str) -> bool:
     if not is_hash(stored):
         return same_text(stored, password)
     try:
-        return PasswordHasher().verify(stored, password)
+        return PasswordHasher().verify(stored, _bytes(password))
     except (VerificationError, InvalidHashError):
         return False
 
@@ -70,7 +70,12 @@ def needs_rehash(stored: str, cost: HashSettings = DEFAULT_COST) -> bool:
 
 def same_text(one: str, other: str) -> bool:
     """Compare in a time that does not tell how much is equal."""
-    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
+    return hmac.compare_digest(_bytes(one), _bytes(other))
+
+
+def _bytes(text: str) -> bytes:
+    # A device may send anything; half of a surrogate pair must not be an error.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _hasher(cost: HashSettings) -> PasswordHasher:

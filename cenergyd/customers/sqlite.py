@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from cenergyd.customers.changes import changed, checked_changes, normal_serial, normalised
+from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer
 from cenergyd.customers.sqlitequeue import SqlitePendingQueue
 from cenergyd.customers.store import PendingQueue
@@ -78,10 +78,12 @@ class SqliteCustomerStore:
 
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
-        return await self._database.read(lambda db: _get(db, customer_id))
+        return await self._database.read(lambda db: _get(db, customer_id)) if is_storable(customer_id) else None
 
     async def by_serial(self, serial: str) -> Customer | None:
         """Find by serial number."""
+        if not is_storable(serial):
+            return None
         sql = f"SELECT {COLUMNS} FROM customer WHERE logger_serial_number = ? AND logger_serial_number <> ''"
         row = await self._database.read(lambda db: db.execute(sql, (normal_serial(serial),)).fetchone())
         return customer_of(row) if row else None

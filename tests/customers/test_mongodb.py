@@ -229,14 +229,12 @@ def test_a_wrong_url_is_refused_without_its_secret(url):
     assert "s3cr" not in str(caught.value)
 
 
-@pytest_twisted.ensureDeferred
-async def test_a_certificate_file_that_is_not_there_is_a_fault_of_the_settings(tmp_path):
+def test_a_certificate_file_that_is_not_there_is_a_fault_of_the_settings(tmp_path):
     with pytest.raises(ConfigError, match=r"no\.pem"):
         MongoDatabase(reactor, f"mongodb://h/db?tls=true&tlsCAFile={tmp_path}/no.pem", TIMEOUT)
     (tmp_path / "bad.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
-    database = MongoDatabase(reactor, f"mongodb://h/db?tls=true&tlsCAFile={tmp_path}/bad.pem", TIMEOUT)
     with pytest.raises(ConfigError, match="not PEM"):
-        await database.open()
+        MongoDatabase(reactor, f"mongodb://h/db?tls=true&tlsCAFile={tmp_path}/bad.pem", TIMEOUT)
 
 
 def test_names_of_database_and_hosts():

@@ -47,7 +47,7 @@ async def test_a_given_id_is_kept_and_taken_once(store):
 @pytest_twisted.ensureDeferred
 async def test_unknown_ones_are_none(store):
     await store.add(Customer(id=""))
-    for unknown in ("", "nobody", "0" * 24, "~b!!", "~bAAAA", "~s", "\0", "x" * 300):
+    for unknown in ("", "nobody", "0" * 24, "~b!!", "~bAAAA", "~s", "\0", "x" * 300, "\ud800"):
         assert await store.get(unknown) is None
         assert await store.by_serial(unknown) is None
     with pytest.raises(NotFound):
@@ -121,7 +121,7 @@ async def test_update_changes_only_what_is_named(store, second):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"id": "x"}, {"pending_since": 1}, {"nothing": "x"}, {"facility": 1}, {"name": None}, {"logger_password": ["x"]},
+        {"id": "x"}, {"pending_since": 1}, {"nothing": "x"}, {"facility": 1}, {"name": None}, {"logger_password": ["x"]}, {"name": "\ud800"},
         {"extensions": "x"}, {"extensions": {"a.b": 1}}, {"extensions": {"$a": 1}}, {"extensions": {"": 1}},
         {"extensions": {"a": float("nan")}}, {"extensions": {"a": object()}}, {"extensions": {3: 1}},
     ],

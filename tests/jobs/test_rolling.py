@@ -66,7 +66,7 @@ def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours
     whole = MemoryReadingStore()
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
-    run(roll_up(customer, *window_of(sum(uploads, [])), context_on(whole)))
+    run(roll_up(customer, *window_of([reading for upload in uploads for reading in upload]), context_on(whole)))
     assert all_points(store) == all_points(whole)
 
 
@@ -78,7 +78,7 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
     store = MemoryReadingStore()
     for upload in uploads:
         run(store.write([SeriesReadings(UTILITY, upload)]))
-    since, until = window_of(sum(uploads, []))
+    since, until = window_of([reading for upload in uploads for reading in upload])
     run(roll_up(customer_in(name), since, until, context_on(store)))
     readings = run(store.read([UTILITY], 0, 1 << 33))[UTILITY]
     columns = Columns(readings)

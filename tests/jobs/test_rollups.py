@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import fsum, sqrt
 from random import Random
 
@@ -92,7 +93,7 @@ def test_any_order_gives_the_very_same_sums(readings: list[Reading], random: Ran
 def test_parts_combine_to_the_whole(readings: list[Reading], cuts: list[int]) -> None:
     columns = sorted_columns(readings)
     edges = [0, *sorted(cuts), 3600]
-    parts = [part for start, end in zip(edges, edges[1:], strict=False) if (part := columns.part(start, end))]
+    parts = [part for start, end in itertools.pairwise(edges) if (part := columns.part(start, end))]
     whole = columns.part(0, 3600)
     if whole is None:
         assert not parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -53,7 +54,7 @@ def test_windows_neither_overlap_nor_leave_a_hole(time: int, name: str, resoluti
 def test_every_window_is_made_of_whole_finer_ones(time: int, name: str) -> None:
     zone = ZoneInfo(name)
     names = list(RESOLUTIONS)
-    for finer, coarser in zip(names, names[1:], strict=False):
+    for finer, coarser in itertools.pairwise(names):
         window = window_at(time, coarser, zone)
         parts = list(windows(*window, finer, zone))
         assert (parts[0].start, parts[-1].end) == window
@@ -67,7 +68,7 @@ def test_windows_over_a_range_touch_it_and_follow_each_other(
     found = list(windows(start, start + length, resolution, zone))
     assert found[0].start <= start < found[0].end
     assert found[-1].start < start + length <= found[-1].end
-    assert all(one.end == other.start for one, other in zip(found, found[1:], strict=False))
+    assert all(one.end == other.start for one, other in itertools.pairwise(found))
     assert widen(start, start + length, resolution, zone) == Window(found[0].start, found[-1].end)
 
 

@@ -14,7 +14,7 @@ from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import pieces
 from cenergyd.derivation.status import KIND, reached_before
 from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.errors import NotFound
+from cenergyd.errors import Conflict, NotFound
 from cenergyd.readings.model import SeriesReadings
 from cenergyd.readings.store import ReadingStore
 
@@ -65,8 +65,7 @@ async def follow(
 
     :raises NotFound: no such customer.
     """
-    before = await documents.get(KIND, customer_id)
-    seen = before.version if before else 0
+    seen = await _forget_window(documents, customer_id)
     await request(customers.derivation_queue, customer_id, since, until)
     progress = Progress(since, until, since - 1)
     while progress.done < until:
@@ -129,6 +128,21 @@ async def run(
     progress = progress._replace(done=until)
     report(progress)
     return progress
+
+
+async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
+    """The status as if no window had been worked on, so that the next one shows even if it comes to the same; its version."""
+    while True:
+        document = await documents.get(KIND, customer_id)
+        if document is None:
+            return 0
+        try:
+            body = {**document.body, "window": None}
+            return (
+                await documents.put(KIND, customer_id, body, owner=customer_id, expected_version=document.version)
+            ).version
+        except Conflict:
+            continue
 
 
 def _after(progress: Progress, customer: Customer, document: Document | None, seen: int) -> Progress:

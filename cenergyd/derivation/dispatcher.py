@@ -347,8 +347,11 @@ class DerivationService(Service):
 
 
 def _take(deferred: Deferred[Done], results: list[Done]) -> bool:
-    """Whether it has fired; then its result is taken."""
-    if deferred.called:
-        deferred.addCallback(results.append)
-        return True
-    return False
+    """Whether it has fired; then its result is taken.
+
+    At once, and not by a callback: we may be called from one of its callbacks, and another would only run after we have returned.
+    """
+    if not deferred.called:
+        return False
+    results.append(cast(Done, deferred.result))
+    return True

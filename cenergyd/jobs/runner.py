@@ -190,14 +190,14 @@ class JobService(Service):
         renewed_at = claimed_at
         for since, until in pieces(work.since, work.until, self._settings.chunk_hours * 3600):
             now = self._clock.seconds()
-            if self._off():
-                await self._give_back(work, max(now, self._paused_until))
-                return
             if since > work.since or now - renewed_at > self._ttl / 3:
                 if not await self._queue.advance(work, since, int(now), self._ttl):
                     self.status.claims_lost += 1
                     return
                 work, renewed_at = work._replace(since=since), now
+            if self._off():
+                await self._give_back(work, max(now, self._paused_until))
+                return
             if not await self._all_jobs(work, since, until):
                 return
         if not (await self._queue.finish([work]))[0]:

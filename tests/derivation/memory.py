@@ -1,0 +1,223 @@
+"""A pending queue and a document store in memory, and a site to derive: for tests with a Clock."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from cenergyd.config import load_settings
+from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.store import PendingSummary
+from cenergyd.derivation.dispatcher import DerivationService
+from cenergyd.documents.store import Document, NewDocument
+from cenergyd.errors import Conflict, StoreUnavailable
+from cenergyd.pluginmanager import PluginManager, build_plugin_manager
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.settings import Settings
+
+T = TypeVar("T")
+START = 1_700_000_040
+"""A full minute."""
+
+
+class MemoryQueue:
+    """See cenergyd.customers.store.PendingQueue; customers are looked up in ``customers``."""
+
+    def __init__(self, customers: dict[str, Customer]) -> None:
+        self.customers = customers
+        self.pending: dict[str, tuple[int, int]] = {}
+        self.working: dict[str, tuple[int, int, str, int]] = {}
+        self.retry_at: dict[str, int] = {}
+        self.marked: list[PendingMark] = []
+        self.down: str | None = None
+        self.claims = 0
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnavailable(self.down)
+
+    async def mark(self, marks: Sequence[PendingMark]) -> None:
+        self._check()
+        for mark in marks:
+            if mark.customer_id in self.customers:
+                self.marked.append(mark)
+                self._widen(mark.customer_id, mark.since, mark.until)
+
+    def _widen(self, key: str, since: int, until: int) -> None:
+        low, high = self.pending.get(key, (since, until))
+        self.pending[key] = (min(low, since), max(high, until))
+
+    async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
+        self._check()
+        self.claims += 1
+        found = []
+        for key in {*self.pending, *self.working}:
+            if self.retry_at.get(key, 0) > now or (key in self.working and self.working[key][3] > now):
+                continue
+            if key in self.working:
+                self._widen(key, *self.working[key][:2])
+            found.append((*self.pending[key], key))
+        works = []
+        for since, until, key in sorted(found)[:limit]:
+            del self.pending[key]
+            self.retry_at.pop(key, None)
+            self.working[key] = (since, until, claim, now + ttl)
+            works.append(PendingWork(self.customers[key], since, until, claim))
+        return works
+
+    def _ours(self, work: PendingWork) -> bool:
+        return work.customer.id in self.working and self.working[work.customer.id][2] == work.claim
+
+    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+        self._check()
+        if not self._ours(work):
+            return False
+        self.working[work.customer.id] = (since, self.working[work.customer.id][1], work.claim, now + ttl)
+        return True
+
+    async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
+        self._check()
+        ours = [self._ours(work) for work in works]
+        for work, is_ours in zip(works, ours, strict=True):
+            if is_ours:
+                del self.working[work.customer.id]
+        return ours
+
+    async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
+        self._check()
+        for work in works:
+            if self._ours(work):
+                since, until, *_ = self.working.pop(work.customer.id)
+                self._widen(work.customer.id, since, until)
+                self.retry_at[work.customer.id] = retry_at
+
+    async def summary(self) -> PendingSummary:
+        self._check()
+        windows = [*self.pending.values(), *self.working.values()]
+        return PendingSummary(len({*self.pending, *self.working}), min((window[0] for window in windows), default=None))
+
+
+class MemoryDocuments:
+    """See cenergyd.documents.store.DocumentStore."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Document] = {}
+        self.puts = 0
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        return self.kept.get((kind, key))
+
+    async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
+        return {key: self.kept[kind, key] for key in keys if (kind, key) in self.kept}
+
+    async def put(
+        self, kind: str, key: str, body: Mapping[str, Any], *,
+        owner: str | None = None, due: int | None = None, expected_version: int | None = None,
+    ) -> Document:  # fmt: skip
+        version = self.kept[kind, key].version if (kind, key) in self.kept else 0
+        if expected_version is not None and expected_version != version:
+            raise Conflict(key)
+        self.puts += 1
+        document = self.kept[kind, key] = Document(kind, key, dict(body), version + 1, owner, due)
+        return document
+
+    async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
+        for key, body, owner, due in documents:
+            await self.put(kind, key, body, owner=owner, due=due)
+
+    async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
+        document = self.kept.get((kind, key))
+        if document and expected_version not in (None, document.version):
+            raise Conflict(key)
+        return self.kept.pop((kind, key), None) is not None
+
+    async def find(
+        self, kind: str, *, owner: str | None = None, due_before: int | None = None, after_key: str | None = None,
+        limit: int = 100,
+    ) -> list[Document]:  # fmt: skip
+        found = [d for (k, _), d in sorted(self.kept.items()) if k == kind and owner in (None, d.owner)]
+        if due_before is not None:
+            found = [d for d in found if d.due is not None and d.due < due_before]
+        return [d for d in found if after_key is None or d.key > after_key][:limit]
+
+
+@attrs.define
+class Site:
+    """A daemon's derivation in memory, with a Clock."""
+
+    clock: Clock
+    readings: MemoryReadingStore
+    documents: MemoryDocuments
+    customers: dict[str, Customer]
+    queue: MemoryQueue
+    jobs: MemoryQueue
+    plugins: PluginManager
+    settings: Settings
+    service: DerivationService
+
+    async def came(self, customer_id: str, meter: str, readings: Iterable[Reading]) -> None:
+        """An upload: stored, then marked."""
+        kept = list(readings)
+        await self.readings.write([SeriesReadings(f"{self.customers[customer_id].logger_serial_number}_{meter}", kept)])
+        times = [reading.time for reading in kept]
+        await self.queue.mark([PendingMark(customer_id, min(times), max(times))])
+
+    async def computed(self, customer_id: str) -> list[Reading]:
+        series = f"{self.customers[customer_id].logger_serial_number}_missing_meter"
+        return (await self.readings.read([series], 0, 1 << 40))[series]
+
+    def status(self, customer_id: str) -> dict[str, Any]:
+        return dict(self.documents.kept["derivation", customer_id].body)
+
+    def tick(self, seconds: float = 300) -> None:
+        """One look for work, with so much time as it needs at most."""
+        settle(self.clock, self.service.tick(), seconds)
+
+
+def settle(clock: Clock, work: Coroutine[Any, Any, T], seconds: float = 300) -> T:
+    """Run to its end, time passing as needed."""
+    results: list[Any] = []
+    Deferred.fromCoroutine(work).addBoth(results.append)
+    step = 0.05
+    for _ in range(int(seconds / step)):
+        if results:
+            break
+        clock.advance(step)
+    assert results, "it did not end"
+    if hasattr(results[0], "raiseException"):
+        results[0].raiseException()
+    return results[0]
+
+
+def site(
+    *customers: Customer, extra: Sequence[tuple[str, object]] = (), disabled: Iterable[str] = (), **overrides: str
+) -> Site:
+    """A site with some customers; overrides are settings of [derivation]."""
+    clock = Clock()
+    clock.advance(START)
+    known = {customer.id: customer for customer in customers}
+    settings = load_settings(Settings, None, {f"derivation.{key}": value for key, value in overrides.items()})
+    plugins = build_plugin_manager(disabled, extra)
+    readings, documents = MemoryReadingStore(), MemoryDocuments()
+    queue, jobs = MemoryQueue(known), MemoryQueue(known)
+    service = DerivationService(
+        clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,
+        derivation_queue=queue, job_queue=jobs,
+    )  # fmt: skip
+    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service)
+
+
+def customer(key: str = "a", *, facility: str = "1", load: str = "", solar: str = "2", **more: Any) -> Customer:
+    """By default the load is to be computed from utility 1 and solar 2."""
+    serial = more.pop("serial", f"00{key.upper()}")
+    return Customer(id=key, facility=facility, load=load, solar=solar, logger_serial_number=serial, **more)
+
+
+def minutes(count: int, P: float = 1.0, start: int = START, every: int = 60) -> list[Reading]:
+    """Readings whose P tells them apart."""
+    return [Reading(start + every * i, P + i, 1.0, 120.0, 0.0) for i in range(count)]

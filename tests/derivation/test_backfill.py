@@ -1,0 +1,133 @@
+"""Deriving a range on purpose: by the daemon, watched; and without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred
+
+from cenergyd.customers.model import Customer
+from cenergyd.derivation import backfill
+from cenergyd.derivation.backfill import Progress
+from cenergyd.derivation.derive import Deriver
+from cenergyd.errors import NotFound
+from cenergyd.readings.model import Reading
+from tests.derivation.memory import START, Site, customer, minutes, settle, site
+
+COUNT = 3000
+UNTIL = START + 60 * (COUNT - 1)
+
+
+@attrs.define
+class Customers:
+    """As much of a customer store as a backfill needs."""
+
+    here: Site
+
+    @property
+    def derivation_queue(self) -> Any:
+        return self.here.queue
+
+    @property
+    def job_queue(self) -> Any:
+        return self.here.jobs
+
+    async def get(self, customer_id: str) -> Customer | None:
+        found = self.here.customers.get(customer_id)
+        since, until = self.here.queue.pending.get(customer_id, (None, None))
+        return attrs.evolve(found, pending_since=since, pending_until=until) if found else None
+
+
+def derived_once() -> Site:
+    """A site with derived data, then the wrong meter corrected."""
+    here = site(customer(), chunk_readings="500")
+    for meter in ("1", "2", "3"):
+        settle(here.clock, here.came("a", meter, minutes(COUNT, P=float(meter))))
+    here.tick()
+    for _ in range(100):
+        here.clock.advance(0.05)
+    here.customers["a"] = attrs.evolve(here.customers["a"], solar="3")
+    here.jobs.pending.clear()
+    return here
+
+
+def first(here: Site) -> Reading:
+    return settle(here.clock, here.computed("a"))[0]
+
+
+def by_hand(here: Site, report: Any = lambda progress: None) -> Progress:
+    deriver = Deriver(plugins=here.plugins, formula="physical", tolerance=30, timeout=5, clock=here.clock)
+    return settle(
+        here.clock,
+        backfill.run(
+            here.customers["a"], START, UNTIL, readings=here.readings, documents=here.documents,
+            customers=Customers(here), deriver=deriver, limit=500, report=report,
+        ),
+    )  # fmt: skip
+
+
+def test_without_a_daemon() -> None:
+    here = derived_once()
+    seen: list[Progress] = []
+    assert first(here).P == 3.0
+    result = by_hand(here, seen.append)
+    assert result == Progress(START, UNTIL, UNTIL, COUNT, COUNT)
+    assert first(here).P == 4.0
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert len(fractions) > 5
+    assert here.jobs.pending["a"] == (START - 60, UNTIL + 30)
+    assert here.queue.pending == {}
+    assert by_hand(here).written == 0
+
+
+def test_without_knowing_of_a_daemon_that_works_too() -> None:
+    here = derived_once()
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.done > START:
+            settle(here.clock, here.documents.put("derivation", "a", {"derived_until": 1}))
+
+    by_hand(here, meanwhile)
+    assert here.queue.pending == {"a": (START, UNTIL)}
+
+
+def followed(here: Site, seen: list[Progress], key: str = "a") -> list[Any]:
+    results: list[Any] = []
+    work = backfill.follow(
+        key, START, UNTIL, customers=Customers(here), documents=here.documents, tolerance=30,
+        report=seen.append, clock=here.clock,
+    )  # fmt: skip
+    Deferred.fromCoroutine(work).addBoth(results.append)
+    return results
+
+
+def test_by_the_daemon() -> None:
+    here = derived_once()
+    seen: list[Progress] = []
+    results = followed(here, seen)
+    for _ in range(30):
+        here.clock.advance(0.1)
+    assert not results, "no daemon runs yet; what it did before does not count"
+    assert seen[-1].done < START
+    here.tick()
+    for _ in range(100):
+        here.clock.advance(0.1)
+    assert results == [Progress(START, UNTIL, UNTIL)]
+    assert first(here).P == 4.0
+
+
+def test_nothing_to_compute_ends_at_once() -> None:
+    here = site(customer(load="3"))
+    results = followed(here, [])
+    assert results == [Progress(START, UNTIL, UNTIL)]
+
+
+def test_an_unknown_customer() -> None:
+    here = site(customer())
+    (result,) = followed(here, [], "nobody")
+    with pytest.raises(NotFound):
+        result.raiseException()

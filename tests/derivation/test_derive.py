@@ -1,0 +1,202 @@
+"""One customer's readings to computed ones: against a slow reference, in any order, in any chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.derivation.assignments import changed
+from cenergyd.derivation.changes import change
+from cenergyd.derivation.chunks import chunks
+from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.formulas import difference, total
+from cenergyd.derivation.plan import grouped, pieces, touched
+from cenergyd.hookspecs import AlignedReading
+from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from tests.derivation.memory import customer, settle, site
+from tests.derivation.test_align import reference
+from tests.derivation.test_assignments import apply
+
+PLUGINS = build_plugin_manager()
+times = st.lists(st.integers(1, 600), unique=True, max_size=30).map(sorted)
+tolerances = st.integers(0, 40)
+missing_roles = st.sampled_from(ROLES)
+
+
+def site_without(role: str) -> Customer:
+    meters = {"utility": "1", "load": "2", "solar": "3"} | {role: ""}
+    return customer(facility=meters["utility"], load=meters["load"], solar=meters["solar"])
+
+
+def reading(time: int) -> Reading:
+    """Some have no P, no power factor or no Q."""
+    return Reading(
+        time, None if time % 7 == 0 else time / 8, None if time % 5 == 0 else 0.9, 120.0, 1.0 if time % 3 else None
+    )
+
+
+def expected(role: str, one: Sequence[int], other: Sequence[int], tolerance: int) -> list[Reading]:
+    """The slow obvious reference: all readings at once."""
+    first, second = (each for each in ROLES if each != role)
+    aligned = [
+        AlignedReading(min(a, b), **({role: None} | {first: reading(a), second: reading(b)}))
+        for a, b in reference(list(one), list(other), tolerance)
+    ]
+    if role == "load":
+        return total(aligned, "solar", "utility", "physical")
+    return difference(aligned, "load", "utility" if role == "solar" else "solar", "physical")
+
+
+def deriver(tolerance: int, clock: Clock | None = None) -> Deriver:
+    return Deriver(plugins=PLUGINS, formula="physical", tolerance=tolerance, timeout=5, clock=clock or Clock())
+
+
+@given(missing_roles, times, times, tolerances, st.integers(0, 610), st.integers(1, 300))
+def test_a_window_equals_the_reference(
+    role: str, one: list[int], other: list[int], tolerance: int, since: int, length: int
+) -> None:
+    """What is computed for a window is what the reference has there, whatever the rest of the data."""
+    clock = Clock()
+    whole = expected(role, one, other, tolerance)
+    start, end = touched(since, since + length, tolerance)
+    (piece,) = pieces(site_without(role), since, since + length, tolerance)
+    stored = {
+        source.series: [reading(t) for t in numbers if piece.read_start <= t < piece.read_end]
+        for source, numbers in zip(piece.sources, (one, other), strict=True)
+    } | {piece.target: []}
+    derivation = settle(clock, deriver(tolerance, clock).derive(site_without(role), piece, stored))
+    found = list(derivation.change.readings) if derivation.change else []
+    assert found == [each for each in whole if start <= each.time < end]
+
+
+@settings(max_examples=60, deadline=None)
+@given(missing_roles, st.data(), tolerances)
+def test_any_order_and_any_split_of_uploads_gives_the_same(role: str, data: st.DataObject, tolerance: int) -> None:
+    """Late data, resent data, data of one meter long before the other's: the store ends as the reference has it."""
+    one, other = data.draw(times), data.draw(times)
+    here = site(site_without(role), tolerance_seconds=str(tolerance))
+    first, second = ("1" if r == "utility" else "2" if r == "load" else "3" for r in ROLES if r != role)
+    uploads = [(first, t) for t in one] + [(second, t) for t in other]
+    order = data.draw(st.permutations(uploads))
+    cuts = data.draw(st.lists(st.integers(1, 10), min_size=1, max_size=8))
+    while order:
+        some, order = order[: cuts[0]], order[cuts[0] :]
+        cuts = [*cuts[1:], cuts[0]]
+        for meter in (first, second):
+            mine = [reading(t) for m, t in some if m == meter]
+            if mine:
+                settle(here.clock, here.came("a", meter, mine))
+        here.tick()
+    assert settle(here.clock, here.computed("a")) == expected(role, one, other, tolerance)
+
+
+@settings(max_examples=60, deadline=None)
+@given(missing_roles, times, times, tolerances, st.integers(1, 40), st.integers(0, 620))
+def test_chunks_equal_one_pass(
+    role: str, one: list[int], other: list[int], tolerance: int, limit: int, change_at: int
+) -> None:
+    """Small chunks, and a change of meters to the same meters in the middle, which cuts there."""
+    clock, store = Clock(), MemoryReadingStore()
+    site_now = site_without(role)
+    first, second = ("1" if r == "utility" else "2" if r == "load" else "3" for r in ROLES if r != role)
+    settle(clock, store.write([SeriesReadings(f"00A_{first}", [reading(t) for t in one]), SeriesReadings(f"00A_{second}", [reading(t) for t in other])]))  # fmt: skip
+
+    async def derive(who: Customer, most: int) -> list[Reading]:
+        found: list[Reading] = []
+        end = 0
+        for piece in pieces(who, 1, 600, tolerance):
+            end = piece.start
+            async for chunk in chunks(store, deriver(tolerance, clock), who, piece, limit=most):
+                assert chunk.start == end  # without a hole, without overlap
+                end = chunk.end
+                found += chunk.derivation.change.readings if chunk.derivation.change else []
+            assert end == piece.end
+        return found
+
+    whole = settle(clock, derive(site_now, 100_000))
+    assert whole == expected(role, one, other, tolerance)
+    assert settle(clock, derive(site_now, limit)) == whole
+    cut = apply(site_now, changed(site_now, change_at, {}, 10_000))
+    across = [t for t in (*one, *other) if abs(t - change_at) <= 2 * tolerance]
+    if not across:
+        assert settle(clock, derive(cut, limit)) == whole
+
+
+def test_dense_data_gets_beyond_the_tolerance() -> None:
+    """A reading a second, and a limit far below the tolerance."""
+    clock, store = Clock(), MemoryReadingStore()
+    every = [reading(t) for t in range(1, 3000)]
+    settle(clock, store.write([SeriesReadings("00A_1", every), SeriesReadings("00A_2", every)]))
+
+    async def derive() -> tuple[int, int]:
+        (piece,) = pieces(customer(), 1, 3000, 300)
+        parts = [c async for c in chunks(store, deriver(300, clock), customer(), piece, limit=10)]
+        return len(parts), sum(c.derivation.derived for c in parts)
+
+    parts, derived = settle(clock, derive())
+    assert parts > 2
+    assert derived == len([each for each in every if each.P is not None])
+
+
+def test_reversed_meters_are_read_the_other_way_round() -> None:
+    """The grid meter's CT is reversed: it says -3 kW while the site imports 3."""
+    here = site(customer(extensions={"meters": {"reversed": ["utility"]}}))
+    settle(here.clock, here.came("a", "1", [Reading(60, -3.0, None, None, -1.0)]))
+    settle(here.clock, here.came("a", "2", [Reading(60, 1.0, None, None, 0.5)]))
+    here.tick()
+    (load,) = settle(here.clock, here.computed("a"))
+    assert (load.P, load.Q) == (4.0, 1.5)
+
+
+def test_meters_changed_at_a_time_count_from_then_on() -> None:
+    before = customer()
+    after = attrs.evolve(apply(before, changed(before, 300, {"solar": "9", "reversed": ["solar"]}, 1000)))
+    here = site(after)
+    every = range(60, 600, 60)
+    for meter, P in (("1", 10.0), ("2", 1.0), ("9", -2.0)):
+        settle(here.clock, here.came("a", meter, [Reading(t, P) for t in every]))
+    here.tick()
+    assert [(each.time, each.P) for each in settle(here.clock, here.computed("a"))] == [
+        (t, 11.0 if t < 300 else 12.0) for t in every
+    ]
+
+
+@given(times, times, st.integers(0, 100), st.integers(500, 700))
+def test_a_change_leads_from_before_to_after(before: list[int], after: list[int], start: int, end: int) -> None:
+    clock, store = Clock(), MemoryReadingStore()
+    old = [reading(t)._replace(estimated=t % 2 == 0) for t in before if reading(t).P is not None]
+    new = [reading(t + 1)._replace(time=t) for t in after if start <= t < end]
+    new = [each for each in new if each[1:5] != (None,) * 4]
+    settle(clock, store.write([SeriesReadings("00A_missing_meter", old)]))
+    step = change("00A_missing_meter", start, end, old, new)
+
+    async def apply_it() -> list[Reading]:
+        if step and step.replace:
+            await store.replace(step.series, step.start, step.end, step.readings)
+        elif step:
+            await store.write([SeriesReadings(step.series, step.readings)])
+        return (await store.read(["00A_missing_meter"], start, end))["00A_missing_meter"]
+
+    assert settle(clock, apply_it()) == new
+    assert change("00A_missing_meter", start, end, new, new) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**5)), min_size=1, max_size=60))
+def test_groups_hold_everybody_once_and_cover_them(windows: list[tuple[int, int]]) -> None:
+    all_pieces = [pieces(customer(f"{i:02}"), since, since + length, 30) for i, (since, length) in enumerate(windows)]
+    groups = grouped(all_pieces, 20_000)
+    assert sorted(i for group in groups for i in group.members) == list(range(len(windows)))
+    for group in groups:
+        assert len(group.members) == 1 or group.limit * len(group.series) <= 20_000
+        for i in group.members:
+            for piece in all_pieces[i]:
+                assert group.start <= piece.read_start
+                assert piece.read_end <= group.end
+                assert set(piece.series) <= set(group.series)

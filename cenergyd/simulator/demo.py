@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.store import CustomerStore
@@ -71,7 +72,7 @@ class Demo:
             self._fleet(target, password, now, None, INTERVAL),
         ]
         self._uploading = Deferred.fromCoroutine(self._run(fleets))
-        self._uploading.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._uploading.addErrback(self._ended)
         self._telling.start(INTERVAL / 2)
 
     async def stop(self) -> None:
@@ -84,6 +85,10 @@ class Demo:
     def _fleet(self, target: Target, password: str, start: int, end: int | None, upload_every: int) -> Fleet:
         plan = Plan(start=start, end=end, interval=60 if end else INTERVAL, upload_every=upload_every)
         return Fleet(self._reactor, plan, target, [self._site], password=password)
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            log.failure("the simulated site stopped uploading", failure)
 
     async def _run(self, fleets: list[Fleet]) -> None:
         for fleet in fleets:

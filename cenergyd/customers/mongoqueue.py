@@ -6,13 +6,13 @@ pipelines (MongoDB 4.2 and later) let a document's windows merge without a round
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import attrs
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo import UpdateMany
+from pymongo.write_concern import WriteConcern
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
@@ -20,11 +20,11 @@ from txmongo.filter import sort as sort_by
 from cenergyd.customers.documents import OWN, PROJECTION, customer_of, id_value, value_at
 from cenergyd.customers.model import PendingMark, PendingWork
 from cenergyd.customers.store import PendingSummary
-from cenergyd.errors import StoreUnavailable
 from cenergyd.mongodb import MongoDatabase
 
 EXISTS = {"$gte": 0}
 """A time that is there: what sparse indexes answer."""
+_NOT_JOURNALED = WriteConcern(j=False)
 
 
 @attrs.frozen
@@ -55,16 +55,6 @@ DERIVATION = QueuePaths("pending_since", "pending_until", "pending")
 JOBS = QueuePaths(f"{OWN}.jobs_since", f"{OWN}.jobs_until", "jobs")
 
 
-@attrs.frozen
-class _Candidate:
-    """A customer that may be claimed, as it was seen."""
-
-    id: Any
-    oldest: int
-    claim: str | None
-    """The expired claim of unfinished work, None where there is no work."""
-
-
 class MongoPendingQueue:
     """See :class:`cenergyd.customers.store.PendingQueue`."""
 
@@ -90,30 +80,57 @@ class MongoPendingQueue:
         return database[self._collection].create_index(sort_by(ASCENDING(path)), sparse=True)
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows."""
-        windows: dict[str, tuple[int, int]] = {}
+        """Widen the pending windows.
+
+        Looks first and writes only what is not covered yet: of a logger's many uploads between two derivations all but the
+        first cost a read. That is safe because the readings were written before: whoever claims the window that covers them
+        reads them.
+        """
+        windows: dict[Any, tuple[int, int]] = {}
         for mark in marks:
-            since, until = windows.get(mark.customer_id, (mark.since, mark.until))
-            windows[mark.customer_id] = (min(since, mark.since), max(until, mark.until))
+            key = id_value(mark.customer_id)
+            since, until = windows.get(key, (mark.since, mark.until))
+            windows[key] = (min(since, mark.since), max(until, mark.until))
         paths = self._paths
+        found = await self._find({"_id": {"$in": list(windows)}}, [paths.since, paths.until], None, len(windows))
+        for document in found:
+            since, until = value_at(document, paths.since), value_at(document, paths.until)
+            wanted = windows[document["_id"]]
+            if since is not None and until is not None and since <= wanted[0] and until >= wanted[1]:
+                del windows[document["_id"]]
         # In pipelines $min and $max ignore null, which a front end may have written; the plain operators keep it for ever.
-        await self._bulk(
-            UpdateOne(
-                {"_id": id_value(customer_id)},
+        updates = [
+            UpdateMany(
+                {"_id": {"$in": ids}},
                 [{"$set": {
                     paths.since: {"$min": [f"${paths.since}", since]},
                     paths.until: {"$max": [f"${paths.until}", until]},
                 }}],
             )
-            for customer_id, (since, until) in windows.items()
-        )  # fmt: skip
+            for (since, until), ids in _alike(windows).items()
+        ]  # fmt: skip
+        if updates:
+            await self._mongo.run(lambda db: db[self._collection].bulk_write(updates, ordered=False))
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find (two indexes at once), update in bulk, read those that became ours."""
-        candidates = (await self._candidates(now, limit))[:limit]
+        candidates = await self._candidates(now, limit)
         if not candidates:
             return []
-        await self._bulk(self._claiming(candidate, claim, now, ttl) for candidate in candidates)
+        await self._update(
+            {
+                "_id": {"$in": candidates},
+                **self._free(now),
+                # Whoever finished in between left neither window: there is nothing to claim.
+                "$or": [{self._paths.since: EXISTS}, {self._since: EXISTS}],
+            },
+            [
+                {"$set": {
+                    self._paths.work: {**self._merged, "claim": {"$literal": claim}, "claim_until": now + ttl}
+                }},
+                {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
+            ],
+        )  # fmt: skip
         found = await self._find({self._claim: claim}, [*PROJECTION, self._since, self._until], None, limit)
         works = [
             PendingWork(
@@ -136,10 +153,12 @@ class MongoPendingQueue:
         """Drop the work. One round trip while no claim is lost."""
         if not works:
             return []
-        done = await self._bulk(
-            UpdateOne(self._owned(work), {"$unset": {self._paths.work: ""}, "$set": {self._paths.done: work.claim}})
-            for work in works
-        )
+        done = 0
+        for claim, mine in _by_claim(works).items():
+            done += await self._update(
+                {"_id": {"$in": [id_value(work.customer.id) for work in mine]}, self._claim: claim},
+                {"$unset": {self._paths.work: ""}, "$set": {self._paths.done: claim}},
+            )
         if done == len(works):
             return [True] * len(works)
         ids = {work.customer.id: id_value(work.customer.id) for work in works}
@@ -156,7 +175,9 @@ class MongoPendingQueue:
             }},
             {"$unset": [paths.work]},
         ]  # fmt: skip
-        await self._bulk(UpdateOne(self._owned(work), give_back) for work in works)
+        for claim, mine in _by_claim(works).items():
+            ids = [id_value(work.customer.id) for work in mine]
+            await self._update({"_id": {"$in": ids}, self._claim: claim}, give_back)
 
     async def summary(self) -> PendingSummary:
         """Count by the indexes; both windows at once count once."""
@@ -166,53 +187,33 @@ class MongoPendingQueue:
         times = [time for time in oldest if time is not None]
         return PendingSummary(counts[0] + counts[1] - counts[2], min(times) if times else None)
 
-    async def _candidates(self, now: int, limit: int) -> list[_Candidate]:
-        free = {self._claim_until: {"$not": {"$gt": now}}, self._paths.retry_at: {"$not": {"$gt": now}}}
-        fields = [self._paths.since, self._since, self._claim]
-        found = await self._together(
-            [
-                self._find({path: EXISTS, **free}, fields, path, limit)
-                for path in (self._paths.since, self._since)
-            ]
-        )  # fmt: skip
-        candidates: dict[Any, _Candidate] = {}
-        for document in (document for documents in found for document in documents):
-            times = [value_at(document, path) for path in (self._paths.since, self._since)]
-            oldest = min(int(time) for time in times if time is not None)
-            candidates[document["_id"]] = _Candidate(document["_id"], oldest, value_at(document, self._claim))
-        return sorted(candidates.values(), key=lambda candidate: candidate.oldest)
+    def _free(self, now: int) -> dict[str, Any]:
+        """Not under a live claim, and not postponed."""
+        return {self._claim_until: {"$not": {"$gt": now}}, self._paths.retry_at: {"$not": {"$gt": now}}}
 
-    def _claiming(self, candidate: _Candidate, claim: str, now: int, ttl: int) -> UpdateOne:
-        # The claim as it was seen: whoever claims, finishes or postpones in between changes it. Without work
-        # to expire, there must still be a pending window, or the claim would be an empty one.
-        seen: dict[str, Any] = {"_id": candidate.id, self._claim: candidate.claim}
-        if candidate.claim is None:
-            seen[self._paths.since] = EXISTS
-            seen[self._paths.retry_at] = {"$not": {"$gt": now}}
-        else:
-            seen[self._claim_until] = {"$not": {"$gt": now}}
-        work = {**self._merged, "claim": {"$literal": claim}, "claim_until": now + ttl}
-        return UpdateOne(
-            seen,
-            [
-                {"$set": {self._paths.work: work}},
-                {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
-            ],
+    async def _candidates(self, now: int, limit: int) -> list[Any]:
+        """Ids of customers that may be claimed, oldest first."""
+        both = (self._paths.since, self._since)
+        found = await self._together(
+            [self._find({path: EXISTS, **self._free(now)}, both, path, limit) for path in both]
         )
+        oldest: dict[Any, int] = {}
+        for document in (document for documents in found for document in documents):
+            times = [value_at(document, path) for path in both]
+            oldest[document["_id"]] = min(int(time) for time in times if time is not None)
+        return sorted(oldest, key=oldest.__getitem__)[:limit]
 
     def _owned(self, work: PendingWork) -> dict[str, Any]:
         return {"_id": id_value(work.customer.id), self._claim: work.claim}
 
-    async def _bulk(self, operations: Iterable[UpdateOne]) -> int:
-        """Run updates, in any order; how many found their document."""
-        requests = list(operations)
-        if not requests:
-            return 0
-        try:
-            result = await self._mongo.run(lambda db: db[self._collection].bulk_write(requests, ordered=False))
-        except BulkWriteError:
-            # No queue operation touches a unique field.
-            raise StoreUnavailable(f"{self._mongo.where}: a bulk update failed") from None
+    async def _update(self, query: Mapping[str, Any], change: Any) -> int:
+        """Update many; how many were found.
+
+        Claims and what ends them need not be on disk when this returns: if a crash loses one, work is done again.
+        """
+        result = await self._mongo.run(
+            lambda db: db[self._collection].with_options(write_concern=_NOT_JOURNALED).update_many(dict(query), change)
+        )
         return int(result.matched_count)
 
     async def _find(
@@ -239,3 +240,18 @@ class MongoPendingQueue:
         except FirstError as error:
             error.subFailure.raiseException()
             raise
+
+
+def _alike(windows: Mapping[Any, tuple[int, int]]) -> dict[tuple[int, int], list[Any]]:
+    """Window -> the customers that have it: much of a fleet uploads the same minutes, and one update serves them all."""
+    groups: dict[tuple[int, int], list[Any]] = {}
+    for key, window in windows.items():
+        groups.setdefault(window, []).append(key)
+    return groups
+
+
+def _by_claim(works: Sequence[PendingWork]) -> dict[str, list[PendingWork]]:
+    claims: dict[str, list[PendingWork]] = {}
+    for work in works:
+        claims.setdefault(work.claim, []).append(work)
+    return claims

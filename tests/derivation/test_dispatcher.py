@@ -240,11 +240,10 @@ def test_a_slow_plugin_answers_later_and_holds_up_nobody() -> None:
 
 
 def test_slow_plugins_are_bounded() -> None:
-    def never(aligned: Any) -> Any:
-        return Deferred()
-
     class Slow:
-        cenergyd_derive = staticmethod(hookimpl(tryfirst=True)(lambda aligned: never(aligned)))
+        @hookimpl(tryfirst=True)
+        def cenergyd_derive(self, aligned: Sequence[AlignedReading]) -> Any:
+            return Deferred()
 
     here = site(*(customer(f"c{i}") for i in range(20)), extra=[("slow", Slow())], max_waiting_plugins="5")
     for key in here.customers:
@@ -599,3 +598,12 @@ def test_clock_is_the_only_time() -> None:
     here.clock.advance(0.1)
     assert isinstance(here.clock, Clock)
     assert here.clock.getDelayedCalls() == []
+
+
+def test_a_window_of_several_slices_is_derived_in_its_batch() -> None:
+    """Its result comes after a turn of the reactor, within the batch's patience."""
+    here = site(customer())
+    both(here, "a", minutes(1440))
+    here.tick()
+    assert len(times(here)) == 1440
+    assert here.queue.pending == here.queue.working == {}

@@ -1,10 +1,16 @@
-"""``cenergyd migrate``: documents of the old front end into today's shape."""
+"""``cenergyd migrate``: customers that the old front end wrote, into today's shape."""
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
-from cenergyd.commands.common import Failed, Source, pass_source
+from cenergyd.commands.common import Failed, Source, pass_source, run_async, stores_of
+from cenergyd.customers.migrate import MigrationReport
+from cenergyd.customers.migrate import migrate as migrate_documents
+from cenergyd.customers.mongo import MongoCustomerStore
 
 
 def register(group: click.Group) -> None:
@@ -15,5 +21,31 @@ def register(group: click.Group) -> None:
 @click.option("--dry-run", is_flag=True, help="Tell what would change and change nothing.")
 @pass_source
 def migrate(source: Source, dry_run: bool) -> None:
-    """Rewrite customers of the old front end; may be repeated."""
-    raise Failed("not yet")
+    """Rewrite customers of older shapes (lists of meters); fields of others stay. May be repeated, beside a running daemon.
+
+    Exit code 1 where something is left for a person to put right: loggers named by two customers.
+    """
+    settings = source.load()
+
+    async def work(reactor: Any) -> MigrationReport | None:
+        async with stores_of(settings, reactor) as stores:
+            if not isinstance(stores.customers, MongoCustomerStore):
+                return None  # the embedded store never had another shape; opening it has upgraded its schema
+            with click.progressbar(
+                length=0, label="documents", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
+            ) as bar:
+
+                def progress(seen: int, total: int) -> None:
+                    bar.length = total
+                    bar.update(seen - bar.pos)
+
+                return await migrate_documents(stores.customers, dry_run=dry_run, progress=progress)
+
+    report = run_async(work)
+    if report is None:
+        click.echo("the embedded store is up to date; only MongoDB can hold documents of older shapes")
+        return
+    for line in report.lines():
+        click.echo(line)
+    if report.duplicates:
+        raise Failed("two customers name the same logger, see above")

@@ -100,4 +100,4 @@ def test_a_tie_goes_to_the_earlier() -> None:
 @pytest.mark.parametrize("roles", [["load"], ["load", "solar", "utility"], [], ["load", "other"]])
 def test_two_roles_are_needed(roles: list[str]) -> None:
     with pytest.raises(ValueError, match="two roles"):
-        align(dict.fromkeys(roles, []), 30)
+        align({role: [] for role in roles}, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -111,7 +112,7 @@ def logged() -> Any:
 def test_pieces_cover_a_window_once_and_cut_where_others_do(since: int, length: int, longest: int) -> None:
     found = list(pieces(since, since + length, longest))
     assert (found[0][0], found[-1][1]) == (since, since + length)
-    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
     assert all(0 <= until - start < longest for start, until in found)
 
 

@@ -13,9 +13,7 @@ from cenergyd.errors import Conflict
 from cenergyd.web import openapi
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
-from cenergyd.web.routing import JSON, MERGE_PATCH, Call, Reply, Route, quoted_etag
-
-_MAX_SEARCH = 100
+from cenergyd.web.routing import JSON, MAX_SEARCH, MERGE_PATCH, Call, Reply, Route, quoted_etag
 
 
 def settings_view(customer: Customer) -> dict[str, Any]:
@@ -53,17 +51,18 @@ class SettingsEditor:
 
     async def create(self, given: Mapping[str, Any]) -> Customer:
         """Add a customer."""
-        changes = await self._prepared(given)
+        changes = await self._hashed(_cleaned(given))
         customer = await self._context.customers.add(attrs.evolve(Customer(id=""), **changes))
         await self._context.on_change(None, customer)
         return customer
 
     async def merge(self, customer_id: str, given: Mapping[str, Any], etag: str | None) -> Customer:
         """Change the settings that are given; None empties one. ``etag`` None: whatever is there now."""
+        cleaned = _cleaned(given)
         old = await self._unchanged(customer_id, etag)
-        changes = await self._prepared(given)
-        if not changes:
+        if not cleaned:
             return old
+        changes = await self._hashed(cleaned)
         customer = await self._context.customers.update(customer_id, changes, expected_etag=etag)
         await self._context.on_change(old, customer)
         return customer
@@ -87,14 +86,16 @@ class SettingsEditor:
             raise Conflict("the customer was changed meanwhile")
         return customer
 
-    async def _prepared(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        cleaned, faults = clean_settings(given)
-        if faults:
-            raise invalid_fields([FieldError(fault.field, str(fault)) for fault in faults])
-        changes: dict[str, Any] = dict(cleaned)
-        if changes.get("logger_password"):
-            changes["logger_password"] = await self._context.hash_password(changes["logger_password"])
-        return changes
+    async def _hashed(self, cleaned: Mapping[str, str]) -> dict[str, Any]:
+        password = cleaned.get("logger_password")
+        return {**cleaned, "logger_password": await self._context.hash_password(password)} if password else {**cleaned}
+
+
+def _cleaned(given: Mapping[str, Any]) -> dict[str, str]:
+    cleaned, faults = clean_settings(given)
+    if faults:
+        raise invalid_fields([FieldError(fault.field, str(fault)) for fault in faults])
+    return cleaned
 
 
 class CustomersApi:
@@ -107,9 +108,7 @@ class CustomersApi:
     async def page(self, call: Call) -> Reply:
         """A page of customers; a customer's own list is as long as it can be."""
         limit = call.query_integer("limit", 1, self._context.settings.page_size) or self._context.settings.page_size
-        cursor, search = call.query("cursor"), call.query("search")
-        if search is not None and len(search) > _MAX_SEARCH:
-            raise invalid_fields([FieldError("search", f"at most {_MAX_SEARCH} characters")])
+        cursor, search = call.query("cursor"), call.query("search", MAX_SEARCH)
         if call.principal.is_operator:
             found = await self._context.customers.page(after=cursor or None, limit=limit + 1, search=search or None)
         else:
@@ -189,38 +188,42 @@ def _reply(customer: Customer, view: Any) -> Reply:
     return Reply(view(customer), headers={"ETag": quoted_etag(customer.etag)})
 
 
+def _pattern(field: str) -> str:
+    # JSON text has no halves of surrogate pairs, and not every tool can read a pattern that names them.
+    return PATTERNS[field].replace(r"\ud800-\udfff", "")
+
+
 _TAG = "customers"
 _WRITABLE: Mapping[str, Any] = {
     "facility": {
-        "type": "string", "pattern": PATTERNS["facility"],
+        "type": "string", "pattern": _pattern("facility"),
         "description": "Modbus address of the utility (grid) meter; empty: not fitted.",
     },
-    "load": {"type": "string", "pattern": PATTERNS["load"], "description": "Modbus address of the load meter."},
-    "solar": {"type": "string", "pattern": PATTERNS["solar"], "description": "Modbus address of the solar meter."},
+    "load": {"type": "string", "pattern": _pattern("load"), "description": "Modbus address of the load meter."},
+    "solar": {"type": "string", "pattern": _pattern("solar"), "description": "Modbus address of the solar meter."},
     "logger_serial_number": {
-        "type": "string", "pattern": PATTERNS["logger_serial_number"], "description": "The AcquiSuite's serial number, its MAC address.",
+        "type": "string", "pattern": _pattern("logger_serial_number"), "description": "The AcquiSuite's serial number, its MAC address.",
     },
-    "name": {"type": "string", "pattern": PATTERNS["name"], "description": "The site's name, for people."},
+    "name": {"type": "string", "pattern": _pattern("name"), "description": "The site's name, for people."},
     "time_zone": {"enum": ["", *time_zones()], "description": "IANA name; empty: UTC."},
 }  # fmt: skip
 _PASSWORD: Mapping[str, Any] = {
-    "type": "string", "pattern": PATTERNS["logger_password"], "writeOnly": True,
+    "type": "string", "pattern": _pattern("logger_password"), "writeOnly": True,
     "description": "The logger's password; never returned. Empty: no password, so the logger is refused.",
 }  # fmt: skip
 _PASSWORD_SET = {"type": "boolean", "description": "Whether a logger password is set."}
 _ROLE = {"enum": list(ROLES)}
 _SETTINGS = {**{name: {"type": "string"} for name in _WRITABLE}, "logger_password_set": _PASSWORD_SET}
 _INPUT = {**_WRITABLE, "logger_password": _PASSWORD}
+_NULLABLE = {name: openapi.nullable(schema) for name, schema in _INPUT.items()}
 _SCHEMAS: Mapping[str, Any] = {
     "Role": _ROLE,
     "Settings": openapi.closed(_SETTINGS),
     "SettingsInput": openapi.closed(
-        _INPUT, list(_INPUT), "Settings not named are empty, except the password: it stays."
+        _NULLABLE, list(_INPUT), "Settings not named, or null, are empty; but a password not named stays."
     ),
     "SettingsPatch": openapi.closed(
-        {name: openapi.nullable(schema) for name, schema in _INPUT.items()},
-        list(_INPUT),
-        "A JSON merge patch (RFC 7396): settings not named stay, null empties one.",
+        _NULLABLE, list(_INPUT), "A JSON merge patch (RFC 7396): settings not named stay, null empties one."
     ),
     "SettingsProblem": openapi.closed(
         {"field": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
@@ -246,13 +249,13 @@ _CREATE = openapi.operation(
 )  # fmt: skip
 _REMOVE = openapi.operation(
     "removeCustomer", _TAG, "Remove a customer (operators); the readings stay",
-    status=204, parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], errors=[412, 428],
+    status=204, parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
 )  # fmt: skip
 
 
 def _list_operation(page_size: int) -> openapi.JsonObject:
     search = openapi.query_parameter(
-        "search", {"type": "string", "maxLength": _MAX_SEARCH}, "Part of a name or serial number, any case."
+        "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."
     )
     return openapi.operation(
         "listCustomers", _TAG, "Customers by id; a customer sees only itself",
@@ -270,7 +273,7 @@ def _merge(name: str) -> openapi.JsonObject:
     return openapi.operation(
         f"merge{name}", _TAG, f"Change some of {_OF[name]}",
         reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsPatch"), body_media_types=(JSON, MERGE_PATCH),
-        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], errors=[412, 428],
+        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
     )  # fmt: skip
 
 
@@ -278,7 +281,7 @@ def _replace(name: str) -> openapi.JsonObject:
     return openapi.operation(
         f"replace{name}", _TAG, f"Replace {_OF[name]}",
         reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsInput"),
-        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], errors=[412, 428],
+        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.web import openapi
 from cenergyd.web.api_readings import role_sources
 from cenergyd.web.context import Context
-from cenergyd.web.routing import Call, Reply, Route
+from cenergyd.web.routing import MAX_SEARCH, Call, Reply, Route
 
 LOGGER, METER, STATUS, REJECTED = "logger", "meter", "logger_status", "rejected"
 _MAX_METERS = 300
@@ -169,7 +169,7 @@ class LoggersApi:
         """All customers' states."""
         limit = call.query_integer("limit", 1, self._context.settings.page_size) or self._context.settings.page_size
         customers = await self._context.customers.page(
-            after=call.query("cursor") or None, limit=limit + 1, search=call.query("search") or None
+            after=call.query("cursor") or None, limit=limit + 1, search=call.query("search", MAX_SEARCH) or None
         )
         pending = await self._context.customers.derivation_queue.summary()
         body = {
@@ -313,7 +313,9 @@ def _list(name: str, which: str, paging: Sequence[openapi.JsonObject]) -> openap
 
 
 def _overview(paging: Sequence[openapi.JsonObject]) -> openapi.JsonObject:
-    search = openapi.query_parameter("search", {"type": "string", "maxLength": 100}, "Part of a name or serial number.")
+    search = openapi.query_parameter(
+        "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number."
+    )
     return openapi.operation(
         "readOverview", _TAG, "State of all customers (operators)",
         reply=openapi.ref("Overview"), parameters=[*paging, search],

@@ -235,7 +235,6 @@ _READING = {
 _SERIES = {"type": "string"}
 _COMPUTED = {"type": "boolean", "description": "Computed from the other two meters."}
 _SCHEMAS: Mapping[str, Any] = {
-    "Reading": openapi.closed(_READING),
     "Curve": openapi.closed(
         {
             "role": openapi.nullable(openapi.ref("Role")),

@@ -93,7 +93,7 @@ def query_parameter(name: str, schema: JsonObject, description: str, **more: Any
 CUSTOMER_ID = path_parameter("customer_id", "The customer's id.")
 IF_MATCH: JsonObject = {
     "name": "If-Match", "in": "header", "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": '^(\\*|"[0-9a-f]{24}")$'},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": '^(\\*|"[!#-~]*")$'},
     "description": "The ETag of what the change is based on, or `*` to overwrite whatever is there.",
 }  # fmt: skip
 
@@ -130,6 +130,8 @@ def operation(
         codes |= {400, 413, 415, 422}
     if any(parameter["in"] == "query" for parameter in parameters):
         codes.add(422)
+    if IF_MATCH in parameters:
+        codes |= {412, 422, 428}
     if any(parameter["in"] == "path" for parameter in parameters):
         codes.add(404)
     made: dict[str, Any] = {

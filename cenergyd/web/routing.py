@@ -7,6 +7,7 @@ it for the OpenAPI document. Handlers are ``async def handler(self, call, **path
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -23,6 +24,9 @@ from cenergyd.web.security import set_security_headers
 Access = Literal["public", "signed_in", "operator"]
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+MAX_PARAMETER = 200
+"""Characters of a query parameter."""
+MAX_SEARCH = 100
 _MAX_DEPTH = 32
 
 
@@ -59,19 +63,22 @@ class Call:
             raise unauthenticated("sign in, or send a bearer token")
         return self.caller
 
-    def query(self, name: str) -> str | None:
+    def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
         """A query parameter that may be there once, or None. Raises a 422 problem."""
-        values = self.queries(name)
+        values = self.queries(name, longest)
         if len(values) > 1:
             raise invalid_fields([FieldError(name, "may be given only once")])
         return values[0] if values else None
 
-    def queries(self, name: str) -> list[str]:
-        """All values of a query parameter. Raises a 422 problem for what is not UTF-8."""
+    def queries(self, name: str, longest: int = MAX_PARAMETER) -> list[str]:
+        """All values of a query parameter. Raises a 422 problem for one that is too long or not UTF-8."""
         try:
-            return [value.decode("utf-8") for value in self.request.args.get(name.encode(), [])]
+            values = [value.decode("utf-8") for value in self.request.args.get(name.encode(), [])]
         except UnicodeDecodeError:
             raise invalid_fields([FieldError(name, "is not UTF-8")]) from None
+        if any(len(value) > longest for value in values):
+            raise invalid_fields([FieldError(name, f"at most {longest} characters")])
+        return values
 
     def query_integer(self, name: str, low: int, high: int) -> int | None:
         """A query parameter that is a whole number within bounds, or None. Raises a 422 problem."""
@@ -108,9 +115,14 @@ class Call:
     def if_match(self) -> str | None:
         """The entity tag that the change is based on; None for ``*``. Raises a 428 problem without If-Match."""
         value = self.header("if-match")
-        if value is None:
+        if not value:
             raise RequestProblem(428, "if_match_needed", "send If-Match with the ETag of what you have read, or *")
-        return None if value == "*" else unquoted_etag(value)
+        if value == "*":
+            return None
+        # A weak tag or one of several is allowed there, but matches nothing that we have given out.
+        if not re.match(r'(W/)?"[^"]*"', value):
+            raise invalid_fields([FieldError("If-Match", "an ETag in quotation marks, or *, is needed")])
+        return unquoted_etag(value)
 
 
 class Handler(Protocol):

@@ -118,8 +118,8 @@ class OutboxService(Service):
             claimed = await self._outbox.claim(document, self._now(), seconds)
         except Conflict:
             return  # another daemon has it
-        except CenergydError as error:
-            log.warn("message {key} waits: {reason}", key=document.key, reason=str(error))
+        except CenergydError as trouble:
+            log.warn("message {key} waits: {reason}", key=document.key, reason=str(trouble))
             return
         if claimed is None:
             return

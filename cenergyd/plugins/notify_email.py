@@ -20,6 +20,7 @@ from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.mail.smtp import (
+    SUCCESS,
     AUTHDeclinedError,
     AuthenticationError,
     AUTHRequiredError,
@@ -70,10 +71,11 @@ async def send(notification: Notification, to: str, settings: Mapping[str, Any])
     try:
         await finished
     except SMTPClientError as error:
-        raise _judge(error, factory.handed_over) from error
+        raise _judge(error, factory.handed_over) from None  # the error holds the server's words at length
     finally:
-        # The answer is there; what the server says to QUIT does not matter.
-        connector.disconnect()
+        if not factory.taken:
+            factory.sendFinished = True
+            connector.disconnect()
     return True
 
 
@@ -98,10 +100,29 @@ def message_id(notification: Notification, sender: str) -> str:
 
 class _Sender(ESMTPSender):
     debug = False  # otherwise errors carry the whole dialogue, with the password in it
+    _at_line_start = False
+
+    def transformChunk(self, chunk: bytes) -> bytes:  # noqa: N802
+        # Twisted doubles a dot at the start of a line only where the line does not start a chunk.
+        sent: bytes = super().transformChunk(chunk)  # type: ignore[no-untyped-call]
+        if self._at_line_start and sent.startswith(b"."):
+            sent = b"." + sent
+        self._at_line_start = sent.endswith(b"\n")
+        return sent
 
     def finishedFileTransfer(self, lastsent: bytes) -> None:  # noqa: N802 - Twisted's name
         self.factory.handed_over = True
         super().finishedFileTransfer(lastsent)  # type: ignore[no-untyped-call]
+
+    def sentMail(self, code: int, *rest: Any) -> None:  # noqa: N802
+        self.factory.taken = code in SUCCESS
+        super().sentMail(code, *rest)  # type: ignore[no-untyped-call]
+
+    def sendError(self, exc: Exception) -> None:  # noqa: N802
+        if self.factory.sendFinished:
+            cast(Any, self.transport).abortConnection()  # what the server says to QUIT does not matter
+        else:
+            super().sendError(exc)  # type: ignore[no-untyped-call]
 
 
 class _Factory(ESMTPSenderFactory):
@@ -109,6 +130,8 @@ class _Factory(ESMTPSenderFactory):
     noisy = False
     handed_over = False
     """Whether the whole text went out, so that the server may have it."""
+    taken = False
+    """Whether the server said so."""
 
 
 def _make_factory(to: str, content: bytes, finished: Deferred[Any], settings: Mapping[str, Any]) -> _Factory:
@@ -149,9 +172,10 @@ def _judge(error: SMTPClientError, handed_over: bool) -> CenergydError:
     if isinstance(error, SMTPDeliveryError):
         addresses: Any = error.addresses or ()
         codes = [code for _, code, _ in addresses] + [error.code]
+        sender_refused = not addresses  # ours to mend, no fault of the recipient
         answers = "; ".join(f"{code} {_plain(text)}" for _, code, text in addresses)
         said = f"the mail server answered {error.code} {answer}" + (f" ({answers})" if answers else "")
-        if any(500 <= code < 600 for code in codes):
+        if not sender_refused and any(500 <= code < 600 for code in codes):
             return DeliveryRefused(said)
         return EmailFailed(said)
     if isinstance(error, TLSRequiredError | TLSError):

@@ -149,3 +149,22 @@ def test_no_energy_is_invented_for_a_single_reading() -> None:
     store = store_with(utility=[Reading(DAY, P=5.0)])
     run(update_energy(customer_in("UTC"), DAY, DAY, context_on(store)))
     assert all_points(store) == {}
+
+
+def test_a_backlog_leaves_the_energy_as_if_it_had_come_in_time() -> None:
+    log = [
+        Reading(DAY + k * 300, P=(k * 37 % 101) / 10 - 3)
+        for k in range(6 * 288)
+        if not (500 < k < 900 or k % 97 == 0)  # a day off and a reading lost now and then
+    ]
+    customer = customer_in("America/New_York", extensions={"tariff": TARIFF})
+    in_time = MemoryReadingStore()
+    for first in range(0, len(log), 12):
+        upload = log[first : first + 12]
+        run(in_time.write([SeriesReadings(UTILITY, upload)]))
+        run(update_energy(customer, *window_of(upload), context_on(in_time)))
+    late = store_with(utility=log)
+    run(update_energy(customer, *window_of(log), context_on(late)))
+    assert all_points(late) == all_points(in_time)
+    covered = sum(point.fields["covered_seconds"] for point in points(late, energy_series(UTILITY)))
+    assert covered == sum(300 for one, other in pairwise(log) if other.time - one.time == 300)

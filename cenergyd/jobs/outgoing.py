@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-from cenergyd.errors import CenergydError, DeliveryUnknown
+from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 
 MAX_ANSWER = 262144
 """Bytes of an answer that are read; the rest is left."""
@@ -54,7 +54,7 @@ async def request(
 ) -> Answer:
     """One request through an ``IAgent``; redirects are not followed, nothing is tried again.
 
-    Raises NotReached where no connection came about, DeliveryUnknown where the request may have been taken.
+    Raises DeliveryRefused for a URL that cannot be used, NotReached where no connection came about, DeliveryUnknown where the request may have been taken.
     """
     client = HTTPClient(agent)
     body = bytearray()
@@ -88,6 +88,8 @@ async def request(
     except ResponseNeverReceived as error:
         reasons = ", ".join(failure.getErrorMessage() for failure in error.reasons)
         raise DeliveryUnknown(f"the connection ended before the answer: {reasons}") from error
+    except ValueError as error:
+        raise DeliveryRefused(f"the URL cannot be used: {type(error).__name__}") from error
     except Exception as error:
         raise DeliveryUnknown(f"no answer: {type(error).__name__}") from error
 

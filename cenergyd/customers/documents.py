@@ -149,7 +149,12 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
 def observed(document: Mapping[str, Any]) -> dict[str, Any]:
     """A filter that matches the document only while our settings in it are as they were read."""
     paths = (*PATHS.values(), "name", "time_zone", EXTENSIONS)
-    return {"_id": document["_id"], **{path: {"$eq": value_at(document, path)} for path in paths}}
+    return {"_id": document["_id"], **{path: _exactly(value_at(document, path)) for path in paths}}
+
+
+def _exactly(value: Any) -> Any:
+    # A mapping by itself could be read as operators.
+    return {"$eq": value} if isinstance(value, Mapping) else value
 
 
 def update_of(document: Mapping[str, Any], checked: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,11 @@ from cenergyd.mongodb import MongoDatabase
 EXISTS = {"$gte": 0}
 """A time that is there: what sparse indexes answer."""
 _NOT_JOURNALED = WriteConcern(j=False)
+_IDS_AT_ONCE = 100
+"""Ids in one ``$in``."""
+
+_Update = tuple[dict[str, Any], Any]
+"""A filter and the change of all that match."""
 
 
 @attrs.frozen
@@ -92,45 +97,39 @@ class MongoPendingQueue:
             since, until = windows.get(key, (mark.since, mark.until))
             windows[key] = (min(since, mark.since), max(until, mark.until))
         paths = self._paths
-        found = await self._find({"_id": {"$in": list(windows)}}, [paths.since, paths.until], None, len(windows))
-        for document in found:
+        for document in await self._find_ids(list(windows), [paths.since, paths.until]):
             since, until = value_at(document, paths.since), value_at(document, paths.until)
             wanted = windows[document["_id"]]
             if since is not None and until is not None and since <= wanted[0] and until >= wanted[1]:
                 del windows[document["_id"]]
         # In pipelines $min and $max ignore null, which a front end may have written; the plain operators keep it for ever.
-        updates = [
-            UpdateMany(
-                {"_id": {"$in": ids}},
-                [{"$set": {
-                    paths.since: {"$min": [f"${paths.since}", since]},
-                    paths.until: {"$max": [f"${paths.until}", until]},
-                }}],
-            )
-            for (since, until), ids in _alike(windows).items()
+        updates: list[_Update] = [
+            ({"_id": _one_of(ids)}, [{"$set": {
+                paths.since: {"$min": [f"${paths.since}", since]},
+                paths.until: {"$max": [f"${paths.until}", until]},
+            }}])
+            for (since, until), alike in _alike(windows).items()
+            for ids in _some(alike)
         ]  # fmt: skip
-        if updates:
-            await self._mongo.run(lambda db: db[self._collection].bulk_write(updates, ordered=False))
+        await self._update(updates, journaled=True)
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find (two indexes at once), update in bulk, read those that became ours."""
-        candidates = await self._candidates(now, limit)
-        if not candidates:
+        waiting, expired = await self._candidates(now, limit)
+        claiming: list[dict[str, Any]] = [
+            {"$set": {self._paths.work: {**self._merged, "claim": {"$literal": claim}, "claim_until": now + ttl}}},
+            {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
+        ]
+        # Whoever claimed, finished or postponed in between left nothing that matches. (Not one update with $or: that would
+        # need a scan where the window's own index serves.)
+        updates: list[_Update] = [
+            ({path: EXISTS, "_id": _one_of(ids), **self._free(now)}, claiming)
+            for path, every in ((self._paths.since, waiting), (self._since, expired))
+            for ids in _some(every)
+        ]
+        if not updates:
             return []
-        await self._update(
-            {
-                "_id": {"$in": candidates},
-                **self._free(now),
-                # Whoever finished in between left neither window: there is nothing to claim.
-                "$or": [{self._paths.since: EXISTS}, {self._since: EXISTS}],
-            },
-            [
-                {"$set": {
-                    self._paths.work: {**self._merged, "claim": {"$literal": claim}, "claim_until": now + ttl}
-                }},
-                {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
-            ],
-        )  # fmt: skip
+        await self._update(updates)
         found = await self._find({self._claim: claim}, [*PROJECTION, self._since, self._until], None, limit)
         works = [
             PendingWork(
@@ -153,16 +152,16 @@ class MongoPendingQueue:
         """Drop the work. One round trip while no claim is lost."""
         if not works:
             return []
-        done = 0
-        for claim, mine in _by_claim(works).items():
-            done += await self._update(
-                {"_id": {"$in": [id_value(work.customer.id) for work in mine]}, self._claim: claim},
-                {"$unset": {self._paths.work: ""}, "$set": {self._paths.done: claim}},
-            )
+        done = await self._update(
+            [
+                (owned, {"$unset": {self._paths.work: ""}, "$set": {self._paths.done: claim}})
+                for claim, owned in self._owned_by_claim(works)
+            ]
+        )
         if done == len(works):
             return [True] * len(works)
         ids = {work.customer.id: id_value(work.customer.id) for work in works}
-        found = await self._find({"_id": {"$in": list(ids.values())}}, [self._paths.done], None, len(ids))
+        found = await self._find_ids(list(ids.values()), [self._paths.done])
         last = {document["_id"]: value_at(document, self._paths.done) for document in found}
         return [last.get(ids[work.customer.id]) == work.claim for work in works]
 
@@ -175,9 +174,7 @@ class MongoPendingQueue:
             }},
             {"$unset": [paths.work]},
         ]  # fmt: skip
-        for claim, mine in _by_claim(works).items():
-            ids = [id_value(work.customer.id) for work in mine]
-            await self._update({"_id": {"$in": ids}, self._claim: claim}, give_back)
+        await self._update([(owned, give_back) for _, owned in self._owned_by_claim(works)])
 
     async def summary(self) -> PendingSummary:
         """Count by the indexes; both windows at once count once."""
@@ -191,30 +188,52 @@ class MongoPendingQueue:
         """Not under a live claim, and not postponed."""
         return {self._claim_until: {"$not": {"$gt": now}}, self._paths.retry_at: {"$not": {"$gt": now}}}
 
-    async def _candidates(self, now: int, limit: int) -> list[Any]:
-        """Ids of customers that may be claimed, oldest first."""
+    async def _candidates(self, now: int, limit: int) -> tuple[list[Any], list[Any]]:
+        """Ids of customers that may be claimed, oldest first: those with a pending window, and those with expired work only."""
         both = (self._paths.since, self._since)
         found = await self._together(
             [self._find({path: EXISTS, **self._free(now)}, both, path, limit) for path in both]
         )
         oldest: dict[Any, int] = {}
+        waiting: set[Any] = set()
         for document in (document for documents in found for document in documents):
-            times = [value_at(document, path) for path in both]
-            oldest[document["_id"]] = min(int(time) for time in times if time is not None)
-        return sorted(oldest, key=oldest.__getitem__)[:limit]
+            pending, working = (value_at(document, path) for path in both)
+            oldest[document["_id"]] = min(int(time) for time in (pending, working) if time is not None)
+            if pending is not None:
+                waiting.add(document["_id"])
+        ids = sorted(oldest, key=oldest.__getitem__)[:limit]
+        return [one for one in ids if one in waiting], [one for one in ids if one not in waiting]
 
     def _owned(self, work: PendingWork) -> dict[str, Any]:
         return {"_id": id_value(work.customer.id), self._claim: work.claim}
 
-    async def _update(self, query: Mapping[str, Any], change: Any) -> int:
-        """Update many; how many were found.
+    def _owned_by_claim(self, works: Sequence[PendingWork]) -> list[tuple[str, dict[str, Any]]]:
+        """Claims, and filters that match their works while they own them."""
+        return [
+            (claim, {"_id": _one_of(ids), self._claim: claim})
+            for claim, mine in _by_claim(works).items()
+            for ids in _some([id_value(work.customer.id) for work in mine])
+        ]
+
+    async def _update(self, updates: Sequence[_Update], *, journaled: bool = False) -> int:
+        """Run updates of many, in one round trip; how many documents were found.
 
         Claims and what ends them need not be on disk when this returns: if a crash loses one, work is done again.
         """
+        if not updates:
+            return 0
+        requests = [UpdateMany(query, change) for query, change in updates]
+        options = {} if journaled else {"write_concern": _NOT_JOURNALED}
         result = await self._mongo.run(
-            lambda db: db[self._collection].with_options(write_concern=_NOT_JOURNALED).update_many(dict(query), change)
+            lambda db: db[self._collection].with_options(**options).bulk_write(requests, ordered=False)
         )
         return int(result.matched_count)
+
+    async def _find_ids(self, ids: Sequence[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
+        found = await self._together(
+            [self._find({"_id": _one_of(some)}, fields, None, len(some)) for some in _some(ids)]
+        )
+        return [document for documents in found for document in documents]
 
     async def _find(
         self, query: Mapping[str, Any], fields: Sequence[str], path: str | None, limit: int
@@ -255,3 +274,11 @@ def _by_claim(works: Sequence[PendingWork]) -> dict[str, list[PendingWork]]:
     for work in works:
         claims.setdefault(work.claim, []).append(work)
     return claims
+
+
+def _some(ids: Sequence[Any]) -> list[Sequence[Any]]:
+    return [ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE)]
+
+
+def _one_of(ids: Sequence[Any]) -> Any:
+    return {"$in": list(ids)} if len(ids) > 1 else {"$eq": ids[0]}

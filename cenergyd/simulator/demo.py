@@ -83,7 +83,9 @@ class Demo:
             self._uploading.cancel()
 
     def _fleet(self, target: Target, password: str, start: int, end: int | None, upload_every: int) -> Fleet:
-        plan = Plan(start=start, end=end, interval=60 if end else INTERVAL, upload_every=upload_every)
+        plan = Plan(
+            start=start, end=end, interval=60 if end else INTERVAL, upload_every=upload_every, introduce=end is None
+        )
         return Fleet(self._reactor, plan, target, [self._site], password=password)
 
     def _ended(self, failure: Failure) -> None:

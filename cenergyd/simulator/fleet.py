@@ -37,6 +37,8 @@ class Plan:
     """Upload sessions at once."""
     meter: Meter = METERS["veris"]
     faults: Faults = NO_FAULTS
+    introduce: bool = False
+    """Send STATUS and exchange config files first."""
 
     def sessions(self, offset: int) -> Iterator[int]:
         """When a logger uploads; ``offset`` keeps a fleet from doing so all at once. The last one is at the end."""
@@ -88,6 +90,7 @@ class Fleet:
                 counts=self.counts,
                 meter=plan.meter,
                 faults=plan.faults,
+                introduce=plan.introduce,
             )
             for site in sites
         ]

@@ -23,6 +23,7 @@ from cenergyd.acquisuite.encode import (
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import Reading, series_name
+from cenergyd.simulator.configs import exchange, meter_config
 from cenergyd.simulator.day import Energy, Moment, advance, moment
 from cenergyd.simulator.faults import NO_FAULTS, Faults
 from cenergyd.simulator.http import NoReply, Reply, Version
@@ -110,6 +111,7 @@ class SimulatedLogger:
     :param start: UTC seconds of the first row at the earliest.
     :param pause: waits some seconds between two tries.
     :param acknowledged: called with every log that the server acknowledged, once.
+    :param introduce: send STATUS and exchange config files before the first upload, as devices do.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class SimulatedLogger:
         counts: Counts,
         meter: Meter = METERS["veris"],
         faults: Faults = NO_FAULTS,
+        introduce: bool = False,
     ) -> None:
         self.site = site
         self.flash: list[LogFile] = []
@@ -141,6 +144,8 @@ class SimulatedLogger:
         self._skew = self._chance.randint(-faults.max_clock_skew, faults.max_clock_skew)
         self.encoding: Encoding = self._chance.choice(faults.encodings)
         self.version: Version = "1.0" if self._chance.random() < faults.http10_sites else "1.1"
+        self._introduce = introduce
+        self._started = start
         self._recorded_until = start
         self._sequence = 0
         self._energy = dict.fromkeys(site.roles, Energy(0.0, 0.0))
@@ -167,11 +172,39 @@ class SimulatedLogger:
 
     async def upload_all(self) -> None:
         """One upload session. What is not acknowledged stays in the flash for the next one."""
+        if self._introduce:
+            await self._introduction()
         for log in list(self.flash):
             outcome = await self._upload(log)
             if outcome is Outcome.ABANDON:
                 self._counts.abandoned_sessions += 1
                 return
+
+    async def _introduction(self) -> None:
+        """STATUS, then config files. Neither decides over the logs; without an answer it is tried again next time."""
+        site, meter = self.site, self._meter
+        files = [
+            meter_config(METER_OF_ROLE[role], meter.layout, meter.columns, meter.device_class, self._started)
+            for role in site.roles
+        ]
+        try:
+            await self._post(*self._status(), version=self.version)
+            await exchange(self._post, site.serial, self._password, files, site.name)
+            self._introduce = False
+        except NoReply as error:
+            self._counts.no_reply += 1
+            self._counts.last_refusal = str(error)
+
+    def _status(self) -> tuple[list[tuple[str, str]], bytes]:
+        status = {
+            "MODE": "STATUS", "SERIALNUMBER": self.site.serial, "PASSWORD": self._password,
+            "LOOPNAME": self.site.name, "UPTIME": str(self._recorded_until - self._started), "PERCENTBLOCKSINUSE": "12",
+            "PERCENTINODESINUSE": "3", "UPLOADATTEMPT": "Uploading", "ACQUISUITEVERSION": "v02.12.0101",
+            "USRVERSION": "v01.40.1222", "ROOTVERSION": "v01.40.1222", "KERNELVERSION": "2.4.18",
+            "FIRMWAREVERSION": "v1.70m", "BOOTCOUNT": "7", "BATTERYGOOD": "YES",
+        }  # fmt: skip
+        content_type, body = multipart_form(status)
+        return [("Content-Type", content_type)], body
 
     async def _upload(self, log: LogFile) -> Outcome:
         for attempt in range(MAX_UPLOAD_TRIES):

@@ -182,10 +182,22 @@ class InfluxReadingStore:
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
-        check_series(series)
-        new = only_points(points, start, end)
-        old = {point.time: point for point in await self._points(series, start, end)}
-        await self._change_points(series, old, new)
+        await self.replace_points_many([(series, start, end, points)])
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(item[0] for item in items))
+        wanted = [only_points(points, start, end) for _, start, end, points in items]
+        stored = await self._paged([item[:3] for item in items], "*", points_of)
+        deletes: list[str] = []
+        lines: list[tuple[str, list[FieldPoint]]] = []
+        for (series, start, end, _), new in zip(items, wanted, strict=True):
+            old = {point.time: point.fields for point in stored[series, start, end]}
+            plan = changes(old, {time: point.fields for time, point in new.items()})
+            deletes += _deletion(series, plan.delete)
+            lines.append((series, [new[time] for time in plan.write]))
+        await self._delete(deletes)
+        await self._influx.write(lambda: (line for series, points in lines for line in point_lines(series, points)))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""

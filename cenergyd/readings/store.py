@@ -95,7 +95,7 @@ class ReadingStore(Protocol):
         ...
 
     async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
-        """Many :meth:`replace_points` calls, in order, in as few round trips as the store allows."""
+        """Many :meth:`replace_points` calls in as few round trips as the store allows; ranges of one series do not overlap."""
         ...
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:

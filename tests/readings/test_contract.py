@@ -447,6 +447,33 @@ async def test_ranges_of_points(store: ReadingStore, serial: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_many_ranges_of_points_are_replaced_in_one_call(store: ReadingStore, serial: str) -> None:
+    hours, days, other = f"{serial}_1_1h", f"{serial}_1_24h", f"{serial}_2_1h"
+    old = [FieldPoint(T0 + 3600 * k, {"kwh": float(k), "old": True}) for k in range(6)]
+    for series in (hours, days, other):
+        await store.write_points(series, old)
+    new = [FieldPoint(T0 + 3600, {"kwh": 9.0}), FieldPoint(T0 + 3700, {"kwh": 8.0})]
+    items = [
+        (hours, T0 + 3600, T0 + 7200, new),
+        (hours, T0 + 4 * 3600, END, []),
+        (days, T0 + 7200, T0 + 7201, [FieldPoint(T0 + 7200, {"kwh": 1.5, "more": "x"})]),
+    ]
+    for _ in range(2):
+        await store.replace_points_many(items)
+        assert await store.read_points(hours, T0, END) == [old[0], *new, *old[2:4]]
+        assert await store.read_points(days, T0, END) == [
+            *old[:2],
+            FieldPoint(T0 + 7200, {"kwh": 1.5, "more": "x"}),
+            *old[3:],
+        ]
+        assert await store.read_points(other, T0, END) == old
+    with pytest.raises(StoreRejected):
+        await store.replace_points_many([(hours, T0, END, []), (days, T0, T0 + 1, [FieldPoint(T0 + 1, {"x": 1.0})])])
+    assert len(await store.read_points(hours, T0, END)) == 5
+    await store.replace_points_many([])
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
     "fields",
     [{}, {"x": float("nan")}, {"time": 1.0}, {"a b": 1.0}, {"": 1.0}, {"x": "y" * 40000}, {"x": "\ud800"}, {"x": None}],

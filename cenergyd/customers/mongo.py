@@ -11,13 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from bson import Decimal128, ObjectId
-from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 from twisted.logger import Logger
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
-from cenergyd.customers.changes import checked_changes, is_storable, normal_serial, normalised
+from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.documents import PROJECTION, customer_of, document_of, id_value, observed, update_of
 from cenergyd.customers.model import Customer
 from cenergyd.customers.mongoqueue import DERIVATION, JOBS, MongoPendingQueue
@@ -155,16 +154,8 @@ class MongoCustomerStore:
                 return customer_of(document)
             if checked.get(SERIAL):
                 await self._check_serial_free(checked[SERIAL], document["_id"])
-            try:
-                after = await self._run(
-                    lambda customers, document=document, update=update: customers.find_one_and_update(
-                        observed(document), update, projection=PROJECTION, return_document=ReturnDocument.AFTER
-                    )
-                )
-            except DuplicateKeyError:
-                raise SerialTaken(checked[SERIAL]) from None
-            if after:
-                return customer_of(after)
+            if await self.update_raw(document, update):
+                return changed(customer_of(document), checked)
             # The next look tells why: NotFound, Conflict, or a change that does not show in the etag.
         raise Conflict("somebody else keeps changing this customer")
 

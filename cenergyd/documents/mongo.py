@@ -71,25 +71,39 @@ class MongoDocumentStore:
         expected_version: int | None = None,
     ) -> Document:
         """Create or replace, atomically."""
-        query: dict[str, Any] = {"_id": _id(kind, key)}
+        new = NewDocument(key, body, owner, due)
         if expected_version is not None:
-            query["version"] = expected_version
-        update = _update(kind, NewDocument(key, body, owner, due))
+            return await self._put_expected(kind, new, expected_version)
+        query, update = {"_id": _id(kind, key)}, _update(kind, new)
         for _ in range(_ATTEMPTS):
             try:
-                found = await self._run(
-                    lambda documents: documents.find_one_and_update(
-                        query, update, upsert=not expected_version, return_document=ReturnDocument.AFTER
+                return _document(
+                    await self._run(
+                        lambda documents: documents.find_one_and_update(
+                            query, update, upsert=True, return_document=ReturnDocument.AFTER
+                        )
                     )
                 )
             except DuplicateKeyError:
-                if expected_version is None:
-                    continue  # somebody else created it at the same time; now there is one to replace
-                found = None
-            if not found:
-                break
-            return _document(found)
+                # Somebody else created it at the same time; now there is one to replace.
+                continue
         raise Conflict(f"{kind} {key} was changed meanwhile")
+
+    async def _put_expected(self, kind: str, new: NewDocument, expected: int) -> Document:
+        update = _update(kind, new)
+        query = {"_id": _id(kind, new.key), "version": expected}
+        try:
+            if expected == 0:
+                created = {"_id": query["_id"], **update["$set"], "version": 1}
+                await self._run(lambda documents: documents.insert_one(created))
+                found = 1
+            else:
+                found = (await self._run(lambda documents: documents.update_one(query, update))).matched_count
+        except DuplicateKeyError:
+            found = 0
+        if not found:
+            raise Conflict(f"{kind} {new.key} was changed meanwhile")
+        return Document(kind, new.key, body_of(update["$set"]["body"]), expected + 1, new.owner, new.due)
 
     async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
         """Create or replace many in one bulk."""

@@ -13,9 +13,12 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.mongo import MongoCustomerStore
 from cenergyd.customers.passwords import HashCost, hash_password
 from cenergyd.customers.sqlite import SqliteCustomerStore
+from cenergyd.documents.mongo import MongoDocumentStore
 from cenergyd.documents.sqlite import SqliteDocumentStore
+from cenergyd.mongodb import MongoDatabase
 from cenergyd.readings.sqlite import SqliteReadingStore
 from cenergyd.settings import WebSettings
 from cenergyd.web.api import BASE, Api
@@ -129,10 +132,17 @@ class Client:
 class World:
     """Stores, API and site, started and stopped by a test's fixture."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None, proxies: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+        proxies: tuple[str, ...] = (),
+        mongo_url: str | None = None,
+    ) -> None:
         database = folder / "customers.sqlite"
-        self.customers: Any = SqliteCustomerStore(reactor, database)
-        self.documents: Any = SqliteDocumentStore(reactor, database)
+        mongo = MongoDatabase(reactor, mongo_url, 10) if mongo_url else None
+        self.customers: Any = MongoCustomerStore(mongo) if mongo else SqliteCustomerStore(reactor, database)
+        self.documents: Any = MongoDocumentStore(mongo) if mongo else SqliteDocumentStore(reactor, database)
         self.readings: Any = SqliteReadingStore(reactor, folder / "readings.sqlite")
         self.settings = WebSettings(**{"events_poll_seconds": 0.2, **(settings or {})})
         self.proxies = proxies

@@ -9,21 +9,12 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
-from twisted.internet.stdio import StandardIO
+from twisted.internet.threads import deferToThread
 
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.web.harness import World
 
 SERIAL = "001EC6001433"
-
-
-class UntilClosed(Protocol):
-    """Ends the process with its standard input, so that none is left behind."""
-
-    def connectionLost(self, reason: object = None) -> None:
-        if reactor.running:
-            reactor.stop()
 
 
 async def main() -> None:
@@ -42,7 +33,10 @@ async def main() -> None:
         ),
         flush=True,
     )
-    StandardIO(UntilClosed())
+    # Our parent's end closes whatever becomes of it, so that no server is left behind.
+    await deferToThread(sys.stdin.buffer.read)
+    await world.stop()
+    reactor.stop()
 
 
 if __name__ == "__main__":

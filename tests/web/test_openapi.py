@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def references(value: Any) -> Iterator[str]:
             yield from references(item)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The web side in another process."""
+@contextmanager
+def running_server(folder: Path) -> Iterator[dict[str, Any]]:
+    """The web side in another process, and what it says about itself."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.web.serve", str(tmp_path)],
+        [sys.executable, "-m", "tests.web.serve", str(folder)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None and process.stdin is not None
@@ -72,6 +73,12 @@ def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    with running_server(tmp_path) as running:
+        yield running
 
 
 @pytest.mark.slow

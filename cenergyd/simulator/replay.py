@@ -104,7 +104,9 @@ class Progress:
     def note(self, path: Path, content: bytes) -> None:
         """It was acknowledged; durable enough that a kill costs one harmless repetition."""
         if self._out is None:
+            cut_off = self._file.exists() and not self._file.read_bytes().endswith(b"\n")
             self._out = self._file.open("a", encoding="utf-8")
+            self._out.write("\n" if cut_off else "")
         entry = {"url": self._url, "file": self._name(path), "md5": md5(content)}
         self._out.write(json.dumps(entry) + "\n")
         self._out.flush()

@@ -180,6 +180,13 @@ class Lag(NamedTuple):
     """Correlation as they are."""
     pairs: int
 
+    @property
+    def sure(self) -> bool:
+        """Whether there is a shift beyond what chance makes of so many pairs (a deviation is 1 / sqrt(pairs))."""
+        chance = 1 / math.sqrt(self.pairs)
+        gain = abs(self.best) - abs(self.unshifted)
+        return bool(self.steps) and abs(self.best) >= max(0.2, 8 * chance) and gain >= max(0.02, 3 * chance)
+
 
 def check_clocks(power: Power) -> list[Finding]:
     """Meters whose clocks differ: a change at one is seen at another steadily earlier or later."""
@@ -190,7 +197,7 @@ def check_clocks(power: Power) -> list[Finding]:
         if first not in power or second not in power or not step:
             continue
         lag = best_lag(power[first], power[second], step)
-        if lag is None or not lag.steps or abs(lag.best) < 0.4 or abs(lag.best) - abs(lag.unshifted) < 0.15:
+        if lag is None or not lag.sure:
             continue
         seconds = lag.steps * step
         found.append(

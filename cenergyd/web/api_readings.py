@@ -40,6 +40,8 @@ class Curves(NamedTuple):
     next_start: int | None
     """Where to go on, in case the single readings were too many for one answer."""
     curves: list[Curve]
+    channels: Sequence[str] = CHANNELS
+    """What was asked for."""
 
 
 def role_source(customer: Customer, role: Role) -> Source | None:
@@ -68,22 +70,32 @@ class CurveReader:
         self._points = context.settings.points
         self._max_points = context.settings.max_points
 
-    async def read(self, sources: Sequence[Source], start: int, end: int, resolution: str = "auto") -> Curves:
-        """Curves over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField."""
+    async def read(
+        self,
+        sources: Sequence[Source],
+        start: int,
+        end: int,
+        resolution: str = "auto",
+        channels: Sequence[str] = CHANNELS,
+    ) -> Curves:
+        """Curves over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
+
+        Fewer ``channels`` of a long range cost less.
+        """
         if resolution == "raw":
-            return await self._raw(sources, start, end)
+            return await self._raw(sources, start, end, channels)
         if resolution != "auto":
             seconds = int(resolution)
             check_resolution(start, end, seconds, self._max_points)
-            return await self._summaries(sources, start, end, seconds)
+            return await self._summaries(sources, start, end, seconds, channels)
         seconds = auto_resolution(start, end, self._points)
         if seconds == LADDER[0]:
-            curves = await self._raw(sources, start, end)
+            curves = await self._raw(sources, start, end, channels)
             if curves.next_start is None:
                 return curves
-        return await self._summaries(sources, start, end, seconds)
+        return await self._summaries(sources, start, end, seconds, channels)
 
-    async def _raw(self, sources: Sequence[Source], start: int, end: int) -> Curves:
+    async def _raw(self, sources: Sequence[Source], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
         read = await self._readings.read(_names(sources), start, end, limit=limit + 1)
         # All curves end at the same time, so that the next piece begins at one.
@@ -93,12 +105,15 @@ class CurveReader:
             series: [reading for reading in readings if cut is None or reading.time < cut]
             for series, readings in read.items()
         }
-        return Curves(start, end, None, cut, [curve_of_readings(source, kept[source.series]) for source in sources])
+        curves = [curve_of_readings(source, kept[source.series]) for source in sources]
+        return Curves(start, end, None, cut, curves, channels)
 
-    async def _summaries(self, sources: Sequence[Source], start: int, end: int, seconds: int) -> Curves:
-        read = await self._readings.summarise(_names(sources), start, end, seconds)
+    async def _summaries(
+        self, sources: Sequence[Source], start: int, end: int, seconds: int, channels: Sequence[str]
+    ) -> Curves:
+        read = await self._readings.summarise(_names(sources), start, end, seconds, channels)
         curves = [curve_of_summaries(source, read.get(source.series, []), seconds) for source in sources]
-        return Curves(start, end, seconds, None, curves)
+        return Curves(start, end, seconds, None, curves, channels)
 
 
 class ReadingsApi:
@@ -118,7 +133,7 @@ class ReadingsApi:
                 "end": curves.end,
                 "resolution": curves.resolution,
                 "next_start": curves.next_start,
-                "curves": [curve_view(curve) for curve in curves.curves],
+                "curves": [curve_view(curve, curves.channels) for curve in curves.curves],
             }
         )
 
@@ -127,7 +142,7 @@ class ReadingsApi:
         customer, curves = await self._curves(call, customer_id)
         name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        body = csv_of(curves.curves, ZoneInfo(customer.time_zone))
+        body = csv_of(curves.curves, ZoneInfo(customer.time_zone), curves.channels)
         return Reply(body, headers=headers, media_type="text/csv; charset=utf-8")
 
     async def latest(self, call: Call, customer_id: str) -> Reply:
@@ -137,9 +152,10 @@ class ReadingsApi:
 
     async def _curves(self, call: Call, customer_id: str) -> tuple[Customer, Curves]:
         start, end, resolution = _range(call)
+        channels = _channels(call)
         customer = await self._context.customer(customer_id)
         sources = _sources(call, customer)
-        return customer, await self._reader.read(sources, start, end, resolution)
+        return customer, await self._reader.read(sources, start, end, resolution, channels)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -200,6 +216,13 @@ def _range(call: Call) -> tuple[int, int, str]:
     return values["start"], values["end"], str(seconds)
 
 
+def _channels(call: Call) -> list[str]:
+    asked = call.queries("channel")
+    if not set(asked) <= set(CHANNELS):
+        raise InvalidField("channel", f"one of {', '.join(CHANNELS)} is needed")
+    return [channel for channel in CHANNELS if channel in asked or not asked]
+
+
 def _sources(call: Call, customer: Customer) -> list[Source]:
     roles, series = call.queries("role"), call.queries("series")
     if len(roles) + len(series) > _MAX_SERIES:
@@ -254,6 +277,7 @@ _SCHEMAS: Mapping[str, Any] = {
             "estimated": {"type": "array", "items": {"type": "boolean"}},
             **{channel: openapi.ref("Columns") for channel in CHANNELS},
         },
+        CHANNELS,
         description="Columns of the same length.",
     ),
     "Columns": {**_COLUMNS, "description": "Only `mean` for single readings."},
@@ -291,6 +315,11 @@ _PARAMETERS = (
         "resolution",
         {"anyOf": [{"enum": ["auto", "raw"]}, {"type": "integer", "minimum": 1, "maximum": 366 * 86400}]},
         "`auto` (default): what fits the range; `raw`: single readings; or seconds per point, each with min, mean and max.",
+    ),
+    openapi.query_parameter(
+        "channel",
+        {"type": "array", "items": {"enum": list(CHANNELS)}, "maxItems": len(CHANNELS)},
+        "Only these channels; default all. Fewer of a long range cost less.",
     ),
     openapi.query_parameter(
         "role", {"type": "array", "items": openapi.ref("Role"), "maxItems": 3}, "Only these roles; default all."

@@ -113,7 +113,7 @@ def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
     return view
 
 
-def curve_view(curve: Curve) -> dict[str, Any]:
+def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, Any]:
     """Columns of the same length; null where a channel has no value. Single readings have no min and max."""
     view: dict[str, Any] = {
         "role": curve.source.role,
@@ -125,7 +125,7 @@ def curve_view(curve: Curve) -> dict[str, Any]:
         "readings": [point.readings for point in curve.points],
         "estimated": [point.estimated for point in curve.points],
     }
-    for channel in CHANNELS:
+    for channel in channels:
         triples = [point.channels.get(channel) for point in curve.points]
         columns = {"mean": [triple and triple[1] for triple in triples]}
         if curve.resolution is not None:
@@ -135,12 +135,12 @@ def curve_view(curve: Curve) -> dict[str, Any]:
     return view
 
 
-def csv_of(curves: Sequence[Curve], zone: tzinfo) -> str:
+def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> str:
     """A row per point, by time and then in the curves' order; a gap has no rows, an empty cell no value."""
     summed = any(curve.resolution is not None for curve in curves)
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
-    writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed)])
+    writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed, channels)])
     for point, source in _by_time(curves):
         moment = datetime.fromtimestamp(point.time, UTC)
         writer.writerow(
@@ -151,7 +151,7 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo) -> str:
                 source.series,
                 "yes" if source.computed else "no",
                 "yes" if point.estimated else "no",
-                *_cells(point, summed),
+                *_cells(point, summed, channels),
             ]
         )
     return target.getvalue()
@@ -164,15 +164,15 @@ def _by_time(curves: Sequence[Curve]) -> Iterator[tuple[Point, Source]]:
         yield point, curves[order].source
 
 
-def _columns(summed: bool) -> list[str]:
+def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
     if not summed:
-        return [UNITS[channel] for channel in CHANNELS]
-    return ["readings", *(f"{UNITS[channel]}_{part}" for channel in CHANNELS for part in ("min", "mean", "max"))]
+        return [UNITS[channel] for channel in channels]
+    return ["readings", *(f"{UNITS[channel]}_{part}" for channel in channels for part in ("min", "mean", "max"))]
 
 
-def _cells(point: Point, summed: bool) -> list[float | int | str]:
+def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | int | str]:
     cells: list[float | int | str] = [point.readings] if summed else []
-    for channel in CHANNELS:
+    for channel in channels:
         triple = point.channels.get(channel)
         if summed:
             cells.extend(triple or ("", "", ""))

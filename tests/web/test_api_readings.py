@@ -121,6 +121,20 @@ async def test_raw_comes_in_pieces_without_loss(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_only_some_channels(world: World) -> None:
+    customer, client = await site(world)
+    for query in ({}, {"resolution": "300"}):
+        curve = curves_by_role((await read(client, customer, channel=["Q", "P"], **query)).json)["load"]
+        assert {"P", "Q"} <= set(curve)
+        assert not {"L1_PF", "L1_V"} & set(curve)
+    params = {"start": str(START), "end": str(START + 60), "channel": "P"}
+    lines = (await client.get(f"customers/{customer.id}/readings.csv", params=params)).content.decode().splitlines()
+    assert lines[0].endswith(",estimated,P_kW")
+    refused = await read(client, customer, channel="energy")
+    assert (refused.status, refused.json["errors"][0]["field"]) == (422, "channel")
+
+
+@pytest_twisted.ensureDeferred
 async def test_gaps_stay_gaps(world: World) -> None:
     customer, client = await site(world)
     await world.readings.replace(f"{SERIAL}_1", START + 600, START + 3600, [])

@@ -70,7 +70,8 @@ def test_the_command(server: Server, tmp_path: Path) -> None:
     done = client.run("conformance", server.url, "--serial", SERIAL, "--password-stdin", stdin=PASSWORD + "\n")
     assert done.returncode == 0, done.stdout
     assert f"{len(RULES)} of {len(RULES)} hold" in done.stdout
-    wrong = client.run("conformance", server.url, "--serial", SERIAL, "--password-stdin", stdin="wrong\n")
+    nobody = f"http://127.0.0.1:{client.port}/consume"
+    wrong = client.run("conformance", nobody, "--serial", SERIAL, "--password-stdin", stdin=PASSWORD + "\n")
     assert wrong.returncode == 1
     assert "FAIL" in wrong.stdout
     assert PASSWORD not in done.stdout

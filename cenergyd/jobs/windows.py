@@ -52,7 +52,7 @@ def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:
     if length <= _ALIGNED_EVERYWHERE:
         start = time - time % length
         return Window(start, start + length)
-    return _clock_window(time, length, zone)
+    return _clock_window(time - time % _ALIGNED_EVERYWHERE, length, zone)
 
 
 def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[Window]:
@@ -104,6 +104,7 @@ def _offset(time: int, zone: ZoneInfo) -> int:
     return int(offset.total_seconds()) if offset is not None else 0
 
 
+@functools.lru_cache(maxsize=16384)
 def _clock_window(time: int, length: int, zone: ZoneInfo) -> Window:
     offset = _offset(time, zone)
     start = time - (time + offset) % length

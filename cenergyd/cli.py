@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
-from cenergyd.commands import backfill, check, customers, migrate, plugins, replay, run, simulate
 from cenergyd.commands.common import SettingsGroup
 from cenergyd.errors import CenergydError, ConfigError, InvalidField
 
 _FAILED, _USAGE = 1, 2
+COMMANDS = (
+    "run", "check", "migrate", "plugins", "customers", "doctor", "backfill", "simulate", "replay", "token", "conformance",
+)  # fmt: skip
+"""Each is a module of :mod:`cenergyd.commands` whose ``register(group)`` adds the command of that name."""
 
 
-@click.group(cls=SettingsGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class _LazyGroup(SettingsGroup):
+    """Imports a command's module when that command is asked for: drivers and plugins take their time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All, whether imported or not."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One, imported now where it is not yet."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            import_module(f"cenergyd.commands.{cmd_name}").register(self)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cenergyd")
 def cenergyd() -> None:
     """Receive AcquiSuite meter logs, store them, and compute the meter that is not there."""
-
-
-for module in (run, check, migrate, plugins, customers, backfill, simulate, replay):
-    module.register(cenergyd)
 
 
 def main() -> None:

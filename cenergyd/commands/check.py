@@ -12,7 +12,6 @@ from cenergyd.errors import CenergydError
 from cenergyd.inifile import default_ini
 from cenergyd.logsetup import Redactor, secrets_of
 from cenergyd.settings import Settings
-from cenergyd.stores import open_stores
 
 
 def register(group: click.Group) -> None:
@@ -51,6 +50,8 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
 
 
 async def _ask_stores(settings: Settings, reactor: Any) -> list[str]:
+    from cenergyd.stores import open_stores
+
     try:
         stores = await open_stores(settings, reactor)
     except CenergydError as error:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 import click
@@ -21,7 +21,9 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, ConfigError, NotFound
 from cenergyd.settings import Settings
-from cenergyd.stores import Stores, open_stores
+
+if TYPE_CHECKING:
+    from cenergyd.stores import Stores
 
 T = TypeVar("T")
 LOCAL_INI: Final = Path("etc/cenergyd.ini")
@@ -152,6 +154,8 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 @asynccontextmanager
 async def stores_of(settings: Settings, reactor: Any) -> AsyncIterator[Stores]:
     """The stores of the settings, open, and closed again at the end."""
+    from cenergyd.stores import open_stores  # with it come all drivers, which not every command needs
+
     make_state_folders(settings)
     stores = await open_stores(settings, reactor)
     try:

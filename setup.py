@@ -27,7 +27,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["cenergyd", "cenergyd.*"]),
     package_data={
-        "cenergyd": ["py.typed", "**/*.sql", "**/*.ini", "**/*.html", "**/*.js", "**/*.css", "**/*.txt", "**/*.json"]
+        "cenergyd": [
+            "py.typed", "**/*.sql", "**/*.ini", "**/*.html", "**/*.js", "**/*.css", "**/*.svg", "**/*.LICENSE", "**/*.txt",
+            "**/*.json",
+        ]  # fmt: skip
     },
     install_requires=[
         "twisted[tls]>=24.11",

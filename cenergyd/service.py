@@ -37,6 +37,8 @@ from cenergyd.web.context import Context
 from cenergyd.web.feed import ReadingFeed
 from cenergyd.web.legacy import Legacy
 from cenergyd.web.operations import Operations
+from cenergyd.web.pages.app import Pages
+from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.receiver import Receiver, UploadLimits
 from cenergyd.web.sessions import Sessions
 from cenergyd.web.site import BoundedSite, Root
@@ -165,12 +167,17 @@ class Daemon:
             feed=self.feed,
         )
         operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
+        self._api = Api(context)
+        pages = Pages(context, upload_path=settings.upload.path)
         mounts: dict[str, Any] = {
             settings.upload.path: UploadResource(self.receiver, clients),
-            BASE: Api(context).app.resource(),
-            "/settings": Legacy(context).app.resource(),
+            BASE: self._api.app.resource(),
+            STATIC: pages.static,
+            "": pages.app.resource(),
         }
-        root: Any = Root(mounts, {"/healthz": operations, "/readyz": operations, "/metrics": operations})
+        legacy = Legacy(context).app.resource()
+        whole = {"/healthz": operations, "/readyz": operations, "/metrics": operations, "/settings": legacy}
+        root: Any = Root(mounts, whole)
         self._site = BoundedSite(
             root,
             reactor,
@@ -307,6 +314,7 @@ class Daemon:
         deadline = self._reactor.seconds() + self.settings.server.shutdown_grace_seconds
         while self.receiver.in_progress and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, _DRAIN_POLL_SECONDS)
+        self._api.close()
         for channel in list(self._site.channels):
             channel.close()
         await self.group_commit.stop()

@@ -215,7 +215,8 @@ class EventStream:
         self._waiting.clear()
         if self._loop.running:
             self._loop.stop()
-        if self._begun:
+        # Where the client has gone, the request has no channel any more.
+        if self._begun and self._request.channel is not None:
             self._request.unregisterProducer()
         if not self._done.called:
             self._done.callback(None)

@@ -1,0 +1,42 @@
+"""All pages as one Klein app; mount ``app`` at the root and ``static`` at ``/static``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cenergyd.web.context import Context
+from cenergyd.web.pages.overview import OverviewPages
+from cenergyd.web.pages.power import PowerPages
+from cenergyd.web.pages.routing import PageRouter, PageSubject
+from cenergyd.web.pages.session import SessionPages
+from cenergyd.web.pages.settings import SettingsPages
+from cenergyd.web.pages.static import StaticFiles
+from cenergyd.web.pages.templates import Templates
+
+MakePages = Callable[[Context], PageSubject]
+SUBJECTS: tuple[MakePages, ...] = (SessionPages, OverviewPages, PowerPages)
+"""What is there; a new subject is a module with such a class and a name in this tuple."""
+
+
+class Pages:
+    """The pages.
+
+    :param upload_path: where loggers upload to, shown on the settings page.
+    """
+
+    def __init__(
+        self, context: Context, *, upload_path: str = "/consume", subjects: Sequence[MakePages] = SUBJECTS
+    ) -> None:
+        self.static = StaticFiles(context.authenticator.clients, context.settings.hsts_seconds)
+        router = PageRouter(context, Templates(self.static))
+        for make in subjects:
+            router.add(make(context))
+        router.add(SettingsPages(context, upload_path))
+        self.routes = tuple(router.routes)
+        self.app = router.app
+
+        @self.app.route("/favicon.ico", methods=["GET"])
+        def favicon(request: Any) -> bytes:
+            """For whoever asks without having read a page."""
+            return self.static.answer(request, "favicon.svg")

@@ -1,0 +1,35 @@
+"""What leads where: the links in the header and the tabs of a customer. A new page adds itself here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from cenergyd.customers.model import Customer
+from cenergyd.web.auth import Principal
+
+
+class Link(NamedTuple):
+    """One link."""
+
+    key: str
+    text: str
+    path: str
+
+
+MAIN = (Link("overview", "Customers", "/overview"), Link("rejected", "Rejected loggers", "/rejected"))
+"""For operators."""
+
+TABS = (Link("power", "Power", "power"), Link("settings", "Settings", "settings"))
+"""Of a customer: paths below ``/customers/<id>/``."""
+
+
+def main_links(caller: Principal | None) -> tuple[Link, ...]:
+    """The header's links for whoever looks."""
+    return MAIN if caller is not None and caller.is_operator else ()
+
+
+def customer_tabs(customer: Customer, caller: Principal | None) -> tuple[Link, ...]:
+    """The tabs of a customer's pages."""
+    base = f"/customers/{quote(customer.id, safe='')}"
+    return tuple(Link(tab.key, tab.text, f"{base}/{tab.path}") for tab in TABS)

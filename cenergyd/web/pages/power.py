@@ -1,0 +1,147 @@
+"""The power view: what flows now, today's energy, the curves, and the same as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.report import energy_today
+from cenergyd.web.api import BASE
+from cenergyd.web.api_loggers import StatusReader
+from cenergyd.web.api_readings import MAX_TIME, CurveReader, Curves, latest_view, role_sources
+from cenergyd.web.context import Context
+from cenergyd.web.curves import auto_resolution
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+
+DAY = 86400
+_ROWS = 48
+_LONGEST = 20 * 366 * DAY
+
+
+class Range(NamedTuple):
+    """A range to choose."""
+
+    key: str
+    text: str
+    seconds: int
+
+
+RANGES = (
+    Range("hour", "Hour", 3600),
+    Range("day", "Day", DAY),
+    Range("week", "Week", 7 * DAY),
+    Range("month", "Month", 31 * DAY),
+    Range("year", "Year", 366 * DAY),
+)
+
+
+class Span(NamedTuple):
+    """The range that is shown, ``start <= time < end``, UTC seconds."""
+
+    key: str
+    """Of RANGES, or '' for one of its own."""
+    start: int
+    end: int
+    errors: Mapping[str, str] = {}
+
+
+class PowerPages:
+    """A customer's ``power``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._curves = CurveReader(context)
+        self._reader = StatusReader(context)
+
+    async def show(self, call: PageCall, customer_id: str) -> Page:
+        """The page; ``table=1`` adds the values as a table, for those who cannot see or run the curves."""
+        customer = await self._context.customer(customer_id)
+        zone = texts.zone(customer.time_zone)
+        span = chosen_span(call, zone)
+        (status,) = await self._reader.status([customer])
+        latest = await latest_view(self._context, customer, call.now)
+        values = {
+            "zone": zone,
+            "zone_name": zone.key,
+            "ranges": RANGES,
+            "span": span,
+            "start_text": texts.moment(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
+            "end_text": texts.moment(span.end, zone).strftime("%Y-%m-%dT%H:%M"),
+            "roles": ROLES,
+            "latest": latest["roles"],
+            "status": status,
+            "energy": await self._energy(customer, call.now),
+            "table": await self._table(customer, span, zone) if call.query("table") else None,
+            "table_link": self._table_link(span),
+            "api": f"{BASE}/customers/{quote(customer.id, safe='')}",
+            "csv_query": urlencode({"start": span.start, "end": span.end}),
+        }
+        return Page("power.html", values, 422 if span.errors else 200, customer, "power")
+
+    async def _energy(self, customer: Customer, now: int) -> Mapping[str, Any] | None:
+        try:
+            return await energy_today(customer, self._context.readings, now)
+        except InvalidField:
+            return None  # the stored time zone is none
+
+    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, Any]:
+        sources = role_sources(customer)
+        seconds = auto_resolution(span.start, span.end, _ROWS)
+        curves = await self._curves.read(sources, span.start, span.end, str(seconds))
+        estimated = any(point.estimated for curve in curves.curves for point in curve.points)
+        rows = table_rows(curves, zone)
+        return {"step": texts.span(seconds), "columns": sources, "rows": rows, "estimated": estimated}
+
+    def _table_link(self, span: Span) -> str:
+        query = {"range": span.key} if span.key else {"start": span.start, "end": span.end}
+        return f"?{urlencode({**query, 'table': '1'})}#values"
+
+    def routes(self) -> Sequence[PageRoute]:
+        """The one page."""
+        return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in"),)
+
+
+def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """A row per window that has a reading, its cells in the curves' order; None where there is none."""
+    cells: dict[int, list[Any]] = {}
+    for column, curve in enumerate(curves.curves):
+        for point in curve.points:
+            row = cells.setdefault(point.time, [None] * len(curves.curves))
+            if "P" in point.channels:
+                low, mean, high = point.channels["P"]
+                row[column] = {"low": low, "mean": mean, "high": high, "estimated": point.estimated}
+    return [{"time": time, "text": texts.local_minute(time, zone), "cells": cells[time]} for time in sorted(cells)]
+
+
+def chosen_span(call: PageCall, zone: ZoneInfo) -> Span:
+    """The range that a request asks for: ``from`` and ``to`` in local time, ``start`` and ``end``, or a named one."""
+    if call.query("from") is not None or call.query("to") is not None:
+        return _typed_span(call, zone)
+    start, end = call.query_integer("start", 0, MAX_TIME), call.query_integer("end", 0, MAX_TIME)
+    if start is not None and end is not None and start < end <= start + _LONGEST:
+        return Span("", start, end)
+    asked = call.query("range")
+    return _named(next((each for each in RANGES if each.key == asked), RANGES[1]), call.now)
+
+
+def _named(chosen: Range, now: int, errors: Mapping[str, str] | None = None) -> Span:
+    return Span(chosen.key, now + 1 - chosen.seconds, now + 1, errors or {})
+
+
+def _typed_span(call: PageCall, zone: ZoneInfo) -> Span:
+    errors: dict[str, str] = {}
+    times: dict[str, int] = {}
+    for name in ("from", "to"):
+        try:
+            times[name] = int(datetime.fromisoformat(call.query(name) or "").replace(tzinfo=zone).timestamp())
+        except (ValueError, OverflowError):
+            errors[name] = "A date and time is needed, such as 2026-11-24T14:30."
+    if not errors and not 0 <= times["from"] < times["to"] <= min(MAX_TIME, times["from"] + _LONGEST):
+        errors["to"] = "The end must be later than the beginning, by at most twenty years."
+    return _named(RANGES[1], call.now, errors) if errors else Span("", times["from"], times["to"])

@@ -1,0 +1,204 @@
+"""From a Klein route to a page: who may see it, forms with CSRF protection, errors as pages.
+
+A subject is an object with ``routes()``; its handlers are ``async def handler(self, call, **path_parameters)`` and return a
+:class:`Page` or a :class:`Redirect`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+import attrs
+from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.model import Customer
+from cenergyd.web.auth import CSRF_FIELD, SAFE_METHODS, Principal
+from cenergyd.web.context import Context
+from cenergyd.web.pages.forms import read_form
+from cenergyd.web.pages.navigation import customer_tabs, main_links
+from cenergyd.web.pages.templates import Templates
+from cenergyd.web.problems import ProblemDetails, problem_of
+from cenergyd.web.routing import Access, Call
+from cenergyd.web.security import PAGE_POLICY, set_security_headers
+
+SIGN_IN = "/sign-in"
+log = Logger()
+
+
+@attrs.frozen(eq=False)
+class PageCall(Call):
+    """One request for a page."""
+
+    form: Mapping[str, str] = attrs.field(factory=dict)
+    """The posted fields; empty for GET."""
+
+
+@attrs.frozen
+class Page:
+    """A template and what it shows."""
+
+    template: str
+    values: Mapping[str, Any] = attrs.field(factory=dict)
+    status: int = 200
+    customer: Customer | None = None
+    """Whose page it is: names it in the header and shows its tabs."""
+    tab: str = ""
+    """The key of the tab or main link that this page belongs to."""
+
+
+@attrs.frozen
+class Redirect:
+    """Go on with GET elsewhere."""
+
+    location: str
+
+
+@attrs.frozen
+class PageRoute:
+    """One method of one page."""
+
+    method: str
+    path: str
+    """As Klein wants it; a parameter called ``customer_id`` is checked: customers reach their own only."""
+    handler: Callable[..., Awaitable[Page | Redirect]]
+    access: Access
+
+
+class PageSubject(Protocol):
+    """A group of pages."""
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of them."""
+        ...
+
+
+class PageRouter:
+    """A Klein app of pages behind one guard."""
+
+    def __init__(self, context: Context, templates: Templates) -> None:
+        self.app = Klein()
+        self.app.url_map.merge_slashes = False
+        self._context = context
+        self._auth = context.authenticator
+        self._templates = templates
+        self.routes: list[PageRoute] = []
+        self.app.handle_errors(Exception)(self._failed)
+
+    def add(self, subject: PageSubject) -> None:
+        """Mount a subject's pages."""
+        for route in subject.routes():
+            self.routes.append(route)
+            self.app.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}")(
+                self._guarded(route)
+            )
+
+    def _guarded(self, route: PageRoute) -> Callable[..., Any]:
+        async def endpoint(request: Any, **path: str) -> bytes:
+            client = self._prepare(request)
+            caller = await self._auth.identify(request)
+            if caller is None and route.access != "public":
+                return _redirect(request, sign_in_path(request))
+            limit = self._context.settings.max_json_bytes
+            form = {} if request.method in SAFE_METHODS else read_form(request, limit)
+            self._check(route, request, caller, form, path)
+            now = int(self._context.clock.seconds())
+            call = PageCall(request, client, caller, now, limit, form)
+            return self._answer(request, call, await route.handler(call, **path))
+
+        return endpoint
+
+    def _check(
+        self, route: PageRoute, request: Any, caller: Principal | None, form: Mapping[str, str], path: Mapping[str, str]
+    ) -> None:
+        if caller is None:
+            return
+        if route.access != "public":
+            self._auth.check_csrf(request, caller, form.get(CSRF_FIELD))
+        if route.access == "operator":
+            caller.check_operator()
+        if "customer_id" in path:
+            caller.check_customer(path["customer_id"])
+
+    def _prepare(self, request: Any) -> Any:
+        client = self._auth.clients.of(request)
+        set_security_headers(
+            request, secure=client.secure, policy=PAGE_POLICY, hsts_seconds=self._context.settings.hsts_seconds
+        )
+        request.setHeader(b"Cache-Control", b"no-store")
+        return client
+
+    def _answer(self, request: Any, call: PageCall, answer: Page | Redirect) -> bytes:
+        if isinstance(answer, Redirect):
+            return _redirect(request, answer.location)
+        request.setResponseCode(answer.status)
+        return self._html(request, answer, call.caller, call.now)
+
+    def _html(self, request: Any, page: Page, caller: Principal | None, now: int) -> bytes:
+        values = {
+            "caller": caller,
+            "csrf": caller.session.csrf if caller is not None and caller.session is not None else "",
+            "customer": page.customer,
+            "links": main_links(caller),
+            "tabs": customer_tabs(page.customer, caller) if page.customer is not None else (),
+            "tab": page.tab,
+            "now": now,
+            **page.values,
+        }
+        body = self._templates.render(page.template, values)
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        request.setHeader(b"Content-Length", str(len(body)).encode())
+        return body
+
+    async def _failed(self, request: Any, failure: Failure) -> bytes:
+        if request.startedWriting:
+            request.loseConnection()
+            return b""
+        self._prepare(request)
+        details = problem_of(failure.value or RuntimeError())
+        if details.status == 401 and request.method in SAFE_METHODS:
+            return _redirect(request, sign_in_path(request))
+        if details.status >= 500:
+            _log(request, failure, details)
+        request.setResponseCode(details.status)
+        for name, value in details.headers.items():
+            request.setHeader(name.encode(), value.encode())
+        page = Page("error.html", {"problem": details, "request_id": getattr(request, "request_id", "")})
+        return self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
+
+    async def _whoever(self, request: Any) -> Principal | None:
+        """Who sees the error, where that can be told: the page must not need what has just failed."""
+        try:
+            return await self._auth.identify(request)
+        except Exception:
+            return None
+
+
+def sign_in_path(request: Any) -> str:
+    """The sign-in page that leads back to this one."""
+    if request.method not in SAFE_METHODS or request.uri == b"/":
+        return SIGN_IN
+    return f"{SIGN_IN}?{urlencode({'next': request.uri.decode('latin-1')})}"
+
+
+def customer_path(customer_id: str, page: str) -> str:
+    """``/customers/<id>/<page>``."""
+    return f"/customers/{quote(customer_id, safe='')}/{page}"
+
+
+def _redirect(request: Any, location: str) -> bytes:
+    request.setResponseCode(303)
+    request.setHeader(b"Location", location.encode("ascii", "replace").replace(b"\r", b"").replace(b"\n", b""))
+    request.setHeader(b"Content-Length", b"0")
+    return b""
+
+
+def _log(request: Any, failure: Failure, details: ProblemDetails) -> None:
+    path = request.path.decode("latin-1")
+    if details.status == 500:
+        log.failure("page {path} failed", failure, path=path, request_id=getattr(request, "request_id", None))
+    else:
+        log.warn("page {path}: {code}: {reason}", path=path, code=details.code, reason=str(failure.value))

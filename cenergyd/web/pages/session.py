@@ -1,0 +1,70 @@
+"""Signing in and out, and where the root leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cenergyd.web.auth import Principal
+from cenergyd.web.context import Context
+from cenergyd.web.pages.forms import local_path
+from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.problems import RequestProblem
+
+
+def home(principal: Principal) -> str:
+    """Where somebody begins: operators with all customers, a customer with their own power."""
+    return customer_path(principal.customer_id, "power") if principal.customer_id else "/overview"
+
+
+class SessionPages:
+    """``/``, ``/sign-in``, ``/sign-out``."""
+
+    def __init__(self, context: Context) -> None:
+        self._auth = context.authenticator
+
+    async def root(self, call: PageCall) -> Redirect:
+        """To where the caller begins."""
+        return Redirect(home(call.caller) if call.caller else SIGN_IN)
+
+    async def form(self, call: PageCall) -> Page | Redirect:
+        """The sign-in form."""
+        after = local_path(call.query("next"))
+        if call.caller is not None:
+            return Redirect(after or home(call.caller))
+        return Page(
+            "sign_in.html", {"error": "", "next": after or "", "signed_out": call.query("done") == "signed-out"}
+        )
+
+    async def sign_in(self, call: PageCall) -> Page | Redirect:
+        """Open a session."""
+        after = local_path(call.form.get("next"))
+        token = call.form.get("token", "").strip()
+        try:
+            if not token:
+                raise RequestProblem(422, "invalid_field", "Paste a token.")
+            principal = await self._auth.sign_in(call.request, token)
+        except RequestProblem as problem:
+            details = problem.details
+            if details.status not in (401, 422, 429):
+                raise
+            for name, value in details.headers.items():
+                call.request.setHeader(name.encode(), value.encode())
+            # A browser that gets 401 with WWW-Authenticate must not open a box of its own.
+            call.request.responseHeaders.removeHeader(b"www-authenticate")
+            values = {"error": details.detail, "next": after or "", "signed_out": False}
+            return Page("sign_in.html", values, details.status)
+        return Redirect(after or home(principal))
+
+    async def sign_out(self, call: PageCall) -> Redirect:
+        """End the session."""
+        await self._auth.sign_out(call.request, call.principal)
+        return Redirect(f"{SIGN_IN}?done=signed-out")
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of this subject's pages."""
+        return (
+            PageRoute("GET", "/", self.root, "public"),
+            PageRoute("GET", SIGN_IN, self.form, "public"),
+            PageRoute("POST", SIGN_IN, self.sign_in, "public"),
+            PageRoute("POST", "/sign-out", self.sign_out, "signed_in"),
+        )

@@ -1,0 +1,85 @@
+"""Scripts, styles and icons: read once, named by their content so that browsers may keep them, nothing else reachable."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import attrs
+from twisted.web.resource import NoResource, Resource
+
+from cenergyd.web.clients import Clients
+from cenergyd.web.security import set_security_headers
+
+BASE = "/static"
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".LICENSE": "text/plain; charset=utf-8",
+}
+_FOREVER = b"public, max-age=31536000, immutable"
+_CHECK = b"no-cache"
+
+
+@attrs.frozen
+class StaticFile:
+    """One file in memory."""
+
+    content: bytes = attrs.field(repr=False)
+    zipped: bytes = attrs.field(repr=False)
+    media_type: str
+    version: str
+    """The beginning of its hash."""
+
+
+class StaticFiles(Resource):
+    """Everything in ``static/``; mount it at :data:`BASE`. A dictionary decides what there is, so no path leads outside."""
+
+    isLeaf = True
+
+    def __init__(self, clients: Clients, hsts_seconds: int = 0) -> None:
+        super().__init__()
+        self._clients = clients
+        self._hsts = hsts_seconds
+        self._files = _load(resources.files("cenergyd.web") / "static")
+
+    def url(self, name: str) -> str:
+        """The address of a file; it changes with the content. Raises KeyError where there is none."""
+        return f"{BASE}/{name}?v={self._files[name].version}"
+
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802 - Twisted's name
+        """One file."""
+        return self.answer(request, b"/".join(request.postpath).decode("utf-8", "replace"))
+
+    def answer(self, request: Any, name: str) -> bytes:
+        """Answer with a file, or 404."""
+        file = self._files.get(name)
+        set_security_headers(request, secure=self._clients.of(request).secure, hsts_seconds=self._hsts)
+        if file is None:
+            return bytes(NoResource().render(request))
+        kept = request.args.get(b"v") == [file.version.encode()]
+        request.setHeader(b"Content-Type", file.media_type.encode())
+        request.setHeader(b"Cache-Control", _FOREVER if kept else _CHECK)
+        request.setHeader(b"Vary", b"Accept-Encoding")
+        if request.setETag(f'"{file.version}"'.encode()):
+            return b""
+        if b"gzip" in (request.getHeader(b"accept-encoding") or b""):
+            request.setHeader(b"Content-Encoding", b"gzip")
+            return file.zipped
+        return file.content
+
+
+def _load(folder: Traversable, prefix: str = "") -> dict[str, StaticFile]:
+    found: dict[str, StaticFile] = {}
+    for item in folder.iterdir():
+        if item.is_dir():
+            found |= _load(item, f"{prefix}{item.name}/")
+        elif (media_type := _TYPES.get("." + item.name.rsplit(".", 1)[-1])) is not None:
+            content = item.read_bytes()
+            version = hashlib.sha256(content).hexdigest()[:16]
+            found[prefix + item.name] = StaticFile(content, gzip.compress(content, mtime=0), media_type, version)
+    return found

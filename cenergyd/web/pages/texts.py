@@ -1,0 +1,90 @@
+"""How values are written for people: times, ages, power, energy. Pure functions, and the template filters made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.windows import zone_of
+
+MINUS = "\u2212"
+NOTHING = "\u2013"
+ROLE_NAMES: Mapping[str, str] = {"utility": "Utility", "load": "Load", "solar": "Solar"}
+FIELD_NAMES: Mapping[str, str] = {
+    "name": "Name of the site",
+    "time_zone": "Time zone",
+    "logger_serial_number": "Logger serial number",
+    "logger_password": "Logger password",
+    "facility": "Utility meter",
+    "load": "Load meter",
+    "solar": "Solar meter",
+}
+EQUATIONS: Mapping[str, str] = {
+    "utility": "load \u2212 solar",
+    "load": "utility + solar",
+    "solar": "load \u2212 utility",
+}
+
+
+def zone(name: str) -> ZoneInfo:
+    """A customer's time zone; UTC where the stored one is none (the collection is shared with others)."""
+    try:
+        return zone_of(name)
+    except InvalidField:
+        return ZoneInfo("UTC")
+
+
+def age(time: int | None, now: int) -> str:
+    """``2 min ago``; whatever is in the future is ``just now``: clocks differ by a little."""
+    if time is None:
+        return "never"
+    return f"{span(now - time)} ago" if now - time >= 5 else "just now"
+
+
+def span(seconds: int) -> str:
+    """``45 s``, ``2 min``, ``3 h``, ``5 days``."""
+    if seconds < 60:
+        return f"{max(seconds, 0)} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    if seconds < 86400 * 2:
+        return f"{seconds // 3600} h"
+    return f"{seconds // 86400} days"
+
+
+def iso(time: int) -> str:
+    """``2026-11-24T19:30:00Z``."""
+    return moment(time, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(time: int, where: ZoneInfo) -> datetime:
+    """A time in a zone; what no calendar holds is its nearest end."""
+    return datetime.fromtimestamp(min(max(time, 0), 253402300799 - 86400), UTC).astimezone(where)
+
+
+def local(time: int | None, where: ZoneInfo) -> str:
+    """``2026-11-24 14:30:00 EST``."""
+    return moment(time, where).strftime("%Y-%m-%d %H:%M:%S %Z") if time is not None else NOTHING
+
+
+def local_minute(time: int, where: ZoneInfo) -> str:
+    """``2026-11-24 14:30``."""
+    return moment(time, where).strftime("%Y-%m-%d %H:%M")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a true minus sign, fewer decimals as it grows, a dash for none."""
+    if value is None:
+        return NOTHING
+    size = abs(value)
+    places = max(0, digits - (1 if size >= 100 else 0) - (1 if size >= 1000 else 0))
+    shown = f"{size:,.{places}f}".replace(",", "\u202f")
+    return f"{MINUS}{shown}" if value < 0 and float(f"{size:.{places}f}") else shown
+
+
+def signed(value: Any) -> str:
+    """A stored value of any kind as text."""
+    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

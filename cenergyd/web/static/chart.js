@@ -1,0 +1,214 @@
+// The curves, drawn by uPlot: gaps stay gaps, computed is dashed, estimated has a strip, min and max are a band.
+/* global uPlot */
+import { number } from "./lib.js";
+
+export const ROLES = ["utility", "load", "solar"];
+export const NAMES = { utility: "Utility", load: "Load", solar: "Solar" };
+export const UNITS = { P: "kW", Q: "kvar", L1_PF: "", L1_V: "V" };
+const SIGNED = ["P", "Q"];
+export const ESTIMATED = ["Q", "L1_PF"];
+
+const TICKS = [
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+];
+
+/** Columns of one curve with an explicit null inside every gap, so that no line crosses it. */
+function columnsOf(curve, channel) {
+  const { time, gaps } = curve;
+  const parts = curve[channel];
+  const names = parts.min ? ["mean", "min", "max"] : ["mean"];
+  const starts = new Set(gaps.map((gap) => gap[0]));
+  const columns = [[], ...names.map(() => [])];
+  for (let i = 0; i < time.length; i++) {
+    columns[0].push(time[i]);
+    names.forEach((name, n) => columns[n + 1].push(parts[name][i]));
+    if (starts.has(time[i])) {
+      columns[0].push(time[i] + 1);
+      names.forEach((_, n) => columns[n + 1].push(null));
+    }
+  }
+  return columns;
+}
+
+/** Points that no line reaches: alone between two gaps. */
+function alone(plot, index, show) {
+  if (show === false) return [];
+  const values = plot.data[index];
+  const known = [];
+  for (let i = 0; i < values.length; i++) if (values[i] !== undefined) known.push(i);
+  const there = (k) => k >= 0 && k < known.length && values[known[k]] !== null;
+  return known.filter((_, k) => there(k) && !there(k - 1) && !there(k + 1));
+}
+
+export class PowerChart {
+  /**
+   * @param element where it is drawn.
+   * @param zone the site's time zone.
+   * @param on {select(start, end), zoomOut(), cursor(index)}
+   */
+  constructor(element, zone, on) {
+    this.element = element;
+    this.zone = zone;
+    this.on = on;
+    this.plot = null;
+    this.hidden = new Set();
+    this.data = [[]];
+    this.curves = [];
+    new ResizeObserver(() => this.resize()).observe(element);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  show(answer, channel, start, end) {
+    Object.assign(this, { answer, channel, start, end });
+    this.draw();
+  }
+
+  draw() {
+    if (!this.answer) return;
+    this.style = getComputedStyle(document.documentElement);
+    this.curves = ROLES.map((role) => this.answer.curves.find((curve) => curve.role === role)).filter(Boolean);
+    const tables = this.curves.map((curve) => columnsOf(curve, this.channel));
+    this.data = tables.some((table) => table[0].length) ? uPlot.join(tables) : [[], ...tables.flatMap((table) => table.slice(1))];
+    const cursor = this.plot?.cursor.idx ?? null;
+    this.plot?.destroy();
+    this.element.querySelector(".uplot")?.remove();
+    this.plot = new uPlot(this.options(), this.data, this.element);
+    if (cursor !== null && document.activeElement === this.element) this.point(cursor);
+  }
+
+  colour(name) {
+    return this.style.getPropertyValue(`--${name}`).trim();
+  }
+
+  /** Index of each curve's mean in the data. */
+  places() {
+    let next = 1;
+    return this.curves.map((curve) => {
+      const place = next;
+      next += curve[this.channel].min ? 3 : 1;
+      return place;
+    });
+  }
+
+  options() {
+    const series = [{}];
+    const bands = [];
+    for (const curve of this.curves) {
+      const show = !this.hidden.has(curve.role);
+      const colour = this.colour(curve.role);
+      const mean = series.length;
+      series.push({
+        label: NAMES[curve.role], show, stroke: colour, width: 1.75, dash: curve.computed ? [7, 4] : [],
+        points: { show: true, filter: alone, size: 5, fill: colour, width: 0 },
+      });
+      if (curve[this.channel].min) {
+        const edge = { show, stroke: "transparent", width: 0, points: { show: false } };
+        series.push({ ...edge }, { ...edge });
+        bands.push({ series: [mean + 2, mean + 1], fill: this.colour(`${curve.role}-band`) });
+      }
+    }
+    const [text, grid] = [this.colour("muted"), { stroke: this.colour("grid"), width: 1 }];
+    const axis = { stroke: text, grid, ticks: grid, font: "12px system-ui, sans-serif" };
+    return {
+      ...this.size(), series, bands,
+      tzDate: (time) => uPlot.tzDate(new Date(time * 1000), this.zone),
+      legend: { show: false },
+      padding: [10, 8, 0, 0],
+      scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range: (_, low, high) => this.heights(low, high) } },
+      axes: [
+        { ...axis, values: TICKS, space: 64 },
+        { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => number(tick, this.channel === "L1_PF" ? 2 : 1).replace(/\.0+$/, "")) },
+      ],
+      cursor: {
+        y: false, drag: { x: true, y: false, setScale: false }, points: { size: 7 },
+        bind: { dblclick: () => () => (this.on.zoomOut(), null) },
+      },
+      hooks: {
+        setSelect: [(plot) => this.selected(plot)],
+        setCursor: [(plot) => this.on.cursor(plot.cursor.idx ?? null)],
+        drawAxes: [(plot) => this.drawZero(plot)],
+        draw: [(plot) => this.drawEstimated(plot)],
+      },
+    };
+  }
+
+  heights(low, high) {
+    if (low === null || high === null) return [0, 1];
+    if (SIGNED.includes(this.channel)) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
+    const room = (high - low || Math.abs(high) || 1) * 0.06;
+    return [low < 0 || !SIGNED.includes(this.channel) ? low - room : low, high + room];
+  }
+
+  selected(plot) {
+    const { left, width } = plot.select;
+    if (width < 6) return;
+    const [start, end] = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.on.select(Math.floor(start), Math.ceil(end));
+  }
+
+  drawZero(plot) {
+    const { min, max } = plot.scales.y;
+    if (!(min < 0 && max > 0)) return;
+    const y = Math.round(plot.valToPos(0, "y", true));
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.fillStyle = this.colour("zero");
+    ctx.fillRect(bbox.left, y, bbox.width, Math.max(1, Math.round(devicePixelRatio)));
+    ctx.restore();
+  }
+
+  /** Only the reactive power is ever estimated, and the power factor with it. */
+  drawEstimated(plot) {
+    if (!ESTIMATED.includes(this.channel)) return;
+    const { ctx, bbox } = plot;
+    const height = 3 * devicePixelRatio;
+    ctx.save();
+    for (const curve of this.curves) {
+      if (this.hidden.has(curve.role)) continue;
+      ctx.fillStyle = this.colour(curve.role);
+      const step = curve.time.length > 1 ? curve.time[1] - curve.time[0] : 60;
+      curve.estimated.forEach((estimated, i) => {
+        if (!estimated) return;
+        const left = Math.max(plot.valToPos(curve.time[i], "x", true), bbox.left);
+        const right = Math.min(plot.valToPos(curve.time[i] + step, "x", true), bbox.left + bbox.width);
+        ctx.fillRect(left, bbox.top + bbox.height - height, Math.max(right - left, 1), height);
+      });
+    }
+    ctx.restore();
+  }
+
+  size() {
+    return { width: Math.max(this.element.clientWidth, 200), height: this.element.clientHeight || 300 };
+  }
+
+  resize() {
+    const { width, height } = this.size();
+    if (this.plot && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize({ width, height });
+  }
+
+  toggle(role) {
+    if (!this.hidden.delete(role)) this.hidden.add(role);
+    this.draw();
+  }
+
+  /** Put the cursor on a point; -1 and past the end are brought back. Returns the index or null. */
+  point(index) {
+    const count = this.data[0].length;
+    if (!count || !this.plot) return null;
+    const at = Math.min(Math.max(index, 0), count - 1);
+    this.plot.setCursor({ left: this.plot.valToPos(this.data[0][at], "x"), top: 10 });
+    return at;
+  }
+
+  /** Value of a curve at or just before an index of the data; null in a gap. */
+  valueAt(curveIndex, index) {
+    const values = this.data[this.places()[curveIndex]];
+    for (let i = index; i >= 0 && i > index - 4; i--) if (values[i] !== undefined) return values[i];
+    return null;
+  }
+}

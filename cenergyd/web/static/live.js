@@ -1,0 +1,51 @@
+// Server-sent events while the page is visible; polling where they cannot be had.
+
+const RETRY_SECONDS = 60;
+const POLL_SECONDS = 15;
+
+/**
+ * @param api address of the customer in the API.
+ * @param on handlers by event name (settings, latest, readings, status), and gone() when the session is over.
+ */
+export function follow(api, on) {
+  let source = null;
+  let poll = null;
+  let retry = null;
+
+  async function look() {
+    const answer = await fetch(`${api}/latest`, { credentials: "same-origin" }).catch(() => null);
+    if (answer?.status === 401) on.gone();
+    if (answer?.ok) on.latest(await answer.json(), true);
+  }
+
+  function close() {
+    source?.close();
+    source = null;
+    clearInterval(poll);
+    clearTimeout(retry);
+    poll = retry = null;
+  }
+
+  function fallBack() {
+    close();
+    look();
+    poll = setInterval(look, POLL_SECONDS * 1000);
+    retry = setTimeout(open, RETRY_SECONDS * 1000);
+  }
+
+  function open() {
+    close();
+    source = new EventSource(`${api}/events`);
+    for (const name of ["settings", "latest", "readings", "status"]) {
+      source.addEventListener(name, (event) => on[name]?.(JSON.parse(event.data), false));
+    }
+    source.addEventListener("error", () => {
+      // A lost connection is tried again by the browser; a refused one is not.
+      if (source !== null && source.readyState === EventSource.CLOSED) fallBack();
+    });
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  if (!document.hidden) open();
+}

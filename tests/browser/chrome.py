@@ -1,0 +1,68 @@
+"""Headless Chromium as these tests need it: themes, phone width, without JavaScript, its console read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+PHONE = (375, 812)
+DESKTOP = (1280, 900)
+_ARGUMENTS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-device-scale-factor=1",
+    "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)  # fmt: skip
+
+
+def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
+    """A browser of its own, with nothing kept from others; it can reach this machine only."""
+    options = Options()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if not javascript:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    browser = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    browser.set_page_load_timeout(20)
+    set_size(browser, DESKTOP)
+    return browser
+
+
+def set_size(browser: webdriver.Chrome, size: tuple[int, int]) -> None:
+    """The viewport, exactly; a window cannot be as narrow as a phone."""
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def set_theme(browser: webdriver.Chrome, theme: str) -> None:
+    """``light`` or ``dark``, as the reader's system prefers."""
+    feature = {"name": "prefers-color-scheme", "value": theme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def complaints(browser: webdriver.Chrome) -> list[str]:
+    """What the console has said since the last call that nobody should see: errors, warnings, violations of the policy."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def axe(browser: webdriver.Chrome) -> list[str]:
+    """Serious and critical faults of accessibility on the page as it is."""
+    source = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+    # Evaluated through the debugger, which the page's own policy does not bind.
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": source})
+    expression = "axe.run(document, {resultTypes: ['violations']}).then((found) => JSON.stringify(found.violations))"
+    answer = browser.execute_cdp_cmd("Runtime.evaluate", {"expression": expression, "awaitPromise": True})
+    violations: list[dict[str, Any]] = json.loads(answer["result"]["value"])
+    return [
+        f"{fault['impact']} {fault['id']}: {node['target']} {node.get('failureSummary', '')}"
+        for fault in violations
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]

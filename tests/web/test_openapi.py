@@ -1,10 +1,12 @@
-"""The OpenAPI document is there, valid and true: schemathesis calls everything it names on a listening server."""
+"""The OpenAPI document is there, valid and true: schemathesis calls everything it names on a running daemon."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from tests.daemon import RunningDaemon
+from tests.e2e.device import acknowledged, add_customer, readings, upload
 from tests.web.harness import World
 
-ROOT = Path(__file__).parents[2]
+SERIAL = "001EC6001433"
 
 
 @pytest_twisted.ensureDeferred
@@ -57,22 +61,40 @@ def references(value: Any) -> Iterator[str]:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[dict[str, Any]]:
-    """The web side in another process, and what it says about itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.web.serve", str(folder)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdin is not None
+    """A daemon with a customer, uploads, an operator's token and a session; and what callers need to know of it."""
+    daemon = RunningDaemon(folder, {"web.max_failures_per_address": "100000", "web.max_points": "2000"})
     try:
-        yield json.loads(process.stdout.readline())
+        daemon.start()
+        add_customer(daemon, SERIAL, facility="1", solar="2")
+        now = int(time.time())
+        for meter in ("1", "2"):
+            assert acknowledged(upload(daemon, SERIAL, meter, readings(now - 6000, 100, 0.0)))
+        upload(daemon, "BAD", "1", readings(now - 6000, 1, 0.0))
+        token = daemon.run("token", "add", "--operator", "test").stdout.strip()
+        (customer,) = call(daemon, "GET", "customers", token)[1]["customers"]
+        answer, _ = call(daemon, "POST", "session", None, {"token": token})
+        cookie = answer.getheader("Set-Cookie") or ""
+        yield {
+            "url": daemon.url, "token": token, "customer": customer["id"], "now": now,
+            "session": cookie.split(";")[0].partition("=")[2],
+        }  # fmt: skip
+        assert daemon.stop() == 0, daemon.log()
+        assert "Traceback" not in daemon.log()
     finally:
-        process.stdin.close()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        daemon.kill()
+
+
+def call(daemon: RunningDaemon, method: str, path: str, token: str | None, body: Any = None) -> tuple[Any, Any]:
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        link.request(method, f"/api/v1/{path}", json.dumps(body) if body is not None else None, headers)
+        answer = link.getresponse()
+        return answer, json.loads(answer.read())
+    finally:
+        link.close()
 
 
 @pytest.fixture
@@ -90,7 +112,7 @@ def test_schemathesis_finds_nothing(server: dict[str, Any], tmp_path: Path) -> N
         [
             str(Path(sys.executable).with_name("st")), "--config-file", str(config), "run", f"{base}/openapi.json",
             "--url", base, "--header", f"Authorization: Bearer {server['token']}",
-            "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1",
+            "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1",
             "--request-timeout", "10", "--generation-database", "none", "--no-color",
             # It learns ids from answers: it would revoke the token that it comes with, and one stream never ends.
             "--exclude-operation-id", "revokeToken", "--exclude-operation-id", "streamEvents",

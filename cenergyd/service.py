@@ -165,6 +165,9 @@ class Daemon:
             hash_password=self._hash_password,
             on_change=self._customer_changed,
             feed=self.feed,
+            derivation=settings.derivation,
+            archive=self.config_archive,
+            outbox=self.outbox,
         )
         operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
         self._api = Api(context)
@@ -208,15 +211,19 @@ class Daemon:
             if customer is not None:
                 self.credentials.forget(customer.logger_serial_number)
         if new is not None and (old is None or _meters(old) != _meters(new)):
-            await self._derive_all(new)
+            await self._derive_anew(old, new)
 
-    async def _derive_all(self, customer: Customer) -> None:
-        series = [name for role in ROLES if customer.current.meter_of(role) and (name := customer.series_of(role))]
-        if not series:
-            return
-        first = [reading.time for reading in (await self.readings.first(series)).values()]
-        if first:
-            mark = PendingMark(customer.id, min(first), int(self._reactor.seconds()))
+    async def _derive_anew(self, old: Customer | None, new: Customer) -> None:
+        """Mark what a change of meters touches: from the time of an effective-dated change, else from the first reading."""
+        history = new.extensions.get("history")
+        if history and (old is None or history != old.extensions.get("history")):
+            since: int | None = int(history[-1]["until"])
+        else:
+            series = [name for role in ROLES if new.current.meter_of(role) and (name := new.series_of(role))]
+            first = await self.readings.first(series) if series else {}
+            since = min((reading.time for reading in first.values()), default=None)
+        if since is not None:
+            mark = PendingMark(new.id, since, int(self._reactor.seconds()))
             await self.customers.derivation_queue.mark([mark])
 
     async def _announce_first_token(self) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import cenergyd
 from cenergyd.web import openapi
+from cenergyd.web.api_configs import ConfigsApi
 from cenergyd.web.api_customers import CustomersApi
 from cenergyd.web.api_events import EventsApi
+from cenergyd.web.api_history import HistoryApi
+from cenergyd.web.api_jobs import JobsApi
 from cenergyd.web.api_loggers import LoggersApi
 from cenergyd.web.api_readings import ReadingsApi
 from cenergyd.web.api_session import SessionApi
@@ -18,7 +21,7 @@ from cenergyd.web.routing import Call, Reply, Route, Router, Subject
 
 BASE = "/api/v1"
 MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi)
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi, HistoryApi, JobsApi, ConfigsApi)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import attrs
 
+from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
+from cenergyd.jobs.outbox import Outbox
 from cenergyd.readings.store import ReadingStore
-from cenergyd.settings import WebSettings
+from cenergyd.settings import DerivationSettings, WebSettings
 from cenergyd.web.auth import Authenticator
 from cenergyd.web.feed import ReadingFeed
 from cenergyd.web.tokens import Tokens
@@ -43,6 +45,11 @@ class Context:
     hash_password: HashPassword
     on_change: OnChange = nothing_to_tell
     feed: ReadingFeed = attrs.field(factory=ReadingFeed)
+    derivation: DerivationSettings = attrs.field(factory=DerivationSettings)
+    archive: ConfigArchive | None = None
+    """Loggers' config files."""
+    outbox: Outbox | None = None
+    """Messages to customers."""
 
     async def customer(self, customer_id: str) -> Customer:
         """A customer by id; raises NotFound."""

@@ -28,7 +28,15 @@ setup(
     packages=find_packages(include=["cenergyd", "cenergyd.*"]),
     package_data={
         "cenergyd": [
-            "py.typed", "**/*.sql", "**/*.ini", "**/*.html", "**/*.js", "**/*.css", "**/*.svg", "**/*.LICENSE", "**/*.txt",
+            "py.typed",
+            "**/*.sql",
+            "**/*.ini",
+            "**/*.html",
+            "**/*.js",
+            "**/*.css",
+            "**/*.svg",
+            "**/*.LICENSE",
+            "**/*.txt",
             "**/*.json",
         ]  # fmt: skip
     },

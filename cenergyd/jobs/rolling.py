@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.rollups import LOOK_BACK, Columns, day_point, hour_point, interval_finder, window_point
-from cenergyd.jobs.sites import PIECE, Chunk, Replacement, following_hours, series_between, walk
+from cenergyd.jobs.sites import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
 from cenergyd.jobs.windows import RESOLUTIONS, Window, widen, windows, zone_of
 from cenergyd.readings.model import FieldPoint, Reading
 
@@ -54,7 +54,7 @@ class _Roller:
         hours = self._context.settings.rollups.chunk_hours
         async for chunk, readings in walk(store, names, window, zone=self._zone, hours=hours, around=self._around):
             if chunk.skipped:
-                await store.replace_points_many([item for name in names for item in self._nothing(name, chunk)])
+                await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
                 continue
             first: list[Replacement] = []
             then: list[Replacement] = []
@@ -64,9 +64,8 @@ class _Roller:
                 then += more_then
             # What an hour's point says of its interval must not be stored before its other windows are: a crash between
             # would hide that they are out of date.
-            if first:
-                await store.replace_points_many(first)
-            await store.replace_points_many(then)
+            await replace_in_turn(store, first)
+            await replace_in_turn(store, then)
 
     def _around(self, chunk: Chunk) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", self._zone)

@@ -92,6 +92,20 @@ def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> Chunk:
     return Chunk(start, until, last=until == end)
 
 
+async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:
+    """Replace points in order, not too many at a time: a store takes its time to check and encode them."""
+    together: list[Replacement] = []
+    count = 0
+    for item in items:
+        if together and count + len(item[3]) > PIECE:
+            await store.replace_points_many(together)
+            together, count = [], 0
+        together.append(item)
+        count += len(item[3])
+    if together:
+        await store.replace_points_many(together)
+
+
 def following_hours(end: int, zone: ZoneInfo) -> Window:
     """The hours after a full hour whose usual interval depends on readings before it."""
     return widen(end, end + LOOK_BACK, "1h", zone)

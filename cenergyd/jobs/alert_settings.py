@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -208,7 +208,7 @@ def edit_alerts(stored: Any, sent: Any) -> dict[str, Any]:
     old = {} if stored is None else {channel_id(c): c for c in parse_alerts(stored).channels}
     values = dict(sent) if isinstance(sent, Mapping) else sent
     if isinstance(values, dict) and isinstance(values.get("channels"), list):
-        values["channels"] = [_with_secrets(channel, old) for channel in values["channels"]]
+        values["channels"] = [with_secrets(channel, old.values()) for channel in values["channels"]]
     return alerts_to_json(parse_alerts(values), secrets=True)
 
 
@@ -220,10 +220,18 @@ def public_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def with_secrets(channel: Any, stored: Iterable[Mapping[str, Any]]) -> Any:
+    """A channel that an editor sent (``has_secret``) with the secrets of the stored one of the same address."""
+    if not isinstance(channel, Mapping) or not channel.get("has_secret") or any(channel.get(k) for k in SECRET_KEYS):
+        return channel
+    known = next((item for item in stored if channel_id(item) == channel_id(channel)), {})
+    return {**channel, **{key: known[key] for key in SECRET_KEYS if key in known}}
+
+
 def channel_id(channel: Mapping[str, Any]) -> str:
     """Names a channel by its address, whatever its secrets."""
     shown = {k: v for k, v in channel.items() if k not in SECRET_KEYS and k != "has_secret"}
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def parse_channel(value: Any, field: str = "channel") -> dict[str, Any]:
@@ -273,13 +281,6 @@ def _parse_channels(value: Any, field: str) -> tuple[Mapping[str, Any], ...]:
             raise InvalidField(f"{field}.{n}", "this channel is there already")
         seen.add(channel_id(channel))
     return channels
-
-
-def _with_secrets(channel: Any, old: Mapping[str, Mapping[str, Any]]) -> Any:
-    if not isinstance(channel, Mapping) or not channel.get("has_secret") or any(channel.get(k) for k in SECRET_KEYS):
-        return channel
-    known = old.get(channel_id(channel), {})
-    return {**channel, **{key: known[key] for key in SECRET_KEYS if key in known}}
 
 
 def _email(field: str, value: Any) -> None:

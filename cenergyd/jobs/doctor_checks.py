@@ -29,7 +29,9 @@ SAMPLE = 400
 """Readings on which wirings are compared: enough for days of minutes, and bounded work."""
 FITS = 0.03
 """Share of the power that may contradict the rules before a wiring is doubted (noise, meters read seconds apart)."""
-MAX_LAG_STEPS = 20
+MAX_LAG_STEPS = 15
+MAX_CHANGES = 1500
+"""The newest changes of a meter that clocks are compared by: a day of minutes."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -250,7 +252,8 @@ def step_of(power: Power) -> int:
 
 def _changes(series: Mapping[int, float], step: int) -> dict[int, float]:
     grid = {time - time % step: value for time, value in series.items()}
-    return {time: value - grid[time - step] for time, value in grid.items() if time - step in grid}
+    newest = sorted(grid)[-MAX_CHANGES:]
+    return {time: grid[time] - grid[time - step] for time in newest if time - step in grid}
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:

@@ -26,7 +26,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.alert_settings import alerts_of, channel_id, parse_channel, public_channel
+from cenergyd.jobs.alert_settings import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.settings import OutboxSettings
 
 OUTBOX = "outbox"
@@ -106,8 +106,11 @@ class Outbox:
         return key
 
     async def enqueue_test(self, customer: Customer, channel: Any, now: int) -> str:
-        """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel."""
-        checked = parse_channel(channel)
+        """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
+
+        A channel as the page shows it (``has_secret``) gets the secret of the stored one.
+        """
+        checked = parse_channel(with_secrets(channel, _channels_of(customer)))
         site = customer.name or customer.logger_serial_number or customer.id
         notification = Notification(
             f"test-{customer.id}-{channel_id(checked)}-{now // 60}",
@@ -208,6 +211,14 @@ def as_delivery(document: Document) -> Delivery:
         body["created"],
         document.due or 0,
     )
+
+
+def _channels_of(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+    try:
+        settings = alerts_of(customer)
+    except InvalidField:
+        return ()
+    return settings.channels if settings else ()
 
 
 def notification_of(document: Document) -> Notification:

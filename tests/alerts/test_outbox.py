@@ -236,8 +236,9 @@ async def test_the_test_button_answers_at_once_and_sends_one_a_minute(world: Wor
     delivery = await world.service.send_test(customer, AGAIN)
     assert (delivery.state, delivery.error) == ("queued", "the notifier did not take the message")
     world.clock.advance(60)
-    delivery = await world.service.send_test(customer, AGAIN)
+    delivery = await world.service.send_test(customer, {"type": "again", "to": "me", "has_secret": True})
     again = await world.service.send_test(customer, AGAIN)
+    assert world.recorder.sent[-1][1] == AGAIN
     assert delivery.state == again.state == "sent"
     assert world.recorder.subjects == ["Mill: test message"] * 2
     with pytest.raises(InvalidField):

@@ -9,10 +9,10 @@ import attrs
 
 from cenergyd.acquisuite.configfiles import is_config_name
 from cenergyd.configarchive import ConfigArchive
-from cenergyd.errors import NotFound
+from cenergyd.errors import InvalidField, NotFound
 from cenergyd.web import openapi
 from cenergyd.web.context import Context
-from cenergyd.web.problems import FieldError, RequestProblem, invalid_fields
+from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import Call, Reply, Route
 
 _MAX_VERSION = 10**9
@@ -27,11 +27,15 @@ class ConfigsApi:
     async def files(self, call: Call, serial: str) -> Reply:
         """The files of a logger."""
         found = await self._kept().files(serial)
+        if not found:
+            raise NotFound("no config file of this logger is known")
         return Reply({"files": [{"name": name, **attrs.asdict(version)} for name, version in sorted(found.items())]})
 
     async def versions(self, call: Call, serial: str) -> Reply:
         """The versions of a file."""
         found = await self._kept().versions(serial, _name(call))
+        if not found:
+            raise NotFound("no version of this file is known")
         return Reply({"versions": [attrs.asdict(version) for version in found]})
 
     async def text(self, call: Call, serial: str) -> Reply:
@@ -57,9 +61,7 @@ class ConfigsApi:
             raise invalid_fields([FieldError("name", "loggerconfig.ini or modbus/mb-NNN.ini is needed")])
         archive = self._kept()
         if version is not None and not archive.remote:
-            raise RequestProblem(
-                409, "remote_configuration_off", "loggers may not fetch files: set [upload] remote_configuration = yes"
-            )
+            raise InvalidField("version", "loggers may not fetch files: set [upload] remote_configuration = yes")
         await archive.queue(serial, name, version)
         return Reply(status=204)
 
@@ -145,5 +147,5 @@ _DIFF = openapi.operation(
 )  # fmt: skip
 _QUEUE = openapi.operation(
     "queueConfigVersion", _TAG, "Have the logger fetch a version; null takes that back (operators)",
-    status=204, body=openapi.ref("ConfigQueue"), parameters=[_SERIAL], errors=[409],
+    status=204, body=openapi.ref("ConfigQueue"), parameters=[_SERIAL],
 )  # fmt: skip

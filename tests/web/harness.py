@@ -12,15 +12,19 @@ import treq
 from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from cenergyd.acquisuite.layouts import LayoutTable
+from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.model import Customer
 from cenergyd.customers.mongo import MongoCustomerStore
 from cenergyd.customers.passwords import HashCost, hash_password
 from cenergyd.customers.sqlite import SqliteCustomerStore
 from cenergyd.documents.mongo import MongoDocumentStore
 from cenergyd.documents.sqlite import SqliteDocumentStore
+from cenergyd.jobs.outbox import Outbox
+from cenergyd.layoutsource import LayoutSource
 from cenergyd.mongodb import MongoDatabase
 from cenergyd.readings.sqlite import SqliteReadingStore
-from cenergyd.settings import WebSettings
+from cenergyd.settings import OutboxSettings, WebSettings
 from cenergyd.web.api import BASE, Api
 from cenergyd.web.auth import Authenticator
 from cenergyd.web.clients import Clients
@@ -165,6 +169,11 @@ class World:
         self.throttle = GuessThrottle(settings.max_failures_per_address, settings.failure_window_seconds)
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
+        self.archive = ConfigArchive(
+            self.documents, LayoutSource(LayoutTable(), self.documents, self.clock), self.clock,
+            remote=True, max_versions=3, max_bytes=65536,
+        )  # fmt: skip
+
         async def hashed(password: str) -> str:
             return hash_password(password, CHEAP)
 
@@ -182,6 +191,8 @@ class World:
             hash_password=hashed,
             on_change=on_change,
             feed=self.feed,
+            archive=self.archive,
+            outbox=Outbox(self.documents, self.customers, OutboxSettings()),
         )
         self.api = Api(self.context)
         root = Root({BASE: self.api.app.resource()}, {"/settings": Legacy(self.context).app.resource()})

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs.rolling import roll_up
 from cenergyd.jobs.rollups import Columns, interval_finder, window_point
 from cenergyd.jobs.windows import RESOLUTIONS, window_at
@@ -54,7 +55,7 @@ def window_of(readings: list[Reading]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(logs(), st.sampled_from(["1", "2", "6", "24"]))
 def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: str) -> None:
     zone, uploads = log
@@ -68,6 +69,57 @@ def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours
         run(whole.write([SeriesReadings(UTILITY, upload)]))
     run(roll_up(customer, *window_of([reading for upload in uploads for reading in upload]), context_on(whole)))
     assert all_points(store) == all_points(whole)
+
+
+class Failing(MemoryReadingStore):
+    """Fails once, at its nth replacement of points."""
+
+    def __init__(self, fail_at: int) -> None:
+        super().__init__()
+        self.left = fail_at
+
+    async def replace_points_many(self, items):  # type: ignore[no-untyped-def]
+        self.left -= 1
+        if self.left == 0:
+            raise StoreUnavailable("gone for a moment")
+        await super().replace_points_many(items)
+
+
+@settings(max_examples=30, deadline=None)
+@given(logs(), st.integers(1, 12))
+def test_a_run_that_broke_off_is_made_good_by_the_next(log: tuple[str, list[list[Reading]]], fail_at: int) -> None:
+    zone, uploads = log
+    customer = customer_in(zone)
+    store = Failing(fail_at)
+    for upload in uploads:
+        run(store.write([SeriesReadings(UTILITY, upload)]))
+        try:
+            run(roll_up(customer, *window_of(upload), context_on(store)))
+        except StoreUnavailable:
+            run(roll_up(customer, *window_of(upload), context_on(store)))
+    whole = MemoryReadingStore()
+    for upload in uploads:
+        run(whole.write([SeriesReadings(UTILITY, upload)]))
+    run(roll_up(customer, *window_of([r for upload in uploads for r in upload]), context_on(whole)))
+    assert all_points(store) == all_points(whole)
+
+
+@pytest.mark.parametrize("fail_at", [1, 2])
+def test_a_change_of_the_interval_survives_a_crash_between_two_writes(fail_at: int) -> None:
+    """The other windows of the hour expect more readings now; a crash must not hide that they still say otherwise."""
+    slow = [Reading(k * 300, P=1.0) for k in range(6)]
+    fast = [Reading(2000 + k * 60, P=1.0) for k in range(20)]
+    store = store_with(utility=slow)
+    run(roll_up(customer_in("UTC"), *window_of(slow), context_on(store)))
+    failing = Failing(fail_at)
+    failing._readings, failing._points = store._readings, store._points
+    run(failing.write([SeriesReadings(UTILITY, fast)]))
+    with pytest.raises(StoreUnavailable):
+        run(roll_up(customer_in("UTC"), *window_of(fast), context_on(failing)))
+    run(roll_up(customer_in("UTC"), *window_of(fast), context_on(failing)))
+    whole = store_with(utility=[*slow, *fast])
+    run(roll_up(customer_in("UTC"), *window_of([*slow, *fast]), context_on(whole)))
+    assert all_points(failing) == all_points(whole)
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -301,3 +303,11 @@ def test_a_customers_tariff() -> None:
     assert tariff.fixed == 25
     with pytest.raises(InvalidField):
         tariff_of(customer_in("UTC", extensions={"tariff": {"fixed": "x"}}))
+
+
+def test_the_example_in_the_guide_is_a_tariff() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "rollups.md").read_text(encoding="utf-8")
+    example = json.loads(guide.split("```json tariff\n")[1].split("```")[0])
+    tariff = tariff_from_json(example)
+    assert tariff.period_at(at("2026-07-06T12:00"), NEW_YORK) == Period("summer", "peak")
+    assert tariff.period_at(at("2026-11-26T12:00"), NEW_YORK) == Period("winter", "off-peak")

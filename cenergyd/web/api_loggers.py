@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.derivation.status import KIND as DERIVATION
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
 from cenergyd.readings.model import CHANNELS, Reading
@@ -48,10 +49,12 @@ def logger_view(serial: str, document: Document | None) -> dict[str, Any]:
     }
 
 
-def derivation_view(customer: Customer, last: Mapping[str, Reading]) -> dict[str, Any]:
-    """How far the computed meter is behind the two measured ones.
+def derivation_view(
+    customer: Customer, last: Mapping[str, Reading], told: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """How far the computed meter is behind the two measured ones; ``told`` is what derivation itself says.
 
-    ``off``: no meter is computed. ``no_data``: not both meters have readings. ``pending``: readings wait for the next tick.
+    ``failing``: a plugin fails. ``off``: no meter is computed. ``no_data``: not both meters have readings. ``pending``: readings wait for the next tick.
     ``waiting``: one meter has newer readings than the other. ``current``: nothing to do.
     """
     role = customer.missing_role
@@ -59,8 +62,12 @@ def derivation_view(customer: Customer, last: Mapping[str, Reading]) -> dict[str
     measured = [last[place].time for other, place in places.items() if other != role and place in last]
     computed = last.get(places[role]) if role else None
     common = min(measured) if len(measured) == 2 else None
+    body = told or {}
+    failure = body.get("failure")
     if role is None:
         state = "off"
+    elif failure:
+        state = "failing"
     elif customer.pending_since is not None:
         state = "pending"
     elif common is None:
@@ -74,6 +81,12 @@ def derivation_view(customer: Customer, last: Mapping[str, Reading]) -> dict[str
         "last_measured": max(measured) if measured else None,
         "last_computed": computed.time if computed else None,
         "lag_seconds": max(0, common - computed.time) if common is not None and computed else None,
+        "waiting_for": body.get("waiting_for"),
+        "waiting_since": body.get("waiting_since"),
+        "missing": body.get("missing"),
+        # What the plugin's error says is for the log and for operators' pages.
+        "failure": {"plugin": failure["plugin"], "since": failure["since"]} if failure else None,
+        "no_plugin": bool(body.get("no_plugin")),
     }
 
 
@@ -89,9 +102,17 @@ class StatusReader:
         loggers = await self._context.documents.get_many(LOGGER, serials) if serials else {}
         series = list({source.series for customer in customers for source in role_sources(customer)})
         last = await self._context.readings.last(series) if series else {}
-        return [self._view(customer, loggers, last) for customer in customers]
+        ids = [customer.id for customer in customers]
+        told = await self._context.documents.get_many(DERIVATION, ids) if ids else {}
+        return [self._view(customer, loggers, last, told.get(customer.id)) for customer in customers]
 
-    def _view(self, customer: Customer, loggers: Mapping[str, Document], last: Mapping[str, Reading]) -> dict[str, Any]:
+    def _view(
+        self,
+        customer: Customer,
+        loggers: Mapping[str, Document],
+        last: Mapping[str, Reading],
+        told: Document | None,
+    ) -> dict[str, Any]:
         serial = customer.logger_serial_number
         return {
             "customer_id": customer.id,
@@ -100,7 +121,7 @@ class StatusReader:
             "missing_role": customer.missing_role,
             "problems": [problem._asdict() for problem in customer.problems()],
             "logger": logger_view(serial, loggers.get(serial)) if serial else None,
-            "derivation": derivation_view(customer, last),
+            "derivation": derivation_view(customer, last, told.body if told else None),
         }
 
     async def logger(self, serial: str) -> dict[str, Any]:
@@ -269,7 +290,7 @@ _SCHEMAS: Mapping[str, Any] = {
     "RejectedList": openapi.listing("rejected", openapi.ref("Rejected")),
     "DerivationState": openapi.closed(
         {
-            "state": {"enum": ["off", "no_data", "pending", "waiting", "current"]},
+            "state": {"enum": ["off", "failing", "no_data", "pending", "waiting", "current"]},
             "pending_since": openapi.nullable(openapi.TIME),
             "pending_until": openapi.nullable(openapi.TIME),
             "last_measured": openapi.nullable(openapi.TIME),
@@ -278,6 +299,26 @@ _SCHEMAS: Mapping[str, Any] = {
                 **openapi.nullable({"type": "integer"}),
                 "description": "Time from the last computed reading to the last one that could be computed.",
             },
+            "waiting_for": {
+                **openapi.nullable(openapi.ref("Role")),
+                "description": "The role whose meter has not uploaded yet.",
+            },
+            "waiting_since": openapi.nullable(openapi.TIME),
+            "missing": {
+                **openapi.nullable(
+                    openapi.closed(
+                        {
+                            "role": openapi.ref("Role"),
+                            "since": openapi.TIME,
+                            "until": openapi.TIME,
+                            "readings": {"type": "integer"},
+                        }
+                    )
+                ),
+                "description": "The latest gap that a silent meter left.",
+            },
+            "failure": openapi.nullable(openapi.closed({"plugin": {"type": "string"}, "since": openapi.TIME})),
+            "no_plugin": {"type": "boolean", "description": "No enabled plugin computes the missing role."},
         }
     ),
     "CustomerStatus": openapi.closed({**_STATUS_VIEW, "now": openapi.TIME}),

@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.derivation.status import KIND as DERIVATION
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
 from cenergyd.web.api_loggers import LOGGER, derivation_view, logger_view
@@ -148,9 +149,10 @@ class LiveCustomer:
     async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> dict[str, Any]:
         serial = customer.logger_serial_number
         seen = await self._context.documents.get(LOGGER, serial) if serial else None
+        told = await self._context.documents.get(DERIVATION, customer.id)
         return {
             "logger": logger_view(serial, seen) if serial else None,
-            "derivation": derivation_view(customer, last),
+            "derivation": derivation_view(customer, last, told.body if told else None),
         }
 
 

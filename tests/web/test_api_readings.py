@@ -253,7 +253,8 @@ async def test_status_and_overview(world: World) -> None:
     }  # fmt: skip
     assert status["derivation"] == {
         "state": "current", "pending_since": None, "pending_until": None, "last_measured": START + 7140,
-        "last_computed": START + 7140, "lag_seconds": 0,
+        "last_computed": START + 7140, "lag_seconds": 0, "waiting_for": None, "waiting_since": None, "missing": None,
+        "failure": None, "no_plugin": False,
     }  # fmt: skip
     newer = [Reading(START + 9000, P=1.0)]
     await world.readings.write([SeriesReadings(f"{SERIAL}_1", newer)])
@@ -263,6 +264,16 @@ async def test_status_and_overview(world: World) -> None:
     await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9000)])
     behind = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
     assert (behind["state"], behind["pending_since"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
+    gap = {"role": "solar", "since": START, "until": START + 60, "readings": 2}
+    failure = {"plugin": "mine", "message": "secret path /x", "since": START}
+    told = {"waiting_for": "solar", "waiting_since": START + 5, "missing": gap, "failure": failure, "no_plugin": False}
+    await world.documents.put("derivation", customer.id, told, owner=customer.id)
+    answer = await client.get(f"customers/{customer.id}/status")
+    failing = answer.json["derivation"]
+    assert (failing["state"], failing["failure"]) == ("failing", {"plugin": "mine", "since": START})
+    assert (failing["waiting_for"], failing["missing"]) == ("solar", gap)
+    assert b"secret" not in answer.content
+    await world.documents.delete("derivation", customer.id)
     bare, _ = await world.customer(name="bare")
     overview = (await world.operator.get("overview")).json
     states = {entry["customer_id"]: entry["derivation"]["state"] for entry in overview["customers"]}

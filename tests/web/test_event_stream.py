@@ -17,6 +17,7 @@ class Recorder:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.producer: Any = None
+        self.channel = object()
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         pass

@@ -264,7 +264,25 @@ class Daemon:
         )
         counter("refused_bodies", "Requests refused for their size.", lambda: self._site.refused_bodies)
         counter("refused_connections", "Connections refused for their number.", lambda: self._site.refused_connections)
+        derivation, jobs = self.derivation.status, self.jobs.status
+        gauge("derivation_pending_customers", "Customers with readings to derive.", lambda: derivation.pending_customers)
+        gauge("derivation_oldest_pending_seconds", "Age of the oldest reading that waits.", self._oldest_pending_age)
+        gauge("derivation_last_tick_seconds", "Time since the last look for work ended.", self._since_last_tick)
+        gauge("derivation_backlogs", "Long windows being derived.", lambda: derivation.backlogs)
+        counter("derived_readings", "Readings computed.", lambda: derivation.derived_points)
+        counter("derivation_claims_lost", "Work that another daemon took over.", lambda: derivation.claims_lost)
+        counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: derivation.store_troubles)
+        self.metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: derivation.failures)
+        self.metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: jobs.failures)
         counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: self._site.dropped_slow)
+
+    def _oldest_pending_age(self) -> float:
+        oldest = self.derivation.status.oldest_pending
+        return 0.0 if oldest is None else max(0.0, self._reactor.seconds() - oldest)
+
+    def _since_last_tick(self) -> float:
+        last = self.derivation.status.last_tick
+        return 0.0 if last is None else max(0.0, self._reactor.seconds() - last)
 
     async def start(self) -> None:
         """Listen, then open the stores; returns once uploads can be taken, or the stores turned out to be down.

@@ -143,7 +143,11 @@ def check_logger(gathered: Gathered) -> list[Finding]:
     field = "logger_serial_number"
     if not gathered.span.serial:
         return []
-    if gathered.logger is None or gathered.logger.due is None:
+    newest = max((reading.time for reading in gathered.last.values()), default=None)
+    heard = gathered.logger.due if gathered.logger is not None else None
+    if heard is None:
+        heard = newest  # a crash may lose who was heard when, never a reading
+    if heard is None:
         return [
             Finding(
                 severity="error", code="never_uploaded", field=field,
@@ -152,23 +156,21 @@ def check_logger(gathered: Gathered) -> list[Finding]:
             )
         ]  # fmt: skip
     found = []
-    minutes = (now - gathered.logger.due) // 60
+    minutes = (now - heard) // 60
     if minutes >= _longest_silence(customer):
         found.append(
             Finding(
                 severity="error", code="silent_logger", field=field,
-                message=f"The logger has sent nothing since {moment(gathered.logger.due, zone_of(customer))}.",
+                message=f"The logger has sent nothing since {moment(heard, zone_of(customer))}.",
                 advice="Check its power and network.", evidence={"silent_minutes": minutes},
             )
         )  # fmt: skip
-    newest = max((reading.time for reading in gathered.last.values()), default=now)
-    if newest > gathered.logger.due + AHEAD_SECONDS:
+    if newest is not None and newest > heard + AHEAD_SECONDS:
         found.append(
             Finding(
                 severity="warning", code="clock_ahead", field=field,
-                message=f"The logger's clock is {newest - gathered.logger.due} s ahead: it sent readings of the future.",
-                advice="Set its clock, or give it a time server.",
-                evidence={"ahead_seconds": newest - gathered.logger.due},
+                message=f"The logger's clock is {newest - heard} s ahead: it sent readings of the future.",
+                advice="Set its clock, or give it a time server.", evidence={"ahead_seconds": newest - heard},
             )
         )  # fmt: skip
     return found

@@ -102,7 +102,7 @@ def test_history_is_bounded_and_says_what_was_told() -> None:
 
 verdicts = st.sampled_from(["breach", "clear", "hold"])
 looks = st.lists(
-    st.tuples(st.integers(1, 40), st.lists(verdicts, min_size=40, max_size=40), st.booleans()), min_size=1, max_size=30
+    st.tuples(st.integers(1, 40), st.lists(verdicts, min_size=40, max_size=40), st.booleans()), min_size=1, max_size=15
 )
 
 
@@ -114,7 +114,7 @@ def naive_active(seen: list[Judged]) -> bool:
     return False
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(looks, st.integers(1, 120), st.randoms(use_true_random=False))
 def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int, random: Any) -> None:
     limits = Limits(frequency=minutes * 60, fresh=7200)

@@ -97,10 +97,10 @@ async def drained(reactor: Any, service: DerivationService, stores: Stores) -> N
         await deferLater(reactor, 0.05, lambda: None)
 
 
-async def measure(reactor: Any, kind: str, days: int, traced: bool) -> None:
+async def measure(reactor: Any, kind: str, days: int, chunk: dict[str, str], *, traced: bool) -> None:
     minutes = days * 1440
     with store_urls(kind) as urls:
-        settings = load_settings(Settings, None, urls)
+        settings = load_settings(Settings, None, urls | chunk)
         stores = await open_stores(settings, reactor)
         customer = await fill(stores, minutes)
         service = DerivationService(
@@ -133,9 +133,11 @@ async def main(reactor: Any) -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--days", type=int, default=400)
     arguments.add_argument("--stores", choices=("sqlite", "servers"), default="sqlite")
+    arguments.add_argument("--chunk", help="[derivation] chunk_readings; default: as shipped")
     chosen = arguments.parse_args()
-    await measure(reactor, chosen.stores, chosen.days, traced=False)
-    await measure(reactor, chosen.stores, chosen.days, traced=True)
+    chunk = {"derivation.chunk_readings": chosen.chunk} if chosen.chunk else {}
+    for traced in (False, True):
+        await measure(reactor, chosen.stores, chosen.days, chunk, traced=traced)
 
 
 if __name__ == "__main__":

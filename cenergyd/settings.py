@@ -148,7 +148,7 @@ class DerivationSettings:
     )  # fmt: skip
     batch_customers: int = setting("200", integer(1, 10000), "Customers read and written together.", "customers")
     chunk_readings: int = setting(
-        "5000",
+        "2000",
         integer(100, 100000),
         "Readings per meter held at once of a backlog (bounds memory and pauses).",
         "readings",

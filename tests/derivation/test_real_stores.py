@@ -1,0 +1,127 @@
+"""The service on real stores and the real reactor: embedded SQLite, and InfluxDB with MongoDB's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from cenergyd.config import load_settings
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.derivation.dispatcher import DerivationService
+from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.settings import Settings
+from cenergyd.stores import Stores, open_stores
+from tests.derivation.memory import minutes
+from tests.servers import RunningInflux, RunningMongo
+
+START = 1_700_000_040
+
+
+@pytest_twisted.async_yield_fixture(params=["sqlite", "servers"])
+async def stores(
+    request: pytest.FixtureRequest, tmp_path: Path, unique_name: str
+) -> AsyncIterator[tuple[Settings, Stores]]:
+    if request.param == "sqlite":
+        urls = {"customers.url": f"sqlite:///{tmp_path}/c.sqlite", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+    else:
+        influx: RunningInflux = request.getfixturevalue("influx")
+        mongo: RunningMongo = request.getfixturevalue("mongo")
+        urls = {
+            "customers.url": f"{mongo.url}/{unique_name}",
+            "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
+        }
+    settings = load_settings(
+        Settings, None, urls | {"derivation.chunk_readings": "500", "derivation.batch_customers": "20"}
+    )
+    opened = await open_stores(settings, reactor)
+    yield settings, opened
+    await opened.close()
+
+
+def daemon(settings: Settings, stores: Stores) -> DerivationService:
+    return DerivationService(
+        clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=stores.readings,
+        documents=stores.documents, derivation_queue=stores.customers.derivation_queue,
+        job_queue=stores.customers.job_queue,
+    )  # fmt: skip
+
+
+async def came(stores: Stores, customer: Customer, meter: str, readings: list[Reading]) -> None:
+    await stores.readings.write([SeriesReadings(f"{customer.logger_serial_number}_{meter}", readings)])
+    await stores.customers.derivation_queue.mark([PendingMark(customer.id, readings[0].time, readings[-1].time)])
+
+
+async def computed(stores: Stores, customer: Customer) -> list[Reading]:
+    name = f"{customer.logger_serial_number}_missing_meter"
+    return (await stores.readings.read([name], 0, 1 << 32))[name]
+
+
+async def until(done: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait for something that other tasks bring about."""
+    end = reactor.seconds() + seconds  # type: ignore[attr-defined]
+    while not await done():
+        assert reactor.seconds() < end, "it did not happen"  # type: ignore[attr-defined]
+        await deferLater(reactor, 0.02, lambda: None)
+
+
+async def idle(stores: Stores) -> bool:
+    return (await stores.customers.derivation_queue.summary()).customers == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fleet_late_data_and_a_backlog(stores: tuple[Settings, Stores]) -> None:
+    settings, opened = stores
+    fleet = [
+        await opened.customers.add(Customer(id="", facility="1", solar="2", logger_serial_number=f"00F{i:03X}"))
+        for i in range(50)
+    ]
+    for customer in fleet:
+        for meter in "12":
+            await came(opened, customer, meter, minutes(3))
+    one, two = daemon(settings, opened), daemon(settings, opened)  # two share the work
+    await Deferred.fromCoroutine(one.tick())
+    await Deferred.fromCoroutine(two.tick())
+    await until(lambda: idle(opened))
+    for customer in fleet:
+        assert [each.P for each in await computed(opened, customer)] == [2.0, 4.0, 6.0]
+    assert one.status.derived_points + two.status.derived_points == 150
+
+    late = fleet[7]
+    for meter in "12":
+        await came(opened, late, meter, minutes(2000, start=START - 2000 * 60))
+    two.startService()
+    await until(lambda: idle(opened))
+    await two.stopService()
+    assert [each.time for each in await computed(opened, late)] == [START + 60 * i for i in range(-2000, 3)]
+    document = await opened.documents.get("derivation", late.id)
+    assert document is not None
+    assert document.body["derived_until"] == START + 120
+    works = await opened.customers.job_queue.claim("test", START * 2, 60, 100)
+    assert len(works) == 50
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_corrected_reading_replaces_what_was_computed(stores: tuple[Settings, Stores]) -> None:
+    settings, opened = stores
+    customer = await opened.customers.add(Customer(id="", load="1", solar="2", logger_serial_number="00AB"))
+    service = daemon(settings, opened)
+    await came(opened, customer, "1", [Reading(START, 5.0, 0.9, 120.0), Reading(START + 30, 7.0)])
+    await came(opened, customer, "2", [Reading(START + 31, 1.0, 1.0, 121.0)])
+    await service.tick()
+    (first,) = await computed(opened, customer)
+    assert (first.time, first.P) == (START + 30, 6.0)
+    await came(opened, customer, "2", [Reading(START + 1, 1.0, 1.0, 121.0)])
+    await came(opened, customer, "1", [Reading(START + 31, 8.0, 0.5, 120.0, 3.0)])
+    await service.tick()
+    found = await computed(opened, customer)
+    assert [(each.time, each.P, each.estimated) for each in found] == [(START, 4.0, True), (START + 31, 7.0, True)]
+    assert pytest.approx(3.0) == found[1].Q
+    await service.stopService()

@@ -14,6 +14,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, NoResource, Resource
 from twisted.web.server import Request, Site
 
+from cenergyd.web.security import set_security_headers
+
 _TOO_LARGE = (
     b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
@@ -193,6 +195,9 @@ class Root(Resource):
     def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's name
         """Twisted's traversal took the first segment; find the mount and leave it the rest."""
         segments = (*request.prepath, *request.postpath)
+        if not _is_text(request.getRequestHostname(), *segments):
+            # Klein would answer 400 as well, but log each one as an error of its own.
+            return BadRequest()
         for depth in self._depths:
             found = self._mounts.get(segments[:depth])
             if found is not None and depth <= len(segments):
@@ -202,6 +207,27 @@ class Root(Resource):
                 request.postpath = list(segments[cut:])
                 return resource
         return NoResource()
+
+
+class BadRequest(Resource):
+    """For an address that is not UTF-8."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        """400 and no more."""
+        request.setResponseCode(400)
+        set_security_headers(request, secure=False)
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        return b"FAILURE: the address is not UTF-8\n"
+
+
+def _is_text(*parts: bytes) -> bool:
+    try:
+        b"".join(parts).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _segments(path: str) -> tuple[bytes, ...]:

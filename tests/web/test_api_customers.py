@@ -231,6 +231,9 @@ async def test_wrong_methods_and_paths(world: World) -> None:
     for path in ("nothing", "customers/", "customers//settings", "", "customers/a/b/c"):
         missing = await world.operator.get(path)
         assert (missing.status, missing.header("Content-Type")) == (404, "application/problem+json"), path
+    for path in ("%ff", "customers/%ff%fe"):
+        bad = await world.operator.get(path)
+        assert (bad.status, bad.header("X-Content-Type-Options")) == (400, "nosniff"), path
     head = await world.operator.call("HEAD", "customers")
     assert (head.status, head.content) == (200, b"")
 

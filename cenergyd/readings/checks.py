@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 
 from cenergyd.errors import StoreRejected
@@ -77,6 +77,15 @@ def only_points(points: Iterable[FieldPoint], start: int, end: int) -> dict[int,
 def window_start(time: int, resolution: int) -> int:
     """Start of the window that a time lies in: a multiple of the resolution."""
     return time - time % resolution
+
+
+def slices(start: int, end: int, resolution: int, longest: int) -> Iterator[tuple[int, int]]:
+    """A range in parts of about ``longest`` seconds that begin and end between windows of the resolution."""
+    step = window_start(longest, resolution) or resolution
+    while start < end:
+        until = min(end, window_start(start, resolution) + step)
+        yield start, until
+        start = until
 
 
 def check_resolution(resolution: int, channels: Sequence[str], known: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cenergyd.errors import ConfigError
-from cenergyd.readings.checks import LATEST, check_resolution, check_series, only, only_points, storable_points
+from cenergyd.readings.checks import LATEST, check_resolution, check_series, only, only_points, slices, storable_points
 from cenergyd.readings.influxclient import Answer, InfluxConnection
 from cenergyd.readings.influxtext import (
     FIELDS,
@@ -47,17 +47,47 @@ PAGE_ROWS = 10_000
 """Rows of one series in one answer. InfluxDB marks a longer one as partial even where it is not."""
 ANSWER_ROWS = 100_000
 """Rows of all series in one answer, about; longer reads take several requests."""
+MINUTE = 60
 SERIES_AT_ONCE = 100
 REQUESTS_AT_ONCE = 4
 DELETES_AT_ONCE = 10
 """A DELETE takes tens of milliseconds; more of them in one request might not end within the timeout."""
-SUMMARY_SECONDS = 400 * 86400
-"""Range times series in one request for summaries, so that its answer comes within the timeout."""
+SUMMARY_SECONDS = 120 * 86400
+"""Range times series in one request for summaries: InfluxDB takes about a second for a year of minutes of four channels,
+so an answer comes well within the timeout, and several requests share the server's processors."""
+SUMMARY_SLICE_SECONDS = 40 * 86400
+SUMMARY_SLICES = 64
+"""At most so many parts, however long the range is."""
 RECENT = "2d"
-"""Where the latest reading is looked for first: reading newest-first without a bound opens every shard there is."""
+"""How far the latest or earliest reading is looked for first: without a bound, every shard there is is opened."""
 RUN_GAP_SECONDS = 7 * 86400
 RUN_POINTS = 5000
 _SERIAL = re.compile(r"[0-9A-Za-z]{1,32}\Z")
+
+
+class _Cursor(NamedTuple):
+    """How far a read of one range has come."""
+
+    asked: Range
+    start: int
+    spacing: int | None
+    """Seconds per row that are looked ahead; None: all the rest."""
+    left: int
+
+    def bounds(self, size: int) -> tuple[int, int, int]:
+        """Start, end and number of rows of the next page."""
+        rows = min(size, self.left)
+        end = self.asked[2]
+        return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
+
+    def after(self, page: Rows, size: int, step: int) -> _Cursor:
+        """Where to go on after a page: twice as far ahead as a full one reached, or much farther after a short one."""
+        _, end, rows = self.bounds(size)
+        left = self.left - len(page)
+        if len(page) < rows:
+            return self._replace(start=end, spacing=self.spacing and 8 * self.spacing, left=left)
+        spacing = self.spacing and 2 * ((page[-1][0] - page[0][0]) // rows + 1)
+        return self._replace(start=page[-1][0] + step, spacing=spacing, left=left)
 
 
 class InfluxReadingStore:
@@ -133,13 +163,12 @@ class InfluxReadingStore:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         until = f"time < {nanoseconds(LATEST if before is None else before)}"
         since = f"now() - {RECENT}" if before is None else f"{nanoseconds(before)} - {RECENT}"
-        found = await self._edge(series, f"{until} AND time >= {since}", "DESC")
-        older = [name for name in series if name not in found]
-        return found | await self._edge(older, until, "DESC")
+        return await self._edge(series, until, f"{until} AND time >= {since}", "DESC")
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
-        return await self._edge(series, f"time >= {nanoseconds(since)}", "ASC")
+        start = f"time >= {nanoseconds(since)}"
+        return await self._edge(series, start, f"{start} AND time < {nanoseconds(since)} + {RECENT}", "ASC")
 
     async def summarise(
         self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
@@ -148,21 +177,26 @@ class InfluxReadingStore:
         check_series(*series)
         check_resolution(resolution, channels, CHANNELS)
         kept = [channel for channel in CHANNELS if channel in channels]
+        longest = max(SUMMARY_SLICE_SECONDS, (end - start) // SUMMARY_SLICES)
+        parts = list(slices(start, end, resolution, longest))
         ask = partial(
             self._paged,
             tail=f" GROUP BY time({resolution}s) fill(none)",
-            step=resolution,
-            most=max(1, min(SERIES_AT_ONCE, SUMMARY_SECONDS // max(1, end - start))),
+            window=resolution,
+            most=max(1, min(SERIES_AT_ONCE - 1, SUMMARY_SECONDS // min(longest, max(1, end - start)))),
         )
-        ranges = [(name, start, end) for name in series]
-        found = await ask(ranges, summary_fields(kept), partial(summaries_of, kept))
-        lacking = [asked for asked, summaries in found.items() if any(not s.readings for s in summaries)]
+        ranges = [(name, *part) for name in series for part in parts]
+        answers = await ask(ranges, summary_fields(kept), partial(summaries_of, kept))
+        lacking = [asked for asked, summaries in answers.items() if any(not s.readings for s in summaries)]
         if lacking:
             counted = await ask(lacking, count_fields(kept[1:]), counts_of)
             for asked, pairs in counted.items():
                 counts = dict(pairs)
-                found[asked] = [s if s.readings else s._replace(readings=counts[s.time]) for s in found[asked]]
-        return {name: summaries for (name, *_), summaries in found.items()}
+                answers[asked] = [s if s.readings else s._replace(readings=counts[s.time]) for s in answers[asked]]
+        found: dict[str, list[Summary]] = {name: [] for name in series}
+        for (name, *_), summaries in answers.items():
+            found[name] += summaries
+        return found
 
     async def series_of(self, serial: str) -> list[str]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -211,57 +245,69 @@ class InfluxReadingStore:
         parse: Callable[[Sequence[str], Rows], list[T]],
         *,
         tail: str = "",
-        step: int = 1,
         limit: int | None = None,
+        window: int | None = None,
         most: int = SERIES_AT_ONCE,
     ) -> dict[Range, list[T]]:
         """What ``parse`` makes of the rows of each range, at most ``limit`` rows of each.
 
-        Goes in rounds: each takes a page of every range; those whose page was full go on ``step`` seconds after it.
+        Goes in rounds, each with a page of every range. InfluxDB opens every shard of a range even if a LIMIT ends in
+        the first, so a page looks only so far ahead as minutes would fill it, and farther the more it finds empty.
+
+        :param window: s; rows are windows of this size, few enough for one look at the whole range.
         """
         found: dict[Range, list[T]] = {asked: [] for asked in ranges}
-        cursors = {asked: asked[1] for asked in found}
-        left = LATEST if limit is None else limit
-        while cursors and left > 0:
-            page = min(left, PAGE_ROWS, max(1, ANSWER_ROWS // min(len(cursors), SERIES_AT_ONCE)))
-            full: dict[Range, int] = {}
-            for asked, columns, rows in await self._page(cursors, fields, f"{tail} LIMIT {page}", most):
-                found[asked] += parse(columns, rows)
-                if len(rows) == page:
-                    full[asked] = rows[-1][0] + step
-            cursors = full
-            left -= page
+        left = 2 * LATEST if limit is None else limit
+        cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
+        while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
+            size = min(PAGE_ROWS, max(1, ANSWER_ROWS // min(len(cursors), SERIES_AT_ONCE)))
+            answers = await self._pages(cursors, size, fields, tail, most)
+            for cursor, (columns, rows) in zip(cursors, answers, strict=True):
+                found[cursor.asked] += parse(columns, rows)
+            cursors = [
+                cursor.after(rows, size, window or 1) for cursor, (_, rows) in zip(cursors, answers, strict=True)
+            ]
         return found
 
-    async def _page(
-        self, cursors: Mapping[Range, int], fields: str, tail: str, most: int
-    ) -> list[tuple[Range, Sequence[str], Rows]]:
-        """Ask for all ranges from their cursors on; those with the same bounds share statements."""
-        together: dict[tuple[int, int], dict[str, Range]] = {}
-        for asked, cursor in cursors.items():
-            together.setdefault((cursor, asked[2]), {})[asked[0]] = asked
-        asked_by: list[Mapping[str, Range]] = []
+    async def _pages(
+        self, cursors: Sequence[_Cursor], size: int, fields: str, tail: str, most: int
+    ) -> list[tuple[Sequence[str], Rows]]:
+        """Columns and rows for each cursor; those with the same bounds share statements."""
+        together: dict[tuple[int, int, int], list[str]] = {}
+        for cursor in cursors:
+            together.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
+        keys: list[tuple[int, int, int]] = []
         statements: list[str] = []
-        for (start, end), names in together.items():
-            for some in batched(list(names), MAX_QUERY_CHARS // 2, most):
-                asked_by.append(names)
-                statements.append(select(fields, some, self._policy, f"WHERE {time_range(start, end)}{tail}"))
+        for bounds, names in together.items():
+            start, end, rows = bounds
+            for some in batched(names, MAX_QUERY_CHARS // 2, most):
+                keys.append(bounds)
+                condition = f"WHERE {time_range(start, end)}{tail} LIMIT {rows}"
+                statements.append(select(fields, some, self._policy, condition))
         answers = await self._query(statements, 1 if most < SERIES_AT_ONCE else SERIES_AT_ONCE)
-        return [
-            (names[part["name"]], part["columns"], part["values"])
-            for names, answer in zip(asked_by, answers, strict=True)
+        parts = {
+            (part["name"], bounds): (part["columns"], part["values"])
+            for bounds, answer in zip(keys, answers, strict=True)
             for part in answer
-        ]
+        }
+        return [parts.get((cursor.asked[0], cursor.bounds(size)), ((), ())) for cursor in cursors]
 
-    async def _edge(self, series: Sequence[str], condition: str, order: str) -> dict[str, Reading]:
+    async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
+        """The first reading in an order. Only series without one nearby are looked for everywhere."""
         check_series(*series)
-        tail = f"WHERE {condition} ORDER BY time {order} LIMIT 1"
-        statements = [
-            select(FIELDS, some, self._policy, tail) for some in batched(series, MAX_QUERY_CHARS // 2, SERIES_AT_ONCE)
-        ]
-        answers = await self._query(statements)
-        found = ((part["name"], readings_of(part["columns"], part["values"])) for answer in answers for part in answer)
-        return {name: readings[0] for name, readings in found if readings}
+        found: dict[str, Reading] = {}
+        for where in (nearby, condition):
+            tail = f"WHERE {where} ORDER BY time {order} LIMIT 1"
+            names = [name for name in series if name not in found]
+            answers = await self._query(
+                [
+                    select(FIELDS, some, self._policy, tail)
+                    for some in batched(names, MAX_QUERY_CHARS // 2, SERIES_AT_ONCE)
+                ]
+            )
+            for part in (part for answer in answers for part in answer):
+                found.update((part["name"], reading) for reading in readings_of(part["columns"], part["values"]))
+        return found
 
     async def _points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         found = await self._paged([(series, start, end)], "*", points_of, limit=limit)

@@ -22,9 +22,9 @@ from cenergyd.readings.checks import (
     check_series,
     only,
     only_points,
+    slices,
     storable,
     storable_points,
-    window_start,
 )
 from cenergyd.readings.inturns import in_turns
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
@@ -124,7 +124,7 @@ class SqliteReadingStore:
         visits = [
             (name, since, until)
             for name, (low, high) in extents.items()
-            for since, until in _slices(max(start, low), min(end, high + 1), resolution)
+            for since, until in slices(max(start, low), min(end, high + 1), resolution, SLICE_SECONDS)
         ]
         found: dict[str, list[Summary]] = {name: [] for name in series}
         work = [self._database.read(partial(_summarise, visit, resolution, channels)) for visit in visits]
@@ -231,15 +231,6 @@ def _extents(series: Sequence[str], start: int, end: int, connection: sqlite3.Co
     query = f"SELECT {edge.format('ASC')}, {edge.format('DESC')}"
     found = {name: connection.execute(query, (name, start, end) * 2).fetchone() for name in series}
     return {name: extent for name, extent in found.items() if extent[0] is not None}
-
-
-def _slices(start: int, end: int, resolution: int) -> Iterable[tuple[int, int]]:
-    """The range in parts that begin and end between windows."""
-    step = window_start(SLICE_SECONDS, resolution) or resolution
-    while start < end:
-        until = min(end, window_start(start, resolution) + step)
-        yield start, until
-        start = until
 
 
 def _summarise(

@@ -228,6 +228,19 @@ async def test_replacing_by_the_same_writes_nothing(influx: RunningInflux, uniqu
         assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": same}
 
 
+@pytest_twisted.ensureDeferred
+async def test_long_reads_across_holes_and_densities(influx: RunningInflux, unique_name: str) -> None:
+    """Pages look ahead by what they find: seconds, then a hole of years, then minutes, then days."""
+    times = [*range(1000, 13_000), *range(T0, T0 + 15_000 * 60, 60), *range(T0 + 10**7, T0 + 10**8, 86400)]
+    given = [Reading(t, t / 7) for t in times]
+    async with opened(f"{influx.url}/{unique_name}") as store:
+        await store.write([SeriesReadings("A_1", given), SeriesReadings("B_1", given[5:9])])
+        for limit in (None, 10_000, 11_999, 12_001, 27_001, 10**6):
+            assert await store.read(["A_1"], 0, 2 * T0, limit) == {"A_1": given[:limit]}
+        found = await store.read(["A_1", "B_1", "C_1"], 1003, T0 + 10**8)
+        assert found == {"A_1": given[3:], "B_1": given[5:9], "C_1": []}
+
+
 # --- pure parts
 
 contents = st.dictionaries(

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.sqlite import SqliteReadingStore, _slices
-from tests.properties import for_all
+from cenergyd.readings.sqlite import SqliteReadingStore
 
 T0 = 1_577_836_800
 DAYS = 400
@@ -115,12 +113,3 @@ async def test_reopened(tmp_path: Path) -> None:
         found = await store.read(["A_1"], 0, END)
         await store.close()
     assert [reading.P for reading in found["A_1"]] == [1.0, 2.0]
-
-
-@for_all(max_examples=100, bounds=st.tuples(*[st.integers(-(10**8), 10**8)] * 2), resolution=st.integers(1, 10**8))
-async def test_slices_cover_the_range_and_cut_no_window(bounds: tuple[int, int], resolution: int) -> None:
-    start, end = sorted(bounds)
-    found = list(_slices(start, end, resolution))
-    assert [since for since, _ in found] + [end] == [start] + [until for _, until in found]
-    assert all(until % resolution == 0 for _, until in found[:-1])
-    assert all(since < until for since, until in found)

@@ -195,8 +195,8 @@ class Root(Resource):
     def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's name
         """Twisted's traversal took the first segment; find the mount and leave it the rest."""
         segments = (*request.prepath, *request.postpath)
-        if not _is_text(request.getRequestHostname(), *segments):
-            # Klein would answer 400 as well, but log each one as an error of its own.
+        if not (_is_text(*segments) and _is_host(request.getRequestHostname())):
+            # Klein and werkzeug would refuse it as well, but log each one as an error of ours.
             return BadRequest()
         for depth in self._depths:
             found = self._mounts.get(segments[:depth])
@@ -210,7 +210,7 @@ class Root(Resource):
 
 
 class BadRequest(Resource):
-    """For an address that is not UTF-8."""
+    """For an address that is not UTF-8, or a host that no name can be."""
 
     isLeaf = True
 
@@ -219,13 +219,22 @@ class BadRequest(Resource):
         request.setResponseCode(400)
         set_security_headers(request, secure=False)
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        return b"FAILURE: the address is not UTF-8\n"
+        return b"FAILURE: no such address is possible\n"
 
 
 def _is_text(*parts: bytes) -> bool:
     try:
         b"".join(parts).decode("utf-8")
     except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_host(name: bytes) -> bool:
+    try:
+        # With a port, as werkzeug looks at it.
+        (name.decode("utf-8") + ":65535").encode("idna")
+    except UnicodeError:
         return False
     return True
 

@@ -234,6 +234,9 @@ async def test_wrong_methods_and_paths(world: World) -> None:
     for path in ("%ff", "customers/%ff%fe"):
         bad = await world.operator.get(path)
         assert (bad.status, bad.header("X-Content-Type-Options")) == (400, "nosniff"), path
+    for host in ("x" * 64, "..", "\udcff"):
+        bad = await world.operator.get("customers", headers={"Host": host.encode("utf-8", "surrogateescape")})
+        assert bad.status == 400, host
     head = await world.operator.call("HEAD", "customers")
     assert (head.status, head.content) == (200, b"")
 

@@ -68,6 +68,7 @@ setup(
             "schemathesis>=4",
             "secantusdb>=0.7.0b3",
             "selenium>=4.27",
+            "setuptools>=77",
         ],
     },
     entry_points={

@@ -274,6 +274,8 @@ class Daemon:
         counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: derivation.store_troubles)
         self.metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: derivation.failures)
         self.metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: jobs.failures)
+        sender = self.outbox_service
+        self.metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
         counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: self._site.dropped_slow)
 
     def _oldest_pending_age(self) -> float:

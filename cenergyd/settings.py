@@ -256,6 +256,9 @@ class OutboxSettings:
     max_per_customer: int = setting(
         "2000", integer(10, 1000000), "Messages kept per customer; further ones are dropped and logged.", "messages"
     )
+    max_tests_per_hour: int = setting(
+        "10", integer(1, 1000), "Test messages that one customer may have sent within an hour.", "messages"
+    )
     repeatable: tuple[str, ...] = setting(
         "sms webhook", words,
         "Channel types that are tried again where a message may have been taken: their notifiers prevent doubles. "

@@ -24,12 +24,13 @@ from twisted.logger import Logger
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.errors import Conflict, InvalidField
+from cenergyd.errors import Conflict, InvalidField, Overloaded
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alert_settings import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.settings import OutboxSettings
 
 OUTBOX = "outbox"
+TESTS = "outbox_tests"
 MAX_TEXT = 8000
 MAX_ERROR = 300
 State = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -108,9 +109,11 @@ class Outbox:
     async def enqueue_test(self, customer: Customer, channel: Any, now: int) -> str:
         """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
 
-        A channel as the page shows it (``has_secret``) gets the secret of the stored one.
+        A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises Overloaded past
+        ``max_tests_per_hour``: whoever may sign in must not be able to flood others in our name.
         """
         checked = parse_channel(with_secrets(channel, _channels_of(customer)))
+        await self._count_test(customer.id, channel_id(checked), now)
         site = customer.name or customer.logger_serial_number or customer.id
         notification = Notification(
             f"test-{customer.id}-{channel_id(checked)}-{now // 60}",
@@ -121,6 +124,19 @@ class Outbox:
             {"customer": customer.id, "kind": "test", "at": now},
         )
         return await self.enqueue(notification, checked, now)
+
+    async def _count_test(self, customer_id: str, channel: str, now: int) -> None:
+        document = await self.documents.get(TESTS, customer_id)
+        recent = [mark for mark in (document.body["sent"] if document else ()) if now - 3600 < mark[0] <= now]
+        if [now // 60 * 60, channel] in recent:
+            return  # the same message: nothing new goes out
+        if len(recent) >= self.settings.max_tests_per_hour:
+            raise Overloaded(f"{len(recent)} test messages were sent within an hour; try again later")
+        sent = [*recent, [now // 60 * 60, channel]]
+        version = document.version if document else 0
+        await self.documents.put(
+            TESTS, customer_id, {"sent": sent}, owner=customer_id, due=now + 3600, expected_version=version
+        )
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Messages to which something is to happen now."""

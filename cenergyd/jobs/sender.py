@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,6 +52,8 @@ class OutboxService(Service):
         self._loop = LoopingCall(self._tick_logged)
         self._loop.clock = self._clock
         self._round: Deferred[None] | None = None
+        self.counts: Counter[str] = Counter()
+        """Attempts by what came of them: sent, retry, refused, unknown."""
 
     async def tick(self) -> int:
         """Send what is due now; how many messages were looked at."""
@@ -127,6 +130,10 @@ class OutboxService(Service):
         await self._settle(claimed, outcome, error)
 
     async def _settle(self, claimed: Document, outcome: Outcome, error: str) -> None:
+        self.counts[outcome] += 1
+        await self._write(claimed, outcome, error)
+
+    async def _write(self, claimed: Document, outcome: Outcome, error: str) -> None:
         try:
             settled = await self._outbox.settle(claimed, outcome, error, self._now())
         except Conflict:
@@ -146,7 +153,7 @@ class OutboxService(Service):
     async def _write_outcomes(self) -> None:
         waiting, self._unwritten = self._unwritten, {}
         for claimed, outcome, error in waiting.values():
-            await self._settle(claimed, outcome, error)
+            await self._write(claimed, outcome, error)
 
     async def _attempt(self, claimed: Document) -> tuple[Outcome, str]:
         channel = claimed.body["channel"]

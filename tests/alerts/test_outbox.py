@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from cenergyd.customers.sqlite import SqliteCustomerStore
 from cenergyd.documents.mongo import MongoDocumentStore
 from cenergyd.documents.sqlite import SqliteDocumentStore
-from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField, NotFound, StoreUnavailable
+from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField, NotFound, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification, hookimpl
 from cenergyd.jobs.outbox import Outbox
 from cenergyd.jobs.sender import OutboxService, options_from
@@ -249,6 +249,19 @@ async def test_the_test_button_answers_at_once_and_sends_one_a_minute(world: Wor
     world.clock.advance(60)
     with pytest.raises(NotFound):
         await world.service.send_test(customer, AGAIN)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_can_flood_strangers_with_test_messages(world: World) -> None:
+    customer = await world.customer({})
+    for n in range(10):
+        await world.outbox.enqueue_test(customer, {"type": "record", "to": str(n)}, world.context.now)
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "9"}, world.context.now)  # the same again
+    with pytest.raises(Overloaded):
+        await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
+    world.clock.advance(3600)
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
+    assert len(await world.outbox_documents()) == 11
 
 
 @pytest_twisted.ensureDeferred

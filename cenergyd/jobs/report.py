@@ -51,6 +51,22 @@ async def rollup(readings: ReadingStore, series: str, resolution: str, start: in
     return [{"time": point.time, **point.fields} for point in points]
 
 
+async def role_rollup(
+    customer: Customer, readings: ReadingStore, role: Role, resolution: str, within: Window
+) -> list[JsonObject]:
+    """The stored windows of a role that start in a range, ascending, at most MAX_POINTS: from whichever series held it when they start, named in each.
+
+    Import is positive also where the meter's CT is reversed.
+
+    :raises InvalidField: no such resolution.
+    """
+    found: list[JsonObject] = []
+    for place in stretches(customer, role, *within):
+        for window in await rollup(readings, place.series, resolution, place.start, place.end):
+            found.append({"series": place.series, **(window if place.sign > 0 else _turned(window))})
+    return found[:MAX_POINTS]
+
+
 async def energy_between(customer: Customer, readings: ReadingStore, start: int, end: int) -> JsonObject:
     """Energy per role over a range that begins and ends at full local hours.
 
@@ -181,6 +197,21 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
         "energy_complete": round(charges.energy_complete, 4),
         "demand_complete": round(charges.demand_complete, 4),
     }
+
+
+def _turned(window: JsonObject) -> JsonObject:
+    """A window of a meter whose CT is reversed, as it would be if it were not."""
+    turned = dict(window)
+    for channel in ("P", "Q"):
+        if f"{channel}_count" in window:
+            turned[f"{channel}_min"], turned[f"{channel}_max"] = (
+                0 - window[f"{channel}_max"],
+                0 - window[f"{channel}_min"],
+            )
+    for name in ("P_mean", "P_sum", "Q_mean", "Q_sum", "PF_P_sum", "PF_Q_sum"):
+        if name in window:
+            turned[name] = 0 - window[name]  # 0 and not -0.0
+    return turned
 
 
 async def _role_energy(

@@ -13,7 +13,7 @@ from cenergyd.jobs.windows import Window, widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
-PIECE = 500
+PIECE = 300
 """Windows or readings that are worked on between two pauses: a few milliseconds."""
 
 Replacement = tuple[str, int, int, Sequence[FieldPoint]]

@@ -19,6 +19,7 @@ from cenergyd.jobs.report import (
     energy_between,
     energy_today,
     net_load,
+    role_rollup,
     rollup,
 )
 from cenergyd.jobs.rolling import roll_up
@@ -183,3 +184,18 @@ def test_net_load_is_told() -> None:
     found = run(net_load(customer, store, 0, 3600))
     assert [point["time"] for point in found] == [0, 900, 1800, 2700]
     assert all(other["time"] - one["time"] == 900 for one, other in pairwise(found))
+
+
+def test_a_roles_rollups_follow_it_from_meter_to_meter_and_through_a_reversed_ct() -> None:
+    history = [{"until": 1800, "facility": "2", "load": "1", "solar": ""}]
+    customer = customer_in("UTC", extensions={"history": history, "meters": {"reversed": ["utility"]}})
+    ramp = [Reading(k * 60, P=-float(k), Q=1.0, L1_V=120.0) for k in range(60)]
+    store = computed(customer, utility=ramp, load=every(1, 0, 3540, 5.0))
+    first, second = run(role_rollup(customer, store, "utility", "30m", Window(0, 3600)))
+    assert (first["series"], first["P_mean"]) == (LOAD, 5.0)
+    assert second["series"] == UTILITY
+    assert [second[f"P_{name}"] for name in ("min", "mean", "max")] == [30.0, 44.5, 59.0]
+    assert (second["Q_mean"], second["L1_V_mean"]) == (-1.0, 120.0)
+    always = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
+    (hour,) = run(role_rollup(always, store, "utility", "1h", Window(0, 1)))
+    assert hour["P_sum"] == hour["PF_P_sum"] == 1770.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -50,6 +50,16 @@ __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 _REOPEN_SECONDS = 2.0
 _DRAIN_POLL_SECONDS = 0.05
+LIVE: Final = frozenset(
+    {
+        "layout", "logging",
+        "upload.max_form_fields", "upload.max_field_bytes", "upload.max_inflated_bytes", "upload.max_future_seconds",
+        "upload.max_concurrent", "upload.remote_configuration", "upload.max_config_bytes", "upload.max_config_versions",
+        "server.max_body_bytes", "server.max_connections", "server.max_request_seconds", "server.request_timeout_seconds",
+        "server.shutdown_grace_seconds",
+    }
+)  # fmt: skip
+"""Sections and settings that a reload changes at once; ``[logging]`` by whoever began the logging."""
 log = Logger()
 
 
@@ -70,6 +80,7 @@ class Daemon:
         self._ports: list[Any] = []  # IListeningPort
         self._opening: Deferred[None] | None = None
         self._store_fault: str | None = "the stores are not open yet"
+        self._grace: float = settings.server.shutdown_grace_seconds
         self._hash_pool = BoundedPool(reactor, "argon2", settings.credentials.hash_threads, 1000)
         self._build_uploads()
         self._build_services()
@@ -86,6 +97,7 @@ class Daemon:
             max_queued_uploads=settings.readings.max_queued_uploads,
             max_queued_readings=settings.readings.max_queued_readings,
             max_write_readings=settings.readings.max_write_readings,
+            max_in_flight=settings.readings.writes_in_flight,
         )
         self.activity = LoggerActivity(
             self.documents,
@@ -338,13 +350,14 @@ class Daemon:
         if self._opening is not None:
             self._opening.addErrback(lambda _: None)
             self._opening.cancel()
-        deadline = self._reactor.seconds() + self.settings.server.shutdown_grace_seconds
+        deadline = self._reactor.seconds() + self._grace
         while self.receiver.in_progress and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, _DRAIN_POLL_SECONDS)
         self._api.close()
         for channel in list(self._site.channels):
             channel.close()
         await self.group_commit.stop()
+        await self.credentials.finish()
         if self._store_fault is None:
             await self.derivation.stopService()
             await self.jobs.stopService()
@@ -354,19 +367,40 @@ class Daemon:
         self._hash_pool.stop()
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings: bounds of uploads and layouts at once; for others the log says that a restart is needed."""
+        """Take new settings: :data:`LIVE` at once; of others that differ from the running ones the log says that they need a restart.
+
+        Passwords remembered are looked up afresh. Raises ConfigError, and then nothing has changed.
+        """
+        layouts = _layout_table(settings)  # first: this alone can fail
+        self.layouts.table = layouts
         self.receiver.limits = _upload_limits(settings.upload)
-        self.layouts.table = _layout_table(settings)
         self.config_archive.remote = settings.upload.remote_configuration
+        self.config_archive.max_versions = settings.upload.max_config_versions
+        self.config_archive.max_bytes = settings.upload.max_config_bytes
+        self._site.max_body_bytes = settings.server.max_body_bytes
+        self._site.max_connections = settings.server.max_connections
+        self._site.request_seconds = settings.server.max_request_seconds
+        self._site.timeOut = settings.server.request_timeout_seconds
+        self._grace = settings.server.shutdown_grace_seconds
         self.credentials.forget_all()
-        live = {"upload", "layout"}
-        changed = [
-            field.name
-            for field in attrs.fields(Settings)
-            if field.name not in live and getattr(settings, field.name) != getattr(self.settings, field.name)
-        ]
-        if changed:
-            log.warn("changes of these sections need a restart: {sections}", sections=", ".join(changed))
+        waiting = need_restart(self.settings, settings)
+        if waiting:
+            log.warn("changes of these settings need a restart: {settings}", settings=", ".join(waiting))
+
+
+def need_restart(running: Settings, wanted: Settings) -> list[str]:
+    """Settings that differ and that :meth:`Daemon.reload` does not take, as ``[section] key``."""
+    found: list[str] = []
+    for section in attrs.fields(Settings):
+        name, old, new = section.name, getattr(running, section.name), getattr(wanted, section.name)
+        if name in LIVE or old == new:
+            continue
+        if isinstance(old, Mapping):
+            found += [f"[{name}:{member}]" for member in sorted({*old, *new}) if old.get(member) != new.get(member)]
+            continue
+        keys = [field.name for field in attrs.fields(type(old)) if getattr(old, field.name) != getattr(new, field.name)]
+        found += [f"[{name}] {key}" for key in keys if f"{name}.{key}" not in LIVE]
+    return found
 
 
 def build_daemon(settings: Settings, reactor: Any) -> Daemon:

@@ -73,9 +73,13 @@ class ReadingsSettings:
         "uploads",
     )
     max_queued_readings: int = setting(
-        "2000000", integer(1000, 100000000), "Readings waiting to be written; beyond that, 503 FAILURE.", "readings"
-    )
+        "500000", integer(1000, 100000000),
+        "Readings waiting to be written, 250 bytes each in memory; beyond that, 503 FAILURE.", "readings",
+    )  # fmt: skip
     max_write_readings: int = setting("10000", integer(100, 1000000), "Readings in one write to the store.", "readings")
+    writes_in_flight: int = setting(
+        "2", integer(1, 32), "Writes to the store at the same time; one of them is kept free of backlogs.", "writes"
+    )
 
 
 @attrs.frozen(kw_only=True)

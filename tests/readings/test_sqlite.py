@@ -37,14 +37,15 @@ async def year(tmp_path: Path) -> AsyncIterator[SqliteReadingStore]:
 @pytest_twisted.ensureDeferred
 async def test_400_days_of_minutes(year: SqliteReadingStore) -> None:
     store = year
-    begun = time.monotonic()
+    begun = time.process_time()
     found = (await store.summarise(["A_1"], T0, END, 86400))["A_1"]
-    took = time.monotonic() - begun
+    took = time.process_time() - begun  # of all threads, and whatever else the machine does
     assert [(s.time, s.readings) for s in found] == [(T0 + k * 86400, 1440) for k in range(DAYS)]
     assert found[0].channels["L1_V"][0] == 120.0
-    assert took < 2, f"{took:.2f} s; about 0.3 s on an idle machine"
+    assert took < 1.5, f"{took:.2f} s of processor time; about 0.5 s is usual"
 
     # A long read in both reading threads: small writes go on meanwhile, and small reads take turns with it.
+    reading = time.monotonic()
     slow = [Deferred.fromCoroutine(store.read(["A_1"], 0, END)) for _ in range(2)]
     waits: list[float] = []
     writes = 0
@@ -55,7 +56,7 @@ async def test_400_days_of_minutes(year: SqliteReadingStore) -> None:
         waits.append(time.monotonic() - begun)
         writes += 1
     assert writes >= 5
-    assert max(waits) < 1
+    assert max(waits) < (time.monotonic() - reading) / 2
     for read in slow:
         assert len((await read)["A_1"]) == DAYS * 1440
 

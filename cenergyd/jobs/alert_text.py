@@ -49,6 +49,13 @@ def moment(time: int, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(time, UTC).astimezone(zone).strftime("%a %Y-%m-%d %H:%M %Z")
 
 
+def plain(value: float, digits: int = 2) -> str:
+    """A number for people: at most so many digits after the point, never an exponent."""
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
 def write_message(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> Message:
     """The words for one event of one alert."""
     zone = zone_of(customer)
@@ -74,12 +81,14 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
     value = 0.0 if event.value is None else event.value
     role = role_words(customer, series)
     if isinstance(rule, NetLoadRule):
-        return f"The net load rose to {value:.4g} kW (1-minute mean); the threshold is {rule.threshold_kw:g} kW."
+        return (
+            f"The net load rose to {plain(value)} kW (1-minute mean); the threshold is {plain(rule.threshold_kw)} kW."
+        )
     if isinstance(rule, PowerFactorRule):
         return f"The power factor of the {role} meter fell to {value:.3f}; the threshold is {rule.below:g}."
     if isinstance(rule, VoltageRule):
         low, high = (rule.nominal_voltage * (1 + sign * rule.percent / 100) for sign in (-1, 1))
-        return f"The voltage of the {role} meter was {value:.4g} V; it should be between {low:.4g} and {high:.4g} V."
+        return f"The voltage of the {role} meter was {plain(value)} V; it should be between {plain(low, 1)} and {plain(high, 1)} V."
     if isinstance(rule, SilentLoggerRule):
         return (
             f"The logger {customer.logger_serial_number} has sent nothing for {rule.after_minutes} minutes or more. "
@@ -87,11 +96,11 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
         )
     if isinstance(rule, StuckMeterRule):
         return (
-            f"The {role} meter has given exactly the same values ({value:.4g} kW) for {rule.after_minutes} minutes or more. "
+            f"The {role} meter has given exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
             "Check the meter and its Modbus wiring."
         )
     return (
-        f"The {role} meter shows {value:.4g} kW, which cannot be. "
+        f"The {role} meter shows {plain(value)} kW, which cannot be. "
         "Likely meters are named in each other's place or a CT is turned round; the setup report says which."
     )
 

@@ -13,7 +13,7 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alert_checks import MINUTE, judge_stuck, merge, reverse, stuck_resolution
 from cenergyd.jobs.alert_settings import SilentLoggerRule, StuckMeterRule, alerts_of
-from cenergyd.jobs.alert_text import moment, zone_of
+from cenergyd.jobs.alert_text import moment, plain, zone_of
 from cenergyd.jobs.doctor_checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.store import ReadingStore, Summary
@@ -224,7 +224,7 @@ def check_readings(gathered: Gathered) -> list[Finding]:
                 found.append(
                     Finding(
                         severity="error", code="stuck_meter", field=FIELD_OF_ROLE[role],
-                        message=f"The {role} meter has given exactly {judged.value:g} kW for {rule.after_minutes} minutes or more.",
+                        message=f"The {role} meter has given exactly {plain(judged.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
                         advice="Check the meter and its Modbus wiring.",
                     )
                 )  # fmt: skip

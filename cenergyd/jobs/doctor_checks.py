@@ -157,8 +157,8 @@ def check_agreement(power: Power) -> list[Finding]:
         Finding(
             severity="ok" if good else "warning",
             code="agreement",
-            message=f"The load computed from solar and utility differs from the measured one by {bias:+.3g} kW on average "
-            f"({rms:.3g} kW RMS); {within:.0%} of the readings agree within {tolerance:.2g} kW.",
+            message=f"The load computed from solar and utility differs from the measured one by {bias:+.2f} kW on average "
+            f"({rms:.2f} kW RMS); {within:.0%} of the readings agree within {tolerance:.2f} kW.",
             advice="" if good else "Check CT ratios, CT directions and which meter is named for which role.",
             evidence={
                 "bias_kw": round(bias, 4),

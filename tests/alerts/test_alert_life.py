@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from cenergyd.customers.model import Customer
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alert_text import plain
 from cenergyd.jobs.alerts import ALERT, LOGGER, LOOKED, alerts_for
 from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
 from cenergyd.readings.model import Reading
@@ -228,6 +229,14 @@ async def test_every_kind_on_its_own(world: World) -> None:
         "over: voltage is out of range",
     ]  # fmt: skip
     assert not any(view.state.active for view in await alerts_for(world.context.documents, customer.id))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(61.25, "61.25"), (50.0, "50"), (-3.0, "-3"), (1234567.891, "1234567.89"), (-0.001, "0"), (100.0, "100")],
+)
+def test_numbers_are_written_for_people(value: float, text: str) -> None:
+    assert plain(value) == text
 
 
 SILENT = {

@@ -80,7 +80,13 @@ class RunningDaemon:
     def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run another ``cenergyd`` command with the same settings."""
         return subprocess.run(
-            self.arguments(*words), input=stdin, capture_output=True, text=True, cwd=self.folder, timeout=120, check=False
+            self.arguments(*words),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=120,
+            check=False,
         )
 
     def kill(self) -> None:
@@ -88,6 +94,16 @@ class RunningDaemon:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(20)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM and wait; the exit code."""
@@ -102,13 +118,15 @@ class RunningDaemon:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
 
-def raw_post(port: int, path: str, content_type: str, body: bytes, *, version: str = "1.0") -> tuple[int, bytes]:
+def raw_post(
+    port: int, path: str, content_type: str, body: bytes, *, version: str = "1.0", timeout: float = 30
+) -> tuple[int, bytes]:
     """POST over a raw socket, as old firmware does; status and body. Raises OSError on a lost connection."""
     host = "Host: 127.0.0.1\r\nConnection: close\r\n" if version == "1.1" else ""
     head = (
         f"POST {path} HTTP/{version}\r\n{host}Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as link:
         link.sendall(head + body)
         received = b""
         while chunk := link.recv(65536):

@@ -33,13 +33,14 @@ def readings(start: int, count: int, base: float, interval: int = 60) -> list[Re
 
 def upload(
     daemon: RunningDaemon, serial: str, meter: str, values: Sequence[Reading], *, version: str = "1.0",
-    password: str = PASSWORD, layout: Layout = VERIS, device_class: str = "27", **fields: str,
+    password: str = PASSWORD, layout: Layout = VERIS, device_class: str = "27",
+    timeout: float = 30, **fields: str,
 ) -> tuple[int, bytes]:  # fmt: skip
     """Upload one log; status and body."""
     content = encode.gz(encode.log_text(values, layout))
     form = encode.log_fields(serial, password, meter, content, device_class=device_class, **fields)
     kind, body = encode.multipart_form(form, encode.log_filename(meter), content)
-    return raw_post(daemon.port, "/consume", kind, body, version=version)
+    return raw_post(daemon.port, "/consume", kind, body, version=version, timeout=timeout)
 
 
 def acknowledged(answer: tuple[int, bytes]) -> bool:

@@ -10,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 8080
 STATE  ?= ./var
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 # Program that must be there -> Debian package that brings it.

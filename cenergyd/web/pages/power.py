@@ -93,7 +93,7 @@ class PowerPages:
     async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, Any]:
         sources = role_sources(customer)
         seconds = auto_resolution(span.start, span.end, _ROWS)
-        curves = await self._curves.read(sources, span.start, span.end, str(seconds))
+        curves = await self._curves.read(sources, span.start, span.end, str(seconds), ("P",))
         estimated = any(point.estimated for curve in curves.curves for point in curve.points)
         rows = table_rows(curves, zone)
         return {"step": texts.span(seconds), "columns": sources, "rows": rows, "estimated": estimated}

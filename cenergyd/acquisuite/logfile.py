@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Callable, Generator, Iterator
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -36,6 +37,7 @@ _BREAK: Final = re.compile(
 )
 """Where one row runs into another: NULs (flash that was never written) or the next row's time."""
 _QUOTE: Final = 0x27
+_MINUTE_AND_SECOND: Final = re.compile(rb"[0-5]\d:[0-5]\d'\Z")
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
 _HOUR_SIZE: Final = 15
@@ -207,8 +209,6 @@ class _Parser:
 
     def __init__(self, collector: RowCollector) -> None:
         self._collector = collector
-        self._hours: dict[bytes, int] = {}
-        self._in_hour: dict[bytes, int] = {}
 
     def result(self) -> ParsedLog:
         return self._collector.result()
@@ -216,7 +216,7 @@ class _Parser:
     def take(self, lines: list[bytes]) -> None:
         """Parse lines. Written for speed: the way of a good row is straight, all else goes to :meth:`_odd`."""
         collector = self._collector
-        hours, in_hour, found = self._hours, self._in_hour, collector.found
+        found = collector.found
         columns = collector.last_column + 1
         read_values, latest = collector.read_values, collector.latest
         good = 0
@@ -226,9 +226,9 @@ class _Parser:
             fields = line.split(b",", columns)
             first = fields[0]
             try:
-                time = hours[first[:_HOUR_SIZE]] + in_hour[first[_HOUR_SIZE:]]
+                time = _hour(first[:_HOUR_SIZE]) + _in_hour(first[_HOUR_SIZE:])  # type: ignore[operator]
                 plain = fields[1] == b"0" and line.find(b"'", _QUOTED_TIME_SIZE) < 0
-            except (KeyError, IndexError):
+            except (TypeError, IndexError):
                 plain = False
             if not plain or not YEAR_2000 <= time <= latest or time in found:
                 self._odd(line, False)
@@ -265,18 +265,24 @@ class _Parser:
             self._collector.skip("too_long")
             return
         fields = row.split(b",", self._collector.last_column + 1)
-        time = self._time(fields[0])
+        time = parse_time(fields[0])
         if cut and row.count(b",") < len(fields):
             fields.pop()  # what was read of the last value may be half of it
         self._collector.row(time, parse_error(fields[1]) if len(fields) > 1 else None, fields)
 
-    def _time(self, text: bytes) -> int | None:
-        time = parse_time(text)
-        if time and len(text) == _QUOTED_TIME_SIZE and text[0] == text[-1] == _QUOTE:  # as devices write it: remember
-            in_hour = time % 3600
-            self._hours[text[:_HOUR_SIZE]] = time - in_hour
-            self._in_hour[text[_HOUR_SIZE:]] = in_hour
-        return time
+
+@lru_cache(4096)
+def _hour(text: bytes) -> int | None:
+    """The hour of ``'2002-01-31 18:`` as UTC seconds; None for what a device would not write. Loggers upload the same hours."""
+    return parse_time(text + b"00:00'") if len(text) == _HOUR_SIZE and text[0] == _QUOTE else None
+
+
+@lru_cache(4096)
+def _in_hour(text: bytes) -> int | None:
+    """The seconds of ``30:00'`` in its hour; None for anything else."""
+    if not _MINUTE_AND_SECOND.match(text):
+        return None
+    return int(text[:2]) * 60 + int(text[3:5])
 
 
 def parse_time(text: bytes) -> int | None:

@@ -178,6 +178,7 @@ class Daemon:
             on_change=self._customer_changed,
             feed=self.feed,
             derivation=settings.derivation,
+            max_gap_seconds=settings.rollups.max_gap_seconds,
             archive=self.config_archive,
             outbox=self.outbox,
         )

@@ -15,7 +15,7 @@ from cenergyd.jobs.alerts import alerts_for
 from cenergyd.jobs.doctor import doctor
 from cenergyd.jobs.outbox import Outbox
 from cenergyd.jobs.tariff_json import tariff_from_json, tariff_of, tariff_to_json
-from cenergyd.jobs.windows import RESOLUTIONS
+from cenergyd.jobs.windows import RESOLUTIONS, Window
 from cenergyd.web import openapi
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
@@ -39,8 +39,10 @@ class JobsApi:
         if resolution not in RESOLUTIONS:
             raise invalid_fields([FieldError("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")])
         start, end = _range(call)
-        series = (await self._context.customer(customer_id)).series_of(role)
-        found = await report.rollup(self._context.readings, series, resolution, start, end) if series else []
+        customer = await self._context.customer(customer_id)
+        within = Window(start, end)
+        found = await report.role_rollup(customer, self._context.readings, role, resolution, within)
+        series = customer.series_of(role)
         return Reply({"role": role, "resolution": resolution, "series": series, "windows": found})
 
     async def energy_today(self, call: Call, customer_id: str) -> Reply:
@@ -59,8 +61,10 @@ class JobsApi:
         basis = call.query("basis") or "billing"
         if basis not in _BASES:
             raise invalid_fields([FieldError("basis", f"one of {', '.join(_BASES)} is needed")])
-        customer = await self._context.customer(customer_id)
-        return Reply(await report.charges_report(customer, self._context.readings, call.now, basis))  # type: ignore[arg-type]
+        context = self._context
+        customer = await context.customer(customer_id)
+        max_gap = context.max_gap_seconds
+        return Reply(await report.charges_report(customer, context.readings, call.now, basis, max_gap))  # type: ignore[arg-type]
 
     async def doctor(self, call: Call, customer_id: str) -> Reply:
         """The setup checks."""
@@ -192,7 +196,8 @@ _SCHEMAS: Mapping[str, Any] = {
             "windows": {
                 "type": "array",
                 "items": _OPEN,
-                "description": "time (start, UTC seconds) and per channel mean, min, max, count; PF from the sums of P and Q.",
+                "description": "time (start, UTC seconds), series, and per channel mean, min, max, count, import positive also where a "
+                "CT is reversed; PF from the sums of P and Q.",
             },
         }
     ),

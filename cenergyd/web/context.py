@@ -13,6 +13,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
 from cenergyd.jobs.outbox import Outbox
+from cenergyd.jobs.report import LONGEST_GAP
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings import DerivationSettings, WebSettings
 from cenergyd.web.auth import Authenticator
@@ -46,6 +47,8 @@ class Context:
     on_change: OnChange = nothing_to_tell
     feed: ReadingFeed = attrs.field(factory=ReadingFeed)
     derivation: DerivationSettings = attrs.field(factory=DerivationSettings)
+    max_gap_seconds: int = LONGEST_GAP
+    """``[rollups] max_gap_seconds``."""
     archive: ConfigArchive | None = None
     """Loggers' config files."""
     outbox: Outbox | None = None

@@ -130,14 +130,24 @@ def answer_problem(request: Any, failure: Failure) -> bytes:
     request.setHeader(b"Content-Type", MEDIA_TYPE.encode())
     request.setHeader(b"Content-Length", str(len(body)).encode())
     request.setHeader(b"Cache-Control", b"no-store")
+    if request_id := _request_id(request):
+        request.setHeader(b"X-Request-Id", request_id.encode())
     for name, value in details.headers.items():
         request.setHeader(name.encode(), value.encode())
     return body
 
 
+def _request_id(request: Any) -> str | None:
+    """What the log calls this request (:class:`cenergyd.web.site.BoundedRequest`)."""
+    return getattr(request, "request_id", None)
+
+
 def _log(request: Any, failure: Failure, details: ProblemDetails) -> None:
     path = request.path.decode("latin-1")
     if details.status == 500:
-        log.failure("request to {path} failed", failure, path=path, request_id=getattr(request, "request_id", None))
+        log.failure("request to {path} failed", failure, path=path, request_id=_request_id(request))
     else:
-        log.warn("request to {path}: {code}: {reason}", path=path, code=details.code, reason=str(failure.value))
+        log.warn(
+            "request to {path}: {code}: {reason}",
+            path=path, code=details.code, reason=str(failure.value), request_id=_request_id(request),
+        )  # fmt: skip

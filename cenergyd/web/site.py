@@ -103,6 +103,10 @@ class BoundedChannel(HTTPChannel):
         """Close the connection once what was answered is sent."""
         self.loseConnection()
 
+    def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name
+        """Whether another request may follow on this connection."""
+        return not self.site.draining and bool(super().checkPersistence(request, version))
+
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
         """A request or header line; the first one starts the request's time."""
         if self.reading_since is None:
@@ -141,6 +145,7 @@ class BoundedSite(Site):
         self.max_connections = max_connections
         self.request_seconds = request_seconds
         self.channels: set[BoundedChannel] = set()
+        self.draining = False
         self.refused_bodies = 0
         self.refused_connections = 0
         self.dropped_slow = 0
@@ -167,6 +172,16 @@ class BoundedSite(Site):
             self.refused_connections += 1
             return None
         return super().buildProtocol(addr)
+
+    def drain(self) -> None:
+        """Close idle connections now and every other one after its answer; call when nothing listens any more.
+
+        Else a proxy that keeps its connections open could bring one upload after the other and the stop would never find an end.
+        """
+        self.draining = True
+        for channel in list(self.channels):
+            if not channel.requests:
+                channel.close()
 
     def log(self, request: Any) -> None:
         """No access log: what matters is logged as structured events by those who handle it."""

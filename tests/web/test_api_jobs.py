@@ -82,7 +82,10 @@ async def test_rollups_and_energy(world: World) -> None:
     now = world.clock.now // 900 * 900
     await world.readings.write_points(f"{SERIAL}_1_15m", [FieldPoint(now - 900, {"P_mean": 4.0})])
     answer = await client.get(f"customers/{customer.id}/rollups?role=utility&resolution=15m")
-    assert answer.json["windows"] == [{"time": now - 900, "P_mean": 4.0}]
+    assert answer.json["windows"] == [{"series": f"{SERIAL}_1", "time": now - 900, "P_mean": 4.0}]
+    await world.customers.update(customer.id, {"extensions": {"meters": {"reversed": ["utility"]}}})
+    turned = (await client.get(f"customers/{customer.id}/rollups?role=utility&resolution=15m")).json
+    assert [window["P_mean"] for window in turned["windows"]] == [-4.0]
     assert (await client.get(f"customers/{customer.id}/rollups?role=roof")).status == 422
     energy = (await client.get(f"customers/{customer.id}/energy/today")).json
     assert energy["energy"]["utility"]["import_kwh"] == 0.0

@@ -123,6 +123,7 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
     reactor = cast(Any, installed)
     outcome: list[Any] = []
+    interrupted = False
 
     def stop(result: Any) -> None:
         outcome.append(result)
@@ -134,6 +135,8 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         ended: Deferred[None] = Deferred()
 
         def interrupt() -> Deferred[None]:
+            nonlocal interrupted
+            interrupted = not ended.called
             running.cancel()
             return ended
 
@@ -145,7 +148,7 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     reactor.run()
     result = outcome[0] if outcome else Failure(CancelledError())
     if isinstance(result, Failure):
-        if result.check(CancelledError):
+        if interrupted or result.check(CancelledError):  # whatever cancelled work says in the end
             raise click.exceptions.Exit(130)
         result.raiseException()
     return cast(T, result)

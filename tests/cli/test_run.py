@@ -229,3 +229,19 @@ def test_the_demo_shows_derived_readings_arriving(tmp_path: Path, manager: Manag
     assert "(computed)" in shown.splitlines()[-1]
     assert process.returncode == 0
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_simulation_ends_with_130_and_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        silent.settimeout(60)
+        (tmp_path / "simulator.password").write_text("x\n")
+        process = started(tmp_path, "simulate", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}/consume")
+        try:
+            silent.accept()
+            process.send_signal(number)
+            _, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert complaint == ""

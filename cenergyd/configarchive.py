@@ -72,15 +72,15 @@ class ConfigArchive:
         self._layouts = layouts
         self._clock = clock
         self.remote = remote
-        self._max_versions = max_versions
-        self._max_bytes = max_bytes
+        self.max_versions = max_versions
+        self.max_bytes = max_bytes
 
     async def answer(self, mode: Mode, serial: str, form: Form) -> bytes | None:
         """The body for a CONFIGFILE... request; None means a plain SUCCESS. Raises UploadError."""
         if mode is Mode.CONFIGFILEMANIFEST:
             return render_manifest(await self.manifest(serial))
         if mode is Mode.CONFIGFILEUPLOAD:
-            await self.store(serial, read_config_upload(form, self._max_bytes))
+            await self.store(serial, read_config_upload(form, self.max_bytes))
             return None
         return await self.download(serial, config_name(form.fields.get("MODBUSDEVICE")))
 
@@ -146,7 +146,7 @@ class ConfigArchive:
         key = f"{serial}/{name}"
         head = await self._documents.get(HEAD, key)
         queued = head.body.get("queued") if head is not None else None
-        found = await self._documents.find(VERSION, owner=key, limit=self._max_versions + 1)
+        found = await self._documents.find(VERSION, owner=key, limit=self.max_versions + 1)
         return [_version(item, queued) for item in reversed(found)]
 
     async def redacted(self, serial: str, name: str, number: int) -> str:
@@ -180,7 +180,7 @@ class ConfigArchive:
         return await self._documents.find(HEAD, owner=serial, limit=300)
 
     async def _drop_old(self, key: str, newest: int, queued: Any) -> None:
-        for number in range(newest - self._max_versions, 0, -1):
+        for number in range(newest - self.max_versions, 0, -1):
             if queued and queued["number"] == number:
                 continue
             if not await self._documents.delete(VERSION, f"{key}/{number:06d}"):

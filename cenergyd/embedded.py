@@ -105,10 +105,15 @@ class EmbeddedDatabase:
             "SELECT version FROM schema_version WHERE namespace = ?", (self._namespace,)
         ).fetchone()
         applied = row[0] if row else 0
-        for script in sorted(self._schema.iterdir(), key=lambda entry: entry.name):
-            if not script.name.endswith(".sql"):
-                continue
-            number = int(script.name.split("-", 1)[0])
+        scripts = sorted((s for s in self._schema.iterdir() if s.name.endswith(".sql")), key=lambda entry: entry.name)
+        numbered = [(int(script.name.split("-", 1)[0]), script) for script in scripts]
+        if applied > numbered[-1][0]:
+            # Reading or writing a shape that we do not know would do harm that nobody sees.
+            raise StoreUnavailable(
+                f"{self._path}: {self._namespace} was upgraded by a newer cenergyd (to {applied}, this one knows "
+                f"{numbered[-1][0]}); run that version, or restore a backup made before"
+            )
+        for number, script in numbered:
             if number > applied:
                 self._apply(connection, script.read_text(encoding="utf-8"), number)
 

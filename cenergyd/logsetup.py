@@ -92,6 +92,9 @@ def one_line(text: str) -> str:
 def text_line(event: LogEvent, redact: Redactor) -> str:
     """One event for people: ``2026-01-31T18:30:00Z info cenergyd.web.upload: ...``; a traceback follows, indented."""
     message = one_line(redact(formatEvent(event)))
+    request = str(event.get("request_id") or "")
+    if request and request not in message:
+        message += f" (request {one_line(request)})"
     level = getattr(event.get("log_level"), "name", "info")
     line = f"{_moment(event)} {level} {event.get('log_namespace') or '-'}: {message}\n"
     traceback = _traceback(event, redact)
@@ -115,20 +118,33 @@ def json_line(event: LogEvent, redact: Redactor) -> str:
     return json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys.stderr) -> None:
-    """Send every event at or above the level to ``out``. Call once, at the start of the process."""
-    render = json_line if settings.format == "json" else text_line
-    minimum = _LEVELS[settings.level]
+class Output:
+    """Where events go: one line each, at or above the level of the settings.
 
-    def observe(event: LogEvent) -> None:
-        if not _wanted(event, minimum):
+    :param redact: hides secrets; may be replaced, as the settings may.
+    """
+
+    def __init__(self, settings: LoggingSettings, redact: Redactor, out: TextIO) -> None:
+        self.settings = settings
+        self.redact = redact
+        self._out = out
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take an event (an ILogObserver)."""
+        if not _wanted(event, _LEVELS[self.settings.level]):
             return
+        render = json_line if self.settings.format == "json" else text_line
         # A closed stderr must not take the daemon down.
         with suppress(OSError, ValueError):
-            out.write(render(event, redact))
-            out.flush()
+            self._out.write(render(event, self.redact))
+            self._out.flush()
 
-    globalLogBeginner.beginLoggingTo([cast(ILogObserver, observe)], redirectStandardIO=False, discardBuffer=True)
+
+def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys.stderr) -> Output:
+    """Send every event at or above the level to ``out``. Call once, at the start of the process."""
+    output = Output(settings, redact, out)
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, output)], redirectStandardIO=False, discardBuffer=True)
+    return output
 
 
 def _wanted(event: LogEvent, minimum: Any) -> bool:

@@ -278,14 +278,18 @@ class Daemon:
         counter("refused_bodies", "Requests refused for their size.", lambda: self._site.refused_bodies)
         counter("refused_connections", "Connections refused for their number.", lambda: self._site.refused_connections)
         derivation, jobs = self.derivation.status, self.jobs.status
-        gauge("derivation_pending_customers", "Customers with readings to derive.", lambda: derivation.pending_customers)
+        gauge(
+            "derivation_pending_customers", "Customers with readings to derive.", lambda: derivation.pending_customers
+        )
         gauge("derivation_oldest_pending_seconds", "Age of the oldest reading that waits.", self._oldest_pending_age)
         gauge("derivation_last_tick_seconds", "Time since the last look for work ended.", self._since_last_tick)
         gauge("derivation_backlogs", "Long windows being derived.", lambda: derivation.backlogs)
         counter("derived_readings", "Readings computed.", lambda: derivation.derived_points)
         counter("derivation_claims_lost", "Work that another daemon took over.", lambda: derivation.claims_lost)
         counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: derivation.store_troubles)
-        self.metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: derivation.failures)
+        self.metrics.counters(
+            "plugin_failures", "Failures of derivation plugins.", "plugin", lambda: derivation.failures
+        )
         self.metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: jobs.failures)
         sender = self.outbox_service
         self.metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
@@ -348,6 +352,7 @@ class Daemon:
         """Take no new connections, finish the uploads in hand (for a bounded time), stop the services, close the stores."""
         for port in self._ports:
             await _maybe(port.stopListening())
+        self._site.drain()
         if self._opening is not None:
             self._opening.addErrback(lambda _: None)
             self._opening.cancel()

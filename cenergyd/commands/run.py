@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
-from cenergyd.logsetup import Redactor, secrets_of, start_logging
+from cenergyd.logsetup import Output, Redactor, secrets_of, start_logging
 from cenergyd.notify import Notifier
 from cenergyd.settings import Settings
 
@@ -36,8 +36,8 @@ def run(source: Source, port: int | None, demo: bool) -> None:
         source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
     settings = source.load()
     make_state_folders(settings)
-    start_logging(settings.logging, Redactor(secrets_of(settings)))
-    runner = _Runner(source, settings, Notifier.from_environment(os.environ))
+    output = start_logging(settings.logging, Redactor(secrets_of(settings)))
+    runner = _Runner(source, settings, Notifier.from_environment(os.environ), output)
     if demo:
         from cenergyd.simulator.demo import Demo
 
@@ -62,7 +62,7 @@ class Companion(Protocol):
 class _Runner:
     """One run of the daemon: start, signals, stop."""
 
-    def __init__(self, source: Source, settings: Settings, notifier: Notifier) -> None:
+    def __init__(self, source: Source, settings: Settings, notifier: Notifier, output: Output) -> None:
         from twisted.internet import reactor
 
         self.reactor = cast(Any, reactor)
@@ -73,6 +73,8 @@ class _Runner:
         self.companion: Companion | None = None
         self._source = source
         self._notifier = notifier
+        self._output = output
+        self._secrets = secrets_of(settings)
         self._failure: BaseException | None = None
 
     def run(self) -> BaseException | None:
@@ -121,7 +123,11 @@ class _Runner:
         self._notifier.reloading()
         try:
             settings = self._source.load()
+            # The old ones stay hidden too: what needs a restart still works with them.
+            self._secrets |= secrets_of(settings)
+            self._output.redact = Redactor(self._secrets)
             await self.daemon.reload(settings)
+            self._output.settings = settings.logging
             log.info("settings read again from {source}", source=self._source.shown)
         except CenergydError as error:
             # A wrong file must not take down a daemon that works: the old settings stay.

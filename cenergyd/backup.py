@@ -1,0 +1,323 @@
+"""Backup and restore of the embedded store: consistent while daemons run, checked, and never over what is in use.
+
+A backup is a folder with one SQLite file per database and ``backup.json``, which is written last: without it the backup is not complete.
+
+Both databases are copied as they were at one moment. An upload is first written to the readings and then marked on its customer,
+so the moment is chosen thus: readings are locked, marks of what is written already are awaited, and then both are looked at in the same
+instant. What was acknowledged before is in the copy whole; what comes later waits for that moment and is not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from cenergyd.errors import CenergydError
+
+MANIFEST: Final = "backup.json"
+SETTLE_SECONDS: Final = 2.0
+"""How long writers of readings wait while marks are made; a mark takes milliseconds."""
+_FORMAT: Final = 1
+_BUSY_SECONDS: Final = 30.0
+_PAGES: Final = 2000
+_UNSURE: Final = "the store was restored from a backup: it may have gone out since"
+
+Progress = Callable[[int, int], None]
+"""Told how many pages are done, of how many."""
+
+
+class BackupError(CenergydError):
+    """A backup or restore was not done; the message says why, and what is there is as it was."""
+
+
+@attrs.frozen
+class Database:
+    """One database of the embedded store."""
+
+    name: str
+    """``customers`` (with all small documents) or ``readings``."""
+    path: Path
+
+    @property
+    def file_name(self) -> str:
+        """Its file in a backup."""
+        return f"{self.name}.sqlite"
+
+
+def back_up(
+    databases: Sequence[Database], folder: Path, now: int, progress: Progress, settle_seconds: float = SETTLE_SECONDS
+) -> None:
+    """Copy databases into ``folder``, which must be empty or not there. Daemons may run and take uploads.
+
+    :param databases: ``customers`` before ``readings``, where both are embedded.
+    :param now: UTC seconds, for the manifest.
+    :raises BackupError: nothing is left of an incomplete backup.
+    """
+    for database in databases:
+        if not database.path.is_file():
+            raise BackupError(f"{database.path}: there is no such database")
+    if len({database.path.absolute() for database in databases}) < len(databases):
+        raise BackupError(f"{databases[0].path} is both customers and readings: this command needs a file for each")
+    _make_empty(folder)
+    try:
+        _back_up(databases, folder, now, progress, settle_seconds)
+    except BaseException as error:
+        for database in databases:
+            (folder / database.file_name).unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise BackupError(f"the store cannot be copied: {error}") from error
+        if isinstance(error, OSError):
+            raise BackupError(f"{folder}: {error.strerror or error}") from error
+        raise
+
+
+def _back_up(databases: Sequence[Database], folder: Path, now: int, progress: Progress, settle_seconds: float) -> None:
+    with _same_moment(databases, settle_seconds) as sources:
+        total = sum(source.execute("PRAGMA page_count").fetchone()[0] for source in sources)
+        done = 0
+        for database, source in zip(databases, sources, strict=True):
+            done += _copy(source, folder / database.file_name, _counter(progress, done, total))
+    files = [_described(folder / database.file_name, database.name) for database in databases]
+    _write_durably(folder / MANIFEST, json.dumps({"format": _FORMAT, "time": now, "files": files}, indent=1) + "\n")
+
+
+def restore(databases: Sequence[Database], folder: Path, progress: Progress, *, force: bool, now: int) -> list[Path]:
+    """Put a backup in the place of the databases. Returns the replaced ones, which are kept under another name.
+
+    Messages that waited at the time of the backup are not sent: they may have gone out since, and nothing is sent twice.
+
+    :param force: whether databases that are there already may be replaced. One that is in use never is.
+    :raises BackupError: the backup is damaged or lacks a database, or one is there or in use; nothing has changed then.
+    """
+    manifest = _read_manifest(folder)
+    kept = {entry["holds"]: entry for entry in manifest["files"]}
+    for database in databases:
+        if database.name not in kept:
+            raise BackupError(f"{folder} has no {database.name}: that store was not embedded when it was made")
+        if database.path.exists() and not force:
+            raise BackupError(
+                f"{database.path} is there already; --force puts the backup in its place and keeps it aside"
+            )
+    total = sum(entry["bytes"] for entry in kept.values())
+    done = 0
+    fresh: list[tuple[Database, Path]] = []
+    try:
+        for database in databases:
+            arriving = database.path.with_name(f"{database.path.name}.restoring")
+            fresh.append((database, arriving))
+            _fetch(folder / database.file_name, arriving, kept[database.name], _counter(progress, done, total))
+            done += kept[database.name]["bytes"]
+            _check(arriving)
+            if database.name == "customers":
+                _let_go(arriving)
+        return _exchange(fresh, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+    except sqlite3.Error as error:
+        raise BackupError(f"the backup cannot be restored: {error}") from error
+    except OSError as error:
+        raise BackupError(f"{error.filename or folder}: {error.strerror or error}") from error
+    finally:
+        for _, arriving in fresh:
+            arriving.unlink(missing_ok=True)
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if any(folder.iterdir()):
+            raise BackupError(f"{folder} is not empty; each backup needs a folder of its own")
+    except OSError as error:
+        raise BackupError(f"{folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _same_moment(databases: Sequence[Database], settle_seconds: float) -> Iterator[list[sqlite3.Connection]]:
+    """Connections that see all databases as they were at one moment, for as long as this lasts."""
+    with ExitStack() as opened:
+        sources = [opened.enter_context(closing(_connect(database.path))) for database in databases]
+        with ExitStack() as locked:
+            # Last to first: readings are locked while marks are still made.
+            for database in reversed(databases):
+                lock = locked.enter_context(closing(_connect(database.path)))
+                lock.execute("BEGIN IMMEDIATE")
+                if database.name == "readings" and len(databases) > 1:
+                    time.sleep(settle_seconds)
+            for source in sources:
+                source.execute("BEGIN")
+                # The first look at the file is the moment that the transaction sees until its end.
+                source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield sources
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # By URI, so that a database that is not there is not made.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+
+
+def _copy(source: sqlite3.Connection, target: Path, told: Callable[[int], None]) -> int:
+    """Copy, check and make durable; returns the pages."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    pages = 0
+
+    def step(status: int, remaining: int, total: int) -> None:
+        nonlocal pages
+        pages = total
+        told(total - remaining)
+
+    with closing(_connect(target)) as copy:
+        source.backup(copy, pages=_PAGES, progress=step)
+        # One file, without a log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    _check(target)
+    _sync(target)
+    return pages
+
+
+def _check(path: Path) -> None:
+    with closing(_connect(path)) as database:
+        (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise BackupError(f"{path} is damaged: {verdict}")
+
+
+def _described(path: Path, holds: str) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"holds": holds, "name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        known = manifest["format"] == _FORMAT and all(
+            isinstance(entry["holds"], str) and isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str)
+            for entry in manifest["files"]
+        )
+    except FileNotFoundError:
+        raise BackupError(f"{folder} is no complete backup: it has no {MANIFEST}") from None
+    except OSError as error:
+        raise BackupError(f"{folder}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise BackupError(f"{folder / MANIFEST} is not of a kind that this version knows")
+    return manifest
+
+
+def _fetch(source: Path, target: Path, entry: dict[str, Any], told: Callable[[int], None]) -> None:
+    """Copy a file of the backup, and only if it is what was backed up."""
+    digest, done = hashlib.sha256(), 0
+    target.unlink(missing_ok=True)
+    with (
+        source.open("rb") as read,
+        os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as made,
+    ):
+        while piece := read.read(1 << 20):
+            digest.update(piece)
+            made.write(piece)
+            done += len(piece)
+            told(done)
+        made.flush()
+        os.fsync(made.fileno())
+    if digest.hexdigest() != entry["sha256"]:
+        raise BackupError(f"{source} is not what was backed up: its checksum differs")
+
+
+def _let_go(path: Path) -> None:
+    """End what daemons of that time had in hand: their claims on customers, and messages on their way."""
+    with closing(_connect(path)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        for queue in ("pending", "jobs"):
+            database.execute(f"UPDATE customer SET {queue}_claim = NULL, {queue}_claim_until = NULL")  # noqa: S608
+        for key, text in database.execute("SELECT key, body FROM document WHERE kind = 'outbox'").fetchall():
+            body = json.loads(text)
+            if body["state"] in ("queued", "sending"):
+                body |= {"state": "unsure", "unsure": True, "error": _UNSURE}
+                database.execute(
+                    "UPDATE document SET body = ?, version = version + 1 WHERE kind = 'outbox' AND key = ?",
+                    (json.dumps(body), key),
+                )
+        database.execute("COMMIT")
+    _sync(path)
+
+
+def _exchange(fresh: Sequence[tuple[Database, Path]], stamp: str) -> list[Path]:
+    """Rename all into place while nobody can open what is there."""
+    aside: list[Path] = []
+    with ExitStack() as held:
+        for database, _ in fresh:
+            if database.path.exists():
+                _hold(held, database.path)
+        # Readings first: a daemon never finds customers whose readings have not come yet.
+        for database, arriving in reversed(fresh):
+            aside += _put_aside(database.path, stamp)
+            _give_to_owner(arriving, database.path.parent)
+            arriving.rename(database.path)
+            _sync(database.path.parent)
+    return aside
+
+
+def _put_aside(path: Path, stamp: str) -> list[Path]:
+    """Rename a database and whatever log of it is left; a log beside another file would be taken for that one's."""
+    aside: list[Path] = []
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        old = path.with_name(path.name + suffix)
+        if suffix and old.exists() and not old.stat().st_size:
+            old.unlink()
+        elif old.exists():
+            kept = path.with_name(f"{path.name}.replaced-{stamp}{suffix}")
+            old.rename(kept)
+            aside.append(kept)
+    return aside
+
+
+def _give_to_owner(file: Path, folder: Path) -> None:
+    if os.geteuid() == 0:
+        # Restored by root, used by the daemon's own user, whose folder this is.
+        owner = folder.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def _hold(held: ExitStack, path: Path) -> None:
+    """Keep everybody else out of a database; its log is taken into it, so that the file is all there is."""
+    database = held.enter_context(closing(sqlite3.connect(path, timeout=0, isolation_level=None)))
+    try:
+        # Whoever has it open holds a lock that excludes this one.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_size_limit = 0")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("COMMIT")
+        database.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        raise BackupError(f"{path} is in use: stop the daemon first ({error})") from error
+    except sqlite3.DatabaseError:
+        pass  # no database at all, perhaps what made the restore necessary; it is kept aside all the same
+
+
+def _counter(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+"""``cenergyd backup`` and ``cenergyd restore``: the embedded store, while the daemon runs and when it does not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cenergyd.backup import Database, Progress, back_up
+from cenergyd.backup import restore as put_back
+from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source
+from cenergyd.logsetup import Redactor, secrets_of
+from cenergyd.settings import Settings
+
+_OTHER_TOOLS = {"customers": "mongodump", "readings": "influxd backup"}
+
+
+def register(group: click.Group) -> None:
+    """Add the command."""
+    group.command(name="backup")(backup)
+
+
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@pass_source
+def backup(source: Source, folder: Path) -> None:
+    """Copy the embedded store into DIR, a new or empty folder. The daemon may run; uploads wait for two seconds.
+
+    DIR then holds everything: password hashes, tokens' hashes, contacts. Keep it as safe as the store itself.
+    """
+    settings = source.load()
+    databases = embedded(settings)
+    with bar("backing up") as progress:
+        back_up(databases, folder, int(time.time()), progress)
+    click.echo(f"{' and '.join(database.name for database in databases)} backed up into {folder}")
+
+
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
+@click.option("--force", is_flag=True, help="Also where databases are there already; they are kept under another name.")
+@pass_source
+def restore(source: Source, folder: Path, force: bool) -> None:
+    """Put a backup in the place of the embedded store. Stop the daemon first: a database in use is never replaced.
+
+    Messages that waited when the backup was made are not sent but shown as unsure; they may have gone out since.
+    """
+    settings = source.load()
+    databases = embedded(settings)
+    make_state_folders(settings)
+    with bar("restoring") as progress:
+        aside = put_back(databases, folder, progress, force=force, now=int(time.time()))
+    for path in aside:
+        click.echo(f"kept what was there as {path}")
+    click.echo(f"{' and '.join(database.name for database in databases)} restored from {folder}")
+
+
+def embedded(settings: Settings) -> list[Database]:
+    """The databases of the settings that are SQLite files; says on stderr what is not. Raises Failed where none is."""
+    redact = Redactor(secrets_of(settings))
+    found: list[Database] = []
+    for name, url in (("customers", settings.customers.url), ("readings", settings.readings.url)):
+        if url.startswith("sqlite:///"):
+            found.append(Database(name, Path(url.removeprefix("sqlite:///")).absolute()))
+        else:
+            click.echo(f"not in this backup: {name}, in {redact(url)}; use {_OTHER_TOOLS[name]}", err=True)
+    if not found:
+        raise Failed("no store is embedded")
+    return found
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Progress]:
+    """A progress bar on stderr, where a person looks at it."""
+    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.length = total
+            shown.update(done - shown.pos)
+
+        yield progress

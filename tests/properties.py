@@ -14,6 +14,7 @@ import pytest_twisted
 from greenlet import greenlet
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -38,12 +39,13 @@ def for_all(
             done: Deferred[None] = Deferred()
 
             def all_examples() -> None:
+                # Fired by the reactor, so that this greenlet has ended by then.
                 try:
                     example()
                 except BaseException:
-                    done.errback(Failure())
+                    reactor.callLater(0, done.errback, Failure())  # type: ignore[attr-defined]
                 else:
-                    done.callback(None)
+                    reactor.callLater(0, done.callback, None)  # type: ignore[attr-defined]
 
             greenlet(all_examples).switch()
             return done

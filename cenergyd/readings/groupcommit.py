@@ -117,13 +117,33 @@ class GroupCommit(Generic[Mark]):
         self._start_soon()
         return answer
 
-    async def stop(self) -> None:
-        """Take no more uploads and return once all that were taken are answered."""
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Take no more uploads and return once all that were taken are answered.
+
+        :param grace_seconds: after that, what is not being written yet fails with StoreUnavailable (a store that is down makes
+            each write wait for its timeout). None: no limit.
+        """
         self._stopping = True
-        if self.queued_uploads:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+        if not self.queued_uploads:
+            return
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        giving_up = None if grace_seconds is None else self._clock.callLater(grace_seconds, self._give_up)
+        await idle
+        if giving_up is not None and giving_up.active():
+            giving_up.cancel()
+
+    def _give_up(self) -> None:
+        waiting, self._queue = self._queue, deque()
+        for upload in waiting:
+            self._answer(upload, StoreUnavailable("the daemon is stopping"))
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if not self.queued_uploads:
+            waiting, self._idle = self._idle, []
+            for idle in waiting:
+                idle.callback(None)
 
     def _start_soon(self) -> None:
         if not self._start_is_due:
@@ -177,10 +197,7 @@ class GroupCommit(Generic[Mark]):
         self._start_soon()
         for upload in group:
             self._answer(upload, failed.get(upload))
-        if not self.queued_uploads:
-            waiting, self._idle = self._idle, []
-            for idle in waiting:
-                idle.callback(None)
+        self._check_idle()
 
     def _answer(self, upload: _Upload[Mark], error: Exception | None) -> None:
         self.queued_uploads -= 1

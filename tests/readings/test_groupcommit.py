@@ -275,6 +275,35 @@ def test_stop_drains_and_takes_no_more() -> None:
     assert Deferred.fromCoroutine(bench.commit.stop()).called
 
 
+def test_stop_gives_up_what_still_waits_after_its_grace() -> None:
+    bench = Bench(max_in_flight=1)
+    bench.upload("a")
+    bench.turn()
+    bench.upload("b")
+    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
+    bench.clock.advance(19)
+    assert bench.answers == {}
+    bench.clock.advance(1)
+    assert bench.answers == {"b": "StoreUnavailable"}
+    assert not stopped.called
+    bench.store.finish(0)
+    assert bench.answers["a"] == "ok"
+    assert stopped.called
+    bench.turn()
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_stop_within_its_grace_leaves_no_timer() -> None:
+    bench = Bench()
+    bench.upload("a")
+    bench.turn()
+    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
+    bench.store.finish(0)
+    bench.turn()
+    assert stopped.called
+    assert not bench.clock.getDelayedCalls()
+
+
 def test_a_client_that_went_away_changes_nothing_for_others() -> None:
     bench = Bench()
     gone = bench.upload("a")

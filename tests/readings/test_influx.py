@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
-from cenergyd.readings.influx import InfluxReadingStore, _runs
+from cenergyd.readings.influx import InfluxReadingStore, _Cursor, _runs
 from cenergyd.readings.influxtext import batched, changes, parse_address, reading_lines
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from tests.properties import for_all
@@ -105,9 +105,11 @@ async def test_a_daemon_that_starts_before_influxdb(own_influx: OwnInflux) -> No
     try:
         with pytest.raises(StoreUnavailable, match="cannot be reached: Connection refused"):
             await store.open()
+        await all_calls_fail(store, within=2)
         server.start()
         many = [Reading(T0 + k, float(k)) for k in range(45_000)]  # several requests, the first finds no database
         await store.write([SeriesReadings("A_1", many)])
+        await store.open()  # a second time does no harm
         assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": many}
     finally:
         await store.close()
@@ -268,6 +270,32 @@ async def test_batches_hold_everything_once(texts: list[str], longest: int, most
     assert [text for some in found for text in some] == texts
     assert all(len(some) == 1 or (len(some) <= most and sum(map(len, some)) <= longest) for some in found)
     assert all(found)
+
+
+@for_all(
+    max_examples=300,
+    times=st.sets(st.integers(0, 2000), max_size=60),
+    bounds=st.tuples(*[st.integers(0, 2000)] * 2),
+    size=st.integers(1, 12),
+    limit=st.one_of(st.none(), st.integers(0, 70)),
+    spacing=st.sampled_from([1, 7, 60, None]),
+)
+async def test_pages_miss_nothing_and_repeat_nothing(
+    times: set[int], bounds: tuple[int, int], size: int, limit: int | None, spacing: int | None
+) -> None:
+    start, end = sorted(bounds)
+    cursor = _Cursor(("A_1", start, end), start, spacing, 10**6 if limit is None else limit)
+    found: list[int] = []
+    for _ in range(200):
+        if cursor.left <= 0 or cursor.start >= end:
+            break
+        since, until, rows = cursor.bounds(size)
+        page = [(t,) for t in sorted(times) if since <= t < until][:rows]
+        found += [t for (t,) in page]
+        cursor = cursor.after(page, size, 1)
+    else:
+        pytest.fail("reads for ever")
+    assert found == [t for t in sorted(times) if start <= t < end][:limit]
 
 
 def test_runs_break_at_long_gaps() -> None:

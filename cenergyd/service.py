@@ -362,7 +362,7 @@ class Daemon:
         self._api.close()
         for channel in list(self._site.channels):
             channel.close()
-        await self.group_commit.stop()
+        await self.group_commit.stop(max(0.0, deadline - self._reactor.seconds()))
         await self.credentials.finish()
         if self._store_fault is None:
             await self.derivation.stopService()

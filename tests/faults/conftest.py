@@ -1,0 +1,79 @@
+"""One daemon on InfluxDB and MongoDB's protocol, both behind proxies and with accounts: it lives through every fault in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from influxdb import InfluxDBClient
+from pymongo import MongoClient
+
+from tests.daemon import RunningDaemon
+from tests.e2e.device import PASSWORD
+from tests.faults.proxy import Proxy
+from tests.servers import RunningInflux, RunningMongo
+
+USER, SECRET = "cen", "s3cret"
+TIMEOUT = 1.0
+"""After so long a store counts as down, s."""
+
+
+class Scene:
+    """The daemon, its stores, and what lies between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.influx = RunningInflux(http="auth-enabled = true")
+        self.mongo = RunningMongo()
+        self.influx.start()
+        self.mongo.start()
+        self.influx_admin = InfluxDBClient(port=self.influx.port, username=USER, password=SECRET, timeout=20)
+        words = f"CREATE USER {USER} WITH PASSWORD '{SECRET}' WITH ALL PRIVILEGES"
+        self.influx_admin.request("query", "POST", params={"q": words})
+        self.set_mongo_password(SECRET)
+        self.mongo.stop()
+        self.mongo.options = ("--auth",)
+        self.mongo.start()
+        self.influx_proxy = Proxy(self.influx.port)
+        self.mongo_proxy = Proxy(self.mongo.port)
+        self.daemon = RunningDaemon(
+            folder,
+            {
+                "customers.url": f"mongodb://{USER}:{SECRET}@127.0.0.1:{self.mongo_proxy.port}/shop?authSource=admin",
+                "readings.url": f"influxdb://{USER}:{SECRET}@127.0.0.1:{self.influx_proxy.port}/cen",
+                "customers.timeout_seconds": str(TIMEOUT),
+                "readings.timeout_seconds": str(TIMEOUT),
+                "credentials.cache_seconds": "0",
+            },
+        )
+        self.daemon.start()
+
+    def set_mongo_password(self, password: str) -> None:
+        """Make the account, or give it another password."""
+        with MongoClient(self.mongo.url) as client:
+            if client.admin.command("usersInfo", USER)["users"]:
+                client.admin.command("dropUser", USER)
+            client.admin.command("createUser", USER, pwd=password, roles=["root"])
+
+    def add_customer(self, serial: str) -> None:
+        """One with load and solar, straight into the collection."""
+        document = {
+            "facility": "", "load": "1", "solar": "2", "logger_serial_number": serial, "logger_password": PASSWORD,
+        }  # fmt: skip
+        with MongoClient(self.mongo.url, username=USER, password=SECRET) as client:
+            client.shop.customer.insert_one(document)
+
+    def close(self) -> None:
+        """End all of it."""
+        self.daemon.kill()
+        for proxy in (self.influx_proxy, self.mongo_proxy):
+            proxy.close()
+        for server in (self.influx, self.mongo):
+            server.destroy()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("faults"))
+    yield made
+    made.close()

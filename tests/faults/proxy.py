@@ -1,0 +1,99 @@
+"""A TCP proxy between two programs, which can be slow, swallow everything, or cut replies short."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+
+
+class Proxy:
+    """Listens on a port of its own and passes everything on to ``target``, a loopback port, as its attributes say."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.delay = 0.0
+        """Seconds that each piece of a reply is held back."""
+        self.cut_after: int | None = None
+        """Bytes of each reply that are passed on before both connections are reset; None: all."""
+        self.swallow = False
+        """Take requests and pass nothing on, as a network that drops packets does."""
+        self.cuts = 0
+        """Replies cut short so far."""
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._connected, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def mend(self) -> None:
+        """Pass everything on again."""
+        self.delay, self.cut_after, self.swallow = 0.0, None, False
+
+    def reset(self) -> None:
+        """Break every connection there is now."""
+
+        async def abort() -> None:
+            for writer in self._writers:
+                writer.transport.abort()
+
+        asyncio.run_coroutine_threadsafe(abort(), self._loop).result(10)
+
+    def close(self) -> None:
+        """Listen no more and break everything."""
+        self._loop.call_soon_threadsafe(self._server.close)
+        self.reset()
+
+        async def end() -> None:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, back}
+        for work in (self._requests(reader, back), self._replies(there, writer, back)):
+            task = asyncio.ensure_future(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _requests(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not self.swallow:
+                    back.write(data)
+                    await back.drain()
+        self._forget(back)
+
+    async def _replies(
+        self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter
+    ) -> None:
+        with suppress(OSError):
+            while data := await there.read(65536):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                if self.cut_after is not None:
+                    self.cuts += 1
+                    writer.write(data[: self.cut_after])
+                    await writer.drain()
+                    back.transport.abort()
+                    break
+                writer.write(data)
+                await writer.drain()
+        self._forget(writer)
+
+    def _forget(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        with suppress(OSError, RuntimeError):
+            writer.close()

@@ -1,0 +1,260 @@
+"""A store is stopped, frozen, slow, cut off, or refuses us: uploads are refused cleanly, and taken later by the same process.
+
+All tests share one daemon that is never restarted, so each one also shows that the fault before left no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cenergyd.readings.model import Reading
+from tests.daemon import RunningDaemon
+from tests.e2e.device import acknowledged, readings, upload, wait_for
+from tests.e2e.stored import stored
+from tests.faults.conftest import TIMEOUT, USER, Scene
+
+BOUND = 6 * TIMEOUT + 4
+"""Within so long an upload is answered while a store is down, s: a lookup, a write and a mark, and a loaded machine."""
+_serials = count(1)
+
+
+class Fault(NamedTuple):
+    """How a store breaks and how it is mended."""
+
+    name: str
+    store: str
+    """The check of /readyz that then says why: customers or readings."""
+    begin: Callable[[Scene], object]
+    end: Callable[[Scene], object]
+
+
+def _influx_password(scene: Scene, password: str) -> None:
+    scene.influx_admin.set_user_password(USER, password)
+    scene.influx_admin.switch_user(USER, password)
+
+
+def _mongo_credentials(scene: Scene, password: str) -> None:
+    """Change the password while no account is asked for, as the server's owner would; then every connection signs in anew."""
+    scene.mongo.stop()
+    scene.mongo.options = ()
+    scene.mongo.start()
+    scene.set_mongo_password(password)
+    scene.mongo.stop()
+    scene.mongo.options = ("--auth",)
+    scene.mongo.start()
+
+
+FAULTS = [
+    Fault("influx stopped", "readings", lambda s: s.influx.stop(), lambda s: s.influx.start()),
+    Fault("influx killed", "readings", lambda s: s.influx.kill(), lambda s: s.influx.start()),
+    Fault("influx frozen", "readings", lambda s: s.influx.pause(), lambda s: s.influx.resume()),
+    Fault(
+        "influx refuses credentials", "readings",
+        lambda s: _influx_password(s, "changed"), lambda s: _influx_password(s, "s3cret"),
+    ),
+    Fault(
+        "influx too slow", "readings",
+        lambda s: setattr(s.influx_proxy, "delay", 4 * TIMEOUT), lambda s: s.influx_proxy.mend(),
+    ),
+    Fault(
+        "influx cut mid-reply", "readings",
+        lambda s: setattr(s.influx_proxy, "cut_after", 8), lambda s: s.influx_proxy.mend(),
+    ),
+    Fault(
+        "influx swallowed by the network", "readings",
+        lambda s: setattr(s.influx_proxy, "swallow", True),
+        lambda s: (s.influx_proxy.mend(), s.influx_proxy.reset()),
+    ),
+    Fault("mongo stopped", "customers", lambda s: s.mongo.stop(), lambda s: s.mongo.start()),
+    Fault("mongo killed", "customers", lambda s: s.mongo.kill(), lambda s: s.mongo.start()),
+    Fault("mongo frozen", "customers", lambda s: s.mongo.pause(), lambda s: s.mongo.resume()),
+    Fault(
+        "mongo refuses credentials", "customers",
+        lambda s: _mongo_credentials(s, "changed"), lambda s: _mongo_credentials(s, "s3cret"),
+    ),
+    Fault(
+        "mongo too slow", "customers",
+        lambda s: setattr(s.mongo_proxy, "delay", 4 * TIMEOUT), lambda s: s.mongo_proxy.mend(),
+    ),
+    Fault(
+        "mongo cut mid-reply", "customers",
+        lambda s: setattr(s.mongo_proxy, "cut_after", 20), lambda s: s.mongo_proxy.mend(),
+    ),
+    Fault(
+        "mongo swallowed by the network", "customers",
+        lambda s: setattr(s.mongo_proxy, "swallow", True), lambda s: (s.mongo_proxy.mend(), s.mongo_proxy.reset()),
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture
+def site(scene: Scene) -> str:
+    """A customer as the front end adds one, with a password in clear text that the daemon hashes at the first upload."""
+    serial = f"001EC67{next(_serials):05X}"
+    scene.add_customer(serial)
+    return serial
+
+
+@pytest.fixture(autouse=True)
+def _never_restarted(scene: Scene) -> Iterator[None]:
+    assert scene.daemon.process is not None
+    before = scene.daemon.process.pid
+    yield
+    assert scene.daemon.process.pid == before
+    assert scene.daemon.process.poll() is None
+
+
+def files(rows: int = 5, number: int = 3) -> list[tuple[str, list[Reading]]]:
+    """Logs of both meters, oldest first."""
+    start = int(time.time()) // 60 * 60 - 60 * rows * number
+    return [
+        (meter, readings(start + 60 * rows * i, rows, base))
+        for i in range(number)
+        for meter, base in (("1", 40.0), ("2", 7.0))
+    ]
+
+
+def refused_cleanly(answer: tuple[int, bytes], seconds: float) -> None:
+    status, body = answer
+    assert status == 503, body
+    assert body.startswith(b"FAILURE: ")
+    assert b"SUCCESS" not in body.splitlines()
+    assert seconds < BOUND
+
+
+def send(daemon: RunningDaemon, serial: str, meter: str, values: list[Reading]) -> tuple[tuple[int, bytes], float]:
+    begun = time.monotonic()
+    return upload(daemon, serial, meter, values), time.monotonic() - begun
+
+
+def not_ready(daemon: RunningDaemon) -> dict[str, str]:
+    """The reasons that /readyz gives, where it says no."""
+    status, body = daemon.get("/readyz")
+    said = json.loads(body)
+    assert (status == 200) == said["ready"]
+    return {name: reason for name, reason in said["checks"].items() if reason != "ok"}
+
+
+def all_there(scene: Scene, serial: str, sent: list[tuple[str, list[Reading]]]) -> None:
+    """The store holds what was acknowledged, each once, and the third meter computed from it."""
+    derived = f"{serial}_missing_meter"
+    query = f'SELECT "P" FROM "{derived}"'
+    wanted = {meter: [r for name, values in sent if name == meter for r in values] for meter in ("1", "2")}
+    wait_for(lambda: len(list(scene.influx_admin.query(query, database="cen").get_points())) == len(wanted["1"]), 30)
+    found, _ = stored(scene.daemon, [f"{serial}_1", f"{serial}_2", derived])
+    assert found[f"{serial}_1"] == wanted["1"]
+    assert found[f"{serial}_2"] == wanted["2"]
+    assert [(r.time, r.P) for r in found[derived]] == [
+        (a.time, a.P - b.P) for a, b in zip(wanted["1"], wanted["2"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_uploads_are_refused_cleanly_and_taken_later(scene: Scene, site: str, fault: Fault) -> None:
+    daemon, sent = scene.daemon, files()
+    first, kept = sent[:2], sent[2:]
+    for meter, values in first:
+        assert acknowledged(upload(daemon, site, meter, values))
+    fault.begin(scene)
+    try:
+        for meter, values in kept[:2]:
+            refused_cleanly(*send(daemon, site, meter, values))
+        reasons = not_ready(daemon)
+        assert fault.store in reasons, reasons
+        assert "s3cret" not in str(reasons)
+        assert daemon.get("/healthz")[0] == 200
+    finally:
+        fault.end(scene)
+    daemon.wait_ready(20)
+    for meter, values in kept:
+        assert acknowledged(upload(daemon, site, meter, values))
+    all_there(scene, site, sent)
+
+
+@pytest.mark.parametrize("slow", ["influx_proxy", "mongo_proxy"])
+def test_a_slow_store_is_waited_for(scene: Scene, site: str, slow: str) -> None:
+    sent = files(number=1)
+    getattr(scene, slow).delay = TIMEOUT / 5
+    try:
+        for meter, values in sent:
+            assert acknowledged(upload(scene.daemon, site, meter, values))
+        assert not_ready(scene.daemon) == {}
+    finally:
+        getattr(scene, slow).mend()
+    all_there(scene, site, sent)
+
+
+def test_a_device_that_hangs_up_before_the_answer(scene: Scene, site: str) -> None:
+    """It keeps its file and sends it again: the same readings are stored once."""
+    sent = files(number=2)
+    scene.influx_proxy.delay = TIMEOUT / 2
+    for meter, values in sent:
+        with pytest.raises(OSError, match="timed out"):
+            upload(scene.daemon, site, meter, values, timeout=0.1)
+    scene.influx_proxy.mend()
+    for meter, values in sent:
+        assert acknowledged(upload(scene.daemon, site, meter, values))
+    all_there(scene, site, sent)
+
+
+@pytest.mark.parametrize("store", ["influx", "mongo"])
+def test_many_uploads_at_once_while_a_store_is_frozen(scene: Scene, site: str, store: str) -> None:
+    """None waits for another one's time limit: all are answered within one bound."""
+    sent = files(rows=2, number=15)
+    answers: list[tuple[tuple[int, bytes], float]] = []
+    threads = [
+        threading.Thread(target=lambda part=part: answers.append(send(scene.daemon, site, *part))) for part in sent
+    ]
+    getattr(scene, store).pause()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        getattr(scene, store).resume()
+    assert len(answers) == len(sent)
+    for answer, seconds in answers:
+        refused_cleanly(answer, seconds)
+    scene.daemon.wait_ready(20)
+    for meter, values in sent:
+        assert acknowledged(upload(scene.daemon, site, meter, values))
+    all_there(scene, site, sent)
+
+
+def test_everything_restarts_at_once(scene: Scene, site: str) -> None:
+    sent = files(number=1)
+    scene.influx.kill()
+    scene.mongo.kill()
+    refused_cleanly(*send(scene.daemon, site, *sent[0]))
+    assert {"customers", "readings"} <= not_ready(scene.daemon).keys()
+    scene.mongo.start()
+    scene.influx.start()
+    scene.daemon.wait_ready(20)
+    for meter, values in sent:
+        assert acknowledged(upload(scene.daemon, site, meter, values))
+    all_there(scene, site, sent)
+
+
+def test_memory_and_files_do_not_grow_with_faults(scene: Scene, site: str) -> None:
+    """Each freeze leaves no thread, connection or buffer behind."""
+    daemon = scene.daemon
+    assert daemon.process is not None
+    folder = Path(f"/proc/{daemon.process.pid}/fd")
+    before = None
+    for meter, values in files(number=3):
+        scene.influx_proxy.reset()
+        scene.mongo_proxy.reset()
+        daemon.wait_ready(20)
+        wait_for(lambda meter=meter, values=values: acknowledged(upload(daemon, site, meter, values)), 20, "an upload")
+        now = sum(1 for _ in folder.iterdir())
+        before = before or now
+        assert now <= before + 12

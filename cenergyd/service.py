@@ -332,12 +332,13 @@ class Daemon:
 
     async def _open(self) -> None:
         await self.stores.open()
+        await self._announce_first_token()
+        # From here on nothing can fail, so that opening again after a failure starts no service twice.
         self._store_fault = None
         self.activity.startService()
         self.derivation.startService()
         self.jobs.startService()
         self.outbox_service.startService()
-        await self._announce_first_token()
         log.info("ready for uploads at {path}", path=self.settings.upload.path)
 
     async def _open_patiently(self) -> None:

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 from cenergyd.web.problems import RequestProblem
 
 FORM = "application/x-www-form-urlencoded"
-MAX_FIELDS = 200
+MAX_FIELDS = 8000
+"""Of a form; a tariff has ten a row. Their size is bounded first."""
 
 
 def read_form(request: Any, max_bytes: int) -> Mapping[str, str]:

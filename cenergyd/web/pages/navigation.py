@@ -20,7 +20,15 @@ class Link(NamedTuple):
 MAIN = (Link("overview", "Customers", "/overview"), Link("rejected", "Rejected loggers", "/rejected"))
 """For operators."""
 
-TABS = (Link("power", "Power", "power"), Link("settings", "Settings", "settings"))
+TABS = (
+    Link("power", "Power", "power"),
+    Link("charges", "Charges", "charges"),
+    Link("settings", "Settings", "settings"),
+    Link("meters", "Meters", "meters"),
+    Link("tariff", "Tariff", "tariff"),
+    Link("alerts", "Alerts", "alerts"),
+    Link("doctor", "Check", "doctor"),
+)
 """Of a customer: paths below ``/customers/<id>/``."""
 
 

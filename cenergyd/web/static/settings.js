@@ -68,7 +68,7 @@ function addReveal() {
 addReveal();
 showOutcome();
 if (document.getElementById("connection") !== null) {
-  whileVisible(5, async () => {
+  whileVisible(4, async () => {
     if (!(await refresh(location.pathname))) location.reload();
     showOutcome();
   });

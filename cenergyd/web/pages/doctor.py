@@ -1,0 +1,61 @@
+"""The setup checks as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cenergyd.jobs.doctor import doctor
+from cenergyd.web.context import Context
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+
+LEVELS: Mapping[str, tuple[str, str]] = {
+    "error": ("bad", "Error"),
+    "warning": ("warn", "Warning"),
+    "info": ("idle", "Note"),
+    "ok": ("ok", "Good"),
+}
+
+
+class DoctorPages:
+    """A customer's ``doctor``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show(self, call: PageCall, customer_id: str) -> Page:
+        """Run the checks and show what they found, worst first."""
+        context = self._context
+        customer = await context.customer(customer_id)
+        report = await doctor(customer, context.readings, context.documents, call.now)
+        findings = [(finding, evidence_lines(finding.evidence)) for finding in report.findings]
+        values = {
+            "report": report,
+            "findings": findings,
+            "levels": LEVELS,
+            "zone": texts.zone(customer.time_zone),
+        }
+        return Page("doctor.html", values, customer=customer, tab="doctor")
+
+    def routes(self) -> Sequence[PageRoute]:
+        """The one page."""
+        return (PageRoute("GET", "/customers/<customer_id>/doctor", self.show, "signed_in"),)
+
+
+def evidence_lines(evidence: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Evidence as names and values; what is nested is named by its path."""
+    lines: list[tuple[str, str]] = []
+    for name, value in evidence.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            lines += evidence_lines(value, f"{label} ")
+        elif isinstance(value, bool):
+            lines.append((label, "yes" if value else "no"))
+        elif isinstance(value, int | float):
+            lines.append((label, texts.number(value, 3) if isinstance(value, float) else str(value)))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            lines.append((label, ", ".join(str(item) for item in value) or texts.NOTHING))
+        else:
+            lines.append((label, texts.NOTHING if value is None else str(value)))
+    return lines

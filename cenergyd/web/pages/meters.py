@@ -1,0 +1,271 @@
+"""Meters over time: which one played which role, changes from a time on, deriving again, and why there is no point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+from zoneinfo import ZoneInfo
+
+from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
+from cenergyd.customers.fields import clean_meter
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
+from cenergyd.derivation.assignments import changed, spans
+from cenergyd.derivation.explain import explanations
+from cenergyd.derivation.provenance import Explanation
+from cenergyd.errors import Conflict, InvalidField
+from cenergyd.hookspecs import Formula
+from cenergyd.web.context import Context
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
+
+HOUR = 3600
+CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage"}
+_MAX_TIME = 1 << 33
+_TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
+_DONE = {
+    "changed": "The meters were changed. What is touched is computed anew.",
+    "queued": "The range is queued to be computed again.",
+}
+_WHY: Mapping[str, tuple[str, str]] = {
+    "computed": ("ok", "Computed"),
+    "estimated": ("ok", "Estimated"),
+    "pending": ("idle", "Pending"),
+    "no_power": ("bad", "No power"),
+    "not_aligned": ("warn", "Not aligned"),
+    "waiting": ("idle", "Waiting"),
+    "missing": ("bad", "Missing"),
+    "no_readings": ("warn", "No readings"),
+}
+
+
+class Typed(NamedTuple):
+    """What a form holds, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    errors: Mapping[str, str] = {}
+
+
+class Stretch(NamedTuple):
+    """Minutes with the same explanation."""
+
+    first: int
+    """UTC seconds."""
+    last: int
+    count: int
+    why: tuple[str, str]
+    text: str
+    sources: str
+
+
+class MeterPages:
+    """A customer's ``meters``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show(self, call: PageCall, customer_id: str) -> Page:
+        """History, forms, and the explanation of an hour (``hour``, local time)."""
+        return await self._page(call, await self._context.customer(customer_id))
+
+    async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Change meters, CT directions or columns from a time on."""
+        old = await self._context.customer(customer_id)
+        typed = Typed({name: call.form.get(name, "").strip() for name in _change_fields()})
+        if call.form.get("etag") != old.etag:
+            return await self._page(call, old, typed, conflict=True, status=409)
+        try:
+            since = _since(typed.values, texts.zone(old.time_zone), call.now)
+            update = changed(old, since, _changes(old, typed.values), call.now)
+            new = await self._context.customers.update(customer_id, update, expected_etag=old.etag)
+        except InvalidField as error:
+            field = "since" if error.field == "effective_from" else error.field
+            return await self._page(call, old, Typed(typed.values, {field: _sentence(error)}), status=422)
+        except Conflict:
+            fresh = await self._context.customer(customer_id)
+            return await self._page(call, fresh, typed, conflict=True, status=409)
+        await self._context.on_change(old, new)
+        return Redirect(customer_path(customer_id, "meters") + "?done=changed")
+
+    async def backfill(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Derive a range again."""
+        customer = await self._context.customer(customer_id)
+        zone = texts.zone(customer.time_zone)
+        values = {name: call.form.get(name, "").strip() for name in ("start", "end")}
+        times: dict[str, int] = {}
+        errors: dict[str, str] = {}
+        for name, text in values.items():
+            try:
+                times[name] = call.now if name == "end" and not text else local_time(text, zone)
+            except ValueError:
+                errors[name] = _TIME_NEEDED
+        if not errors and not 0 <= times["start"] < times["end"] <= _MAX_TIME:
+            errors["end"] = "The end must be later than the beginning."
+        if errors:
+            return await self._page(call, customer, backfill=Typed(values, errors), status=422)
+        mark = PendingMark(customer.id, times["start"], times["end"] - 1)
+        await self._context.customers.derivation_queue.mark([mark])
+        return Redirect(customer_path(customer_id, "meters") + "?done=queued")
+
+    async def _page(
+        self,
+        call: PageCall,
+        customer: Customer,
+        typed: Typed | None = None,
+        *,
+        backfill: Typed | None = None,
+        conflict: bool = False,
+        status: int = 200,
+    ) -> Page:
+        zone = texts.zone(customer.time_zone)
+        hour, error = _hour(call, zone)
+        explained = [] if error else await self._explain(customer, hour)
+        values = {
+            "typed": typed or Typed(_stored(customer)),
+            "backfill": backfill or Typed({"start": "", "end": ""}),
+            "conflict": conflict,
+            "etag": customer.etag,
+            "done": _DONE.get(call.query("done") or "", ""),
+            "history": list(reversed(spans(customer, 0, call.now + 1))),
+            "roles": [(role, FIELD_OF_ROLE[role]) for role in ROLES],
+            "channels": CHANNELS,
+            "zone": zone,
+            "hour": hour,
+            "hour_text": texts.moment(hour, zone).strftime("%Y-%m-%dT%H:%M"),
+            "hour_error": {"hour": error} if error else {},
+            "explained": stretches(explained),
+            "columns": (FIRST_POINT, MAX_COLUMN),
+        }
+        return Page("meters.html", values, 422 if error else status, customer, "meters")
+
+    async def _explain(self, customer: Customer, hour: int) -> list[Explanation]:
+        settings = self._context.derivation
+        return await explanations(
+            self._context.readings, customer, hour, hour + HOUR,
+            tolerance=settings.tolerance_seconds, formula=cast(Formula, settings.formula),
+        )  # fmt: skip
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of this subject's pages."""
+        base = "/customers/<customer_id>/meters"
+        return (
+            PageRoute("GET", base, self.show, "signed_in"),
+            PageRoute("POST", base, self.change, "signed_in"),
+            PageRoute("POST", f"{base}/backfill", self.backfill, "operator"),
+        )
+
+
+def local_time(text: str, zone: ZoneInfo) -> int:
+    """UTC seconds of what a field for local times holds. Raises ValueError."""
+    try:
+        found = int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp())
+    except OverflowError:
+        raise ValueError(text) from None
+    if not 0 <= found <= _MAX_TIME:
+        raise ValueError(text)
+    return found
+
+
+def stretches(explained: Sequence[Explanation]) -> list[Stretch]:
+    """Explanations with neighbours of the same kind joined; points are told one by one only as a number."""
+    found: list[Stretch] = []
+    for each in explained:
+        sources = ", ".join(f"{source.role} {source.series}" for source in each.sources)
+        text = f"{each.text} ({each.formula})" if each.why in ("computed", "estimated") else each.text
+        why = _WHY[each.why]
+        if found and (found[-1].why, found[-1].text, found[-1].sources) == (why, text, sources):
+            found[-1] = found[-1]._replace(last=each.time, count=found[-1].count + 1)
+        else:
+            found.append(Stretch(each.time, each.time, 1, why, text, sources))
+    return found
+
+
+def _change_fields() -> tuple[str, ...]:
+    columns = (f"columns.{role}.{channel}" for role in ROLES for channel in CHANNELS)
+    return ("since_kind", "since", *FIELD_OF_ROLE.values(), *(f"reversed.{role}" for role in ROLES), *columns)
+
+
+def _stored(customer: Customer) -> dict[str, str]:
+    assignment = customer.current
+    values = {"since_kind": "time", "since": ""}
+    for role in ROLES:
+        values[FIELD_OF_ROLE[role]] = assignment.meter_of(role)
+        values[f"reversed.{role}"] = "yes" if role in assignment.reversed_roles else ""
+        columns = assignment.layouts.get(assignment.meter_of(role), {})
+        for channel in CHANNELS:
+            values[f"columns.{role}.{channel}"] = str(columns.get(channel, ""))
+    return values
+
+
+def _since(values: Mapping[str, str], zone: ZoneInfo, now: int) -> int:
+    if values["since_kind"] == "now":
+        return now
+    if values["since_kind"] == "always":
+        return 0
+    try:
+        return local_time(values["since"], zone)
+    except ValueError:
+        raise InvalidField("since", _TIME_NEEDED) from None
+
+
+def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, Any]:
+    """What differs from what is valid now. Raises InvalidField."""
+    stored = customer.current
+    changes: dict[str, Any] = {}
+    layouts: dict[str, Any] = {meter: dict(columns) for meter, columns in stored.layouts.items()}
+    for role, field in FIELD_OF_ROLE.items():
+        meter = clean_meter(field, values[field])
+        if meter != stored.meter_of(role):
+            changes[field] = meter
+        columns = _columns(role, values)
+        if columns and not meter:
+            raise InvalidField(next(name for name in _column_names(role) if values[name]), "name the meter, too")
+        if meter:
+            layouts[meter] = columns
+    meters = [values[field].lstrip("0") for field in FIELD_OF_ROLE.values() if values[field]]
+    if len(set(meters)) < len(meters):
+        field = next(f for f in FIELD_OF_ROLE.values() if meters.count(values[f].lstrip("0")) > 1)
+        raise InvalidField(field, "a meter plays one role")
+    turned = [role for role in ROLES if values[f"reversed.{role}"]]
+    if set(turned) != stored.reversed_roles:
+        changes["reversed"] = turned
+    kept = {meter: columns for meter, columns in layouts.items() if columns}
+    if kept != {meter: dict(columns) for meter, columns in stored.layouts.items()}:
+        changes["layouts"] = kept
+    if not changes:
+        raise InvalidField("since", "nothing differs from what is valid now")
+    return changes
+
+
+def _column_names(role: str) -> list[str]:
+    return [f"columns.{role}.{channel}" for channel in CHANNELS]
+
+
+def _columns(role: str, values: Mapping[str, str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, channel in zip(_column_names(role), CHANNELS, strict=True):
+        text = values[name]
+        if not text:
+            continue
+        if not (text.isascii() and text.isdigit() and len(text) < 5 and FIRST_POINT <= int(text) <= MAX_COLUMN):
+            raise InvalidField(name, f"a column from {FIRST_POINT} to {MAX_COLUMN} is needed, or nothing")
+        found[channel] = int(text)
+    return found
+
+
+def _hour(call: PageCall, zone: ZoneInfo) -> tuple[int, str]:
+    text = call.query("hour")
+    latest = call.now - call.now % HOUR - HOUR
+    if text is None:
+        return latest, ""
+    try:
+        return local_time(text, zone), ""
+    except ValueError:
+        return latest, _TIME_NEEDED
+
+
+def _sentence(error: InvalidField) -> str:
+    text = str(error)
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+

@@ -1,0 +1,41 @@
+"""Keeping what a page's form edits in a customer's extensions, and saying which page knows of a change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import Conflict
+from cenergyd.web.context import Context
+
+_TRIES = 4
+
+
+def fingerprint(value: Any) -> str:
+    """Names a stored value; a form carries that of what it was filled with."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+
+
+async def save_extension(context: Context, customer: Customer, name: str, value: Any) -> Customer:
+    """Store one extension of a customer as it was read. Raises Conflict where it was changed since."""
+    changes = {"extensions": {name: value}}
+    new = await context.customers.update(customer.id, changes, expected_etag=customer.etag)
+    await context.on_change(customer, new)
+    return new
+
+
+async def change_extension(
+    context: Context, customer_id: str, name: str, change: Callable[[Customer], Any]
+) -> Customer:
+    """Store what ``change`` makes of the customer, again where somebody else was quicker: for changes that do not depend on the rest."""
+    for _ in range(_TRIES - 1):
+        customer = await context.customer(customer_id)
+        try:
+            return await save_extension(context, customer, name, change(customer))
+        except Conflict:
+            continue
+    customer = await context.customer(customer_id)
+    return await save_extension(context, customer, name, change(customer))

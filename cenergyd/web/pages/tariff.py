@@ -1,0 +1,147 @@
+"""A customer's tariff: a form of rows, with a picture of each season's week."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import Conflict, InvalidField
+from cenergyd.jobs.tariff import DAYS
+from cenergyd.web.context import Context
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.pages.saving import fingerprint, save_extension
+from cenergyd.web.pages.tariff_form import (
+    DAY_NAMES,
+    HOLIDAY_KINDS,
+    MONTHS,
+    NTHS,
+    SECTIONS,
+    TariffDraft,
+    checked,
+    draft_from,
+    draft_of,
+    with_row,
+    with_spare_rows,
+    without_row,
+)
+from cenergyd.web.pages.week import clock, weeks_of
+
+_DONE = {"saved": "Saved.", "removed": "The tariff was removed."}
+
+
+class TariffPages:
+    """A customer's ``tariff``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show(self, call: PageCall, customer_id: str) -> Page:
+        """The form with what is stored."""
+        customer = await self._context.customer(customer_id)
+        draft, broken = _stored(customer)
+        return self._page(call, customer, draft, broken=broken)
+
+    async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Save, or show why not; or give the form another row, or draw what was typed."""
+        draft = draft_from(call.form)
+        customer = await self._context.customer(customer_id)
+        if "add" in call.form:
+            return self._page(call, customer, with_row(draft, call.form["add"]), added=call.form["add"])
+        if "remove" in call.form:
+            return self._page(call, customer, without_row(draft, call.form["remove"]))
+        draft, body = checked(draft)
+        if "draw" in call.form:
+            return self._page(call, customer, draft)
+        if body is None:
+            return self._page(call, customer, draft, 422)
+        if draft.was != fingerprint(customer.extensions.get("tariff")):
+            return self._conflict(call, customer, draft)
+        try:
+            await save_extension(self._context, customer, "tariff", body)
+        except Conflict:
+            return self._conflict(call, await self._context.customer(customer_id), draft)
+        return Redirect(customer_path(customer_id, "tariff") + "?done=saved")
+
+    async def remove(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Remove the tariff."""
+        customer = await self._context.customer(customer_id)
+        stored = customer.extensions.get("tariff")
+        if stored is None:
+            return Redirect(customer_path(customer_id, "tariff"))
+        draft, broken = _stored(customer)
+        if call.form.get("was") != draft.was:
+            return self._page(call, customer, draft, 409, broken=broken, changed=True)
+        try:
+            await save_extension(self._context, customer, "tariff", None)
+        except Conflict:
+            return self._page(call, customer, draft, 409, broken=broken, changed=True)
+        return Redirect(customer_path(customer_id, "tariff") + "?done=removed")
+
+    def _conflict(self, call: PageCall, customer: Customer, draft: TariffDraft) -> Page:
+        stored, _ = _stored(customer)
+        differing = [section.title for name, section in SECTIONS.items() if stored.rows[name] != _filled(draft, name)]
+        if stored.plain != draft.plain:
+            differing.append("Currency, fixed charge and billing")
+        now = attrs.evolve(draft, was=stored.was)
+        return self._page(call, customer, now, 409, stored=stored, differing=differing)
+
+    def _page(
+        self,
+        call: PageCall,
+        customer: Customer,
+        draft: TariffDraft,
+        status: int = 200,
+        *,
+        broken: str = "",
+        stored: TariffDraft | None = None,
+        differing: Sequence[str] = (),
+        changed: bool = False,
+        added: str = "",
+    ) -> Page:
+        values: dict[str, Any] = {
+            "draft": with_spare_rows(draft),
+            "weeks": weeks_of(draft),
+            "stored": stored,
+            "stored_weeks": weeks_of(stored) if stored else None,
+            "differing": differing,
+            "changed": changed,
+            "added": added,
+            "broken": broken,
+            "is_set": customer.extensions.get("tariff") is not None,
+            "done": _DONE.get(call.query("done") or "", ""),
+            "sections": SECTIONS,
+            "days": DAYS,
+            "day_names": DAY_NAMES,
+            "holiday_kinds": HOLIDAY_KINDS,
+            "nths": NTHS,
+            "months": MONTHS,
+            "clock": clock,
+        }
+        return Page("tariff.html", values, status, customer, "tariff")
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of this subject's pages."""
+        base = "/customers/<customer_id>/tariff"
+        return (
+            PageRoute("GET", base, self.show, "signed_in"),
+            PageRoute("POST", base, self.change, "signed_in"),
+            PageRoute("POST", f"{base}/remove", self.remove, "signed_in"),
+        )
+
+
+def _stored(customer: Customer) -> tuple[TariffDraft, str]:
+    """A form of what is stored; where that is not valid an empty one, and what is wrong."""
+    stored = customer.extensions.get("tariff")
+    was = fingerprint(stored)
+    try:
+        return draft_of(stored, was), ""
+    except InvalidField as error:
+        return draft_of(None, was), f"{error.field}: {error}"
+
+
+def _filled(draft: TariffDraft, name: str) -> list[Any]:
+    section = SECTIONS[name]
+    return [row for row in draft.rows[name] if any(row[field].strip() for field in section.blank)]

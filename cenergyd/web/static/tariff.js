@@ -1,0 +1,48 @@
+// The tariff's form: rows are added and removed, and the week drawn, without leaving the place one is at. The server does the work.
+let drawing = 0;
+let timer = 0;
+
+const form = () => document.getElementById("tariff");
+
+async function post(name, value) {
+  const data = new URLSearchParams(new FormData(form()));
+  data.append(name, value);
+  const answer = await fetch(form().action, { method: "POST", body: data, credentials: "same-origin" });
+  if (!answer.ok || new URL(answer.url).pathname !== new URL(form().action).pathname) throw new Error("no page");
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+/** Draw the week of what is typed, unless something newer was typed meanwhile. */
+async function draw() {
+  const mine = ++drawing;
+  const page = await post("draw", "1");
+  if (mine !== drawing) return;
+  const old = document.getElementById("picture");
+  const fresh = page.getElementById("picture");
+  if (old.contains(document.activeElement)) return;
+  old.replaceWith(document.adoptNode(fresh));
+}
+
+async function changeRows(button) {
+  drawing += 1;
+  const { name, value } = button;
+  const section = value.split(".")[0];
+  const page = await post(name, value);
+  form().replaceWith(document.adoptNode(page.getElementById("tariff")));
+  const rows = document.querySelectorAll(`#${section} .entry`);
+  const place = name === "add" ? rows[rows.length - 1]?.querySelector("input, select") : null;
+  (place ?? document.querySelector(`#${section} button[name=add]`)).focus();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#tariff button[name=add], #tariff button[name=remove]");
+  if (button === null) return;
+  event.preventDefault();
+  changeRows(button).catch(() => form().requestSubmit(button));
+});
+
+document.addEventListener("input", (event) => {
+  if (event.target.closest("#seasons, #schedules") === null) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => draw().catch(() => {}), 400);
+});

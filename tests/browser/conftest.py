@@ -1,0 +1,80 @@
+"""One daemon and one browser for the whole suite: starting either takes longer than most tests. Each test has customers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+
+from tests.browser.chrome import DESKTOP, complaints, open_chrome, set_size, set_theme
+from tests.browser.people import Site
+from tests.daemon import RunningDaemon
+
+_serials = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here drives a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon on embedded stores that notes activity and looks for news quickly."""
+    settings = {
+        "upload.activity_seconds": "0.2",
+        "web.events_poll_seconds": "0.3",
+        "web.max_failures_per_address": "1000",
+    }
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), settings)
+    running.start()
+    yield running
+    running.stop()
+    # Whatever a page or stream did, the daemon must not have failed over it.
+    assert "Traceback" not in running.log()
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """The browser that tests share."""
+    browser = open_chrome(tmp_path_factory.mktemp("chrome"))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def browser(chrome: webdriver.Chrome, daemon: RunningDaemon) -> Iterator[webdriver.Chrome]:
+    """The shared browser, signed out, one empty tab, desktop size, light; afterwards its console must be clean."""
+    first = chrome.window_handles[0]
+    chrome.switch_to.window(first)
+    chrome.delete_all_cookies()
+    chrome.get("about:blank")
+    set_size(chrome, DESKTOP)
+    set_theme(chrome, "light")
+    complaints(chrome)
+    yield chrome
+    for extra in chrome.window_handles[1:]:
+        chrome.switch_to.window(extra)
+        chrome.close()
+    chrome.switch_to.window(first)
+    chrome.get(f"{daemon.url}/sign-in")
+    chrome.delete_all_cookies()
+
+
+@pytest.fixture(scope="session")
+def operator_token(daemon: RunningDaemon) -> str:
+    """A lasting operator token, made with the command line."""
+    done = daemon.run("token", "add", "--operator", "the operator")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def site(daemon: RunningDaemon, operator_token: str) -> Site:
+    """A site whose serial number no other test uses; nothing is registered yet."""
+    return Site(daemon, operator_token, f"001EC6BB{next(_serials):04X}")

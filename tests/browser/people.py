@@ -1,0 +1,136 @@
+"""What people and their logger do in these tests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from cenergyd.acquisuite import encode
+from cenergyd.readings.model import Reading
+from tests.daemon import RunningDaemon, raw_post
+from tests.e2e.device import PASSWORD, acknowledged, upload
+
+PATIENCE = 20
+
+
+@attrs.frozen
+class Site:
+    """A customer's site with its logger."""
+
+    daemon: RunningDaemon
+    operator_token: str
+    serial: str
+
+    def register(self, **settings: str) -> str:
+        """Add the customer; the id."""
+        given = {
+            "name": f"Site {self.serial}",
+            "logger_serial_number": self.serial,
+            "logger_password": PASSWORD,
+            **settings,
+        }
+        return str(self.api("POST", "customers", given)["id"])
+
+    def token(self, customer: str) -> str:
+        """A token for this customer."""
+        return str(
+            self.api("POST", "tokens", {"role": "customer", "customer_id": customer, "name": "its owner"})["token"]
+        )
+
+    def neighbour(self) -> Site:
+        """Another site."""
+        return Site(self.daemon, self.operator_token, self.serial.replace("BB", "CC"))
+
+    def api(self, method: str, path: str, body: Any) -> Any:
+        """Ask the API as an operator."""
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=20)
+        headers = {
+            "Authorization": f"Bearer {self.operator_token}",
+            "Content-Type": "application/json",
+            "If-Match": "*",
+        }
+        link.request(method, f"/api/v1/{path}", json.dumps(body), headers)
+        reply = link.getresponse()
+        content = reply.read()
+        link.close()
+        assert reply.status in (200, 201), content
+        return json.loads(content)
+
+    def upload(self, meter: str, readings: Sequence[Reading], **fields: str) -> None:
+        """The logger uploads a meter's log and may delete it."""
+        assert acknowledged(upload(self.daemon, self.serial, meter, readings, **fields))
+
+    def report_status(self, **fields: str) -> None:
+        """The logger's STATUS message."""
+        form = {"MODE": "STATUS", "SERIALNUMBER": self.serial, "PASSWORD": PASSWORD, **fields}
+        assert acknowledged(raw_post(self.daemon.port, "/consume", *encode.multipart_form(form)))
+
+
+def minutes(power: float, count: int, *, ago: int = 0, skip: range = range(0)) -> list[Reading]:
+    """Readings of the last ``count`` minutes, oldest first, ending ``ago`` minutes back; ``skip`` are minutes back without one."""
+    last = int(time.time()) // 60 * 60 - ago * 60
+    return [
+        Reading(last - 60 * back, P=power, L1_PF=0.97, L1_V=121.0)
+        for back in reversed(range(count))
+        if back not in skip
+    ]
+
+
+def sign_in(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) -> None:
+    """Paste a token into the sign-in page."""
+    browser.get(f"{daemon.url}/")
+    browser.find_element(By.ID, "token").send_keys(token)
+    press(browser, "Sign in")
+    until(browser, lambda: "/sign-in" not in browser.current_url)
+
+
+def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> Any:
+    """Wait for a condition; elements that the page replaces meanwhile do not disturb."""
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+
+    waiting = WebDriverWait(
+        browser, PATIENCE, 0.05, ignored_exceptions=(NoSuchElementException, StaleElementReferenceException)
+    )
+    return waiting.until(lambda _: condition(), message)
+
+
+def press(browser: webdriver.Chrome, text: str) -> None:
+    """Press the button, or follow the link, with this text."""
+    path = f"//main//*[self::button or self::a][normalize-space()='{text}'][not(@aria-hidden)]"
+    browser.find_element(By.XPATH, path).click()
+
+
+def fill(browser: webdriver.Chrome, **values: str) -> None:
+    """Type into fields by name."""
+    for name, value in values.items():
+        field = browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']")
+        if field.tag_name == "select":
+            Select(field).select_by_visible_text(value)
+        else:
+            field.clear()
+            field.send_keys(value)
+
+
+def value(browser: webdriver.Chrome, name: str) -> str:
+    """What a field holds."""
+    return browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']").get_attribute("value") or ""
+
+
+def text(browser: webdriver.Chrome, selector: str) -> str:
+    """The visible text of an element."""
+    return browser.find_element(By.CSS_SELECTOR, selector).text
+
+
+def tile(browser: webdriver.Chrome, role: str) -> WebElement:
+    """A role's tile of the power view."""
+    return browser.find_element(By.CSS_SELECTOR, f".tile[data-role='{role}']")

@@ -1,0 +1,128 @@
+"""Every page, light and dark, on a desk and on a phone: nothing that axe calls serious, nothing wider than a phone, a quiet console.
+
+With CENERGYD_SCREENSHOTS=/some/folder every page is saved there as a picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.browser.chrome import DESKTOP, PHONE, axe, complaints, set_size, set_theme
+from tests.browser.people import Site, fill, minutes, press, sign_in, text, until
+from tests.daemon import RunningDaemon
+from tests.e2e.device import upload
+
+LONG = "A site whose name somebody thought about for a rather long time, NorthEasternBuildingNumberSeventeen"
+
+
+@pytest.fixture(scope="session")
+def customer(daemon: RunningDaemon, operator_token: str) -> str:
+    """A customer with all that pages can show."""
+    site = Site(daemon, operator_token, "001EC6EE0001")
+    made = site.register(load="1", solar="2", name=LONG)
+    site.upload("1", minutes(4.0, 200, skip=range(30, 60)), MODBUSDEVICENAME=LONG, MODBUSDEVICETYPE="Veris E51C2")
+    site.upload("2", minutes(1.0, 200), LOOPNAME="AcquiSuite of the north-eastern building")
+    site.report_status(
+        UPTIME="77777", FIRMWAREVERSION="v02.16.0225", LOOPNAME="AcquiSuite of the north-eastern building"
+    )
+    Site(daemon, operator_token, "001EC6EE0002").register(load="1")
+    assert upload(daemon, "001EC6EEFFFF", "1", minutes(1.0, 1))[0] == 401
+    return made
+
+
+def pages(customer: str) -> dict[str, str]:
+    one = f"/customers/{customer}"
+    return {
+        "overview": "/overview", "nobody": "/overview?search=nobody+has+this", "rejected": "/rejected", "new": "/customers/new",
+        "power": f"{one}/power", "hour": f"{one}/power?range=hour&table=1", "settings": f"{one}/settings", "remove": f"{one}/remove",
+        "missing": "/nothing/here", "wrong-range": f"{one}/power?from=&to=x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages(
+    theme: str, browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, customer: str
+) -> None:
+    set_theme(browser, theme)
+    browser.get(f"{daemon.url}/sign-in")
+    faults = look(browser, f"sign-in-{theme}")
+    sign_in(browser, daemon, operator_token)
+    for name, path in pages(customer).items():
+        set_size(browser, DESKTOP)
+        browser.get(daemon.url + path)
+        if "power" in path:
+            until(browser, lambda: text(browser, "#chart-summary"))
+        faults += look(browser, f"{name}-{theme}")
+    browser.get(f"{daemon.url}/customers/{customer}/settings")
+    fill(browser, load="0x1", logger_serial_number="no serial!", name="")
+    press(browser, "Save")
+    until(browser, lambda: browser.find_element(By.ID, "load-error"))
+    faults += look(browser, f"errors-{theme}")
+    assert faults == []
+
+
+def look(browser: webdriver.Chrome, name: str) -> list[str]:
+    """What is wrong with a page as it is, at both sizes."""
+    faults = [
+        f"{name}: {complaint}"
+        for complaint in complaints(browser)
+        if "server responded with a status of 4" not in complaint
+    ]
+    for size in (DESKTOP, PHONE):
+        set_size(browser, size)
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        if width > size[0]:
+            faults.append(f"{name}: {width} px wide on {size[0]}")
+        picture(browser, f"{name}-{size[0]}")
+        # The layout changes with the size, colours do not.
+        faults += [f"{name} {size[0]}: {fault}" for fault in axe(browser)]
+    set_size(browser, DESKTOP)
+    return faults
+
+
+def picture(browser: webdriver.Chrome, name: str) -> None:
+    if folder := os.environ.get("CENERGYD_SCREENSHOTS"):
+        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def test_axe_would_find_a_fault(browser: webdriver.Chrome, daemon: RunningDaemon) -> None:
+    browser.get(f"{daemon.url}/sign-in")
+    assert axe(browser) == []
+    browser.execute_script("document.querySelector('main').append(document.createElement('input'))")
+    assert any("label" in fault for fault in axe(browser))
+
+
+def test_by_keyboard_alone(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, customer: str
+) -> None:
+    browser.get(f"{daemon.url}/sign-in")
+    browser.switch_to.active_element.send_keys(operator_token, Keys.ENTER)
+    until(browser, lambda: browser.current_url == f"{daemon.url}/overview")
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the content"
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "main"
+    browser.get(f"{daemon.url}/customers/{customer}/power")
+    until(browser, lambda: text(browser, "#chart-summary"))
+    names = []
+    for _ in range(60):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        focused = browser.switch_to.active_element
+        outlined = browser.execute_script(
+            "const s = getComputedStyle(arguments[0]); return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0",
+            focused,
+        )
+        names.append(focused.get_attribute("id") or focused.text)
+        assert outlined, f"nothing shows that {names[-1]} has the focus"
+        if names[-1] == "show-table":
+            break
+    for each in ("Power", "Hour", "Later", "channel", "chart", "from", "csv", "show-table"):
+        assert any(each == name or each in name for name in names), (each, names)

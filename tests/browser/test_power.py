@@ -1,0 +1,118 @@
+"""The power view: ranges, zoom, keys, the table, CSV, conditions without readings."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
+
+from tests.browser.chrome import complaints
+from tests.browser.people import Site, minutes, press, sign_in, text, until
+from tests.daemon import RunningDaemon
+
+
+@pytest.fixture
+def power(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site) -> str:
+    """A site with half an hour of readings, its power view open and drawn; the address."""
+    customer = site.register(load="1", solar="2")
+    site.upload("1", minutes(4.0, 30, skip=range(10, 20)))
+    site.upload("2", minutes(1.0, 30))
+    sign_in(browser, daemon, operator_token)
+    address = f"{daemon.url}/customers/{customer}/power"
+    browser.get(address)
+    until(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary") or browser.refresh())
+    return address
+
+
+def shown(browser: webdriver.Chrome) -> tuple[int, int]:
+    """The range in the address bar."""
+    query = parse_qs(urlsplit(browser.current_url).query)
+    return int(query["start"][0]), int(query["end"][0])
+
+
+def drawn(browser: webdriver.Chrome) -> bool:
+    return browser.find_element(By.ID, "chart").get_attribute("aria-busy") is None
+
+
+def test_ranges_keys_and_zoom(browser: webdriver.Chrome, power: str) -> None:
+    for key in ("hour", "week", "month", "year", "day"):
+        browser.find_element(By.CSS_SELECTOR, f"[data-range={key}]").click()
+        assert browser.current_url == f"{power}?range={key}"
+        until(browser, lambda: drawn(browser))
+        assert "Utility (computed): mean" in text(browser, "#chart-summary")
+    chart = browser.find_element(By.ID, "chart")
+    chart.send_keys("+")
+    start, end = shown(browser)
+    assert end - start == 43200
+    chart.send_keys(Keys.ARROW_LEFT)
+    assert shown(browser) == (start - 21600, end - 21600)
+    chart.send_keys("-")
+    assert shown(browser) == (start - 21600 - 21600, end)
+    chart.send_keys(Keys.BACK_SPACE)
+    assert shown(browser) == (start - 21600, end - 21600)
+    chart.send_keys(Keys.END)
+    assert abs(shown(browser)[1] - end) < 30
+    until(browser, lambda: drawn(browser))
+    # A drag over the middle half zooms to it.
+    start, end = shown(browser)
+    area = chart.find_element(By.CSS_SELECTOR, ".u-over")
+    width = area.size["width"]
+    ActionChains(browser).move_to_element_with_offset(area, -width // 4, 0).click_and_hold().move_by_offset(
+        width // 2, 0
+    ).release().perform()
+    until(browser, lambda: shown(browser) != (start, end))
+    zoomed = shown(browser)
+    assert abs((zoomed[1] - zoomed[0]) / (end - start) - 0.5) < 0.02
+    assert complaints(browser) == []
+
+
+def test_everything_follows_the_range(browser: webdriver.Chrome, power: str) -> None:
+    browser.find_element(By.CSS_SELECTOR, "[data-range=hour]").click()
+    until(browser, lambda: drawn(browser))
+    press(browser, "Show the values as a table")
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#values tbody tr"))
+    assert "per 5 min" in text(browser, "#values caption")
+    assert "no reading" in text(browser, "#values")
+    link = browser.find_element(By.ID, "csv").get_attribute("href")
+    lines = browser.execute_async_script(
+        "const done = arguments[1]; fetch(arguments[0]).then((r) => r.text()).then((t) => done(t.trim().split('\\r\\n')))",
+        link,
+    )
+    assert lines[0].startswith("time_utc,time_local,role,series,computed")
+    assert len(lines) == 1 + 20 + 30 + 20
+    browser.find_element(By.CSS_SELECTOR, "[data-do=left]").click()
+    until(browser, lambda: "per 5 min" in text(browser, "#values") or "No readings" in text(browser, "#values"))
+    assert browser.find_element(By.ID, "csv").get_attribute("href") != link
+    assert complaints(browser) == []
+
+
+def test_other_quantities_and_hidden_curves(browser: webdriver.Chrome, power: str) -> None:
+    browser.find_element(By.CSS_SELECTOR, "[data-range=hour]").click()
+    Select(browser.find_element(By.ID, "channel")).select_by_visible_text("Voltage, V")
+    until(browser, lambda: "Load: mean 121.0 V, 1 gap" in text(browser, "#chart-summary"))
+    assert browser.find_element(By.ID, "chart").get_attribute("aria-label") == "Voltage, V over time"
+    Select(browser.find_element(By.ID, "channel")).select_by_visible_text("Power factor")
+    until(browser, lambda: "Strip at the bottom: Utility estimated" in text(browser, "#chart-note"))
+    button = browser.find_element(By.CSS_SELECTOR, "#legend [data-role=load]")
+    button.send_keys(Keys.SPACE)
+    assert button.get_attribute("aria-pressed") == "false"
+    assert complaints(browser) == []
+
+
+def test_a_range_of_ones_own_is_in_the_sites_zone(browser: webdriver.Chrome, site: Site, power: str) -> None:
+    customer = power.split("/")[-2]
+    site.api("PATCH", f"customers/{customer}", {"time_zone": "Asia/Kolkata"})
+    browser.get(f"{power}?from=2026-11-01T00:00&to=2026-11-02T00:00")
+    until(browser, lambda: "No readings" in text(browser, "#chart-summary"))
+    assert "Times in Asia/Kolkata" in text(browser, "main")
+    link = browser.find_element(By.ID, "csv").get_attribute("href")
+    assert parse_qs(urlsplit(link).query)["start"] == ["1793471400"]
+    assert browser.find_element(By.ID, "from").get_attribute("value") == "2026-11-01T00:00"
+    assert complaints(browser) == []
+    browser.get(f"{power}?from=2026-11-02T00:00&to=2026-11-01T00:00")
+    assert "later than the beginning" in text(browser, "#to-error")

@@ -120,7 +120,8 @@ class Fleet:
         for _ in range(_LAST_SESSIONS):
             if not logger.flash:
                 return
-            await self._slots.run(logger.upload_all)
+            if not await self._slots.run(logger.upload_all):
+                return  # it will not be taken, however often it is tried
             if logger.flash:
                 await self._pause(0.5)
 

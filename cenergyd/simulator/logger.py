@@ -170,15 +170,19 @@ class SimulatedLogger:
             return
         await self.upload_all()
 
-    async def upload_all(self) -> None:
-        """One upload session. What is not acknowledged stays in the flash for the next one."""
+    async def upload_all(self) -> bool:
+        """One upload session. What is not acknowledged stays in the flash for the next one.
+
+        Returns False where the server's answer ended the session (401 and its like).
+        """
         if self._introduce:
             await self._introduction()
         for log in list(self.flash):
             outcome = await self._upload(log)
             if outcome is Outcome.ABANDON:
                 self._counts.abandoned_sessions += 1
-                return
+                return False
+        return True
 
     async def _introduction(self) -> None:
         """STATUS, then config files. Neither decides over the logs; without an answer it is tried again next time."""

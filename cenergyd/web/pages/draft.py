@@ -8,6 +8,7 @@ from typing import NamedTuple
 import attrs
 
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Assignment, Customer
+from cenergyd.customers.validation import is_meter
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.texts import EQUATIONS, ROLE_NAMES
 from cenergyd.web.problems import RequestProblem
@@ -124,6 +125,9 @@ def outcome(meters: Mapping[str, str]) -> Outcome:
     """What three meter fields come to, by field name."""
     of_role = {role: _plain(meters[FIELD_OF_ROLE[role]]) for role in ROLES}
     fitted = [meter for meter in of_role.values() if meter]
+    wrong = next((meter for meter in fitted if not is_meter(meter)), None)
+    if wrong is not None:
+        return Outcome("warn", f"Nothing is computed: {wrong} is no Modbus address.")
     doubled = next((meter for meter in fitted if fitted.count(meter) > 1), None)
     if doubled is not None:
         return Outcome("warn", f"Nothing is computed: meter {doubled} is named more than once.")
@@ -136,4 +140,5 @@ def outcome(meters: Mapping[str, str]) -> Outcome:
 
 
 def _plain(meter: str) -> str:
-    return meter.strip().lstrip("0")
+    meter = meter.strip()
+    return meter.lstrip("0") or meter if meter.isdigit() else meter

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 import attrs
-from twisted.web.resource import NoResource, Resource
+from twisted.web.resource import Resource
 
 from cenergyd.web.clients import Clients
 from cenergyd.web.security import set_security_headers
@@ -60,7 +60,9 @@ class StaticFiles(Resource):
         file = self._files.get(name)
         set_security_headers(request, secure=self._clients.of(request).secure, hsts_seconds=self._hsts)
         if file is None:
-            return bytes(NoResource().render(request))
+            request.setResponseCode(404)
+            request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+            return b"There is nothing at this address.\n"
         kept = request.args.get(b"v") == [file.version.encode()]
         request.setHeader(b"Content-Type", file.media_type.encode())
         request.setHeader(b"Cache-Control", _FOREVER if kept else _CHECK)

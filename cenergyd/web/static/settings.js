@@ -5,10 +5,12 @@ const NAMES = { utility: "Utility", load: "Load", solar: "Solar" };
 const EQUATIONS = { utility: "load \u2212 solar", load: "utility + solar", solar: "load \u2212 utility" };
 const FIELDS = ["facility", "load", "solar"];
 const field = (name) => document.getElementById(name);
-const plain = (name) => field(name).value.trim().replace(/^0+/, "");
+const plain = (name) => field(name).value.trim().replace(/^0+(?=\d+$)/, "");
 
 function outcome() {
   const fitted = FIELDS.map(plain).filter((meter) => meter !== "");
+  const wrong = fitted.find((meter) => !/^[1-9]\d{0,2}$/.test(meter) || Number(meter) > 255);
+  if (wrong !== undefined) return ["warn", `Nothing is computed: ${wrong} is no Modbus address.`];
   const doubled = fitted.find((meter, index) => fitted.indexOf(meter) !== index);
   if (doubled !== undefined) return ["warn", `Nothing is computed: meter ${doubled} is named more than once.`];
   if (fitted.length < 2) return ["warn", "Nothing is computed yet: two of the three meters are needed."];

@@ -1,0 +1,162 @@
+"""What pages say and take, without a server: drafts of settings, conflicts, ranges, texts, paths."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cenergyd.customers.model import Customer
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.draft import changes_of, draft_from, draft_of, outcome, stored_values, with_conflict, with_meter
+from cenergyd.web.pages.forms import local_path
+from cenergyd.web.pages.overview import customer_state
+from cenergyd.web.pages.power import chosen_span
+
+STORED = Customer(id="a", name="Old", facility="1", solar="2", logger_serial_number="001EC6001433")
+
+
+def sent(base: Customer, **typed: str) -> dict[str, str]:
+    """A form as a browser sends it back."""
+    values = stored_values(base)
+    return {**values, **{f"was.{field}": value for field, value in values.items()}, "etag": base.etag, **typed}
+
+
+@pytest.mark.parametrize(
+    ("meters", "level", "part"),
+    [
+        (("", "1", "2"), "ok", "Utility will be computed: load \u2212 solar."),
+        (("1", "", "2"), "ok", "Load will be computed: utility + solar."),
+        (("1", "2", ""), "ok", "Solar will be computed: load \u2212 utility."),
+        (("1", "2", "3"), "ok", "All three"),
+        (("1", "", ""), "warn", "two of the three"),
+        (("1", "001", ""), "warn", "meter 1 is named more than once"),
+        (("1", "0x2", ""), "warn", "0x2 is no Modbus address"),
+        (("1", "0", ""), "warn", "0 is no Modbus address"),
+        (("1", "256", ""), "warn", "256 is no Modbus address"),
+    ],
+)
+def test_outcome(meters: tuple[str, str, str], level: str, part: str) -> None:
+    found = outcome(dict(zip(("facility", "load", "solar"), meters, strict=True)))
+    assert found.level == level
+    assert part in found.text
+
+
+def test_an_empty_password_is_not_a_change() -> None:
+    assert "logger_password" not in changes_of(sent(STORED, logger_password=""))
+    assert changes_of(sent(STORED, logger_password="new"))["logger_password"] == "new"
+    assert changes_of(sent(STORED, logger_password="new", remove_password="1"))["logger_password"] == ""
+
+
+def test_use_as_moves_a_meter() -> None:
+    draft = with_meter(draft_of(STORED), "load:2")
+    assert (draft.values["load"], draft.values["solar"], draft.values["facility"]) == ("2", "", "1")
+    for nonsense in ("", "name:2", "load:", "load:x", "load:1234", "load"):
+        assert with_meter(draft_of(STORED), nonsense) == draft_of(STORED)
+
+
+words = st.sampled_from(["", "1", "2", "3"])
+
+
+@settings(max_examples=200)
+@given(*[st.tuples(words, words, words)] * 3)
+def test_conflicts_merge_by_field(before: Any, theirs: Any, mine: Any) -> None:
+    def customer(values: Any) -> Customer:
+        return attrs.evolve(STORED, **dict(zip(("name", "facility", "load"), values, strict=True)))
+
+    base, stored = customer(before), customer(theirs)
+    draft = with_conflict(draft_from(sent(base, **stored_values(customer(mine)))), stored)
+    assert draft.etag == stored.etag
+    told = {each.field for each in draft.differences}
+    for field, was, now, typed in zip(("name", "facility", "load"), before, theirs, mine, strict=True):
+        assert draft.values[field] == (typed if typed != was else now)
+        assert (field in told) == (was != now)
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil", "https://evil", "/\\evil", "evil", "", "/a\nb", "/" + "a" * 600, "\\\\evil", "/\u00e4", None]
+)
+def test_paths_that_lead_elsewhere(path: str | None) -> None:
+    assert local_path(path) is None
+
+
+def test_paths_of_ours() -> None:
+    assert local_path("/customers/1/power?range=day") == "/customers/1/power?range=day"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "\u2013"),
+        (0.0, "0.00"),
+        (-0.001, "0.00"),
+        (-1.5, "\u22121.50"),
+        (123.456, "123.5"),
+        (12345.6, "12\u202f346"),
+    ],
+)
+def test_numbers(value: float | None, shown: str) -> None:
+    assert texts.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-9, "just now"), (4, "just now"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200000, "2 days ago")],
+)
+def test_ages(seconds: int, shown: str) -> None:
+    assert texts.age(1_000_000, 1_000_000 + seconds) == shown
+
+
+class Query:
+    """As much of a call as a range needs."""
+
+    now = 1_800_000_000
+
+    def __init__(self, **given: str) -> None:
+        self._given = {name.rstrip("_"): value for name, value in given.items()}
+
+    def query(self, name: str) -> str | None:
+        return self._given.get(name)
+
+    def query_integer(self, name: str, low: int, high: int) -> int | None:
+        return int(self._given[name]) if name in self._given else None
+
+
+def test_ranges() -> None:
+    new_york = ZoneInfo("America/New_York")
+
+    def span(**given: str) -> Any:
+        return chosen_span(Query(**given), new_york)  # type: ignore[arg-type]
+
+    assert span()[:3] == ("day", Query.now + 1 - 86400, Query.now + 1)
+    assert span(range="nonsense") == span()
+    assert span(range="hour")[:3] == ("hour", Query.now + 1 - 3600, Query.now + 1)
+    assert span(start="100", end="200")[:3] == ("", 100, 200)
+    assert span(start="200", end="100") == span()
+    typed = span(from_="2026-11-24T00:00", to="2026-11-25T00:00")
+    assert (typed.start, typed.end, typed.errors) == (1795496400, 1795496400 + 86400, {})
+    assert set(span(from_="", to="x").errors) == {"from", "to"}
+    assert set(span(from_="2026-11-25T00:00", to="2026-11-24T00:00").errors) == {"to"}
+
+
+def state(**changed: Any) -> str:
+    """A customer's state in a word."""
+    status: dict[str, Any] = {
+        "problems": [], "logger": {"last_upload": 1_000_000}, "derivation": {"state": "current"}, **changed
+    }  # fmt: skip
+    return customer_state(status, changed.get("document"), 1_000_060).text
+
+
+def test_states() -> None:
+    assert state() == "Current"
+    assert state(logger=None) == "Never uploaded"
+    assert state(logger={"last_upload": 1}) == "Silent"
+    assert state(derivation={"state": "no_data"}) == "Waits for a meter"
+    assert state(derivation={"state": "pending"}) == "Computing"
+    assert state(derivation={"state": "off"}) == "Three meters"
+    assert state(problems=[{"message": "what"}]) == "Settings incomplete"
+    assert state(document={"failure": {"plugin": "solar", "message": "broken"}}) == "Computing fails"

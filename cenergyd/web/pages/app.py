@@ -6,16 +6,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cenergyd.web.context import Context
+from cenergyd.web.pages.alerts import AlertPages
+from cenergyd.web.pages.charges import ChargesPages
+from cenergyd.web.pages.doctor import DoctorPages
+from cenergyd.web.pages.loggers import LoggerPages
+from cenergyd.web.pages.meters import MeterPages
 from cenergyd.web.pages.overview import OverviewPages
 from cenergyd.web.pages.power import PowerPages
 from cenergyd.web.pages.routing import PageRouter, PageSubject
 from cenergyd.web.pages.session import SessionPages
 from cenergyd.web.pages.settings import SettingsPages
 from cenergyd.web.pages.static import StaticFiles
+from cenergyd.web.pages.tariff import TariffPages
 from cenergyd.web.pages.templates import Templates
 
 MakePages = Callable[[Context], PageSubject]
-SUBJECTS: tuple[MakePages, ...] = (SessionPages, OverviewPages, PowerPages)
+SUBJECTS: tuple[MakePages, ...] = (
+    SessionPages,
+    OverviewPages,
+    PowerPages,
+    AlertPages,
+    TariffPages,
+    ChargesPages,
+    DoctorPages,
+    MeterPages,
+    LoggerPages,
+)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 

@@ -52,7 +52,7 @@ class Stretch(NamedTuple):
     first: int
     """UTC seconds."""
     last: int
-    count: int
+    times: int
     why: tuple[str, str]
     text: str
     sources: str
@@ -174,7 +174,7 @@ def stretches(explained: Sequence[Explanation]) -> list[Stretch]:
         text = f"{each.text} ({each.formula})" if each.why in ("computed", "estimated") else each.text
         why = _WHY[each.why]
         if found and (found[-1].why, found[-1].text, found[-1].sources) == (why, text, sources):
-            found[-1] = found[-1]._replace(last=each.time, count=found[-1].count + 1)
+            found[-1] = found[-1]._replace(last=each.time, times=found[-1].times + 1)
         else:
             found.append(Stretch(each.time, each.time, 1, why, text, sources))
     return found
@@ -267,5 +267,3 @@ def _hour(call: PageCall, zone: ZoneInfo) -> tuple[int, str]:
 def _sentence(error: InvalidField) -> str:
     text = str(error)
     return f"{text[0].upper()}{text[1:].rstrip('.')}."
-
-

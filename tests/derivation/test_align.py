@@ -24,13 +24,9 @@ def nearest(time: int, others: list[int]) -> int:
 
 
 def reference(ours: list[int], theirs: list[int], tolerance: int) -> list[tuple[int, int]]:
-    """Every pair is tried."""
-    return [
-        (a, b)
-        for a in ours
-        for b in theirs
-        if abs(a - b) <= tolerance and nearest(a, theirs) == b and nearest(b, ours) == a
-    ]
+    """As the rule says."""
+    candidates = [(a, nearest(a, theirs)) for a in ours] if theirs else []
+    return [(a, b) for a, b in candidates if abs(a - b) <= tolerance and nearest(b, ours) == a]
 
 
 def pairs(aligned: list[AlignedReading], one: str, other: str) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from cenergyd.derivation.changes import change
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.formulas import difference, total
-from cenergyd.derivation.plan import grouped, pieces, touched
+from cenergyd.derivation.plan import grouped, pieces, pieces_between, touched
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.pluginmanager import build_plugin_manager
 from cenergyd.readings.memory import MemoryReadingStore
@@ -26,6 +26,7 @@ from tests.derivation.test_assignments import apply
 
 PLUGINS = build_plugin_manager()
 times = st.lists(st.integers(1, 600), unique=True, max_size=30).map(sorted)
+near_times = times | st.lists(st.integers(1, 120), unique=True, max_size=30).map(sorted)
 tolerances = st.integers(0, 40)
 missing_roles = st.sampled_from(ROLES)
 
@@ -58,7 +59,9 @@ def deriver(tolerance: int, clock: Clock | None = None) -> Deriver:
     return Deriver(plugins=PLUGINS, formula="physical", tolerance=tolerance, timeout=5, clock=clock or Clock())
 
 
-@given(missing_roles, times, times, tolerances, st.integers(0, 610), st.integers(1, 300))
+@given(
+    missing_roles, near_times, near_times, tolerances, st.integers(0, 610) | st.integers(0, 120), st.integers(1, 300)
+)
 def test_a_window_equals_the_reference(
     role: str, one: list[int], other: list[int], tolerance: int, since: int, length: int
 ) -> None:
@@ -97,36 +100,53 @@ def test_any_order_and_any_split_of_uploads_gives_the_same(role: str, data: st.D
     assert settle(here.clock, here.computed("a")) == expected(role, one, other, tolerance)
 
 
-@settings(max_examples=60, deadline=None)
-@given(missing_roles, times, times, tolerances, st.integers(1, 40), st.integers(0, 620))
-def test_chunks_equal_one_pass(
-    role: str, one: list[int], other: list[int], tolerance: int, limit: int, change_at: int
-) -> None:
-    """Small chunks, and a change of meters to the same meters in the middle, which cuts there."""
+@st.composite
+def dense_times(draw: st.DrawFn) -> list[int]:
+    """Some hundred, so that the least limit is met several times; denser here, sparser there."""
+    chance = draw(st.randoms(use_true_random=False))
+    return [t for t in range(1, 500) if chance.random() < (0.7 if t // 100 % 2 else 0.3)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(missing_roles, dense_times(), dense_times(), st.integers(0, 12), st.integers(1, 500))
+def test_chunks_equal_one_pass(role: str, one: list[int], other: list[int], tolerance: int, change_at: int) -> None:
+    """The smallest chunks; and a change of meters to the same meters, which cuts where it is and changes nothing elsewhere."""
     clock, store = Clock(), MemoryReadingStore()
     site_now = site_without(role)
     first, second = ("1" if r == "utility" else "2" if r == "load" else "3" for r in ROLES if r != role)
-    settle(clock, store.write([SeriesReadings(f"00A_{first}", [reading(t) for t in one]), SeriesReadings(f"00A_{second}", [reading(t) for t in other])]))  # fmt: skip
+    for meter, numbers in ((first, one), (second, other)):
+        settle(clock, store.write([SeriesReadings(f"00A_{meter}", [reading(t) for t in numbers])]))
 
-    async def derive(who: Customer, most: int) -> list[Reading]:
+    async def derive(who: Customer, most: int) -> tuple[int, list[Reading]]:
         found: list[Reading] = []
-        end = 0
-        for piece in pieces(who, 1, 600, tolerance):
+        count = 0
+        for piece in pieces(who, 1, 500, tolerance):
             end = piece.start
             async for chunk in chunks(store, deriver(tolerance, clock), who, piece, limit=most):
                 assert chunk.start == end  # without a hole, without overlap
-                end = chunk.end
+                end, count = chunk.end, count + 1
                 found += chunk.derivation.change.readings if chunk.derivation.change else []
             assert end == piece.end
-        return found
+        return count, found
 
-    whole = settle(clock, derive(site_now, 100_000))
-    assert whole == expected(role, one, other, tolerance)
-    assert settle(clock, derive(site_now, limit)) == whole
+    whole = expected(role, one, other, tolerance)
+    assert settle(clock, derive(site_now, 100_000)) == (1, whole)
+    count, found = settle(clock, derive(site_now, 1))
+    assert count > 1
+    assert found == whole
     cut = apply(site_now, changed(site_now, change_at, {}, 10_000))
-    across = [t for t in (*one, *other) if abs(t - change_at) <= 2 * tolerance]
-    if not across:
-        assert settle(clock, derive(cut, limit)) == whole
+    changed_there = {each.time for each in {*settle(clock, derive(cut, 1))[1]} ^ {*whole}}
+    assert all(change_at - 2 * tolerance <= time <= change_at + tolerance for time in changed_there)
+
+
+def test_a_window_looks_twice_the_tolerance_ahead() -> None:
+    """Utility 99 has solar 120 as its nearest, which however belongs to utility 135: nothing is computed before 100."""
+    clock, store = Clock(), MemoryReadingStore()
+    for meter, numbers in (("1", [99, 135]), ("2", [120])):
+        settle(clock, store.write([SeriesReadings(f"00A_{meter}", [Reading(t, 1.0) for t in numbers])]))
+    (piece,) = pieces_between(customer(), 50, 100, 30)
+    stored = settle(clock, store.read(piece.series, piece.read_start, piece.read_end))
+    assert settle(clock, deriver(30, clock).derive(customer(), piece, stored)).derived == 0
 
 
 def test_dense_data_gets_beyond_the_tolerance() -> None:

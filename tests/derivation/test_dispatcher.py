@@ -239,6 +239,25 @@ def test_a_slow_plugin_answers_later_and_holds_up_nobody() -> None:
     assert here.service.status.waiting_plugins == 0
 
 
+def test_a_batch_that_fails_leaves_alone_who_waits_for_a_slow_plugin() -> None:
+    answer: Deferred[Derived] = Deferred()
+    here = site(customer("a"), customer("b"), extra=[("slow", Plugin("a", lambda aligned: answer))])
+    both(here, "a", minutes(1))
+    both(here, "b", minutes(1))
+    write = here.readings.write
+
+    async def down(batches: Any) -> None:
+        raise StoreUnavailable("connection refused")
+
+    here.readings.write = down  # type: ignore[method-assign]
+    here.tick(1)
+    assert (here.queue.working.keys(), here.queue.pending.keys()) == ({"a"}, {"b"})
+    here.readings.write = write  # type: ignore[method-assign]
+    answer.callback([Reading(START, 42.0)])
+    assert here.queue.working == {}
+    assert [each.P for each in run(here, here.computed("a"))] == [42.0]
+
+
 def test_slow_plugins_are_bounded() -> None:
     class Slow:
         @hookimpl(tryfirst=True)

@@ -175,6 +175,9 @@ def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: li
     here.mark("a", START, START + 60)
     here.tick()
     assert here.kept == [("bad", "a", START, START + 660)]
+    here.mark("a", START + 120, START + 180)
+    here.tick()
+    assert here.kept == [("bad", "a", START, START + 660)]
     tries = len(bad.windows)
     for _ in range(24 * 60):
         here.clock.advance(60)

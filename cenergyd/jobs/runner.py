@@ -7,7 +7,7 @@ other customers', go on. A job may be called again for a window it has done (aft
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from math import ceil
 from typing import Any, cast
 from uuid import uuid4
@@ -20,8 +20,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork
 from cenergyd.customers.store import CustomerStore
+from cenergyd.derivation.assignments import spans
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
@@ -188,7 +189,7 @@ class JobService(Service):
 
     async def _window(self, work: PendingWork, claimed_at: float) -> None:
         renewed_at = claimed_at
-        for since, until in pieces(work.since, work.until, self._settings.chunk_hours * 3600):
+        async for since, until in self._pieces(work.customer, work.since, work.until):
             now = self._clock.seconds()
             if since > work.since or now - renewed_at > self._ttl / 3:
                 if not await self._queue.advance(work, since, int(now), self._ttl):
@@ -207,6 +208,26 @@ class JobService(Service):
             return
         self.status.customers_done += 1
         self._well()
+
+    async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
+        """A window (inclusive) in pieces that end at multiples of ``chunk_hours``, so that late data meet the same cuts again.
+
+        Pieces without any reading are joined: a logger whose clock fell back to the year 2000 must not cost ten thousand calls.
+        """
+        longest = self._settings.chunk_hours * 3600
+        while since <= until:
+            end = (since // longest + 1) * longest - 1
+            if until - end > longest:
+                first = await self._first_reading(customer, since, until)
+                end = max(end, first - first % longest - 1)
+            yield since, min(end, until)
+            since = end + 1
+
+    async def _first_reading(self, customer: Customer, since: int, until: int) -> int:
+        """Time of the first reading of any of the customer's series, or just after ``until``."""
+        series = {span.series_of(role) for span in spans(customer, since, until + 1) for role in ROLES}
+        found = await self._readings.first(sorted(filter(None, series)), since)
+        return min([until + 1, *(reading.time for reading in found.values())])
 
     async def _all_jobs(self, work: PendingWork, since: int, until: int) -> bool:
         """Every plugin's job over one piece. False: the claim is lost."""
@@ -274,7 +295,7 @@ class JobService(Service):
         if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
             await self._retries.postpone(document, now + self._settings.retry_seconds)
             return
-        for since, until in pieces(document.body["since"], document.body["until"], self._settings.chunk_hours * 3600):
+        async for since, until in self._pieces(customer, document.body["since"], document.body["until"]):
             taken = await self._retries.take(document, since, int(self._clock.seconds()) + self._ttl)
             if taken is None:
                 return
@@ -328,14 +349,6 @@ class JobService(Service):
         if self._pause and self._clock.seconds() >= self._paused_until:
             log.info("jobs go on: the stores answer again")
             self._pause = 0.0
-
-
-def pieces(since: int, until: int, longest: int) -> Iterator[tuple[int, int]]:
-    """A window (inclusive) cut at multiples of ``longest`` seconds, so that late data meet the same cuts again."""
-    while since <= until:
-        end = min(until, (since // longest + 1) * longest - 1)
-        yield since, end
-        since = end + 1
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
@@ -17,9 +17,10 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification, hookimpl
 from cenergyd.jobs.context import RunningJobContext
-from cenergyd.jobs.runner import JobService, pieces
+from cenergyd.jobs.runner import JobService
 from cenergyd.pluginmanager import PluginManager
 from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings import Settings
 from tests.derivation.memory import START, MemoryDocuments, MemoryQueue, customer, settle, site
 
@@ -64,6 +65,7 @@ class Place:
     clock: Any
     queue: MemoryQueue
     documents: MemoryDocuments
+    readings: MemoryReadingStore
     service: JobService
     notified: list[Notification]
 
@@ -84,7 +86,7 @@ class Place:
 
 def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Place:
     here = site(*customers)
-    settings = load_settings(Settings, None, {f"jobs.{key}": value for key, value in overrides.items()})
+    chosen = load_settings(Settings, None, {f"jobs.{key}": value for key, value in overrides.items()})
     plugins = PluginManager()
     for name, job in reversed(jobs.items()):  # pluggy calls the latest first
         plugins.register(job, name)
@@ -94,10 +96,15 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
         notified.append(notification)
 
     service = JobService(
-        clock=here.clock, settings=settings, plugins=plugins, readings=MemoryReadingStore(), documents=here.documents,
+        clock=here.clock, settings=chosen, plugins=plugins, readings=here.readings, documents=here.documents,
         customers=Customers(here.customers, here.jobs), notify=notify,
     )  # fmt: skip
-    return Place(here.clock, here.jobs, here.documents, service, notified)
+    return Place(here.clock, here.jobs, here.documents, here.readings, service, notified)
+
+
+def every_day(here: Place) -> None:
+    some = [Reading(START + DAY * i, 1.0) for i in range(20)]
+    settle(here.clock, here.readings.write([SeriesReadings("00A_1", some)]))
 
 
 @pytest.fixture
@@ -106,14 +113,6 @@ def logged() -> Any:
     globalLogPublisher.addObserver(events.append)
     yield events
     globalLogPublisher.removeObserver(events.append)
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(10**4, 10**5))
-def test_pieces_cover_a_window_once_and_cut_where_others_do(since: int, length: int, longest: int) -> None:
-    found = list(pieces(since, since + length, longest))
-    assert (found[0][0], found[-1][1]) == (since, since + length)
-    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
-    assert all(0 <= until - start < longest for start, until in found)
 
 
 def test_every_job_gets_every_window() -> None:
@@ -127,10 +126,33 @@ def test_every_job_gets_every_window() -> None:
     assert here.service.status.customers_done == 2
 
 
-def test_a_backlog_comes_in_days() -> None:
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.lists(st.integers(1, 80 * DAY), max_size=6),
+    st.sampled_from(["1", "24", "30"]),
+)  # fmt: skip
+def test_a_backlog_comes_in_pieces(since: int, length: int, readings: list[int], hours: str) -> None:
+    """They cover the window once, cut where others do; those with readings are short, empty stretches are not cut at all."""
+    job = Job()
+    here = place(customer(), jobs={"one": job}, chunk_hours=hours)
+    settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
+    here.mark("a", since, since + length)
+    here.tick()
+    found = [(start, until) for _, start, until in job.windows]
+    longest = int(hours) * 3600
+    assert (found[0][0], found[-1][1]) == (since, since + length)
+    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
+    for start, until in found:
+        assert until - start < longest or not any(start <= time <= until for time in readings)
+    assert len(found) <= 2 * len(readings) + 3
+
+
+def test_a_month_of_minutes_comes_in_days() -> None:
     one = Job()
     here = place(customer(), jobs={"one": one})
     since = START - START % DAY + 100
+    some = [Reading(time, 1.0) for time in range(since, since + 10 * DAY, 3600)]
+    settle(here.clock, here.readings.write([SeriesReadings("00A_missing_meter", some)]))
     here.mark("a", since, since + 10 * DAY)
     here.tick()
     assert len(one.windows) == 11
@@ -251,6 +273,7 @@ def test_a_claim_lost_in_the_middle_stops_there() -> None:
 
     job = Job(lose)
     here = place(customer(), jobs={"one": job})
+    every_day(here)
     here.mark("a", START, START + 10 * DAY)
     here.tick()
     assert len(job.windows) == 3
@@ -261,6 +284,7 @@ def test_stop_gives_back_what_is_not_done() -> None:
     gate: Deferred[None] = Deferred()
     job = Job(lambda *_: gate)
     here = place(customer(), jobs={"one": job})
+    every_day(here)
     here.mark("a", START, START + 3 * DAY)
     here.service.startService()
     assert len(job.windows) == 1

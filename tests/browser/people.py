@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
@@ -96,11 +97,7 @@ def sign_in(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) -> Non
 
 def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> Any:
     """Wait for a condition; elements that the page replaces meanwhile do not disturb."""
-    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-
-    waiting = WebDriverWait(
-        browser, PATIENCE, 0.05, ignored_exceptions=(NoSuchElementException, StaleElementReferenceException)
-    )
+    waiting = WebDriverWait(browser, PATIENCE, 0.05, ignored_exceptions=(WebDriverException,))
     return waiting.until(lambda _: condition(), message)
 
 

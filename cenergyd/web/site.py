@@ -103,6 +103,22 @@ class BoundedChannel(HTTPChannel):
         """Close the connection once what was answered is sent."""
         self.loseConnection()
 
+    def pauseProducing(self) -> None:  # type: ignore[misc]  # noqa: N802 - Twisted's name
+        """More waits to be sent than the client reads: read and parse nothing more from it.
+
+        Twisted stops reading only between requests, so a client that asks and asks and reads no answer would fill our memory.
+        """
+        super().pauseProducing()
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:  # type: ignore[misc]  # noqa: N802 - Twisted's name
+        """What waited is sent: go on with what came meanwhile."""
+        super().resumeProducing()
+        self.paused = False
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+
     def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name
         """Whether another request may follow on this connection."""
         return not self.site.draining and bool(super().checkPersistence(request, version))

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cenergyd.readings.model import Reading
 from tests.daemon import RunningDaemon
 
 _SCRIPT = """
-import json, sys
+import json, sys, time
 from twisted.internet import task, defer
 from cenergyd.config import load_settings
 from cenergyd.settings import Settings
 from cenergyd.stores import open_stores
 
-overrides, series = json.loads(sys.stdin.read())
+overrides, series, counts, seconds = json.loads(sys.stdin.read())
 
 async def main(reactor):
     stores = await open_stores(load_settings(Settings, None, overrides), reactor)
-    found = await stores.readings.read(series, 0, 1 << 40)
-    pending = await stores.customers.derivation_queue.summary()
+    end = time.monotonic() + seconds
+    while True:
+        found = await stores.readings.read(series, 0, 1 << 40)
+        pending = await stores.customers.derivation_queue.summary()
+        enough = all(len(found[name]) >= count for name, count in counts.items()) and not (counts and pending.customers)
+        if enough or time.monotonic() > end:
+            break
+        await task.deferLater(reactor, 0.1)
     await stores.close()
     print(json.dumps([found, pending.customers]))
 
@@ -30,12 +36,25 @@ task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
 """
 
 
-def stored(daemon: RunningDaemon, series: Sequence[str]) -> tuple[dict[str, list[Reading]], int]:
-    """Readings of each series, ascending, and how many customers still wait for derivation."""
+def stored(
+    daemon: RunningDaemon, series: Sequence[str], counts: Mapping[str, int] | None = None, timeout: float = 0
+) -> tuple[dict[str, list[Reading]], int]:
+    """Readings of each series, ascending, and how many customers still wait for derivation.
+
+    With ``counts`` it waits, at most ``timeout`` seconds, until each series has so many and nobody waits.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([daemon.settings, list(series)]), capture_output=True, text=True, timeout=60, check=False,
+        input=json.dumps([daemon.settings, list(series), dict(counts or {}), timeout]),
+        capture_output=True, text=True, timeout=60 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found, pending = json.loads(done.stdout)
     return {name: [Reading(*row) for row in rows] for name, rows in found.items()}, pending
+
+
+def derived(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 60) -> dict[str, list[Reading]]:
+    """The readings of series once each has so many; fails where that does not come to be in time."""
+    found, pending = stored(daemon, list(counts), counts, timeout)
+    assert {name: len(values) for name, values in found.items()} == dict(counts), f"{pending} customers wait"
+    return found

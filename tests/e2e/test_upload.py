@@ -13,8 +13,8 @@ from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK
 from cenergyd.readings.model import Reading
 from tests.daemon import RunningDaemon, raw_post
-from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload, wait_for
-from tests.e2e.stored import stored
+from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload
+from tests.e2e.stored import derived, stored
 
 SERIAL = "001EC6001433"
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -30,27 +30,24 @@ def test_two_meters_become_three(daemon: RunningDaemon) -> None:
     load, solar = readings(start, 30, 100.0), readings(start, 30, 7.0)
     assert acknowledged(upload(daemon, SERIAL, "1", load, version="1.0"))
     assert acknowledged(upload(daemon, SERIAL, "2", solar, version="1.1"))
-    derived = f"{SERIAL}_missing_meter"
-    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 30, what="derivation")
-    found, pending = stored(daemon, [f"{SERIAL}_1", f"{SERIAL}_2", derived])
+    missing = f"{SERIAL}_missing_meter"
+    found = derived(daemon, {f"{SERIAL}_1": 30, f"{SERIAL}_2": 30, missing: 30})
     assert found[f"{SERIAL}_1"] == load
     assert found[f"{SERIAL}_2"] == solar
-    assert [(r.time, r.P, r.L1_V) for r in found[derived]] == [
+    assert [(r.time, r.P, r.L1_V) for r in found[missing]] == [
         (a.time, a.P - b.P, 120.5) for a, b in zip(load, solar, strict=True)
     ]
-    assert pending == 0
 
 
 def test_late_hour_is_derived_without_a_command(daemon: RunningDaemon) -> None:
     add_customer(daemon, SERIAL, load="1", facility="2")
     start = now_minute() - 7200
-    derived = f"{SERIAL}_missing_meter"
+    missing = f"{SERIAL}_missing_meter"
     assert acknowledged(upload(daemon, SERIAL, "1", readings(start, 120, 50.0)))
     assert acknowledged(upload(daemon, SERIAL, "2", readings(start + 3600, 60, 20.0)))
-    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 60, what="the second hour")
+    derived(daemon, {missing: 60})
     assert acknowledged(upload(daemon, SERIAL, "2", readings(start, 60, 20.0)))
-    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 120, what="the late hour")
-    assert all(r.P == 30.0 for r in stored(daemon, [derived])[0][derived])
+    assert all(r.P == 30.0 for r in derived(daemon, {missing: 120})[missing])
 
 
 def test_the_real_sample_uploads(daemon: RunningDaemon) -> None:

@@ -1,9 +1,10 @@
 """A backlog of 400 days of minutes of one customer, while the daemon has to answer: memory, pauses, and the cost of one customer's minute.
 
-    .venv/bin/python benchmarks/derivation_backlog.py [--days 400] [--stores sqlite|servers]
+    .venv/bin/python benchmarks/derivation_backlog.py [--days 400] [--stores sqlite|influx|servers]
 
 Prints: minutes derived per second, the peak of Python's memory above the start (a second run, under tracemalloc), and how long the reactor
-was away at most (a timer due every millisecond). ``servers``: InfluxDB and a MongoDB-speaking server, started here.
+was away at most (a timer due every millisecond). ``servers``: InfluxDB and a MongoDB-speaking server, started here; ``influx``: InfluxDB
+for readings, SQLite for customers.
 """
 
 from __future__ import annotations
@@ -43,6 +44,16 @@ def store_urls(kind: str) -> Iterator[dict[str, str]]:
     if kind == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield {"customers.url": f"sqlite:///{folder}/c.sqlite", "readings.url": f"sqlite:///{folder}/r.sqlite"}
+        return
+    if kind == "influx":
+        influx = RunningInflux()
+        try:
+            influx.start()
+            with tempfile.TemporaryDirectory() as folder:
+                readings = f"influxdb://127.0.0.1:{influx.port}/bench"
+                yield {"customers.url": f"sqlite:///{folder}/c.sqlite", "readings.url": readings}
+        finally:
+            influx.destroy()
         return
     influx, mongo = RunningInflux(), RunningMongo()
     try:
@@ -132,7 +143,7 @@ async def measure(reactor: Any, kind: str, days: int, chunk: dict[str, str], *, 
 async def main(reactor: Any) -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--days", type=int, default=400)
-    arguments.add_argument("--stores", choices=("sqlite", "servers"), default="sqlite")
+    arguments.add_argument("--stores", choices=("sqlite", "influx", "servers"), default="sqlite")
     arguments.add_argument("--chunk", help="[derivation] chunk_readings; default: as shipped")
     chosen = arguments.parse_args()
     chunk = {"derivation.chunk_readings": chosen.chunk} if chosen.chunk else {}

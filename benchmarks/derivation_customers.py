@@ -1,6 +1,6 @@
 """The last minute of many customers: how long until all are derived, and what a customer costs this process.
 
-    .venv/bin/python benchmarks/derivation_customers.py [--customers 10000] [--active N] [--rounds 3] [--stores sqlite|servers]
+    .venv/bin/python benchmarks/derivation_customers.py [--customers 10000] [--active N] [--rounds 3] [--stores sqlite|influx|servers]
 
 Every round writes one more minute of both meters of the active customers, marks them, and times one look of the service. The first
 round also meets cold caches; the last counts. With ``--active`` fewer, cost should follow them and not ``--customers``.
@@ -57,7 +57,7 @@ async def main(reactor: Any) -> None:
     arguments.add_argument("--customers", type=int, default=10_000)
     arguments.add_argument("--active", type=int, default=0)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--stores", choices=("sqlite", "servers"), default="servers")
+    arguments.add_argument("--stores", choices=("sqlite", "influx", "servers"), default="servers")
     arguments.add_argument("--profile", action="store_true")
     arguments.add_argument("--set", action="append", default=[], help="section.key=value")
     chosen = arguments.parse_args()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from tests.daemon import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import stored
+from tests.servers import free_port
 
 SERIAL = "001EC6001433"
 # What systemd does: the socket is file descriptor 3, and the environment says that it is for this process.
@@ -25,8 +28,27 @@ _LAUNCH = (
 )
 
 
+UNIT = Path(__file__).parents[2] / "systemd" / "cenergyd@.service"
+LISTEN = re.search(r'--set "server\.listen=(.+)"$', UNIT.read_text(), re.MULTILINE)[1]  # type: ignore[index]
+
+
 class Behind(RunningDaemon):
-    """A daemon that is given its listening socket."""
+    """A daemon that is given its listening socket, and has a port of its own besides."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], port: int, own: int) -> None:
+        super().__init__(folder, settings, port)
+        self.own = own
+
+    def uploads(self) -> float:
+        """How many it has acknowledged itself."""
+        link = http.client.HTTPConnection("127.0.0.1", self.own, timeout=20)
+        link.request("GET", "/metrics")
+        text = link.getresponse().read().decode()
+        link.close()
+        found = re.search(
+            r'^cenergyd_uploads_total\{mode="LOGFILEUPLOAD",outcome="success"\} (\S+)', text, re.MULTILINE
+        )
+        return float(found[1]) if found else 0
 
     def start_behind(self, listening: socket.socket) -> None:
         """Start; it is ready when its log says so, as /readyz may be answered by another one."""
@@ -44,14 +66,15 @@ def pair(tmp_path: Path) -> Iterator[list[Behind]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         settings = {
-            "server.listen": "systemd:domain=INET:index=0",
             "customers.url": f"sqlite:///{tmp_path}/customers.sqlite",
             "readings.url": f"sqlite:///{tmp_path}/readings.sqlite",
         }
         daemons = []
         for name in ("1", "2"):
             (tmp_path / name).mkdir()
-            daemons.append(Behind(tmp_path / name, settings, port))
+            own = free_port()
+            listen = LISTEN.replace("1808%i", str(own))
+            daemons.append(Behind(tmp_path / name, settings | {"server.listen": listen}, port, own))
         try:
             for daemon in daemons:
                 daemon.start_behind(listening)
@@ -72,6 +95,7 @@ def test_both_take_uploads_and_one_goes_on_alone(pair: list[Behind]) -> None:
         assert acknowledged(upload(working, SERIAL, "1", loads[10 * i : 10 * i + 10]))
         assert acknowledged(upload(working, SERIAL, "2", solars[10 * i : 10 * i + 10]))
         waiting.thaw()
+    assert (one.uploads(), other.uploads()) == (2, 2)
     assert one.process is not None
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(30) == 0

@@ -39,6 +39,52 @@ def drawn(browser: webdriver.Chrome) -> bool:
     return browser.find_element(By.ID, "chart").get_attribute("aria-busy") is None
 
 
+PAINTED = """
+const canvas = document.querySelector('#chart canvas');
+if (canvas === null) return [];
+const style = getComputedStyle(document.documentElement);
+const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+return ['utility', 'load', 'solar'].filter((role) => {
+  const wanted = style.getPropertyValue('--' + role).trim().match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16));
+  let count = 0;
+  for (let i = 0; i < pixels.length; i += 4) {
+    if (pixels[i + 3] > 200 && wanted.every((part, c) => Math.abs(pixels[i + c] - part) < 24)) count += 1;
+  }
+  return count > 40;
+});
+"""
+"""The roles whose colour is on the canvas."""
+
+
+def test_the_third_curve_appears_while_one_looks(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(facility="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/power?range=hour")
+    until(browser, lambda: text(browser, "#chart-summary") == "No readings in this range.")
+    browser.execute_script("window.sameDocument = true")
+    site.upload("1", minutes(2.0, 50))
+    until(browser, lambda: browser.execute_script(PAINTED) == ["utility"])
+    site.upload("2", minutes(3.0, 50))
+    until(browser, lambda: browser.execute_script(PAINTED) == ["utility", "load", "solar"])
+    browser.find_element(By.ID, "chart").send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    assert "Utility 2.00 kW, Load 5.00 kW, Solar 3.00 kW" in text(browser, "#chart-summary")
+    # A change of the settings elsewhere changes which curve is computed.
+    site.api("PATCH", f"customers/{customer}", {"facility": "", "load": "1"})
+    until(browser, lambda: "Utility (computed)" in text(browser, "#legend"))
+    assert browser.execute_script("return window.sameDocument")
+    # Reading the canvas is this test's own doing.
+    assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []
+
+
+def test_the_end_of_a_session_is_told(browser: webdriver.Chrome, power: str) -> None:
+    assert not browser.find_element(By.ID, "gone").is_displayed()
+    browser.delete_all_cookies()
+    browser.find_element(By.CSS_SELECTOR, "[data-range=hour]").click()
+    until(browser, lambda: browser.find_element(By.ID, "gone").is_displayed())
+
+
 def test_ranges_keys_and_zoom(browser: webdriver.Chrome, power: str) -> None:
     for key in ("hour", "week", "month", "year", "day"):
         browser.find_element(By.CSS_SELECTOR, f"[data-range={key}]").click()
@@ -98,6 +144,7 @@ def test_other_quantities_and_hidden_curves(browser: webdriver.Chrome, power: st
     assert browser.find_element(By.ID, "chart").get_attribute("aria-label") == "Voltage, V over time"
     Select(browser.find_element(By.ID, "channel")).select_by_visible_text("Power factor")
     until(browser, lambda: "Strip at the bottom: Utility estimated" in text(browser, "#chart-note"))
+    assert "Load: 0.97 to 0.97, 1 gap" in text(browser, "#chart-summary")
     button = browser.find_element(By.CSS_SELECTOR, "#legend [data-role=load]")
     button.send_keys(Keys.SPACE)
     assert button.get_attribute("aria-pressed") == "false"

@@ -174,8 +174,8 @@ export class PowerChart {
       const step = curve.time.length > 1 ? curve.time[1] - curve.time[0] : 60;
       curve.estimated.forEach((estimated, i) => {
         if (!estimated) return;
-        const left = Math.max(plot.valToPos(curve.time[i], "x", true), bbox.left);
-        const right = Math.min(plot.valToPos(curve.time[i] + step, "x", true), bbox.left + bbox.width);
+        const left = Math.max(Math.floor(plot.valToPos(curve.time[i], "x", true)), bbox.left);
+        const right = Math.min(Math.ceil(plot.valToPos(curve.time[i] + step, "x", true)), bbox.left + bbox.width);
         ctx.fillRect(left, bbox.top + bbox.height - height, Math.max(right - left, 1), height);
       });
     }

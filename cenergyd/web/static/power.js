@@ -25,6 +25,7 @@ let loading = null;
 let settings = null;
 let timer = null;
 let loaded = 0;
+let summarised = false;
 const before = [];
 
 const chart = new PowerChart(element, zone, {
@@ -113,7 +114,8 @@ async function load(told) {
     shown = await answer.json();
     loaded = Date.now();
     draw(start, end);
-    if (told) summarise();
+    // What comes while one looks is not announced, but for the first of it.
+    if (told || !summarised) summarise();
     showCsv();
     if (told) reloadTable();
   } catch (error) {
@@ -142,18 +144,34 @@ function estimatedText(names) {
   return channelSelect.value === "P" ? `Reactive power and power factor of ${names} are estimated; power is not.` : "";
 }
 
+/** The mean over all readings; a point of a window counts as many as are in it. */
+function meanOf(curve, values) {
+  let [sum, count] = [0, 0];
+  values.forEach((value, i) => {
+    if (value === null) return;
+    sum += value * curve.readings[i];
+    count += curve.readings[i];
+  });
+  return count ? `mean ${number(sum / count)} ${UNITS[channelSelect.value]}` : null;
+}
+
+/** Power factors have no mean that means anything: lowest and highest. */
+function spread(columns) {
+  const [low, high] = [columns.min ?? columns.mean, columns.max ?? columns.mean].map((each) => each.filter((value) => value !== null));
+  if (!low.length) return null;
+  return `${number(low.reduce((a, b) => Math.min(a, b)))} to ${number(high.reduce((a, b) => Math.max(a, b)))}`;
+}
+
 function summarise() {
-  const unit = UNITS[channelSelect.value];
   const parts = chart.curves.map((curve) => {
-    const values = curve[channelSelect.value].mean.filter((value) => value !== null);
-    if (!values.length) return `${NAMES[curve.role]}: no readings`;
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const told = channelSelect.value === "L1_PF" ? spread(curve.L1_PF) : meanOf(curve, curve[channelSelect.value].mean);
+    if (told === null) return `${NAMES[curve.role]}: no readings`;
     const gaps = curve.gaps.length ? `, ${curve.gaps.length} ${curve.gaps.length === 1 ? "gap" : "gaps"}` : "";
-    return `${NAMES[curve.role]}${curve.computed ? " (computed)" : ""}: mean ${number(mean)} ${unit}${gaps}`;
+    return `${NAMES[curve.role]}${curve.computed ? " (computed)" : ""}: ${told}${gaps}`;
   });
   const step = shown.resolution ? `One point per ${spanText(shown.resolution)}.` : "Every reading.";
-  const any = chart.curves.some((curve) => curve.time.length);
-  summary.textContent = any ? `${parts.join("; ")}. ${step}` : "No readings in this range.";
+  summarised = chart.curves.some((curve) => curve.time.length);
+  summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range.";
 }
 
 function showLegend(index) {
@@ -163,7 +181,7 @@ function showLegend(index) {
     button.setAttribute("aria-pressed", String(!chart.hidden.has(curve.role)));
     button.querySelector(".swatch").classList.toggle("dashed", curve.computed);
     button.querySelector(".name").textContent = NAMES[curve.role] + (curve.computed ? " (computed)" : "");
-    button.querySelector(".value").textContent = index === null ? "" : `${number(chart.valueAt(i, index))} ${unit}`;
+    button.querySelector(".value").textContent = index === null ? "" : `${number(chart.valueAt(i, index))} ${unit}`.trim();
     return button;
   });
   const time = legend.querySelector(".at") ?? Object.assign(document.createElement("span"), { className: "at muted" });
@@ -276,7 +294,7 @@ function readValue(step) {
   while (index > 0 && index < chart.data[0].length - 1 && chart.curves.every((_, i) => chart.valueAt(i, index) === null)) index += step;
   const at = chart.point(index);
   if (at === null) return;
-  const values = chart.curves.map((curve, i) => `${NAMES[curve.role]} ${number(chart.valueAt(i, at))} ${UNITS[channelSelect.value]}`);
+  const values = chart.curves.map((curve, i) => `${NAMES[curve.role]} ${number(chart.valueAt(i, at))} ${UNITS[channelSelect.value]}`.trim());
   summary.textContent = `${localText(chart.data[0][at], zone).slice(0, 16)}: ${values.join(", ")}`;
 }
 

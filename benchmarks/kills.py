@@ -55,6 +55,8 @@ class ForkedDaemon(RunningDaemon):
 
         # select() has no state in the kernel that forks would share, as epoll has.
         selectreactor.install()
+        import cenergyd.commands.run
+        import cenergyd.service  # noqa: F401
         from cenergyd.pluginmanager import build_plugin_manager
 
         build_plugin_manager(())

@@ -20,12 +20,16 @@ _TOO_LARGE = (
     b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
 )
+_AMBIGUOUS = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 53\r\n\r\nFAILURE: where the request body ends is not certain.\n"
+)
 _SWEEP_SECONDS = 5
 log = Logger()
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused with 413 as soon as it is known to be too large."""
+    """A request that is refused as soon as its body is known to be too large (413) or its end to be uncertain (400)."""
 
     channel: Any
     _refused = False
@@ -43,13 +47,17 @@ class BoundedRequest(Request):
         """The headers are read; ``length`` is None for a chunked body."""
         super().gotLength(length)
         if length is not None and length > self.channel.site.max_body_bytes:
-            self._refuse()
+            self._refuse_size()
+        codings = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
+        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            # A proxy before us may see the end of the body elsewhere, and take the rest for somebody else's request.
+            self._refuse(_AMBIGUOUS)
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Part of the body."""
         self._received += len(data)
         if self._received > self.channel.site.max_body_bytes:
-            self._refuse()
+            self._refuse_size()
         if not self._refused:
             super().handleContentChunk(data)
 
@@ -59,13 +67,16 @@ class BoundedRequest(Request):
         if not self._refused:
             super().requestReceived(command, path, version)
 
-    def _refuse(self) -> None:
-        if self._refused:
-            return
-        self._refused = True
-        self.channel.site.refused_bodies += 1
-        self.channel.transport.write(_TOO_LARGE)
-        self.channel.loseConnection()
+    def _refuse_size(self) -> None:
+        if not self._refused:
+            self.channel.site.refused_bodies += 1
+            self._refuse(_TOO_LARGE)
+
+    def _refuse(self, answer: bytes) -> None:
+        if not self._refused:
+            self._refused = True
+            self.channel.transport.write(answer)
+            self.channel.loseConnection()
 
     def processingFailed(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """Log what went wrong under the request's id, and tell the client no more than that id."""
@@ -103,20 +114,20 @@ class BoundedChannel(HTTPChannel):
         """Close the connection once what was answered is sent."""
         self.loseConnection()
 
-    def pauseProducing(self) -> None:  # type: ignore[misc]  # noqa: N802 - Twisted's name
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """More waits to be sent than the client reads: read and parse nothing more from it.
 
         Twisted stops reading only between requests, so a client that asks and asks and reads no answer would fill our memory.
         """
         super().pauseProducing()
         self.paused = True
-        self._networkProducer.pauseProducing()
+        self._networkProducer.pauseProducing()  # type: ignore[misc]
 
-    def resumeProducing(self) -> None:  # type: ignore[misc]  # noqa: N802 - Twisted's name
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         """What waited is sent: go on with what came meanwhile."""
         super().resumeProducing()
         self.paused = False
-        self._networkProducer.resumeProducing()
+        self._networkProducer.resumeProducing()  # type: ignore[misc]
         self.dataReceived(b"")
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name

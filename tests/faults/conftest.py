@@ -44,6 +44,9 @@ class Scene:
                 "customers.timeout_seconds": str(TIMEOUT),
                 "readings.timeout_seconds": str(TIMEOUT),
                 "credentials.cache_seconds": "0",
+                # What was claimed when a store went away is free again after so long.
+                "derivation.claim_seconds": "5",
+                "derivation.plugin_timeout_seconds": "2",
             },
         )
         self.daemon.start()
@@ -60,7 +63,7 @@ class Scene:
         document = {
             "facility": "", "load": "1", "solar": "2", "logger_serial_number": serial, "logger_password": PASSWORD,
         }  # fmt: skip
-        with MongoClient(self.mongo.url, username=USER, password=SECRET) as client:
+        with MongoClient(self.mongo.url, username=USER, password=SECRET, journal=True) as client:
             client.shop.customer.insert_one(document)
 
     def close(self) -> None:

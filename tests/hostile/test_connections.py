@@ -1,0 +1,177 @@
+"""Slow, idle and too many connections; each bound of ``[server]`` holds, and proper devices are served meanwhile."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from tests.daemon import RunningDaemon
+from tests.e2e.device import add_customer
+from tests.hostile.conftest import BOUNDS, SERIAL
+from tests.hostile.wire import connect, memory, metric, read_all, status_of, still_serves
+
+IDLE = int(BOUNDS["server.request_timeout_seconds"])
+WHOLE = int(BOUNDS["server.max_request_seconds"])
+MOST = int(BOUNDS["server.max_connections"])
+MUCH = 12_000_000
+SLACK = 9
+"""Slow senders are looked for every five seconds; and the machine may be busy."""
+
+
+def dropped_after(links: dict[str, tuple[socket.socket, bytes]], longest: float) -> dict[str, float]:
+    """Trickle a byte now and then to each; when each was dropped, s."""
+    begun = time.monotonic()
+    ends: dict[str, float] = {}
+    while len(ends) < len(links) and time.monotonic() - begun < longest:
+        for name, (link, trickle) in links.items():
+            if name in ends:
+                continue
+            try:
+                link.settimeout(0.02)
+                if link.recv(1000) == b"":
+                    ends[name] = time.monotonic() - begun
+            except TimeoutError:
+                pass
+            except OSError:
+                ends[name] = time.monotonic() - begun
+            try:
+                link.sendall(trickle)
+            except OSError:
+                ends.setdefault(name, time.monotonic() - begun)
+        time.sleep(0.3)
+    return ends
+
+
+def readable(links: list[socket.socket], wanted: int, within: float) -> int:
+    """How many have ended (nothing else can be read from these), as soon as there are ``wanted``."""
+    poll = select.poll()
+    for link in links:
+        poll.register(link, select.POLLIN)
+    end = time.monotonic() + within
+    while (found := len(poll.poll(0))) < wanted and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    return max(found, len(poll.poll(0)))
+
+
+def kept_alive(daemon: RunningDaemon, seconds: float) -> bool:
+    """Whether requests on one connection are answered for so long."""
+    end = time.monotonic() + seconds
+    with connect(daemon) as link:
+        while time.monotonic() < end:
+            link.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            if not link.recv(65536).startswith(b"HTTP/1.1 200"):
+                return False
+            time.sleep(1)
+    return True
+
+
+def test_slow_senders_are_dropped_by_max_request_seconds_and_idle_ones_by_request_timeout(
+    daemon: RunningDaemon,
+) -> None:
+    head = b"POST /consume HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\n"
+    starts = {
+        "silent": (b"", b""),
+        "half a request line": (b"POST /con", b""),
+        "trickled header lines": (head, b"X-A: b\r\n"),
+        "one endless header line": (head + b"X-A: ", b"b"),
+        "silent in the body": (head + b"Content-Length: 100\r\n\r\nabc", b""),
+        "trickled body": (head + b"Content-Length: 100000\r\n\r\n", b"a"),
+        "trickled chunks": (head + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    }
+    dropped = metric(daemon, "dropped_slow_total")
+    kept: list[bool] = []
+    keeping = threading.Thread(target=lambda: kept.append(kept_alive(daemon, WHOLE + 3)))
+    keeping.start()
+    with ExitStack() as stack:
+        links = {}
+        for name, (start, trickle) in starts.items():
+            link = stack.enter_context(connect(daemon))
+            if start:
+                link.sendall(start)
+            links[name] = (link, trickle)
+        ends = dropped_after(links, WHOLE + SLACK + 5)
+    assert ends.keys() == starts.keys()
+    for name, seconds in ends.items():
+        silent = not starts[name][1]
+        assert seconds < (IDLE if silent else WHOLE) + SLACK, (name, seconds)
+        assert seconds > (IDLE if silent else WHOLE) - 1.5, (name, seconds)
+    assert metric(daemon, "dropped_slow_total") >= dropped + 4
+    keeping.join()
+    assert kept == [True], "max_request_seconds counts for each request, not for a connection that is kept alive"
+    still_serves(daemon, SERIAL)
+
+
+@pytest.fixture
+def idle(daemon: RunningDaemon) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect(daemon)) for _ in range(MOST + 30)]
+
+
+def test_connections_beyond_max_connections_are_closed_at_once(
+    daemon: RunningDaemon, idle: list[socket.socket]
+) -> None:
+    assert readable(idle, 30, within=IDLE - 1) == 30  # not one of those that are allowed
+    for link in idle:
+        link.close()
+    end = time.monotonic() + 20
+    while not daemon.ready() and time.monotonic() < end:
+        time.sleep(0.1)
+    still_serves(daemon, SERIAL)
+    assert metric(daemon, "refused_connections_total") >= 30
+
+
+def test_idle_connections_cost_little_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Thousands that say nothing, as 10,000 do in benchmarks/idle_connections.py, and uploads go on meanwhile."""
+    running = RunningDaemon(tmp_path_factory.mktemp("idle"), {"server.max_connections": "3000"})
+    running.start()
+    try:
+        add_customer(running, SERIAL, load="1", solar="2")
+        still_serves(running, SERIAL)
+        before = memory(running)
+        with ExitStack() as stack:
+            for number in range(1000):
+                link = stack.enter_context(connect(running))
+                if number % 2:
+                    link.sendall(b"POST /consume HTTP/1.1\r\nHost: x\r\n")
+            still_serves(running, SERIAL)
+            assert metric(running, "connections") >= 1000
+            assert memory(running) - before < 1000 * 16
+    finally:
+        running.kill()
+
+
+def test_a_client_that_never_reads_its_answers_is_dropped(daemon: RunningDaemon) -> None:
+    """Requests in a row without reading a byte: what waits to be sent is bounded, and the connection ends."""
+    before = memory(daemon)
+    with connect(daemon) as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.settimeout(IDLE)
+        ask = b"GET /static/app.css HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+        sent = 0
+        with suppress(OSError):
+            while sent < MUCH:
+                sent += link.send(ask)
+        assert sent < MUCH, "all was read, and each answer is ten times as long"
+        assert memory(daemon) - before < 40_000
+    still_serves(daemon, SERIAL)
+
+
+@pytest.mark.parametrize("path", ["/consume", "/", "/readyz", "/metrics", "/api/v1/customers", "/static/app.css", "*"])
+def test_unknown_methods_are_refused(daemon: RunningDaemon, path: str) -> None:
+    for method in ("BREW", "TRACE", "CONNECT", "G\x00T", "PUT", "DELETE", "OPTIONS"):
+        answer = asked(daemon, method, path)
+        assert 400 <= status_of(answer) < 500 or status_of(answer) in (501, 505) or method == "OPTIONS", answer
+        assert b"Traceback" not in answer
+
+
+def asked(daemon: RunningDaemon, method: str, path: str) -> bytes:
+    with connect(daemon) as link:
+        link.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        return read_all(link)

@@ -1,0 +1,87 @@
+"""Raw bytes to a daemon and back, and what its process costs."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from cenergyd.acquisuite import encode
+from tests.daemon import RunningDaemon
+from tests.e2e.device import PASSWORD, acknowledged, readings, upload
+
+
+def connect(daemon: RunningDaemon, source: str = "127.0.0.1", timeout: float = 20) -> socket.socket:
+    """A connection from an address of the loopback network."""
+    return socket.create_connection(("127.0.0.1", daemon.port), timeout, (source, 0))
+
+
+def read_all(link: socket.socket) -> bytes:
+    """Until the other side closes or resets."""
+    received = b""
+    try:
+        while chunk := link.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def exchange(daemon: RunningDaemon, data: bytes, source: str = "127.0.0.1") -> bytes:
+    """Send bytes and read until the connection closes; a reset while sending counts as closed."""
+    with connect(daemon, source) as link:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            link.sendall(data)
+        return read_all(link)
+
+
+def status_of(answer: bytes) -> int:
+    """The status of the first reply; 0 where there is none."""
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+
+
+def form_request(fields: dict[str, str], content: bytes | None = None, meter: str = "1", head: str = "") -> bytes:
+    """A whole POST of a form, HTTP/1.0."""
+    kind, body = encode.multipart_form(
+        fields, encode.log_filename(meter) if content is not None else "", content or b""
+    )
+    lines = f"POST /consume HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{head}\r\n"
+    return lines.encode() + body
+
+
+def log_request(serial: str, content: bytes, password: str = PASSWORD) -> bytes:
+    """A whole POST of a log whose content is given."""
+    return form_request(encode.log_fields(serial, password, "1", content), content)
+
+
+def still_serves(daemon: RunningDaemon, serial: str) -> None:
+    """A proper device is served at once."""
+    begun = time.monotonic()
+    assert acknowledged(upload(daemon, serial, "1", readings(int(time.time()) // 60 * 60 - 600, 2, 5.0)))
+    assert time.monotonic() - begun < 8
+    assert daemon.process is not None
+    assert daemon.process.poll() is None
+
+
+def memory(daemon: RunningDaemon) -> int:
+    """Resident memory of the daemon, KiB."""
+    assert daemon.process is not None
+    return _status(daemon.process.pid, "VmRSS")
+
+
+def peak_memory(daemon: RunningDaemon) -> int:
+    """The most it has ever been, KiB."""
+    assert daemon.process is not None
+    return _status(daemon.process.pid, "VmHWM")
+
+
+def _status(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def metric(daemon: RunningDaemon, name: str) -> float:
+    """A metric without labels."""
+    lines = daemon.get("/metrics")[1].decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.split(" ")[0] == f"cenergyd_{name}")

@@ -1,0 +1,48 @@
+"""A fleet with every fault uploads a day to a daemon that is killed once: the store holds what was acknowledged, and no more is lost.
+
+``cenergyd simulate`` and ``simulate --check`` are programs of their own here, as an operator would run them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from tests.daemon import RunningDaemon
+from tests.e2e.device import wait_for
+
+SITES = 20
+
+
+def lines_of(report: Path) -> int:
+    return report.read_bytes().count(b"\n") if report.exists() else 0
+
+
+def test_store_holds_what_was_acknowledged(daemon: RunningDaemon) -> None:
+    daemon.kill()
+    # What a killed daemon had claimed is free after so long.
+    daemon.settings |= {"derivation.claim_seconds": "5", "derivation.plugin_timeout_seconds": "2"}
+    daemon.start()
+    report = daemon.folder / "report.jsonl"
+    words = [
+        "simulate", "--url", f"{daemon.url}/consume", "--sites", str(SITES), "--days", "1", "--interval", "1800",
+        "--upload-every", "7200", "--faults", "all", "--config-exchange", "--seed", "11", "--register",
+        "--report", str(report), "--password-file", str(daemon.folder / "password"),
+    ]  # fmt: skip
+    fleet = subprocess.Popen(
+        daemon.arguments(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=daemon.folder
+    )
+    wait_for(lambda: lines_of(report) > SITES + 100 or fleet.poll() is not None, 60, "a hundred uploads")
+    assert fleet.poll() is None, fleet.communicate()[0]
+    daemon.kill()
+    time.sleep(0.2)
+    daemon.start()
+    said, _ = fleet.communicate(timeout=120)
+    assert fleet.returncode == 0, said
+    assert f"in {SITES * 2 * 12} logs acknowledged" in said
+    assert "replies lost on purpose" in said
+    checked = daemon.run("simulate", "--check", str(report), "--wait", "60")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert ": 0 lost, 0 different" in checked.stdout
+    assert ": 0 not derived, 0 wrongly derived" in checked.stdout

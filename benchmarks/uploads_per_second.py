@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,6 @@ from tempfile import TemporaryDirectory
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.daemon import RunningDaemon  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
 
 
@@ -70,7 +71,17 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
 def peer(environment: Mapping[str, str]) -> Iterator[int]:
     """Flask and gunicorn with two workers."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-w2", "-b", f"127.0.0.1:{port}", "peer_flask:app", "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-w2",
+        "-b",
+        f"127.0.0.1:{port}",
+        "peer_flask:app",
+        "--log-level",
+        "error",
+    ]
     process = subprocess.Popen(command, cwd=HERE / "peer", env=environment)
     time.sleep(3)
     try:
@@ -82,20 +93,45 @@ def peer(environment: Mapping[str, str]) -> Iterator[int]:
 
 @contextmanager
 def daemons(folder: Path, influx: RunningInflux, mongo: RunningMongo, count: int) -> Iterator[int]:
-    """Daemons on one port: the first listens, the others take its socket over (SO_REUSEPORT is not Twisted's way)."""
-    running = RunningDaemon(
-        folder,
-        {
-            "customers.url": f"{mongo.url}/cenergy",
-            "readings.url": f"{influx.url}/cenergyd",
-            "logging.level": "error",
-        },
-    )
-    running.start()
-    try:
-        yield running.port
-    finally:
-        running.stop()
+    """Daemons behind one socket that they inherit, as systemd's socket unit does it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
+        port: int = shared.getsockname()[1]
+        processes = [start(folder, influx, mongo, shared) for _ in range(count)]
+        try:
+            wait_ready(port)
+            yield port
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(30)
+
+
+def start(folder: Path, influx: RunningInflux, mongo: RunningMongo, shared: socket.socket) -> subprocess.Popen[bytes]:
+    """One daemon on the inherited socket."""
+    settings = {
+        "server.listen": "systemd:domain=INET:index=0",
+        "customers.url": f"{mongo.url}/cenergy",
+        "readings.url": f"{influx.url}/cenergyd",
+        "logging.level": "error",
+    }
+    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3.
+    script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "cenergyd", *pairs, "run"]
+    with (folder / "daemon.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, pass_fds=(shared.fileno(),))
+
+
+def wait_ready(port: int) -> None:
+    """Until /readyz says yes."""
+    for _ in range(60):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit("the daemons are not ready")
 
 
 def load(port: int, uploads: Path, arguments: argparse.Namespace, seconds: int | None = None) -> float:
@@ -104,7 +140,9 @@ def load(port: int, uploads: Path, arguments: argparse.Namespace, seconds: int |
         "wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds or arguments.seconds}s", "--latency",
         "-s", str(HERE / "peer/uploads.lua"), f"http://127.0.0.1:{port}/consume",
     ]  # fmt: skip
-    done = subprocess.run(command, env={**os.environ, "UPLOADS": str(uploads)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, "UPLOADS": str(uploads)}, capture_output=True, text=True, check=True
+    )
     print(done.stdout)
     if "Non-2xx" in done.stdout:
         raise SystemExit("uploads were refused")

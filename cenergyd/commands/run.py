@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
+from cenergyd.clockwatch import ClockWatch
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
 from cenergyd.logsetup import Output, Redactor, secrets_of, start_logging
@@ -71,6 +72,7 @@ class _Runner:
 
         self.daemon = build_daemon(settings, self.reactor)
         self.companion: Companion | None = None
+        self._watch = ClockWatch(self.reactor)
         self._source = source
         self._notifier = notifier
         self._output = output
@@ -84,7 +86,9 @@ class _Runner:
         # What is loaded by now stays. Else every full collection looks through all of it again: pauses of 0.1 s in a backlog.
         gc.collect()
         gc.freeze()
+        self._watch.start()
         self.reactor.run()
+        self._watch.stop()
         return self._failure
 
     async def _start(self) -> None:

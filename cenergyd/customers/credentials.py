@@ -142,7 +142,7 @@ class CredentialChecker:
     def cached(self, serial: str, password: str) -> Customer | None:
         """The customer, if this pair is known to be right and fresh; None says nothing. Costs microseconds."""
         known = self._right.get(serial)
-        if known is None or self._now() - known.looked_up >= self._settings.cache_seconds:
+        if known is None or not self._is_fresh(known.looked_up):
             return None
         return known.customer if hmac.compare_digest(known.digest, self._digest(serial, password)) else None
 
@@ -200,7 +200,8 @@ class CredentialChecker:
         return hmac.digest(self._key, f"{serial}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
 
     def _is_fresh(self, looked_up: float) -> bool:
-        return self._now() - looked_up < self._settings.cache_seconds
+        # What was looked up in the future was looked up before the clock was set back.
+        return 0 <= self._now() - looked_up < self._settings.cache_seconds
 
     def _was_right(self, key: tuple[str, bytes]) -> bool:
         known = self._right.get(key[0])

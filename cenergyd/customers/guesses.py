@@ -40,7 +40,8 @@ class Guesses:
         times = self._times.get(key)
         if times is None:
             return False
-        if now - times[-1] >= self._window:
+        if not 0 <= now - times[-1] < self._window:
+            # Over; or the clock was set back, and nobody should wait until it is there again.
             del self._times[key]
             return False
         return len(times) >= self._limit and now - times[0] < self._window

@@ -214,8 +214,11 @@ class BoundedSite(Site):
         """No access log: what matters is logged as structured events by those who handle it."""
 
     def _sweep(self) -> None:
-        limit = self.clock.seconds() - self.request_seconds
+        now = self.clock.seconds()
+        limit = now - self.request_seconds
         for channel in list(self.channels):
+            if channel.reading_since is not None and channel.reading_since > now:
+                channel.reading_since = now  # the clock was set back
             if channel.reading_since is not None and channel.reading_since < limit:
                 self.dropped_slow += 1
                 channel.forceAbortClient()

@@ -27,13 +27,13 @@ class GuessThrottle:
         """0: a guess may be checked; otherwise seconds until it may."""
         since, count = self._failures.get(_network(address), (now, 0))
         ends = since + self._window
-        return ends - now if count >= self._max_failures and now < ends else 0
+        return ends - now if count >= self._max_failures and since <= now < ends else 0
 
     def failed(self, address: str, now: int) -> None:
         """A guess from this address was wrong."""
         key = _network(address)
         since, count = self._failures.pop(key, (now, 0))
-        if now >= since + self._window:
+        if not since <= now < since + self._window:  # over, or the clock was set back
             since, count = now, 0
         self._failures[key] = (since, count + 1)
         if len(self._failures) > self._max_addresses:

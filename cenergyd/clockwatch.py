@@ -1,0 +1,58 @@
+"""Timers go on in time when the machine's clock is set back.
+
+Twisted's reactor counts by the wall clock: after a step back of an hour every timer would be an hour late, and derivation, time limits
+and the sweep of slow senders would stand still. A clock set forward only makes what is due within the step due at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+_LOOK_SECONDS = 1.0
+_STEP_SECONDS = 2.0
+"""Smaller differences are the slewing of a time service, or a busy machine."""
+log = Logger()
+
+
+class ClockWatch:
+    """Compares the wall clock with a monotonic one and moves the reactor's timers after it.
+
+    :param reactor: its ``seconds()`` is the wall clock.
+    :param monotonic: seconds that never step.
+    """
+
+    def __init__(self, reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._reactor = reactor
+        self._monotonic = monotonic
+        self._offset = reactor.seconds() - monotonic()
+        self._ended = threading.Event()
+        self.steps = 0
+        """Times that the clock was set back."""
+
+    def start(self) -> None:
+        """Begin to look, in a thread: the reactor's own timers are what cannot be trusted."""
+        threading.Thread(target=self._run, name="clock watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Compare once; call in the reactor's thread."""
+        offset = self._reactor.seconds() - self._monotonic()
+        step, self._offset = offset - self._offset, offset
+        if step > -_STEP_SECONDS:
+            return
+        self.steps += 1
+        log.warn("the clock was set back by {seconds:.0f} s; timers go on in time", seconds=-step)
+        for call in self._reactor.getDelayedCalls():
+            call.reset(max(0.0, call.getTime() + step - self._reactor.seconds()))
+
+    def _run(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            self._reactor.callFromThread(self.look)

@@ -1,0 +1,156 @@
+"""The clock is set back and forth, by hours: nothing stands still, nothing is trusted for longer, nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock, LoopingCall
+from twisted.web.resource import Resource
+
+from cenergyd.clockwatch import ClockWatch
+from cenergyd.customers.guesses import Guesses
+from cenergyd.readings.model import Reading
+from cenergyd.web.site import BoundedSite
+from cenergyd.web.throttle import GuessThrottle
+from tests.customers.test_credentials import SERIAL, Rig
+from tests.derivation.memory import START, minutes, settle, site
+from tests.derivation.memory import customer as some_customer
+
+HOUR = 3600.0
+
+
+class Machine(Clock):
+    """A reactor whose wall clock can be set, beside a monotonic clock that cannot."""
+
+    passed = 0.0
+
+    def advance(self, amount: float) -> None:
+        self.passed += amount
+        super().advance(amount)
+
+    def set_by(self, seconds: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self.rightNow += seconds
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+@pytest.mark.parametrize("step", [-HOUR, -30 * 86400.0])
+def test_timers_go_on_in_time_after_the_clock_was_set_back(step: float) -> None:
+    machine = Machine()
+    machine.advance(1e9)
+    watch = ClockWatch(machine, machine.monotonic)
+    fired: list[str] = []
+    machine.callLater(5, fired.append, "in five seconds")
+    machine.callLater(60, fired.append, "in a minute")
+    loop = LoopingCall(lambda: fired.append("loop"))
+    loop.clock = machine
+    loop.start(10, now=False)
+    machine.advance(1)
+    watch.look()
+    assert watch.steps == 0
+    machine.set_by(step)
+    machine.advance(1)
+    assert fired == []
+    watch.look()
+    assert watch.steps == 1
+    machine.advance(3.1)
+    assert fired == ["in five seconds"]
+    for _ in range(60):
+        machine.advance(1)
+        watch.look()
+    assert "in a minute" in fired
+    assert fired.count("loop") >= 5
+    assert watch.steps == 1
+
+
+def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
+    machine = Machine()
+    watch = ClockWatch(machine, machine.monotonic)
+    call = machine.callLater(7200, lambda: None)
+    due = call.getTime()
+    for step in (-0.5, 0.5, HOUR):
+        machine.set_by(step)
+        watch.look()
+    assert call.getTime() == due
+    assert watch.steps == 0
+
+
+def test_a_password_is_trusted_no_longer_and_a_throttle_ends(tmp_path: Any) -> None:
+    rig = Rig(tmp_path)
+    from cenergyd.customers.credentials import _Right
+    from cenergyd.customers.model import Customer
+
+    digest = rig.checker._digest(SERIAL, "right")
+    rig.checker._right.put(SERIAL, _Right(Customer(id="a", logger_serial_number=SERIAL), digest, rig.clock.seconds()))
+    assert rig.checker.cached(SERIAL, "right") is not None
+    rig.clock.rightNow -= 500
+    assert rig.checker.cached(SERIAL, "right") is None, "looked up in the future: not to be trusted for 500 s more"
+    rig.clock.rightNow += 500
+    assert rig.checker.cached(SERIAL, "right") is not None
+
+
+@pytest.mark.parametrize("step", [-HOUR, HOUR])
+def test_guesses_do_not_shut_out_for_the_length_of_a_step(step: float) -> None:
+    guesses = Guesses(3, 300, 100)
+    for second in range(3):
+        guesses.add("a", 10_000.0 + second)
+    assert guesses.too_many("a", 10_003)
+    assert not guesses.too_many("a", 10_003 + step)
+    throttle = GuessThrottle(3, 300)
+    for second in range(3):
+        throttle.failed("192.0.2.1", 10_000 + second)
+    assert throttle.wait_seconds("192.0.2.1", 10_003)
+    assert throttle.wait_seconds("192.0.2.1", 10_003 + int(step)) == 0
+    for second in range(3):
+        throttle.failed("192.0.2.1", 10_003 + int(step) + second)
+    assert 0 < throttle.wait_seconds("192.0.2.1", 10_006 + int(step)) <= 300
+
+
+class Channel:
+    """As much of a connection as the sweep looks at."""
+
+    def __init__(self, since: float) -> None:
+        self.reading_since = since
+        self.dropped = False
+
+    def forceAbortClient(self) -> None:
+        self.dropped = True
+
+
+def test_a_slow_sender_is_dropped_although_the_clock_was_set_back() -> None:
+    clock = Clock()
+    clock.advance(100_000)
+    bounded = BoundedSite(
+        Resource(), clock, max_body_bytes=1000, max_connections=10, idle_seconds=60, request_seconds=20
+    )
+    channel: Any = Channel(clock.seconds())
+    bounded.channels.add(channel)
+    clock.rightNow -= HOUR
+    bounded._sweep()
+    assert not channel.dropped
+    clock.advance(21)
+    bounded._sweep()
+    assert channel.dropped
+
+
+@pytest.mark.parametrize("steps", [[-7200.0, 7200.0], [7200.0, -7200.0], [-86400.0 * 400], [86400.0 * 400]])
+def test_derivation_loses_and_doubles_nothing(steps: list[float]) -> None:
+    here = site(some_customer())
+
+    def came(first: int) -> None:
+        for meter in ("1", "2"):
+            part: list[Reading] = list(minutes(10))[first : first + 2]
+            settle(here.clock, here.came("a", meter, part))
+
+    came(0)
+    here.tick()
+    for number, step in enumerate(steps, 1):
+        here.clock.rightNow += step
+        came(2 * number)
+        here.tick()
+    computed = settle(here.clock, here.computed("a"))
+    assert [each.time for each in computed] == [START + 60 * i for i in range(2 + 2 * len(steps))]
+    assert here.queue.pending == here.queue.working == {}

@@ -1,5 +1,6 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
 # make test                            everything that CI checks
+# make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
 # Needs Python 3.11 or newer and, for make test, Debian's packages below, which it installs where they are missing.
@@ -17,14 +18,14 @@ APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 TEST_PROGRAMS := influxd chromium chromedriver
 TEST_PACKAGES := influxdb chromium chromium-driver fonts-dejavu-core
 
-.PHONY: run test lint format types imports ini clean
+.PHONY: run test lint docs format types imports ini clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.installed
 	@mkdir -p $(STATE)
 	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state $(STATE)
 
-test: $(VENV)/.installed-test $(VENV)/.debian lint
+test: $(VENV)/.installed-test $(VENV)/.debian lint docs
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.installed-test
@@ -32,6 +33,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Fails on any warning: a page that is not in the menu, a link that leads nowhere.
+docs: $(VENV)/.installed-test
+	$(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .

@@ -17,6 +17,8 @@ BUILT_IN_PLUGINS = (
     "notify_webhook",
 )
 
+DOCS = ["mkdocs>=1.6"]
+
 setup(
     name="cenergyd",
     version="0.1.0",
@@ -38,7 +40,7 @@ setup(
             "**/*.LICENSE",
             "**/*.txt",
             "**/*.json",
-        ]  # fmt: skip
+        ]
     },
     install_requires=[
         "twisted[tls]>=24.11",
@@ -57,13 +59,16 @@ setup(
         "tzdata>=2025.1",
     ],
     extras_require={
+        "docs": DOCS,
         "test": [
+            *DOCS,
             "aiosmtpd>=1.4.6",
             "hypothesis>=6.120",
             "import-linter>=2.1",
             "mypy>=1.14",
             "pytest>=8.3",
             "pytest-twisted>=1.14.3",
+            "pyyaml>=6",
             "ruff>=0.9",
             "schemathesis>=4",
             "secantusdb>=0.7.0b3",

@@ -303,6 +303,11 @@ class Daemon:
         last = self.derivation.status.last_tick
         return 0.0 if last is None else max(0.0, self._reactor.seconds() - last)
 
+    @property
+    def api_document(self) -> dict[str, Any]:
+        """The OpenAPI document of its API."""
+        return self._api.document
+
     async def start(self) -> None:
         """Listen, then open the stores; returns once uploads can be taken, or the stores turned out to be down.
 

@@ -35,14 +35,14 @@ class RuleText(NamedTuple):
     inputs: tuple[Input, ...]
 
 
-_FREQUENCY = Input(GENERAL, "At most one message in", "min", "Empty: as set above for all.")
+_FREQUENCY = Input(GENERAL, "At most one in", "min", "Empty: as for all.")
 _METER = Input("role", "Meter")
 RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
         "net_load", "Net load too high", "The mean of a minute of what is drawn from the grid is above the threshold.",
         (
             Input("threshold_kw", "Threshold", "kW"),
-            Input("hysteresis_kw", "Over when below by", "kW"),
+            Input("hysteresis_kw", "Over below by", "kW"),
             _FREQUENCY,
         ),
     ),
@@ -50,7 +50,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         "power_factor", "Power factor too low", "The power factor of a minute is below the bound.",
         (
             Input("below", "Bound", "", "From 0 to 1."),
-            Input("hysteresis", "Over when above by"),
+            Input("hysteresis", "Over above by"),
             Input("min_kw", "Not judged under", "kW", "Near zero power it means nothing."),
             _METER,
             _FREQUENCY,
@@ -60,8 +60,8 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         "voltage", "Voltage out of range", "The mean voltage of a minute is further from nominal than this.",
         (
             Input("nominal_voltage", "Nominal voltage", "V"),
-            Input("percent", "Further away than", "%"),
-            Input("hysteresis_percent", "Over when nearer by", "%"),
+            Input("percent", "Further than", "%"),
+            Input("hysteresis_percent", "Over nearer by", "%"),
             _METER,
             _FREQUENCY,
         ),
@@ -76,7 +76,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     ),
     RuleText(
         "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT.",
-        (Input("noise_kw", "Nearer to zero than", "kW", "is not judged negative."), _FREQUENCY),
+        (Input("noise_kw", "Noise", "kW", "What is nearer to zero is not judged."), _FREQUENCY),
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}
@@ -107,7 +107,7 @@ def field_label(name: str) -> str:
     """What a person calls a field."""
     kind, _, part = name.rpartition(".")
     if not kind:
-        return "At most one message in"
+        return "At most one in"
     rule = next(each for each in RULE_TEXTS if each.kind == kind)
     label = next((each.label for each in rule.inputs if each.name == part), "on or off")
     return f"{rule.title}: {label[0].lower()}{label[1:]}"

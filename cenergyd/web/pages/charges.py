@@ -14,7 +14,7 @@ from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 
 NAMES: Mapping[str, str] = {"this": "This period", "last": "Last period", "last_year": "A year ago"}
-_WIDEST = 460
+_WIDEST = 100
 
 
 class Line(NamedTuple):
@@ -37,7 +37,7 @@ class Bar(NamedTuple):
 
     name: str
     width: int
-    """In pixels of the picture."""
+    """In hundredths of the longest."""
     text: str
 
 
@@ -93,7 +93,7 @@ def bars_of(report: Mapping[str, Any]) -> tuple[Bar, ...]:
     sizes = {name: _size(report[name], priced) for name in NAMES}
     most = max((abs(size) for size in sizes.values()), default=0.0) or 1.0
     return tuple(
-        Bar(NAMES[name], round(_WIDEST * max(size, 0.0) / most), _bar_text(report[name], priced, size))
+        Bar(NAMES[name], max(1, round(_WIDEST * max(size, 0.0) / most)), _bar_text(report[name], priced, size))
         for name, size in sizes.items()
     )
 

@@ -1,0 +1,238 @@
+"""Alerts, tariff, charges, checks, meters and loggers in a browser: with scripts and without, hostile texts, both themes, a phone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
+
+from cenergyd.acquisuite import encode
+from tests.browser.chrome import axe, complaints, open_chrome, set_theme
+from tests.browser.people import Site, minutes, press, sign_in, text, until
+from tests.browser.test_hostile_names import PROBES, check
+from tests.browser.test_looks import look, picture
+from tests.daemon import RunningDaemon, raw_post
+from tests.e2e.device import PASSWORD, acknowledged
+from tests.web.test_more_pages import TARIFF
+
+WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+LOOPNAME = "LOOPNAME=<img src=x onerror='window.pwned=9'>"
+
+
+def send_config(site: Site, content: str) -> None:
+    """The logger sends its own config file."""
+    fields = {
+        "MODE": "CONFIGFILEUPLOAD", "SERIALNUMBER": site.serial, "PASSWORD": PASSWORD, "MODBUSDEVICE": "0",
+        "MD5CHECKSUM": encode.md5(content.encode()), "FILETIME": encode.utc_text(1_750_000_000),
+    }  # fmt: skip
+    form = encode.multipart_form(fields, "loggerconfig.ini", content.encode(), "CONFIGFILE")
+    assert acknowledged(raw_post(site.daemon.port, "/consume", *form))
+
+
+@pytest.fixture(scope="session")
+def rich(daemon: RunningDaemon, operator_token: str) -> tuple[Site, str]:
+    """A site with everything that these pages can show, and its customer's id."""
+    site = Site(daemon, operator_token, "001EC6DD0001")
+    customer = site.register(facility="1", solar="2", name="Hill farm", time_zone="America/New_York")
+    site.upload("1", minutes(14.0, 200, skip=range(30, 45)), MODBUSDEVICENAME="Grid", MODBUSDEVICETYPE="Veris E51C2")
+    site.upload("2", minutes(-1.0, 200), MODBUSDEVICENAME="Roof", LOOPNAME="AcquiSuite")
+    site.report_status(UPTIME="77777", FIRMWAREVERSION="v02.16.0225", LOOPNAME="AcquiSuite")
+    send_config(site, f"{LOOPNAME}\nADMINPASSWORD=swordfish\nTIMEZONE=UTC\n")
+    send_config(site, f"{LOOPNAME}\nADMINPASSWORD=hunter2\nTIMEZONE=America/New_York\n")
+    site.api("PUT", f"customers/{customer}/tariff", dict(TARIFF))
+    channels = [
+        {"type": "email", "to": "somebody.with.a.long.name@buildings.example.org"},
+        {"type": "webhook", "url": "https://example.org/hooks/alerts?site=hill-farm", "secret": "very secret words"},
+    ]
+    rules = {"net_load": {"enabled": True, "threshold_kw": 12}, "implausible": {"enabled": True}}
+    site.api("PUT", f"customers/{customer}/alerts", {**rules, "channels": channels})
+    change = {
+        "effective_from": int(time.time()) - 86400,
+        "solar": "2",
+        "reversed": ["solar"],
+        "layouts": {"2": {"P": 14}},
+    }
+    site.api("POST", f"customers/{customer}/meters", change)
+    site.upload("1", minutes(14.5, 2, ago=-1), MODBUSDEVICENAME="Grid")
+    return site, customer
+
+
+@pytest.fixture
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A browser that runs no page's scripts."""
+    browser = open_chrome(tmp_path_factory.mktemp("plain"), javascript=False)
+    yield browser
+    browser.quit()
+
+
+def put(browser: webdriver.Chrome, **values: str) -> None:
+    """Type into fields by id; ``__`` stands for the dot."""
+    for name, value in values.items():
+        field = browser.find_element(By.ID, name.replace("__", "."))
+        if field.tag_name == "select":
+            Select(field).select_by_visible_text(value)
+        else:
+            field.clear()
+            field.send_keys(value)
+
+
+def choose_days(browser: webdriver.Chrome, row: int) -> None:
+    for day in WEEK:
+        browser.find_element(By.NAME, f"schedules.{row}.{day}").click()
+
+
+def look_dark(browser: webdriver.Chrome, name: str) -> list[str]:
+    """As ``look`` where only the colours are others."""
+    set_theme(browser, "dark")
+    picture(browser, f"{name}-dark")
+    faults = [f"{name} dark: {fault}" for fault in axe(browser)]
+    set_theme(browser, "light")
+    return faults
+
+
+def test_looks(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, rich: tuple[Site, str]) -> None:
+    site, customer = rich
+    sign_in(browser, daemon, operator_token)
+    faults: list[str] = []
+    one, logger = f"/customers/{customer}", f"/loggers/{site.serial}"
+    paths = {
+        "alerts": f"{one}/alerts", "tariff": f"{one}/tariff", "charges": f"{one}/charges?basis=calendar", "doctor": f"{one}/doctor",
+        "meters": f"{one}/meters", "logger": logger, "config": f"{logger}/config?name=loggerconfig.ini",
+        "diff": f"{logger}/config?name=loggerconfig.ini&old=1&new=2",
+    }  # fmt: skip
+    for name, path in paths.items():
+        browser.get(daemon.url + path)
+        faults += look(browser, name) + look_dark(browser, name)
+    browser.get(f"{daemon.url}{one}/alerts")
+    put(browser, net_load__threshold_kw="much", address="nobody")
+    press(browser, "Save")
+    until(browser, lambda: browser.find_element(By.ID, "net_load.threshold_kw-error"))
+    faults += look(browser, "alerts-errors") + look_dark(browser, "alerts-errors")
+    browser.get(f"{daemon.url}{one}/tariff")
+    put(browser, schedules__0__to="17:00", schedules__1__to="13:00")
+    press(browser, "Save")
+    until(browser, lambda: browser.find_element(By.ID, "errors"))
+    faults += look(browser, "tariff-errors") + look_dark(browser, "tariff-errors")
+    assert faults == []
+
+
+def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site) -> None:
+    customer = site.register(load="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/tariff")
+    browser.execute_script("window.sameDocument = true")
+    put(browser, schedules__0__period="day", schedules__0__to="20:00")
+    choose_days(browser, 0)
+    # The week is drawn as one types, and names the hole.
+    until(browser, lambda: "Mon 20:00 to 24:00: no period" in text(browser, "#picture"))
+    browser.find_element(By.CSS_SELECTOR, "button[name=add][value=schedules]").click()
+    until(browser, lambda: browser.find_element(By.ID, "schedules.2.period"))
+    assert browser.switch_to.active_element.get_attribute("id") == "schedules.2.season"
+    put(browser, schedules__2__period="night", schedules__2__from="20:00")
+    choose_days(browser, 2)
+    until(browser, lambda: "no period" not in text(browser, "#picture") and "night" in text(browser, "#picture"))
+    browser.find_element(By.CSS_SELECTOR, "button[name=remove][value='schedules.1']").click()
+    until(browser, lambda: not browser.find_elements(By.ID, "schedules.2.period"))
+    assert browser.execute_script("return window.sameDocument")
+    put(browser, holidays__0__kind="Nth weekday of a month")
+    put(browser, holidays__0__nth="4th", holidays__0__weekday="Thu", holidays__0__month="November")
+    press(browser, "Save")
+    until(browser, lambda: "Saved." in text(browser, "main"))
+    assert "night" in text(browser, "#picture")
+    assert complaints(browser) == []
+
+
+def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site) -> None:
+    customer = site.register(load="1", solar="2")
+    sign_in(plain, daemon, operator_token)
+    base = f"{daemon.url}/customers/{customer}"
+    plain.get(f"{base}/tariff")
+    put(plain, schedules__0__period="all day", schedules__0__to="22:00")
+    choose_days(plain, 0)
+    press(plain, "Draw what is typed")
+    until(plain, lambda: "Mon 22:00 to 24:00: no period" in text(plain, "#picture"))
+    press(plain, "Save")
+    until(plain, lambda: "no period holds from 22:00" in text(plain, "#schedules-error"))
+    plain.find_element(By.CSS_SELECTOR, "button[name=add][value=schedules]").click()
+    until(plain, lambda: plain.find_element(By.ID, "schedules.2.period"))
+    put(plain, schedules__0__to="24:00", energy__0__import_per_kwh="0.25")
+    plain.find_element(By.ID, "fixed").send_keys(Keys.ENTER)
+    until(plain, lambda: "Saved." in text(plain, "main"))
+    plain.find_element(By.CSS_SELECTOR, "main summary").click()
+    press(plain, "Remove the tariff")
+    until(plain, lambda: "The tariff was removed." in text(plain, "main"))
+
+    plain.get(f"{base}/alerts")
+    plain.find_element(By.ID, "voltage.enabled").click()
+    put(plain, voltage__percent="-4")
+    press(plain, "Save")
+    until(plain, lambda: "a number from 0.1" in text(plain, "[id='voltage.percent-error']").lower())
+    put(plain, voltage__percent="5")
+    press(plain, "Save")
+    until(plain, lambda: "Saved." in text(plain, "main"))
+    put(plain, type="Webhook", address="http://127.0.0.1:9/hook", secret="very secret words")
+    press(plain, "Add")
+    until(plain, lambda: "The channel was added" in text(plain, "main"))
+    plain.find_element(By.CSS_SELECTOR, ".channel form[action$=test] button").click()
+    until(plain, lambda: "A test message is queued" in text(plain, "main"))
+    assert "Test " in text(plain, ".channel")
+    assert "test message" in text(plain, "#messages")
+    plain.find_element(By.CSS_SELECTOR, ".channel form[action$=remove] button").click()
+    until(plain, lambda: "The channel was removed" in text(plain, "main"))
+
+    plain.get(f"{base}/meters")
+    put(plain, since_kind="from now on", solar="3")
+    press(plain, "Change")
+    until(plain, lambda: "The meters were changed" in text(plain, "main"))
+    assert "meter 3" in text(plain, "main")
+
+
+def test_two_people_at_the_rules(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(load="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/alerts")
+    site.api("PUT", f"customers/{customer}/alerts", {"net_load": {"threshold_kw": 50}})
+    browser.find_element(By.ID, "net_load.enabled").click()
+    put(browser, net_load__threshold_kw="60")
+    press(browser, "Save")
+    until(browser, lambda: "Somebody else changed these rules" in text(browser, "#conflict"))
+    assert "50" in text(browser, "#conflict")
+    press(browser, "Save these rules")
+    until(browser, lambda: "Saved." in text(browser, "main"))
+    assert browser.find_element(By.ID, "net_load.threshold_kw").get_attribute("value") == "60"
+
+
+def test_hostile_texts_are_text(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, rich: tuple[Site, str], site: Site
+) -> None:
+    configured, _ = rich
+    # Names of a tariff have at most 40 characters.
+    period, season = "<img src=x onerror=window.pwned=1>", "'\"><svg onload=window.pwned=2>"
+    customer = site.register(load="1", solar="2", name=PROBES[1])
+    tariff = {
+        "seasons": [{"name": season, "from": "01-01", "to": "12-31"}],
+        "schedules": [{"season": season, "period": period, "days": list(WEEK)}],
+    }
+    site.api("PUT", f"customers/{customer}/tariff", tariff)
+    channel = {"type": "pager", "to": PROBES[0], PROBES[1]: PROBES[3]}
+    site.api("PUT", f"customers/{customer}/alerts", {"channels": [channel]})
+    site.upload("1", minutes(1.0, 5), LOOPNAME=PROBES[0], MODBUSDEVICENAME=PROBES[1], MODBUSDEVICETYPE=PROBES[3])
+    site.report_status(LOOPNAME=PROBES[0], FIRMWAREVERSION=PROBES[1])
+    sign_in(browser, daemon, operator_token)
+    base = f"{daemon.url}/customers/{customer}"
+    check(browser, f"{base}/tariff", period)
+    check(browser, f"{base}/alerts", PROBES[0])
+    for page in ("charges", "doctor", "meters"):
+        check(browser, f"{base}/{page}")
+    until(browser, lambda: browser.get(f"{daemon.url}/loggers/{site.serial}") or PROBES[0] in text(browser, "main"))
+    check(browser, f"{daemon.url}/loggers/{site.serial}", PROBES[1])
+    config = f"{daemon.url}/loggers/{configured.serial}/config?name=loggerconfig.ini"
+    check(browser, config, LOOPNAME)
+    check(browser, f"{config}&old=1&new=2", "+TIMEZONE=America/New_York")

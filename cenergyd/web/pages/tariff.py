@@ -52,9 +52,9 @@ class TariffPages:
             return self._page(call, customer, with_row(draft, call.form["add"]), added=call.form["add"])
         if "remove" in call.form:
             return self._page(call, customer, without_row(draft, call.form["remove"]))
-        draft, body = checked(draft)
         if "draw" in call.form:
             return self._page(call, customer, draft)
+        draft, body = checked(draft)
         if body is None:
             return self._page(call, customer, draft, 422)
         if draft.was != fingerprint(customer.extensions.get("tariff")):

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of what devices send: forms, logs, XML messages, config files.
 
-    .venv/bin/pip install --editable '.[fuzz]'
+    .venv/bin/pip install atheris
     .venv/bin/python benchmarks/fuzz.py form|log|xml|config|credentials [libFuzzer options, such as -max_total_time=120]
 
 A parser may return a value or raise the package's own error for the device to be told; anything else ends the run with the input

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_type_hints
 
 import attrs
@@ -13,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from twisted.internet.task import Clock
 
 from cenergyd.config import describe, load_settings
-from cenergyd.service import LIVE, build_daemon
+from cenergyd.service import LIVE, Daemon, build_daemon
 from cenergyd.settings import Settings
 
 _FENCE = re.compile(r"^```([a-z]+) [a-z ]+$", re.MULTILINE)
@@ -22,19 +23,28 @@ _FENCE = re.compile(r"^```([a-z]+) [a-z ]+$", re.MULTILINE)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "settings.md", content="\n".join(settings_page()) + "\n"))
-    files.append(File.generated(config, "api.md", content="\n".join(api_page(api_document())) + "\n"))
+    files.append(File.generated(config, "api.md", content="\n".join(api_page(daemon().api_document)) + "\n"))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Code blocks that tests know by a second word keep only their language."""
-    return _FENCE.sub(r"```\1", markdown)
+    """Code blocks that tests know by a second word keep only their language; the table of figures goes where it is asked for."""
+    return _FENCE.sub(r"```\1", markdown).replace("<!-- metrics -->", "\n".join(metrics_table()))
 
 
-def api_document() -> dict[str, Any]:
-    """The OpenAPI document of a daemon with default settings, which is not started."""
+@cache
+def daemon() -> Daemon:
+    """One with default settings, which is not started."""
     clock: Any = Clock()
-    return build_daemon(load_settings(Settings, None), clock).api_document
+    return build_daemon(load_settings(Settings, None), clock)
+
+
+def metrics_table() -> Iterator[str]:
+    """Every figure of ``/metrics``."""
+    yield from ("| figure | | |", "|---|---|---|")
+    for family in daemon().metrics.registry.collect():
+        total = "_total" if family.type == "counter" else ""
+        yield f"| `{family.name}{total}` | {family.type} | {_cell(family.documentation)} |"
 
 
 def settings_page() -> Iterator[str]:

@@ -33,11 +33,10 @@ from cenergyd.isolation import PluginFailed, describe
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings import DerivationSettings
+from cenergyd.storepause import StorePause
 
 PATIENCE = 0.2
 """Seconds that a batch waits for plugins that did not answer at once, before it goes on without them."""
-LONGEST_PAUSE = 60.0
-"""Seconds between attempts while a store does not answer."""
 SUMMARY_EVERY = 15.0
 """Seconds between counts of what is pending."""
 
@@ -93,8 +92,7 @@ class DerivationService(Service):
         self._tasks: set[Deferred[None]] = set()
         self._late: dict[str, Deferred[Done]] = {}
         self._stopping = False
-        self._paused_until = 0.0
-        self._pause = 0.0
+        self._pause = StorePause(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
         self._loop = LoopingCall(self._ticked)
         self._loop.clock = clock
@@ -115,7 +113,7 @@ class DerivationService(Service):
     async def tick(self) -> None:
         """One look: claim and derive until no full batch is left. Errors are logged; none is raised."""
         mine: list[Deferred[None]] = []
-        while not self._stopping and self._clock.seconds() >= self._paused_until:
+        while not self._stopping and self._pause.over:
             await self._batches.acquire()
             works = [] if self._stopping else await self._claimed()
             if works:
@@ -152,7 +150,7 @@ class DerivationService(Service):
         try:
             return await self._queue.claim(uuid4().hex, now, self._ttl, limit)
         except (StoreUnavailable, Overloaded) as error:
-            self._trouble(error)
+            self._pause.trouble(error)
         except Exception:
             log.failure("pending customers cannot be claimed")
         return []
@@ -217,7 +215,7 @@ class DerivationService(Service):
                     tasks.remove(task)
                     self._go_on_alone(task, deferred, bodies)
         await self._committer.commit(results, bodies)
-        self._well()
+        self._pause.well()
 
     async def _derived(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> Done:
         customer = task.work.customer
@@ -269,7 +267,7 @@ class DerivationService(Service):
             await backlog.run(self._settings.chunk_readings, lambda: self._stopping)
         finally:
             self.status.backlogs -= 1
-        self._well()
+        self._pause.well()
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, Any]]:
         found = await self._documents.get_many(KIND, [task.customer_id for task in tasks])
@@ -280,8 +278,8 @@ class DerivationService(Service):
         try:
             await work
         except (StoreUnavailable, Overloaded) as error:
-            self._trouble(error)
-            await self._give_back(tasks, self._paused_until)
+            self._pause.trouble(error)
+            await self._give_back(tasks, self._pause.until)
         except Exception:
             log.failure("deriving {customers} customers failed", customers=len(tasks))
             await self._give_back(tasks, self._clock.seconds() + self._settings.retry_seconds)
@@ -290,32 +288,20 @@ class DerivationService(Service):
         try:
             await self._queue.postpone([task.work for task in tasks], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
-            self._trouble(error)  # then the claims expire
+            self._pause.trouble(error)  # then the claims expire
 
-    def _trouble(self, error: Exception) -> None:
-        """A store does not answer: pause, ever longer, and say so once a pause."""
-        now = self._clock.seconds()
-        if now < self._paused_until:
-            return
+    def _count_trouble(self) -> None:
         self.status.store_troubles += 1
-        self._pause = min(LONGEST_PAUSE, max(1.0, 2 * self._pause))
-        self._paused_until = now + self._pause
-        log.warn("derivation pauses for {seconds} s: {reason}", seconds=self._pause, reason=str(error))
-
-    def _well(self) -> None:
-        if self._pause and self._clock.seconds() >= self._paused_until:
-            log.info("derivation goes on: the stores answer again")
-            self._pause = 0.0
 
     async def _summarise(self) -> None:
         now = self._clock.seconds()
-        if now < max(self._summary_at, self._paused_until):
+        if now < max(self._summary_at, self._pause.until):
             return
         self._summary_at = now + SUMMARY_EVERY
         try:
             summary = await self._queue.summary()
         except (StoreUnavailable, Overloaded) as error:
-            self._trouble(error)
+            self._pause.trouble(error)
             return
         self.status.pending_customers, self.status.oldest_pending = summary.customers, summary.oldest
 

@@ -31,9 +31,8 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.retries import Retries
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings import Settings
+from cenergyd.storepause import StorePause
 
-LONGEST_PAUSE = 60.0
-"""Seconds between attempts while a store does not answer."""
 TIMEOUTS_BEFORE_REST = 3
 """So many timeouts in a row, and a plugin is left alone for ``retry_seconds``: its windows are kept, nobody waits for it."""
 
@@ -92,8 +91,7 @@ class JobService(Service):
         self._slots = DeferredSemaphore(self._settings.concurrent_customers)
         self._timeouts: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
-        self._pause = 0.0
-        self._paused_until = 0.0
+        self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
         self._stopping = False
         self._loops: list[LoopingCall] = []
         self._ended: list[Deferred[Any]] = []
@@ -150,14 +148,14 @@ class JobService(Service):
                 )  # fmt: skip
 
     def _off(self) -> bool:
-        return self._stopping or self._clock.seconds() < self._paused_until
+        return self._stopping or not self._pause.over
 
     def _safely(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
         async def guarded() -> None:
             try:
                 await work()
             except (StoreUnavailable, Overloaded) as error:
-                self._trouble(error)
+                self._pause.trouble(error)
             except Exception:
                 log.failure("a look for jobs failed")  # the loop must go on
 
@@ -181,8 +179,8 @@ class JobService(Service):
         try:
             await self._window(work, claimed_at)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._trouble(error)
-            await self._give_back(work, self._paused_until)
+            self._pause.trouble(error)
+            await self._give_back(work, self._pause.until)
         except Exception:
             log.failure("jobs of customer {customer_id} failed", customer_id=work.customer.id)
             await self._give_back(work, self._clock.seconds() + self._settings.retry_seconds)
@@ -197,7 +195,7 @@ class JobService(Service):
                     return
                 work, renewed_at = work._replace(since=since), now
             if self._off():
-                await self._give_back(work, max(now, self._paused_until))
+                await self._give_back(work, max(now, self._pause.until))
                 return
             if not await self._all_jobs(work, since, until):
                 return
@@ -207,7 +205,7 @@ class JobService(Service):
             await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])
             return
         self.status.customers_done += 1
-        self._well()
+        self._pause.well()
 
     async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
         """A window (inclusive) in pieces that end at multiples of ``chunk_hours``, so that late data meet the same cuts again.
@@ -280,7 +278,7 @@ class JobService(Service):
         try:
             await self._retry(document)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._trouble(error)
+            self._pause.trouble(error)
         except Exception:
             log.failure("a job cannot be tried again")
 
@@ -322,7 +320,7 @@ class JobService(Service):
         try:
             await self._queue.postpone([work], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
-            self._trouble(error)  # then the claim expires
+            self._pause.trouble(error)  # then the claim expires
 
     def _context(self) -> RunningJobContext:
         return RunningJobContext(
@@ -335,20 +333,8 @@ class JobService(Service):
             clock=self._clock,
         )
 
-    def _trouble(self, error: Exception) -> None:
-        """A store does not answer: pause, ever longer, and say so once a pause."""
-        now = self._clock.seconds()
-        if now < self._paused_until:
-            return
+    def _count_trouble(self) -> None:
         self.status.store_troubles += 1
-        self._pause = min(LONGEST_PAUSE, max(1.0, 2 * self._pause))
-        self._paused_until = now + self._pause
-        log.warn("jobs pause for {seconds} s: {reason}", seconds=self._pause, reason=str(error))
-
-    def _well(self) -> None:
-        if self._pause and self._clock.seconds() >= self._paused_until:
-            log.info("jobs go on: the stores answer again")
-            self._pause = 0.0
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:

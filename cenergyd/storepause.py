@@ -1,0 +1,52 @@
+"""The pause of a service whose store does not answer: longer each time, told once a pause, over when a store answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+LONGEST_PAUSE = 60.0
+"""Seconds between attempts while a store does not answer."""
+
+
+class StorePause:
+    """When to try again.
+
+    :param clock: UTC seconds (IReactorTime).
+    :param log: of the service.
+    :param words: how the log says that it pauses and that it goes on: ``("jobs pause", "jobs go on")``.
+    :param count: called once for each pause, for the metrics.
+    """
+
+    def __init__(self, clock: Any, log: Logger, words: tuple[str, str], count: Callable[[], None]) -> None:
+        self._clock = clock
+        self._log = log
+        self._pauses, self._goes_on = words
+        self._count = count
+        self._seconds = 0.0
+        self.until = 0.0
+        """UTC seconds at which the pause is over."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the service may try."""
+        return bool(self._clock.seconds() >= self.until)
+
+    def trouble(self, error: Exception) -> None:
+        """A store did not answer: pause, ever longer, and say so once a pause."""
+        if not self.over:
+            return
+        self._count()
+        self._seconds = min(LONGEST_PAUSE, max(1.0, 2 * self._seconds))
+        self.until = self._clock.seconds() + self._seconds
+        self._log.warn(
+            "{service} for {seconds} s: {reason}", service=self._pauses, seconds=self._seconds, reason=str(error)
+        )
+
+    def well(self) -> None:
+        """The stores answered."""
+        if self._seconds and self.over:
+            self._log.info("{service}: the stores answer again", service=self._goes_on)
+            self._seconds = 0.0

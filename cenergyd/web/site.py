@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -275,7 +276,9 @@ def _is_text(*parts: bytes) -> bool:
     return True
 
 
+@lru_cache(256)
 def _is_host(name: bytes) -> bool:
+    """Remembered: nearly all requests name the same few, and a header's size is bounded."""
     try:
         # With a port, as werkzeug looks at it.
         (name.decode("utf-8") + ":65535").encode("idna")

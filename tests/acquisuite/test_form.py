@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import multipart_form
@@ -14,6 +15,8 @@ from cenergyd.acquisuite.form import (
     CredentialsError,
     FilePart,
     Form,
+    _parse_device_form,
+    _parse_multipart,
     basic_credentials,
     credentials,
     normalise_serial,
@@ -119,6 +122,42 @@ def test_any_bytes_raise_nothing_but_upload_error(body: bytes, content_type: byt
     ):
         with suppress(UploadError):
             parse_form(candidate, content_type)
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.binary(max_size=20),
+        st.sampled_from(
+            [
+                b"\r\n", b"\r\n\r\n", b"--b", b"--b--", b"\r\n--b", b"\r\n--b\r\n", b"\r\n--b--\r\n", b"--b\r\n",
+                b'Content-Disposition: form-data; name="A"', b'Content-Disposition: form-data; name="B"; filename="c"',
+                b"\r\nContent-Type: a/b", b"x",
+            ]
+        ),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(PIECES)
+@example([b'Content-Disposition: form-data; name="A"'])
+@example([b'Content-Disposition: form-data; name="A"\r\n\r\nx\r\n--b--\r\n--b'])
+@settings(max_examples=500)
+def test_the_quick_way_through_a_form_gives_what_the_library_gives(pieces: list[bytes]) -> None:
+    body = b"--b\r\n" + b"".join(pieces) + b"\r\n--b--\r\n"
+    for content in (body, b"--b\r\n" + part_head(b"A") + b"".join(pieces) + b"\r\n--b--\r\n"):
+        assert outcome(_parse_device_form, content) in (None, outcome(_parse_multipart, content))
+
+
+def part_head(name: bytes) -> bytes:
+    return b'Content-Disposition: form-data; name="' + name + b'"\r\n\r\n'
+
+
+def outcome(parse: Callable[[bytes, bytes, int, int], Form | None], body: bytes) -> Form | str | None:
+    try:
+        return parse(body, b"b", 4, 30)
+    except UploadError as error:
+        return str(error)
 
 
 @given(st.binary(max_size=80))

@@ -105,7 +105,7 @@ class UploadSettings:
     )
     max_rejected: int = setting("1000", integer(1, 100000), "Rejected serial numbers remembered.", "serials")
     max_concurrent: int = setting(
-        "256", integer(1, 10000), "Uploads parsed or written at once; beyond that, 503.", "uploads"
+        "1000", integer(1, 10000), "Uploads parsed or written at once; beyond that, 503.", "uploads"
     )
 
 
@@ -180,7 +180,7 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "5", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
+        "30", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
     )
     periodic_seconds: float = setting(
         "60", number(1, 86400), "Time between two calls of what plugins do whether readings came or not.", "s"

@@ -56,10 +56,12 @@ class _Roller:
             if chunk.skipped:
                 await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
                 continue
+            stored = await store.read_points_many([(f"{name}_1h", *self._days(chunk)) for name in names])
             first: list[Replacement] = []
             then: list[Replacement] = []
-            for name in names:
-                more_first, more_then = await self._series(name, chunk, readings[name])
+            for name, hours_before in zip(names, stored, strict=True):
+                known = {point.time: point for point in hours_before}
+                more_first, more_then = await self._series(name, chunk, readings[name], known)
                 first += more_first
                 then += more_then
             # What an hour's point says of its interval must not be stored before its other windows are: a crash between
@@ -72,18 +74,23 @@ class _Roller:
         end = following_hours(hours.end, self._zone).end if chunk.last else hours.end
         return Window(hours.start - LOOK_BACK, end)
 
+    def _days(self, chunk: Chunk) -> Window:
+        """The days whose hours are written anew."""
+        start = widen(chunk.start, chunk.end, "1h", self._zone).start
+        return widen(start, self._around(chunk).end, "24h", self._zone)
+
     def _nothing(self, name: str, chunk: Chunk) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
 
     async def _series(
-        self, name: str, chunk: Chunk, readings: Sequence[Reading]
+        self, name: str, chunk: Chunk, readings: Sequence[Reading], stored: dict[int, FieldPoint]
     ) -> tuple[list[Replacement], list[Replacement]]:
-        """What is to be replaced of a series, first and after that."""
-        end = self._around(chunk).end
-        days = widen(widen(chunk.start, chunk.end, "1h", self._zone).start, end, "24h", self._zone)
-        stored = {p.time: p for p in await self._context.readings.read_points(f"{name}_1h", *days)}
+        """What is to be replaced of a series, first and after that.
+
+        :param stored: its points of 1h over the days in question.
+        """
         columns = await self._columns(readings)
-        dirty, changed = self._dirty(chunk, end, columns, stored)
+        dirty, changed = self._dirty(chunk, self._around(chunk).end, columns, stored)
         fine = await self._fine_windows(name, dirty, columns)
         coarse = self._hours_and_days(name, dirty, columns, stored)
         return (fine, coarse) if changed else ([], fine + coarse)

@@ -30,6 +30,7 @@ from cenergyd.isolation import PluginFailed, call, failure_of, implementations, 
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.retries import Retries
 from cenergyd.readings.store import ReadingStore
+from cenergyd.readings.together import Gathering, TogetherReadings
 from cenergyd.settings import Settings
 from cenergyd.storepause import StorePause
 
@@ -81,10 +82,11 @@ class JobService(Service):
         self._settings = settings.jobs
         self._all_settings = settings
         self._hook = cast(Any, plugins.hook)
-        self._readings = readings
+        self._readings: ReadingStore = TogetherReadings(readings, clock)
         self._documents = documents
         self._customers = customers
         self._queue = customers.job_queue
+        self._finishing: Gathering[PendingWork, bool] = Gathering(self._queue.finish, clock)
         self._notify = notify
         self._ttl = max(self._settings.claim_seconds, ceil(1.5 * self._settings.timeout_seconds))
         self._retries = Retries(documents, self._settings.retry_seconds)
@@ -199,7 +201,7 @@ class JobService(Service):
                 return
             if not await self._all_jobs(work, since, until):
                 return
-        if not (await self._queue.finish([work]))[0]:
+        if not await self._finishing.ask(work):
             # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
             self.status.claims_lost += 1
             await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])

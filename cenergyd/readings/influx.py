@@ -238,6 +238,12 @@ class InfluxReadingStore:
         check_series(series)
         return await self._points(series, start, end, limit)
 
+    async def read_points_many(self, ranges: Sequence[Range]) -> list[list[FieldPoint]]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(series for series, *_ in ranges))
+        found = await self._paged(ranges, "*", points_of)
+        return [found[series, start, end] for series, start, end in ranges]
+
     async def _paged(
         self,
         ranges: Iterable[Range],

@@ -156,6 +156,12 @@ class SqliteReadingStore:
         check_series(series)
         return await self._database.read(partial(_read_points, series, _clamped(start), _clamped(end), limit))
 
+    async def read_points_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(series for series, *_ in ranges))
+        asked = [(series, _clamped(start), _clamped(end)) for series, start, end in ranges]
+        return await self._database.read(lambda connection: [_read_points(*each, None, connection) for each in asked])
+
     async def _edge(self, series: Sequence[str], start: int, end: int, order: str) -> dict[str, Reading]:
         check_series(*series)
         query = f"SELECT {_COLUMNS} FROM reading WHERE {_RANGE} ORDER BY time {order} LIMIT 1"  # noqa: S608

@@ -101,3 +101,7 @@ class ReadingStore(Protocol):
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """Field points by time, ascending."""
         ...
+
+    async def read_points_many(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+        """The field points of each (series, start, end), in as few round trips as the store allows."""
+        ...

@@ -28,6 +28,7 @@ class LoggerActivity(Service):
     Documents: kind ``logger`` (key serial, due = last upload), ``meter`` (key series, owner serial), ``logger_status``
     (key serial), ``rejected`` (key serial, due = last attempt).
 
+    :param repeat_seconds: a logger or meter is written again at the earliest after so long, however often it uploads.
     :param max_rejected: different rejected serials remembered, in memory and stored; more are only counted.
     :param keep_rejected_seconds: a rejected serial is forgotten after so long without another attempt.
     """
@@ -38,15 +39,18 @@ class LoggerActivity(Service):
         clock: Any,
         *,
         interval_seconds: float = 5,
+        repeat_seconds: float = 0,
         max_rejected: int = 1000,
         keep_rejected_seconds: int = 30 * 86400,
     ) -> None:
         self._documents = documents
         self._clock = clock  # IReactorTime
         self._interval = interval_seconds
+        self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
         self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, STATUS: {}}
+        self._written: dict[tuple[str, str], float] = {}
         self._rejected: dict[str, tuple[int, str, str, int]] = {}
         self._loop = LoopingCall(self._flush_logged)
         self._loop.clock = clock
@@ -82,18 +86,24 @@ class LoggerActivity(Service):
         count = self._rejected[serial][3] if serial in self._rejected else 0
         self._rejected[serial] = (int(self._clock.seconds()), address, reason, count + 1)
 
-    async def flush(self) -> None:
-        """Write what was gathered; what could not be written is kept for the next time."""
+    async def flush(self, *, everything: bool = True) -> None:
+        """Write what was gathered, or what of it was not written just before; what could not be written is kept."""
+        now = self._clock.seconds()
+        recent = now - self._repeat
+        self._written = {key: time for key, time in self._written.items() if recent < time <= now}
         for kind, gathered in self._pending.items():
-            if not gathered:
+            due = {key: new for key, new in gathered.items() if everything or (kind, key) not in self._written}
+            if not due:
                 continue
-            self._pending[kind] = {}
+            self._pending[kind] = {key: new for key, new in gathered.items() if key not in due}
             try:
-                items = await self._merged_meters(gathered) if kind == METER else list(gathered.values())
+                items = await self._merged_meters(due) if kind == METER else list(due.values())
                 await self._documents.put_many(kind, items)
             except CenergydError:
-                self._pending[kind] = {**gathered, **self._pending[kind]}
+                self._pending[kind] = {**due, **self._pending[kind]}
                 raise
+            if self._repeat:
+                self._written.update(((kind, key), now) for key in due)
         await self._flush_rejected()
 
     async def _merged_meters(self, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:
@@ -129,7 +139,7 @@ class LoggerActivity(Service):
         def failed(failure: Any) -> None:
             log.warn("logger activity is not written, will be tried again: {reason}", reason=failure.getErrorMessage())
 
-        return Deferred.fromCoroutine(self.flush()).addErrback(failed)
+        return Deferred.fromCoroutine(self.flush(everything=False)).addErrback(failed)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Begin to write regularly."""

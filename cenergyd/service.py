@@ -103,6 +103,7 @@ class Daemon:
             self.documents,
             reactor,
             interval_seconds=settings.upload.activity_seconds,
+            repeat_seconds=settings.upload.activity_repeat_seconds,
             max_rejected=settings.upload.max_rejected,
         )
         self.layouts = LayoutSource(_layout_table(settings), self.documents, reactor)

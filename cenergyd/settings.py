@@ -103,6 +103,9 @@ class UploadSettings:
     activity_seconds: float = setting(
         "5", number(0.1, 300), "How often last uploads, meters seen and rejected loggers are written down.", "s"
     )
+    activity_repeat_seconds: float = setting(
+        "30", number(0, 3600), "A logger or meter that uploads often is written down at most once in so long.", "s"
+    )
     max_rejected: int = setting("1000", integer(1, 100000), "Rejected serial numbers remembered.", "serials")
     max_concurrent: int = setting(
         "1000", integer(1, 10000), "Uploads parsed or written at once; beyond that, 503.", "uploads"

@@ -28,6 +28,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon on embedded stores that notes activity and looks for news quickly."""
     settings = {
         "upload.activity_seconds": "0.2",
+        "upload.activity_repeat_seconds": "0",
         "web.events_poll_seconds": "0.3",
         "web.max_failures_per_address": "1000",
     }

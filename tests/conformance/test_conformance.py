@@ -21,7 +21,11 @@ SERIAL = "001EC6001433"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     daemon = RunningDaemon(
         tmp_path_factory.mktemp("conformance"),
-        {"upload.max_inflated_bytes": "67108864", "upload.activity_seconds": "0.1"},
+        {
+            "upload.max_inflated_bytes": "67108864",
+            "upload.activity_seconds": "0.1",
+            "upload.activity_repeat_seconds": "0",
+        },
     )
     daemon.start()
     add_customer(daemon, SERIAL, load="1", solar="2")

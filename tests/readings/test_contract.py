@@ -436,6 +436,9 @@ async def test_ranges_of_points(store: ReadingStore, serial: str) -> None:
     assert await store.read_points(series, T0, END, limit=2) == given[:2]
     assert await store.read_points(series, T0, END, limit=0) == []
     assert await store.read_points(f"{serial}_2_1h", T0, END) == []
+    asked = [(series, T0, END), (f"{serial}_2_1h", T0, END), (series, T0 + 3600, T0 + 4 * 3600), (series, T0, END)]
+    assert await store.read_points_many(asked) == [given, [], given[1:4], given]
+    assert await store.read_points_many([]) == []
     new = [FieldPoint(T0 + 3600 * 2, {"kwh": 9.0, "note": "x"}), FieldPoint(T0 + 3600 * 2 + 5, {"kwh": 1.0})]
     for _ in range(2):
         await store.replace_points(series, T0 + 3600, T0 + 5 * 3600, new)

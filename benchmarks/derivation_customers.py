@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/derivation_customers.py [--customers 10000] [--active N] [--rounds 3] [--stores sqlite|influx|servers]
 
 Every round writes one more minute of both meters of the active customers, marks them, and times one look of the service. The first
-round also meets cold caches; the last counts. With ``--active`` fewer, cost should follow them and not ``--customers``.
+round also meets cold caches; the last counts. With ``--active`` fewer, the same is done for as many customers alone, on stores of
+their own, and the ratio of the two costs is printed: it should follow the active ones and not ``--customers``.
 """
 
 from __future__ import annotations
@@ -61,11 +62,22 @@ async def main(reactor: Any) -> None:
     arguments.add_argument("--profile", action="store_true")
     arguments.add_argument("--set", action="append", default=[], help="section.key=value")
     chosen = arguments.parse_args()
+    active = chosen.active or chosen.customers
+    few = await measured(reactor, chosen, active, active) if active < chosen.customers else None
+    many = await measured(reactor, chosen, active, chosen.customers)
+    if few is not None:
+        print(
+            f"ratio: {active} of {chosen.customers} against {active} of {active}: CPU {many[0] / few[0]:.2f}, time {many[1] / few[1]:.2f}"
+        )
+
+
+async def measured(reactor: Any, chosen: argparse.Namespace, some: int, all_of_them: int) -> tuple[float, float]:
+    """CPU seconds of this process, and seconds, of the last round."""
     with store_urls(chosen.stores) as urls:
         settings = load_settings(Settings, None, urls | dict(each.split("=", 1) for each in chosen.set))
         stores = await open_stores(settings, reactor)
-        customers = await add_customers(stores, chosen.customers)
-        active = customers[: chosen.active or chosen.customers]
+        customers = await add_customers(stores, all_of_them)
+        active = customers[:some]
         service = DerivationService(
             clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=stores.readings,
             documents=stores.documents, derivation_queue=stores.customers.derivation_queue,
@@ -87,13 +99,14 @@ async def main(reactor: Any) -> None:
             told, count = pauses.stop(), len(active)
             assert service.status.derived_points >= count * (number + 1), service.status
             print(
-                f"round {number + 1}: {count} of {chosen.customers} customers in {seconds:.2f} s, "
+                f"round {number + 1}: {count} of {all_of_them} customers in {seconds:.2f} s, "
                 f"{1000 * cpu / count:.3f} ms of this process each; {told}"
             )
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(35)
         assert not (await stores.customers.derivation_queue.summary()).customers
         await stores.close()
+        return cpu, seconds
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -166,23 +167,36 @@ def load(
 ) -> float:
     """Uploads/s that wrk gets answered with SUCCESS; prints the CPU time that each of the processes took for one."""
     before = {name: sum(map(cpu_seconds, pids)) for name, pids in processes.items()}
-    command = [
-        "wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds or arguments.seconds}s", "--latency",
-        "-s", str(HERE / "peer/uploads.lua"), f"http://127.0.0.1:{port}/consume",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env={**os.environ, "UPLOADS": str(uploads)}, capture_output=True, text=True, check=True
-    )
-    print(done.stdout)
-    if "Non-2xx" in done.stdout:
-        raise SystemExit("uploads were refused")
-    match = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    count = re.search(r"(\d+) requests in", done.stdout)
-    assert match and count
+    done = wrk(port, uploads, arguments.connections, seconds or arguments.seconds)
+    print(done.told)
     for name, pids in processes.items():
         used = sum(map(cpu_seconds, pids)) - before[name]
-        print(f"  {name:20} {1000 * used / int(count[1]):6.2f} ms of CPU per upload")
-    return float(match[1])
+        print(f"  {name:20} {1000 * used / done.requests:6.2f} ms of CPU per upload")
+    return done.rate
+
+
+class Load(NamedTuple):
+    """What wrk measured."""
+
+    rate: float
+    """Uploads/s."""
+    requests: int
+    told: str
+
+
+def wrk(port: int, uploads: Path, connections: int, seconds: int) -> Load:
+    """Upload as fast as it goes. Ends the program where an upload is refused."""
+    command = [
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency",
+        "-s", str(HERE / "peer/uploads.lua"), f"http://127.0.0.1:{port}/consume",
+    ]  # fmt: skip
+    environment = {**os.environ, "UPLOADS": str(uploads)}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in told:
+        raise SystemExit(f"uploads were refused\n{told}")
+    rate, requests = re.search(r"Requests/sec:\s+([\d.]+)", told), re.search(r"(\d+) requests in", told)
+    assert rate and requests
+    return Load(float(rate[1]), int(requests[1]), told)
 
 
 if __name__ == "__main__":

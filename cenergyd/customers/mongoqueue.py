@@ -121,9 +121,9 @@ class MongoPendingQueue:
             {"$unset": [self._paths.since, self._paths.until, self._paths.retry_at, self._paths.done]},
         ]
         # Whoever claimed, finished or postponed in between left nothing that matches. (Not one update with $or: that would
-        # need a scan where the window's own index serves.)
+        # need a scan where the index of ids serves; that one first, for engines that take the first index they find.)
         updates: list[_Update] = [
-            ({path: EXISTS, "_id": _one_of(ids), **self._free(now)}, claiming)
+            ({"_id": _one_of(ids), path: EXISTS, **self._free(now)}, claiming)
             for path, every in ((self._paths.since, waiting), (self._since, expired))
             for ids in _some(every)
         ]

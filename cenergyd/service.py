@@ -19,6 +19,7 @@ from cenergyd.customers.model import ROLES, Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
 from cenergyd.derivation.dispatcher import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
+from cenergyd.figures import describe_derivation, describe_jobs, describe_site, describe_uploads
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.outbox import Outbox
 from cenergyd.jobs.runner import JobService
@@ -85,7 +86,12 @@ class Daemon:
         self._build_uploads()
         self._build_services()
         self._build_web()
-        self._describe_metrics()
+        describe_uploads(
+            self.metrics, self.receiver, self.group_commit, self.activity, lambda: self._store_fault is None
+        )
+        describe_site(self.metrics, self._site)
+        describe_derivation(self.metrics, self.derivation.status, reactor.seconds)
+        describe_jobs(self.metrics, self.jobs.status, self.outbox_service)
 
     def _build_uploads(self) -> None:
         settings, reactor = self.settings, self._reactor
@@ -260,49 +266,6 @@ class Daemon:
         await self.customers.derivation_queue.mark(list(merged.values()))
         for customer_id in merged:
             self.feed.publish(customer_id)
-
-    def _describe_metrics(self) -> None:
-        gauge = self.metrics.gauge
-        commit = self.group_commit
-        gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
-        gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
-        gauge(
-            "store_write_seconds", "Time from arrival to answer of the last group.", lambda: commit.last_latency_seconds
-        )
-        gauge("uploads_in_progress", "Uploads being answered.", lambda: self.receiver.in_progress)
-        gauge("connections", "Open connections.", lambda: len(self._site.channels))
-        gauge("ready", "1 while the stores are open.", lambda: self._store_fault is None)
-        counter = self.metrics.counter
-        counter(
-            "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: self.activity.rejected_total
-        )
-        counter("refused_bodies", "Requests refused for their size.", lambda: self._site.refused_bodies)
-        counter("refused_connections", "Connections refused for their number.", lambda: self._site.refused_connections)
-        derivation, jobs = self.derivation.status, self.jobs.status
-        gauge(
-            "derivation_pending_customers", "Customers with readings to derive.", lambda: derivation.pending_customers
-        )
-        gauge("derivation_oldest_pending_seconds", "Age of the oldest reading that waits.", self._oldest_pending_age)
-        gauge("derivation_last_tick_seconds", "Time since the last look for work ended.", self._since_last_tick)
-        gauge("derivation_backlogs", "Long windows being derived.", lambda: derivation.backlogs)
-        counter("derived_readings", "Readings computed.", lambda: derivation.derived_points)
-        counter("derivation_claims_lost", "Work that another daemon took over.", lambda: derivation.claims_lost)
-        counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: derivation.store_troubles)
-        self.metrics.counters(
-            "plugin_failures", "Failures of derivation plugins.", "plugin", lambda: derivation.failures
-        )
-        self.metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: jobs.failures)
-        sender = self.outbox_service
-        self.metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
-        counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: self._site.dropped_slow)
-
-    def _oldest_pending_age(self) -> float:
-        oldest = self.derivation.status.oldest_pending
-        return 0.0 if oldest is None else max(0.0, self._reactor.seconds() - oldest)
-
-    def _since_last_tick(self) -> float:
-        last = self.derivation.status.last_tick
-        return 0.0 if last is None else max(0.0, self._reactor.seconds() - last)
 
     @property
     def api_document(self) -> dict[str, Any]:

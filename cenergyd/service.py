@@ -134,6 +134,7 @@ class Daemon:
 
     def _build_services(self) -> None:
         settings, reactor = self.settings, self._reactor
+        self.feed = ReadingFeed()
         self.outbox = Outbox(self.documents, self.customers, settings.outbox)
         self.outbox_service = OutboxService(self.outbox, self.plugins, options_from(settings), reactor)
         self.derivation = DerivationService(
@@ -144,6 +145,7 @@ class Daemon:
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
+            derived=self.feed.publish,
         )
         self.jobs = JobService(
             clock=reactor,
@@ -157,7 +159,6 @@ class Daemon:
 
     def _build_web(self) -> None:
         settings, reactor = self.settings, self._reactor
-        self.feed = ReadingFeed()
         clients = Clients(settings.server.trusted_proxies)
         self.tokens = Tokens(self.documents)
         authenticator = Authenticator(

@@ -7,7 +7,7 @@ claim turns out lost after it is marked once more: whatever the sleeper wrote ov
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -57,6 +57,10 @@ class Done:
     failure: PluginFailed | None = None
 
 
+def nobody_listens(_customer_id: str) -> None:
+    """For who need not be told."""
+
+
 @attrs.define
 class DerivationStatus:
     """Figures for metrics and the API."""
@@ -95,6 +99,8 @@ class Committer:
     """Seconds that a claim lives."""
     retry_seconds: int
     status: DerivationStatus
+    derived: Callable[[str], None] = nobody_listens
+    """Told the id of each customer whose computed readings have changed."""
     _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
 
     async def held(self, tasks: Sequence[Task]) -> list[Task]:
@@ -133,6 +139,7 @@ class Committer:
         await self._write([derivation])
         await self.job_queue.mark([PendingMark(task.customer_id, start, end - 1)])
         self._count([derivation])
+        self._announce(task, [derivation])
         now = self.clock.seconds()
         if await self.queue.advance(task.work, rest_since, int(now), self.ttl):
             task.work = task.work._replace(since=rest_since)
@@ -192,6 +199,7 @@ class Committer:
         for done in good:
             self._failing.pop(done.task.customer_id, None)
             self._count(done.derivations)
+            self._announce(done.task, done.derivations)
         self.status.customers_done += len(good)
         if lost:
             self.status.claims_lost += len(lost)
@@ -250,6 +258,10 @@ class Committer:
 
     def _count(self, derivations: Sequence[Derivation]) -> None:
         self.status.derived_points += sum(each.derived for each in derivations)
+
+    def _announce(self, task: Task, derivations: Sequence[Derivation]) -> None:
+        if any(each.change is not None for each in derivations):
+            self.derived(task.customer_id)
 
     def _lost(self, task: Task) -> None:
         self.status.claims_lost += 1

@@ -6,7 +6,7 @@ together), backlogs (long windows, chunk by chunk, a few at once), and customers
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from math import ceil
 from typing import Any, cast
 from uuid import uuid4
@@ -22,7 +22,7 @@ from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.backlog import Backlog
 from cenergyd.derivation.breather import Breather
-from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task
+from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import Group, expected_readings, grouped, pieces
 from cenergyd.derivation.status import KIND, reached_before
@@ -47,6 +47,7 @@ class DerivationService(Service):
     """Derives pending customers every ``interval_seconds``; nothing in its memory is needed by anybody.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
+    :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
     """
 
@@ -62,6 +63,7 @@ class DerivationService(Service):
         documents: DocumentStore,
         derivation_queue: PendingQueue,
         job_queue: PendingQueue,
+        derived: Callable[[str], None] = nobody_listens,
     ) -> None:
         self.status = DerivationStatus()
         self._clock = clock
@@ -87,6 +89,7 @@ class DerivationService(Service):
             ttl=self._ttl,
             retry_seconds=settings.retry_seconds,
             status=self.status,
+            derived=derived,
         )
         self._batches = DeferredSemaphore(settings.concurrent_batches)
         self._tasks: set[Deferred[None]] = set()

@@ -159,6 +159,8 @@ class Site:
     plugins: PluginManager
     settings: Settings
     service: DerivationService
+    news: list[str]
+    """Customers that live views were told of."""
 
     async def came(self, customer_id: str, meter: str, readings: Iterable[Reading]) -> None:
         """An upload: stored, then marked."""
@@ -205,11 +207,12 @@ def site(
     plugins = build_plugin_manager(disabled, extra)
     readings, documents = MemoryReadingStore(), MemoryDocuments()
     queue, jobs = MemoryQueue(known), MemoryQueue(known)
+    news: list[str] = []
     service = DerivationService(
         clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,
-        derivation_queue=queue, job_queue=jobs,
+        derivation_queue=queue, job_queue=jobs, derived=news.append,
     )  # fmt: skip
-    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service)
+    return Site(clock, readings, documents, known, queue, jobs, plugins, settings, service, news)
 
 
 def customer(key: str = "a", *, facility: str = "1", load: str = "", solar: str = "2", **more: Any) -> Customer:

@@ -95,6 +95,23 @@ def test_nothing_to_derive_but_jobs_to_do(fields: dict[str, str]) -> None:
     assert here.documents.kept == {}
 
 
+def test_live_views_hear_of_computed_readings_that_changed() -> None:
+    here = site(customer("a"), customer("b"), chunk_readings="100")
+    both(here, "a", minutes(3))
+    run(here, here.came("b", "1", minutes(3)))
+    here.tick()
+    assert here.news == ["a"], "nothing is computed for b yet"
+    both(here, "a", minutes(3))
+    here.tick()
+    assert here.news == ["a"], "the same readings once more change nothing"
+    both(here, "b", minutes(1000))
+    here.tick()
+    while here.service.status.backlogs:
+        here.clock.advance(0.05)
+    assert set(here.news) == {"a", "b"}
+    assert here.news.count("b") > 2, "a backlog tells of each piece"
+
+
 def test_an_hour_that_arrives_late_is_derived_without_a_command() -> None:
     here = site(customer())
     hour, next_hour = minutes(60), minutes(60, start=START + 3600)

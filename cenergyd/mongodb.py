@@ -50,14 +50,15 @@ DEFAULT_DATABASE = "cenergy"
 RECONNECT_SECONDS = 1.0
 """Longest pause between two attempts to connect."""
 _REFUSED = {13, 18}
-_TOO_LARGE_OR_BAD = {2, 9, 14, 17419, 10334, 52, 57}
+_DATA = {2, 9, 14, 17419, 10334, 52, 57}
+"""Codes of data that are too large or not storable; any other one is the server's state (14031: its disk is full)."""
 _DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
 
 
 def is_duplicate_key(error: PyMongoError) -> bool:
     """Whether a single or bulk write failed only because a unique index has the value already."""
     if isinstance(error, BulkWriteError):
-        faults = (error.details or {}).get("writeErrors", [])
+        faults = _faults(error)
         return bool(faults) and all(fault.get("code") == 11000 for fault in faults)
     return isinstance(error, DuplicateKeyError)
 
@@ -159,7 +160,7 @@ class MongoDatabase:
         if code in _REFUSED:
             return StoreUnavailable(f"{self.where} refuses the URL's user, or the user lacks rights")
         text = f"{self.where}: {name or type(error).__name__} (code {code})"
-        return StoreRejected(text) if code in _TOO_LARGE_OR_BAD else StoreUnavailable(text)
+        return StoreRejected(text) if code in _DATA else StoreUnavailable(text)
 
     def _prepare(self, url: str) -> None:
         parsed = _parsed(url)
@@ -199,12 +200,18 @@ async def _call(operation: Callable[[Any], Awaitable[T]], database: Any) -> T:
     return await operation(database)
 
 
+def _faults(error: BulkWriteError) -> list[Mapping[str, Any]]:
+    """What failed of a bulk: operations, and making the others durable."""
+    details = error.details or {}
+    return [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+
+
 def _code_of(error: PyMongoError) -> tuple[int | None, str]:
     if isinstance(error, BulkWriteError):
-        details = error.details or {}
-        faults = details.get("writeErrors") or details.get("writeConcernErrors") or [{}]
-        other = [fault for fault in faults if fault.get("code") != 11000] or faults
-        return other[0].get("code"), other[0].get("codeName", "")
+        # One that is not the data's fault counts most: then trying again may help.
+        faults = sorted(_faults(error), key=lambda fault: (fault.get("code") == 11000, fault.get("code") in _DATA))
+        worst = faults[0] if faults else {}
+        return worst.get("code"), worst.get("codeName", "")
     if isinstance(error, OperationFailure):
         return error.code, str((error.details or {}).get("codeName", ""))
     return None, ""

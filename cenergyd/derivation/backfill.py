@@ -113,6 +113,8 @@ async def run(
                 await readings.replace(change.series, change.start, change.end, change.readings)
             elif change is not None:
                 await readings.write([SeriesReadings(change.series, change.readings)])
+            if chunk.derivation.kept is not None:
+                await readings.write([chunk.derivation.kept])
             progress = progress._replace(
                 done=max(progress.done, min(chunk.end - 1, until)),
                 derived=(progress.derived or 0) + chunk.derivation.derived,

@@ -177,6 +177,7 @@ class Committer:
         changes = [each.change for each in derivations if each.change is not None]
         exact = [_as_item(each) for each in changes if each.replace]
         additions = [SeriesReadings(each.series, each.readings) for each in changes if not each.replace]
+        additions += [each.kept for each in derivations if each.kept is not None]
         if exact:
             await self.readings.replace_many(exact)
         if additions:

@@ -18,7 +18,8 @@ from cenergyd.derivation.gaps import Gaps, gaps
 from cenergyd.derivation.plan import Piece, role_readings
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.isolation import PluginFailed, call, implementations, pending, settled
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.readings.witnesses import witnesses
 
 SLICE = 1000
 """Aligned readings that a plugin gets in one call: a few milliseconds of work."""
@@ -38,6 +39,8 @@ class Derivation(NamedTuple):
     gaps: Gaps
     no_plugin: bool = False
     """No plugin computes this role (its built-in one is disabled): what is stored stays."""
+    kept: SeriesReadings | None = None
+    """Of the readings that are there already, those to write again: :mod:`cenergyd.readings.witnesses`."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -71,11 +74,13 @@ class Deriver:
         readings = await self._in_slices(customer, piece.role, aligned)
         if readings is None:
             return Derivation(None, 0, None, found, no_plugin=True)
+        changed = change(piece.target, piece.start, piece.end, stored[piece.target], readings)
         return Derivation(
-            change(piece.target, piece.start, piece.end, stored[piece.target], readings),
+            changed,
             len(readings),
             readings[-1][0] if readings else None,
             found,
+            kept=_kept(piece.target, readings, changed),
         )
 
     async def _in_slices(
@@ -112,3 +117,9 @@ class Deriver:
             except Exception as error:  # a sequence whose own methods raise
                 raise PluginFailed(implementation.plugin_name, f"its result cannot be read: {error}") from error
         return None
+
+
+def _kept(series: str, readings: Sequence[Reading], changed: Change | None) -> SeriesReadings | None:
+    written = [reading[0] for reading in changed.readings] if changed else ()
+    times = set(witnesses((reading[0] for reading in readings), written))
+    return SeriesReadings(series, [reading for reading in readings if reading[0] in times]) if times else None

@@ -233,6 +233,10 @@ class GroupCommit(Generic[Mark]):
         if marks:
             try:
                 await self._after_write(marks)
+            except StoreRejected as error:
+                # The readings are stored: whatever is wrong with the marks, it is not the device's file.
+                reason = StoreUnavailable(f"the readings cannot be marked: {error}")
+                failed.update((upload, reason) for upload in written)
             except Exception as error:
                 failed.update((upload, error) for upload in written)
         return failed

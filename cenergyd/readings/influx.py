@@ -18,6 +18,7 @@ from cenergyd.readings.influxclient import Answer, InfluxConnection
 from cenergyd.readings.influxtext import (
     FIELDS,
     MAX_QUERY_CHARS,
+    Changes,
     Rows,
     batched,
     changes,
@@ -39,6 +40,7 @@ from cenergyd.readings.influxtext import (
 from cenergyd.readings.inturns import in_turns
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
+from cenergyd.readings.witnesses import witnesses
 
 Range = tuple[str, int, int]
 T = TypeVar("T")
@@ -147,7 +149,7 @@ class InfluxReadingStore:
             old = stored[series, start, end]
             plan = changes({r.time: fields_of(r) for r in old}, {time: fields_of(r) for time, r in new.items()})
             deletes += _deletion(series, plan.delete)
-            batches.append(SeriesReadings(series, [new[time] for time in plan.write]))
+            batches.append(SeriesReadings(series, [new[time] for time in _written(plan, new)]))
         await self._delete(deletes)
         await self.write(batches)
 
@@ -229,7 +231,7 @@ class InfluxReadingStore:
             old = {point.time: point.fields for point in stored[series, start, end]}
             plan = changes(old, {time: point.fields for time, point in new.items()})
             deletes += _deletion(series, plan.delete)
-            lines.append((series, [new[time] for time in plan.write]))
+            lines.append((series, [new[time] for time in _written(plan, new)]))
         await self._delete(deletes)
         await self._influx.write(lambda: (line for series, points in lines for line in point_lines(series, points)))
 
@@ -322,7 +324,7 @@ class InfluxReadingStore:
     async def _change_points(self, series: str, old: Mapping[int, FieldPoint], new: Mapping[int, FieldPoint]) -> None:
         plan = changes({t: p.fields for t, p in old.items()}, {t: p.fields for t, p in new.items()})
         await self._delete(_deletion(series, plan.delete))
-        points = [new[time] for time in plan.write]
+        points = [new[time] for time in _written(plan, new)]
         await self._influx.write(lambda: point_lines(series, points))
 
     async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[Answer]:
@@ -341,6 +343,11 @@ def _lines(batches: Sequence[SeriesReadings]) -> Iterator[str]:
 
 def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:
     return [] if times is None else [delete(series, *times)]
+
+
+def _written(plan: Changes, new: Mapping[int, object]) -> list[int]:
+    """Times to write: what differs and, of the rest, a witness for each day."""
+    return sorted([*plan.write, *witnesses(sorted(new), plan.write)])
 
 
 def _runs(times: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -30,6 +30,8 @@ Answer = list[dict[str, Any]]
 WRITE_LINES = 20_000
 """Lines in one request: about 2 MB, far below InfluxDB's max-body-size of 25 MB."""
 MAX_WAITING = 1000
+_PROBE = "cenergyd_check,time=0 ok=1"
+"""InfluxDB drops this point, for no tag may be called time, but only after it has written to its log."""
 _DROPPED = re.compile(r"points beyond retention policy dropped=(\d+)")
 
 log = Logger()
@@ -53,6 +55,8 @@ class InfluxConnection:
         self._local = threading.local()
         self._clients: list[InfluxDBClient] = []
         self._lock = threading.Lock()
+        self._failed_at: str | None = None
+        """Time of a line of the last write, where InfluxDB failed at it."""
 
     def start(self) -> None:
         """Start the threads."""
@@ -69,8 +73,11 @@ class InfluxConnection:
             self._clients.clear()
 
     async def check(self) -> None:
-        """Send a write without any point: InfluxDB checks database and permission as for a real one."""
-        await self._writers.run(self._guarded, partial(self._send, lines=()))
+        """Send a write without any point: InfluxDB checks database and permission as for a real one.
+
+        Not whether its disk is full, so after a write that failed there the same place is tried until it can be written.
+        """
+        await self._writers.run(self._guarded, self._check)
 
     async def write(self, make_lines: Callable[[], Iterator[str]]) -> None:
         """Write lines, made in the thread and sent in requests of bounded size.
@@ -90,7 +97,25 @@ class InfluxConnection:
     def _send_all(self, client: InfluxDBClient, make_lines: Callable[[], Iterator[str]]) -> None:
         lines = make_lines()
         while some := list(islice(lines, WRITE_LINES)):
-            self._send(client, some)
+            try:
+                self._send(client, some)
+            except InfluxDBServerError:
+                self._failed_at = some[0].rpartition(" ")[2]
+                raise
+            self._failed_at = None
+
+    def _check(self, client: InfluxDBClient) -> None:
+        self._send(client, ())
+        time = self._failed_at
+        if time is None:
+            return
+        try:
+            self._send(client, [f"{_PROBE} {time}"])
+        except InfluxDBClientError as error:
+            if error.code != 400:
+                raise
+        if self._failed_at == time:
+            self._failed_at = None
 
     def _send(self, client: InfluxDBClient, lines: Sequence[str]) -> None:
         params = {"db": self.address.database, "precision": "s"}

@@ -119,7 +119,9 @@ def test_the_answer_comes_after_the_write_and_then_the_mark() -> None:
     assert bench.commit.last_latency_seconds == 3
 
 
-def test_a_mark_that_fails_means_no_acknowledgement() -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("the customer store is down"), StoreRejected("document too large")])
+def test_a_mark_that_fails_means_no_acknowledgement(error: Exception) -> None:
+    """Nor is it ever the upload's fault: the readings were fine."""
     bench = Bench()
     marked: Deferred[None] = Deferred()
     bench.marking = lambda: marked
@@ -127,7 +129,7 @@ def test_a_mark_that_fails_means_no_acknowledgement() -> None:
     bench.upload("b")
     bench.turn()
     bench.store.finish(0)
-    marked.errback(StoreUnavailable("the customer store is down"))
+    marked.errback(error)
     assert bench.answers == {"a": "StoreUnavailable", "b": "StoreUnavailable"}
     assert bench.commit.written_readings == 0
 

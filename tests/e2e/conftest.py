@@ -14,12 +14,13 @@ from tests.servers import RunningInflux, RunningMongo
 @pytest.fixture(params=["embedded", "production"])
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
     """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
-    settings: dict[str, str] = {}
+    # What a killed daemon had claimed is free after so long.
+    settings = {"derivation.claim_seconds": "5", "derivation.plugin_timeout_seconds": "2"}
     if request.param == "production":
         influx: RunningInflux = request.getfixturevalue("influx")
         mongo: RunningMongo = request.getfixturevalue("mongo")
         name = f"e2e_{tmp_path.name.replace('-', '_')[-24:]}_{tmp_path.parent.name[-4:].replace('-', '_')}"
-        settings = {
+        settings |= {
             "customers.url": f"{mongo.url}/{name}",
             "readings.url": f"{influx.url}/{name}",
         }

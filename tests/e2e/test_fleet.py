@@ -20,10 +20,6 @@ def lines_of(report: Path) -> int:
 
 
 def test_store_holds_what_was_acknowledged(daemon: RunningDaemon) -> None:
-    daemon.kill()
-    # What a killed daemon had claimed is free after so long.
-    daemon.settings |= {"derivation.claim_seconds": "5", "derivation.plugin_timeout_seconds": "2"}
-    daemon.start()
     report = daemon.folder / "report.jsonl"
     words = [
         "simulate", "--url", f"{daemon.url}/consume", "--sites", str(SITES), "--days", "1", "--interval", "1800",

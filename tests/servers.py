@@ -5,6 +5,7 @@ Every server has a temporary folder of its own, is waited for by polling, and is
 
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import socket
@@ -97,10 +98,22 @@ class RunningServer:
         """Thaw it."""
         self._send(signal.SIGCONT)
 
+    def fill_disk(self) -> None:
+        """None of its files may grow any more: its writes fail, as on a full disk (with EFBIG for ENOSPC; its log's too)."""
+        self._limit_files(1)
+
+    def free_disk(self) -> None:
+        """Its files may grow again. What has given up because of it needs a restart."""
+        self._limit_files(resource.RLIM_INFINITY)
+
     def destroy(self) -> None:
         """End it and remove its data."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _limit_files(self, size: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def _is_stopped(self) -> bool:
         """Whether every thread has stopped; a signal takes a moment."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from influxdb import InfluxDBClient
 from pymongo import MongoClient
+from pymongo.collection import Collection
 
 from tests.daemon import RunningDaemon
 from tests.e2e.device import PASSWORD
@@ -17,6 +21,7 @@ from tests.servers import RunningInflux, RunningMongo
 USER, SECRET = "cen", "s3cret"
 TIMEOUT = 1.0
 """After so long a store counts as down, s."""
+_serials = count(1)
 
 
 class Scene:
@@ -58,13 +63,22 @@ class Scene:
                 client.admin.command("dropUser", USER)
             client.admin.command("createUser", USER, pwd=password, roles=["root"])
 
-    def add_customer(self, serial: str) -> None:
+    def add_customer(self, serial: str, facility: str = "") -> None:
         """One with load and solar, straight into the collection."""
         document = {
-            "facility": "", "load": "1", "solar": "2", "logger_serial_number": serial, "logger_password": PASSWORD,
+            "facility": facility, "load": "1", "solar": "2", "logger_serial_number": serial, "logger_password": PASSWORD,
         }  # fmt: skip
-        with MongoClient(self.mongo.url, username=USER, password=SECRET, journal=True) as client:
-            client.shop.customer.insert_one(document)
+        with self.customers() as customers:
+            customers.insert_one(document)
+
+    @contextmanager
+    def customers(self) -> Iterator[Collection[dict[str, Any]]]:
+        """The collection itself, past the proxy."""
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            self.mongo.url, username=USER, password=SECRET, journal=True
+        )
+        with client:
+            yield client.shop.customer
 
     def close(self) -> None:
         """End all of it."""
@@ -80,3 +94,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     made = Scene(tmp_path_factory.mktemp("faults"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def site(scene: Scene) -> Iterator[str]:
+    """A customer as the front end adds one, with a password in clear text that the daemon hashes at the first upload.
+
+    And the daemon is never restarted.
+    """
+    assert scene.daemon.process is not None
+    before = scene.daemon.process.pid
+    serial = f"001EC67{next(_serials):05X}"
+    scene.add_customer(serial)
+    yield serial
+    assert scene.daemon.process.pid == before
+    assert scene.daemon.process.poll() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -18,6 +19,9 @@ class Proxy:
         """Bytes of each reply that are passed on before both connections are reset; None: all."""
         self.swallow = False
         """Take requests and pass nothing on, as a network that drops packets does."""
+        self.cut_reply_to: Callable[[bytes], bool] | None = None
+        """Says of a request whether its reply is lost: it is passed on, and once it is answered both connections are reset.
+        Once; then it is None again."""
         self.cuts = 0
         """Replies cut short so far."""
         self._writers: set[asyncio.StreamWriter] = set()
@@ -30,7 +34,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Pass everything on again."""
-        self.delay, self.cut_after, self.swallow = 0.0, None, False
+        self.delay, self.cut_after, self.swallow, self.cut_reply_to = 0.0, None, False, None
 
     def reset(self) -> None:
         """Break every connection there is now."""
@@ -63,29 +67,33 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers |= {writer, back}
-        for work in (self._requests(reader, back), self._replies(there, writer, back)):
+        lost = asyncio.Event()
+        for work in (self._requests(reader, back, lost), self._replies(there, writer, back, lost)):
             task = asyncio.ensure_future(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _requests(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                if self.cut_reply_to is not None and self.cut_reply_to(data):
+                    self.cut_reply_to = None
+                    lost.set()
                 if not self.swallow:
                     back.write(data)
                     await back.drain()
         self._forget(back)
 
     async def _replies(
-        self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter
+        self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter, lost: asyncio.Event
     ) -> None:
         with suppress(OSError):
             while data := await there.read(65536):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                if self.cut_after is not None:
+                if self.cut_after is not None or lost.is_set():
                     self.cuts += 1
-                    writer.write(data[: self.cut_after])
+                    writer.write(data[: 0 if lost.is_set() else self.cut_after])
                     await writer.drain()
                     back.transport.abort()
                     break

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +19,10 @@ from tests.daemon import RunningDaemon
 from tests.e2e.device import acknowledged, readings, upload, wait_for
 from tests.e2e.stored import stored
 from tests.faults.conftest import TIMEOUT, USER, Scene
+from tests.servers import RunningServer
 
 BOUND = 6 * TIMEOUT + 4
 """Within so long an upload is answered while a store is down, s: a lookup, a write and a mark, and a loaded machine."""
-_serials = count(1)
 
 
 class Fault(NamedTuple):
@@ -52,6 +51,13 @@ def _mongo_credentials(scene: Scene, password: str) -> None:
     scene.mongo.start()
 
 
+def _freed(server: RunningServer) -> None:
+    """There is room again. Both servers go on refusing until they are restarted."""
+    server.free_disk()
+    server.stop()
+    server.start()
+
+
 FAULTS = [
     Fault("influx stopped", "readings", lambda s: s.influx.stop(), lambda s: s.influx.start()),
     Fault("influx killed", "readings", lambda s: s.influx.kill(), lambda s: s.influx.start()),
@@ -73,6 +79,8 @@ FAULTS = [
         lambda s: setattr(s.influx_proxy, "swallow", True),
         lambda s: (s.influx_proxy.mend(), s.influx_proxy.reset()),
     ),
+    Fault("influx full", "readings", lambda s: s.influx.fill_disk(), lambda s: _freed(s.influx)),
+    Fault("mongo full", "customers", lambda s: s.mongo.fill_disk(), lambda s: _freed(s.mongo)),
     Fault("mongo stopped", "customers", lambda s: s.mongo.stop(), lambda s: s.mongo.start()),
     Fault("mongo killed", "customers", lambda s: s.mongo.kill(), lambda s: s.mongo.start()),
     Fault("mongo frozen", "customers", lambda s: s.mongo.pause(), lambda s: s.mongo.resume()),
@@ -93,23 +101,6 @@ FAULTS = [
         lambda s: setattr(s.mongo_proxy, "swallow", True), lambda s: (s.mongo_proxy.mend(), s.mongo_proxy.reset()),
     ),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def site(scene: Scene) -> str:
-    """A customer as the front end adds one, with a password in clear text that the daemon hashes at the first upload."""
-    serial = f"001EC67{next(_serials):05X}"
-    scene.add_customer(serial)
-    return serial
-
-
-@pytest.fixture(autouse=True)
-def _never_restarted(scene: Scene) -> Iterator[None]:
-    assert scene.daemon.process is not None
-    before = scene.daemon.process.pid
-    yield
-    assert scene.daemon.process.pid == before
-    assert scene.daemon.process.poll() is None
 
 
 def files(rows: int = 5, number: int = 3) -> list[tuple[str, list[Reading]]]:

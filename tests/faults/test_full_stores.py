@@ -1,0 +1,130 @@
+"""InfluxDB's disk is full while work waits: nothing that it only seems to hold is taken for stored.
+
+What InfluxDB cannot write to its log it refuses, but shows all the same until it is restarted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from cenergyd.readings.influxtext import reading_lines
+from cenergyd.readings.model import Reading
+from tests.e2e.device import acknowledged, readings, upload, wait_for
+from tests.faults.conftest import Scene
+from tests.faults.test_store_faults import all_there, not_ready, refused_cleanly, send
+
+ROWS = 120
+
+
+def server_errors(scene: Scene) -> int:
+    """Requests that InfluxDB has answered with 5xx."""
+    (statistics,) = scene.influx_admin.query("SHOW STATS FOR 'httpd'").get_points()
+    return int(statistics["serverError"])
+
+
+def rows(scene: Scene, series: str) -> int:
+    """Points of a series that InfluxDB shows."""
+    return len(list(scene.influx_admin.query(f'SELECT * FROM "{series}"', database="cen").get_points()))
+
+
+def stored_elsewhere(scene: Scene, serial: str, parts: Sequence[tuple[str, list[Reading]]]) -> None:
+    """As another daemon does, after which it marks the customer."""
+    for meter, values in parts:
+        lines = list(reading_lines(f"{serial}_{meter}", values))
+        scene.influx_admin.write(lines, params={"db": "cen", "precision": "s"}, protocol="line")
+
+
+def mark(scene: Scene, serials: Sequence[str], values: Sequence[Reading]) -> None:
+    """Readings of these times came in."""
+    window = {"pending_since": values[0].time, "pending_until": values[-1].time}
+    with scene.customers() as customers:
+        customers.update_many({"logger_serial_number": {"$in": list(serials)}}, {"$set": window})
+
+
+def waiting(scene: Scene, serial: str) -> bool:
+    """Whether the customer has work that is not done, for derivation or for the jobs."""
+    with scene.customers() as customers:
+        document = customers.find_one({"logger_serial_number": serial}) or {}
+    ours = document.get("cenergyd", {})
+    return "pending_since" in document or not {"pending_work", "jobs_since", "jobs_work"}.isdisjoint(ours)
+
+
+@contextmanager
+def full_influx(scene: Scene) -> Iterator[None]:
+    """Without room inside; afterwards there is some, and it was restarted."""
+    scene.influx.fill_disk()
+    try:
+        yield
+    finally:
+        scene.influx.free_disk()
+        scene.influx.stop()
+        scene.influx.start()
+
+
+def test_derivation_and_jobs_wait_for_room(scene: Scene, site: str) -> None:
+    """They try now and then, and what they could not write is written in the end, though InfluxDB seemed to have it."""
+    measured = "001EC6800001"
+    scene.add_customer(measured, facility="3")  # nothing to derive, but for the jobs
+    start = int(time.time()) // 3600 * 3600 - 6 * 3600
+    whole = [("1", readings(start, 2 * ROWS, 40.0)), ("2", readings(start, 2 * ROWS, 7.0))]
+    for serial in (site, measured):
+        stored_elsewhere(scene, serial, whole)
+    first, second = whole[0][1][:ROWS], whole[0][1][ROWS:]
+    mark(scene, [measured, site], first)
+    wait_for(lambda: not waiting(scene, site) and not waiting(scene, measured), 20, "the work before")
+
+    before = server_errors(scene)
+    with full_influx(scene):
+        mark(scene, [measured, site], second)
+        for service in ("derivation pauses", "jobs pause"):
+            wait_for(lambda service=service: f"{service} for 2.0 s" in scene.daemon.log(), 10, service)
+        for series, number in ((f"{site}_missing_meter", 2 * ROWS), (f"{measured}_1_15m", 2 * ROWS // 15)):
+            assert rows(scene, series) == number, "InfluxDB does not show what it refused"
+        time.sleep(2.5)  # the next attempts
+        assert waiting(scene, site)
+        assert waiting(scene, measured)
+        assert 4 <= server_errors(scene) - before <= 12
+    all_there(scene, site, whole)
+    wait_for(lambda: not waiting(scene, site) and not waiting(scene, measured), 30, "the end of all work")
+    for serial in (site, measured):
+        for series in (f"{serial}_1_1h", f"{serial}_2_energy_1h"):
+            assert rows(scene, series) == 2 * ROWS // 60, series
+    assert "Traceback" not in scene.daemon.log()
+
+
+def test_a_shard_that_stays_broken_is_told_apart(scene: Scene, site: str) -> None:
+    """There is room again, but InfluxDB must be restarted before it writes that week's log: /readyz says so until then."""
+    now = int(time.time()) // 60 * 60
+    recent, old = readings(now - 600, 5, 1.0), readings(now - 90 * 86400, 5, 1.0)
+    for values in (recent, old):
+        assert acknowledged(upload(scene.daemon, site, "1", values))
+    later = [reading._replace(time=reading.time + 300) for reading in old]
+    with full_influx(scene):
+        refused_cleanly(*send(scene.daemon, site, "1", later))
+        scene.influx.free_disk()
+        refused_cleanly(*send(scene.daemon, site, "1", later))
+        reasons = not_ready(scene.daemon)
+        assert list(reasons) == ["readings"]
+        assert "error writing WAL entry" in reasons["readings"]
+        assert rows(scene, f"{site}_1") == 15  # those refused too
+    scene.daemon.wait_ready(10)
+    assert acknowledged(upload(scene.daemon, site, "1", later))
+    assert rows(scene, f"{site}_1") == 15
+    assert {"cenergyd_check"}.isdisjoint(
+        point["name"] for point in scene.influx_admin.query("SHOW MEASUREMENTS", database="cen").get_points()
+    )
+
+
+def test_it_fills_up_on_a_new_week(scene: Scene, site: str) -> None:
+    """Not even the shard can be made."""
+    values = readings(int(time.time()) // 60 * 60 - 400 * 86400, 5, 1.0)
+    scene.influx.fill_disk()
+    refused_cleanly(*send(scene.daemon, site, "1", values))
+    assert "meta" in json.dumps(not_ready(scene.daemon))
+    scene.influx.free_disk()
+    scene.daemon.wait_ready(10)
+    wait_for(lambda: acknowledged(upload(scene.daemon, site, "1", values)), 10, "an acknowledgement")
+    assert rows(scene, f"{site}_1") == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pymongo import MongoClient
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteConcernError, WriteError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -247,3 +248,55 @@ def test_names_of_database_and_hosts():
 def test_a_resolved_url_means_the_same():
     url = "mongodb://us%40er:p%3A%2Fw@h1:1,[::1]:2/shop?tls=true&replicaSet=r&w=majority&authSource=admin"
     assert _parsed(plain_url(_parsed(url))) == _parsed(url)
+
+
+def replied(code: int, name: str = "") -> OperationFailure:
+    """What a reply that is no success becomes in the driver."""
+    return OperationFailure("no", code, {"ok": 0.0, "code": code, "codeName": name})
+
+
+def bulk(writes: Sequence[int], durability: Sequence[int] = ()) -> BulkWriteError:
+    """A bulk of which some operations failed, or whose writes did not become durable."""
+    errors = [{"index": n, "code": code, "errmsg": "no"} for n, code in enumerate(writes)]
+    return BulkWriteError(
+        {"writeErrors": errors, "writeConcernErrors": [{"code": c, "errmsg": "no"} for c in durability]}
+    )
+
+
+async def fails_with(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (replied(14031, "OutOfDiskSpace"), StoreUnavailable),
+        (replied(1, "InternalError"), StoreUnavailable),  # what a storage engine that panicked answers
+        (replied(371, "UserWritesBlocked"), StoreUnavailable),
+        (replied(13297, "DatabaseDifferCase"), StoreUnavailable),
+        (replied(10107, "NotWritablePrimary"), StoreUnavailable),
+        (replied(91, "ShutdownInProgress"), StoreUnavailable),
+        (replied(13, "Unauthorized"), StoreUnavailable),
+        (WriteError("no", 14031), StoreUnavailable),
+        (WriteConcernError("no", 64), StoreUnavailable),
+        (bulk([14031]), StoreUnavailable),
+        (bulk([11000, 14031]), StoreUnavailable),
+        (bulk([17419, 14031]), StoreUnavailable),
+        (bulk([11000], [64]), StoreUnavailable),  # the others are written, but not for sure
+        (bulk([17419], [64]), StoreUnavailable),
+        (bulk([11000, 17419]), StoreRejected),
+        (replied(10334, "BSONObjectTooLarge"), StoreRejected),
+        (replied(17419), StoreRejected),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_is_not_the_datas_fault(mongo, unique_name, error, kind):
+    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
+    await database.open()
+    try:
+        with pytest.raises(kind):
+            await database.run(lambda _: fails_with(error))
+        with pytest.raises(BulkWriteError):
+            await database.run(lambda _: fails_with(bulk([11000])))
+    finally:
+        await database.close()

@@ -74,9 +74,7 @@ class Scene:
     @contextmanager
     def customers(self) -> Iterator[Collection[dict[str, Any]]]:
         """The collection itself, past the proxy."""
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            self.mongo.url, username=USER, password=SECRET, journal=True
-        )
+        client: MongoClient[dict[str, Any]] = MongoClient(self.mongo.url, username=USER, password=SECRET, journal=True)
         with client:
             yield client.shop.customer
 

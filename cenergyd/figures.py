@@ -22,7 +22,6 @@ def describe_uploads(
     gauge = metrics.gauge
     gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
     gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
-    gauge("store_write_seconds", "Time from arrival to answer of the last group.", lambda: commit.last_latency_seconds)
     gauge("uploads_in_progress", "Uploads being answered.", lambda: receiver.in_progress)
     gauge("ready", "1 while the stores are open.", ready)
     metrics.counter(

@@ -24,6 +24,13 @@ class Metrics:
         self._latency = Histogram(
             "cenergyd_upload_seconds", "Time to answer an upload.", buckets=_SECONDS, registry=self.registry
         )
+        self._store = Histogram(
+            "cenergyd_store_seconds",
+            "Time that a store kept a group of uploads waiting: write of readings, mark of customers.",
+            ["step"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._readings = Counter("cenergyd_readings_stored_total", "Readings acknowledged.", registry=self.registry)
         self._skipped = Counter(
             "cenergyd_rows_skipped_total", "Log rows without readings, by reason.", ["reason"], registry=self.registry
@@ -33,6 +40,10 @@ class Metrics:
         """One upload was answered: outcome is success, refused, unauthorized, busy, unavailable or error."""
         self._uploads.labels(mode, outcome).inc()
         self._latency.observe(seconds)
+
+    def store(self, step: str, seconds: float) -> None:
+        """A store took or refused a group of uploads: step is write or mark."""
+        self._store.labels(step).observe(seconds)
 
     def readings(self, stored: int, skipped: dict[str, int]) -> None:
         """Readings of an acknowledged upload, and rows that gave none."""

@@ -104,6 +104,7 @@ class Daemon:
             max_queued_readings=settings.readings.max_queued_readings,
             max_write_readings=settings.readings.max_write_readings,
             max_in_flight=settings.readings.writes_in_flight,
+            took=self.metrics.store,
         )
         self.activity = LoggerActivity(
             self.documents,

@@ -35,7 +35,6 @@ class _Upload(Generic[Mark]):
     mark: Mark | None
     readings: int
     series: frozenset[str]
-    since: float
     answer: Deferred[None]
 
 
@@ -51,6 +50,7 @@ class GroupCommit(Generic[Mark]):
     :param max_write_readings: readings in one write. A larger upload makes a group of its own, written piece by piece.
     :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are
         written in the order they came. One is kept free of larger uploads, so that a backlog delays nobody.
+    :param took: told how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class GroupCommit(Generic[Mark]):
         max_queued_readings: int,
         max_write_readings: int,
         max_in_flight: int = 2,
+        took: Callable[[str, float], None] = lambda step, seconds: None,
     ) -> None:
         self._store = store
         self._clock = clock  # IReactorTime
@@ -71,6 +72,7 @@ class GroupCommit(Generic[Mark]):
         self._max_readings = max_queued_readings
         self._max_write = max_write_readings
         self._max_in_flight = max_in_flight
+        self._took = took
         self._queue: deque[_Upload[Mark]] = deque()
         self._busy_series: set[str] = set()
         self._large_in_flight = 0
@@ -91,8 +93,6 @@ class GroupCommit(Generic[Mark]):
         """Uploads that the store rejected since the start."""
         self.last_group_uploads = 0
         """Uploads in the last answered group."""
-        self.last_latency_seconds = 0.0
-        """Time from the arrival of its first upload to the answer of the last group, s."""
 
     def commit(self, batches: SeriesReadings | Sequence[SeriesReadings], mark: Mark | None = None) -> Deferred[None]:
         """Write one upload. Fires once its readings are durable and its mark is made.
@@ -111,7 +111,7 @@ class GroupCommit(Generic[Mark]):
             return fail(Overloaded(f"{self.queued_readings} readings are waiting to be written"))
         answer: Deferred[None] = Deferred()
         series = frozenset(batch.series for batch in batches)
-        self._queue.append(_Upload(batches, mark, readings, series, self._clock.seconds(), answer))
+        self._queue.append(_Upload(batches, mark, readings, series, answer))
         self.queued_uploads += 1
         self.queued_readings += readings
         self._start_soon()
@@ -193,7 +193,6 @@ class GroupCommit(Generic[Mark]):
         self._busy_series -= series
         self.groups += 1
         self.last_group_uploads = len(group)
-        self.last_latency_seconds = self._clock.seconds() - group[0].since
         self._start_soon()
         for upload in group:
             self._answer(upload, failed.get(upload))
@@ -232,7 +231,7 @@ class GroupCommit(Generic[Mark]):
         marks = [upload.mark for upload in written if upload.mark is not None]
         if marks:
             try:
-                await self._after_write(marks)
+                await self._timed("mark", self._after_write(marks))
             except StoreRejected as error:
                 # The readings are stored: whatever is wrong with the marks, it is not the device's file.
                 reason = StoreUnavailable(f"the readings cannot be marked: {error}")
@@ -244,7 +243,15 @@ class GroupCommit(Generic[Mark]):
     async def _write(self, part: list[_Upload[Mark]]) -> None:
         batches = [batch for upload in part for batch in upload.batches if batch.readings]
         for piece in pieces(batches, self._max_write):
-            await self._store.write(piece)
+            await self._timed("write", self._store.write(piece))
+
+    async def _timed(self, step: str, work: Awaitable[None]) -> None:
+        """Also where it fails: a store that hangs is to be seen."""
+        began = self._clock.seconds()
+        try:
+            await work
+        finally:
+            self._took(step, self._clock.seconds() - began)
 
 
 def pieces(batches: Sequence[SeriesReadings], size: int) -> Iterator[list[SeriesReadings]]:

@@ -35,6 +35,9 @@ def run(source: Source, port: int | None, demo: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; uploads in hand are finished first. SIGHUP reads the settings again."""
     if port is not None:
         source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
+    if demo:
+        # Who watches a demonstration does not want to wait for energy and rollups.
+        source.overrides.setdefault("jobs.interval_seconds", "5")
     settings = source.load()
     make_state_folders(settings)
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))

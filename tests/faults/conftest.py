@@ -51,6 +51,8 @@ class Scene:
                 "credentials.cache_seconds": "0",
                 # What was claimed when a store went away is free again after so long.
                 "derivation.claim_seconds": "5",
+                "jobs.claim_seconds": "5",
+                "jobs.timeout_seconds": "8",
                 "derivation.plugin_timeout_seconds": "2",
             },
         )

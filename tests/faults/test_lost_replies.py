@@ -18,6 +18,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from tests.e2e.device import acknowledged, readings, wait_for
 from tests.faults.conftest import Scene
 from tests.faults.proxy import Proxy
+from tests.faults.test_full_stores import settled
 from tests.faults.test_store_faults import all_there, files, refused_cleanly, send, taken
 from tests.servers import RunningInflux
 
@@ -60,6 +61,7 @@ LOST = [
 @pytest.mark.parametrize("lost", LOST, ids=lambda lost: lost.name.replace(" ", "-"))
 def test_done_but_not_told(scene: Scene, site: str, lost: Lost) -> None:
     proxy, sent = getattr(scene, lost.proxy), files(number=1)
+    settled(scene)
     before = proxy.cuts
     proxy.cut_reply_to = lambda data: lost.is_it(data, site)
     answers = [send(scene.daemon, site, *part) for part in sent]
@@ -74,13 +76,7 @@ def test_done_but_not_told(scene: Scene, site: str, lost: Lost) -> None:
         scene.daemon, site, [part for part, (answer, _) in zip(sent, answers, strict=True) if not acknowledged(answer)]
     )
     all_there(scene, site, sent)
-    wait_for(lambda: not _waiting(scene, site), 20, "the end of all work")
-
-
-def _waiting(scene: Scene, serial: str) -> bool:
-    with scene.customers() as customers:
-        document = customers.find_one({"logger_serial_number": serial}) or {}
-    return "pending_since" in document or "pending_work" in document.get("cenergyd", {})
+    settled(scene)
 
 
 @pytest_twisted.ensureDeferred

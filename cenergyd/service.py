@@ -15,7 +15,7 @@ from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.activity import LoggerActivity
 from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.credentials import CredentialChecker
-from cenergyd.customers.model import ROLES, Customer, PendingMark
+from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
 from cenergyd.derivation.dispatcher import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
@@ -228,25 +228,10 @@ class Daemon:
         return await self._hash_pool.run(hash_password, password, self.settings.credentials)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
-        """Forget what is remembered of its logger, and derive anew what a change of meters touches."""
+        """Forget what is remembered of its logger."""
         for customer in (old, new):
             if customer is not None:
                 self.credentials.forget(customer.logger_serial_number)
-        if new is not None and (old is None or _meters(old) != _meters(new)):
-            await self._derive_anew(old, new)
-
-    async def _derive_anew(self, old: Customer | None, new: Customer) -> None:
-        """Mark what a change of meters touches: from the time of an effective-dated change, else from the first reading."""
-        history = new.extensions.get("history")
-        if history and (old is None or history != old.extensions.get("history")):
-            since: int | None = int(history[-1]["until"])
-        else:
-            series = [name for role in ROLES if new.current.meter_of(role) and (name := new.series_of(role))]
-            first = await self.readings.first(series) if series else {}
-            since = min((reading.time for reading in first.values()), default=None)
-        if since is not None:
-            mark = PendingMark(new.id, since, int(self._reactor.seconds()))
-            await self.customers.derivation_queue.mark([mark])
 
     async def _announce_first_token(self) -> None:
         lifetime = self.settings.web.first_token_seconds
@@ -384,11 +369,6 @@ def need_restart(running: Settings, wanted: Settings) -> list[str]:
 def build_daemon(settings: Settings, reactor: Any) -> Daemon:
     """A daemon of the settings, not yet started. Raises ConfigError."""
     return Daemon(settings, reactor, make_stores(settings, reactor))
-
-
-def _meters(customer: Customer) -> tuple[Any, ...]:
-    """What decides which series are read and which is computed."""
-    return customer.logger_serial_number, customer.current, customer.extensions.get("history")
 
 
 def _upload_limits(upload: UploadSettings) -> UploadLimits:

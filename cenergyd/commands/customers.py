@@ -23,6 +23,7 @@ from cenergyd.commands.common import (
 from cenergyd.customers.fields import clean_password, clean_settings
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
+from cenergyd.derivation.customerchange import add_customer, change_customer
 from cenergyd.errors import InvalidField
 from cenergyd.settings import Settings
 
@@ -71,7 +72,8 @@ def add(
 
     async def work(reactor: Any) -> Customer:
         async with stores_of(settings, reactor) as stores:
-            return await stores.customers.add(Customer(id="", **changes, **_hashed(settings, password)))
+            added = Customer(id="", **changes, **_hashed(settings, password))
+            return await add_customer(stores.customers, stores.readings, added, int(reactor.seconds()))
 
     added = run_async(work)
     click.echo(added.id)
@@ -95,7 +97,9 @@ def change(
     async def work(reactor: Any) -> Customer:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
-            return await stores.customers.update(found.id, {**changes, **_hashed(settings, password)})
+            given = {**changes, **_hashed(settings, password)}
+            now = int(reactor.seconds())
+            return (await change_customer(stores.customers, stores.readings, found.id, given, now)).new
 
     _warn(run_async(work))
 

@@ -166,7 +166,8 @@ async def _upload(
         raise click.BadParameter(str(error), param_hint="--url") from error
     if settings is not None:
         async with stores_of(settings, reactor) as stores:
-            await register_sites(stores.customers, sites, password, settings.credentials)
+            now = int(reactor.seconds())
+            await register_sites(stores.customers, stores.readings, sites, password, settings.credentials, now=now)
     total = plan.sessions_per_site
     with click.progressbar(
         length=(total or 0) * len(sites), label="upload sessions", file=sys.stderr, show_pos=True,

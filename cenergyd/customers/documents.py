@@ -18,6 +18,7 @@ from bson.binary import UuidRepresentation
 from bson.errors import BSONError
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.store import Window
 from cenergyd.customers.validation import is_time_zone
 
 OWN = "cenergyd"
@@ -150,6 +151,19 @@ def observed(document: Mapping[str, Any]) -> dict[str, Any]:
     """A filter that matches the document only while our settings in it are as they were read."""
     paths = (*PATHS.values(), "name", "time_zone", EXTENSIONS)
     return {"_id": document["_id"], **{path: _exactly(value_at(document, path)) for path in paths}}
+
+
+def widened(document: Mapping[str, Any], pending: Window) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What widens the pending window of derivation as it is in the document: an addition to the filter, and to ``$set``.
+
+    By comparing and not by ``$min`` and ``$max``, which keep a null that a front end has written.
+    """
+    since, until = time_of(document.get("pending_since")), time_of(document.get("pending_until"))
+    query = {path: _exactly(document.get(path)) for path in ("pending_since", "pending_until")}
+    return query, {
+        "pending_since": pending.since if since is None else min(since, pending.since),
+        "pending_until": pending.until if until is None else max(until, pending.until),
+    }
 
 
 def _exactly(value: Any) -> Any:

@@ -17,10 +17,10 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
-from cenergyd.customers.documents import PROJECTION, customer_of, document_of, id_value, observed, update_of
+from cenergyd.customers.documents import PROJECTION, customer_of, document_of, id_value, observed, update_of, widened
 from cenergyd.customers.model import Customer
 from cenergyd.customers.mongoqueue import DERIVATION, JOBS, MongoPendingQueue
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.store import PendingQueue, Window
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.mongodb import MongoDatabase
 
@@ -91,11 +91,13 @@ class MongoCustomerStore:
             )
         return self.unique_serials
 
-    async def add(self, customer: Customer) -> Customer:
+    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
         """Insert one."""
         customer = normalised(customer)
         await self._check_serial_free(customer.logger_serial_number, None)
         document = {"_id": id_value(customer.id) if customer.id else ObjectId(), **document_of(customer)}
+        if pending is not None:
+            document |= widened({}, pending)[1]
         try:
             await self._run(lambda customers: customers.insert_one(document))
         except DuplicateKeyError as error:
@@ -143,19 +145,29 @@ class MongoCustomerStore:
         return int(await self._run(lambda customers: customers.count_documents({})))
 
     async def update(
-        self, customer_id: str, changes: Mapping[str, Any], *, expected_etag: str | None = None
+        self,
+        customer_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_etag: str | None = None,
+        pending: Window | None = None,
     ) -> Customer:
         """Set fields, if they still are what they were when read; without an etag a lost race is run again."""
         checked = checked_changes(changes)
         for _ in range(_ATTEMPTS):
             document = await self._expected(customer_id, expected_etag)
             update = update_of(document, checked)
+            also: Mapping[str, Any] = {}
+            sets: Mapping[str, Any] = {}
+            if pending is not None:
+                also, sets = widened(document, pending)
+                update["$set"] = {**update.get("$set", {}), **sets}
             if not update:
                 return customer_of(document)
             if checked.get(SERIAL):
                 await self._check_serial_free(checked[SERIAL], document["_id"])
-            if await self.update_raw(document, update):
-                return changed(customer_of(document), checked)
+            if await self.update_raw(document, update, also):
+                return changed(customer_of({**document, **sets}), checked)
             # The next look tells why: NotFound, Conflict, or a change that does not show in the etag.
         raise Conflict("somebody else keeps changing this customer")
 
@@ -182,10 +194,13 @@ class MongoCustomerStore:
                 return True
         return False
 
-    async def update_raw(self, document: Mapping[str, Any], update: Mapping[str, Any]) -> bool:
-        """Apply an update if our fields still are as in the document read. Raises SerialTaken."""
+    async def update_raw(
+        self, document: Mapping[str, Any], update: Mapping[str, Any], also: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Apply an update if our fields still are as in the document read, and ``also`` matches. Raises SerialTaken."""
+        query = {**observed(document), **(also or {})}
         try:
-            result = await self._run(lambda customers: customers.update_one(observed(document), dict(update)))
+            result = await self._run(lambda customers: customers.update_one(query, dict(update)))
         except DuplicateKeyError:
             raise SerialTaken(str(update.get("$set", {}).get(SERIAL, ""))) from None
         return bool(result.matched_count)

@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.sqlitequeue import SqlitePendingQueue
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.store import PendingQueue, Window
 from cenergyd.embedded import EmbeddedDatabase
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 
@@ -60,21 +60,27 @@ class SqliteCustomerStore:
         """Make a small write: a full disk or a read-only file shows here."""
         await self._database.write(_touch)
 
-    async def add(self, customer: Customer) -> Customer:
-        """Insert one."""
+    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
+        """Insert one, in one transaction."""
         customer = normalised(customer)
         if not customer.id:
             # Like MongoDB's: in the order of creation.
             customer = attrs.evolve(customer, id=f"{int(time.time()):08x}{token_hex(8)}")
         columns = (*_SETTINGS, "search")
         sql = f"INSERT INTO customer ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(sql, _row_of(customer))
+            self._mark(db, customer.id, pending)
+
         try:
-            await self._database.write(lambda db: db.execute(sql, _row_of(customer)))
+            await self._database.write(work)
         except sqlite3.IntegrityError as error:
             if "customer.id" in str(error):
                 raise Conflict(f"there is a customer {customer.id} already") from None
             raise SerialTaken(customer.logger_serial_number) from None
-        return attrs.evolve(customer, pending_since=None, pending_until=None)
+        since, until = pending or (None, None)
+        return attrs.evolve(customer, pending_since=since, pending_until=until)
 
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
@@ -103,7 +109,12 @@ class SqliteCustomerStore:
         return int(found[0])
 
     async def update(
-        self, customer_id: str, changes: Mapping[str, Any], *, expected_etag: str | None = None
+        self,
+        customer_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_etag: str | None = None,
+        pending: Window | None = None,
     ) -> Customer:
         """Set fields, in one transaction."""
         checked = checked_changes(changes)
@@ -112,7 +123,8 @@ class SqliteCustomerStore:
         def work(db: sqlite3.Connection) -> Customer:
             customer = changed(_expected(db, customer_id, expected_etag), checked)
             db.execute(f"UPDATE customer SET {columns} WHERE id = ?", (*_row_of(customer), customer_id))
-            return customer
+            self._mark(db, customer_id, pending)
+            return _expected(db, customer_id, None)
 
         try:
             return await self._database.write(work)
@@ -132,6 +144,10 @@ class SqliteCustomerStore:
         """Replace a password, compare-and-set."""
         sql = "UPDATE customer SET logger_password = ? WHERE id = ? AND logger_password = ?"
         return bool(await self._database.write(lambda db: db.execute(sql, (new, customer_id, old)).rowcount))
+
+    def _mark(self, db: sqlite3.Connection, customer_id: str, pending: Window | None) -> None:
+        if pending is not None:
+            self._derivation.mark_within(db, [PendingMark(customer_id, *pending)])
 
 
 def _touch(db: sqlite3.Connection) -> None:

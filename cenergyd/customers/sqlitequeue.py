@@ -40,12 +40,15 @@ class SqlitePendingQueue:
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
         """Widen the pending windows."""
+        await self._database.write(lambda db: self.mark_within(db, marks))
+
+    def mark_within(self, db: sqlite3.Connection, marks: Sequence[PendingMark]) -> None:
+        """Widen them as a part of a transaction."""
         sql = self._sql(
             "UPDATE customer SET @since = min(ifnull(@since, :since), :since), @until = max(ifnull(@until, :until), :until)"
             " WHERE id = :customer_id"
         )
-        rows = [mark._asdict() for mark in marks]
-        await self._database.write(lambda db: db.executemany(sql, rows))
+        db.executemany(sql, [mark._asdict() for mark in marks])
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers, in one transaction."""

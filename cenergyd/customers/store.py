@@ -22,6 +22,15 @@ class PendingSummary(NamedTuple):
     """The earliest pending_since, UTC seconds."""
 
 
+class Window(NamedTuple):
+    """Times that are to be derived."""
+
+    since: int
+    """UTC seconds."""
+    until: int
+    """Inclusive."""
+
+
 class PendingQueue(Protocol):
     """The pending windows of all customers for one purpose. See the module's text for the two windows."""
 
@@ -79,8 +88,8 @@ class CustomerStore(Protocol):
         """Return if the store answers; raise StoreUnavailable with the reason if not."""
         ...
 
-    async def add(self, customer: Customer) -> Customer:
-        """Add one; an empty ``id`` gets one from the store. Raises SerialTaken."""
+    async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
+        """Add one; an empty ``id`` gets one from the store. ``pending``: see :meth:`update`. Raises SerialTaken."""
         ...
 
     async def get(self, customer_id: str) -> Customer | None:
@@ -100,12 +109,18 @@ class CustomerStore(Protocol):
         ...
 
     async def update(
-        self, customer_id: str, changes: Mapping[str, Any], *, expected_etag: str | None = None
+        self,
+        customer_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_etag: str | None = None,
+        pending: Window | None = None,
     ) -> Customer:
         """Set some of our fields (names of :class:`Customer`; ``extensions`` is merged by key, None removes one).
 
-        Fields that are not ours are never touched. Raises NotFound, SerialTaken, and Conflict where
-        ``expected_etag`` is given and the stored customer has another one.
+        Fields that are not ours are never touched. ``pending`` widens the pending window of the derivation queue in the same
+        write: both are stored, or neither. Raises NotFound, SerialTaken, and Conflict where ``expected_etag`` is given and the
+        stored customer has another one.
         """
         ...
 

@@ -59,13 +59,18 @@ class Demo:
         """Register the site and begin to upload."""
         # The password changes with every start and is nowhere else, so nobody can use it against a daemon left running.
         password = secrets.token_urlsafe(18)
+        now = int(self._reactor.seconds())
         (self._customer,) = await register_sites(
-            self._daemon.customers, [self._site], password, self._daemon.settings.credentials
+            self._daemon.customers,
+            self._daemon.readings,
+            [self._site],
+            password,
+            self._daemon.settings.credentials,
+            now=now,
         )
         url = self._daemon.addresses[0].rstrip("/")
         self._say(f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n")
         target = Target(self._reactor, url + self._daemon.settings.upload.path)
-        now = int(self._reactor.seconds())
         fleets = [
             # First the day before in large files, then the present as it comes.
             self._fleet(target, password, now - BACKLOG, now, _CATCH_UP_WITHIN),

@@ -8,11 +8,19 @@ from typing import Any
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import HashSettings, hash_password, verify_password
 from cenergyd.customers.store import CustomerStore
+from cenergyd.derivation.customerchange import add_customer, change_customer
+from cenergyd.readings.store import ReadingStore
 from cenergyd.simulator.site import SimulatedSite
 
 
 async def register_sites(
-    customers: CustomerStore, sites: Sequence[SimulatedSite], password: str, cost: HashSettings
+    customers: CustomerStore,
+    readings: ReadingStore,
+    sites: Sequence[SimulatedSite],
+    password: str,
+    cost: HashSettings,
+    *,
+    now: int,
 ) -> list[Customer]:
     """Make each site's customer what the simulation needs; one that is so already is left alone.
 
@@ -38,9 +46,9 @@ async def register_sites(
         }
         if there is None:
             added = Customer(id="", logger_serial_number=site.serial, **wanted)
-            registered.append(await customers.add(added))
+            registered.append(await add_customer(customers, readings, added, now))
         elif any(getattr(there, key) != value for key, value in wanted.items()):
-            registered.append(await customers.update(there.id, wanted))
+            registered.append((await change_customer(customers, readings, there.id, wanted, now)).new)
         else:
             registered.append(there)
     return registered

@@ -11,6 +11,8 @@ from cenergyd.customers.fields import CLEANERS, PATTERNS, clean_settings, time_z
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import Conflict
 from cenergyd.web import openapi
+from cenergyd.web.auth import Principal
+from cenergyd.web.changing import FOREIGN_LOGGER_ANSWER, add_customer, change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import JSON, MAX_SEARCH, MERGE_PATCH, Call, Reply, Route, quoted_etag
@@ -43,7 +45,8 @@ def customer_view(customer: Customer) -> dict[str, Any]:
 class SettingsEditor:
     """Changes settings: cleans, hashes, compares entity tags, tells who must know. Used by the API and the pages.
 
-    Everything raises InvalidField or a 422 problem (all faults at once), SerialTaken, NotFound, Conflict, StoreUnavailable.
+    Everything raises InvalidField or a 422 problem (all faults at once), SerialTaken, NotFound, Conflict, StoreUnavailable, and a
+    403 problem for a logger that a customer may not name (:mod:`cenergyd.web.changing`).
     """
 
     def __init__(self, context: Context) -> None:
@@ -52,25 +55,25 @@ class SettingsEditor:
     async def create(self, given: Mapping[str, Any]) -> Customer:
         """Add a customer."""
         changes = await self._hashed(_cleaned(given))
-        customer = await self._context.customers.add(attrs.evolve(Customer(id=""), **changes))
-        await self._context.on_change(None, customer)
-        return customer
+        return await add_customer(self._context, attrs.evolve(Customer(id=""), **changes))
 
-    async def merge(self, customer_id: str, given: Mapping[str, Any], etag: str | None) -> Customer:
-        """Change the settings that are given; None empties one. ``etag`` None: whatever is there now."""
+    async def merge(
+        self, caller: Principal | None, customer_id: str, given: Mapping[str, Any], etag: str | None
+    ) -> Customer:
+        """Change the settings that are given, with a caller's rights; None empties one. ``etag`` None: whatever is there now."""
         cleaned = _cleaned(given)
         old = await self._unchanged(customer_id, etag)
         if not cleaned:
             return old
         changes = await self._hashed(cleaned)
-        customer = await self._context.customers.update(customer_id, changes, expected_etag=etag)
-        await self._context.on_change(old, customer)
-        return customer
+        return await change_customer(self._context, caller, customer_id, changes, etag)
 
-    async def replace(self, customer_id: str, given: Mapping[str, Any], etag: str | None) -> Customer:
+    async def replace(
+        self, caller: Principal | None, customer_id: str, given: Mapping[str, Any], etag: str | None
+    ) -> Customer:
         """Set all settings; what is not given is emptied, but for the password, which nobody can have read."""
         emptied = {field: "" for field in CLEANERS if field != "logger_password"}
-        return await self.merge(customer_id, {**emptied, **given}, etag)
+        return await self.merge(caller, customer_id, {**emptied, **given}, etag)
 
     async def remove(self, customer_id: str, etag: str | None) -> None:
         """Remove a customer and revoke their tokens; the readings stay."""
@@ -155,7 +158,7 @@ class CustomersApi:
         etag = call.if_match()
         media_types = (JSON, MERGE_PATCH) if call.request.method == b"PATCH" else (JSON,)
         given = call.json_object(media_types)
-        return _reply(await change(customer_id, given, etag), view)
+        return _reply(await change(call.principal, customer_id, given, etag), view)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -273,7 +276,7 @@ def _merge(name: str) -> openapi.JsonObject:
     return openapi.operation(
         f"merge{name}", _TAG, f"Change some of {_OF[name]}",
         reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsPatch"), body_media_types=(JSON, MERGE_PATCH),
-        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
+        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], description=FOREIGN_LOGGER_ANSWER,
     )  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def _replace(name: str) -> openapi.JsonObject:
     return openapi.operation(
         f"replace{name}", _TAG, f"Replace {_OF[name]}",
         reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsInput"),
-        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
+        parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], description=FOREIGN_LOGGER_ANSWER,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from cenergyd.customers.fields import clean_meter
+from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.model import ROLES, Customer, PendingMark
 from cenergyd.derivation.assignments import assignments_over, changed
 from cenergyd.derivation.explain import explanations
@@ -13,6 +13,7 @@ from cenergyd.errors import Conflict
 from cenergyd.hookspecs import Formula
 from cenergyd.web import openapi
 from cenergyd.web.api_customers import customer_view
+from cenergyd.web.changing import FOREIGN_LOGGER_ANSWER, SERIAL, change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import Call, Reply, Route, quoted_etag
@@ -49,17 +50,16 @@ class HistoryApi:
         given = dict(call.json_object())
         since = _time(given, "effective_from", call.now)
         given.pop("effective_from", None)
-        for field in _METERS:
+        for field in (*_METERS, SERIAL):
             if field in given:
                 if not isinstance(given[field], str):
                     raise invalid_fields([FieldError(field, "text is needed")])
-                given[field] = clean_meter(field, given[field])
+                given[field] = clean_serial(given[field]) if field == SERIAL else clean_meter(field, given[field])
         old = await self._context.customer(customer_id)
         if etag is not None and old.etag != etag:
             raise Conflict("the customer was changed meanwhile")
         changes = changed(old, since, given, call.now)
-        new = await self._context.customers.update(customer_id, changes, expected_etag=old.etag)
-        await self._context.on_change(old, new)
+        new = await change_customer(self._context, call.principal, customer_id, changes, old.etag)
         return Reply(customer_view(new), headers={"ETag": quoted_etag(new.etag)})
 
     async def backfill(self, call: Call, customer_id: str) -> Reply:
@@ -184,10 +184,11 @@ _SCHEMAS: Mapping[str, Any] = {
                 "description": "UTC seconds, not in the future; default: now. 0: it was always so.",
             },
             **{field: {"type": "string", "description": "Meter id; empty: not fitted."} for field in _METERS},
+            SERIAL: {"type": "string", "description": "Serial number of the logger; empty: none."},
             "reversed": _REVERSED,
             "layouts": _LAYOUTS,
         },
-        optional=("effective_from", *_METERS, "reversed", "layouts"),
+        optional=("effective_from", *_METERS, SERIAL, "reversed", "layouts"),
     ),
     "BackfillRange": openapi.closed(
         {"start": openapi.TIME, "end": {**openapi.TIME, "description": "Exclusive; default: now."}}, optional=("end",)
@@ -203,7 +204,7 @@ _READ_METERS = openapi.operation(
 )  # fmt: skip
 _CHANGE_METERS = openapi.operation(
     "changeMeters", _TAG, "Change meters, CT directions or columns from a time on", reply=openapi.ref("Customer"), etag=True,
-    body=openapi.ref("MeterChange"), parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
+    body=openapi.ref("MeterChange"), parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], description=FOREIGN_LOGGER_ANSWER,
 )  # fmt: skip
 _BACKFILL = openapi.operation(
     "backfill", _TAG, "Derive a range again (operators)", reply=openapi.ref("BackfillRange"), status=202,

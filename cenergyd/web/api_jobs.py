@@ -17,6 +17,7 @@ from cenergyd.jobs.outbox import Outbox
 from cenergyd.jobs.tariff_json import tariff_from_json, tariff_of, tariff_to_json
 from cenergyd.jobs.windows import RESOLUTIONS, Window
 from cenergyd.web import openapi
+from cenergyd.web.changing import change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import Call, Reply, Route, quoted_etag
@@ -120,10 +121,7 @@ class JobsApi:
         return Reply({"key": key}, 202)
 
     async def _set(self, customer_id: str, name: str, value: Any, etag: str | None) -> Customer:
-        old = await self._context.customer(customer_id)
-        new = await self._context.customers.update(customer_id, {"extensions": {name: value}}, expected_etag=etag)
-        await self._context.on_change(old, new)
-        return new
+        return await change_customer(self._context, None, customer_id, {"extensions": {name: value}}, etag)
 
     def _outbox(self) -> Outbox:
         if self._context.outbox is None:

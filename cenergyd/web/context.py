@@ -24,7 +24,9 @@ HashPassword = Callable[[str], Awaitable[str]]
 """From a password in clear text to what is stored."""
 
 OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
-"""Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials, derive anew."""
+"""Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials.
+
+:mod:`cenergyd.web.changing` adds and changes, and tells."""
 
 
 async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:

@@ -61,7 +61,7 @@ class Legacy:
             given = {name: value for name, value in given.items() if name != "logger_password"}
         match = call.header("if-match")
         etag = unquoted_etag(match) if match not in (None, "*") else None
-        return _reply(await self._editor.merge(customer_id, given, etag))
+        return _reply(await self._editor.merge(call.principal, customer_id, given, etag))
 
     def routes(self) -> Sequence[Route]:
         """Both of them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -236,3 +238,22 @@ def test_the_reader_of_our_output_may_leave(tmp_path: Path) -> None:
     )
     assert result.stdout.startswith("# Settings of cenergyd")
     assert result.stderr == ""
+
+
+def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path) -> None:
+    added = cenergyd(tmp_path, "customers", "add", "--no-password", "--serial", "A1", "--facility", "1", "--solar", "2")
+    assert added.returncode == 0, added.stderr
+    write = (
+        "import sys; from twisted.internet import reactor; from twisted.internet.task import react\n"
+        "from pathlib import Path; from twisted.internet.defer import Deferred\n"
+        "from cenergyd.readings.model import Reading, SeriesReadings; from cenergyd.readings.sqlite import SqliteReadingStore\n"
+        "async def work(reactor):\n"
+        "    store = SqliteReadingStore(reactor, Path(sys.argv[1])); await store.open()\n"
+        "    await store.write([SeriesReadings('A1_3', [Reading(1750000000, P=1.0)])]); await store.close()\n"
+        "react(lambda reactor: Deferred.fromCoroutine(work(reactor)))\n"
+    )
+    subprocess.run([sys.executable, "-c", write, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
+    changed = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "3")
+    assert changed.returncode == 0, changed.stderr
+    with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:
+        assert database.execute("SELECT solar, pending_since FROM customer").fetchall() == [("3", 1750000000)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.store import Window
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
 
 FULL = Customer(
@@ -193,3 +194,37 @@ async def test_a_password_is_replaced_only_while_it_is_the_old_one(store):
     assert await store.set_password_hash(added.id, "secret", "$hash1")
     assert not await store.set_password_hash(added.id, "secret", "$hash2")
     assert (await store.get(added.id)).logger_password == "$hash1"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_window_is_stored_with_the_settings(store, second):
+    added = await store.add(FULL, pending=Window(500, 600))
+    assert (added.pending_since, added.pending_until) == (500, 600)
+    updated = await second.update(added.id, {"solar": "3"}, expected_etag=added.etag, pending=Window(450, 550))
+    assert (updated.solar, updated.pending_since, updated.pending_until) == ("3", 450, 600)
+    assert await store.get(added.id) == updated
+    with pytest.raises(Conflict):
+        await store.update(added.id, {"solar": ""}, expected_etag=added.etag, pending=Window(1, 999))
+    assert await store.get(added.id) == updated
+    (work,) = await store.derivation_queue.claim("c", 1000, 60, 10)
+    assert (work.customer.solar, work.since, work.until) == ("3", 450, 600)
+    # What comes during a derivation is a window of its own; a window alone is stored, too.
+    assert (await store.update(added.id, {}, pending=Window(10, 20))).pending_since == 10
+    assert await store.derivation_queue.finish([work]) == [True]
+    (work,) = await second.derivation_queue.claim("d", 1000, 60, 10)
+    assert (work.since, work.until) == (10, 20)
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_and_marks_at_the_same_time_lose_neither(store, second):
+    added = await store.add(FULL)
+    queue = second.derivation_queue
+    marks = [queue.mark([PendingMark(added.id, 100 - n, 200 + n)]) for n in range(4)]
+    await gatherResults(
+        [
+            Deferred.fromCoroutine(each)
+            for each in (*marks, store.update(added.id, {"solar": "3"}, pending=Window(50, 60)))
+        ]
+    )
+    found = await store.get(added.id)
+    assert (found.solar, found.pending_since, found.pending_until) == ("3", 50, 203)

@@ -257,8 +257,8 @@ async def test_security_headers_are_on_everything(world: World) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_store_that_is_down(world: World) -> None:
-    await world.readings.close()
     made = await world.operator.post("customers", FULL)
+    await world.readings.close()
 
     async def down(*args: object, **more: object) -> None:
         from cenergyd.errors import StoreUnavailable

@@ -15,6 +15,7 @@ from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
+from cenergyd.web.changing import change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
@@ -77,14 +78,13 @@ class MeterPages:
         try:
             since = _since(typed.values, texts.zone(old.time_zone), call.now)
             update = changed(old, since, _changes(old, typed.values), call.now)
-            new = await self._context.customers.update(customer_id, update, expected_etag=old.etag)
+            await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
             field = "since" if error.field == "effective_from" else error.field
             return await self._page(call, old, Typed(typed.values, {field: _sentence(error)}), status=422)
         except Conflict:
             fresh = await self._context.customer(customer_id)
             return await self._page(call, fresh, typed, conflict=True, status=409)
-        await self._context.on_change(old, new)
         return Redirect(customer_path(customer_id, "meters") + "?done=changed")
 
     async def backfill(self, call: PageCall, customer_id: str) -> Page | Redirect:

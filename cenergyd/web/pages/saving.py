@@ -9,6 +9,7 @@ from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict
+from cenergyd.web.changing import change_customer
 from cenergyd.web.context import Context
 
 _TRIES = 4
@@ -21,10 +22,7 @@ def fingerprint(value: Any) -> str:
 
 async def save_extension(context: Context, customer: Customer, name: str, value: Any) -> Customer:
     """Store one extension of a customer as it was read. Raises Conflict where it was changed since."""
-    changes = {"extensions": {name: value}}
-    new = await context.customers.update(customer.id, changes, expected_etag=customer.etag)
-    await context.on_change(customer, new)
-    return new
+    return await change_customer(context, None, customer.id, {"extensions": {name: value}}, customer.etag)
 
 
 async def change_extension(

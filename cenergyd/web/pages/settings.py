@@ -75,13 +75,14 @@ class SettingsPages:
                 call, await self._context.customer(customer_id), with_meter(draft, call.form["use"])
             )
         try:
-            await self._editor.merge(customer_id, changes_of(call.form), draft.etag)
+            await self._editor.merge(call.principal, customer_id, changes_of(call.form), draft.etag)
         except Conflict:
             customer = await self._context.customer(customer_id)
             return await self._page(call, customer, with_conflict(draft, customer), 409)
         except (InvalidField, RequestProblem) as error:
             draft = _faulty(draft, error)
-            return await self._page(call, await self._context.customer(customer_id), draft, 422)
+            status = error.details.status if isinstance(error, RequestProblem) else 422
+            return await self._page(call, await self._context.customer(customer_id), draft, status)
         return Redirect(customer_path(customer_id, "settings") + "?done=saved")
 
     async def ask_remove(self, call: PageCall, customer_id: str) -> Page:

@@ -1,0 +1,100 @@
+"""Adding and changing customers such that what a change of meters touches is derived anew, whatever fails meanwhile.
+
+What is touched is found out first, with the change not yet stored: where the readings cannot be asked, nothing changes. Then the change and
+the mark for derivation are stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that there is no moment at
+which a fault, or the end of the process, could leave one without the other. A derivation that is under way with the old settings does
+not take the mark with it: it works on a window of its own, and this one is claimed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from cenergyd.customers.changes import changed, checked_changes, normalised
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.store import CustomerStore, Window
+from cenergyd.errors import Conflict, NotFound
+from cenergyd.readings.store import ReadingStore
+
+_TRIES = 5
+_STORING_SECONDS = 60
+"""Readings that come in while a change is being stored may have been derived with the old settings."""
+
+Check = Callable[[Customer, Customer], Awaitable[None]]
+"""Asked with the customer before and after, as it would be; raises to forbid the change."""
+
+
+class Changed(NamedTuple):
+    """What a change came to."""
+
+    old: Customer
+    new: Customer
+
+
+async def add_customer(customers: CustomerStore, readings: ReadingStore, customer: Customer, now: int) -> Customer:
+    """Add one; readings that its logger's meters have already are derived.
+
+    Raises InvalidField, SerialTaken, StoreUnavailable, and then nothing was added (but an answer of the store may have been lost).
+    """
+    window = await touched_window(readings, None, normalised(customer), now)
+    return await customers.add(customer, pending=window)
+
+
+async def change_customer(
+    customers: CustomerStore,
+    readings: ReadingStore,
+    customer_id: str,
+    changes: Mapping[str, Any],
+    now: int,
+    *,
+    etag: str | None = None,
+    check: Check | None = None,
+) -> Changed:
+    """Set fields as :meth:`CustomerStore.update` does, and have what that touches derived anew.
+
+    Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, what ``check`` raises, and Conflict where ``etag`` is given and the
+    stored customer has another one (None: whatever is there now).
+    """
+    checked = checked_changes(changes)
+    for tries_left in reversed(range(_TRIES)):
+        old = await customers.get(customer_id)
+        if old is None:
+            raise NotFound("there is no such customer")
+        if etag is not None and old.etag != etag:
+            raise Conflict("the customer was changed meanwhile")
+        new = changed(old, checked)
+        if check is not None:
+            await check(old, new)
+        window = await touched_window(readings, old, new, now)
+        try:
+            # Always compared: the window holds for this ``old`` alone.
+            return Changed(old, await customers.update(customer_id, checked, expected_etag=old.etag, pending=window))
+        except Conflict:
+            if etag is not None or not tries_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:
+    """The times to derive anew: from that of an effective-dated change, else from the first reading; None where there are none."""
+    if old is not None and _meters(old) == _meters(new):
+        return None
+    # The computed meter's, too: what was computed by other settings may reach further back than what is measured now.
+    series = [name for role in ROLES if (name := new.series_of(role))]
+    history = new.extensions.get("history")
+    if history and (old is None or history != old.extensions.get("history")):
+        since: int | None = int(history[-1]["until"])
+    else:
+        first = await readings.first(series) if series else {}
+        since = min((reading.time for reading in first.values()), default=None)
+    if since is None:
+        return None
+    last = await readings.last(series) if series else {}
+    until = max(now + _STORING_SECONDS, *(reading.time for reading in last.values()), since)
+    return Window(since, until)
+
+
+def _meters(customer: Customer) -> tuple[Any, ...]:
+    """What decides which series are read and which is computed."""
+    return customer.logger_serial_number, customer.current, customer.extensions.get("history")

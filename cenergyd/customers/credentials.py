@@ -17,7 +17,7 @@ from secrets import token_bytes
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,6 +28,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import HashSettings, hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, Overloaded
+from cenergyd.slots import Slots
 from cenergyd.threads import BoundedPool
 
 V = TypeVar("V")
@@ -131,7 +132,7 @@ class CredentialChecker:
         self._per_logger = Guesses(settings.max_failures, window, settings.max_cached)
         self._per_address = Guesses(settings.max_failures_per_address, window, settings.max_cached)
         self._flights: dict[tuple[str, bytes], _Flight] = {}
-        self._hashes = DeferredSemaphore(settings.hash_threads)
+        self._hashes = Slots(settings.hash_threads)
         self._background: set[Deferred[Any]] = set()
         self._nobody: str | None = None
         self.hashes = 0

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pluggy
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,6 +33,7 @@ from cenergyd.isolation import PluginFailed, describe
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings import DerivationSettings
+from cenergyd.slots import Slots
 from cenergyd.storepause import StorePause
 
 PATIENCE = 0.2
@@ -91,7 +92,7 @@ class DerivationService(Service):
             status=self.status,
             derived=derived,
         )
-        self._batches = DeferredSemaphore(settings.concurrent_batches)
+        self._batches = Slots(settings.concurrent_batches)
         self._tasks: set[Deferred[None]] = set()
         self._late: dict[str, Deferred[Done]] = {}
         self._stopping = False

@@ -15,7 +15,7 @@ from uuid import uuid4
 import attrs
 import pluggy
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,6 +32,7 @@ from cenergyd.jobs.retries import Retries
 from cenergyd.readings.store import ReadingStore
 from cenergyd.readings.together import Gathering, TogetherReadings
 from cenergyd.settings import Settings
+from cenergyd.slots import Slots
 from cenergyd.storepause import StorePause
 
 TIMEOUTS_BEFORE_REST = 3
@@ -90,7 +91,7 @@ class JobService(Service):
         self._notify = notify
         self._ttl = max(self._settings.claim_seconds, ceil(1.5 * self._settings.timeout_seconds))
         self._retries = Retries(documents, self._settings.retry_seconds)
-        self._slots = DeferredSemaphore(self._settings.concurrent_customers)
+        self._slots = Slots(self._settings.concurrent_customers)
         self._timeouts: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
         self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pluggy
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,6 +20,7 @@ from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUn
 from cenergyd.isolation import PluginFailed, as_deferred, call, describe, failure_of, implementations, pending, within
 from cenergyd.jobs.outbox import Delivery, Outbox, Outcome, notification_of
 from cenergyd.settings import Settings
+from cenergyd.slots import Slots
 
 log = Logger()
 _OWN_SECTIONS = ("email", "sms", "webhook")
@@ -46,7 +47,7 @@ class OutboxService(Service):
         self._options = options
         self._reactor = reactor
         self._clock = reactor if clock is None else clock
-        self._places = DeferredSemaphore(outbox.settings.concurrency)
+        self._places = Slots(outbox.settings.concurrency)
         self._busy: set[str] = set()
         self._unwritten: dict[str, tuple[Document, Outcome, str]] = {}
         self._loop = LoopingCall(self._tick_logged)

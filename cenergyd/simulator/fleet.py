@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
 from cenergyd.readings.model import Reading
@@ -15,6 +15,7 @@ from cenergyd.simulator.faults import NO_FAULTS, Faults
 from cenergyd.simulator.http import Target
 from cenergyd.simulator.logger import METERS, Counts, LogFile, Meter, SimulatedLogger
 from cenergyd.simulator.site import SimulatedSite
+from cenergyd.slots import Slots
 
 _LAST_SESSIONS = 20
 """Tries at the end to bring in what faults have kept back."""
@@ -76,7 +77,7 @@ class Fleet:
         self._reactor = reactor
         self._plan = plan
         self._began = reactor.seconds()
-        self._slots = DeferredSemaphore(plan.concurrency)
+        self._slots = Slots(plan.concurrency)
         self._progress = progress
         self.loggers = [
             SimulatedLogger(

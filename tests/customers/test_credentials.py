@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from cenergyd.customers import credentials as module
 from cenergyd.customers.credentials import CredentialChecker, Throttled
@@ -224,6 +225,24 @@ async def test_guesses_at_the_same_time_are_not_free(rig):
     assert outcomes.count(None) == 3
     assert outcomes.count(Throttled) == 27
     assert rig.checker.hashes == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crowd_of_guesses_is_answered_whole_and_leaves_the_way_free(rig):
+    """Once the first few have failed, hundreds that wait are refused at once, one after the other."""
+    await rig.add()
+    rig.make(hash_threads=1, max_failures_per_address=1000)
+    go = Event()
+    busy = [Deferred.fromCoroutine(rig.pool.run(go.wait, 20)) for _ in range(2)]
+    tries = [Deferred.fromCoroutine(rig.checker.check(SERIAL, f"g{i}", "a")) for i in range(900)]
+    while len(rig.checker._hashes.waiting) < 899:
+        await deferLater(reactor, 0.01)
+    go.set()
+    await gatherResults(busy)
+    outcomes = [await one.addErrback(lambda failure: failure.trap(Throttled)) for one in tries]
+    assert outcomes.count(None) == 3
+    assert outcomes.count(Throttled) == 897
+    assert await rig.checker.check(SERIAL, "right", "elsewhere") is not None
 
 
 @pytest_twisted.ensureDeferred

@@ -253,6 +253,29 @@ def test_a_store_that_is_down_is_nobodys_fault(logged: list[dict[str, Any]]) -> 
     assert here.queue.pending == {}
 
 
+def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it() -> None:
+    """Once the first has found out, all others end at once, one after the other."""
+    gate: Deferred[None] = Deferred()
+
+    async def down(*_: Any) -> None:
+        await gate
+        raise StoreUnavailable("connection refused")
+
+    job = Job(down)
+    crowd = [customer(f"a{number}", serial=f"{number:012X}") for number in range(500)]
+    here = place(*crowd, jobs={"one": job}, batch_customers="500", concurrent_customers="2")
+    for one in crowd:
+        here.mark(one.id, START, START)
+    here.clock.callLater(1, gate.callback, None)
+    here.tick()
+    assert len(job.windows) == 2
+    assert len(here.queue.pending) == 500
+    job.answer = lambda *_: None
+    here.clock.advance(120)
+    here.tick()
+    assert here.queue.pending == here.queue.working == {}
+
+
 def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     bad = Job(_raises)
     here = place(customer("a"), customer("b"), jobs={"bad": bad})

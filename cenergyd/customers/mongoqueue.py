@@ -177,12 +177,19 @@ class MongoPendingQueue:
         await self._update([(owned, give_back) for _, owned in self._owned_by_claim(works)])
 
     async def summary(self) -> PendingSummary:
-        """Count by the indexes; both windows at once count once."""
+        """Count by the indexes; both windows at once count once.
+
+        One after the other: work that is claimed in between counts twice rather than not at all, and "nothing" is asked again,
+        because work may have been given back in between.
+        """
         pending, working = {self._paths.since: EXISTS}, {self._since: EXISTS}
-        counts = await self._together([self._count(pending), self._count(working), self._count({**pending, **working})])
+        waiting, claimed = await self._count(pending), await self._count(working)
+        both = await self._count({**pending, **working}) if waiting and claimed else 0
+        if not waiting and not claimed:
+            waiting = await self._count(pending)
         oldest = await self._together([self._oldest(self._paths.since), self._oldest(self._since)])
         times = [time for time in oldest if time is not None]
-        return PendingSummary(counts[0] + counts[1] - counts[2], min(times) if times else None)
+        return PendingSummary(max(0, waiting + claimed - both), min(times) if times else None)
 
     def _free(self, now: int) -> dict[str, Any]:
         """Not under a live claim, and not postponed."""

@@ -9,19 +9,16 @@ second quarter's should be near 1.
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.uploads_per_second import daemons, warm_up, wrk  # noqa: E402
+from benchmarks.uploads_per_second import daemons, make_sites, on_real_servers, warm_up, wrk  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
 
@@ -34,26 +31,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemon")
     arguments = parser.parse_args()
     arguments.daemons = 1
-    influx, mongo = RunningInflux(), RunningMongo()
-    try:
-        influx.start()
-        mongo.start()
-        with TemporaryDirectory() as folder:
-            measure(Path(folder), influx, mongo, arguments)
-    finally:
-        influx.destroy()
-        mongo.destroy()
+    on_real_servers(measure, arguments)
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
     """Upload and look."""
-    uploads = folder / "uploads.lua"
-    subprocess.run([sys.executable, HERE / "peer/make_uploads.py", uploads, str(arguments.sites)], check=True)
-    subprocess.run(
-        [sys.executable, HERE / "peer/peer_flask.py", str(arguments.sites)],
-        env={**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)},
-        check=True,
-    )
+    uploads = make_sites(folder, influx, mongo, arguments.sites)
     with daemons(folder, influx, mongo, arguments) as (port, (pid,)):
         warm_up(port, uploads, arguments)
         done, began = 0, time.monotonic()

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +37,14 @@ def main() -> None:
     parser.add_argument("--daemons", type=int, default=2, help="processes behind one port (the peer has two workers)")
     parser.add_argument("--only", choices=["peer", "cenergyd"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemons")
-    arguments = parser.parse_args()
+    on_real_servers(measure, parser.parse_args())
+
+
+Measure = Callable[[Path, RunningInflux, RunningMongo, argparse.Namespace], None]
+
+
+def on_real_servers(measure: Measure, arguments: argparse.Namespace) -> None:
+    """Call ``measure`` with a folder and two servers that are there for it alone."""
     influx, mongo = RunningInflux(), RunningMongo()
     try:
         influx.start()
@@ -49,17 +56,29 @@ def main() -> None:
         mongo.destroy()
 
 
+def make_sites(folder: Path, influx: RunningInflux, mongo: RunningMongo, sites: int) -> Path:
+    """Add the customers and make an upload of each; the file that wrk reads."""
+    uploads = folder / "uploads.lua"
+    subprocess.run([sys.executable, HERE / "peer/make_uploads.py", uploads, str(sites)], check=True)
+    subprocess.run(
+        [sys.executable, HERE / "peer/peer_flask.py", str(sites)], env=peer_environment(influx, mongo), check=True
+    )
+    return uploads
+
+
+def peer_environment(influx: RunningInflux, mongo: RunningMongo) -> Mapping[str, str]:
+    """Where the peer finds the servers."""
+    return {**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)}
+
+
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
     """Both sides, one after the other."""
-    uploads = folder / "uploads.lua"
-    subprocess.run([sys.executable, HERE / "peer/make_uploads.py", uploads, str(arguments.sites)], check=True)
-    environment = {**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)}
-    subprocess.run([sys.executable, HERE / "peer/peer_flask.py", str(arguments.sites)], env=environment, check=True)
+    uploads = make_sites(folder, influx, mongo, arguments.sites)
     rates: dict[str, float] = {}
     assert influx.process and mongo.process
     servers = {"InfluxDB": [influx.process.pid], "MongoDB's protocol": [mongo.process.pid]}
     if arguments.only != "cenergyd":
-        with peer(environment) as (port, pids):
+        with peer(peer_environment(influx, mongo)) as (port, pids):
             rates["peer"] = load(port, uploads, arguments, servers | {"peer": pids})
     if arguments.only != "peer":
         with daemons(folder, influx, mongo, arguments) as (port, pids):

@@ -102,8 +102,7 @@ class LoggerActivity(Service):
             except CenergydError:
                 self._pending[kind] = {**due, **self._pending[kind]}
                 raise
-            if self._repeat:
-                self._written.update(((kind, key), now) for key in due)
+            self._written.update(((kind, key), now) for key in due)
         await self._flush_rejected()
 
     async def _merged_meters(self, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:

@@ -157,10 +157,8 @@ class MongoCustomerStore:
         for _ in range(_ATTEMPTS):
             document = await self._expected(customer_id, expected_etag)
             update = update_of(document, checked)
-            also: Mapping[str, Any] = {}
-            sets: Mapping[str, Any] = {}
-            if pending is not None:
-                also, sets = widened(document, pending)
+            also, sets = widened(document, pending) if pending is not None else ({}, {})
+            if sets:
                 update["$set"] = {**update.get("$set", {}), **sets}
             if not update:
                 return customer_of(document)

@@ -10,12 +10,12 @@ from twisted.internet.task import deferLater
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.derivation.chunks import chunks
+from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import pieces
 from cenergyd.derivation.status import KIND, reached_before
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
-from cenergyd.readings.model import SeriesReadings
 from cenergyd.readings.store import ReadingStore
 
 
@@ -109,12 +109,7 @@ async def run(
         reached = reached_before(before.body if before else None)
         async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
             change = chunk.derivation.change
-            if change is not None and change.replace:
-                await readings.replace(change.series, change.start, change.end, change.readings)
-            elif change is not None:
-                await readings.write([SeriesReadings(change.series, change.readings)])
-            if chunk.derivation.kept is not None:
-                await readings.write([chunk.derivation.kept])
+            await write_derived(readings, [chunk.derivation])
             progress = progress._replace(
                 done=max(progress.done, min(chunk.end - 1, until)),
                 derived=(progress.derived or 0) + chunk.derivation.derived,

@@ -174,15 +174,8 @@ class Committer:
         return list(results)
 
     async def _write(self, derivations: Sequence[Derivation]) -> None:
-        changes = [each.change for each in derivations if each.change is not None]
-        exact = [_as_item(each) for each in changes if each.replace]
-        additions = [SeriesReadings(each.series, each.readings) for each in changes if not each.replace]
-        additions += [each.kept for each in derivations if each.kept is not None]
-        if exact:
-            await self.readings.replace_many(exact)
-        if additions:
-            await self.readings.write(additions)
-        self.status.written_points += sum(len(each.readings) for each in changes)
+        await write_derived(self.readings, derivations)
+        self.status.written_points += sum(len(each.change.readings) for each in derivations if each.change is not None)
 
     async def _mark_jobs(self, results: Sequence[Done]) -> None:
         marks = []
@@ -267,6 +260,18 @@ class Committer:
     def _lost(self, task: Task) -> None:
         self.status.claims_lost += 1
         log.info("customer {customer_id} is derived by another daemon now", customer_id=task.customer_id)
+
+
+async def write_derived(readings: ReadingStore, derivations: Sequence[Derivation]) -> None:
+    """Store what came of derivations, in as few round trips as the store allows."""
+    changes = [each.change for each in derivations if each.change is not None]
+    exact = [_as_item(each) for each in changes if each.replace]
+    additions = [SeriesReadings(each.series, each.readings) for each in changes if not each.replace]
+    additions += [each.kept for each in derivations if each.kept is not None]
+    if exact:
+        await readings.replace_many(exact)
+    if additions:
+        await readings.write(additions)
 
 
 def _as_item(change: Change) -> tuple[str, int, int, Any]:

@@ -18,6 +18,7 @@ from cenergyd.readings.store import ReadingStore, Summary
 
 AskT = TypeVar("AskT")
 AnswerT = TypeVar("AnswerT")
+ItemT = TypeVar("ItemT")
 
 TOGETHER = 64
 """Calls that share one."""
@@ -161,19 +162,10 @@ class TogetherReadings:
         await self._replacements.ask([(series, start, end, points)])
 
     async def _read(self, asks: Sequence[_Read]) -> list[dict[str, list[Reading]]]:
-        found: dict[tuple[int, int, int | None], dict[str, list[Reading]]] = {}
-        for rest in dict.fromkeys(ask[1:] for ask in asks):
-            names = dict.fromkeys(name for ask in asks if ask[1:] == rest for name in ask.series)
-            found[rest] = await self._store.read(list(names), *rest)
-        # Lists of their own: two may ask for the same series.
-        return [{name: list(found[ask[1:]][name]) for name in ask.series} for ask in asks]
+        return await _by_range(self._store.read, asks)
 
     async def _summarise(self, asks: Sequence[_Summaries]) -> list[dict[str, list[Summary]]]:
-        found: dict[tuple[int, int, int, tuple[str, ...]], dict[str, list[Summary]]] = {}
-        for rest in dict.fromkeys(ask[1:] for ask in asks):
-            names = dict.fromkeys(name for ask in asks if ask[1:] == rest for name in ask.series)
-            found[rest] = await self._store.summarise(list(names), *rest)
-        return [{name: list(found[ask[1:]][name]) for name in ask.series} for ask in asks]
+        return await _by_range(self._store.summarise, asks)
 
     async def _read_points(self, asks: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
         answers = iter(await self._store.read_points_many([asked for ranges in asks for asked in ranges]))
@@ -222,3 +214,15 @@ class TogetherReadings:
     async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
         """As the store does."""
         await self._store.write_points(series, points)
+
+
+async def _by_range(
+    call: Callable[..., Awaitable[dict[str, list[ItemT]]]], asks: Sequence[tuple[Any, ...]]
+) -> list[dict[str, list[ItemT]]]:
+    """One call for all asks that differ in nothing but their series, which come first."""
+    found: dict[tuple[Any, ...], dict[str, list[ItemT]]] = {}
+    for rest in dict.fromkeys(ask[1:] for ask in asks):
+        names = dict.fromkeys(name for ask in asks if ask[1:] == rest for name in ask[0])
+        found[rest] = await call(list(names), *rest)
+    # Lists of their own: two may ask for the same series.
+    return [{name: list(found[ask[1:]][name]) for name in ask[0]} for ask in asks]

@@ -110,12 +110,16 @@ def press(browser: webdriver.Chrome, text: str) -> None:
 def fill(browser: webdriver.Chrome, **values: str) -> None:
     """Type into fields by name."""
     for name, value in values.items():
-        field = browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']")
-        if field.tag_name == "select":
-            Select(field).select_by_visible_text(value)
-        else:
-            field.clear()
-            field.send_keys(value)
+        enter(browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']"), value)
+
+
+def enter(field: WebElement, value: str) -> None:
+    """Type into a field, or choose from it."""
+    if field.tag_name == "select":
+        Select(field).select_by_visible_text(value)
+    else:
+        field.clear()
+        field.send_keys(value)
 
 
 def value(browser: webdriver.Chrome, name: str) -> str:

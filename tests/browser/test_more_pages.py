@@ -9,11 +9,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
 
 from cenergyd.acquisuite import encode
 from tests.browser.chrome import axe, complaints, open_chrome, set_theme
-from tests.browser.people import Site, minutes, press, sign_in, text, until
+from tests.browser.people import Site, enter, minutes, press, sign_in, text, until
 from tests.browser.test_hostile_names import PROBES, check
 from tests.browser.test_looks import look, picture
 from tests.daemon import RunningDaemon, raw_post
@@ -73,12 +72,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome
 def put(browser: webdriver.Chrome, **values: str) -> None:
     """Type into fields by id; ``__`` stands for the dot."""
     for name, value in values.items():
-        field = browser.find_element(By.ID, name.replace("__", "."))
-        if field.tag_name == "select":
-            Select(field).select_by_visible_text(value)
-        else:
-            field.clear()
-            field.send_keys(value)
+        enter(browser.find_element(By.ID, name.replace("__", ".")), value)
 
 
 def choose_days(browser: webdriver.Chrome, row: int) -> None:

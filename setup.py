@@ -53,6 +53,7 @@ setup(
         "argon2-cffi>=23.1",
         "click>=8.1",
         "defusedxml>=0.7.1",
+        "isal>=1.7",
         "jinja2>=3.1.4",
         "prometheus_client>=0.21",
         "treq>=24.9",

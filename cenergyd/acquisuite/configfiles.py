@@ -10,8 +10,8 @@ from typing import Final
 import attrs
 
 from cenergyd.acquisuite.form import Form
-from cenergyd.acquisuite.logfile import parse_time
 from cenergyd.acquisuite.points import Point
+from cenergyd.acquisuite.times import parse_time
 from cenergyd.acquisuite.upload import checked_file, device_text, file_time, utc
 from cenergyd.errors import UploadError
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,9 @@ _PART_HEAD: Final = re.compile(
     re.ASCII,
 )
 """The head of a part as devices write it. No quoting, escapes or parameters: whoever uses those gets the library's parser."""
+_MAX_PART_HEAD: Final = 512
+_DEVICE_FORM: Final = re.compile(r"multipart/form-data; boundary=([\w-]{1,70})", re.ASCII)
+"""The Content-Type as devices write it; any other is the library's."""
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
@@ -64,14 +68,21 @@ def parse_form(
     if len(body) > max_total_bytes:
         raise UploadError(f"the request has {len(body)} bytes, more than the {max_total_bytes} allowed")
     header = content_type.decode("latin-1") if isinstance(content_type, bytes) else (content_type or "")
+    plain = _DEVICE_FORM.fullmatch(header)
+    if plain is not None:
+        return _multipart(body, plain[1].encode(), max_fields, max_field_bytes)
     kind, options = parse_options_header(header)
     if kind == "multipart/form-data":
         boundary = options.get("boundary", "").encode("latin-1", "replace")
-        form = _parse_device_form(body, boundary, max_fields, max_field_bytes)
-        return form if form is not None else _parse_multipart(body, boundary, max_fields, max_field_bytes)
+        return _multipart(body, boundary, max_fields, max_field_bytes)
     if kind == "application/x-www-form-urlencoded":
         return _parse_urlencoded(body, max_fields, max_field_bytes)
     raise UploadError("the request is not a multipart/form-data form")
+
+
+def _multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form:
+    form = _parse_device_form(body, boundary, max_fields, max_field_bytes)
+    return form if form is not None else _parse_multipart(body, boundary, max_fields, max_field_bytes)
 
 
 def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form | None:
@@ -90,15 +101,24 @@ def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_
     files: dict[str, FilePart] = {}
     for part in parts:
         head, blank_line, payload = part.partition(b"\r\n\r\n")
-        known = _PART_HEAD.fullmatch(head)
-        if known is None or not blank_line:
+        known = _part_head(head) if blank_line and len(head) <= _MAX_PART_HEAD else None
+        if known is None:
             return None
-        name, filename = known[1].decode(), known[2]
+        name, filename = known
         if filename is None:
-            _add_field(fields, name, payload, max_field_bytes)
+            _put_field(fields, name, payload, max_field_bytes)
         else:
-            _add_file(files, name, FilePart(filename.decode(), payload))
+            _put_file(files, name, FilePart(filename, payload))
     return Form(fields, files)
+
+
+@lru_cache(1024)
+def _part_head(head: bytes) -> tuple[str, str | None] | None:
+    """Clean name and file name that a part's head tells; None where no device would write it. Remembered: all write the same."""
+    known = _PART_HEAD.fullmatch(head)
+    if known is None:
+        return None
+    return _clean_name(known[1].decode()), known[2].decode() if known[2] is not None else None
 
 
 def _parse_multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form:
@@ -134,21 +154,20 @@ def _add_part(
     payload: bytes,
     max_field_bytes: int,
 ) -> None:
+    name = _clean_name(segment.name)
     if segment.filename is None:
-        _add_field(fields, segment.name, payload, max_field_bytes)
+        _put_field(fields, name, payload, max_field_bytes)
     else:
-        _add_file(files, segment.name, FilePart(segment.filename, payload))
+        _put_file(files, name, FilePart(segment.filename, payload))
 
 
-def _add_file(files: dict[str, FilePart], name: str, part: FilePart) -> None:
-    name = _clean_name(name)
+def _put_file(files: dict[str, FilePart], name: str, part: FilePart) -> None:
     if name in files:
         raise UploadError(f"file {name} is in the form twice")
     files[name] = part
 
 
-def _add_field(fields: dict[str, str], name: str, value: bytes, max_field_bytes: int) -> None:
-    name = _clean_name(name)
+def _put_field(fields: dict[str, str], name: str, value: bytes, max_field_bytes: int) -> None:
     if len(value) > max_field_bytes:
         raise UploadError(f"form variable {name} is longer than {max_field_bytes} bytes")
     text = _text(value)
@@ -179,7 +198,7 @@ def _parse_urlencoded(body: bytes, max_fields: int, max_field_bytes: int) -> For
     except ValueError as error:
         raise UploadError(f"the form is broken or has more than {max_fields} variables") from error
     for name, value in pairs:
-        _add_field(fields, name.decode("latin-1"), value, max_field_bytes)
+        _put_field(fields, _clean_name(name.decode("latin-1")), value, max_field_bytes)
     return Form(fields)
 
 

@@ -13,25 +13,22 @@ Rules where the format leaves room:
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from collections.abc import Callable, Generator, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import attrs
 
+from cenergyd.acquisuite.evenrows import read_even_rows
 from cenergyd.acquisuite.inflate import pieces
 from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.times import YEAR_2000, parse_time
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import Reading
 
-YEAR_2000: Final = 946684800
 _MAX_LINE: Final = 64 * 1024
 _STEP_LINES: Final = 500
 _PF_OVERSHOOT: Final = 1.001
-_TIME: Final = re.compile(
-    rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
-)
 _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
@@ -75,7 +72,7 @@ def parse_log(
     max_inflated_bytes: int,
     max_future_seconds: int = 86400,
 ) -> ParsedLog:
-    """Parse a whole log at once; about 5 us a row, so give a large one to :func:`parse_log_steps` or a thread.
+    """Parse a whole log at once; a few us a row, so give a large one to :func:`parse_log_steps` or a thread.
 
     :param content: as sent, gzip or plain.
     :param now: UTC seconds; rows later than this by more than ``max_future_seconds`` are skipped.
@@ -105,33 +102,35 @@ def parse_log_steps(
     For callers on the reactor's thread that must not stall it over a long log.
     """
     parser = _Parser(RowCollector(layout, now + max_future_seconds))
-    for lines, state in _lines(pieces(content, max_inflated_bytes)):
-        if state is _WHOLE:
-            parser.take(lines)
-        else:
-            parser.take_damaged(lines, state is _CUT)
+    for text, cut in _whole_lines(pieces(content, max_inflated_bytes)):
+        if cut:
+            parser.take_damaged([text], cut)
+        elif not parser.take_even(text):
+            damaged, lines = b"\0" in text, text.splitlines()
+            for start in range(0, len(lines), _STEP_LINES):
+                step = lines[start : start + _STEP_LINES]
+                if damaged:
+                    parser.take_damaged(step, cut)
+                else:
+                    parser.take(step)
+                yield
         yield
     return parser.result()
 
 
-_WHOLE, _DAMAGED, _CUT = range(3)
-"""Lines as devices write them; with NULs among them; one that has no end."""
-
-
-def _lines(texts: Iterator[bytes]) -> Iterator[tuple[list[bytes], int]]:
-    """Whole lines piece by piece, and the state they are in. CRLF, LF and CR end a line."""
+def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Whole lines piece by piece, and at last, True, one that has no end. CRLF, LF and CR end a line."""
     tail = b""
     for text in texts:
         joined = (tail + text).replace(b"_", b"?")  # float() takes 1_0 for 10
-        lines = joined.splitlines()
-        tail = b"" if joined.endswith((b"\n", b"\r")) else lines.pop()
+        end = max(joined.rfind(b"\n"), joined.rfind(b"\r")) + 1
+        tail = joined[end:]
         if len(tail) > _MAX_LINE:
             tail = b"?" * _MAX_LINE  # not a row whatever follows, and no more is kept of it
-        state = _DAMAGED if b"\0" in joined else _WHOLE
-        for start in range(0, len(lines), _STEP_LINES):
-            yield lines[start : start + _STEP_LINES], state
+        if end:
+            yield joined[:end], False
     if tail:
-        yield [tail], _CUT
+        yield tail, True
 
 
 class RowCollector:
@@ -141,14 +140,23 @@ class RowCollector:
     """
 
     def __init__(self, layout: Layout, latest: int) -> None:
+        self.layout = layout
         self.latest = latest
-        self.read_values = _reader(layout)
-        self.last_column = max(layout.columns.values(), default=1)
         self.found: dict[int, Reading] = {}
         self.rows = self.missing = self.readable = 0
         self._skipped: dict[str, int] = {}
         self._errors: dict[int, int] = {}
         self._duplicates = 0
+
+    @cached_property
+    def read_values(self) -> Callable[[int, list[bytes]], tuple[Reading | None, int]]:
+        """Reads a row's columns: see :func:`_reader`."""
+        return _reader(self.layout)
+
+    @cached_property
+    def last_column(self) -> int:
+        """The last one that holds a channel."""
+        return max(self.layout.columns.values(), default=1)
 
     def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
         """One row: None for a time or error number that is not readable, and the columns, time being column 0."""
@@ -212,6 +220,20 @@ class _Parser:
 
     def result(self) -> ParsedLog:
         return self._collector.result()
+
+    def take_even(self, text: bytes) -> bool:
+        """Parse whole lines if they are all good ones and new; else do nothing and say False."""
+        collector = self._collector
+        readings = read_even_rows(text, collector.layout, collector.latest)
+        if readings is None:
+            return False
+        found = {reading.time: reading for reading in readings}
+        if not collector.found.keys().isdisjoint(found):
+            return False
+        collector.found.update(found)
+        collector.rows += len(found)
+        collector.readable += len(found)
+        return True
 
     def take(self, lines: list[bytes]) -> None:
         """Parse lines. Written for speed: the way of a good row is straight, all else goes to :meth:`_odd`."""
@@ -283,23 +305,6 @@ def _in_hour(text: bytes) -> int | None:
     if not _MINUTE_AND_SECOND.match(text):
         return None
     return int(text[:2]) * 60 + int(text[3:5])
-
-
-def parse_time(text: bytes) -> int | None:
-    """``2002-01-31 18:30:00``, quoted or not, UTC, as seconds; 0 for a year before 1970, None where it is no time."""
-    match = _TIME.match(text)
-    if match is None:
-        return None
-    year, month, day, hour, minute, second = map(int, match.groups())
-    if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
-        return None
-    return timegm((year, month, day, hour, minute, second)) if year >= 1970 else 0
-
-
-def _days_in(year: int, month: int) -> int:
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31
 
 
 def merge(earlier: Reading, later: Reading) -> Reading:

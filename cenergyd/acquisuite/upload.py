@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -14,8 +14,9 @@ from cenergyd.acquisuite.errorcodes import describe
 from cenergyd.acquisuite.filename import meter_id
 from cenergyd.acquisuite.form import FilePart, Form
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.logfile import ParsedLog, parse_log, parse_time
+from cenergyd.acquisuite.logfile import ParsedLog
 from cenergyd.acquisuite.replies import one_line
+from cenergyd.acquisuite.times import parse_time
 from cenergyd.errors import UploadError
 
 MAX_TEXT: Final = 128
@@ -129,15 +130,9 @@ class LogHeader:
     filename: str
     content: bytes = attrs.field(repr=False)
     """As sent, gzip or plain; its checksum was right if there was one."""
-    loop_name: str = ""
     device_name: str = ""
     device_type: str = ""
-    device_type_number: str = ""
     device_class: str = ""
-    modbus_ip: str = ""
-    modbus_port: str = ""
-    file_time: int | None = None
-    """UTC seconds."""
     trace: bool = False
     """Whether the device wants to be told how it was read."""
 
@@ -155,14 +150,9 @@ def read_log_header(form: Form) -> LogHeader:
         meter=meter_id(part.filename, fields.get("MODBUSDEVICE")),
         filename=device_text(part.filename),
         content=part.content,
-        loop_name=device_text(fields.get("LOOPNAME")),
         device_name=device_text(fields.get("MODBUSDEVICENAME")),
         device_type=device_text(fields.get("MODBUSDEVICETYPE")),
-        device_type_number=device_text(fields.get("MODBUSDEVICETYPENUMBER"), 16),
         device_class=device_text(fields.get("MODBUSDEVICECLASS"), 16),
-        modbus_ip=device_text(fields.get("MODBUSIP"), 64),
-        modbus_port=device_text(fields.get("MODBUSPORT"), 16),
-        file_time=file_time(form),
         trace=wants_trace(form),
     )
 
@@ -184,35 +174,6 @@ def checked_file(form: Form, name: str) -> FilePart:
     if expected and hashlib.md5(part.content, usedforsecurity=False).hexdigest() != expected:
         raise UploadError(f"MD5CHECKSUM is not that of the {len(part.content)} bytes of {name} that arrived")
     return part
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class LogUpload:
-    """A whole log upload, read."""
-
-    header: LogHeader
-    layout: Layout
-    log: ParsedLog
-
-
-def read_log_upload(
-    form: Form,
-    layout_for: Callable[[LogHeader], Layout],
-    *,
-    now: int,
-    max_inflated_bytes: int,
-    max_future_seconds: int = 86400,
-) -> LogUpload:
-    """:func:`read_log_header`, then :func:`parse_log`, at once. Who must look the layout up elsewhere calls the two himself.
-
-    :raises UploadError: as those two.
-    """
-    header = read_log_header(form)
-    layout = layout_for(header)
-    log = parse_log(
-        header.content, layout, now=now, max_inflated_bytes=max_inflated_bytes, max_future_seconds=max_future_seconds
-    )
-    return LogUpload(header=header, layout=layout, log=log)
 
 
 _REASONS: Final = {

@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
+from cenergyd.acquisuite.evenrows import read_even_rows
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
 from cenergyd.errors import UploadError
@@ -369,6 +371,90 @@ def test_nearly_rows_give_values_in_bounds(text: str) -> None:
         assert 946684800 <= reading.time <= NOW + 86400
         assert all(value is None or value - value == 0.0 for value in reading[1:5])
         assert reading.L1_PF is None or -1 <= reading.L1_PF <= 1
+
+
+def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
+    """What a text gives without the way for even rows."""
+    with patch("cenergyd.acquisuite.logfile.read_even_rows", return_value=None):
+        try:
+            return read(text, layout)
+        except UploadError:
+            return None
+
+
+def by_columns(text: bytes, layout: Layout) -> ParsedLog | None:
+    try:
+        return read(text, layout)
+    except UploadError:
+        return None
+
+
+EVEN = Layout("even", P=4, L1_PF=5, Q=7, P_scale=0.001)
+FIELDS = st.sampled_from(
+    [
+        b"0",
+        b"0.5",
+        b"-1",
+        b"1e3",
+        b"nan",
+        b"1e308",
+        b"1.0005",
+        b"",
+        b" 7 ",
+        b"'",
+        b"_",
+        b"\0",
+        b"x",
+        b"'2002-01-31 18:35:00'",
+    ]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 8), st.lists(st.one_of(st.just(b"0.25"), FIELDS), min_size=3, max_size=5)), min_size=1, max_size=5
+    ),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.sampled_from([b"", b"time(utc),error,low,high,'P (kW)'\n", b"\n"]),
+    st.lists(st.tuples(st.integers(0, 200), st.sampled_from([b"", b"\n", b",", b"'", b"0", b"\r", b"1,'2002-01-31 18:36:00',0,"])), max_size=2),
+)  # fmt: skip
+@settings(max_examples=500)
+def test_even_rows_are_read_as_they_are_row_by_row(
+    rows: list[tuple[int, list[bytes]]], end: bytes, head: bytes, damage: list[tuple[int, bytes]]
+) -> None:
+    lines = [b"'2002-01-31 18:3%d:00',0,0,0,%s" % (minute, b",".join([*values, b"1", b"2"])) for minute, values in rows]
+    text = head + end.join([*lines, b""])
+    for position, put in damage:
+        text = text[:position] + put + text[position + 1 :]
+    assert by_columns(text, EVEN) == by_rows(text, EVEN)
+
+
+@pytest.mark.parametrize("layout", [VERIS, EVEN, Layout("last", P=74), Layout("beyond", P=75), Layout("nothing")])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
+    rows = [dict.fromkeys(range(4, 75), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
+    text = end.join([*(log_row(T0 + 60 * n, values, columns=75) for n, values in enumerate(rows)), ""]).encode()
+    even = read_even_rows(text, layout, NOW)
+    assert (even is None) == (layout.name in ("beyond", "nothing"))
+    assert by_columns(text, layout) == by_rows(text, layout)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Line ends and times where they make up for each other.
+        b"'2002-01-31 18:30:00',0,0,0,1,'2002-01-31 18:31:00'\n0,0,0,1\n",
+        b"'2002-01-31 18:30:00',0,0,0,1\n'2002-01-31 18:31:00',0,0,0,1,'2002-01-31 18:32:00',0,0\n0,1\n",
+        b"'2002-01-31 18:30:00',0,0,0,1\n'2002-01-31 18:31:00',0,0\n,0,1\n",
+        b"'2002-01-31 18:30:00',0,0,0,1\n\n",
+        b"\n",
+        b"time(utc)",
+    ],
+)
+def test_rows_that_only_count_as_even(text: bytes) -> None:
+    layout = Layout("short", P=4)
+    assert read_even_rows(text, layout, NOW) is None
+    assert by_columns(text, layout) == by_rows(text, layout)
 
 
 @given(st.binary(max_size=2000), st.integers(-1, 9))

@@ -1,0 +1,30 @@
+"""Times as devices write them."""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from typing import Final
+
+YEAR_2000: Final = 946684800
+"""UTC seconds. A logger that has lost its clock begins there or before."""
+_TIME: Final = re.compile(
+    rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
+)
+
+
+def parse_time(text: bytes) -> int | None:
+    """``2002-01-31 18:30:00``, quoted or not, UTC, as seconds; 0 for a year before 1970, None where it is no time."""
+    match = _TIME.match(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups())
+    if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
+        return None
+    return timegm((year, month, day, hour, minute, second)) if year >= 1970 else 0
+
+
+def _days_in(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31

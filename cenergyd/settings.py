@@ -145,7 +145,11 @@ class CredentialsSettings:
 class DerivationSettings:
     """Computing the missing meter."""
 
-    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for pending customers.", "s")
+    interval_seconds: float = setting(
+        "5", number(0.1, 3600),
+        "Time between two looks for pending customers. One that took long is followed by a rest of four times as long, at most 30 s.",
+        "s",
+    )  # fmt: skip
     tolerance_seconds: int = setting(
         "30", integer(0, 1800), "Readings of two meters belong together if not further apart than this.", "s"
     )
@@ -183,8 +187,10 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "30", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
-    )
+        "30", number(0.1, 3600),
+        "Time between two looks for new or derived readings. One that took long is followed by a rest of four times as long, at most 30 s.",
+        "s",
+    )  # fmt: skip
     periodic_seconds: float = setting(
         "60", number(1, 86400), "Time between two calls of what plugins do whether readings came or not.", "s"
     )

@@ -25,8 +25,8 @@ from cenergyd.mongodb import MongoDatabase
 EXISTS = {"$gte": 0}
 """A time that is there: what sparse indexes answer."""
 _NOT_JOURNALED = WriteConcern(j=False)
-_IDS_AT_ONCE = 100
-"""Ids in one ``$in``."""
+_IDS_AT_ONCE = 24
+"""Ids in one ``$in``: few, for there are engines that compare each document with each of them."""
 
 _Update = tuple[dict[str, Any], Any]
 """A filter and the change of all that match."""

@@ -1,4 +1,4 @@
-"""The service that derives whatever readings came in: a LoopingCall over the queue of pending customers.
+"""The service that derives whatever readings came in: a regular look at the queue of pending customers.
 
 Three ways through it, so that nobody waits for somebody else's trouble: batches (new readings of many customers, read and written
 together), backlogs (long windows, chunk by chunk, a few at once), and customers whose plugin has not answered yet (on their own).
@@ -14,7 +14,6 @@ from uuid import uuid4
 import pluggy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,6 +31,7 @@ from cenergyd.hookspecs import Formula
 from cenergyd.isolation import PluginFailed, describe
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
+from cenergyd.rhythm import Rhythm
 from cenergyd.settings import DerivationSettings
 from cenergyd.slots import Slots
 from cenergyd.storepause import StorePause
@@ -98,15 +98,14 @@ class DerivationService(Service):
         self._stopping = False
         self._pause = StorePause(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
-        self._loop = LoopingCall(self._ticked)
-        self._loop.clock = clock
-        self._stopped: Deferred[Any] | None = None
+        self._rhythm = Rhythm(clock, self._ticked, settings.interval_seconds)
+        self._stopped: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802
         """Begin; the first look is at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._stopping = False
-        self._stopped = self._loop.start(self._settings.interval_seconds)
+        self._stopped = self._rhythm.start()
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
         """Stop; fires when the running batches are written and everything else is given back."""
@@ -140,8 +139,7 @@ class DerivationService(Service):
             log.failure("a look for pending customers failed")  # the loop must go on
 
     async def _drain(self) -> None:
-        if self._loop.running:
-            self._loop.stop()
+        self._rhythm.stop()
         while self._tasks:
             for waiting in list(self._late.values()):
                 waiting.cancel()

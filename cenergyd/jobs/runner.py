@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from math import ceil
 from typing import Any, cast
 from uuid import uuid4
@@ -16,7 +17,6 @@ import attrs
 import pluggy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,6 +31,7 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.retries import Retries
 from cenergyd.readings.store import ReadingStore
 from cenergyd.readings.together import Gathering, TogetherReadings
+from cenergyd.rhythm import REST, Rhythm
 from cenergyd.settings import Settings
 from cenergyd.slots import Slots
 from cenergyd.storepause import StorePause
@@ -96,31 +97,28 @@ class JobService(Service):
         self._resting: dict[str, float] = {}
         self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
         self._stopping = False
-        self._loops: list[LoopingCall] = []
-        self._ended: list[Deferred[Any]] = []
+        self._rhythms = [
+            Rhythm(clock, partial(self._safely, work), seconds, rest=rest)
+            for work, seconds, rest in (
+                (self.tick, self._settings.interval_seconds, REST),
+                (self.periodic, self._settings.periodic_seconds, 0.0),
+            )
+        ]
+        self._ended: list[Deferred[None]] = []
 
     def startService(self) -> None:  # noqa: N802
         """Begin; the first look is at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._stopping = False
-        for seconds, work in (
-            (self._settings.interval_seconds, self.tick),
-            (self._settings.periodic_seconds, self.periodic),
-        ):
-            loop = LoopingCall(self._safely, work)
-            loop.clock = self._clock
-            self._loops.append(loop)
-            self._ended.append(loop.start(seconds))
+        self._ended = [rhythm.start() for rhythm in self._rhythms]
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
         """Stop; fires when the jobs that run have ended and the rest is given back."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
-        for loop in self._loops:
-            if loop.running:
-                loop.stop()
-        ended, self._ended, self._loops = self._ended, [], []
-        return DeferredList(ended)
+        for rhythm in self._rhythms:
+            rhythm.stop()
+        return DeferredList(self._ended)
 
     async def tick(self) -> None:
         """One look: run the jobs of every pending customer, then of what failed before and is due."""

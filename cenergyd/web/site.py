@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from functools import lru_cache
+from random import Random
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -26,6 +26,7 @@ _AMBIGUOUS = (
     b"Content-Length: 53\r\n\r\nFAILURE: where the request body ends is not certain.\n"
 )
 _SWEEP_SECONDS = 5
+_ids = Random()
 log = Logger()
 
 
@@ -41,7 +42,7 @@ class BoundedRequest(Request):
     def request_id(self) -> str:
         """Names this request in the log and in the reply's X-Request-Id."""
         if self._id is None:
-            self._id = secrets.token_hex(6)
+            self._id = f"{_ids.getrandbits(48):012x}"
         return self._id
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name

@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-REST = 4.0
-"""Seconds of rest for each second of work."""
+REST = 9.0
+"""Seconds of rest for each second of work: a tenth of the time is for it."""
 LONGEST_REST = 30.0
 """Seconds; a longer interval stays as it is."""
 

@@ -31,6 +31,7 @@ from cenergyd.readings.groupcommit import GroupCommit
 from cenergyd.settings import Settings, UploadSettings
 from cenergyd.stores import Stores, make_stores, open_stores
 from cenergyd.threads import BoundedPool
+from cenergyd.web.accept import accept_singly
 from cenergyd.web.api import BASE, Api
 from cenergyd.web.auth import Authenticator
 from cenergyd.web.clients import Clients
@@ -282,6 +283,8 @@ class Daemon:
         except Exception as error:
             raise ConfigError(f"[server] listen: cannot listen on {text}: {error}") from error
         self._ports.append(port)
+        if text.startswith("systemd:"):
+            accept_singly(port)
         host = port.getHost()
         scheme = "https" if text.startswith("ssl:") else "http"
         self.addresses.append(f"{scheme}://{host.host}:{host.port}/" if hasattr(host, "port") else text)

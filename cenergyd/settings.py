@@ -104,7 +104,7 @@ class UploadSettings:
         "5", number(0.1, 300), "How often last uploads, meters seen and rejected loggers are written down.", "s"
     )
     activity_repeat_seconds: float = setting(
-        "30", number(0, 3600), "A logger or meter that uploads often is written down at most once in so long.", "s"
+        "60", number(0, 3600), "A logger or meter that uploads often is written down at most once in so long.", "s"
     )
     max_rejected: int = setting("1000", integer(1, 100000), "Rejected serial numbers remembered.", "serials")
     max_concurrent: int = setting(
@@ -147,7 +147,7 @@ class DerivationSettings:
 
     interval_seconds: float = setting(
         "5", number(0.1, 3600),
-        "Time between two looks for pending customers. One that took long is followed by a rest of four times as long, at most 30 s.",
+        "Time between two looks for pending customers. One that took long is followed by a rest of nine times as long, at most 30 s.",
         "s",
     )  # fmt: skip
     tolerance_seconds: int = setting(
@@ -188,7 +188,7 @@ class JobsSettings:
 
     interval_seconds: float = setting(
         "30", number(0.1, 3600),
-        "Time between two looks for new or derived readings. One that took long is followed by a rest of four times as long, at most 30 s.",
+        "Time between two looks for new or derived readings. One that took long is followed by a rest of nine times as long, at most 30 s.",
         "s",
     )  # fmt: skip
     periodic_seconds: float = setting(

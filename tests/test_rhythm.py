@@ -42,9 +42,9 @@ def test_work_within_its_share_keeps_the_interval() -> None:
     clock = Clock()
     work = Work(clock)
     Rhythm(clock, work, 5).start()
-    clock.advance(1)
+    clock.advance(0.5)
     work.ends()
-    clock.pump([1] * 4)
+    clock.pump([0.5] * 9)
     assert work.began == [0, 5]
 
 
@@ -52,16 +52,16 @@ def test_long_work_is_followed_by_a_rest_in_proportion_and_bounded() -> None:
     clock = Clock()
     work = Work(clock)
     Rhythm(clock, work, 5).start()
-    clock.advance(3)
+    clock.advance(2)
     work.ends()
-    clock.advance(11.9)
+    clock.advance(17.9)
     assert work.began == [0]
     clock.advance(0.1)
-    assert work.began == [0, 15]
+    assert work.began == [0, 20]
     clock.advance(1000)
     work.ends()
     clock.advance(LONGEST_REST)
-    assert work.began == [0, 15, 1015 + LONGEST_REST]
+    assert work.began == [0, 20, 1020 + LONGEST_REST]
 
 
 def test_a_clock_that_is_set_back_neither_fails_nor_rests_longer() -> None:

@@ -78,7 +78,7 @@ class MongoPendingQueue:
 
     async def ensure_indexes(self) -> None:
         """Create what makes the cost follow the pending customers, not all of them."""
-        for path in (self._paths.since, self._since, self._claim):
+        for path in (self._paths.since, self._since):
             await self._mongo.run(partial(self._create_index, path))
 
     def _create_index(self, path: str, database: Any) -> Any:
@@ -130,7 +130,9 @@ class MongoPendingQueue:
         if not updates:
             return []
         await self._update(updates)
-        found = await self._find({self._claim: claim}, [*PROJECTION, self._since, self._until], None, limit)
+        found = await self._find_ids(
+            [*waiting, *expired], [*PROJECTION, self._since, self._until], {self._claim: claim}
+        )
         works = [
             PendingWork(
                 customer_of(document), int(value_at(document, self._since)), int(value_at(document, self._until)), claim
@@ -236,9 +238,11 @@ class MongoPendingQueue:
         )
         return int(result.matched_count)
 
-    async def _find_ids(self, ids: Sequence[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
+    async def _find_ids(
+        self, ids: Sequence[Any], fields: Sequence[str], condition: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         found = await self._together(
-            [self._find({"_id": _one_of(some)}, fields, None, len(some)) for some in _some(ids)]
+            [self._find({"_id": _one_of(some), **(condition or {})}, fields, None, len(some)) for some in _some(ids)]
         )
         return [document for documents in found for document in documents]
 

@@ -12,9 +12,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
 
+from cenergyd.web.accept import accept_singly
 from tests.daemon import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import stored
@@ -105,3 +109,29 @@ def test_both_take_uploads_and_one_goes_on_alone(pair: list[Behind]) -> None:
     wait_for(lambda: len(stored(other, [derived])[0][derived]) == 20, what="derivation")
     assert stored(other, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == loads
     assert other.stop() == 0
+
+
+def test_a_burst_of_connections_is_taken_one_a_turn(reactor_port: tuple[Any, list[Any]]) -> None:
+    port, accepted = reactor_port
+    accept_singly(port)
+    links = [socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(20)]
+    for turn in range(1, 21):
+        port.doRead()
+        assert len(accepted) == turn
+    for link in links:
+        link.close()
+
+
+@pytest.fixture
+def reactor_port() -> Iterator[tuple[Any, list[Any]]]:
+    """A port that listens, and what it accepted; the reactor does not turn meanwhile."""
+    accepted: list[Any] = []
+
+    class Counting(Factory):
+        def buildProtocol(self, addr: Any) -> Protocol:
+            accepted.append(addr)
+            return Protocol()
+
+    port = reactor.listenTCP(0, Counting(), interface="127.0.0.1")  # type: ignore[attr-defined]
+    yield port, accepted
+    port.stopListening()

@@ -3,7 +3,7 @@
 The peer is Flask behind gunicorn (two workers) with one InfluxDB write per upload. Both take the same uploads (15 rows of 75
 columns, gz) from the same load generator (wrk). Prints uploads/s, latency and the ratio.
 
-    python benchmarks/uploads_per_second.py [--sites 200] [--seconds 10] [--daemons 2] [--connections 32]
+    python benchmarks/uploads_per_second.py [--sites 200] [--seconds 10] [--rounds 3] [--daemons 2] [--connections 192]
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pymongo import MongoClient
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -32,8 +36,9 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--seconds", type=int, default=10, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--connections", type=int, default=192)
     parser.add_argument("--daemons", type=int, default=2, help="processes behind one port (the peer has two workers)")
     parser.add_argument("--only", choices=["peer", "cenergyd"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemons")
@@ -57,12 +62,17 @@ def on_real_servers(measure: Measure, arguments: argparse.Namespace) -> None:
 
 
 def make_sites(folder: Path, influx: RunningInflux, mongo: RunningMongo, sites: int) -> Path:
-    """Add the customers and make an upload of each; the file that wrk reads."""
+    """Add the customers, for each side its own (a daemon hashes the passwords that the peer compares), and make an upload of each.
+
+    Returns the file that wrk reads.
+    """
     uploads = folder / "uploads.lua"
     subprocess.run([sys.executable, HERE / "peer/make_uploads.py", uploads, str(sites)], check=True)
     subprocess.run(
         [sys.executable, HERE / "peer/peer_flask.py", str(sites)], env=peer_environment(influx, mongo), check=True
     )
+    with MongoClient[dict[str, Any]](mongo.url) as client:
+        client.cenergyd.customer.insert_many(list(client.cenergy.customer.find()))
     return uploads
 
 
@@ -72,22 +82,58 @@ def peer_environment(influx: RunningInflux, mongo: RunningMongo) -> Mapping[str,
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
-    """Both sides, one after the other."""
+    """Both sides in turns, for a machine's speed may change from minute to minute; who has no turn is frozen."""
     uploads = make_sites(folder, influx, mongo, arguments.sites)
-    rates: dict[str, float] = {}
     assert influx.process and mongo.process
     servers = {"InfluxDB": [influx.process.pid], "MongoDB's protocol": [mongo.process.pid]}
-    if arguments.only != "cenergyd":
-        with peer(peer_environment(influx, mongo)) as (port, pids):
-            rates["peer"] = load(port, uploads, arguments, servers | {"peer": pids})
-    if arguments.only != "peer":
-        with daemons(folder, influx, mongo, arguments) as (port, pids):
-            warm_up(port, uploads, arguments)
-            rates["cenergyd"] = load(port, uploads, arguments, servers | {"cenergyd": pids})
-    for name, rate in rates.items():
-        print(f"{name:10} {rate:8.0f} uploads/s")
+    rates: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        sides: dict[str, tuple[int, list[int]]] = {}
+        if arguments.only != "cenergyd":
+            sides["peer"] = stack.enter_context(peer(peer_environment(influx, mongo)))
+        if arguments.only != "peer":
+            sides["cenergyd"] = stack.enter_context(daemons(folder, influx, mongo, arguments))
+        for name, (port, pids) in sides.items():
+            if name == "cenergyd":
+                warm_up(port, uploads, arguments)
+            freeze(pids)
+        for _ in range(arguments.rounds):
+            for name, (port, pids) in sides.items():
+                with thawed(pids):
+                    rates.setdefault(name, []).append(load(port, uploads, arguments, servers | {name: pids}))
+        for _, pids in sides.values():
+            thaw(pids)
+    for name, each in rates.items():
+        print(f"{name:10} {fmean(each):8.0f} uploads/s  ({', '.join(f'{rate:.0f}' for rate in each)})")
     if len(rates) == 2:
-        print(f"ratio      {rates['cenergyd'] / rates['peer']:8.2f}")
+        print(f"ratio      {fmean(rates['cenergyd']) / fmean(rates['peer']):8.2f}")
+
+
+def freeze(pids: Sequence[int]) -> None:
+    """Stop processes and their children for a while."""
+    signal_all(pids, signal.SIGSTOP)
+
+
+def thaw(pids: Sequence[int]) -> None:
+    """Let them go on."""
+    signal_all(pids, signal.SIGCONT)
+
+
+@contextmanager
+def thawed(pids: Sequence[int]) -> Iterator[None]:
+    """Let them go on for now."""
+    thaw(pids)
+    try:
+        yield
+    finally:
+        freeze(pids)
+
+
+def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
+    """Signal processes and their children."""
+    for pid in pids:
+        os.kill(pid, number)
+        signal_all(children(pid), number)
 
 
 @contextmanager
@@ -138,7 +184,7 @@ def start(
     """One daemon on the inherited socket."""
     settings = {
         "server.listen": "systemd:domain=INET:index=0",
-        "customers.url": f"{mongo.url}/cenergy",
+        "customers.url": f"{mongo.url}/cenergyd",
         "readings.url": f"{influx.url}/cenergyd",
         "logging.level": "error",
     }
@@ -155,8 +201,12 @@ def start(
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process and its children that ended or run have taken, s."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(child)) for child in children)
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, children(pid)))
+
+
+def children(pid: int) -> list[int]:
+    """Its child processes."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_ready(port: int) -> None:

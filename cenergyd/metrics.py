@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -36,9 +37,11 @@ class Metrics:
             "cenergyd_rows_skipped_total", "Log rows without readings, by reason.", ["reason"], registry=self.registry
         )
 
+        self._upload_counter = lru_cache(256)(self._uploads.labels)
+
     def upload(self, mode: str, outcome: str, seconds: float) -> None:
         """One upload was answered: outcome is success, refused, unauthorized, busy, unavailable or error."""
-        self._uploads.labels(mode, outcome).inc()
+        self._upload_counter(mode, outcome).inc()
         self._latency.observe(seconds)
 
     def store(self, step: str, seconds: float) -> None:

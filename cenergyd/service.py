@@ -195,8 +195,9 @@ class Daemon:
         operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
         self._api = Api(context)
         pages = Pages(context, upload_path=settings.upload.path)
+        uploads: Any = UploadResource(self.receiver, clients)
         mounts: dict[str, Any] = {
-            settings.upload.path: UploadResource(self.receiver, clients),
+            settings.upload.path: uploads,
             BASE: self._api.app.resource(),
             STATIC: pages.static,
             "": pages.app.resource(),
@@ -211,6 +212,7 @@ class Daemon:
             max_connections=settings.server.max_connections,
             idle_seconds=settings.server.request_timeout_seconds,
             request_seconds=settings.server.max_request_seconds,
+            direct={settings.upload.path: uploads},
         )
 
     def _checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:

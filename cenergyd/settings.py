@@ -187,7 +187,7 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "30", number(0.1, 3600),
+        "60", number(0.1, 3600),
         "Time between two looks for new or derived readings. One that took long is followed by a rest of nine times as long, at most 30 s.",
         "s",
     )  # fmt: skip

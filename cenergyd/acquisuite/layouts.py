@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Protocol
 
 import attrs
@@ -109,6 +110,7 @@ class LayoutTable:
         return self._by_class.get(_class_key(device_class))
 
 
+@lru_cache(1024)
 def _class_key(device_class: str | int | None) -> str:
     text = str(device_class if device_class is not None else "").strip()
     return text.lstrip("0") or text[:1]

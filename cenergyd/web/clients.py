@@ -41,9 +41,14 @@ class Clients:
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
         self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(item, strict=False) for item in trusted_proxies)
 
+    def address_of(self, request: Any) -> str:
+        """Its address alone, see :class:`Client`."""
+        peer = _peer(request)
+        return self._forwarded_for(request, peer) if self._is_trusted(peer) else peer
+
     def of(self, request: Any) -> Client:
         """The client of a Twisted request."""
-        peer = getattr(request.getClientAddress(), "host", None) or ""
+        peer = _peer(request)
         host = _header(request, "host")
         secure = bool(request.isSecure())
         if not self._is_trusted(peer):
@@ -75,6 +80,10 @@ class Clients:
         except ValueError:
             return False
         return any(parsed in network for network in self._trusted if network.version == parsed.version)
+
+
+def _peer(request: Any) -> str:
+    return getattr(request.getClientAddress(), "host", None) or ""
 
 
 def _address(text: str) -> str | None:

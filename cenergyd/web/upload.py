@@ -35,7 +35,7 @@ class UploadResource(Resource):
             body=request.content.read(),
             content_type=request.getHeader(b"content-type") or b"",
             authorization=request.getHeader(b"authorization"),
-            address=self._clients.of(request).address,
+            address=self._clients.address_of(request),
             request_id=request.request_id,
         )
         gone: list[Any] = []

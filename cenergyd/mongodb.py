@@ -7,6 +7,7 @@ operation, one error for every way of being down, and no secret in any message.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote_plus, urlencode
@@ -63,6 +64,10 @@ def is_duplicate_key(error: PyMongoError) -> bool:
     return isinstance(error, DuplicateKeyError)
 
 
+CHECKS = "cenergyd_check"
+"""The collection with the one document that readiness checks write."""
+
+
 class MongoDatabase:
     """The database a URL names, with a few connections that are kept up.
 
@@ -109,9 +114,14 @@ class MongoDatabase:
             await pool.disconnect()
 
     async def ping(self) -> None:
-        """Return if the server answers and accepts us; raise StoreUnavailable with the reason if not."""
-        # A command that needs to be signed in, other than "ping".
-        await self.run(lambda database: database.command("listCollections", nameOnly=True, cursor={"batchSize": 1}))
+        """Return if the server lets us in and writes durably; raise StoreUnavailable with the reason if not.
+
+        By a write, for a server whose disk is full or whose writes are locked may well read.
+        """
+        count = {"$inc": {"checks": 1}}
+        # Where two do it at once for the first time, one fails because the other has written.
+        with suppress(DuplicateKeyError):
+            await self.run(lambda database: database[CHECKS].update_one({"_id": "ready"}, count, upsert=True))
 
     async def run(self, operation: Callable[[Any], Awaitable[T]]) -> T:
         """Call ``operation(database)`` and return its result.

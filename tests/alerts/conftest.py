@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cenergyd.pluginmanager import PluginManager
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings import Settings
+from tests.alerts.receiver import Receiver
 
 START = 1_800_000_000 - 1_800_000_000 % 86400 + 12 * 3600
 """Noon UTC of a day."""
@@ -134,3 +135,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture
 def notification() -> Notification:
     return Notification("n-1", "c1", "net_load", "Mill: net load is high", "It is 60 kW.\nMore.\n", {"value": 60.0})
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Takes messages over HTTP."""
+    server = Receiver()
+    yield server
+    server.close()

@@ -4,54 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-
-import pytest
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.readings.model import Reading
+from tests.alerts.receiver import Receiver
 from tests.alerts.test_plugin_docs import RUN, inside
 from tests.daemon import RunningDaemon, raw_post
-from tests.servers import free_port
 
 SERIAL = "001EC6001433"
-
-
-class Receiver(ThreadingHTTPServer):
-    """Takes webhooks; answers 503 as long as ``busy``."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, Any]]] = []
-        self.busy = True
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if not receiver.busy:
-                    receiver.got.append((self.headers["Idempotency-Key"], body))
-                self.send_response(503 if receiver.busy else 204)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *words: Any) -> None:
-                return None
-
-        super().__init__(("127.0.0.1", free_port()), Handler)
-        Thread(target=self.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def set_alerts(folder: Path, alerts: dict[str, Any]) -> None:
@@ -87,6 +50,7 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         "jobs.timeout_seconds": "3",
         "jobs.periodic_seconds": "1",
     }
+    receiver.busy = True
     daemon = RunningDaemon(tmp_path, settings)
     words = ("customers", "add", "--name", "Mill", "--serial", SERIAL, "--load", "1", "--solar", "2")
     added = daemon.run(*words, "--password-stdin", stdin="secret\n")

@@ -9,10 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,8 +18,8 @@ from cenergyd import hookspecs
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.readings.model import Reading
+from tests.alerts.receiver import Receiver
 from tests.daemon import RunningDaemon, raw_post
-from tests.servers import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SERIAL = "001EC6001433"
@@ -103,35 +100,6 @@ def test_the_page_names_all_that_a_job_is_given() -> None:
         assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
 
 
-class Chat(ThreadingHTTPServer):
-    """The chat server of the example."""
-
-    def __init__(self) -> None:
-        self.said: list[dict[str, str]] = []
-        chat = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                chat.said.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *words: Any) -> None:
-                return None
-
-        super().__init__(("127.0.0.1", free_port()), Handler)
-        Thread(target=self.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def chat() -> Iterator[Chat]:
-    server = Chat()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """The page's package, installed with pip into a folder of its own."""
@@ -164,7 +132,7 @@ def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
 
 
 def test_the_examples_run_in_a_daemon(
-    installed: Path, tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch
+    installed: Path, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [str(installed), str(PAGE.parents[1]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
@@ -173,7 +141,7 @@ def test_the_examples_run_in_a_daemon(
     daemon = RunningDaemon(
         folder,
         {
-            "notifier:chat.options": f"url = http://127.0.0.1:{chat.server_port}/",
+            "notifier:chat.options": f"url = http://127.0.0.1:{receiver.server_port}/",
             "jobs.periodic_seconds": "1",
             "outbox.interval_seconds": "0.2",
         },
@@ -193,15 +161,15 @@ def test_the_examples_run_in_a_daemon(
         said: set[str] = set()
         end = time.monotonic() + 60
         while time.monotonic() < end and len(said) < 2:
-            said = {message["text"] for message in chat.said}
+            said = {message.body["text"] for message in receiver.got}
             time.sleep(0.1)
         time.sleep(2.5)  # long enough for further rounds of what must not be said again
     finally:
         daemon.stop()
-    texts = [message["text"] for message in chat.said]
+    texts = [message.body["text"] for message in receiver.got]
     assert sorted(texts) == [
         "Carport: a record load of 31 kW\nThe load of Carport was never higher: 31 kW.\n",
         "Good morning\nThere are 1 customers.\n",
     ], daemon.log()
-    assert {message["room"] for message in chat.said} == {"energy"}
+    assert {message.body["room"] for message in receiver.got} == {"energy"}
     assert json.loads(inside(folder, LOOK)) == [[31.0], [21.0, 41.0]]

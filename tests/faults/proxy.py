@@ -19,6 +19,8 @@ class Proxy:
         """Bytes of each reply that are passed on before both connections are reset; None: all."""
         self.swallow = False
         """Take requests and pass nothing on, as a network that drops packets does."""
+        self.lose: Callable[[bytes], bool] | None = None
+        """Says of a request whether it is lost: never passed on, while others are."""
         self.cut_reply_to: Callable[[bytes], bool] | None = None
         """Says of a request whether its reply is lost: it is passed on, and once it is answered both connections are reset.
         Once; then it is None again."""
@@ -34,7 +36,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Pass everything on again."""
-        self.delay, self.cut_after, self.swallow, self.cut_reply_to = 0.0, None, False, None
+        self.delay, self.cut_after, self.swallow, self.lose, self.cut_reply_to = 0.0, None, False, None, None
 
     def reset(self) -> None:
         """Break every connection there is now."""
@@ -79,7 +81,7 @@ class Proxy:
                 if self.cut_reply_to is not None and self.cut_reply_to(data):
                     self.cut_reply_to = None
                     lost.set()
-                if not self.swallow:
+                if not self.swallow and not (self.lose and self.lose(data)):
                     back.write(data)
                     await back.drain()
         self._forget(back)

@@ -93,6 +93,10 @@ FAULTS = [
         lambda s: setattr(s.mongo_proxy, "delay", 4 * TIMEOUT), lambda s: s.mongo_proxy.mend(),
     ),
     Fault(
+        "mongo locks its writes", "customers",
+        lambda s: setattr(s.mongo_proxy, "lose", lambda request: b"update\0" in request), lambda s: s.mongo_proxy.mend(),
+    ),
+    Fault(
         "mongo cut mid-reply", "customers",
         lambda s: setattr(s.mongo_proxy, "cut_after", 20), lambda s: s.mongo_proxy.mend(),
     ),

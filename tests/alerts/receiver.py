@@ -1,0 +1,45 @@
+"""An HTTP server in a thread that takes JSON messages, for daemons in processes of their own."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, NamedTuple
+
+
+class Message(NamedTuple):
+    """One that was taken."""
+
+    key: str | None
+    """Its Idempotency-Key."""
+    body: dict[str, Any]
+
+
+class Receiver(ThreadingHTTPServer):
+    """Listens on a loopback port (``server_port``); answers 503, and takes nothing, as long as it is ``busy``."""
+
+    def __init__(self) -> None:
+        self.got: list[Message] = []
+        self.busy = False
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not receiver.busy:
+                    receiver.got.append(Message(self.headers["Idempotency-Key"], body))
+                self.send_response(503 if receiver.busy else 204)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *words: Any) -> None:
+                return None
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.shutdown()
+        self.server_close()

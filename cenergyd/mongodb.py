@@ -89,6 +89,8 @@ class MongoDatabase:
         self.database_name = DEFAULT_DATABASE
         self.where = "MongoDB"
         """The hosts, for messages."""
+        self.replicated = True
+        """Whether it is, or may be, one of several servers: a primary that has been voted out goes on answering reads for a while."""
         self._tls: _ClientTLS | None = None
         if not url.startswith("mongodb+srv://"):
             self._prepare(url)
@@ -106,6 +108,8 @@ class MongoDatabase:
                 self._prepare(url)
             self._pool = self._connect(url)
         await self.ping()
+        said = await self.run(lambda database: database.command("hello"))
+        self.replicated = "setName" in said or said.get("msg") == "isdbgrid"
 
     async def close(self) -> None:
         """Disconnect."""

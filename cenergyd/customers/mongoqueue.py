@@ -89,7 +89,7 @@ class MongoPendingQueue:
 
         Looks first and writes only what is not covered yet: of a logger's many uploads between two derivations all but the
         first cost a read. That is safe because the readings were written before: whoever claims the window that covers them
-        reads them.
+        reads them. Only a primary of replicated servers may be out of date; there each mark is written.
         """
         windows: dict[Any, tuple[int, int]] = {}
         for mark in marks:
@@ -97,11 +97,8 @@ class MongoPendingQueue:
             since, until = windows.get(key, (mark.since, mark.until))
             windows[key] = (min(since, mark.since), max(until, mark.until))
         paths = self._paths
-        for document in await self._find_ids(list(windows), [paths.since, paths.until]):
-            since, until = value_at(document, paths.since), value_at(document, paths.until)
-            wanted = windows[document["_id"]]
-            if since is not None and until is not None and since <= wanted[0] and until >= wanted[1]:
-                del windows[document["_id"]]
+        if not self._mongo.replicated:
+            await self._leave_out_covered(windows)
         # In pipelines $min and $max ignore null, which a front end may have written; the plain operators keep it for ever.
         updates: list[_Update] = [
             ({"_id": _one_of(ids)}, [{"$set": {
@@ -112,6 +109,14 @@ class MongoPendingQueue:
             for ids in _some(alike)
         ]  # fmt: skip
         await self._update(updates, journaled=True)
+
+    async def _leave_out_covered(self, windows: dict[Any, tuple[int, int]]) -> None:
+        paths = self._paths
+        for document in await self._find_ids(list(windows), [paths.since, paths.until]):
+            since, until = value_at(document, paths.since), value_at(document, paths.until)
+            wanted = windows[document["_id"]]
+            if since is not None and until is not None and since <= wanted[0] and until >= wanted[1]:
+                del windows[document["_id"]]
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find (two indexes at once), update in bulk, read those that became ours."""

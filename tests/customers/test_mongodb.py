@@ -19,6 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from cenergyd.customers.documents import id_value
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.mongo import MongoCustomerStore
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
@@ -300,3 +301,30 @@ async def test_a_full_disk_is_not_the_datas_fault(mongo, unique_name, error, kin
             await database.run(lambda _: fails_with(bulk([11000])))
     finally:
         await database.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mark_trusts_no_read_where_a_primary_may_be_out_of_date(mongo, unique_name, monkeypatch):
+    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
+    store = MongoCustomerStore(database)
+    assert database.replicated  # until it is known
+    await store.open()
+    try:
+        assert not database.replicated
+        customer = await store.add(Customer(id="", name="Mill", logger_serial_number="001EC6001433"))
+        queue = store.derivation_queue
+        await queue.mark([PendingMark(customer.id, 100, 200)])
+        covered = await queue._find_ids([id_value(customer.id)], ["pending_since", "pending_until"])
+        await queue.claim("c1", 1000, 60, 10)
+
+        async def out_of_date(*_):
+            return covered
+
+        monkeypatch.setattr(queue, "_find_ids", out_of_date)
+        database.replicated = True
+        await queue.mark([PendingMark(customer.id, 150, 160)])
+        with MongoClient(mongo.url) as client:
+            (document,) = client[unique_name].customer.find()
+        assert (document["pending_since"], document["pending_until"]) == (150, 160)
+    finally:
+        await store.close()

@@ -30,13 +30,14 @@ def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | 
         return None
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
+        if b"\r" in text:  # which ends a line too
+            return None
     if text[:5].lower() == _HEADER:
         text = text[text.find(b"\n") + 1 :]
     rows, width = text.count(b"\n"), text.count(b",", 0, text.find(b"\n"))  # columns but for the last one
     fields = text.split(b",")
     if (
         not (rows and width)
-        or b"\r" in text
         or len(fields) != rows * width + 1
         or text.count(b"'") != 2 * rows
         or fields[1::width].count(b"0") != rows

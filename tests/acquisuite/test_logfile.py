@@ -449,6 +449,7 @@ def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
         b"'2002-01-31 18:30:00',0,0,0,1\n\n",
         b"\n",
         b"time(utc)",
+        b"time(\rutc),x\n'2002-01-31 18:30:00',0,0,0,1\n",
     ],
 )
 def test_rows_that_only_count_as_even(text: bytes) -> None:

@@ -1,9 +1,9 @@
 """Uploads/s of the daemon against the design it replaces, in one run on one machine, over the same real servers.
 
 The peer is Flask behind gunicorn (two workers) with one InfluxDB write per upload. Both take the same uploads (15 rows of 75
-columns, gz) from the same load generator (wrk). Prints uploads/s, latency and the ratio.
+columns, gz) from the same load generator (wrk), in turns. Prints uploads/s, latency, CPU time of each for an upload, and the ratio.
 
-    python benchmarks/uploads_per_second.py [--sites 200] [--seconds 10] [--rounds 3] [--daemons 2] [--connections 192]
+    python benchmarks/uploads_per_second.py [--sites 200] [--seconds 10] [--rounds 3] [--daemons 2] [--connections 192] [--bare]
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=192)
     parser.add_argument("--daemons", type=int, default=2, help="processes behind one port (the peer has two workers)")
     parser.add_argument("--only", choices=["peer", "cenergyd"])
+    parser.add_argument(
+        "--bare", action="store_true", help="also Twisted's web server that does nothing with an upload"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemons")
     on_real_servers(measure, parser.parse_args())
 
@@ -91,6 +94,8 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
         sides: dict[str, tuple[int, list[int]]] = {}
         if arguments.only != "cenergyd":
             sides["peer"] = stack.enter_context(peer(peer_environment(influx, mongo)))
+        if arguments.bare:
+            sides["bare"] = stack.enter_context(bare_servers(arguments.daemons))
         if arguments.only != "peer":
             sides["cenergyd"] = stack.enter_context(daemons(folder, influx, mongo, arguments))
         for name, (port, pids) in sides.items():
@@ -105,7 +110,7 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
             thaw(pids)
     for name, each in rates.items():
         print(f"{name:10} {fmean(each):8.0f} uploads/s  ({', '.join(f'{rate:.0f}' for rate in each)})")
-    if len(rates) == 2:
+    if {"peer", "cenergyd"} <= rates.keys():
         print(f"ratio      {fmean(rates['cenergyd']) / fmean(rates['peer']):8.2f}")
 
 
@@ -158,6 +163,21 @@ def peer(environment: Mapping[str, str]) -> Iterator[tuple[int, list[int]]]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def bare_servers(number: int) -> Iterator[tuple[int, list[int]]]:
+    """Processes of Twisted's web server behind one socket."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
+        command = [sys.executable, HERE / "peer/bare_twisted.py", str(shared.fileno())]
+        processes = [subprocess.Popen(command, pass_fds=(shared.fileno(),)) for _ in range(number)]
+        time.sleep(2)
+        try:
+            yield shared.getsockname()[1], [process.pid for process in processes]
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(20)
 
 
 @contextmanager

@@ -9,8 +9,6 @@ from twisted.internet.defer import Deferred
 
 REST = 9.0
 """Seconds of rest for each second of work: a tenth of the time is for it."""
-LONGEST_REST = 30.0
-"""Seconds; a longer interval stays as it is."""
 
 
 class Rhythm:
@@ -21,14 +19,14 @@ class Rhythm:
 
     :param clock: IReactorTime.
     :param work: must not fail.
-    :param rest: seconds of rest for each second of work; 0 for work that others need not have room beside.
+    :param longest_rest: seconds; 0 for work that others need not have room beside. A longer interval stays as it is.
     """
 
-    def __init__(self, clock: Any, work: Callable[[], Deferred[None]], interval: float, *, rest: float = REST) -> None:
+    def __init__(self, clock: Any, work: Callable[[], Deferred[None]], interval: float, *, longest_rest: float) -> None:
         self._clock = clock
         self._work = work
         self._interval = interval
-        self._rest = rest
+        self._longest_rest = longest_rest
         self._next: Any = None  # IDelayedCall
         self._ended: Deferred[None] | None = None
         self._stopping = False
@@ -56,7 +54,7 @@ class Rhythm:
             self._end()
             return
         took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
-        pause = max(self._interval - took, min(self._rest * took, LONGEST_REST))
+        pause = max(self._interval - took, min(REST * took, self._longest_rest))
         self._next = self._clock.callLater(pause, self._begin)
 
     def _end(self) -> None:

@@ -145,9 +145,10 @@ class CredentialsSettings:
 class DerivationSettings:
     """Computing the missing meter."""
 
-    interval_seconds: float = setting(
-        "5", number(0.1, 3600),
-        "Time between two looks for pending customers. One that took long is followed by a rest of nine times as long, at most 30 s.",
+    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for pending customers.", "s")
+    max_rest_seconds: float = setting(
+        "30", number(0, 3600),
+        "A look that took long is followed by nine times as long without one, but at most this: so uploads go first. 0: no rest.",
         "s",
     )  # fmt: skip
     tolerance_seconds: int = setting(
@@ -187,8 +188,11 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "60", number(0.1, 3600),
-        "Time between two looks for new or derived readings. One that took long is followed by a rest of nine times as long, at most 30 s.",
+        "60", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
+    )
+    max_rest_seconds: float = setting(
+        "30", number(0, 3600),
+        "A look that took long is followed by nine times as long without one, but at most this: so uploads go first. 0: no rest.",
         "s",
     )  # fmt: skip
     periodic_seconds: float = setting(

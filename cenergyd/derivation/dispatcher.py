@@ -98,7 +98,7 @@ class DerivationService(Service):
         self._stopping = False
         self._pause = StorePause(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
-        self._rhythm = Rhythm(clock, self._ticked, settings.interval_seconds)
+        self._rhythm = Rhythm(clock, self._ticked, settings.interval_seconds, longest_rest=settings.max_rest_seconds)
         self._stopped: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802

@@ -31,7 +31,7 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.retries import Retries
 from cenergyd.readings.store import ReadingStore
 from cenergyd.readings.together import Gathering, TogetherReadings
-from cenergyd.rhythm import REST, Rhythm
+from cenergyd.rhythm import Rhythm
 from cenergyd.settings import Settings
 from cenergyd.slots import Slots
 from cenergyd.storepause import StorePause
@@ -98,9 +98,9 @@ class JobService(Service):
         self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
         self._stopping = False
         self._rhythms = [
-            Rhythm(clock, partial(self._safely, work), seconds, rest=rest)
+            Rhythm(clock, partial(self._safely, work), seconds, longest_rest=rest)
             for work, seconds, rest in (
-                (self.tick, self._settings.interval_seconds, REST),
+                (self.tick, self._settings.interval_seconds, self._settings.max_rest_seconds),
                 (self.periodic, self._settings.periodic_seconds, 0.0),
             )
         ]

@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -85,7 +85,7 @@ def peer_environment(influx: RunningInflux, mongo: RunningMongo) -> Mapping[str,
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
-    """Both sides in turns, for a machine's speed may change from minute to minute; who has no turn is frozen."""
+    """Both sides in turns, for a machine's speed may change from minute to minute. The daemons derive after their turn, so they are frozen."""
     uploads = make_sites(folder, influx, mongo, arguments.sites)
     assert influx.process and mongo.process
     servers = {"InfluxDB": [influx.process.pid], "MongoDB's protocol": [mongo.process.pid]}
@@ -97,17 +97,15 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
         if arguments.bare:
             sides["bare"] = stack.enter_context(bare_servers(arguments.daemons))
         if arguments.only != "peer":
-            sides["cenergyd"] = stack.enter_context(daemons(folder, influx, mongo, arguments))
-        for name, (port, pids) in sides.items():
-            if name == "cenergyd":
-                warm_up(port, uploads, arguments)
+            sides["cenergyd"] = port, pids = stack.enter_context(daemons(folder, influx, mongo, arguments))
+            warm_up(port, uploads, arguments)
             freeze(pids)
+            stack.callback(thaw, pids)  # or they could not end
         for _ in range(arguments.rounds):
             for name, (port, pids) in sides.items():
-                with thawed(pids):
+                with thawed(pids) if name == "cenergyd" else nullcontext():
+                    load(port, uploads, arguments, {}, seconds=4)  # also what it put off while it was frozen
                     rates.setdefault(name, []).append(load(port, uploads, arguments, servers | {name: pids}))
-        for _, pids in sides.values():
-            thaw(pids)
     for name, each in rates.items():
         print(f"{name:10} {fmean(each):8.0f} uploads/s  ({', '.join(f'{rate:.0f}' for rate in each)})")
     if {"peer", "cenergyd"} <= rates.keys():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import Any
@@ -26,7 +27,8 @@ class Nothing(Resource):
 
 
 if __name__ == "__main__":
-    site: Any = Site(Nothing())  # type: ignore[no-untyped-call]
+    site: Any = Site(Nothing(), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
     site.log = lambda request: None
+    os.set_blocking(int(sys.argv[1]), False)
     reactor.adoptStreamPort(int(sys.argv[1]), socket.AF_INET, site)  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]

@@ -108,7 +108,7 @@ class MongoDatabase:
                 self._prepare(url)
             self._pool = self._connect(url)
         await self.ping()
-        said = await self.run(lambda database: database.command("hello"))
+        said = await self.run(lambda database: database.command("isMaster"))  # "hello" is newer than 4.2
         self.replicated = "setName" in said or said.get("msg") == "isdbgrid"
 
     async def close(self) -> None:

@@ -6,18 +6,16 @@ exactly what would be read there; a property test compares the two.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import partial
 from itertools import repeat
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.times import YEAR_2000, parse_time
+from cenergyd.acquisuite.times import YEAR_2000, quoted_time
 from cenergyd.readings.model import Reading
 
 _HEADER: Final = b"time("
-_PLAIN_TIME: Final = re.compile(rb"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'")
 
 
 def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | None:
@@ -47,7 +45,7 @@ def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | 
     # and two quotes for each time, there is neither anywhere else: all rows have the same width.
     joints = fields[width:-1:width]
     try:
-        times = [_time(fields[0]), *[_time(joint[joint.index(b"\n") + 1 :]) for joint in joints]]
+        times = [quoted_time(fields[0]), *[quoted_time(joint[joint.index(b"\n") + 1 :]) for joint in joints]]
         fields[width::width] = [joint[: joint.index(b"\n")] for joint in fields[width::width]]
         channels = [
             _values(fields, width, layout.P, layout.P_scale),
@@ -67,18 +65,6 @@ def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | 
 
 _reading: Final = partial(tuple.__new__, Reading)
 """Of a tuple of its fields, without a call in Python."""
-
-
-@lru_cache(8192)
-def _time(text: bytes) -> int:
-    """UTC seconds of ``'2002-01-31 18:30:00'``. Remembered, for a fleet uploads the same minutes.
-
-    :raises ValueError: anything else.
-    """
-    time = parse_time(text) if _PLAIN_TIME.fullmatch(text) else None
-    if time is None:
-        raise ValueError("no time")
-    return time
 
 
 def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final
 
 import attrs
@@ -22,7 +22,7 @@ import attrs
 from cenergyd.acquisuite.evenrows import read_even_rows
 from cenergyd.acquisuite.inflate import pieces
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.times import YEAR_2000, parse_time
+from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import Reading
 
@@ -33,12 +33,8 @@ _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
 """Where one row runs into another: NULs (flash that was never written) or the next row's time."""
-_QUOTE: Final = 0x27
-_MINUTE_AND_SECOND: Final = re.compile(rb"[0-5]\d:[0-5]\d'\Z")
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
-_HOUR_SIZE: Final = 15
-"""Of a quoted time, ``'2002-01-31 18:``: what stays the same through an hour."""
 _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
 
 
@@ -246,11 +242,10 @@ class _Parser:
             if not line:
                 continue
             fields = line.split(b",", columns)
-            first = fields[0]
             try:
-                time = _hour(first[:_HOUR_SIZE]) + _in_hour(first[_HOUR_SIZE:])  # type: ignore[operator]
+                time = quoted_time(fields[0])
                 plain = fields[1] == b"0" and line.find(b"'", _QUOTED_TIME_SIZE) < 0
-            except (TypeError, IndexError):
+            except (ValueError, IndexError):
                 plain = False
             if not plain or not YEAR_2000 <= time <= latest or time in found:
                 self._odd(line, False)
@@ -291,20 +286,6 @@ class _Parser:
         if cut and row.count(b",") < len(fields):
             fields.pop()  # what was read of the last value may be half of it
         self._collector.row(time, parse_error(fields[1]) if len(fields) > 1 else None, fields)
-
-
-@lru_cache(4096)
-def _hour(text: bytes) -> int | None:
-    """The hour of ``'2002-01-31 18:`` as UTC seconds; None for what a device would not write. Loggers upload the same hours."""
-    return parse_time(text + b"00:00'") if len(text) == _HOUR_SIZE and text[0] == _QUOTE else None
-
-
-@lru_cache(4096)
-def _in_hour(text: bytes) -> int | None:
-    """The seconds of ``30:00'`` in its hour; None for anything else."""
-    if not _MINUTE_AND_SECOND.match(text):
-        return None
-    return int(text[:2]) * 60 + int(text[3:5])
 
 
 def merge(earlier: Reading, later: Reading) -> Reading:

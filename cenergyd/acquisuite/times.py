@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from functools import lru_cache
 from typing import Final
 
 YEAR_2000: Final = 946684800
@@ -11,6 +12,21 @@ YEAR_2000: Final = 946684800
 _TIME: Final = re.compile(
     rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
 )
+_QUOTED_TIME: Final = re.compile(rb"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'")
+
+
+@lru_cache(16384)
+def quoted_time(text: bytes) -> int:
+    """UTC seconds of ``'2002-01-31 18:30:00'`` just so, as a healthy device writes it.
+
+    Remembered, for a fleet uploads the same minutes; also those of a backlog of ten days.
+
+    :raises ValueError: anything else.
+    """
+    time = parse_time(text) if _QUOTED_TIME.fullmatch(text) else None
+    if time is None:
+        raise ValueError("no time")
+    return time
 
 
 def parse_time(text: bytes) -> int | None:

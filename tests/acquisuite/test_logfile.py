@@ -373,20 +373,18 @@ def test_nearly_rows_give_values_in_bounds(text: str) -> None:
         assert reading.L1_PF is None or -1 <= reading.L1_PF <= 1
 
 
-def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
-    """What a text gives without the way for even rows."""
-    with patch("cenergyd.acquisuite.logfile.read_even_rows", return_value=None):
-        try:
-            return read(text, layout)
-        except UploadError:
-            return None
-
-
 def by_columns(text: bytes, layout: Layout) -> ParsedLog | None:
+    """What a text gives; None where it is refused."""
     try:
         return read(text, layout)
     except UploadError:
         return None
+
+
+def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
+    """The same without the way for even rows."""
+    with patch("cenergyd.acquisuite.logfile.read_even_rows", return_value=None):
+        return by_columns(text, layout)
 
 
 EVEN = Layout("even", P=4, L1_PF=5, Q=7, P_scale=0.001)

@@ -49,6 +49,7 @@ setup(
         "influxdb>=5.3.2,<6",
         "pluggy>=1.5",
         "attrs>=24",
+        "certifi>=2024.7.4",
         "multipart>=1.2",
         "argon2-cffi>=23.1",
         "click>=8.1",
@@ -58,6 +59,7 @@ setup(
         "prometheus_client>=0.21",
         "treq>=24.9",
         "tzdata>=2025.1",
+        "urllib3>=2.2,<3",
     ],
     extras_require={
         "docs": DOCS,

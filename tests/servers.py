@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -214,6 +215,7 @@ class RunningInflux(RunningServer):
 
     def __init__(self, http: str = "", data: str = "") -> None:
         super().__init__()
+        self._scheme = "https" if "https-enabled = true" in http else "http"
         self._conf = self.folder / "influxdb.conf"
         self._conf.write_text(
             INFLUX_CONF.format(folder=self.folder, port=self.port, rpc_port=free_port(), http=http, data=data)
@@ -222,7 +224,7 @@ class RunningInflux(RunningServer):
     @property
     def http_url(self) -> str:
         """The address of its HTTP API."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -233,7 +235,8 @@ class RunningInflux(RunningServer):
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.http_url}/ping", timeout=1) as response:
+            unchecked = ssl._create_unverified_context() if self._scheme == "https" else None
+            with urllib.request.urlopen(f"{self.http_url}/ping", timeout=1, context=unchecked) as response:
                 return bool(response.status == 204)
         except (urllib.error.URLError, OSError):
             return False

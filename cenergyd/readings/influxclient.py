@@ -14,12 +14,13 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-import requests
 from influxdb import InfluxDBClient
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 from twisted.logger import Logger
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from cenergyd.errors import CenergydError, StoreRejected, StoreUnavailable
+from cenergyd.readings.influxsession import InfluxSession
 from cenergyd.readings.influxtext import InfluxAddress
 from cenergyd.threads import BoundedPool
 
@@ -53,7 +54,7 @@ class InfluxConnection:
         self._writers = BoundedPool(reactor, "influxdb-write", (threads + 1) // 2, MAX_WAITING)
         self._readers = BoundedPool(reactor, "influxdb-read", max(1, threads // 2), MAX_WAITING)
         self._local = threading.local()
-        self._clients: list[InfluxDBClient] = []
+        self._sessions: list[InfluxSession] = []
         self._lock = threading.Lock()
         self._failed_at: str | None = None
         """Time of a line of the last write, where InfluxDB failed at it."""
@@ -68,9 +69,9 @@ class InfluxConnection:
         self._writers.stop()
         self._readers.stop()
         with self._lock:
-            for client in self._clients:
-                client.close()
-            self._clients.clear()
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
 
     async def check(self) -> None:
         """Send a write without any point: InfluxDB checks database and permission as for a real one.
@@ -143,7 +144,7 @@ class InfluxConnection:
                     raise
             self._create_database(client)
             return work(client)
-        except (requests.RequestException, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
+        except (HTTPError, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
             raise self._explained(error) from None
 
     def _create_database(self, client: InfluxDBClient) -> None:
@@ -160,10 +161,10 @@ class InfluxConnection:
     def _client(self) -> InfluxDBClient:
         client: InfluxDBClient | None = getattr(self._local, "client", None)
         if client is None:
-            client = _new_client(self.address, self._timeout)
-            self._local.client = client
+            session = InfluxSession(self.address, self._timeout)
+            client = self._local.client = _new_client(self.address, session)
             with self._lock:
-                self._clients.append(client)
+                self._sessions.append(session)
         return client
 
     def _explained(self, error: Exception) -> CenergydError:
@@ -171,30 +172,27 @@ class InfluxConnection:
             return _refusal(self.address, error)
         if isinstance(error, InfluxDBServerError):
             return StoreUnavailable(f"{self.address} failed: {_said(error)}")
-        if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        refused = isinstance(error, NewConnectionError)  # to urllib3 that is a timeout as well
+        late = isinstance(error, ConnectTimeoutError | ReadTimeoutError) or "timed out" in str(error)
+        if late and not refused:
             return StoreUnavailable(f"{self.address} did not answer within {self._timeout:g} s")
-        if isinstance(error, requests.exceptions.SSLError):
+        if isinstance(error, SSLError):
             return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
-        if isinstance(error, requests.ConnectionError | OSError):
+        if isinstance(error, HTTPError | OSError):
             return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
         return StoreUnavailable(f"{self.address} gave an answer that cannot be read: {type(error).__name__}")
 
 
-def _new_client(address: InfluxAddress, timeout: float) -> InfluxDBClient:
-    session = requests.Session()
-    # Neither a proxy from the environment nor a ~/.netrc may come between us and the store.
-    session.trust_env = False
+def _new_client(address: InfluxAddress, session: InfluxSession) -> InfluxDBClient:
+    # The session signs in and knows its time limit.
     return InfluxDBClient(
         host=address.host,
         port=address.port,
-        username=address.user,
-        password=address.password,
+        username=None,
+        password=None,
         database=address.database,
         ssl=address.tls,
-        verify_ssl=address.ca_file or True,
-        timeout=timeout,
         retries=1,
-        pool_size=1,
         session=session,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from influxdb import InfluxDBClient
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
-from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
+from cenergyd.errors import CenergydError, ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.readings.influx import InfluxReadingStore, _Cursor, _runs
 from cenergyd.readings.influxtext import batched, changes, parse_address, reading_lines
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from tests.certificates import certificate
 from tests.properties import for_all
 from tests.servers import RunningInflux
 
@@ -144,6 +146,10 @@ async def test_users_and_what_they_may(own_influx: OwnInflux) -> None:
     async with opened(address.format("writer")) as store:
         await store.replace("A_1", T0, T0 + 60, [Reading(T0 + 1, 5.0)])
         assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0 + 1, 5.0)]}
+    admin.create_user("änne", "€ß")  # in UTF-8, not in requests' Latin-1
+    admin.grant_privilege("all", "db", "änne")
+    async with opened(f"influxdb://%C3%A4nne:%E2%82%AC%C3%9F@127.0.0.1:{server.port}/db") as store:
+        await store.write(ONE)
     wrong = f"influxdb://writer:wr0ng@127.0.0.1:{server.port}/db"
     for url in (address.format("reader"), address.format("nobody"), wrong, f"influxdb://127.0.0.1:{server.port}/db"):
         with pytest.raises(StoreUnavailable) as failure:
@@ -152,6 +158,29 @@ async def test_users_and_what_they_may(own_influx: OwnInflux) -> None:
         assert "refuses" in str(failure.value)
         assert PASSWORD not in str(failure.value)
         assert "wr0ng" not in str(failure.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_checks_the_certificate_and_the_name(own_influx: OwnInflux, tmp_path: Path) -> None:
+    made, key = certificate(tmp_path, "localhost")
+    other, _ = certificate(tmp_path, "other.example")
+    server = own_influx(
+        http=f'https-enabled = true\nhttps-certificate = "{made}"\nhttps-private-key = "{key}"',
+    )
+    at = f":{server.port}/db"
+    async with opened(f"https+influxdb://localhost{at}?ca_file={made}") as store:
+        await store.write(ONE)
+        assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0, 1.0)]}
+    for url, reason in (
+        (f"https+influxdb://127.0.0.1{at}?ca_file={made}", "TLS failed: .*127.0.0.1"),
+        (f"https+influxdb://localhost{at}?ca_file={other}", "TLS failed: .*self.signed"),
+        (f"https+influxdb://localhost{at}", "TLS failed: .*self.signed"),
+        (f"https+influxdb://localhost{at}?ca_file={tmp_path}/none.pem", "TLS failed: .*[Nn]o such file"),
+        (f"influxdb://localhost{at}", "rejects the data: Client sent an HTTP request to an HTTPS server|cannot be"),
+    ):
+        with pytest.raises(CenergydError, match=reason):
+            async with opened(url):
+                pass
 
 
 @pytest_twisted.ensureDeferred

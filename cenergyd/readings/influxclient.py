@@ -218,6 +218,8 @@ def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydErro
         return StoreUnavailable(f"{address} refuses user {address.user}: {said}")
     if "max-series-per-database" in said or "max-values-per-tag" in said:
         return StoreUnavailable(f"{address} takes no new series: {said}")
+    if "HTTP request to an HTTPS server" in said:
+        return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
     if error.code in (400, 413):
         return StoreRejected(f"{address} rejects the data: {said}")
     return StoreUnavailable(f"{address} failed: {said}")

@@ -24,8 +24,8 @@ from cenergyd.hookspecs import Notification
 from cenergyd.jobs.sender import OutboxService, options_from
 from cenergyd.plugins import notify_email
 from cenergyd.plugins.notify_email import EmailFailed, send
-from tests.alerts.certificates import Authority
 from tests.alerts.conftest import World, plugin_manager, settings_with
+from tests.certificates import Authority
 from tests.servers import free_port
 
 PASSWORD = "Sehr-Geheim-1"

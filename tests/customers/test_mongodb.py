@@ -18,7 +18,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.mongo import MongoCustomerStore
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.mongodb import MongoDatabase, _parsed, plain_url
-from tests.certificates import certificate
+from tests.certificates import Authority
 from tests.servers import RunningMongo
 
 TIMEOUT = 1.0
@@ -161,17 +161,18 @@ async def test_signing_in(own_mongo, mechanism, where):
 
 @pytest_twisted.ensureDeferred
 async def test_tls_checks_the_certificate_and_the_name(tmp_path):
-    made, key = certificate(tmp_path, "localhost")
-    other, _ = certificate(tmp_path, "other.example")
-    server = RunningMongo(["--tls-cert-file", str(made), "--tls-key-file", str(key)])
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other").pem
+    trusted = authority.pem
+    chain, key = authority.issue("localhost")
+    server = RunningMongo(["--tls-cert-file", str(chain), "--tls-key-file", str(key)])
     server.client_options = {"tls": True, "tlsAllowInvalidCertificates": True}
     try:
         server.start()
         good, address = f"mongodb://localhost:{server.port}/shop", f"mongodb://127.0.0.1:{server.port}/shop"
         for url, works in (
-            (f"{good}?tls=true&tlsCAFile={made}", True),
-            (f"{address}?tls=true&tlsCAFile={made}", False),
-            (f"{address}?tls=true&tlsCAFile={made}&tlsAllowInvalidHostnames=true", True),
+            (f"{good}?tls=true&tlsCAFile={trusted}", True),
+            (f"{address}?tls=true&tlsCAFile={trusted}", False),
+            (f"{address}?tls=true&tlsCAFile={trusted}&tlsAllowInvalidHostnames=true", True),
             (f"{good}?tls=true&tlsCAFile={other}", False),
             (f"{good}?tls=true", False),
             (f"{good}?tls=true&tlsAllowInvalidCertificates=true", True),

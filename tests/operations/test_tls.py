@@ -13,7 +13,7 @@ import pytest
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
-from tests.alerts.certificates import Authority
+from tests.certificates import Authority
 from tests.daemon import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings
 from tests.servers import free_port

@@ -19,7 +19,7 @@ from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.readings.influx import InfluxReadingStore, _Cursor, _runs
 from cenergyd.readings.influxtext import batched, changes, parse_address, reading_lines
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from tests.certificates import certificate
+from tests.certificates import Authority
 from tests.properties import for_all
 from tests.servers import RunningInflux
 
@@ -162,17 +162,18 @@ async def test_users_and_what_they_may(own_influx: OwnInflux) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_tls_checks_the_certificate_and_the_name(own_influx: OwnInflux, tmp_path: Path) -> None:
-    made, key = certificate(tmp_path, "localhost")
-    other, _ = certificate(tmp_path, "other.example")
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other").pem
+    trusted = authority.pem
+    chain, key = authority.issue("localhost")
     server = own_influx(
-        http=f'https-enabled = true\nhttps-certificate = "{made}"\nhttps-private-key = "{key}"',
+        http=f'https-enabled = true\nhttps-certificate = "{chain}"\nhttps-private-key = "{key}"',
     )
     at = f":{server.port}/db"
-    async with opened(f"https+influxdb://localhost{at}?ca_file={made}") as store:
+    async with opened(f"https+influxdb://localhost{at}?ca_file={trusted}") as store:
         await store.write(ONE)
         assert await store.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0, 1.0)]}
     for url, reason in (
-        (f"https+influxdb://127.0.0.1{at}?ca_file={made}", "TLS failed: .*127.0.0.1"),
+        (f"https+influxdb://127.0.0.1{at}?ca_file={trusted}", "TLS failed: .*127.0.0.1"),
         (f"https+influxdb://localhost{at}?ca_file={other}", "TLS failed: .*self.signed"),
         (f"https+influxdb://localhost{at}", "TLS failed: .*self.signed"),
         (f"https+influxdb://localhost{at}?ca_file={tmp_path}/none.pem", "TLS failed: .*[Nn]o such file"),

@@ -14,9 +14,9 @@ from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.web import openapi
-from cenergyd.web.api_readings import role_sources
 from cenergyd.web.context import Context
 from cenergyd.web.routing import MAX_SEARCH, Call, Reply, Route
+from cenergyd.web.sources import role_sources
 
 LOGGER, METER, STATUS, REJECTED = "logger", "meter", "logger_status", "rejected"
 _MAX_METERS = 300

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, MISSING_METER, Reading, is_series_name
 from cenergyd.web import openapi
@@ -14,17 +14,19 @@ from cenergyd.web.context import Context
 from cenergyd.web.curves import (
     LADDER,
     Curve,
-    Source,
+    Point,
+    add_points,
     auto_resolution,
     check_resolution,
     csv_of,
-    curve_of_readings,
-    curve_of_summaries,
     curve_view,
+    points_of_readings,
+    points_of_summaries,
     reading_view,
 )
 from cenergyd.web.problems import FieldError, invalid_fields
 from cenergyd.web.routing import Call, Reply, Route
+from cenergyd.web.sources import Source, Track, pieces, role_sources, role_track, role_tracks, series_track
 
 MAX_TIME = 1 << 34
 _MAX_SERIES = 16
@@ -44,20 +46,6 @@ class Curves(NamedTuple):
     """What was asked for."""
 
 
-def role_source(customer: Customer, role: Role) -> Source | None:
-    """Where the readings of a role are, or None."""
-    series = customer.series_of(role)
-    if series is None or not is_series_name(series):
-        return None
-    computed = not customer.current.meter_of(role)
-    return Source(series, role, computed, not computed and role in customer.current.reversed_roles)
-
-
-def role_sources(customer: Customer) -> list[Source]:
-    """All roles that have readings somewhere."""
-    return [source for role in ROLES if (source := role_source(customer, role))]
-
-
 class CurveReader:
     """Reads curves in bounded size. Used by the API and the pages.
 
@@ -72,47 +60,60 @@ class CurveReader:
 
     async def read(
         self,
-        sources: Sequence[Source],
+        tracks: Sequence[Track],
         start: int,
         end: int,
         resolution: str = "auto",
         channels: Sequence[str] = CHANNELS,
     ) -> Curves:
-        """Curves over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
+        """Curves of tracks over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
 
         Fewer ``channels`` of a long range cost less.
         """
         if resolution == "raw":
-            return await self._raw(sources, start, end, channels)
+            return await self._raw(tracks, start, end, channels)
         if resolution != "auto":
             seconds = int(resolution)
             check_resolution(start, end, seconds, self._max_points)
-            return await self._summaries(sources, start, end, seconds, channels)
+            return await self._summaries(tracks, start, end, seconds, channels)
         seconds = auto_resolution(start, end, self._points)
         if seconds == LADDER[0]:
-            curves = await self._raw(sources, start, end, channels)
+            curves = await self._raw(tracks, start, end, channels)
             if curves.next_start is None:
                 return curves
-        return await self._summaries(sources, start, end, seconds, channels)
+        return await self._summaries(tracks, start, end, seconds, channels)
 
-    async def _raw(self, sources: Sequence[Source], start: int, end: int, channels: Sequence[str]) -> Curves:
+    async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
-        read = await self._readings.read(_names(sources), start, end, limit=limit + 1)
-        # All curves end at the same time, so that the next piece begins at one.
-        cuts = [readings[limit].time for readings in read.values() if len(readings) > limit]
+        found: list[list[Point]] = [[] for _ in tracks]
+        for since, until in pieces(tracks):
+            sources = _sources_at(tracks, since)
+            read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
+            for points, source in zip(found, sources, strict=True):
+                if source is not None:
+                    add_points(points, points_of_readings(source, read[source.series]))
+            if any(len(points) > limit for points in found):
+                break
+        # All curves end at the same time, so that the next answer begins at one.
+        cuts = [points[limit].time for points in found if len(points) > limit]
         cut = min(cuts) if cuts else None
-        kept = {
-            series: [reading for reading in readings if cut is None or reading.time < cut]
-            for series, readings in read.items()
-        }
-        curves = [curve_of_readings(source, kept[source.series]) for source in sources]
+        curves = [
+            Curve(track, None, [point for point in points if cut is None or point.time < cut])
+            for track, points in zip(tracks, found, strict=True)
+        ]
         return Curves(start, end, None, cut, curves, channels)
 
     async def _summaries(
-        self, sources: Sequence[Source], start: int, end: int, seconds: int, channels: Sequence[str]
+        self, tracks: Sequence[Track], start: int, end: int, seconds: int, channels: Sequence[str]
     ) -> Curves:
-        read = await self._readings.summarise(_names(sources), start, end, seconds, channels)
-        curves = [curve_of_summaries(source, read.get(source.series, []), seconds) for source in sources]
+        found: list[list[Point]] = [[] for _ in tracks]
+        for since, until in pieces(tracks):
+            sources = _sources_at(tracks, since)
+            read = await self._readings.summarise(_names(sources), since, until, seconds, channels)
+            for points, source in zip(found, sources, strict=True):
+                if source is not None:
+                    add_points(points, points_of_summaries(source, read.get(source.series, [])))
+        curves = [Curve(track, seconds, points) for track, points in zip(tracks, found, strict=True)]
         return Curves(start, end, seconds, None, curves, channels)
 
 
@@ -154,8 +155,8 @@ class ReadingsApi:
         start, end, resolution = _range(call)
         channels = _channels(call)
         customer = await self._context.customer(customer_id)
-        sources = _sources(call, customer)
-        return customer, await self._reader.read(sources, start, end, resolution, channels)
+        tracks = _tracks(call, customer, start, end)
+        return customer, await self._reader.read(tracks, start, end, resolution, channels)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -192,8 +193,12 @@ def source_reading_view(source: Source, reading: Reading) -> dict[str, Any]:
     return {"series": source.series, "computed": source.computed, **reading_view(reading, source.reversed)}
 
 
-def _names(sources: Sequence[Source]) -> list[str]:
-    return list(dict.fromkeys(source.series for source in sources))
+def _names(sources: Sequence[Source | None]) -> list[str]:
+    return list(dict.fromkeys(source.series for source in sources if source is not None))
+
+
+def _sources_at(tracks: Sequence[Track], time: int) -> list[Source | None]:
+    return [track.source_at(time) for track in tracks]
 
 
 def _range(call: Call) -> tuple[int, int, str]:
@@ -223,20 +228,20 @@ def _channels(call: Call) -> list[str]:
     return [channel for channel in CHANNELS if channel in asked or not asked]
 
 
-def _sources(call: Call, customer: Customer) -> list[Source]:
+def _tracks(call: Call, customer: Customer, start: int, end: int) -> list[Track]:
     roles, series = call.queries("role"), call.queries("series")
     if len(roles) + len(series) > _MAX_SERIES:
         raise InvalidField("series", f"at most {_MAX_SERIES} roles and series")
     if not roles and not series:
-        return role_sources(customer)
-    found: dict[tuple[str, str | None], Source] = {}
+        return role_tracks(customer, start, end)
+    found: dict[tuple[str | None, str | None], Track] = {}
     for role in roles:
         if role not in ROLES:
             raise InvalidField("role", f"one of {', '.join(ROLES)} is needed")
-        if (source := role_source(customer, role)) is not None:
-            found[(source.series, role)] = source
+        if (track := role_track(customer, role, start, end)) is not None:
+            found[(role, None)] = track
     for name in series:
-        found[(name, None)] = _series_source(customer, name)
+        found[(None, name)] = series_track(_series_source(customer, name), start, end)
     return list(found.values())
 
 
@@ -261,8 +266,24 @@ _SCHEMAS: Mapping[str, Any] = {
     "Curve": openapi.closed(
         {
             "role": openapi.nullable(openapi.ref("Role")),
-            "series": _SERIES,
-            "computed": _COMPUTED,
+            "series": {**_SERIES, "description": "The series of the last stretch."},
+            "computed": {**_COMPUTED, "description": "Whether the last stretch is computed from the other two meters."},
+            "stretches": {
+                "type": "array",
+                "items": openapi.closed(
+                    {
+                        "start": openapi.TIME,
+                        "end": {**openapi.TIME, "description": "Exclusive."},
+                        "series": _SERIES,
+                        "computed": _COMPUTED,
+                        "reversed": {
+                            "type": "boolean",
+                            "description": "The CT is mounted the wrong way round; mended here.",
+                        },
+                    }
+                ),
+                "description": "Where the curve comes from over the range: more than one where meters were changed.",
+            },
             "gap_seconds": {
                 **openapi.nullable({"type": "integer"}),
                 "description": "Points further apart have a gap between them.",

@@ -1,4 +1,7 @@
-"""Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions."""
+"""Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions.
+
+A curve follows its role through changes of meters: each of its stretches shows what was fitted then.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from typing import Any
 
 import attrs
 
-from cenergyd.customers.model import Role
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import Summary
+from cenergyd.web.sources import Source, Stretch, Track
 
 DAY = 86400
 LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
@@ -28,20 +31,10 @@ Triple = tuple[float, float, float]
 
 
 @attrs.frozen
-class Source:
-    """What a curve shows."""
-
-    series: str
-    role: Role | None
-    computed: bool
-    reversed: bool = False
-    """P and Q are read with the opposite sign."""
-
-
-@attrs.frozen
 class Point:
     """One point: min, mean and max per channel; all three the same in a single reading."""
 
+    source: Source
     time: int
     readings: int
     channels: Mapping[str, Triple]
@@ -50,9 +43,9 @@ class Point:
 
 @attrs.frozen
 class Curve:
-    """The points of one series over a range, by time."""
+    """The points of one track over a range, by time."""
 
-    source: Source
+    track: Track
     resolution: int | None
     """Seconds per point; None: single readings."""
     points: Sequence[Point]
@@ -93,14 +86,22 @@ def check_resolution(start: int, end: int, resolution: int, max_points: int) -> 
         raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
 
 
-def curve_of_readings(source: Source, readings: Sequence[Reading]) -> Curve:
-    """A curve of single readings."""
-    return Curve(source, None, [_point_of_reading(reading, source.reversed) for reading in readings])
+def points_of_readings(source: Source, readings: Sequence[Reading]) -> list[Point]:
+    """Single readings of a source."""
+    return [_point_of_reading(reading, source) for reading in readings]
 
 
-def curve_of_summaries(source: Source, summaries: Sequence[Summary], resolution: int) -> Curve:
-    """A curve of windows."""
-    return Curve(source, resolution, [_point_of_summary(summary, source.reversed) for summary in summaries])
+def points_of_summaries(source: Source, summaries: Sequence[Summary]) -> list[Point]:
+    """Windows of a source."""
+    return [_point_of_summary(summary, source) for summary in summaries]
+
+
+def add_points(points: list[Point], later: Sequence[Point]) -> None:
+    """Append the points of the next stretch; a window in which the source changed is one point, told as of the later source."""
+    if points and later and points[-1].time == later[0].time:
+        points[-1] = _joined(points[-1], later[0])
+        later = later[1:]
+    points.extend(later)
 
 
 def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
@@ -116,9 +117,10 @@ def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
 def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, Any]:
     """Columns of the same length; null where a channel has no value. Single readings have no min and max."""
     view: dict[str, Any] = {
-        "role": curve.source.role,
-        "series": curve.source.series,
-        "computed": curve.source.computed,
+        "role": curve.track.role,
+        "series": curve.track.source.series,
+        "computed": curve.track.source.computed,
+        "stretches": [_stretch_view(stretch) for stretch in curve.track.stretches],
         "gap_seconds": curve.gap_seconds,
         "gaps": [list(gap) for gap in curve.gaps()],
         "time": [point.time for point in curve.points],
@@ -141,7 +143,8 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHAN
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
     writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed, channels)])
-    for point, source in _by_time(curves):
+    for point in _by_time(curves):
+        source = point.source
         moment = datetime.fromtimestamp(point.time, UTC)
         writer.writerow(
             [
@@ -157,11 +160,20 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHAN
     return target.getvalue()
 
 
-def _by_time(curves: Sequence[Curve]) -> Iterator[tuple[Point, Source]]:
+def _stretch_view(stretch: Stretch) -> dict[str, Any]:
+    return {
+        "start": stretch.start,
+        "end": stretch.end,
+        "series": stretch.source.series,
+        "computed": stretch.source.computed,
+        "reversed": stretch.source.reversed,
+    }
+
+
+def _by_time(curves: Sequence[Curve]) -> Iterator[Point]:
     rows = [(point.time, order, point) for order, curve in enumerate(curves) for point in curve.points]
     rows.sort(key=lambda row: row[:2])
-    for _, order, point in rows:
-        yield point, curves[order].source
+    return (point for _, _, point in rows)
 
 
 def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
@@ -181,21 +193,33 @@ def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | 
     return cells
 
 
-def _point_of_reading(reading: Reading, reverse: bool) -> Point:
+def _point_of_reading(reading: Reading, source: Source) -> Point:
     channels: dict[str, Triple] = {}
     for channel in CHANNELS:
         value = getattr(reading, channel)
         if value is not None:
-            value = -value if reverse and channel in _SIGNED else value
+            value = -value if source.reversed and channel in _SIGNED else value
             channels[channel] = (value, value, value)
-    return Point(reading.time, 1, channels, reading.estimated)
+    return Point(source, reading.time, 1, channels, reading.estimated)
 
 
-def _point_of_summary(summary: Summary, reverse: bool) -> Point:
+def _point_of_summary(summary: Summary, source: Source) -> Point:
     channels = dict(summary.channels)
-    if reverse:
+    if source.reversed:
         for channel in _SIGNED:
             if channel in channels:
                 low, mean, high = channels[channel]
                 channels[channel] = (-high, -mean, -low)
-    return Point(summary.time, summary.readings, channels, summary.estimated)
+    return Point(source, summary.time, summary.readings, channels, summary.estimated)
+
+
+def _joined(before: Point, after: Point) -> Point:
+    """Both parts of one window; a mean counts as many readings as its part has."""
+    channels = {**before.channels, **after.channels}
+    for channel in before.channels.keys() & after.channels.keys():
+        (low, mean, high), (low_after, mean_after, high_after) = before.channels[channel], after.channels[channel]
+        readings = before.readings + after.readings
+        mean = (mean * before.readings + mean_after * after.readings) / readings
+        channels[channel] = (min(low, low_after), mean, max(high, high_after))
+    estimated = before.estimated or after.estimated
+    return Point(after.source, after.time, before.readings + after.readings, channels, estimated)

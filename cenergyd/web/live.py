@@ -15,11 +15,11 @@ from cenergyd.derivation.status import KIND as DERIVATION
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
 from cenergyd.web.api_loggers import LOGGER, derivation_view, logger_view
-from cenergyd.web.api_readings import latest_of, role_sources, source_reading_view
+from cenergyd.web.api_readings import latest_of, source_reading_view
 from cenergyd.web.context import Context
-from cenergyd.web.curves import Source
 from cenergyd.web.problems import RequestProblem
 from cenergyd.web.routing import dump_json
+from cenergyd.web.sources import Source, role_sources
 
 KEEP_ALIVE_SECONDS = 15
 CHECK_SECONDS = 60

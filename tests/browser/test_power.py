@@ -151,6 +151,31 @@ def test_other_quantities_and_hidden_curves(browser: webdriver.Chrome, power: st
     assert complaints(browser) == []
 
 
+def test_a_change_of_meters_is_drawn(browser: webdriver.Chrome, site: Site, power: str) -> None:
+    customer = power.split("/")[-2]
+    rows = minutes(3.0, 30)
+    changed = (rows[0].time + rows[-1].time) // 2
+    # Since then the utility has a meter, and what counts as load is what is computed.
+    site.upload("7", [row for row in rows if row.time >= changed])
+    site.api("POST", f"customers/{customer}/meters", {"effective_from": changed, "facility": "7", "load": ""})
+    browser.get(f"{power}?range=hour")
+    until(browser, lambda: "Utility (partly computed): mean 3.00 kW" in text(browser, "#chart-summary"))
+    # What had been computed as the utility's is computed as the load's from then on.
+    until(
+        browser, lambda: "Load (partly computed): mean 4.00 kW" in text(browser, "#chart-summary") or browser.refresh()
+    )
+    assert "meters changed " in text(browser, "#chart-summary")
+    assert "Upright line: meters were changed." in text(browser, "#chart-note")
+    until(browser, lambda: browser.execute_script(PAINTED) == ["utility", "load", "solar"])
+    chart = browser.find_element(By.ID, "chart")
+    chart.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    until(browser, lambda: "Utility 3.00 kW" in text(browser, "#chart-summary"))
+    press(browser, "Show the values as a table")
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#values tbody .tag"))
+    assert "Utility (computed)" not in text(browser, "#values thead")
+    assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []
+
+
 def test_a_range_of_ones_own_is_in_the_sites_zone(browser: webdriver.Chrome, site: Site, power: str) -> None:
     customer = power.split("/")[-2]
     site.api("PATCH", f"customers/{customer}", {"time_zone": "Asia/Kolkata"})

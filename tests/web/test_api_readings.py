@@ -176,6 +176,74 @@ async def test_a_reversed_meter_is_read_with_the_other_sign(world: World) -> Non
     assert latest["roles"]["utility"]["P"] == -119.0
 
 
+async def changed_site(world: World) -> tuple[Customer, Client]:
+    """Since minute 50 the utility meter is 3, its CT the wrong way round; before it was computed from load 1 and solar 2."""
+    customer, client = await site(world)
+    times = range(START, START + 7200, 60)
+    await world.readings.write([SeriesReadings(f"{SERIAL}_3", [Reading(t, P=-100.0) for t in times[50:]])])
+    history = [{"until": START + 3000, "facility": "", "load": "1", "solar": "2"}]
+    meters = {
+        "facility": "3",
+        "load": "1",
+        "solar": "",
+        "extensions": {"history": history, "meters": {"reversed": ["utility"]}},
+    }
+    return await world.customers.update(customer.id, meters), client
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_curve_follows_its_role_through_a_change_of_meters(world: World) -> None:
+    customer, client = await changed_site(world)
+    curves = curves_by_role((await read(client, customer)).json)
+    utility = curves["utility"]
+    assert utility["P"]["mean"] == [3.0 * i for i in range(50)] + [100.0] * 70
+    assert (utility["series"], utility["computed"]) == (f"{SERIAL}_3", False)
+    assert utility["stretches"] == [
+        {"start": START, "end": START + 3000, "series": f"{SERIAL}_missing_meter", "computed": True, "reversed": False},
+        {"start": START + 3000, "end": START + 7200, "series": f"{SERIAL}_3", "computed": False, "reversed": True},
+    ]
+    assert curves["solar"]["P"]["mean"] == [2.0 * i for i in range(50)] + [3.0 * i for i in range(50, 120)]
+    assert (len(curves["load"]["stretches"]), curves["load"]["P"]["mean"]) == (1, [float(i) for i in range(120)])
+    assert utility["gaps"] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_window_in_which_meters_change_is_one_point(world: World) -> None:
+    customer, client = await changed_site(world)
+    (curve,) = (await read(client, customer, role="utility", resolution="1000")).json["curves"]
+    assert curve["time"] == [START // 1000 * 1000 + 1000 * n for n in range(len(curve["time"]))]
+    assert sum(curve["readings"]) == 120
+    at = next(n for n, time in enumerate(curve["time"]) if time + 1000 > START + 3000)
+    single = {START + 60 * i: 3.0 * i if i < 50 else 100.0 for i in range(120)}
+    mine = [value for time, value in single.items() if 0 <= time - curve["time"][at] < 1000]
+    assert mine[0] == 3.0 * 47 and mine[-1] == 100.0  # it holds readings of both
+    assert curve["P"]["mean"][at] == pytest.approx(sum(mine) / len(mine))
+    assert (curve["P"]["min"][at], curve["P"]["max"][at]) == (min(mine), max(mine))
+    whole = await client.get(
+        f"customers/{customer.id}/readings.csv", params={"start": START, "end": START + 7200, "role": "utility"}
+    )
+    rows = list(csv.DictReader(io.StringIO(whole.content.decode())))
+    assert [row["computed"] for row in rows] == ["yes"] * 50 + ["no"] * 70
+    assert [row["series"] for row in rows[49:51]] == [f"{SERIAL}_missing_meter", f"{SERIAL}_3"]
+
+
+@pytest.mark.parametrize("world", [{"settings": {"points": 40, "max_points": 40}}], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_pieces_of_single_readings_go_on_over_a_change_of_meters(world: World) -> None:
+    customer, client = await changed_site(world)
+    start: int | None = START
+    found: dict[str, list[float]] = {"utility": [], "load": [], "solar": []}
+    while start is not None:
+        answer = (await read(client, customer, start=str(start), resolution="raw")).json
+        for role, curve in curves_by_role(answer).items():
+            assert len(curve["time"]) <= 40
+            found[role] += curve["P"]["mean"]
+        start = answer["next_start"]
+    assert found["utility"] == [3.0 * i for i in range(50)] + [100.0] * 70
+    assert found["load"] == [float(i) for i in range(120)]
+    assert found["solar"] == [2.0 * i for i in range(50)] + [3.0 * i for i in range(50, 120)]
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

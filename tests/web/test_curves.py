@@ -14,17 +14,24 @@ from cenergyd.readings.store import Summary
 from cenergyd.web.curves import (
     DAY,
     LADDER,
-    Source,
+    Curve,
+    Point,
+    add_points,
     auto_resolution,
     check_resolution,
     csv_of,
-    curve_of_readings,
-    curve_of_summaries,
     curve_view,
+    points_of_readings,
+    points_of_summaries,
 )
+from cenergyd.web.sources import Source, series_track
 
 SOURCE = Source("A_1", "load", False)
 times = st.lists(st.integers(0, 10**6), unique=True, max_size=40).map(sorted)
+
+
+def curve_of(readings: list[Reading], source: Source = SOURCE) -> Curve:
+    return Curve(series_track(source, 0, 1 << 34), None, points_of_readings(source, readings))
 
 
 @given(st.integers(0, 1 << 33), st.integers(1, 1 << 33), st.integers(10, 5000))
@@ -49,7 +56,7 @@ def test_refused_resolutions_would_take_too_many_points(span: int, resolution: i
 
 @given(times)
 def test_gaps_are_where_nothing_is(moments: list[int]) -> None:
-    curve = curve_of_readings(SOURCE, [Reading(time, P=1.0) for time in moments])
+    curve = curve_of([Reading(time, P=1.0) for time in moments])
     for before, after in curve.gaps():
         assert moments.index(after) == moments.index(before) + 1
         assert curve.gap_seconds is not None
@@ -62,15 +69,16 @@ def test_gaps_are_where_nothing_is(moments: list[int]) -> None:
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=30))
 def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
     readings = [Reading(60 * n, P=value, L1_PF=value, Q=value) for n, value in enumerate(values)]
-    plain = curve_view(curve_of_readings(SOURCE, readings))
-    turned = curve_view(curve_of_readings(Source("A_1", "load", False, True), readings))
+    plain = curve_view(curve_of(readings))
+    turned = curve_view(curve_of(readings, Source("A_1", "load", False, True)))
     assert turned["P"]["mean"] == [None if value is None else -value for value in plain["P"]["mean"]]
     assert turned["L1_PF"] == plain["L1_PF"]
     assert all(len(column) == len(values) for name in ("P", "Q") for column in turned[name].values())
 
 
 def test_summaries_keep_zero_apart_from_missing() -> None:
-    curve = curve_of_summaries(SOURCE, [Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {})], 60)
+    points = points_of_summaries(SOURCE, [Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {})])
+    curve = Curve(series_track(SOURCE, 0, 120), 60, points)
     view = curve_view(curve)
     assert view["P"] == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
     lines = csv_of([curve], ZoneInfo("UTC")).splitlines()
@@ -79,7 +87,47 @@ def test_summaries_keep_zero_apart_from_missing() -> None:
 
 
 def test_no_curve_from_nothing() -> None:
-    curve = curve_of_readings(SOURCE, [])
+    curve = curve_of([])
     assert (curve.gap_seconds, curve.gaps()) == (None, [])
     with pytest.raises(InvalidField):
         check_resolution(0, 100, 1, 10)
+
+
+def windows(source: Source, values: list[tuple[int, float]], resolution: int) -> list[Point]:
+    """What a store makes of single values, window by window."""
+    found = []
+    for start in sorted({time // resolution * resolution for time, _ in values}):
+        mine = [value for time, value in values if start <= time < start + resolution]
+        channels = {"P": (min(mine), sum(mine) / len(mine), max(mine))}
+        found.append(Summary(start, len(mine), channels, estimated=any(value > 90 for value in mine)))
+    return points_of_summaries(source, found)
+
+
+@given(
+    st.dictionaries(st.integers(0, 1000), st.floats(-100, 100), max_size=60).map(lambda found: sorted(found.items())),
+    st.lists(st.integers(0, 1000), max_size=3).map(sorted),
+    st.integers(1, 300),
+)
+def test_windows_read_in_stretches_are_those_of_the_whole(
+    values: list[tuple[int, float]], cuts: list[int], resolution: int
+) -> None:
+    joined: list[Point] = []
+    for start, end in zip([0, *cuts], [*cuts, 1001], strict=True):
+        add_points(joined, windows(SOURCE, [item for item in values if start <= item[0] < end], resolution))
+    whole = windows(SOURCE, values, resolution)
+    assert [(point.time, point.readings, point.estimated) for point in joined] == [
+        (point.time, point.readings, point.estimated) for point in whole
+    ]
+    for point, expected in zip(joined, whole, strict=True):
+        assert point.channels["P"] == pytest.approx(expected.channels["P"], abs=1e-9)
+
+
+def test_a_window_of_two_sources_keeps_what_only_one_has() -> None:
+    after = Source("A_2", "load", False)
+    points = points_of_summaries(SOURCE, [Summary(0, 1, {"P": (1.0, 1.0, 1.0), "Q": (5.0, 5.0, 5.0)})])
+    add_points(
+        points, points_of_summaries(after, [Summary(0, 3, {"P": (3.0, 5.0, 9.0), "L1_V": (230.0, 230.0, 230.0)})])
+    )
+    (point,) = points
+    assert (point.source, point.readings) == (after, 4)
+    assert point.channels == {"P": (1.0, 4.0, 9.0), "Q": (5.0, 5.0, 5.0), "L1_V": (230.0, 230.0, 230.0)}

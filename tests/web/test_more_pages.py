@@ -333,6 +333,35 @@ async def test_meters_change_from_a_time_on(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_logger_is_replaced_from_a_time_on(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/meters"
+    await world.customer(name="neighbour", logger_serial_number="001EC6009999", facility="1", load="2")
+    await world.readings.write([SeriesReadings("001EC6008888_1", [Reading(1_750_000_000, P=1.0)])])
+    await visitor.open(path)
+    noon = {"since": "2025-06-15T12:00"}
+    assert (await visitor.submit(path, **noon, logger_serial_number="no serial!")).status == 422
+    assert "letters" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert (await visitor.submit(path, **noon, logger_serial_number="001EC6009999")).status == 422
+    assert "another customer" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert (await visitor.submit(path, **noon, logger_serial_number="001EC6008888")).status == 403
+    assert "ask the operator" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert await stored(world, customer) == customer
+    assert (await visitor.submit(path, **noon, logger_serial_number="00:1e:c6:00:77:77")).status == 303
+    kept = await stored(world, customer)
+    assert kept.logger_serial_number == "001EC6007777"
+    assert [(entry["until"], entry["logger_serial_number"]) for entry in kept.extensions["history"]] == [
+        (1_750_003_200, SERIAL)
+    ]
+    assert kept.facility == "1"
+    # A form that was opened before it had that field leaves the logger alone.
+    await visitor.open(path)
+    del visitor.fields["logger_serial_number"]
+    assert (await visitor.submit(path, since_kind="now", solar="3")).status == 303
+    assert (await stored(world, customer)).logger_serial_number == "001EC6007777"
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_hour_is_explained_and_ranges_are_computed_again(world: World) -> None:
     start = 1_750_003_200
     customer, visitor, base = await begin(world, operator=True, facility="", load="1")

@@ -8,17 +8,18 @@ from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
-from cenergyd.customers.fields import clean_meter
+from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
 from cenergyd.derivation.assignments import changed, spans
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
-from cenergyd.web.changing import change_customer
+from cenergyd.web.changing import SERIAL, change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.problems import RequestProblem
 
 HOUR = 3600
 CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage"}
@@ -70,9 +71,10 @@ class MeterPages:
         return await self._page(call, await self._context.customer(customer_id))
 
     async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Change meters, CT directions or columns from a time on."""
+        """Change meters, CT directions, columns or the logger from a time on."""
         old = await self._context.customer(customer_id)
-        typed = Typed({name: call.form.get(name, "").strip() for name in _change_fields()})
+        given = {SERIAL: old.logger_serial_number, **call.form}  # a form of before there was that field
+        typed = Typed({name: given.get(name, "").strip() for name in _change_fields()})
         if call.form.get("etag") != old.etag:
             return await self._page(call, old, typed, conflict=True, status=409)
         try:
@@ -81,7 +83,12 @@ class MeterPages:
             await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
             field = "since" if error.field == "effective_from" else error.field
-            return await self._page(call, old, Typed(typed.values, {field: _sentence(error)}), status=422)
+            return await self._page(call, old, Typed(typed.values, {field: _sentence(str(error))}), status=422)
+        except RequestProblem as problem:
+            errors = {fault.field: _sentence(fault.detail) for fault in problem.details.errors}
+            if SERIAL not in errors:
+                raise
+            return await self._page(call, old, Typed(typed.values, errors), status=problem.details.status)
         except Conflict:
             fresh = await self._context.customer(customer_id)
             return await self._page(call, fresh, typed, conflict=True, status=409)
@@ -182,12 +189,12 @@ def stretches(explained: Sequence[Explanation]) -> list[Stretch]:
 
 def _change_fields() -> tuple[str, ...]:
     columns = (f"columns.{role}.{channel}" for role in ROLES for channel in CHANNELS)
-    return ("since_kind", "since", *FIELD_OF_ROLE.values(), *(f"reversed.{role}" for role in ROLES), *columns)
+    return ("since_kind", "since", SERIAL, *FIELD_OF_ROLE.values(), *(f"reversed.{role}" for role in ROLES), *columns)
 
 
 def _stored(customer: Customer) -> dict[str, str]:
     assignment = customer.current
-    values = {"since_kind": "time", "since": ""}
+    values = {"since_kind": "time", "since": "", SERIAL: customer.logger_serial_number}
     for role in ROLES:
         values[FIELD_OF_ROLE[role]] = assignment.meter_of(role)
         values[f"reversed.{role}"] = "yes" if role in assignment.reversed_roles else ""
@@ -212,6 +219,9 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, Any]:
     """What differs from what is valid now. Raises InvalidField."""
     stored = customer.current
     changes: dict[str, Any] = {}
+    serial = clean_serial(values[SERIAL])
+    if serial != customer.logger_serial_number:
+        changes[SERIAL] = serial
     layouts: dict[str, Any] = {meter: dict(columns) for meter, columns in stored.layouts.items()}
     for role, field in FIELD_OF_ROLE.items():
         meter = clean_meter(field, values[field])
@@ -264,6 +274,5 @@ def _hour(call: PageCall, zone: ZoneInfo) -> tuple[int, str]:
         return latest, _TIME_NEEDED
 
 
-def _sentence(error: InvalidField) -> str:
-    text = str(error)
+def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:].rstrip('.')}."

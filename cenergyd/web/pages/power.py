@@ -13,11 +13,12 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.report import energy_today
 from cenergyd.web.api import BASE
 from cenergyd.web.api_loggers import StatusReader
-from cenergyd.web.api_readings import MAX_TIME, CurveReader, Curves, latest_view, role_sources
+from cenergyd.web.api_readings import MAX_TIME, CurveReader, Curves, latest_view
 from cenergyd.web.context import Context
 from cenergyd.web.curves import auto_resolution
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+from cenergyd.web.sources import role_tracks
 
 DAY = 86400
 _ROWS = 48
@@ -91,12 +92,12 @@ class PowerPages:
             return None  # the stored time zone is none
 
     async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, Any]:
-        sources = role_sources(customer)
+        tracks = role_tracks(customer, span.start, span.end)
         seconds = auto_resolution(span.start, span.end, _ROWS)
-        curves = await self._curves.read(sources, span.start, span.end, str(seconds), ("P",))
+        curves = await self._curves.read(tracks, span.start, span.end, str(seconds), ("P",))
         estimated = any(point.estimated for curve in curves.curves for point in curve.points)
         rows = table_rows(curves, zone)
-        return {"step": texts.span(seconds), "columns": sources, "rows": rows, "estimated": estimated}
+        return {"step": texts.span(seconds), "columns": tracks, "rows": rows, "estimated": estimated}
 
     def _table_link(self, span: Span) -> str:
         query = {"range": span.key} if span.key else {"start": span.start, "end": span.end}
@@ -115,7 +116,10 @@ def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, Any]]:
             row = cells.setdefault(point.time, [None] * len(curves.curves))
             if "P" in point.channels:
                 low, mean, high = point.channels["P"]
-                row[column] = {"low": low, "mean": mean, "high": high, "estimated": point.estimated}
+                row[column] = {
+                    "low": low, "mean": mean, "high": high,
+                    "estimated": point.estimated, "computed": point.source.computed,
+                }  # fmt: skip
     return [{"time": time, "text": texts.local_minute(time, zone), "cells": cells[time]} for time in sorted(cells)]
 
 

@@ -1,4 +1,5 @@
-// The curves, drawn by uPlot: gaps stay gaps, computed is dashed, estimated has a strip, min and max are a band.
+// The curves, drawn by uPlot: gaps stay gaps, computed is dashed, estimated has a strip, min and max are a band, and where meters were
+// changed there is an upright line.
 /* global uPlot */
 import { number } from "./lib.js";
 
@@ -16,21 +17,42 @@ const TICKS = [
   [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
 ];
 
-/** Columns of one curve with an explicit null inside every gap, so that no line crosses it. */
-function columnsOf(curve, channel) {
-  const { time, gaps } = curve;
+/** Whether a curve is computed: true, false, or null for part of the range. */
+export function isComputed(curve) {
+  const kinds = new Set(curve.stretches.map((stretch) => stretch.computed));
+  return kinds.size === 1 ? curve.computed : null;
+}
+
+/** Number of the stretch that each point is of; a window in which it changes is of the later one. */
+function stretchOf(curve, resolution) {
+  let at = 0;
+  return curve.time.map((time) => {
+    while (at + 1 < curve.stretches.length && curve.stretches[at + 1].start < time + (resolution ?? 1)) at++;
+    return at;
+  });
+}
+
+/**
+ * Columns of the measured or the computed part of a curve, with an explicit null inside every gap and where the other part
+ * begins, so that no line crosses it.
+ */
+function columnsOf(line, channel, resolution) {
+  const { curve } = line;
   const parts = curve[channel];
   const names = parts.min ? ["mean", "min", "max"] : ["mean"];
-  const starts = new Set(gaps.map((gap) => gap[0]));
+  const starts = new Set(curve.gaps.map((gap) => gap[0]));
+  const stretches = stretchOf(curve, resolution);
   const columns = [[], ...names.map(() => [])];
-  for (let i = 0; i < time.length; i++) {
-    columns[0].push(time[i]);
-    names.forEach((name, n) => columns[n + 1].push(parts[name][i]));
-    if (starts.has(time[i])) {
-      columns[0].push(time[i] + 1);
-      names.forEach((_, n) => columns[n + 1].push(null));
-    }
-  }
+  const add = (time, values) => [time, ...values].forEach((value, n) => columns[n].push(value));
+  const none = names.map(() => null);
+  let mine = false;
+  curve.time.forEach((time, i) => {
+    const ends = mine;
+    mine = curve.stretches[stretches[i]].computed === line.computed;
+    if (mine) add(time, names.map((name) => parts[name][i]));
+    else if (ends) add(time, none);
+    if (mine && starts.has(time)) add(time + 1, none);
+  });
   return columns;
 }
 
@@ -58,6 +80,7 @@ export class PowerChart {
     this.hidden = new Set();
     this.data = [[]];
     this.curves = [];
+    this.lines = [];
     new ResizeObserver(() => this.resize()).observe(element);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -71,7 +94,12 @@ export class PowerChart {
     if (!this.answer) return;
     this.style = getComputedStyle(document.documentElement);
     this.curves = ROLES.map((role) => this.answer.curves.find((curve) => curve.role === role)).filter(Boolean);
-    const tables = this.curves.map((curve) => columnsOf(curve, this.channel));
+    // A dash cannot change along a line: a curve that is computed for part of the range has two.
+    this.lines = this.curves.flatMap((curve) => {
+      const kinds = new Set(curve.stretches.map((stretch) => stretch.computed));
+      return [...kinds].map((computed) => ({ curve, computed }));
+    });
+    const tables = this.lines.map((line) => columnsOf(line, this.channel, this.answer.resolution));
     this.data = tables.some((table) => table[0].length) ? uPlot.join(tables) : [[], ...tables.flatMap((table) => table.slice(1))];
     const cursor = this.plot?.cursor.idx ?? null;
     this.plot?.destroy();
@@ -84,12 +112,12 @@ export class PowerChart {
     return this.style.getPropertyValue(`--${name}`).trim();
   }
 
-  /** Index of each curve's mean in the data. */
+  /** Index of each line's mean in the data. */
   places() {
     let next = 1;
-    return this.curves.map((curve) => {
+    return this.lines.map((line) => {
       const place = next;
-      next += curve[this.channel].min ? 3 : 1;
+      next += line.curve[this.channel].min ? 3 : 1;
       return place;
     });
   }
@@ -97,12 +125,12 @@ export class PowerChart {
   options() {
     const series = [{}];
     const bands = [];
-    for (const curve of this.curves) {
+    for (const { curve, computed } of this.lines) {
       const show = !this.hidden.has(curve.role);
       const colour = this.colour(curve.role);
       const mean = series.length;
       series.push({
-        label: NAMES[curve.role], show, stroke: colour, width: 1.75, dash: curve.computed ? [7, 4] : [],
+        label: NAMES[curve.role], show, stroke: colour, width: 1.75, dash: computed ? [7, 4] : [],
         points: { show: true, filter: alone, size: 5, fill: colour, width: 0 },
       });
       if (curve[this.channel].min) {
@@ -130,7 +158,7 @@ export class PowerChart {
       hooks: {
         setSelect: [(plot) => this.selected(plot)],
         setCursor: [(plot) => this.on.cursor(plot.cursor.idx ?? null)],
-        drawAxes: [(plot) => this.drawZero(plot)],
+        drawAxes: [(plot) => this.drawZero(plot), (plot) => this.drawChanges(plot)],
         draw: [(plot) => this.drawEstimated(plot)],
       },
     };
@@ -159,6 +187,28 @@ export class PowerChart {
     ctx.save();
     ctx.fillStyle = this.colour("zero");
     ctx.fillRect(bbox.left, y, bbox.width, Math.max(1, Math.round(devicePixelRatio)));
+    ctx.restore();
+  }
+
+  /** Times within the range at which meters were changed. */
+  changes() {
+    const starts = this.curves.flatMap((curve) => curve.stretches.map((stretch) => stretch.start));
+    return [...new Set(starts)].filter((time) => time > this.answer.start).sort((a, b) => a - b);
+  }
+
+  drawChanges(plot) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.strokeStyle = this.colour("muted");
+    ctx.lineWidth = Math.max(1, Math.round(devicePixelRatio));
+    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+    for (const time of this.changes()) {
+      const x = Math.round(plot.valToPos(time, "x", true)) + 0.5;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+    }
     ctx.restore();
   }
 
@@ -207,8 +257,12 @@ export class PowerChart {
 
   /** Value of a curve at or just before an index of the data; null in a gap. */
   valueAt(curveIndex, index) {
-    const values = this.data[this.places()[curveIndex]];
-    for (let i = index; i >= 0 && i > index - 4; i--) if (values[i] !== undefined) return values[i];
+    const places = this.places().filter((_, n) => this.lines[n].curve === this.curves[curveIndex]);
+    for (let i = index; i >= 0 && i > index - 4; i--) {
+      const known = places.map((place) => this.data[place][i]).filter((value) => value !== undefined);
+      // Where one line ends the other may begin.
+      if (known.length) return known.find((value) => value !== null) ?? null;
+    }
     return null;
   }
 }

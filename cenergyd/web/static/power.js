@@ -1,5 +1,5 @@
 // The power view: ranges, zoom and pan, live values, the table and the CSV of what is shown.
-import { ESTIMATED, NAMES, PowerChart, ROLES, UNITS } from "./chart.js";
+import { ESTIMATED, NAMES, PowerChart, ROLES, UNITS, isComputed } from "./chart.js";
 import { ageText, knownZone, localText, number, refresh, spanText, whileVisible } from "./lib.js";
 import { follow } from "./live.js";
 
@@ -133,7 +133,8 @@ function draw(start, end) {
   showLegend(chart.plot?.cursor.idx ?? null);
   const estimated = chart.curves.filter((curve) => curve.estimated.includes(true)).map((curve) => NAMES[curve.role]);
   document.getElementById("chart-note").textContent = [
-    chart.curves.some((curve) => curve.computed) ? "Dashed: computed from the other two meters." : "",
+    chart.curves.some((curve) => isComputed(curve) !== false) ? "Dashed: computed from the other two meters." : "",
+    chart.changes().length ? "Upright line: meters were changed." : "",
     shown.resolution ? "Band: lowest to highest." : "",
     estimated.length ? estimatedText(estimated.join(", ")) : "",
   ].filter(Boolean).join(" ");
@@ -142,6 +143,11 @@ function draw(start, end) {
 function estimatedText(names) {
   if (ESTIMATED.includes(channelSelect.value)) return `Strip at the bottom: ${names} estimated, from the power factor.`;
   return channelSelect.value === "P" ? `Reactive power and power factor of ${names} are estimated; power is not.` : "";
+}
+
+/** The curve's name, and whether it is computed. */
+function nameOf(curve) {
+  return NAMES[curve.role] + { true: " (computed)", false: "", null: " (partly computed)" }[isComputed(curve)];
 }
 
 /** The mean over all readings; a point of a window counts as many as are in it. */
@@ -167,8 +173,10 @@ function summarise() {
     const told = channelSelect.value === "L1_PF" ? spread(curve.L1_PF) : meanOf(curve, curve[channelSelect.value].mean);
     if (told === null) return `${NAMES[curve.role]}: no readings`;
     const gaps = curve.gaps.length ? `, ${curve.gaps.length} ${curve.gaps.length === 1 ? "gap" : "gaps"}` : "";
-    return `${NAMES[curve.role]}${curve.computed ? " (computed)" : ""}: ${told}${gaps}`;
+    return `${nameOf(curve)}: ${told}${gaps}`;
   });
+  const changes = chart.changes().map((time) => localText(time, zone).slice(0, 16));
+  if (changes.length) parts.push(`meters changed ${changes.slice(-3).join(", ")}${changes.length > 3 ? " and before" : ""}`);
   const step = shown.resolution ? `One point per ${spanText(shown.resolution)}.` : "Every reading.";
   summarised = chart.curves.some((curve) => curve.time.length);
   summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range.";
@@ -180,7 +188,7 @@ function showLegend(index) {
     const button = legend.querySelector(`[data-role="${curve.role}"]`) ?? makeLegendButton(curve.role);
     button.setAttribute("aria-pressed", String(!chart.hidden.has(curve.role)));
     button.querySelector(".swatch").classList.toggle("dashed", curve.computed);
-    button.querySelector(".name").textContent = NAMES[curve.role] + (curve.computed ? " (computed)" : "");
+    button.querySelector(".name").textContent = nameOf(curve);
     button.querySelector(".value").textContent = index === null ? "" : `${number(chart.valueAt(i, index))} ${unit}`.trim();
     return button;
   });

@@ -8,7 +8,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, press, sign_in, text, until
+from tests.browser.people import Site, enter, press, sign_in, text, until
+from tests.browser.test_looks import look
 from tests.daemon import RunningDaemon
 
 
@@ -61,6 +62,7 @@ def test_a_customer_sees_only_their_own(browser: webdriver.Chrome, daemon: Runni
         ("/nothing", "Not found"),
         ("/overview", "Not allowed"),
         ("/rejected", "Not allowed"),
+        ("/access", "Not allowed"),
         ("/customers/new", "Not allowed"),
         (f"/customers/{own}/remove", "Not allowed"),
     ):
@@ -68,3 +70,34 @@ def test_a_customer_sees_only_their_own(browser: webdriver.Chrome, daemon: Runni
         assert text(browser, "h1") == title, path
         assert neighbour.serial not in browser.page_source
         assert all(refused(complaint) for complaint in complaints(browser))
+
+
+def test_an_operator_lets_somebody_in_and_out_again(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    own = site.register(load="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{own}/power")
+    browser.find_element(By.CSS_SELECTOR, ".tabs").find_element(By.LINK_TEXT, "Access").click()
+    assert "Nobody can sign in for this customer yet." in text(browser, "main")
+    enter(browser.find_element(By.ID, "name"), "Roof owner")
+    press(browser, "Make it")
+    secret = until(browser, lambda: text(browser, ".secret"))
+    assert look(browser, "token-made") == []
+    browser.delete_all_cookies()
+    sign_in(browser, daemon, secret)
+    assert browser.current_url == f"{daemon.url}/customers/{own}/power"
+    assert browser.find_elements(By.LINK_TEXT, "Access") == []
+    theirs = browser.get_cookies()
+    browser.delete_all_cookies()
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{own}/access")
+    browser.find_element(By.TAG_NAME, "summary").click()
+    assert look(browser, "token-revoke") == []
+    press(browser, "Revoke Roof owner")
+    until(browser, lambda: "Revoked: who has it is signed out." in text(browser, "main"))
+    browser.delete_all_cookies()
+    for cookie in theirs:
+        browser.add_cookie(cookie)
+    browser.get(f"{daemon.url}/customers/{own}/power")
+    assert "/sign-in" in browser.current_url

@@ -11,7 +11,7 @@ from cenergyd.customers.model import ROLES
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alert_settings import RULES, AlertSettings, alerts_to_json, parse_alerts
 from cenergyd.web.pages.draft import BASE_PREFIX, Difference
-from cenergyd.web.pages.texts import ROLE_NAMES
+from cenergyd.web.pages.texts import ROLE_NAMES, sentence
 
 GENERAL = "alert_frequency_in_minutes"
 ON, OFF = "yes", ""
@@ -140,7 +140,7 @@ def checked(draft: RulesDraft) -> RulesDraft:
         try:
             parse_alerts({kind: {part: value}} if kind else {part: value})
         except InvalidField as error:
-            errors[name] = f"{str(error)[0].upper()}{str(error)[1:]}."
+            errors[name] = sentence(str(error))
     return attrs.evolve(draft, errors=errors)
 
 

@@ -124,7 +124,7 @@ class AlertPages:
         except InvalidField as error:
             part = error.field.rpartition(".")[2]
             field = "secret" if part == "secret" else "address"
-            errors = {field: f"{str(error)[0].upper()}{str(error)[1:]}."}
+            errors = {field: texts.sentence(str(error))}
             return await self._page(call, customer_id, Shown(adding=adding._replace(errors=errors), status=422))
         return _done(customer_id, "added")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cenergyd.web.context import Context
+from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
 from cenergyd.web.pages.charges import ChargesPages
 from cenergyd.web.pages.doctor import DoctorPages
@@ -31,6 +32,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     DoctorPages,
     MeterPages,
     LoggerPages,
+    AccessPages,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from cenergyd.web.problems import RequestProblem
@@ -11,6 +11,13 @@ from cenergyd.web.problems import RequestProblem
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 8000
 """Of a form; a tariff has ten a row. Their size is bounded first."""
+
+
+class Typed(NamedTuple):
+    """What a form holds, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    errors: Mapping[str, str] = {}
 
 
 def read_form(request: Any, max_bytes: int) -> Mapping[str, str]:

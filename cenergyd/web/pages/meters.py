@@ -18,6 +18,7 @@ from cenergyd.hookspecs import Formula
 from cenergyd.web.changing import SERIAL, change_customer
 from cenergyd.web.context import Context
 from cenergyd.web.pages import texts
+from cenergyd.web.pages.forms import Typed
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.problems import RequestProblem
 
@@ -39,13 +40,6 @@ _WHY: Mapping[str, tuple[str, str]] = {
     "missing": ("bad", "Missing"),
     "no_readings": ("warn", "No readings"),
 }
-
-
-class Typed(NamedTuple):
-    """What a form holds, and what is wrong with it."""
-
-    values: Mapping[str, str]
-    errors: Mapping[str, str] = {}
 
 
 class Stretch(NamedTuple):
@@ -83,9 +77,9 @@ class MeterPages:
             await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
             field = "since" if error.field == "effective_from" else error.field
-            return await self._page(call, old, Typed(typed.values, {field: _sentence(str(error))}), status=422)
+            return await self._page(call, old, Typed(typed.values, {field: texts.sentence(str(error))}), status=422)
         except RequestProblem as problem:
-            errors = {fault.field: _sentence(fault.detail) for fault in problem.details.errors}
+            errors = {fault.field: texts.sentence(fault.detail) for fault in problem.details.errors}
             if SERIAL not in errors:
                 raise
             return await self._page(call, old, Typed(typed.values, errors), status=problem.details.status)
@@ -272,7 +266,3 @@ def _hour(call: PageCall, zone: ZoneInfo) -> tuple[int, str]:
         return local_time(text, zone), ""
     except ValueError:
         return latest, _TIME_NEEDED
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:].rstrip('.')}."

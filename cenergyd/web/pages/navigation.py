@@ -17,7 +17,11 @@ class Link(NamedTuple):
     path: str
 
 
-MAIN = (Link("overview", "Customers", "/overview"), Link("rejected", "Rejected loggers", "/rejected"))
+MAIN = (
+    Link("overview", "Customers", "/overview"),
+    Link("rejected", "Rejected loggers", "/rejected"),
+    Link("access", "Access", "/access"),
+)
 """For operators."""
 
 TABS = (
@@ -31,6 +35,9 @@ TABS = (
 )
 """Of a customer: paths below ``/customers/<id>/``."""
 
+OPERATOR_TABS = (Link("customer-access", "Access", "access"),)
+"""For operators beside them."""
+
 
 def main_links(caller: Principal | None) -> tuple[Link, ...]:
     """The header's links for whoever looks."""
@@ -40,4 +47,5 @@ def main_links(caller: Principal | None) -> tuple[Link, ...]:
 def customer_tabs(customer: Customer, caller: Principal | None) -> tuple[Link, ...]:
     """The tabs of a customer's pages."""
     base = f"/customers/{quote(customer.id, safe='')}"
-    return tuple(Link(tab.key, tab.text, f"{base}/{tab.path}") for tab in TABS)
+    shown = (*TABS, *OPERATOR_TABS) if caller is not None and caller.is_operator else TABS
+    return tuple(Link(tab.key, tab.text, f"{base}/{tab.path}") for tab in shown)

@@ -15,6 +15,7 @@ import attrs
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.tariff import DAYS
 from cenergyd.jobs.tariff_json import tariff_from_json, tariff_to_json
+from cenergyd.web.pages.texts import sentence
 
 MAX_ROWS = 500
 SPARE_ROWS = 2
@@ -194,7 +195,7 @@ def checked(draft: TariffDraft) -> tuple[TariffDraft, dict[str, Any] | None]:
         body = tariff_to_json(tariff_from_json(entries.body))
     except InvalidField as error:
         name = _form_name(error.field, entries, draft)
-        text = f"{str(error)[0].upper()}{str(error)[1:]}."
+        text = sentence(str(error))
         return attrs.evolve(draft, errors={name: _YEARLY if _is_yearly(name, draft) else text}), None
     for name in ("seasons", "schedules"):
         if not entries.body[name]:

@@ -29,6 +29,11 @@ EQUATIONS: Mapping[str, str] = {
 }
 
 
+def sentence(text: str) -> str:
+    """A message as a sentence: ``a number is needed`` is ``A number is needed.``"""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
 def zone(name: str) -> ZoneInfo:
     """A customer's time zone; UTC where the stored one is none (the collection is shared with others)."""
     try:

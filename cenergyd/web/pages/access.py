@@ -1,0 +1,137 @@
+"""Who can get in: tokens of operators and customers, made, listed and revoked. For operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
+from cenergyd.web.context import Context
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.forms import Typed
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.tokens import TokenInfo
+
+ALL = "/access"
+_DAY_NEEDED = "a day is needed, such as 2027-12-31, or nothing"
+_DONE = {"revoked": "Revoked: who has it is signed out.", "gone": "That token was gone already."}
+
+
+class Made(NamedTuple):
+    """A token just made, and its text, shown this once."""
+
+    name: str
+    secret: str
+
+
+class AccessPages:
+    """``/access`` and a customer's ``access``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def everybody(self, call: PageCall) -> Page:
+        """All tokens, and a form for one more operator."""
+        return await self._page(call, None)
+
+    async def of_customer(self, call: PageCall, customer_id: str) -> Page:
+        """A customer's tokens, and a form for one more."""
+        return await self._page(call, await self._context.customer(customer_id))
+
+    async def add_operator(self, call: PageCall) -> Page:
+        """Make a token for an operator; its text is on this page and never again."""
+        return await self._add(call, None)
+
+    async def add_for_customer(self, call: PageCall, customer_id: str) -> Page:
+        """Make a token for a customer; its text is on this page and never again."""
+        return await self._add(call, await self._context.customer(customer_id))
+
+    async def revoke(self, call: PageCall) -> Redirect:
+        """Revoke a token and end its sessions."""
+        known = await self._context.tokens.revoke(call.form.get("token", ""))
+        customer_id = call.form.get("customer", "")
+        path = customer_path(customer_id, "access") if customer_id else ALL
+        return Redirect(f"{path}?done={'revoked' if known else 'gone'}")
+
+    async def _add(self, call: PageCall, customer: Customer | None) -> Page:
+        typed = Typed({name: call.form.get(name, "").strip() for name in ("name", "last_day")})
+        name, day = typed.values["name"], typed.values["last_day"]
+        try:
+            secret, token = await self._context.tokens.add(
+                "customer" if customer else "operator", name, call.now,
+                customer_id=customer.id if customer else None,
+                expires=end_of(day, _zone(customer), call.now) if day else None,
+            )  # fmt: skip
+        except InvalidField as error:
+            refused = Typed(typed.values, {error.field: texts.sentence(str(error))})
+            return await self._page(call, customer, refused, status=422)
+        return await self._page(call, customer, made=Made(token.name, secret), status=201)
+
+    async def _page(
+        self,
+        call: PageCall,
+        customer: Customer | None,
+        typed: Typed | None = None,
+        *,
+        made: Made | None = None,
+        status: int = 200,
+    ) -> Page:
+        limit = self._context.settings.page_size
+        cursor = call.query("cursor") or None
+        found = await self._context.tokens.page(
+            after=cursor, limit=limit + 1, customer_id=customer.id if customer else None
+        )
+        shown = found[:limit]
+        values = {
+            "path": customer_path(customer.id, "access") if customer else ALL,
+            "tokens": shown,
+            "paged": cursor is not None,
+            "next": urlencode({"cursor": shown[-1].id}) if len(found) > limit else "",
+            "owners": {} if customer else await self._owners(shown),
+            "own": call.principal.token_id,
+            "typed": typed or Typed({"name": "", "last_day": ""}),
+            "made": made,
+            "done": _DONE.get(call.query("done") or "", ""),
+            "zone": _zone(customer),
+        }
+        return Page("access.html", values, status, customer, "customer-access" if customer else "access")
+
+    async def _owners(self, tokens: Sequence[TokenInfo]) -> dict[str, tuple[str, str]]:
+        """Name and page of the tokens' customers, by id."""
+        found: dict[str, tuple[str, str]] = {}
+        for customer_id in sorted({token.customer_id for token in tokens if token.customer_id}):
+            customer = await self._context.customers.get(customer_id)
+            name = customer.name if customer is not None else ""
+            found[customer_id] = (name or f"Customer {customer_id}", customer_path(customer_id, "access"))
+        return found
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of this subject's pages."""
+        one = "/customers/<customer_id>/access"
+        return (
+            PageRoute("GET", ALL, self.everybody, "operator"),
+            PageRoute("POST", ALL, self.add_operator, "operator"),
+            PageRoute("POST", f"{ALL}/revoke", self.revoke, "operator"),
+            PageRoute("GET", one, self.of_customer, "operator"),
+            PageRoute("POST", one, self.add_for_customer, "operator"),
+        )
+
+
+def end_of(day: str, zone: ZoneInfo, now: int) -> int:
+    """UTC seconds of the end of a local day (``2027-12-31``) that is not over. Raises InvalidField for ``last_day``."""
+    try:
+        after = date.fromisoformat(day) + timedelta(days=1)
+        found = int(datetime(after.year, after.month, after.day, tzinfo=zone).timestamp())
+    except (ValueError, OverflowError):
+        raise InvalidField("last_day", _DAY_NEEDED) from None
+    if found <= now:
+        raise InvalidField("last_day", "this day is over")
+    return found
+
+
+def _zone(customer: Customer | None) -> ZoneInfo:
+    return texts.zone(customer.time_zone if customer else "UTC")

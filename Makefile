@@ -1,5 +1,5 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
-# make test                            everything that CI checks
+# make test [JOBS=2]                   everything that CI checks; so many tests at once (0: one by one, in order)
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
@@ -11,6 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 8080
 STATE  ?= ./var
+JOBS   ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
@@ -26,7 +27,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state $(STATE)
 
 test: $(VENV)/.installed-test $(VENV)/.debian lint docs
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

@@ -71,6 +71,7 @@ setup(
             "mypy>=1.14",
             "pytest>=8.3",
             "pytest-twisted>=1.14.3",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.9",
             "schemathesis>=4",

@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--daemons", type=int, default=2, help="processes behind one port (the peer has two workers)")
     parser.add_argument("--only", choices=["peer", "cenergyd"])
     parser.add_argument(
-        "--bare", action="store_true", help="also Twisted's web server that does nothing with an upload"
+        "--bare",
+        action="store_true",
+        help="also Twisted's web server that does nothing with an upload, and one that reads it and stores nothing",
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemons")
     on_real_servers(measure, parser.parse_args())
@@ -96,6 +98,7 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
             sides["peer"] = stack.enter_context(peer(peer_environment(influx, mongo)))
         if arguments.bare:
             sides["bare"] = stack.enter_context(bare_servers(arguments.daemons))
+            sides["reading"] = stack.enter_context(bare_servers(arguments.daemons, "--read"))
         if arguments.only != "peer":
             sides["cenergyd"] = port, pids = stack.enter_context(daemons(folder, influx, mongo, arguments))
             warm_up(port, uploads, arguments)
@@ -164,10 +167,10 @@ def peer(environment: Mapping[str, str]) -> Iterator[tuple[int, list[int]]]:
 
 
 @contextmanager
-def bare_servers(number: int) -> Iterator[tuple[int, list[int]]]:
+def bare_servers(number: int, *words: str) -> Iterator[tuple[int, list[int]]]:
     """Processes of Twisted's web server behind one socket."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
-        command = [sys.executable, HERE / "peer/bare_twisted.py", str(shared.fileno())]
+        command = [sys.executable, HERE / "peer/bare_twisted.py", str(shared.fileno()), *words]
         processes = [subprocess.Popen(command, pass_fds=(shared.fileno(),)) for _ in range(number)]
         time.sleep(2)
         try:

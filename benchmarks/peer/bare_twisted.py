@@ -1,6 +1,8 @@
-"""Twisted's web server that reads an upload and says SUCCESS without looking at it: what is left for all the rest.
+"""Twisted's web server that answers an upload with SUCCESS and stores nothing: what is left for all the rest.
 
-    python bare_twisted.py DESCRIPTOR_OF_A_LISTENING_SOCKET
+    python bare_twisted.py DESCRIPTOR_OF_A_LISTENING_SOCKET [--read]
+
+With ``--read`` it reads the form and the log as the daemon does, and forgets them: no credentials, no stores.
 """
 
 from __future__ import annotations
@@ -8,11 +10,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+
+from cenergyd.acquisuite.form import parse_form
+from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.acquisuite.logfile import parse_log
+from cenergyd.acquisuite.upload import read_log_header, read_mode
 
 
 class Nothing(Resource):
@@ -21,13 +29,26 @@ class Nothing(Resource):
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
-        """Read and answer."""
+        """Take the body and answer."""
         request.content.read()  # type: ignore[union-attr]
         return b"\nSUCCESS\n"
 
 
+class Reading(Resource):
+    """Reads what it gets."""
+
+    isLeaf = True
+
+    def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
+        """Read the upload and answer."""
+        form = parse_form(request.content.read(), request.getHeader(b"content-type"))  # type: ignore[union-attr]
+        read_mode(form)
+        parse_log(read_log_header(form).content, VERIS, now=int(time.time()), max_inflated_bytes=1 << 24)
+        return b"\nSUCCESS\n"
+
+
 if __name__ == "__main__":
-    site: Any = Site(Nothing(), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+    site: Any = Site(Reading() if "--read" in sys.argv else Nothing(), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
     site.log = lambda request: None
     os.set_blocking(int(sys.argv[1]), False)
     reactor.adoptStreamPort(int(sys.argv[1]), socket.AF_INET, site)  # type: ignore[attr-defined]

@@ -525,14 +525,13 @@ def test_new_readings_do_not_wait_for_backlogs() -> None:
     both(here, "new", minutes(1))
     here.tick(0.5)
     assert times(here, "new") == [START]
-    assert sum(len(times(here, f"old{i}")) for i in range(4)) <= 3000, "one after the other"
+    assert here.service.status.backlogs == 1
     for _ in range(40):
         for _ in range(20):
             here.clock.advance(0.05)
         here.clock.advance(5)
         here.tick()
     assert [len(times(here, f"old{i}")) for i in range(4)] == [3000] * 4
-    assert "old0" in here.news[here.news.index("new") :], "it was not even over before the first of them was"
 
 
 def test_a_backlog_that_loses_its_claim_stops() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
+from cenergyd.jobs.windows import day_start
 from cenergyd.web.context import Context
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
@@ -86,11 +87,12 @@ class AccessPages:
             after=cursor, limit=limit + 1, customer_id=customer.id if customer else None
         )
         shown = found[:limit]
+        path = customer_path(customer.id, "access") if customer else ALL
         values = {
-            "path": customer_path(customer.id, "access") if customer else ALL,
+            "path": path,
             "tokens": shown,
             "paged": cursor is not None,
-            "next": urlencode({"cursor": shown[-1].id}) if len(found) > limit else "",
+            "next": f"{path}?{urlencode({'cursor': shown[-1].id})}" if len(found) > limit else None,
             "owners": {} if customer else await self._owners(shown),
             "own": call.principal.token_id,
             "typed": typed or Typed({"name": "", "last_day": ""}),
@@ -124,8 +126,7 @@ class AccessPages:
 def end_of(day: str, zone: ZoneInfo, now: int) -> int:
     """UTC seconds of the end of a local day (``2027-12-31``) that is not over. Raises InvalidField for ``last_day``."""
     try:
-        after = date.fromisoformat(day) + timedelta(days=1)
-        found = int(datetime(after.year, after.month, after.day, tzinfo=zone).timestamp())
+        found = day_start(date.fromisoformat(day) + timedelta(days=1), zone)
     except (ValueError, OverflowError):
         raise InvalidField("last_day", _DAY_NEEDED) from None
     if found <= now:

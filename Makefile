@@ -43,7 +43,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# etc/cenergyd.ini from the declarations in cenergyd/settings.py; a test compares them.
+# etc/cenergyd.ini from the declarations in cenergyd/settings/sections.py; a test compares them.
 ini: $(VENV)/.installed
 	$(BIN)/cenergyd check --print-defaults > etc/cenergyd.ini.new
 	mv etc/cenergyd.ini.new etc/cenergyd.ini

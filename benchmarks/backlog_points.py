@@ -24,10 +24,10 @@ from twisted.internet.task import react
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cenergyd.readings.groupcommit import GroupCommit
-from cenergyd.readings.influx import InfluxReadingStore
-from cenergyd.readings.influxtext import reading_lines
+from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.storage.influxdb.line_protocol import reading_lines
+from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from tests.servers import RunningInflux
 
 T0 = 1_735_689_600

@@ -24,13 +24,13 @@ from twisted.internet.task import react
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.derivation_backlog import Pauses, store_urls
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.derivation.dispatcher import DerivationService
-from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.settings import Settings
-from cenergyd.stores import Stores, open_stores
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import Stores, open_stores
 
 PORTION = 2000
 

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import stored
 
@@ -56,8 +56,8 @@ class ForkedDaemon(RunningDaemon):
         # select() has no state in the kernel that forks would share, as epoll has.
         selectreactor.install()
         import cenergyd.commands.run
-        import cenergyd.service  # noqa: F401
-        from cenergyd.pluginmanager import build_plugin_manager
+        import cenergyd.daemon.service  # noqa: F401
+        from cenergyd.daemon.plugins import build_plugin_manager
 
         build_plugin_manager(())
         gc.freeze()

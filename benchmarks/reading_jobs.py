@@ -25,17 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from derivation_backlog import Pauses, store_urls
 
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.context import RunningJobContext
-from cenergyd.jobs.metering import update_energy
-from cenergyd.jobs.netload import update_net_load
-from cenergyd.jobs.rolling import roll_up
-from cenergyd.readings.inturns import in_turns
+from cenergyd.jobs.energy.job import update_energy
+from cenergyd.jobs.energy.netload import update_net_load
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.readings.batching import TogetherReadings
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.together import TogetherReadings
-from cenergyd.settings import Settings
-from cenergyd.stores import open_stores
+from cenergyd.runtime.gather import in_turns
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import open_stores
 
 T0 = 1_750_000_080 // 86400 * 86400
 JOBS = (roll_up, update_net_load, update_energy)

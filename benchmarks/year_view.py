@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from cenergyd.readings.model import Reading, SeriesReadings  # noqa: E402
-from tests.daemon import RunningDaemon  # noqa: E402
+from tests.daemon_process import RunningDaemon  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
 SERIAL = "001EC6001433"
@@ -141,9 +141,9 @@ def fill_stores() -> None:
     """The other process: settings, start and end come as JSON."""
     from twisted.internet import defer, task
 
-    from cenergyd.config import load_settings
-    from cenergyd.settings import Settings
-    from cenergyd.stores import open_stores
+    from cenergyd.settings.loader import load_settings
+    from cenergyd.settings.sections import Settings
+    from cenergyd.storage.open import open_stores
 
     overrides, start, end = json.loads(sys.stdin.read())
 

@@ -15,7 +15,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
-from cenergyd.settings import Settings
+from cenergyd.settings.sections import Settings
 
 hookspec = pluggy.HookspecMarker("cenergyd")
 hookimpl = pluggy.HookimplMarker("cenergyd")

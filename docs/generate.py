@@ -13,9 +13,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from twisted.internet.task import Clock
 
-from cenergyd.config import describe, load_settings
-from cenergyd.service import LIVE, Daemon, build_daemon
-from cenergyd.settings import Settings
+from cenergyd.daemon.service import LIVE, Daemon, build_daemon
+from cenergyd.settings.loader import describe, load_settings
+from cenergyd.settings.sections import Settings
 
 _FENCE = re.compile(r"^```([a-z]+) [a-z ]+$", re.MULTILINE)
 
@@ -52,7 +52,7 @@ def settings_page() -> Iterator[str]:
     yield from (
         "# Settings",
         "",
-        "Made from `cenergyd/settings.py`, as `etc/cenergyd.ini` is. `cenergyd check` tells what is wrong with an ini file, by section and key; "
+        "Made from `cenergyd/settings/sections.py`, as `etc/cenergyd.ini` is. `cenergyd check` tells what is wrong with an ini file, by section and key; "
         "`--set section.key=value` overrides one setting. A value `@file:/path`, `@credential:NAME` or `@env:NAME` comes from "
         "elsewhere, so that secrets stay out of the file. Those marked *live* change with [SIGHUP](operating.md#changing-settings), others with a restart.",
     )

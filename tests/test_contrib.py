@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 
 CONTRIB = Path(__file__).parent.parent / "contrib"
 METRIC = re.compile(r"\bcenergyd_[a-z0-9_]+")

@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.evenrows import read_even_rows
+from cenergyd.acquisuite.fast_rows import read_even_rows
 from cenergyd.acquisuite.inflate import pieces
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time

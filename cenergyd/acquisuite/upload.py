@@ -11,10 +11,10 @@ from typing import Any, Final
 import attrs
 
 from cenergyd.acquisuite.errorcodes import describe
-from cenergyd.acquisuite.filename import meter_id
 from cenergyd.acquisuite.form import FilePart, Form
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.logfile import ParsedLog
+from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.replies import one_line
 from cenergyd.acquisuite.times import parse_time
 from cenergyd.errors import UploadError

@@ -13,10 +13,10 @@ import attrs
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
-from cenergyd.acquisuite.filename import meter_id
 from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, RowCollector, parse_error
+from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.times import parse_time
 from cenergyd.acquisuite.upload import Mode, StatusReport, device_text, parse_mode, read_status

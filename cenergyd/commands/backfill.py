@@ -8,12 +8,12 @@ from typing import Any, cast
 import click
 
 from cenergyd.commands.common import Failed, Moment, Source, find_customer, pass_source, run_async, stores_of, utc
+from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.backfill import Progress, follow, run
 from cenergyd.derivation.derive import Deriver
 from cenergyd.hookspecs import Formula
-from cenergyd.isolation import PluginFailed
-from cenergyd.pluginmanager import build_plugin_manager
-from cenergyd.settings import DerivationSettings
+from cenergyd.runtime.isolation import PluginFailed
+from cenergyd.settings.sections import DerivationSettings
 
 _STEPS = 1000
 

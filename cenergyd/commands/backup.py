@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from cenergyd.backup import Database, Progress, back_up
-from cenergyd.backup import restore as put_back
 from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source
-from cenergyd.logsetup import Redactor, secrets_of
-from cenergyd.settings import Settings
+from cenergyd.runtime.logs import Redactor, secrets_of
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.backup import Database, Progress, back_up
+from cenergyd.storage.backup import restore as put_back
 
 _OTHER_TOOLS = {"customers": "mongodump", "readings": "influxd backup"}
 

@@ -9,9 +9,9 @@ import click
 
 from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, run_async
 from cenergyd.errors import CenergydError
-from cenergyd.inifile import default_ini
-from cenergyd.logsetup import Redactor, secrets_of
-from cenergyd.settings import Settings
+from cenergyd.runtime.logs import Redactor, secrets_of
+from cenergyd.settings.sections import Settings
+from cenergyd.settings.template import default_ini
 
 
 def register(group: click.Group) -> None:
@@ -50,7 +50,7 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
 
 
 async def _ask_stores(settings: Settings, reactor: Any) -> list[str]:
-    from cenergyd.stores import open_stores
+    from cenergyd.storage.open import open_stores
 
     try:
         stores = await open_stores(settings, reactor)

@@ -16,14 +16,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, ConfigError, NotFound
-from cenergyd.settings import Settings
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from cenergyd.stores import Stores
+    from cenergyd.storage.open import Stores
 
 T = TypeVar("T")
 LOCAL_INI: Final = Path("etc/cenergyd.ini")
@@ -157,7 +157,7 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 @asynccontextmanager
 async def stores_of(settings: Settings, reactor: Any) -> AsyncIterator[Stores]:
     """The stores of the settings, open, and closed again at the end."""
-    from cenergyd.stores import open_stores  # with it come all drivers, which not every command needs
+    from cenergyd.storage.open import open_stores  # with it come all drivers, which not every command needs
 
     make_state_folders(settings)
     stores = await open_stores(settings, reactor)

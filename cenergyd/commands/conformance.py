@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cenergyd.commands.common import Failed, password_options, read_password
-from cenergyd.conformance.checks import run
-from cenergyd.conformance.client import Server
+from cenergyd.tools.conformance.checks import run
+from cenergyd.tools.conformance.client import Server
 
 
 def register(group: click.Group) -> None:

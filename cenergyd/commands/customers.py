@@ -23,9 +23,9 @@ from cenergyd.commands.common import (
 from cenergyd.customers.fields import clean_password, clean_settings
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
-from cenergyd.derivation.customerchange import add_customer, change_customer
+from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.errors import InvalidField
-from cenergyd.settings import Settings
+from cenergyd.settings.sections import Settings
 
 _PAGE = 500
 _FIELD_OF_OPTION = {"serial": "logger_serial_number"}

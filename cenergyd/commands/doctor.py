@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import SettingsCommand, Source, find_customer, pass_source, run_async, stores_of
-from cenergyd.jobs.doctor import Report
-from cenergyd.jobs.doctor import doctor as examine
+from cenergyd.jobs.doctor.report import Report
+from cenergyd.jobs.doctor.report import doctor as examine
 
 _FOUND_ERRORS = 3
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import Failed, Source, pass_source, run_async, stores_of
-from cenergyd.customers.migrate import MigrationReport
-from cenergyd.customers.migrate import migrate as migrate_documents
-from cenergyd.customers.mongo import MongoCustomerStore
+from cenergyd.storage.mongodb.customers import MongoCustomerStore
+from cenergyd.storage.mongodb.migrate import MigrationReport
+from cenergyd.storage.mongodb.migrate import migrate as migrate_documents
 
 
 def register(group: click.Group) -> None:

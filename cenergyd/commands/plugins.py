@@ -8,7 +8,7 @@ import attrs
 import click
 
 from cenergyd.commands.common import Failed, Source, pass_source
-from cenergyd.pluginmanager import list_plugins
+from cenergyd.daemon.plugins import list_plugins
 
 
 def register(group: click.Group) -> None:

@@ -10,8 +10,8 @@ import click
 from twisted.internet.task import deferLater
 
 from cenergyd.commands.common import Failed, password_options, read_password, run_async
-from cenergyd.simulator.http import Target
-from cenergyd.simulator.replay import Progress, Replay, ReplayCounts, Stopped, find_logs
+from cenergyd.tools.simulator.http import Target
+from cenergyd.tools.simulator.replay import Progress, Replay, ReplayCounts, Stopped, find_logs
 
 PROGRESS_FILE = ".cenergyd-replay.jsonl"
 

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from cenergyd.clockwatch import ClockWatch
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
-from cenergyd.logsetup import Output, Redactor, secrets_of, start_logging
-from cenergyd.notify import Notifier
-from cenergyd.settings import Settings
+from cenergyd.runtime.logs import Output, Redactor, secrets_of, start_logging
+from cenergyd.runtime.systemd import Notifier
+from cenergyd.runtime.wall_clock import ClockWatch
+from cenergyd.settings.sections import Settings
 
 log = Logger()
 
@@ -45,7 +45,7 @@ def run(source: Source, port: int | None, demo: bool) -> None:
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
     runner = _Runner(source, settings, Notifier.from_environment(os.environ), output)
     if demo:
-        from cenergyd.simulator.demo import Demo
+        from cenergyd.tools.simulator.demo import Demo
 
         runner.companion = Demo(runner.reactor, runner.daemon, click.echo)
     failure = runner.run()
@@ -73,7 +73,7 @@ class _Runner:
 
         self.reactor = cast(Any, reactor)
         # Everything that the daemon is made of takes a second to import; the other commands should not wait for it.
-        from cenergyd.service import build_daemon
+        from cenergyd.daemon.service import build_daemon
 
         self.daemon = build_daemon(settings, self.reactor)
         self.companion: Companion | None = None

@@ -24,14 +24,14 @@ from cenergyd.commands.common import (
     stores_of,
     utc,
 )
-from cenergyd.settings import Settings
-from cenergyd.simulator.check import Findings, compare, read_report
-from cenergyd.simulator.faults import KINDS, faults_of
-from cenergyd.simulator.fleet import Fleet, Plan, Report
-from cenergyd.simulator.http import Target
-from cenergyd.simulator.logger import METERS, Counts
-from cenergyd.simulator.register import register_sites
-from cenergyd.simulator.site import SimulatedSite, make_sites
+from cenergyd.settings.sections import Settings
+from cenergyd.tools.simulator.check import Findings, compare, read_report
+from cenergyd.tools.simulator.faults import KINDS, faults_of
+from cenergyd.tools.simulator.fleet import Fleet, Plan, Report
+from cenergyd.tools.simulator.http import Target
+from cenergyd.tools.simulator.logger import METERS, Counts
+from cenergyd.tools.simulator.register import register_sites
+from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 
 _DAY = 86400
 

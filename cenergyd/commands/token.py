@@ -18,7 +18,7 @@ from cenergyd.commands.common import (
     stores_of,
     utc,
 )
-from cenergyd.web.tokens import TokenInfo, Tokens
+from cenergyd.web.access.tokens import TokenInfo, Tokens
 
 _PAGE = 500
 _DAY = 86400

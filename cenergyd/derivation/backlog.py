@@ -7,14 +7,14 @@ from typing import Any
 
 import attrs
 
-from cenergyd.derivation.breather import Breather
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import Committer, Done, Task
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.gaps import Gaps, Missing
 from cenergyd.derivation.status import reached_before
-from cenergyd.isolation import PluginFailed
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.isolation import PluginFailed
+from cenergyd.runtime.yielding import Breather
 
 TELL_EVERY = 2.0
 """Seconds between reports of how far it is."""

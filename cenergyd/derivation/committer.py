@@ -15,15 +15,15 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import PendingMark, PendingWork
 from cenergyd.customers.store import PendingQueue
-from cenergyd.derivation.changes import Change
 from cenergyd.derivation.derive import Derivation
+from cenergyd.derivation.diff import Change
 from cenergyd.derivation.plan import Piece, touched
 from cenergyd.derivation.status import KIND, Outcome, next_body
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
-from cenergyd.isolation import PluginFailed, failure_of
 from cenergyd.readings.model import SeriesReadings
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.isolation import PluginFailed, failure_of
 
 MAX_REMEMBERED_FAILURES = 10_000
 """Customers whose failure is known to have been logged; beyond that one may be logged again."""

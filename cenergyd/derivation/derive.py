@@ -11,15 +11,15 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.derivation.align import align
-from cenergyd.derivation.breather import Breather
-from cenergyd.derivation.changes import Change, change
-from cenergyd.derivation.check import BadResult, checked
+from cenergyd.derivation.diff import Change, change
 from cenergyd.derivation.gaps import Gaps, gaps
 from cenergyd.derivation.plan import Piece, role_readings
+from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading, Formula
-from cenergyd.isolation import PluginFailed, call, implementations, pending, settled
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.witnesses import witnesses
+from cenergyd.readings.write_probes import witnesses
+from cenergyd.runtime.isolation import PluginFailed, call, implementations, pending, settled
+from cenergyd.runtime.yielding import Breather
 
 SLICE = 1000
 """Aligned readings that a plugin gets in one call: a few milliseconds of work."""
@@ -40,7 +40,7 @@ class Derivation(NamedTuple):
     no_plugin: bool = False
     """No plugin computes this role (its built-in one is disabled): what is stored stays."""
     kept: SeriesReadings | None = None
-    """Of the readings that are there already, those to write again: :mod:`cenergyd.readings.witnesses`."""
+    """Of the readings that are there already, those to write again: :mod:`cenergyd.readings.write_probes`."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

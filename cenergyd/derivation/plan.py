@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
+from cenergyd.customers.meter_history import Span, spans
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.derivation.assignments import Span, spans
 from cenergyd.readings.model import Reading, missing_series, series_name
 
 USUAL_INTERVAL = 60

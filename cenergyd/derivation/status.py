@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from cenergyd.derivation.derive import Derivation
-from cenergyd.isolation import PluginFailed
+from cenergyd.runtime.isolation import PluginFailed
 
 KIND = "derivation"
 

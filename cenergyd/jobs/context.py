@@ -12,7 +12,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.hookspecs import Notification
 from cenergyd.readings.store import ReadingStore
-from cenergyd.settings import Settings
+from cenergyd.settings.sections import Settings
 
 
 @attrs.define(slots=True, kw_only=True)

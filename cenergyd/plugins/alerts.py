@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.alerts import judge_readings, judge_silence, tend_alerts
+from cenergyd.jobs.alerts.job import judge_readings, judge_silence, tend_alerts
 
 
 @hookimpl

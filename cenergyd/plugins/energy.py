@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.metering import update_energy
+from cenergyd.jobs.energy.job import update_energy
 
 
 @hookimpl

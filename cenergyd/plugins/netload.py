@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.netload import update_net_load
+from cenergyd.jobs.energy.netload import update_net_load
 
 
 @hookimpl

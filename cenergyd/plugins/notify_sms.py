@@ -16,7 +16,7 @@ from twisted.web.client import Agent
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification, hookimpl
-from cenergyd.jobs.outgoing import Answer, request
+from cenergyd.jobs.messages.http import Answer, request
 
 MAX_CHARACTERS = 300
 """Two parts of an SMS, with room for the reference."""

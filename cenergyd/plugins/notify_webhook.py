@@ -20,7 +20,7 @@ from twisted.web.client import Agent
 
 from cenergyd.errors import CenergydError, DeliveryRefused
 from cenergyd.hookspecs import Notification, hookimpl
-from cenergyd.jobs.outgoing import PublicEndpoints, request
+from cenergyd.jobs.messages.http import PublicEndpoints, request
 
 # Where waiting or mending may help; any other 4xx says that this message will never be taken.
 _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)

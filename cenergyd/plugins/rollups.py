@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.rolling import roll_up
+from cenergyd.jobs.rollups.job import roll_up
 
 
 @hookimpl

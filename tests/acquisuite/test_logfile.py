@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
-from cenergyd.acquisuite.evenrows import read_even_rows
+from cenergyd.acquisuite.fast_rows import read_even_rows
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
 from cenergyd.errors import UploadError

@@ -11,7 +11,7 @@ from selenium import webdriver
 
 from tests.browser.chrome import DESKTOP, complaints, open_chrome, set_size, set_theme
 from tests.browser.people import Site
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 
 _serials = count(1)
 

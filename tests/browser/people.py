@@ -18,7 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from cenergyd.acquisuite import encode
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon, raw_post
+from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, upload
 
 PATIENCE = 20

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from cenergyd.acquisuite import encode
 from tests.browser.chrome import complaints
 from tests.browser.people import Site, minutes, sign_in, text, until
-from tests.daemon import RunningDaemon, raw_post
+from tests.daemon_process import RunningDaemon, raw_post
 
 PROBES = (
     "<script>window.pwned = 1</script>",

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chrome import DESKTOP, PHONE, axe, complaints, set_size, set_theme
 from tests.browser.people import Site, fill, minutes, press, sign_in, text, until
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import upload
 
 LONG = "A site whose name somebody thought about for a rather long time, NorthEasternBuildingNumberSeventeen"

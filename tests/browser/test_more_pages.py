@@ -15,9 +15,9 @@ from tests.browser.chrome import axe, complaints, open_chrome, set_theme
 from tests.browser.people import Site, enter, minutes, press, sign_in, text, until
 from tests.browser.test_hostile_names import PROBES, check
 from tests.browser.test_looks import look, picture
-from tests.daemon import RunningDaemon, raw_post
+from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged
-from tests.web.test_more_pages import TARIFF
+from tests.web.pages.test_more_pages import TARIFF
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LOOPNAME = "LOOPNAME=<img src=x onerror='window.pwned=9'>"

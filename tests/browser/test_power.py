@@ -13,7 +13,7 @@ from selenium.webdriver.support.select import Select
 
 from tests.browser.chrome import complaints
 from tests.browser.people import Site, minutes, press, sign_in, text, until
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chrome import complaints
 from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until, value
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, upload
 
 

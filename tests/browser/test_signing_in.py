@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from tests.browser.chrome import complaints
 from tests.browser.people import Site, enter, press, sign_in, text, until
 from tests.browser.test_looks import look
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 
 
 def refused(complaint: str) -> bool:

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chrome import open_chrome
 from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until, value
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
 
 

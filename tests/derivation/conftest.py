@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def steady_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches compute in one turn however slow the machine is just now, so that a test may count turns of its clock."""
-    monkeypatch.setattr("cenergyd.derivation.breather.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: 0.0)

@@ -9,16 +9,16 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer, PendingMark, PendingWork
 from cenergyd.customers.store import PendingSummary
-from cenergyd.derivation.dispatcher import DerivationService
+from cenergyd.daemon.plugins import PluginManager, build_plugin_manager
+from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.store import Document, NewDocument
 from cenergyd.errors import Conflict, StoreUnavailable
-from cenergyd.pluginmanager import PluginManager, build_plugin_manager
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.settings import Settings
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
 
 T = TypeVar("T")
 START = 1_700_000_040

@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from cenergyd.customers.meter_history import changed
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.derivation.assignments import changed
-from cenergyd.derivation.changes import change
+from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.diff import change
 from cenergyd.derivation.formulas import difference, total
 from cenergyd.derivation.plan import grouped, pieces, pieces_between, touched
 from cenergyd.hookspecs import AlignedReading
-from cenergyd.pluginmanager import build_plugin_manager
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
+from tests.customers.test_meter_history import apply
 from tests.derivation.memory import customer, settle, site
 from tests.derivation.test_align import reference
-from tests.derivation.test_assignments import apply
 
 PLUGINS = build_plugin_manager()
 times = st.lists(st.integers(1, 600), unique=True, max_size=30).map(sorted)

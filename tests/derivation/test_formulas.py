@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.derivation.check import BadResult, checked
 from cenergyd.derivation.formulas import difference, reactive_power, total
+from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import Reading
 

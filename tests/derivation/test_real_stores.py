@@ -12,13 +12,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.derivation.dispatcher import DerivationService
-from cenergyd.pluginmanager import build_plugin_manager
+from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.settings import Settings
-from cenergyd.stores import Stores, open_stores
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import Stores, open_stores
 from tests.derivation.memory import minutes
 from tests.servers import RunningInflux, RunningMongo
 

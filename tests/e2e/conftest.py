@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.servers import RunningInflux, RunningMongo
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS, Layout
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon, raw_post
+from tests.daemon_process import RunningDaemon, raw_post
 
 PASSWORD = "correct horse"
 

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 
 _SCRIPT = """
 import json, sys, time
 from twisted.internet import task, defer
-from cenergyd.config import load_settings
-from cenergyd.settings import Settings
-from cenergyd.stores import open_stores
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import open_stores
 
 overrides, series, counts, seconds = json.loads(sys.stdin.read())
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import wait_for
 
 SITES = 20

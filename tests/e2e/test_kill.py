@@ -7,7 +7,7 @@ import threading
 import time
 
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload
 from tests.e2e.stored import derived
 

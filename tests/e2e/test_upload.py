@@ -12,7 +12,7 @@ import pytest
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon, raw_post
+from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload
 from tests.e2e.stored import derived, stored
 

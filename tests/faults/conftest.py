@@ -13,7 +13,7 @@ from influxdb import InfluxDBClient
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD
 from tests.faults.proxy import Proxy
 from tests.servers import RunningInflux, RunningMongo

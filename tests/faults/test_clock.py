@@ -8,14 +8,14 @@ import pytest
 from twisted.internet.task import Clock, LoopingCall
 from twisted.web.resource import Resource
 
-from cenergyd.clockwatch import ClockWatch
-from cenergyd.customers.guesses import Guesses
 from cenergyd.readings.model import Reading
-from cenergyd.web.site import BoundedSite
-from cenergyd.web.throttle import GuessThrottle
-from tests.customers.test_credentials import SERIAL, Rig
+from cenergyd.runtime.attempts import Guesses
+from cenergyd.runtime.wall_clock import ClockWatch
+from cenergyd.web.access.throttle import GuessThrottle
+from cenergyd.web.server.site import BoundedSite
 from tests.derivation.memory import START, minutes, settle, site
 from tests.derivation.memory import customer as some_customer
+from tests.ingest.test_credentials import SERIAL, Rig
 
 HOUR = 3600.0
 
@@ -80,8 +80,8 @@ def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
 
 def test_a_password_is_trusted_no_longer_and_a_throttle_ends(tmp_path: Any) -> None:
     rig = Rig(tmp_path)
-    from cenergyd.customers.credentials import _Right
     from cenergyd.customers.model import Customer
+    from cenergyd.ingest.credentials import _Right
 
     digest = rig.checker._digest(SERIAL, "right")
     rig.checker._right.put(SERIAL, _Right(Customer(id="a", logger_serial_number=SERIAL), digest, rig.clock.seconds()))

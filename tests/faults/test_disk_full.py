@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import stored
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cenergyd.readings.influxtext import reading_lines
 from cenergyd.readings.model import Reading
+from cenergyd.storage.influxdb.line_protocol import reading_lines
 from tests.e2e.device import acknowledged, readings, upload, wait_for
 from tests.faults.conftest import Scene
 from tests.faults.test_store_faults import all_there, not_ready, refused_cleanly, send

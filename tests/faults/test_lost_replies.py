@@ -13,8 +13,8 @@ from influxdb import InfluxDBClient
 from twisted.internet import reactor
 
 from cenergyd.errors import StoreUnavailable
-from cenergyd.readings.influx import InfluxReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from tests.e2e.device import acknowledged, readings, wait_for
 from tests.faults.conftest import Scene
 from tests.faults.proxy import Proxy

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from cenergyd.readings.model import Reading
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, readings, upload, wait_for
 from tests.e2e.stored import stored
 from tests.faults.conftest import TIMEOUT, USER, Scene

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import add_customer
 from tests.hostile.conftest import BOUNDS, SERIAL
 from tests.hostile.wire import connect, memory, metric, read_all, status_of, still_serves

@@ -11,7 +11,7 @@ import pytest
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
-from tests.daemon import RunningDaemon
+from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload
 from tests.e2e.stored import stored
 from tests.hostile.conftest import BOUNDS, SERIAL

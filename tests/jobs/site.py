@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import attrs
 
-from cenergyd.config import load_settings
 from cenergyd.customers.model import Customer
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from cenergyd.settings import Settings
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
 
 T = TypeVar("T")
 

@@ -13,13 +13,13 @@ from twisted.internet import reactor
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.plugins import energy, netload, rollups
-from cenergyd.readings.influx import InfluxReadingStore
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.sqlite import SqliteReadingStore
 from cenergyd.readings.store import ReadingStore
+from cenergyd.storage.influxdb.readings import InfluxReadingStore
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
 from tests.jobs.site import HORIZON, LOAD, SOLAR, UTILITY, all_points, context_on, customer_in
-from tests.jobs.test_tariff import FULL
+from tests.jobs.tariff.test_tariff import FULL
 from tests.servers import RunningInflux
 
 DAY = 1_780_012_800

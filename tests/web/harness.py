@@ -13,28 +13,28 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from cenergyd.acquisuite.layouts import LayoutTable
-from cenergyd.configarchive import ConfigArchive
 from cenergyd.customers.model import Customer
-from cenergyd.customers.mongo import MongoCustomerStore
 from cenergyd.customers.passwords import HashCost, hash_password
-from cenergyd.customers.sqlite import SqliteCustomerStore
-from cenergyd.documents.mongo import MongoDocumentStore
-from cenergyd.documents.sqlite import SqliteDocumentStore
-from cenergyd.jobs.outbox import Outbox
-from cenergyd.layoutsource import LayoutSource
-from cenergyd.mongodb import MongoDatabase
-from cenergyd.readings.sqlite import SqliteReadingStore
-from cenergyd.settings import OutboxSettings, WebSettings
-from cenergyd.web.api import BASE, Api
-from cenergyd.web.auth import Authenticator
-from cenergyd.web.clients import Clients
-from cenergyd.web.context import Context
-from cenergyd.web.feed import ReadingFeed
-from cenergyd.web.legacy import Legacy
-from cenergyd.web.sessions import Sessions
-from cenergyd.web.site import BoundedSite, Root
-from cenergyd.web.throttle import GuessThrottle
-from cenergyd.web.tokens import Tokens
+from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.settings.sections import OutboxSettings, WebSettings
+from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.customers import MongoCustomerStore
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
+from cenergyd.storage.sqlite.customers import SqliteCustomerStore
+from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
+from cenergyd.web.access.auth import Authenticator
+from cenergyd.web.access.sessions import Sessions
+from cenergyd.web.access.throttle import GuessThrottle
+from cenergyd.web.access.tokens import Tokens
+from cenergyd.web.api.app import BASE, Api
+from cenergyd.web.api.compat import Legacy
+from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.server.clients import Clients
+from cenergyd.web.server.site import BoundedSite, Root
+from cenergyd.web.views.context import Context
 
 CHEAP = HashCost(hash_memory_kib=64, hash_iterations=1)
 

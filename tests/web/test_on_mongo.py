@@ -11,8 +11,8 @@ import pytest_twisted
 from pymongo import MongoClient
 
 from tests.servers import RunningMongo
+from tests.web.access.test_access import signed_in
 from tests.web.harness import World
-from tests.web.test_access import signed_in
 
 
 @pytest.fixture

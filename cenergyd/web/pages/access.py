@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.windows import day_start
-from cenergyd.web.context import Context
+from cenergyd.web.access.tokens import TokenInfo
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
-from cenergyd.web.tokens import TokenInfo
+from cenergyd.web.views.context import Context
 
 ALL = "/access"
 _DAY_NEEDED = "a day is needed, such as 2027-12-31, or nothing"

@@ -9,7 +9,7 @@ import attrs
 
 from cenergyd.customers.model import ROLES
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.alert_settings import RULES, AlertSettings, alerts_to_json, parse_alerts
+from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_to_json, parse_alerts
 from cenergyd.web.pages.draft import BASE_PREFIX, Difference
 from cenergyd.web.pages.texts import ROLE_NAMES, sentence
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded
-from cenergyd.jobs.alert_settings import (
+from cenergyd.jobs.alerts.job import alerts_for
+from cenergyd.jobs.alerts.rules import (
     MAX_CHANNELS,
     AlertSettings,
     alerts_of,
@@ -17,9 +18,7 @@ from cenergyd.jobs.alert_settings import (
     parse_channel,
     public_channel,
 )
-from cenergyd.jobs.alerts import alerts_for
-from cenergyd.jobs.outbox import Delivery, Outbox
-from cenergyd.web.context import Context
+from cenergyd.jobs.messages.outbox import Delivery, Outbox
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
     RULE_TEXTS,
@@ -34,6 +33,7 @@ from cenergyd.web.pages.alert_form import (
 )
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.pages.saving import change_extension, save_extension
+from cenergyd.web.views.context import Context
 
 _SHOWN_MESSAGES = 50
 _ADDRESS: Mapping[str, str] = {"email": "to", "sms": "to", "webhook": "url"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cenergyd.web.context import Context
 from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
 from cenergyd.web.pages.charges import ChargesPages
@@ -20,6 +19,7 @@ from cenergyd.web.pages.settings import SettingsPages
 from cenergyd.web.pages.static import StaticFiles
 from cenergyd.web.pages.tariff import TariffPages
 from cenergyd.web.pages.templates import Templates
+from cenergyd.web.views.context import Context
 
 MakePages = Callable[[Context], PageSubject]
 SUBJECTS: tuple[MakePages, ...] = (

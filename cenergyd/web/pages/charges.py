@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.report import Basis, charges_report
-from cenergyd.web.context import Context
+from cenergyd.jobs.rollups.report import Basis, charges_report
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+from cenergyd.web.views.context import Context
 
 NAMES: Mapping[str, str] = {"this": "This period", "last": "Last period", "last_year": "A year ago"}
 _WIDEST = 100

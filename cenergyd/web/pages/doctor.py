@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cenergyd.jobs.doctor import doctor
-from cenergyd.web.context import Context
+from cenergyd.jobs.doctor.report import doctor
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+from cenergyd.web.views.context import Context
 
 LEVELS: Mapping[str, tuple[str, str]] = {
     "error": ("bad", "Error"),

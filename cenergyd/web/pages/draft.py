@@ -11,7 +11,7 @@ from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Assignment, Customer
 from cenergyd.customers.validation import is_meter
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.texts import EQUATIONS, ROLE_NAMES
-from cenergyd.web.problems import RequestProblem
+from cenergyd.web.server.problems import RequestProblem
 
 TEXT_FIELDS = ("name", "time_zone", "logger_serial_number", "facility", "load", "solar")
 PASSWORD = "logger_password"  # noqa: S105 - a field's name

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from cenergyd.web.problems import RequestProblem
+from cenergyd.web.server.problems import RequestProblem
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 8000

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from cenergyd.acquisuite.configfiles import is_config_name
-from cenergyd.configarchive import ConfigArchive
 from cenergyd.errors import Conflict, NotFound
-from cenergyd.web.api_loggers import REJECTED, StatusReader
-from cenergyd.web.context import Context
+from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.web.api.loggers import REJECTED, StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect
+from cenergyd.web.views.context import Context
 
 _MAX_VERSION = 1 << 31
 

@@ -9,18 +9,18 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
 from cenergyd.customers.fields import clean_meter, clean_serial
+from cenergyd.customers.meter_history import changed, spans
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
-from cenergyd.derivation.assignments import changed, spans
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
-from cenergyd.web.changing import SERIAL, change_customer
-from cenergyd.web.context import Context
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
-from cenergyd.web.problems import RequestProblem
+from cenergyd.web.server.problems import RequestProblem
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.customer_service import SERIAL, change_customer
 
 HOUR = 3600
 CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage"}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from cenergyd.customers.model import Customer
-from cenergyd.web.auth import Principal
+from cenergyd.web.access.auth import Principal
 
 
 class Link(NamedTuple):

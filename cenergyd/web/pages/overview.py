@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from cenergyd.derivation.status import KIND as DERIVATION
-from cenergyd.web.api_loggers import REJECTED, StatusReader
-from cenergyd.web.context import Context
+from cenergyd.web.api.loggers import REJECTED, StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+from cenergyd.web.views.context import Context
 
 _MAX_SEARCH = 100
 _REJECTED_SHOWN = 5

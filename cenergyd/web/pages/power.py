@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.report import energy_today
-from cenergyd.web.api import BASE
-from cenergyd.web.api_loggers import StatusReader
-from cenergyd.web.api_readings import MAX_TIME, CurveReader, Curves, latest_view
-from cenergyd.web.context import Context
-from cenergyd.web.curves import auto_resolution
+from cenergyd.jobs.rollups.report import energy_today
+from cenergyd.web.api.app import BASE
+from cenergyd.web.api.loggers import StatusReader
+from cenergyd.web.api.readings import MAX_TIME, CurveReader, Curves, latest_view
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
-from cenergyd.web.sources import role_tracks
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.curves import auto_resolution
+from cenergyd.web.views.sources import role_tracks
 
 DAY = 86400
 _ROWS = 48

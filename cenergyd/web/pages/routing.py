@@ -16,14 +16,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd.customers.model import Customer
-from cenergyd.web.auth import CSRF_FIELD, SAFE_METHODS, Principal
-from cenergyd.web.context import Context
+from cenergyd.web.access.auth import CSRF_FIELD, SAFE_METHODS, Principal
+from cenergyd.web.api.routing import Access, Call
 from cenergyd.web.pages.forms import read_form
 from cenergyd.web.pages.navigation import customer_tabs, main_links
 from cenergyd.web.pages.templates import Templates
-from cenergyd.web.problems import ProblemDetails, problem_of
-from cenergyd.web.routing import Access, Call
-from cenergyd.web.security import PAGE_POLICY, set_security_headers
+from cenergyd.web.server.problems import ProblemDetails, problem_of
+from cenergyd.web.server.security import PAGE_POLICY, set_security_headers
+from cenergyd.web.views.context import Context
 
 SIGN_IN = "/sign-in"
 log = Logger()

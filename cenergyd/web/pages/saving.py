@@ -9,8 +9,8 @@ from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict
-from cenergyd.web.changing import change_customer
-from cenergyd.web.context import Context
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.customer_service import change_customer
 
 _TRIES = 4
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cenergyd.web.auth import Principal
-from cenergyd.web.context import Context
+from cenergyd.web.access.auth import Principal
 from cenergyd.web.pages.forms import local_path
 from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect, customer_path
-from cenergyd.web.problems import RequestProblem
+from cenergyd.web.server.problems import RequestProblem
+from cenergyd.web.views.context import Context
 
 
 def home(principal: Principal) -> str:

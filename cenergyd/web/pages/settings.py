@@ -11,9 +11,8 @@ from cenergyd.customers.fields import time_zones
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer
 from cenergyd.derivation.status import KIND as DERIVATION
 from cenergyd.errors import Conflict, InvalidField, NotFound
-from cenergyd.web.api_customers import SettingsEditor
-from cenergyd.web.api_loggers import REJECTED, StatusReader
-from cenergyd.web.context import Context
+from cenergyd.web.api.customers import SettingsEditor
+from cenergyd.web.api.loggers import REJECTED, StatusReader
 from cenergyd.web.pages.draft import (
     PASSWORD,
     Draft,
@@ -26,7 +25,8 @@ from cenergyd.web.pages.draft import (
 )
 from cenergyd.web.pages.overview import customer_state
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
-from cenergyd.web.problems import RequestProblem
+from cenergyd.web.server.problems import RequestProblem
+from cenergyd.web.views.context import Context
 
 _FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number", PASSWORD)
 

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 from twisted.web.resource import Resource
 
-from cenergyd.web.clients import Clients
-from cenergyd.web.security import set_security_headers
+from cenergyd.web.server.clients import Clients
+from cenergyd.web.server.security import set_security_headers
 
 BASE = "/static"
 _TYPES = {

@@ -9,8 +9,7 @@ import attrs
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict, InvalidField
-from cenergyd.jobs.tariff import DAYS
-from cenergyd.web.context import Context
+from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.pages.saving import fingerprint, save_extension
 from cenergyd.web.pages.tariff_form import (
@@ -28,6 +27,7 @@ from cenergyd.web.pages.tariff_form import (
     without_row,
 )
 from cenergyd.web.pages.week import clock, weeks_of
+from cenergyd.web.views.context import Context
 
 _DONE = {"saved": "Saved.", "removed": "The tariff was removed."}
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import attrs
 
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.tariff import DAYS
-from cenergyd.jobs.tariff_json import tariff_from_json, tariff_to_json
+from cenergyd.jobs.tariff.model import DAYS
+from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
 from cenergyd.web.pages.texts import sentence
 
 MAX_ROWS = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cenergyd.jobs.tariff import DAYS
+from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.web.pages.tariff_form import DAY_NAMES, TariffDraft, entries_of
 
 _QUARTERS = 96

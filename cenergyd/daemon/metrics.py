@@ -1,0 +1,66 @@
+"""Which figures of the daemon's parts Prometheus gets; the parts know nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cenergyd.derivation.committer import DerivationStatus
+from cenergyd.ingest.activity import LoggerActivity
+from cenergyd.ingest.group_commit import GroupCommit
+from cenergyd.ingest.receiver import Receiver
+from cenergyd.jobs.messages.sender import OutboxService
+from cenergyd.jobs.service import JobStatus
+from cenergyd.runtime.metrics import Metrics
+from cenergyd.web.server.site import BoundedSite
+
+
+def describe_uploads(
+    metrics: Metrics, receiver: Receiver, commit: GroupCommit[Any], activity: LoggerActivity, ready: Callable[[], bool]
+) -> None:
+    """What is being answered and written, and who was sent away."""
+    gauge = metrics.gauge
+    gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
+    gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
+    gauge("uploads_in_progress", "Uploads being answered.", lambda: receiver.in_progress)
+    gauge("ready", "1 while the stores are open.", ready)
+    metrics.counter(
+        "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: activity.rejected_total
+    )
+
+
+def describe_site(metrics: Metrics, site: BoundedSite) -> None:
+    """Connections, and what was refused of them."""
+    counter = metrics.counter
+    metrics.gauge("connections", "Open connections.", lambda: len(site.channels))
+    counter("refused_bodies", "Requests refused for their size.", lambda: site.refused_bodies)
+    counter("refused_connections", "Connections refused for their number.", lambda: site.refused_connections)
+    counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: site.dropped_slow)
+
+
+def describe_derivation(metrics: Metrics, status: DerivationStatus, seconds: Callable[[], float]) -> None:
+    """How far derivation is, and what went wrong in it.
+
+    :param seconds: the time now, UTC seconds.
+    """
+
+    def age(since: float | None) -> float:
+        return 0.0 if since is None else max(0.0, seconds() - since)
+
+    gauge, counter = metrics.gauge, metrics.counter
+    gauge("derivation_pending_customers", "Customers with readings to derive.", lambda: status.pending_customers)
+    gauge(
+        "derivation_oldest_pending_seconds", "Age of the oldest reading that waits.", lambda: age(status.oldest_pending)
+    )
+    gauge("derivation_last_tick_seconds", "Time since the last look for work ended.", lambda: age(status.last_tick))
+    gauge("derivation_backlogs", "Long windows being derived.", lambda: status.backlogs)
+    counter("derived_readings", "Readings computed.", lambda: status.derived_points)
+    counter("derivation_claims_lost", "Work that another daemon took over.", lambda: status.claims_lost)
+    counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: status.store_troubles)
+    metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
+
+
+def describe_jobs(metrics: Metrics, status: JobStatus, sender: OutboxService) -> None:
+    """Failures of jobs, and what became of messages."""
+    metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: status.failures)
+    metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)

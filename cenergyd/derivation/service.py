@@ -1,0 +1,345 @@
+"""The service that derives whatever readings came in: a regular look at the queue of pending customers.
+
+Three ways through it, so that nobody waits for somebody else's trouble: batches (new readings of many customers, read and written
+together), backlogs (long windows, chunk by chunk, a few at once), and customers whose plugin has not answered yet (on their own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from math import ceil
+from typing import Any, cast
+from uuid import uuid4
+
+import pluggy
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.model import PendingWork
+from cenergyd.customers.store import PendingQueue
+from cenergyd.derivation.backlog import Backlog
+from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
+from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.plan import Group, expected_readings, grouped, pieces
+from cenergyd.derivation.status import KIND, reached_before
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import Overloaded, StoreUnavailable
+from cenergyd.hookspecs import Formula
+from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.backoff import StorePause
+from cenergyd.runtime.concurrency import Slots
+from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.periodic import Rhythm
+from cenergyd.runtime.yielding import Breather
+from cenergyd.settings.sections import DerivationSettings
+
+PATIENCE = 0.2
+"""Seconds that a batch waits for plugins that did not answer at once, before it goes on without them."""
+SUMMARY_EVERY = 15.0
+"""Seconds between counts of what is pending."""
+
+log = Logger()
+
+
+class DerivationService(Service):
+    """Derives pending customers every ``interval_seconds``; nothing in its memory is needed by anybody.
+
+    :param clock: the reactor, or a Clock whose time is UTC seconds.
+    :param derived: called with the id of each customer whose computed readings have changed.
+    :param plugins: with the ``cenergyd_derive`` implementations.
+    """
+
+    name = "derivation"
+
+    def __init__(
+        self,
+        *,
+        clock: Any,
+        settings: DerivationSettings,
+        plugins: pluggy.PluginManager,
+        readings: ReadingStore,
+        documents: DocumentStore,
+        derivation_queue: PendingQueue,
+        job_queue: PendingQueue,
+        derived: Callable[[str], None] = nobody_listens,
+    ) -> None:
+        self.status = DerivationStatus()
+        self._clock = clock
+        self._settings = settings
+        self._readings = readings
+        self._documents = documents
+        self._queue = derivation_queue
+        self._ttl = max(settings.claim_seconds, ceil(1.5 * settings.plugin_timeout_seconds))
+        self._deriver = Deriver(
+            plugins=plugins,
+            formula=cast(Formula, settings.formula),
+            tolerance=settings.tolerance_seconds,
+            timeout=settings.plugin_timeout_seconds,
+            clock=clock,
+        )
+        self._committer = Committer(
+            readings=readings,
+            documents=documents,
+            queue=derivation_queue,
+            job_queue=job_queue,
+            clock=clock,
+            tolerance=settings.tolerance_seconds,
+            ttl=self._ttl,
+            retry_seconds=settings.retry_seconds,
+            status=self.status,
+            derived=derived,
+        )
+        self._batches = Slots(settings.concurrent_batches)
+        self._tasks: set[Deferred[None]] = set()
+        self._late: dict[str, Deferred[Done]] = {}
+        self._stopping = False
+        self._pause = StorePause(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
+        self._summary_at = 0.0
+        self._rhythm = Rhythm(clock, self._ticked, settings.interval_seconds, longest_rest=settings.max_rest_seconds)
+        self._stopped: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin; the first look is at once."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._stopping = False
+        self._stopped = self._rhythm.start()
+
+    def stopService(self) -> Deferred[Any]:  # noqa: N802
+        """Stop; fires when the running batches are written and everything else is given back."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = True
+        return Deferred.fromCoroutine(self._drain())
+
+    async def tick(self) -> None:
+        """One look: claim and derive until no full batch is left. Errors are logged; none is raised."""
+        mine: list[Deferred[None]] = []
+        while not self._stopping and self._pause.over:
+            await self._batches.acquire()
+            works = [] if self._stopping else await self._claimed()
+            if works:
+                mine.append(self._spawn(self._release_after(self._batch(works))))
+            else:
+                self._batches.release()
+            if len(works) < self._settings.batch_customers:
+                break
+        await DeferredList(mine)
+        await self._summarise()
+        self.status.last_tick = self._clock.seconds()
+
+    def _ticked(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._tick_safely())
+
+    async def _tick_safely(self) -> None:
+        try:
+            await self.tick()
+        except Exception:
+            log.failure("a look for pending customers failed")  # the loop must go on
+
+    async def _drain(self) -> None:
+        self._rhythm.stop()
+        while self._tasks:
+            for waiting in list(self._late.values()):
+                waiting.cancel()
+            await DeferredList(list(self._tasks))
+        if self._stopped is not None:
+            await self._stopped
+
+    async def _claimed(self) -> list[PendingWork]:
+        now, limit = int(self._clock.seconds()), self._settings.batch_customers
+        try:
+            return await self._queue.claim(uuid4().hex, now, self._ttl, limit)
+        except (StoreUnavailable, Overloaded) as error:
+            self._pause.trouble(error)
+        except Exception:
+            log.failure("pending customers cannot be claimed")
+        return []
+
+    async def _release_after(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        finally:
+            self._batches.release()
+
+    async def _batch(self, works: Sequence[PendingWork]) -> None:
+        now, tolerance = self._clock.seconds(), self._settings.tolerance_seconds
+        tasks = []
+        breather = Breather(self._clock)
+        for work in works:
+            await breather()
+            tasks.append(Task(work, pieces(work.customer, work.since, work.until, tolerance), now, work.since))
+        await self._guarded(tasks, self._sorted_out(tasks))
+
+    async def _sorted_out(self, tasks: Sequence[Task]) -> None:
+        """Each task goes its way: nothing to derive, long, or short and together with others."""
+        bodies = await self._bodies(tasks)
+        idle = [task for task in tasks if not task.pieces]
+        if idle:
+            await self._committer.commit([Done(task) for task in idle], bodies)
+        short = []
+        for task in tasks:
+            if not task.pieces:
+                continue
+            if sum(map(expected_readings, task.pieces)) > self._settings.chunk_readings:
+                await self._begin_backlog(task, bodies)
+            else:
+                short.append(task)
+        for group in grouped([task.pieces for task in short], 4 * self._settings.chunk_readings):
+            members = [short[i] for i in group.members]
+            if self._stopping:
+                await self._give_back(members, self._clock.seconds())
+            else:
+                await self._guarded(members, self._together(group, members, bodies))
+
+    async def _together(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Read, derive and write customers with similar windows; those that take longer leave ``tasks``."""
+        tasks[:] = await self._committer.held(tasks)
+        limit = group.limit
+        stored = await self._readings.read(group.series, group.start, group.end, limit)
+        breather = Breather(self._clock)
+        results: list[Done] = []
+        waiting: list[tuple[Task, Deferred[Done]]] = []
+        for task in list(tasks):
+            await breather()
+            if any(len(stored[name]) >= limit for piece in task.pieces for name in piece.series):
+                tasks.remove(task)
+                await self._begin_backlog(task, bodies)
+                continue
+            deferred = Deferred.fromCoroutine(self._derived(task, stored, reached_before(bodies.get(task.customer_id))))
+            if not _take(deferred, results):
+                waiting.append((task, deferred))
+        if waiting:
+            await self._briefly([deferred for _, deferred in waiting])
+            for task, deferred in waiting:
+                if not _take(deferred, results):
+                    tasks.remove(task)
+                    self._go_on_alone(task, deferred, bodies)
+        await self._committer.commit(results, bodies)
+        self._pause.well()
+
+    async def _derived(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> Done:
+        customer = task.work.customer
+        try:
+            return Done(task, [await self._deriver.derive(customer, piece, stored, reached) for piece in task.pieces])
+        except PluginFailed as error:
+            return Done(task, failure=error)
+        except Exception as error:
+            log.failure("deriving customer {customer_id} failed", customer_id=customer.id)
+            return Done(task, failure=PluginFailed("cenergyd", describe(error)))
+
+    def _go_on_alone(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """The batch does not wait for this one's plugin any longer."""
+        crowded = len(self._late) >= self._settings.max_waiting_plugins
+        self._late[task.customer_id] = deferred
+        self._spawn(self._guarded([task], self._late_one(task, deferred, bodies)))
+        if crowded or self._stopping:
+            deferred.cancel()
+
+    async def _late_one(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        self.status.waiting_plugins += 1
+        try:
+            done = await deferred
+        finally:
+            self.status.waiting_plugins -= 1
+            del self._late[task.customer_id]
+        if done.failure is not None and self._stopping:
+            await self._give_back([task], self._clock.seconds())
+        else:
+            await self._committer.commit([done], bodies)
+
+    async def _begin_backlog(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        if self._stopping or self.status.backlogs >= self._settings.concurrent_backlogs:
+            await self._give_back([task], self._clock.seconds() + self._settings.interval_seconds)
+            return
+        self.status.backlogs += 1
+        self._spawn(self._guarded([task], self._backlog(task, bodies)))
+
+    async def _backlog(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        try:
+            backlog = Backlog(
+                task=task,
+                bodies=bodies,
+                committer=self._committer,
+                deriver=self._deriver,
+                readings=self._readings,
+                clock=self._clock,
+            )
+            await backlog.run(self._settings.chunk_readings, lambda: self._stopping)
+        finally:
+            self.status.backlogs -= 1
+        self._pause.well()
+
+    async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, Any]]:
+        found = await self._documents.get_many(KIND, [task.customer_id for task in tasks])
+        return {key: document.body for key, document in found.items()}
+
+    async def _guarded(self, tasks: Sequence[Task], work: Awaitable[None]) -> None:
+        """Run; whatever happens, the tasks are finished or given back (or at worst their claims expire)."""
+        try:
+            await work
+        except (StoreUnavailable, Overloaded) as error:
+            self._pause.trouble(error)
+            await self._give_back(tasks, self._pause.until)
+        except Exception:
+            log.failure("deriving {customers} customers failed", customers=len(tasks))
+            await self._give_back(tasks, self._clock.seconds() + self._settings.retry_seconds)
+
+    async def _give_back(self, tasks: Sequence[Task], retry_at: float) -> None:
+        try:
+            await self._queue.postpone([task.work for task in tasks], ceil(retry_at))
+        except (StoreUnavailable, Overloaded) as error:
+            self._pause.trouble(error)  # then the claims expire
+
+    def _count_trouble(self) -> None:
+        self.status.store_troubles += 1
+
+    async def _summarise(self) -> None:
+        now = self._clock.seconds()
+        if now < max(self._summary_at, self._pause.until):
+            return
+        self._summary_at = now + SUMMARY_EVERY
+        try:
+            summary = await self._queue.summary()
+        except (StoreUnavailable, Overloaded) as error:
+            self._pause.trouble(error)
+            return
+        self.status.pending_customers, self.status.oldest_pending = summary.customers, summary.oldest
+
+    async def _briefly(self, deferreds: Sequence[Deferred[Done]]) -> None:
+        """Wait until all have fired, but no longer than PATIENCE; none is cancelled."""
+        gate: Deferred[None] = Deferred()
+
+        def open_gate(_: Any = None) -> None:
+            if timer.active():
+                timer.cancel()
+            if not gate.called:
+                gate.callback(None)
+
+        timer = self._clock.callLater(PATIENCE, open_gate)
+        DeferredList(deferreds).addCallback(open_gate)
+        await gate
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
+        deferred = Deferred.fromCoroutine(work)
+        self._tasks.add(deferred)
+
+        def ended(result: Failure | None) -> None:
+            self._tasks.discard(deferred)
+            if isinstance(result, Failure):
+                log.failure("a piece of derivation failed", result)
+
+        deferred.addBoth(ended)
+        return deferred
+
+
+def _take(deferred: Deferred[Done], results: list[Done]) -> bool:
+    """Whether it has fired; then its result is taken.
+
+    At once, and not by a callback: we may be called from one of its callbacks, and another would only run after we have returned.
+    """
+    if not deferred.called:
+        return False
+    results.append(cast(Done, deferred.result))
+    return True

@@ -1,0 +1,201 @@
+"""Loggers' config files, kept version by version: what devices send, what they are asked for, what they may fetch.
+
+Their secrets stay here: what people see is redacted (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only
+a version of its own that an operator queued, and only where remote configuration is on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any, Final
+
+import attrs
+
+from cenergyd.acquisuite.configfiles import (
+    LOGGER_CONFIG,
+    ConfigFileUpload,
+    ManifestEntry,
+    config_name,
+    diff,
+    meter_of,
+    parse_points,
+    read_config_upload,
+    redact,
+    render_manifest,
+)
+from cenergyd.acquisuite.form import Form
+from cenergyd.acquisuite.upload import Mode
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import NotFound, UploadError
+from cenergyd.ingest.layouts import LayoutSource
+
+HEAD: Final = "config_file"
+"""Kind of the document of a file's newest version; key ``<serial>/<name>``, owner serial."""
+VERSION: Final = "config_version"
+"""Kind of one version; key ``<serial>/<name>/<number>``, owner ``<serial>/<name>``."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ConfigVersion:
+    """One version of a file, without its content."""
+
+    number: int
+    md5: str
+    size: int
+    file_time: int | None
+    """UTC seconds, as the device says."""
+    received: int
+    queued: bool = False
+    """Whether the device is to fetch this version."""
+
+
+class ConfigArchive:
+    """Stores and answers.
+
+    :param remote: whether devices may fetch queued versions (``[upload] remote_configuration``).
+    :param max_versions: versions kept of a file; the oldest is dropped.
+    :param max_bytes: size of a file.
+    """
+
+    def __init__(
+        self,
+        documents: DocumentStore,
+        layouts: LayoutSource,
+        clock: Any,
+        *,
+        remote: bool,
+        max_versions: int,
+        max_bytes: int,
+    ) -> None:
+        self._documents = documents
+        self._layouts = layouts
+        self._clock = clock
+        self.remote = remote
+        self.max_versions = max_versions
+        self.max_bytes = max_bytes
+
+    async def answer(self, mode: Mode, serial: str, form: Form) -> bytes | None:
+        """The body for a CONFIGFILE... request; None means a plain SUCCESS. Raises UploadError."""
+        if mode is Mode.CONFIGFILEMANIFEST:
+            return render_manifest(await self.manifest(serial))
+        if mode is Mode.CONFIGFILEUPLOAD:
+            await self.store(serial, read_config_upload(form, self.max_bytes))
+            return None
+        return await self.download(serial, config_name(form.fields.get("MODBUSDEVICE")))
+
+    async def manifest(self, serial: str) -> list[ManifestEntry]:
+        """What we have; blank entries ask for what we do not: the logger's own file and those of meters seen."""
+        heads = {head.key.removeprefix(f"{serial}/"): head for head in await self._heads(serial)}
+        names = {LOGGER_CONFIG, *heads}
+        for meter in await self._documents.find("meter", owner=serial, limit=256):
+            number = meter.key.rpartition("_")[2]
+            if number.isdigit():
+                names.add(config_name(number))
+        return [self._entry(name, heads.get(name)) for name in sorted(names)]
+
+    def _entry(self, name: str, head: Document | None) -> ManifestEntry:
+        if head is None:
+            return ManifestEntry(name)
+        queued = head.body.get("queued") if self.remote else None
+        shown = queued or head.body
+        # A queued version must look newer than the device's own, or the device would not fetch it.
+        return ManifestEntry(name, shown["md5"], queued["since"] if queued else head.body["file_time"])
+
+    async def store(self, serial: str, upload: ConfigFileUpload) -> bool:
+        """Keep a file as a new version if it differs from the newest; whether it did. Learns the meter's layout from it."""
+        key = f"{serial}/{upload.name}"
+        head = await self._documents.get(HEAD, key)
+        md5 = hashlib.md5(upload.content, usedforsecurity=False).hexdigest()
+        if head is not None and head.body["md5"] == md5 and head.body["file_time"] == upload.file_time:
+            return False
+        number = head.body["number"] + 1 if head is not None else 1
+        described = {
+            "number": number, "md5": md5, "size": len(upload.content), "file_time": upload.file_time,
+            "received": int(self._clock.seconds()),
+        }  # fmt: skip
+        content = base64.b64encode(upload.content).decode()
+        await self._documents.put(VERSION, f"{key}/{number:06d}", {**described, "content": content}, owner=key)
+        queued = head.body.get("queued") if head is not None else None
+        if queued and queued["md5"] == md5:
+            queued = None  # the device has it now
+        await self._documents.put(
+            HEAD, key, {**described, "queued": queued}, owner=serial, expected_version=head.version if head else 0
+        )
+        await self._drop_old(key, number, queued)
+        await self._learn(serial, upload)
+        return True
+
+    async def download(self, serial: str, name: str) -> bytes:
+        """The queued version of a file. Raises UploadError where there is none or remote configuration is off."""
+        head = await self._documents.get(HEAD, f"{serial}/{name}")
+        queued = head.body.get("queued") if head is not None else None
+        if not self.remote or not queued:
+            raise UploadError(f"there is no new {name} for this logger")
+        return await self.content(serial, name, queued["number"])
+
+    async def files(self, serial: str) -> dict[str, ConfigVersion]:
+        """The newest version of each file of a logger."""
+        return {
+            head.key.removeprefix(f"{serial}/"): _version(head, head.body.get("queued"))
+            for head in await self._heads(serial)
+        }
+
+    async def versions(self, serial: str, name: str) -> list[ConfigVersion]:
+        """All versions kept of a file, newest first."""
+        key = f"{serial}/{name}"
+        head = await self._documents.get(HEAD, key)
+        queued = head.body.get("queued") if head is not None else None
+        found = await self._documents.find(VERSION, owner=key, limit=self.max_versions + 1)
+        return [_version(item, queued) for item in reversed(found)]
+
+    async def redacted(self, serial: str, name: str, number: int) -> str:
+        """A version's text without its secrets. Raises NotFound."""
+        return redact(await self.content(serial, name, number))
+
+    async def compare(self, serial: str, name: str, old: int, new: int) -> str:
+        """A unified diff of two versions, of their redacted texts. Raises NotFound."""
+        return diff(await self.content(serial, name, old), await self.content(serial, name, new))
+
+    async def queue(self, serial: str, name: str, number: int | None) -> None:
+        """Have the device fetch a version (None: take that back). Raises NotFound."""
+        head = await self._documents.get(HEAD, f"{serial}/{name}")
+        if head is None:
+            raise NotFound(f"no {name} of logger {serial} is known")
+        queued = None
+        if number is not None:
+            md5 = hashlib.md5(await self.content(serial, name, number), usedforsecurity=False).hexdigest()
+            queued = {"number": number, "md5": md5, "since": int(self._clock.seconds())}
+        body = {**head.body, "queued": queued}
+        await self._documents.put(HEAD, head.key, body, owner=serial, expected_version=head.version)
+
+    async def content(self, serial: str, name: str, number: int) -> bytes:
+        """A version's bytes, secrets included: for the device alone. Raises NotFound."""
+        found = await self._documents.get(VERSION, f"{serial}/{name}/{number:06d}")
+        if found is None:
+            raise NotFound(f"version {number} of {name} is not kept")
+        return base64.b64decode(found.body["content"])
+
+    async def _heads(self, serial: str) -> list[Document]:
+        return await self._documents.find(HEAD, owner=serial, limit=300)
+
+    async def _drop_old(self, key: str, newest: int, queued: Any) -> None:
+        for number in range(newest - self.max_versions, 0, -1):
+            if queued and queued["number"] == number:
+                continue
+            if not await self._documents.delete(VERSION, f"{key}/{number:06d}"):
+                return
+
+    async def _learn(self, serial: str, upload: ConfigFileUpload) -> None:
+        meter = meter_of(upload.name)
+        if meter is not None:
+            series = f"{serial}_{meter}"
+            await self._layouts.learn(serial, series, parse_points(upload.content), upload.device_class)
+
+
+def _version(document: Document, queued: Any) -> ConfigVersion:
+    body = document.body
+    return ConfigVersion(
+        number=body["number"], md5=body["md5"], size=body["size"], file_time=body["file_time"], received=body["received"],
+        queued=bool(queued) and queued["number"] == body["number"],
+    )  # fmt: skip

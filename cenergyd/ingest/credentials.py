@@ -1,0 +1,317 @@
+"""Checking a logger's serial number and password: rarely a hash, never a free guess.
+
+What costs is argon2. So a password that was right once is remembered as a keyed digest (by a key that only this process
+has) together with the stored hash it matched: while the customer's stored password stays the same, no hash is computed
+again, only the customer is looked up afresh when it is older than ``cache_seconds``. A wrong password is remembered the
+same way, so a wrongly set device that tries for days costs one hash.
+
+A guess that needs a hash counts, per serial and address and per address, until it turns out right.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.changes import normal_serial
+from cenergyd.customers.model import Customer
+from cenergyd.customers.passwords import HashSettings, hash_password, is_hash, needs_rehash, verify_password
+from cenergyd.customers.store import CustomerStore
+from cenergyd.errors import CenergydError, Overloaded
+from cenergyd.runtime.attempts import Guesses
+from cenergyd.runtime.concurrency import Slots
+from cenergyd.runtime.threads import BoundedPool
+
+V = TypeVar("V")
+
+MAX_SERIAL = 64
+NEVER = float("-inf")
+MAX_WAITING = 1000
+"""Checks that may wait for a hash; one more is refused as overload (503, the device tries again)."""
+
+
+class Throttled(CenergydError):
+    """Too many wrong guesses: answered like a wrong password (401), without a check."""
+
+
+class CredentialSettings(HashSettings, Protocol):
+    """The ini's ``[credentials]``."""
+
+    @property
+    def cache_seconds(self) -> int: ...
+    @property
+    def max_cached(self) -> int: ...
+    @property
+    def max_failures(self) -> int: ...
+    @property
+    def max_failures_per_address(self) -> int: ...
+    @property
+    def failure_window_seconds(self) -> int: ...
+    @property
+    def hash_threads(self) -> int: ...
+
+
+class _Right(NamedTuple):
+    """A password that was right."""
+
+    customer: Customer
+    digest: bytes
+    looked_up: float
+
+
+class _Wrong(NamedTuple):
+    """A password that was wrong for what is stored (None: no such logger, or no password)."""
+
+    stored: str | None
+    looked_up: float
+
+
+class _Flight:
+    """A check that is under way, and everybody who waits for it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[Customer | None]] = []
+        self.forgotten = False
+
+
+class _Bounded(Generic[V]):
+    """A dictionary that drops what was used least recently."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Any, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Any) -> V | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: Any, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+    def change(self, change: Callable[[Any, V], V]) -> None:
+        for key, value in self._values.items():
+            self._values[key] = change(key, value)
+
+
+class CredentialChecker:
+    """Who is calling. All of it belongs to the reactor's thread but the hashes, which run in ``pool``.
+
+    :param settings: the ini's ``[credentials]`` or anything with its fields.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, store: CustomerStore, pool: BoundedPool, clock: IReactorTime, settings: CredentialSettings
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._now: Callable[[], float] = clock.seconds  # type: ignore[misc]
+        self._settings = settings
+        self._key = token_bytes(32)
+        self._right: _Bounded[_Right] = _Bounded(settings.max_cached)
+        self._wrong: _Bounded[_Wrong] = _Bounded(settings.max_cached)
+        window = settings.failure_window_seconds
+        self._per_logger = Guesses(settings.max_failures, window, settings.max_cached)
+        self._per_address = Guesses(settings.max_failures_per_address, window, settings.max_cached)
+        self._flights: dict[tuple[str, bytes], _Flight] = {}
+        self._hashes = Slots(settings.hash_threads)
+        self._background: set[Deferred[Any]] = set()
+        self._nobody: str | None = None
+        self.hashes = 0
+        """Passwords hashed so far, for metrics."""
+        self.throttled = 0
+        """Checks refused without a look so far."""
+
+    def cached(self, serial: str, password: str) -> Customer | None:
+        """The customer, if this pair is known to be right and fresh; None says nothing. Costs microseconds."""
+        known = self._right.get(serial)
+        if known is None or not self._is_fresh(known.looked_up):
+            return None
+        return known.customer if hmac.compare_digest(known.digest, self._digest(serial, password)) else None
+
+    async def check(self, serial: str, password: str, address: str) -> Customer | None:
+        """The customer whose logger this is, None where serial or password is wrong.
+
+        :raises Throttled: too many wrong guesses for this serial from this address, or from this address.
+        :raises StoreUnavailable: the customers' store does not answer.
+        :raises Overloaded: too many checks wait already.
+        """
+        serial = normal_serial(serial)
+        if not serial or len(serial) > MAX_SERIAL or not serial.isascii():
+            return None
+        known = self.cached(serial, password)
+        if known is not None:
+            return known
+        key = (serial, self._digest(serial, password))
+        wrong = self._wrong.get(key)
+        if wrong is not None and self._is_fresh(wrong.looked_up):
+            return None
+        flight = self._flights.get(key)
+        if flight is None:
+            if not self._was_right(key) and wrong is None:
+                self._check_throttle(serial, address)
+            flight = self._flights[key] = _Flight()
+            answer = self._join(flight)
+            self._keep(Deferred.fromCoroutine(self._fly(flight, key, password, address)))
+        else:
+            answer = self._join(flight)
+        return await answer
+
+    def forget(self, serial: str) -> None:
+        """A customer's settings changed: the next check looks it up."""
+        self._make_stale(normal_serial(serial))
+
+    def forget_all(self) -> None:
+        """Anything may have changed."""
+        self._make_stale(None)
+
+    async def finish(self) -> None:
+        """Return once everything that runs in the background has ended; call before the stores close."""
+        while self._background:
+            waiting: Deferred[None] = Deferred()
+            next(iter(self._background)).addBoth(_passing(waiting))
+            await waiting
+
+    def _make_stale(self, serial: str | None) -> None:
+        # What was right or wrong for a stored password stays so; whether that one is still stored is to be seen.
+        self._right.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key) else known)
+        self._wrong.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key[0]) else known)
+        for key in [key for key in self._flights if serial in (None, key[0])]:
+            self._flights.pop(key).forgotten = True
+
+    def _digest(self, serial: str, password: str) -> bytes:
+        return blake2b(f"{serial}\0{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+
+    def _is_fresh(self, looked_up: float) -> bool:
+        # What was looked up in the future was looked up before the clock was set back.
+        return 0 <= self._now() - looked_up < self._settings.cache_seconds
+
+    def _was_right(self, key: tuple[str, bytes]) -> bool:
+        known = self._right.get(key[0])
+        return known is not None and hmac.compare_digest(known.digest, key[1])
+
+    def _check_throttle(self, serial: str, address: str) -> None:
+        now = self._now()
+        if self._per_logger.too_many((serial, address), now) or self._per_address.too_many(address, now):
+            self.throttled += 1
+            raise Throttled("too many wrong guesses, try later")
+
+    def _join(self, flight: _Flight) -> Deferred[Customer | None]:
+        # Who does not wait any more (a client that hung up) does not end the check for the others.
+        answer: Deferred[Customer | None] = Deferred()
+        flight.waiting.append(answer)
+        return answer
+
+    async def _fly(self, flight: _Flight, key: tuple[str, bytes], password: str, address: str) -> None:
+        result: Customer | Failure | None
+        try:
+            result = await self._verify(flight, key, password, address)
+        except Exception:
+            result = Failure()
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        waiting, flight.waiting = flight.waiting, []
+        for answer in waiting:
+            if not answer.called:
+                answer.callback(result)  # a Failure given here becomes an errback
+
+    async def _verify(self, flight: _Flight, key: tuple[str, bytes], password: str, address: str) -> Customer | None:
+        serial, digest = key
+        now = self._now()
+        customer = await self._store.by_serial(serial)
+        stored = (customer.logger_password or None) if customer else None
+        right = self._remembered(key, stored)
+        if right is None:
+            right = await self._hashed_check(serial, stored, password, address)
+        looked_up = NEVER if flight.forgotten else now
+        if customer is None or not right:
+            self._wrong.put(key, _Wrong(stored, looked_up))
+            return None
+        self._right.put(serial, _Right(customer, digest, looked_up))
+        if needs_rehash(customer.logger_password, self._settings):
+            self._keep(Deferred.fromCoroutine(self._rehash(customer, password)))
+        return customer
+
+    def _remembered(self, key: tuple[str, bytes], stored: str | None) -> bool | None:
+        """Whether this password is right for what is stored, if that is known without a hash."""
+        known = self._right.get(key[0])
+        if known is not None and known.customer.logger_password == stored and self._was_right(key):
+            return True
+        wrong = self._wrong.get(key)
+        return False if wrong is not None and wrong.stored == stored else None
+
+    async def _hashed_check(self, serial: str, stored: str | None, password: str, address: str) -> bool:
+        if len(self._hashes.waiting) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} passwords wait to be checked already")
+        await self._hashes.acquire()
+        try:
+            # Again, now that those before have been judged.
+            self._check_throttle(serial, address)
+            right = await self._pool.run(self._compare, stored, password)
+            self.hashes += 1
+            if not right:
+                now = self._now()
+                self._per_logger.add((serial, address), now)
+                self._per_address.add(address, now)
+        finally:
+            # Only now: the next one is to see this failure.
+            self._hashes.release()
+        return right
+
+    def _compare(self, stored: str | None, password: str) -> bool:
+        """In a thread. Takes about the same time whether the logger is known or not, its password hashed or not."""
+        right = verify_password(stored or "", password)
+        if stored is None or not is_hash(stored):
+            if self._nobody is None:
+                self._nobody = hash_password(token_bytes(16).hex(), self._settings)
+            verify_password(self._nobody, password)
+        return right
+
+    async def _rehash(self, customer: Customer, password: str) -> None:
+        """Replace a clear-text password, or a hash of another cost, by a hash."""
+        old = customer.logger_password
+        new = await self._pool.run(hash_password, password, self._settings)
+        if await self._store.set_password_hash(customer.id, old, new):
+            self.log.info("logger password is stored hashed now {customer_id}", customer_id=customer.id)
+            known = self._right.get(customer.logger_serial_number)
+            if known is not None and known.customer.logger_password == old:
+                changed = attrs.evolve(known.customer, logger_password=new)
+                self._right.put(customer.logger_serial_number, known._replace(customer=changed))
+
+    def _keep(self, task: Deferred[None]) -> None:
+        self._background.add(task)
+
+        def ended(result: Any) -> None:
+            self._background.discard(task)
+            if isinstance(result, Failure):
+                # Only the kind: an error's text is not known to be free of secrets.
+                self.log.warn("background password work failed {kind}", kind=type(result.value).__name__)
+
+        task.addBoth(ended)
+
+
+def _passing(waiting: Deferred[None]) -> Any:
+    def passed(result: Any) -> Any:
+        waiting.callback(None)
+        return result
+
+    return passed

@@ -1,0 +1,260 @@
+"""What an upload means, from the request's bytes to the reply's: credentials, mode, readings, durable, SUCCESS.
+
+Knows the domain and no sockets; :mod:`cenergyd.web.server.upload` is the HTTP around it. The reply contract is the device's: 200 SUCCESS
+lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends its upload session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from cenergyd.acquisuite import replies
+from cenergyd.acquisuite.form import CredentialsError, Form, basic_credentials, credentials, parse_form
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
+from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
+from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml_steps
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.errors import CenergydError, Overloaded, StoreRejected, StoreUnavailable, UploadError
+from cenergyd.ingest.activity import LoggerActivity
+from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.credentials import CredentialChecker, Throttled
+from cenergyd.ingest.group_commit import GroupCommit
+from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.readings.model import SeriesReadings, series_name
+from cenergyd.runtime.metrics import Metrics
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_XML: Final = "text/xml; charset=utf-8"
+_UNAUTHORIZED: Final = "serial number or password is not right"
+_STEPS_AT_ONCE: Final = 2
+"""Steps of parsing (a millisecond or two each) before the reactor gets a turn."""
+
+T = TypeVar("T")
+log = Logger()
+
+
+@attrs.frozen(slots=True)
+class UploadRequest:
+    """One POST of a device."""
+
+    body: bytes = attrs.field(repr=False)
+    content_type: bytes = b""
+    authorization: bytes | None = attrs.field(default=None, repr=False)
+    address: str = ""
+    """The client's IP address, for throttling and for the list of rejected loggers."""
+    request_id: str = ""
+
+
+@attrs.frozen(slots=True)
+class Reply:
+    """What the device is told."""
+
+    status: int
+    body: bytes
+    content_type: str = _TEXT
+    outcome: str = "success"
+    """For the metrics: success, refused, unauthorized, busy, unavailable or error."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class UploadLimits:
+    """Bounds of one upload; each is a setting of ``[upload]``."""
+
+    max_form_fields: int
+    max_field_bytes: int
+    max_inflated_bytes: int
+    max_future_seconds: int
+    max_concurrent: int
+
+
+class Receiver:
+    """Answers uploads; never says SUCCESS before the readings are durable and marked for derivation."""
+
+    def __init__(
+        self,
+        *,
+        credential_checker: CredentialChecker,
+        group_commit: GroupCommit[PendingMark],
+        layouts: LayoutSource,
+        activity: LoggerActivity,
+        metrics: Metrics,
+        limits: UploadLimits,
+        clock: Any,
+        config_archive: ConfigArchive,
+    ) -> None:
+        self._credentials = credential_checker
+        self._commit = group_commit
+        self._layouts = layouts
+        self._activity = activity
+        self._metrics = metrics
+        self.limits = limits
+        self._clock = clock  # IReactorTime
+        self._configs = config_archive
+        self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[Reply]]] = {
+            Mode.LOGFILEUPLOAD: self._log_upload,
+            Mode.STATUS: self._status,
+            Mode.TEST: self._test,
+        }
+        self.in_progress = 0
+        """Uploads being answered now."""
+
+    async def receive(self, request: UploadRequest) -> Reply:
+        """Answer one POST. Every failure becomes a reply, also one nobody expected."""
+        started = self._clock.seconds()
+        xml = request.content_type.split(b";", 1)[0].strip().lower() in (b"text/xml", b"application/xml")
+        self.in_progress += 1
+        mode = "unknown"
+        try:
+            if self.in_progress > self.limits.max_concurrent:
+                raise Overloaded(f"{self.limits.max_concurrent} uploads are in progress; try again")
+            mode, reply = await (self._xml if xml else self._form)(request)
+        except Exception as error:
+            reply = self._failure(error, request, xml)
+        finally:
+            self.in_progress -= 1
+        self._metrics.upload(mode, reply.outcome, self._clock.seconds() - started)
+        return reply
+
+    async def _form(self, request: UploadRequest) -> tuple[str, Reply]:
+        form = parse_form(
+            request.body,
+            request.content_type,
+            max_fields=self.limits.max_form_fields,
+            max_field_bytes=self.limits.max_field_bytes,
+            max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
+        )
+        # The mode first: a wrong one tells nothing, and a 401 would end the device's whole session.
+        mode = read_mode(form)
+        customer = await self._authorized(form, request, form.fields.get("LOOPNAME", ""))
+        return mode, await self._modes.get(mode, self._config_file)(customer, form, request)
+
+    async def _authorized(self, form: Form, request: UploadRequest, loop_name: str) -> Customer:
+        serial, password = credentials(form, basic_credentials(request.authorization))
+        customer = self._credentials.cached(serial, password)
+        if customer is None:
+            try:
+                customer = await self._credentials.check(serial, password, request.address)
+            except Throttled:
+                self._activity.rejected(serial, request.address, "too many wrong guesses")
+                raise
+        if customer is None:
+            self._activity.rejected(serial, request.address, "unknown serial number or wrong password")
+            raise CredentialsError(_UNAUTHORIZED)
+        self._activity.uploaded(serial, request.address, device_text(loop_name))
+        return customer
+
+    async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+        header = read_log_header(form)
+        serial = customer.logger_serial_number
+        series = series_name(serial, header.meter)
+        layout = await self._layouts.find(customer, header.meter, header.device_class)
+        parsed = await self._parse(header.content, layout)
+        await self._store(customer, [SeriesReadings(series, parsed.readings)])
+        device = {"name": header.device_name, "device_type": header.device_type, "device_class": header.device_class}
+        self._activity.meter(serial, series, device, parsed.readings[-1] if parsed.readings else None)
+        self._metrics.readings(len(parsed.readings), parsed.skipped)
+        return Reply(200, replies.success(trace_lines(layout, parsed) if header.trace else ()))
+
+    async def _store(self, customer: Customer, batches: list[SeriesReadings]) -> None:
+        """Durable and marked for derivation when this returns."""
+        batches = [batch for batch in batches if batch.readings]
+        if not batches:
+            return
+        times = [reading.time for batch in batches for reading in batch.readings]
+        await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times)))
+
+    async def _parse(self, content: bytes, layout: Layout) -> ParsedLog:
+        return await self._in_steps(
+            parse_log_steps(
+                content,
+                layout,
+                now=int(self._clock.seconds()),
+                max_inflated_bytes=self.limits.max_inflated_bytes,
+                max_future_seconds=self.limits.max_future_seconds,
+            )
+        )
+
+    async def _in_steps(self, steps: Generator[None, None, T]) -> T:
+        """Run a long computation; others get their turn in between."""
+        count = 0
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            count += 1
+            if count % _STEPS_AT_ONCE == 0:
+                await deferLater(self._clock, 0)
+
+    async def _status(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+        self._activity.status(customer.logger_serial_number, read_status(form.fields).as_document())
+        return Reply(200, replies.success())
+
+    async def _test(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+        return Reply(200, replies.success())
+
+    async def _config_file(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+        body = await self._configs.answer(read_mode(form), customer.logger_serial_number, form)
+        return Reply(200, replies.success() if body is None else body)
+
+    async def _xml(self, request: UploadRequest) -> tuple[str, Reply]:
+        message = await self._in_steps(parse_xml_steps(request.body, max_bytes=self.limits.max_inflated_bytes))
+        customer = await self._authorized(message.as_form(), request, message.name)
+        if message.mode is Mode.STATUS:
+            self._activity.status(customer.logger_serial_number, message.status().as_document())
+        elif message.mode is Mode.LOGFILEUPLOAD:
+            await self._xml_log(customer, message)
+        return message.mode, Reply(200, replies.xml_success(), _XML)
+
+    async def _xml_log(self, customer: Customer, message: XmlMessage) -> None:
+        serial = customer.logger_serial_number
+        layouts = {
+            id(device): await self._layouts.find(customer, device.meter, device.device_class, device.points)
+            for device in message.devices
+        }
+        now = int(self._clock.seconds())
+        logs = parse_devices(
+            message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.limits.max_future_seconds
+        )
+        batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
+        await self._store(customer, batches)
+        for item, batch in zip(logs, batches, strict=True):
+            device = item.device
+            known = {"name": device.name, "device_type": device.device_type, "device_class": device.device_class}
+            self._activity.meter(serial, batch.series, known, batch.readings[-1] if batch.readings else None)
+            self._metrics.readings(len(batch.readings), item.log.skipped)
+
+    def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> Reply:
+        status, outcome, reason = _verdict(error)
+        if outcome == "error":
+            log.failure("upload {request_id} failed", request_id=request.request_id)
+        else:
+            log.warn(
+                "upload from {address} {outcome}: {reason}",
+                address=request.address, outcome=outcome, reason=str(error), request_id=request.request_id,
+            )  # fmt: skip
+        if xml:
+            return Reply(status, replies.xml_failure(reason), _XML, outcome)
+        return Reply(status, replies.failure(reason), outcome=outcome)
+
+
+def _verdict(error: Exception) -> tuple[int, str, str]:
+    """Status, outcome and what the device's log will show."""
+    if isinstance(error, CredentialsError | Throttled):
+        return 401, "unauthorized", _UNAUTHORIZED
+    if isinstance(error, Overloaded):
+        return 503, "busy", "too much is waiting already, try again later"
+    if isinstance(error, StoreUnavailable):
+        return 503, "unavailable", "the store does not answer, try again later"
+    if isinstance(error, UploadError | StoreRejected):
+        return 406, "refused", str(error)
+    if isinstance(error, CenergydError):
+        return 503, "unavailable", "try again later"
+    return 500, "error", "internal error, try again later"

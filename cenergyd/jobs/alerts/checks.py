@@ -1,0 +1,172 @@
+"""The checks behind the alerts: from summaries of readings to verdicts on windows. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import Role
+from cenergyd.jobs.alerts.rules import (
+    ImplausibleRule,
+    NetLoadRule,
+    PowerFactorRule,
+    SilentLoggerRule,
+    StuckMeterRule,
+    VoltageRule,
+)
+from cenergyd.jobs.alerts.state import Judged, Verdict
+from cenergyd.readings.store import Summary
+
+MINUTE = 60
+QUARTER = 900
+DAYLIGHT_HOURS = range(10, 15)
+"""Local hours in which the sun is up wherever people buy solar roofs; where the site is, is not known."""
+MIN_STUCK_READINGS = 5
+
+
+def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summary]:
+    """Windows that have ended: the mean of a part of a minute is not a 1-minute mean."""
+    return [window for window in windows if window.time + resolution <= now]
+
+
+def reverse(windows: Iterable[Summary]) -> list[Summary]:
+    """The same windows of a meter whose CT is turned round: P and Q with the opposite sign."""
+    return [window._replace(channels=_reversed_channels(window)) for window in windows]
+
+
+def _reversed_channels(window: Summary) -> dict[str, tuple[float, float, float]]:
+    return {
+        name: (-high, -mean, -low) if name in ("P", "Q") else (low, mean, high)
+        for name, (low, mean, high) in window.channels.items()
+    }
+
+
+def judge_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[Judged]:
+    """Minutes of the grid meter, measured or computed (load - solar)."""
+    return [
+        _above(w.time, p, rule.threshold_kw, rule.hysteresis_kw) for w in utility if (p := _mean(w, "P")) is not None
+    ]
+
+
+def judge_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[Judged]:
+    """From P and Q of the minute where the meter gives Q, otherwise from its own power factor."""
+    found = []
+    for window in windows:
+        factor = _power_factor(window)
+        power = _mean(window, "P")
+        if factor is not None and power is not None and abs(power) >= rule.min_kw:
+            judged = _above(window.time, -factor, -rule.below, rule.hysteresis)
+            found.append(judged._replace(value=factor))
+    return found
+
+
+def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[Judged]:
+    """Distance from nominal, either way. A meter without voltage is not judged."""
+    found = []
+    for window in windows:
+        volts = _mean(window, "L1_V")
+        if volts is not None:
+            away = abs(volts - rule.nominal_voltage) / rule.nominal_voltage * 100
+            found.append(_above(window.time, away, rule.percent, rule.hysteresis_percent)._replace(value=volts))
+    return found
+
+
+def judge_implausible(
+    minutes: Iterable[Summary], rule: ImplausibleRule, role: Role, zone: ZoneInfo, now: int
+) -> list[Judged]:
+    """Quarter-hour means that cannot be: negative load at any time, negative solar between 10 and 15 o'clock.
+
+    A quarter and not a minute, because inverters draw a little and meters are read some seconds apart.
+    """
+    found = []
+    for quarter in closed(merge(minutes, QUARTER), QUARTER, now):
+        power = _mean(quarter, "P")
+        if power is None or (role == "solar" and local_hour(quarter.time, zone) not in DAYLIGHT_HOURS):
+            continue
+        found.append(_above(quarter.time, -power, rule.noise_kw, 0.0)._replace(value=power))
+    return found
+
+
+def stuck_resolution(rule: StuckMeterRule) -> int:
+    """A resolution at which the rule's period is about a dozen windows."""
+    return max(MINUTE, rule.after_minutes * 60 // 12 // MINUTE * MINUTE)
+
+
+def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, until: int) -> list[Judged]:
+    """Whether a meter says exactly the same in every reading of the period that ends at ``until``.
+
+    Stuck means that every channel it gives has one single value in the whole period, that P is one of them and not zero (a
+    solar meter's night is no fault), in at least five readings that reach over the whole period. ``windows`` are of
+    :func:`stuck_resolution`. No verdict where the meter has not spoken throughout.
+    """
+    resolution = stuck_resolution(rule)
+    start = until - rule.after_minutes * 60
+    period = [w for w in windows if w.time + resolution > start and w.time <= until]
+    if not period or period[0].time > start + resolution or period[-1].time + 2 * resolution <= until:
+        return []
+    if sum(window.readings for window in period) < MIN_STUCK_READINGS:
+        return []
+    names = set().union(*(window.channels for window in period))
+    values = {
+        name: {v for w in period if name in w.channels for v in (w.channels[name][0], w.channels[name][2])}
+        for name in names
+    }
+    if "P" not in values:
+        return []
+    power = next(iter(values["P"]))
+    same = all(len(seen) == 1 for seen in values.values()) and power != 0
+    return [Judged(until, "breach" if same else "clear", power if same else None, rule.after_minutes)]
+
+
+def judge_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> Judged:
+    """Whether a logger has been silent for too long; the value is minutes."""
+    minutes = (now - last_upload) / 60
+    return Judged(now, "breach" if minutes >= rule.after_minutes else "clear", round(minutes, 1), minutes)
+
+
+def merge(windows: Iterable[Summary], resolution: int) -> list[Summary]:
+    """Windows put together to longer ones, means weighted by readings."""
+    groups: dict[int, list[Summary]] = {}
+    for window in windows:
+        groups.setdefault(window.time - window.time % resolution, []).append(window)
+    return [_merged(time, group) for time, group in sorted(groups.items())]
+
+
+def _merged(time: int, group: Sequence[Summary]) -> Summary:
+    channels: dict[str, tuple[float, float, float]] = {}
+    for name in set().union(*(window.channels for window in group)):
+        parts = [(window.channels[name], max(1, window.readings)) for window in group if name in window.channels]
+        weight = sum(count for _, count in parts)
+        mean = sum(values[1] * count for values, count in parts) / weight
+        channels[name] = (min(v[0] for v, _ in parts), mean, max(v[2] for v, _ in parts))
+    return Summary(time, sum(w.readings for w in group), channels, any(w.estimated for w in group))
+
+
+def local_hour(time: int, zone: ZoneInfo) -> int:
+    """The hour of the day at the site."""
+    return datetime.fromtimestamp(time, UTC).astimezone(zone).hour
+
+
+def _mean(window: Summary, channel: str) -> float | None:
+    values = window.channels.get(channel)
+    return None if values is None or not math.isfinite(values[1]) else values[1]
+
+
+def _power_factor(window: Summary) -> float | None:
+    power, reactive = _mean(window, "P"), _mean(window, "Q")
+    if power is not None and reactive is not None:
+        apparent = math.hypot(power, reactive)
+        return abs(power) / apparent if apparent else None
+    factor = _mean(window, "L1_PF")
+    return None if factor is None else abs(factor)
+
+
+def _above(time: int, value: float, threshold: float, hysteresis: float) -> Judged:
+    verdict: Verdict = "hold"
+    if value > threshold:
+        verdict = "breach"
+    elif value <= threshold - hysteresis:
+        verdict = "clear"
+    return Judged(time, verdict, value, value - threshold)

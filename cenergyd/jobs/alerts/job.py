@@ -1,0 +1,333 @@
+"""Alerts of customers: reads, judges, remembers, tells.
+
+One document of kind ``alert`` per customer, kind of trouble and series holds the state and the messages that it owes (``unsent``). Both
+change in one compare-and-set, and messages are queued only after it, by ids that the outbox takes once. So two daemons that judge
+the same readings tell once, and a crash at any point loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.documents.store import Document, DocumentStore, NewDocument
+from cenergyd.errors import Conflict, InvalidField
+from cenergyd.hookspecs import JobContext, Notification
+from cenergyd.jobs.alerts.checks import (
+    MINUTE,
+    QUARTER,
+    closed,
+    judge_implausible,
+    judge_net_load,
+    judge_power_factor,
+    judge_silent,
+    judge_stuck,
+    judge_voltage,
+    reverse,
+    stuck_resolution,
+)
+from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_of
+from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.text import write_message, zone_of
+from cenergyd.readings.store import Summary
+
+ALERT = "alert"
+LOOKED = "alert_looked"
+LOGGER = "logger"
+SILENT = "silent_logger"
+LOOK_AGAIN_SILENT = 60
+"""An active silence is looked at every so many seconds: nothing arrives that could end it."""
+LOOK_AGAIN = 3600
+"""So is any other active alert: its rule or meter may be gone."""
+SHORTEST_SILENCE = 300
+"""No rule asks for less, so a logger that was heard within this needs no look."""
+TRIES = 10
+log = Logger()
+
+
+class AlertKey(NamedTuple):
+    """What one alert is about."""
+
+    customer_id: str
+    kind: str
+    series: str
+
+    def text(self) -> str:
+        """The key of its document."""
+        return f"{self.customer_id}/{self.kind}/{self.series}"
+
+
+class AlertView(NamedTuple):
+    """One alert for a page or the API."""
+
+    kind: str
+    series: str
+    state: AlertState
+
+
+class Case(NamedTuple):
+    """A customer, what it wants to be told of, and what the job may use."""
+
+    customer: Customer
+    settings: AlertSettings
+    context: JobContext
+
+
+async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertView]:
+    """The alerts of a customer that are active or have a history, active ones first."""
+    limit = len(RULES) * len(ROLES) * 4
+    found = await documents.find(ALERT, owner=customer_id, limit=limit)
+    views = [AlertView(d.body["kind"], d.body["series"], state_from_json(d.body["state"])) for d in found]
+    return sorted(views, key=lambda view: (not view.state.active, -view.state.since, view.kind))
+
+
+async def judge_readings(customer: Customer, since: int, until: int, context: JobContext) -> None:
+    """Judge what is new or changed in the inclusive window; only its fresh part counts."""
+    settings = _settings_of(customer)
+    fresh_from = max(since, context.now - context.settings.alerts.fresh_seconds)
+    if settings is None or until < fresh_from:
+        return
+    case = Case(customer, settings, context)
+    judged = await _judge(case, fresh_from, min(until, context.now))
+    keys = {key.text(): key for key in judged}
+    known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
+    for text, key in keys.items():
+        await _apply(case, key, judged[key], known.get(text))
+
+
+async def judge_silence(context: JobContext) -> None:
+    """Look for loggers that fell silent; run regularly, since silence brings no readings."""
+    options = context.settings.alerts
+    quiet = await context.documents.find(
+        LOGGER, due_before=context.now - SHORTEST_SILENCE, limit=options.max_silent_loggers
+    )
+    if len(quiet) == options.max_silent_loggers:
+        log.warn(
+            "{loggers} loggers are silent, further ones are not judged: raise [alerts] max_silent_loggers",
+            loggers=len(quiet),
+        )
+    if quiet:
+        looked = await context.documents.get_many(LOOKED, [document.key for document in quiet])
+        due = [d for d in quiet if d.key not in looked or (looked[d.key].due or 0) <= context.now]
+        marks = [mark for document in due if (mark := await _look_at(document, context)) is not None]
+        if marks:
+            await context.documents.put_many(LOOKED, marks)
+    await context.documents.purge(LOOKED, context.now)
+
+
+async def tend_alerts(context: JobContext) -> None:
+    """Send what a crash left unsent, look again at active alerts, forget those about which nothing is heard."""
+    for document in await context.documents.find(ALERT, due_before=context.now + 1, limit=500):
+        try:
+            if document.body["unsent"]:
+                await _send_unsent(document, context)
+            elif document.body["state"]["active"]:
+                await _look_again(document, context)
+            else:
+                await context.documents.delete(ALERT, document.key, expected_version=document.version)
+        except Conflict:
+            continue  # another daemon was quicker
+
+
+async def _judge(case: Case, since: int, until: int) -> dict[AlertKey, list[Judged]]:
+    customer, settings, context = case
+    wanted = _wanted_roles(customer, settings)
+    if not wanted:
+        return {}
+    # One quarter earlier: a window that had not ended at the last look is judged now.
+    start, end = since - since % QUARTER - QUARTER, until - until % QUARTER + QUARTER
+    series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
+    summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
+    minutes = {role: _signed(customer, role, summaries.get(name, ())) for role, name in series.items()}
+    found: dict[AlertKey, list[Judged]] = {}
+    for kind, role, judged in _judge_minutes(case, minutes):
+        found[AlertKey(customer.id, kind, series[role])] = judged
+    if settings.stuck_meter.enabled:
+        for name, judged in (await _judge_stuck(case, until)).items():
+            found[AlertKey(customer.id, "stuck_meter", name)] = judged
+    return {key: judged for key, judged in found.items() if judged}
+
+
+def _judge_minutes(case: Case, minutes: Mapping[Role, Sequence[Summary]]) -> Iterable[tuple[str, Role, list[Judged]]]:
+    customer, settings, now = case.customer, case.settings, case.context.now
+    ended = {role: closed(windows, MINUTE, now) for role, windows in minutes.items()}
+    if settings.net_load.enabled and "utility" in ended:
+        yield "net_load", "utility", judge_net_load(ended["utility"], settings.net_load)
+    factor, voltage, implausible = settings.power_factor, settings.voltage, settings.implausible
+    if factor.enabled and factor.role in ended:
+        yield "power_factor", factor.role, judge_power_factor(ended[factor.role], factor)
+    if voltage.enabled and voltage.role in ended:
+        yield "voltage", voltage.role, judge_voltage(ended[voltage.role], voltage)
+    if implausible.enabled:
+        judgeable: tuple[Role, ...] = ("solar", "load")
+        for role in judgeable:
+            if role in minutes:
+                yield "implausible", role, judge_implausible(minutes[role], implausible, role, zone_of(customer), now)
+
+
+async def _judge_stuck(case: Case, until: int) -> dict[str, list[Judged]]:
+    customer, settings, context = case
+    measured = [
+        f"{customer.logger_serial_number}_{meter}" for role in ROLES if (meter := customer.current.meter_of(role))
+    ]
+    resolution = stuck_resolution(settings.stuck_meter)
+    start = until - settings.stuck_meter.after_minutes * 60 - resolution
+    summaries = await context.readings.summarise(measured, start - start % resolution, until + 1, resolution)
+    return {name: judge_stuck(summaries.get(name, ()), settings.stuck_meter, until) for name in measured}
+
+
+def _wanted_roles(customer: Customer, settings: AlertSettings) -> set[Role]:
+    wanted: set[Role] = set()
+    if not customer.logger_serial_number:
+        return wanted
+    if settings.net_load.enabled:
+        wanted.add("utility")
+    if settings.power_factor.enabled:
+        wanted.add(settings.power_factor.role)
+    if settings.voltage.enabled:
+        wanted.add(settings.voltage.role)
+    if settings.implausible.enabled:
+        wanted |= {"solar", "load"}
+    if settings.stuck_meter.enabled:
+        wanted |= set(ROLES)
+    return wanted
+
+
+def _signed(customer: Customer, role: Role, windows: Sequence[Summary]) -> Sequence[Summary]:
+    turned = role in customer.current.reversed_roles and customer.current.meter_of(role)
+    return reverse(windows) if turned else windows
+
+
+def _settings_of(customer: Customer) -> AlertSettings | None:
+    try:
+        return alerts_of(customer)
+    except InvalidField as error:
+        log.warn(
+            "alert settings of customer {customer} are wrong at {field}: {reason}",
+            customer=customer.id, field=error.field, reason=str(error),
+        )  # fmt: skip
+        return None
+
+
+async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
+    customer = await context.customers.by_serial(logger.key)
+    settings = _settings_of(customer) if customer is not None else None
+    again = context.now + context.settings.alerts.recheck_seconds
+    if customer is None or settings is None or not settings.silent_logger.enabled or logger.due is None:
+        return NewDocument(logger.key, {}, None, again)
+    judged = judge_silent(logger.due, settings.silent_logger, context.now)
+    if judged.verdict == "clear":
+        return NewDocument(logger.key, {}, None, min(again, logger.due + settings.silent_logger.after_minutes * 60))
+    await _apply_silence(Case(customer, settings, context), logger, judged)
+    return NewDocument(logger.key, {}, None, again)
+
+
+async def _look_again(alert: Document, context: JobContext) -> None:
+    customer = await context.customers.get(alert.owner or "")
+    settings = _settings_of(customer) if customer is not None else None
+    kind, series = alert.body["kind"], alert.body["series"]
+    if customer is None or settings is None or not settings.rule(kind).enabled or not _has(customer, kind, series):
+        # Switched off or gone on purpose: nobody waits to hear that it is over.
+        await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
+        return
+    case = Case(customer, settings, context)
+    logger = await context.documents.get(LOGGER, series) if kind == SILENT else None
+    if logger is not None and logger.due is not None:
+        await _apply_silence(case, logger, judge_silent(logger.due, settings.silent_logger, context.now))
+        return
+    state = state_from_json(alert.body["state"])
+    if context.now - state.judged_until > context.settings.alerts.keep_days * 86400:
+        await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
+    else:
+        await _write(AlertKey(customer.id, kind, series), state, (), alert.version, context)
+
+
+def _has(customer: Customer, kind: str, series: str) -> bool:
+    if kind == SILENT:
+        return customer.logger_serial_number == series
+    return any(customer.series_of(role) == series for role in ROLES)
+
+
+async def _apply_silence(case: Case, logger: Document, judged: Judged) -> None:
+    key = AlertKey(case.customer.id, SILENT, logger.key)
+    known = await case.context.documents.get(ALERT, key.text())
+    # The silence began with the last upload, not when it was noticed.
+    await _apply(case, key, [judged], known, began=logger.due)
+
+
+async def _apply(
+    case: Case, key: AlertKey, judged: Sequence[Judged], known: Document | None, began: int | None = None
+) -> None:
+    settings, context = case.settings, case.context
+    limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.fresh_seconds)
+    for _ in range(TRIES):
+        old = state_from_json(known.body["state"]) if known else AlertState()
+        new, event = step(old, judged, context.now, limits)
+        if new is old and not (key.kind == SILENT and old.active):
+            return
+        if event is not None and began is not None and event.happening == "raised":
+            new, event = attrs.evolve(new, since=began), event._replace(since=began)
+        owed = [*(known.body["unsent"] if known else ())]
+        if event is not None and settings.channels:
+            owed.append(_notification(case, key, event)._asdict())
+        try:
+            written = await _write(key, new, owed, known.version if known else 0, context)
+        except Conflict:
+            known = await context.documents.get(ALERT, key.text())
+            continue
+        _log_event(key, event)
+        if owed:
+            await _send_unsent(written, context)
+        return
+    raise Conflict(f"the alert {key.text()} is changed by others all the time")
+
+
+async def _write(
+    key: AlertKey, state: AlertState, owed: Sequence[Mapping[str, Any]], version: int, context: JobContext
+) -> Document:
+    due = context.now + context.settings.alerts.keep_days * 86400
+    if owed:
+        due = context.now
+    elif state.active:
+        due = context.now + (LOOK_AGAIN_SILENT if key.kind == SILENT else LOOK_AGAIN)
+    body = {"kind": key.kind, "series": key.series, "state": state_to_json(state), "unsent": list(owed)}
+    return await context.documents.put(
+        ALERT, key.text(), body, owner=key.customer_id, due=due, expected_version=version
+    )
+
+
+async def _send_unsent(document: Document, context: JobContext) -> None:
+    for owed in document.body["unsent"]:
+        await context.notify(Notification(**owed))
+    key = AlertKey(document.owner or "", document.body["kind"], document.body["series"])
+    try:
+        await _write(key, state_from_json(document.body["state"]), (), document.version, context)
+    except Conflict:
+        return  # whoever changed it queues the same messages under the same ids
+
+
+def _notification(case: Case, key: AlertKey, event: Event) -> Notification:
+    customer = case.customer
+    message = write_message(customer, case.settings, key.kind, key.series, event)
+    data = {
+        "customer": customer.id,
+        "site": customer.name,
+        "logger_serial_number": customer.logger_serial_number,
+        "kind": key.kind,
+        "series": key.series,
+        **event._asdict(),
+    }
+    return Notification(f"alert-{secrets.token_hex(12)}", customer.id, key.kind, message.subject, message.text, data)
+
+
+def _log_event(key: AlertKey, event: Event | None) -> None:
+    if event is not None:
+        log.info(
+            "alert {kind} of customer {customer}, {series}: {happening}, value {value}",
+            kind=key.kind, customer=key.customer_id, series=key.series, happening=event.happening, value=event.value,
+        )  # fmt: skip

@@ -1,0 +1,113 @@
+"""What an alert says to people: subject and text, times in the customer's zone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.jobs.alerts.rules import (
+    AlertSettings,
+    NetLoadRule,
+    PowerFactorRule,
+    SilentLoggerRule,
+    StuckMeterRule,
+    VoltageRule,
+)
+from cenergyd.jobs.alerts.state import Event
+
+ROLE_WORDS: Mapping[Role, str] = {"utility": "utility (grid)", "load": "load", "solar": "solar"}
+_TITLES: Mapping[str, str] = {
+    "net_load": "net load is high",
+    "power_factor": "power factor is low",
+    "voltage": "voltage is out of range",
+    "silent_logger": "the logger is silent",
+    "stuck_meter": "a meter is stuck",
+    "implausible": "readings are implausible",
+}
+
+
+class Message(NamedTuple):
+    """Words of one notification."""
+
+    subject: str
+    text: str
+
+
+def zone_of(customer: Customer) -> ZoneInfo:
+    """The customer's time zone; UTC where the stored name is none."""
+    try:
+        return ZoneInfo(customer.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def moment(time: int, zone: ZoneInfo) -> str:
+    """A time as people at the site read it: ``Tue 2026-11-24 14:05 PST``."""
+    return datetime.fromtimestamp(time, UTC).astimezone(zone).strftime("%a %Y-%m-%d %H:%M %Z")
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number for people: at most so many digits after the point, never an exponent."""
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def write_message(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> Message:
+    """The words for one event of one alert."""
+    zone = zone_of(customer)
+    site = customer.name or customer.logger_serial_number
+    begin, end = moment(event.since, zone), moment(event.until, zone)
+    what = _what(customer, settings, kind, series, event)
+    title = _TITLES.get(kind, kind)
+    if event.happening == "resolved":
+        subject, first = f"{site}: over: {title}", f"This is over. It lasted from {begin} to {end}."
+    elif event.happening == "passed":
+        subject, first = f"{site}: {title} (over again)", f"This was so from {begin} to {end}, and is over again."
+    elif event.happening == "reminder":
+        subject, first = f"{site}: still: {title}", f"This has been so since {begin}."
+    else:
+        subject, first = f"{site}: {title}", f"This has been so since {begin}."
+    again = settings.frequency_seconds(kind) // 60
+    last = f"You get at most one message about this in {again} minutes, and one when it is over."
+    return Message(subject, f"{what}\n{first}\n\nSite: {site}\nMeter: {series}\n\n{last}\n")
+
+
+def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> str:
+    rule = settings.rule(kind)
+    value = 0.0 if event.value is None else event.value
+    role = role_words(customer, series)
+    if isinstance(rule, NetLoadRule):
+        return (
+            f"The net load rose to {plain(value)} kW (1-minute mean); the threshold is {plain(rule.threshold_kw)} kW."
+        )
+    if isinstance(rule, PowerFactorRule):
+        return f"The power factor of the {role} meter fell to {value:.3f}; the threshold is {rule.below:g}."
+    if isinstance(rule, VoltageRule):
+        low, high = (rule.nominal_voltage * (1 + sign * rule.percent / 100) for sign in (-1, 1))
+        return f"The voltage of the {role} meter was {plain(value)} V; it should be between {plain(low, 1)} and {plain(high, 1)} V."
+    if isinstance(rule, SilentLoggerRule):
+        return (
+            f"The logger {customer.logger_serial_number} has sent nothing for {rule.after_minutes} minutes or more. "
+            "Check its power and network."
+        )
+    if isinstance(rule, StuckMeterRule):
+        return (
+            f"The {role} meter has given exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
+            "Check the meter and its Modbus wiring."
+        )
+    return (
+        f"The {role} meter shows {plain(value)} kW, which cannot be. "
+        "Likely meters are named in each other's place or a CT is turned round; the setup report says which."
+    )
+
+
+def role_words(customer: Customer, series: str) -> str:
+    """What a series measures, in words; the series itself where it has no role (any more)."""
+    for role in ROLES:
+        if customer.series_of(role) == series:
+            return ROLE_WORDS[role]
+    return series

@@ -1,0 +1,137 @@
+"""What the jobs on readings share: walking over a backlog, and which series means what for a customer over a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.meter_history import Span, spans
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.jobs.rollups.aggregate import LOOK_BACK
+from cenergyd.jobs.windows import Window, widen, window_at
+from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.readings.store import ReadingStore
+
+PIECE = 300
+"""Windows or readings that are worked on between two pauses: a few milliseconds."""
+
+Replacement = tuple[str, int, int, Sequence[FieldPoint]]
+"""Arguments of ``ReadingStore.replace_points``: series, start, end, points."""
+
+
+class Chunk(NamedTuple):
+    """A piece of a backlog; two of them meet at a full hour. UTC seconds, end exclusive."""
+
+    start: int
+    end: int
+    last: bool
+    """Whether it is the end of the backlog."""
+    skipped: bool = False
+    """Whether it is whole days without any reading, however many; any other chunk is within one day."""
+
+
+class Walked(NamedTuple):
+    """A chunk and the readings around it."""
+
+    chunk: Chunk
+    readings: dict[str, list[Reading]]
+
+
+class Stretch(NamedTuple):
+    """A time over which one series plays a role with one sign."""
+
+    start: int
+    end: int
+    series: str
+    sign: float
+    """-1 where the CT is reversed."""
+
+
+async def walk(
+    store: ReadingStore,
+    names: Sequence[str],
+    window: Window,
+    *,
+    zone: ZoneInfo,
+    hours: int,
+    around: Callable[[Chunk], Window],
+) -> AsyncIterator[Walked]:
+    """Go over a window of readings of some series, a bounded number of hours at a time; days without any in one step.
+
+    :param hours: the most hours in a chunk.
+    :param around: which readings a chunk needs.
+    """
+    cursor = window.start
+    while names and cursor < window.end:
+        chunk = _chunk(cursor, window.end, hours, zone)
+        start, end = around(chunk)
+        readings = await store.read(names, start, end)
+        yield Walked(chunk, readings)
+        cursor = chunk.end
+        if cursor < window.end and not any(readings.values()) and window_at(cursor, "24h", zone).start == cursor:
+            target = await _next_day(store, names, cursor, window.end, zone)
+            if target > cursor:
+                yield Walked(Chunk(cursor, target, last=False, skipped=True), {name: [] for name in names})
+                cursor = target
+
+
+async def _next_day(store: ReadingStore, names: Sequence[str], cursor: int, end: int, zone: ZoneInfo) -> int:
+    """The start of the day of the next reading, or of the window's last day."""
+    first = await store.first(names, since=cursor)
+    following = min((reading.time for reading in first.values()), default=end)
+    return window_at(min(following, end - 1), "24h", zone).start
+
+
+def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> Chunk:
+    day = window_at(start, "24h", zone)
+    reach = window_at(min(day.end, start + hours * 3600) - 1, "1h", zone)
+    # A start within an hour would make a chunk longer than asked for: end it with the hour before, if there is one.
+    until = reach.end if reach.start <= start or reach.end - start <= hours * 3600 else reach.start
+    until = min(until, day.end, end)
+    return Chunk(start, until, last=until == end)
+
+
+async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:
+    """Replace points in order, not too many at a time: a store takes its time to check and encode them."""
+    together: list[Replacement] = []
+    count = 0
+    for item in items:
+        if together and count + len(item[3]) > PIECE:
+            await store.replace_points_many(together)
+            together, count = [], 0
+        together.append(item)
+        count += len(item[3])
+    if together:
+        await store.replace_points_many(together)
+
+
+def following_hours(end: int, zone: ZoneInfo) -> Window:
+    """The hours after a full hour whose usual interval depends on readings before it."""
+    return widen(end, end + LOOK_BACK, "1h", zone)
+
+
+def series_between(customer: Customer, start: int, end: int) -> list[str]:
+    """Every series that plays any role at any time of the range, sorted."""
+    found = {series for span in spans(customer, start, end) for role in ROLES if (series := span.series_of(role))}
+    return sorted(found)
+
+
+def stretches(customer: Customer, role: Role, start: int, end: int) -> list[Stretch]:
+    """Where to find a role over a range, ascending; left out where there is no series."""
+    found: list[Stretch] = []
+    for span in spans(customer, start, end):
+        series = span.series_of(role)
+        if series is None:
+            continue
+        sign = _sign(span, role)
+        if found and found[-1][1:] == (span.start, series, sign):
+            found[-1] = found[-1]._replace(end=span.end)
+        else:
+            found.append(Stretch(span.start, span.end, series, sign))
+    return found
+
+
+def _sign(span: Span, role: Role) -> float:
+    """-1 where the role's meter has its CT reversed then; a computed series needs no turning."""
+    return -1.0 if role in span.assignment.reversed_roles and span.assignment.meter_of(role) else 1.0

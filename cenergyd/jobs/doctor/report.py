@@ -1,0 +1,289 @@
+"""The setup report of one customer: what is wrong with settings, logger, meters and wiring, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import attrs
+
+from cenergyd.customers.meter_history import Span, spans
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, reverse, stuck_resolution
+from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
+from cenergyd.jobs.alerts.text import moment, plain, zone_of
+from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
+from cenergyd.readings.model import MISSING_METER, Reading
+from cenergyd.readings.store import ReadingStore, Summary
+
+LOGGER, METER = "logger", "meter"
+USUAL_SILENCE_MINUTES = 26 * 60
+"""Loggers upload at least once a day; a customer's own alert rule, where there is one, says it better."""
+STOPPED_SECONDS = 6 * 3600
+"""A meter that is this far behind the others of its logger has stopped."""
+AHEAD_SECONDS = 300
+_ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2, "ok": 3}
+_MARKS: Mapping[Severity, str] = {"error": "ERROR", "warning": "WARN ", "info": "info ", "ok": "ok   "}
+
+Run = Callable[[Callable[[], list[Finding]]], Awaitable[list[Finding]]]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Report:
+    """What was found, worst first."""
+
+    customer_id: str
+    name: str
+    time_zone: str
+    made: int
+    """UTC seconds."""
+    since: int
+    """Readings from here to ``made`` were looked at."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def worst(self) -> Severity:
+        """The gravest severity."""
+        return self.findings[0].severity if self.findings else "ok"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            **attrs.asdict(self, recurse=False),
+            "worst": self.worst,
+            "findings": [attrs.asdict(f) for f in self.findings],
+        }
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        zone = zone_of(Customer(id=self.customer_id, time_zone=self.time_zone))
+        lines = [
+            f"{self.name or self.customer_id}: readings from {moment(self.since, zone)} to {moment(self.made, zone)}"
+        ]
+        for finding in self.findings:
+            field = f"{finding.field}: " if finding.field else ""
+            lines.append(f"{_MARKS[finding.severity]} {field}{finding.message}")
+            if finding.advice:
+                lines.append(f"      {finding.advice}")
+        return "\n".join(lines) + "\n"
+
+
+class Gathered(NamedTuple):
+    """Everything that the checks look at."""
+
+    customer: Customer
+    span: Span
+    now: int
+    logger: Document | None
+    seen: Sequence[str]
+    """Series that exist for the logger."""
+    last: Mapping[str, Reading]
+    minutes: Mapping[str, Sequence[Summary]]
+    """1-minute windows by series."""
+    meters: Mapping[str, Document]
+    """What the logger says of its meters, by series."""
+
+
+async def doctor(
+    customer: Customer,
+    readings: ReadingStore,
+    documents: DocumentStore,
+    now: int,
+    *,
+    days: int = 3,
+    run: Run | None = None,
+) -> Report:
+    """Examine a customer's set-up by its settings and the readings of the last days, under its present settings only.
+
+    :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; here, if None.
+    """
+    since = now - days * 86400
+    span = spans(customer, since, now)[-1]
+    gathered = await _gather(customer, span, readings, documents, now)
+    found = [*check_settings(gathered), *check_logger(gathered), *check_meters(gathered)]
+    found += await run(lambda: check_readings(gathered)) if run else check_readings(gathered)
+    found.sort(key=lambda finding: _ORDER[finding.severity])
+    return Report(
+        customer_id=customer.id,
+        name=customer.name,
+        time_zone=customer.time_zone,
+        made=now,
+        since=span.start,
+        findings=tuple(found),
+    )
+
+
+async def _gather(
+    customer: Customer, span: Span, readings: ReadingStore, documents: DocumentStore, now: int
+) -> Gathered:
+    serial = span.serial
+    if not serial:
+        return Gathered(customer, span, now, None, (), {}, {}, {})
+    seen = await readings.series_of(serial)
+    wanted = [name for role in ROLES if (name := span.series_of(role)) is not None and name in seen]
+    last = await readings.last(seen) if seen else {}
+    minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
+    meters = {document.key: document for document in await documents.find(METER, owner=serial, limit=300)}
+    return Gathered(customer, span, now, await documents.get(LOGGER, serial), seen, last, minutes, meters)
+
+
+def check_settings(gathered: Gathered) -> list[Finding]:
+    """What the settings alone say."""
+    return [
+        Finding(severity="error", code=problem.code, field=problem.field, message=f"{problem.message[0].upper()}{problem.message[1:]}.")
+        for problem in gathered.customer.problems()
+    ]  # fmt: skip
+
+
+def check_logger(gathered: Gathered) -> list[Finding]:
+    """Does the logger upload, and is its clock right?"""
+    customer, now = gathered.customer, gathered.now
+    field = "logger_serial_number"
+    if not gathered.span.serial:
+        return []
+    newest = max((reading.time for reading in gathered.last.values()), default=None)
+    heard = gathered.logger.due if gathered.logger is not None else None
+    if heard is None:
+        heard = newest  # a crash may lose who was heard when, never a reading
+    if heard is None:
+        return [
+            Finding(
+                severity="error", code="never_uploaded", field=field,
+                message=f"The logger {gathered.span.serial} has never uploaded with the right password.",
+                advice="Check the serial number and password here, and the upload URL on the AcquiSuite.",
+            )
+        ]  # fmt: skip
+    found = []
+    minutes = (now - heard) // 60
+    if minutes >= _longest_silence(customer):
+        found.append(
+            Finding(
+                severity="error", code="silent_logger", field=field,
+                message=f"The logger has sent nothing since {moment(heard, zone_of(customer))}.",
+                advice="Check its power and network.", evidence={"silent_minutes": minutes},
+            )
+        )  # fmt: skip
+    if newest is not None and newest > heard + AHEAD_SECONDS:
+        found.append(
+            Finding(
+                severity="warning", code="clock_ahead", field=field,
+                message=f"The logger's clock is {newest - heard} s ahead: it sent readings of the future.",
+                advice="Set its clock, or give it a time server.", evidence={"ahead_seconds": newest - heard},
+            )
+        )  # fmt: skip
+    return found
+
+
+def check_meters(gathered: Gathered) -> list[Finding]:
+    """Meters named but not seen, seen but not named, stopped, or without some channel."""
+    found = []
+    serial, zone = gathered.span.serial, zone_of(gathered.customer)
+    newest = max((reading.time for reading in gathered.last.values()), default=0)
+    named = {f"{serial}_{meter}": role for role in ROLES if (meter := gathered.span.assignment.meter_of(role))}
+    for series, role in named.items() if serial else ():
+        if series not in gathered.seen:
+            found.append(
+                Finding(
+                    severity="error", code="unseen_meter", field=FIELD_OF_ROLE[role],
+                    message=f"No reading of meter {series.partition('_')[2]} ({role}) has come from this logger.",
+                    advice="Choose one of the meters that the logger does send, or switch this one on at the logger.",
+                )
+            )  # fmt: skip
+        elif series in gathered.last and gathered.last[series].time < newest - STOPPED_SECONDS:
+            found.append(
+                Finding(
+                    severity="error", code="stopped_meter", field=FIELD_OF_ROLE[role],
+                    message=f"The {role} meter gave its last reading at {moment(gathered.last[series].time, zone)}, "
+                    "others of the logger go on.",
+                    advice="Check the meter's power, its Modbus wiring and address.",
+                    evidence={"last": gathered.last[series].time},
+                )
+            )  # fmt: skip
+        else:
+            found += _channels(gathered, series, role)
+    spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
+    if spare:
+        found.append(_spare(gathered, spare))
+    return found
+
+
+def check_readings(gathered: Gathered) -> list[Finding]:
+    """What the measured power says about wiring, clocks and stuck meters."""
+    power = measured_power(gathered)
+    zone = zone_of(gathered.customer)
+    found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)] if len(power) > 1 else []
+    rule = StuckMeterRule(enabled=True)
+    for role in power:
+        series = cast(str, gathered.span.series_of(role))
+        windows = merge(gathered.minutes[series], stuck_resolution(rule))
+        until = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
+        for judged in judge_stuck(windows, rule, until):
+            if judged.verdict == "breach":
+                found.append(
+                    Finding(
+                        severity="error", code="stuck_meter", field=FIELD_OF_ROLE[role],
+                        message=f"The {role} meter has given exactly {plain(judged.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
+                        advice="Check the meter and its Modbus wiring.",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def measured_power(gathered: Gathered) -> Power:
+    """Real power of the measured roles by minute, signs as the settings say."""
+    power: dict[Role, Mapping[int, float]] = {}
+    assignment = gathered.span.assignment
+    for role in ROLES:
+        series = gathered.span.series_of(role)
+        windows = gathered.minutes.get(series, ()) if series and assignment.meter_of(role) else ()
+        signed = reverse(windows) if role in assignment.reversed_roles else windows
+        values = {window.time: window.channels["P"][1] for window in signed if "P" in window.channels}
+        if values:
+            power[role] = values
+    return power
+
+
+def _longest_silence(customer: Customer) -> int:
+    try:
+        settings = alerts_of(customer)
+    except InvalidField:
+        settings = None
+    rule: SilentLoggerRule | None = settings.silent_logger if settings else None
+    return rule.after_minutes if rule and rule.enabled else USUAL_SILENCE_MINUTES
+
+
+def _channels(gathered: Gathered, series: str, role: Role) -> list[Finding]:
+    windows = gathered.minutes.get(series, ())
+    present = set().union(*(window.channels for window in windows)) if windows else set()
+    lacking = (
+        ("P", "error", "no_power", "gives no real power", "Its columns are not those of its point layout: choose them."),
+        ("L1_V", "info", "no_voltage", "gives no voltage", "Nothing to do unless it should."),
+        ("Q", "info", "no_reactive_power", "gives no reactive power: it is estimated from P and the power factor",
+         "Choose its column where the meter has one; then computed power factors are exact."),
+    )  # fmt: skip
+    return [
+        Finding(
+            severity=cast(Severity, severity), code=code, field=FIELD_OF_ROLE[role],
+            message=f"The {role} meter {what}.", advice=advice,
+        )
+        for channel, severity, code, what, advice in lacking
+        if windows and channel not in present
+    ]  # fmt: skip
+
+
+def _spare(gathered: Gathered, series: Sequence[str]) -> Finding:
+    shown = []
+    for name in series[:20]:
+        meter = name.partition("_")[2]
+        said = str(gathered.meters[name].body.get("name") or "") if name in gathered.meters else ""
+        shown.append(f"{meter} ({said})" if said else meter)
+    more = "" if len(series) <= 20 else f" and {len(series) - 20} more"
+    return Finding(
+        severity="info",
+        code="unused_meters",
+        message=f"The logger also sends meters that no role names: {', '.join(shown)}{more}.",
+        advice="Nothing to do unless one of them is the utility, load or solar meter.",
+        evidence={"series": list(series[:100])},
+    )

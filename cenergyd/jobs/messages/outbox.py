@@ -1,0 +1,246 @@
+"""Messages to customers: queued durably, sent by notifiers, tried again, never twice.
+
+One document of kind ``outbox`` per message and channel, its key made from both, so that queueing the same message again changes nothing.
+``due`` is when something is to happen to it. Its states:
+
+- ``queued``: to be sent at ``due``.
+- ``sending``: claimed by one sender, compare-and-set, until ``due``.
+- ``sent``, ``failed`` (refused for good, or tried too often), ``unsure``: done; shown and kept against doubles until ``due``.
+
+Never twice and never lost cannot both be had where a sender dies between the service's taking the message and our writing that down.
+What happens then depends on the channel's type. Types in ``[outbox] repeatable`` are tried again, because their notifier prevents a
+double: the webhook by an idempotency key, SMS by asking Twilio whether it has the message. The others (e-mail) are not sent again: the
+message is ``unsure``, and visible as such. Everything that is known not to have been taken is tried again, whatever the type.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import Conflict, InvalidField, Overloaded
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
+from cenergyd.settings.sections import OutboxSettings
+
+OUTBOX = "outbox"
+TESTS = "outbox_tests"
+MAX_TEXT = 8000
+MAX_ERROR = 300
+State = Literal["queued", "sending", "sent", "failed", "unsure"]
+Outcome = Literal["sent", "retry", "refused", "unknown"]
+log = Logger()
+
+
+class Delivery(NamedTuple):
+    """One message over one channel, for a page or the API; without secrets."""
+
+    key: str
+    kind: str
+    subject: str
+    channel: Mapping[str, Any]
+    state: State
+    attempts: int
+    error: str
+    created: int
+    """UTC seconds."""
+    due: int
+    """When it is tried next (queued) or forgotten (done)."""
+
+
+class Outbox:
+    """The queue itself.
+
+    :param documents: where the messages are.
+    :param customers: where the channels are.
+    """
+
+    def __init__(self, documents: DocumentStore, customers: CustomerStore, settings: OutboxSettings) -> None:
+        self.documents = documents
+        self.settings = settings
+        self._customers = customers
+
+    async def notify(self, notification: Notification, now: int) -> int:
+        """Queue a message to every channel of its customer; how many. Durable when this returns."""
+        customer = await self._customers.get(notification.customer_id)
+        if customer is None:
+            return 0
+        try:
+            settings = alerts_of(customer)
+        except InvalidField as error:
+            log.error(
+                "customer {customer} gets no message, its channels are wrong at {field}: {reason}",
+                customer=customer.id, field=error.field, reason=str(error),
+            )  # fmt: skip
+            return 0
+        channels = settings.channels if settings else ()
+        for channel in channels:
+            await self.enqueue(notification, channel, now)
+        return len(channels)
+
+    async def enqueue(self, notification: Notification, channel: Mapping[str, Any], now: int) -> str:
+        """Queue a message to one channel and return its key; nothing changes where it is queued or done already."""
+        key = message_key(notification, channel)
+        owner = notification.customer_id
+        if await self.documents.count(OUTBOX, owner=owner) >= self.settings.max_per_customer:
+            log.error("the outbox of customer {customer} is full: a message is dropped", customer=owner, key=key)
+            return key
+        body = {
+            "notification": _bounded(notification)._asdict() | {"data": dict(notification.data)},
+            "channel": dict(channel),
+            "state": "queued",
+            "attempts": 0,
+            "unsure": False,
+            "error": "",
+            "created": now,
+        }
+        try:
+            await self.documents.put(OUTBOX, key, body, owner=owner, due=now, expected_version=0)
+        except Conflict:
+            log.debug("message {key} is in the outbox already", key=key)
+        return key
+
+    async def enqueue_test(self, customer: Customer, channel: Any, now: int) -> str:
+        """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
+
+        A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises Overloaded past
+        ``max_tests_per_hour``: whoever may sign in must not be able to flood others in our name.
+        """
+        checked = parse_channel(with_secrets(channel, _channels_of(customer)))
+        await self._count_test(customer.id, channel_id(checked), now)
+        site = customer.name or customer.logger_serial_number or customer.id
+        notification = Notification(
+            f"test-{customer.id}-{channel_id(checked)}-{now // 60}",
+            customer.id,
+            "test",
+            f"{site}: test message",
+            f"This is the test message you asked for. Alerts of {site} come to you this way.\n",
+            {"customer": customer.id, "kind": "test", "at": now},
+        )
+        return await self.enqueue(notification, checked, now)
+
+    async def _count_test(self, customer_id: str, channel: str, now: int) -> None:
+        document = await self.documents.get(TESTS, customer_id)
+        recent = [mark for mark in (document.body["sent"] if document else ()) if now - 3600 < mark[0] <= now]
+        if [now // 60 * 60, channel] in recent:
+            return  # the same message: nothing new goes out
+        if len(recent) >= self.settings.max_tests_per_hour:
+            raise Overloaded(f"{len(recent)} test messages were sent within an hour; try again later")
+        sent = [*recent, [now // 60 * 60, channel]]
+        version = document.version if document else 0
+        await self.documents.put(
+            TESTS, customer_id, {"sent": sent}, owner=customer_id, due=now + 3600, expected_version=version
+        )
+
+    async def due(self, now: int, limit: int) -> list[Document]:
+        """Messages to which something is to happen now."""
+        return await self.documents.find(OUTBOX, due_before=now + 1, limit=limit)
+
+    async def deliveries(self, customer_id: str, limit: int = 100) -> list[Delivery]:
+        """A customer's messages, newest first."""
+        found = await self.documents.find(OUTBOX, owner=customer_id, limit=self.settings.max_per_customer)
+        deliveries = [as_delivery(document) for document in found]
+        return sorted(deliveries, key=lambda delivery: (-delivery.created, delivery.key))[:limit]
+
+    async def document(self, key: str) -> Document | None:
+        """One message as stored, with its channel's secrets."""
+        return await self.documents.get(OUTBOX, key)
+
+    async def delivery(self, key: str) -> Delivery | None:
+        """One message."""
+        document = await self.documents.get(OUTBOX, key)
+        return as_delivery(document) if document else None
+
+    async def send_again(self, key: str, now: int) -> bool:
+        """Queue a failed or unsure message once more, on a person's wish. False where it is neither."""
+        document = await self.documents.get(OUTBOX, key)
+        if document is None or document.body["state"] not in ("failed", "unsure"):
+            return False
+        body = {**document.body, "state": "queued", "attempts": 0}
+        try:
+            await self._put(document, body, now)
+        except Conflict:
+            return False
+        return True
+
+    async def claim(self, document: Document, now: int, seconds: int) -> Document | None:
+        """Claim a due message for sending until ``now + seconds``; None where there is nothing to send.
+
+        What is done is forgotten here; a claim of somebody who died is settled.
+        """
+        body = document.body
+        if body["state"] in ("sent", "failed", "unsure"):
+            await self.documents.delete(OUTBOX, document.key, expected_version=document.version)
+            return None
+        if body["state"] == "sending":
+            settled = await self.settle(document, "unknown", "the sender ended before the answer was written down", now)
+            if settled.body["state"] != "queued":
+                return None
+            document, body = settled, settled.body
+        claimed = {**body, "state": "sending", "attempts": body["attempts"] + 1}
+        return await self._put(document, claimed, now + seconds)
+
+    async def settle(self, document: Document, outcome: Outcome, error: str, now: int) -> Document:
+        """Write down what became of a claimed message. Raises Conflict where the claim was lost."""
+        body = {**document.body, "error": error[:MAX_ERROR]}
+        attempts: int = body["attempts"]
+        again = attempts < self.settings.max_attempts
+        if outcome == "unknown":
+            body["unsure"] = True
+            again = again and body["channel"].get("type") in self.settings.repeatable
+        if outcome in ("retry", "unknown") and again:
+            wait = min(self.settings.first_retry_seconds * 2 ** (attempts - 1), self.settings.max_retry_seconds)
+            return await self._put(document, {**body, "state": "queued"}, now + wait)
+        done: Mapping[Outcome, State] = {"sent": "sent", "unknown": "unsure", "retry": "failed", "refused": "failed"}
+        body["state"] = done[outcome]
+        return await self._put(document, body, now + self.settings.keep_seconds)
+
+    async def _put(self, document: Document, body: Mapping[str, Any], due: int) -> Document:
+        return await self.documents.put(
+            OUTBOX, document.key, body, owner=document.owner, due=due, expected_version=document.version
+        )
+
+
+def message_key(notification: Notification, channel: Mapping[str, Any]) -> str:
+    """The key of a message over a channel."""
+    return hashlib.sha256(f"{notification.id}\0{channel_id(channel)}".encode()).hexdigest()[:40]
+
+
+def as_delivery(document: Document) -> Delivery:
+    """A stored message without what nobody is to see."""
+    body = document.body
+    notification = body["notification"]
+    return Delivery(
+        document.key,
+        notification["kind"],
+        notification["subject"],
+        public_channel(body["channel"]),
+        body["state"],
+        body["attempts"],
+        body["error"],
+        body["created"],
+        document.due or 0,
+    )
+
+
+def _channels_of(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+    try:
+        settings = alerts_of(customer)
+    except InvalidField:
+        return ()
+    return settings.channels if settings else ()
+
+
+def notification_of(document: Document) -> Notification:
+    """The message itself."""
+    return Notification(**document.body["notification"])
+
+
+def _bounded(notification: Notification) -> Notification:
+    return notification._replace(subject=notification.subject[:200], text=notification.text[:MAX_TEXT])

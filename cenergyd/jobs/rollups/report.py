@@ -1,0 +1,286 @@
+"""What the jobs have computed, read for the API and pages: plain JSON values.
+
+Power in kW, energy in kWh, voltage in V, times in UTC seconds, money as text in the tariff's currency.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from math import fsum
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.meter_history import spans
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.backlog_walk import Stretch, stretches
+from cenergyd.jobs.energy.energy import segments, with_power
+from cenergyd.jobs.energy.job import energy_point, energy_series, longest_pauses
+from cenergyd.jobs.energy.netload import net_load_series
+from cenergyd.jobs.rollups.aggregate import LOOK_BACK
+from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
+from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
+from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
+from cenergyd.jobs.windows import RESOLUTIONS, Window, day_start, local_date, window_at, zone_of
+from cenergyd.readings.model import FieldPoint
+from cenergyd.readings.store import ReadingStore
+
+LONGEST_GAP = 5400
+"""Default of ``[rollups] max_gap_seconds``."""
+MAX_POINTS = 20_000
+"""Points in one answer."""
+SLICE = 7 * 86400
+"""Seconds of points that are worked on at once: some milliseconds."""
+
+Basis = Literal["billing", "calendar"]
+JsonObject = dict[str, Any]
+
+
+async def rollup(readings: ReadingStore, series: str, resolution: str, start: int, end: int) -> list[JsonObject]:
+    """The stored windows of a series that start in ``start <= time < end``, ascending: ``time`` and the fields of the point.
+
+    At most MAX_POINTS of them. The values are the series' own: where a CT is reversed its P and Q are too.
+
+    :raises InvalidField: no such resolution.
+    """
+    if resolution not in RESOLUTIONS:
+        raise InvalidField("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")
+    points = await readings.read_points(f"{series}_{resolution}", start, end, MAX_POINTS)
+    return [{"time": point.time, **point.fields} for point in points]
+
+
+async def role_rollup(
+    customer: Customer, readings: ReadingStore, role: Role, resolution: str, within: Window
+) -> list[JsonObject]:
+    """The stored windows of a role that start in a range, ascending, at most MAX_POINTS: from whichever series held it when they start, named in each.
+
+    Import is positive also where the meter's CT is reversed.
+
+    :raises InvalidField: no such resolution.
+    """
+    found: list[JsonObject] = []
+    for place in stretches(customer, role, *within):
+        for window in await rollup(readings, place.series, resolution, place.start, place.end):
+            found.append({"series": place.series, **(window if place.sign > 0 else _turned(window))})
+    return found[:MAX_POINTS]
+
+
+async def energy_between(customer: Customer, readings: ReadingStore, start: int, end: int) -> JsonObject:
+    """Energy per role over a range that begins and ends at full local hours.
+
+    ``{"utility": {"series", "import_kwh", "export_kwh", "covered_seconds"}, ...}``; a role without a meter is None. ``series``
+    is the latest one that held the role.
+    """
+    return {role: await _role_energy(customer, role, readings, start, end) for role in ROLES}
+
+
+async def energy_today(customer: Customer, readings: ReadingStore, now: int) -> JsonObject:
+    """Energy per role since the customer's midnight: ``{"date", "start", "end", "energy": ...}``, see :func:`energy_between`."""
+    day = window_at(now, "24h", zone_of(customer.time_zone))
+    return {
+        "date": local_date(now, zone_of(customer.time_zone)).isoformat(),
+        "start": day.start,
+        "end": day.end,
+        "energy": await energy_between(customer, readings, day.start, day.end),
+    }
+
+
+async def net_load(customer: Customer, readings: ReadingStore, start: int, end: int) -> list[JsonObject]:
+    """The net load per 15 minutes, ascending, at most MAX_POINTS: ``time``, ``P_mean`` and the other fields."""
+    found: list[JsonObject] = []
+    for span in spans(customer, start, end):
+        if span.serial:
+            series = net_load_series(span.serial)
+            points = await readings.read_points(series, span.start, span.end, MAX_POINTS - len(found))
+            found += [{"time": point.time, **point.fields} for point in points]
+    return found
+
+
+async def charges_report(
+    customer: Customer, readings: ReadingStore, now: int, basis: Basis = "billing", max_gap: int = LONGEST_GAP
+) -> JsonObject:
+    """The charges of this and the last period, and of the period of last year that this one answers to.
+
+    ``{"this": ..., "last": ..., "last_year": ..., "basis", "tariff": bool}``; without a tariff energies and the highest net load are
+    still told, and amounts are None.
+
+    :param basis: ``billing``: the tariff's billing periods; ``calendar``: calendar months.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``, for hours that have to be integrated anew.
+    :raises InvalidField: the stored tariff or time zone is not valid.
+    """
+    zone = zone_of(customer.time_zone)
+    tariff = tariff_of(customer)
+    plain = tariff_from_json({})
+    applied = tariff or plain
+    by_dates = applied if basis == "billing" else plain
+    report: JsonObject = {"basis": basis, "tariff": tariff is not None, "time_zone": customer.time_zone}
+    for name, window in compared_periods(by_dates, zone, now).items():
+        charges = await charges_of(customer, readings, applied, window, now, max_gap=max_gap)
+        report[name] = charges_to_json(charges, zone, priced=tariff is not None)
+    return report
+
+
+async def charges_of(
+    customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+) -> Charges:
+    """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy."""
+    zone = zone_of(customer.time_zone)
+    total = ChargesSum(tariff, zone, window, now)
+    for place in stretches(customer, "utility", *window):
+        for start, end in _slices(place.start, place.end):
+            points = await readings.read_points(energy_series(place.series), start, end)
+            total.add_energy(await _pieces(place, points, readings, tariff, zone=zone, max_gap=max_gap))
+    for span in spans(customer, *window):
+        for start, end in _slices(span.start, span.end) if span.serial else ():
+            points = await readings.read_points(net_load_series(span.serial), start, end)
+            total.add_net_load(_quarters(points, tariff, zone))
+    return total.result()
+
+
+def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Window]:
+    """The billing periods ``this``, ``last`` and ``last_year``: of those a year ago, the one that shares the most days with this."""
+    this = tariff.billing_period_at(now, zone)
+    start, end = (_year_before(time, zone) for time in this)
+
+    def shared(window: Window) -> tuple[int, int]:
+        return min(window.end, end) - max(window.start, start), -window.start
+
+    return {
+        "this": this,
+        "last": tariff.billing_period_at(this.start - 1, zone),
+        "last_year": max(tariff.billing_periods(start, end, zone), key=shared),
+    }
+
+
+def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) -> JsonObject:
+    """Charges as JSON values; amounts are text such as ``"12.30"``, None where there is no price."""
+
+    def money(amount: Any) -> str | None:
+        return str(amount) if priced and amount is not None else None
+
+    def demand(line: DemandLine) -> JsonObject:
+        return {
+            "season": line.season,
+            "period": line.period,
+            "kw": line.kw,
+            "time": line.time,
+            "share": float(line.share),
+            "charge": money(line.charge),
+        }
+
+    return {
+        "start": charges.window.start,
+        "end": charges.window.end,
+        "first_day": local_date(charges.window.start, zone).isoformat(),
+        "last_day": local_date(charges.window.end - 1, zone).isoformat(),
+        "until": charges.until,
+        "final": charges.final,
+        "currency": charges.currency if priced else None,
+        "energy": [
+            {
+                "season": line.season,
+                "period": line.period,
+                "import_kwh": line.import_kwh,
+                "export_kwh": line.export_kwh,
+                "import_charge": money(line.import_charge),
+                "export_credit": money(line.export_credit),
+            }
+            for line in charges.energy
+        ],
+        "highest_net_load": {"kw": charges.highest.P, "time": charges.highest.start} if charges.highest else None,
+        "demand": [demand(line) for line in charges.demand],
+        "peak_demand": [demand(line) for line in charges.peak_demand],
+        "fixed": money(charges.fixed),
+        "total": money(charges.total),
+        "energy_complete": round(charges.energy_complete, 4),
+        "demand_complete": round(charges.demand_complete, 4),
+    }
+
+
+def _turned(window: JsonObject) -> JsonObject:
+    """A window of a meter whose CT is reversed, as it would be if it were not."""
+    turned = dict(window)
+    for channel in ("P", "Q"):
+        if f"{channel}_count" in window:
+            turned[f"{channel}_min"], turned[f"{channel}_max"] = (
+                0 - window[f"{channel}_max"],
+                0 - window[f"{channel}_min"],
+            )
+    for name in ("P_mean", "P_sum", "Q_mean", "Q_sum", "PF_P_sum", "PF_Q_sum"):
+        if name in window:
+            turned[name] = 0 - window[name]  # 0 and not -0.0
+    return turned
+
+
+async def _role_energy(
+    customer: Customer, role: Role, readings: ReadingStore, start: int, end: int
+) -> JsonObject | None:
+    places = stretches(customer, role, start, end)
+    if not places:
+        return None
+    sums: dict[str, list[float]] = {"import_kwh": [], "export_kwh": [], "covered_seconds": []}
+    for place in places:
+        for since, until in _slices(place.start, place.end):
+            for point in await readings.read_points(energy_series(place.series), since, until):
+                for name, values in sums.items():
+                    values.append(float(point.fields[name]))
+    return {"series": places[-1].series, **{name: fsum(values) for name, values in sums.items()}}
+
+
+async def _pieces(
+    place: Stretch,
+    points: Sequence[FieldPoint],
+    readings: ReadingStore,
+    tariff: Tariff,
+    *,
+    zone: ZoneInfo,
+    max_gap: int,
+) -> list[EnergyPiece]:
+    """Stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
+    found = []
+    for point in points:
+        labelled = list(tariff.pieces(Window(point.time, point.time + int(point.fields["seconds"])), zone))
+        if len(labelled) == 1:
+            found.append(_energy_piece(labelled[0].label, point))
+        else:
+            found += await _anew(place, labelled, readings, zone, max_gap)
+    return found
+
+
+async def _anew(
+    place: Stretch, labelled: Sequence[Labelled], readings: ReadingStore, zone: ZoneInfo, max_gap: int
+) -> list[EnergyPiece]:
+    start = window_at(labelled[0].start, "1h", zone).start
+    end = window_at(labelled[-1].end - 1 + max_gap, "1h", zone).end
+    rows = (await readings.read([place.series], start - LOOK_BACK, end))[place.series]
+    longest = longest_pauses([row.time for row in rows], Window(start, end), zone, max_gap)
+    lines = segments(with_power(rows), longest)
+    points = ((piece.label, energy_point(piece, lines, place.sign)) for piece in labelled)
+    return [_energy_piece(label, point) for label, point in points if point is not None]
+
+
+def _energy_piece(label: Period, point: FieldPoint) -> EnergyPiece:
+    fields = point.fields
+    return EnergyPiece(
+        label, float(fields["import_kwh"]), float(fields["export_kwh"]), float(fields["covered_seconds"])
+    )
+
+
+def _quarters(points: Iterable[FieldPoint], tariff: Tariff, zone: ZoneInfo) -> Iterator[QuarterHour]:
+    for point in points:
+        label = tariff.period_at(point.time, zone)
+        yield QuarterHour(point.time, label, float(point.fields["P_mean"]), float(point.fields.get("complete", 1)))
+
+
+def _slices(start: int, end: int) -> Iterator[tuple[int, int]]:
+    while start < end:
+        yield start, min(end, start + SLICE)
+        start += SLICE
+
+
+def _year_before(time: int, zone: ZoneInfo) -> int:
+    day = local_date(time, zone)
+    earlier = min(day.day, monthrange(day.year - 1, day.month)[1])
+    return day_start(date(day.year - 1, day.month, earlier), zone)

@@ -1,0 +1,346 @@
+"""The service that runs the plugins' jobs over whatever readings are new or derived.
+
+Each plugin is on its own: one that raises or hangs has its window kept for later (:mod:`cenergyd.jobs.retries`), while the others' jobs, and
+other customers', go on. A job may be called again for a window it has done (after a crash): it recomputes and replaces.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from math import ceil
+from typing import Any, cast
+from uuid import uuid4
+
+import attrs
+import pluggy
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.meter_history import spans
+from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import Overloaded, StoreUnavailable
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.context import RunningJobContext
+from cenergyd.jobs.retries import Retries
+from cenergyd.readings.batching import Gathering, TogetherReadings
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.backoff import StorePause
+from cenergyd.runtime.concurrency import Slots
+from cenergyd.runtime.isolation import PluginFailed, call, failure_of, implementations, pending, settled
+from cenergyd.runtime.periodic import Rhythm
+from cenergyd.settings.sections import Settings
+
+TIMEOUTS_BEFORE_REST = 3
+"""So many timeouts in a row, and a plugin is left alone for ``retry_seconds``: its windows are kept, nobody waits for it."""
+
+log = Logger()
+
+
+@attrs.define
+class JobStatus:
+    """Figures for metrics and the API."""
+
+    last_tick: float | None = None
+    """When the last look for work ended, UTC seconds."""
+    customers_done: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+    """By plugin."""
+    claims_lost: int = 0
+    store_troubles: int = 0
+
+
+class StoreTrouble(Exception):
+    """A store did not answer a job: not the plugin's fault."""
+
+
+class JobService(Service):
+    """Runs ``cenergyd_job`` for every pending window and ``cenergyd_periodic`` regularly.
+
+    :param clock: the reactor, or a Clock whose time is UTC seconds.
+    :param notify: queues a notification durably.
+    """
+
+    name = "jobs"
+
+    def __init__(
+        self,
+        *,
+        clock: Any,
+        settings: Settings,
+        plugins: pluggy.PluginManager,
+        readings: ReadingStore,
+        documents: DocumentStore,
+        customers: CustomerStore,
+        notify: Callable[[Notification], Awaitable[None]],
+    ) -> None:
+        self.status = JobStatus()
+        self._clock = clock
+        self._settings = settings.jobs
+        self._all_settings = settings
+        self._hook = cast(Any, plugins.hook)
+        self._readings: ReadingStore = TogetherReadings(readings, clock)
+        self._documents = documents
+        self._customers = customers
+        self._queue = customers.job_queue
+        self._finishing: Gathering[PendingWork, bool] = Gathering(self._queue.finish, clock)
+        self._notify = notify
+        self._ttl = max(self._settings.claim_seconds, ceil(1.5 * self._settings.timeout_seconds))
+        self._retries = Retries(documents, self._settings.retry_seconds)
+        self._slots = Slots(self._settings.concurrent_customers)
+        self._timeouts: Counter[str] = Counter()
+        self._resting: dict[str, float] = {}
+        self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
+        self._stopping = False
+        self._rhythms = [
+            Rhythm(clock, partial(self._safely, work), seconds, longest_rest=rest)
+            for work, seconds, rest in (
+                (self.tick, self._settings.interval_seconds, self._settings.max_rest_seconds),
+                (self.periodic, self._settings.periodic_seconds, 0.0),
+            )
+        ]
+        self._ended: list[Deferred[None]] = []
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin; the first look is at once."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._stopping = False
+        self._ended = [rhythm.start() for rhythm in self._rhythms]
+
+    def stopService(self) -> Deferred[Any]:  # noqa: N802
+        """Stop; fires when the jobs that run have ended and the rest is given back."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = True
+        for rhythm in self._rhythms:
+            rhythm.stop()
+        return DeferredList(self._ended)
+
+    async def tick(self) -> None:
+        """One look: run the jobs of every pending customer, then of what failed before and is due."""
+        limit = self._settings.batch_customers
+        while not self._off():
+            works = await self._claimed(limit)
+            claimed_at = self._clock.seconds()
+            await _all([self._in_slot(self._customer(work, claimed_at)) for work in works])
+            if len(works) < limit:
+                break
+        if not self._off():
+            documents = await self._due(limit)
+            await _all([self._in_slot(self._again(document)) for document in documents])
+        self.status.last_tick = self._clock.seconds()
+
+    async def periodic(self) -> None:
+        """Call every plugin's ``cenergyd_periodic``."""
+        for implementation in implementations(self._hook.cenergyd_periodic):
+            if self._stopping:
+                return
+            try:
+                await self._call(implementation, {"context": self._context()})
+            except (PluginFailed, StoreTrouble) as error:
+                self.status.failures[implementation.plugin_name] += 1
+                log.failure(
+                    "periodic work of plugin {plugin} failed: {reason}",
+                    failure_of(error), plugin=implementation.plugin_name, reason=str(error),
+                )  # fmt: skip
+
+    def _off(self) -> bool:
+        return self._stopping or not self._pause.over
+
+    def _safely(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        async def guarded() -> None:
+            try:
+                await work()
+            except (StoreUnavailable, Overloaded) as error:
+                self._pause.trouble(error)
+            except Exception:
+                log.failure("a look for jobs failed")  # the loop must go on
+
+        return Deferred.fromCoroutine(guarded())
+
+    async def _claimed(self, limit: int) -> list[PendingWork]:
+        return await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._ttl, limit)
+
+    async def _due(self, limit: int) -> list[Document]:
+        return await self._retries.due(int(self._clock.seconds()), limit)
+
+    async def _in_slot(self, work: Coroutine[Any, Any, None]) -> None:
+        await self._slots.acquire()
+        try:
+            await work
+        finally:
+            self._slots.release()
+
+    async def _customer(self, work: PendingWork, claimed_at: float) -> None:
+        """All jobs of one claimed window."""
+        try:
+            await self._window(work, claimed_at)
+        except (StoreUnavailable, Overloaded, StoreTrouble) as error:
+            self._pause.trouble(error)
+            await self._give_back(work, self._pause.until)
+        except Exception:
+            log.failure("jobs of customer {customer_id} failed", customer_id=work.customer.id)
+            await self._give_back(work, self._clock.seconds() + self._settings.retry_seconds)
+
+    async def _window(self, work: PendingWork, claimed_at: float) -> None:
+        renewed_at = claimed_at
+        async for since, until in self._pieces(work.customer, work.since, work.until):
+            now = self._clock.seconds()
+            if since > work.since or now - renewed_at > self._ttl / 3:
+                if not await self._queue.advance(work, since, int(now), self._ttl):
+                    self.status.claims_lost += 1
+                    return
+                work, renewed_at = work._replace(since=since), now
+            if self._off():
+                await self._give_back(work, max(now, self._pause.until))
+                return
+            if not await self._all_jobs(work, since, until):
+                return
+        if not await self._finishing.ask(work):
+            # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
+            self.status.claims_lost += 1
+            await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])
+            return
+        self.status.customers_done += 1
+        self._pause.well()
+
+    async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
+        """A window (inclusive) in pieces that end at multiples of ``chunk_hours``, so that late data meet the same cuts again.
+
+        Pieces without any reading are joined: a logger whose clock fell back to the year 2000 must not cost ten thousand calls.
+        """
+        longest = self._settings.chunk_hours * 3600
+        while since <= until:
+            end = (since // longest + 1) * longest - 1
+            if until - end > longest:
+                first = await self._first_reading(customer, since, until)
+                end = max(end, first - first % longest - 1)
+            yield since, min(end, until)
+            since = end + 1
+
+    async def _first_reading(self, customer: Customer, since: int, until: int) -> int:
+        """Time of the first reading of any of the customer's series, or just after ``until``."""
+        series = {span.series_of(role) for span in spans(customer, since, until + 1) for role in ROLES}
+        found = await self._readings.first(sorted(filter(None, series)), since)
+        return min([until + 1, *(reading.time for reading in found.values())])
+
+    async def _all_jobs(self, work: PendingWork, since: int, until: int) -> bool:
+        """Every plugin's job over one piece. False: the claim is lost."""
+        began = self._clock.seconds()
+        for implementation in implementations(self._hook.cenergyd_job):
+            if self._clock.seconds() - began > self._ttl / 3:
+                began = self._clock.seconds()
+                if not await self._queue.advance(work, since, int(began), self._ttl):
+                    self.status.claims_lost += 1
+                    return False
+            try:
+                await self._job(implementation, work.customer, since, until)
+            except PluginFailed as error:
+                await self._keep(error, work.customer, since, until)
+        return True
+
+    async def _job(self, implementation: pluggy.HookImpl, customer: Customer, since: int, until: int) -> None:
+        plugin = implementation.plugin_name
+        if self._clock.seconds() < self._resting.get(plugin, 0):
+            raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
+        await self._call(
+            implementation, {"customer": customer, "since": since, "until": until, "context": self._context()}
+        )
+
+    async def _call(self, implementation: pluggy.HookImpl, arguments: dict[str, Any]) -> None:
+        """Raises PluginFailed, and StoreTrouble where a store was the reason."""
+        plugin = implementation.plugin_name
+        try:
+            result = call(implementation, arguments)
+            if pending(result):
+                await settled(plugin, result, self._settings.timeout_seconds, self._clock)
+        except PluginFailed as error:
+            if isinstance(error.__cause__, StoreUnavailable | Overloaded):
+                raise StoreTrouble(str(error.__cause__)) from error
+            if isinstance(error.__cause__, TimeoutError):
+                self._timeouts[plugin] += 1
+                if self._timeouts[plugin] >= TIMEOUTS_BEFORE_REST:
+                    self._resting[plugin] = self._clock.seconds() + self._settings.retry_seconds
+            raise
+        self._timeouts.pop(plugin, None)
+
+    async def _keep(self, error: PluginFailed, customer: Customer, since: int, until: int) -> None:
+        self.status.failures[error.plugin] += 1
+        now = int(self._clock.seconds())
+        if await self._retries.add(error.plugin, customer.id, (since, until), error.reason, now):
+            self._log_failure(error, customer.id, since, until)
+
+    async def _again(self, document: Document) -> None:
+        """One plugin's job over a window that it failed on."""
+        try:
+            await self._retry(document)
+        except (StoreUnavailable, Overloaded, StoreTrouble) as error:
+            self._pause.trouble(error)
+        except Exception:
+            log.failure("a job cannot be tried again")
+
+    async def _retry(self, document: Document) -> None:
+        plugin, customer_id = document.body["plugin"], document.owner or ""
+        found = [each for each in implementations(self._hook.cenergyd_job) if each.plugin_name == plugin]
+        customer = await self._customers.get(customer_id)
+        now = int(self._clock.seconds())
+        if customer is None:
+            await self._retries.done(document)
+            return
+        if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
+            await self._retries.postpone(document, now + self._settings.retry_seconds)
+            return
+        async for since, until in self._pieces(customer, document.body["since"], document.body["until"]):
+            taken = await self._retries.take(document, since, int(self._clock.seconds()) + self._ttl)
+            if taken is None:
+                return
+            document = taken
+            try:
+                await self._job(found[0], customer, since, until)
+            except PluginFailed as error:
+                self.status.failures[plugin] += 1
+                if await self._retries.failed(document, error.reason, int(self._clock.seconds())):
+                    self._log_failure(error, customer_id, since, until)
+                return
+            if self._off():
+                break
+        else:
+            await self._retries.done(document)
+
+    def _log_failure(self, error: PluginFailed, customer_id: str, since: int, until: int) -> None:
+        log.failure(
+            "job of plugin {plugin} for customer {customer_id} from {since} to {until} failed: {reason}",
+            failure_of(error), plugin=error.plugin, customer_id=customer_id, since=since, until=until, reason=error.reason,
+        )  # fmt: skip
+
+    async def _give_back(self, work: PendingWork, retry_at: float) -> None:
+        try:
+            await self._queue.postpone([work], ceil(retry_at))
+        except (StoreUnavailable, Overloaded) as error:
+            self._pause.trouble(error)  # then the claim expires
+
+    def _context(self) -> RunningJobContext:
+        return RunningJobContext(
+            now=int(self._clock.seconds()),
+            readings=self._readings,
+            documents=self._documents,
+            customers=self._customers,
+            settings=self._all_settings,
+            notifier=self._notify,
+            clock=self._clock,
+        )
+
+    def _count_trouble(self) -> None:
+        self.status.store_troubles += 1
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run together; a failure is logged and does not touch the others."""
+    deferreds = [Deferred.fromCoroutine(work) for work in works]
+    for success, result in await DeferredList(deferreds, consumeErrors=True):
+        if not success and isinstance(result, Failure):
+            log.failure("jobs failed", result)

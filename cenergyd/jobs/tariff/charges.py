@@ -1,0 +1,223 @@
+"""What a customer owes for a billing period: energy per season and period, demand, peak demand, the fixed charge.
+
+Pure; energies in kWh, power in kW, money in :class:`~decimal.Decimal`, rounded to hundredths line by line, half up, as bills are.
+
+A demand price holds for one season. Where a billing period has days of two seasons, each season's highest net load counts by the share
+of the period's days that are its own, so that such a period does not pay twice. Net load below zero (export) is no demand, and a quarter
+hour of which less than half of the readings came is not taken for one: a single reading is no mean.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from math import fsum
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from cenergyd.jobs.tariff.model import QUARTER, DemandPrice, Period, Tariff
+from cenergyd.jobs.windows import Window, local_date
+
+ENOUGH = 0.5
+"""The least ``complete`` of a quarter hour that counts as demand."""
+_CENT = Decimal("0.01")
+
+
+class EnergyPiece(NamedTuple):
+    """Energy at the grid over a time of one season and period."""
+
+    label: Period
+    import_kwh: float
+    export_kwh: float
+    covered_seconds: float
+
+
+class QuarterHour(NamedTuple):
+    """One quarter hour's mean net load."""
+
+    start: int
+    """UTC seconds."""
+    label: Period
+    P: float
+    """kW, import positive."""
+    complete: float
+    """0..1."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class EnergyLine:
+    """The energy of one season and period."""
+
+    season: str
+    period: str
+    import_kwh: float
+    export_kwh: float
+    import_charge: Decimal | None
+    """None where the tariff has no energy prices."""
+    export_credit: Decimal | None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class DemandLine:
+    """The highest net load of one season (and period)."""
+
+    season: str
+    period: str | None
+    """None for the demand of the whole season."""
+    kw: float
+    time: int | None
+    """Start of the quarter hour, UTC seconds; None where there was none above zero."""
+    share: Decimal
+    """The share of the billing period's days that are the season's."""
+    charge: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Charges:
+    """The charges of one billing period, so far or final."""
+
+    window: Window
+    until: int
+    """How far they go, UTC seconds: the period's end, or now."""
+    currency: str
+    energy: tuple[EnergyLine, ...]
+    demand: tuple[DemandLine, ...]
+    peak_demand: tuple[DemandLine, ...]
+    highest: QuarterHour | None
+    """The highest net load of the whole period, priced or not; None where nothing is known."""
+    fixed: Decimal
+    total: Decimal
+    energy_complete: float
+    """The share of the time until now whose energy is known, 0..1."""
+    demand_complete: float
+    """The share of its quarter hours that count, 0..1."""
+
+    @property
+    def final(self) -> bool:
+        """Whether the billing period is over (late data can still change it)."""
+        return self.until >= self.window.end
+
+
+class ChargesSum:
+    """Adds up a billing period piece by piece; :meth:`result` may be asked for at any time.
+
+    :param window: the billing period.
+    :param until: how far it is known, UTC seconds (now, for the present period).
+    """
+
+    def __init__(self, tariff: Tariff, zone: ZoneInfo, window: Window, until: int) -> None:
+        self._tariff = tariff
+        self._zone = zone
+        self._window = window
+        self._until = max(window.start, min(window.end, until))
+        self._import: defaultdict[Period, list[float]] = defaultdict(list)
+        self._export: defaultdict[Period, list[float]] = defaultdict(list)
+        self._covered: list[float] = []
+        self._counted = 0
+        self._highest: dict[Period, QuarterHour] = {}
+
+    def add_energy(self, pieces: Iterable[EnergyPiece]) -> None:
+        """Add energies; none may overlap another."""
+        for piece in pieces:
+            self._import[piece.label].append(piece.import_kwh)
+            self._export[piece.label].append(piece.export_kwh)
+            self._covered.append(piece.covered_seconds)
+
+    def add_net_load(self, quarters: Iterable[QuarterHour]) -> None:
+        """Add quarter hours, each once."""
+        for quarter in quarters:
+            if quarter.complete < ENOUGH:
+                continue
+            self._counted += 1
+            highest = self._highest.get(quarter.label)
+            # Of equal ones the earliest, whatever the order they come in.
+            if highest is None or _from_highest(quarter) < _from_highest(highest):
+                self._highest[quarter.label] = quarter
+
+    def result(self) -> Charges:
+        """The charges of what has been added."""
+        shares = season_shares(self._tariff, self._window, self._zone)
+        energy = self._energy_lines()
+        demand = tuple(self._demand_line(price, shares) for price in self._tariff.demand if price.season in shares)
+        peak = tuple(self._demand_line(price, shares) for price in self._tariff.peak_demand if price.season in shares)
+        fixed = _round(self._tariff.fixed)
+        total = fixed + sum((line.charge for line in (*demand, *peak)), Decimal(0))
+        total += sum(((line.import_charge or 0) - (line.export_credit or 0) for line in energy), Decimal(0))
+        elapsed = self._until - self._window.start
+        return Charges(
+            window=self._window,
+            until=self._until,
+            currency=self._tariff.currency,
+            energy=energy,
+            demand=demand,
+            peak_demand=peak,
+            highest=min(self._highest.values(), key=_from_highest, default=None),
+            fixed=fixed,
+            total=total,
+            energy_complete=min(1.0, fsum(self._covered) / elapsed) if elapsed else 0.0,
+            demand_complete=min(1.0, self._counted * QUARTER / elapsed) if elapsed else 0.0,
+        )
+
+    def _energy_lines(self) -> tuple[EnergyLine, ...]:
+        prices = {Period(price.season, price.period): price for price in self._tariff.energy}
+        lines = []
+        for label in sorted(self._import):
+            imported, exported = fsum(self._import[label]), fsum(self._export[label])
+            price = prices.get(label)
+            lines.append(
+                EnergyLine(
+                    season=label.season,
+                    period=label.period,
+                    import_kwh=imported,
+                    export_kwh=exported,
+                    import_charge=_round(price.import_per_kwh * _decimal(imported)) if price else None,
+                    export_credit=_round(price.export_per_kwh * _decimal(exported)) if price else None,
+                )
+            )
+        return tuple(lines)
+
+    def _demand_line(self, price: DemandPrice, shares: Mapping[str, Decimal]) -> DemandLine:
+        counting = [
+            quarter
+            for label, quarter in self._highest.items()
+            if label.season == price.season and price.period in (None, label.period) and quarter.P > 0
+        ]
+        highest = min(counting, key=_from_highest, default=None)
+        kw = highest.P if highest else 0.0
+        share = shares[price.season]
+        return DemandLine(
+            season=price.season,
+            period=price.period,
+            kw=kw,
+            time=highest.start if highest else None,
+            share=share,
+            charge=_round(price.per_kw * _decimal(kw) * share),
+        )
+
+
+def season_shares(tariff: Tariff, window: Window, zone: ZoneInfo) -> dict[str, Decimal]:
+    """Season -> the share of a billing period's days that are its own; seasons without a day are left out."""
+    days: defaultdict[str, int] = defaultdict(int)
+    day, end = local_date(window.start, zone), local_date(window.end - 1, zone)
+    count = 0
+    while day <= end:
+        days[tariff.season_of(day)] += 1
+        count += 1
+        day += timedelta(days=1)
+    return {season: Decimal(number) / count for season, number in days.items()}
+
+
+def _from_highest(quarter: QuarterHour) -> tuple[float, int]:
+    return -quarter.P, quarter.start
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(value))
+
+
+def _round(amount: Decimal) -> Decimal:
+    return amount.quantize(_CENT, ROUND_HALF_UP)

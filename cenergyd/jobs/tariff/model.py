@@ -1,0 +1,258 @@
+"""A customer's tariff: when which price holds, and when the bill is made.
+
+Kept as JSON in ``customer.extensions["tariff"]``::
+
+    {"currency": "USD",
+     "seasons": [{"name": "summer", "from": "06-01", "to": "09-30"}, {"name": "winter", "from": "10-01", "to": "05-31"}],
+     "schedules": [{"season": "summer", "period": "peak", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "12:00", "to": "18:00"}, ...],
+     "holidays": ["2026-12-24", {"month": 7, "day": 4, "observed": true}, {"month": 11, "weekday": "thu", "nth": 4}],
+     "energy": [{"season": "summer", "period": "peak", "import_per_kwh": "0.30", "export_per_kwh": "0.05"}, ...],
+     "demand": [{"season": "summer", "per_kw": "12.00"}],
+     "peak_demand": [{"season": "summer", "period": "peak", "per_kw": "8.00"}],
+     "fixed": "25.00",
+     "billing": {"day_of_month": 15}}
+
+Every key may be left out. Without seasons there is one, ``all``; without schedules one period, ``all``, holds all the time. The seasons cover every
+day of the year once, the schedules of a season every quarter hour of every weekday once. ``"holiday"`` may be named as a day; a season that
+does not name it treats holidays as Sundays. ``nth`` counts from the end of the month where negative; ``observed`` moves a holiday on a Saturday to
+Friday and one on a Sunday to Monday. A billing period starts at local midnight of a day of each month (its last day where the month
+is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from calendar import monthrange
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from cenergyd.jobs.windows import Window, day_start, local_date
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
+QUARTER = 900
+"""Schedules change on quarter hours, because demand is measured over them."""
+_QUARTERS = 96
+_SUNDAY = 6
+_HOLIDAY = 7
+
+
+class Period(NamedTuple):
+    """The season and the peak period that hold at a time."""
+
+    season: str
+    period: str
+
+
+class Labelled(NamedTuple):
+    """A time over which one season and period hold, UTC seconds, end exclusive."""
+
+    start: int
+    end: int
+    label: Period
+
+
+@attrs.frozen(slots=True)
+class Season:
+    """A part of the year, both days included; it may run over New Year."""
+
+    name: str
+    first: tuple[int, int]
+    """Month and day."""
+    last: tuple[int, int]
+
+    def holds(self, month: int, day: int) -> bool:
+        """Whether a day of the year belongs to it."""
+        if self.first <= self.last:
+            return self.first <= (month, day) <= self.last
+        return (month, day) >= self.first or (month, day) <= self.last
+
+
+@attrs.frozen(slots=True)
+class Schedule:
+    """Times of a week at which a period holds in a season."""
+
+    season: str
+    period: str
+    days: tuple[str, ...]
+    """Of DAYS."""
+    start: int
+    """Minutes of local wall clock, a multiple of 15."""
+    end: int
+    """Exclusive, at most 1440."""
+
+
+@attrs.frozen(slots=True)
+class HolidayRule:
+    """A holiday of every year: a fixed day, or the nth weekday of a month."""
+
+    month: int
+    day: int = 0
+    """0 where ``nth`` holds."""
+    observed: bool = False
+    weekday: int = 0
+    """0 Monday .. 6 Sunday."""
+    nth: int = 0
+    """1..5, or -1..-5 from the end."""
+
+    def on(self, year: int) -> date | None:
+        """Its date in a year, None where there is none (a fifth Monday)."""
+        length = monthrange(year, self.month)[1]
+        if self.nth:
+            days = [d for d in range(1, length + 1) if date(year, self.month, d).weekday() == self.weekday]
+            position = self.nth - 1 if self.nth > 0 else self.nth
+            return date(year, self.month, days[position]) if -len(days) <= position < len(days) else None
+        if self.day > length:
+            return None
+        found = date(year, self.month, self.day)
+        if self.observed:
+            found += timedelta(days={5: -1, 6: 1}.get(found.weekday(), 0))
+        return found
+
+
+@attrs.frozen(slots=True)
+class EnergyPrice:
+    """What a kWh costs in a season and period."""
+
+    season: str
+    period: str
+    import_per_kwh: Decimal
+    export_per_kwh: Decimal
+    """Paid to the customer."""
+
+
+@attrs.frozen(slots=True)
+class DemandPrice:
+    """What a kW of the highest net load costs in a season; of the whole of it, or of one period."""
+
+    season: str
+    period: str | None
+    per_kw: Decimal
+
+
+@attrs.frozen(slots=True)
+class Billing:
+    """When billing periods start."""
+
+    day_of_month: int = 1
+    dates: tuple[date, ...] = ()
+    """Ascending; where given, they win."""
+
+
+@attrs.frozen(eq=False)
+class Tariff:
+    """One tariff. Make it with :func:`cenergyd.jobs.tariff.parsing.tariff_from_json`, which checks it."""
+
+    currency: str
+    seasons: tuple[Season, ...]
+    schedules: tuple[Schedule, ...]
+    holidays: tuple[date, ...]
+    holiday_rules: tuple[HolidayRule, ...]
+    energy: tuple[EnergyPrice, ...]
+    demand: tuple[DemandPrice, ...]
+    """Of the highest net load of a season's part of a billing period."""
+    peak_demand: tuple[DemandPrice, ...]
+    """Of the highest net load in one period."""
+    fixed: Decimal
+    """Per billing period."""
+    billing: Billing
+    _weeks: dict[str, tuple[tuple[str, ...], ...]] = attrs.field(init=False, repr=False)
+    """Season -> day of DAYS -> quarter hour -> period."""
+    _holidays: dict[int, frozenset[date]] = attrs.field(init=False, repr=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        weeks = {season.name: _week(self.schedules, season.name) for season in self.seasons}
+        object.__setattr__(self, "_weeks", weeks)
+
+    def season_of(self, day: date) -> str:
+        """The season of a calendar day."""
+        return next(season.name for season in self.seasons if season.holds(day.month, day.day))
+
+    def is_holiday(self, day: date) -> bool:
+        """Whether a calendar day is a holiday."""
+        if day.year not in self._holidays:
+            years = (day.year - 1, day.year, day.year + 1)  # an observed New Year's Day lies in the year before
+            ruled = {found for rule in self.holiday_rules for year in years if (found := rule.on(year))}
+            self._holidays[day.year] = frozenset(ruled.union(self.holidays))
+        return day in self._holidays[day.year]
+
+    def period_at(self, time: int, zone: ZoneInfo) -> Period:
+        """What holds at a time, by the wall clock of the zone."""
+        local = datetime.fromtimestamp(time, zone)
+        day = local.date()
+        season = self.season_of(day)
+        kind = _HOLIDAY if self.is_holiday(day) else day.weekday()
+        return Period(season, self._weeks[season][kind][local.hour * 4 + local.minute // 15])
+
+    def pieces(self, window: Window, zone: ZoneInfo) -> Iterator[Labelled]:
+        """The window (UTC seconds) cut wherever another season or period begins."""
+        start, end = window
+        label = self.period_at(start, zone)
+        cut = start - start % QUARTER + QUARTER
+        while cut < end:
+            following = self.period_at(cut, zone)
+            if following != label:
+                yield Labelled(start, cut, label)
+                start, label = cut, following
+            cut += QUARTER
+        yield Labelled(start, end, label)
+
+    def billing_period_at(self, time: int, zone: ZoneInfo) -> Window:
+        """The billing period that holds a time."""
+        first = self._start_at_or_before(local_date(time, zone))
+        return Window(day_start(first, zone), day_start(self._start_after(first), zone))
+
+    def billing_periods(self, start: int, end: int, zone: ZoneInfo) -> Iterator[Window]:
+        """Every billing period that holds any time of ``start <= time < end``, ascending."""
+        while start < end:
+            window = self.billing_period_at(start, zone)
+            yield window
+            start = window.end
+
+    def _start_at_or_before(self, day: date) -> date:
+        dates = self.billing.dates
+        if dates and dates[0] <= day:
+            listed = dates[bisect_right(dates, day) - 1]
+            return listed if listed != dates[-1] else max(listed, _monthly(day, listed.day))
+        return _monthly(day, dates[0].day if dates else self.billing.day_of_month)
+
+    def _start_after(self, start: date) -> date:
+        dates = self.billing.dates
+        anchor = self.billing.day_of_month
+        if dates:
+            position = bisect_right(dates, start)
+            if 0 < position < len(dates):
+                return dates[position]
+            anchor = dates[0 if position == 0 else -1].day
+        following = _in_month(start.year, start.month + 1, anchor)
+        if dates and start < dates[0]:
+            return min(following, dates[0])
+        return following
+
+
+def _week(schedules: Sequence[Schedule], season: str) -> tuple[tuple[str, ...], ...]:
+    days: list[list[str]] = [[""] * _QUARTERS for _ in DAYS]
+    for schedule in schedules:
+        if schedule.season == season:
+            for day in schedule.days:
+                for quarter in range(schedule.start // 15, schedule.end // 15):
+                    days[DAYS.index(day)][quarter] = schedule.period
+    if not any(days[_HOLIDAY]):
+        days[_HOLIDAY] = days[_SUNDAY]
+    return tuple(tuple(day) for day in days)
+
+
+def _in_month(year: int, month: int, day: int) -> date:
+    """A day of a month (month may be 0 or 13), its last one where it is shorter."""
+    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
+    return date(year, month, min(day, monthrange(year, month)[1]))
+
+
+def _monthly(day: date, anchor: int) -> date:
+    """The latest start by a day of the month, at or before a day."""
+    this = _in_month(day.year, day.month, anchor)
+    return this if this <= day else _in_month(day.year, day.month - 1, anchor)

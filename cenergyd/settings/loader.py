@@ -1,0 +1,261 @@
+"""Settings: read from an ini file, checked whole, or refused with file, section, key and what would be right.
+
+Each section is an attrs class in :mod:`cenergyd.settings.sections`; every field carries its kind (how text becomes a value, with its
+bounds), unit and reason, from which ``etc/cenergyd.ini`` is written (``cenergyd check --print-defaults``) and tested.
+
+A value may come from elsewhere, so that secrets stay out of the file: ``@file:/path`` is the content of a file (systemd
+credentials: ``@credential:NAME`` is ``$CREDENTIALS_DIRECTORY/NAME``), ``@env:NAME`` an environment variable.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import attrs
+
+from cenergyd.errors import ConfigError
+
+T = TypeVar("T")
+Kind = Callable[[str], Any]
+
+
+def setting(default: Any, kind: Kind, why: str, unit: str = "", secret: bool = False) -> Any:
+    """Declare one setting; ``default`` is its text in the ini file."""
+    return attrs.field(
+        factory=lambda: kind(default),
+        repr=not secret,
+        metadata={"default": default, "kind": kind, "why": why, "unit": unit, "secret": secret},
+    )
+
+
+def integer(low: int, high: int) -> Kind:
+    """A whole number within bounds."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"a whole number from {low} to {high} is needed") from None
+        if not low <= value <= high:
+            raise ValueError(f"a whole number from {low} to {high} is needed")
+        return value
+
+    parse.__doc__ = f"A whole number from {low} to {high}."
+    return parse
+
+
+def number(low: float, high: float) -> Kind:
+    """A number within bounds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"a number from {low:g} to {high:g} is needed") from None
+        if not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g} is needed")
+        return value
+
+    parse.__doc__ = f"A number from {low:g} to {high:g}."
+    return parse
+
+
+def describe(kind: Kind) -> str:
+    """What a kind of setting accepts, with its bounds: one sentence for the ini file."""
+    return (kind.__doc__ or "Any text.").strip().splitlines()[0]
+
+
+def text(text: str) -> str:
+    """Any text."""
+    return text
+
+
+def path(text: str) -> Path:
+    """A file or folder; made absolute against the working directory."""
+    if not text:
+        raise ValueError("a path is needed")
+    return Path(text).absolute()
+
+
+def optional_path(text: str) -> Path | None:
+    """A path, or nothing."""
+    return Path(text).absolute() if text else None
+
+
+def choice(*allowed: str) -> Kind:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)} is needed")
+        return text
+
+    parse.__doc__ = f"One of {', '.join(allowed)}."
+    return parse
+
+
+def switch(text: str) -> bool:
+    """yes or no."""
+    word = text.lower()
+    if word in ("yes", "true", "on", "1"):
+        return True
+    if word in ("no", "false", "off", "0"):
+        return False
+    raise ValueError("yes or no is needed")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words separated by spaces, commas or new lines."""
+    return tuple(text.replace(",", " ").split())
+
+
+def chosen(*allowed: str) -> Kind:
+    """Some of a few words, each once, in the given order of ``allowed``."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = words(text)
+        if any(word not in allowed for word in found):
+            raise ValueError(f"some of {', '.join(allowed)} are needed")
+        return tuple(word for word in allowed if word in found)
+
+    return parse
+
+
+def options(text: str) -> dict[str, str]:
+    """``name = value``, a line each."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, mark, value = line.partition("=")
+        if not mark or not name.strip():
+            raise ValueError("lines of 'name = value' are needed")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def url(*schemes: str) -> Kind:
+    """A URL with one of some schemes."""
+
+    def parse(text: str) -> str:
+        if text.split("://", 1)[0] not in schemes or "://" not in text:
+            raise ValueError("a URL that starts with " + " or ".join(f"{s}://" for s in schemes) + " is needed")
+        return text
+
+    parse.__doc__ = "A URL that starts with " + " or ".join(f"{s}://" for s in schemes) + "."
+    return parse
+
+
+def load_settings(cls: type[T], file: Path | None, overrides: Mapping[str, str] | None = None) -> T:
+    """Read ``file`` (None: all defaults) into ``cls``, whose fields are the sections.
+
+    :param overrides: ``section.key`` -> text, which win over the file (command line).
+    :raises ConfigError: names file, section, key and what would be right; all faults at once, a line each.
+    """
+    where = _Where(str(file) if file else "command line", frozenset(overrides or ()))
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=True)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    if file:
+        try:
+            with file.open(encoding="utf-8") as source:
+                parser.read_file(source)
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot read the settings: {error.strerror or error}") from error
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: not an ini file: {error}") from error
+    raw = {name: dict(parser.items(name)) for name in parser.sections()}
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.rpartition(".")  # [layout:NAME] may have a dot in it, a key has none
+        raw.setdefault(section, {})[key] = value
+    return _build(cls, raw, where)
+
+
+@attrs.frozen
+class _Where:
+    """Where settings come from, for messages."""
+
+    file: str
+    overridden: frozenset[str]
+
+    def of(self, section: str, key: str) -> str:
+        return "command line" if f"{section}.{key}" in self.overridden else self.file
+
+
+def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: _Where) -> T:
+    faults: list[str] = []
+    sections: dict[str, Any] = {}
+    hints = get_type_hints(cls)
+    known = {field.name: hints[field.name] for field in attrs.fields(cls)}  # type: ignore[arg-type]
+    for name in raw:
+        base = name.split(":", 1)[0]
+        if base not in known or (":" in name and not _is_family(known[base])):
+            faults.append(f"{_section_origin(where, name, raw[name])}: [{name}]: no such section{_meant(name, known)}")
+    for name, section_class in known.items():
+        if _is_family(section_class):
+            members = {s.split(":", 1)[1]: raw[s] for s in raw if s.startswith(f"{name}:")}
+            item = section_class.__args__[1]
+            sections[name] = {
+                member: _section(item, f"{name}:{member}", values, where, faults) for member, values in members.items()
+            }
+        else:
+            sections[name] = _section(section_class, name, raw.get(name, {}), where, faults)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return cls(**sections)
+
+
+def _section_origin(where: _Where, name: str, values: Mapping[str, str]) -> str:
+    return "command line" if values and all(where.of(name, key) != where.file for key in values) else where.file
+
+
+def _is_family(section_class: Any) -> bool:
+    return getattr(section_class, "__origin__", None) is dict
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faults: list[str]) -> Any:
+    fields = {field.name: field for field in attrs.fields(cls)}
+    parsed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            faults.append(f"{where.of(name, key)}: [{name}] {key}: no such setting{_meant(key, fields)}")
+            continue
+        meta = fields[key].metadata
+        try:
+            parsed[key] = meta["kind"](_resolve(value))
+        except ValueError as error:
+            shown = "" if meta["secret"] or value.startswith("@") else f" = {value!r}"
+            faults.append(f"{where.of(name, key)}: [{name}] {key}{shown}: {error} (default: {meta['default']!r})")
+    try:
+        return cls(**parsed)
+    except ValueError as error:
+        faults.append(f"{where.file}: [{name}]: {error}")
+        return None
+
+
+def _resolve(value: str) -> str:
+    source, _, rest = value.partition(":")
+    if source == "@env":
+        if rest not in os.environ:
+            raise ValueError(f"the environment variable {rest} is not set")
+        return os.environ[rest]
+    if source == "@credential":
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not folder:
+            raise ValueError("$CREDENTIALS_DIRECTORY is not set: @credential: works under systemd (LoadCredential=)")
+        source, rest = "@file", str(Path(folder) / rest)
+    if source == "@file":
+        try:
+            return Path(rest).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read {rest}: {error}") from error
+    return value

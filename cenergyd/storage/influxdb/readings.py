@@ -1,0 +1,361 @@
+"""Readings in InfluxDB 1.x, or in any engine that speaks its API, by the official ``influxdb`` client.
+
+The client is synchronous, so it runs in bounded threads, some for writing and some for reading: long reads never keep a
+write waiting. Nothing is retried here: callers learn at once that the store is down and decide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
+
+from cenergyd.errors import ConfigError
+from cenergyd.readings.checks import LATEST, check_resolution, check_series, only, only_points, slices, storable_points
+from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.store import Summary
+from cenergyd.readings.write_probes import witnesses
+from cenergyd.runtime.gather import in_turns
+from cenergyd.storage.influxdb.client import Answer, InfluxConnection
+from cenergyd.storage.influxdb.line_protocol import (
+    FIELDS,
+    MAX_QUERY_CHARS,
+    Changes,
+    Rows,
+    batched,
+    changes,
+    count_fields,
+    counts_of,
+    delete,
+    fields_of,
+    nanoseconds,
+    parse_address,
+    point_lines,
+    points_of,
+    reading_lines,
+    readings_of,
+    select,
+    summaries_of,
+    summary_fields,
+    time_range,
+)
+
+Range = tuple[str, int, int]
+T = TypeVar("T")
+
+PAGE_ROWS = 10_000
+"""Rows of one series in one answer. InfluxDB marks a longer one as partial even where it is not."""
+ANSWER_ROWS = 100_000
+"""Rows of all series in one answer, about; longer reads take several requests."""
+MINUTE = 60
+SERIES_AT_ONCE = 100
+REQUESTS_AT_ONCE = 4
+DELETES_AT_ONCE = 10
+"""A DELETE takes tens of milliseconds; more of them in one request might not end within the timeout."""
+SUMMARY_SECONDS = 120 * 86400
+"""Range times series in one request for summaries: InfluxDB takes about a second for a year of minutes of four channels,
+so an answer comes well within the timeout, and several requests share the server's processors."""
+SUMMARY_SLICE_SECONDS = 40 * 86400
+SUMMARY_SLICES = 64
+"""At most so many parts, however long the range is."""
+RECENT = "2d"
+"""How far the latest or earliest reading is looked for first: without a bound, every shard there is is opened."""
+RUN_GAP_SECONDS = 7 * 86400
+RUN_POINTS = 5000
+_SERIAL = re.compile(r"[0-9A-Za-z]{1,32}\Z")
+
+
+class _Cursor(NamedTuple):
+    """How far a read of one range has come."""
+
+    asked: Range
+    start: int
+    spacing: int | None
+    """Seconds per row that are looked ahead; None: all the rest."""
+    left: int
+
+    def bounds(self, size: int) -> tuple[int, int, int]:
+        """Start, end and number of rows of the next page."""
+        rows = min(size, self.left)
+        end = self.asked[2]
+        return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
+
+    def after(self, page: Rows, size: int, step: int) -> _Cursor:
+        """Where to go on after a page: twice as far ahead as a full one reached, or much farther after a short one."""
+        _, end, rows = self.bounds(size)
+        left = self.left - len(page)
+        if len(page) < rows:
+            return self._replace(start=end, spacing=self.spacing and 8 * self.spacing, left=left)
+        spacing = self.spacing and 2 * ((page[-1][0] - page[0][0]) // rows + 1)
+        return self._replace(start=page[-1][0] + step, spacing=spacing, left=left)
+
+
+class InfluxReadingStore:
+    """A :class:`~cenergyd.readings.store.ReadingStore` in InfluxDB.
+
+    If :meth:`open` raises StoreUnavailable the store is usable all the same: later calls succeed once InfluxDB is back, and
+    create the database if it is missing.
+
+    :param url: see :func:`~cenergyd.storage.influxdb.line_protocol.parse_address`; raises ConfigError.
+    :param retention_policy: where to write and read; '' is the database's default one.
+    :param threads: for all requests; half of them, rounded up, write.
+    :param timeout_seconds: how long to wait for a connection, and for an answer.
+    """
+
+    def __init__(
+        self, reactor: Any, url: str, *, retention_policy: str = "", threads: int = 4, timeout_seconds: float = 10.0
+    ) -> None:
+        if any(char in retention_policy for char in '"\\\n'):
+            raise ConfigError(f"retention_policy {retention_policy!r}: quotes and backslashes are not possible")
+        self._policy = retention_policy
+        self._influx = InfluxConnection(reactor, parse_address(url), retention_policy, threads, timeout_seconds)
+
+    async def open(self) -> None:
+        """Start the threads; create the database if it is missing and we may."""
+        self._influx.start()
+        await self.ping()
+
+    async def close(self) -> None:
+        """Wait for what runs (at most the timeout) and disconnect."""
+        self._influx.stop()
+
+    async def ping(self) -> None:
+        """Send a write without any point: InfluxDB checks database and permission as for a real one."""
+        await self._influx.check()
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`.
+
+        Readings older than the retention policy keeps are dropped by InfluxDB: that is the operator's decision, so the write
+        counts as done, and a warning says how many.
+        """
+        check_series(*(batch.series for batch in batches))
+        await self._influx.write(lambda: _lines(batches))
+
+    async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        await self.replace_many([(series, start, end, readings)])
+
+    async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
+        """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(item[0] for item in items))
+        wanted = [only(readings, start, end) for _, start, end, readings in items]
+        stored = await self._paged([item[:3] for item in items], FIELDS, readings_of)
+        deletes: list[str] = []
+        batches: list[SeriesReadings] = []
+        for (series, start, end, _), new in zip(items, wanted, strict=True):
+            old = stored[series, start, end]
+            plan = changes({r.time: fields_of(r) for r in old}, {time: fields_of(r) for time, r in new.items()})
+            deletes += _deletion(series, plan.delete)
+            batches.append(SeriesReadings(series, [new[time] for time in _written(plan, new)]))
+        await self._delete(deletes)
+        await self.write(batches)
+
+    async def read(
+        self, series: Sequence[str], start: int, end: int, limit: int | None = None
+    ) -> dict[str, list[Reading]]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*series)
+        found = await self._paged([(name, start, end) for name in series], FIELDS, readings_of, limit=limit)
+        return {name: readings for (name, *_), readings in found.items()}
+
+    async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        until = f"time < {nanoseconds(LATEST if before is None else before)}"
+        since = f"now() - {RECENT}" if before is None else f"{nanoseconds(before)} - {RECENT}"
+        return await self._edge(series, until, f"{until} AND time >= {since}", "DESC")
+
+    async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        start = f"time >= {nanoseconds(since)}"
+        return await self._edge(series, start, f"{start} AND time < {nanoseconds(since)} + {RECENT}", "ASC")
+
+    async def summarise(
+        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+    ) -> dict[str, list[Summary]]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*series)
+        check_resolution(resolution, channels, CHANNELS)
+        kept = [channel for channel in CHANNELS if channel in channels]
+        longest = max(SUMMARY_SLICE_SECONDS, (end - start) // SUMMARY_SLICES)
+        parts = list(slices(start, end, resolution, longest))
+        ask = partial(
+            self._paged,
+            tail=f" GROUP BY time({resolution}s) fill(none)",
+            window=resolution,
+            most=max(1, min(SERIES_AT_ONCE - 1, SUMMARY_SECONDS // min(longest, max(1, end - start)))),
+        )
+        ranges = [(name, *part) for name in series for part in parts]
+        answers = await ask(ranges, summary_fields(kept), partial(summaries_of, kept))
+        lacking = [asked for asked, summaries in answers.items() if any(not s.readings for s in summaries)]
+        if lacking:
+            counted = await ask(lacking, count_fields(kept[1:]), counts_of)
+            for asked, pairs in counted.items():
+                counts = dict(pairs)
+                answers[asked] = [s if s.readings else s._replace(readings=counts[s.time]) for s in answers[asked]]
+        found: dict[str, list[Summary]] = {name: [] for name in series}
+        for (name, *_), summaries in answers.items():
+            found[name] += summaries
+        return found
+
+    async def series_of(self, serial: str) -> list[str]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        if not _SERIAL.match(serial):
+            return []
+        pattern = f"/^{serial}_([0-9]+|{MISSING_METER})$/"
+        (answer,) = await self._query([f"SHOW MEASUREMENTS WITH MEASUREMENT =~ {pattern}"])
+        return sorted(row[0] for part in answer for row in part["values"])
+
+    async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(series)
+        new = storable_points(points)
+        for times in _runs(sorted(new)):
+            old = {point.time: point for point in await self._points(series, times[0], times[-1] + 1)}
+            await self._change_points(series, old, old | {time: new[time] for time in times})
+
+    async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        await self.replace_points_many([(series, start, end, points)])
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(item[0] for item in items))
+        wanted = [only_points(points, start, end) for _, start, end, points in items]
+        stored = await self._paged([item[:3] for item in items], "*", points_of)
+        deletes: list[str] = []
+        lines: list[tuple[str, list[FieldPoint]]] = []
+        for (series, start, end, _), new in zip(items, wanted, strict=True):
+            old = {point.time: point.fields for point in stored[series, start, end]}
+            plan = changes(old, {time: point.fields for time, point in new.items()})
+            deletes += _deletion(series, plan.delete)
+            lines.append((series, [new[time] for time in _written(plan, new)]))
+        await self._delete(deletes)
+        await self._influx.write(lambda: (line for series, points in lines for line in point_lines(series, points)))
+
+    async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(series)
+        return await self._points(series, start, end, limit)
+
+    async def read_points_many(self, ranges: Sequence[Range]) -> list[list[FieldPoint]]:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(series for series, *_ in ranges))
+        found = await self._paged(ranges, "*", points_of)
+        return [found[series, start, end] for series, start, end in ranges]
+
+    async def _paged(
+        self,
+        ranges: Iterable[Range],
+        fields: str,
+        parse: Callable[[Sequence[str], Rows], list[T]],
+        *,
+        tail: str = "",
+        limit: int | None = None,
+        window: int | None = None,
+        most: int = SERIES_AT_ONCE,
+    ) -> dict[Range, list[T]]:
+        """What ``parse`` makes of the rows of each range, at most ``limit`` rows of each.
+
+        Goes in rounds, each with a page of every range. InfluxDB opens every shard of a range even if a LIMIT ends in
+        the first, so a page looks only so far ahead as minutes would fill it, and farther the more it finds empty.
+
+        :param window: s; rows are windows of this size, few enough for one look at the whole range.
+        """
+        found: dict[Range, list[T]] = {asked: [] for asked in ranges}
+        left = 2 * LATEST if limit is None else limit
+        cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
+        while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
+            size = min(PAGE_ROWS, max(1, ANSWER_ROWS // min(len(cursors), SERIES_AT_ONCE)))
+            answers = await self._pages(cursors, size, fields, tail, most)
+            for cursor, (columns, rows) in zip(cursors, answers, strict=True):
+                found[cursor.asked] += parse(columns, rows)
+            cursors = [
+                cursor.after(rows, size, window or 1) for cursor, (_, rows) in zip(cursors, answers, strict=True)
+            ]
+        return found
+
+    async def _pages(
+        self, cursors: Sequence[_Cursor], size: int, fields: str, tail: str, most: int
+    ) -> list[tuple[Sequence[str], Rows]]:
+        """Columns and rows for each cursor; those with the same bounds share statements."""
+        together: dict[tuple[int, int, int], list[str]] = {}
+        for cursor in cursors:
+            together.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
+        keys: list[tuple[int, int, int]] = []
+        statements: list[str] = []
+        for bounds, names in together.items():
+            start, end, rows = bounds
+            for some in batched(names, MAX_QUERY_CHARS // 2, most):
+                keys.append(bounds)
+                condition = f"WHERE {time_range(start, end)}{tail} LIMIT {rows}"
+                statements.append(select(fields, some, self._policy, condition))
+        answers = await self._query(statements, 1 if most < SERIES_AT_ONCE else SERIES_AT_ONCE)
+        parts = {
+            (part["name"], bounds): (part["columns"], part["values"])
+            for bounds, answer in zip(keys, answers, strict=True)
+            for part in answer
+        }
+        return [parts.get((cursor.asked[0], cursor.bounds(size)), ((), ())) for cursor in cursors]
+
+    async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
+        """The first reading in an order. Only series without one nearby are looked for everywhere."""
+        check_series(*series)
+        found: dict[str, Reading] = {}
+        for where in (nearby, condition):
+            tail = f"WHERE {where} ORDER BY time {order} LIMIT 1"
+            names = [name for name in series if name not in found]
+            answers = await self._query(
+                [
+                    select(FIELDS, some, self._policy, tail)
+                    for some in batched(names, MAX_QUERY_CHARS // 2, SERIES_AT_ONCE)
+                ]
+            )
+            for part in (part for answer in answers for part in answer):
+                found.update((part["name"], reading) for reading in readings_of(part["columns"], part["values"]))
+        return found
+
+    async def _points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
+        found = await self._paged([(series, start, end)], "*", points_of, limit=limit)
+        return found[series, start, end]
+
+    async def _change_points(self, series: str, old: Mapping[int, FieldPoint], new: Mapping[int, FieldPoint]) -> None:
+        plan = changes({t: p.fields for t, p in old.items()}, {t: p.fields for t, p in new.items()})
+        await self._delete(_deletion(series, plan.delete))
+        points = [new[time] for time in _written(plan, new)]
+        await self._influx.write(lambda: point_lines(series, points))
+
+    async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[Answer]:
+        work = [self._influx.query(some) for some in batched(statements, MAX_QUERY_CHARS, most)]
+        return [answer for answers in await in_turns(work, REQUESTS_AT_ONCE) for answer in answers]
+
+    async def _delete(self, statements: Sequence[str]) -> None:
+        for some in batched(statements, MAX_QUERY_CHARS, DELETES_AT_ONCE):
+            await self._influx.change(some)
+
+
+def _lines(batches: Sequence[SeriesReadings]) -> Iterator[str]:
+    for series, readings in batches:
+        yield from reading_lines(series, readings)
+
+
+def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:
+    return [] if times is None else [delete(series, *times)]
+
+
+def _written(plan: Changes, new: Mapping[int, object]) -> list[int]:
+    """Times to write: what differs and, of the rest, a witness for each day."""
+    return sorted([*plan.write, *witnesses(sorted(new), plan.write)])
+
+
+def _runs(times: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Ascending times in runs without a long gap, so that the range around a run holds little else."""
+    begin = 0
+    for position, (before, time) in enumerate(pairwise(times), 1):
+        if time - before > RUN_GAP_SECONDS or position - begin == RUN_POINTS:
+            yield times[begin:position]
+            begin = position
+    if times:
+        yield times[begin:]

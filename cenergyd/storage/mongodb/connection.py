@@ -1,0 +1,321 @@
+"""One connection to MongoDB for all stores that live there: by txmongo, as a ``mongodb://`` URL says.
+
+txmongo keeps its connections up by itself. This module adds what the stores count on: a time limit for every
+operation, one error for every way of being down, and no secret in any message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import quote_plus, urlencode
+
+from bson.errors import BSONError
+from OpenSSL.SSL import Connection
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.uri_parser import parse_uri
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from txmongo.connection import ConnectionPool
+from txmongo.errors import TimeExceeded
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
+from cenergyd.storage.mongodb.scram import ScramProtocol
+
+T = TypeVar("T")
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+DEFAULT_DATABASE = "cenergy"
+RECONNECT_SECONDS = 1.0
+"""Longest pause between two attempts to connect."""
+_REFUSED = {13, 18}
+_DATA = {2, 9, 14, 17419, 10334, 52, 57}
+"""Codes of data that are too large or not storable; any other one is the server's state (14031: its disk is full)."""
+_DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
+
+
+def is_duplicate_key(error: PyMongoError) -> bool:
+    """Whether a single or bulk write failed only because a unique index has the value already."""
+    if isinstance(error, BulkWriteError):
+        faults = _faults(error)
+        return bool(faults) and all(fault.get("code") == 11000 for fault in faults)
+    return isinstance(error, DuplicateKeyError)
+
+
+CHECKS = "cenergyd_check"
+"""The collection with the one document that readiness checks write."""
+
+
+class MongoDatabase:
+    """The database a URL names, with a few connections that are kept up.
+
+    :param reactor: for time limits. (txmongo itself connects by the global reactor.)
+    :param url: ``mongodb://user:password@host/database?tls=true&...``; the database is ``cenergy`` where none is named.
+    :param timeout_seconds: an operation that takes longer fails with StoreUnavailable.
+    :raises ConfigError: the URL is not usable; the message does not contain it.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, url: str, timeout_seconds: float = 10.0, connections: int = 4) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._timeout = timeout_seconds
+        self._connections = connections
+        self._pool: Any = None
+        self._down = False
+        self.database_name = DEFAULT_DATABASE
+        self.where = "MongoDB"
+        """The hosts, for messages."""
+        self.replicated = True
+        """Whether it is, or may be, one of several servers: a primary that has been voted out goes on answering reads for a while."""
+        self._tls: _ClientTLS | None = None
+        if not url.startswith("mongodb+srv://"):
+            self._prepare(url)
+
+    async def open(self) -> None:
+        """Start connecting and return once the server answers.
+
+        Raises StoreUnavailable if it does not in time; connecting goes on all the same, so later operations, or another
+        ``open()``, may succeed.
+        """
+        if self._pool is None:
+            url = self._url
+            if url.startswith("mongodb+srv://"):
+                url = await deferToThread(_resolved, url)
+                self._prepare(url)
+            self._pool = self._connect(url)
+        await self.ping()
+        said = await self.run(lambda database: database.command("isMaster"))  # "hello" is newer than 4.2
+        self.replicated = "setName" in said or said.get("msg") == "isdbgrid"
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.disconnect()
+
+    async def ping(self) -> None:
+        """Return if the server lets us in and writes durably; raise StoreUnavailable with the reason if not.
+
+        By a write, for a server whose disk is full or whose writes are locked may well read.
+        """
+        count = {"$inc": {"checks": 1}}
+        # Where two do it at once for the first time, one fails because the other has written.
+        with suppress(DuplicateKeyError):
+            await self.run(lambda database: database[CHECKS].update_one({"_id": "ready"}, count, upsert=True))
+
+    async def run(self, operation: Callable[[Any], Awaitable[T]]) -> T:
+        """Call ``operation(database)`` and return its result.
+
+        :raises StoreUnavailable: the server is down, slow, full or refuses us.
+        :raises StoreRejected: it says that the data itself is wrong (too large, not storable).
+        :raises DuplicateKeyError: a unique index has the value already.
+        :raises BulkWriteError: some of a bulk failed for no reason but that.
+        """
+        if self._pool is None:
+            raise StoreUnavailable(f"{self.where}: not connected")
+        if self._down and not self.connected:
+            raise StoreUnavailable(f"{self.where}: not connected, trying to")
+        database = self._pool[self.database_name]
+        try:
+            result: T = await Deferred.fromCoroutine(_call(operation, database)).addTimeout(
+                self._timeout, self._reactor
+            )
+        except _DOWN as error:
+            self._went_down(error)
+            raise StoreUnavailable(f"{self.where}: no answer within {self._timeout:g} s or connection lost") from None
+        except PyMongoError as error:
+            if is_duplicate_key(error):
+                raise
+            # "from None": the error's text holds the whole command, passwords included.
+            raise self._translated(error) from None
+        except (BSONError, OverflowError) as error:
+            raise StoreRejected(f"{self.where}: cannot be stored: {type(error).__name__}") from None
+        if self._down:
+            self._down = False
+            self.log.info("MongoDB answers again {where}", where=self.where)
+        return result
+
+    @property
+    def connected(self) -> bool:
+        """Whether any connection is up (which does not say that the server answers)."""
+        return self._pool is not None and any(factory.instance for factory in self._pool.getprotocols())
+
+    def _went_down(self, error: Exception) -> None:
+        if not self._down:
+            self._down = True
+            self.log.warn("MongoDB does not answer {where} {kind}", where=self.where, kind=type(error).__name__)
+
+    def _translated(self, error: PyMongoError) -> Exception:
+        code, name = _code_of(error)
+        if code in _REFUSED:
+            return StoreUnavailable(f"{self.where} refuses the URL's user, or the user lacks rights")
+        text = f"{self.where}: {name or type(error).__name__} (code {code})"
+        return StoreRejected(text) if code in _DATA else StoreUnavailable(text)
+
+    def _prepare(self, url: str) -> None:
+        parsed = _parsed(url)
+        options = _options(parsed)
+        self.database_name = parsed["database"] or DEFAULT_DATABASE
+        self.where = "MongoDB at " + ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
+        self._tls = _ClientTLS(options) if options.get("tls") else None
+
+    def _connect(self, url: str) -> Any:
+        parsed = _parsed(url)
+        options = _options(parsed)
+        # An acknowledged write is on disk, unless the URL says otherwise.
+        durable = {} if {"journal", "j"} & options.keys() else {"j": True}
+        pool = ConnectionPool(
+            url,
+            pool_size=self._connections,
+            ssl_context_factory=self._tls,
+            ping_interval=max(1.0, self._timeout / 2),
+            ping_timeout=self._timeout,
+            # Also the time limit of connecting and of the first exchange.
+            retry_delay=self._timeout,
+            max_delay=RECONNECT_SECONDS,
+            **durable,
+        )
+        if self._tls:
+            self._tls.pool = pool
+        for factory in pool.getprotocols():
+            factory.protocol = ScramProtocol
+        if parsed["username"] and not parsed["database"]:
+            # txmongo signs in by itself only where the URL names a database.
+            mechanism = options.get("authmechanism", "DEFAULT")
+            pool.authenticate(options.get("authsource", "admin"), parsed["username"], parsed["password"], mechanism)
+        return pool
+
+
+async def _call(operation: Callable[[Any], Awaitable[T]], database: Any) -> T:
+    return await operation(database)
+
+
+def _faults(error: BulkWriteError) -> list[Mapping[str, Any]]:
+    """What failed of a bulk: operations, and making the others durable."""
+    details = error.details or {}
+    return [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+
+
+def _code_of(error: PyMongoError) -> tuple[int | None, str]:
+    if isinstance(error, BulkWriteError):
+        # One that is not the data's fault counts most: then trying again may help.
+        faults = sorted(_faults(error), key=lambda fault: (fault.get("code") == 11000, fault.get("code") in _DATA))
+        worst = faults[0] if faults else {}
+        return worst.get("code"), worst.get("codeName", "")
+    if isinstance(error, OperationFailure):
+        return error.code, str((error.details or {}).get("codeName", ""))
+    return None, ""
+
+
+def _parsed(url: str) -> Mapping[str, Any]:
+    try:
+        parsed: Any = parse_uri(url)
+    except OSError as error:
+        raise ConfigError(f"the MongoDB URL: {error.filename}: {error.strerror}") from None
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        raise ConfigError(f"the MongoDB URL is not valid: {_without_secrets(str(error), url)}") from None
+    return cast(Mapping[str, Any], parsed)
+
+
+def _options(parsed: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in parsed["options"].items()}
+
+
+def _without_secrets(message: str, url: str) -> str:
+    userinfo = url.split("://", 1)[-1].rpartition("@")[0]
+    parts = [part for part in {userinfo, *userinfo.split(":"), *userinfo.split("@")} if part]
+    return "not shown, for it holds a secret" if any(part in message for part in parts) else message
+
+
+def _resolved(url: str) -> str:
+    """``mongodb+srv://`` as ``mongodb://``. Asks the name server, so it runs in a thread."""
+    try:
+        parsed = parse_uri(url)
+    except (ConfigurationError, InvalidURI, ValueError) as error:
+        raise StoreUnavailable(f"the MongoDB URL cannot be resolved: {_without_secrets(str(error), url)}") from None
+    return plain_url(parsed)
+
+
+def plain_url(parsed: Mapping[str, Any]) -> str:
+    """The ``mongodb://`` URL of what ``parse_uri`` made of another one."""
+    user = ""
+    if parsed["username"]:
+        user = f"{quote_plus(parsed['username'])}:{quote_plus(parsed['password'] or '')}@"
+    hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in parsed["nodelist"])
+    options = {
+        key: str(value).lower() if isinstance(value, bool) else value for key, value in parsed["options"].items()
+    }
+    query = f"?{urlencode(options)}" if options else ""
+    return f"mongodb://{user}{hosts}/{quote_plus(parsed['database'] or '')}{query}"
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _ClientTLS:
+    """TLS as the URL's options say; each connection is checked against the name of the host it goes to."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.pool: Any = None
+        self._check_certificate = not (options.get("tlsallowinvalidcertificates") or options.get("tlsinsecure"))
+        self._check_name = self._check_certificate and not options.get("tlsallowinvalidhostnames")
+        try:
+            authorities = _certificates(options["tlscafile"]) if "tlscafile" in options else None
+            self._own = _own_certificate(options.get("tlscertificatekeyfile"))
+        except OSError as error:
+            raise ConfigError(f"the MongoDB URL's certificate file: {error.filename}: {error.strerror}") from None
+        except Exception as error:  # OpenSSL has no common base of its parse errors
+            raise ConfigError(f"the MongoDB URL's certificate file is not PEM: {type(error).__name__}") from None
+        self._trust = trustRootFromCertificates(authorities) if authorities is not None else platformTrust()
+
+    def clientConnectionForTLS(self, protocol: Any) -> Any:  # noqa: N802 - the interface's name
+        """The interface's method."""
+        if self._check_name:
+            host = self._name_of(protocol.wrappedProtocol.factory.connector.host)
+            options = optionsForClientTLS(host, trustRoot=self._trust, clientCertificate=self._own)
+            return cast(Any, options).clientConnectionForTLS(protocol)
+        own: dict[str, Any] = {}
+        if self._own is not None:
+            own = {"privateKey": self._own.privateKey.original, "certificate": self._own.original}
+        trust = {"trustRoot": self._trust} if self._check_certificate else {}
+        return Connection(CertificateOptions(**trust, **own).getContext(), None)
+
+    def _name_of(self, host: str) -> str:
+        # txmongo's pingers connect by address to peers of our connections: the name that one went to counts.
+        for factory in self.pool.getprotocols() if self.pool else ():
+            if factory.instance and factory.instance.transport.getPeer().host == host:
+                return str(factory.connector.host)
+        return host
+
+
+def _certificates(path: str) -> list[Certificate]:
+    text = Path(path).read_text(encoding="ascii", errors="replace")
+    return [Certificate.loadPEM((part[part.index(_BEGIN) :] + _END).encode()) for part in text.split(_END)[:-1]]
+
+
+def _own_certificate(path: str | None) -> PrivateCertificate | None:
+    if path is None:
+        return None
+    return cast(PrivateCertificate, PrivateCertificate.loadPEM(Path(path).read_bytes()))

@@ -1,0 +1,85 @@
+"""The concrete stores that the settings name; everything else knows only their Protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import DocumentStore
+from cenergyd.readings.store import ReadingStore
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.influxdb.readings import InfluxReadingStore
+from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.customers import MongoCustomerStore
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
+from cenergyd.storage.sqlite.customers import SqliteCustomerStore
+from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
+
+
+@attrs.frozen(kw_only=True)
+class Stores:
+    """The three stores of a daemon or a command."""
+
+    customers: CustomerStore
+    readings: ReadingStore
+    documents: DocumentStore
+
+    async def open(self) -> None:
+        """Connect all; raises StoreUnavailable. May be called again after a failure."""
+        await self.customers.open()
+        await self.documents.open()
+        await self.readings.open()
+
+    async def close(self) -> None:
+        """Disconnect all."""
+        await self.readings.close()
+        await self.documents.close()
+        await self.customers.close()
+
+
+def make_stores(settings: Settings, reactor: Any) -> Stores:
+    """The stores of the settings, not yet open. Raises ConfigError for a URL that is not usable."""
+    customers, documents = _customer_stores(settings, reactor)
+    return Stores(customers=customers, readings=_reading_store(settings, reactor), documents=documents)
+
+
+async def open_stores(settings: Settings, reactor: Any) -> Stores:
+    """The stores of the settings, open. Raises StoreUnavailable."""
+    stores = make_stores(settings, reactor)
+    try:
+        await stores.open()
+    except BaseException:
+        await stores.close()
+        raise
+    return stores
+
+
+def _customer_stores(settings: Settings, reactor: Any) -> tuple[CustomerStore, DocumentStore]:
+    url = settings.customers.url
+    path = _sqlite_path(url)
+    if path is not None:
+        return SqliteCustomerStore(reactor, path), SqliteDocumentStore(reactor, path)
+    mongo = MongoDatabase(reactor, url, settings.customers.timeout_seconds)
+    return MongoCustomerStore(mongo, settings.customers.collection), MongoDocumentStore(mongo)
+
+
+def _reading_store(settings: Settings, reactor: Any) -> ReadingStore:
+    chosen = settings.readings
+    path = _sqlite_path(chosen.url)
+    if path is not None:
+        return SqliteReadingStore(reactor, path)
+    return InfluxReadingStore(
+        reactor,
+        chosen.url,
+        retention_policy=chosen.retention_policy,
+        threads=chosen.threads,
+        timeout_seconds=chosen.timeout_seconds,
+    )
+
+
+def _sqlite_path(url: str) -> Path | None:
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None

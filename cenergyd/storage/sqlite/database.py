@@ -1,0 +1,131 @@
+"""The embedded SQLite database: one writing thread, a few reading ones, schema upgrades from .sql files.
+
+``synchronous=FULL`` with a write-ahead log: a transaction that returned has reached the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.runtime.threads import BoundedPool
+
+T = TypeVar("T")
+
+
+class EmbeddedDatabase:
+    """One SQLite file, opened by whichever threads need it.
+
+    :param path: the file; its folder must exist and be writable.
+    :param schema: a folder of ``NNN-name.sql`` files, applied in order, once each; ``PRAGMA user_version``
+        of the file is the number of the last one applied.
+    :param namespace: several stores may share a file; each has its own row in ``schema_version``.
+    """
+
+    def __init__(self, reactor: Any, path: Path, schema: Traversable, namespace: str, max_waiting: int = 1000) -> None:
+        self._path = path
+        self._schema = schema
+        self._namespace = namespace
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._writer = BoundedPool(reactor, f"sqlite-write {path.name}", 1, max_waiting)
+        self._readers = BoundedPool(reactor, f"sqlite-read {path.name}", 2, max_waiting)
+
+    async def open(self) -> None:
+        """Start the threads, create or upgrade the schema. Raises StoreUnavailable with the path and reason."""
+        self._writer.start()
+        self._readers.start()
+        await self.write(self._upgrade)
+
+    async def close(self) -> None:
+        """Finish what runs, then close every connection."""
+        self._writer.stop()
+        self._readers.stop()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in one transaction in the writing thread; durable when this returns."""
+        return await self._writer.run(self._in_transaction, work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` on a reading connection; it sees a consistent snapshot per statement."""
+        return await self._readers.run(self._guarded, work)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = connection
+            with self._lock:
+                self._connections.append(connection)
+        return connection
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            result = work(self._connection())
+            if isinstance(result, sqlite3.Cursor):
+                # Left open, it would reset its statement from the reactor's thread, in the middle of our next use of it.
+                result.close()
+            return result
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+        return self._guarded(transaction)
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (namespace TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+        )
+        row = connection.execute(
+            "SELECT version FROM schema_version WHERE namespace = ?", (self._namespace,)
+        ).fetchone()
+        applied = row[0] if row else 0
+        scripts = sorted((s for s in self._schema.iterdir() if s.name.endswith(".sql")), key=lambda entry: entry.name)
+        numbered = [(int(script.name.split("-", 1)[0]), script) for script in scripts]
+        if applied > numbered[-1][0]:
+            # Reading or writing a shape that we do not know would do harm that nobody sees.
+            raise StoreUnavailable(
+                f"{self._path}: {self._namespace} was upgraded by a newer cenergyd (to {applied}, this one knows "
+                f"{numbered[-1][0]}); run that version, or restore a backup made before"
+            )
+        for number, script in numbered:
+            if number > applied:
+                self._apply(connection, script.read_text(encoding="utf-8"), number)
+
+    def _apply(self, connection: sqlite3.Connection, script: str, number: int) -> None:
+        # executescript() would commit first, so each statement goes alone inside our transaction.
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                connection.execute(statement)
+                statement = ""
+        connection.execute(
+            "INSERT INTO schema_version VALUES (?, ?) ON CONFLICT (namespace) DO UPDATE SET version = excluded.version",
+            (self._namespace, number),
+        )

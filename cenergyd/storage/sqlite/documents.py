@@ -1,0 +1,138 @@
+"""Documents in the embedded SQLite database."""
+
+# ruff: noqa: S608 - what is put into statements are names of columns and numbers; values are parameters
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cenergyd.documents.body import body_of, body_text
+from cenergyd.documents.store import Document, NewDocument
+from cenergyd.errors import Conflict
+from cenergyd.storage.sqlite.database import EmbeddedDatabase
+
+_COLUMNS = "kind, key, body, version, owner, due"
+_PUT = """
+    INSERT INTO document (kind, key, body, version, owner, due) VALUES (:kind, :key, :body, 1, :owner, :due)
+    ON CONFLICT (kind, key) DO UPDATE
+    SET body = excluded.body, version = version + 1, owner = excluded.owner, due = excluded.due
+"""
+_KEYS_AT_ONCE = 500
+
+
+class SqliteDocumentStore:
+    """See :class:`cenergyd.documents.store.DocumentStore`.
+
+    :param path: the file, which other stores may share; its folder must exist.
+    """
+
+    def __init__(self, reactor: Any, path: Path) -> None:
+        self._database = EmbeddedDatabase(
+            reactor, path, files("cenergyd.storage.sqlite") / "schema" / "document", "documents"
+        )
+
+    async def open(self) -> None:
+        """Open the file, create or upgrade the tables."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._database.close()
+
+    async def get(self, kind: str, key: str) -> Document | None:
+        """One document or None."""
+        return (await self.get_many(kind, [key])).get(key)
+
+    async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
+        """Those of the keys that exist."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Document]:
+            found: dict[str, Document] = {}
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                some = keys[start : start + _KEYS_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                sql = f"SELECT {_COLUMNS} FROM document WHERE kind = ? AND key IN ({marks})"
+                found.update((row[1], _document(row)) for row in db.execute(sql, (kind, *some)))
+            return found
+
+        return await self._database.read(work)
+
+    async def put(
+        self,
+        kind: str,
+        key: str,
+        body: Mapping[str, Any],
+        *,
+        owner: str | None = None,
+        due: int | None = None,
+        expected_version: int | None = None,
+    ) -> Document:
+        """Create or replace, in one transaction."""
+        values = {"kind": kind, "key": key, "body": body_text(body), "owner": owner, "due": due}
+
+        def work(db: sqlite3.Connection) -> Document:
+            _check_version(db, kind, key, expected_version)
+            return _document(db.execute(f"{_PUT} RETURNING {_COLUMNS}", values).fetchone())
+
+        return await self._database.write(work)
+
+    async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
+        """Create or replace many, in one transaction."""
+        rows = [{**document._asdict(), "kind": kind, "body": body_text(document.body)} for document in documents]
+        await self._database.write(lambda db: db.executemany(_PUT, rows))
+
+    async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
+        """Remove."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            _check_version(db, kind, key, expected_version)
+            return db.execute("DELETE FROM document WHERE kind = ? AND key = ?", (kind, key)).rowcount == 1
+
+        return await self._database.write(work)
+
+    async def find(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        due_before: int | None = None,
+        after_key: str | None = None,
+        limit: int = 100,
+    ) -> list[Document]:
+        """A page."""
+        where = ["kind = :kind"]
+        where += ["owner = :owner"] if owner is not None else []
+        where += ["due < :due"] if due_before is not None else []
+        where += ["key > :after"] if after_key is not None else []
+        order = "due, key" if due_before is not None else "key"
+        sql = f"SELECT {_COLUMNS} FROM document WHERE {' AND '.join(where)} ORDER BY {order} LIMIT :limit"
+        values = {"kind": kind, "owner": owner, "due": due_before, "after": after_key, "limit": limit}
+        return [_document(row) for row in await self._database.read(lambda db: db.execute(sql, values).fetchall())]
+
+    async def count(self, kind: str, *, owner: str | None = None) -> int:
+        """How many documents."""
+        sql = "SELECT count(*) FROM document WHERE kind = :kind" + (" AND owner = :owner" if owner is not None else "")
+        values = {"kind": kind, "owner": owner}
+        found = await self._database.read(lambda db: db.execute(sql, values).fetchone())
+        return int(found[0])
+
+    async def purge(self, kind: str, due_before: int) -> int:
+        """Delete those that are due."""
+        sql = "DELETE FROM document WHERE kind = ? AND due < ?"
+        return await self._database.write(lambda db: db.execute(sql, (kind, due_before)).rowcount)
+
+
+def _document(row: Sequence[Any]) -> Document:
+    kind, key, body, version, owner, due = row
+    return Document(kind, key, body_of(body), version, owner, due)
+
+
+def _check_version(db: sqlite3.Connection, kind: str, key: str, expected: int | None) -> None:
+    if expected is None:
+        return
+    row = db.execute("SELECT version FROM document WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+    if (row[0] if row else 0) != expected:
+        raise Conflict(f"{kind} {key} was changed meanwhile")

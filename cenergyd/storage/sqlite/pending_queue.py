@@ -1,0 +1,109 @@
+"""A pending queue in the table of customers. The contract and its two windows: :mod:`cenergyd.customers.store`."""
+
+# ruff: noqa: S608 - what is put into statements are names of columns and numbers; values are parameters
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.store import PendingSummary
+from cenergyd.storage.sqlite.database import EmbeddedDatabase
+
+# By the small indexes, whatever the planner thinks: the cost is to follow the customers with work, not all of them.
+_BUSY_ROWS = (
+    "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @since IS NOT NULL"
+    " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_since IS NOT NULL"
+)
+
+
+class SqlitePendingQueue:
+    """See :class:`cenergyd.customers.store.PendingQueue`.
+
+    :param prefix: of the columns: ``pending`` or ``jobs``.
+    :param columns: what ``customer_of`` takes a row of.
+    """
+
+    def __init__(
+        self, database: EmbeddedDatabase, prefix: str, columns: str, customer_of: Callable[[Sequence[Any]], Customer]
+    ) -> None:
+        self._database = database
+        self._prefix = prefix
+        self._columns = columns
+        self._customer_of = customer_of
+
+    def _sql(self, text: str) -> str:
+        """``@since`` stands for the queue's column ``<prefix>_since``, and so on."""
+        text = text.replace("BUSY_ROWS", _BUSY_ROWS.replace("QUEUE", self._prefix))
+        return text.replace("@", f"{self._prefix}_").replace("CUSTOMER_COLUMNS", self._columns)
+
+    async def mark(self, marks: Sequence[PendingMark]) -> None:
+        """Widen the pending windows."""
+        await self._database.write(lambda db: self.mark_within(db, marks))
+
+    def mark_within(self, db: sqlite3.Connection, marks: Sequence[PendingMark]) -> None:
+        """Widen them as a part of a transaction."""
+        sql = self._sql(
+            "UPDATE customer SET @since = min(ifnull(@since, :since), :since), @until = max(ifnull(@until, :until), :until)"
+            " WHERE id = :customer_id"
+        )
+        db.executemany(sql, [mark._asdict() for mark in marks])
+
+    async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
+        """Claim customers, in one transaction."""
+        sql = self._sql(
+            """
+            UPDATE customer SET
+                @work_since = min(ifnull(@since, @work_since), ifnull(@work_since, @since)),
+                @work_until = max(ifnull(@until, @work_until), ifnull(@work_until, @until)),
+                @claim = :claim, @claim_until = :now + :ttl, @since = NULL, @until = NULL, @retry_at = NULL
+            WHERE id IN (
+                SELECT id FROM customer WHERE rowid IN (BUSY_ROWS)
+                    AND ifnull(@claim_until, :now) <= :now AND ifnull(@retry_at, :now) <= :now
+                ORDER BY min(ifnull(@since, @work_since), ifnull(@work_since, @since)), id
+                LIMIT :limit
+            )
+            RETURNING @work_since, @work_until, CUSTOMER_COLUMNS
+            """
+        )
+        values = {"claim": claim, "now": now, "ttl": ttl, "limit": limit}
+        rows = await self._database.write(lambda db: db.execute(sql, values).fetchall())
+        return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in sorted(rows)]
+
+    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+        """Shrink the work and renew the claim."""
+        sql = self._sql("UPDATE customer SET @work_since = ?, @claim_until = ? WHERE id = ? AND @claim = ?")
+        values = (since, now + ttl, work.customer.id, work.claim)
+        return bool(await self._database.write(lambda db: db.execute(sql, values).rowcount))
+
+    async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
+        """Drop the work."""
+        return await self._release(works, "")
+
+    async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
+        """Move the work back to pending."""
+        back = (
+            "@since = min(ifnull(@since, @work_since), @work_since), @until = max(ifnull(@until, @work_until), @work_until),"
+            f" @retry_at = {int(retry_at)},"
+        )
+        await self._release(works, back)
+
+    async def summary(self) -> PendingSummary:
+        """Count by the indexes."""
+        sql = self._sql(
+            "SELECT count(*), min(min(ifnull(@since, @work_since), ifnull(@work_since, @since))) FROM customer"
+            " WHERE rowid IN (BUSY_ROWS)"
+        )
+        return PendingSummary(*await self._database.read(lambda db: db.execute(sql).fetchone()))
+
+    async def _release(self, works: Sequence[PendingWork], back: str) -> list[bool]:
+        sql = self._sql(
+            f"UPDATE customer SET {back} @work_since = NULL, @work_until = NULL, @claim = NULL, @claim_until = NULL"
+            " WHERE id = ? AND @claim = ?"
+        )
+
+        def release(db: sqlite3.Connection) -> list[bool]:
+            return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]
+
+        return await self._database.write(release)

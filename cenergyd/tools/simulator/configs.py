@@ -1,0 +1,71 @@
+"""The device's side of the config file exchange: ask for the manifest, send what the server has not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from cenergyd.acquisuite.configfiles import meter_of, parse_manifest
+from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
+from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
+from cenergyd.errors import UploadError
+from cenergyd.tools.simulator.http import Reply
+
+Post = Callable[..., Awaitable[Reply]]
+
+
+class ConfigFile(NamedTuple):
+    """A file as it lies on the logger."""
+
+    name: str
+    """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``."""
+    content: bytes
+    time: int
+    """Of its last change, UTC seconds."""
+    device_class: str = ""
+
+
+def meter_config(meter: str, layout: Layout, columns: int, device_class: str, time: int) -> ConfigFile:
+    """The config file of a meter with this layout: names and units of its channels, ``-`` for all other points."""
+    described = {column: XML_POINTS[channel] for channel, column in layout.columns.items()}
+    lines = []
+    for column in range(FIRST_POINT, columns):
+        name, units = described.get(column, ("-", ""))
+        point = f"POINT{column - FIRST_POINT:02d}"
+        lines += [
+            f"{point}NAME={name}",
+            f"{point}UNITS={units}",
+            f"{point}LOW=0",
+            f"{point}HIGH=0",
+            f"{point}CONSOLE=NO",
+        ]
+    content = "".join(line + "\r\n" for line in lines).encode("ascii")
+    return ConfigFile(f"modbus/mb-{int(meter):03d}.ini", content, time, device_class)
+
+
+async def exchange(post: Post, serial: str, password: str, files: Sequence[ConfigFile], loop_name: str = "") -> int:
+    """Send the files that the server's manifest has not, and return how many it took.
+
+    A server that knows no manifest gets none. Raises NoReply.
+    """
+    identity = {"SERIALNUMBER": serial, "PASSWORD": password, "LOOPNAME": loop_name}
+    content_type, body = multipart_form({"MODE": "CONFIGFILEMANIFEST", **identity})
+    reply = await post([("Content-Type", content_type)], body)
+    if reply.status != 200:
+        return 0
+    try:
+        known = {entry.name: entry.md5 for entry in parse_manifest(reply.body)}
+    except UploadError:
+        return 0
+    taken = 0
+    for file in files:
+        checksum = md5(file.content)
+        if known.get(file.name) == checksum:
+            continue
+        fields = {
+            "MODE": "CONFIGFILEUPLOAD", **identity, "MODBUSDEVICE": meter_of(file.name) or "0",
+            "MODBUSDEVICECLASS": file.device_class, "MD5CHECKSUM": checksum, "FILETIME": utc_text(file.time),
+        }  # fmt: skip
+        content_type, body = multipart_form(fields, file.name, file.content, "CONFIGFILE")
+        taken += (await post([("Content-Type", content_type)], body)).success
+    return taken

@@ -1,0 +1,132 @@
+"""What ``cenergyd run --demo`` adds: one simulated site that uploads to this daemon, and a line a few seconds about it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.readings.store import ReadingStore
+from cenergyd.settings.sections import Settings
+from cenergyd.tools.simulator.fleet import Fleet, Plan
+from cenergyd.tools.simulator.http import Target
+from cenergyd.tools.simulator.register import register_sites
+from cenergyd.tools.simulator.site import SimulatedSite, make_sites
+
+BACKLOG: Final = 86400
+"""Seconds of history that the site brings along, so that there is a day to look at."""
+INTERVAL: Final = 10
+"""Seconds between its readings and uploads."""
+_CATCH_UP_WITHIN: Final = 3600
+log = Logger()
+
+
+class RunningDaemon(Protocol):
+    """What the demo needs of the daemon."""
+
+    settings: Settings
+    customers: CustomerStore
+    readings: ReadingStore
+    addresses: list[str]
+
+
+class Demo:
+    """Runs beside a daemon that has started.
+
+    :param say: prints a line for a person.
+    """
+
+    def __init__(self, reactor: Any, daemon: RunningDaemon, say: Callable[[str], None]) -> None:
+        self._reactor = reactor
+        self._daemon = daemon
+        self._say = say
+        self._site: SimulatedSite = next(make_sites(1, seed=1))
+        self._uploading: Deferred[Any] | None = None
+        self._telling = LoopingCall(self._tell_safely)
+        self._telling.clock = reactor
+        self._told = 0
+
+    async def start(self) -> None:
+        """Register the site and begin to upload."""
+        # The password changes with every start and is nowhere else, so nobody can use it against a daemon left running.
+        password = secrets.token_urlsafe(18)
+        now = int(self._reactor.seconds())
+        (self._customer,) = await register_sites(
+            self._daemon.customers,
+            self._daemon.readings,
+            [self._site],
+            password,
+            self._daemon.settings.credentials,
+            now=now,
+        )
+        url = self._daemon.addresses[0].rstrip("/")
+        self._say(f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n")
+        target = Target(self._reactor, url + self._daemon.settings.upload.path)
+        fleets = [
+            # First the day before in large files, then the present as it comes.
+            self._fleet(target, password, now - BACKLOG, now, _CATCH_UP_WITHIN),
+            self._fleet(target, password, now, None, INTERVAL),
+        ]
+        self._uploading = Deferred.fromCoroutine(self._run(fleets))
+        self._uploading.addErrback(self._ended)
+        self._telling.start(INTERVAL / 2)
+
+    async def stop(self) -> None:
+        """Stop uploading."""
+        if self._telling.running:
+            self._telling.stop()
+        if self._uploading is not None:
+            self._uploading.cancel()
+
+    def _fleet(self, target: Target, password: str, start: int, end: int | None, upload_every: int) -> Fleet:
+        plan = Plan(
+            start=start, end=end, interval=60 if end else INTERVAL, upload_every=upload_every, introduce=end is None
+        )
+        return Fleet(self._reactor, plan, target, [self._site], password=password)
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            log.failure("the simulated site stopped uploading", failure)
+
+    async def _run(self, fleets: list[Fleet]) -> None:
+        for fleet in fleets:
+            await fleet.run()
+
+    async def _tell_safely(self) -> None:
+        try:
+            await self._tell()
+        except Exception:
+            log.failure("the demo cannot read what was derived")
+
+    async def _tell(self) -> None:
+        customer = self._customer
+        series = {role: customer.series_of(role) for role in ROLES}
+        computed = series[self._site.missing]
+        assert computed is not None
+        latest = (await self._daemon.readings.last([computed])).get(computed)
+        if latest is None or latest.time <= self._told:
+            return
+        self._told = latest.time
+        names = [name for name in series.values() if name]
+        found = await self._daemon.readings.read(names, latest.time, latest.time + 1)
+        self._say(line(customer, latest.time, {role: found[name] for role, name in series.items() if name}))
+
+
+def line(customer: Customer, time: int, readings: Any) -> str:
+    """``14:30:10  utility 1.23 kW (computed)  load 3.21 kW  solar 1.98 kW``, in the customer's zone."""
+    moment = datetime.fromtimestamp(time, ZoneInfo(customer.time_zone))
+    parts = [f"{moment:%H:%M:%S %Z}"]
+    for role in ROLES:
+        power = readings[role][0].P if readings.get(role) else None
+        mark = " (computed)" if role == customer.missing_role else ""
+        parts.append(f"{role} {'-' if power is None else f'{power:.2f}'} kW{mark}")
+    return "   ".join(parts)

@@ -1,0 +1,331 @@
+"""A simulated logger: records rows, keeps log files in its flash, uploads them, deletes only what was acknowledged."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Any, Final, Literal
+
+import attrs
+
+from cenergyd.acquisuite.encode import (
+    error_row,
+    gz,
+    log_fields,
+    log_filename,
+    log_row,
+    multipart_form,
+    xml_device,
+    xml_message,
+)
+from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
+from cenergyd.customers.model import Role
+from cenergyd.readings.model import Reading, series_name
+from cenergyd.tools.simulator.configs import exchange, meter_config
+from cenergyd.tools.simulator.day import Energy, Moment, advance, moment
+from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
+from cenergyd.tools.simulator.http import NoReply, Reply, Version
+from cenergyd.tools.simulator.site import METER_OF_ROLE, SimulatedSite
+
+Encoding = Literal["gz", "plain", "xml"]
+Post = Callable[..., Awaitable[Reply]]
+"""Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
+MAX_UPLOAD_TRIES: Final = 3
+"""As a device's MAXUPLOADTRIES: then the file waits for the next session."""
+ABANDON: Final = frozenset((401, 402, 403, 404, 407))
+"""Answers after which a device gives up the whole session."""
+_NOT_ANSWERING: Final = 139
+
+
+@attrs.frozen(slots=True)
+class Meter:
+    """A kind of meter: its device class, where its values are, how many columns its rows have."""
+
+    device_class: str
+    layout: Layout
+    columns: int
+
+
+METERS: Final = {
+    "veris": Meter("", VERIS, 75),
+    "shark": Meter("35", SHARK, 120),
+    "ion6200": Meter("10", ION6200, 65),
+}
+
+
+@attrs.define(slots=True, kw_only=True)
+class LogFile:
+    """A log in the logger's flash, and what of it the server should then hold."""
+
+    series: str
+    meter: str
+    filename: str
+    text: bytes = attrs.field(repr=False)
+    readings: tuple[Reading, ...] = attrs.field(repr=False)
+    """Rows with an error number have no reading."""
+
+
+@attrs.define
+class Counts:
+    """What happened, over any number of loggers."""
+
+    uploads: int = 0
+    """Requests that carried a log."""
+    acknowledged_logs: int = 0
+    acknowledged_readings: int = 0
+    resent: int = 0
+    """Logs sent once more although they were acknowledged."""
+    lost_replies: int = 0
+    """Hung up before the answer, on purpose."""
+    no_reply: int = 0
+    """No connection or no usable answer."""
+    refused: dict[int, int] = attrs.field(factory=dict)
+    """Status -> answers that were not SUCCESS."""
+    abandoned_sessions: int = 0
+    skipped_sessions: int = 0
+    """Sessions that an outage swallowed."""
+    last_refusal: str = ""
+
+
+class Outcome(Enum):
+    """What the logger makes of an answer."""
+
+    DELETE = "delete"
+    KEEP = "keep"
+    ABANDON = "abandon"
+
+
+def outcome_of(reply: Reply) -> Outcome:
+    """The reply contract: only SUCCESS with 200 lets the device delete; some answers end the session."""
+    if reply.success:
+        return Outcome.DELETE
+    return Outcome.ABANDON if reply.status in ABANDON else Outcome.KEEP
+
+
+class SimulatedLogger:
+    """One site's logger.
+
+    :param interval: seconds between rows.
+    :param start: UTC seconds of the first row at the earliest.
+    :param pause: waits some seconds between two tries.
+    :param acknowledged: called with every log that the server acknowledged, once.
+    :param introduce: send STATUS and exchange config files before the first upload, as devices do.
+    """
+
+    def __init__(
+        self,
+        site: SimulatedSite,
+        *,
+        password: str,
+        interval: int,
+        start: int,
+        post: Post,
+        pause: Callable[[float], Awaitable[Any]],
+        acknowledged: Callable[[LogFile], None],
+        counts: Counts,
+        meter: Meter = METERS["veris"],
+        faults: Faults = NO_FAULTS,
+        introduce: bool = False,
+    ) -> None:
+        self.site = site
+        self.flash: list[LogFile] = []
+        """Logs that wait for their upload, oldest first."""
+        self._password = password
+        self._interval = interval
+        self._post = post
+        self._pause = pause
+        self._acknowledged = acknowledged
+        self._counts = counts
+        self._meter = meter
+        self._faults = faults
+        self._chance = random.Random(f"logger {site.seed}")
+        self._skew = self._chance.randint(-faults.max_clock_skew, faults.max_clock_skew)
+        self.encoding: Encoding = self._chance.choice(faults.encodings)
+        self.version: Version = "1.0" if self._chance.random() < faults.http10_sites else "1.1"
+        self._introduce = introduce
+        self._started = start
+        self._recorded_until = start
+        self._sequence = 0
+        self._energy = dict.fromkeys(site.roles, Energy(0.0, 0.0))
+        self._last_power: dict[Role, float] = {}
+
+    def record(self, until: int) -> None:
+        """Write the rows up to a time (exclusive, UTC seconds) into one new log file a meter."""
+        first = -(-self._recorded_until // self._interval) * self._interval
+        times = range(first, until, self._interval)
+        if not times:
+            return
+        # The logger writes its own clock's time; the sun keeps the true one.
+        taken = [moment(self.site, time) for time in times]
+        for role in self.site.roles:
+            self._write_log(role, taken)
+        self._recorded_until = times[-1] + 1
+
+    async def session(self) -> None:
+        """Upload what is in the flash, or nothing in an outage."""
+        if self._chance.random() < self._faults.outages:
+            self._counts.skipped_sessions += 1
+            return
+        await self.upload_all()
+
+    async def upload_all(self) -> bool:
+        """One upload session. What is not acknowledged stays in the flash for the next one.
+
+        Returns False where the server's answer ended the session (401 and its like).
+        """
+        if self._introduce:
+            await self._introduction()
+        for log in list(self.flash):
+            outcome = await self._upload(log)
+            if outcome is Outcome.ABANDON:
+                self._counts.abandoned_sessions += 1
+                return False
+        return True
+
+    async def _introduction(self) -> None:
+        """STATUS, then config files. Neither decides over the logs; without an answer it is tried again next time."""
+        site, meter = self.site, self._meter
+        files = [
+            meter_config(METER_OF_ROLE[role], meter.layout, meter.columns, meter.device_class, self._started)
+            for role in site.roles
+        ]
+        try:
+            await self._post(*self._status(), version=self.version)
+            await exchange(self._post, site.serial, self._password, files, site.name)
+            self._introduce = False
+        except NoReply as error:
+            self._counts.no_reply += 1
+            self._counts.last_refusal = str(error)
+
+    def _status(self) -> tuple[list[tuple[str, str]], bytes]:
+        status = {
+            "MODE": "STATUS", "SERIALNUMBER": self.site.serial, "PASSWORD": self._password,
+            "LOOPNAME": self.site.name, "UPTIME": str(self._recorded_until - self._started), "PERCENTBLOCKSINUSE": "12",
+            "PERCENTINODESINUSE": "3", "UPLOADATTEMPT": "Uploading", "ACQUISUITEVERSION": "v02.12.0101",
+            "USRVERSION": "v01.40.1222", "ROOTVERSION": "v01.40.1222", "KERNELVERSION": "2.4.18",
+            "FIRMWAREVERSION": "v1.70m", "BOOTCOUNT": "7", "BATTERYGOOD": "YES",
+        }  # fmt: skip
+        content_type, body = multipart_form(status)
+        return [("Content-Type", content_type)], body
+
+    async def _upload(self, log: LogFile) -> Outcome:
+        for attempt in range(MAX_UPLOAD_TRIES):
+            if attempt:
+                await self._pause(0.2 * 2**attempt)
+            outcome = await self._try(log)
+            if outcome is Outcome.DELETE:
+                self.flash.remove(log)
+                self._counts.acknowledged_logs += 1
+                self._counts.acknowledged_readings += len(log.readings)
+                self._acknowledged(log)
+            if outcome is not Outcome.KEEP:
+                return outcome
+        return Outcome.KEEP
+
+    async def _try(self, log: LogFile) -> Outcome:
+        reply = await self._send(log, lose_reply=self._chance.random() < self._faults.lost_replies)
+        if reply is None:
+            return Outcome.KEEP
+        outcome = outcome_of(reply)
+        if outcome is not Outcome.DELETE:
+            self._counts.refused[reply.status] = self._counts.refused.get(reply.status, 0) + 1
+            self._counts.last_refusal = reply.reason
+        elif self._chance.random() < self._faults.resends:
+            # Power failed between the answer and the deletion: the same file comes once more, whatever is said then.
+            self._counts.resent += 1
+            await self._send(log, lose_reply=False)
+        return outcome
+
+    async def _send(self, log: LogFile, lose_reply: bool) -> Reply | None:
+        headers, body = self._request(log)
+        self._counts.uploads += 1
+        try:
+            return await self._post(headers, body, version=self.version, lose_reply=lose_reply)
+        except NoReply as error:
+            if lose_reply:
+                self._counts.lost_replies += 1
+            else:
+                self._counts.no_reply += 1
+                self._counts.last_refusal = str(error)
+            return None
+
+    def _request(self, log: LogFile) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers and body of the upload of a log."""
+        site, meter = self.site, self._meter
+        if self.encoding == "xml":
+            device = xml_device(log.meter, log.readings, meter.layout, device_class=meter.device_class)
+            pair = base64.b64encode(f"{site.serial}:{self._password}".encode()).decode()
+            headers = [("Content-Type", "text/xml"), ("Authorization", f"Basic {pair}")]
+            return headers, xml_message(site.serial, [device], name=site.name)
+        content = gz(log.text) if self.encoding == "gz" else log.text
+        fields = log_fields(
+            site.serial, self._password, log.meter, content, device_class=meter.device_class, loop_name=site.name
+        )
+        content_type, body = multipart_form(fields, log.filename, content)
+        return [("Content-Type", content_type)], body
+
+    def _write_log(self, role: Role, taken: Sequence[Moment]) -> None:
+        rows: list[str] = []
+        readings: list[Reading] = []
+        for at in taken:
+            time = at.time + self._skew
+            self._count_energy(role, at)
+            # An XML message has no error rows here, so a silent meter leaves its record out: a gap all the same.
+            if self._chance.random() < self._faults.error_rows:
+                rows.append(error_row(time, _NOT_ANSWERING))
+                continue
+            readings.append(self._reading(role, at, time))
+            rows.append(log_row(time, self._columns(role, readings[-1]), self._meter.columns))
+        meter = METER_OF_ROLE[role]
+        self._sequence += 1
+        if rows and (readings or self.encoding != "xml"):
+            name = log_filename(meter, self._sequence, taken[0].time, compressed=self.encoding == "gz")
+            text = "".join(row + "\r\n" for row in rows).encode("ascii")
+            series = series_name(self.site.serial, meter)
+            self.flash.append(LogFile(series=series, meter=meter, filename=name, text=text, readings=tuple(readings)))
+
+    def _reading(self, role: Role, at: Moment, time: int) -> Reading:
+        power = at.of(role)
+        factor = power.power_factor
+        layout = self._meter.layout
+        return Reading(
+            time,
+            power.P,
+            None if factor is None else round(factor, 4),
+            at.volts if layout.L1_V is not None else None,
+            power.Q if layout.Q is not None else None,
+        )
+
+    def _count_energy(self, role: Role, at: Moment) -> None:
+        now = at.of(role).P
+        before = self._last_power.get(role, now)
+        self._energy[role] = advance(self._energy[role], before, now, self._interval)
+        self._last_power[role] = now
+
+    def _columns(self, role: Role, reading: Reading) -> dict[int, float | None]:
+        """All that this kind of meter shows, by column."""
+        layout = self._meter.layout
+        values: dict[int, float | None] = {
+            column: getattr(reading, channel) for channel, column in layout.columns.items()
+        }
+        if layout is VERIS:
+            values |= self._veris_extras(role, reading)
+        return values
+
+    def _veris_extras(self, role: Role, reading: Reading) -> dict[int, float | None]:
+        energy, volts = self._energy[role], reading.L1_V or 0.0
+        apparent = (reading.P or 0.0) / reading.L1_PF if reading.L1_PF else 0.0
+        return {
+            4: round(energy.imported - energy.exported, 3),
+            5: round(energy.imported, 3),
+            6: round(energy.exported, 3),
+            16: round(abs(apparent), 3),
+            18: round(volts * 3**0.5, 2),
+            19: volts,
+            20: round(abs(apparent) * 1000 / (3 * volts), 2) if volts else 0.0,
+            21: 60.0,
+            71: volts,
+            72: volts,
+        }

@@ -1,0 +1,198 @@
+"""Who makes a request and what they may do: bearer tokens, session cookies, CSRF protection, throttled guesses."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.errors import NotFound
+from cenergyd.runtime.clock import Clock
+from cenergyd.web.access.sessions import Session, Sessions
+from cenergyd.web.access.throttle import GuessThrottle
+from cenergyd.web.access.tokens import AccessRole, Tokens
+from cenergyd.web.server.clients import Client, Clients
+from cenergyd.web.server.problems import RequestProblem
+
+SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+CSRF_HEADER = b"X-CSRF-Token"
+CSRF_FIELD = "csrf"
+
+log = Logger()
+
+
+@attrs.frozen
+class Principal:
+    """Whoever a request is made for."""
+
+    role: AccessRole
+    customer_id: str | None
+    """Set for role ``customer``."""
+    name: str
+    token_id: str
+    session: Session | None = None
+    """Set where a cookie spoke; None for a bearer token."""
+
+    @property
+    def is_operator(self) -> bool:
+        """May see and change every customer."""
+        return self.role == "operator"
+
+    def check_customer(self, customer_id: str) -> None:
+        """Raise NotFound where this customer's data are none of theirs: others do not even learn whether it exists."""
+        if not self.is_operator and customer_id != self.customer_id:
+            raise NotFound("there is no such customer")
+
+    def check_operator(self) -> None:
+        """Raise a 403 problem for anybody but an operator."""
+        if not self.is_operator:
+            raise RequestProblem(403, "forbidden", "only an operator may do this")
+
+
+class Authenticator:
+    """Finds the principal of requests and opens and ends sessions."""
+
+    def __init__(
+        self, tokens: Tokens, sessions: Sessions, throttle: GuessThrottle, clients: Clients, clock: Clock
+    ) -> None:
+        self._tokens = tokens
+        self._sessions = sessions
+        self._throttle = throttle
+        self.clients = clients
+        self._clock = clock
+
+    async def identify(self, request: Any) -> Principal | None:
+        """Who makes this request; None without credentials or with a session that is over.
+
+        Raises a 401 problem for a wrong bearer token and a 429 one after too many.
+        """
+        authorization = request.getHeader(b"authorization")
+        if authorization is not None:
+            return await self._bearer(self.clients.of(request), authorization.decode("latin-1"))
+        client = self.clients.of(request)
+        cookie = request.getCookie(cookie_name(client))
+        session = await self._sessions.find(cookie.decode("latin-1"), self._now()) if cookie else None
+        return _principal_of(session) if session else None
+
+    async def require(self, request: Any) -> Principal:
+        """Who makes this request; raises a 401 problem where nobody does."""
+        principal = await self.identify(request)
+        if principal is None:
+            raise unauthenticated("sign in, or send a bearer token")
+        return principal
+
+    def check_csrf(self, request: Any, principal: Principal, form_token: str | None = None) -> None:
+        """Raise a 403 problem for a change that a page of another site may have had a browser make.
+
+        :param form_token: the form's field ``csrf``, for pages; otherwise the header X-CSRF-Token counts.
+        """
+        if request.method in SAFE_METHODS or principal.session is None:
+            return
+        self.check_origin(request)
+        header = request.getHeader(CSRF_HEADER)
+        given = header.decode("latin-1") if header is not None else form_token or ""
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), principal.session.csrf.encode()):
+            raise RequestProblem(403, "csrf", "the session's CSRF token is missing or wrong: reload the page")
+
+    def check_origin(self, request: Any) -> None:
+        """Raise a 403 problem where the browser says that another site made this request."""
+        site = request.getHeader(b"sec-fetch-site")
+        if site is not None and site not in (b"same-origin", b"none"):
+            raise _cross_site()
+        origin = request.getHeader(b"origin")
+        if origin is None:
+            return
+        client = self.clients.of(request)
+        # The scheme is compared only where it is known: a proxy that is not trusted may have ended TLS.
+        if urlsplit(origin.decode("latin-1").lower()).netloc != client.host:
+            raise _cross_site()
+
+    async def sign_in(self, request: Any, secret: str) -> Principal:
+        """Open a session with a token's text and set its cookie on the response.
+
+        Raises a 401 problem for a wrong token, a 429 one after too many.
+        """
+        self.check_origin(request)
+        client = self.clients.of(request)
+        self._check_throttle(client)
+        # Sessions come only from here, so that is also the time to forget those that are over.
+        await self._sessions.purge(self._now())
+        old = request.getCookie(cookie_name(client))
+        opened = await self._sessions.open(secret.strip(), self._now())
+        if opened is None:
+            raise self._wrong(client)
+        if old and (previous := await self._sessions.find(old.decode("latin-1"), self._now())):
+            await self._sessions.close(previous)
+        cookie, session = opened
+        _set_cookie(request, client, cookie, session.ends - self._now())
+        log.info("{role} {name} signed in from {address}", role=session.role, name=session.name, address=client.address)
+        return _principal_of(session)
+
+    async def sign_out(self, request: Any, principal: Principal) -> None:
+        """End the session and remove its cookie."""
+        if principal.session is not None:
+            await self._sessions.close(principal.session)
+        _set_cookie(request, self.clients.of(request), "", 0)
+
+    async def still_valid(self, request: Any) -> bool:
+        """Whether a long-lived response (a live view) may go on."""
+        try:
+            return await self.identify(request) is not None
+        except RequestProblem:
+            return False
+
+    async def _bearer(self, client: Client, authorization: str) -> Principal:
+        self._check_throttle(client)
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise unauthenticated("a bearer token is needed")
+        token = await self._tokens.check(secret.strip(), self._now())
+        if token is None:
+            raise self._wrong(client)
+        if token.one_time:
+            raise unauthenticated("this token is good for one sign-in only: POST it to the session")
+        return Principal(token.role, token.customer_id, token.name, token.id)
+
+    def _check_throttle(self, client: Client) -> None:
+        wait = self._throttle.wait_seconds(client.address, self._now())
+        if wait > 0:
+            raise RequestProblem(
+                429, "too_many_guesses", f"too many wrong tokens from your address; wait {wait} s",
+                headers={"Retry-After": str(wait)},
+            )  # fmt: skip
+
+    def _wrong(self, client: Client) -> RequestProblem:
+        self._throttle.failed(client.address, self._now())
+        log.warn("wrong token from {address}", address=client.address)
+        return unauthenticated("this token is wrong, expired or revoked")
+
+    def _now(self) -> int:
+        return int(self._clock.seconds())
+
+
+def unauthenticated(detail: str) -> RequestProblem:
+    """A 401 problem."""
+    return RequestProblem(401, "unauthenticated", detail, headers={"WWW-Authenticate": 'Bearer realm="cenergyd"'})
+
+
+def cookie_name(client: Client) -> bytes:
+    """The session cookie's name; over TLS its prefix makes browsers refuse one that another host set."""
+    return b"__Host-cenergyd" if client.secure else b"cenergyd"
+
+
+def _cross_site() -> RequestProblem:
+    return RequestProblem(403, "cross_site", "this request was made by a page of another site")
+
+
+def _principal_of(session: Session) -> Principal:
+    return Principal(session.role, session.customer_id, session.name, session.token_id, session)
+
+
+def _set_cookie(request: Any, client: Client, value: str, max_age: int) -> None:
+    request.addCookie(
+        cookie_name(client), value.encode(), path=b"/", max_age=str(max(0, max_age)).encode(),
+        httpOnly=True, secure=client.secure, sameSite=b"lax",
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The API under /api/v1: one Klein app made of the subjects in the ``api_*`` modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cenergyd
+from cenergyd.web.api import openapi
+from cenergyd.web.api.configs import ConfigsApi
+from cenergyd.web.api.customers import CustomersApi
+from cenergyd.web.api.events import EventsApi
+from cenergyd.web.api.history import HistoryApi
+from cenergyd.web.api.jobs import JobsApi
+from cenergyd.web.api.live import LiveViews
+from cenergyd.web.api.loggers import LoggersApi
+from cenergyd.web.api.readings import ReadingsApi
+from cenergyd.web.api.routing import Call, Reply, Route, Router, Subject
+from cenergyd.web.api.session import SessionApi
+from cenergyd.web.views.context import Context
+
+BASE = "/api/v1"
+MakeSubject = Callable[[Context], Subject]
+SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi, HistoryApi, JobsApi, ConfigsApi)
+"""What is there; a new subject is a module with such a class and a name in this tuple."""
+
+
+class Api:
+    """The whole API; mount ``app`` at :data:`BASE`.
+
+    :param subjects: makers of the subjects, each given the context.
+    """
+
+    def __init__(self, context: Context, subjects: Sequence[MakeSubject] = SUBJECTS) -> None:
+        self._router = Router(
+            context.authenticator,
+            context.clock,
+            max_body_bytes=context.settings.max_json_bytes,
+            hsts_seconds=context.settings.hsts_seconds,
+        )
+        self.live_views = LiveViews(context)
+        made = [*(make(context) for make in subjects), EventsApi(self.live_views)]
+        for subject in (*made, self):
+            self._router.add(subject)
+        self.app = self._router.app
+        self._document = openapi.document(
+            "cenergyd",
+            cenergyd.__version__,
+            BASE,
+            [(route.method, route.path, route.operation) for route in self._router.routes],
+            {name: schema for subject in (*made, self) for name, schema in subject.schemas().items()},
+        )
+
+    @property
+    def route_table(self) -> Sequence[Route]:
+        """Every route."""
+        return tuple(self._router.routes)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._document
+
+    def close(self) -> None:
+        """End what would go on for ever: the live views. Call it before the site's connections are closed."""
+        self.live_views.close()
+
+    async def describe(self, call: Call) -> Reply:
+        """The OpenAPI document."""
+        return Reply(self._document)
+
+    def routes(self) -> Sequence[Route]:
+        """The one route that describes all others."""
+        operation = openapi.operation(
+            "readOpenApi", "description", "This document", reply={"type": "object"}, public=True
+        )
+        return (Route("GET", "/openapi.json", self.describe, "public", operation),)
+
+    def schemas(self) -> dict[str, Any]:
+        """None."""
+        return {}

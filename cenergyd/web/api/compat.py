@@ -1,0 +1,85 @@
+"""``/settings`` as the old front end speaks it: the settings of whoever is signed in, five fields and no more.
+
+``GET`` answers them; of the password only whether one is set. ``POST`` takes the same fields; one that is not sent stays,
+and so does the password where an empty one is sent, because the old front end cannot have read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cenergyd.customers.model import Customer
+from cenergyd.web.access.auth import Principal
+from cenergyd.web.api import openapi
+from cenergyd.web.api.customers import SettingsEditor
+from cenergyd.web.api.routing import Call, Reply, Route, Router, quoted_etag, unquoted_etag
+from cenergyd.web.server.problems import FieldError, RequestProblem, invalid_fields
+from cenergyd.web.views.context import Context
+
+FIELDS = ("facility", "load", "solar", "logger_serial_number", "logger_password")
+
+
+def legacy_view(customer: Customer) -> dict[str, Any]:
+    """The settings in the old shape."""
+    return {
+        "facility": customer.facility,
+        "load": customer.load,
+        "solar": customer.solar,
+        "logger_serial_number": customer.logger_serial_number,
+        "logger_password_set": bool(customer.logger_password),
+    }
+
+
+class Legacy:
+    """The old front end's settings; mount ``app`` at the root, for the one path ``/settings``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._editor = SettingsEditor(context)
+        router = Router(
+            context.authenticator,
+            context.clock,
+            max_body_bytes=context.settings.max_json_bytes,
+            hsts_seconds=context.settings.hsts_seconds,
+        )
+        router.add(self)
+        self.app = router.app
+
+    async def read(self, call: Call) -> Reply:
+        """The signed-in customer's settings."""
+        return _reply(await self._context.customer(_own_id(call.principal)))
+
+    async def change(self, call: Call) -> Reply:
+        """Change them; with If-Match only if nobody else has."""
+        customer_id = _own_id(call.principal)
+        given = call.json_object()
+        unknown = [FieldError(name[:100], "no such setting") for name in given if name not in FIELDS]
+        if unknown:
+            raise invalid_fields(unknown)
+        if given.get("logger_password") == "":
+            given = {name: value for name, value in given.items() if name != "logger_password"}
+        match = call.header("if-match")
+        etag = unquoted_etag(match) if match not in (None, "*") else None
+        return _reply(await self._editor.merge(call.principal, customer_id, given, etag))
+
+    def routes(self) -> Sequence[Route]:
+        """Both of them."""
+        return (
+            Route("GET", "/settings", self.read, "signed_in", openapi.operation("readOwn", "settings", "Own settings")),
+            Route("POST", "/settings", self.change, "signed_in", openapi.operation("changeOwn", "settings", "Change")),
+        )
+
+    def schemas(self) -> Mapping[str, Any]:
+        """None: the old shape is in no OpenAPI document."""
+        return {}
+
+
+def _own_id(principal: Principal) -> str:
+    if principal.customer_id is None:
+        raise RequestProblem(403, "forbidden", "this is for customers; operators use /api/v1/customers")
+    return principal.customer_id
+
+
+def _reply(customer: Customer) -> Reply:
+    return Reply(legacy_view(customer), headers={"ETag": quoted_etag(customer.etag)})

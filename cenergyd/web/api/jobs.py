@@ -1,0 +1,293 @@
+"""What the jobs make of a customer's readings: rollups, energy, net load, charges, alerts, setup checks; and their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.errors import Conflict, NotFound
+from cenergyd.jobs.alerts.job import alerts_for
+from cenergyd.jobs.alerts.rules import alerts_of, alerts_to_json, edit_alerts
+from cenergyd.jobs.doctor.report import doctor
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.rollups import report
+from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of, tariff_to_json
+from cenergyd.jobs.windows import RESOLUTIONS, Window
+from cenergyd.web.api import openapi
+from cenergyd.web.api.routing import Call, Reply, Route, quoted_etag
+from cenergyd.web.server.problems import FieldError, invalid_fields
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.customer_service import change_customer
+
+_MAX_TIME = 1 << 33
+_BASES = ("billing", "calendar")
+
+
+class JobsApi:
+    """``/customers/{customer_id}/rollups``, ``energy``, ``net-load``, ``charges``, ``tariff``, ``alerts``, ``doctor``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def rollups(self, call: Call, customer_id: str) -> Reply:
+        """Stored windows of a role."""
+        role, resolution = call.query("role"), call.query("resolution") or "15m"
+        if role not in ROLES:
+            raise invalid_fields([FieldError("role", f"one of {', '.join(ROLES)} is needed")])
+        if resolution not in RESOLUTIONS:
+            raise invalid_fields([FieldError("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")])
+        start, end = _range(call)
+        customer = await self._context.customer(customer_id)
+        within = Window(start, end)
+        found = await report.role_rollup(customer, self._context.readings, role, resolution, within)
+        series = customer.series_of(role)
+        return Reply({"role": role, "resolution": resolution, "series": series, "windows": found})
+
+    async def energy_today(self, call: Call, customer_id: str) -> Reply:
+        """Energy per role since the customer's midnight."""
+        customer = await self._context.customer(customer_id)
+        return Reply(await report.energy_today(customer, self._context.readings, call.now))
+
+    async def net_load(self, call: Call, customer_id: str) -> Reply:
+        """Net load per 15 minutes."""
+        start, end = _range(call)
+        customer = await self._context.customer(customer_id)
+        return Reply({"windows": await report.net_load(customer, self._context.readings, start, end)})
+
+    async def charges(self, call: Call, customer_id: str) -> Reply:
+        """Charges of this and the last period and of the same one last year."""
+        basis = call.query("basis") or "billing"
+        if basis not in _BASES:
+            raise invalid_fields([FieldError("basis", f"one of {', '.join(_BASES)} is needed")])
+        context = self._context
+        customer = await context.customer(customer_id)
+        max_gap = context.max_gap_seconds
+        return Reply(await report.charges_report(customer, context.readings, call.now, basis, max_gap))  # type: ignore[arg-type]
+
+    async def doctor(self, call: Call, customer_id: str) -> Reply:
+        """The setup checks."""
+        context = self._context
+        customer = await context.customer(customer_id)
+        return Reply((await doctor(customer, context.readings, context.documents, call.now)).to_json())
+
+    async def read_tariff(self, call: Call, customer_id: str) -> Reply:
+        """The tariff."""
+        return _tariff_reply(await self._context.customer(customer_id))
+
+    async def set_tariff(self, call: Call, customer_id: str) -> Reply:
+        """Set the tariff."""
+        etag = call.if_match()
+        tariff = tariff_to_json(tariff_from_json(call.json_object()))
+        return _tariff_reply(await self._set(customer_id, "tariff", tariff, etag))
+
+    async def remove_tariff(self, call: Call, customer_id: str) -> Reply:
+        """Remove the tariff."""
+        await self._set(customer_id, "tariff", None, call.if_match())
+        return Reply(status=204)
+
+    async def read_alerts(self, call: Call, customer_id: str) -> Reply:
+        """Alert settings."""
+        return _alerts_reply(await self._context.customer(customer_id))
+
+    async def set_alerts(self, call: Call, customer_id: str) -> Reply:
+        """Set the alert settings; secrets that are not sent stay."""
+        etag = call.if_match()
+        customer = await self._context.customer(customer_id)
+        edited = edit_alerts(customer.extensions.get("alerts"), call.json_object())
+        if etag is not None and customer.etag != etag:
+            raise Conflict("the customer was changed meanwhile")
+        return _alerts_reply(await self._set(customer_id, "alerts", edited, customer.etag))
+
+    async def alert_states(self, call: Call, customer_id: str) -> Reply:
+        """Alerts that are active or were."""
+        await self._context.customer(customer_id)
+        found = await alerts_for(self._context.documents, customer_id)
+        return Reply(
+            {"alerts": [attrs.asdict(view.state) | {"kind": view.kind, "series": view.series} for view in found]}
+        )
+
+    async def deliveries(self, call: Call, customer_id: str) -> Reply:
+        """Messages that were sent or are to be."""
+        await self._context.customer(customer_id)
+        return Reply({"messages": [item._asdict() for item in await self._outbox().deliveries(customer_id)]})
+
+    async def test_message(self, call: Call, customer_id: str) -> Reply:
+        """Queue a test message."""
+        customer = await self._context.customer(customer_id)
+        key = await self._outbox().enqueue_test(customer, call.json_object(), call.now)
+        return Reply({"key": key}, 202)
+
+    async def _set(self, customer_id: str, name: str, value: Any, etag: str | None) -> Customer:
+        return await change_customer(self._context, None, customer_id, {"extensions": {name: value}}, etag)
+
+    def _outbox(self) -> Outbox:
+        if self._context.outbox is None:
+            raise NotFound("this daemon sends no messages")
+        return self._context.outbox
+
+    def routes(self) -> Sequence[Route]:
+        """All of this subject's routes."""
+        one = "/customers/{customer_id}"
+        return (
+            Route("GET", f"{one}/rollups", self.rollups, "signed_in", _ROLLUPS),
+            Route("GET", f"{one}/energy/today", self.energy_today, "signed_in", _ENERGY),
+            Route("GET", f"{one}/net-load", self.net_load, "signed_in", _NET_LOAD),
+            Route("GET", f"{one}/charges", self.charges, "signed_in", _CHARGES),
+            Route("GET", f"{one}/doctor", self.doctor, "signed_in", _DOCTOR),
+            Route("GET", f"{one}/tariff", self.read_tariff, "signed_in", _READ_TARIFF),
+            Route("PUT", f"{one}/tariff", self.set_tariff, "signed_in", _SET_TARIFF),
+            Route("DELETE", f"{one}/tariff", self.remove_tariff, "signed_in", _REMOVE_TARIFF),
+            Route("GET", f"{one}/alerts", self.read_alerts, "signed_in", _READ_ALERTS),
+            Route("PUT", f"{one}/alerts", self.set_alerts, "signed_in", _SET_ALERTS),
+            Route("GET", f"{one}/alerts/states", self.alert_states, "signed_in", _STATES),
+            Route("GET", f"{one}/alerts/messages", self.deliveries, "signed_in", _MESSAGES),
+            Route("POST", f"{one}/alerts/test", self.test_message, "signed_in", _TEST),
+        )
+
+    def schemas(self) -> Mapping[str, Any]:
+        """Schema components."""
+        return _SCHEMAS
+
+
+def _tariff_reply(customer: Customer) -> Reply:
+    tariff = tariff_of(customer)
+    if tariff is None:
+        return Reply({"tariff": None}, headers={"ETag": quoted_etag(customer.etag)})
+    return Reply({"tariff": tariff_to_json(tariff)}, headers={"ETag": quoted_etag(customer.etag)})
+
+
+def _alerts_reply(customer: Customer) -> Reply:
+    settings = alerts_of(customer)
+    shown = None if settings is None else alerts_to_json(settings, secrets=False)
+    return Reply({"alerts": shown}, headers={"ETag": quoted_etag(customer.etag)})
+
+
+def _range(call: Call) -> tuple[int, int]:
+    end = call.query_integer("end", 0, _MAX_TIME)
+    end = call.now if end is None else end
+    start = call.query_integer("start", 0, _MAX_TIME)
+    start = end - 86400 if start is None else start
+    if start >= end:
+        raise invalid_fields([FieldError("end", "must be later than start")])
+    return start, end
+
+
+_TAG = "jobs"
+_OPEN = {"type": "object", "additionalProperties": True}
+_TIMES = (
+    openapi.query_parameter(
+        "start", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds; default: a day before end."
+    ),
+    openapi.query_parameter(
+        "end", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds, exclusive; default: now."
+    ),
+)
+_SCHEMAS: Mapping[str, Any] = {
+    "Rollups": openapi.closed(
+        {
+            "role": openapi.ref("Role"),
+            "resolution": {"enum": list(RESOLUTIONS)},
+            "series": openapi.nullable({"type": "string"}),
+            "windows": {
+                "type": "array",
+                "items": _OPEN,
+                "description": "time (start, UTC seconds), series, and per channel mean, min, max, count, import positive also where a "
+                "CT is reversed; PF from the sums of P and Q.",
+            },
+        }
+    ),
+    "EnergyToday": {
+        **_OPEN,
+        "description": "date, start, end, and per role import_kwh, export_kwh and covered_seconds.",
+    },
+    "NetLoad": openapi.closed({"windows": {"type": "array", "items": _OPEN}}),
+    "Charges": {
+        **_OPEN,
+        "description": "this, last and last_year: energy per period, demand peaks with time, amounts as text.",
+    },
+    "DoctorReport": {**_OPEN, "description": "findings: severity, code, field, message, advice, evidence."},
+    "TariffInput": {
+        **_OPEN,
+        "description": "currency, seasons, schedules, holidays, energy, demand, billing: see the operator's guide.",
+    },
+    "TariffReply": openapi.closed({"tariff": openapi.nullable(_OPEN)}),
+    "AlertsInput": {
+        **_OPEN,
+        "description": "A rule per kind of alert, channels, alert_frequency_in_minutes: see the operator's guide.",
+    },
+    "AlertsReply": openapi.closed({"alerts": openapi.nullable(_OPEN)}),
+    "AlertStates": openapi.closed({"alerts": {"type": "array", "items": _OPEN}}),
+    "Messages": openapi.closed({"messages": {"type": "array", "items": _OPEN}}),
+    "Channel": {
+        **_OPEN,
+        "description": 'One channel: {"type": "email", "to": ...}, {"type": "sms", "to": ...}, {"type": "webhook", "url": ...}.',
+    },
+    "Queued": openapi.closed({"key": {"type": "string"}}),
+}
+_ROLLUPS = openapi.operation(
+    "readRollups", _TAG, "A role's rollups", reply=openapi.ref("Rollups"),
+    parameters=[
+        openapi.CUSTOMER_ID, openapi.query_parameter("role", openapi.ref("Role"), "The role.", required=True),
+        openapi.query_parameter("resolution", {"enum": list(RESOLUTIONS)}, "Default: 15m."), *_TIMES,
+    ],
+)  # fmt: skip
+_ENERGY = openapi.operation(
+    "readEnergyToday",
+    _TAG,
+    "Energy since the customer's midnight",
+    reply=openapi.ref("EnergyToday"),
+    parameters=[openapi.CUSTOMER_ID],
+)
+_NET_LOAD = openapi.operation(
+    "readNetLoad",
+    _TAG,
+    "Net load (load - solar) per 15 minutes",
+    reply=openapi.ref("NetLoad"),
+    parameters=[openapi.CUSTOMER_ID, *_TIMES],
+)
+_CHARGES = openapi.operation(
+    "readCharges", _TAG, "Charges of this, the last and last year's period", reply=openapi.ref("Charges"),
+    parameters=[openapi.CUSTOMER_ID, openapi.query_parameter("basis", {"enum": list(_BASES)}, "Billing periods or calendar months.")],
+)  # fmt: skip
+_DOCTOR = openapi.operation(
+    "readDoctor", _TAG, "Setup checks: swapped meters, reversed CTs, clocks, agreement", reply=openapi.ref("DoctorReport"),
+    parameters=[openapi.CUSTOMER_ID],
+)  # fmt: skip
+_READ_TARIFF = openapi.operation(
+    "readTariff", _TAG, "The tariff", reply=openapi.ref("TariffReply"), etag=True, parameters=[openapi.CUSTOMER_ID]
+)
+_SET_TARIFF = openapi.operation(
+    "setTariff", _TAG, "Set the tariff", reply=openapi.ref("TariffReply"), etag=True, body=openapi.ref("TariffInput"),
+    parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
+)  # fmt: skip
+_REMOVE_TARIFF = openapi.operation(
+    "removeTariff", _TAG, "Remove the tariff", status=204, parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH]
+)
+_READ_ALERTS = openapi.operation(
+    "readAlerts", _TAG, "Alert settings", reply=openapi.ref("AlertsReply"), etag=True, parameters=[openapi.CUSTOMER_ID]
+)
+_SET_ALERTS = openapi.operation(
+    "setAlerts", _TAG, "Set the alert settings", reply=openapi.ref("AlertsReply"), etag=True, body=openapi.ref("AlertsInput"),
+    parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
+)  # fmt: skip
+_STATES = openapi.operation(
+    "listAlertStates",
+    _TAG,
+    "Alerts that are active or were",
+    reply=openapi.ref("AlertStates"),
+    parameters=[openapi.CUSTOMER_ID],
+)
+_MESSAGES = openapi.operation(
+    "listMessages",
+    _TAG,
+    "Messages that were sent or are to be",
+    reply=openapi.ref("Messages"),
+    parameters=[openapi.CUSTOMER_ID],
+)
+_TEST = openapi.operation(
+    "sendTestMessage", _TAG, "Queue a test message to a channel", reply=openapi.ref("Queued"), status=202,
+    body=openapi.ref("Channel"), parameters=[openapi.CUSTOMER_ID],
+)  # fmt: skip

@@ -1,0 +1,363 @@
+"""Readings of a customer: curves over a range at a resolution, CSV, latest values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.errors import InvalidField
+from cenergyd.readings.model import CHANNELS, MISSING_METER, Reading, is_series_name
+from cenergyd.web.api import openapi
+from cenergyd.web.api.routing import Call, Reply, Route
+from cenergyd.web.server.problems import FieldError, invalid_fields
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.curves import (
+    LADDER,
+    Curve,
+    Point,
+    add_points,
+    auto_resolution,
+    check_resolution,
+    csv_of,
+    curve_view,
+    points_of_readings,
+    points_of_summaries,
+    reading_view,
+)
+from cenergyd.web.views.sources import Source, Track, pieces, role_sources, role_track, role_tracks, series_track
+
+MAX_TIME = 1 << 34
+_MAX_SERIES = 16
+
+
+class Curves(NamedTuple):
+    """What was read for a range."""
+
+    start: int
+    end: int
+    resolution: int | None
+    """Seconds; None: single readings."""
+    next_start: int | None
+    """Where to go on, in case the single readings were too many for one answer."""
+    curves: list[Curve]
+    channels: Sequence[str] = CHANNELS
+    """What was asked for."""
+
+
+class CurveReader:
+    """Reads curves in bounded size. Used by the API and the pages.
+
+    :param points: points per curve that ``auto`` aims at.
+    :param max_points: most points per curve.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._readings = context.readings
+        self._points = context.settings.points
+        self._max_points = context.settings.max_points
+
+    async def read(
+        self,
+        tracks: Sequence[Track],
+        start: int,
+        end: int,
+        resolution: str = "auto",
+        channels: Sequence[str] = CHANNELS,
+    ) -> Curves:
+        """Curves of tracks over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
+
+        Fewer ``channels`` of a long range cost less.
+        """
+        if resolution == "raw":
+            return await self._raw(tracks, start, end, channels)
+        if resolution != "auto":
+            seconds = int(resolution)
+            check_resolution(start, end, seconds, self._max_points)
+            return await self._summaries(tracks, start, end, seconds, channels)
+        seconds = auto_resolution(start, end, self._points)
+        if seconds == LADDER[0]:
+            curves = await self._raw(tracks, start, end, channels)
+            if curves.next_start is None:
+                return curves
+        return await self._summaries(tracks, start, end, seconds, channels)
+
+    async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
+        limit = self._max_points
+        found: list[list[Point]] = [[] for _ in tracks]
+        for since, until in pieces(tracks):
+            sources = _sources_at(tracks, since)
+            read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
+            for points, source in zip(found, sources, strict=True):
+                if source is not None:
+                    add_points(points, points_of_readings(source, read[source.series]))
+            if any(len(points) > limit for points in found):
+                break
+        # All curves end at the same time, so that the next answer begins at one.
+        cuts = [points[limit].time for points in found if len(points) > limit]
+        cut = min(cuts) if cuts else None
+        curves = [
+            Curve(track, None, [point for point in points if cut is None or point.time < cut])
+            for track, points in zip(tracks, found, strict=True)
+        ]
+        return Curves(start, end, None, cut, curves, channels)
+
+    async def _summaries(
+        self, tracks: Sequence[Track], start: int, end: int, seconds: int, channels: Sequence[str]
+    ) -> Curves:
+        found: list[list[Point]] = [[] for _ in tracks]
+        for since, until in pieces(tracks):
+            sources = _sources_at(tracks, since)
+            read = await self._readings.summarise(_names(sources), since, until, seconds, channels)
+            for points, source in zip(found, sources, strict=True):
+                if source is not None:
+                    add_points(points, points_of_summaries(source, read.get(source.series, [])))
+        curves = [Curve(track, seconds, points) for track, points in zip(tracks, found, strict=True)]
+        return Curves(start, end, seconds, None, curves, channels)
+
+
+class ReadingsApi:
+    """``/customers/{customer_id}/readings`` and ``latest``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reader = CurveReader(context)
+
+    async def read(self, call: Call, customer_id: str) -> Reply:
+        """Curves as JSON."""
+        _, curves = await self._curves(call, customer_id)
+        return Reply(
+            {
+                "customer_id": customer_id,
+                "start": curves.start,
+                "end": curves.end,
+                "resolution": curves.resolution,
+                "next_start": curves.next_start,
+                "curves": [curve_view(curve, curves.channels) for curve in curves.curves],
+            }
+        )
+
+    async def read_csv(self, call: Call, customer_id: str) -> Reply:
+        """Curves as CSV."""
+        customer, curves = await self._curves(call, customer_id)
+        name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        body = csv_of(curves.curves, ZoneInfo(customer.time_zone), curves.channels)
+        return Reply(body, headers=headers, media_type="text/csv; charset=utf-8")
+
+    async def latest(self, call: Call, customer_id: str) -> Reply:
+        """The latest reading of each role."""
+        customer = await self._context.customer(customer_id)
+        return Reply(await latest_view(self._context, customer, call.now))
+
+    async def _curves(self, call: Call, customer_id: str) -> tuple[Customer, Curves]:
+        start, end, resolution = _range(call)
+        channels = _channels(call)
+        customer = await self._context.customer(customer_id)
+        tracks = _tracks(call, customer, start, end)
+        return customer, await self._reader.read(tracks, start, end, resolution, channels)
+
+    def routes(self) -> Sequence[Route]:
+        """All of this subject's routes."""
+        one = "/customers/{customer_id}"
+        return (
+            Route("GET", f"{one}/readings", self.read, "signed_in", _READ),
+            Route("GET", f"{one}/readings.csv", self.read_csv, "signed_in", _READ_CSV),
+            Route("GET", f"{one}/latest", self.latest, "signed_in", _LATEST),
+        )
+
+    def schemas(self) -> Mapping[str, Any]:
+        """Schema components."""
+        return _SCHEMAS
+
+
+async def latest_view(context: Context, customer: Customer, now: int) -> dict[str, Any]:
+    """The latest reading of each role, null where there is none."""
+    sources = role_sources(customer)
+    last = await context.readings.last(_names(sources)) if sources else {}
+    return latest_of(customer, sources, last, now)
+
+
+def latest_of(customer: Customer, sources: Sequence[Source], last: Mapping[str, Reading], now: int) -> dict[str, Any]:
+    """The same from readings that are at hand."""
+    roles: dict[str, Any] = dict.fromkeys(ROLES)
+    for source in sources:
+        if (reading := last.get(source.series)) is not None:
+            roles[str(source.role)] = source_reading_view(source, reading)
+    return {"customer_id": customer.id, "now": now, "roles": roles}
+
+
+def source_reading_view(source: Source, reading: Reading) -> dict[str, Any]:
+    """A reading with where it comes from."""
+    return {"series": source.series, "computed": source.computed, **reading_view(reading, source.reversed)}
+
+
+def _names(sources: Sequence[Source | None]) -> list[str]:
+    return list(dict.fromkeys(source.series for source in sources if source is not None))
+
+
+def _sources_at(tracks: Sequence[Track], time: int) -> list[Source | None]:
+    return [track.source_at(time) for track in tracks]
+
+
+def _range(call: Call) -> tuple[int, int, str]:
+    faults: list[FieldError] = []
+    values: dict[str, int] = {}
+    for name in ("start", "end"):
+        value = call.query_integer(name, 0, MAX_TIME)
+        if value is None:
+            faults.append(FieldError(name, "is needed: UTC seconds"))
+        else:
+            values[name] = value
+    if faults:
+        raise invalid_fields(faults)
+    if values["end"] <= values["start"]:
+        raise InvalidField("end", "must be later than start")
+    resolution = call.query("resolution")
+    if resolution is None or resolution in ("auto", "raw"):
+        return values["start"], values["end"], resolution or "auto"
+    seconds = call.query_integer("resolution", 1, 366 * 86400)
+    return values["start"], values["end"], str(seconds)
+
+
+def _channels(call: Call) -> list[str]:
+    asked = call.queries("channel")
+    if not set(asked) <= set(CHANNELS):
+        raise InvalidField("channel", f"one of {', '.join(CHANNELS)} is needed")
+    return [channel for channel in CHANNELS if channel in asked or not asked]
+
+
+def _tracks(call: Call, customer: Customer, start: int, end: int) -> list[Track]:
+    roles, series = call.queries("role"), call.queries("series")
+    if len(roles) + len(series) > _MAX_SERIES:
+        raise InvalidField("series", f"at most {_MAX_SERIES} roles and series")
+    if not roles and not series:
+        return role_tracks(customer, start, end)
+    found: dict[tuple[str | None, str | None], Track] = {}
+    for role in roles:
+        if role not in ROLES:
+            raise InvalidField("role", f"one of {', '.join(ROLES)} is needed")
+        if (track := role_track(customer, role, start, end)) is not None:
+            found[(role, None)] = track
+    for name in series:
+        found[(None, name)] = series_track(_series_source(customer, name), start, end)
+    return list(found.values())
+
+
+def _series_source(customer: Customer, name: str) -> Source:
+    serial = customer.logger_serial_number
+    if not serial or not is_series_name(name) or not name.startswith(f"{serial}_"):
+        raise InvalidField("series", "no series of this customer's logger")
+    return Source(name, None, name == f"{serial}_{MISSING_METER}")
+
+
+_TAG = "readings"
+_NUMBERS = {"type": "array", "items": openapi.nullable({"type": "number"})}
+_COLUMNS = openapi.closed({"mean": _NUMBERS, "min": _NUMBERS, "max": _NUMBERS}, ["min", "max"])
+_READING = {
+    "time": openapi.TIME,
+    **{channel: openapi.nullable({"type": "number"}) for channel in CHANNELS},
+    "estimated": {"type": "boolean", "description": "Rests on an estimated reactive power."},
+}
+_SERIES = {"type": "string"}
+_COMPUTED = {"type": "boolean", "description": "Computed from the other two meters."}
+_SCHEMAS: Mapping[str, Any] = {
+    "Curve": openapi.closed(
+        {
+            "role": openapi.nullable(openapi.ref("Role")),
+            "series": {**_SERIES, "description": "The series of the last stretch."},
+            "computed": {**_COMPUTED, "description": "Whether the last stretch is computed from the other two meters."},
+            "stretches": {
+                "type": "array",
+                "items": openapi.closed(
+                    {
+                        "start": openapi.TIME,
+                        "end": {**openapi.TIME, "description": "Exclusive."},
+                        "series": _SERIES,
+                        "computed": _COMPUTED,
+                        "reversed": {
+                            "type": "boolean",
+                            "description": "The CT is mounted the wrong way round; mended here.",
+                        },
+                    }
+                ),
+                "description": "Where the curve comes from over the range: more than one where meters were changed.",
+            },
+            "gap_seconds": {
+                **openapi.nullable({"type": "integer"}),
+                "description": "Points further apart have a gap between them.",
+            },
+            "gaps": {
+                "type": "array",
+                "items": {"type": "array", "items": openapi.TIME, "minItems": 2, "maxItems": 2},
+                "description": "Last time before and first time after each gap.",
+            },
+            "time": {"type": "array", "items": openapi.TIME},
+            "readings": {"type": "array", "items": {"type": "integer"}, "description": "Readings behind each point."},
+            "estimated": {"type": "array", "items": {"type": "boolean"}},
+            **{channel: openapi.ref("Columns") for channel in CHANNELS},
+        },
+        CHANNELS,
+        description="Columns of the same length.",
+    ),
+    "Columns": {**_COLUMNS, "description": "Only `mean` for single readings."},
+    "Curves": openapi.closed(
+        {
+            "customer_id": {"type": "string"},
+            "start": openapi.TIME,
+            "end": openapi.TIME,
+            "resolution": {
+                **openapi.nullable({"type": "integer"}),
+                "description": "Seconds per point; null: single readings.",
+            },
+            "next_start": {
+                **openapi.nullable(openapi.TIME),
+                "description": "Where to go on, if the readings were too many for one answer.",
+            },
+            "curves": {"type": "array", "items": openapi.ref("Curve")},
+        }
+    ),
+    "LatestReading": openapi.closed({"series": _SERIES, "computed": _COMPUTED, **_READING}),
+    "Latest": openapi.closed(
+        {
+            "customer_id": {"type": "string"},
+            "now": openapi.TIME,
+            "roles": openapi.closed({role: openapi.nullable(openapi.ref("LatestReading")) for role in ROLES}),
+        }
+    ),
+}
+_TIME_PARAMETER = {"type": "integer", "minimum": 0, "maximum": MAX_TIME}
+_PARAMETERS = (
+    openapi.CUSTOMER_ID,
+    openapi.query_parameter("start", _TIME_PARAMETER, "First time, UTC seconds.", required=True),
+    openapi.query_parameter("end", _TIME_PARAMETER, "Time after the last one, UTC seconds.", required=True),
+    openapi.query_parameter(
+        "resolution",
+        {"anyOf": [{"enum": ["auto", "raw"]}, {"type": "integer", "minimum": 1, "maximum": 366 * 86400}]},
+        "`auto` (default): what fits the range; `raw`: single readings; or seconds per point, each with min, mean and max.",
+    ),
+    openapi.query_parameter(
+        "channel",
+        {"type": "array", "items": {"enum": list(CHANNELS)}, "maxItems": len(CHANNELS)},
+        "Only these channels; default all. Fewer of a long range cost less.",
+    ),
+    openapi.query_parameter(
+        "role", {"type": "array", "items": openapi.ref("Role"), "maxItems": 3}, "Only these roles; default all."
+    ),
+    openapi.query_parameter(
+        "series",
+        {"type": "array", "items": {"type": "string", "maxLength": 81}, "maxItems": _MAX_SERIES - 3},
+        "Only these series of the customer's logger, as they were measured.",
+    ),
+)
+_READ = openapi.operation(
+    "readReadings", _TAG, "Readings over a range", reply=openapi.ref("Curves"), parameters=_PARAMETERS
+)
+_READ_CSV = openapi.operation(
+    "readReadingsCsv", _TAG, "Readings over a range as CSV",
+    reply={"type": "string"}, reply_media_type="text/csv", parameters=_PARAMETERS,
+)  # fmt: skip
+_LATEST = openapi.operation(
+    "readLatest", _TAG, "The latest reading of each role", reply=openapi.ref("Latest"), parameters=[openapi.CUSTOMER_ID]
+)

@@ -1,0 +1,288 @@
+"""From a Klein route to a handler: authentication, authorisation, JSON in and out, errors as problem documents.
+
+A subject (customers, readings, ...) is an object with ``routes()``; it says for each route who may use it, and describes
+it for the OpenAPI document. Handlers are ``async def handler(self, call, **path_parameters) -> Reply``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import attrs
+from klein import Klein
+from twisted.python.failure import Failure
+
+from cenergyd.runtime.clock import Clock
+from cenergyd.web.access.auth import Authenticator, Principal, unauthenticated
+from cenergyd.web.server.clients import Client
+from cenergyd.web.server.problems import FieldError, RequestProblem, answer_problem, invalid_fields
+from cenergyd.web.server.security import set_security_headers
+
+Access = Literal["public", "signed_in", "operator"]
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+MAX_PARAMETER = 200
+"""Characters of a query parameter."""
+MAX_SEARCH = 100
+_MAX_DEPTH = 32
+
+
+@attrs.frozen
+class Reply:
+    """What a handler answers. ``body``: JSON values, or text or bytes as they are; None for no body at all."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    media_type: str = JSON
+
+
+STREAMED = Reply(status=0)
+"""The handler has written the response itself."""
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """One request, as a handler sees it."""
+
+    request: Any
+    client: Client
+    caller: Principal | None
+    """Whoever makes it; None only on public routes."""
+    now: int
+    """UTC seconds."""
+    max_body_bytes: int
+
+    @property
+    def principal(self) -> Principal:
+        """Whoever makes it; raises a 401 problem where nobody does."""
+        if self.caller is None:
+            raise unauthenticated("sign in, or send a bearer token")
+        return self.caller
+
+    def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
+        """A query parameter that may be there once, or None. Raises a 422 problem."""
+        values = self.queries(name, longest)
+        if len(values) > 1:
+            raise invalid_fields([FieldError(name, "may be given only once")])
+        return values[0] if values else None
+
+    def queries(self, name: str, longest: int = MAX_PARAMETER) -> list[str]:
+        """All values of a query parameter. Raises a 422 problem for one that is too long or not UTF-8."""
+        try:
+            values = [value.decode("utf-8") for value in self.request.args.get(name.encode(), [])]
+        except UnicodeDecodeError:
+            raise invalid_fields([FieldError(name, "is not UTF-8")]) from None
+        if any(len(value) > longest for value in values):
+            raise invalid_fields([FieldError(name, f"at most {longest} characters")])
+        return values
+
+    def query_integer(self, name: str, low: int, high: int) -> int | None:
+        """A query parameter that is a whole number within bounds, or None. Raises a 422 problem."""
+        text = self.query(name)
+        if text is None:
+            return None
+        digits = text[1:] if text[:1] == "-" else text
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 15 or not low <= int(text) <= high:
+            raise invalid_fields([FieldError(name, f"a whole number from {low} to {high} is needed")])
+        return int(text)
+
+    def header(self, name: str) -> str | None:
+        """A request header or None."""
+        value = self.request.getHeader(name.encode())
+        return value.decode("latin-1").strip() if value is not None else None
+
+    def json(self, media_types: Sequence[str] = (JSON,)) -> Any:
+        """The request's body. Raises problems 400 (not JSON), 413 and 415."""
+        media_type = (self.header("content-type") or "").split(";", 1)[0].strip().lower()
+        if media_type not in media_types:
+            raise RequestProblem(415, "unsupported_media_type", f"send {' or '.join(media_types)}")
+        body = self.request.content.read(self.max_body_bytes + 1)
+        if len(body) > self.max_body_bytes:
+            raise RequestProblem(413, "too_large", f"the body may have {self.max_body_bytes} bytes")
+        return parse_json(body)
+
+    def json_object(self, media_types: Sequence[str] = (JSON,)) -> dict[str, Any]:
+        """As :meth:`json`, where only an object makes sense. Raises a 400 problem for anything else."""
+        value = self.json(media_types)
+        if not isinstance(value, dict):
+            raise RequestProblem(400, "not_an_object", "a JSON object is needed")
+        return value
+
+    def if_match(self) -> str | None:
+        """The entity tag that the change is based on; None for ``*``. Raises a 428 problem without If-Match."""
+        value = self.header("if-match")
+        if not value:
+            raise RequestProblem(428, "if_match_needed", "send If-Match with the ETag of what you have read, or *")
+        if value == "*":
+            return None
+        # A weak tag or one of several is allowed there, but matches nothing that we have given out.
+        if not re.match(r'(W/)?"[^"]*"', value):
+            raise invalid_fields([FieldError("If-Match", "an ETag in quotation marks, or *, is needed")])
+        return unquoted_etag(value)
+
+
+class Handler(Protocol):
+    """What a route hands over to."""
+
+    def __call__(self, call: Call, /, **path: str) -> Awaitable[Reply]:
+        """Answer a request; ``path`` holds the path's parameters."""
+        ...
+
+
+@attrs.frozen
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    """As in OpenAPI, relative to where the app is mounted: ``/customers/{customer_id}``. A parameter called
+    ``customer_id`` is checked: customers reach their own only."""
+    handler: Callable[..., Awaitable[Reply]]
+    access: Access
+    operation: Mapping[str, Any]
+    """The OpenAPI operation object; its ``operationId`` must be unique."""
+
+
+class Subject(Protocol):
+    """A group of routes."""
+
+    def routes(self) -> Sequence[Route]:
+        """All of them."""
+        ...
+
+    def schemas(self) -> Mapping[str, Any]:
+        """OpenAPI schema components that they refer to, by name."""
+        ...
+
+
+class Router:
+    """A Klein app of routes behind one guard.
+
+    :param max_body_bytes: of a JSON request.
+    :param hsts_seconds: see :func:`~cenergyd.web.server.security.set_security_headers`.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, clock: Clock, *, max_body_bytes: int, hsts_seconds: int = 0
+    ) -> None:
+        self.app = Klein()
+        # A redirect to the same path with fewer slashes would be one more answer to explain.
+        self.app.url_map.merge_slashes = False
+        self._auth = authenticator
+        self._clock = clock
+        self._max_body_bytes = max_body_bytes
+        self._hsts = hsts_seconds
+        self.routes: list[Route] = []
+        self.app.handle_errors(Exception)(self._failed)
+
+    def add(self, subject: Subject) -> None:
+        """Mount a subject's routes."""
+        for route in subject.routes():
+            self.routes.append(route)
+            rule = route.path.replace("{", "<").replace("}", ">")
+            self.app.route(rule, methods=[route.method], endpoint=f"{route.method} {route.path}")(self._guarded(route))
+
+    def _guarded(self, route: Route) -> Callable[..., Any]:
+        async def endpoint(request: Any, **path: str) -> bytes:
+            client = self._prepare(request)
+            caller = await self._authorise(route, request, path)
+            now = int(self._clock.seconds())
+            reply = await route.handler(Call(request, client, caller, now, self._max_body_bytes), **path)
+            return write_reply(request, reply)
+
+        return endpoint
+
+    async def _authorise(self, route: Route, request: Any, path: Mapping[str, str]) -> Principal | None:
+        if route.access == "public":
+            return None
+        principal = await self._auth.require(request)
+        self._auth.check_csrf(request, principal)
+        if route.access == "operator":
+            principal.check_operator()
+        if "customer_id" in path:
+            principal.check_customer(path["customer_id"])
+        return principal
+
+    def _prepare(self, request: Any) -> Client:
+        client = self._auth.clients.of(request)
+        set_security_headers(request, secure=client.secure, hsts_seconds=self._hsts)
+        return client
+
+    def _failed(self, request: Any, failure: Failure) -> bytes:
+        if request.startedWriting:
+            request.loseConnection()
+            return b""
+        self._prepare(request)
+        return answer_problem(request, failure)
+
+
+def write_reply(request: Any, reply: Reply) -> bytes:
+    """Set status and headers; returns the body."""
+    if reply is STREAMED:
+        return b""
+    request.setResponseCode(reply.status)
+    request.setHeader(b"Cache-Control", b"no-store")
+    for name, value in reply.headers.items():
+        request.setHeader(name.encode(), value.encode())
+    if reply.body is None:
+        if reply.status == 200:
+            request.setHeader(b"Content-Length", b"0")
+        return b""
+    if isinstance(reply.body, bytes):
+        body = reply.body
+    elif isinstance(reply.body, str):
+        body = reply.body.encode("utf-8")
+    else:
+        body = dump_json(reply.body)
+    request.setHeader(b"Content-Type", reply.media_type.encode())
+    request.setHeader(b"Content-Length", str(len(body)).encode())
+    return body
+
+
+def dump_json(value: Any) -> bytes:
+    """Compact JSON in ASCII; numbers that JSON does not know raise ValueError."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON (RFC 8259, names once only, no NaN). Raises a 400 problem."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
+        _check_depth(value)
+    except (ValueError, RecursionError) as error:
+        reason = "too deep" if isinstance(error, RecursionError) else str(error)[:200]
+        raise RequestProblem(400, "not_json", f"the body is not JSON: {reason}") from None
+    return value
+
+
+def quoted_etag(etag: str) -> str:
+    """An entity tag as a header has it."""
+    return f'"{etag}"'
+
+
+def unquoted_etag(value: str) -> str:
+    """The entity tag in a header; what is none stays as it is and will match nothing."""
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name comes more than once in one object")
+    return members
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, depth + 1)

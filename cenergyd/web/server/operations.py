@@ -1,0 +1,65 @@
+"""What machines ask: is the process alive, is it ready for uploads, how is it doing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+
+from cenergyd.errors import CenergydError
+from cenergyd.runtime.metrics import Metrics
+
+Check = Callable[[], Awaitable[None]]
+
+
+class Operations:
+    """``/healthz``, ``/readyz`` and ``/metrics``.
+
+    :param checks: name -> something that raises a CenergydError with the reason while it is not ready.
+    :param timeout_seconds: a check that takes longer has failed.
+    """
+
+    app = Klein()
+
+    def __init__(self, checks: Mapping[str, Check], metrics: Metrics, clock: Any, timeout_seconds: float = 5) -> None:
+        self._checks = checks
+        self._metrics = metrics
+        self._clock = clock  # IReactorTime
+        self._timeout = timeout_seconds
+
+    @app.route("/healthz", methods=["GET", "HEAD"])
+    def healthz(self, request: Any) -> bytes:
+        """The process answers; says nothing about its stores."""
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        return b"ok\n"
+
+    @app.route("/readyz", methods=["GET", "HEAD"])
+    async def readyz(self, request: Any) -> bytes:
+        """200 when an upload could be stored now; 503 with the reasons while not."""
+        report = {name: await self._reason(check) for name, check in self._checks.items()}
+        ready = all(reason is None for reason in report.values())
+        request.setResponseCode(200 if ready else 503)
+        request.setHeader(b"Content-Type", b"application/json")
+        body = {"ready": ready, "checks": {name: reason or "ok" for name, reason in report.items()}}
+        return json.dumps(body, indent=1).encode() + b"\n"
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Any) -> bytes:
+        """Prometheus text."""
+        request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
+        return self._metrics.render()
+
+    async def _reason(self, check: Check) -> str | None:
+        async def run() -> None:
+            await check()
+
+        try:
+            await Deferred.fromCoroutine(run()).addTimeout(self._timeout, self._clock)
+        except CenergydError as error:
+            return str(error)
+        except Exception as error:
+            return f"no answer: {type(error).__name__}"
+        return None

@@ -1,0 +1,64 @@
+"""What the API's subjects share: stores, settings and what the daemon lends them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import NotFound
+from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.rollups.report import LONGEST_GAP
+from cenergyd.readings.store import ReadingStore
+from cenergyd.settings.sections import DerivationSettings, WebSettings
+from cenergyd.web.access.auth import Authenticator
+from cenergyd.web.access.tokens import Tokens
+from cenergyd.web.api.feed import ReadingFeed
+
+HashPassword = Callable[[str], Awaitable[str]]
+"""From a password in clear text to what is stored."""
+
+OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
+"""Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials.
+
+:mod:`cenergyd.web.views.customer_service` adds and changes, and tells."""
+
+
+async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:
+    """An :data:`OnChange` for those who have nobody to tell."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Context:
+    """Collaborators of the API."""
+
+    customers: CustomerStore
+    readings: ReadingStore
+    documents: DocumentStore
+    tokens: Tokens
+    authenticator: Authenticator
+    clock: Any
+    """The reactor: UTC seconds and timers (IReactorTime)."""
+    settings: WebSettings
+    hash_password: HashPassword
+    on_change: OnChange = nothing_to_tell
+    feed: ReadingFeed = attrs.field(factory=ReadingFeed)
+    derivation: DerivationSettings = attrs.field(factory=DerivationSettings)
+    max_gap_seconds: int = LONGEST_GAP
+    """``[rollups] max_gap_seconds``."""
+    archive: ConfigArchive | None = None
+    """Loggers' config files."""
+    outbox: Outbox | None = None
+    """Messages to customers."""
+
+    async def customer(self, customer_id: str) -> Customer:
+        """A customer by id; raises NotFound."""
+        customer = await self.customers.get(customer_id)
+        if customer is None:
+            raise NotFound("there is no such customer")
+        return customer

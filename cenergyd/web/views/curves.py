@@ -1,0 +1,225 @@
+"""Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions.
+
+A curve follows its role through changes of meters: each of its stretches shows what was fitted then.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from statistics import median_low
+from typing import Any
+
+import attrs
+
+from cenergyd.errors import InvalidField
+from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.readings.store import Summary
+from cenergyd.web.views.sources import Source, Stretch, Track
+
+DAY = 86400
+LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
+"""Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
+GAP_STEPS = 2.5
+"""A curve is broken where its next point is further away than so many usual steps."""
+UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"}
+_SIGNED = ("P", "Q")
+
+Triple = tuple[float, float, float]
+
+
+@attrs.frozen
+class Point:
+    """One point: min, mean and max per channel; all three the same in a single reading."""
+
+    source: Source
+    time: int
+    readings: int
+    channels: Mapping[str, Triple]
+    estimated: bool
+
+
+@attrs.frozen
+class Curve:
+    """The points of one track over a range, by time."""
+
+    track: Track
+    resolution: int | None
+    """Seconds per point; None: single readings."""
+    points: Sequence[Point]
+
+    @property
+    def gap_seconds(self) -> int | None:
+        """Points further apart than this have a gap between them; None where there are too few to tell."""
+        steps = [after.time - before.time for before, after in zip(self.points, self.points[1:], strict=False)]
+        if not steps:
+            return None
+        return int(GAP_STEPS * max(self.resolution or 1, median_low(steps)))
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Times of the last point before and of the first after each gap."""
+        limit = self.gap_seconds
+        if limit is None:
+            return []
+        return [
+            (before.time, after.time)
+            for before, after in zip(self.points, self.points[1:], strict=False)
+            if after.time - before.time > limit
+        ]
+
+
+def auto_resolution(start: int, end: int, points: int) -> int:
+    """The finest step of the ladder with at most ``points`` windows over the range."""
+    needed = -(-(end - start) // points)
+    for step in LADDER:
+        if step >= needed:
+            return step
+    return -(-needed // DAY) * DAY
+
+
+def check_resolution(start: int, end: int, resolution: int, max_points: int) -> None:
+    """Raise InvalidField for a resolution that would take more than ``max_points``."""
+    least = -(-(end - start) // max_points)
+    if resolution < least:
+        raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
+
+
+def points_of_readings(source: Source, readings: Sequence[Reading]) -> list[Point]:
+    """Single readings of a source."""
+    return [_point_of_reading(reading, source) for reading in readings]
+
+
+def points_of_summaries(source: Source, summaries: Sequence[Summary]) -> list[Point]:
+    """Windows of a source."""
+    return [_point_of_summary(summary, source) for summary in summaries]
+
+
+def add_points(points: list[Point], later: Sequence[Point]) -> None:
+    """Append the points of the next stretch; a window in which the source changed is one point, told as of the later source."""
+    if points and later and points[-1].time == later[0].time:
+        points[-1] = _joined(points[-1], later[0])
+        later = later[1:]
+    points.extend(later)
+
+
+def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
+    """One reading; what the meter did not give is null."""
+    view: dict[str, Any] = {"time": reading.time}
+    for channel in CHANNELS:
+        value = getattr(reading, channel)
+        view[channel] = -value if reverse and channel in _SIGNED and value is not None else value
+    view["estimated"] = reading.estimated
+    return view
+
+
+def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, Any]:
+    """Columns of the same length; null where a channel has no value. Single readings have no min and max."""
+    view: dict[str, Any] = {
+        "role": curve.track.role,
+        "series": curve.track.source.series,
+        "computed": curve.track.source.computed,
+        "stretches": [_stretch_view(stretch) for stretch in curve.track.stretches],
+        "gap_seconds": curve.gap_seconds,
+        "gaps": [list(gap) for gap in curve.gaps()],
+        "time": [point.time for point in curve.points],
+        "readings": [point.readings for point in curve.points],
+        "estimated": [point.estimated for point in curve.points],
+    }
+    for channel in channels:
+        triples = [point.channels.get(channel) for point in curve.points]
+        columns = {"mean": [triple and triple[1] for triple in triples]}
+        if curve.resolution is not None:
+            columns["min"] = [triple and triple[0] for triple in triples]
+            columns["max"] = [triple and triple[2] for triple in triples]
+        view[channel] = columns
+    return view
+
+
+def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> str:
+    """A row per point, by time and then in the curves' order; a gap has no rows, an empty cell no value."""
+    summed = any(curve.resolution is not None for curve in curves)
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\r\n")
+    writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed, channels)])
+    for point in _by_time(curves):
+        source = point.source
+        moment = datetime.fromtimestamp(point.time, UTC)
+        writer.writerow(
+            [
+                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                moment.astimezone(zone).isoformat(),
+                source.role or "",
+                source.series,
+                "yes" if source.computed else "no",
+                "yes" if point.estimated else "no",
+                *_cells(point, summed, channels),
+            ]
+        )
+    return target.getvalue()
+
+
+def _stretch_view(stretch: Stretch) -> dict[str, Any]:
+    return {
+        "start": stretch.start,
+        "end": stretch.end,
+        "series": stretch.source.series,
+        "computed": stretch.source.computed,
+        "reversed": stretch.source.reversed,
+    }
+
+
+def _by_time(curves: Sequence[Curve]) -> Iterator[Point]:
+    rows = [(point.time, order, point) for order, curve in enumerate(curves) for point in curve.points]
+    rows.sort(key=lambda row: row[:2])
+    return (point for _, _, point in rows)
+
+
+def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
+    if not summed:
+        return [UNITS[channel] for channel in channels]
+    return ["readings", *(f"{UNITS[channel]}_{part}" for channel in channels for part in ("min", "mean", "max"))]
+
+
+def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | int | str]:
+    cells: list[float | int | str] = [point.readings] if summed else []
+    for channel in channels:
+        triple = point.channels.get(channel)
+        if summed:
+            cells.extend(triple or ("", "", ""))
+        else:
+            cells.append(triple[1] if triple else "")
+    return cells
+
+
+def _point_of_reading(reading: Reading, source: Source) -> Point:
+    channels: dict[str, Triple] = {}
+    for channel in CHANNELS:
+        value = getattr(reading, channel)
+        if value is not None:
+            value = -value if source.reversed and channel in _SIGNED else value
+            channels[channel] = (value, value, value)
+    return Point(source, reading.time, 1, channels, reading.estimated)
+
+
+def _point_of_summary(summary: Summary, source: Source) -> Point:
+    channels = dict(summary.channels)
+    if source.reversed:
+        for channel in _SIGNED:
+            if channel in channels:
+                low, mean, high = channels[channel]
+                channels[channel] = (-high, -mean, -low)
+    return Point(source, summary.time, summary.readings, channels, summary.estimated)
+
+
+def _joined(before: Point, after: Point) -> Point:
+    """Both parts of one window; a mean counts as many readings as its part has."""
+    channels = {**before.channels, **after.channels}
+    for channel in before.channels.keys() & after.channels.keys():
+        (low, mean, high), (low_after, mean_after, high_after) = before.channels[channel], after.channels[channel]
+        readings = before.readings + after.readings
+        mean = (mean * before.readings + mean_after * after.readings) / readings
+        channels[channel] = (min(low, low_after), mean, max(high, high_after))
+    estimated = before.estimated or after.estimated
+    return Point(after.source, after.time, before.readings + after.readings, channels, estimated)

@@ -1,0 +1,110 @@
+"""Which series shows a role, now and over a time in which meters may have changed. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import attrs
+
+from cenergyd.customers.meter_history import spans
+from cenergyd.customers.model import ROLES, Assignment, Customer, Role
+from cenergyd.readings.model import is_series_name
+
+
+@attrs.frozen
+class Source:
+    """Where readings are, and how they are to be read."""
+
+    series: str
+    role: Role | None
+    computed: bool
+    reversed: bool = False
+    """P and Q are read with the opposite sign."""
+
+
+class Stretch(NamedTuple):
+    """A time with one source."""
+
+    start: int
+    """UTC seconds, inclusive."""
+    end: int
+    """Exclusive."""
+    source: Source
+
+
+@attrs.frozen
+class Track:
+    """What one curve shows over a range."""
+
+    role: Role | None
+    stretches: Sequence[Stretch]
+    """At least one, ascending, not overlapping; where a role had no series there is a hole."""
+
+    @property
+    def source(self) -> Source:
+        """The latest one."""
+        return self.stretches[-1].source
+
+    @property
+    def computed(self) -> bool | None:
+        """Whether it is computed; None: for part of the range."""
+        computed = {stretch.source.computed for stretch in self.stretches}
+        return computed.pop() if len(computed) == 1 else None
+
+    def source_at(self, time: int) -> Source | None:
+        """The source of a time."""
+        return next((stretch.source for stretch in self.stretches if stretch.start <= time < stretch.end), None)
+
+
+def role_source(customer: Customer, role: Role) -> Source | None:
+    """Where the readings of a role are now, or None."""
+    return _source(customer.series_of(role), role, customer.current)
+
+
+def role_sources(customer: Customer) -> list[Source]:
+    """All roles that have readings somewhere now."""
+    return [source for role in ROLES if (source := role_source(customer, role))]
+
+
+def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | None:
+    """Where the readings of a role are over ``start <= time < end``; None where nowhere.
+
+    Each time is shown as it was set up then: by another meter, with a CT the other way round, or computed.
+    """
+    found: list[Stretch] = []
+    for span in spans(customer, start, end):
+        source = _source(span.series_of(role), role, span.assignment)
+        if source is None:
+            continue
+        if found and found[-1].end == span.start and found[-1].source == source:
+            found[-1] = found[-1]._replace(end=span.end)
+        else:
+            found.append(Stretch(span.start, span.end, source))
+    return Track(role, tuple(found)) if found else None
+
+
+def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] = ROLES) -> list[Track]:
+    """The roles that have readings somewhere in ``start <= time < end``."""
+    return [track for role in roles if (track := role_track(customer, role, start, end))]
+
+
+def series_track(source: Source, start: int, end: int) -> Track:
+    """One series all the time."""
+    return Track(source.role, (Stretch(start, end, source),))
+
+
+def pieces(tracks: Sequence[Track]) -> list[tuple[int, int]]:
+    """The times (start, end) of all tracks, cut wherever one of them changes; ascending."""
+    cuts = sorted({time for track in tracks for stretch in track.stretches for time in stretch[:2]})
+    return [
+        (start, end) for start, end in pairwise(cuts) if any(track.source_at(start) is not None for track in tracks)
+    ]
+
+
+def _source(series: str | None, role: Role, assignment: Assignment) -> Source | None:
+    if series is None or not is_series_name(series):
+        return None
+    computed = not assignment.meter_of(role)
+    return Source(series, role, computed, not computed and role in assignment.reversed_roles)

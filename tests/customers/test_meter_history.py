@@ -1,0 +1,97 @@
+"""Meters that change with time."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from cenergyd.customers.meter_history import (
+    MAX_HISTORY,
+    assignment_at,
+    assignments_over,
+    changed,
+    series_over,
+    spans,
+)
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
+
+NOW = 10_000
+SITE = Customer(
+    id="a", facility="1", solar="2", logger_serial_number="00A",
+    extensions={"meters": {"reversed": ["solar"]}, "tariff": {"x": 1}},
+)  # fmt: skip
+
+
+def apply(customer: Customer, update: dict) -> Customer:  # type: ignore[type-arg]
+    """As a customer store does it."""
+    fields = dict(update)
+    extensions = {**customer.extensions, **fields.pop("extensions")}
+    kept = {key: value for key, value in extensions.items() if value is not None}
+    return attrs.evolve(customer, **fields, extensions=kept)
+
+
+def test_without_history_all_is_as_now() -> None:
+    assert assignments_over(SITE, 5, 9) == [(5, 9, SITE.current)]
+    assert assignments_over(SITE, 9, 9) == []
+
+
+def test_a_change_keeps_what_was() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
+    assert later.facility == "7"
+    assert later.extensions["tariff"] == {"x": 1}
+    (start, end, old), (start2, end2, new) = assignments_over(later, 0, NOW)
+    assert (start, end, start2, end2) == (0, 1000, 1000, NOW)
+    assert (old.utility, old.solar, old.reversed_roles) == ("1", "2", {"solar"})
+    assert (new.utility, new.solar, new.reversed_roles, new.effective_from) == ("7", "2", frozenset(), 1000)
+    assert assignment_at(later, 999) == old
+    assert assignment_at(later, 1000) == new
+    assert [(span.start, span.end) for span in spans(later, 999, 1001)] == [(999, 1000), (1000, 1001)]
+
+
+def test_a_new_logger_keeps_the_old_series() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
+    assert series_over(later, "utility", 0, NOW) == [(0, 1000, "00A_1"), (1000, NOW, "00B_1")]
+    assert series_over(later, "load", 0, NOW) == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00B_missing_meter")]
+
+
+def test_the_missing_role_may_change() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"load": "3", "solar": ""}, NOW))
+    assert series_over(later, "load", 0, NOW) == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00A_3")]
+    assert series_over(later, "solar", 0, NOW) == [(0, 1000, "00A_2"), (1000, NOW, "00A_missing_meter")]
+    assert series_over(later, "utility", 0, NOW) == [(0, NOW, "00A_1")]
+
+
+def test_a_later_change_overrules_from_its_time_on() -> None:
+    once = apply(SITE, changed(SITE, 3000, {"facility": "7"}, NOW))
+    twice = apply(once, changed(once, 1000, {"facility": "8"}, NOW))
+    assert [(a, b, each.utility) for a, b, each in assignments_over(twice, 0, NOW)] == [
+        (0, 1000, "1"),
+        (1000, NOW, "8"),
+    ]
+    always = apply(twice, changed(twice, 0, {"facility": "9"}, NOW))
+    assert "history" not in always.extensions
+    assert [each.utility for *_, each in assignments_over(always, 0, NOW)] == ["9"]
+
+
+@pytest.mark.parametrize(
+    ("since", "changes", "field"),
+    [(NOW + 1, {}, "effective_from"), (-1, {}, "effective_from"), (5, {"name": "x"}, "name"), (5, {"reversed": ["grid"]}, "reversed")],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(since: int, changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        changed(SITE, since, changes, NOW)
+    assert caught.value.field == field
+
+
+def test_history_is_bounded() -> None:
+    entries = [{"until": 10 + i, "facility": str(i)} for i in range(MAX_HISTORY)]
+    full = attrs.evolve(SITE, extensions={"history": entries})
+    with pytest.raises(InvalidField):
+        changed(full, NOW, {"facility": "3"}, NOW)
+
+
+@pytest.mark.parametrize("history", [7, "x", [None, 3, {}, {"until": "x"}, {"until": -5}], {"until": 4}])
+def test_a_damaged_history_is_ignored(history: object) -> None:
+    damaged = attrs.evolve(SITE, extensions={"history": history})
+    assert [(a, b, each.utility) for a, b, each in assignments_over(damaged, 0, 9)] == [(0, 9, "1")]

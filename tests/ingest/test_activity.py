@@ -1,0 +1,75 @@
+"""What loggers were seen doing: written soon, and not again and again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.ingest.activity import LOGGER, METER, LoggerActivity
+from cenergyd.readings.model import Reading
+from tests.derivation.memory import MemoryDocuments
+
+SERIES = "A00_1"
+
+
+class Place:
+    """Activity on a Clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.documents = MemoryDocuments()
+        self.activity = LoggerActivity(self.documents, self.clock, interval_seconds=5, repeat_seconds=30)  # type: ignore[arg-type]
+        self.activity.startService()
+
+    def upload(self, value: float) -> None:
+        self.activity.uploaded("A00", "192.0.2.1", "Roof")
+        last = Reading(int(self.clock.seconds()), value)
+        self.activity.meter("A00", SERIES, {"name": "Main"}, last)
+
+    def shown(self) -> Any:
+        document = self.documents.kept.get((METER, SERIES))
+        return document.body["last"]["P"] if document else None
+
+
+def test_the_first_upload_is_written_soon_and_further_ones_less_often() -> None:
+    here = Place()
+    for second in range(61):
+        here.upload(float(second))
+        here.clock.advance(1)
+    version = here.documents.kept[LOGGER, "A00"].version
+    assert version == 2, "after 5 and 35 seconds"
+    assert here.shown() > 30
+    here.clock.advance(60)
+    assert here.shown() == 60.0, "the last one is written though none follows"
+    assert here.documents.kept[LOGGER, "A00"].version == version + 1
+
+
+def test_all_is_written_at_the_end() -> None:
+    here = Place()
+    here.upload(1.0)
+    here.clock.advance(5)
+    here.upload(2.0)
+    here.clock.advance(5)
+    assert here.shown() == 1.0
+    Deferred.fromCoroutine(here.activity.stop())
+    assert here.shown() == 2.0
+
+
+def test_what_could_not_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Place()
+
+    async def down(*_: Any) -> None:
+        raise StoreUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.documents, "put_many", down)
+        here.upload(1.0)
+        here.clock.advance(5)
+        assert here.shown() is None
+    here.clock.advance(5)
+    assert here.shown() == 1.0

@@ -1,0 +1,505 @@
+"""Group commit: shared writes, an answer for each upload, nobody suffers for a neighbour."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import strategies as st
+from influxdb import InfluxDBClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
+from cenergyd.ingest.group_commit import GroupCommit, pieces
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.readings.store import ReadingStore
+from cenergyd.storage.influxdb.readings import InfluxReadingStore
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
+from tests.properties import for_all
+from tests.servers import RunningInflux
+
+T0 = 1_577_836_800
+LIMITS = {"max_queued_uploads": 100, "max_queued_readings": 1000, "max_write_readings": 100}
+
+
+class SlowStore:
+    """Each write waits until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[list[SeriesReadings], Deferred[None]]] = []
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        done: Deferred[None] = Deferred()
+        self.writes.append((list(batches), done))
+        await done
+
+    def names(self, index: int) -> list[str]:
+        return [batch.series for batch in self.writes[index][0]]
+
+    def finish(self, index: int, error: Exception | None = None) -> None:
+        done = self.writes[index][1]
+        done.callback(None) if error is None else done.errback(error)
+
+
+class Bench:
+    """A group commit on a clock, over a slow store, that records its marks."""
+
+    def __init__(self, store: Any = None, **limits: int) -> None:
+        self.clock = Clock()
+        self.store = store or SlowStore()
+        self.marks: list[list[str]] = []
+        self.marking: Callable[[], Deferred[None]] = lambda: succeed(None)
+        self.took: list[tuple[str, float]] = []
+        self.commit = GroupCommit[str](
+            self.store, self.clock, self._mark, took=lambda *each: self.took.append(each), **{**LIMITS, **limits}
+        )
+        self.answers: dict[str, str] = {}
+
+    async def _mark(self, marks: Sequence[str]) -> None:
+        self.marks.append(list(marks))
+        await self.marking()
+
+    def upload(self, name: str, readings: int = 1, series: str | None = None) -> Deferred[None]:
+        batch = SeriesReadings(series or f"{name}_1", [Reading(T0 + k, 1.0) for k in range(readings)])
+        answer = self.commit.commit(batch, name)
+
+        def record(result: Any) -> None:
+            assert name not in self.answers
+            self.answers[name] = result.type.__name__ if isinstance(result, Failure) else "ok"
+
+        answer.addBoth(record)
+        return answer
+
+    def turn(self) -> None:
+        self.clock.advance(0)
+
+
+def test_uploads_of_one_turn_share_a_write_and_so_do_those_that_come_meanwhile() -> None:
+    bench = Bench(max_in_flight=1)
+    for name in ("a", "b"):
+        bench.upload(name)
+    assert not bench.store.writes
+    bench.turn()
+    assert bench.store.names(0) == ["a_1", "b_1"]
+    for name in ("c", "d", "e"):
+        bench.upload(name)
+        bench.turn()
+    assert len(bench.store.writes) == 1
+    assert bench.answers == {}
+    bench.store.finish(0)
+    bench.turn()
+    assert bench.answers == {"a": "ok", "b": "ok"}
+    assert bench.store.names(1) == ["c_1", "d_1", "e_1"]
+    bench.store.finish(1)
+    assert bench.answers == dict.fromkeys("abcde", "ok")
+    assert bench.marks == [["a", "b"], ["c", "d", "e"]]
+    assert (bench.commit.groups, bench.commit.last_group_uploads, bench.commit.written_readings) == (2, 3, 5)
+    assert bench.commit.queued_uploads == bench.commit.queued_readings == bench.commit.in_flight == 0
+
+
+def test_the_answer_comes_after_the_write_and_then_the_mark() -> None:
+    bench = Bench()
+    marked: Deferred[None] = Deferred()
+    bench.marking = lambda: marked
+    bench.upload("a")
+    bench.turn()
+    assert bench.marks == []
+    bench.clock.advance(3)
+    bench.store.finish(0)
+    assert bench.marks == [["a"]]
+    assert bench.answers == {}
+    bench.clock.advance(2)
+    marked.callback(None)
+    assert bench.answers == {"a": "ok"}
+    assert bench.took == [("write", 3.0), ("mark", 2.0)]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the customer store is down"), StoreRejected("document too large")])
+def test_a_mark_that_fails_means_no_acknowledgement(error: Exception) -> None:
+    """Nor is it ever the upload's fault: the readings were fine."""
+    bench = Bench()
+    marked: Deferred[None] = Deferred()
+    bench.marking = lambda: marked
+    bench.upload("a")
+    bench.upload("b")
+    bench.turn()
+    bench.store.finish(0)
+    marked.errback(error)
+    assert bench.answers == {"a": "StoreUnavailable", "b": "StoreUnavailable"}
+    assert bench.commit.written_readings == 0
+
+
+def test_an_upload_without_a_mark_or_without_readings() -> None:
+    bench = Bench()
+    plain = bench.commit.commit([SeriesReadings("a_1", [Reading(T0, 1.0)])])
+    empty = bench.commit.commit([SeriesReadings("b_1", [])], "b")
+    bench.turn()
+    assert bench.store.names(0) == ["a_1"]
+    bench.store.finish(0)
+    assert plain.called
+    assert empty.called
+    assert bench.marks == [["b"]]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), Overloaded("full"), RuntimeError("a fault of ours")])
+def test_a_store_that_is_down_fails_the_group_and_nothing_later(error: Exception) -> None:
+    bench = Bench(max_in_flight=1)
+    bench.upload("a")
+    bench.upload("b")
+    bench.turn()
+    bench.upload("c")
+    bench.store.finish(0, error)
+    assert bench.answers == dict.fromkeys("ab", type(error).__name__)
+    bench.turn()
+    bench.store.finish(1)
+    assert bench.answers["c"] == "ok"
+    assert bench.marks == [["c"]]
+
+
+def test_a_rejected_upload_stands_alone() -> None:
+    bench = Bench()
+    for name in "abcd":
+        bench.upload(name)
+    bench.turn()
+    bad = "c_1"
+    index = 0
+    while index < len(bench.store.writes):
+        bench.store.finish(index, StoreRejected("wrong type") if bad in bench.store.names(index) else None)
+        index += 1
+    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreRejected", "d": "ok"}
+    assert bench.marks == [["a", "b", "d"]]
+    assert bench.commit.rejected_uploads == 1
+
+
+def test_a_store_that_goes_down_while_a_group_is_taken_apart() -> None:
+    bench = Bench()
+    for name in "abcd":
+        bench.upload(name)
+    bench.turn()
+    bench.store.finish(0, StoreRejected("some of it"))
+    assert bench.store.names(1) == ["a_1", "b_1"]
+    bench.store.finish(1)
+    bench.store.finish(2, StoreUnavailable("down"))
+    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable", "d": "StoreUnavailable"}
+    assert bench.marks == [["a", "b"]]
+
+
+def test_bounds_answer_at_once() -> None:
+    bench = Bench(max_queued_uploads=3, max_queued_readings=10)
+    bench.upload("a", 6)
+    bench.upload("b", 5)
+    assert bench.answers == {"b": "Overloaded"}
+    bench.upload("c", 2)
+    bench.upload("d", 2)
+    bench.upload("e", 0)
+    assert bench.answers == {"b": "Overloaded", "e": "Overloaded"}
+    bench.turn()
+    bench.upload("f", 1)  # in flight counts as not answered
+    assert bench.answers["f"] == "Overloaded"
+    bench.store.finish(0)
+    bench.upload("g", 50)  # larger than the bound, but nothing else waits: it could never go otherwise
+    bench.turn()
+    bench.store.finish(1)
+    assert bench.answers["g"] == "ok"
+
+
+def test_a_series_is_never_in_two_groups_at_once() -> None:
+    bench = Bench(max_in_flight=2)
+    bench.upload("a", series="S_1")
+    bench.turn()
+    bench.upload("b", series="S_1")
+    bench.upload("c")
+    bench.turn()
+    assert [bench.store.names(k) for k in range(2)] == [["S_1"], ["c_1"]]
+    bench.store.finish(1)
+    bench.turn()
+    assert len(bench.store.writes) == 2
+    bench.store.finish(0)
+    bench.turn()
+    assert bench.store.names(2) == ["S_1"]
+    bench.store.finish(2)
+    assert bench.answers == dict.fromkeys("abc", "ok")
+
+
+def test_a_backlog_goes_in_pieces_and_delays_nobody() -> None:
+    bench = Bench(max_write_readings=10, max_in_flight=2)
+    bench.upload("big", 25)
+    bench.upload("huge", 30)
+    bench.upload("small", 2)
+    bench.turn()
+    sizes = [[len(batch.readings) for batch in batches] for batches, _ in bench.store.writes]
+    assert sizes == [[10], [2]]
+    bench.store.finish(1)
+    assert bench.answers == {"small": "ok"}
+    bench.upload("late", 1)
+    bench.turn()
+    assert bench.store.names(2) == ["late_1"]
+    bench.store.finish(2)
+    for index in (0, 3, 4):
+        assert bench.store.names(index) == ["big_1"]
+        bench.store.finish(index)
+    bench.turn()
+    for index in (5, 6, 7):
+        bench.store.finish(index)
+    assert bench.answers == dict.fromkeys(("small", "late", "big", "huge"), "ok")
+
+
+def test_groups_hold_what_fits_into_one_write() -> None:
+    bench = Bench(max_write_readings=10, max_in_flight=1)
+    for name, size in (("a", 4), ("b", 4), ("c", 4), ("d", 2)):
+        bench.upload(name, size)
+    bench.turn()
+    bench.store.finish(0)
+    bench.turn()
+    bench.store.finish(1)
+    assert [bench.store.names(k) for k in range(2)] == [["a_1", "b_1"], ["c_1", "d_1"]]
+
+
+def test_stop_drains_and_takes_no_more() -> None:
+    bench = Bench(max_in_flight=1)
+    bench.upload("a")
+    bench.turn()
+    bench.upload("b")
+    stopped = Deferred.fromCoroutine(bench.commit.stop())
+    bench.upload("c")
+    assert bench.answers == {"c": "StoreUnavailable"}
+    bench.store.finish(0)
+    assert not stopped.called
+    bench.turn()
+    bench.store.finish(1)
+    assert bench.answers == {"a": "ok", "b": "ok", "c": "StoreUnavailable"}
+    assert stopped.called
+    assert Deferred.fromCoroutine(bench.commit.stop()).called
+
+
+def test_stop_gives_up_what_still_waits_after_its_grace() -> None:
+    bench = Bench(max_in_flight=1)
+    bench.upload("a")
+    bench.turn()
+    bench.upload("b")
+    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
+    bench.clock.advance(19)
+    assert bench.answers == {}
+    bench.clock.advance(1)
+    assert bench.answers == {"b": "StoreUnavailable"}
+    assert not stopped.called
+    bench.store.finish(0)
+    assert bench.answers["a"] == "ok"
+    assert stopped.called
+    bench.turn()
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_stop_within_its_grace_leaves_no_timer() -> None:
+    bench = Bench()
+    bench.upload("a")
+    bench.turn()
+    stopped = Deferred.fromCoroutine(bench.commit.stop(20))
+    bench.store.finish(0)
+    bench.turn()
+    assert stopped.called
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_a_client_that_went_away_changes_nothing_for_others() -> None:
+    bench = Bench()
+    gone = bench.upload("a")
+    bench.upload("b")
+    bench.turn()
+    gone.cancel()
+    bench.store.finish(0)
+    assert bench.answers == {"a": "CancelledError", "b": "ok"}
+    assert bench.marks == [["a", "b"]]  # its readings are stored all the same
+    assert bench.commit.queued_uploads == 0
+
+
+@for_all(max_examples=60, size=st.integers(1, 24), bad=st.sets(st.integers(0, 23)), data=st.data())
+async def test_exactly_the_bad_uploads_fail(size: int, bad: set[int], data: st.DataObject) -> None:
+    writes = 0
+    stored: set[str] = set()
+
+    class Picky:
+        async def write(self, batches: Sequence[SeriesReadings]) -> None:
+            nonlocal writes
+            writes += 1
+            if any(int(batch.series[1:-2]) in bad for batch in batches):
+                raise StoreRejected("no")
+            stored.update(batch.series for batch in batches)
+
+    bench = Bench(Picky(), max_in_flight=data.draw(st.integers(1, 3)))
+    for k in range(size):
+        bench.upload(f"u{k}")
+    bench.turn()
+    guilty = bad & set(range(size))
+    assert {name for name, answer in bench.answers.items() if answer == "ok"} == {f"u{k}" for k in range(size)} - {
+        f"u{k}" for k in guilty
+    }
+    assert {bench.answers[f"u{k}"] for k in guilty} <= {"StoreRejected"}
+    assert stored == {f"u{k}_1" for k in range(size) if k not in guilty}
+    assert writes < 2 * size + 1
+    assert writes <= 1 + 2 * len(guilty) * size.bit_length()
+
+
+@for_all(
+    max_examples=60,
+    uploads=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=20),
+    in_flight=st.integers(1, 3),
+    rng=st.randoms(use_true_random=False),
+)
+async def test_the_store_ends_as_if_each_upload_had_been_written_in_turn(
+    uploads: list[tuple[int, int]], in_flight: int, rng: random.Random
+) -> None:
+    """Whatever the order in which writes end: the later upload of a series wins."""
+    stored, expected = MemoryReadingStore(), MemoryReadingStore()
+
+    class Delayed:
+        def __init__(self) -> None:
+            self.waiting: list[Deferred[None]] = []
+
+        async def write(self, batches: Sequence[SeriesReadings]) -> None:
+            done: Deferred[None] = Deferred()
+            self.waiting.append(done)
+            await done
+            await stored.write(batches)
+
+    store = Delayed()
+    bench = Bench(store, max_write_readings=8, max_in_flight=in_flight)
+    answers = []
+    for number, (series, size) in enumerate(uploads):
+        batch = SeriesReadings(f"S{series}_1", [Reading(T0 + k, float(number)) for k in range(size)])
+        answers.append(bench.commit.commit(batch))
+        await expected.write([batch])
+        if rng.random() < 0.5:
+            bench.turn()
+        if store.waiting and rng.random() < 0.5:
+            store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)
+    for _ in range(1000):
+        bench.turn()
+        if not store.waiting:
+            break
+        store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)
+    assert all(answer.called for answer in answers)
+    names = [f"S{k}_1" for k in range(4)]
+    assert await stored.read(names, 0, T0 * 2) == await expected.read(names, 0, T0 * 2)
+
+
+@for_all(
+    max_examples=100,
+    sizes=st.lists(st.integers(0, 25), max_size=8),
+    size=st.integers(1, 10),
+)
+async def test_pieces_hold_everything_in_order(sizes: list[int], size: int) -> None:
+    batches = [SeriesReadings(f"S_{k}", [Reading(k * 100 + j, 1.0) for j in range(n)]) for k, n in enumerate(sizes)]
+    found = list(pieces(batches, size))
+    assert [r for piece in found for batch in piece for r in batch.readings] == [r for b in batches for r in b.readings]
+    assert all(0 < sum(len(batch.readings) for batch in piece) <= size for piece in found)
+    assert all(len(p) > 0 for p in found[:-1])
+    assert all(sum(len(batch.readings) for batch in piece) == size for piece in found[:-1])
+
+
+# --- with real stores
+
+
+async def no_marks(marks: Sequence[object]) -> None:
+    """Nobody to mark."""
+
+
+def group_commit(store: ReadingStore, marks: Any = no_marks) -> GroupCommit[str]:
+    return GroupCommit(
+        store, reactor, marks, max_queued_uploads=10_000, max_queued_readings=100_000, max_write_readings=2_000
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_uploads_through_each_store(store: ReadingStore, serial: str) -> None:
+    commit = group_commit(store)
+    batches = {f"{serial}{k}_1": [Reading(T0 + j, k + j / 4) for j in range(1 + k % 5)] for k in range(400)}
+    results = await DeferredList(
+        [commit.commit(SeriesReadings(name, readings), name) for name, readings in batches.items()]
+    )
+    assert all(success for success, _ in results)
+    assert commit.groups < 20
+    assert await store.read(list(batches), 0, T0 * 2) == batches
+    await commit.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_wrong_upload_among_many_in_influxdb(influx: RunningInflux, unique_name: str) -> None:
+    store = InfluxReadingStore(reactor, f"{influx.url}/{unique_name}")
+    await store.open()
+    try:
+        client = InfluxDBClient(port=influx.port)
+        client.write([f'BAD_1 P="text" {T0}'], params={"db": unique_name, "precision": "s"}, protocol="line")
+        commit = group_commit(store)
+        names = [f"OK{k}_1" for k in range(20)]
+        names.insert(7, "BAD_1")
+        answers = await DeferredList(
+            [commit.commit(SeriesReadings(name, [Reading(T0 + 1, 1.0)])) for name in names], consumeErrors=True
+        )
+        failed = {name: result.type for name, (success, result) in zip(names, answers, strict=True) if not success}
+        assert failed == {"BAD_1": StoreRejected}
+        names.remove("BAD_1")
+        assert await store.read(names, 0, T0 * 2) == {name: [Reading(T0 + 1, 1.0)] for name in names}
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_acknowledged_survives_a_crash_of_influxdb(own_influx: Callable[..., RunningInflux]) -> None:
+    server = own_influx()
+    store = InfluxReadingStore(reactor, f"{server.url}/db", timeout_seconds=5)
+    await store.open()
+    try:
+        acknowledged: list[str] = []
+        refused: list[str] = []
+        commit = group_commit(store)
+        begun = time.monotonic()
+
+        async def device(number: int) -> None:
+            upload = 0
+            while not refused and time.monotonic() - begun < 20:
+                name = f"D{number}_{upload}"
+                try:
+                    await commit.commit(SeriesReadings(name, [Reading(T0, float(upload))]))
+                except StoreUnavailable:
+                    refused.append(name)
+                else:
+                    acknowledged.append(name)
+                upload += 1
+                if len(acknowledged) == 500:
+                    server.kill()
+
+        await DeferredList([Deferred.fromCoroutine(device(k)) for k in range(25)])
+        assert refused
+        assert len(acknowledged) >= 500
+        server.start()
+        found = await store.read(acknowledged, 0, T0 * 2)
+        assert [name for name in acknowledged if len(found[name]) != 1] == []
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_acknowledged_readings_are_in_the_file(tmp_path: Path) -> None:
+    """Another connection, as after a crash, sees what was acknowledged, without a close."""
+    path = tmp_path / "readings.sqlite"
+    store, later = SqliteReadingStore(reactor, path), SqliteReadingStore(reactor, path)
+    await store.open()
+    try:
+        await group_commit(store).commit(SeriesReadings("A_1", [Reading(T0, 1.0)]))
+        await later.open()
+        try:
+            assert await later.read(["A_1"], 0, T0 * 2) == {"A_1": [Reading(T0, 1.0)]}
+        finally:
+            await later.close()
+    finally:
+        await store.close()

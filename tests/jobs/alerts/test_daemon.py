@@ -1,0 +1,86 @@
+"""From an upload over a socket to a message at a receiver, through a real daemon that is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.readings.model import Reading
+from tests.daemon_process import RunningDaemon, raw_post
+from tests.jobs.messages.receiver import Receiver
+from tests.plugins.test_docs import RUN, inside
+
+SERIAL = "001EC6001433"
+
+
+def set_alerts(folder: Path, alerts: dict[str, Any]) -> None:
+    work = f"""
+async def work(stores):
+    customer = (await stores.customers.page())[0]
+    await stores.customers.update(customer.id, {{"extensions": {{"alerts": {alerts!r}}}}})
+"""
+    assert RUN
+    inside(folder, work)
+
+
+def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
+    content = encode.gz(encode.log_text(readings, VERIS))
+    form = encode.log_fields(SERIAL, "secret", meter, content, device_class="27")
+    kind, body = encode.multipart_form(form, encode.log_filename(meter), content)
+    status, answer = raw_post(daemon.port, "/consume", kind, body)
+    assert (status, b"SUCCESS" in answer) == (200, True)
+
+
+def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    settings = {
+        "webhook.allow_private_addresses": "yes",
+        "outbox.interval_seconds": "0.2",
+        "outbox.first_retry_seconds": "1",
+        "outbox.max_retry_seconds": "1",
+        "outbox.max_attempts": "100",
+        "outbox.send_timeout_seconds": "1",
+        "derivation.claim_seconds": "5",
+        "jobs.claim_seconds": "5",
+        "jobs.timeout_seconds": "3",
+        "jobs.periodic_seconds": "1",
+    }
+    receiver.busy = True
+    daemon = RunningDaemon(tmp_path, settings)
+    words = ("customers", "add", "--name", "Mill", "--serial", SERIAL, "--load", "1", "--solar", "2")
+    added = daemon.run(*words, "--password-stdin", stdin="secret\n")
+    assert added.returncode == 0, added.stderr
+    channel = {"type": "webhook", "url": f"http://127.0.0.1:{receiver.server_port}/hook"}
+    set_alerts(tmp_path, {"net_load": {"enabled": True, "threshold_kw": 50}, "channels": [channel]})
+    daemon.start()
+    try:
+        minute = int(time.time()) // 60 * 60 - 120
+        upload(daemon, "1", [Reading(minute - 60, 60.0, 0.95, 120.0, 1.0), Reading(minute, 75.0, 0.95, 120.0, 1.0)])
+        upload(daemon, "2", [Reading(minute - 60, 20.0, 0.95, 120.0, 1.0), Reading(minute, 20.0, 0.95, 120.0, 1.0)])
+        daemon.kill()  # the uploads are acknowledged, nothing else is sure
+        daemon.start()
+        time.sleep(3)
+        daemon.kill()  # by now, most likely, between two attempts at a receiver that says 503
+        receiver.busy = False
+        daemon.start()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not receiver.got:
+            time.sleep(0.1)
+        time.sleep(3)
+    finally:
+        daemon.stop()
+    ((key, body),) = receiver.got
+    assert key == body["id"]
+    assert body["subject"] == "Mill: net load is high"
+    assert body["text"].startswith("The net load rose to 55 kW (1-minute mean); the threshold is 50 kW.")
+    assert body["data"]["series"] == f"{SERIAL}_missing_meter"
+    assert body["data"]["since"] == minute
+    report = daemon.run("doctor", SERIAL, "--json")
+    codes = [finding["code"] for finding in json.loads(report.stdout)["findings"]]
+    assert "too_little_data" in codes
+    assert report.returncode == 0

@@ -1,0 +1,352 @@
+"""An alert's life on a Clock: readings come in, messages go out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import StoreUnavailable
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.job import ALERT, LOGGER, LOOKED, alerts_for
+from cenergyd.jobs.alerts.text import plain
+from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
+from cenergyd.readings.model import Reading
+from tests.jobs.conftest import SERIAL, START, Context, World
+
+CHANNEL = {"type": "record", "to": "me"}
+NET_LOAD = {
+    "alert_frequency_in_minutes": 60,
+    "net_load": {"enabled": True, "threshold_kw": 50, "hysteresis_kw": 5},
+    "channels": [CHANNEL],
+}
+
+
+async def upload(world: World, customer: Customer, meter: str, powers: list[float | Reading]) -> None:
+    """One upload of minutes that end now, judged, and what is owed sent."""
+    now = world.context.now
+    first = now - 60 * len(powers)
+    readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]
+    await world.write(meter, readings)
+    await cenergyd_job(customer, readings[0].time, readings[-1].time, world.context)
+    await world.service.tick()
+
+
+async def minutes(world: World, customer: Customer, powers: list[float]) -> None:
+    for power in powers:
+        world.clock.advance(60)
+        await upload(world, customer, "1", [power])
+
+
+def told(world: World) -> list[str]:
+    """What was told, in order, without the site's name."""
+    return [subject.removeprefix("Mill: ") for subject in world.recorder.subjects]
+
+
+@pytest_twisted.ensureDeferred
+async def test_raised_throttled_resolved(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    await minutes(world, customer, [40, 49])
+    assert told(world) == []
+    await minutes(world, customer, [60])
+    assert told(world) == ["net load is high"]
+    await minutes(world, customer, [55, 48, 62] + [55] * 50)  # 48 is within the hysteresis
+    assert told(world) == ["net load is high"]
+    await minutes(world, customer, [55] * 10)
+    assert told(world) == ["net load is high", "still: net load is high"]
+    await minutes(world, customer, [44])
+    assert told(world)[2:] == ["over: net load is high"]
+    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: not told, neither its beginning nor its end
+    await minutes(world, customer, [44] * 60)
+    assert len(told(world)) == 3
+    await minutes(world, customer, [70])
+    assert told(world)[3:] == ["net load is high"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    await minutes(world, customer, [61.25])
+    notification, channel, _ = world.recorder.sent[0]
+    assert channel == CHANNEL
+    assert notification.text.startswith("The net load rose to 61.25 kW (1-minute mean); the threshold is 50 kW.\n")
+    assert "has been so since Fri 2027-01-15 04:00 PST." in notification.text
+    assert notification.data["since"] == START
+    assert notification.data["series"] == f"{SERIAL}_1"
+    assert notification.customer_id == customer.id
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_computed_grid_meter_is_judged_like_a_measured_one(world: World) -> None:
+    customer = await world.customer(NET_LOAD, facility="", load="3")
+    world.clock.advance(60)
+    await upload(world, customer, "missing_meter", [60.0])
+    assert told(world) == ["net load is high"]
+    assert world.recorder.sent[0][0].data["series"] == f"{SERIAL}_missing_meter"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_grid_meter_turned_round_is_judged_by_its_true_sign(world: World) -> None:
+    extensions = {"alerts": NET_LOAD, "meters": {"reversed": ["utility"]}}
+    customer = await world.customer({}, extensions=extensions)
+    await minutes(world, customer, [60])
+    assert told(world) == []
+    await minutes(world, customer, [-60])
+    assert told(world) == ["net load is high"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_quarter_of_an_hour_at_once_with_a_spike_is_one_message(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    world.clock.advance(900)
+    await upload(world, customer, "1", [40.0] * 5 + [70.0, 80.0, 70.0] + [40.0] * 7)
+    assert told(world) == ["net load is high (over again)"]
+    assert "80 kW" in world.recorder.sent[0][0].text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backlog_of_days_tells_of_its_fresh_part_only(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    world.clock.advance(3 * 86400)
+    day = [70.0] * 1440
+    await upload(world, customer, "1", day + day + day[: 1440 - 120] + [40.0] * 120)
+    assert told(world) == []
+    assert await world.context.documents.count(ALERT) == 0
+    await upload(world, customer, "1", day + [40.0] * 10 + [70.0])
+    assert told(world) == ["net load is high"]
+    assert world.recorder.sent[0][0].data["since"] == world.context.now - 60
+
+
+@pytest_twisted.ensureDeferred
+async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    await minutes(world, customer, [60])
+    late = START - 86400
+    await world.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
+    await cenergyd_job(customer, late, late + 3540, world.context)
+    await world.service.tick()
+    assert told(world) == ["net load is high"]
+    (view,) = await alerts_for(world.context.documents, customer.id)
+    assert view.state.active
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    world.clock.advance(900)
+    await upload(world, customer, "1", [40.0] * 5 + [70.0] * 10)
+    world.clock.advance(120)
+    for _ in range(3):
+        await cenergyd_job(customer, START, START + 840, world.context)
+        await world.service.tick()
+    assert told(world) == ["net load is high"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_that_judge_the_same_readings_tell_once(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    for power in (70.0, 40.0):
+        world.clock.advance(7200)
+        now = world.context.now
+        await world.write("1", [Reading(now - 60, power)])
+        works = [Deferred.fromCoroutine(cenergyd_job(customer, now - 60, now - 60, world.context)) for _ in range(4)]
+        await gatherResults(works)
+    documents = await world.outbox_documents()
+    subjects = sorted(document.body["notification"]["subject"] for document in documents)
+    assert subjects == ["Mill: net load is high", "Mill: over: net load is high"]
+
+
+@attrs.define
+class DyingContext(Context):
+    """Dies where a message is to be queued: before it is, or right after."""
+
+    after: bool = False
+
+    async def notify(self, notification: Notification) -> None:
+        if self.after:
+            await Context.notify(self, notification)
+        raise StoreUnavailable("gone")
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_nothing(
+    world: World, after: bool
+) -> None:
+    customer = await world.customer(NET_LOAD)
+    world.clock.advance(60)
+    await world.write("1", [Reading(START, 70.0)])
+    dying = DyingContext(*attrs.astuple(world.context, recurse=False), after)
+    with pytest.raises(StoreUnavailable):
+        await cenergyd_job(customer, START, START, dying)
+    for _ in range(3):
+        world.clock.advance(60)
+        await cenergyd_job(customer, START, START, world.context)
+        await cenergyd_periodic(world.context)
+        await world.service.tick()
+    assert told(world) == ["net load is high"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_kind_on_its_own(world: World) -> None:
+    rules = {
+        "power_factor": {"enabled": True, "below": 0.9},
+        "voltage": {"enabled": True, "percent": 5},
+        "implausible": {"enabled": True},
+        "stuck_meter": {"enabled": True, "after_minutes": 30},
+        "channels": [CHANNEL],
+    }
+    customer = await world.customer(rules, time_zone="UTC", facility="1", solar="2")
+    world.clock.advance(3600)
+    now = world.context.now
+    solar = [Reading(now - 3600 + n * 60, -3.0, 0.99, 120.0) for n in range(60)]
+    grid = [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.7, 130.0, 0.1 if n < 30 else 6.0) for n in range(60)]
+    await world.write("1", grid)
+    await world.write("2", solar)
+    await cenergyd_job(customer, now - 3600, now - 60, world.context)
+    await world.service.tick()
+    texts = {n.kind: n.text for n, _, _ in world.recorder.sent}
+    assert sorted(texts) == ["implausible", "power_factor", "stuck_meter", "voltage"]
+    assert "power factor of the utility (grid) meter fell to 0.640" in texts["power_factor"]
+    assert "was 130 V; it should be between 114 and 126 V" in texts["voltage"]
+    assert "solar meter shows -3 kW, which cannot be" in texts["implausible"]
+    assert "solar meter has given exactly the same values (-3 kW) for 30 minutes" in texts["stuck_meter"]
+    views = await alerts_for(world.context.documents, customer.id)
+    assert {view.kind for view in views} == set(texts)
+    # Everything is well again.
+    world.clock.advance(3600)
+    now = world.context.now
+    await world.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])
+    await world.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
+    await cenergyd_job(customer, now - 3600, now - 60, world.context)
+    await world.service.tick()
+    assert sorted(s for s in told(world) if s.startswith("over:")) == [
+        "over: a meter is stuck", "over: power factor is low", "over: readings are implausible",
+        "over: voltage is out of range",
+    ]  # fmt: skip
+    assert not any(view.state.active for view in await alerts_for(world.context.documents, customer.id))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(61.25, "61.25"), (50.0, "50"), (-3.0, "-3"), (1234567.891, "1234567.89"), (-0.001, "0"), (100.0, "100")],
+)
+def test_numbers_are_written_for_people(value: float, text: str) -> None:
+    assert plain(value) == text
+
+
+SILENT = {
+    "alert_frequency_in_minutes": 120,
+    "silent_logger": {"enabled": True, "after_minutes": 60},
+    "channels": [CHANNEL],
+}
+
+
+async def heard(world: World) -> None:
+    now = world.context.now
+    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now}, due=now)
+
+
+async def let_pass(world: World, count: int) -> None:
+    for _ in range(count):
+        world.clock.advance(60)
+        await cenergyd_periodic(world.context)
+        await world.service.tick()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_silent_logger(world: World) -> None:
+    await world.customer(SILENT)
+    await heard(world)
+    await let_pass(world, 59)
+    assert told(world) == []
+    await let_pass(world, 2)
+    assert told(world) == ["the logger is silent"]
+    assert world.recorder.sent[0][0].data["since"] == START  # its last upload
+    await let_pass(world, 118)
+    assert len(told(world)) == 1
+    await let_pass(world, 3)
+    assert told(world)[1:] == ["still: the logger is silent"]
+    await heard(world)
+    await let_pass(world, 2)
+    assert told(world)[2:] == ["over: the logger is silent"]
+    await heard(world)
+    await let_pass(world, 50)
+    assert len(told(world)) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_watch_the_same_silence(world: World) -> None:
+    await world.customer(SILENT)
+    await heard(world)
+    for _ in range(90):
+        world.clock.advance(60)
+        works = [Deferred.fromCoroutine(cenergyd_periodic(world.context)) for _ in range(3)]
+        await gatherResults(works)
+    assert len(await world.outbox_documents()) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_silent_loggers_that_nobody_asks_about_are_not_looked_up_all_the_time(world: World) -> None:
+    await world.customer({"channels": [CHANNEL]})
+    looked: list[str] = []
+    by_serial = world.context.customers.by_serial
+
+    async def counting(serial: str) -> Any:
+        looked.append(serial)
+        return await by_serial(serial)
+
+    world.context.customers.by_serial = counting
+    for n in range(20):
+        await world.context.documents.put(LOGGER, f"A{n}", {}, due=START)
+    await heard(world)
+    await let_pass(world, 30)
+    assert 21 <= len(looked) <= 21 * 4
+    assert told(world) == []
+    assert await world.context.documents.count(LOOKED) == 21
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_rule_that_is_switched_off_takes_its_alert_away_without_a_word(world: World) -> None:
+    customer = await world.customer({**NET_LOAD, **SILENT, "alert_frequency_in_minutes": 600})
+    await minutes(world, customer, [70])
+    await heard(world)
+    await let_pass(world, 100)
+    assert told(world) == ["net load is high", "the logger is silent"]
+    await world.context.customers.update(customer.id, {"extensions": {"alerts": {"channels": [CHANNEL]}}})
+    await heard(world)
+    await let_pass(world, 61)
+    assert len(told(world)) == 2
+    assert await alerts_for(world.context.documents, customer.id) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_alert_about_which_nothing_is_heard_is_forgotten(world: World) -> None:
+    customer = await world.customer(NET_LOAD)
+    await minutes(world, customer, [70])
+    world.clock.advance(29 * 86400)
+    await cenergyd_periodic(world.context)
+    assert len(await alerts_for(world.context.documents, customer.id)) == 1
+    world.clock.advance(2 * 86400)
+    await cenergyd_periodic(world.context)
+    assert await alerts_for(world.context.documents, customer.id) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_wrong_stored_settings_cost_only_the_alerts(world: World) -> None:
+    customer = await world.customer({"net_load": {"enabled": "yes"}})
+    await minutes(world, customer, [70])
+    await cenergyd_periodic(world.context)
+    assert told(world) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_channel_the_alert_is_kept_for_the_page_and_nothing_is_queued(world: World) -> None:
+    customer = await world.customer({**NET_LOAD, "channels": []})
+    await minutes(world, customer, [70])
+    assert [view.kind for view in await alerts_for(world.context.documents, customer.id)] == ["net_load"]
+    assert await world.outbox_documents() == []

@@ -1,0 +1,170 @@
+"""Energy: adds up over any split, gaps stay gaps, late data heal."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cenergyd.jobs.energy.energy import Energy, Segment, energy, segments, with_power
+from cenergyd.jobs.energy.job import energy_series, longest_pauses, update_energy
+from cenergyd.jobs.windows import Window, zone_of
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from tests.jobs.rollups.test_job import logs, window_of
+from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, points, run, store_with
+
+DAY = 1_780_012_800  # 2026-05-29T00:00Z
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> list[Segment]:
+    """Segments over some three hours, some of them apart."""
+    times = draw(st.lists(st.integers(0, 10800), min_size=2, max_size=30, unique=True).map(sorted))
+    powers = draw(st.lists(st.integers(-50, 50), min_size=len(times), max_size=len(times)))
+    longest = draw(st.sampled_from([300, 1000, 20000]))
+    return segments(list(zip(times, map(float, powers), strict=True)), lambda _: longest)
+
+
+@given(walks(), st.lists(st.integers(0, 10800), max_size=10))
+def test_energy_adds_up_over_any_split(lines: list[Segment], cuts: list[int]) -> None:
+    whole = energy(lines, 0, 10801)
+    parts = [energy(lines, start, end) for start, end in pairwise([0, *sorted(cuts), 10801])]
+    for name in Energy._fields:
+        assert sum(getattr(part, name) for part in parts) == pytest.approx(getattr(whole, name), abs=1e-9)
+
+
+@given(walks())
+def test_energy_is_what_adding_second_by_second_gives(lines: list[Segment]) -> None:
+    imported = exported = 0.0
+    covered = 0
+    for line in lines:
+        for second in range(line.start, line.end):
+            middle = (second + 0.5 - line.start) / (line.end - line.start)
+            P = line.first + (line.last - line.first) * middle
+            imported += max(P, 0) / 3600
+            exported += max(-P, 0) / 3600
+            covered += 1
+    whole = energy(lines, 0, 10801)
+    assert whole.covered_seconds == covered
+    # Only the seconds in which P crosses zero differ.
+    assert whole.import_kwh == pytest.approx(imported, abs=0.01)
+    assert whole.export_kwh == pytest.approx(exported, abs=0.01)
+    assert whole.import_kwh - whole.export_kwh == pytest.approx(imported - exported, abs=1e-9)
+
+
+def test_import_and_export_are_parted_where_power_crosses_zero() -> None:
+    # From 3 kW to -1 kW in an hour: zero after 45 min; 3 * 0.75 / 2 kWh in, 1 * 0.25 / 2 kWh out.
+    assert energy([Segment(0, 3600, 3.0, -1.0)], 0, 3600) == Energy(1.125, 0.125, 3600)
+    assert energy([Segment(0, 3600, -1.0, 3.0)], 0, 3600) == Energy(1.125, 0.125, 3600)
+    assert energy([Segment(0, 3600, -2.0, -2.0)], 0, 1800) == Energy(0, 1.0, 1800)
+
+
+def test_a_gap_is_not_filled() -> None:
+    log = [Reading(k * 60, P=6.0) for k in range(180) if not 70 <= k < 100]
+    longest = longest_pauses([reading.time for reading in log], Window(0, 10800), zone_of("UTC"), 5400)
+    lines = segments(with_power(log), longest)
+    assert energy(lines, 0, 10740).covered_seconds == 10740 - 31 * 60
+    assert energy(lines, 0, 10740).import_kwh == pytest.approx(6 * (10740 - 31 * 60) / 3600)
+    assert energy(lines, 69 * 60, 100 * 60) == Energy(0, 0, 0)
+
+
+def test_readings_without_power_neither_count_nor_break_a_line() -> None:
+    log = [Reading(0, P=1.0), Reading(60, L1_V=120.0), Reading(90, P=1.7e308), Reading(120, P=1.0)]
+    assert segments(with_power(log), lambda _: 120) == [Segment(0, 120, 1.0, 1.0)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.sampled_from(["1", "3", "24"]), st.sampled_from(["5400", "1200"]))
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: str, gap: str) -> None:
+    zone, uploads = log
+    customer = customer_in(zone, extensions={"tariff": TARIFF})
+    options = {"rollups__chunk_hours": hours, "rollups__max_gap_seconds": gap}
+    store = MemoryReadingStore()
+    for upload in uploads:
+        run(store.write([SeriesReadings(UTILITY, upload)]))
+        run(update_energy(customer, *window_of(upload), context_on(store, **options)))
+    whole = MemoryReadingStore()
+    for upload in uploads:
+        run(whole.write([SeriesReadings(UTILITY, upload)]))
+    everything = [reading for upload in uploads for reading in upload]
+    run(update_energy(customer, *window_of(everything), context_on(whole, rollups__max_gap_seconds=gap)))
+    assert all_points(store) == all_points(whole)
+
+
+TARIFF = {
+    "schedules": [
+        {"season": "all", "period": "off", "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "to": "08:30"},
+        {"season": "all", "period": "on", "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "08:30"},
+    ]
+}
+
+
+def test_energy_per_hour_of_measured_and_computed_meters() -> None:
+    log = [Reading(DAY + k * 60, P=2.0) for k in range(181)]
+    out = [Reading(reading.time, P=-1.0) for reading in log]
+    store = store_with(utility=out, load=log, solar=log)
+    run(update_energy(customer_in("UTC"), DAY, DAY + 10800, context_on(store)))
+    for series, kwh in ((UTILITY, (0, 1)), (LOAD, (2, 0)), (SOLAR, (2, 0))):
+        found = points(store, energy_series(series))
+        assert [point.time for point in found] == [DAY, DAY + 3600, DAY + 7200]
+        for point in found:
+            assert (point.fields["import_kwh"], point.fields["export_kwh"]) == pytest.approx(kwh)
+            assert (point.fields["covered_seconds"], point.fields["seconds"]) == (3600, 3600)
+            assert "season" not in point.fields
+
+
+def test_an_hour_is_cut_where_the_period_changes() -> None:
+    log = [Reading(DAY + 8 * 3600 + k * 60, P=2.0) for k in range(61)]
+    store = store_with(utility=log)
+    run(update_energy(customer_in("UTC", extensions={"tariff": TARIFF}), *window_of(log), context_on(store)))
+    found = [(p.time, p.fields["period"], p.fields["import_kwh"]) for p in points(store, energy_series(UTILITY))]
+    assert found == [(DAY + 8 * 3600, "off", 1.0), (DAY + 8 * 3600 + 1800, "on", 1.0)]
+
+
+def test_a_tariff_that_is_not_valid_costs_only_the_labels() -> None:
+    log = [Reading(DAY + k * 60, P=2.0) for k in range(61)]
+    store = store_with(utility=log)
+    run(update_energy(customer_in("UTC", extensions={"tariff": {"seasons": 3}}), *window_of(log), context_on(store)))
+    assert [point.fields.get("period") for point in points(store, energy_series(UTILITY))] == [None]
+
+
+def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
+    log = [Reading(DAY + k * 60, P=2.0) for k in range(121)]
+    store = store_with(utility=log)
+    turned = DAY + 1800
+    history = [{"until": turned, "facility": "1", "load": "2", "solar": ""}]
+    customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}, "history": history})
+    run(update_energy(customer, *window_of(log), context_on(store)))
+    found = [
+        (p.time, p.fields["import_kwh"], p.fields["export_kwh"], p.fields["seconds"])
+        for p in points(store, energy_series(UTILITY))
+    ]
+    assert found == [(DAY, 1.0, 0, 1800), (turned, 0, 1.0, 1800), (DAY + 3600, 0, 2.0, 3600)]
+
+
+def test_no_energy_is_invented_for_a_single_reading() -> None:
+    store = store_with(utility=[Reading(DAY, P=5.0)])
+    run(update_energy(customer_in("UTC"), DAY, DAY, context_on(store)))
+    assert all_points(store) == {}
+
+
+def test_a_backlog_leaves_the_energy_as_if_it_had_come_in_time() -> None:
+    log = [
+        Reading(DAY + k * 300, P=(k * 37 % 101) / 10 - 3)
+        for k in range(6 * 288)
+        if not (500 < k < 900 or k % 97 == 0)  # a day off and a reading lost now and then
+    ]
+    customer = customer_in("America/New_York", extensions={"tariff": TARIFF})
+    in_time = MemoryReadingStore()
+    for first in range(0, len(log), 12):
+        upload = log[first : first + 12]
+        run(in_time.write([SeriesReadings(UTILITY, upload)]))
+        run(update_energy(customer, *window_of(upload), context_on(in_time)))
+    late = store_with(utility=log)
+    run(update_energy(customer, *window_of(log), context_on(late)))
+    assert all_points(late) == all_points(in_time)
+    covered = sum(point.fields["covered_seconds"] for point in points(late, energy_series(UTILITY)))
+    assert covered == sum(300 for one, other in pairwise(log) if other.time - one.time == 300)

@@ -1,0 +1,317 @@
+"""The outbox: durable, tried again, never twice; on SQLite and on MongoDB's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+
+from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField, NotFound, Overloaded, StoreUnavailable
+from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
+from cenergyd.storage.sqlite.customers import SqliteCustomerStore
+from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from tests.jobs.conftest import START, Recorder, World, plugin_manager, settings_with
+
+ONCE = {"type": "record", "to": "me"}
+AGAIN = {"type": "again", "to": "me", "secret": "very-secret"}
+
+
+async def state(world: World, key: str) -> str:
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    return delivery.state
+
+
+async def rounds(world: World, count: int, seconds: int = 60) -> None:
+    for _ in range(count):
+        world.clock.advance(seconds)
+        await world.service.tick()
+
+
+@pytest_twisted.ensureDeferred
+async def test_queued_sent_and_forgotten(world: World, notification: Notification) -> None:
+    key = await world.outbox.enqueue(notification, AGAIN, world.context.now)
+    assert await state(world, key) == "queued"
+    await world.service.tick()
+    await world.service.tick()
+    ((sent, channel, settings),) = world.recorder.sent
+    assert sent == notification
+    assert channel == AGAIN
+    assert (settings["attempt"], settings["unsure"], settings["reactor"]) == (1, False, reactor)
+    (delivery,) = await world.outbox.deliveries("c1")
+    assert (delivery.state, delivery.attempts, delivery.subject) == ("sent", 1, notification.subject)
+    assert "very-secret" not in repr(delivery)
+    # The same message again, also by somebody who crashed meanwhile, is known.
+    await world.outbox.enqueue(notification, {**AGAIN, "secret": "changed-secret"}, world.context.now)
+    await rounds(world, 5)
+    assert len(world.recorder.sent) == 1
+    world.clock.advance(172800)
+    await world.service.tick()
+    assert await world.outbox.delivery(key) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_known_failures_are_tried_again_ever_more_slowly_and_end_as_failed(
+    world: World, notification: Notification
+) -> None:
+    world.recorder.answers = [RuntimeError("boom"), False, *[RuntimeError("x")] * 100]
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    times: list[int] = []
+    for _ in range(12 * 60):
+        before = len(world.recorder.sent)
+        await world.service.tick()
+        if len(world.recorder.sent) > before:
+            times.append((world.context.now - START) // 60)
+        world.clock.advance(60)
+    assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert (delivery.state, delivery.attempts) == ("failed", 12)
+    assert "x" in delivery.error
+    # A person may have it tried once more.
+    world.recorder.answers = []
+    assert await world.outbox.send_again(key, world.context.now)
+    await world.service.tick()
+    assert await state(world, key) == "sent"
+    assert not await world.outbox.send_again(key, world.context.now)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_message_is_not_tried_again(world: World, notification: Notification) -> None:
+    world.recorder.answers = [DeliveryRefused("no such number")]
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    await rounds(world, 10)
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert (delivery.state, delivery.error, len(world.recorder.sent)) == ("failed", "no such number", 1)
+
+
+@pytest.mark.parametrize(("channel", "final", "sends"), [(ONCE, "unsure", 1), (AGAIN, "sent", 2)])
+@pytest_twisted.ensureDeferred
+async def test_an_unknown_outcome_is_repeated_only_where_the_notifier_prevents_doubles(
+    world: World, notification: Notification, channel: dict[str, Any], final: str, sends: int
+) -> None:
+    world.recorder.answers = [DeliveryUnknown("the connection broke")]
+    key = await world.outbox.enqueue(notification, channel, world.context.now)
+    await rounds(world, 30)
+    assert await state(world, key) == final
+    assert len(world.recorder.sent) == sends
+    assert [settings["unsure"] for _, _, settings in world.recorder.sent] == [False, True][:sends]
+
+
+@pytest.mark.parametrize(("channel", "final", "sends"), [(ONCE, "unsure", 1), (AGAIN, "sent", 2)])
+@pytest_twisted.ensureDeferred
+async def test_a_crash_between_sending_and_writing_it_down(
+    world: World, notification: Notification, channel: dict[str, Any], final: str, sends: int
+) -> None:
+    key = await world.outbox.enqueue(notification, channel, world.context.now)
+    (document,) = await world.outbox.due(world.context.now, 10)
+    claimed = await world.outbox.claim(document, world.context.now, 150)
+    assert claimed is not None
+    world.plugins.hook.cenergyd_notify(
+        notification=notification, channel=channel, settings={"unsure": False}
+    )  # it went out, and here the daemon was killed
+    await rounds(world, 2)
+    assert len(world.recorder.sent) == 1  # its claim still holds
+    await rounds(world, 30)
+    assert await state(world, key) == final
+    assert len(world.recorder.sent) == sends
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_is_away_when_the_outcome_is_to_be_written_makes_nobody_unsure(
+    world: World, notification: Notification
+) -> None:
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    put, down = world.context.documents.put, [False]
+
+    async def failing(*arguments: Any, **options: Any) -> Any:
+        if down[0]:
+            raise StoreUnavailable("away")
+        return await put(*arguments, **options)
+
+    world.context.documents.put = failing
+    waiting: Deferred[bool] = Deferred()
+    world.recorder.answers = [waiting]
+    ticking = Deferred.fromCoroutine(world.service.tick())
+    while not world.recorder.sent:
+        await _turn()
+    down[0] = True
+    waiting.callback(True)
+    await ticking
+    await rounds(world, 5)
+    assert await state(world, key) == "sending"
+    down[0] = False
+    await rounds(world, 5)
+    assert await state(world, key) == "sent"
+    assert len(world.recorder.sent) == 1
+
+
+async def _turn() -> None:
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0.001, turned.callback, None)  # type: ignore[attr-defined]
+    await turned
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_notifier_that_never_answers_is_left_and_its_late_answer_ignored(
+    world: World, notification: Notification
+) -> None:
+    never: Deferred[bool] = Deferred(lambda _: None)  # does not even react to being cancelled
+    world.recorder.answers = [never]
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    ticking = Deferred.fromCoroutine(world.service.tick())
+    while not world.recorder.sent:
+        await _turn()
+    world.clock.advance(60)
+    await ticking
+    assert await state(world, key) == "unsure"
+    if not never.called:
+        never.callback(True)
+    await rounds(world, 3)
+    assert await state(world, key) == "unsure"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_channel_that_no_plugin_serves_is_said_so(world: World, notification: Notification) -> None:
+    key = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
+    await world.service.tick()
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert (delivery.state, delivery.error) == ("failed", "no plugin sends to channels of type pigeon")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_broken_notifier_of_somebody_else_does_not_keep_messages_back(
+    world: World, notification: Notification
+) -> None:
+    class Broken:
+        @hookimpl(tryfirst=True)
+        def cenergyd_notify(self, channel: dict[str, Any]) -> Any:
+            return channel["room"]
+
+    world.plugins.register(Broken(), "broken")
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    await world.service.tick()
+    assert await state(world, key) == "sent"
+    lost = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
+    await world.service.tick()
+    assert await state(world, lost) == "queued"  # it may have been the broken one's
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_outbox_of_a_customer_is_bounded(world: World, notification: Notification) -> None:
+    world.outbox.settings = settings_with(outbox__max_per_customer="10").outbox
+    for n in range(15):
+        await world.outbox.enqueue(notification._replace(id=str(n)), ONCE, world.context.now)
+    other = notification._replace(customer_id="c2")
+    await world.outbox.enqueue(other, ONCE, world.context.now)
+    assert len(await world.outbox_documents()) == 11
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_channel_of_the_customer_gets_its_own(world: World, notification: Notification) -> None:
+    customer = await world.customer({"channels": [ONCE, AGAIN]})
+    world.recorder.answers = [False]
+    assert await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now) == 2
+    assert await world.outbox.notify(notification._replace(customer_id="nobody"), world.context.now) == 0
+    await world.service.tick()
+    assert sorted(d.state for d in await world.outbox.deliveries(customer.id)) == ["queued", "sent"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_test_button_answers_at_once_and_sends_one_a_minute(world: World) -> None:
+    customer = await world.customer({"channels": [AGAIN]})
+    world.recorder.answers = [False]
+    delivery = await world.service.send_test(customer, AGAIN)
+    assert (delivery.state, delivery.error) == ("queued", "the notifier did not take the message")
+    world.clock.advance(60)
+    delivery = await world.service.send_test(customer, {"type": "again", "to": "me", "has_secret": True})
+    again = await world.service.send_test(customer, AGAIN)
+    assert world.recorder.sent[-1][1] == AGAIN
+    assert delivery.state == again.state == "sent"
+    assert world.recorder.subjects == ["Mill: test message"] * 2
+    with pytest.raises(InvalidField):
+        await world.service.send_test(customer, {"type": "email", "to": "nowhere"})
+    world.outbox.settings = settings_with(outbox__max_per_customer="10").outbox
+    for n in range(10):
+        await world.outbox.enqueue(Notification(f"x{n}", customer.id, "k", "s", "t", {}), ONCE, world.context.now)
+    world.clock.advance(60)
+    with pytest.raises(NotFound):
+        await world.service.send_test(customer, AGAIN)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_can_flood_strangers_with_test_messages(world: World) -> None:
+    customer = await world.customer({})
+    for n in range(10):
+        await world.outbox.enqueue_test(customer, {"type": "record", "to": str(n)}, world.context.now)
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "9"}, world.context.now)  # the same again
+    with pytest.raises(Overloaded):
+        await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
+    world.clock.advance(3600)
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
+    assert len(await world.outbox_documents()) == 11
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_service_sends_by_itself_and_stops_after_what_it_began(
+    world: World, notification: Notification
+) -> None:
+    slow: Deferred[bool] = Deferred()
+    world.recorder.answers = [slow]
+    key = await world.outbox.enqueue(notification, ONCE, world.context.now)
+    world.service.startService()
+    while not world.recorder.sent:
+        await _turn()
+    stopping = Deferred.fromCoroutine(world.service.stop())
+    assert not stopping.called
+    slow.callback(True)
+    await stopping
+    assert await state(world, key) == "sent"
+
+
+@pytest_twisted.async_yield_fixture(params=["sqlite", "mongo"])
+async def two_stores(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> AsyncIterator[list[Any]]:
+    """The same documents through two connections."""
+    if request.param == "sqlite":
+        stores: list[Any] = [SqliteDocumentStore(reactor, tmp_path / "d.sqlite") for _ in range(2)]
+    else:
+        url = f"{request.getfixturevalue('mongo').url}/{unique_name}"
+        stores = [MongoDocumentStore(MongoDatabase(reactor, url, 10)) for _ in range(2)]
+    for store in stores:
+        await store.open()
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_senders_at_once_send_each_message_once(two_stores: list[Any], tmp_path: Path) -> None:
+    customers = SqliteCustomerStore(reactor, tmp_path / "c.sqlite")
+    clock, recorder, settings = Clock(), Recorder(), settings_with()
+    clock.advance(START)
+    outboxes = [Outbox(store, customers, settings.outbox) for store in two_stores]
+    services = [
+        OutboxService(outbox, plugin_manager(recorder), options_from(settings), reactor, clock) for outbox in outboxes
+    ]
+    notes = [Notification(f"n{n}", f"c{n % 3}", "k", f"s{n}", "t", {}) for n in range(25)]
+    # Both queue all of them, at once.
+    await gatherResults(
+        [Deferred.fromCoroutine(outbox.enqueue(note, ONCE, START)) for note in notes for outbox in outboxes]
+    )
+    for _ in range(3):
+        await gatherResults([Deferred.fromCoroutine(service.tick()) for service in services])
+    assert sorted(recorder.subjects) == sorted(note.subject for note in notes)
+    for n in range(3):
+        assert {d.state for d in await outboxes[0].deliveries(f"c{n}")} == {"sent"}

@@ -1,0 +1,192 @@
+"""The arithmetic of rollups against slow obvious references."""
+
+from __future__ import annotations
+
+import itertools
+from math import fsum, sqrt
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cenergyd.derivation.formulas import reactive_power
+from cenergyd.jobs.rollups.aggregate import (
+    Columns,
+    combine,
+    day_point,
+    expected_readings,
+    hour_point,
+    part_of,
+    typical_interval,
+    window_point,
+)
+from cenergyd.jobs.windows import Window
+from cenergyd.readings.model import FieldPoint, Reading
+
+power = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
+maybe = st.none() | power
+readings_in_an_hour = st.lists(
+    st.builds(
+        Reading,
+        time=st.integers(0, 3599),
+        P=maybe,
+        L1_PF=st.none() | st.floats(0.01, 1) | st.floats(-1, -0.01) | st.just(0.0),
+        L1_V=st.none() | st.floats(0, 300),
+        Q=maybe,
+        estimated=st.booleans(),
+    ),
+    unique_by=lambda reading: reading.time,
+    max_size=40,
+)
+
+
+def sorted_columns(readings: list[Reading]) -> Columns:
+    return Columns(sorted(readings))
+
+
+def reference(readings: list[Reading]) -> dict[str, object]:
+    """The fields of a window, the obvious way, in whatever order the readings come."""
+    fields: dict[str, object] = {"readings": len(readings)}
+    for channel in ("P", "Q", "L1_V"):
+        values = [value for reading in readings if (value := getattr(reading, channel)) is not None]
+        if values:
+            fields |= {f"{channel}_min": min(values), f"{channel}_max": max(values), f"{channel}_count": len(values)}
+            fields[f"{channel}_mean"] = sum(values) / len(values)
+    both = [(r.P, *reactive_power(r)) for r in readings if r.P is not None]
+    known = [(P, Q, guessed) for P, Q, guessed in both if Q is not None]
+    total_P, total_Q = sum(P for P, _, _ in known), sum(Q for _, Q, _ in known)
+    apparent = sqrt(total_P**2 + total_Q**2)
+    if apparent > 1e-9:
+        fields["PF"] = abs(total_P) / apparent
+    fields["estimated"] = any(r.estimated for r in readings) or any(guessed for _, _, guessed in known)
+    return fields
+
+
+@given(readings_in_an_hour)
+def test_a_window_says_what_its_readings_say(readings: list[Reading]) -> None:
+    part = sorted_columns(readings).part(0, 3600)
+    if not readings:
+        assert part is None
+        return
+    assert part is not None
+    got = window_point(Window(0, 3600), part, None).fields
+    want = reference(readings)
+    if "PF" not in want:
+        got.pop("PF", None)  # sums that cancel to within rounding: any power factor is as good
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        tolerance = 1e-6 if name == "PF" else 1e-9
+        assert got[name] == pytest.approx(value, rel=1e-9, abs=tolerance), name
+
+
+@given(readings_in_an_hour, st.randoms())
+def test_any_order_gives_the_very_same_sums(readings: list[Reading], random: Random) -> None:
+    shuffled = [value for reading in readings if (value := reading.P) is not None]
+    random.shuffle(shuffled)
+    part = sorted_columns(readings).part(0, 3600)
+    if part is not None and "P" in part.stats:
+        assert part.stats["P"].total == fsum(shuffled)
+
+
+@given(readings_in_an_hour, st.lists(st.integers(0, 3600), max_size=5))
+def test_parts_combine_to_the_whole(readings: list[Reading], cuts: list[int]) -> None:
+    columns = sorted_columns(readings)
+    edges = [0, *sorted(cuts), 3600]
+    parts = [part for start, end in itertools.pairwise(edges) if (part := columns.part(start, end))]
+    whole = columns.part(0, 3600)
+    if whole is None:
+        assert not parts
+        return
+    combined = combine(parts)
+    assert (combined.readings, combined.estimated) == (whole.readings, whole.estimated)
+    assert combined.pf_P == pytest.approx(whole.pf_P, abs=1e-6)
+    assert combined.pf_Q == pytest.approx(whole.pf_Q, abs=1e-6)
+    for channel, stat in whole.stats.items():
+        other = combined.stats[channel]
+        assert (other.number, other.low, other.high) == (stat.number, stat.low, stat.high)
+        assert other.total == pytest.approx(stat.total, abs=1e-6)
+
+
+@given(readings_in_an_hour)
+def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
+    part = sorted_columns(readings).part(0, 3600)
+    if part is not None:
+        assert part_of(hour_point(Window(0, 3600), part, 60)) == part
+
+
+def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> None:
+    # One moment purely resistive, one mostly reactive: the mean of 1 and 0.6 is 0.8, the hour's is 0.894.
+    readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
+    part = Columns(readings).part(0, 3600)
+    assert part is not None
+    fields = window_point(Window(0, 3600), part, None).fields
+    assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
+    assert fields["estimated"] is False
+
+
+def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
+    part = Columns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
+    assert part is not None
+    fields = window_point(Window(0, 60), part, None).fields
+    assert fields["PF"] == pytest.approx(0.8)
+    assert fields["estimated"] is True
+    assert "Q_mean" not in fields
+
+
+def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
+    readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
+    part = Columns(readings).part(0, 60)
+    assert part is not None
+    fields = window_point(Window(0, 60), part, 1).fields
+    assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("times", "interval"),
+    [
+        ([], None),
+        ([0], None),
+        ([0, 4000], None),  # a gap, not an interval
+        ([0, 60, 120], 60),
+        ([0, 60, 121, 180, 239], 60),  # a clock that jitters
+        ([0, 300, 900, 1200, 1800, 2100], 300),  # gaps
+        ([0, 60, 61, 120, 180, 240], 60),  # one odd reading
+        ([0, 900, 1800, 2700], 900),
+        ([0, 3600, 7200], 3600),
+        ([0, 3590, 7190], 3600),
+        ([0, 47, 94], 47),  # no interval that a logger has
+        (range(0, 7200), 1),
+    ],
+)
+def test_the_usual_interval(times: list[int], interval: int | None) -> None:
+    assert typical_interval(times) == interval
+
+
+def test_how_complete_a_window_is() -> None:
+    def complete(count: int, length: int, interval: int | None) -> object:
+        part = Columns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
+        assert part is not None
+        return window_point(Window(0, length), part, interval).fields.get("complete")
+
+    assert complete(60, 3600, 60) == 1
+    assert complete(45, 3600, 60) == 0.75
+    assert complete(1, 60, 300) == 1  # a window shorter than the interval
+    assert complete(61, 3600, 60) == 1
+    assert complete(3, 3600, None) is None
+    assert expected_readings(Window(0, 1800), 900) == 2
+
+
+def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
+    hours = [Window(start, start + 3600) for start in range(0, 4 * 3600, 3600)]
+    points: dict[int, FieldPoint] = {}
+    for hour, count, interval in ((hours[0], 60, 60), (hours[1], 30, 60), (hours[3], 12, 300)):
+        step = 3600 // count
+        part = Columns([Reading(hour.start + step * k, P=float(k)) for k in range(count)]).part(*hour)
+        assert part is not None
+        points[hour.start] = hour_point(hour, part, interval)
+    day = day_point(Window(0, 4 * 3600), hours, points)
+    assert day is not None
+    assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
+    assert day.fields["complete"] == round(102 / 192, 4)
+    assert day_point(Window(0, 4 * 3600), hours, {}) is None

@@ -1,0 +1,273 @@
+"""Rollups kept up to date: whatever comes in whatever order, they are as if computed at the end from everything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.jobs.rollups.aggregate import Columns, interval_finder, window_point
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.windows import RESOLUTIONS, window_at
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, points, run, store_with
+
+# Days around which the clock changes: New York 8 March and 1 November, Lord Howe 5 April and 4 October 2026.
+STARTS = {
+    "America/New_York": ["2026-03-07T20:00", "2026-10-31T20:00"],
+    "Australia/Lord_Howe": ["2026-04-04T20:00", "2026-10-03T20:00"],
+    "Europe/Berlin": ["2026-03-28T20:00", "2026-10-24T20:00"],
+    "UTC": ["2026-06-01T20:00"],
+}
+
+
+def local(text: str, zone: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp())
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[str, list[list[Reading]]]:
+    """A zone, and uploads of one meter over some twelve hours around a change of its clock, in any order."""
+    zone = draw(st.sampled_from(sorted(STARTS)))
+    start = local(draw(st.sampled_from(STARTS[zone])), zone)
+    uploads = []
+    for _ in range(draw(st.integers(1, 6))):
+        interval = draw(st.sampled_from([60, 60, 300, 900, 3600]))
+        first = start + draw(st.integers(0, 12 * 3600 // 300)) * 300
+        count = draw(st.integers(1, 30))
+        kept = draw(st.lists(st.integers(0, count - 1), min_size=1, unique=True)) if draw(st.booleans()) else []
+        numbers = sorted(kept) or range(count)
+        seed = draw(st.integers(-50, 50))
+        uploads.append([
+            Reading(first + k * interval, P=seed + k / 7, L1_PF=0.9, L1_V=230 + k / 3, Q=(k % 5) / 3 if k % 3 else None)
+            for k in numbers
+        ])  # fmt: skip
+    return zone, uploads
+
+
+def window_of(readings: list[Reading]) -> tuple[int, int]:
+    times = [reading.time for reading in readings]
+    return min(times), max(times)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs(), st.sampled_from(["1", "2", "6", "24"]))
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: str) -> None:
+    zone, uploads = log
+    customer = customer_in(zone)
+    store = MemoryReadingStore()
+    for upload in uploads:
+        run(store.write([SeriesReadings(UTILITY, upload)]))
+        run(roll_up(customer, *window_of(upload), context_on(store, rollups__chunk_hours=hours)))
+    whole = MemoryReadingStore()
+    for upload in uploads:
+        run(whole.write([SeriesReadings(UTILITY, upload)]))
+    run(roll_up(customer, *window_of([reading for upload in uploads for reading in upload]), context_on(whole)))
+    assert all_points(store) == all_points(whole)
+
+
+class Failing(MemoryReadingStore):
+    """Fails once, at its nth replacement of points."""
+
+    def __init__(self, fail_at: int) -> None:
+        super().__init__()
+        self.left = fail_at
+
+    async def replace_points_many(self, items):  # type: ignore[no-untyped-def]
+        self.left -= 1
+        if self.left == 0:
+            raise StoreUnavailable("gone for a moment")
+        await super().replace_points_many(items)
+
+
+@settings(max_examples=30, deadline=None)
+@given(logs(), st.integers(1, 12))
+def test_a_run_that_broke_off_is_made_good_by_the_next(log: tuple[str, list[list[Reading]]], fail_at: int) -> None:
+    zone, uploads = log
+    customer = customer_in(zone)
+    store = Failing(fail_at)
+    for upload in uploads:
+        run(store.write([SeriesReadings(UTILITY, upload)]))
+        try:
+            run(roll_up(customer, *window_of(upload), context_on(store)))
+        except StoreUnavailable:
+            run(roll_up(customer, *window_of(upload), context_on(store)))
+    whole = MemoryReadingStore()
+    for upload in uploads:
+        run(whole.write([SeriesReadings(UTILITY, upload)]))
+    run(roll_up(customer, *window_of([r for upload in uploads for r in upload]), context_on(whole)))
+    assert all_points(store) == all_points(whole)
+
+
+@pytest.mark.parametrize("fail_at", [1, 2])
+def test_a_change_of_the_interval_survives_a_crash_between_two_writes(fail_at: int) -> None:
+    """The other windows of the hour expect more readings now; a crash must not hide that they still say otherwise."""
+    slow = [Reading(k * 300, P=1.0) for k in range(6)]
+    fast = [Reading(2000 + k * 60, P=1.0) for k in range(20)]
+    store = store_with(utility=slow)
+    run(roll_up(customer_in("UTC"), *window_of(slow), context_on(store)))
+    failing = Failing(fail_at)
+    failing._readings, failing._points = store._readings, store._points
+    run(failing.write([SeriesReadings(UTILITY, fast)]))
+    with pytest.raises(StoreUnavailable):
+        run(roll_up(customer_in("UTC"), *window_of(fast), context_on(failing)))
+    run(roll_up(customer_in("UTC"), *window_of(fast), context_on(failing)))
+    whole = store_with(utility=[*slow, *fast])
+    run(roll_up(customer_in("UTC"), *window_of([*slow, *fast]), context_on(whole)))
+    assert all_points(failing) == all_points(whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs())
+def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
+    name, uploads = log
+    zone = ZoneInfo(name)
+    store = MemoryReadingStore()
+    for upload in uploads:
+        run(store.write([SeriesReadings(UTILITY, upload)]))
+    since, until = window_of([reading for upload in uploads for reading in upload])
+    run(roll_up(customer_in(name), since, until, context_on(store)))
+    readings = run(store.read([UTILITY], 0, 1 << 33))[UTILITY]
+    columns = Columns(readings)
+    interval_of = interval_finder(columns.times)
+    for resolution in RESOLUTIONS:
+        stored = {point.time: point.fields for point in points(store, f"{UTILITY}_{resolution}")}
+        wanted = {window_at(reading.time, resolution, zone) for reading in readings}
+        assert set(stored) == {window.start for window in wanted}
+        for window in wanted:
+            part = columns.part(*window)
+            assert part is not None
+            want = window_point(window, part, interval_of(window_at(window.start, "1h", zone))).fields
+            got = stored[window.start]
+            if resolution == "24h":
+                assert got["readings"] == want["readings"]
+                assert got["P_mean"] == pytest.approx(want["P_mean"], rel=1e-12, abs=1e-12)
+                assert (got["P_min"], got["P_max"]) == (want["P_min"], want["P_max"])
+                assert got.get("PF") == pytest.approx(want["PF"]) if "PF" in want else "PF" not in got
+            else:
+                assert {key: got.get(key) for key in want} == want
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "readings"),
+    [
+        ("America/New_York", "2026-03-08", 23 * 4),
+        ("America/New_York", "2026-11-01", 25 * 4),
+        ("Europe/Berlin", "2026-03-29", 23 * 4),
+        ("Europe/Berlin", "2026-10-25", 25 * 4),
+        ("Australia/Lord_Howe", "2026-10-04", 23 * 4 + 2),
+        ("Australia/Lord_Howe", "2026-04-05", 24 * 4 + 2),
+    ],
+)
+def test_a_day_on_which_the_clock_changes_is_complete_with_its_own_hours(zone: str, day: str, readings: int) -> None:
+    start = local(f"{day}T00:00", zone)
+    log = [Reading(start + k * 900, P=1.0) for k in range(-96, 200)]
+    store = store_with(utility=log)
+    run(roll_up(customer_in(zone), *window_of(log), context_on(store)))
+    found = {point.time: point.fields for point in points(store, f"{UTILITY}_24h")}
+    assert (found[start]["readings"], found[start]["expected"], found[start]["complete"]) == (readings, readings, 1)
+    next_day = window_at(start, "24h", ZoneInfo(zone)).end
+    assert next_day in found
+    assert next_day - start == readings * 900
+
+
+def test_a_backlog_of_a_month_leaves_every_rollup_as_if_it_had_come_in_time() -> None:
+    start = local("2026-02-20T00:00", "America/New_York")
+    customer = customer_in("America/New_York")
+    month = [
+        Reading(start + k * 300, P=(k * 37 % 101) / 10 - 3, L1_V=120 + k % 7 / 10, Q=(k * 17 % 31) / 10)
+        for k in range(30 * 288)
+        if not (2000 < k < 2600 or k % 97 == 0)  # two days off and a reading lost now and then
+    ]
+    in_time = MemoryReadingStore()
+    for first in range(0, len(month), 48):
+        upload = month[first : first + 48]
+        run(in_time.write([SeriesReadings(UTILITY, upload)]))
+        run(roll_up(customer, *window_of(upload), context_on(in_time)))
+    late = store_with(utility=month)
+    run(roll_up(customer, *window_of(month), context_on(late)))
+    assert all_points(late) == all_points(in_time)
+    assert len(points(late, f"{UTILITY}_24h")) == 29  # one day has nothing at all
+    other_way = MemoryReadingStore()
+    for first in reversed(range(0, len(month), 480)):
+        upload = month[first : first + 480]
+        run(other_way.write([SeriesReadings(UTILITY, upload)]))
+        run(roll_up(customer, *window_of(upload), context_on(other_way)))
+    assert all_points(other_way) == all_points(in_time)
+
+
+def test_measured_and_computed_meters_alike() -> None:
+    log = [Reading(k * 60, P=1.0) for k in range(60)]
+    store = store_with(utility=log, load=log, solar=log)
+    run(roll_up(customer_in("UTC"), 0, 3599, context_on(store)))
+    for series in (UTILITY, LOAD, SOLAR):
+        assert [len(points(store, f"{series}_{name}")) for name in RESOLUTIONS] == [60, 12, 4, 2, 1, 1]
+
+
+def test_readings_that_are_gone_leave_no_rollup_behind() -> None:
+    log = [Reading(k * 60, P=1.0) for k in range(180)]
+    store = store_with(solar=log)
+    run(roll_up(customer_in("UTC"), 0, 10799, context_on(store)))
+    run(store.replace(SOLAR, 3600, 7200, []))
+    run(roll_up(customer_in("UTC"), 3600, 7199, context_on(store)))
+    fresh = store_with(solar=log[:60] + log[120:])
+    run(roll_up(customer_in("UTC"), 0, 10799, context_on(fresh)))
+    assert all_points(store) == all_points(fresh)
+    run(store.replace(SOLAR, 0, 10800, []))
+    run(roll_up(customer_in("UTC"), 0, 10799, context_on(store)))
+    assert all_points(store) == {}
+
+
+def test_years_without_readings_cost_nothing() -> None:
+    class Counting(MemoryReadingStore):
+        reads = 0
+
+        async def read(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            self.reads += 1
+            return await super().read(*args, **kwargs)
+
+    store = Counting()
+    ends = [Reading(1_000_000_000, P=1.0), Reading(1_700_000_000, P=2.0)]
+    run(store.write([SeriesReadings(UTILITY, ends)]))
+    stale = MemoryReadingStore()
+    run(stale.write([SeriesReadings(UTILITY, [Reading(1_300_000_000, P=5.0)])]))
+    run(roll_up(customer_in("UTC"), 1_300_000_000, 1_300_000_000, context_on(stale)))
+    store._points.update(stale._points)
+    run(roll_up(customer_in("UTC"), *window_of(ends), context_on(store)))
+    assert store.reads < 30
+    for resolution in RESOLUTIONS:
+        assert [point.fields["P_mean"] for point in points(store, f"{UTILITY}_{resolution}")] == [1.0, 2.0]
+
+
+def test_only_the_chosen_resolutions_are_kept() -> None:
+    store = store_with(utility=[Reading(k * 60, P=1.0) for k in range(60)])
+    run(roll_up(customer_in("UTC"), 0, 3599, context_on(store, rollups__resolutions="15m 24h")))
+    assert set(all_points(store)) == {f"{UTILITY}_{name}" for name in ("15m", "1h", "24h")}
+
+
+def test_one_more_minute_writes_few_points() -> None:
+    log = [Reading(1_700_000_000 // 86400 * 86400 + k * 60, P=1.0) for k in range(1440)]
+    store = store_with(utility=log[:700])
+    customer = customer_in("UTC")
+    run(roll_up(customer, log[0].time, log[699].time, context_on(store)))
+    written: list[int] = []
+
+    async def count(items):  # type: ignore[no-untyped-def]
+        written.append(sum(len(item[3]) for item in items))
+
+    run(store.write([SeriesReadings(UTILITY, [log[700]])]))
+    store.replace_points_many = count  # type: ignore[method-assign]
+    run(roll_up(customer, log[700].time, log[700].time, context_on(store)))
+    assert written == [6]  # one of each resolution
+
+
+def test_a_long_backlog_pauses() -> None:
+    log = [Reading(k * 10, P=1.0) for k in range(8640)]
+    context = context_on(store_with(utility=log), rollups__chunk_hours="24")
+    run(roll_up(customer_in("UTC"), *window_of(log), context))
+    assert context.pauses > 15

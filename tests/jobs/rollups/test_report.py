@@ -1,0 +1,201 @@
+"""What the jobs computed, as the API tells it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.job import update_energy
+from cenergyd.jobs.energy.netload import update_net_load
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.rollups.report import (
+    charges_of,
+    charges_report,
+    compared_periods,
+    energy_between,
+    energy_today,
+    net_load,
+    role_rollup,
+    rollup,
+)
+from cenergyd.jobs.tariff.parsing import tariff_from_json
+from cenergyd.jobs.windows import Window, local_date
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading
+from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, run, store_with
+from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
+
+SITE = {"tariff": FULL}
+
+
+def computed(customer: Any, **series: list[Reading]) -> MemoryReadingStore:
+    """A store on which all jobs have run."""
+    store = store_with(**series)
+    times = [reading.time for readings in series.values() for reading in readings]
+    for job in (roll_up, update_net_load, update_energy):
+        run(job(customer, min(times), max(times), context_on(store)))
+    return store
+
+
+def every(minutes: int, start: int, end: int, P: float) -> list[Reading]:
+    return [Reading(time, P=P) for time in range(start, end + 1, minutes * 60)]
+
+
+def test_rollups_are_told_as_json() -> None:
+    store = computed(customer_in("UTC"), utility=every(1, 0, 3599, 2.0))
+    found = run(rollup(store, UTILITY, "15m", 900, 2700))
+    assert [(point["time"], point["P_mean"], point["complete"]) for point in found] == [(900, 2.0, 1), (1800, 2.0, 1)]
+    assert json.loads(json.dumps(found)) == found
+    with pytest.raises(InvalidField):
+        run(rollup(store, UTILITY, "2h", 0, 1))
+
+
+def test_todays_energy_is_of_the_customers_day() -> None:
+    customer = customer_in("America/New_York")
+    midnight = at("2026-03-08")  # 23 hours long
+    log = every(5, midnight - 7200, midnight + 24 * 3600, 2.0)
+    store = computed(customer, utility=log, load=log)
+    today = run(energy_today(customer, store, midnight + 30000))
+    assert (today["date"], today["end"] - today["start"]) == ("2026-03-08", 23 * 3600)
+    assert today["energy"]["utility"]["import_kwh"] == pytest.approx(46)
+    assert today["energy"]["utility"]["covered_seconds"] == 23 * 3600
+    assert today["energy"]["solar"] == {
+        "series": SOLAR, "import_kwh": 0, "export_kwh": 0, "covered_seconds": 0,
+    }  # fmt: skip
+    assert json.loads(json.dumps(today)) == today
+
+
+def test_energy_follows_a_role_from_meter_to_meter() -> None:
+    history = [{"until": 3600, "facility": "2", "load": "1", "solar": ""}]
+    customer = customer_in("UTC", extensions={"history": history})
+    store = computed(customer, utility=every(1, 0, 7200, 1.0), load=every(1, 0, 7200, 5.0))
+    found = run(energy_between(customer, store, 0, 7200))
+    assert found["utility"]["import_kwh"] == pytest.approx(6)  # an hour of meter 2, then one of meter 1
+    assert found["utility"]["series"] == UTILITY
+    assert found["load"]["series"] == LOAD
+    assert run(energy_between(customer_in("UTC", extensions={}), store, 0, 7200))["load"]["import_kwh"] == 10
+
+
+def test_a_role_without_a_meter_is_none() -> None:
+    found = run(energy_between(customer_in("UTC", extensions={}), MemoryReadingStore(), 0, 3600))
+    assert found["solar"]["covered_seconds"] == 0
+    customer = customer_in("UTC")
+    object.__setattr__(customer, "load", "")
+    assert run(energy_between(customer, MemoryReadingStore(), 0, 3600))["load"] is None
+
+
+def test_a_bill_worked_by_hand() -> None:
+    """A month at 10 kW, and a quarter hour of 40 kW on a peak afternoon."""
+    customer = customer_in("America/New_York", extensions=SITE)
+    start, end = at("2026-06-15"), at("2026-07-15")
+    log = every(5, start, end, 10.0)
+    spike = at("2026-06-17T14:00")
+    log = [r._replace(P=40.0) if spike <= r.time < spike + 900 else r for r in log]
+    store = computed(customer, utility=log)
+    report = run(charges_report(customer, store, end + 5))
+    bill = report["last"]
+    assert (bill["first_day"], bill["last_day"], bill["final"]) == ("2026-06-15", "2026-07-14", True)
+    # 22 weekdays less the last Monday of June and the 4th of July (observed on Friday) have 9.5 peak hours each. The spike: three
+    # readings at 40 kW and the two slopes to them add 30 kW over 15 min.
+    peak_hours = 20 * 9.5
+    lines = {line["period"]: line for line in bill["energy"]}
+    assert lines["peak"]["import_kwh"] == pytest.approx(peak_hours * 10 + 7.5)
+    assert lines["off"]["import_kwh"] == pytest.approx((30 * 24 - peak_hours) * 10)
+    assert lines["peak"]["import_charge"] == "572.25"  # 1907.5 * 0.30
+    assert lines["off"]["import_charge"] == "530.00"
+    assert bill["demand"] == [
+        {"season": "summer", "period": None, "kw": 40.0, "time": spike, "share": 1.0, "charge": "480.00"}
+    ]
+    assert (bill["peak_demand"][0]["kw"], bill["peak_demand"][0]["charge"]) == (40.0, "320.00")
+    assert bill["highest_net_load"] == {"kw": 40.0, "time": spike}
+    assert Decimal(bill["total"]) == Decimal("572.25") + 530 + 480 + 320 + 25
+    assert (bill["energy_complete"], bill["demand_complete"]) == (1.0, 1.0)
+    assert report["this"]["first_day"] == "2026-07-15"
+    assert report["this"]["final"] is False
+    assert report["last_year"]["energy"] == []
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_another_tariff_needs_no_new_energy() -> None:
+    """What was stored under other labels, or none, is charged by the tariff of now, also where periods change within an hour."""
+    start = at("2026-06-15")
+    log = [Reading(start + k * 300, P=(k * 13 % 40) - 10.0) for k in range(3 * 288)]
+    plain, priced = customer_in("America/New_York"), customer_in("America/New_York", extensions=SITE)
+    tariff = tariff_from_json(FULL)
+    window = Window(start, at("2026-07-15"))
+    labelled = run(charges_of(priced, computed(priced, utility=log), tariff, window, window.end))
+    late = run(charges_of(priced, computed(plain, utility=log), tariff, window, window.end))
+    assert late.total == labelled.total
+    assert late.demand == labelled.demand
+    for one, other in zip(late.energy, labelled.energy, strict=True):
+        assert one.import_kwh == pytest.approx(other.import_kwh)
+        assert one.export_kwh == pytest.approx(other.export_kwh)
+
+
+def test_without_a_tariff_energy_is_told_per_month_without_amounts() -> None:
+    customer = customer_in("UTC")
+    now = at("2026-07-20")
+    store = computed(customer, utility=every(15, now - 86400, now, 4.0))
+    report = run(charges_report(customer, store, now))
+    assert report["tariff"] is False
+    assert (report["this"]["total"], report["this"]["currency"], report["this"]["fixed"]) == (None, None, None)
+    assert report["this"]["first_day"] == "2026-07-01"
+    assert report["this"]["energy"][0]["import_kwh"] == pytest.approx(96)
+    assert report["this"]["energy"][0]["import_charge"] is None
+    assert report["this"]["highest_net_load"]["kw"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("billing", "now", "days"),
+    [
+        ({"day_of_month": 15}, "2026-07-20", ["2026-07-15", "2026-06-15", "2025-07-15"]),
+        ({"day_of_month": 1}, "2024-02-29", ["2024-02-01", "2024-01-01", "2023-02-01"]),
+        ({"day_of_month": 31}, "2025-03-01", ["2025-02-28", "2025-01-31", "2024-02-29"]),
+        (
+            {"dates": ["2025-06-12", "2025-07-11", "2025-08-12", "2026-06-11", "2026-07-13", "2026-08-11"]},
+            "2026-07-20",
+            ["2026-07-13", "2026-06-11", "2025-07-11"],
+        ),
+    ],
+)
+def test_which_periods_are_compared(billing: dict[str, Any], now: str, days: list[str]) -> None:
+    found = compared_periods(tariff_from_json({"billing": billing}), NEW_YORK, at(now))
+    assert [local_date(found[name].start, NEW_YORK).isoformat() for name in ("this", "last", "last_year")] == days
+
+
+def test_calendar_months_whatever_the_billing_dates() -> None:
+    customer = customer_in("America/New_York", extensions=SITE)
+    report = run(charges_report(customer, MemoryReadingStore(), at("2026-07-20"), "calendar"))
+    assert [report[name]["first_day"] for name in ("this", "last", "last_year")] == [
+        "2026-07-01",
+        "2026-06-01",
+        "2025-07-01",
+    ]
+
+
+def test_net_load_is_told() -> None:
+    customer = customer_in("UTC")
+    store = computed(customer, utility=every(1, 0, 3599, 2.0))
+    found = run(net_load(customer, store, 0, 3600))
+    assert [point["time"] for point in found] == [0, 900, 1800, 2700]
+    assert all(other["time"] - one["time"] == 900 for one, other in pairwise(found))
+
+
+def test_a_roles_rollups_follow_it_from_meter_to_meter_and_through_a_reversed_ct() -> None:
+    history = [{"until": 1800, "facility": "2", "load": "1", "solar": ""}]
+    customer = customer_in("UTC", extensions={"history": history, "meters": {"reversed": ["utility"]}})
+    ramp = [Reading(k * 60, P=-float(k), Q=1.0, L1_V=120.0) for k in range(60)]
+    store = computed(customer, utility=ramp, load=every(1, 0, 3540, 5.0))
+    first, second = run(role_rollup(customer, store, "utility", "30m", Window(0, 3600)))
+    assert (first["series"], first["P_mean"]) == (LOAD, 5.0)
+    assert second["series"] == UTILITY
+    assert [second[f"P_{name}"] for name in ("min", "mean", "max")] == [30.0, 44.5, 59.0]
+    assert (second["Q_mean"], second["L1_V_mean"]) == (-1.0, 120.0)
+    always = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
+    (hour,) = run(role_rollup(always, store, "utility", "1h", Window(0, 1)))
+    assert hour["P_sum"] == hour["PF_P_sum"] == 1770.0

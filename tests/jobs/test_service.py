@@ -1,0 +1,353 @@
+"""The job service: windows to plugins, each on its own; on a Clock."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.daemon.plugins import PluginManager
+from cenergyd.errors import StoreUnavailable
+from cenergyd.hookspecs import JobContext, Notification, hookimpl
+from cenergyd.jobs.context import RunningJobContext
+from cenergyd.jobs.service import JobService
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from tests.derivation.memory import START, MemoryDocuments, MemoryQueue, customer, settle, site
+
+DAY = 86400
+
+
+class Job:
+    """Remembers its windows; ``answer`` decides what comes of each."""
+
+    def __init__(self, answer: Any = lambda customer, since, until: None) -> None:
+        self.answer = answer
+        self.windows: list[tuple[str, int, int]] = []
+        self.periodic: list[int] = []
+
+    @hookimpl
+    def cenergyd_job(self, customer: Customer, since: int, until: int, context: JobContext) -> Any:
+        self.windows.append((customer.id, since, until))
+        return self.answer(customer, since, until)
+
+    @hookimpl
+    async def cenergyd_periodic(self, context: JobContext) -> None:
+        self.periodic.append(context.now)
+        result = self.answer(None, 0, 0)
+        if isinstance(result, Deferred):
+            await result
+
+
+class Customers:
+    """As much of a customer store as the jobs need."""
+
+    def __init__(self, known: dict[str, Customer], queue: MemoryQueue) -> None:
+        self.known, self.job_queue = known, queue
+
+    async def get(self, customer_id: str) -> Customer | None:
+        return self.known.get(customer_id)
+
+
+@attrs.define
+class Place:
+    """A daemon's jobs in memory."""
+
+    clock: Any
+    queue: MemoryQueue
+    documents: MemoryDocuments
+    readings: MemoryReadingStore
+    service: JobService
+    notified: list[Notification]
+
+    def mark(self, key: str, since: int, until: int) -> None:
+        settle(self.clock, self.queue.mark([PendingMark(key, since, until)]))
+
+    def tick(self, seconds: float = 600) -> None:
+        settle(self.clock, self.service.tick(), seconds)
+
+    @property
+    def kept(self) -> list[tuple[Any, ...]]:
+        return sorted(
+            (d.body["plugin"], d.owner, d.body["since"], d.body["until"])
+            for d in self.documents.kept.values()
+            if d.kind == "job_retry"
+        )
+
+
+def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Place:
+    here = site(*customers)
+    chosen = load_settings(Settings, None, {f"jobs.{key}": value for key, value in overrides.items()})
+    plugins = PluginManager()
+    for name, job in reversed(jobs.items()):  # pluggy calls the latest first
+        plugins.register(job, name)
+    notified: list[Notification] = []
+
+    async def notify(notification: Notification) -> None:
+        notified.append(notification)
+
+    service = JobService(
+        clock=here.clock, settings=chosen, plugins=plugins, readings=here.readings, documents=here.documents,
+        customers=Customers(here.customers, here.jobs), notify=notify,
+    )  # fmt: skip
+    return Place(here.clock, here.jobs, here.documents, here.readings, service, notified)
+
+
+def every_day(here: Place) -> None:
+    some = [Reading(START + DAY * i, 1.0) for i in range(20)]
+    settle(here.clock, here.readings.write([SeriesReadings("00A_1", some)]))
+
+
+@pytest.fixture
+def logged() -> Any:
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+def test_every_job_gets_every_window() -> None:
+    one, two = Job(), Job()
+    here = place(customer("a"), customer("b"), jobs={"one": one, "two": two})
+    here.mark("a", START, START + 60)
+    here.mark("b", START, START)
+    here.tick()
+    assert sorted(one.windows) == sorted(two.windows) == [("a", START, START + 60), ("b", START, START)]
+    assert here.queue.pending == here.queue.working == {}
+    assert here.service.status.customers_done == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.lists(st.integers(1, 80 * DAY), max_size=6),
+    st.sampled_from(["1", "24", "30"]),
+)  # fmt: skip
+def test_a_backlog_comes_in_pieces(since: int, length: int, readings: list[int], hours: str) -> None:
+    """They cover the window once, cut where others do; those with readings are short, empty stretches are not cut at all."""
+    job = Job()
+    here = place(customer(), jobs={"one": job}, chunk_hours=hours)
+    settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
+    here.mark("a", since, since + length)
+    here.tick()
+    found = [(start, until) for _, start, until in job.windows]
+    longest = int(hours) * 3600
+    assert (found[0][0], found[-1][1]) == (since, since + length)
+    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
+    for start, until in found:
+        assert until - start < longest or not any(start <= time <= until for time in readings)
+    assert len(found) <= 2 * len(readings) + 3
+
+
+def test_a_month_of_minutes_comes_in_days() -> None:
+    one = Job()
+    here = place(customer(), jobs={"one": one})
+    since = START - START % DAY + 100
+    some = [Reading(time, 1.0) for time in range(since, since + 10 * DAY, 3600)]
+    settle(here.clock, here.readings.write([SeriesReadings("00A_missing_meter", some)]))
+    here.mark("a", since, since + 10 * DAY)
+    here.tick()
+    assert len(one.windows) == 11
+    assert one.windows[0] == ("a", since, since - 100 + DAY - 1)
+    assert one.windows[-1] == ("a", since - 100 + 10 * DAY, since + 10 * DAY)
+
+
+def _raises(*_: Any) -> Any:
+    raise ZeroDivisionError("oh no")
+
+
+async def _raises_later(*_: Any) -> Any:
+    raise ZeroDivisionError("oh no")
+
+
+@pytest.mark.parametrize("answer", [_raises, _raises_later, lambda *_: Deferred()])
+def test_a_bad_job_is_tried_again_alone(answer: Any, logged: list[dict[str, Any]]) -> None:
+    bad, good = Job(answer), Job()
+    here = place(customer(), jobs={"bad": bad, "good": good})
+    here.mark("a", START, START + 60)
+    here.tick()
+    assert good.windows == [("a", START, START + 60)]
+    assert here.queue.pending == here.queue.working == {}
+    assert here.kept == [("bad", "a", START, START + 60)]
+    assert here.service.status.failures == {"bad": 1}
+    assert len([event for event in logged if event.get("plugin") == "bad"]) == 1
+    here.tick()
+    assert len(bad.windows) == 1, "not before its time"
+    bad.answer = lambda *_: None
+    here.clock.advance(61)
+    here.tick()
+    assert bad.windows == [("a", START, START + 60)] * 2
+    assert len(good.windows) == 1, "it is not done again"
+    assert here.kept == []
+
+
+def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: list[dict[str, Any]]) -> None:
+    bad = Job(_raises)
+    here = place(customer(), jobs={"bad": bad})
+    here.mark("a", START + 600, START + 660)
+    here.tick()
+    here.mark("a", START, START + 60)
+    here.tick()
+    assert here.kept == [("bad", "a", START, START + 660)]
+    here.mark("a", START + 120, START + 180)
+    here.tick()
+    assert here.kept == [("bad", "a", START, START + 660)]
+    tries = len(bad.windows)
+    for _ in range(24 * 60):
+        here.clock.advance(60)
+        here.tick()
+    assert 24 <= len(bad.windows) - tries <= 32
+    assert len([event for event in logged if event.get("plugin") == "bad"]) == 1
+    bad.answer = lambda *_: None
+    here.clock.advance(3601)
+    here.tick()
+    assert here.kept == []
+    assert bad.windows[-1] == ("a", START, START + 660)
+
+
+def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while() -> None:
+    hanging, good = Job(lambda *_: Deferred()), Job()
+    names = [f"c{i:02}" for i in range(40)]
+    here = place(*(customer(name) for name in names), jobs={"hanging": hanging, "good": good}, concurrent_customers="4")
+    for name in names:
+        here.mark(name, START, START)
+    began = here.clock.seconds()
+    here.tick()
+    assert here.clock.seconds() - began < 200, "not 40 / 4 times a minute"
+    assert len(good.windows) == 40
+    assert len(here.kept) == 40
+    hanging.answer = lambda *_: None
+    for _ in range(60):
+        here.clock.advance(60)
+        here.tick()
+    assert here.kept == []
+    assert {name for name, *_ in hanging.windows} == set(names)
+
+
+def test_a_store_that_is_down_is_nobodys_fault(logged: list[dict[str, Any]]) -> None:
+    async def down(*_: Any) -> None:
+        raise StoreUnavailable("connection refused")
+
+    job = Job(down)
+    here = place(customer(), jobs={"one": job})
+    here.mark("a", START, START)
+    for _ in range(60):
+        here.tick()
+        here.clock.advance(5)
+    assert here.service.status.failures == {}
+    assert here.kept == []
+    assert "a" in here.queue.pending
+    assert len(job.windows) < 12
+    assert len([event for event in logged if "connection refused" in str(event.get("reason"))]) < 12
+    job.answer = lambda *_: None
+    here.clock.advance(61)
+    here.tick()
+    assert here.queue.pending == {}
+
+
+def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it() -> None:
+    """Once the first has found out, all others end at once, one after the other."""
+    gate: Deferred[None] = Deferred()
+
+    async def down(*_: Any) -> None:
+        await gate
+        raise StoreUnavailable("connection refused")
+
+    job = Job(down)
+    crowd = [customer(f"a{number}", serial=f"{number:012X}") for number in range(500)]
+    here = place(*crowd, jobs={"one": job}, batch_customers="500", concurrent_customers="2")
+    for one in crowd:
+        here.mark(one.id, START, START)
+    here.clock.callLater(1, gate.callback, None)
+    here.tick()
+    assert len(job.windows) == 2
+    assert len(here.queue.pending) == 500
+    job.answer = lambda *_: None
+    here.clock.advance(120)
+    here.tick()
+    assert here.queue.pending == here.queue.working == {}
+
+
+def test_retries_of_removed_customers_and_disabled_plugins() -> None:
+    bad = Job(_raises)
+    here = place(customer("a"), customer("b"), jobs={"bad": bad})
+    here.mark("a", START, START)
+    here.mark("b", START, START)
+    here.tick()
+    del here.queue.customers["a"]
+    here.service._hook = PluginManager().hook  # the same daemon, started with the plugin disabled
+    here.clock.advance(61)
+    here.tick()
+    assert here.kept == [("bad", "b", START, START)], "kept until it is enabled again"
+
+
+def test_a_claim_lost_in_the_middle_stops_there() -> None:
+    def lose(customer: Customer, since: int, until: int) -> None:
+        if len(job.windows) == 3:
+            here.queue.working["a"] = (*here.queue.working["a"][:2], "another daemon", 1 << 40)
+
+    job = Job(lose)
+    here = place(customer(), jobs={"one": job})
+    every_day(here)
+    here.mark("a", START, START + 10 * DAY)
+    here.tick()
+    assert len(job.windows) == 3
+    assert here.service.status.claims_lost == 1
+
+
+def test_stop_gives_back_what_is_not_done() -> None:
+    gate: Deferred[None] = Deferred()
+    job = Job(lambda *_: gate)
+    here = place(customer(), jobs={"one": job})
+    every_day(here)
+    here.mark("a", START, START + 3 * DAY)
+    here.service.startService()
+    assert len(job.windows) == 1
+    stopped = here.service.stopService()
+    assert not stopped.called
+    gate.callback(None)
+    assert stopped.called
+    since, until = here.queue.pending["a"]
+    assert since > START
+    assert until == START + 3 * DAY
+    assert here.clock.getDelayedCalls() == []
+
+
+def test_periodic_work_is_regular_and_isolated() -> None:
+    bad, good = Job(_raises), Job()
+    here = place(customer(), jobs={"bad": bad, "good": good}, periodic_seconds="60")
+    here.service.startService()
+    for _ in range(300):
+        here.clock.advance(1)
+    assert len(good.periodic) == 6
+    assert good.periodic[0] == START
+    assert here.service.status.failures["bad"] == 6
+    here.service.stopService()
+
+
+def test_the_context_is_what_the_contract_says() -> None:
+    seen: list[JobContext] = []
+
+    class Curious:
+        @hookimpl
+        async def cenergyd_job(self, customer: Customer, context: JobContext) -> None:
+            seen.append(context)
+            await context.notify(Notification("1", customer.id, "test", "s", "t", {}))
+            await context.pause()
+
+    here = place(customer(), jobs={"curious": Curious()})
+    here.mark("a", START, START)
+    here.tick()
+    assert [each.customer_id for each in here.notified] == ["a"]
+    context: JobContext = seen[0]
+    assert isinstance(context, RunningJobContext)
+    members = {name for name in [*JobContext.__annotations__, *vars(JobContext)] if not name.startswith("_")}
+    assert all(hasattr(context, name) for name in members)

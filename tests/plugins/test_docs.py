@@ -1,0 +1,175 @@
+"""docs/plugins.md: nothing left out, and its examples, installed with pip from outside the tree, work in a running daemon."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cenergyd import hookspecs
+from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.readings.model import Reading
+from tests.daemon_process import RunningDaemon, raw_post
+from tests.jobs.messages.receiver import Receiver
+
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
+SERIAL = "001EC6001433"
+ALERTS = {"channels": [{"type": "chat", "room": "energy"}]}
+
+# What a test cannot do from outside: set the customer's channels, and read the points that the job wrote.
+SET_UP = f"""
+from cenergyd.customers.model import Customer
+from twisted.internet.defer import Deferred
+async def work(stores):
+    customer = (await stores.customers.page())[0]
+    await stores.customers.update(customer.id, {{"extensions": {{"alerts": {ALERTS!r}}}}})
+    await stores.documents.put("good_morning", "reader", {{"customer_id": customer.id}})
+"""
+LOOK = f"""
+import json
+async def work(stores):
+    name = "{SERIAL}_missing_meter"
+    points = await stores.readings.read_points(name + "_daily_peak", 0, 1 << 40)
+    readings = (await stores.readings.read([name], 0, 1 << 40))[name]
+    print(json.dumps([[p.fields["peak_kw"] for p in points], [r.P for r in readings]]))
+"""
+RUN = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import open_stores
+async def main():
+    folder = sys.argv[1]
+    settings = load_settings(Settings, None, {
+        "customers.url": f"sqlite:///{folder}/customers.sqlite", "readings.url": f"sqlite:///{folder}/readings.sqlite"})
+    stores = await open_stores(settings, reactor)
+    try:
+        await work(stores)
+    finally:
+        await stores.close()
+def ended(result):
+    if hasattr(result, "printTraceback"):
+        result.printTraceback()
+    reactor.stop()
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()).addBoth(ended))
+reactor.run()
+"""
+
+
+def blocks() -> dict[str, str]:
+    """The files of the page by name."""
+    found = re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+def hooks() -> dict[str, Any]:
+    return {
+        name: item
+        for name, item in vars(hookspecs).items()
+        if inspect.isfunction(item) and hasattr(item, "cenergyd_spec")
+    }
+
+
+def test_the_page_explains_every_hook_with_all_its_arguments_and_an_example_of_each() -> None:
+    page, examples = PAGE.read_text(), "\n".join(blocks().values())
+    assert set(hooks()) >= {"cenergyd_derive", "cenergyd_job", "cenergyd_periodic", "cenergyd_notify"}
+    for name, hook in hooks().items():
+        assert f"\n## {name}\n" in page, f"docs/plugins.md has no section on {name}"
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        arguments = ", ".join(inspect.signature(hook).parameters)
+        assert f"`{name}({arguments})`" in section, f"docs/plugins.md must show {name}({arguments})"
+        assert f"def {name}(" in examples, f"docs/plugins.md has no example of {name}"
+        assert f"(#{name})" in page
+
+
+def test_the_page_names_all_that_a_job_is_given() -> None:
+    page = PAGE.read_text()
+    members = {*hookspecs.JobContext.__annotations__, "notify", "pause"}
+    for member in members:
+        assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The page's package, installed with pip into a folder of its own."""
+    source, target = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name, text in blocks().items():
+        (source / name).write_text(text)
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run(
+        [*command, "--target", target, source], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def inside(folder: Path, work: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", work + RUN, folder], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
+    content = encode.gz(encode.log_text(readings, VERIS))
+    form = encode.log_fields(SERIAL, "secret", meter, content, device_class="27")
+    kind, body = encode.multipart_form(form, encode.log_filename(meter), content)
+    status, answer = raw_post(daemon.port, "/consume", kind, body)
+    assert (status, b"SUCCESS" in answer) == (200, True)
+
+
+def test_the_examples_run_in_a_daemon(
+    installed: Path, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(installed), str(PAGE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    folder = tmp_path / "state"
+    folder.mkdir()
+    daemon = RunningDaemon(
+        folder,
+        {
+            "notifier:chat.options": f"url = http://127.0.0.1:{receiver.server_port}/",
+            "jobs.periodic_seconds": "1",
+            "outbox.interval_seconds": "0.2",
+        },
+    )
+    listed = daemon.run("plugins").stdout
+    for name in ("carport", "daily_peak", "good_morning", "chat"):
+        assert name in listed
+    words = ("customers", "add", "--name", "Carport", "--serial", SERIAL, "--facility", "1", "--solar", "2")
+    added = daemon.run(*words, "--password-stdin", stdin="secret\n")
+    assert added.returncode == 0, added.stderr
+    inside(folder, SET_UP)
+    daemon.start()
+    try:
+        start = int(time.time()) // 86400 * 86400
+        for meter, powers in (("1", (10.0, 30.0)), ("2", (10.0, 10.0))):
+            upload(daemon, meter, [Reading(start + n, power, 0.99, 120.0, 0.5) for n, power in enumerate(powers)])
+        said: set[str] = set()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and len(said) < 2:
+            said = {message.body["text"] for message in receiver.got}
+            time.sleep(0.1)
+        time.sleep(2.5)  # long enough for further rounds of what must not be said again
+    finally:
+        daemon.stop()
+    texts = [message.body["text"] for message in receiver.got]
+    assert sorted(texts) == [
+        "Carport: a record load of 31 kW\nThe load of Carport was never higher: 31 kW.\n",
+        "Good morning\nThere are 1 customers.\n",
+    ], daemon.log()
+    assert {message.body["room"] for message in receiver.got} == {"energy"}
+    assert json.loads(inside(folder, LOOK)) == [[31.0], [21.0, 41.0]]

@@ -1,0 +1,302 @@
+"""E-mail against a real SMTP server (aiosmtpd, in a thread of its own)."""
+
+from __future__ import annotations
+
+import email
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from cenergyd.errors import DeliveryRefused, DeliveryUnknown
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.plugins import notify_email
+from cenergyd.plugins.notify_email import EmailFailed, send
+from tests.certificates import Authority
+from tests.jobs.conftest import World, plugin_manager, settings_with
+from tests.servers import free_port
+
+PASSWORD = "Sehr-Geheim-1"
+
+
+@attrs.define
+class Mailbox:
+    """What the server does and got."""
+
+    got: list[tuple[Envelope, Session]] = attrs.field(factory=list)
+    rcpt: list[str] = attrs.field(factory=list)
+    """Answers to RCPT, one by one; 250 when they run out."""
+    mail: str = ""
+    data: str = ""
+    """An answer to DATA other than 250."""
+    drop_at: str = ""
+    """MAIL, DATA (before the text is read) or TEXT (once it has it): the connection is cut there."""
+
+    @property
+    def messages(self) -> list[EmailMessage]:
+        return [email.message_from_bytes(e.content, policy=default) for e, _ in self.got]  # type: ignore[misc, arg-type]
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        if self.drop_at == "MAIL":
+            server.transport.abort()
+        if self.mail:
+            return self.mail
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        answer = self.rcpt.pop(0) if self.rcpt else "250 OK"
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:
+        if self.data:
+            return self.data
+        self.got.append((envelope, session))
+        if self.drop_at == "TEXT":
+            server.transport.abort()
+        return "250 Taken"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def serve(authority: Authority) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Starts a server and returns the settings for it."""
+    controllers: list[Controller] = []
+
+    def start(
+        mailbox: Mailbox, *, security: str = "starttls", host: str = "localhost", **changes: Any
+    ) -> dict[str, Any]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue(host))
+        port = free_port()
+        options: dict[str, Any] = {}
+        if security == "starttls":
+            options = {
+                "tls_context": context, "require_starttls": True, "auth_required": True,
+                "authenticator": lambda s, ss, e, mechanism, data: AuthResult(
+                    success=isinstance(data, LoginPassword) and data.password == PASSWORD.encode(),
+                    auth_data=data, handled=False,
+                ),
+            }  # fmt: skip
+        if security == "tls":
+            options = {"ssl_context": context}
+        controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=30, **options)
+        controller.start()
+        controllers.append(controller)
+        return {
+            "host": "localhost", "port": port, "security": security, "username": "daemon" if security == "starttls" else "",
+            "password": PASSWORD if security == "starttls" else "", "sender": "alerts@example.org",
+            "ca_file": authority.pem, "timeout_seconds": 10.0, "reactor": reactor, "attempt": 1, "unsure": False, **changes,
+        }  # fmt: skip
+
+    yield start
+    for controller in controllers:
+        controller.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_by_starttls_and_sign_in(serve: Any, notification: Notification) -> None:
+    mailbox = Mailbox()
+    settings = serve(mailbox)
+    assert await send(notification, "you@example.org", settings) is True
+    ((envelope, session),) = mailbox.got
+    assert session.ssl is not None
+    assert session.authenticated
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("alerts@example.org", ["you@example.org"])
+    (message,) = mailbox.messages
+    assert message["Subject"] == notification.subject
+    assert message["To"] == "you@example.org"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Date"].datetime is not None
+    assert message.get_content().replace("\r\n", "\n") == notification.text
+    # Sent again, it is recognisably the same.
+    await send(notification, "you@example.org", settings)
+    await send(notification._replace(id="other"), "you@example.org", settings)
+    ids = [m["Message-ID"] for m in mailbox.messages]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].endswith("@example.org>")
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Köln: Spannung zu hoch ⚡", "Zähler 3 zeigt 130 V.\n.\n..\n.dot at the start\nlast\n"),
+        ("x\r\nBcc: victim@example.org\r\n\r\nbody", "From nowhere\n" + "long " * 400 + "\n"),
+        ("", "\n" * 3 + "a" * 40000 + "\n"),
+        ("dots", ".\n" * 30000),
+        ("dots", "x\n" + ".\n" * 30000),
+        ("dots", "xx\n" + ".\n" * 30000),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_whatever_the_words_are_the_message_stays_whole(serve: Any, subject: str, text: str) -> None:
+    mailbox = Mailbox()
+    notification = Notification("i", "c", "k", subject, text, {})
+    await send(notification, "you@example.org", serve(mailbox))
+    (message,) = mailbox.messages
+    assert message["Bcc"] is None
+    assert message.get_content().replace("\r\n", "\n") == text
+    assert mailbox.got[0][0].rcpt_tos == ["you@example.org"]
+    assert [ord(c) for c in str(message["Subject"]) if ord(c) < 32] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_from_the_first_byte_and_plain_text(serve: Any, notification: Notification) -> None:
+    for security in ("tls", "none", "optional"):
+        mailbox = Mailbox()
+        assert await send(notification, "you@example.org", serve(mailbox, security=security)) is True
+        assert len(mailbox.got) == 1
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
+    serve: Any, notification: Notification, security: str, tmp_path: Path
+) -> None:
+    mailbox = Mailbox()
+    with pytest.raises(EmailFailed):
+        await send(notification, "you@example.org", serve(mailbox, security=security, ca_file=Authority(tmp_path).pem))
+    with pytest.raises(EmailFailed):
+        await send(notification, "you@example.org", serve(mailbox, security=security, host="elsewhere.example"))
+    assert mailbox.got == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_password_and_no_message_without_the_required_encryption(
+    serve: Any, notification: Notification
+) -> None:
+    mailbox = Mailbox()
+    settings = serve(mailbox, security="none") | {"security": "starttls", "username": "daemon", "password": PASSWORD}
+    with pytest.raises(EmailFailed, match="no secure connection"):
+        await send(notification, "you@example.org", settings)
+    assert mailbox.got == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_password_is_worth_another_try_and_is_never_repeated_to_people(
+    serve: Any, notification: Notification
+) -> None:
+    mailbox = Mailbox()
+    with pytest.raises(EmailFailed, match="sign-in") as caught:
+        await send(notification, "you@example.org", serve(mailbox, password="Wrong-Secret-9"))
+    told = repr(caught.value) + repr(caught.value.__cause__)
+    assert "Wrong-Secret-9" not in told
+    assert mailbox.got == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusals_for_now_and_for_good(serve: Any, notification: Notification) -> None:
+    for mailbox, error in (
+        (Mailbox(rcpt=["451 greylisted"]), EmailFailed),
+        (Mailbox(rcpt=["550 no such user"]), DeliveryRefused),
+        (Mailbox(data="452 disk full"), EmailFailed),
+        (Mailbox(data="554 spam"), DeliveryRefused),
+        (Mailbox(mail="550 sender not allowed"), EmailFailed),
+    ):
+        with pytest.raises(error):
+            await send(notification, "you@example.org", serve(mailbox))
+        assert mailbox.got == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cut_before_the_text_is_known_and_one_after_it_is_not(serve: Any, notification: Notification) -> None:
+    with pytest.raises(EmailFailed):
+        await send(notification, "you@example.org", serve(Mailbox(drop_at="MAIL")))
+    mailbox = Mailbox(drop_at="TEXT")
+    with pytest.raises(DeliveryUnknown):
+        await send(notification, "you@example.org", serve(mailbox))
+    assert len(mailbox.got) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_there_nobody_speaking_and_not_set_up(serve: Any, notification: Notification) -> None:
+    settings = serve(Mailbox())
+    with pytest.raises(EmailFailed):
+        await send(notification, "you@example.org", settings | {"port": free_port()})
+    with socket.socket() as mute:  # it takes connections and never says a word
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with pytest.raises(EmailFailed):
+            await send(
+                notification, "you@example.org", settings | {"port": mute.getsockname()[1], "timeout_seconds": 0.2}
+            )
+        # Given up by the outbox: nothing is left behind.
+        waiting = Deferred.fromCoroutine(
+            send(notification, "you@example.org", settings | {"port": mute.getsockname()[1]})
+        )
+        waiting.addErrback(lambda failure: failure)
+        waiting.cancel()
+        waiting.addErrback(lambda _: None)
+    with pytest.raises(EmailFailed, match="not set up"):
+        await send(notification, "you@example.org", settings | {"host": ""})
+    assert notify_email.cenergyd_notify(notification, {"type": "sms", "to": "+15550000000"}, settings) is None
+
+
+async def _mail_world(world: World, settings: dict[str, Any]) -> OutboxService:
+    overrides = {
+        f"email__{key}": str(value or "")
+        for key, value in settings.items()
+        if key not in ("reactor", "attempt", "unsure")
+    }
+    options = options_from(settings_with(**overrides))
+    return OutboxService(world.outbox, plugin_manager(notify_email), options, reactor, world.clock)
+
+
+@pytest_twisted.ensureDeferred
+async def test_through_the_outbox_a_greylisted_alert_arrives_once(
+    world: World, serve: Any, notification: Notification
+) -> None:
+    mailbox = Mailbox(rcpt=["451 try later"] * 2)
+    service = await _mail_world(world, serve(mailbox))
+    customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
+    await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now)
+    for _ in range(20):
+        await service.tick()
+        world.clock.advance(60)
+    assert len(mailbox.got) == 1
+    (delivery,) = await world.outbox.deliveries(customer.id)
+    assert (delivery.state, delivery.attempts) == ("sent", 3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice(
+    world: World, serve: Any, notification: Notification
+) -> None:
+    mailbox = Mailbox(drop_at="TEXT")
+    service = await _mail_world(world, serve(mailbox))
+    key = await world.outbox.enqueue(notification, {"type": "email", "to": "you@example.org"}, world.context.now)
+    for _ in range(20):
+        await service.tick()
+        world.clock.advance(60)
+    assert len(mailbox.got) == 1
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert delivery.state == "unsure"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_test_button_sends_a_real_mail(world: World, serve: Any) -> None:
+    mailbox = Mailbox()
+    service = await _mail_world(world, serve(mailbox))
+    customer = await world.customer({})
+    delivery = await service.send_test(customer, {"type": "email", "to": "you@example.org"})
+    assert delivery.state == "sent"
+    assert mailbox.messages[0]["Subject"] == "Mill: test message"

@@ -1,0 +1,247 @@
+"""Webhook and SMS against real HTTP servers on loopback."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.messages.http import MAX_ANSWER, NotReached, is_public
+from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.plugins import notify_sms, notify_webhook
+from cenergyd.plugins.notify_sms import SmsFailed, reference, sms_text
+from cenergyd.plugins.notify_webhook import WebhookFailed
+from tests.jobs.conftest import World, plugin_manager, settings_with
+from tests.jobs.messages.webserver import Asked, WebServer
+from tests.servers import free_port
+
+SECRET = "0123456789abcdef"
+HERE = {"allow_private_addresses": True, "timeout_seconds": 5.0, "reactor": reactor, "attempt": 1, "unsure": False}
+
+
+@pytest_twisted.async_yield_fixture
+async def web() -> AsyncIterator[WebServer]:
+    server = WebServer()
+    yield server
+    await server.stop()
+
+
+async def post(web: WebServer, notification: Notification, **changes: Any) -> bool:
+    channel = {"type": "webhook", "url": f"{web.url}/hook?x=1", "secret": SECRET}
+    return await notify_webhook.send(notification, channel, HERE | changes)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_webhook_is_json_signed_and_named_for_idempotency(web: WebServer, notification: Notification) -> None:
+    assert await post(web, notification) is True
+    assert await post(web, notification) is True
+    first, second = web.asked
+    assert (first.method, first.path) == ("POST", "/hook?x=1")
+    assert first.headers["content-type"] == "application/json"
+    assert json.loads(first.body) == {
+        "id": "n-1", "customer_id": "c1", "kind": "net_load", "subject": notification.subject,
+        "text": notification.text, "data": {"value": 60.0},
+    }  # fmt: skip
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"] == "n-1"
+    when, mac = (part.partition("=")[2] for part in first.headers["x-cenergyd-signature"].split(","))
+    assert abs(int(when) - reactor.seconds()) < 60  # type: ignore[attr-defined]
+    expected = hmac.new(SECRET.encode(), when.encode() + b"." + first.body, hashlib.sha256).hexdigest()
+    assert mac == expected
+    assert SECRET not in repr(first)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (500, WebhookFailed), (503, WebhookFailed), (429, WebhookFailed), (404, WebhookFailed), (401, WebhookFailed),
+        (410, DeliveryRefused), (400, DeliveryRefused), (302, DeliveryRefused), ("cut", DeliveryUnknown),
+    ],
+)  # fmt: skip
+@pytest_twisted.ensureDeferred
+async def test_what_the_receiver_answers(
+    web: WebServer, notification: Notification, answer: Any, error: type[CenergydError]
+) -> None:
+    web.answers = [answer]
+    with pytest.raises(CenergydError) as caught:
+        await post(web, notification)
+    assert type(caught.value) is error
+    assert len(web.asked) == 1  # nothing is followed or repeated
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receiver_that_is_not_there_or_never_answers(web: WebServer, notification: Notification) -> None:
+    web.answers = ["mute"]
+    with pytest.raises(DeliveryUnknown):
+        await post(web, notification, timeout_seconds=0.2)
+    with pytest.raises(NotReached):
+        await notify_webhook.send(notification, {"type": "webhook", "url": f"http://127.0.0.1:{free_port()}/"}, HERE)
+    with pytest.raises(NotReached):
+        await notify_webhook.send(notification, {"type": "webhook", "url": "http://nowhere.invalid/"}, HERE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_endless_answer_is_bounded_in_time_and_memory(web: WebServer, notification: Notification) -> None:
+    web.answers = ["endless"]
+    assert await post(web, notification, timeout_seconds=0.5) is True
+    assert MAX_ANSWER < 1 << 20
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
+@pytest_twisted.ensureDeferred
+async def test_private_addresses_are_refused_however_they_are_written(
+    web: WebServer, notification: Notification, host: str
+) -> None:
+    port = urlsplit(web.url).port
+    channel = {"type": "webhook", "url": f"http://{host}:{port}/"}
+    with pytest.raises(CenergydError) as caught:
+        await notify_webhook.send(notification, channel, HERE | {"allow_private_addresses": False})
+    assert isinstance(caught.value, DeliveryRefused | NotReached)
+    if host in ("127.0.0.1", "localhost"):
+        assert "private address" in str(caught.value)
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("8.8.8.8", True), ("2606:4700::1111", True), ("10.0.0.1", False), ("172.16.0.1", False),
+        ("192.168.1.1", False), ("169.254.169.254", False), ("100.64.0.1", False), ("0.0.0.0", False),
+        ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False), ("fe80::1%eth0", False),
+        ("fc00::1", False), ("ff02::1", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
+        ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(host: str, public: bool) -> None:
+    assert is_public(host) is public
+
+
+class Twilio(WebServer):
+    """The part of Twilio's API that we use; keeps messages even where its answer is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[dict[str, str]] = []
+        self.posts: list[Any] = []
+        """What becomes of posts: a status, or ``lost``: the message is taken and the connection cut."""
+        self.gets: list[Any] = []
+
+    def respond(self, asked: Asked) -> Any:
+        parts = urlsplit(asked.path)
+        assert parts.path == "/2010-04-01/Accounts/AC1/Messages.json"
+        if asked.headers["authorization"] != "Basic " + base64.b64encode(b"AC1:token").decode():
+            return 401, b'{"message": "Authenticate"}'
+        if asked.method == "GET":
+            to = parse_qs(parts.query)["To"][0]
+            found = [m for m in self.messages if m["to"] == to]
+            return self.gets.pop(0) if self.gets else (200, json.dumps({"messages": found}).encode())
+        form = {key: values[0] for key, values in parse_qs(asked.body.decode()).items()}
+        fate = self.posts.pop(0) if self.posts else 201
+        if fate in (201, "lost"):
+            self.messages.append({"to": form["To"], "from": form.get("From", ""), "body": form["Body"]})
+        if fate == "lost":
+            return "cut"
+        return fate, b'{"code": 21211, "message": "Invalid number"}'
+
+
+@pytest_twisted.async_yield_fixture
+async def twilio() -> AsyncIterator[Twilio]:
+    server = Twilio()
+    yield server
+    await server.stop()
+
+
+def sms_settings(twilio: Twilio, **changes: Any) -> dict[str, Any]:
+    return {
+        "account_sid": "AC1", "auth_token": "token", "sender": "+15550001111", "base_url": twilio.url,
+        "timeout_seconds": 5.0, "reactor": reactor, "attempt": 1, "unsure": False, **changes,
+    }  # fmt: skip
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_sms(twilio: Twilio, notification: Notification) -> None:
+    assert await notify_sms.send(notification, "+15552223333", sms_settings(twilio)) is True
+    (message,) = twilio.messages
+    assert message["to"] == "+15552223333"
+    assert message["from"] == "+15550001111"
+    assert message["body"] == f"Mill: net load is high: It is 60 kW. {reference(notification)}"
+    long = notification._replace(subject="s" * 500)
+    assert len(sms_text(long)) < 320
+    assert sms_text(long).endswith(reference(notification))
+
+
+@pytest.mark.parametrize(
+    ("fate", "error"),
+    [(400, DeliveryRefused), (429, SmsFailed), (401, SmsFailed), (500, DeliveryUnknown), ("lost", DeliveryUnknown)],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_twilio_answers(
+    twilio: Twilio, notification: Notification, fate: Any, error: type[CenergydError]
+) -> None:
+    twilio.posts = [fate]
+    with pytest.raises(CenergydError) as caught:
+        await notify_sms.send(notification, "+15552223333", sms_settings(twilio))
+    assert type(caught.value) is error
+    assert "token" not in str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_sms_not_set_up(twilio: Twilio, notification: Notification) -> None:
+    with pytest.raises(SmsFailed, match="not set up"):
+        await notify_sms.send(notification, "+15552223333", sms_settings(twilio, account_sid=""))
+
+
+@pytest.mark.parametrize(
+    ("posts", "gets", "attempts"),
+    [
+        (["lost"], [], 2),  # taken, the answer lost: found again
+        ([500], [], 2),  # not taken: sent again
+        (["lost"], [(500, b""), (200, b"nonsense"), "cut"], 5),  # nothing is sent until Twilio says what it has
+        ([500, "lost", 201], [], 3),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_through_the_outbox_an_sms_goes_out_exactly_once(
+    world: World, twilio: Twilio, notification: Notification, posts: list[Any], gets: list[Any], attempts: int
+) -> None:
+    settings = settings_with(
+        sms__account_sid="AC1", sms__auth_token="token", sms__sender="+15550001111", sms__base_url=twilio.url
+    )
+    service = OutboxService(world.outbox, plugin_manager(notify_sms), options_from(settings), reactor, world.clock)
+    other = notification._replace(id="another")
+    await notify_sms.send(other, "+15552223333", sms_settings(twilio, unsure=True))
+    twilio.posts, twilio.gets = posts, gets
+    key = await world.outbox.enqueue(notification, {"type": "sms", "to": "+15552223333"}, world.context.now)
+    for _ in range(70):
+        await service.tick()
+        world.clock.advance(60)
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert (delivery.state, delivery.attempts) == ("sent", attempts)
+    assert len([m for m in twilio.messages if reference(notification) in m["body"]]) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_through_the_outbox_a_webhook_whose_answer_was_lost_comes_again_under_the_same_name(
+    world: World, web: WebServer, notification: Notification
+) -> None:
+    web.answers = ["cut", 503, 200]
+    options = options_from(settings_with(webhook__allow_private_addresses="yes"))
+    service = OutboxService(world.outbox, plugin_manager(notify_webhook), options, reactor, world.clock)
+    key = await world.outbox.enqueue(notification, {"type": "webhook", "url": web.url}, world.context.now)
+    for _ in range(10):
+        await service.tick()
+        world.clock.advance(60)
+    delivery = await world.outbox.delivery(key)
+    assert delivery is not None
+    assert (delivery.state, delivery.attempts) == ("sent", 3)
+    assert {asked.headers["idempotency-key"] for asked in web.asked} == {"n-1"}

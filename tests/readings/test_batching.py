@@ -1,0 +1,175 @@
+"""Round trips shared by many askers: same answers, fewer calls, nobody fails for another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cenergyd.errors import StoreRejected, StoreUnavailable
+from cenergyd.readings.batching import LONG_SECONDS, Gathering, TogetherReadings
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+
+T0 = 1_750_000_000
+
+
+class Slow(MemoryReadingStore):
+    """Counts calls, and answers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.gates: list[Deferred[None]] = []
+
+    async def _wait(self, name: str) -> None:
+        self.calls.append(name)
+        gate: Deferred[None] = Deferred()
+        self.gates.append(gate)
+        await gate
+
+    def answer(self) -> None:
+        self.gates.pop(0).callback(None)
+
+    async def read(self, *asked: Any, **more: Any) -> dict[str, list[Reading]]:
+        await self._wait("read")
+        return await super().read(*asked, **more)
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        await self._wait("replace")
+        if any(point.fields.get("bad") for *_, points in items for point in points):
+            raise StoreRejected("bad")
+        await super().replace_points_many(items)
+
+
+def outcome(deferred: Deferred[Any]) -> Any:
+    """A result, an exception, or None while there is neither."""
+    found: list[Any] = []
+    deferred.addBoth(found.append)
+    if not found:
+        return None
+    return found[0].value if isinstance(found[0], Failure) else found[0]
+
+
+def start(coroutine: Any) -> Deferred[Any]:
+    return Deferred.fromCoroutine(coroutine)
+
+
+@pytest.fixture
+def place() -> tuple[Clock, Slow, TogetherReadings]:
+    clock, store = Clock(), Slow()
+    start(store.write([SeriesReadings(f"A_{n}", [Reading(T0 + n, float(n))]) for n in range(1, 6)]))
+    return clock, store, TogetherReadings(store, clock)
+
+
+def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    clock, store, together = place
+    asked = [start(together.read([f"A_{n}", "A_1"], T0, T0 + 60)) for n in range(1, 4)]
+    clock.advance(0)
+    assert store.calls == ["read"]
+    later = start(together.read(["A_4"], T0, T0 + 60))
+    clock.advance(0)
+    assert store.calls == ["read"], "it waits for the one under way"
+    store.answer()
+    answers = [outcome(each) for each in asked]
+    assert [answer[f"A_{n}"][0].P for n, answer in enumerate(answers, 1)] == [1.0, 2.0, 3.0]
+    assert all(set(answer) == {f"A_{n}", "A_1"} for n, answer in enumerate(answers, 1))
+    store.answer()
+    assert outcome(later) == {"A_4": [Reading(T0 + 4, 4.0)]}
+    assert store.calls == ["read", "read"]
+
+
+def test_a_long_range_goes_alone(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    _, store, together = place
+    for _ in range(2):
+        start(together.read(["A_1"], T0, T0 + LONG_SECONDS + 1))
+    assert store.calls == ["read", "read"]
+
+
+def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    clock, store, together = place
+    asked = [
+        start(together.replace_points_many([(f"A_{n}_1h", T0, T0 + 60, [FieldPoint(T0, {"bad": n == 2})])]))
+        for n in range(1, 4)
+    ]
+    clock.advance(0)
+    for _ in range(4):
+        store.answer()
+    assert [type(outcome(each)) for each in asked] == [type(None), StoreRejected, type(None)]
+    assert outcome(start(together.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"bad": False})]
+    assert outcome(start(together.read_points("A_2_1h", T0, T0 + 60))) == []
+
+
+def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    clock, store, together = place
+    asked = [
+        start(together.replace_points(series, T0, T0 + 60, [FieldPoint(T0, {"kwh": value})]))
+        for series, value in (("A_1_1h", 1.0), ("A_1_1h", 2.0), ("A_2_1h", 3.0))
+    ]
+    clock.advance(0)
+    store.answer()
+    assert [each.called for each in asked] == [True, False, True]
+    store.answer()
+    assert outcome(start(together.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
+
+
+def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    clock, store, together = place
+    asked = [start(together.read([f"A_{n}"], T0, T0 + 60)) for n in range(1, 4)]
+    clock.advance(0)
+    store.down = "down"
+    store.answer()
+    assert [type(outcome(each)) for each in asked] == [StoreUnavailable] * 3
+    store.down = None
+    again = start(together.read(["A_1"], T0, T0 + 60))
+    clock.advance(0)
+    store.answer()
+    assert outcome(again) == {"A_1": [Reading(T0 + 1, 1.0)]}
+
+
+def test_who_is_cancelled_is_left_out_or_not_answered(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+    clock, store, together = place
+    first = start(together.read(["A_1"], T0, T0 + 60))
+    clock.advance(0)
+    waiting, other = (start(together.read([f"A_{n}"], T0, T0 + 60)) for n in (2, 3))
+    first.cancel()
+    waiting.cancel()
+    store.answer()
+    store.answer()
+    assert isinstance(outcome(first), CancelledError)
+    assert isinstance(outcome(waiting), CancelledError)
+    assert outcome(other) == {"A_3": [Reading(T0 + 3, 3.0)]}
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 200), st.lists(st.sampled_from("abc"), max_size=2)), max_size=90))
+def test_everybody_gets_his_own_answer_in_order(asks: list[tuple[int, list[str]]]) -> None:
+    clock = Clock()
+    served: list[list[tuple[int, list[str]]]] = []
+
+    async def serve(items: Sequence[tuple[int, list[str]]]) -> list[int]:
+        served.append(list(items))
+        if any(number > 190 for number, _ in items):
+            raise StoreRejected("too large")
+        return [2 * number for number, _ in items]
+
+    gathering: Gathering[tuple[int, list[str]], int] = Gathering(serve, clock, lambda ask: ask[1])
+    answers = [gathering.ask(each) for each in asks]
+    clock.advance(0)
+    for (number, _), answer in zip(asks, answers, strict=True):
+        found = outcome(answer)
+        assert isinstance(found, StoreRejected) if number > 190 else found == 2 * number
+    for group in served:
+        names = [name for _, named in group for name in set(named)]
+        assert len(names) == len(set(names)), "no name twice in one call"
+    for name in "abc":
+        order = [each for group in served for each in group if name in each[1]]
+        assert list(dict.fromkeys(map(repr, order))) == list(
+            dict.fromkeys(map(repr, (a for a in asks if name in a[1])))
+        )

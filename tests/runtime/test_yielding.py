@@ -1,0 +1,24 @@
+"""Long computations take turns with the reactor."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from cenergyd.runtime.yielding import STRETCH, Breather
+
+
+def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    elapsed = 0.0
+    monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: elapsed)
+    clock = Clock()
+    breather = Breather(clock)
+    elapsed = STRETCH / 2
+    assert Deferred.fromCoroutine(breather()).called
+    elapsed = STRETCH
+    breathing = Deferred.fromCoroutine(breather())
+    assert not breathing.called
+    clock.advance(0)
+    assert breathing.called
+    assert Deferred.fromCoroutine(breather()).called, "a new stretch has begun"

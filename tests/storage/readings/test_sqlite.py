@@ -1,0 +1,116 @@
+"""What only the embedded store can do to us: a full disk, a file that is none, long reads beside writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
+
+T0 = 1_577_836_800
+DAYS = 400
+END = T0 + DAYS * 86400
+
+
+@pytest_twisted.async_yield_fixture
+async def year(tmp_path: Path) -> AsyncIterator[SqliteReadingStore]:
+    """A store with 400 days of minutes: 576,000 readings of series A_1."""
+    store = SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
+    await store.open()
+    for day in range(0, DAYS, 10):
+        start = T0 + day * 86400
+        readings = [Reading(t, (t % 97) / 8 - 5, 0.9, 120.0 + t % 7, 0.25) for t in range(start, start + 864_000, 60)]
+        await store.write([SeriesReadings("A_1", readings)])
+    yield store
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_400_days_of_minutes(year: SqliteReadingStore) -> None:
+    store = year
+    begun = time.process_time()
+    found = (await store.summarise(["A_1"], T0, END, 86400))["A_1"]
+    took = time.process_time() - begun  # of all threads, and whatever else the machine does
+    assert [(s.time, s.readings) for s in found] == [(T0 + k * 86400, 1440) for k in range(DAYS)]
+    assert found[0].channels["L1_V"][0] == 120.0
+    assert took < 1.5, f"{took:.2f} s of processor time; about 0.5 s is usual"
+
+    # A long read in both reading threads: small writes go on meanwhile, and small reads take turns with it.
+    reading = time.monotonic()
+    slow = [Deferred.fromCoroutine(store.read(["A_1"], 0, END)) for _ in range(2)]
+    waits: list[float] = []
+    writes = 0
+    while not all(read.called for read in slow):
+        begun = time.monotonic()
+        await store.write([SeriesReadings("B_1", [Reading(T0 + writes, 1.0)])])
+        assert await store.last(["B_1"]) == {"B_1": Reading(T0 + writes, 1.0)}
+        waits.append(time.monotonic() - begun)
+        writes += 1
+    assert writes >= 5
+    assert max(waits) < (time.monotonic() - reading) / 2
+    for read in slow:
+        assert len((await read)["A_1"]) == DAYS * 1440
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk(tmp_path: Path) -> None:
+    store = SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
+    await store.open()
+    try:
+        await store.write([SeriesReadings("A_1", [Reading(T0, 1.0)])])
+
+        def limit(pages: int) -> Any:
+            return store._database.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+        await limit(1)  # no page more than there are
+        many = [SeriesReadings("A_1", [Reading(T0 + k, k / 3, 0.5, 120.0) for k in range(5000)])]
+        with pytest.raises(StoreUnavailable, match="full"):
+            await store.write(many)
+        assert await store.read(["A_1"], 0, END) == {"A_1": [Reading(T0, 1.0)]}
+        await limit(1_000_000)
+        await store.write(many)
+        assert len((await store.read(["A_1"], 0, END))["A_1"]) == 5000
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "readings.sqlite"
+    path.write_text("this is a text, and no database, whatever its name may say" * 100)
+    store = SqliteReadingStore(reactor, path)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"readings\.sqlite: file is not a database"):
+            await store.open()
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    store = SqliteReadingStore(reactor, tmp_path / "nowhere" / "readings.sqlite")
+    try:
+        with pytest.raises(StoreUnavailable, match="nowhere"):
+            await store.open()
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_reopened(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        store = SqliteReadingStore(reactor, tmp_path / "readings.sqlite")
+        await store.open()
+        await store.write([SeriesReadings("A_1", [Reading(T0 + int(value), value)])])
+        found = await store.read(["A_1"], 0, END)
+        await store.close()
+    assert [reading.P for reading in found["A_1"]] == [1.0, 2.0]

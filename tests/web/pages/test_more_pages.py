@@ -1,0 +1,436 @@
+"""Pages of alerts, tariff, charges, checks, meters and loggers over real HTTP, as a browser without scripts sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest_twisted
+
+from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.customers.model import Customer
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.job import ALERT
+from cenergyd.jobs.energy.job import energy_series
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from tests.web.harness import World
+from tests.web.pages.reading import Visitor, error_beside, mount_pages
+
+SERIAL = "001EC6001433"
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+TARIFF: Mapping[str, Any] = {
+    "currency": "USD",
+    "seasons": [{"name": "summer", "from": "06-01", "to": "09-30"}, {"name": "winter", "from": "10-01", "to": "05-31"}],
+    "schedules": [
+        {"season": "summer", "period": "peak", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "12:00", "to": "18:00"},
+        {"season": "summer", "period": "off", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "00:00", "to": "12:00"},
+        {"season": "summer", "period": "off", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "18:00", "to": "24:00"},
+        {"season": "summer", "period": "off", "days": ["sat", "sun"]},
+        {"season": "winter", "period": "off", "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
+    ],
+    "holidays": ["2026-12-24", {"month": 7, "day": 4, "observed": True}, {"month": 11, "weekday": "thu", "nth": 4}],
+    "energy": [
+        {"season": "summer", "period": "peak", "import_per_kwh": "0.30", "export_per_kwh": "0.05"},
+        {"season": "summer", "period": "off", "import_per_kwh": "0.15"},
+        {"season": "winter", "period": "off", "import_per_kwh": "0.12"},
+    ],
+    "demand": [{"season": "summer", "per_kw": "12.00"}],
+    "peak_demand": [{"season": "summer", "period": "peak", "per_kw": "8.00"}],
+    "fixed": "25.00",
+    "billing": {"day_of_month": 15},
+}  # fmt: skip
+
+
+async def begin(world: World, *, operator: bool = False, **settings: str) -> tuple[Customer, Visitor, str]:
+    mount_pages(world)
+    given = {
+        "name": "site", "time_zone": "America/New_York", "facility": "1", "solar": "2", "logger_serial_number": SERIAL,
+        "logger_password": "x", **settings,
+    }  # fmt: skip
+    customer, client = await world.customer(**given)
+    visitor = Visitor(world, world.operator_token if operator else str(client.token))
+    await visitor.sign_in()
+    return customer, visitor, f"/customers/{customer.id}"
+
+
+async def stored(world: World, customer: Customer) -> Customer:
+    found = await world.customers.get(customer.id)
+    assert found is not None
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_rules_are_saved_with_every_fault_beside_its_field(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await visitor.open(f"{base}/alerts")
+    wrong = await visitor.submit(
+        f"{base}/alerts",
+        **{"net_load.enabled": "yes", "net_load.threshold_kw": "much", "power_factor.below": "7", "stuck_meter.after_minutes": "1"},
+    )  # fmt: skip
+    text = wrong.content.decode()
+    assert wrong.status == 422
+    assert "a number" in error_beside(text, "net_load.threshold_kw").lower()
+    assert error_beside(text, "power_factor.below")
+    assert error_beside(text, "stuck_meter.after_minutes")
+    assert visitor.fields["net_load.threshold_kw"] == "much"
+    assert "alerts" not in (await stored(world, customer)).extensions
+    right = {"net_load.threshold_kw": "12,5", "power_factor.below": "0.8", "stuck_meter.after_minutes": "60"}
+    saved = await visitor.submit(f"{base}/alerts", **right)
+    assert saved.status == 303
+    kept = (await stored(world, customer)).extensions["alerts"]
+    assert kept["net_load"] | {"hysteresis_kw": 1.0} == kept["net_load"]
+    assert (kept["net_load"]["enabled"], kept["net_load"]["threshold_kw"]) == (True, 12.5)
+    assert kept["net_load"]["alert_frequency_in_minutes"] is None
+    assert world.changes[-1][1].extensions["alerts"] == kept
+    assert "Saved." in await visitor.open(f"{base}/alerts?done=saved")
+
+
+@pytest_twisted.ensureDeferred
+async def test_rules_that_two_people_change_are_shown_side_by_side(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await visitor.open(f"{base}/alerts")
+    await world.customers.update(
+        customer.id,
+        {"extensions": {"alerts": {"net_load": {"threshold_kw": 50}, "voltage": {"percent": 7}}}, "name": "renamed"},
+    )
+    late = await visitor.submit(f"{base}/alerts", **{"net_load.threshold_kw": "60", "voltage.enabled": "yes"})
+    text = late.content.decode()
+    assert late.status == 409
+    assert "Somebody else changed these rules" in text
+    assert visitor.fields["net_load.threshold_kw"] == "60"
+    assert visitor.fields["voltage.percent"] == "7"
+    assert (await visitor.submit(f"{base}/alerts")).status == 303
+    kept = (await stored(world, customer)).extensions["alerts"]
+    assert (kept["net_load"]["threshold_kw"], kept["voltage"]["percent"], kept["voltage"]["enabled"]) == (60, 7, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_channels_keep_their_secret_and_are_tested_and_removed(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await visitor.open(f"{base}/alerts")
+    wrong = await visitor.submit(f"{base}/alerts/channels", type="email", address="nobody")
+    assert wrong.status == 422
+    assert "e-mail address" in error_beside(wrong.content.decode(), "address")
+    assert visitor.fields["address"] == "nobody"
+    short = await visitor.submit(f"{base}/alerts/channels", type="webhook", address="https://example.org/", secret="x")
+    assert error_beside(short.content.decode(), "secret")
+    added = await visitor.submit(
+        f"{base}/alerts/channels", type="webhook", address="https://example.org/", secret="very secret words"
+    )
+    assert added.status == 303
+    text = await visitor.open(f"{base}/alerts")
+    assert "very secret words" not in text
+    assert (await visitor.submit(f"{base}/alerts", **{"voltage.enabled": "yes"})).status == 303
+    kept = (await stored(world, customer)).extensions["alerts"]["channels"]
+    assert kept == [{"type": "webhook", "url": "https://example.org/", "secret": "very secret words"}]
+    await visitor.open(f"{base}/alerts")
+    assert (await visitor.submit(f"{base}/alerts/channels/test")).status == 303
+    (message,) = await world.context.outbox.deliveries(customer.id)
+    queued = await world.context.outbox.document(message.key)
+    assert queued is not None
+    assert queued.body["channel"]["secret"] == "very secret words"
+    text = await visitor.open(f"{base}/alerts")
+    assert text.count("Queued") >= 2
+    assert (await visitor.submit(f"{base}/alerts/channels/remove")).status == 303
+    assert (await stored(world, customer)).extensions["alerts"]["channels"] == []
+    gone = await visitor.submit(f"{base}/alerts/channels/test")
+    assert gone.status == 409
+
+
+@pytest_twisted.ensureDeferred
+async def test_failed_messages_are_sent_again_by_their_customer_only(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    outbox = world.context.outbox
+    message = Notification("m1", customer.id, "voltage", EVIL, "text", {})
+    key = await outbox.enqueue(message, {"type": "email", "to": "a@example.org"}, world.clock.now)
+    claimed = await outbox.claim(await outbox.document(key), world.clock.now, 60)
+    assert claimed is not None
+    await outbox.settle(claimed, "refused", EVIL, world.clock.now)
+    text = await visitor.open(f"{base}/alerts")
+    assert "Send again" in text
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    other, stranger_client = await world.customer(name="other")
+    stranger = Visitor(world, str(stranger_client.token))
+    await stranger.sign_in()
+    await stranger.open(f"/customers/{other.id}/alerts")
+    assert (await stranger.submit(f"/customers/{other.id}/alerts/messages/again", message=key)).status == 404
+    assert (await visitor.submit(f"{base}/alerts/messages/again", message=key)).status == 303
+    assert (await outbox.delivery(key)).state == "queued"
+    assert (await visitor.submit(f"{base}/alerts/messages/again", message=key)).status == 409
+
+
+@pytest_twisted.ensureDeferred
+async def test_alerts_show_their_history(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    now = world.clock.now
+    entry = {"happening": "raised", "at": now - 60, "since": now - 120, "until": now - 60, "worst": 131.5, "told": True}
+    state = {"active": True, "since": now - 120, "until": now - 60, "worst": 131.5, "history": [entry]}
+    body = {"kind": "voltage", "series": f"{SERIAL}_1", "state": state, "unsent": []}
+    await world.documents.put(ALERT, f"{customer.id}/voltage/{SERIAL}_1", body, owner=customer.id)
+    text = await visitor.open(f"{base}/alerts")
+    assert "Active" in text
+    assert "131.5" in text
+    assert "began" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stored_tariff_survives_its_form(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await world.customers.update(customer.id, {"extensions": {"tariff": TARIFF}})
+    await visitor.open(f"{base}/tariff")
+    before = (await world.operator.get(f"customers/{customer.id}/tariff")).json
+    saved = await visitor.submit(f"{base}/tariff")
+    assert saved.status == 303, error_beside(saved.content.decode(), "energy")
+    assert (await world.operator.get(f"customers/{customer.id}/tariff")).json == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tariff_is_built_from_rows_without_scripts(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/tariff"
+    await visitor.open(path)
+    days = {f"schedules.1.{day}": "1" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
+    typed = {"schedules.1.season": "", "schedules.1.period": "flat", **days, "schedules.1.to": "22"}
+    hole = await visitor.submit(path, **typed)
+    text = hole.content.decode()
+    assert hole.status == 422
+    assert "from 22:00 to 24:00" in error_beside(text, "schedules")
+    assert "Mon 22:00 to 24:00: no period" in text
+    # The price of the period that was just named is asked for.
+    assert visitor.fields["energy.0.period"] == "flat"
+    fuller = await visitor.submit(path, add="schedules")
+    assert fuller.status == 200
+    assert "schedules.2.period" in visitor.fields
+    late = {name.replace(".1.", ".2."): value for name, value in typed.items()}
+    wrong = await visitor.submit(path, **{**late, "schedules.2.from": "25:00", "schedules.2.to": ""})
+    assert "time of day" in error_beside(wrong.content.decode(), "schedules.2.from")
+    assert (await visitor.submit(path, **{"schedules.2.from": "21:00"})).status == 422
+    assert "already" in error_beside(visitor.page.content.decode(), "schedules.2")
+    assert "more than one period" in visitor.page.content.decode()
+    done = await visitor.submit(path, **{"schedules.2.from": "22:00", "energy.0.import_per_kwh": "0,20"})
+    assert done.status == 303, done.content
+    tariff = (await stored(world, customer)).extensions["tariff"]
+    assert [(entry["from"], entry["to"]) for entry in tariff["schedules"]] == [("00:00", "22:00"), ("22:00", "24:00")]
+    assert tariff["energy"][0]["import_per_kwh"] == "0.20"
+    await visitor.open(path)
+    assert (await visitor.submit(path, remove="schedules.1")).status == 200
+    assert "schedules.1.period" not in visitor.fields
+
+
+@pytest_twisted.ensureDeferred
+async def test_holidays_of_each_kind_and_their_faults(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/tariff"
+    await visitor.open(path)
+    await visitor.submit(path, add="holidays")
+    typed = {
+        "holidays.0.kind": "date", "holidays.0.when": "2026-13-01", "holidays.1.kind": "observed", "holidays.1.when": "7/4",
+        "holidays.2.kind": "nth", "holidays.2.nth": "4", "holidays.2.weekday": "thu", "holidays.2.month": "11",
+    }  # fmt: skip
+    await visitor.submit(path, **typed)
+    assert "YYYY-MM-DD" in error_beside(visitor.page.content.decode(), "holidays.0.when")
+    await visitor.submit(path, **{"holidays.0.when": "2026-12-24"})
+    assert "MM-DD" in error_beside(visitor.page.content.decode(), "holidays.1.when")
+    await visitor.submit(path, **{"holidays.1.when": "13-04"})
+    assert error_beside(visitor.page.content.decode(), "holidays.1.when")
+    assert (await visitor.submit(path, **{"holidays.1.when": "7-4"})).status == 303
+    assert (await stored(world, customer)).extensions["tariff"]["holidays"] == [
+        "2026-12-24", {"month": 7, "day": 4, "observed": True}, {"month": 11, "weekday": "thu", "nth": 4},
+    ]  # fmt: skip
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tariff_changed_meanwhile_is_not_overwritten(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/tariff"
+    await visitor.open(path)
+    # What else of the customer is changed does not matter.
+    await world.customers.update(customer.id, {"name": "renamed"})
+    assert (await visitor.submit(path, fixed="5")).status == 303
+    await visitor.open(path)
+    await world.customers.update(customer.id, {"extensions": {"tariff": TARIFF}})
+    late = await visitor.submit(path, fixed="9")
+    assert late.status == 409
+    assert "Seasons, Weekly schedule" in late.content.decode()
+    assert (await stored(world, customer)).extensions["tariff"]["fixed"] == "25.00"
+    assert (await visitor.submit(path)).status == 303
+    assert (await stored(world, customer)).extensions["tariff"]["fixed"] == "9"
+    await visitor.open(path)
+    assert (await visitor.submit(f"{path}/remove", was="old")).status == 409
+    assert (await visitor.submit(f"{path}/remove")).status == 303
+    assert (await stored(world, customer)).extensions.get("tariff") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_stored_wrongly_does_not_break_the_pages(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await world.customers.update(customer.id, {"extensions": {"tariff": {"currency": EVIL}, "alerts": {"x": EVIL}}})
+    for page in ("tariff", "alerts", "charges", "doctor"):
+        text = await visitor.open(f"{base}/{page}")
+        assert visitor.page.status == 200
+        assert "<script>alert" not in text
+    assert (await visitor.submit(f"{base}/tariff")).status in (303, 422)
+
+
+@pytest_twisted.ensureDeferred
+async def test_charges_with_and_without_a_tariff(world: World) -> None:
+    customer, visitor, base = await begin(world, time_zone="UTC")
+    text = await visitor.open(f"{base}/charges")
+    assert "No tariff is set" in text
+    await world.customers.update(
+        customer.id, {"extensions": {"tariff": {"fixed": "10", "energy": [{"season": "all", "period": "all", "import_per_kwh": "0.5"}]}}},
+    )  # fmt: skip
+    hour = world.clock.now // 3600 * 3600 - 3600
+    fields = {"import_kwh": 8.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600}
+    await world.readings.write_points(energy_series(f"{SERIAL}_1"), [FieldPoint(hour, fields)])
+    text = await visitor.open(f"{base}/charges?basis=calendar")
+    assert "8.00 kWh" in text
+    assert "14.00 USD" in text
+    assert "style=" not in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_checks_are_listed_worst_first(world: World) -> None:
+    _, visitor, base = await begin(world)
+    text = await visitor.open(f"{base}/doctor")
+    assert "has never uploaded" in text.lower() or "never" in text.lower()
+    assert "badge bad" in text or "badge warn" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_meters_change_from_a_time_on(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/meters"
+    await visitor.open(path)
+    assert "datetime-local" in visitor.page.content.decode()
+    await visitor.submit(path, since="", solar="3")
+    assert "date and time" in error_beside(visitor.page.content.decode(), "since")
+    await visitor.submit(path, since="2025-06-15T12:00", solar="300")
+    assert "1 to 255" in error_beside(visitor.page.content.decode(), "solar")
+    await visitor.submit(path, since="2999-06-15T12:00", solar="3")
+    assert visitor.page.status == 422
+    assert error_beside(visitor.page.content.decode(), "since")
+    await visitor.submit(path, since="2025-06-15T12:00", solar="1")
+    assert "one role" in visitor.page.content.decode()
+    await visitor.submit(path, solar="2")
+    assert "nothing differs" in error_beside(visitor.page.content.decode(), "since").lower()
+    typed = {"solar": "3", "reversed.solar": "yes", "columns.solar.P": "2"}
+    await visitor.submit(path, **typed)
+    assert "a column from" in error_beside(visitor.page.content.decode(), "columns.solar.P").lower()
+    assert (await visitor.submit(path, **{"columns.solar.P": "14"})).status == 303
+    kept = await stored(world, customer)
+    assert kept.solar == "3"
+    assert kept.extensions["meters"] == {"reversed": ["solar"], "layouts": {"3": {"P": 14}}}
+    assert kept.extensions["history"][0]["until"] == 1_750_003_200  # 12:00 in New York, in summer
+    text = await visitor.open(path)
+    assert "CT reversed" in text
+    assert "P in column 14" in text
+    await world.customers.update(customer.id, {"name": "renamed"})
+    assert (await visitor.submit(path, since_kind="now", solar="4")).status == 409
+    assert (await visitor.submit(path)).status == 303
+    assert (await stored(world, customer)).solar == "4"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_logger_is_replaced_from_a_time_on(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/meters"
+    await world.customer(name="neighbour", logger_serial_number="001EC6009999", facility="1", load="2")
+    await world.readings.write([SeriesReadings("001EC6008888_1", [Reading(1_750_000_000, P=1.0)])])
+    await visitor.open(path)
+    noon = {"since": "2025-06-15T12:00"}
+    assert (await visitor.submit(path, **noon, logger_serial_number="no serial!")).status == 422
+    assert "letters" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert (await visitor.submit(path, **noon, logger_serial_number="001EC6009999")).status == 422
+    assert "another customer" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert (await visitor.submit(path, **noon, logger_serial_number="001EC6008888")).status == 403
+    assert "ask the operator" in error_beside(visitor.page.content.decode(), "logger_serial_number")
+    assert await stored(world, customer) == customer
+    assert (await visitor.submit(path, **noon, logger_serial_number="00:1e:c6:00:77:77")).status == 303
+    kept = await stored(world, customer)
+    assert kept.logger_serial_number == "001EC6007777"
+    assert [(entry["until"], entry["logger_serial_number"]) for entry in kept.extensions["history"]] == [
+        (1_750_003_200, SERIAL)
+    ]
+    assert kept.facility == "1"
+    # A form that was opened before it had that field leaves the logger alone.
+    await visitor.open(path)
+    del visitor.fields["logger_serial_number"]
+    assert (await visitor.submit(path, since_kind="now", solar="3")).status == 303
+    assert (await stored(world, customer)).logger_serial_number == "001EC6007777"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_hour_is_explained_and_ranges_are_computed_again(world: World) -> None:
+    start = 1_750_003_200
+    customer, visitor, base = await begin(world, operator=True, facility="", load="1")
+    await world.readings.write(
+        [
+            SeriesReadings(f"{SERIAL}_1", [Reading(start, P=3.0), Reading(start + 60, P=3.0)]),
+            SeriesReadings(f"{SERIAL}_2", [Reading(start, P=1.0)]),
+            SeriesReadings(f"{SERIAL}_missing_meter", [Reading(start, P=2.0)]),
+        ]
+    )
+    text = await visitor.open(f"{base}/meters?hour=2025-06-15T12:00")
+    assert "Computed" in text
+    assert "has not uploaded this time yet" in text
+    assert "58 times" in text
+    assert "date and time" in error_beside(await visitor.open(f"{base}/meters?hour=noon"), "hour")
+    await visitor.submit(f"{base}/meters/backfill", start="2025-06-15T12:00", end="2025-06-15T11:00")
+    assert "later" in error_beside(visitor.page.content.decode(), "end")
+    done = await visitor.submit(f"{base}/meters/backfill", start="2025-06-15T12:00", end="2025-06-15T13:00")
+    assert done.status == 303
+    marked = await stored(world, customer)
+    assert (marked.pending_since, marked.pending_until) == (start, start + 3599)
+
+
+@pytest_twisted.ensureDeferred
+async def test_config_files_of_a_logger_are_for_operators(world: World) -> None:
+    _, visitor, _ = await begin(world, operator=True)
+    name = "loggerconfig.ini"
+    for text in (b"ADMINPASSWORD=swordfish\nLOOPNAME=<b>one\n", b"ADMINPASSWORD=hunter2\nLOOPNAME=<b>two\n"):
+        await world.archive.store(SERIAL, ConfigFileUpload(name=name, content=text, file_time=1_750_000_000))
+    assert name in await visitor.open(f"/loggers/{SERIAL}")
+    path = f"/loggers/{SERIAL}/config"
+    shown = await visitor.open(f"{path}?name={name}&version=1")
+    assert "LOOPNAME=&lt;b&gt;one" in shown
+    diff = await visitor.open(f"{path}?name={name}&old=1&new=2")
+    assert "+LOOPNAME=&lt;b&gt;two" in diff
+    for secret in ("swordfish", "hunter2"):
+        assert secret not in shown + diff
+    assert (await visitor.submit(path, name=name, version="1")).status == 303
+    assert "to be fetched" in await visitor.open(f"{path}?name={name}")
+    assert await world.archive.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=<b>one\n"
+    assert (await visitor.submit(path, name=name, version="")).status == 303
+    world.archive.remote = False
+    assert (await visitor.submit(path, name=name, version="1")).status == 422
+    assert "Send to the logger" not in await visitor.open(f"{path}?name={name}")
+    for wrong in ("/etc/passwd", "nothing.ini"):
+        await visitor.open(f"{path}?name={wrong}")
+        assert visitor.page.status == 404
+    await visitor.open("/loggers/NOBODY")
+    assert visitor.page.status == 404
+    _, client = await world.customer(name="somebody", logger_serial_number="001EC6000001")
+    stranger = Visitor(world, str(client.token))
+    await stranger.sign_in()
+    await stranger.open(f"/loggers/{SERIAL}")
+    assert stranger.page.status == 403
+
+
+@pytest_twisted.ensureDeferred
+async def test_forms_need_their_token_and_pages_their_customer(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    await visitor.open(f"{base}/alerts")
+    fields = {key: value for key, value in visitor.fields.items() if key != "csrf"}
+    for path in ("alerts", "alerts/channels", "alerts/channels/remove", "tariff", "tariff/remove", "meters"):
+        assert (await visitor.send(f"{base}/{path}", fields)).status == 403, path
+    assert (await visitor.send(f"{base}/meters/backfill", visitor.fields)).status == 403
+    other, client = await world.customer(name="other")
+    stranger = Visitor(world, str(client.token))
+    await stranger.sign_in()
+    for page in ("alerts", "tariff", "charges", "doctor", "meters"):
+        await stranger.open(f"{base}/{page}")
+        assert stranger.page.status == 404, page
+    assert (await stored(world, customer)).extensions == {}
+    assert other.id != customer.id

@@ -1,0 +1,200 @@
+"""Pages over HTTP: who may, forgery, files, caching, headers, a store that is down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import StoreUnavailable
+from cenergyd.web.pages.app import Pages
+from cenergyd.web.pages.forms import MAX_FIELDS
+from cenergyd.web.pages.static import BASE as STATIC
+from cenergyd.web.server.security import PAGE_POLICY
+from cenergyd.web.server.site import BoundedSite, Root
+from tests.web.harness import Client, Response, World
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@attrs.frozen
+class Web:
+    """The pages on a port of their own over a world's stores."""
+
+    world: World
+    url: str
+
+    async def get(self, client: Client, path: str, **more: Any) -> Response:
+        return await client.get(self.url + path, **more)
+
+    async def post(self, client: Client, path: str, headers: Any = None, **form: str) -> Response:
+        data = urlencode(form).encode()
+        return await client.call("POST", self.url + path, headers={**FORM, **(headers or {})}, data=data)
+
+    async def signed_in(self, secret: str) -> tuple[Client, str]:
+        """A browser with a session, and its CSRF token."""
+        client = self.world.anybody()
+        assert (await self.post(client, "/sign-in", token=secret)).status == 303
+        page = (await self.get(client, "/overview")).content.decode()
+        found = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert found
+        return client, found[1]
+
+    async def operator(self) -> tuple[Client, str]:
+        return await self.signed_in(self.world.operator_token)
+
+
+@pytest_twisted.async_yield_fixture
+async def web(world: World) -> AsyncIterator[Web]:
+    pages = Pages(world.context)
+    root: Any = Root({STATIC: pages.static, "": pages.app.resource()}, {})
+    site = BoundedSite(root, reactor, max_body_bytes=1 << 20, max_connections=99, idle_seconds=60, request_seconds=60)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    yield Web(world, f"http://127.0.0.1:{port.getHost().port}")
+    await port.stopListening()
+    for channel in list(site.channels):
+        channel.forceAbortClient()
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_page_is_closed_to_strangers(web: Web) -> None:
+    pages = Pages(web.world.context)
+    customer = await web.world.customers.add(Customer(id=""))
+    for route in pages.routes:
+        if route.access == "public":
+            continue
+        path = re.sub(r"<[^>]+>", customer.id, route.path)
+        got = await web.world.anybody().call(route.method, web.url + path, headers=FORM, data=b"")
+        assert got.status == 303, path
+        assert (got.header("Location") or "").startswith("/sign-in"), path
+        assert got.content == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_change_needs_the_csrf_token(web: Web) -> None:
+    client, csrf = await web.operator()
+    customer = await web.world.customers.add(Customer(id="", name="safe"))
+    for route in Pages(web.world.context).routes:
+        if route.method == "GET" or route.access == "public":
+            continue
+        path = re.sub(r"<[^>]+>", customer.id, route.path)
+        for forged in ("", "wrong"):
+            assert (await web.post(client, path, csrf=forged, name="changed")).status == 403, path
+        crossed = await web.post(client, path, {"Origin": "https://evil.example"}, csrf=csrf)
+        assert crossed.status == 403, path
+    assert await web.world.customers.get(customer.id) == customer
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_customer_reaches_no_page_of_another(web: Web) -> None:
+    own, _ = await web.world.customer(name="own")
+    other = await web.world.customers.add(Customer(id="", name="secret name"))
+    token, _ = await web.world.tokens.add("customer", "owner", web.world.clock.now, customer_id=own.id)
+    client = web.world.anybody()
+    await web.post(client, "/sign-in", token=token)
+    page = (await web.get(client, f"/customers/{own.id}/settings")).content.decode()
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert csrf
+    for route in Pages(web.world.context).routes:
+        if route.access == "public" or route.path == "/sign-out":
+            continue
+        path = re.sub(r"<[^>]+>", other.id, route.path)
+        send = {"csrf": csrf[1], "name": "x"}
+        got = await (web.get(client, path) if route.method == "GET" else web.post(client, path, **send))
+        assert got.status in (403, 404), path
+        assert b"secret name" not in got.content
+    assert await web.world.customers.get(other.id) == other
+
+
+@pytest_twisted.ensureDeferred
+async def test_headers(web: Web) -> None:
+    for path in ("/sign-in", "/nothing", "/overview"):
+        got = await web.get(web.world.anybody(), path)
+        assert got.header("Content-Security-Policy") == PAGE_POLICY
+        assert got.header("X-Content-Type-Options") == "nosniff"
+        assert got.header("Cache-Control") == "no-store"
+    assert "unsafe" not in PAGE_POLICY
+
+
+@pytest_twisted.ensureDeferred
+async def test_wrong_tokens_are_throttled(web: Web) -> None:
+    client = web.world.anybody()
+    seen = set()
+    for _ in range(web.world.settings.max_failures_per_address + 1):
+        got = await web.post(client, "/sign-in", token="cenergyd_wrong")
+        seen.add(got.status)
+    assert seen == {401, 429}
+    assert got.header("Retry-After")
+    # A browser must not open a box of its own.
+    assert got.header("WWW-Authenticate") is None
+    assert (await web.post(client, "/sign-in", token=web.world.operator_token)).status == 429
+
+
+@pytest_twisted.ensureDeferred
+async def test_files(web: Web) -> None:
+    client = web.world.anybody()
+    page = (await web.get(client, "/sign-in")).content.decode()
+    links = re.findall(r'"(/static/[^"]+)"', page)
+    assert links
+    for link in links:
+        got = await web.get(client, link)
+        assert got.status == 200
+        assert "immutable" in (got.header("Cache-Control") or "")
+        etag = got.header("ETag") or ""
+        again = await web.get(client, link, headers={"If-None-Match": etag})
+        assert (again.status, again.content) == (304, b"")
+    assert (await web.get(client, "/static/app.css?v=old")).header("Cache-Control") == "no-cache"
+    assert (await web.get(client, "/favicon.ico")).header("Content-Type") == "image/svg+xml"
+    for path in (
+        "/static/",
+        "/static/../auth.py",
+        "/static/%2e%2e/auth.py",
+        "/static/..%2fauth.py",
+        "/static/vendor",
+        "/static/x",
+    ):
+        assert (await web.get(client, path)).status == 404, path
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_is_down_is_told_on_a_page(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = await web.operator()
+
+    async def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("no answer")
+
+    # The customers' store alone; then the sessions cannot be read either.
+    with monkeypatch.context() as patched:
+        patched.setattr(web.world.customers, "page", down)
+        got = await web.get(client, "/overview")
+        assert (got.status, got.header("Retry-After")) == (503, "5")
+        assert b"database does not answer" in got.content
+        patched.setattr(web.world.documents, "get", down)
+        got = await web.get(client, "/overview")
+        assert got.status == 503
+        assert b"database does not answer" in got.content
+    assert (await web.get(client, "/overview")).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_form(web: Web) -> None:
+    client, csrf = await web.operator()
+    url = f"{web.url}/customers/new"
+    for kind, data, status in (
+        ("application/json", b"{}", 415),
+        (FORM["Content-Type"], b"a=%ff", 400),
+        (FORM["Content-Type"], b"\xff=1", 400),
+        (FORM["Content-Type"], b"&".join(b"f%d=1" % i for i in range(MAX_FIELDS + 1)), 400),
+        (FORM["Content-Type"], b"a=" + b"x" * (1 << 17), 413),
+    ):
+        got = await client.call("POST", url, headers={"Content-Type": kind}, data=data)
+        assert got.status == status, data[:20]
+    assert (await web.post(client, "/customers/new", csrf=csrf, name="x", time_zone="UTC")).status == 303
+    assert (await web.post(client, "/customers/new", csrf=csrf, name="\0", time_zone="UTC")).status == 422

@@ -1,0 +1,120 @@
+"""Which series shows a role over a time in which meters change."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cenergyd.customers.meter_history import spans
+from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Role
+from cenergyd.web.views.sources import (
+    Source,
+    Stretch,
+    Track,
+    pieces,
+    role_source,
+    role_track,
+    role_tracks,
+    series_track,
+)
+
+NOW = Customer(
+    id="1", logger_serial_number="B", facility="3", load="2",
+    extensions={
+        "meters": {"reversed": ["utility"]},
+        "history": [
+            {"until": 100, "logger_serial_number": "A", "facility": "1", "load": "2", "reversed": []},
+            {"until": 200, "logger_serial_number": "B", "facility": "1", "load": "2", "reversed": ["load"]},
+            {"until": 300, "logger_serial_number": "B", "facility": "", "load": "2", "solar": "4", "reversed": []},
+        ],
+    },
+)  # fmt: skip
+
+
+def test_each_time_is_shown_as_it_was_set_up_then() -> None:
+    utility = role_track(NOW, "utility", 50, 400)
+    assert utility is not None
+    assert list(utility.stretches) == [
+        Stretch(50, 100, Source("A_1", "utility", False)),
+        Stretch(100, 200, Source("B_1", "utility", False)),
+        Stretch(200, 300, Source(f"B_{MISSING_METER}", "utility", True)),
+        Stretch(300, 400, Source("B_3", "utility", False, True)),
+    ]
+    assert utility.source == role_source(NOW, "utility")
+    assert utility.computed is None
+    solar = role_track(NOW, "solar", 0, 400)
+    assert solar is not None
+    assert [stretch.source.computed for stretch in solar.stretches] == [True, True, False, True]
+
+
+def test_what_did_not_change_for_a_role_is_one_stretch() -> None:
+    load = role_track(NOW, "load", 200, 10**9)
+    assert load is not None
+    assert load.stretches == (Stretch(200, 10**9, Source("B_2", "load", False)),)
+    assert load.computed is False
+
+
+def test_a_role_that_had_no_series_has_a_hole() -> None:
+    history = [{"until": 100, "facility": "1"}, {"until": 200, "facility": ""}]
+    customer = Customer(id="1", logger_serial_number="A", facility="1", load="2", extensions={"history": history})
+    track = role_track(customer, "utility", 0, 300)
+    assert track is not None
+    assert [stretch[:2] for stretch in track.stretches] == [(0, 100), (200, 300)]
+    assert track.source_at(150) is None
+    assert pieces([track]) == [(0, 100), (200, 300)]
+    assert role_track(customer, "utility", 120, 180) is None
+    assert [each.role for each in role_tracks(customer, 0, 100)] == ["utility"]
+
+
+def test_series_that_no_store_takes_are_left_out() -> None:
+    odd = Customer(id="1", logger_serial_number="A", facility="1\n", load="2")
+    assert role_source(odd, "utility") is None
+    assert role_track(odd, "utility", 0, 10) is None
+
+
+entries = st.fixed_dictionaries(
+    {
+        "until": st.integers(1, 1000),
+        "logger_serial_number": st.sampled_from(["A", "B"]),
+        "facility": st.sampled_from(["", "1", "2"]),
+        "load": st.sampled_from(["", "3"]),
+        "solar": st.sampled_from(["", "4"]),
+        "reversed": st.lists(st.sampled_from(ROLES), unique=True),
+    }
+)
+
+
+@given(
+    st.lists(entries, max_size=6),
+    st.integers(0, 999),
+    st.integers(1, 500),
+    st.lists(st.sampled_from(ROLES), unique=True),
+)
+def test_tracks_tell_of_each_time_what_the_settings_of_then_tell(
+    history: list[dict[str, Any]], start: int, length: int, roles: list[Role]
+) -> None:
+    customer = Customer(id="1", logger_serial_number="A", facility="1", load="3", extensions={"history": history})
+    end = start + length
+    tracks = {track.role: track for track in role_tracks(customer, start, end, roles)}
+    for span in spans(customer, start, end):
+        for role in roles:
+            source = tracks[role].source_at(span.start) if role in tracks else None
+            series = span.series_of(role)
+            assert (source.series if source else None) == series
+            if source is not None:
+                assert source.computed == (not span.assignment.meter_of(role))
+                assert source.reversed == (role in span.assignment.reversed_roles and not source.computed)
+    covered = pieces(list(tracks.values()))
+    assert all(before[1] <= after[0] for before, after in pairwise(covered))
+    for track in tracks.values():
+        for stretch in track.stretches:
+            parts = [piece for piece in covered if stretch.start <= piece[0] and piece[1] <= stretch.end]
+            assert sum(until - since for since, until in parts) == stretch.end - stretch.start
+
+
+def test_one_series_all_the_time() -> None:
+    source = Source("A_1", None, False)
+    assert series_track(source, 5, 9) == Track(None, (Stretch(5, 9, source),))

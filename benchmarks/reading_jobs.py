@@ -30,9 +30,9 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.jobs.rollups.job import roll_up
-from cenergyd.readings.batching import TogetherReadings
+from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.runtime.gather import in_turns
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
@@ -63,7 +63,7 @@ async def measured(context: Any, customers: Sequence[Customer], first: int, last
     for job in JOBS:
         began, cpu = time.perf_counter(), time.process_time()
         work = [job(one, T0 + 60 * first, T0 + 60 * (last - 1), context) for one in customers]
-        await in_turns(work, context.settings.jobs.concurrent_customers)
+        await gather_limited(work, context.settings.jobs.concurrent_customers)
         elapsed = (time.perf_counter() - began) / len(customers) * 1000
         used = (time.process_time() - cpu) / len(customers) * 1000
         total += used
@@ -76,7 +76,7 @@ async def run(reactor: Any, chosen: argparse.Namespace, *, traced: bool) -> None
         settings = load_settings(Settings, None, urls)
         stores = await open_stores(settings, reactor)
         context = RunningJobContext(
-            now=T0, readings=TogetherReadings(stores.readings, reactor), documents=stores.documents, customers=stores.customers,
+            now=T0, readings=BatchingReadingStore(stores.readings, reactor), documents=stores.documents, customers=stores.customers,
             settings=settings, notifier=_nobody, clock=reactor,
         )  # fmt: skip
         minutes = chosen.days * 1440

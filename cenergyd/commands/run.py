@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.logs import Output, Redactor, secrets_of, start_logging
-from cenergyd.runtime.systemd import Notifier
+from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.settings.sections import Settings
 
@@ -43,7 +43,7 @@ def run(source: Source, port: int | None, demo: bool) -> None:
     settings = source.load()
     make_state_folders(settings)
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
-    runner = _Runner(source, settings, Notifier.from_environment(os.environ), output)
+    runner = _Runner(source, settings, SystemdNotifier.from_environment(os.environ), output)
     if demo:
         from cenergyd.tools.simulator.demo import Demo
 
@@ -68,7 +68,7 @@ class Companion(Protocol):
 class _Runner:
     """One run of the daemon: start, signals, stop."""
 
-    def __init__(self, source: Source, settings: Settings, notifier: Notifier, output: Output) -> None:
+    def __init__(self, source: Source, settings: Settings, notifier: SystemdNotifier, output: Output) -> None:
         from twisted.internet import reactor
 
         self.reactor = cast(Any, reactor)

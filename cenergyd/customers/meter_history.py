@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from cenergyd.customers.model import MISSING_METER, ROLES, Assignment, Customer, Role
+from cenergyd.customers.model import MISSING_METER, ROLES, Customer, MeterSetup, Role
 from cenergyd.errors import InvalidField
 
 FOREVER = 1 << 53
@@ -29,7 +29,7 @@ CHANGEABLE = ("facility", "load", "solar", "logger_serial_number", "reversed", "
 """What can change from a time on."""
 
 
-class Span(NamedTuple):
+class SetupPeriod(NamedTuple):
     """A time over which nothing changes."""
 
     start: int
@@ -38,39 +38,39 @@ class Span(NamedTuple):
     """Exclusive."""
     serial: str
     """The logger's serial number then, '' where none was set."""
-    assignment: Assignment
+    setup: MeterSetup
 
     def series_of(self, role: Role) -> str | None:
         """The series that holds a role then: a meter's, the computed one, or None."""
         if not self.serial:
             return None
-        meter = self.assignment.meter_of(role)
+        meter = self.setup.meter_of(role)
         if meter:
             return f"{self.serial}_{meter}"
-        return f"{self.serial}_{MISSING_METER}" if role == self.assignment.missing_role else None
+        return f"{self.serial}_{MISSING_METER}" if role == self.setup.missing_role else None
 
 
-def spans(customer: Customer, start: int, end: int) -> list[Span]:
-    """The spans that cover ``start`` to ``end`` (exclusive), cut to it, ascending; the present settings last."""
+def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]:
+    """The setup periods that cover ``start`` to ``end`` (exclusive), cut to it, ascending; the present settings last."""
     if start >= end:
         return []
     if not isinstance(customer.extensions.get("history"), list | tuple):
-        return [Span(start, end, customer.logger_serial_number, customer.current)]
+        return [SetupPeriod(start, end, customer.logger_serial_number, customer.current)]
     found = []
-    for since, until, serial, assignment in _all_spans(customer):
+    for since, until, serial, setup in _all_periods(customer):
         if until > start and since < end:
-            found.append(Span(max(since, start), min(until, end), serial, assignment))
+            found.append(SetupPeriod(max(since, start), min(until, end), serial, setup))
     return found
 
 
-def assignments_over(customer: Customer, start: int, end: int) -> list[tuple[int, int, Assignment]]:
-    """:func:`spans` as (start, end, assignment)."""
-    return [(span.start, span.end, span.assignment) for span in spans(customer, start, end)]
+def assignments_over(customer: Customer, start: int, end: int) -> list[tuple[int, int, MeterSetup]]:
+    """:func:`setup_periods` as (start, end, setup)."""
+    return [(span.start, span.end, span.setup) for span in setup_periods(customer, start, end)]
 
 
-def assignment_at(customer: Customer, time: int) -> Assignment:
+def assignment_at(customer: Customer, time: int) -> MeterSetup:
     """What was valid at a time."""
-    return spans(customer, time, time + 1)[0].assignment
+    return setup_periods(customer, time, time + 1)[0].setup
 
 
 def series_over(customer: Customer, role: Role, start: int, end: int) -> list[tuple[int, int, str]]:
@@ -79,7 +79,7 @@ def series_over(customer: Customer, role: Role, start: int, end: int) -> list[tu
     Neighbouring stretches of one series are joined.
     """
     found: list[tuple[int, int, str]] = []
-    for span in spans(customer, start, end):
+    for span in setup_periods(customer, start, end):
         series = span.series_of(role)
         if series is None:
             continue
@@ -105,7 +105,7 @@ def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any],
             raise InvalidField(name, f"{name} cannot change from a time on; {', '.join(CHANGEABLE)} can")
     if not 0 <= effective_from <= now:
         raise InvalidField("effective_from", "a time up to now is needed")
-    history = [_entry(span) for span in spans(customer, 0, effective_from)]
+    history = [_entry(span) for span in setup_periods(customer, 0, effective_from)]
     if len(history) > MAX_HISTORY:
         raise InvalidField("effective_from", f"there are {MAX_HISTORY} changes already")
     update: dict[str, Any] = {name: value for name, value in changes.items() if name not in ("reversed", "layouts")}
@@ -127,26 +127,26 @@ def _roles(value: Any) -> list[Role]:
     return [role for role in ROLES if role in value]
 
 
-def _entry(span: Span) -> dict[str, Any]:
-    assignment = span.assignment
+def _entry(span: SetupPeriod) -> dict[str, Any]:
+    setup = span.setup
     return {
         "until": span.end,
         "logger_serial_number": span.serial,
-        "facility": assignment.utility,
-        "load": assignment.load,
-        "solar": assignment.solar,
-        "reversed": [role for role in ROLES if role in assignment.reversed_roles],
-        "layouts": {meter: dict(columns) for meter, columns in assignment.layouts.items()},
+        "facility": setup.utility,
+        "load": setup.load,
+        "solar": setup.solar,
+        "reversed": [role for role in ROLES if role in setup.reversed_roles],
+        "layouts": {meter: dict(columns) for meter, columns in setup.layouts.items()},
     }
 
 
-def _all_spans(customer: Customer) -> Iterator[Span]:
+def _all_periods(customer: Customer) -> Iterator[SetupPeriod]:
     since = 0
     for entry in customer.extensions["history"]:
         until = entry.get("until") if isinstance(entry, Mapping) else None
         if not isinstance(until, int) or until <= since:
             continue  # the collection is shared with others: a damaged entry must not stop the derivation
-        assignment = Assignment(
+        setup = MeterSetup(
             effective_from=since,
             utility=str(entry.get("facility") or ""),
             load=str(entry.get("load") or ""),
@@ -154,6 +154,8 @@ def _all_spans(customer: Customer) -> Iterator[Span]:
             reversed_roles=frozenset(entry.get("reversed") or ()),
             layouts=entry.get("layouts") or {},
         )
-        yield Span(since, until, str(entry.get("logger_serial_number") or customer.logger_serial_number), assignment)
+        yield SetupPeriod(since, until, str(entry.get("logger_serial_number") or customer.logger_serial_number), setup)
         since = until
-    yield Span(since, FOREVER, customer.logger_serial_number, attrs.evolve(customer.current, effective_from=since))
+    yield SetupPeriod(
+        since, FOREVER, customer.logger_serial_number, attrs.evolve(customer.current, effective_from=since)
+    )

@@ -24,7 +24,7 @@ class Problem(NamedTuple):
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Assignment:
+class MeterSetup:
     """Which meter plays which role from a time on, and which of them have their CT reversed."""
 
     effective_from: int = 0
@@ -73,9 +73,9 @@ class Customer:
     """Last such time, inclusive."""
 
     @property
-    def current(self) -> Assignment:
+    def current(self) -> MeterSetup:
         """The roles as set now."""
-        return Assignment(utility=self.facility, load=self.load, solar=self.solar, **self._now_extras())
+        return MeterSetup(utility=self.facility, load=self.load, solar=self.solar, **self._now_extras())
 
     def _now_extras(self) -> dict[str, Any]:
         extras = self.extensions.get("meters") or {}

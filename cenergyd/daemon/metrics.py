@@ -15,7 +15,7 @@ from cenergyd.runtime.metrics import Metrics
 from cenergyd.web.server.site import BoundedSite
 
 
-def describe_uploads(
+def bind_upload_metrics(
     metrics: Metrics, receiver: Receiver, commit: GroupCommit[Any], activity: LoggerActivity, ready: Callable[[], bool]
 ) -> None:
     """What is being answered and written, and who was sent away."""
@@ -29,7 +29,7 @@ def describe_uploads(
     )
 
 
-def describe_site(metrics: Metrics, site: BoundedSite) -> None:
+def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:
     """Connections, and what was refused of them."""
     counter = metrics.counter
     metrics.gauge("connections", "Open connections.", lambda: len(site.channels))
@@ -38,7 +38,7 @@ def describe_site(metrics: Metrics, site: BoundedSite) -> None:
     counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: site.dropped_slow)
 
 
-def describe_derivation(metrics: Metrics, status: DerivationStatus, seconds: Callable[[], float]) -> None:
+def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds: Callable[[], float]) -> None:
     """How far derivation is, and what went wrong in it.
 
     :param seconds: the time now, UTC seconds.
@@ -60,7 +60,7 @@ def describe_derivation(metrics: Metrics, status: DerivationStatus, seconds: Cal
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
 
 
-def describe_jobs(metrics: Metrics, status: JobStatus, sender: OutboxService) -> None:
+def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService) -> None:
     """Failures of jobs, and what became of messages."""
     metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: status.failures)
     metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
-from cenergyd.daemon.metrics import describe_derivation, describe_jobs, describe_site, describe_uploads
+from cenergyd.daemon.metrics import bind_derivation_metrics, bind_job_metrics, bind_site_metrics, bind_upload_metrics
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
@@ -87,12 +87,12 @@ class Daemon:
         self._build_uploads()
         self._build_services()
         self._build_web()
-        describe_uploads(
+        bind_upload_metrics(
             self.metrics, self.receiver, self.group_commit, self.activity, lambda: self._store_fault is None
         )
-        describe_site(self.metrics, self._site)
-        describe_derivation(self.metrics, self.derivation.status, reactor.seconds)
-        describe_jobs(self.metrics, self.jobs.status, self.outbox_service)
+        bind_site_metrics(self.metrics, self._site)
+        bind_derivation_metrics(self.metrics, self.derivation.status, reactor.seconds)
+        bind_job_metrics(self.metrics, self.jobs.status, self.outbox_service)
 
     def _build_uploads(self) -> None:
         settings, reactor = self.settings, self._reactor

@@ -14,7 +14,7 @@ from cenergyd.derivation.gaps import Gaps, Missing
 from cenergyd.derivation.status import reached_before
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import PluginFailed
-from cenergyd.runtime.yielding import Breather
+from cenergyd.runtime.yielding import CooperativeYield
 
 TELL_EVERY = 2.0
 """Seconds between reports of how far it is."""
@@ -51,7 +51,7 @@ class Backlog:
     async def _all_chunks(self, limit: int, stopping: Callable[[], bool]) -> bool:
         task, tolerance = self.task, self.deriver.tolerance
         reached = reached_before(self.bodies.get(task.customer_id))
-        breather = Breather(self.clock, 0)
+        breather = CooperativeYield(self.clock, 0)
         for piece in task.pieces:
             async for chunk in chunks(
                 self.readings, self.deriver, task.work.customer, piece, limit=limit, reached=reached

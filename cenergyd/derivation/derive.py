@@ -17,9 +17,9 @@ from cenergyd.derivation.plan import Piece, role_readings
 from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.readings.write_probes import witnesses
+from cenergyd.readings.write_probes import probe_times
 from cenergyd.runtime.isolation import PluginFailed, call, implementations, pending, settled
-from cenergyd.runtime.yielding import Breather
+from cenergyd.runtime.yielding import CooperativeYield
 
 SLICE = 1000
 """Aligned readings that a plugin gets in one call: a few milliseconds of work."""
@@ -90,7 +90,7 @@ class Deriver:
             return []
         if len(aligned) <= SLICE:
             return await self._ask(customer, role, aligned)
-        breather = Breather(self.clock, 0)
+        breather = CooperativeYield(self.clock, 0)
         readings: list[Reading] = []
         for position in range(0, len(aligned), SLICE):
             await breather()
@@ -121,5 +121,5 @@ class Deriver:
 
 def _kept(series: str, readings: Sequence[Reading], changed: Change | None) -> SeriesReadings | None:
     written = [reading[0] for reading in changed.readings] if changed else ()
-    times = set(witnesses((reading[0] for reading in readings), written))
+    times = set(probe_times((reading[0] for reading in readings), written))
     return SeriesReadings(series, [reading for reading in readings if reading[0] in times]) if times else None

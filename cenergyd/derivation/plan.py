@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
-from cenergyd.customers.meter_history import Span, spans
+from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.readings.model import Reading, missing_series, series_name
 
@@ -71,7 +71,7 @@ def pieces(customer: Customer, since: int, until: int, tolerance: int) -> tuple[
 def pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
     """As :func:`pieces`, by the computed times (half open)."""
     found = []
-    for span in spans(customer, start - tolerance, end + 2 * tolerance):
+    for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
         piece = _piece(span, max(start, span.start), min(end, span.end), tolerance)
         if piece is not None:
             found.append(piece)
@@ -149,14 +149,14 @@ def _limit(seconds: int) -> int:
     return 16 + ceil(1.5 * seconds / USUAL_INTERVAL)
 
 
-def _piece(span: Span, start: int, end: int, tolerance: int) -> Piece | None:
-    role = span.assignment.missing_role
+def _piece(span: SetupPeriod, start: int, end: int, tolerance: int) -> Piece | None:
+    role = span.setup.missing_role
     if role is None or not span.serial or start >= end:
         return None
     try:
         target = missing_series(span.serial)
         first, second = (
-            Source(present, series_name(span.serial, span.assignment.meter_of(present)), _is_reversed(span, present))
+            Source(present, series_name(span.serial, span.setup.meter_of(present)), _is_reversed(span, present))
             for present in ROLES
             if present != role
         )
@@ -175,5 +175,5 @@ def _piece(span: Span, start: int, end: int, tolerance: int) -> Piece | None:
     )
 
 
-def _is_reversed(span: Span, role: Role) -> bool:
-    return role in span.assignment.reversed_roles
+def _is_reversed(span: SetupPeriod, role: Role) -> bool:
+    return role in span.setup.reversed_roles

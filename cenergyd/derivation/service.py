@@ -29,11 +29,11 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Formula
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
-from cenergyd.runtime.backoff import StorePause
+from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import PluginFailed, describe
-from cenergyd.runtime.periodic import Rhythm
-from cenergyd.runtime.yielding import Breather
+from cenergyd.runtime.periodic import PeriodicTask
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.settings.sections import DerivationSettings
 
 PATIENCE = 0.2
@@ -96,9 +96,11 @@ class DerivationService(Service):
         self._tasks: set[Deferred[None]] = set()
         self._late: dict[str, Deferred[Done]] = {}
         self._stopping = False
-        self._pause = StorePause(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
+        self._backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
-        self._rhythm = Rhythm(clock, self._ticked, settings.interval_seconds, longest_rest=settings.max_rest_seconds)
+        self._rhythm = PeriodicTask(
+            clock, self._ticked, settings.interval_seconds, longest_rest=settings.max_rest_seconds
+        )
         self._stopped: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802
@@ -116,7 +118,7 @@ class DerivationService(Service):
     async def tick(self) -> None:
         """One look: claim and derive until no full batch is left. Errors are logged; none is raised."""
         mine: list[Deferred[None]] = []
-        while not self._stopping and self._pause.over:
+        while not self._stopping and self._backoff.ready:
             await self._batches.acquire()
             works = [] if self._stopping else await self._claimed()
             if works:
@@ -152,7 +154,7 @@ class DerivationService(Service):
         try:
             return await self._queue.claim(uuid4().hex, now, self._ttl, limit)
         except (StoreUnavailable, Overloaded) as error:
-            self._pause.trouble(error)
+            self._backoff.failed(error)
         except Exception:
             log.failure("pending customers cannot be claimed")
         return []
@@ -166,7 +168,7 @@ class DerivationService(Service):
     async def _batch(self, works: Sequence[PendingWork]) -> None:
         now, tolerance = self._clock.seconds(), self._settings.tolerance_seconds
         tasks = []
-        breather = Breather(self._clock)
+        breather = CooperativeYield(self._clock)
         for work in works:
             await breather()
             tasks.append(Task(work, pieces(work.customer, work.since, work.until, tolerance), now, work.since))
@@ -198,7 +200,7 @@ class DerivationService(Service):
         tasks[:] = await self._committer.held(tasks)
         limit = group.limit
         stored = await self._readings.read(group.series, group.start, group.end, limit)
-        breather = Breather(self._clock)
+        breather = CooperativeYield(self._clock)
         results: list[Done] = []
         waiting: list[tuple[Task, Deferred[Done]]] = []
         for task in list(tasks):
@@ -217,7 +219,7 @@ class DerivationService(Service):
                     tasks.remove(task)
                     self._go_on_alone(task, deferred, bodies)
         await self._committer.commit(results, bodies)
-        self._pause.well()
+        self._backoff.succeeded()
 
     async def _derived(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> Done:
         customer = task.work.customer
@@ -269,7 +271,7 @@ class DerivationService(Service):
             await backlog.run(self._settings.chunk_readings, lambda: self._stopping)
         finally:
             self.status.backlogs -= 1
-        self._pause.well()
+        self._backoff.succeeded()
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, Any]]:
         found = await self._documents.get_many(KIND, [task.customer_id for task in tasks])
@@ -280,8 +282,8 @@ class DerivationService(Service):
         try:
             await work
         except (StoreUnavailable, Overloaded) as error:
-            self._pause.trouble(error)
-            await self._give_back(tasks, self._pause.until)
+            self._backoff.failed(error)
+            await self._give_back(tasks, self._backoff.until)
         except Exception:
             log.failure("deriving {customers} customers failed", customers=len(tasks))
             await self._give_back(tasks, self._clock.seconds() + self._settings.retry_seconds)
@@ -290,20 +292,20 @@ class DerivationService(Service):
         try:
             await self._queue.postpone([task.work for task in tasks], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
-            self._pause.trouble(error)  # then the claims expire
+            self._backoff.failed(error)  # then the claims expire
 
     def _count_trouble(self) -> None:
         self.status.store_troubles += 1
 
     async def _summarise(self) -> None:
         now = self._clock.seconds()
-        if now < max(self._summary_at, self._pause.until):
+        if now < max(self._summary_at, self._backoff.until):
             return
         self._summary_at = now + SUMMARY_EVERY
         try:
             summary = await self._queue.summary()
         except (StoreUnavailable, Overloaded) as error:
-            self._pause.trouble(error)
+            self._backoff.failed(error)
             return
         self.status.pending_customers, self.status.oldest_pending = summary.customers, summary.oldest
 

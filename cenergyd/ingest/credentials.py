@@ -28,7 +28,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import HashSettings, hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, Overloaded
-from cenergyd.runtime.attempts import Guesses
+from cenergyd.runtime.attempts import FailedAttempts
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.threads import BoundedPool
 
@@ -61,7 +61,7 @@ class CredentialSettings(HashSettings, Protocol):
     def hash_threads(self) -> int: ...
 
 
-class _Right(NamedTuple):
+class _CachedSuccess(NamedTuple):
     """A password that was right."""
 
     customer: Customer
@@ -69,14 +69,14 @@ class _Right(NamedTuple):
     looked_up: float
 
 
-class _Wrong(NamedTuple):
+class _CachedFailure(NamedTuple):
     """A password that was wrong for what is stored (None: no such logger, or no password)."""
 
     stored: str | None
     looked_up: float
 
 
-class _Flight:
+class _PendingCheck:
     """A check that is under way, and everybody who waits for it."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class _Flight:
         self.forgotten = False
 
 
-class _Bounded(Generic[V]):
+class _LruCache(Generic[V]):
     """A dictionary that drops what was used least recently."""
 
     def __init__(self, size: int) -> None:
@@ -127,12 +127,12 @@ class CredentialChecker:
         self._now: Callable[[], float] = clock.seconds  # type: ignore[misc]
         self._settings = settings
         self._key = token_bytes(32)
-        self._right: _Bounded[_Right] = _Bounded(settings.max_cached)
-        self._wrong: _Bounded[_Wrong] = _Bounded(settings.max_cached)
+        self._right: _LruCache[_CachedSuccess] = _LruCache(settings.max_cached)
+        self._wrong: _LruCache[_CachedFailure] = _LruCache(settings.max_cached)
         window = settings.failure_window_seconds
-        self._per_logger = Guesses(settings.max_failures, window, settings.max_cached)
-        self._per_address = Guesses(settings.max_failures_per_address, window, settings.max_cached)
-        self._flights: dict[tuple[str, bytes], _Flight] = {}
+        self._per_logger = FailedAttempts(settings.max_failures, window, settings.max_cached)
+        self._per_address = FailedAttempts(settings.max_failures_per_address, window, settings.max_cached)
+        self._flights: dict[tuple[str, bytes], _PendingCheck] = {}
         self._hashes = Slots(settings.hash_threads)
         self._background: set[Deferred[Any]] = set()
         self._nobody: str | None = None
@@ -169,7 +169,7 @@ class CredentialChecker:
         if flight is None:
             if not self._was_right(key) and wrong is None:
                 self._check_throttle(serial, address)
-            flight = self._flights[key] = _Flight()
+            flight = self._flights[key] = _PendingCheck()
             answer = self._join(flight)
             self._keep(Deferred.fromCoroutine(self._fly(flight, key, password, address)))
         else:
@@ -215,13 +215,13 @@ class CredentialChecker:
             self.throttled += 1
             raise Throttled("too many wrong guesses, try later")
 
-    def _join(self, flight: _Flight) -> Deferred[Customer | None]:
+    def _join(self, flight: _PendingCheck) -> Deferred[Customer | None]:
         # Who does not wait any more (a client that hung up) does not end the check for the others.
         answer: Deferred[Customer | None] = Deferred()
         flight.waiting.append(answer)
         return answer
 
-    async def _fly(self, flight: _Flight, key: tuple[str, bytes], password: str, address: str) -> None:
+    async def _fly(self, flight: _PendingCheck, key: tuple[str, bytes], password: str, address: str) -> None:
         result: Customer | Failure | None
         try:
             result = await self._verify(flight, key, password, address)
@@ -234,7 +234,9 @@ class CredentialChecker:
             if not answer.called:
                 answer.callback(result)  # a Failure given here becomes an errback
 
-    async def _verify(self, flight: _Flight, key: tuple[str, bytes], password: str, address: str) -> Customer | None:
+    async def _verify(
+        self, flight: _PendingCheck, key: tuple[str, bytes], password: str, address: str
+    ) -> Customer | None:
         serial, digest = key
         now = self._now()
         customer = await self._store.by_serial(serial)
@@ -244,9 +246,9 @@ class CredentialChecker:
             right = await self._hashed_check(serial, stored, password, address)
         looked_up = NEVER if flight.forgotten else now
         if customer is None or not right:
-            self._wrong.put(key, _Wrong(stored, looked_up))
+            self._wrong.put(key, _CachedFailure(stored, looked_up))
             return None
-        self._right.put(serial, _Right(customer, digest, looked_up))
+        self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
         if needs_rehash(customer.logger_password, self._settings):
             self._keep(Deferred.fromCoroutine(self._rehash(customer, password)))
         return customer

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import Span, spans
+from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK
 from cenergyd.jobs.windows import Window, widen, window_at
@@ -113,14 +113,16 @@ def following_hours(end: int, zone: ZoneInfo) -> Window:
 
 def series_between(customer: Customer, start: int, end: int) -> list[str]:
     """Every series that plays any role at any time of the range, sorted."""
-    found = {series for span in spans(customer, start, end) for role in ROLES if (series := span.series_of(role))}
+    found = {
+        series for span in setup_periods(customer, start, end) for role in ROLES if (series := span.series_of(role))
+    }
     return sorted(found)
 
 
 def stretches(customer: Customer, role: Role, start: int, end: int) -> list[Stretch]:
     """Where to find a role over a range, ascending; left out where there is no series."""
     found: list[Stretch] = []
-    for span in spans(customer, start, end):
+    for span in setup_periods(customer, start, end):
         series = span.series_of(role)
         if series is None:
             continue
@@ -132,6 +134,6 @@ def stretches(customer: Customer, role: Role, start: int, end: int) -> list[Stre
     return found
 
 
-def _sign(span: Span, role: Role) -> float:
+def _sign(span: SetupPeriod, role: Role) -> float:
     """-1 where the role's meter has its CT reversed then; a computed series needs no turning."""
-    return -1.0 if role in span.assignment.reversed_roles and span.assignment.meter_of(role) else 1.0
+    return -1.0 if role in span.setup.reversed_roles and span.setup.meter_of(role) else 1.0

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.customers.meter_history import spans
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document, DocumentStore
@@ -28,12 +28,12 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.retries import Retries
-from cenergyd.readings.batching import Gathering, TogetherReadings
+from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
-from cenergyd.runtime.backoff import StorePause
+from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import PluginFailed, call, failure_of, implementations, pending, settled
-from cenergyd.runtime.periodic import Rhythm
+from cenergyd.runtime.periodic import PeriodicTask
 from cenergyd.settings.sections import Settings
 
 TIMEOUTS_BEFORE_REST = 3
@@ -84,21 +84,21 @@ class JobService(Service):
         self._settings = settings.jobs
         self._all_settings = settings
         self._hook = cast(Any, plugins.hook)
-        self._readings: ReadingStore = TogetherReadings(readings, clock)
+        self._readings: ReadingStore = BatchingReadingStore(readings, clock)
         self._documents = documents
         self._customers = customers
         self._queue = customers.job_queue
-        self._finishing: Gathering[PendingWork, bool] = Gathering(self._queue.finish, clock)
+        self._finishing: Batcher[PendingWork, bool] = Batcher(self._queue.finish, clock)
         self._notify = notify
         self._ttl = max(self._settings.claim_seconds, ceil(1.5 * self._settings.timeout_seconds))
         self._retries = Retries(documents, self._settings.retry_seconds)
         self._slots = Slots(self._settings.concurrent_customers)
         self._timeouts: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
-        self._pause = StorePause(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
+        self._backoff = StoreBackoff(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
         self._stopping = False
         self._rhythms = [
-            Rhythm(clock, partial(self._safely, work), seconds, longest_rest=rest)
+            PeriodicTask(clock, partial(self._safely, work), seconds, longest_rest=rest)
             for work, seconds, rest in (
                 (self.tick, self._settings.interval_seconds, self._settings.max_rest_seconds),
                 (self.periodic, self._settings.periodic_seconds, 0.0),
@@ -149,14 +149,14 @@ class JobService(Service):
                 )  # fmt: skip
 
     def _off(self) -> bool:
-        return self._stopping or not self._pause.over
+        return self._stopping or not self._backoff.ready
 
     def _safely(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
         async def guarded() -> None:
             try:
                 await work()
             except (StoreUnavailable, Overloaded) as error:
-                self._pause.trouble(error)
+                self._backoff.failed(error)
             except Exception:
                 log.failure("a look for jobs failed")  # the loop must go on
 
@@ -180,8 +180,8 @@ class JobService(Service):
         try:
             await self._window(work, claimed_at)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._pause.trouble(error)
-            await self._give_back(work, self._pause.until)
+            self._backoff.failed(error)
+            await self._give_back(work, self._backoff.until)
         except Exception:
             log.failure("jobs of customer {customer_id} failed", customer_id=work.customer.id)
             await self._give_back(work, self._clock.seconds() + self._settings.retry_seconds)
@@ -196,7 +196,7 @@ class JobService(Service):
                     return
                 work, renewed_at = work._replace(since=since), now
             if self._off():
-                await self._give_back(work, max(now, self._pause.until))
+                await self._give_back(work, max(now, self._backoff.until))
                 return
             if not await self._all_jobs(work, since, until):
                 return
@@ -206,7 +206,7 @@ class JobService(Service):
             await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])
             return
         self.status.customers_done += 1
-        self._pause.well()
+        self._backoff.succeeded()
 
     async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
         """A window (inclusive) in pieces that end at multiples of ``chunk_hours``, so that late data meet the same cuts again.
@@ -224,7 +224,7 @@ class JobService(Service):
 
     async def _first_reading(self, customer: Customer, since: int, until: int) -> int:
         """Time of the first reading of any of the customer's series, or just after ``until``."""
-        series = {span.series_of(role) for span in spans(customer, since, until + 1) for role in ROLES}
+        series = {span.series_of(role) for span in setup_periods(customer, since, until + 1) for role in ROLES}
         found = await self._readings.first(sorted(filter(None, series)), since)
         return min([until + 1, *(reading.time for reading in found.values())])
 
@@ -279,7 +279,7 @@ class JobService(Service):
         try:
             await self._retry(document)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._pause.trouble(error)
+            self._backoff.failed(error)
         except Exception:
             log.failure("a job cannot be tried again")
 
@@ -321,7 +321,7 @@ class JobService(Service):
         try:
             await self._queue.postpone([work], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
-            self._pause.trouble(error)  # then the claim expires
+            self._backoff.failed(error)  # then the claim expires
 
     def _context(self) -> RunningJobContext:
         return RunningJobContext(

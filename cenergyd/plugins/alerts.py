@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.alerts.job import judge_readings, judge_silence, tend_alerts
+from cenergyd.jobs.alerts.job import judge_readings, judge_silence, maintain_alerts
 
 
 @hookimpl
@@ -15,6 +15,6 @@ async def cenergyd_job(customer: Customer, since: int, until: int, context: JobC
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Judge silent loggers, and send what is owed."""
+    """Judge silent loggers, and send what is unsent."""
     await judge_silence(context)
-    await tend_alerts(context)
+    await maintain_alerts(context)

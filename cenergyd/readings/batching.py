@@ -20,13 +20,13 @@ AskT = TypeVar("AskT")
 AnswerT = TypeVar("AnswerT")
 ItemT = TypeVar("ItemT")
 
-TOGETHER = 64
+MAX_BATCH = 64
 """Calls that share one."""
 LONG_SECONDS = 4 * 86400
 """A longer range is asked for by itself, so that nobody waits for a backlog and no answer holds several."""
 
 
-class Gathering(Generic[AskT, AnswerT]):
+class Batcher(Generic[AskT, AnswerT]):
     """Serves what is asked in the same turn of the reactor, or while an answer is awaited, by one call.
 
     :param serve: asks -> their answers in the same order. If it raises StoreRejected for several, each is served alone, so
@@ -87,7 +87,7 @@ class Gathering(Generic[AskT, AnswerT]):
         seen: set[str] = set()
         for each in self._waiting:
             names = self._names(each[0]) if self._names else ()
-            if len(taken) < TOGETHER and seen.isdisjoint(names):
+            if len(taken) < MAX_BATCH and seen.isdisjoint(names):
                 taken.append(each)
             else:
                 left.append(each)
@@ -115,15 +115,15 @@ _Range = tuple[str, int, int]
 _Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 
 
-class TogetherReadings:
+class BatchingReadingStore:
     """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one, which gathers what costs a round trip each."""
 
     def __init__(self, store: ReadingStore, clock: Any) -> None:
         self._store = store
-        self._reads: Gathering[_Read, dict[str, list[Reading]]] = Gathering(self._read, clock)
-        self._summaries: Gathering[_Summaries, dict[str, list[Summary]]] = Gathering(self._summarise, clock)
-        self._points: Gathering[Sequence[_Range], list[list[FieldPoint]]] = Gathering(self._read_points, clock)
-        self._replacements: Gathering[Sequence[_Replacement], None] = Gathering(
+        self._reads: Batcher[_Read, dict[str, list[Reading]]] = Batcher(self._read, clock)
+        self._summaries: Batcher[_Summaries, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
+        self._points: Batcher[Sequence[_Range], list[list[FieldPoint]]] = Batcher(self._read_points, clock)
+        self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
             self._replace_points, clock, lambda items: [series for series, *_ in items]
         )
 

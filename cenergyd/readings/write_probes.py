@@ -13,7 +13,7 @@ DAY = 86400
 """InfluxDB has a log for each shard, and a shard holds a day at least (where the policy keeps more than two days)."""
 
 
-def witnesses(times: Iterable[int], written: Iterable[int]) -> list[int]:
+def probe_times(times: Iterable[int], written: Iterable[int]) -> list[int]:
     """The first of the times in each day (UTC) in which nothing is written.
 
     :param times: what is to be there, ascending.

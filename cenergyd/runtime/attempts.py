@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 
-class Guesses:
+class FailedAttempts:
     """Times of wrong guesses by key.
 
     :param limit: so many within the window are too many.

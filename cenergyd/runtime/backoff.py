@@ -11,7 +11,7 @@ LONGEST_PAUSE = 60.0
 """Seconds between attempts while a store does not answer."""
 
 
-class StorePause:
+class StoreBackoff:
     """When to try again.
 
     :param clock: UTC seconds (IReactorTime).
@@ -30,13 +30,13 @@ class StorePause:
         """UTC seconds at which the pause is over."""
 
     @property
-    def over(self) -> bool:
+    def ready(self) -> bool:
         """Whether the service may try."""
         return bool(self._clock.seconds() >= self.until)
 
-    def trouble(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """A store did not answer: pause, ever longer, and say so once a pause."""
-        if not self.over:
+        if not self.ready:
             return
         self._count()
         self._seconds = min(LONGEST_PAUSE, max(1.0, 2 * self._seconds))
@@ -45,8 +45,8 @@ class StorePause:
             "{service} for {seconds} s: {reason}", service=self._pauses, seconds=self._seconds, reason=str(error)
         )
 
-    def well(self) -> None:
+    def succeeded(self) -> None:
         """The stores answered."""
-        if self._seconds and self.over:
+        if self._seconds and self.ready:
             self._log.info("{service}: the stores answer again", service=self._goes_on)
             self._seconds = 0.0

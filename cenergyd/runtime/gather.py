@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 T = TypeVar("T")
 
 
-async def in_turns(work: Sequence[Coroutine[Any, Any, T]], at_once: int) -> list[T]:
+async def gather_limited(work: Sequence[Coroutine[Any, Any, T]], at_once: int) -> list[T]:
     """What all return, in order; ``at_once`` run together, so that the threads' queue keeps room for others.
 
     Raises the first error, once what ran beside it has ended; what was not begun is not run.

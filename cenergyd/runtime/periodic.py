@@ -11,7 +11,7 @@ REST = 9.0
 """Seconds of rest for each second of work: a tenth of the time is for it."""
 
 
-class Rhythm:
+class PeriodicTask:
     """Calls ``work`` every ``interval`` seconds. After work that took long it rests in proportion.
 
     What piled up meanwhile is then done at once, which costs less than doing it in small pieces: where a fleet uploads faster than its

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 _log = Logger()
 
 
-class Notifier:
+class SystemdNotifier:
     """Sends service states to the service manager; does nothing where there is none.
 
     :param address: ``$NOTIFY_SOCKET``, a path or an abstract name that starts with ``@``; None outside systemd.
@@ -26,7 +26,7 @@ class Notifier:
         self.watchdog_seconds = watchdog_seconds
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
+    def from_environment(cls, environ: Mapping[str, str]) -> SystemdNotifier:
         """As systemd started us. A watchdog that is meant for another process is not ours."""
         interval = None
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):

@@ -11,7 +11,7 @@ STRETCH = 0.008
 """Seconds of computation after which the reactor gets a turn; uploads wait no longer than about that."""
 
 
-class Breather:
+class CooperativeYield:
     """``await breather()`` between small pieces of work: it lets the reactor run when it is time, else it costs next to nothing."""
 
     def __init__(self, clock: Any, stretch: float = STRETCH) -> None:

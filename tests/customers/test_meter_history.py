@@ -11,7 +11,7 @@ from cenergyd.customers.meter_history import (
     assignments_over,
     changed,
     series_over,
-    spans,
+    setup_periods,
 )
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
@@ -46,7 +46,7 @@ def test_a_change_keeps_what_was() -> None:
     assert (new.utility, new.solar, new.reversed_roles, new.effective_from) == ("7", "2", frozenset(), 1000)
     assert assignment_at(later, 999) == old
     assert assignment_at(later, 1000) == new
-    assert [(span.start, span.end) for span in spans(later, 999, 1001)] == [(999, 1000), (1000, 1001)]
+    assert [(span.start, span.end) for span in setup_periods(later, 999, 1001)] == [(999, 1000), (1000, 1001)]
 
 
 def test_a_new_logger_keeps_the_old_series() -> None:

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.web.resource import Resource
 
 from cenergyd.readings.model import Reading
-from cenergyd.runtime.attempts import Guesses
+from cenergyd.runtime.attempts import FailedAttempts
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.server.site import BoundedSite
@@ -81,10 +81,12 @@ def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
 def test_a_password_is_trusted_no_longer_and_a_throttle_ends(tmp_path: Any) -> None:
     rig = Rig(tmp_path)
     from cenergyd.customers.model import Customer
-    from cenergyd.ingest.credentials import _Right
+    from cenergyd.ingest.credentials import _CachedSuccess
 
     digest = rig.checker._digest(SERIAL, "right")
-    rig.checker._right.put(SERIAL, _Right(Customer(id="a", logger_serial_number=SERIAL), digest, rig.clock.seconds()))
+    rig.checker._right.put(
+        SERIAL, _CachedSuccess(Customer(id="a", logger_serial_number=SERIAL), digest, rig.clock.seconds())
+    )
     assert rig.checker.cached(SERIAL, "right") is not None
     rig.clock.rightNow -= 500
     assert rig.checker.cached(SERIAL, "right") is None, "looked up in the future: not to be trusted for 500 s more"
@@ -94,7 +96,7 @@ def test_a_password_is_trusted_no_longer_and_a_throttle_ends(tmp_path: Any) -> N
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
 def test_guesses_do_not_shut_out_for_the_length_of_a_step(step: float) -> None:
-    guesses = Guesses(3, 300, 100)
+    guesses = FailedAttempts(3, 300, 100)
     for second in range(3):
         guesses.add("a", 10_000.0 + second)
     assert guesses.too_many("a", 10_003)

@@ -20,7 +20,7 @@ from cenergyd.customers.passwords import HashCost, hash_password, is_hash, needs
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest import credentials as module
 from cenergyd.ingest.credentials import CredentialChecker, Throttled
-from cenergyd.runtime.attempts import Guesses
+from cenergyd.runtime.attempts import FailedAttempts
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 
@@ -351,7 +351,7 @@ async def test_without_a_cache_every_check_looks_up_but_hashes_once(rig):
     st.integers(1, 30),
 )
 def test_guesses_count_like_a_list_of_all_of_them(steps, limit, window):
-    guesses, log, now = Guesses(limit, window, 100), [], 0
+    guesses, log, now = FailedAttempts(limit, window, 100), [], 0
     for key, pause, add in steps:
         now += pause
         if add:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cenergyd.errors import StoreRejected, StoreUnavailable
-from cenergyd.readings.batching import LONG_SECONDS, Gathering, TogetherReadings
+from cenergyd.readings.batching import LONG_SECONDS, Batcher, BatchingReadingStore
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 
@@ -62,13 +62,13 @@ def start(coroutine: Any) -> Deferred[Any]:
 
 
 @pytest.fixture
-def place() -> tuple[Clock, Slow, TogetherReadings]:
+def place() -> tuple[Clock, Slow, BatchingReadingStore]:
     clock, store = Clock(), Slow()
     start(store.write([SeriesReadings(f"A_{n}", [Reading(T0 + n, float(n))]) for n in range(1, 6)]))
-    return clock, store, TogetherReadings(store, clock)
+    return clock, store, BatchingReadingStore(store, clock)
 
 
-def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     asked = [start(together.read([f"A_{n}", "A_1"], T0, T0 + 60)) for n in range(1, 4)]
     clock.advance(0)
@@ -85,14 +85,14 @@ def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, To
     assert store.calls == ["read", "read"]
 
 
-def test_a_long_range_goes_alone(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_a_long_range_goes_alone(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     _, store, together = place
     for _ in range(2):
         start(together.read(["A_1"], T0, T0 + LONG_SECONDS + 1))
     assert store.calls == ["read", "read"]
 
 
-def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     asked = [
         start(together.replace_points_many([(f"A_{n}_1h", T0, T0 + 60, [FieldPoint(T0, {"bad": n == 2})])]))
@@ -106,7 +106,7 @@ def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, S
     assert outcome(start(together.read_points("A_2_1h", T0, T0 + 60))) == []
 
 
-def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     asked = [
         start(together.replace_points(series, T0, T0 + 60, [FieldPoint(T0, {"kwh": value})]))
@@ -119,7 +119,7 @@ def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Sl
     assert outcome(start(together.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
 
 
-def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     asked = [start(together.read([f"A_{n}"], T0, T0 + 60)) for n in range(1, 4)]
     clock.advance(0)
@@ -133,7 +133,7 @@ def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, TogetherR
     assert outcome(again) == {"A_1": [Reading(T0 + 1, 1.0)]}
 
 
-def test_who_is_cancelled_is_left_out_or_not_answered(place: tuple[Clock, Slow, TogetherReadings]) -> None:
+def test_who_is_cancelled_is_left_out_or_not_answered(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     first = start(together.read(["A_1"], T0, T0 + 60))
     clock.advance(0)
@@ -159,7 +159,7 @@ def test_everybody_gets_his_own_answer_in_order(asks: list[tuple[int, list[str]]
             raise StoreRejected("too large")
         return [2 * number for number, _ in items]
 
-    gathering: Gathering[tuple[int, list[str]], int] = Gathering(serve, clock, lambda ask: ask[1])
+    gathering: Batcher[tuple[int, list[str]], int] = Batcher(serve, clock, lambda ask: ask[1])
     answers = [gathering.ask(each) for each in asks]
     clock.advance(0)
     for (number, _), answer in zip(asks, answers, strict=True):

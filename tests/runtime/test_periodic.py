@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.periodic import Rhythm
+from cenergyd.runtime.periodic import PeriodicTask
 
 
 class Work:
@@ -28,7 +28,7 @@ class Work:
 
 def test_short_work_begins_at_each_interval() -> None:
     clock, began = Clock(), list[float]()
-    rhythm = Rhythm(clock, lambda: (began.append(clock.seconds()), succeed(None))[1], 5, longest_rest=30)
+    rhythm = PeriodicTask(clock, lambda: (began.append(clock.seconds()), succeed(None))[1], 5, longest_rest=30)
     ended = rhythm.start()
     clock.pump([1] * 11)
     assert began == [0, 5, 10]
@@ -41,7 +41,7 @@ def test_short_work_begins_at_each_interval() -> None:
 def test_work_within_its_share_keeps_the_interval() -> None:
     clock = Clock()
     work = Work(clock)
-    Rhythm(clock, work, 5, longest_rest=30).start()
+    PeriodicTask(clock, work, 5, longest_rest=30).start()
     clock.advance(0.5)
     work.ends()
     clock.pump([0.5] * 9)
@@ -51,7 +51,7 @@ def test_work_within_its_share_keeps_the_interval() -> None:
 def test_long_work_is_followed_by_a_rest_in_proportion_and_bounded() -> None:
     clock = Clock()
     work = Work(clock)
-    Rhythm(clock, work, 5, longest_rest=30).start()
+    PeriodicTask(clock, work, 5, longest_rest=30).start()
     clock.advance(2)
     work.ends()
     clock.advance(17.9)
@@ -68,7 +68,7 @@ def test_a_clock_that_is_set_back_neither_fails_nor_rests_longer() -> None:
     clock = Clock()
     work = Work(clock)
     clock.advance(1000)
-    Rhythm(clock, work, 5, longest_rest=30).start()
+    PeriodicTask(clock, work, 5, longest_rest=30).start()
     clock.rightNow = 10.0
     work.ends()
     clock.advance(5)
@@ -78,7 +78,7 @@ def test_a_clock_that_is_set_back_neither_fails_nor_rests_longer() -> None:
 def test_a_stop_waits_for_the_work_that_runs() -> None:
     clock = Clock()
     work = Work(clock)
-    rhythm = Rhythm(clock, work, 5, longest_rest=0)
+    rhythm = PeriodicTask(clock, work, 5, longest_rest=0)
     ended = rhythm.start()
     rhythm.stop()
     rhythm.stop()

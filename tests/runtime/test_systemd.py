@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.systemd import Notifier
+from cenergyd.runtime.systemd import SystemdNotifier
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_states(manager: socket.socket) -> None:
-    notifier = Notifier(manager.getsockname())
+    notifier = SystemdNotifier(manager.getsockname())
     notifier.ready("listening")
     assert manager.recv(1000) == b"READY=1\nSTATUS=listening"
     notifier.reloading()
@@ -37,13 +37,13 @@ def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f"\0cenergyd-test-{os.getpid()}")
         channel.settimeout(5)
-        Notifier(f"@cenergyd-test-{os.getpid()}").ready()
+        SystemdNotifier(f"@cenergyd-test-{os.getpid()}").ready()
         assert channel.recv(1000) == b"READY=1"
 
 
 def test_the_watchdog_hears_twice_in_its_time(manager: socket.socket) -> None:
     clock = Clock()
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000"})
+    notifier = SystemdNotifier.from_environment({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000"})
     loop = notifier.keep_alive(clock)
     assert loop is not None
     assert manager.recv(100) == b"WATCHDOG=1"
@@ -58,16 +58,16 @@ def test_the_watchdog_hears_twice_in_its_time(manager: socket.socket) -> None:
 
 def test_a_watchdog_of_another_process_is_not_ours() -> None:
     environment = {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}
-    assert Notifier.from_environment(environment).watchdog_seconds is None
-    assert Notifier.from_environment({**environment, "WATCHDOG_PID": str(os.getpid())}).watchdog_seconds == 60
-    assert Notifier.from_environment({"WATCHDOG_USEC": "nonsense"}).watchdog_seconds is None
+    assert SystemdNotifier.from_environment(environment).watchdog_seconds is None
+    assert SystemdNotifier.from_environment({**environment, "WATCHDOG_PID": str(os.getpid())}).watchdog_seconds == 60
+    assert SystemdNotifier.from_environment({"WATCHDOG_USEC": "nonsense"}).watchdog_seconds is None
 
 
 def test_without_a_manager_nothing_happens() -> None:
-    notifier = Notifier.from_environment({})
+    notifier = SystemdNotifier.from_environment({})
     notifier.ready()
     assert notifier.keep_alive(Clock()) is None
 
 
 def test_a_manager_that_is_gone_does_no_harm(tmp_path: Path) -> None:
-    Notifier(str(tmp_path / "gone")).ready()
+    SystemdNotifier(str(tmp_path / "gone")).ready()

@@ -6,14 +6,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.yielding import STRETCH, Breather
+from cenergyd.runtime.yielding import STRETCH, CooperativeYield
 
 
 def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     elapsed = 0.0
     monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: elapsed)
     clock = Clock()
-    breather = Breather(clock)
+    breather = CooperativeYield(clock)
     elapsed = STRETCH / 2
     assert Deferred.fromCoroutine(breather()).called
     elapsed = STRETCH

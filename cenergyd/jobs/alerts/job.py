@@ -120,7 +120,7 @@ async def judge_silence(context: JobContext) -> None:
     await context.documents.purge(LOOKED, context.now)
 
 
-async def tend_alerts(context: JobContext) -> None:
+async def maintain_alerts(context: JobContext) -> None:
     """Send what a crash left unsent, look again at active alerts, forget those about which nothing is heard."""
     for document in await context.documents.find(ALERT, due_before=context.now + 1, limit=500):
         try:
@@ -270,40 +270,40 @@ async def _apply(
         new, event = step(old, judged, context.now, limits)
         if new is old and not (key.kind == SILENT and old.active):
             return
-        if event is not None and began is not None and event.happening == "raised":
+        if event is not None and began is not None and event.transition == "raised":
             new, event = attrs.evolve(new, since=began), event._replace(since=began)
-        owed = [*(known.body["unsent"] if known else ())]
+        unsent = [*(known.body["unsent"] if known else ())]
         if event is not None and settings.channels:
-            owed.append(_notification(case, key, event)._asdict())
+            unsent.append(_notification(case, key, event)._asdict())
         try:
-            written = await _write(key, new, owed, known.version if known else 0, context)
+            written = await _write(key, new, unsent, known.version if known else 0, context)
         except Conflict:
             known = await context.documents.get(ALERT, key.text())
             continue
         _log_event(key, event)
-        if owed:
+        if unsent:
             await _send_unsent(written, context)
         return
     raise Conflict(f"the alert {key.text()} is changed by others all the time")
 
 
 async def _write(
-    key: AlertKey, state: AlertState, owed: Sequence[Mapping[str, Any]], version: int, context: JobContext
+    key: AlertKey, state: AlertState, unsent: Sequence[Mapping[str, Any]], version: int, context: JobContext
 ) -> Document:
     due = context.now + context.settings.alerts.keep_days * 86400
-    if owed:
+    if unsent:
         due = context.now
     elif state.active:
         due = context.now + (LOOK_AGAIN_SILENT if key.kind == SILENT else LOOK_AGAIN)
-    body = {"kind": key.kind, "series": key.series, "state": state_to_json(state), "unsent": list(owed)}
+    body = {"kind": key.kind, "series": key.series, "state": state_to_json(state), "unsent": list(unsent)}
     return await context.documents.put(
         ALERT, key.text(), body, owner=key.customer_id, due=due, expected_version=version
     )
 
 
 async def _send_unsent(document: Document, context: JobContext) -> None:
-    for owed in document.body["unsent"]:
-        await context.notify(Notification(**owed))
+    for unsent in document.body["unsent"]:
+        await context.notify(Notification(**unsent))
     key = AlertKey(document.owner or "", document.body["kind"], document.body["series"])
     try:
         await _write(key, state_from_json(document.body["state"]), (), document.version, context)
@@ -328,6 +328,6 @@ def _notification(case: Case, key: AlertKey, event: Event) -> Notification:
 def _log_event(key: AlertKey, event: Event | None) -> None:
     if event is not None:
         log.info(
-            "alert {kind} of customer {customer}, {series}: {happening}, value {value}",
-            kind=key.kind, customer=key.customer_id, series=key.series, happening=event.happening, value=event.value,
+            "alert {kind} of customer {customer}, {series}: {transition}, value {value}",
+            kind=key.kind, customer=key.customer_id, series=key.series, transition=event.transition, value=event.value,
         )  # fmt: skip

@@ -21,7 +21,7 @@ import attrs
 
 Verdict = Literal["breach", "clear", "hold"]
 """Beyond the threshold; back within it by the hysteresis; in between, where nothing changes."""
-Happening = Literal["raised", "reminder", "passed", "resolved"]
+Transition = Literal["raised", "reminder", "passed", "resolved"]
 
 
 class Judged(NamedTuple):
@@ -52,7 +52,7 @@ class Limits(NamedTuple):
 class Event(NamedTuple):
     """Something to tell."""
 
-    happening: Happening
+    transition: Transition
     since: int
     """The first bad window, UTC seconds."""
     until: int
@@ -78,7 +78,7 @@ class AlertState:
     judged_until: int = 0
     """The newest window judged."""
     history: tuple[Mapping[str, Any], ...] = ()
-    """What happened, oldest first: happening, at, since, until, worst, told."""
+    """What happened, oldest first: transition, at, since, until, worst, told."""
 
 
 def state_to_json(state: AlertState) -> dict[str, Any]:
@@ -170,18 +170,18 @@ def _ended(
 
 
 def _tell(
-    folded: AlertState, happening: Happening, now: int, limits: Limits, *, told: bool, announced: bool
+    folded: AlertState, transition: Transition, now: int, limits: Limits, *, told: bool, announced: bool
 ) -> tuple[AlertState, Event | None]:
-    event = Event(happening, folded.since, folded.until, folded.worst)
+    event = Event(transition, folded.since, folded.until, folded.worst)
     entry = {
-        "happening": happening,
+        "transition": transition,
         "at": now,
         "since": folded.since,
         "until": folded.until,
         "worst": folded.worst,
         "told": told,
     }
-    sent = now if told and happening != "resolved" else folded.last_sent
+    sent = now if told and transition != "resolved" else folded.last_sent
     history = (*folded.history, entry)[-limits.history :]
     new = attrs.evolve(folded, announced=announced, last_sent=sent, history=history)
     return new, event if told else None

@@ -63,11 +63,11 @@ def write_message(customer: Customer, settings: AlertSettings, kind: str, series
     begin, end = moment(event.since, zone), moment(event.until, zone)
     what = _what(customer, settings, kind, series, event)
     title = _TITLES.get(kind, kind)
-    if event.happening == "resolved":
+    if event.transition == "resolved":
         subject, first = f"{site}: over: {title}", f"This is over. It lasted from {begin} to {end}."
-    elif event.happening == "passed":
+    elif event.transition == "passed":
         subject, first = f"{site}: {title} (over again)", f"This was so from {begin} to {end}, and is over again."
-    elif event.happening == "reminder":
+    elif event.transition == "reminder":
         subject, first = f"{site}: still: {title}", f"This has been so since {begin}."
     else:
         subject, first = f"{site}: {title}", f"This has been so since {begin}."

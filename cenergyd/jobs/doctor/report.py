@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import attrs
 
-from cenergyd.customers.meter_history import Span, spans
+from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
@@ -74,7 +74,7 @@ class Gathered(NamedTuple):
     """Everything that the checks look at."""
 
     customer: Customer
-    span: Span
+    span: SetupPeriod
     now: int
     logger: Document | None
     seen: Sequence[str]
@@ -100,7 +100,7 @@ async def doctor(
     :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; here, if None.
     """
     since = now - days * 86400
-    span = spans(customer, since, now)[-1]
+    span = setup_periods(customer, since, now)[-1]
     gathered = await _gather(customer, span, readings, documents, now)
     found = [*check_settings(gathered), *check_logger(gathered), *check_meters(gathered)]
     found += await run(lambda: check_readings(gathered)) if run else check_readings(gathered)
@@ -116,7 +116,7 @@ async def doctor(
 
 
 async def _gather(
-    customer: Customer, span: Span, readings: ReadingStore, documents: DocumentStore, now: int
+    customer: Customer, span: SetupPeriod, readings: ReadingStore, documents: DocumentStore, now: int
 ) -> Gathered:
     serial = span.serial
     if not serial:
@@ -181,7 +181,7 @@ def check_meters(gathered: Gathered) -> list[Finding]:
     found = []
     serial, zone = gathered.span.serial, zone_of(gathered.customer)
     newest = max((reading.time for reading in gathered.last.values()), default=0)
-    named = {f"{serial}_{meter}": role for role in ROLES if (meter := gathered.span.assignment.meter_of(role))}
+    named = {f"{serial}_{meter}": role for role in ROLES if (meter := gathered.span.setup.meter_of(role))}
     for series, role in named.items() if serial else ():
         if series not in gathered.seen:
             found.append(
@@ -234,11 +234,11 @@ def check_readings(gathered: Gathered) -> list[Finding]:
 def measured_power(gathered: Gathered) -> Power:
     """Real power of the measured roles by minute, signs as the settings say."""
     power: dict[Role, Mapping[int, float]] = {}
-    assignment = gathered.span.assignment
+    setup = gathered.span.setup
     for role in ROLES:
         series = gathered.span.series_of(role)
-        windows = gathered.minutes.get(series, ()) if series and assignment.meter_of(role) else ()
-        signed = reverse(windows) if role in assignment.reversed_roles else windows
+        windows = gathered.minutes.get(series, ()) if series and setup.meter_of(role) else ()
+        signed = reverse(windows) if role in setup.reversed_roles else windows
         values = {window.time: window.channels["P"][1] for window in signed if "P" in window.channels}
         if values:
             power[role] = values

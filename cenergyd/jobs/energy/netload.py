@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import spans
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, stretches, walk
@@ -82,7 +82,7 @@ def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[
 def _by_logger(customer: Customer, reach: Window, points: Sequence[FieldPoint]) -> list[Replacement]:
     """The points of each stretch of time under the logger that the customer had at the start of their windows."""
     items: list[Replacement] = []
-    for span in spans(customer, *reach):
+    for span in setup_periods(customer, *reach):
         if not span.serial:
             continue
         start = span.start if span.start == reach.start else window_at(span.start - 1, RESOLUTION, _UTC).end

@@ -12,7 +12,7 @@ from math import fsum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import spans
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.backlog_walk import Stretch, stretches
@@ -90,7 +90,7 @@ async def energy_today(customer: Customer, readings: ReadingStore, now: int) -> 
 async def net_load(customer: Customer, readings: ReadingStore, start: int, end: int) -> list[JsonObject]:
     """The net load per 15 minutes, ascending, at most MAX_POINTS: ``time``, ``P_mean`` and the other fields."""
     found: list[JsonObject] = []
-    for span in spans(customer, start, end):
+    for span in setup_periods(customer, start, end):
         if span.serial:
             series = net_load_series(span.serial)
             points = await readings.read_points(series, span.start, span.end, MAX_POINTS - len(found))
@@ -132,7 +132,7 @@ async def charges_of(
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
             total.add_energy(await _pieces(place, points, readings, tariff, zone=zone, max_gap=max_gap))
-    for span in spans(customer, *window):
+    for span in setup_periods(customer, *window):
         for start, end in _slices(span.start, span.end) if span.serial else ():
             points = await readings.read_points(net_load_series(span.serial), start, end)
             total.add_net_load(_quarters(points, tariff, zone))

@@ -16,8 +16,8 @@ from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import LATEST, check_resolution, check_series, only, only_points, slices, storable_points
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
-from cenergyd.readings.write_probes import witnesses
-from cenergyd.runtime.gather import in_turns
+from cenergyd.readings.write_probes import probe_times
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.influxdb.client import Answer, InfluxConnection
 from cenergyd.storage.influxdb.line_protocol import (
     FIELDS,
@@ -329,7 +329,7 @@ class InfluxReadingStore:
 
     async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[Answer]:
         work = [self._influx.query(some) for some in batched(statements, MAX_QUERY_CHARS, most)]
-        return [answer for answers in await in_turns(work, REQUESTS_AT_ONCE) for answer in answers]
+        return [answer for answers in await gather_limited(work, REQUESTS_AT_ONCE) for answer in answers]
 
     async def _delete(self, statements: Sequence[str]) -> None:
         for some in batched(statements, MAX_QUERY_CHARS, DELETES_AT_ONCE):
@@ -347,7 +347,7 @@ def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:
 
 def _written(plan: Changes, new: Mapping[int, object]) -> list[int]:
     """Times to write: what differs and, of the rest, a witness for each day."""
-    return sorted([*plan.write, *witnesses(sorted(new), plan.write)])
+    return sorted([*plan.write, *probe_times(sorted(new), plan.write)])
 
 
 def _runs(times: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -27,7 +27,7 @@ from cenergyd.readings.checks import (
 )
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
-from cenergyd.runtime.gather import in_turns
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 SLICE_READINGS = 20_000
@@ -131,7 +131,7 @@ class SqliteReadingStore:
         found: dict[str, list[Summary]] = {name: [] for name in series}
         work = [self._database.read(partial(_summarise, visit, resolution, channels)) for visit in visits]
         # Both reading threads share the work; SQLite computes without Python's lock.
-        for (name, _, _), summaries in zip(visits, await in_turns(work, VISITS_AT_ONCE), strict=True):
+        for (name, _, _), summaries in zip(visits, await gather_limited(work, VISITS_AT_ONCE), strict=True):
             found[name] += summaries
         return found
 

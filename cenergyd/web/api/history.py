@@ -42,7 +42,7 @@ class HistoryApi:
 
     async def meters(self, call: Call, customer_id: str) -> Reply:
         """Which meter played which role, and since when."""
-        return Reply({"assignments": _assignments(await self._context.customer(customer_id), call.now)})
+        return Reply({"setups": _assignments(await self._context.customer(customer_id), call.now)})
 
     async def change_meters(self, call: Call, customer_id: str) -> Reply:
         """Change meters, CT directions or columns from a time on; what was before keeps its meaning."""
@@ -105,14 +105,14 @@ def _assignments(customer: Customer, now: int) -> list[dict[str, Any]]:
     return [
         {
             "since": start or None,
-            "utility": assignment.utility,
-            "load": assignment.load,
-            "solar": assignment.solar,
-            "missing_role": assignment.missing_role,
-            "reversed": [role for role in ROLES if role in assignment.reversed_roles],
-            "layouts": {meter: dict(columns) for meter, columns in assignment.layouts.items()},
+            "utility": setup.utility,
+            "load": setup.load,
+            "solar": setup.solar,
+            "missing_role": setup.missing_role,
+            "reversed": [role for role in ROLES if role in setup.reversed_roles],
+            "layouts": {meter: dict(columns) for meter, columns in setup.layouts.items()},
         }
-        for start, _, assignment in assignments_over(customer, 0, now + 1)
+        for start, _, setup in assignments_over(customer, 0, now + 1)
     ]
 
 
@@ -163,7 +163,7 @@ _SCHEMAS: Mapping[str, Any] = {
     ),
     "MeterHistory": openapi.closed(
         {
-            "assignments": {
+            "setups": {
                 "type": "array",
                 "items": openapi.closed(
                     {

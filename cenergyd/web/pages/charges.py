@@ -88,7 +88,7 @@ def groups_of(report: Mapping[str, Any], zone: Any) -> tuple[Group, ...]:
 
 
 def bars_of(report: Mapping[str, Any]) -> tuple[Bar, ...]:
-    """A bar per period: what is owed, or the energy imported where no tariff is set."""
+    """A bar per period: what is unsent, or the energy imported where no tariff is set."""
     priced = bool(report["tariff"])
     sizes = {name: _size(report[name], priced) for name in NAMES}
     most = max((abs(size) for size in sizes.values()), default=0.0) or 1.0

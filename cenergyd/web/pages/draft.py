@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Assignment, Customer
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup
 from cenergyd.customers.validation import is_meter
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.texts import EQUATIONS, ROLE_NAMES
@@ -133,7 +133,7 @@ def outcome(meters: Mapping[str, str]) -> Outcome:
         return Outcome("warn", f"Nothing is computed: meter {doubled} is named more than once.")
     if len(fitted) < 2:
         return Outcome("warn", "Nothing is computed yet: two of the three meters are needed.")
-    missing = Assignment(utility=of_role["utility"], load=of_role["load"], solar=of_role["solar"]).missing_role
+    missing = MeterSetup(utility=of_role["utility"], load=of_role["load"], solar=of_role["solar"]).missing_role
     if missing is None:
         return Outcome("ok", "All three meters are measured; nothing needs to be computed.")
     return Outcome("ok", f"{ROLE_NAMES[missing]} will be computed: {EQUATIONS[missing]}.")

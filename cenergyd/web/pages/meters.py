@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import changed, spans
+from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
@@ -127,7 +127,7 @@ class MeterPages:
             "conflict": conflict,
             "etag": customer.etag,
             "done": _DONE.get(call.query("done") or "", ""),
-            "history": list(reversed(spans(customer, 0, call.now + 1))),
+            "history": list(reversed(setup_periods(customer, 0, call.now + 1))),
             "roles": [(role, FIELD_OF_ROLE[role]) for role in ROLES],
             "channels": CHANNELS,
             "zone": zone,
@@ -187,12 +187,12 @@ def _change_fields() -> tuple[str, ...]:
 
 
 def _stored(customer: Customer) -> dict[str, str]:
-    assignment = customer.current
+    setup = customer.current
     values = {"since_kind": "time", "since": "", SERIAL: customer.logger_serial_number}
     for role in ROLES:
-        values[FIELD_OF_ROLE[role]] = assignment.meter_of(role)
-        values[f"reversed.{role}"] = "yes" if role in assignment.reversed_roles else ""
-        columns = assignment.layouts.get(assignment.meter_of(role), {})
+        values[FIELD_OF_ROLE[role]] = setup.meter_of(role)
+        values[f"reversed.{role}"] = "yes" if role in setup.reversed_roles else ""
+        columns = setup.layouts.get(setup.meter_of(role), {})
         for channel in CHANNELS:
             values[f"columns.{role}.{channel}"] = str(columns.get(channel, ""))
     return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.meter_history import FOREVER, spans
+from cenergyd.customers.meter_history import FOREVER, setup_periods
 from cenergyd.customers.model import Customer
 from cenergyd.derivation import reconfigure as customerchange
 from cenergyd.web.access.auth import Principal
@@ -58,7 +58,7 @@ async def refuse_foreign_logger(context: Context, old: Customer, new: Customer) 
     serial = new.logger_serial_number
     if not serial or serial == old.logger_serial_number:
         return
-    if serial in {span.serial for span in spans(old, 0, FOREVER)}:
+    if serial in {span.serial for span in setup_periods(old, 0, FOREVER)}:
         return
     if await context.readings.series_of(serial):
         raise RequestProblem(403, FOREIGN_LOGGER_CODE, FOREIGN_LOGGER, [FieldError(SERIAL, FOREIGN_LOGGER)])

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.meter_history import spans
-from cenergyd.customers.model import ROLES, Assignment, Customer, Role
+from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.model import ROLES, Customer, MeterSetup, Role
 from cenergyd.readings.model import is_series_name
 
 
@@ -74,8 +74,8 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
     Each time is shown as it was set up then: by another meter, with a CT the other way round, or computed.
     """
     found: list[Stretch] = []
-    for span in spans(customer, start, end):
-        source = _source(span.series_of(role), role, span.assignment)
+    for span in setup_periods(customer, start, end):
+        source = _source(span.series_of(role), role, span.setup)
         if source is None:
             continue
         if found and found[-1].end == span.start and found[-1].source == source:
@@ -103,8 +103,8 @@ def pieces(tracks: Sequence[Track]) -> list[tuple[int, int]]:
     ]
 
 
-def _source(series: str | None, role: Role, assignment: Assignment) -> Source | None:
+def _source(series: str | None, role: Role, setup: MeterSetup) -> Source | None:
     if series is None or not is_series_name(series):
         return None
-    computed = not assignment.meter_of(role)
-    return Source(series, role, computed, not computed and role in assignment.reversed_roles)
+    computed = not setup.meter_of(role)
+    return Source(series, role, computed, not computed and role in setup.reversed_roles)

@@ -27,7 +27,7 @@ NET_LOAD = {
 
 
 async def upload(world: World, customer: Customer, meter: str, powers: list[float | Reading]) -> None:
-    """One upload of minutes that end now, judged, and what is owed sent."""
+    """One upload of minutes that end now, judged, and what is unsent sent."""
     now = world.context.now
     first = now - 60 * len(powers)
     readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]

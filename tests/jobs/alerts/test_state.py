@@ -61,7 +61,7 @@ def test_a_beginning_that_the_throttle_held_back_is_told_once_it_may_be() -> Non
     state, _ = step(AlertState(), [bad(T)], T + 60, LIMITS)
     state, event = step(state, [good(T + 60)], T + 120, LIMITS)
     assert event is not None
-    assert event.happening == "resolved"
+    assert event.transition == "resolved"
     state, event = step(state, [bad(T + 600)], T + 660, LIMITS)
     assert (state.active, event) == (True, None)
     ended, event = step(state, [good(T + 660)], T + 720, LIMITS)
@@ -86,7 +86,7 @@ def test_a_logger_whose_clock_is_ahead_cannot_silence_what_follows() -> None:
     assert state.active
     _, event = step(state, [good(T + 4000)], T + 4060, LIMITS)
     assert event is not None
-    assert event.happening == "resolved"
+    assert event.transition == "resolved"
 
 
 def test_history_is_bounded_and_says_what_was_told() -> None:
@@ -95,7 +95,7 @@ def test_history_is_bounded_and_says_what_was_told() -> None:
         state, _ = step(state, [bad(T + n * 120), good(T + n * 120 + 60)], T + n * 120 + 120, limits)
     assert len(state.history) == 5
     assert state.history[-1] == {
-        "happening": "passed", "at": T + 39 * 120 + 120, "since": T + 39 * 120, "until": T + 39 * 120,
+        "transition": "passed", "at": T + 39 * 120 + 120, "since": T + 39 * 120, "until": T + 39 * 120,
         "worst": 60.0, "told": True,
     }  # fmt: skip
 
@@ -133,16 +133,16 @@ def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int,
         assert state.active == naive_active(seen)
         if event:
             told.append((now, event))
-    first_half = [(at, event) for at, event in told if event.happening != "resolved"]
+    first_half = [(at, event) for at, event in told if event.transition != "resolved"]
     for (earlier, _), (later, _) in itertools.pairwise(first_half):
         assert later - earlier >= limits.frequency
     lasting = False
     for _, event in told:
-        if event.happening in ("reminder", "resolved"):
+        if event.transition in ("reminder", "resolved"):
             assert lasting  # only of what was told to have begun
         else:
             assert not lasting  # nor is it told twice to have begun
-        lasting = event.happening in ("raised", "reminder")
+        lasting = event.transition in ("raised", "reminder")
         assert event.since <= event.until
 
 

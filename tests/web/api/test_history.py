@@ -20,7 +20,7 @@ async def test_a_meter_changes_at_a_time_and_history_keeps_its_meaning(world: Wo
     done = await client.post(path, change, headers={"If-Match": f'"{customer.etag}"'})
     assert done.status == 200, done.content
     assert done.json["solar"] == "3"
-    shown = (await client.get(path)).json["assignments"]
+    shown = (await client.get(path)).json["setups"]
     assert [(item["since"], item["solar"], item["reversed"]) for item in shown] == [
         (None, "2", []),
         (START, "3", ["solar"]),

@@ -164,7 +164,14 @@ async def test_failed_messages_are_sent_again_by_their_customer_only(world: Worl
 async def test_alerts_show_their_history(world: World) -> None:
     customer, visitor, base = await begin(world)
     now = world.clock.now
-    entry = {"happening": "raised", "at": now - 60, "since": now - 120, "until": now - 60, "worst": 131.5, "told": True}
+    entry = {
+        "transition": "raised",
+        "at": now - 60,
+        "since": now - 120,
+        "until": now - 60,
+        "worst": 131.5,
+        "told": True,
+    }
     state = {"active": True, "since": now - 120, "until": now - 60, "worst": 131.5, "history": [entry]}
     body = {"kind": "voltage", "series": f"{SERIAL}_1", "state": state, "unsent": []}
     await world.documents.put(ALERT, f"{customer.id}/voltage/{SERIAL}_1", body, owner=customer.id)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.customers.meter_history import spans
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Role
 from cenergyd.web.views.sources import (
     Source,
@@ -99,14 +99,14 @@ def test_tracks_tell_of_each_time_what_the_settings_of_then_tell(
     customer = Customer(id="1", logger_serial_number="A", facility="1", load="3", extensions={"history": history})
     end = start + length
     tracks = {track.role: track for track in role_tracks(customer, start, end, roles)}
-    for span in spans(customer, start, end):
+    for span in setup_periods(customer, start, end):
         for role in roles:
             source = tracks[role].source_at(span.start) if role in tracks else None
             series = span.series_of(role)
             assert (source.series if source else None) == series
             if source is not None:
-                assert source.computed == (not span.assignment.meter_of(role))
-                assert source.reversed == (role in span.assignment.reversed_roles and not source.computed)
+                assert source.computed == (not span.setup.meter_of(role))
+                assert source.reversed == (role in span.setup.reversed_roles and not source.computed)
     covered = pieces(list(tracks.values()))
     assert all(before[1] <= after[0] for before, after in pairwise(covered))
     for track in tracks.values():

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 from twisted.internet.defer import Deferred
@@ -19,6 +19,11 @@ from cenergyd.runtime.logs import Output, Redactor, secrets_of, start_logging
 from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from cenergyd.customers.model import Customer
+    from cenergyd.daemon.service import Daemon
+    from cenergyd.tools.simulator.site import SimulatedSite
 
 log = Logger()
 
@@ -45,12 +50,23 @@ def run(source: Source, port: int | None, demo: bool) -> None:
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
     runner = _Runner(source, settings, SystemdNotifier.from_environment(os.environ), output)
     if demo:
-        from cenergyd.tools.simulator.demo import Demo
-
-        runner.companion = Demo(runner.reactor, runner.daemon, click.echo)
+        runner.companion = _demo(runner.reactor, runner.daemon)
     failure = runner.run()
     if failure is not None:
         raise failure
+
+
+def _demo(reactor: Any, daemon: Daemon) -> Companion:
+    from cenergyd.commands.simulated_customers import register_sites
+    from cenergyd.tools.simulator.demo import Demo
+
+    async def register_site(site: SimulatedSite, password: str) -> Customer:
+        now = int(reactor.seconds())
+        cost = daemon.settings.credentials
+        (customer,) = await register_sites(daemon.customers, daemon.readings, [site], password, cost, now=now)
+        return customer
+
+    return Demo(reactor, daemon, register_site, click.echo)
 
 
 class Companion(Protocol):

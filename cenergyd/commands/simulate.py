@@ -24,13 +24,13 @@ from cenergyd.commands.common import (
     stores_of,
     utc,
 )
+from cenergyd.commands.simulated_customers import register_sites
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.check import Findings, compare, read_report
 from cenergyd.tools.simulator.faults import KINDS, faults_of
 from cenergyd.tools.simulator.fleet import Fleet, Plan, Report
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.logger import METERS, Counts
-from cenergyd.tools.simulator.register import register_sites
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 
 _DAY = 86400

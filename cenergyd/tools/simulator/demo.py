@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
@@ -14,12 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.customers.store import CustomerStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.fleet import Fleet, Plan
 from cenergyd.tools.simulator.http import Target
-from cenergyd.tools.simulator.register import register_sites
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 
 BACKLOG: Final = 86400
@@ -34,7 +32,6 @@ class RunningDaemon(Protocol):
     """What the demo needs of the daemon."""
 
     settings: Settings
-    customers: CustomerStore
     readings: ReadingStore
     addresses: list[str]
 
@@ -42,12 +39,20 @@ class RunningDaemon(Protocol):
 class Demo:
     """Runs beside a daemon that has started.
 
+    :param register: adds the site's customer, with this password for its logger, to the daemon's stores.
     :param say: prints a line for a person.
     """
 
-    def __init__(self, reactor: Any, daemon: RunningDaemon, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        daemon: RunningDaemon,
+        register: Callable[[SimulatedSite, str], Awaitable[Customer]],
+        say: Callable[[str], None],
+    ) -> None:
         self._reactor = reactor
         self._daemon = daemon
+        self._register = register
         self._say = say
         self._site: SimulatedSite = next(make_sites(1, seed=1))
         self._uploading: Deferred[Any] | None = None
@@ -60,14 +65,7 @@ class Demo:
         # The password changes with every start and is nowhere else, so nobody can use it against a daemon left running.
         password = secrets.token_urlsafe(18)
         now = int(self._reactor.seconds())
-        (self._customer,) = await register_sites(
-            self._daemon.customers,
-            self._daemon.readings,
-            [self._site],
-            password,
-            self._daemon.settings.credentials,
-            now=now,
-        )
+        self._customer = await self._register(self._site, password)
         url = self._daemon.addresses[0].rstrip("/")
         self._say(f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n")
         target = Target(self._reactor, url + self._daemon.settings.upload.path)

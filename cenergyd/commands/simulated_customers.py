@@ -1,4 +1,4 @@
-"""Adds the customers of simulated sites to a store."""
+"""Adds the customers of simulated sites to a store, for ``cenergyd simulate --register`` and ``cenergyd run --demo``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ async def register_sites(
     *,
     now: int,
 ) -> list[Customer]:
-    """Make each site's customer what the simulation needs; one that is so already is left alone.
+    """Add each site's customer, or bring it to what the simulation needs; one that already fits stays untouched.
 
-    All get the same hash: argon2 takes its time by intention, and a thousand times that would be a long start.
+    All get the same password hash: argon2 is slow on purpose, and a thousand hashes would make a long start.
     """
     registered: list[Customer] = []
     hashed = ""

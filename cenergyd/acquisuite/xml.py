@@ -62,13 +62,16 @@ class XmlDevice:
         :param layout: as for a log: point n is column 4 + n. :func:`~cenergyd.acquisuite.points.learned_layout` makes one
             from ``points``.
         """
-        collector = RowCollector(layout, now + max_future_seconds)
-        wanted = [(column, column - FIRST_POINT) for column in layout.columns.values()]
+        # A row of the wanted columns alone: a column's number, which people choose, must not size a list.
+        columns = layout.columns
+        packed: dict[str, Any] = {channel: FIRST_POINT + place for place, channel in enumerate(columns)}
+        collector = RowCollector(attrs.evolve(layout, **packed), now + max_future_seconds)
+        numbers = [column - FIRST_POINT for column in columns.values()]
         for record in self.records:
-            fields = [b""] * (collector.last_column + 1)
-            for column, number in wanted:
+            fields = [b""] * FIRST_POINT
+            for number in numbers:
                 value = record.values.get(number, "")
-                fields[column] = b"" if "_" in value else value.encode("ascii", "replace")
+                fields.append(b"" if "_" in value else value.encode("ascii", "replace"))
             collector.row(record.time, record.error, fields)
         return collector.collected()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -64,6 +65,20 @@ def test_records_follow_the_rules_of_rows() -> None:
     assert log.readings == [Reading(1441108800, P=1.5), Reading(1441109040, Q=-2)]
     assert log.error_codes == {139: 1}
     assert log.skipped == {"bad_time": 1, "before_2000": 1, "no_values": 1}
+
+
+def test_a_far_column_costs_no_memory() -> None:
+    device = device_of(
+        '<record><time>2015-09-01 12:00:00</time><point number="10" value="1.5"/>'
+        '<point number="249999996" value="7"/></record>'
+    )
+    tracemalloc.start()
+    try:
+        readings = device.parse(Layout("far", P=14, L1_V=250_000_000), now=NOW).readings
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert readings == [Reading(1441108800, P=1.5)]
 
 
 def test_several_devices_one_of_them_bad() -> None:

@@ -17,9 +17,7 @@ import functools
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from cenergyd.errors import InvalidField
+from zoneinfo import ZoneInfo
 
 RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "24h": 86400}
 """Name -> nominal length, seconds; finest first."""
@@ -33,15 +31,6 @@ class Window(NamedTuple):
 
     start: int
     end: int
-
-
-@functools.lru_cache(maxsize=1024)
-def zone_of(name: str) -> ZoneInfo:
-    """The time zone of an IANA name; raises InvalidField (``time_zone``) where there is none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidField("time_zone", f"{name!r} is not an IANA time zone name such as America/New_York") from error
 
 
 def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:

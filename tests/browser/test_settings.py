@@ -29,11 +29,11 @@ def test_from_nothing_to_the_third_curve(
     site.upload("1", minutes(2.0, 90), MODBUSDEVICENAME="House")
     site.upload("2", minutes(1.5, 90, skip=range(20, 40)), MODBUSDEVICENAME="Roof")
     until(browser, lambda: "House" in text(browser, "#meters") and "Roof" in text(browser, "#meters"))
-    assert "two of the three" in text(browser, "#outcome")
+    assert "two of the three" in text(browser, "#computed-meter")
     browser.find_element(By.CSS_SELECTOR, "button[value='facility:1']").click()
     browser.find_element(By.CSS_SELECTOR, "button[value='solar:2']").click()
     assert (value(browser, "facility"), value(browser, "solar")) == ("1", "2")
-    assert text(browser, "#outcome") == "Load will be computed: utility + solar."
+    assert text(browser, "#computed-meter") == "Load will be computed: utility + solar."
     assert browser.execute_script("return window.sameDocument")
     press(browser, "Save")
     until(browser, lambda: "Saved." in text(browser, "main"))

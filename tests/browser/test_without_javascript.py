@@ -45,7 +45,7 @@ def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, oper
     # Choosing a meter sends the form and shows it again, filled in and not saved.
     plain.find_element(By.CSS_SELECTOR, "button[value='solar:7']").click()
     until(plain, lambda: value(plain, "solar") == "7")
-    assert text(plain, "#outcome") == "Utility will be computed: load \u2212 solar."
+    assert text(plain, "#computed-meter") == "Utility will be computed: load \u2212 solar."
     # Enter saves; it does not press the first meter's button.
     plain.find_element(By.CSS_SELECTOR, "form.settings [name=name]").send_keys(" site", Keys.ENTER)
     until(plain, lambda: "Saved." in text(plain, "main"))

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cenergyd.errors import InvalidField
-from cenergyd.jobs.windows import RESOLUTIONS, Window, local_date, widen, window_at, windows, zone_of
+from cenergyd.jobs.windows import RESOLUTIONS, Window, local_date, widen, window_at, windows
 
 ZONES = [
     "UTC",
@@ -104,10 +103,3 @@ def test_a_half_hour_change_of_the_clock_cuts_its_hour() -> None:
     start = at("2026-04-05T00:00", "Australia/Lord_Howe")
     lengths = [window.end - window.start for window in windows(start, start + 6 * 3600, "1h", zone)]
     assert lengths == [3600, 3600, 1800, 3600, 3600, 3600, 3600]
-
-
-def test_a_zone_that_is_none_is_refused() -> None:
-    for name in ("Mars/Olympus", "", "../etc/passwd"):
-        with pytest.raises(InvalidField) as caught:
-            zone_of(name)
-        assert caught.value.field == "time_zone"

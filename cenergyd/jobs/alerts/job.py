@@ -15,6 +15,7 @@ import attrs
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import JobContext, Notification
@@ -33,7 +34,7 @@ from cenergyd.jobs.alerts.checks import (
 )
 from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
-from cenergyd.jobs.alerts.text import write_message, zone_of
+from cenergyd.jobs.alerts.text import write_message
 from cenergyd.readings.store import Summary
 
 ALERT = "alert"
@@ -167,7 +168,11 @@ def _judge_minutes(case: Case, minutes: Mapping[Role, Sequence[Summary]]) -> Ite
         judgeable: tuple[Role, ...] = ("solar", "load")
         for role in judgeable:
             if role in minutes:
-                yield "implausible", role, judge_implausible(minutes[role], implausible, role, zone_of(customer), now)
+                yield (
+                    "implausible",
+                    role,
+                    judge_implausible(minutes[role], implausible, role, zone_or_utc(customer.time_zone), now),
+                )
 
 
 async def _judge_stuck(case: Case, until: int) -> dict[str, list[Judged]]:

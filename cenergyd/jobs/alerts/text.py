@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
     AlertSettings,
     NetLoadRule,
@@ -36,14 +37,6 @@ class Message(NamedTuple):
     text: str
 
 
-def zone_of(customer: Customer) -> ZoneInfo:
-    """The customer's time zone; UTC where the stored name is none."""
-    try:
-        return ZoneInfo(customer.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
-
-
 def moment(time: int, zone: ZoneInfo) -> str:
     """A time as people at the site read it: ``Tue 2026-11-24 14:05 PST``."""
     return datetime.fromtimestamp(time, UTC).astimezone(zone).strftime("%a %Y-%m-%d %H:%M %Z")
@@ -58,7 +51,7 @@ def plain(value: float, digits: int = 2) -> str:
 
 def write_message(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> Message:
     """The words for one event of one alert."""
-    zone = zone_of(customer)
+    zone = zone_or_utc(customer.time_zone)
     site = customer.name or customer.logger_serial_number
     begin, end = moment(event.since, zone), moment(event.until, zone)
     what = _what(customer, settings, kind, series, event)

@@ -9,11 +9,12 @@ import attrs
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, reverse, stuck_resolution
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
-from cenergyd.jobs.alerts.text import moment, plain, zone_of
+from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.store import ReadingStore, Summary
@@ -58,7 +59,7 @@ class Report:
 
     def to_text(self) -> str:
         """For a terminal."""
-        zone = zone_of(Customer(id=self.customer_id, time_zone=self.time_zone))
+        zone = zone_or_utc(self.time_zone)
         lines = [
             f"{self.name or self.customer_id}: readings from {moment(self.since, zone)} to {moment(self.made, zone)}"
         ]
@@ -161,7 +162,7 @@ def check_logger(gathered: Gathered) -> list[Finding]:
         found.append(
             Finding(
                 severity="error", code="silent_logger", field=field,
-                message=f"The logger has sent nothing since {moment(heard, zone_of(customer))}.",
+                message=f"The logger has sent nothing since {moment(heard, zone_or_utc(customer.time_zone))}.",
                 advice="Check its power and network.", evidence={"silent_minutes": minutes},
             )
         )  # fmt: skip
@@ -179,7 +180,7 @@ def check_logger(gathered: Gathered) -> list[Finding]:
 def check_meters(gathered: Gathered) -> list[Finding]:
     """Meters named but not seen, seen but not named, stopped, or without some channel."""
     found = []
-    serial, zone = gathered.span.serial, zone_of(gathered.customer)
+    serial, zone = gathered.span.serial, zone_or_utc(gathered.customer.time_zone)
     newest = max((reading.time for reading in gathered.last.values()), default=0)
     named = {f"{serial}_{meter}": role for role in ROLES if (meter := gathered.span.setup.meter_of(role))}
     for series, role in named.items() if serial else ():
@@ -212,7 +213,7 @@ def check_meters(gathered: Gathered) -> list[Finding]:
 def check_readings(gathered: Gathered) -> list[Finding]:
     """What the measured power says about wiring, clocks and stuck meters."""
     power = measured_power(gathered)
-    zone = zone_of(gathered.customer)
+    zone = zone_or_utc(gathered.customer.time_zone)
     found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)] if len(power) > 1 else []
     rule = StuckMeterRule(enabled=True)
     for role in power:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import (
@@ -29,7 +30,7 @@ from cenergyd.jobs.energy.energy import GAP_FACTOR, Segment, energy, segments, w
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, interval_finder
 from cenergyd.jobs.tariff.model import Labelled, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
-from cenergyd.jobs.windows import Window, widen, window_at, windows, zone_of
+from cenergyd.jobs.windows import Window, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading
 
 log = Logger()

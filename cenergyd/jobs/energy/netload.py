@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, stretches, walk
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder, window_point
-from cenergyd.jobs.windows import Window, widen, window_at, windows, zone_of
+from cenergyd.jobs.windows import Window, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
 
 RESOLUTION = "15m"

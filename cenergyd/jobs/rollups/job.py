@@ -12,10 +12,11 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, day_point, hour_point, interval_finder, window_point
-from cenergyd.jobs.windows import RESOLUTIONS, Window, widen, windows, zone_of
+from cenergyd.jobs.windows import RESOLUTIONS, Window, widen, windows
 from cenergyd.readings.model import FieldPoint, Reading
 
 _HOUR = RESOLUTIONS["1h"]

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.backlog_walk import Stretch, stretches
 from cenergyd.jobs.energy.energy import segments, with_power
@@ -23,7 +24,7 @@ from cenergyd.jobs.rollups.aggregate import LOOK_BACK
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
-from cenergyd.jobs.windows import RESOLUTIONS, Window, day_start, local_date, window_at, zone_of
+from cenergyd.jobs.windows import RESOLUTIONS, Window, day_start, local_date, window_at
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 

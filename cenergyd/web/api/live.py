@@ -19,7 +19,7 @@ from cenergyd.web.api.readings import latest_of, source_reading_view
 from cenergyd.web.api.routing import dump_json
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.sources import Source, role_sources
+from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
 CHECK_SECONDS = 60
@@ -131,7 +131,7 @@ class LiveCustomer:
         series = [source.series for source in role_sources(customer)]
         return customer, await self._context.readings.last(series) if series else {}
 
-    async def _fresh(self, sources: Sequence[Source], last: Mapping[str, Reading]) -> dict[str, Any]:
+    async def _fresh(self, sources: Sequence[SeriesSource], last: Mapping[str, Reading]) -> dict[str, Any]:
         fresh: dict[str, Any] = {}
         for source in sources:
             newest = last.get(source.series)

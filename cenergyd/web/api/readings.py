@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, MISSING_METER, Reading, is_series_name
 from cenergyd.web.api import openapi
@@ -26,7 +26,15 @@ from cenergyd.web.views.curves import (
     points_of_summaries,
     reading_view,
 )
-from cenergyd.web.views.sources import Source, Track, pieces, role_sources, role_track, role_tracks, series_track
+from cenergyd.web.views.sources import (
+    SeriesSource,
+    Track,
+    ranges_without_change,
+    role_sources,
+    role_track,
+    role_tracks,
+    series_track,
+)
 
 MAX_TIME = 1 << 34
 _MAX_SERIES = 16
@@ -86,7 +94,7 @@ class CurveReader:
     async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
         found: list[list[Point]] = [[] for _ in tracks]
-        for since, until in pieces(tracks):
+        for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
             read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
             for points, source in zip(found, sources, strict=True):
@@ -107,7 +115,7 @@ class CurveReader:
         self, tracks: Sequence[Track], start: int, end: int, seconds: int, channels: Sequence[str]
     ) -> Curves:
         found: list[list[Point]] = [[] for _ in tracks]
-        for since, until in pieces(tracks):
+        for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
             read = await self._readings.summarise(_names(sources), since, until, seconds, channels)
             for points, source in zip(found, sources, strict=True):
@@ -143,7 +151,7 @@ class ReadingsApi:
         customer, curves = await self._curves(call, customer_id)
         name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        body = csv_of(curves.curves, ZoneInfo(customer.time_zone), curves.channels)
+        body = csv_of(curves.curves, zone_or_utc(customer.time_zone), curves.channels)
         return Reply(body, headers=headers, media_type="text/csv; charset=utf-8")
 
     async def latest(self, call: Call, customer_id: str) -> Reply:
@@ -179,7 +187,9 @@ async def latest_view(context: Context, customer: Customer, now: int) -> dict[st
     return latest_of(customer, sources, last, now)
 
 
-def latest_of(customer: Customer, sources: Sequence[Source], last: Mapping[str, Reading], now: int) -> dict[str, Any]:
+def latest_of(
+    customer: Customer, sources: Sequence[SeriesSource], last: Mapping[str, Reading], now: int
+) -> dict[str, Any]:
     """The same from readings that are at hand."""
     roles: dict[str, Any] = dict.fromkeys(ROLES)
     for source in sources:
@@ -188,16 +198,16 @@ def latest_of(customer: Customer, sources: Sequence[Source], last: Mapping[str, 
     return {"customer_id": customer.id, "now": now, "roles": roles}
 
 
-def source_reading_view(source: Source, reading: Reading) -> dict[str, Any]:
+def source_reading_view(source: SeriesSource, reading: Reading) -> dict[str, Any]:
     """A reading with where it comes from."""
     return {"series": source.series, "computed": source.computed, **reading_view(reading, source.reversed)}
 
 
-def _names(sources: Sequence[Source | None]) -> list[str]:
+def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
     return list(dict.fromkeys(source.series for source in sources if source is not None))
 
 
-def _sources_at(tracks: Sequence[Track], time: int) -> list[Source | None]:
+def _sources_at(tracks: Sequence[Track], time: int) -> list[SeriesSource | None]:
     return [track.source_at(time) for track in tracks]
 
 
@@ -245,11 +255,11 @@ def _tracks(call: Call, customer: Customer, start: int, end: int) -> list[Track]
     return list(found.values())
 
 
-def _series_source(customer: Customer, name: str) -> Source:
+def _series_source(customer: Customer, name: str) -> SeriesSource:
     serial = customer.logger_serial_number
     if not serial or not is_series_name(name) or not name.startswith(f"{serial}_"):
         raise InvalidField("series", "no series of this customer's logger")
-    return Source(name, None, name == f"{serial}_{MISSING_METER}")
+    return SeriesSource(name, None, name == f"{serial}_{MISSING_METER}")
 
 
 _TAG = "readings"
@@ -266,9 +276,9 @@ _SCHEMAS: Mapping[str, Any] = {
     "Curve": openapi.closed(
         {
             "role": openapi.nullable(openapi.ref("Role")),
-            "series": {**_SERIES, "description": "The series of the last stretch."},
-            "computed": {**_COMPUTED, "description": "Whether the last stretch is computed from the other two meters."},
-            "stretches": {
+            "series": {**_SERIES, "description": "The series of the last segment."},
+            "computed": {**_COMPUTED, "description": "Whether the last segment is computed from the other two meters."},
+            "segments": {
                 "type": "array",
                 "items": openapi.closed(
                     {

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.windows import day_start
 from cenergyd.web.access.tokens import TokenInfo
@@ -135,4 +136,4 @@ def end_of(day: str, zone: ZoneInfo, now: int) -> int:
 
 
 def _zone(customer: Customer | None) -> ZoneInfo:
-    return texts.zone(customer.time_zone if customer else "UTC")
+    return zone_or_utc(customer.time_zone if customer else "UTC")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.rules import (
@@ -198,7 +199,7 @@ class AlertPages:
             "alerts": await alerts_for(self._context.documents, customer_id),
             "messages": [(message, _address(message.channel)) for message in messages],
             "states": _STATES,
-            "zone": texts.zone(customer.time_zone),
+            "zone": zone_or_utc(customer.time_zone),
         }
         return Page("alerts.html", values, shown.status, customer, "alerts")
 

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.report import Basis, charges_report
 from cenergyd.web.pages import texts
@@ -63,11 +64,11 @@ class ChargesPages:
             "broken": broken,
             "report": report,
             "names": NAMES,
-            "groups": groups_of(report, texts.zone(customer.time_zone)) if report else (),
+            "groups": groups_of(report, zone_or_utc(customer.time_zone)) if report else (),
             "totals": _totals(report) if report else (),
             "bars": bars_of(report) if report else (),
             "ranges": {name: _range(report[name]) for name in NAMES} if report else {},
-            "zone": texts.zone(customer.time_zone),
+            "zone": zone_or_utc(customer.time_zone),
         }
         return Page("charges.html", values, customer=customer, tab="charges")
 

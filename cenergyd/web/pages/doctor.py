@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
@@ -34,7 +35,7 @@ class DoctorPages:
             "report": report,
             "findings": findings,
             "levels": LEVELS,
-            "zone": texts.zone(customer.time_zone),
+            "zone": zone_or_utc(customer.time_zone),
         }
         return Page("doctor.html", values, customer=customer, tab="doctor")
 

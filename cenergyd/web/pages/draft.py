@@ -35,7 +35,7 @@ class Difference(NamedTuple):
         return self.typed not in (self.before, self.stored)
 
 
-class Outcome(NamedTuple):
+class ComputedMeter(NamedTuple):
     """What the meters of a form come to."""
 
     level: str
@@ -57,9 +57,9 @@ class Draft:
     remove_password: bool = False
 
     @property
-    def outcome(self) -> Outcome:
+    def computed_meter(self) -> ComputedMeter:
         """Which meter will be computed."""
-        return outcome({field: self.values[field] for field in FIELD_OF_ROLE.values()})
+        return computed_meter({field: self.values[field] for field in FIELD_OF_ROLE.values()})
 
 
 def draft_of(customer: Customer) -> Draft:
@@ -121,22 +121,22 @@ def with_meter(draft: Draft, choice: str) -> Draft:
     return attrs.evolve(draft, values={**draft.values, **moved, field: meter})
 
 
-def outcome(meters: Mapping[str, str]) -> Outcome:
+def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
     """What three meter fields come to, by field name."""
     of_role = {role: _plain(meters[FIELD_OF_ROLE[role]]) for role in ROLES}
     fitted = [meter for meter in of_role.values() if meter]
     wrong = next((meter for meter in fitted if not is_meter(meter)), None)
     if wrong is not None:
-        return Outcome("warn", f"Nothing is computed: {wrong} is no Modbus address.")
+        return ComputedMeter("warn", f"Nothing is computed: {wrong} is no Modbus address.")
     doubled = next((meter for meter in fitted if fitted.count(meter) > 1), None)
     if doubled is not None:
-        return Outcome("warn", f"Nothing is computed: meter {doubled} is named more than once.")
+        return ComputedMeter("warn", f"Nothing is computed: meter {doubled} is named more than once.")
     if len(fitted) < 2:
-        return Outcome("warn", "Nothing is computed yet: two of the three meters are needed.")
+        return ComputedMeter("warn", "Nothing is computed yet: two of the three meters are needed.")
     missing = MeterSetup(utility=of_role["utility"], load=of_role["load"], solar=of_role["solar"]).missing_role
     if missing is None:
-        return Outcome("ok", "All three meters are measured; nothing needs to be computed.")
-    return Outcome("ok", f"{ROLE_NAMES[missing]} will be computed: {EQUATIONS[missing]}.")
+        return ComputedMeter("ok", "All three meters are measured; nothing needs to be computed.")
+    return ComputedMeter("ok", f"{ROLE_NAMES[missing]} will be computed: {EQUATIONS[missing]}.")
 
 
 def _plain(meter: str) -> str:

@@ -11,6 +11,7 @@ from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.errors import Conflict, InvalidField
@@ -42,7 +43,7 @@ _WHY: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Stretch(NamedTuple):
+class ExplainedRun(NamedTuple):
     """Minutes with the same explanation."""
 
     first: int
@@ -72,7 +73,7 @@ class MeterPages:
         if call.form.get("etag") != old.etag:
             return await self._page(call, old, typed, conflict=True, status=409)
         try:
-            since = _since(typed.values, texts.zone(old.time_zone), call.now)
+            since = _since(typed.values, zone_or_utc(old.time_zone), call.now)
             update = changed(old, since, _changes(old, typed.values), call.now)
             await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
@@ -91,7 +92,7 @@ class MeterPages:
     async def backfill(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Derive a range again."""
         customer = await self._context.customer(customer_id)
-        zone = texts.zone(customer.time_zone)
+        zone = zone_or_utc(customer.time_zone)
         values = {name: call.form.get(name, "").strip() for name in ("start", "end")}
         times: dict[str, int] = {}
         errors: dict[str, str] = {}
@@ -118,7 +119,7 @@ class MeterPages:
         conflict: bool = False,
         status: int = 200,
     ) -> Page:
-        zone = texts.zone(customer.time_zone)
+        zone = zone_or_utc(customer.time_zone)
         hour, error = _hour(call, zone)
         explained = [] if error else await self._explain(customer, hour)
         values = {
@@ -134,7 +135,7 @@ class MeterPages:
             "hour": hour,
             "hour_text": texts.moment(hour, zone).strftime("%Y-%m-%dT%H:%M"),
             "hour_error": {"hour": error} if error else {},
-            "explained": stretches(explained),
+            "explained": explained_runs(explained),
             "columns": (FIRST_POINT, MAX_COLUMN),
         }
         return Page("meters.html", values, 422 if error else status, customer, "meters")
@@ -167,9 +168,9 @@ def local_time(text: str, zone: ZoneInfo) -> int:
     return found
 
 
-def stretches(explained: Sequence[Explanation]) -> list[Stretch]:
+def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
     """Explanations with neighbours of the same kind joined; points are told one by one only as a number."""
-    found: list[Stretch] = []
+    found: list[ExplainedRun] = []
     for each in explained:
         sources = ", ".join(f"{source.role} {source.series}" for source in each.sources)
         text = f"{each.text} ({each.formula})" if each.why in ("computed", "estimated") else each.text
@@ -177,7 +178,7 @@ def stretches(explained: Sequence[Explanation]) -> list[Stretch]:
         if found and (found[-1].why, found[-1].text, found[-1].sources) == (why, text, sources):
             found[-1] = found[-1]._replace(last=each.time, times=found[-1].times + 1)
         else:
-            found.append(Stretch(each.time, each.time, 1, why, text, sources))
+            found.append(ExplainedRun(each.time, each.time, 1, why, text, sources))
     return found
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
@@ -63,7 +64,7 @@ class PowerPages:
     async def show(self, call: PageCall, customer_id: str) -> Page:
         """The page; ``table=1`` adds the values as a table, for those who cannot see or run the curves."""
         customer = await self._context.customer(customer_id)
-        zone = texts.zone(customer.time_zone)
+        zone = zone_or_utc(customer.time_zone)
         span = chosen_span(call, zone)
         (status,) = await self._reader.status([customer])
         latest = await latest_view(self._context, customer, call.now)

@@ -7,9 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from cenergyd.errors import InvalidField
-from cenergyd.jobs.windows import zone_of
-
 MINUS = "\u2212"
 NOTHING = "\u2013"
 ROLE_NAMES: Mapping[str, str] = {"utility": "Utility", "load": "Load", "solar": "Solar"}
@@ -32,14 +29,6 @@ EQUATIONS: Mapping[str, str] = {
 def sentence(text: str) -> str:
     """A message as a sentence: ``a number is needed`` is ``A number is needed.``"""
     return f"{text[0].upper()}{text[1:].rstrip('.')}."
-
-
-def zone(name: str) -> ZoneInfo:
-    """A customer's time zone; UTC where the stored one is none (the collection is shared with others)."""
-    try:
-        return zone_of(name)
-    except InvalidField:
-        return ZoneInfo("UTC")
 
 
 def age(time: int | None, now: int) -> str:

@@ -15,7 +15,7 @@ HOLE, OVERLAP = "hole", "overlap"
 
 
 class Run(NamedTuple):
-    """A stretch of a day, in quarter hours."""
+    """Neighbouring quarter hours of a day with the same period."""
 
     start: int
     length: int

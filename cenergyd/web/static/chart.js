@@ -19,15 +19,15 @@ const TICKS = [
 
 /** Whether a curve is computed: true, false, or null for part of the range. */
 export function isComputed(curve) {
-  const kinds = new Set(curve.stretches.map((stretch) => stretch.computed));
+  const kinds = new Set(curve.segments.map((segment) => segment.computed));
   return kinds.size === 1 ? curve.computed : null;
 }
 
-/** Number of the stretch that each point is of; a window in which it changes is of the later one. */
-function stretchOf(curve, resolution) {
+/** Number of the segment that each point is of; a window in which it changes is of the later one. */
+function segmentOf(curve, resolution) {
   let at = 0;
   return curve.time.map((time) => {
-    while (at + 1 < curve.stretches.length && curve.stretches[at + 1].start < time + (resolution ?? 1)) at++;
+    while (at + 1 < curve.segments.length && curve.segments[at + 1].start < time + (resolution ?? 1)) at++;
     return at;
   });
 }
@@ -41,14 +41,14 @@ function columnsOf(line, channel, resolution) {
   const parts = curve[channel];
   const names = parts.min ? ["mean", "min", "max"] : ["mean"];
   const starts = new Set(curve.gaps.map((gap) => gap[0]));
-  const stretches = stretchOf(curve, resolution);
+  const segments = segmentOf(curve, resolution);
   const columns = [[], ...names.map(() => [])];
   const add = (time, values) => [time, ...values].forEach((value, n) => columns[n].push(value));
   const none = names.map(() => null);
   let mine = false;
   curve.time.forEach((time, i) => {
     const ends = mine;
-    mine = curve.stretches[stretches[i]].computed === line.computed;
+    mine = curve.segments[segments[i]].computed === line.computed;
     if (mine) add(time, names.map((name) => parts[name][i]));
     else if (ends) add(time, none);
     if (mine && starts.has(time)) add(time + 1, none);
@@ -96,7 +96,7 @@ export class PowerChart {
     this.curves = ROLES.map((role) => this.answer.curves.find((curve) => curve.role === role)).filter(Boolean);
     // A dash cannot change along a line: a curve that is computed for part of the range has two.
     this.lines = this.curves.flatMap((curve) => {
-      const kinds = new Set(curve.stretches.map((stretch) => stretch.computed));
+      const kinds = new Set(curve.segments.map((segment) => segment.computed));
       return [...kinds].map((computed) => ({ curve, computed }));
     });
     const tables = this.lines.map((line) => columnsOf(line, this.channel, this.answer.resolution));
@@ -192,7 +192,7 @@ export class PowerChart {
 
   /** Times within the range at which meters were changed. */
   changes() {
-    const starts = this.curves.flatMap((curve) => curve.stretches.map((stretch) => stretch.start));
+    const starts = this.curves.flatMap((curve) => curve.segments.map((segment) => segment.start));
     return [...new Set(starts)].filter((time) => time > this.answer.start).sort((a, b) => a - b);
   }
 

@@ -7,7 +7,7 @@ const FIELDS = ["facility", "load", "solar"];
 const field = (name) => document.getElementById(name);
 const plain = (name) => field(name).value.trim().replace(/^0+(?=\d+$)/, "");
 
-function outcome() {
+function computedMeter() {
   const fitted = FIELDS.map(plain).filter((meter) => meter !== "");
   const wrong = fitted.find((meter) => !/^[1-9]\d{0,2}$/.test(meter) || Number(meter) > 255);
   if (wrong !== undefined) return ["warn", `Nothing is computed: ${wrong} is no Modbus address.`];
@@ -21,12 +21,12 @@ function outcome() {
 
 const ICONS = { ok: "M3.5 8.5l3 3 6-7", warn: "M8 2.2l6.3 11.3H1.7zM8 6.5v3.2M8 11.6v.1" };
 
-function showOutcome() {
-  const [level, text] = outcome();
-  const target = document.getElementById("outcome");
+function showWhatIsComputed() {
+  const [level, text] = computedMeter();
+  const target = document.getElementById("computed-meter");
   const shown = target.querySelector("span");
   if (shown.textContent !== text) shown.textContent = text;
-  target.className = `outcome ${level}`;
+  target.className = `verdict ${level}`;
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   path.setAttribute("d", ICONS[level]);
   target.querySelector("svg").replaceChildren(path);
@@ -35,7 +35,7 @@ function showOutcome() {
   }
 }
 
-document.querySelector("form.settings").addEventListener("input", showOutcome);
+document.querySelector("form.settings").addEventListener("input", showWhatIsComputed);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[name=use]");
   if (button === null) return;
@@ -44,7 +44,7 @@ document.addEventListener("click", (event) => {
   const pressed = plain(name) === meter;
   for (const other of FIELDS) if (plain(other) === meter) field(other).value = "";
   if (!pressed) field(name).value = meter;
-  showOutcome();
+  showWhatIsComputed();
 });
 
 function addReveal() {
@@ -68,10 +68,10 @@ function addReveal() {
 }
 
 addReveal();
-showOutcome();
+showWhatIsComputed();
 if (document.getElementById("connection") !== null) {
   whileVisible(4, async () => {
     if (!(await refresh(location.pathname))) location.reload();
-    showOutcome();
+    showWhatIsComputed();
   });
 }

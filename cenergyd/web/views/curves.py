@@ -1,6 +1,6 @@
 """Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions.
 
-A curve follows its role through changes of meters: each of its stretches shows what was fitted then.
+A curve follows its role through changes of meters: each of its segments shows what was fitted then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import Summary
-from cenergyd.web.views.sources import Source, Stretch, Track
+from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 
 DAY = 86400
 LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
@@ -34,7 +34,7 @@ Triple = tuple[float, float, float]
 class Point:
     """One point: min, mean and max per channel; all three the same in a single reading."""
 
-    source: Source
+    source: SeriesSource
     time: int
     readings: int
     channels: Mapping[str, Triple]
@@ -86,18 +86,18 @@ def check_resolution(start: int, end: int, resolution: int, max_points: int) -> 
         raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
 
 
-def points_of_readings(source: Source, readings: Sequence[Reading]) -> list[Point]:
+def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> list[Point]:
     """Single readings of a source."""
     return [_point_of_reading(reading, source) for reading in readings]
 
 
-def points_of_summaries(source: Source, summaries: Sequence[Summary]) -> list[Point]:
+def points_of_summaries(source: SeriesSource, summaries: Sequence[Summary]) -> list[Point]:
     """Windows of a source."""
     return [_point_of_summary(summary, source) for summary in summaries]
 
 
 def add_points(points: list[Point], later: Sequence[Point]) -> None:
-    """Append the points of the next stretch; a window in which the source changed is one point, told as of the later source."""
+    """Append the points of the next segment; a window in which the source changed is one point, told as of the later source."""
     if points and later and points[-1].time == later[0].time:
         points[-1] = _joined(points[-1], later[0])
         later = later[1:]
@@ -120,7 +120,7 @@ def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, An
         "role": curve.track.role,
         "series": curve.track.source.series,
         "computed": curve.track.source.computed,
-        "stretches": [_stretch_view(stretch) for stretch in curve.track.stretches],
+        "segments": [_segment_view(segment) for segment in curve.track.segments],
         "gap_seconds": curve.gap_seconds,
         "gaps": [list(gap) for gap in curve.gaps()],
         "time": [point.time for point in curve.points],
@@ -160,13 +160,13 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHAN
     return target.getvalue()
 
 
-def _stretch_view(stretch: Stretch) -> dict[str, Any]:
+def _segment_view(segment: TrackSegment) -> dict[str, Any]:
     return {
-        "start": stretch.start,
-        "end": stretch.end,
-        "series": stretch.source.series,
-        "computed": stretch.source.computed,
-        "reversed": stretch.source.reversed,
+        "start": segment.start,
+        "end": segment.end,
+        "series": segment.source.series,
+        "computed": segment.source.computed,
+        "reversed": segment.source.reversed,
     }
 
 
@@ -193,7 +193,7 @@ def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | 
     return cells
 
 
-def _point_of_reading(reading: Reading, source: Source) -> Point:
+def _point_of_reading(reading: Reading, source: SeriesSource) -> Point:
     channels: dict[str, Triple] = {}
     for channel in CHANNELS:
         value = getattr(reading, channel)
@@ -203,7 +203,7 @@ def _point_of_reading(reading: Reading, source: Source) -> Point:
     return Point(source, reading.time, 1, channels, reading.estimated)
 
 
-def _point_of_summary(summary: Summary, source: Source) -> Point:
+def _point_of_summary(summary: Summary, source: SeriesSource) -> Point:
     channels = dict(summary.channels)
     if source.reversed:
         for channel in _SIGNED:

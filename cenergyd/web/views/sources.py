@@ -14,7 +14,7 @@ from cenergyd.readings.model import is_series_name
 
 
 @attrs.frozen
-class Source:
+class SeriesSource:
     """Where readings are, and how they are to be read."""
 
     series: str
@@ -24,14 +24,14 @@ class Source:
     """P and Q are read with the opposite sign."""
 
 
-class Stretch(NamedTuple):
+class TrackSegment(NamedTuple):
     """A time with one source."""
 
     start: int
     """UTC seconds, inclusive."""
     end: int
     """Exclusive."""
-    source: Source
+    source: SeriesSource
 
 
 @attrs.frozen
@@ -39,31 +39,31 @@ class Track:
     """What one curve shows over a range."""
 
     role: Role | None
-    stretches: Sequence[Stretch]
+    segments: Sequence[TrackSegment]
     """At least one, ascending, not overlapping; where a role had no series there is a hole."""
 
     @property
-    def source(self) -> Source:
+    def source(self) -> SeriesSource:
         """The latest one."""
-        return self.stretches[-1].source
+        return self.segments[-1].source
 
     @property
     def computed(self) -> bool | None:
         """Whether it is computed; None: for part of the range."""
-        computed = {stretch.source.computed for stretch in self.stretches}
+        computed = {segment.source.computed for segment in self.segments}
         return computed.pop() if len(computed) == 1 else None
 
-    def source_at(self, time: int) -> Source | None:
+    def source_at(self, time: int) -> SeriesSource | None:
         """The source of a time."""
-        return next((stretch.source for stretch in self.stretches if stretch.start <= time < stretch.end), None)
+        return next((segment.source for segment in self.segments if segment.start <= time < segment.end), None)
 
 
-def role_source(customer: Customer, role: Role) -> Source | None:
+def role_source(customer: Customer, role: Role) -> SeriesSource | None:
     """Where the readings of a role are now, or None."""
     return _source(customer.series_of(role), role, customer.current)
 
 
-def role_sources(customer: Customer) -> list[Source]:
+def role_sources(customer: Customer) -> list[SeriesSource]:
     """All roles that have readings somewhere now."""
     return [source for role in ROLES if (source := role_source(customer, role))]
 
@@ -73,7 +73,7 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
 
     Each time is shown as it was set up then: by another meter, with a CT the other way round, or computed.
     """
-    found: list[Stretch] = []
+    found: list[TrackSegment] = []
     for span in setup_periods(customer, start, end):
         source = _source(span.series_of(role), role, span.setup)
         if source is None:
@@ -81,7 +81,7 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
         if found and found[-1].end == span.start and found[-1].source == source:
             found[-1] = found[-1]._replace(end=span.end)
         else:
-            found.append(Stretch(span.start, span.end, source))
+            found.append(TrackSegment(span.start, span.end, source))
     return Track(role, tuple(found)) if found else None
 
 
@@ -90,21 +90,21 @@ def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] 
     return [track for role in roles if (track := role_track(customer, role, start, end))]
 
 
-def series_track(source: Source, start: int, end: int) -> Track:
+def series_track(source: SeriesSource, start: int, end: int) -> Track:
     """One series all the time."""
-    return Track(source.role, (Stretch(start, end, source),))
+    return Track(source.role, (TrackSegment(start, end, source),))
 
 
-def pieces(tracks: Sequence[Track]) -> list[tuple[int, int]]:
+def ranges_without_change(tracks: Sequence[Track]) -> list[tuple[int, int]]:
     """The times (start, end) of all tracks, cut wherever one of them changes; ascending."""
-    cuts = sorted({time for track in tracks for stretch in track.stretches for time in stretch[:2]})
+    cuts = sorted({time for track in tracks for segment in track.segments for time in segment[:2]})
     return [
         (start, end) for start, end in pairwise(cuts) if any(track.source_at(start) is not None for track in tracks)
     ]
 
 
-def _source(series: str | None, role: Role, setup: MeterSetup) -> Source | None:
+def _source(series: str | None, role: Role, setup: MeterSetup) -> SeriesSource | None:
     if series is None or not is_series_name(series):
         return None
     computed = not setup.meter_of(role)
-    return Source(series, role, computed, not computed and role in setup.reversed_roles)
+    return SeriesSource(series, role, computed, not computed and role in setup.reversed_roles)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
-from cenergyd.jobs.alerts.text import zone_of
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.jobs.doctor.checks import (
     Wiring,
     best_lag,
@@ -45,7 +45,7 @@ def truth(site: SimulatedSite, start: int, *, days: int = 1, step: int = STEP) -
 
 
 def zone_of_site(site: SimulatedSite) -> Any:
-    return zone_of(Customer(id="x", time_zone=site.place.zone))
+    return zone_of(site.place.zone)
 
 
 def miswired(real: Mapping[Role, Mapping[int, float]], roles: tuple[Role, ...], wiring: Wiring) -> dict[Role, Any]:
@@ -123,7 +123,7 @@ def test_what_cannot_be_explained_is_said_without_a_guess() -> None:
     chance = random.Random(3)
     times = range(DAYS[0], DAYS[0] + 86400, STEP)
     nonsense: dict[Role, dict[int, float]] = {role: {t: chance.uniform(-5, 5) for t in times} for role in ROLES}
-    findings = check_wiring(nonsense, zone_of(Customer(id="x")))
+    findings = check_wiring(nonsense, zone_of("UTC"))
     assert codes(findings) == ["implausible"]
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenergyd.customers.time_zones import zone_of
 from cenergyd.jobs.energy.energy import Energy, Segment, energy, segments, with_power
 from cenergyd.jobs.energy.job import energy_series, longest_pauses, update_energy
-from cenergyd.jobs.windows import Window, zone_of
+from cenergyd.jobs.windows import Window
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.rollups.test_job import logs, window_of

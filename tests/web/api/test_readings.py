@@ -198,12 +198,12 @@ async def test_a_curve_follows_its_role_through_a_change_of_meters(world: World)
     utility = curves["utility"]
     assert utility["P"]["mean"] == [3.0 * i for i in range(50)] + [100.0] * 70
     assert (utility["series"], utility["computed"]) == (f"{SERIAL}_3", False)
-    assert utility["stretches"] == [
+    assert utility["segments"] == [
         {"start": START, "end": START + 3000, "series": f"{SERIAL}_missing_meter", "computed": True, "reversed": False},
         {"start": START + 3000, "end": START + 7200, "series": f"{SERIAL}_3", "computed": False, "reversed": True},
     ]
     assert curves["solar"]["P"]["mean"] == [2.0 * i for i in range(50)] + [3.0 * i for i in range(50, 120)]
-    assert (len(curves["load"]["stretches"]), curves["load"]["P"]["mean"]) == (1, [float(i) for i in range(120)])
+    assert (len(curves["load"]["segments"]), curves["load"]["P"]["mean"]) == (1, [float(i) for i in range(120)])
     assert utility["gaps"] == []
 
 
@@ -265,6 +265,17 @@ async def test_wrong_parameters(world: World, query: dict[str, Any], field: str)
     customer, client = await world.customer(name="x", facility="1", load="2", logger_serial_number="A")
     answer = await read(client, customer, **query)
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
+
+
+@pytest_twisted.ensureDeferred
+async def test_csv_of_a_site_whose_stored_zone_is_unknown_has_utc(world: World) -> None:
+    # The collection is shared with a front end that may store what it likes.
+    customer, client = await site(world)
+    await world.customers.update(customer.id, {"time_zone": "Mars/Olympus"})
+    answer = await client.get(f"customers/{customer.id}/readings.csv", params={"start": START, "end": START + 60})
+    assert answer.status == 200
+    (row, *_) = csv.DictReader(io.StringIO(answer.content.decode()))
+    assert row["time_local"].endswith("+00:00")
 
 
 @pytest_twisted.ensureDeferred

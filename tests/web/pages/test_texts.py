@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
 from cenergyd.web.pages import texts
-from cenergyd.web.pages.draft import changes_of, draft_from, draft_of, outcome, stored_values, with_conflict, with_meter
+from cenergyd.web.pages.draft import (
+    changes_of,
+    computed_meter,
+    draft_from,
+    draft_of,
+    stored_values,
+    with_conflict,
+    with_meter,
+)
 from cenergyd.web.pages.forms import local_path
 from cenergyd.web.pages.overview import customer_state
 from cenergyd.web.pages.power import chosen_span
@@ -40,8 +48,8 @@ def sent(base: Customer, **typed: str) -> dict[str, str]:
         (("1", "256", ""), "warn", "256 is no Modbus address"),
     ],
 )
-def test_outcome(meters: tuple[str, str, str], level: str, part: str) -> None:
-    found = outcome(dict(zip(("facility", "load", "solar"), meters, strict=True)))
+def test_which_meter_is_computed(meters: tuple[str, str, str], level: str, part: str) -> None:
+    found = computed_meter(dict(zip(("facility", "load", "solar"), meters, strict=True)))
     assert found.level == level
     assert part in found.text
 

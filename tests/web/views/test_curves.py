@@ -24,13 +24,13 @@ from cenergyd.web.views.curves import (
     points_of_readings,
     points_of_summaries,
 )
-from cenergyd.web.views.sources import Source, series_track
+from cenergyd.web.views.sources import SeriesSource, series_track
 
-SOURCE = Source("A_1", "load", False)
+SOURCE = SeriesSource("A_1", "load", False)
 times = st.lists(st.integers(0, 10**6), unique=True, max_size=40).map(sorted)
 
 
-def curve_of(readings: list[Reading], source: Source = SOURCE) -> Curve:
+def curve_of(readings: list[Reading], source: SeriesSource = SOURCE) -> Curve:
     return Curve(series_track(source, 0, 1 << 34), None, points_of_readings(source, readings))
 
 
@@ -70,7 +70,7 @@ def test_gaps_are_where_nothing_is(moments: list[int]) -> None:
 def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
     readings = [Reading(60 * n, P=value, L1_PF=value, Q=value) for n, value in enumerate(values)]
     plain = curve_view(curve_of(readings))
-    turned = curve_view(curve_of(readings, Source("A_1", "load", False, True)))
+    turned = curve_view(curve_of(readings, SeriesSource("A_1", "load", False, True)))
     assert turned["P"]["mean"] == [None if value is None else -value for value in plain["P"]["mean"]]
     assert turned["L1_PF"] == plain["L1_PF"]
     assert all(len(column) == len(values) for name in ("P", "Q") for column in turned[name].values())
@@ -93,7 +93,7 @@ def test_no_curve_from_nothing() -> None:
         check_resolution(0, 100, 1, 10)
 
 
-def windows(source: Source, values: list[tuple[int, float]], resolution: int) -> list[Point]:
+def windows(source: SeriesSource, values: list[tuple[int, float]], resolution: int) -> list[Point]:
     """What a store makes of single values, window by window."""
     found = []
     for start in sorted({time // resolution * resolution for time, _ in values}):
@@ -108,7 +108,7 @@ def windows(source: Source, values: list[tuple[int, float]], resolution: int) ->
     st.lists(st.integers(0, 1000), max_size=3).map(sorted),
     st.integers(1, 300),
 )
-def test_windows_read_in_stretches_are_those_of_the_whole(
+def test_windows_read_in_segments_are_those_of_the_whole(
     values: list[tuple[int, float]], cuts: list[int], resolution: int
 ) -> None:
     joined: list[Point] = []
@@ -123,7 +123,7 @@ def test_windows_read_in_stretches_are_those_of_the_whole(
 
 
 def test_a_window_of_two_sources_keeps_what_only_one_has() -> None:
-    after = Source("A_2", "load", False)
+    after = SeriesSource("A_2", "load", False)
     points = points_of_summaries(SOURCE, [Summary(0, 1, {"P": (1.0, 1.0, 1.0), "Q": (5.0, 5.0, 5.0)})])
     add_points(
         points, points_of_summaries(after, [Summary(0, 3, {"P": (3.0, 5.0, 9.0), "L1_V": (230.0, 230.0, 230.0)})])

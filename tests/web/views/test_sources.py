@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Role
 from cenergyd.web.views.sources import (
-    Source,
-    Stretch,
+    SeriesSource,
     Track,
-    pieces,
+    TrackSegment,
+    ranges_without_change,
     role_source,
     role_track,
     role_tracks,
@@ -37,23 +37,23 @@ NOW = Customer(
 def test_each_time_is_shown_as_it_was_set_up_then() -> None:
     utility = role_track(NOW, "utility", 50, 400)
     assert utility is not None
-    assert list(utility.stretches) == [
-        Stretch(50, 100, Source("A_1", "utility", False)),
-        Stretch(100, 200, Source("B_1", "utility", False)),
-        Stretch(200, 300, Source(f"B_{MISSING_METER}", "utility", True)),
-        Stretch(300, 400, Source("B_3", "utility", False, True)),
+    assert list(utility.segments) == [
+        TrackSegment(50, 100, SeriesSource("A_1", "utility", False)),
+        TrackSegment(100, 200, SeriesSource("B_1", "utility", False)),
+        TrackSegment(200, 300, SeriesSource(f"B_{MISSING_METER}", "utility", True)),
+        TrackSegment(300, 400, SeriesSource("B_3", "utility", False, True)),
     ]
     assert utility.source == role_source(NOW, "utility")
     assert utility.computed is None
     solar = role_track(NOW, "solar", 0, 400)
     assert solar is not None
-    assert [stretch.source.computed for stretch in solar.stretches] == [True, True, False, True]
+    assert [segment.source.computed for segment in solar.segments] == [True, True, False, True]
 
 
-def test_what_did_not_change_for_a_role_is_one_stretch() -> None:
+def test_what_did_not_change_for_a_role_is_one_segment() -> None:
     load = role_track(NOW, "load", 200, 10**9)
     assert load is not None
-    assert load.stretches == (Stretch(200, 10**9, Source("B_2", "load", False)),)
+    assert load.segments == (TrackSegment(200, 10**9, SeriesSource("B_2", "load", False)),)
     assert load.computed is False
 
 
@@ -62,9 +62,9 @@ def test_a_role_that_had_no_series_has_a_hole() -> None:
     customer = Customer(id="1", logger_serial_number="A", facility="1", load="2", extensions={"history": history})
     track = role_track(customer, "utility", 0, 300)
     assert track is not None
-    assert [stretch[:2] for stretch in track.stretches] == [(0, 100), (200, 300)]
+    assert [segment[:2] for segment in track.segments] == [(0, 100), (200, 300)]
     assert track.source_at(150) is None
-    assert pieces([track]) == [(0, 100), (200, 300)]
+    assert ranges_without_change([track]) == [(0, 100), (200, 300)]
     assert role_track(customer, "utility", 120, 180) is None
     assert [each.role for each in role_tracks(customer, 0, 100)] == ["utility"]
 
@@ -107,14 +107,14 @@ def test_tracks_tell_of_each_time_what_the_settings_of_then_tell(
             if source is not None:
                 assert source.computed == (not span.setup.meter_of(role))
                 assert source.reversed == (role in span.setup.reversed_roles and not source.computed)
-    covered = pieces(list(tracks.values()))
+    covered = ranges_without_change(list(tracks.values()))
     assert all(before[1] <= after[0] for before, after in pairwise(covered))
     for track in tracks.values():
-        for stretch in track.stretches:
-            parts = [piece for piece in covered if stretch.start <= piece[0] and piece[1] <= stretch.end]
-            assert sum(until - since for since, until in parts) == stretch.end - stretch.start
+        for segment in track.segments:
+            parts = [piece for piece in covered if segment.start <= piece[0] and piece[1] <= segment.end]
+            assert sum(until - since for since, until in parts) == segment.end - segment.start
 
 
 def test_one_series_all_the_time() -> None:
-    source = Source("A_1", None, False)
-    assert series_track(source, 5, 9) == Track(None, (Stretch(5, 9, source),))
+    source = SeriesSource("A_1", None, False)
+    assert series_track(source, 5, 9) == Track(None, (TrackSegment(5, 9, source),))

@@ -1,0 +1,27 @@
+"""A customer's time zone by its stored name, which may be one that this system does not know: the collection is shared."""
+
+from __future__ import annotations
+
+import functools
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cenergyd.errors import InvalidField
+
+_UTC = ZoneInfo("UTC")
+
+
+@functools.lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of an IANA name. Raises InvalidField (``time_zone``) where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidField("time_zone", f"{name!r} is not an IANA time zone name such as America/New_York") from error
+
+
+def zone_or_utc(name: str) -> ZoneInfo:
+    """The same for showing times to people: UTC where the name is unknown."""
+    try:
+        return zone_of(name)
+    except InvalidField:
+        return _UTC

@@ -1,4 +1,4 @@
-"""A logger's config files: their names, the manifest, the meaning of ``mb-NNN.ini``, and what may be shown of them."""
+"""A logger's config files: their names, the manifest, the meaning of ``mb-NNN.ini``, and their redacted text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device's side of the language: logs, forms and XML messages as an AcquiSuite writes them."""
+"""The device's side of the protocol: logs, forms and XML messages as an AcquiSuite writes them."""
 
 from __future__ import annotations
 

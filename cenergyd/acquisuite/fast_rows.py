@@ -1,7 +1,7 @@
-"""Rows as a healthy logger writes them, all of one shape: read column by column, in half the time of row by row.
+"""A fast path for rows as a healthy logger writes them, all of one shape: read column by column, in half the time.
 
-Whatever is odd about a text, and be it one character, leaves the whole of it to :mod:`cenergyd.acquisuite.logfile`. What is read here is
-exactly what would be read there; a property test compares the two.
+A text with any irregularity is left whole to :mod:`cenergyd.acquisuite.logfile`. What is read here is exactly what would be read there;
+a property test compares the two.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cenergyd.readings.model import Reading
 _HEADER: Final = b"time("
 
 
-def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | None:
+def read_uniform_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | None:
     """Readings of whole lines in the file's order; None where they are not all good, of one width, and each of its own time.
 
-    :param text: without ``_``, which is a digit's neighbour to Python.
-    :param latest: UTC seconds; a row of later than that is odd.
+    :param text: without ``_``, which Python's float() accepts between digits.
+    :param latest: UTC seconds; a later row is irregular.
     """
     if b"\0" in text or (layout.P, layout.L1_PF, layout.L1_V, layout.Q).count(None) == 4:
         return None
@@ -64,11 +64,11 @@ def read_even_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | 
 
 
 _reading: Final = partial(tuple.__new__, Reading)
-"""Of a tuple of its fields, without a call in Python."""
+"""Makes a Reading of a tuple of its fields, without a Python-level call."""
 
 
 def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:
-    """One column as numbers, for ever None where the meter has no such channel.
+    """One column as numbers; endless None where the meter has no such channel.
 
     :raises ValueError: not all are finite numbers.
     :raises IndexError: the rows have no such column.
@@ -82,5 +82,5 @@ def _values(fields: list[bytes], width: int, column: int | None, scale: float) -
         values = [value * scale for value in values]
     total = sum(values)
     if total - total != 0.0:
-        raise ValueError("nan or infinite")  # or so large that together they are
+        raise ValueError("nan or infinite")  # or so large that their sum is infinite
     return values

@@ -1,4 +1,4 @@
-"""Bytes of a log as sent, gzip or plain, to bounded pieces of text."""
+"""Bytes of a log as sent, gzip or plain, to chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from isal import isal_zlib
 
 from cenergyd.errors import UploadError
 
-PIECE: Final = 128 * 1024
+CHUNK: Final = 128 * 1024
 _FEED: Final = 16 * 1024
-"""zlib copies what it has not used yet, so it is fed little at a time: many tiny members stay cheap."""
+"""zlib copies its unused input, so it gets little at a time: many tiny members stay cheap."""
 _MAX_MEMBERS: Final = 1000
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = 31  # wbits: gzip header and checksum
@@ -22,17 +22,17 @@ def is_gzip(content: bytes) -> bool:
     return content.startswith(_GZIP_MAGIC)
 
 
-def pieces(content: bytes, max_bytes: int) -> Iterator[bytes]:
-    """The inflated content in pieces of at most 128 KiB.
+def inflated_chunks(content: bytes, max_bytes: int) -> Iterator[bytes]:
+    """The inflated content in chunks of at most 128 KiB.
 
     :raises UploadError: larger than ``max_bytes`` when inflated, cut short, or not valid gzip.
     """
     total = 0
-    for piece in _inflate(content) if is_gzip(content) else _slices(content, PIECE):
-        total += len(piece)
+    for chunk in _inflate(content) if is_gzip(content) else _slices(content, CHUNK):
+        total += len(chunk)
         if total > max_bytes:
             raise UploadError(f"the log has more than {max_bytes} bytes when inflated")
-        yield piece
+        yield chunk
 
 
 def _slices(content: bytes, size: int) -> Iterator[bytes]:
@@ -55,9 +55,9 @@ def _inflate(content: bytes) -> Iterator[bytes]:
                     if members > _MAX_MEMBERS:
                         raise UploadError(f"the gzip file has more than {_MAX_MEMBERS} members")
                     member = isal_zlib.decompressobj(_GZIP)
-                piece = member.decompress(data, PIECE)
-                if piece:
-                    yield piece
+                chunk = member.decompress(data, CHUNK)
+                if chunk:
+                    yield chunk
                 if member.eof:
                     data, member = member.unused_data, None
                 else:

@@ -1,4 +1,4 @@
-"""A log file to readings: the device's text rows, whatever state they come in.
+"""From a log file to readings, whatever state its rows are in.
 
 Rules where the format leaves room:
 
@@ -19,8 +19,8 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.fast_rows import read_even_rows
-from cenergyd.acquisuite.inflate import pieces
+from cenergyd.acquisuite.fast_rows import read_uniform_rows
+from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time
 from cenergyd.errors import UploadError
@@ -32,7 +32,7 @@ _PF_OVERSHOOT: Final = 1.001
 _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
-"""Where one row runs into another: NULs (flash that was never written) or the next row's time."""
+"""Where two rows run together: at NULs (flash that was never written) or at the next row's time."""
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
 _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
@@ -40,7 +40,7 @@ _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
 
 @attrs.frozen(slots=True, kw_only=True)
 class ParsedLog:
-    """What a log file said, and what could not be used of it."""
+    """The readings of a log file, and counts of what could not be used."""
 
     readings: list[Reading] = attrs.field(factory=list)
     """By time, each time once, each with a value in at least one channel."""
@@ -95,13 +95,13 @@ def parse_log_steps(
 ) -> Generator[None, None, ParsedLog]:
     """The same in steps of a millisecond or two: yields None after each 128 KiB of text or 500 lines, returns the result.
 
-    For callers on the reactor's thread that must not stall it over a long log.
+    For callers on the reactor's thread, which a long log must not block.
     """
     parser = _Parser(RowCollector(layout, now + max_future_seconds))
-    for text, cut in _whole_lines(pieces(content, max_inflated_bytes)):
+    for text, cut in _whole_lines(inflated_chunks(content, max_inflated_bytes)):
         if cut:
             parser.take_damaged([text], cut)
-        elif not parser.take_even(text):
+        elif not parser.take_uniform(text):
             damaged, lines = b"\0" in text, text.splitlines()
             for start in range(0, len(lines), _STEP_LINES):
                 step = lines[start : start + _STEP_LINES]
@@ -115,14 +115,14 @@ def parse_log_steps(
 
 
 def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Whole lines piece by piece, and at last, True, one that has no end. CRLF, LF and CR end a line."""
+    """Chunks of whole lines, and at the end, with True, a line that has no end. CRLF, LF and CR end a line."""
     tail = b""
     for text in texts:
         joined = (tail + text).replace(b"_", b"?")  # float() takes 1_0 for 10
         end = max(joined.rfind(b"\n"), joined.rfind(b"\r")) + 1
         tail = joined[end:]
         if len(tail) > _MAX_LINE:
-            tail = b"?" * _MAX_LINE  # not a row whatever follows, and no more is kept of it
+            tail = b"?" * _MAX_LINE  # longer than any row; its content no longer matters
         if end:
             yield joined[:end], False
     if tail:
@@ -195,7 +195,7 @@ class RowCollector:
         return self.collected()
 
     def collected(self) -> ParsedLog:
-        """What was collected, if only counts of what could not be used."""
+        """What was collected, even if nothing was readable."""
         return ParsedLog(
             readings=[self.found[time] for time in sorted(self.found)],
             rows=self.rows,
@@ -209,7 +209,7 @@ class RowCollector:
 
 
 class _Parser:
-    """Takes lines and hands rows to a collector."""
+    """Splits lines into rows for a collector."""
 
     def __init__(self, collector: RowCollector) -> None:
         self._collector = collector
@@ -217,10 +217,10 @@ class _Parser:
     def result(self) -> ParsedLog:
         return self._collector.result()
 
-    def take_even(self, text: bytes) -> bool:
-        """Parse whole lines if they are all good ones and new; else do nothing and say False."""
+    def take_uniform(self, text: bytes) -> bool:
+        """Parse whole lines if all are regular and of new times; otherwise do nothing and return False."""
         collector = self._collector
-        readings = read_even_rows(text, collector.layout, collector.latest)
+        readings = read_uniform_rows(text, collector.layout, collector.latest)
         if readings is None:
             return False
         found = {reading.time: reading for reading in readings}
@@ -232,7 +232,7 @@ class _Parser:
         return True
 
     def take(self, lines: list[bytes]) -> None:
-        """Parse lines. Written for speed: the way of a good row is straight, all else goes to :meth:`_odd`."""
+        """Parse lines. Written for speed: a good row takes the short path, all else goes to :meth:`_irregular`."""
         collector = self._collector
         found = collector.found
         columns = collector.last_column + 1
@@ -248,7 +248,7 @@ class _Parser:
             except (ValueError, IndexError):
                 plain = False
             if not plain or not YEAR_2000 <= time <= latest or time in found:
-                self._odd(line, False)
+                self._irregular(line, False)
                 continue
             good += 1
             reading, missing = read_values(time, fields)
@@ -263,10 +263,10 @@ class _Parser:
     def take_damaged(self, lines: list[bytes], cut: bool) -> None:
         """Parse lines that may hold NULs, or have no end."""
         for line in lines:
-            self._odd(line, cut)
+            self._irregular(line, cut)
 
-    def _odd(self, line: bytes, cut: bool) -> None:
-        """A line that may hold anything: nothing, a header, rubbish, a bad row, or several rows run into each other."""
+    def _irregular(self, line: bytes, cut: bool) -> None:
+        """A line that may hold anything: nothing, a header, rubbish, a bad row, or several rows run together."""
         line = line.strip(b" \t\x1a\xef\xbb\xbf")
         if line.lstrip(b"'\" ")[:5].lower() == b"time(":
             return
@@ -274,9 +274,9 @@ class _Parser:
         last = len(rows) - 1
         for index, row in enumerate(rows):
             if row:
-                self._odd_row(row, cut or index < last)
+                self._irregular_row(row, cut or index < last)
 
-    def _odd_row(self, row: bytes, cut: bool) -> None:
+    def _irregular_row(self, row: bytes, cut: bool) -> None:
         if len(row) >= _MAX_LINE:
             self._collector.rows += 1
             self._collector.skip("too_long")
@@ -284,7 +284,7 @@ class _Parser:
         fields = row.split(b",", self._collector.last_column + 1)
         time = parse_time(fields[0])
         if cut and row.count(b",") < len(fields):
-            fields.pop()  # what was read of the last value may be half of it
+            fields.pop()  # the last value may have lost digits
         self._collector.row(time, parse_error(fields[1]) if len(fields) > 1 else None, fields)
 
 

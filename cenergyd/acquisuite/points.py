@@ -1,4 +1,4 @@
-"""Finds the channels among a meter's points by name and unit, so that a meter which no table knows just works.
+"""Finds the channels among a meter's points by name and unit, for meters that no table knows.
 
 Better no channel than a wrong one: where two points fit equally well, neither is taken; minima, maxima, demands of the past and
 single phases are no totals.

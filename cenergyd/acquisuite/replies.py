@@ -1,4 +1,4 @@
-"""What the daemon answers a device. A body with SUCCESS alone on a line makes it delete its log: so only one function writes that."""
+"""The replies to a device. A body with SUCCESS alone on a line makes it delete its log, so only one function writes that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def failure(reason: str, trace: Iterable[str] = ()) -> bytes:
 
 
 def _trace_lines(trace: Iterable[str]) -> list[str]:
-    """No line may look like the answer itself, whatever text from a device is quoted in it."""
+    """No line may look like the reply itself, whatever device text it quotes."""
     return [f"# {line}" for line in map(one_line, trace) if line]
 
 

@@ -19,7 +19,7 @@ _QUOTED_TIME: Final = re.compile(rb"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'")
 def quoted_time(text: bytes) -> int:
     """UTC seconds of ``'2002-01-31 18:30:00'`` just so, as a healthy device writes it.
 
-    Remembered, for a fleet uploads the same minutes; also those of a backlog of ten days.
+    Cached, because all loggers of a fleet upload the same minutes; the size covers a backlog of ten days.
 
     :raises ValueError: anything else.
     """

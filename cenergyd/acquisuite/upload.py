@@ -1,4 +1,4 @@
-"""What a form asks for: values for each mode, valid or refused, with texts from the device bounded."""
+"""The meaning of a form: validated values for each mode, with texts from the device bounded."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def wants_trace(form: Form) -> bool:
 
 @attrs.frozen(slots=True, kw_only=True)
 class StatusReport:
-    """The health of a logger as it tells it. None or '' where it does not."""
+    """A logger's STATUS report; None or '' for what it does not say."""
 
     uptime_seconds: int | None = None
     percent_blocks_in_use: float | None = None
@@ -180,14 +180,14 @@ _REASONS: Final = {
     "bad_time": "row(s) without a readable time",
     "bad_row": "row(s) without a readable error column",
     "too_long": "row(s) too long to be one",
-    "future": "row(s) of the future: check the logger's clock",
+    "future": "row(s) in the future: check the logger's clock",
     "before_2000": "row(s) from before 2000: check the logger's clock",
     "no_values": "row(s) without any value: gaps",
 }
 
 
 def trace_lines(layout: Layout, log: ParsedLog) -> list[str]:
-    """What a log gave, in the order a person reads it: what was read, what was left out and why."""
+    """How a log was read, for a person: what was read, what was skipped and why."""
     columns = ", ".join(f"{channel} from column {column}" for channel, column in layout.columns.items())
     lines = [f"layout {layout.name}: {columns or 'no column known'}", f"{log.rows} row(s) read"]
     if log.readings:

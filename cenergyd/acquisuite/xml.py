@@ -1,6 +1,6 @@
 """AcquiSuite-XML: the other protocol, several meters and many records in one message.
 
-Read as a stream, so that what is kept is bounded by what a message means and not by how it is nested. No DTD, no entities.
+Read as a stream, so that memory is bounded by a message's content and not by its nesting. No DTD, no entities.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class XmlMessage:
     """The logger's name (LOOPNAME). Hostile."""
     devices: tuple[XmlDevice, ...] = ()
     fields: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    """The other elements directly under DAS, by UPPER-CASE name: what STATUS says."""
+    """The other elements directly under DAS, by UPPER-CASE name: the STATUS values."""
 
     def as_form(self) -> Form:
         """What the message has of a form: SERIALNUMBER, and PASSWORD where a message carries one."""

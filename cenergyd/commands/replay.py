@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 
 from cenergyd.commands.common import Failed, password_options, read_password, run_async
 from cenergyd.tools.simulator.http import Target
-from cenergyd.tools.simulator.replay import Progress, Replay, ReplayCounts, Stopped, find_logs
+from cenergyd.tools.simulator.replay import Replay, ReplayCounts, ReplayJournal, Stopped, find_logs
 
 PROGRESS_FILE = ".cenergyd-replay.jsonl"
 
@@ -52,7 +52,7 @@ def replay(
     logs = find_logs(folder, serial.upper() if serial else None)
     if not logs:
         raise Failed(f"there is no log file (mb-NNN*.log or .log.gz) below {folder}")
-    progress = Progress(progress_file or folder / PROGRESS_FILE, url, folder)
+    journal = ReplayJournal(progress_file or folder / PROGRESS_FILE, url, folder)
 
     async def work(reactor: Any) -> ReplayCounts:
         try:
@@ -67,7 +67,7 @@ def replay(
             length=len(logs), label="log files", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
         ) as bar:
             one = Replay(
-                target.post, pause, progress, password=password, device_class=device_class, step=lambda: bar.update(1)
+                target.post, pause, journal, password=password, device_class=device_class, step=lambda: bar.update(1)
             )
             try:
                 return await one.run(logs, folder)

@@ -1,7 +1,7 @@
-"""What loggers were seen doing: last upload, meters with their last reading, STATUS, rejected serials.
+"""What loggers do: last upload, meters with their last reading, STATUS, rejected serials.
 
-Shown by the settings page and judged by the alerts; it is not what an acknowledgement promises, so it is gathered in
-memory and written every few seconds, each logger and meter once however often it uploaded.
+Shown by the settings page and judged by the alerts; an acknowledgement does not depend on it, so it is gathered in
+memory and written every few seconds, each logger and meter once however often it uploads.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LoggerActivity(Service):
         self.rejected_total = 0
 
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
-        """A logger spoke to us with the right password."""
+        """A logger made a request with the right password."""
         now = int(self._clock.seconds())
         body = {"loop_name": loop_name, "address": address, "last_upload": now}
         self._pending[LOGGER][serial] = NewDocument(serial, body, None, now)
@@ -79,7 +79,7 @@ class LoggerActivity(Service):
         self._pending[STATUS][serial] = NewDocument(serial, body, serial)
 
     def rejected(self, serial: str, address: str, reason: str) -> None:
-        """Somebody came with a serial that no customer names, or with a wrong password."""
+        """A request had a serial that belongs to no customer, or a wrong password."""
         self.rejected_total += 1
         if serial not in self._rejected and len(self._rejected) >= self._max_rejected:
             return
@@ -87,7 +87,7 @@ class LoggerActivity(Service):
         self._rejected[serial] = (int(self._clock.seconds()), address, reason, count + 1)
 
     async def flush(self, *, everything: bool = True) -> None:
-        """Write what was gathered, or what of it was not written just before; what could not be written is kept."""
+        """Write what was gathered (without ``everything``: only what was not written recently); keep what could not be written."""
         now = self._clock.seconds()
         recent = now - self._repeat
         self._written = {key: time for key, time in self._written.items() if recent < time <= now}
@@ -106,7 +106,7 @@ class LoggerActivity(Service):
         await self._flush_rejected()
 
     async def _merged_meters(self, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:
-        # An old file that came late must not turn a meter's last reading back.
+        # A file that arrives late must not move a meter's last reading back.
         stored = await self._documents.get_many(METER, list(gathered))
         merged = []
         for key, new in gathered.items():
@@ -127,7 +127,7 @@ class LoggerActivity(Service):
             if serial not in stored:
                 room -= 1
                 if room < 0:
-                    continue  # somebody is trying serials: the list stays bounded
+                    continue  # somebody may be trying serials: the list stays bounded
             before = stored[serial].body.get("count", 0) if serial in stored else 0
             body = {"time": time, "address": address, "reason": reason, "count": before + count}
             documents.append(NewDocument(serial, body, None, time))

@@ -1,6 +1,6 @@
-"""Loggers' config files, kept version by version: what devices send, what they are asked for, what they may fetch.
+"""Loggers' config files, version by version: what devices send, what the manifest asks for, what they may fetch.
 
-Their secrets stay here: what people see is redacted (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only
+Their secrets stay here: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only
 a version of its own that an operator queued, and only where remote configuration is on.
 """
 

@@ -1,4 +1,4 @@
-"""What an upload means, from the request's bytes to the reply's: credentials, mode, readings, durable, SUCCESS.
+"""Handles an upload from request bytes to reply bytes: credentials, mode, readings, durable write, SUCCESS.
 
 Knows the domain and no sockets; :mod:`cenergyd.web.server.upload` is the HTTP around it. The reply contract is the device's: 200 SUCCESS
 lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends its upload session.
@@ -33,7 +33,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _XML: Final = "text/xml; charset=utf-8"
 _UNAUTHORIZED: Final = "serial number or password is not right"
 _STEPS_AT_ONCE: Final = 2
-"""Steps of parsing (a millisecond or two each) before the reactor gets a turn."""
+"""Parsing steps (a millisecond or two each) between two yields to the reactor."""
 
 T = TypeVar("T")
 log = Logger()
@@ -52,7 +52,7 @@ class UploadRequest:
 
 
 @attrs.frozen(slots=True)
-class Reply:
+class UploadReply:
     """What the device is told."""
 
     status: int
@@ -96,7 +96,7 @@ class Receiver:
         self.limits = limits
         self._clock = clock  # IReactorTime
         self._configs = config_archive
-        self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[Reply]]] = {
+        self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {
             Mode.LOGFILEUPLOAD: self._log_upload,
             Mode.STATUS: self._status,
             Mode.TEST: self._test,
@@ -104,8 +104,8 @@ class Receiver:
         self.in_progress = 0
         """Uploads being answered now."""
 
-    async def receive(self, request: UploadRequest) -> Reply:
-        """Answer one POST. Every failure becomes a reply, also one nobody expected."""
+    async def receive(self, request: UploadRequest) -> UploadReply:
+        """Answer one POST. Every failure becomes a reply, unexpected ones too."""
         started = self._clock.seconds()
         xml = request.content_type.split(b";", 1)[0].strip().lower() in (b"text/xml", b"application/xml")
         self.in_progress += 1
@@ -121,7 +121,7 @@ class Receiver:
         self._metrics.upload(mode, reply.outcome, self._clock.seconds() - started)
         return reply
 
-    async def _form(self, request: UploadRequest) -> tuple[str, Reply]:
+    async def _form(self, request: UploadRequest) -> tuple[str, UploadReply]:
         form = parse_form(
             request.body,
             request.content_type,
@@ -129,7 +129,7 @@ class Receiver:
             max_field_bytes=self.limits.max_field_bytes,
             max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
         )
-        # The mode first: a wrong one tells nothing, and a 401 would end the device's whole session.
+        # The mode first: refusing a wrong one discloses nothing, while a 401 would end the device's whole session.
         mode = read_mode(form)
         customer = await self._authorized(form, request, form.fields.get("LOOPNAME", ""))
         return mode, await self._modes.get(mode, self._config_file)(customer, form, request)
@@ -149,7 +149,7 @@ class Receiver:
         self._activity.uploaded(serial, request.address, device_text(loop_name))
         return customer
 
-    async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+    async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         header = read_log_header(form)
         serial = customer.logger_serial_number
         series = series_name(serial, header.meter)
@@ -159,7 +159,7 @@ class Receiver:
         device = {"name": header.device_name, "device_type": header.device_type, "device_class": header.device_class}
         self._activity.meter(serial, series, device, parsed.readings[-1] if parsed.readings else None)
         self._metrics.readings(len(parsed.readings), parsed.skipped)
-        return Reply(200, replies.success(trace_lines(layout, parsed) if header.trace else ()))
+        return UploadReply(200, replies.success(trace_lines(layout, parsed) if header.trace else ()))
 
     async def _store(self, customer: Customer, batches: list[SeriesReadings]) -> None:
         """Durable and marked for derivation when this returns."""
@@ -181,7 +181,7 @@ class Receiver:
         )
 
     async def _in_steps(self, steps: Generator[None, None, T]) -> T:
-        """Run a long computation; others get their turn in between."""
+        """Run a long computation, yielding to the reactor every few steps."""
         count = 0
         while True:
             try:
@@ -193,25 +193,25 @@ class Receiver:
             if count % _STEPS_AT_ONCE == 0:
                 await deferLater(self._clock, 0)
 
-    async def _status(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+    async def _status(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         self._activity.status(customer.logger_serial_number, read_status(form.fields).as_document())
-        return Reply(200, replies.success())
+        return UploadReply(200, replies.success())
 
-    async def _test(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
-        return Reply(200, replies.success())
+    async def _test(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
+        return UploadReply(200, replies.success())
 
-    async def _config_file(self, customer: Customer, form: Form, request: UploadRequest) -> Reply:
+    async def _config_file(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         body = await self._configs.answer(read_mode(form), customer.logger_serial_number, form)
-        return Reply(200, replies.success() if body is None else body)
+        return UploadReply(200, replies.success() if body is None else body)
 
-    async def _xml(self, request: UploadRequest) -> tuple[str, Reply]:
+    async def _xml(self, request: UploadRequest) -> tuple[str, UploadReply]:
         message = await self._in_steps(parse_xml_steps(request.body, max_bytes=self.limits.max_inflated_bytes))
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
         elif message.mode is Mode.LOGFILEUPLOAD:
             await self._xml_log(customer, message)
-        return message.mode, Reply(200, replies.xml_success(), _XML)
+        return message.mode, UploadReply(200, replies.xml_success(), _XML)
 
     async def _xml_log(self, customer: Customer, message: XmlMessage) -> None:
         serial = customer.logger_serial_number
@@ -231,7 +231,7 @@ class Receiver:
             self._activity.meter(serial, batch.series, known, batch.readings[-1] if batch.readings else None)
             self._metrics.readings(len(batch.readings), item.log.skipped)
 
-    def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> Reply:
+    def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:
         status, outcome, reason = _verdict(error)
         if outcome == "error":
             log.failure("upload {request_id} failed", request_id=request.request_id)
@@ -241,12 +241,12 @@ class Receiver:
                 address=request.address, outcome=outcome, reason=str(error), request_id=request.request_id,
             )  # fmt: skip
         if xml:
-            return Reply(status, replies.xml_failure(reason), _XML, outcome)
-        return Reply(status, replies.failure(reason), outcome=outcome)
+            return UploadReply(status, replies.xml_failure(reason), _XML, outcome)
+        return UploadReply(status, replies.failure(reason), outcome=outcome)
 
 
 def _verdict(error: Exception) -> tuple[int, str, str]:
-    """Status, outcome and what the device's log will show."""
+    """Status, outcome and the reason for the device's log."""
     if isinstance(error, CredentialsError | Throttled):
         return 401, "unauthorized", _UNAUTHORIZED
     if isinstance(error, Overloaded):

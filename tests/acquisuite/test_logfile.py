@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
-from cenergyd.acquisuite.fast_rows import read_even_rows
+from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
 from cenergyd.errors import UploadError
@@ -383,7 +383,7 @@ def by_columns(text: bytes, layout: Layout) -> ParsedLog | None:
 
 def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
     """The same without the way for even rows."""
-    with patch("cenergyd.acquisuite.logfile.read_even_rows", return_value=None):
+    with patch("cenergyd.acquisuite.logfile.read_uniform_rows", return_value=None):
         return by_columns(text, layout)
 
 
@@ -432,7 +432,7 @@ def test_even_rows_are_read_as_they_are_row_by_row(
 def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
     rows = [dict.fromkeys(range(4, 75), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
     text = end.join([*(log_row(T0 + 60 * n, values, columns=75) for n, values in enumerate(rows)), ""]).encode()
-    even = read_even_rows(text, layout, NOW)
+    even = read_uniform_rows(text, layout, NOW)
     assert (even is None) == (layout.name in ("beyond", "nothing"))
     assert by_columns(text, layout) == by_rows(text, layout)
 
@@ -452,7 +452,7 @@ def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
 )
 def test_rows_that_only_count_as_even(text: bytes) -> None:
     layout = Layout("short", P=4)
-    assert read_even_rows(text, layout, NOW) is None
+    assert read_uniform_rows(text, layout, NOW) is None
     assert by_columns(text, layout) == by_rows(text, layout)
 
 

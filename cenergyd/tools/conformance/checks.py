@@ -15,7 +15,7 @@ import attrs
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK, VERIS
 from cenergyd.readings.model import Reading
-from cenergyd.tools.conformance.client import Answer, Server
+from cenergyd.tools.conformance.client import Response, Server
 
 Check = Callable[[Server], str | None]
 METER: Final = "240"
@@ -59,35 +59,35 @@ def log(values: list[Reading] | None = None) -> bytes:
 
 def send(
     server: Server, content: bytes, *, meter: str = METER, version: str = "1.1", name: str | None = None, **more: str
-) -> Answer:
+) -> Response:
     """Upload a log file; ``more`` adds or replaces form variables."""
     fields = encode.log_fields(server.serial, server.password, meter, content, device_class="27", **more)
     return server.form(fields, name or encode.log_filename(meter), content, version=version)
 
 
-def mode(server: Server, name: str, **more: str) -> Answer:
+def mode(server: Server, name: str, **more: str) -> Response:
     """A request without a file."""
     return server.form({"MODE": name, "SERIALNUMBER": server.serial, "PASSWORD": server.password, **more})
 
 
-def accepted(answer: Answer) -> str | None:
+def accepted(response: Response) -> str | None:
     """None for SUCCESS."""
-    return None if answer.success else f"no SUCCESS but {answer.status} {answer.body[:100]!r}"
+    return None if response.success else f"no SUCCESS but {response.status} {response.body[:100]!r}"
 
 
-def kept(answer: Answer) -> str | None:
+def kept(response: Response) -> str | None:
     """None where the device keeps the file and goes on."""
-    if answer.status in KEEPS and answer.failure:
+    if response.status in KEEPS and response.failure:
         return None
-    return f"not 406 with FAILURE but {answer.status} {answer.body[:100]!r}"
+    return f"not 406 with FAILURE but {response.status} {response.body[:100]!r}"
 
 
-def unauthorized(answer: Answer) -> str | None:
+def unauthorized(response: Response) -> str | None:
     """None for 401 FAILURE."""
     return (
         None
-        if answer.status == 401 and answer.failure
-        else f"not 401 with FAILURE but {answer.status} {answer.body[:100]!r}"
+        if response.status == 401 and response.failure
+        else f"not 401 with FAILURE but {response.status} {response.body[:100]!r}"
     )
 
 
@@ -172,7 +172,7 @@ def wrong_password(server: Server) -> str | None:
 def not_told(server: Server) -> str | None:
     one = mode(server, "TEST", SERIALNUMBER="00FFFFFFFFF1")
     other = mode(server, "TEST", PASSWORD=server.password + "y")
-    return None if (one.status, one.body) == (other.status, other.body) else "the two answers differ"
+    return None if (one.status, one.body) == (other.status, other.body) else "the two responses differ"
 
 
 @rule("2", "No credentials at all is 401")
@@ -202,10 +202,10 @@ def test_button(server: Server) -> str | None:
 
 @rule("3", "CONFIGFILEMANIFEST: lines CONFIGFILE,name,md5,time")
 def manifest(server: Server) -> str | None:
-    answer = mode(server, "CONFIGFILEMANIFEST", LOOPNAME="x")
-    lines = [line for line in answer.body.decode("latin-1").splitlines() if line.strip()]
+    response = mode(server, "CONFIGFILEMANIFEST", LOOPNAME="x")
+    lines = [line for line in response.body.decode("latin-1").splitlines() if line.strip()]
     good = [line for line in lines if line.startswith("CONFIGFILE,") and line.count(",") == 3]
-    return None if answer.status == 200 and good else f"{answer.status} {answer.body[:100]!r}"
+    return None if response.status == 200 and good else f"{response.status} {response.body[:100]!r}"
 
 
 @rule("3", "CONFIGFILEUPLOAD: SUCCESS once stored, and the manifest then names its md5")
@@ -240,8 +240,8 @@ def any_case(server: Server) -> str | None:
 
 @rule("3", "SENDDATATRACE=YES: SUCCESS, with more lines for a person")
 def trace(server: Server) -> str | None:
-    answer = send(server, encode.gz(log()), SENDDATATRACE="YES")
-    return first(accepted(answer), None if len(answer.body.splitlines()) > 2 else "no trace in the answer")
+    response = send(server, encode.gz(log()), SENDDATATRACE="YES")
+    return first(accepted(response), None if len(response.body.splitlines()) > 2 else "the response has no trace")
 
 
 @rule("3", "MD5CHECKSUM is that of the bytes as sent; another one is refused and the file kept")
@@ -259,12 +259,12 @@ def again(server: Server) -> str | None:
 @rule("4", "SUCCESS stands alone on a line of no failure page, whatever the device's texts are")
 def no_success_in_failure(server: Server) -> str | None:
     hostile = "x\r\nSUCCESS\r\n"
-    answers = (
+    responses = (
         mode(server, hostile),
         send(server, b"garbage", LOOPNAME=hostile, MODBUSDEVICENAME=hostile),
         send(server, encode.gz(log()), name="mb-240.log\nSUCCESS\n.gz", MODBUSDEVICE="241"),
     )
-    return first(*(kept(answer) for answer in answers))
+    return first(*(kept(response) for response in responses))
 
 
 @rule("4", "Refused data is 406, never one of the statuses that abandon the session")
@@ -375,8 +375,8 @@ def clock_jumps(server: Server) -> str | None:
 
 @rule("6", "The manifest asks for what is unknown: blank md5 and time for a meter that has uploaded")
 def asks_for_unknown(server: Server) -> str | None:
-    answer = mode(server, "CONFIGFILEMANIFEST")
-    lines = answer.body.decode("latin-1").splitlines()
+    response = mode(server, "CONFIGFILEMANIFEST")
+    lines = response.body.decode("latin-1").splitlines()
     return (
         None
         if any(line.startswith("CONFIGFILE,loggerconfig.ini,") for line in lines)
@@ -405,9 +405,9 @@ def xml_status(server: Server) -> str | None:
 
 @rule("7", "AcquiSuite-XML with wrong credentials: 401 and <result>FAILURE</result>")
 def xml_wrong(server: Server) -> str | None:
-    answer = _xml(server, "STATUS", "", password=server.password + "x")
-    good = answer.status == 401 and b"<result>FAILURE" in answer.body
-    return None if good else f"{answer.status} {answer.body[:100]!r}"
+    response = _xml(server, "STATUS", "", password=server.password + "x")
+    good = response.status == 401 and b"<result>FAILURE" in response.body
+    return None if good else f"{response.status} {response.body[:100]!r}"
 
 
 @rule("7", "Entity expansion is off")
@@ -416,9 +416,11 @@ def xml_entities(server: Server) -> str | None:
         '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         f"<DAS><mode>STATUS</mode><name>&b;</name><serial>{server.serial}</serial></DAS>"
     )
-    answer = server.post("text/xml", body.encode(), headers=_basic(server.serial, server.password))
+    response = server.post("text/xml", body.encode(), headers=_basic(server.serial, server.password))
     return (
-        None if answer.status == 406 and b"<result>FAILURE" in answer.body else f"{answer.status} {answer.body[:100]!r}"
+        None
+        if response.status == 406 and b"<result>FAILURE" in response.body
+        else f"{response.status} {response.body[:100]!r}"
     )
 
 
@@ -426,8 +428,8 @@ def xml_entities(server: Server) -> str | None:
 def shark(server: Server) -> str | None:
     content = encode.log_text(rows(), SHARK, 120)
     fields = encode.log_fields(server.serial, server.password, "243", content, device_class="35", SENDDATATRACE="YES")
-    answer = server.form(fields, encode.log_filename("243"), content)
-    return accepted(answer)
+    response = server.form(fields, encode.log_filename("243"), content)
+    return accepted(response)
 
 
 @cache
@@ -444,17 +446,19 @@ def _basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def _xml(server: Server, name: str, content: str, password: str | None = None) -> Answer:
+def _xml(server: Server, name: str, content: str, password: str | None = None) -> Response:
     body = f'<?xml version="1.0"?><DAS><mode>{name}</mode><name>x</name><serial>{server.serial}</serial>{content}</DAS>'
     return server.post(
         "text/xml", body.encode(), headers=_basic(server.serial, server.password if password is None else password)
     )
 
 
-def _xml_success(answer: Answer) -> str | None:
-    good = answer.status == 200 and b"<result>SUCCESS</result>" in answer.body
-    typed = answer.headers.get("content-type", "").startswith("text/xml")
-    return None if good and typed else f"{answer.status} {answer.headers.get('content-type')} {answer.body[:100]!r}"
+def _xml_success(response: Response) -> str | None:
+    good = response.status == 200 and b"<result>SUCCESS</result>" in response.body
+    typed = response.headers.get("content-type", "").startswith("text/xml")
+    return (
+        None if good and typed else f"{response.status} {response.headers.get('content-type')} {response.body[:100]!r}"
+    )
 
 
 def run(server: Server) -> Iterator[tuple[Rule, str | None]]:

@@ -1,4 +1,4 @@
-"""A device's side of HTTP, over plain sockets: old and new HTTP, requests in pieces, connections cut off."""
+"""A device's side of HTTP, over plain sockets: HTTP/1.0 and 1.1, requests sent in fragments, connections cut off."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import attrs
 from cenergyd.acquisuite.encode import multipart_form
 from cenergyd.errors import CenergydError
 
-MAX_REPLY = 1 << 20
+MAX_RESPONSE = 1 << 20
 
 
-class NoAnswer(CenergydError):
-    """The server closed the connection, or could not be reached, without an answer."""
+class NoResponse(CenergydError):
+    """The server closed the connection, or could not be reached, without a response."""
 
 
 @attrs.frozen(slots=True)
-class Answer:
+class Response:
     """What the server said."""
 
     status: int
@@ -52,21 +52,21 @@ class Server:
     timeout: float = 30.0
 
     def form(self, fields: Mapping[str, str], filename: str | None = None, content: bytes = b"", *,
-             file_field: str = "LOGFILE", version: str = "1.1", headers: Mapping[str, str] | None = None) -> Answer:  # fmt: skip
+             file_field: str = "LOGFILE", version: str = "1.1", headers: Mapping[str, str] | None = None) -> Response:  # fmt: skip
         """POST a multipart form."""
         kind, body = multipart_form(fields, filename, content, file_field)
         return self.post(kind, body, version=version, headers=headers)
 
     def post(
         self, content_type: str, body: bytes, *, version: str = "1.1", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         """POST a body."""
         return self.request(
             "POST", {"Content-Type": content_type, "Content-Length": str(len(body)), **(headers or {})}, body, version
         )
 
-    def request(self, method: str, headers: Mapping[str, str], body: bytes = b"", version: str = "1.1") -> Answer:
-        """One request on a connection of its own. Raises NoAnswer."""
+    def request(self, method: str, headers: Mapping[str, str], body: bytes = b"", version: str = "1.1") -> Response:
+        """One request on a connection of its own. Raises NoResponse."""
         parts = urlsplit(self.url)
         path = parts.path or "/"
         lines = [f"{method} {path} HTTP/{version}"]
@@ -77,9 +77,9 @@ class Server:
         try:
             with self.connect() as link:
                 link.sendall(head + body)
-                return _answer(_read_all(link))
+                return _parse_response(_read_all(link))
         except OSError as error:
-            raise NoAnswer(f"{parts.hostname}:{parts.port or ''}: {error}") from error
+            raise NoResponse(f"{parts.hostname}:{parts.port or ''}: {error}") from error
 
     def connect(self) -> socket.socket:
         """A connection, with TLS for https."""
@@ -91,21 +91,21 @@ class Server:
 
 def _read_all(link: socket.socket) -> bytes:
     received = b""
-    while len(received) < MAX_REPLY and (chunk := link.recv(65536)):
+    while len(received) < MAX_RESPONSE and (chunk := link.recv(65536)):
         received += chunk
     return received
 
 
-def _answer(received: bytes) -> Answer:
+def _parse_response(received: bytes) -> Response:
     head, separator, body = received.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
     if not separator or len(words) < 2 or not words[1].isdigit():
-        raise NoAnswer("the server closed the connection without an HTTP answer")
+        raise NoResponse("the server closed the connection without an HTTP response")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = _unchunked(body)
-    return Answer(int(words[1]), headers, body)
+    return Response(int(words[1]), headers, body)
 
 
 def _unchunked(body: bytes) -> bytes:

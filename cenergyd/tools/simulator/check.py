@@ -1,4 +1,4 @@
-"""Compares a fleet's report with the store: everything acknowledged is there, once, as sent, and derived where it can be."""
+"""Compares a fleet's report with the store: every acknowledged reading is stored once, as sent, and derived where both meters have one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 10
 
 
 class ReportError(CenergydError):
-    """The report is not one of ``cenergyd simulate --report``."""
+    """The file is not a report of ``cenergyd simulate --report``."""
 
 
 class ReportedSite(NamedTuple):
@@ -31,7 +31,7 @@ class ReportedSite(NamedTuple):
 
 @attrs.define
 class Acknowledged:
-    """What a report says, merged: the same reading acknowledged twice is one."""
+    """The acknowledged readings of a report; one acknowledged twice counts once."""
 
     sites: dict[str, ReportedSite] = attrs.field(factory=dict)
     series: dict[str, dict[int, Reading]] = attrs.field(factory=dict)
@@ -39,13 +39,13 @@ class Acknowledged:
 
     @property
     def readings(self) -> int:
-        """How many different ones."""
+        """Distinct acknowledged readings."""
         return sum(len(found) for found in self.series.values())
 
 
 @attrs.define
 class Findings:
-    """What the comparison found."""
+    """The result of the comparison."""
 
     readings: int = 0
     """Acknowledged readings compared."""
@@ -67,7 +67,7 @@ class Findings:
         return not (self.lost or self.different or self.not_derived or self.wrongly_derived)
 
     def note(self, text: str) -> None:
-        """Keep some examples for a person."""
+        """Keep the first few examples for a person."""
         if len(self.examples) < _SHOWN:
             self.examples.append(text)
 

@@ -9,9 +9,9 @@ from cenergyd.acquisuite.configfiles import meter_of, parse_manifest
 from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
 from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
 from cenergyd.errors import UploadError
-from cenergyd.tools.simulator.http import Reply
+from cenergyd.tools.simulator.http import Response
 
-Post = Callable[..., Awaitable[Reply]]
+Post = Callable[..., Awaitable[Response]]
 
 
 class ConfigFile(NamedTuple):
@@ -46,7 +46,7 @@ def meter_config(meter: str, layout: Layout, columns: int, device_class: str, ti
 async def exchange(post: Post, serial: str, password: str, files: Sequence[ConfigFile], loop_name: str = "") -> int:
     """Send the files that the server's manifest has not, and return how many it took.
 
-    A server that knows no manifest gets none. Raises NoReply.
+    A server that knows no manifest gets none. Raises NoResponse.
     """
     identity = {"SERIALNUMBER": serial, "PASSWORD": password, "LOOPNAME": loop_name}
     content_type, body = multipart_form({"MODE": "CONFIGFILEMANIFEST", **identity})

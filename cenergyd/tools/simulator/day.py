@@ -1,4 +1,4 @@
-"""A plausible day at a solar site: pure functions of the site and the time, so any minute can be asked in any order.
+"""A plausible day at a solar site: pure functions of the site and the time, so that any minute can be computed in any order.
 
 Power is in kW and kvar, energy in kWh, voltage in V; time is UTC seconds. Import from the grid is positive. The site
 equation holds exactly for P and Q: load = solar + utility.
@@ -21,7 +21,7 @@ _INVERTER_STANDBY_KW = 0.004
 
 
 class Power(NamedTuple):
-    """What one meter sees at one time."""
+    """What one meter measures at one time."""
 
     P: float
     """Real power, kW."""
@@ -30,7 +30,7 @@ class Power(NamedTuple):
 
     @property
     def power_factor(self) -> float | None:
-        """|P| / S, or None where nothing flows."""
+        """|P| / S, or None at zero apparent power."""
         apparent = math.hypot(self.P, self.Q)
         return abs(self.P) / apparent if apparent else None
 
@@ -46,18 +46,18 @@ class Moment(NamedTuple):
     """Phase to neutral, the same for all meters of the site."""
 
     def of(self, role: Role) -> Power:
-        """What the meter of a role sees."""
+        """What the meter of a role measures."""
         power: Power = getattr(self, role)
         return power
 
 
 class Energy(NamedTuple):
-    """A meter's counters."""
+    """A meter's energy registers."""
 
     imported: float
-    """kWh, counts positive P."""
+    """kWh, integral of positive P."""
     exported: float
-    """kWh, counts negative P."""
+    """kWh, integral of negative P."""
 
 
 def sun_elevation_sine(place: Place, time: int) -> float:
@@ -78,12 +78,12 @@ def moment(site: SimulatedSite, time: int) -> Moment:
     """The site at one time."""
     solar_kw = _solar_kw(site, time)
     load_kw = _load_kw(site, time)
-    # The inverter runs near unity; it takes a little reactive power of its own.
+    # The inverter runs near unity power factor and draws a little reactive power.
     solar = Power(_rounded(solar_kw), _rounded(0.03 * max(solar_kw, 0.0) + 0.001))
     lag = math.tan(math.acos(site.load_power_factor)) * (1 + 0.15 * _noise(site.seed, 5, time, 300))
     load = Power(_rounded(load_kw), _rounded(load_kw * lag))
     utility = Power(_rounded(load.P - solar.P), _rounded(load.Q - solar.Q))
-    # What is drawn pulls the voltage down, what is fed in lifts it.
+    # Import lowers the voltage, export raises it.
     swing = 0.006 * utility.P / max(site.peak_solar_kw, site.mean_load_kw)
     volts = site.nominal_volts * (1.0 + 0.008 * _noise(site.seed, 6, time, 900) - swing)
     return Moment(time, utility, load, solar, round(volts, 2))
@@ -95,7 +95,7 @@ def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterato
 
 
 def advance(energy: Energy, before: float, now: float, seconds: int) -> Energy:
-    """A meter's counters after ``seconds`` in which its P went from ``before`` to ``now`` (trapezoid)."""
+    """A meter's energy registers after ``seconds`` in which its P went from ``before`` to ``now`` (trapezoid)."""
     kwh = (before + now) / 2 * seconds / 3600
     return Energy(energy.imported + max(kwh, 0.0), energy.exported + max(-kwh, 0.0))
 
@@ -103,14 +103,14 @@ def advance(energy: Energy, before: float, now: float, seconds: int) -> Energy:
 def _solar_kw(site: SimulatedSite, time: int) -> float:
     height = sun_elevation_sine(site.place, time)
     if height <= 0:
-        # At night an inverter draws its standby: a little import, as real sites show.
+        # At night an inverter draws standby power: a small import, as real sites show.
         return -_INVERTER_STANDBY_KW
-    clear = math.pow(height, 1 + 0.15 / max(height, 0.05))  # more air in the way of a low sun
+    clear = math.pow(height, 1 + 0.15 / max(height, 0.05))  # a low sun shines through more air
     return site.peak_solar_kw * min(clear, 1.0) * _cloud(site, time)
 
 
 def _cloud(site: SimulatedSite, time: int) -> float:
-    """What the clouds let through, 0.12 to 1: a slow part makes the day's weather, a fast one single clouds."""
+    """Share of sunlight that the clouds let through, 0.12 to 1: a slow part for the day's weather, a fast one for single clouds."""
     weather = 0.5 + 0.5 * _noise(site.seed, 1, time, 7 * 3600)
     passing = 0.5 + 0.5 * _noise(site.seed, 2, time, 240)
     cover: float = math.pow(weather, 1.5)
@@ -127,7 +127,7 @@ def _load_kw(site: SimulatedSite, time: int) -> float:
     daytime = _bump(hour, 13.0, 4.0) * (0.9 if weekend else 0.5)
     shape = 0.45 + 0.8 * morning + 1.25 * evening + 0.45 * daytime
     slow = 1 + 0.18 * _noise(site.seed, 3, time, 3600)
-    # Appliances: now and then something large runs for some minutes.
+    # Now and then a large appliance runs for some minutes.
     appliance = max(0.0, _noise(site.seed, 4, time, 700) - 0.55) * 1.6
     return site.mean_load_kw * (shape * slow + appliance)
 

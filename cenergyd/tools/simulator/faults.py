@@ -1,4 +1,4 @@
-"""What goes wrong at simulated sites, and how often."""
+"""Faults of simulated sites, and how often they occur."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def faults_of(words: str) -> Faults:
     changes: dict[str, Any] = {}
     for word in chosen:
         if word != "none" and word not in KINDS:
-            raise ValueError(f"{word!r} is no fault; there are none, all, {', '.join(KINDS)}")
+            raise ValueError(f"{word!r} is not a fault; the faults are none, all, {', '.join(KINDS)}")
         changes.update(KINDS.get(word, {}))
     return Faults(**changes)

@@ -1,4 +1,4 @@
-"""Many simulated loggers against one URL, at any speed; what was acknowledged goes into a report."""
+"""Many simulated loggers against one URL, at any speed; acknowledged logs go into a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cenergyd.tools.simulator.logger import METERS, Counts, LogFile, Meter, Simu
 from cenergyd.tools.simulator.site import SimulatedSite
 
 _LAST_SESSIONS = 20
-"""Tries at the end to bring in what faults have kept back."""
+"""Upload sessions at the end to deliver logs that faults have held back."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Plan:
 
     start: int
     end: int | None
-    """None: go on for ever."""
+    """None: run until stopped."""
     interval: int = 60
     """Seconds between two rows of a log."""
     upload_every: int = 900
@@ -56,7 +56,7 @@ class Plan:
 
 
 class Fleet:
-    """Runs loggers; :meth:`run` returns when all have uploaded all they have, or given up.
+    """Runs loggers; :meth:`run` returns when all have uploaded all they have, or have given up.
 
     :param acknowledged: called with each log that the server acknowledged.
     :param progress: called after each upload session.
@@ -122,7 +122,7 @@ class Fleet:
             if not logger.flash:
                 return
             if not await self._slots.run(logger.upload_all):
-                return  # it will not be taken, however often it is tried
+                return  # a status that ends the session would only be repeated
             if logger.flash:
                 await self._pause(0.5)
 

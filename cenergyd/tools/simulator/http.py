@@ -1,6 +1,6 @@
-"""A small HTTP client that speaks as a logger does: one connection a request, HTTP/1.0 or 1.1, and able to lose a reply.
+"""An HTTP client that behaves as a logger does: one connection per request, HTTP/1.0 or 1.1, and it can drop a response.
 
-Twisted's Agent cannot speak HTTP/1.0 nor hang up before the answer, which is what old firmware and bad lines do.
+Twisted's Agent can neither speak HTTP/1.0 nor hang up before the response, as old firmware and bad lines do.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from twisted.python.failure import Failure
 from cenergyd.errors import CenergydError
 
 Version = Literal["1.0", "1.1"]
-MAX_REPLY: Final = 4 << 20
-"""Bytes of a reply that are read; a longer one is no reply of this protocol."""
+MAX_RESPONSE: Final = 4 << 20
+"""Bytes of a response that are read; a longer one does not belong to this protocol."""
 
 
-class NoReply(CenergydError):
-    """Nothing usable came back: no connection, cut off, too slow, or not HTTP. The server may have taken the request."""
+class NoResponse(CenergydError):
+    """No usable response: no connection, cut off, too slow, or not HTTP. The server may have processed the request."""
 
 
-class Reply(NamedTuple):
-    """An HTTP reply."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -46,7 +46,7 @@ class Reply(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The line that says why not, for a person."""
+        """The failure line, for a person."""
         lines = [line.strip() for line in self.body.decode("utf-8", "replace").splitlines() if line.strip()]
         failure = next((line for line in lines if "FAILURE" in line), lines[0] if lines else "empty reply")
         return f"{self.status}: {failure[:200]}"
@@ -80,10 +80,10 @@ class Target:
         *,
         version: Version = "1.1",
         lose_reply: bool = False,
-    ) -> Reply:
-        """POST and return the reply. Raises :class:`NoReply`.
+    ) -> Response:
+        """POST and return the response. Raises :class:`NoResponse`.
 
-        :param lose_reply: send everything, then hang up before reading the answer, as a bad line does.
+        :param lose_reply: send everything, then hang up before reading the response, as happens on a bad line.
         """
         lines = [f"POST {self._path} HTTP/{version}", f"Host: {self._host}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers]
@@ -97,7 +97,7 @@ class Target:
             raw = await exchange.done.addTimeout(self._timeout, self._reactor)
         except (ConnectError, ConnectionLost, ConnectionDone, DNSLookupError, DeferredTimeout, OSError) as error:
             exchange.abort()
-            raise NoReply(f"{self._host}: {error or type(error).__name__}") from error
+            raise NoResponse(f"{self._host}: {error or type(error).__name__}") from error
         return _parse(raw)
 
 
@@ -120,7 +120,7 @@ class _Exchange(Protocol):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Part of the reply."""
         self._received += data
-        if len(self._received) > MAX_REPLY:
+        if len(self._received) > MAX_RESPONSE:
             self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
@@ -145,10 +145,10 @@ class _Bytes:
         return io.BytesIO(self._raw)
 
 
-def _parse(raw: bytes) -> Reply:
+def _parse(raw: bytes) -> Response:
     response = http.client.HTTPResponse(_Bytes(raw), method="POST")  # type: ignore[arg-type]
     try:
         response.begin()
-        return Reply(response.status, response.read())
+        return Response(response.status, response.read())
     except (http.client.HTTPException, ValueError, OSError) as error:
-        raise NoReply(f"the reply was cut off or is not HTTP: {error or type(error).__name__}") from error
+        raise NoResponse(f"the reply was cut off or is not HTTP: {error or type(error).__name__}") from error

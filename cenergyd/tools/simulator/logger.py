@@ -1,4 +1,4 @@
-"""A simulated logger: records rows, keeps log files in its flash, uploads them, deletes only what was acknowledged."""
+"""A simulated logger: records rows, keeps log files in flash, uploads them, and deletes only what was acknowledged."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from cenergyd.readings.model import Reading, series_name
 from cenergyd.tools.simulator.configs import exchange, meter_config
 from cenergyd.tools.simulator.day import Energy, Moment, advance, moment
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
-from cenergyd.tools.simulator.http import NoReply, Reply, Version
+from cenergyd.tools.simulator.http import NoResponse, Response, Version
 from cenergyd.tools.simulator.site import METER_OF_ROLE, SimulatedSite
 
 Encoding = Literal["gz", "plain", "xml"]
-Post = Callable[..., Awaitable[Reply]]
+Post = Callable[..., Awaitable[Response]]
 """Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
 MAX_UPLOAD_TRIES: Final = 3
 """As a device's MAXUPLOADTRIES: then the file waits for the next session."""
 ABANDON: Final = frozenset((401, 402, 403, 404, 407))
-"""Answers after which a device gives up the whole session."""
+"""Statuses after which a device abandons the whole session."""
 _NOT_ANSWERING: Final = 139
 
 
@@ -57,7 +57,7 @@ METERS: Final = {
 
 @attrs.define(slots=True, kw_only=True)
 class LogFile:
-    """A log in the logger's flash, and what of it the server should then hold."""
+    """A log in the logger's flash, and the readings that the server should store from it."""
 
     series: str
     meter: str
@@ -69,7 +69,7 @@ class LogFile:
 
 @attrs.define
 class Counts:
-    """What happened, over any number of loggers."""
+    """Totals over any number of loggers."""
 
     uploads: int = 0
     """Requests that carried a log."""
@@ -78,30 +78,30 @@ class Counts:
     resent: int = 0
     """Logs sent once more although they were acknowledged."""
     lost_replies: int = 0
-    """Hung up before the answer, on purpose."""
+    """Connections closed before the response, on purpose."""
     no_reply: int = 0
-    """No connection or no usable answer."""
+    """No connection, or no usable response."""
     refused: dict[int, int] = attrs.field(factory=dict)
-    """Status -> answers that were not SUCCESS."""
+    """Status -> responses that were not SUCCESS."""
     abandoned_sessions: int = 0
     skipped_sessions: int = 0
-    """Sessions that an outage swallowed."""
+    """Sessions that did not happen because of an outage."""
     last_refusal: str = ""
 
 
-class Outcome(Enum):
-    """What the logger makes of an answer."""
+class Disposition(Enum):
+    """What the logger does with a file after a response."""
 
     DELETE = "delete"
     KEEP = "keep"
     ABANDON = "abandon"
 
 
-def outcome_of(reply: Reply) -> Outcome:
+def disposition_of(reply: Response) -> Disposition:
     """The reply contract: only SUCCESS with 200 lets the device delete; some answers end the session."""
     if reply.success:
-        return Outcome.DELETE
-    return Outcome.ABANDON if reply.status in ABANDON else Outcome.KEEP
+        return Disposition.DELETE
+    return Disposition.ABANDON if reply.status in ABANDON else Disposition.KEEP
 
 
 class SimulatedLogger:
@@ -157,7 +157,7 @@ class SimulatedLogger:
         times = range(first, until, self._interval)
         if not times:
             return
-        # The logger writes its own clock's time; the sun keeps the true one.
+        # Rows carry the time of the logger's own clock; the sun follows true time.
         taken = [moment(self.site, time) for time in times]
         for role in self.site.roles:
             self._write_log(role, taken)
@@ -173,19 +173,19 @@ class SimulatedLogger:
     async def upload_all(self) -> bool:
         """One upload session. What is not acknowledged stays in the flash for the next one.
 
-        Returns False where the server's answer ended the session (401 and its like).
+        Returns False where the server's response ended the session (401, 402, 403, 404, 407).
         """
         if self._introduce:
             await self._introduction()
         for log in list(self.flash):
-            outcome = await self._upload(log)
-            if outcome is Outcome.ABANDON:
+            disposition = await self._upload(log)
+            if disposition is Disposition.ABANDON:
                 self._counts.abandoned_sessions += 1
                 return False
         return True
 
     async def _introduction(self) -> None:
-        """STATUS, then config files. Neither decides over the logs; without an answer it is tried again next time."""
+        """STATUS, then config files. Neither holds up the logs; without a response it is tried again in the next session."""
         site, meter = self.site, self._meter
         files = [
             meter_config(METER_OF_ROLE[role], meter.layout, meter.columns, meter.device_class, self._started)
@@ -195,7 +195,7 @@ class SimulatedLogger:
             await self._post(*self._status(), version=self.version)
             await exchange(self._post, site.serial, self._password, files, site.name)
             self._introduce = False
-        except NoReply as error:
+        except NoResponse as error:
             self._counts.no_reply += 1
             self._counts.last_refusal = str(error)
 
@@ -210,40 +210,40 @@ class SimulatedLogger:
         content_type, body = multipart_form(status)
         return [("Content-Type", content_type)], body
 
-    async def _upload(self, log: LogFile) -> Outcome:
+    async def _upload(self, log: LogFile) -> Disposition:
         for attempt in range(MAX_UPLOAD_TRIES):
             if attempt:
                 await self._pause(0.2 * 2**attempt)
-            outcome = await self._try(log)
-            if outcome is Outcome.DELETE:
+            disposition = await self._try(log)
+            if disposition is Disposition.DELETE:
                 self.flash.remove(log)
                 self._counts.acknowledged_logs += 1
                 self._counts.acknowledged_readings += len(log.readings)
                 self._acknowledged(log)
-            if outcome is not Outcome.KEEP:
-                return outcome
-        return Outcome.KEEP
+            if disposition is not Disposition.KEEP:
+                return disposition
+        return Disposition.KEEP
 
-    async def _try(self, log: LogFile) -> Outcome:
+    async def _try(self, log: LogFile) -> Disposition:
         reply = await self._send(log, lose_reply=self._chance.random() < self._faults.lost_replies)
         if reply is None:
-            return Outcome.KEEP
-        outcome = outcome_of(reply)
-        if outcome is not Outcome.DELETE:
+            return Disposition.KEEP
+        disposition = disposition_of(reply)
+        if disposition is not Disposition.DELETE:
             self._counts.refused[reply.status] = self._counts.refused.get(reply.status, 0) + 1
             self._counts.last_refusal = reply.reason
         elif self._chance.random() < self._faults.resends:
-            # Power failed between the answer and the deletion: the same file comes once more, whatever is said then.
+            # Power failed between the response and the deletion: the same file is sent again, whatever the response is then.
             self._counts.resent += 1
             await self._send(log, lose_reply=False)
-        return outcome
+        return disposition
 
-    async def _send(self, log: LogFile, lose_reply: bool) -> Reply | None:
+    async def _send(self, log: LogFile, lose_reply: bool) -> Response | None:
         headers, body = self._request(log)
         self._counts.uploads += 1
         try:
             return await self._post(headers, body, version=self.version, lose_reply=lose_reply)
-        except NoReply as error:
+        except NoResponse as error:
             if lose_reply:
                 self._counts.lost_replies += 1
             else:
@@ -305,7 +305,7 @@ class SimulatedLogger:
         self._last_power[role] = now
 
     def _columns(self, role: Role, reading: Reading) -> dict[int, float | None]:
-        """All that this kind of meter shows, by column."""
+        """Every value that this kind of meter logs, by column."""
         layout = self._meter.layout
         values: dict[int, float | None] = {
             column: getattr(reading, channel) for channel, column in layout.columns.items()

@@ -1,6 +1,6 @@
-"""Uploads log files from a folder as the logger that wrote them would, and remembers how far it came.
+"""Uploads log files from a folder as the logger that wrote them would, and records which were acknowledged.
 
-Nothing is moved or changed: what a real logger deletes, this notes in a progress file.
+Nothing is moved or changed: where a real logger deletes a file, this writes a line to its journal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cenergyd.acquisuite.encode import log_fields, md5, multipart_form, utc_text
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.errors import UploadError
 from cenergyd.tools.simulator.configs import ConfigFile, Post, exchange
-from cenergyd.tools.simulator.http import NoReply
-from cenergyd.tools.simulator.logger import Outcome, outcome_of
+from cenergyd.tools.simulator.http import NoResponse
+from cenergyd.tools.simulator.logger import Disposition, disposition_of
 
 TRIES: Final = 5
 """Of one file, before the replay stops; a real logger would wait for its next session."""
@@ -37,13 +37,13 @@ class FoundLog:
 
 @attrs.define
 class ReplayCounts:
-    """What came of it."""
+    """How many files went how."""
 
     uploaded: int = 0
     skipped: int = 0
     """Acknowledged in an earlier run."""
     refused: list[str] = attrs.field(factory=list)
-    """Files that the server will not take as they are, with its reason."""
+    """Files that the server refused (4xx), with its reason."""
     configs: int = 0
 
 
@@ -67,7 +67,9 @@ def _serial_of(folder: Path, path: Path) -> str:
             return parent.name.upper()
         if parent == folder:
             break
-    raise UploadError(f"{path}: whose log? Give --serial, or keep it in a folder named by the serial number")
+    raise UploadError(
+        f"{path}: the logger is not known; give --serial, or keep the log in a folder named by the serial number"
+    )
 
 
 def _age(path: Path) -> tuple[int, str]:
@@ -76,8 +78,8 @@ def _age(path: Path) -> tuple[int, str]:
     return (int(match[1], 16) if match else 1 << 40, str(path))
 
 
-class Progress:
-    """The progress file: a JSON line for each acknowledged file, by target, path and content."""
+class ReplayJournal:
+    """Which files were acknowledged: a JSON line for each acknowledged file, by target, path and content."""
 
     def __init__(self, file: Path, url: str, folder: Path) -> None:
         self._url = url
@@ -95,14 +97,14 @@ class Progress:
                 if entry["url"] == self._url:
                     yield entry["file"], entry["md5"]
             except (ValueError, KeyError, TypeError):
-                continue  # cut off by a kill: that file goes again, which does no harm
+                continue  # cut off by a kill: that file is uploaded again, which changes nothing
 
     def done(self, path: Path, content: bytes) -> bool:
         """Whether this file with this content was acknowledged."""
         return (self._name(path), md5(content)) in self._done
 
     def note(self, path: Path, content: bytes) -> None:
-        """It was acknowledged; durable enough that a kill costs one harmless repetition."""
+        """Record that it was acknowledged. A kill at the wrong moment costs one repeated upload, which changes nothing."""
         if self._out is None:
             cut_off = self._file.exists() and not self._file.read_bytes().endswith(b"\n")
             self._out = self._file.open("a", encoding="utf-8")
@@ -127,7 +129,7 @@ class Replay:
         self,
         post: Post,
         pause: Callable[[float], Awaitable[Any]],
-        progress: Progress,
+        journal: ReplayJournal,
         *,
         password: str,
         device_class: str = "",
@@ -136,7 +138,7 @@ class Replay:
         self.counts = ReplayCounts()
         self._post = post
         self._pause = pause
-        self._progress = progress
+        self._journal = journal
         self._password = password
         self._device_class = device_class
         self._step = step
@@ -151,7 +153,7 @@ class Replay:
                     await self._replay(serial, path)
                     self._step()
         finally:
-            self._progress.close()
+            self._journal.close()
         return self.counts
 
     async def _send_configs(self, serial: str, logs: Sequence[Path], folder: Path) -> None:
@@ -172,12 +174,12 @@ class Replay:
         if files:
             try:
                 self.counts.configs += await exchange(self._post, serial, self._password, files)
-            except NoReply as error:
+            except NoResponse as error:
                 raise Stopped(str(error)) from error
 
     async def _replay(self, serial: str, path: Path) -> None:
         content = path.read_bytes()
-        if self._progress.done(path, content):
+        if self._journal.done(path, content):
             self.counts.skipped += 1
             return
         headers, body = self._request(serial, path, content)
@@ -187,16 +189,16 @@ class Replay:
                 await self._pause(2.0**attempt / 2)
             try:
                 reply = await self._post(headers, body)
-            except NoReply as error:
+            except NoResponse as error:
                 reason = str(error)
                 continue
             reason = reply.reason
-            outcome = outcome_of(reply)
-            if outcome is Outcome.DELETE:
-                self._progress.note(path, content)
+            disposition = disposition_of(reply)
+            if disposition is Disposition.DELETE:
+                self._journal.note(path, content)
                 self.counts.uploaded += 1
                 return
-            if outcome is Outcome.ABANDON:
+            if disposition is Disposition.ABANDON:
                 raise Stopped(f"{serial}: {reason}")
             if reply.status < 500:
                 self.counts.refused.append(f"{path}: {reason}")

@@ -1,4 +1,4 @@
-"""What is fixed about a simulated site: where it is, how large, which meter it lacks, how its logger is named."""
+"""A simulated site: its place, its size, the meter that it lacks and its logger's serial number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METER_OF_ROLE: Final[Mapping[Role, str]] = {"utility": "1", "load": "2", "solar"
 
 
 class Place(NamedTuple):
-    """Somewhere with sun."""
+    """Where a site is."""
 
     town: str
     zone: str
@@ -38,7 +38,7 @@ PLACES: Final = (
 
 @attrs.frozen(slots=True, kw_only=True)
 class SimulatedSite:
-    """One site. Everything that happens there follows from these values alone."""
+    """One site. Its whole behaviour follows from these values."""
 
     serial: str
     """Of its logger: a locally administered MAC address, so that it is no real device's."""

@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from cenergyd.acquisuite import replies
-from cenergyd.ingest.receiver import Receiver, Reply, UploadRequest
+from cenergyd.ingest.receiver import Receiver, UploadReply, UploadRequest
 from cenergyd.web.server.clients import Clients
 
 log = Logger()
@@ -41,7 +41,7 @@ class UploadResource(Resource):
         gone: list[Any] = []
         request.notifyFinish().addErrback(gone.append)
 
-        def answer(reply: Reply) -> None:
+        def answer(reply: UploadReply) -> None:
             if not gone:
                 _write(request, reply)
 
@@ -55,7 +55,7 @@ class UploadResource(Resource):
         return replies.success(["this is where AcquiSuite loggers upload to"])
 
 
-def _write(request: Any, reply: Reply) -> None:
+def _write(request: Any, reply: UploadReply) -> None:
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type.encode())
     request.setHeader(b"Content-Length", b"%d" % len(reply.body))

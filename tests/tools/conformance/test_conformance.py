@@ -39,7 +39,7 @@ def test_our_daemon(server: Server, rule: Rule) -> None:
 
 
 class Says(BaseHTTPRequestHandler):
-    """Gives everybody the same answer."""
+    """Gives everybody the same response."""
 
     status, body = 200, b"SUCCESS\n"
 

@@ -18,7 +18,7 @@ from cenergyd.readings.model import Reading, SeriesReadings, missing_series
 from cenergyd.tools.simulator.check import ReportError, compare, read_report
 from cenergyd.tools.simulator.faults import faults_of
 from cenergyd.tools.simulator.fleet import Fleet, Plan, Report
-from cenergyd.tools.simulator.http import Reply, Target
+from cenergyd.tools.simulator.http import Response, Target
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
 
@@ -33,9 +33,9 @@ class FakeTarget:
         self.clock = clock
         self.times: list[float] = []
 
-    def post(self, headers: Any, body: bytes, **options: Any) -> Deferred[Reply]:
+    def post(self, headers: Any, body: bytes, **options: Any) -> Deferred[Response]:
         self.times.append(self.clock.seconds())
-        return succeed(Reply(200, b"SUCCESS\n"))
+        return succeed(Response(200, b"SUCCESS\n"))
 
 
 def plan(**changes: Any) -> Plan:

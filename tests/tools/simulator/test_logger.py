@@ -15,8 +15,8 @@ from cenergyd.acquisuite.logfile import parse_log
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
 from cenergyd.tools.simulator.faults import Faults, faults_of
-from cenergyd.tools.simulator.http import NoReply, Reply, Target
-from cenergyd.tools.simulator.logger import METERS, Counts, LogFile, Outcome, SimulatedLogger, outcome_of
+from cenergyd.tools.simulator.http import NoResponse, Response, Target
+from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, LogFile, SimulatedLogger, disposition_of
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
 
@@ -47,22 +47,22 @@ def logger_for(server: Server, **options: Any) -> tuple[SimulatedLogger, list[Lo
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "outcome"),
+    ("status", "body", "disposition"),
     [
-        (200, b"SUCCESS\n", Outcome.DELETE),
-        (200, b"hello\r\nSUCCESS\r\nbye\r\n", Outcome.DELETE),
-        (200, b'<?xml version="1.0"?><DAS><result>SUCCESS</result></DAS>', Outcome.DELETE),
-        (200, b"no SUCCESS here\n", Outcome.KEEP),
-        (200, b"", Outcome.KEEP),
-        (201, b"SUCCESS\n", Outcome.KEEP),
-        (406, b"FAILURE: bad\n", Outcome.KEEP),
-        (406, b"SUCCESS\n", Outcome.KEEP),
-        (503, b"FAILURE: busy\n", Outcome.KEEP),
-        *((status, b"SUCCESS\n", Outcome.ABANDON) for status in (401, 402, 403, 404, 407)),
+        (200, b"SUCCESS\n", Disposition.DELETE),
+        (200, b"hello\r\nSUCCESS\r\nbye\r\n", Disposition.DELETE),
+        (200, b'<?xml version="1.0"?><DAS><result>SUCCESS</result></DAS>', Disposition.DELETE),
+        (200, b"no SUCCESS here\n", Disposition.KEEP),
+        (200, b"", Disposition.KEEP),
+        (201, b"SUCCESS\n", Disposition.KEEP),
+        (406, b"FAILURE: bad\n", Disposition.KEEP),
+        (406, b"SUCCESS\n", Disposition.KEEP),
+        (503, b"FAILURE: busy\n", Disposition.KEEP),
+        *((status, b"SUCCESS\n", Disposition.ABANDON) for status in (401, 402, 403, 404, 407)),
     ],
 )
-def test_what_an_answer_means(status: int, body: bytes, outcome: Outcome) -> None:
-    assert outcome_of(Reply(status, body)) is outcome
+def test_what_an_answer_means(status: int, body: bytes, disposition: Disposition) -> None:
+    assert disposition_of(Response(status, body)) is disposition
 
 
 @pytest_twisted.ensureDeferred
@@ -231,7 +231,7 @@ async def test_introduces_itself_once(server: Server) -> None:
 async def test_nobody_listens() -> None:
     gone = Server()
     await gone.stop()
-    with pytest.raises(NoReply, match="refused"):
+    with pytest.raises(NoResponse, match="refused"):
         await Target(reactor, gone.url).post([], b"")
 
 

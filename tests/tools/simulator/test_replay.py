@@ -15,7 +15,7 @@ from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import Reading
 from cenergyd.tools.simulator.http import Target
-from cenergyd.tools.simulator.replay import Progress, Replay, Stopped, find_logs
+from cenergyd.tools.simulator.replay import Replay, ReplayJournal, Stopped, find_logs
 from tests.tools.simulator.server import Server
 
 SERIAL = "001EC6001433"
@@ -38,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def replay(server: Server, folder: Path, progress: Path | None = None) -> Replay:
-    kept = Progress(progress or folder / "done.jsonl", server.url, folder)
+def replay(server: Server, folder: Path, journal: Path | None = None) -> Replay:
+    kept = ReplayJournal(journal or folder / "done.jsonl", server.url, folder)
     return Replay(Target(reactor, server.url).post, lambda _: succeed(None), kept, password="secret")
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source
-from cenergyd.runtime.logs import Redactor, secrets_of
+from cenergyd.runtime.logs import secrets_of
+from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.backup import Database, Progress, back_up
 from cenergyd.storage.backup import restore as put_back

@@ -9,7 +9,8 @@ import click
 
 from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, run_async
 from cenergyd.errors import CenergydError
-from cenergyd.runtime.logs import Redactor, secrets_of
+from cenergyd.runtime.logs import secrets_of
+from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
 from cenergyd.settings.template import default_ini
 

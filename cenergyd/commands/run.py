@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
-from cenergyd.runtime.logs import Output, Redactor, secrets_of, start_logging
+from cenergyd.runtime.logs import Output, secrets_of, start_logging
+from cenergyd.runtime.redact import Redactor
 from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.settings.sections import Settings

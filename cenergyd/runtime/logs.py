@@ -1,61 +1,42 @@
 """The daemon's own log: text or JSON lines, a level, and no secrets.
 
-Code that logs must leave secrets out itself; :class:`Redactor` is the last line of defence for what slips through, such as
-a driver's error message that repeats the URL with its password.
+Code that logs must leave secrets out itself; :class:`~cenergyd.runtime.redact.Redactor` is the last line of defence for what slips
+through, such as a driver's error message that repeats the URL with its password.
+
+Part of an event may come from a plugin or a device. So every part is cut at a length, and what one plugin or library logs in a
+minute is bounded too (:class:`~cenergyd.runtime.log_limit.LogLimit`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from threading import RLock
 from typing import Any, TextIO, cast
 
 import attrs
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
+from twisted.python.failure import Failure
 
+from cenergyd.runtime.log_limit import LogLimit
+from cenergyd.runtime.redact import HIDDEN, Redactor, names_a_secret
 from cenergyd.settings.sections import LoggingSettings, Settings
 
-_HIDDEN = "***"
-_SENSITIVE = r"(?:[a-z_]*(?:passw(?:or)?d|secret|token|api_?key)|authorization|cookie)"
-_PATTERNS = (
-    # A form variable as the logger sends it: name="PASSWORD", an empty line, the value.
-    re.compile(rf'(name=\\?"{_SENSITIVE}\\?"[^\n\\]*(?:\s|\\r|\\n)+)([^\s\\"\']+)', re.IGNORECASE),
-    # password=x, "token": "x", Authorization: Basic x
-    re.compile(
-        rf"""({_SENSITIVE}["']?\s*[=:]\s*["']?(?:(?:basic|bearer)\s+)?)([^\s"',;&}})]+)""",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(\b(?:basic|bearer)\s+)([A-Za-z0-9+/=_.~-]{8,})", re.IGNORECASE),
-    # scheme://user:password@host
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)([^\s/@]+)(?=@)", re.IGNORECASE),
-    re.compile(r"(\$argon2[a-z]*\$)(\S+)"),
-)
-_SECRET_KEY = re.compile(rf"{_SENSITIVE}\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn, "error": LogLevel.error}
+MAX_MESSAGE = 8192
+"""Characters of an event's message; more are counted, not logged."""
+MAX_FIELD = 1024
+"""Characters of one field of an event, in JSON lines."""
+MAX_FIELDS = 40
+MAX_TRACEBACK = 16384
+"""Characters of a traceback: its first quarter and the rest from its end, where the error is."""
 _OWN_FIELDS = re.compile(r"log_|log$|format$|time$|message$|isError$|system$|why$|failure$")
-
-
-class Redactor:
-    """Replaces what looks like a secret, and given secrets wherever they appear.
-
-    :param secrets: texts to hide; those shorter than four characters are left (they would blank out ordinary words).
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first, so that a secret that contains another one is hidden whole.
-        self._secrets = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
-        for pattern in _PATTERNS:
-            text = pattern.sub(rf"\g<1>{_HIDDEN}", text)
-        return text
 
 
 def secrets_of(settings: Settings) -> set[str]:
@@ -91,12 +72,12 @@ def one_line(text: str) -> str:
 
 def text_line(event: LogEvent, redact: Redactor) -> str:
     """One event for people: ``2026-01-31T18:30:00Z info cenergyd.web.server.upload: ...``; a traceback follows, indented."""
-    message = one_line(redact(formatEvent(event)))
+    message = one_line(redact(formatEvent(event), MAX_MESSAGE))
     request = str(event.get("request_id") or "")
     if request and request not in message:
         message += f" (request {one_line(request)})"
     level = getattr(event.get("log_level"), "name", "info")
-    line = f"{_moment(event)} {level} {event.get('log_namespace') or '-'}: {message}\n"
+    line = f"{_moment(event)} {level} {_namespace(event)}: {message}\n"
     traceback = _traceback(event, redact)
     return line + "".join(f"    | {one_line(part)}\n" for part in traceback.splitlines())
 
@@ -106,12 +87,12 @@ def json_line(event: LogEvent, redact: Redactor) -> str:
     line: dict[str, Any] = {
         "time": _moment(event),
         "level": getattr(event.get("log_level"), "name", "info"),
-        "namespace": event.get("log_namespace") or "-",
-        "event": redact(formatEvent(event)),
+        "namespace": _namespace(event),
+        "event": redact(formatEvent(event), MAX_MESSAGE),
     }
-    for key, value in event.items():
-        if not _OWN_FIELDS.match(key):
-            line.setdefault(key, _HIDDEN if _SECRET_KEY.match(key) else _plain(value, redact))
+    fields = [key for key in event if not _OWN_FIELDS.match(key)]
+    for key in fields[:MAX_FIELDS]:
+        line.setdefault(key[:MAX_FIELD], HIDDEN if names_a_secret(key) else _plain(event[key], redact))
     traceback = _traceback(event, redact)
     if traceback:
         line["traceback"] = traceback
@@ -128,22 +109,43 @@ class Output:
         self.settings = settings
         self.redact = redact
         self._out = out
+        self._lock = RLock()  # an object that is logged may log itself when it is made text
+        self._limit = LogLimit()
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event (an ILogObserver)."""
         if not _wanted(event, _LEVELS[self.settings.level]):
             return
         render = json_line if self.settings.format == "json" else text_line
-        # A closed stderr must not take the daemon down.
-        with suppress(OSError, ValueError):
-            self._out.write(render(event, self.redact))
+        # A closed stderr must not take the daemon down. Threads log too.
+        with self._lock, suppress(OSError, ValueError):
+            for allowed in self._limit.admit(event):
+                line = render(allowed, self.redact)
+                self._limit.spent(allowed, len(line))
+                self._out.write(line)
             self._out.flush()
+
+
+class StandardLogging(logging.Handler):
+    """Passes on what libraries and plugins log by Python's ``logging``, so that it is bounded and redacted like everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Make an event of a record."""
+        try:
+            text = record.getMessage()
+        except BaseException as broken:
+            text = f"(a message that cannot be formatted: {type(broken).__name__})"
+        level = LogLevel.error if record.levelno >= logging.ERROR else LogLevel.warn
+        error = record.exc_info[1] if record.exc_info else None
+        fields: dict[str, Any] = {"log_failure": Failure(error)} if error is not None else {}
+        Logger(namespace=record.name).emit(level, "{text}", text=text, **fields)
 
 
 def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys.stderr) -> Output:
     """Send every event at or above the level to ``out``. Call once, at the start of the process."""
     output = Output(settings, redact, out)
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, output)], redirectStandardIO=False, discardBuffer=True)
+    logging.getLogger().addHandler(StandardLogging(logging.WARNING))
     return output
 
 
@@ -153,6 +155,10 @@ def _wanted(event: LogEvent, minimum: Any) -> bool:
         # Twisted's own "Starting factory ..." lines are of use to nobody but a debugger.
         level = LogLevel.debug
     return bool(level >= minimum)
+
+
+def _namespace(event: LogEvent) -> str:
+    return one_line(str(event.get("log_namespace") or "-")[:200])
 
 
 def _moment(event: LogEvent) -> str:
@@ -165,14 +171,26 @@ def _traceback(event: LogEvent, redact: Redactor) -> str:
     if failure is None:
         return ""
     try:
-        return redact(str(failure.getTraceback()))
-    except Exception as error:
+        text = str(failure.getTraceback())
+    except BaseException as error:
         return f"(no traceback: {type(error).__name__})"
+    if len(text) <= MAX_TRACEBACK:
+        return redact(text)
+    head = MAX_TRACEBACK // 4
+    tail = len(text) - (MAX_TRACEBACK - head)
+    left_out = f"\n... ({tail - head} characters left out)\n"
+    return redact.excerpt(text, 0, head) + left_out + redact.excerpt(text, tail, len(text))
 
 
 def _plain(value: Any, redact: Redactor) -> Any:
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 64 else "(a large number)"
     if isinstance(value, float) and abs(value) < float("inf"):
         return value
-    return redact(str(value))
+    try:
+        text = str(value)
+    except BaseException as error:  # a plugin's object may be as broken as the plugin
+        text = f"(no text: {type(error).__name__})"
+    return redact(text, MAX_FIELD)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from cenergyd.runtime.logs import Redactor, _wanted, json_line, secrets_of, text_line
+from cenergyd.runtime.log_limit import MAX_CHARACTERS, MAX_SOURCES
+from cenergyd.runtime.logs import (
+    MAX_FIELDS,
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    Output,
+    StandardLogging,
+    _wanted,
+    json_line,
+    secrets_of,
+    text_line,
+)
+from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.loader import load_settings
-from cenergyd.settings.sections import Settings
+from cenergyd.settings.sections import LoggingSettings, Settings
 
 REDACT = Redactor(["pw-of-mongo"])
 
@@ -124,3 +138,82 @@ def test_the_settings_secrets_are_known() -> None:
     found = secrets_of(settings)
     assert {"pass-one", "pass-two"} <= found
     assert not any("readings.sqlite" in secret for secret in found)
+
+
+def test_no_event_is_longer_than_a_bound() -> None:
+    try:
+        raise ValueError("y" * 1_000_000)
+    except ValueError:
+        failure = Failure()
+    fields = {f"field{n}": "z" * 10_000 for n in range(1000)}
+    raised = event("{text}", text="x" * 1_000_000, log_failure=failure, number=10**5000, **fields)
+    line = json.loads(json_line(raised, REDACT))
+    assert len(line) <= MAX_FIELDS + 10
+    assert len(text_line(raised, REDACT)) < MAX_MESSAGE + 2 * MAX_TRACEBACK
+    assert "... (" in line["traceback"]
+    assert "ValueError" in line["traceback"]
+
+
+def test_an_object_without_a_text_does_not_break_the_line() -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+        __repr__ = __str__
+
+    assert "KeyboardInterrupt" in json.loads(json_line(event("x {thing}", thing=Broken()), REDACT))["thing"]
+    assert text_line(event("x {thing}", thing=Broken()), REDACT)
+
+
+def output() -> tuple[Output, io.StringIO]:
+    written = io.StringIO()
+    return Output(LoggingSettings(), REDACT, written), written
+
+
+def test_a_plugin_cannot_fill_the_log_and_the_daemons_own_lines_stay() -> None:
+    out, written = output()
+    for n in range(1000):
+        out(event("plugin {plugin} failed: {text}", plugin="loud", text="x" * 10_000))
+        out({**event("line {n}", n=n), "log_namespace": "noisy.library", "log_level": LogLevel.error})
+    out(event("plugin {plugin} failed", plugin="quiet"))
+    out(event("uploads go on"))
+    lines = written.getvalue().splitlines()
+    assert sum(len(line) for line in lines if "loud" in line) <= MAX_CHARACTERS + MAX_MESSAGE + 200
+    assert any("quiet" in line for line in lines)
+    assert "uploads go on" in lines[-1]
+    out({**event("plugin {plugin} failed again", plugin="loud"), "log_time": 1_700_000_061.0})
+    told, last = written.getvalue().splitlines()[-2:]
+    assert "further events of plugin loud were left out" in told
+    assert "failed again" in last
+
+
+def test_any_number_of_names_is_bounded_too() -> None:
+    out, written = output()
+    for n in range(MAX_SOURCES + 500):
+        out(event("failed: {text}", plugin=f"p{n}", text="x" * 2000))
+    assert len(out._limit._sources) <= MAX_SOURCES + 1
+    assert len(written.getvalue()) < (MAX_SOURCES + 200) * 2200
+
+
+def test_what_libraries_log_is_redacted_and_bounded() -> None:
+    events: list[Any] = []
+    logger, handler = logging.getLogger("third.party"), StandardLogging(logging.WARNING)
+    globalLogPublisher.addObserver(events.append)
+    logger.addHandler(handler)
+    logger.propagate = False  # pytest's own handler raises where a message cannot be formatted
+    try:
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError:
+            logger.exception("lost %s", "mongodb://u:hunter2@h/")
+        logger.warning("%d", "no number")
+        logger.info("not wanted")
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
+        globalLogPublisher.removeObserver(events.append)
+    first, second = events
+    line = text_line(first, REDACT)
+    assert "error third.party: lost mongodb://u:***@h/" in line
+    assert "ZeroDivisionError" in line
+    assert "cannot be formatted: TypeError" in text_line(second, REDACT)

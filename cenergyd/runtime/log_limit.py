@@ -1,0 +1,77 @@
+"""How much one plugin, or one library, may log in a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+from twisted.logger import LogEvent, LogLevel
+
+MINUTE = 60.0
+MAX_CHARACTERS = 262144
+"""Per source and minute: a plugin that fails for every customer says enough in so much."""
+MAX_SOURCES = 1000
+"""Sources counted one by one; any more share one count."""
+
+
+@attrs.define
+class _Source:
+    minute: float
+    characters: int = 0
+    left_out: int = 0
+
+
+class LogLimit:
+    """Counts what each source logs, and leaves out what is too much.
+
+    A source is the plugin that an event names in its field ``plugin``, or the namespace of code that is not the daemon's own. What the
+    daemon says of itself is never left out.
+    """
+
+    def __init__(self) -> None:
+        self._sources: dict[str, _Source] = {}
+
+    def admit(self, event: LogEvent) -> Iterator[LogEvent]:
+        """The events to write for this one: a count of what was left out before, where there is one, then itself, or neither."""
+        name = self._name(event)
+        if name is None:
+            yield event
+            return
+        time = event.get("log_time") or 0.0
+        source = self._sources.setdefault(name, _Source(time))
+        if not 0 <= time - source.minute < MINUTE:
+            if source.left_out:
+                yield _told(event, name, source.left_out)
+            source.minute, source.characters, source.left_out = time, 0, 0
+        if source.characters < MAX_CHARACTERS:
+            yield event
+        else:
+            source.left_out += 1
+
+    def spent(self, event: LogEvent, characters: int) -> None:
+        """An admitted event became a line of so many characters."""
+        name = self._name(event)
+        if name in self._sources:
+            self._sources[name].characters += characters
+
+    def _name(self, event: LogEvent) -> str | None:
+        plugin = event.get("plugin")
+        namespace = str(event.get("log_namespace") or "")[:200]
+        if isinstance(plugin, str):
+            name = f"plugin {plugin[:200]}"
+        elif namespace.startswith("cenergyd."):
+            return None
+        else:
+            name = namespace
+        return name if name in self._sources or len(self._sources) < MAX_SOURCES else "other sources"
+
+
+def _told(event: LogEvent, name: str, count: int) -> LogEvent:
+    return {
+        "log_format": "{count} further events of {source} were left out: it logs too much",
+        "log_namespace": "cenergyd.runtime.log_limit",
+        "log_level": LogLevel.warn,
+        "log_time": event.get("log_time"),
+        "count": count,
+        "source": name,
+    }

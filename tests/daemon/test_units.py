@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
-SERVICES = ("cenergyd.daemon.service", "cenergyd@.service")
+SERVICES = ("cenergyd.service", "cenergyd@.service")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
@@ -25,7 +25,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", ["cenergyd.daemon.service", "cenergyd@1.service", "cenergyd.socket"])
+@pytest.mark.parametrize("unit", ["cenergyd.service", "cenergyd@1.service", "cenergyd.socket"])
 def test_systemd_finds_nothing_wrong(installed: Path, unit: str) -> None:
     result = subprocess.run(
         ["systemd-analyze", "verify", installed / unit], capture_output=True, text=True, timeout=60, check=False,

@@ -13,7 +13,8 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import pieces
-from cenergyd.derivation.status import KIND, reached_before
+from cenergyd.derivation.status import reached_before
+from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.readings.store import ReadingStore
@@ -72,7 +73,7 @@ async def follow(
         customer = await customers.get(customer_id)
         if customer is None:
             raise NotFound(f"there is no customer {customer_id}")
-        document = await documents.get(KIND, customer_id)
+        document = await documents.get(DERIVATION, customer_id)
         if not pieces(customer, since, until, tolerance):
             progress = progress._replace(done=until)  # no meter was missing: there is nothing to wait for
         progress = _after(progress, customer, document, seen)
@@ -102,7 +103,7 @@ async def run(
     :param limit: readings of each series held at once (``[derivation] chunk_readings``).
     :raises PluginFailed: what was derived before stays.
     """
-    before = await documents.get(KIND, customer.id)
+    before = await documents.get(DERIVATION, customer.id)
     progress = Progress(since, until, since - 1, 0, 0)
     report(progress)
     for piece in pieces(customer, since, until, deriver.tolerance):
@@ -119,7 +120,7 @@ async def run(
     await customers.job_queue.mark(
         [PendingMark(customer.id, max(0, since - 2 * deriver.tolerance), until + deriver.tolerance)]
     )
-    after = await documents.get(KIND, customer.id)
+    after = await documents.get(DERIVATION, customer.id)
     if after != before:
         await request(customers.derivation_queue, customer.id, since, until)
     progress = progress._replace(done=until)
@@ -130,13 +131,13 @@ async def run(
 async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
     """The status as if no window had been worked on, so that the next one shows even if it comes to the same; its version."""
     while True:
-        document = await documents.get(KIND, customer_id)
+        document = await documents.get(DERIVATION, customer_id)
         if document is None:
             return 0
         try:
             body = {**document.body, "window": None}
             return (
-                await documents.put(KIND, customer_id, body, owner=customer_id, expected_version=document.version)
+                await documents.put(DERIVATION, customer_id, body, owner=customer_id, expected_version=document.version)
             ).version
         except Conflict:
             continue

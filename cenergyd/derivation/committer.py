@@ -18,7 +18,8 @@ from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import Change
 from cenergyd.derivation.plan import Piece, touched
-from cenergyd.derivation.status import KIND, Outcome, next_body
+from cenergyd.derivation.status import Outcome, next_body
+from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import SeriesReadings
@@ -241,7 +242,7 @@ class Committer:
             if body != before:
                 documents.append(NewDocument(customer_id, body, customer_id))
         if documents:
-            await self.documents.put_many(KIND, documents)
+            await self.documents.put_many(DERIVATION, documents)
 
     @staticmethod
     def _outcome(done: Done) -> Outcome:

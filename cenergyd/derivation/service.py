@@ -23,7 +23,8 @@ from cenergyd.derivation.backlog import Backlog
 from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import Group, expected_readings, grouped, pieces
-from cenergyd.derivation.status import KIND, reached_before
+from cenergyd.derivation.status import reached_before
+from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Formula
@@ -274,7 +275,7 @@ class DerivationService(Service):
         self._backoff.succeeded()
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, Any]]:
-        found = await self._documents.get_many(KIND, [task.customer_id for task in tasks])
+        found = await self._documents.get_many(DERIVATION, [task.customer_id for task in tasks])
         return {key: document.body for key, document in found.items()}
 
     async def _guarded(self, tasks: Sequence[Task], work: Awaitable[None]) -> None:

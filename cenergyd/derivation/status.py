@@ -18,8 +18,6 @@ import attrs
 from cenergyd.derivation.derive import Derivation
 from cenergyd.runtime.isolation import PluginFailed
 
-KIND = "derivation"
-
 
 @attrs.frozen(slots=True, kw_only=True)
 class Outcome:

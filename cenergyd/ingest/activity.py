@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
 from cenergyd.readings.model import Reading
 
-LOGGER, METER, STATUS, REJECTED = "logger", "meter", "logger_status", "rejected"
 log = Logger()
 
 
@@ -49,7 +49,7 @@ class LoggerActivity(Service):
         self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
-        self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, STATUS: {}}
+        self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, LOGGER_STATUS: {}}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected: dict[str, tuple[int, str, str, int]] = {}
         self._loop = LoopingCall(self._flush_logged)
@@ -76,7 +76,7 @@ class LoggerActivity(Service):
     def status(self, serial: str, fields: Mapping[str, Any]) -> None:
         """A logger's STATUS message."""
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
-        self._pending[STATUS][serial] = NewDocument(serial, body, serial)
+        self._pending[LOGGER_STATUS][serial] = NewDocument(serial, body, serial)
 
     def rejected(self, serial: str, address: str, reason: str) -> None:
         """A request had a serial that belongs to no customer, or a wrong password."""

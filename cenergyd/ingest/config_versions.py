@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -26,14 +26,10 @@ from cenergyd.acquisuite.configfiles import (
 )
 from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.upload import Mode
+from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
 from cenergyd.ingest.layouts import LayoutSource
-
-HEAD: Final = "config_file"
-"""Kind of the document of a file's newest version; key ``<serial>/<name>``, owner serial."""
-VERSION: Final = "config_version"
-"""Kind of one version; key ``<serial>/<name>/<number>``, owner ``<serial>/<name>``."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -88,7 +84,7 @@ class ConfigArchive:
         """What we have; blank entries ask for what we do not: the logger's own file and those of meters seen."""
         heads = {head.key.removeprefix(f"{serial}/"): head for head in await self._heads(serial)}
         names = {LOGGER_CONFIG, *heads}
-        for meter in await self._documents.find("meter", owner=serial, limit=256):
+        for meter in await self._documents.find(METER, owner=serial, limit=256):
             number = meter.key.rpartition("_")[2]
             if number.isdigit():
                 names.add(config_name(number))
@@ -105,7 +101,7 @@ class ConfigArchive:
     async def store(self, serial: str, upload: ConfigFileUpload) -> bool:
         """Keep a file as a new version if it differs from the newest; whether it did. Learns the meter's layout from it."""
         key = f"{serial}/{upload.name}"
-        head = await self._documents.get(HEAD, key)
+        head = await self._documents.get(CONFIG_FILE, key)
         md5 = hashlib.md5(upload.content, usedforsecurity=False).hexdigest()
         if head is not None and head.body["md5"] == md5 and head.body["file_time"] == upload.file_time:
             return False
@@ -115,12 +111,16 @@ class ConfigArchive:
             "received": int(self._clock.seconds()),
         }  # fmt: skip
         content = base64.b64encode(upload.content).decode()
-        await self._documents.put(VERSION, f"{key}/{number:06d}", {**described, "content": content}, owner=key)
+        await self._documents.put(CONFIG_VERSION, f"{key}/{number:06d}", {**described, "content": content}, owner=key)
         queued = head.body.get("queued") if head is not None else None
         if queued and queued["md5"] == md5:
             queued = None  # the device has it now
         await self._documents.put(
-            HEAD, key, {**described, "queued": queued}, owner=serial, expected_version=head.version if head else 0
+            CONFIG_FILE,
+            key,
+            {**described, "queued": queued},
+            owner=serial,
+            expected_version=head.version if head else 0,
         )
         await self._drop_old(key, number, queued)
         await self._learn(serial, upload)
@@ -128,7 +128,7 @@ class ConfigArchive:
 
     async def download(self, serial: str, name: str) -> bytes:
         """The queued version of a file. Raises UploadError where there is none or remote configuration is off."""
-        head = await self._documents.get(HEAD, f"{serial}/{name}")
+        head = await self._documents.get(CONFIG_FILE, f"{serial}/{name}")
         queued = head.body.get("queued") if head is not None else None
         if not self.remote or not queued:
             raise UploadError(f"there is no new {name} for this logger")
@@ -144,9 +144,9 @@ class ConfigArchive:
     async def versions(self, serial: str, name: str) -> list[ConfigVersion]:
         """All versions kept of a file, newest first."""
         key = f"{serial}/{name}"
-        head = await self._documents.get(HEAD, key)
+        head = await self._documents.get(CONFIG_FILE, key)
         queued = head.body.get("queued") if head is not None else None
-        found = await self._documents.find(VERSION, owner=key, limit=self.max_versions + 1)
+        found = await self._documents.find(CONFIG_VERSION, owner=key, limit=self.max_versions + 1)
         return [_version(item, queued) for item in reversed(found)]
 
     async def redacted(self, serial: str, name: str, number: int) -> str:
@@ -159,7 +159,7 @@ class ConfigArchive:
 
     async def queue(self, serial: str, name: str, number: int | None) -> None:
         """Have the device fetch a version (None: take that back). Raises NotFound."""
-        head = await self._documents.get(HEAD, f"{serial}/{name}")
+        head = await self._documents.get(CONFIG_FILE, f"{serial}/{name}")
         if head is None:
             raise NotFound(f"no {name} of logger {serial} is known")
         queued = None
@@ -167,23 +167,23 @@ class ConfigArchive:
             md5 = hashlib.md5(await self.content(serial, name, number), usedforsecurity=False).hexdigest()
             queued = {"number": number, "md5": md5, "since": int(self._clock.seconds())}
         body = {**head.body, "queued": queued}
-        await self._documents.put(HEAD, head.key, body, owner=serial, expected_version=head.version)
+        await self._documents.put(CONFIG_FILE, head.key, body, owner=serial, expected_version=head.version)
 
     async def content(self, serial: str, name: str, number: int) -> bytes:
         """A version's bytes, secrets included: for the device alone. Raises NotFound."""
-        found = await self._documents.get(VERSION, f"{serial}/{name}/{number:06d}")
+        found = await self._documents.get(CONFIG_VERSION, f"{serial}/{name}/{number:06d}")
         if found is None:
             raise NotFound(f"version {number} of {name} is not kept")
         return base64.b64decode(found.body["content"])
 
     async def _heads(self, serial: str) -> list[Document]:
-        return await self._documents.find(HEAD, owner=serial, limit=300)
+        return await self._documents.find(CONFIG_FILE, owner=serial, limit=300)
 
     async def _drop_old(self, key: str, newest: int, queued: Any) -> None:
         for number in range(newest - self.max_versions, 0, -1):
             if queued and queued["number"] == number:
                 continue
-            if not await self._documents.delete(VERSION, f"{key}/{number:06d}"):
+            if not await self._documents.delete(CONFIG_VERSION, f"{key}/{number:06d}"):
                 return
 
     async def _learn(self, serial: str, upload: ConfigFileUpload) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from cenergyd.acquisuite.layouts import Layout, LayoutTable
 from cenergyd.acquisuite.points import Point, learned_layout
 from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import LAYOUT
 from cenergyd.documents.store import DocumentStore
-
-LEARNED: Final = "layout"
-"""Kind of the documents that hold a layout learned from a config file; key series, owner serial, body channel -> [column, scale]."""
 
 
 class LayoutSource:
@@ -59,7 +57,7 @@ class LayoutSource:
             return
         layout = learned_layout(series, points, self.table.for_class(device_class))
         body = {channel: [column, getattr(layout, f"{channel}_scale")] for channel, column in layout.columns.items()}
-        await self._documents.put(LEARNED, series, body, owner=serial)
+        await self._documents.put(LAYOUT, series, body, owner=serial)
         self._learned.pop(series, None)
 
     async def _learned_layout(self, series: str) -> Layout | None:
@@ -67,7 +65,7 @@ class LayoutSource:
         cached = self._learned.get(series)
         if cached is not None and cached[0] > now:
             return cached[1]
-        document = await self._documents.get(LEARNED, series)
+        document = await self._documents.get(LAYOUT, series)
         layout = _from_body(series, document.body) if document is not None else None
         self._learned[series] = (now + self._cache_seconds, layout)
         self._learned.move_to_end(series)

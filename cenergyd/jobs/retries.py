@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
+from cenergyd.documents.kinds import JOB_RETRY
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
 
-KIND = "job_retry"
 LONGEST_RETRY = 3600
 """Seconds between attempts at most."""
 
@@ -29,11 +29,11 @@ class Retries:
         """Keep a window (inclusive), joined with what waits already. True where this is news: the first failure or another one."""
         key = f"{plugin}:{customer_id}"
         while True:
-            old = await self.documents.get(KIND, key)
+            old = await self.documents.get(JOB_RETRY, key)
             body, due = self._body(old, plugin, window, message, now)
             try:
                 await self.documents.put(
-                    KIND, key, body, owner=customer_id, due=due, expected_version=old.version if old else 0
+                    JOB_RETRY, key, body, owner=customer_id, due=due, expected_version=old.version if old else 0
                 )
             except Conflict:
                 continue  # another daemon was faster: join with what it wrote
@@ -41,7 +41,7 @@ class Retries:
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Windows to try again."""
-        return await self.documents.find(KIND, due_before=now + 1, limit=limit)
+        return await self.documents.find(JOB_RETRY, due_before=now + 1, limit=limit)
 
     async def take(self, document: Document, since: int, until_time: int) -> Document | None:
         """Claim one until a time, from ``since`` on. None: another daemon was faster."""
@@ -61,14 +61,14 @@ class Retries:
     async def done(self, document: Document) -> None:
         """It went well. What another daemon added meanwhile stays."""
         try:
-            await self.documents.delete(KIND, document.key, expected_version=document.version)
+            await self.documents.delete(JOB_RETRY, document.key, expected_version=document.version)
         except Conflict:
             return
 
     async def _put(self, document: Document, body: dict[str, Any], due: int) -> Document | None:
         try:
             return await self.documents.put(
-                KIND, document.key, body, owner=document.owner, due=due, expected_version=document.version
+                JOB_RETRY, document.key, body, owner=document.owner, due=due, expected_version=document.version
             )
         except Conflict:
             return None

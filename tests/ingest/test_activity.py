@@ -8,8 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from cenergyd.documents.kinds import LOGGER, METER
 from cenergyd.errors import StoreUnavailable
-from cenergyd.ingest.activity import LOGGER, METER, LoggerActivity
+from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocuments
 

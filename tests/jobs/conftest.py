@@ -14,9 +14,10 @@ from twisted.internet.task import Clock
 
 from cenergyd.customers.model import Customer
 from cenergyd.daemon.plugins import PluginManager
+from cenergyd.documents.kinds import OUTBOX
 from cenergyd.documents.store import Document
 from cenergyd.hookspecs import Notification, hookimpl
-from cenergyd.jobs.messages.outbox import OUTBOX, Outbox
+from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService, options_from
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, LOGGER
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import JobContext, Notification
@@ -37,9 +38,6 @@ from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_
 from cenergyd.jobs.alerts.text import write_message
 from cenergyd.readings.store import Summary
 
-ALERT = "alert"
-LOOKED = "alert_looked"
-LOGGER = "logger"
 SILENT = "silent_logger"
 LOOK_AGAIN_SILENT = 60
 """An active silence is looked at every so many seconds: nothing arrives that could end it."""
@@ -113,12 +111,12 @@ async def judge_silence(context: JobContext) -> None:
             loggers=len(quiet),
         )
     if quiet:
-        looked = await context.documents.get_many(LOOKED, [document.key for document in quiet])
+        looked = await context.documents.get_many(ALERT_LOOKED, [document.key for document in quiet])
         due = [d for d in quiet if d.key not in looked or (looked[d.key].due or 0) <= context.now]
         marks = [mark for document in due if (mark := await _look_at(document, context)) is not None]
         if marks:
-            await context.documents.put_many(LOOKED, marks)
-    await context.documents.purge(LOOKED, context.now)
+            await context.documents.put_many(ALERT_LOOKED, marks)
+    await context.documents.purge(ALERT_LOOKED, context.now)
 
 
 async def maintain_alerts(context: JobContext) -> None:

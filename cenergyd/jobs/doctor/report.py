@@ -10,6 +10,7 @@ import attrs
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.kinds import LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, reverse, stuck_resolution
@@ -19,7 +20,6 @@ from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreemen
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.store import ReadingStore, Summary
 
-LOGGER, METER = "logger", "meter"
 USUAL_SILENCE_MINUTES = 26 * 60
 """Loggers upload at least once a day; a customer's own alert rule, where there is one, says it better."""
 STOPPED_SECONDS = 6 * 3600

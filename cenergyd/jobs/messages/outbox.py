@@ -23,14 +23,13 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.kinds import OUTBOX, OUTBOX_TESTS
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, InvalidField, Overloaded
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.settings.sections import OutboxSettings
 
-OUTBOX = "outbox"
-TESTS = "outbox_tests"
 MAX_TEXT = 8000
 MAX_ERROR = 300
 State = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -126,7 +125,7 @@ class Outbox:
         return await self.enqueue(notification, checked, now)
 
     async def _count_test(self, customer_id: str, channel: str, now: int) -> None:
-        document = await self.documents.get(TESTS, customer_id)
+        document = await self.documents.get(OUTBOX_TESTS, customer_id)
         recent = [mark for mark in (document.body["sent"] if document else ()) if now - 3600 < mark[0] <= now]
         if [now // 60 * 60, channel] in recent:
             return  # the same message: nothing new goes out
@@ -135,7 +134,7 @@ class Outbox:
         sent = [*recent, [now // 60 * 60, channel]]
         version = document.version if document else 0
         await self.documents.put(
-            TESTS, customer_id, {"sent": sent}, owner=customer_id, due=now + 3600, expected_version=version
+            OUTBOX_TESTS, customer_id, {"sent": sent}, owner=customer_id, due=now + 3600, expected_version=version
         )
 
     async def due(self, now: int, limit: int) -> list[Document]:

@@ -15,11 +15,11 @@ from typing import cast
 import attrs
 from twisted.logger import Logger
 
+from cenergyd.documents.kinds import SESSION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens
 
-SESSION = "session"
 _RENEWALS = 20
 
 log = Logger()

@@ -13,12 +13,12 @@ from typing import Any, Literal, cast
 import attrs
 from twisted.logger import Logger
 
+from cenergyd.documents.kinds import TOKEN
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict, InvalidField
 
 AccessRole = Literal["operator", "customer"]
 
-TOKEN = "token"  # noqa: S105 - a kind of document
 PREFIX = "cenergyd_"
 ID_LENGTH = 16
 _MAX_NAME = 100

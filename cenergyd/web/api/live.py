@@ -11,10 +11,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.derivation.status import KIND as DERIVATION
+from cenergyd.documents.kinds import DERIVATION, LOGGER
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
-from cenergyd.web.api.loggers import LOGGER, derivation_view, logger_view
+from cenergyd.web.api.loggers import derivation_view, logger_view
 from cenergyd.web.api.readings import latest_of, source_reading_view
 from cenergyd.web.api.routing import dump_json
 from cenergyd.web.server.problems import RequestProblem

@@ -1,4 +1,4 @@
-"""Loggers as they were seen: last upload, meters with their last reading, STATUS, rejected serials; state of customers.
+"""Loggers as they were seen: last upload, meters with their last reading, LOGGER_STATUS, rejected serials; state of customers.
 
 Names and addresses come from devices and are hostile text: here they are JSON strings, pages must escape them.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cenergyd.customers.model import ROLES, Customer
-from cenergyd.derivation.status import KIND as DERIVATION
+from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
 from cenergyd.readings.model import CHANNELS, Reading
@@ -18,7 +18,6 @@ from cenergyd.web.api.routing import MAX_SEARCH, Call, Reply, Route
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import role_sources
 
-LOGGER, METER, STATUS, REJECTED = "logger", "meter", "logger_status", "rejected"
 _MAX_METERS = 300
 
 
@@ -125,9 +124,9 @@ class StatusReader:
         }
 
     async def logger(self, serial: str) -> dict[str, Any]:
-        """A logger with its meters and latest STATUS; empty where it was never seen."""
+        """A logger with its meters and latest LOGGER_STATUS; empty where it was never seen."""
         documents = self._context.documents
-        status = await documents.get(STATUS, serial)
+        status = await documents.get(LOGGER_STATUS, serial)
         meters = await documents.find(METER, owner=serial, limit=_MAX_METERS)
         return {
             **logger_view(serial, await documents.get(LOGGER, serial)),
@@ -334,11 +333,11 @@ _SCHEMAS: Mapping[str, Any] = {
     ),
 }
 _READ = openapi.operation(
-    "readLogger", _TAG, "A logger with its meters and latest STATUS (operators)",
+    "readLogger", _TAG, "A logger with its meters and latest LOGGER_STATUS (operators)",
     reply=openapi.ref("LoggerDetails"), parameters=[openapi.path_parameter("serial", "The logger's serial number.")],
 )  # fmt: skip
 _READ_OWN = openapi.operation(
-    "readCustomerLogger", _TAG, "A customer's logger with its meters and latest STATUS",
+    "readCustomerLogger", _TAG, "A customer's logger with its meters and latest LOGGER_STATUS",
     reply=openapi.ref("LoggerDetails"), parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _STATUS = openapi.operation(

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from cenergyd.acquisuite.configfiles import is_config_name
+from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.web.api.loggers import REJECTED, StatusReader
+from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect
 from cenergyd.web.views.context import Context
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from cenergyd.derivation.status import KIND as DERIVATION
-from cenergyd.web.api.loggers import REJECTED, StatusReader
+from cenergyd.documents.kinds import DERIVATION, REJECTED
+from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 

@@ -9,10 +9,10 @@ import attrs
 
 from cenergyd.customers.fields import time_zones
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer
-from cenergyd.derivation.status import KIND as DERIVATION
+from cenergyd.documents.kinds import DERIVATION, REJECTED
 from cenergyd.errors import Conflict, InvalidField, NotFound
 from cenergyd.web.api.customers import SettingsEditor
-from cenergyd.web.api.loggers import REJECTED, StatusReader
+from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.pages.draft import (
     PASSWORD,
     Draft,

@@ -10,8 +10,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from cenergyd.documents.kinds import LOGGER
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.alerts.job import LOGGER, judge_silence
+from cenergyd.jobs.alerts.job import judge_silence
 from tests.jobs.conftest import START, World
 
 

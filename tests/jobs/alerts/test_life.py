@@ -10,9 +10,10 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, LOGGER
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.alerts.job import ALERT, LOGGER, LOOKED, alerts_for
+from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.text import plain
 from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
 from cenergyd.readings.model import Reading
@@ -307,7 +308,7 @@ async def test_silent_loggers_that_nobody_asks_about_are_not_looked_up_all_the_t
     await let_pass(world, 30)
     assert 21 <= len(looked) <= 21 * 4
     assert told(world) == []
-    assert await world.context.documents.count(LOOKED) == 21
+    assert await world.context.documents.count(ALERT_LOOKED) == 21
 
 
 @pytest_twisted.ensureDeferred

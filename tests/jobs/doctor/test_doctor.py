@@ -13,6 +13,7 @@ import pytest_twisted
 
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
 from cenergyd.customers.time_zones import zone_of
+from cenergyd.documents.kinds import LOGGER, METER
 from cenergyd.jobs.doctor.checks import (
     Wiring,
     best_lag,
@@ -23,7 +24,7 @@ from cenergyd.jobs.doctor.checks import (
     take_sample,
     wirings,
 )
-from cenergyd.jobs.doctor.report import LOGGER, METER, Report, doctor
+from cenergyd.jobs.doctor.report import Report, doctor
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.tools.simulator.day import moment
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites

@@ -9,8 +9,8 @@ import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.alerts.job import ALERT
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from tests.web.harness import World

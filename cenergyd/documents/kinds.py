@@ -1,0 +1,36 @@
+"""Every kind of document, with its key, owner and due time: nothing else may be stored under these names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ALERT: Final = "alert"
+"""State of one alert; key customer, rule and series; owner customer; due when it is judged again."""
+ALERT_LOOKED: Final = "alert_looked"
+"""When a silent logger was judged; key serial; due when it may be judged again."""
+CONFIG_FILE: Final = "config_file"
+"""Newest version of a logger's config file; key ``<serial>/<name>``; owner serial."""
+CONFIG_VERSION: Final = "config_version"
+"""One version of a config file; key ``<serial>/<name>/<number>``; owner ``<serial>/<name>``."""
+DERIVATION: Final = "derivation"
+"""What came of a customer's last derivation; key and owner customer."""
+JOB_RETRY: Final = "job_retry"
+"""A job that failed; key customer and job; owner customer; due when it is tried again."""
+LAYOUT: Final = "layout"
+"""Layout learned from a config file, channel -> [column, scale]; key series; owner serial."""
+LOGGER: Final = "logger"
+"""A logger's last upload; key serial; due time of that upload."""
+LOGGER_STATUS: Final = "logger_status"
+"""A logger's last STATUS message; key and owner serial."""
+METER: Final = "meter"
+"""A meter with its last reading; key series; owner serial."""
+OUTBOX: Final = "outbox"
+"""A message to send; owner customer; due when it is tried, or forgotten."""
+OUTBOX_TESTS: Final = "outbox_tests"
+"""Times of a customer's test messages; key customer."""
+REJECTED: Final = "rejected"
+"""A serial number whose uploads were refused; key serial; due time of the last attempt."""
+SESSION: Final = "session"
+"""A signed-in browser; key hash of the cookie; owner token id; due end of the session."""
+TOKEN: Final = "token"  # noqa: S105 - a kind of document
+"""A token of an operator or customer; key id and hash; due end of its validity."""

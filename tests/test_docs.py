@@ -35,6 +35,12 @@ NO_BOUNDS = {
 }
 
 
+def test_every_package_is_on_the_map() -> None:
+    table = DOCS["architecture.md"]
+    packages = {path.parent.name for path in (ROOT / "cenergyd").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as CI builds it."""

@@ -50,6 +50,7 @@ setup(
         "pluggy>=1.5",
         "attrs>=24",
         "certifi>=2024.7.4",
+        "msgspec>=0.20",
         "multipart>=1.2",
         "argon2-cffi>=23.1",
         "click>=8.1",

@@ -9,145 +9,139 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import attrs
+import msgspec
+from msgspec import Meta
 
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import Customer, Role
 from cenergyd.errors import InvalidField
+from cenergyd.runtime.structs import Resource, read, to_json, whole
 
 MAX_CHANNELS = 10
 MAX_CHANNEL_BYTES = 4096
 SECRET_KEYS = ("secret", "token", "password", "api_key")
 """Keys of a channel that never leave the store."""
 
-T = TypeVar("T")
-Check = Callable[[str, Any], Any]
+Frequency = Annotated[int, Meta(ge=1, le=43200, description="At most one message about one thing in so many minutes.")]
+Kilowatts = Annotated[float, Meta(ge=0, le=1e6)]
 
 
-def _number(low: float, high: float) -> Check:
-    def check(field: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InvalidField(field, f"a number from {low:g} to {high:g} is needed")
-        if not low <= value <= high:
-            raise InvalidField(field, f"a number from {low:g} to {high:g} is needed")
-        return float(value)
-
-    return check
-
-
-def _minutes(low: int, high: int) -> Check:
-    def check(field: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidField(field, f"whole minutes from {low} to {high} are needed")
-        return value
-
-    return check
-
-
-def _optional(inner: Check) -> Check:
-    return lambda field, value: None if value is None else inner(field, value)
-
-
-def _switch(field: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidField(field, "true or false is needed")
-    return value
-
-
-def _role(field: str, value: Any) -> Role:
-    for role in ROLES:
-        if value == role:
-            return role
-    raise InvalidField(field, f"one of {', '.join(ROLES)} is needed")
-
-
-def _value(default: Any, check: Check) -> Any:
-    return attrs.field(default=default, metadata={"check": check})
-
-
-FREQUENCY = _minutes(1, 43200)
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Rule:
+class Rule(Resource, frozen=True, kw_only=True):
     """What all rules have."""
 
-    enabled: bool = _value(False, _switch)
-    alert_frequency_in_minutes: int | None = _value(None, _optional(FREQUENCY))
+    enabled: bool = False
+    alert_frequency_in_minutes: Frequency | None = None
     """At most one message about this in so many minutes; None: the customer's general value."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class NetLoadRule(Rule):
+class NetLoadRule(Rule, frozen=True, kw_only=True):
     """The 1-minute mean of what is drawn from the grid (load - solar) is above a threshold."""
 
-    threshold_kw: float = _value(100.0, _number(0, 1e6))
-    hysteresis_kw: float = _value(1.0, _number(0, 1e6))
-    """It is over once the mean is below the threshold by this much."""
+    threshold_kw: Kilowatts = 100.0
+    hysteresis_kw: Annotated[
+        Kilowatts, Meta(description="It is over once the mean is below the threshold by this much.")
+    ] = 1.0
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class PowerFactorRule(Rule):
+class PowerFactorRule(Rule, frozen=True, kw_only=True):
     """The power factor of a 1-minute window is below a bound; not judged near zero power, where it means nothing."""
 
-    below: float = _value(0.9, _number(0, 1))
-    hysteresis: float = _value(0.02, _number(0, 0.5))
-    min_kw: float = _value(1.0, _number(0.001, 1e6))
-    """Windows with a smaller \\|P\\| are not judged."""
-    role: Role = _value("utility", _role)  # noqa: RUF009
+    below: Annotated[float, Meta(ge=0, le=1)] = 0.9
+    hysteresis: Annotated[float, Meta(ge=0, le=0.5)] = 0.02
+    min_kw: Annotated[float, Meta(ge=0.001, le=1e6, description="Windows with a smaller |P| are not judged.")] = 1.0
+    role: Role = "utility"
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class VoltageRule(Rule):
+class VoltageRule(Rule, frozen=True, kw_only=True):
     """The 1-minute mean of the voltage is further from nominal than some percent."""
 
-    nominal_voltage: float = _value(120.0, _number(1, 1e6))
-    percent: float = _value(10.0, _number(0.1, 100))
-    hysteresis_percent: float = _value(1.0, _number(0, 50))
-    role: Role = _value("utility", _role)  # noqa: RUF009
+    nominal_voltage: Annotated[float, Meta(ge=1, le=1e6)] = 120.0
+    percent: Annotated[float, Meta(ge=0.1, le=100)] = 10.0
+    hysteresis_percent: Annotated[float, Meta(ge=0, le=50)] = 1.0
+    role: Role = "utility"
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class SilentLoggerRule(Rule):
+class SilentLoggerRule(Rule, frozen=True, kw_only=True):
     """The logger has not uploaded for so long. Set it well above the logger's own upload interval."""
 
-    after_minutes: int = _value(60, _minutes(5, 43200))
+    after_minutes: Annotated[int, Meta(ge=5, le=43200)] = 60
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class StuckMeterRule(Rule):
+class StuckMeterRule(Rule, frozen=True, kw_only=True):
     """A meter repeats exactly the same values, other than zero power, for so long."""
 
-    after_minutes: int = _value(180, _minutes(10, 1440))
+    after_minutes: Annotated[int, Meta(ge=10, le=1440)] = 180
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class ImplausibleRule(Rule):
+class ImplausibleRule(Rule, frozen=True, kw_only=True):
     """Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT."""
 
-    noise_kw: float = _value(0.2, _number(0, 1e6))
-    """A quarter-hour mean nearer to zero than this is not judged negative."""
+    noise_kw: Annotated[
+        Kilowatts, Meta(description="A quarter-hour mean nearer to zero than this is not judged negative.")
+    ] = 0.2
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class AlertSettings:
+class EmailChannel(Resource, frozen=True, kw_only=True):
+    """Messages by e-mail."""
+
+    type: str
+    to: Annotated[
+        str,
+        Meta(
+            # One plain address in ASCII: nothing that could start another header or recipient.
+            max_length=254, pattern=whole(r"[!#-'*+\--9=?A-Z^-~]+@[A-Za-z0-9.-]+"),
+            extra={"needed": "one plain e-mail address such as name@example.org is needed"},
+        ),
+    ]  # fmt: skip
+
+
+class SmsChannel(Resource, frozen=True, kw_only=True):
+    """Messages by SMS."""
+
+    type: str
+    to: Annotated[
+        str,
+        Meta(
+            pattern=whole(r"\+[1-9][0-9]{6,14}"),
+            extra={"needed": "a telephone number with country code such as +15551234567 is needed"},
+        ),
+    ]
+
+
+_WEB_ADDRESS = "a URL such as https://example.org/hook is needed, without user and password"
+
+
+class WebhookChannel(Resource, frozen=True, kw_only=True):
+    """Messages as JSON to a web address."""
+
+    type: str
+    url: Annotated[str, Meta(max_length=2048, pattern=whole(r"https?://[!-~]+"), extra={"needed": _WEB_ADDRESS})]
+    secret: Annotated[str, Meta(min_length=8, max_length=256)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class AlertSettings(Resource, frozen=True, kw_only=True):
     """All rules and channels of one customer."""
 
-    alert_frequency_in_minutes: int = _value(60, FREQUENCY)
-    net_load: NetLoadRule = attrs.field(factory=NetLoadRule)
-    power_factor: PowerFactorRule = attrs.field(factory=PowerFactorRule)
-    voltage: VoltageRule = attrs.field(factory=VoltageRule)
-    silent_logger: SilentLoggerRule = attrs.field(factory=SilentLoggerRule)
-    stuck_meter: StuckMeterRule = attrs.field(factory=StuckMeterRule)
-    implausible: ImplausibleRule = attrs.field(factory=ImplausibleRule)
-    channels: tuple[Mapping[str, Any], ...] = attrs.field(factory=tuple, repr=False)
-    """Where messages go: ``{"type": "email", "to": ...}``, ``{"type": "sms", "to": "+1..."}``, ``{"type": "webhook", "url": ...,
-    "secret": ...}`` or what a third party's notifier takes."""
+    alert_frequency_in_minutes: Frequency = 60
+    net_load: NetLoadRule = NetLoadRule()
+    power_factor: PowerFactorRule = PowerFactorRule()
+    voltage: VoltageRule = VoltageRule()
+    silent_logger: SilentLoggerRule = SilentLoggerRule()
+    stuck_meter: StuckMeterRule = StuckMeterRule()
+    implausible: ImplausibleRule = ImplausibleRule()
+    channels: Annotated[
+        tuple[Mapping[str, Any], ...],
+        Meta(
+            max_length=MAX_CHANNELS,
+            description='Where messages go: `{"type": "email", "to": ...}`, `{"type": "sms", "to": "+1..."}`, `{"type": "webhook", '
+            '"url": ..., "secret": ...}` or what a third party\'s notifier takes. A secret never comes back: '
+            "`has_secret` stands in its place, and sent back keeps it.",
+        ),
+    ] = ()
 
     def rule(self, kind: str) -> Rule:
         """The rule of one kind of alert."""
@@ -155,8 +149,12 @@ class AlertSettings:
         return found
 
     def frequency_seconds(self, kind: str) -> int:
-        """The throttle of one kind."""
+        """The shortest time between two messages of one kind."""
         return 60 * (self.rule(kind).alert_frequency_in_minutes or self.alert_frequency_in_minutes)
+
+    def __repr__(self) -> str:
+        """Without the channels, which hold secrets."""
+        return f"AlertSettings({', '.join(kind for kind in RULES if self.rule(kind).enabled)})"
 
 
 RULES: Mapping[str, type[Rule]] = {
@@ -172,17 +170,8 @@ RULES: Mapping[str, type[Rule]] = {
 
 def parse_alerts(value: Any, field: str = "alerts") -> AlertSettings:
     """Checked settings from JSON. Raises InvalidField, which names the first wrong value."""
-    known = {*RULES, "channels", "alert_frequency_in_minutes"}
-    values = _object(value, field, known)
-    found: dict[str, Any] = {}
-    if "alert_frequency_in_minutes" in values:
-        key = "alert_frequency_in_minutes"
-        found[key] = FREQUENCY(f"{field}.{key}", values[key])
-    for kind, cls in RULES.items():
-        if kind in values:
-            found[kind] = _parse_rule(cls, values[kind], f"{field}.{kind}")
-    found["channels"] = _parse_channels(values.get("channels", []), f"{field}.channels")
-    return AlertSettings(**found)
+    settings = read(value, AlertSettings, field, style="dots")
+    return msgspec.structs.replace(settings, channels=_parse_channels(settings.channels, f"{field}.channels"))
 
 
 def alerts_of(customer: Customer) -> AlertSettings | None:
@@ -193,9 +182,7 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, Any]:
     """JSON for the store (``secrets=True``) or for anybody else (``has_secret`` in their place)."""
-    found: dict[str, Any] = {"alert_frequency_in_minutes": settings.alert_frequency_in_minutes}
-    for kind in RULES:
-        found[kind] = attrs.asdict(settings.rule(kind))
+    found: dict[str, Any] = to_json(settings)
     found["channels"] = [dict(c) if secrets else public_channel(c) for c in settings.channels]
     return found
 
@@ -242,38 +229,23 @@ def parse_channel(value: Any, field: str = "channel") -> dict[str, Any]:
     kind = channel.get("type")
     if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", kind):
         raise InvalidField(f"{field}.type", "email, sms, webhook or the name of another notifier is needed")
-    if kind in _CHANNELS:
-        required, optional = _CHANNELS[kind]
-        _object(channel, field, {"type", *required, *optional})
-        for key, check in {**required, **optional}.items():
-            if key in channel or key in required:
-                check(f"{field}.{key}", channel.get(key))
-    for key, item in channel.items():
-        if not isinstance(key, str) or not isinstance(item, str | int | float | bool):
-            raise InvalidField(f"{field}.{key}", "text, a number, true or false is needed")
+    known = _CHANNELS.get(kind)
+    if known is None:
+        _check_plain(channel, field)
+    elif isinstance(found := read(channel, known, field, style="dots"), WebhookChannel):
+        _check_web_address(found.url, f"{field}.url")
     if len(json.dumps(channel)) > MAX_CHANNEL_BYTES:
         raise InvalidField(field, f"a channel may have at most {MAX_CHANNEL_BYTES} bytes")
     return channel
 
 
-def _object(value: Any, field: str, known: set[str]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidField(field, "an object is needed")
-    for key in value:
-        if key not in known:
-            raise InvalidField(f"{field}.{key}", f"no such setting; there are {', '.join(sorted(known))}")
-    return value
+def _check_plain(channel: Mapping[str, Any], field: str) -> None:
+    for key, item in channel.items():
+        if not isinstance(item, str | int | float):
+            raise InvalidField(f"{field}.{key}", "text, a number, true or false is needed")
 
 
-def _parse_rule(cls: type[T], value: Any, field: str) -> T:
-    checks = {f.name: f.metadata["check"] for f in attrs.fields(cls)}  # type: ignore[arg-type]
-    values = _object(value, field, set(checks))
-    return cls(**{key: checks[key](f"{field}.{key}", item) for key, item in values.items()})
-
-
-def _parse_channels(value: Any, field: str) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(value, list) or len(value) > MAX_CHANNELS:
-        raise InvalidField(field, f"a list of at most {MAX_CHANNELS} channels is needed")
+def _parse_channels(value: Iterable[Any], field: str) -> tuple[Mapping[str, Any], ...]:
     channels = tuple(parse_channel(item, f"{field}.{n}") for n, item in enumerate(value))
     seen: set[str] = set()
     for n, channel in enumerate(channels):
@@ -283,39 +255,14 @@ def _parse_channels(value: Any, field: str) -> tuple[Mapping[str, Any], ...]:
     return channels
 
 
-def _email(field: str, value: Any) -> None:
-    # One plain address in ASCII: nothing that could start another header or recipient.
-    if not isinstance(value, str) or len(value) > 254 or not re.fullmatch(r"[!-;=?A-~]+@[A-Za-z0-9.-]+", value):
-        raise InvalidField(field, "an e-mail address such as name@example.org is needed")
-    if any(mark in value for mark in ',;"()[]\\') or value.count("@") != 1:
-        raise InvalidField(field, "one plain e-mail address is needed")
-
-
-def _telephone(field: str, value: Any) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"\+[1-9][0-9]{6,14}", value):
-        raise InvalidField(field, "a telephone number with country code such as +15551234567 is needed")
-
-
-def _web_address(field: str, value: Any) -> None:
-    fault = InvalidField(field, "a URL such as https://example.org/hook is needed, without user and password")
-    if not isinstance(value, str) or len(value) > 2048 or not re.fullmatch(r"[!-~]+", value):
-        raise fault
+def _check_web_address(url: str, field: str) -> None:
     try:
-        parts = urlsplit(value)
-        port = parts.port
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.username is None and parts.port != 0
     except ValueError:
-        raise fault from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or port == 0:
-        raise fault
+        usable = False
+    if not usable:
+        raise InvalidField(field, _WEB_ADDRESS)
 
 
-def _secret(field: str, value: Any) -> None:
-    if not isinstance(value, str) or not 8 <= len(value) <= 256:
-        raise InvalidField(field, "a secret of 8 to 256 characters is needed")
-
-
-_CHANNELS: Mapping[str, tuple[Mapping[str, Check], Mapping[str, Check]]] = {
-    "email": ({"to": _email}, {}),
-    "sms": ({"to": _telephone}, {}),
-    "webhook": ({"url": _web_address}, {"secret": _secret}),
-}
+_CHANNELS: Mapping[str, type[Resource]] = {"email": EmailChannel, "sms": SmsChannel, "webhook": WebhookChannel}

@@ -1,4 +1,4 @@
-"""Tariffs from and to JSON; the shape is described in :mod:`cenergyd.jobs.tariff.model`.
+"""Tariffs from and to JSON: what :mod:`cenergyd.jobs.tariff.schema` describes is read, then checked for what it means.
 
 Whatever is wrong raises InvalidField, whose ``field`` leads to the entry: ``tariff.schedules[2].from``.
 """
@@ -6,15 +6,17 @@ Whatever is wrong raises InvalidField, whose ``field`` leads to the entry: ``tar
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
+
+from msgspec import UNSET
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
+from cenergyd.jobs.tariff import schema
 from cenergyd.jobs.tariff.model import (
     DAYS,
     Billing,
@@ -25,21 +27,12 @@ from cenergyd.jobs.tariff.model import (
     Season,
     Tariff,
 )
+from cenergyd.jobs.tariff.schema import ALL, MAX_NAME, TariffJson
+from cenergyd.runtime.structs import read, to_json
 
-MAX_ENTRIES = 500
-"""Entries in any list of a tariff."""
-MAX_NAME = 40
-ALL = "all"
-"""The name of the one season, or period, where none are given."""
 LARGEST_PRICE = Decimal(1_000_000)
 
-_MONTH_DAY = re.compile(r"([0-9]{2})-([0-9]{2})\Z")
-_CLOCK = re.compile(r"([0-9]{2}):([0-9]{2})\Z")
-_NAME = re.compile(rf"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{{0,{MAX_NAME - 2}}}[^\s\x00-\x1f\x7f])?\Z")
 _LEAP_YEAR = 2024
-_KEYS = (
-    "currency", "seasons", "schedules", "holidays", "energy", "demand", "peak_demand", "fixed", "billing",
-)  # fmt: skip
 
 
 def tariff_of(customer: Customer) -> Tariff | None:
@@ -59,112 +52,90 @@ def tariff_from_json(value: Any, path: str = "tariff") -> Tariff:
     :param path: how the errors' fields begin.
     :raises InvalidField: the first thing that is wrong.
     """
-    body = _object(value, path, _KEYS)
-    seasons = _seasons(body.get("seasons"), f"{path}.seasons")
+    body = read(value, TariffJson, path)
+    seasons = _seasons(body.seasons or (), f"{path}.seasons")
     names = [season.name for season in seasons]
-    schedules = _schedules(body.get("schedules"), f"{path}.schedules", names)
-    holidays, rules = _holidays(body.get("holidays"), f"{path}.holidays")
+    schedules = _schedules(body.schedules or (), f"{path}.schedules", names)
+    holidays, rules = _holidays(body.holidays or (), f"{path}.holidays")
     known = {(schedule.season, schedule.period) for schedule in schedules}
     return Tariff(
-        currency=_currency(body.get("currency", "USD"), f"{path}.currency"),
+        currency=body.currency,
         seasons=seasons,
         schedules=schedules,
         holidays=holidays,
         holiday_rules=rules,
-        energy=_energy(body.get("energy"), f"{path}.energy", known),
-        demand=_demand(body.get("demand"), f"{path}.demand", names),
-        peak_demand=_peak_demand(body.get("peak_demand"), f"{path}.peak_demand", known),
-        fixed=_price(body.get("fixed", "0"), f"{path}.fixed"),
-        billing=_billing(body.get("billing"), f"{path}.billing"),
+        energy=_energy(body.energy or (), f"{path}.energy", known),
+        demand=_demand(body.demand or (), f"{path}.demand", names),
+        peak_demand=_peak_demand(body.peak_demand or (), f"{path}.peak_demand", known),
+        fixed=_price(body.fixed, f"{path}.fixed"),
+        billing=_billing(body.billing, f"{path}.billing"),
     )
 
 
 def tariff_to_json(tariff: Tariff) -> dict[str, Any]:
     """The tariff with every key, amounts as text; reading it gives the same tariff."""
+    found: dict[str, Any] = to_json(described(tariff))
+    return found
+
+
+def described(tariff: Tariff) -> TariffJson:
+    """The tariff as its JSON is described, with every key, amounts as text."""
     billing = tariff.billing
-    return {
-        "currency": tariff.currency,
-        "seasons": [{"name": s.name, "from": _md(s.first), "to": _md(s.last)} for s in tariff.seasons],
-        "schedules": [
-            {"season": s.season, "period": s.period, "days": list(s.days), "from": _hm(s.start), "to": _hm(s.end)}
+    return TariffJson(
+        currency=tariff.currency,
+        seasons=[schema.TariffSeason(name=s.name, first=_md(s.first), last=_md(s.last)) for s in tariff.seasons],
+        schedules=[
+            schema.TariffSchedule(
+                season=s.season,
+                period=s.period,
+                days=cast(list[schema.Day], list(s.days)),
+                start=_hm(s.start),
+                end=_hm(s.end),
+            )
             for s in tariff.schedules
         ],
-        "holidays": [
-            *(day.isoformat() for day in tariff.holidays),
-            *(_rule_to_json(rule) for rule in tariff.holiday_rules),
-        ],
-        "energy": [
-            {
-                "season": e.season,
-                "period": e.period,
-                "import_per_kwh": str(e.import_per_kwh),
-                "export_per_kwh": str(e.export_per_kwh),
-            }
+        holidays=[*(day.isoformat() for day in tariff.holidays), *map(_described_rule, tariff.holiday_rules)],
+        energy=[
+            schema.TariffEnergyPrice(
+                season=e.season,
+                period=e.period,
+                import_per_kwh=str(e.import_per_kwh),
+                export_per_kwh=str(e.export_per_kwh),
+            )
             for e in tariff.energy
         ],
-        "demand": [{"season": d.season, "per_kw": str(d.per_kw)} for d in tariff.demand],
-        "peak_demand": [{"season": d.season, "period": d.period, "per_kw": str(d.per_kw)} for d in tariff.peak_demand],
-        "fixed": str(tariff.fixed),
-        "billing": {"dates": [day.isoformat() for day in billing.dates]}
+        demand=[schema.TariffDemandPrice(season=d.season, per_kw=str(d.per_kw)) for d in tariff.demand],
+        peak_demand=[
+            schema.TariffPeakDemandPrice(season=d.season, period=d.period or ALL, per_kw=str(d.per_kw))
+            for d in tariff.peak_demand
+        ],
+        fixed=str(tariff.fixed),
+        billing=schema.TariffBilling(dates=[day.isoformat() for day in billing.dates])
         if billing.dates
-        else {"day_of_month": billing.day_of_month},
-    }
+        else schema.TariffBilling(day_of_month=billing.day_of_month),
+    )
 
 
 def _fail(path: str, message: str) -> NoReturn:
     raise InvalidField(path, message)
 
 
-def _object(value: Any, path: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        _fail(path, "an object is needed")
-    for key in value:
-        if key not in keys:
-            _fail(f"{path}.{key}", f"there is no such key; there are {', '.join(keys)}")
-    return value
-
-
-def _list(value: Any, path: str) -> Sequence[Any]:
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        _fail(path, "a list is needed")
-    if len(value) > MAX_ENTRIES:
-        _fail(path, f"at most {MAX_ENTRIES} entries are allowed")
-    return value
-
-
-def _currency(value: Any, path: str) -> str:
-    if not isinstance(value, str) or not re.match(r"[A-Z]{3}\Z", value):
-        _fail(path, "a currency code of three capital letters is needed, such as USD")
-    return value
-
-
-def _name(value: Any, path: str) -> str:
-    if not isinstance(value, str) or not _NAME.match(value):
-        _fail(path, f"a name of 1 to {MAX_NAME} characters is needed")
-    return value
-
-
-def _one_of(value: Any, path: str, names: Sequence[str]) -> str:
-    if not isinstance(value, str) or value not in names:
+def _one_of(value: str, path: str, names: Sequence[str]) -> str:
+    if value not in names:
         _fail(path, f"one of {', '.join(names)} is needed")
     return value
 
 
-def _whole(value: Any, path: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        _fail(path, f"a whole number from {low} to {high} is needed")
-    return value
-
-
-def _price(value: Any, path: str) -> Decimal:
+def _price(value: str | float, path: str) -> Decimal:
     """A price; a JSON number is taken as it is written (0.1 is a tenth)."""
-    wrong = "a price is needed: a number from 0 to 1000000, such as 0.25"
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal) or len(str(value)) > MAX_NAME:
+    wrong = schema.PRICE_NEEDED
+    if isinstance(value, int) and not 0 <= value <= LARGEST_PRICE:
+        _fail(path, wrong)  # and never written out: it may have thousands of digits
+    text = str(value)
+    if len(text) > MAX_NAME:
         _fail(path, wrong)
     try:
-        price = Decimal(str(value))
+        price = Decimal(text)
     except InvalidOperation:
         _fail(path, wrong)
     if not price.is_finite() or not 0 <= price <= LARGEST_PRICE:
@@ -172,19 +143,16 @@ def _price(value: Any, path: str) -> Decimal:
     return price
 
 
-def _seasons(value: Any, path: str) -> tuple[Season, ...]:
-    entries = _list(value, path)
+def _seasons(entries: Sequence[schema.TariffSeason], path: str) -> tuple[Season, ...]:
     if not entries:
         return (Season(ALL, (1, 1), (12, 31)),)
     seasons: list[Season] = []
     for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
-        body = _object(entry, where, ("name", "from", "to"))
-        name = _name(body.get("name"), f"{where}.name")
-        if any(season.name == name for season in seasons):
-            _fail(f"{where}.name", f"there is a season {name} already")
-        first = _month_day(body.get("from"), f"{where}.from")
-        seasons.append(Season(name, first, _month_day(body.get("to"), f"{where}.to")))
+        if any(season.name == entry.name for season in seasons):
+            _fail(f"{where}.name", f"there is a season {entry.name} already")
+        first = _month_day(entry.first, f"{where}.from")
+        seasons.append(Season(entry.name, first, _month_day(entry.last, f"{where}.to")))
     _check_year(seasons, path)
     return tuple(seasons)
 
@@ -201,20 +169,15 @@ def _check_year(seasons: Sequence[Season], path: str) -> None:
         day += timedelta(days=1)
 
 
-def _month_day(value: Any, path: str) -> tuple[int, int]:
-    match = _MONTH_DAY.match(value) if isinstance(value, str) else None
-    if match:
-        try:
-            day = date(_LEAP_YEAR, int(match[1]), int(match[2]))
-        except ValueError:
-            match = None
-        else:
-            return day.month, day.day
-    _fail(path, "a day of the year is needed as MM-DD, such as 06-01")
+def _month_day(text: str, path: str) -> tuple[int, int]:
+    try:
+        day = date(_LEAP_YEAR, int(text[:2]), int(text[3:]))
+    except ValueError:
+        _fail(path, "a day of the year is needed as MM-DD, such as 06-01")
+    return day.month, day.day
 
 
-def _schedules(value: Any, path: str, seasons: Sequence[str]) -> tuple[Schedule, ...]:
-    entries = _list(value, path)
+def _schedules(entries: Sequence[schema.TariffSchedule], path: str, seasons: Sequence[str]) -> tuple[Schedule, ...]:
     if not entries:
         return tuple(Schedule(season, ALL, DAYS[:7], 0, 1440) for season in seasons)
     schedules = [_schedule(entry, f"{path}[{index}]", seasons) for index, entry in enumerate(entries)]
@@ -227,20 +190,14 @@ def _schedules(value: Any, path: str, seasons: Sequence[str]) -> tuple[Schedule,
     return tuple(schedules)
 
 
-def _schedule(entry: Any, where: str, seasons: Sequence[str]) -> Schedule:
-    body = _object(entry, where, ("season", "period", "days", "from", "to"))
-    season = _one_of(body.get("season"), f"{where}.season", seasons)
-    period = _name(body.get("period"), f"{where}.period")
-    days = _list(body.get("days"), f"{where}.days")
-    if not days:
+def _schedule(entry: schema.TariffSchedule, where: str, seasons: Sequence[str]) -> Schedule:
+    season = _one_of(entry.season, f"{where}.season", seasons)
+    if not entry.days:
         _fail(f"{where}.days", f"some of {', '.join(DAYS)} are needed")
-    for position, day in enumerate(days):
-        _one_of(day, f"{where}.days[{position}]", DAYS)
-    start = _clock(body.get("from", "00:00"), f"{where}.from")
-    end = _clock(body.get("to", "24:00"), f"{where}.to")
+    start, end = _clock(entry.start, f"{where}.from"), _clock(entry.end, f"{where}.to")
     if end <= start:
         _fail(f"{where}.to", "it must be after 'from'; a time over midnight needs two entries")
-    return Schedule(season, period, tuple(day for day in DAYS if day in days), start, end)
+    return Schedule(season, entry.period, tuple(day for day in DAYS if day in entry.days), start, end)
 
 
 def _check_day(ranges: Sequence[tuple[int, int, int]], path: str, what: str) -> None:
@@ -255,20 +212,21 @@ def _check_day(ranges: Sequence[tuple[int, int, int]], path: str, what: str) -> 
         _fail(path, f"{what}: no period holds from {_hm(reached)} to 24:00")
 
 
-def _clock(value: Any, path: str) -> int:
-    match = _CLOCK.match(value) if isinstance(value, str) else None
-    minutes = int(match[1]) * 60 + int(match[2]) if match and int(match[2]) < 60 else -1
-    if not 0 <= minutes <= 1440:
+def _clock(text: str, path: str) -> int:
+    minutes = int(text[:2]) * 60 + int(text[3:])
+    if minutes > 1440:
         _fail(path, "a time of day is needed as HH:MM, from 00:00 to 24:00")
     if minutes % 15:
         _fail(path, "a full quarter of an hour is needed, as demand is measured over those")
     return minutes
 
 
-def _holidays(value: Any, path: str) -> tuple[tuple[date, ...], tuple[HolidayRule, ...]]:
+def _holidays(
+    entries: Sequence[str | schema.TariffHoliday], path: str
+) -> tuple[tuple[date, ...], tuple[HolidayRule, ...]]:
     dates: set[date] = set()
     rules: list[HolidayRule] = []
-    for index, entry in enumerate(_list(value, path)):
+    for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
         if isinstance(entry, str):
             dates.add(_date(entry, where))
@@ -277,57 +235,51 @@ def _holidays(value: Any, path: str) -> tuple[tuple[date, ...], tuple[HolidayRul
     return tuple(sorted(dates)), tuple(rules)
 
 
-def _rule(entry: Any, where: str) -> HolidayRule:
-    body = _object(entry, where, ("month", "day", "observed", "weekday", "nth"))
-    month = _whole(body.get("month"), f"{where}.month", 1, 12)
-    if "day" in body:
-        if "weekday" in body or "nth" in body:
+def _rule(entry: schema.TariffHoliday, where: str) -> HolidayRule:
+    if entry.day is not UNSET:
+        if entry.weekday is not UNSET or entry.nth is not UNSET:
             _fail(where, "either day, or weekday and nth are needed")
-        day = _whole(body["day"], f"{where}.day", 1, 31)
-        _month_day(f"{month:02d}-{day:02d}", f"{where}.day")
-        observed = body.get("observed", False)
-        if not isinstance(observed, bool):
-            _fail(f"{where}.observed", "true or false is needed")
-        return HolidayRule(month, day=day, observed=observed)
-    if "observed" in body:
+        _month_day(f"{entry.month:02d}-{entry.day:02d}", f"{where}.day")
+        return HolidayRule(entry.month, day=entry.day, observed=entry.observed is True)
+    if entry.observed is not UNSET:
         _fail(f"{where}.observed", "it needs a day")
-    weekday = DAYS.index(_one_of(body.get("weekday"), f"{where}.weekday", DAYS[:7]))
-    nth = _whole(body.get("nth"), f"{where}.nth", -5, 5)
-    if nth == 0:
+    if entry.weekday is UNSET:
+        _fail(f"{where}.weekday", f"one of {', '.join(DAYS[:7])} is needed")
+    if entry.nth is UNSET or entry.nth == 0:
         _fail(f"{where}.nth", "1 to 5, or -1 to -5 from the end of the month is needed")
-    return HolidayRule(month, weekday=weekday, nth=nth)
+    return HolidayRule(entry.month, weekday=DAYS.index(entry.weekday), nth=entry.nth)
 
 
-def _rule_to_json(rule: HolidayRule) -> dict[str, Any]:
+def _described_rule(rule: HolidayRule) -> schema.TariffHoliday:
     if rule.nth:
-        return {"month": rule.month, "weekday": DAYS[rule.weekday], "nth": rule.nth}
-    return {"month": rule.month, "day": rule.day, "observed": rule.observed}
+        return schema.TariffHoliday(month=rule.month, weekday=cast(schema.Weekday, DAYS[rule.weekday]), nth=rule.nth)
+    return schema.TariffHoliday(month=rule.month, day=rule.day, observed=rule.observed)
 
 
-def _date(value: Any, path: str) -> date:
-    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value):
-        try:
-            found = date.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            if 1971 <= found.year <= 2200:
-                return found
+def _date(text: str, path: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        if 1971 <= found.year <= 2200:
+            return found
     _fail(path, "a date is needed as YYYY-MM-DD")
 
 
-def _energy(value: Any, path: str, known: set[tuple[str, str]]) -> tuple[EnergyPrice, ...]:
+def _energy(
+    entries: Sequence[schema.TariffEnergyPrice], path: str, known: set[tuple[str, str]]
+) -> tuple[EnergyPrice, ...]:
     prices: dict[tuple[str, str], EnergyPrice] = {}
-    for index, entry in enumerate(_list(value, path)):
+    for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
-        body = _object(entry, where, ("season", "period", "import_per_kwh", "export_per_kwh"))
-        key = _season_period(body, where, known)
+        key = _season_period(entry, where, known)
         if key in prices:
             _fail(where, f"there is a price for {key[0]}, {key[1]} already")
         prices[key] = EnergyPrice(
             *key,
-            _price(body.get("import_per_kwh"), f"{where}.import_per_kwh"),
-            _price(body.get("export_per_kwh", "0"), f"{where}.export_per_kwh"),
+            _price(entry.import_per_kwh, f"{where}.import_per_kwh"),
+            _price(entry.export_per_kwh, f"{where}.export_per_kwh"),
         )
     missing = sorted(known - prices.keys())
     if prices and missing:
@@ -335,45 +287,48 @@ def _energy(value: Any, path: str, known: set[tuple[str, str]]) -> tuple[EnergyP
     return tuple(prices.values())
 
 
-def _season_period(body: Mapping[str, Any], where: str, known: set[tuple[str, str]]) -> tuple[str, str]:
-    season = _one_of(body.get("season"), f"{where}.season", sorted({key[0] for key in known}))
+def _season_period(
+    entry: schema.TariffEnergyPrice | schema.TariffPeakDemandPrice, where: str, known: set[tuple[str, str]]
+) -> tuple[str, str]:
+    season = _one_of(entry.season, f"{where}.season", sorted({key[0] for key in known}))
     periods = sorted(key[1] for key in known if key[0] == season)
-    return season, _one_of(body.get("period"), f"{where}.period", periods)
+    return season, _one_of(entry.period, f"{where}.period", periods)
 
 
-def _demand(value: Any, path: str, seasons: Sequence[str]) -> tuple[DemandPrice, ...]:
+def _demand(entries: Sequence[schema.TariffDemandPrice], path: str, seasons: Sequence[str]) -> tuple[DemandPrice, ...]:
     prices: dict[str, DemandPrice] = {}
-    for index, entry in enumerate(_list(value, path)):
+    for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
-        body = _object(entry, where, ("season", "per_kw"))
-        season = _one_of(body.get("season"), f"{where}.season", seasons)
+        season = _one_of(entry.season, f"{where}.season", seasons)
         if season in prices:
             _fail(where, f"there is a demand price for {season} already")
-        prices[season] = DemandPrice(season, None, _price(body.get("per_kw"), f"{where}.per_kw"))
+        prices[season] = DemandPrice(season, None, _price(entry.per_kw, f"{where}.per_kw"))
     return tuple(prices.values())
 
 
-def _peak_demand(value: Any, path: str, known: set[tuple[str, str]]) -> tuple[DemandPrice, ...]:
+def _peak_demand(
+    entries: Sequence[schema.TariffPeakDemandPrice], path: str, known: set[tuple[str, str]]
+) -> tuple[DemandPrice, ...]:
     prices: dict[tuple[str, str], DemandPrice] = {}
-    for index, entry in enumerate(_list(value, path)):
+    for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
-        body = _object(entry, where, ("season", "period", "per_kw"))
-        key = _season_period(body, where, known)
+        key = _season_period(entry, where, known)
         if key in prices:
             _fail(where, f"there is a peak demand price for {key[0]}, {key[1]} already")
-        prices[key] = DemandPrice(*key, _price(body.get("per_kw"), f"{where}.per_kw"))
+        prices[key] = DemandPrice(*key, _price(entry.per_kw, f"{where}.per_kw"))
     return tuple(prices.values())
 
 
-def _billing(value: Any, path: str) -> Billing:
-    if value is None:
+def _billing(given: schema.TariffBilling | None, path: str) -> Billing:
+    if given is None:
         return Billing()
-    body = _object(value, path, ("day_of_month", "dates"))
-    if "dates" not in body:
-        return Billing(day_of_month=_whole(body.get("day_of_month"), f"{path}.day_of_month", 1, 31))
-    if "day_of_month" in body:
+    if given.dates is UNSET:
+        if given.day_of_month is UNSET:
+            _fail(f"{path}.day_of_month", "a whole number from 1 to 31 is needed")
+        return Billing(day_of_month=given.day_of_month)
+    if given.day_of_month is not UNSET:
         _fail(path, "either day_of_month or dates is needed")
-    dates = [_date(entry, f"{path}.dates[{i}]") for i, entry in enumerate(_list(body["dates"], f"{path}.dates"))]
+    dates = [_date(entry, f"{path}.dates[{i}]") for i, entry in enumerate(given.dates)]
     if not dates:
         _fail(f"{path}.dates", "at least one date is needed")
     for index in range(1, len(dates)):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +59,10 @@ def test_a_rules_own_throttle_wins_over_the_general_one() -> None:
         ({"silent_logger": {"after_minutes": 60.5}}, "alerts.silent_logger.after_minutes"),
         ({"alert_frequency_in_minutes": 0}, "alerts.alert_frequency_in_minutes"),
         ({"alert_frequency_in_minutes": None}, "alerts.alert_frequency_in_minutes"),
+        ({"net_load": {"threshold_kw": 10**4000}}, "alerts.net_load.threshold_kw"),
+        ({"power_factor": {"role": ["utility"]}}, "alerts.power_factor.role"),
+        ({"channels": [{"type": "email", "to": "a@b.c\n"}]}, "alerts.channels.0.to"),
+        ({"channels": [{"type": "email", "to": "\ud800@b.c"}]}, "alerts.channels.0.to"),
         ({"channels": {}}, "alerts.channels"),
         ({"channels": ["a@b.c"]}, "alerts.channels.0"),
         ({"channels": [{"to": "a@b.c"}]}, "alerts.channels.0.type"),
@@ -146,4 +150,4 @@ def test_any_json_is_taken_or_refused_by_name(value: Any) -> None:
 
 
 def test_every_rule_is_a_field_of_the_settings() -> None:
-    assert {*RULES, "channels", "alert_frequency_in_minutes"} == {f.name for f in attrs.fields(AlertSettings)}
+    assert {*RULES, "channels", "alert_frequency_in_minutes"} == {f.name for f in msgspec.structs.fields(AlertSettings)}

@@ -1,0 +1,157 @@
+"""JSON described once, as a class: the check of what comes in, the JSON that goes out, and the JSON Schema of both.
+
+A resource is a subclass of :class:`Resource`. Its docstring and the ``Meta`` of its fields are its documentation; ``Meta(extra={"needed":
+...})`` is what a person is told whose value does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from cenergyd.errors import InvalidField
+
+T = TypeVar("T")
+
+_FAULT = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_MEMBER = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_WHOLE = r"$(?!\n)"
+_MAX_SHOWN = 100
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON object with exactly these members."""
+
+
+def whole(pattern: str) -> str:
+    """A regular expression for ``Meta`` that the whole text must match, a line end after it included."""
+    return f"^(?:{pattern}){_WHOLE}"
+
+
+def read(value: Any, kind: type[T], path: str = "", *, style: Literal["brackets", "dots"] = "brackets") -> T:
+    """Check a JSON value and make the described type of it.
+
+    :param path: how the field's name begins in an error, such as ``tariff``.
+    :param style: how an entry of a list is named there: ``a[2].b`` or ``a.2.b``.
+    :raises InvalidField: the first thing that is wrong; ``field`` is where.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        found = _FAULT.fullmatch(str(error))
+        assert found is not None
+        steps = [name or index for name, index in _STEP.findall(found["path"] or "")]
+        member = _MEMBER.fullmatch(found["what"])
+        if member is not None:
+            steps.append(member["name"])
+            missing = member["fault"].startswith("missing")
+            message = _needed(_type_at(kind, steps)) or "is needed" if missing else _unknown(_type_at(kind, steps[:-1]))
+        else:
+            message = _needed(_type_at(kind, steps)) or found["what"]
+    except UnicodeEncodeError:
+        steps, message = [], "has a text that is not Unicode"
+    raise InvalidField(_named(path, steps, style), message)
+
+
+def to_json(value: Any) -> Any:
+    """Dictionaries, lists and plain values of what holds resources."""
+    return msgspec.to_builtins(value)
+
+
+def schemas(kinds: Iterable[Any]) -> dict[str, Any]:
+    """JSON Schema components of types and of all that they refer to, by the class's name."""
+    _, components = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
+    return {name: _tidy(schema) for name, schema in components.items()}
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of one type: a reference where it is a resource."""
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    tidy: dict[str, Any] = _tidy(schema)
+    return tidy
+
+
+def _tidy(schema: Any) -> Any:
+    """Without titles that repeat the name, without defaults (absent and null are told apart by words), plain patterns."""
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    tidy = {name: _tidy(item) for name, item in schema.items()}
+    if isinstance(tidy.get("title"), str):
+        del tidy["title"]
+    if isinstance(tidy.get("pattern"), str):
+        tidy["pattern"] = tidy["pattern"].removesuffix(_WHOLE) + ("$" if tidy["pattern"].endswith(_WHOLE) else "")
+    if "default" in tidy and not isinstance(tidy["default"], Mapping):
+        del tidy["default"]
+    return tidy
+
+
+def _named(path: str, steps: Iterable[str], style: str) -> str:
+    named = path
+    for step in steps:
+        shown = step[:_MAX_SHOWN].encode("ascii", "backslashreplace").decode()
+        entry = style == "brackets" and step.isdigit()
+        named += f"[{shown}]" if entry else f".{shown}" if named else shown
+    return named
+
+
+def _unknown(node: inspect.Type | None) -> str:
+    if isinstance(node, inspect.StructType):
+        return f"there is no such key; there are {', '.join(field.encode_name for field in node.fields)}"
+    return "there is no such key"
+
+
+def _type_at(kind: Any, steps: Iterable[str]) -> inspect.Type | None:
+    """What the description says of a place in a value."""
+    node: inspect.Type | None = inspect.type_info(kind)
+    for step in steps:
+        node = _below(node, step)
+    return node
+
+
+def _below(node: inspect.Type | None, step: str) -> inspect.Type | None:
+    if isinstance(node, inspect.Metadata):
+        return _below(node.type, step)
+    if isinstance(node, inspect.UnionType):
+        return next((found for each in node.types if (found := _below(each, step)) is not None), None)
+    if isinstance(node, inspect.StructType):
+        return next((field.type for field in node.fields if field.encode_name == step), None)
+    if isinstance(node, inspect.ListType | inspect.VarTupleType):
+        return node.item_type
+    return node.value_type if isinstance(node, inspect.DictType) else None
+
+
+def _needed(node: inspect.Type | None) -> str | None:
+    """What a person is told of a value that does not fit; None where the library's own words must do."""
+    match node:
+        case inspect.Metadata(type=inner, extra=extra):
+            return (extra or {}).get("needed") or _needed(inner)
+        case inspect.UnionType(types=types):
+            return next((told for each in types if (told := _needed(each)) is not None), None)
+        case inspect.StructType() | inspect.DictType():
+            return "an object is needed"
+        case inspect.ListType(max_length=most) | inspect.VarTupleType(max_length=most):
+            return f"a list of at most {most} entries is needed" if most else "a list is needed"
+        case inspect.BoolType():
+            return "true or false is needed"
+        case inspect.IntType(ge=low, le=high):
+            return _number("a whole number", low, high)
+        case inspect.FloatType(ge=low, le=high):
+            return _number("a number", low, high)
+        case inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(str, values))} is needed"
+        case inspect.StrType(min_length=least, max_length=most):
+            return f"text of {least or 0} to {most} characters is needed" if most else "text is needed"
+    return None
+
+
+def _number(what: str, low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{what} from {low:g} to {high:g} is needed" if high < 1e6 else f"{what} from {low} to {high} is needed"
+    return f"{what} of at least {low} is needed" if low is not None else f"{what} is needed"

@@ -1,0 +1,36 @@
+"""How often a logger uploads: learnt from its own uploads, so that its silence can be told from its rhythm. Pure.
+
+Of each of the last days the longest time between two uploads is kept, and their median is the usual one. So a logger that rests at
+night, or uploads once a day, is not called silent for that, and one long outage does not make the next one look usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median_low
+
+SAME_SESSION = 45
+"""Files that follow each other within so many seconds belong to one upload."""
+DAYS = 8
+_DAY = 86400
+
+DayGap = tuple[int, int]
+"""Day (UTC seconds // 86400) and the longest gap that ended on it, seconds."""
+
+
+def with_upload(days: Sequence[DayGap], previous: int | None, uploaded: int) -> list[DayGap]:
+    """The days' longest gaps after an upload that follows the one at ``previous``; UTC seconds."""
+    kept = [(int(day), int(gap)) for day, gap in days]
+    if previous is None or uploaded - previous <= SAME_SESSION:
+        return kept
+    day, gap = uploaded // _DAY, uploaded - previous
+    if kept and kept[-1][0] == day:
+        kept[-1] = (day, max(kept[-1][1], gap))
+    else:
+        kept.append((day, gap))
+    return kept[-DAYS:]
+
+
+def usual_gap(days: Sequence[DayGap]) -> int | None:
+    """The usual longest time between two uploads, seconds; None where it is not known yet."""
+    return median_low([gap for _, gap in days]) if days else None

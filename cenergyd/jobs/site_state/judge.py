@@ -1,0 +1,206 @@
+"""From facts to a site's state: the one place that decides it, for pages, API, doctor, metrics and alerts. Pure.
+
+Nothing has a fixed age limit: a logger is silent when it misses the time at which it usually uploads, and a meter has stopped
+when its logger has uploaded since and should have had its readings. Readings that are old because the logger sends what it stored
+are no fault of a meter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cenergyd.customers.model import ROLES, Role
+from cenergyd.customers.time_zones import zone_of
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.site_state.model import KINDS, Backlog, Issue, MeterFacts, RoleState, SiteFacts, SiteState
+
+UNKNOWN_GAP = 26 * 3600
+"""Until its rhythm is known: loggers are set to upload once a day at least."""
+LATEST_EXTRA = 6 * 3600
+"""An upload may be late by the usual time between two, but by no more than this."""
+LATE_ALWAYS = 300
+"""Seconds that every upload may be late: it is retried, and clocks differ."""
+UNKNOWN_INTERVAL = 900
+FEW_READINGS = 3
+"""So many readings of a meter may be lacking before it counts."""
+LEAST_LACK = 900
+"""A meter is not missed for less, seconds."""
+SETTLING = 120
+"""Seconds after an upload in which the logger may still be sending the other meter's log."""
+COMPUTING_TIME = 900
+"""Seconds after an upload within which the other meter is computed, unless it is a backlog."""
+_NO_READINGS = ("meter_error", "meter_stopped", "meter_not_understood", "not_computed")
+LONG_BACKLOG = 2 * 3600
+"""A shorter one is computed before anybody has read that there is one."""
+
+
+def silence_limit(usual_gap: int | None) -> int:
+    """A logger is silent this many seconds after its last upload."""
+    if usual_gap is None:
+        return UNKNOWN_GAP
+    return usual_gap + min(usual_gap, LATEST_EXTRA) + LATE_ALWAYS
+
+
+def judge(facts: SiteFacts, now: int) -> SiteState:
+    """The state at ``now``, UTC seconds."""
+    issues = sorted(_issues(facts, now), key=lambda issue: KINDS.index(issue.kind))
+    measured = [meter.last_time for meter in facts.meters if meter.last_time is not None]
+    reached = facts.computed.last_time if facts.computed else None
+    return SiteState(
+        kind=issues[0].kind if issues else "good",
+        issues=tuple(issues),
+        roles=_roles(facts, issues, now),
+        last_upload=facts.logger.last_upload,
+        usual_gap=facts.logger.usual_gap,
+        progress=_progress(facts.backlog) if _is_long(facts.backlog) else None,
+        lag_seconds=max(0, max(measured) - reached) if measured and reached is not None else None,
+        next_change=min((time for time in _deadlines(facts) if time > now), default=None),
+    )
+
+
+def settings_issues(facts: SiteFacts) -> list[Issue]:
+    """What the settings lack."""
+    customer = facts.customer
+    found = [
+        Issue(kind="settings_incomplete", reason=problem.message, field=problem.field)
+        for problem in customer.problems()
+    ]
+    try:
+        zone_of(customer.time_zone)
+    except InvalidField:
+        reason = f"the time zone {customer.time_zone!r} is not known, so days and energy cannot be told"
+        found.append(Issue(kind="settings_incomplete", reason=reason, field="time_zone"))
+    return found
+
+
+def _issues(facts: SiteFacts, now: int) -> list[Issue]:
+    found = settings_issues(facts)
+    if not facts.customer.logger_serial_number:
+        return found
+    uploaded = facts.logger.last_upload
+    if uploaded is None:
+        reason = facts.refusal.reason if facts.refusal else ""
+        return [*found, Issue(kind="never_uploaded", reason=reason, field="logger_serial_number")]
+    if now >= uploaded + silence_limit(facts.logger.usual_gap):
+        refused = facts.refusal is not None and facts.refusal.time > uploaded
+        reason = facts.refusal.reason if facts.refusal and refused else ""
+        # Everything else is old because of it, or cannot be known.
+        return [*found, Issue(kind="logger_silent", since=uploaded, reason=reason, field="logger_serial_number")]
+    found += [issue for meter in facts.meters if (issue := _meter_issue(meter, facts, uploaded)) is not None]
+    if facts.solar_zero_since is not None:
+        found.append(Issue(kind="solar_zero", role="solar", since=facts.solar_zero_since))
+    told = {issue.role for issue in found}
+    found += _waiting(facts, uploaded, now, told)
+    return [*found, *_computing(facts, uploaded, now, bool(told & set(ROLES)))]
+
+
+def _meter_issue(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> Issue | None:
+    """Why a meter gives no readings though its logger uploads."""
+    last, error = meter.last_time, meter.error
+    lack = _lack(meter)
+    if meter.held is not None and (last is None or meter.held.since > last):
+        return Issue(kind="meter_not_understood", role=meter.role, meter=meter.meter, since=meter.held.since)
+    if error is not None and (last is None or error.time >= last + lack):
+        return Issue(kind="meter_error", role=meter.role, meter=meter.meter, since=last, code=error.code)
+    if last is None or not _is_behind(meter, facts, uploaded) or _sends_stored(meter, facts, uploaded):
+        return None
+    return Issue(kind="meter_stopped", role=meter.role, meter=meter.meter, since=last)
+
+
+def _is_behind(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> bool:
+    """Whether the logger's last upload should have brought newer readings."""
+    gap = UNKNOWN_GAP if facts.logger.usual_gap is None else facts.logger.usual_gap
+    return meter.last_time is not None and uploaded - meter.last_time > gap + _lack(meter)
+
+
+def _sends_stored(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> bool:
+    """Whether the logger goes on to send this meter's older logs, and those of every other meter."""
+    fresh = meter.last_upload is not None and uploaded - meter.last_upload <= SETTLING
+    return fresh and meter.error is None and all(_is_behind(each, facts, uploaded) for each in facts.meters)
+
+
+def _waiting(facts: SiteFacts, uploaded: int, now: int, told: set[Role | None]) -> Iterator[Issue]:
+    """Meters that others are ahead of, or that have never been seen."""
+    if now < uploaded + SETTLING:
+        return
+    newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=None)
+    for meter in facts.meters:
+        if meter.role in told:
+            continue
+        if meter.last_time is None or (newest is not None and newest - meter.last_time > _lack(meter)):
+            yield Issue(kind="waiting", role=meter.role, meter=meter.meter, since=meter.last_time)
+
+
+def _computing(facts: SiteFacts, uploaded: int, now: int, meter_told: bool) -> Iterator[Issue]:
+    computed = facts.computed
+    if _is_long(facts.backlog):
+        yield Issue(kind="computing", role=computed.role if computed else None)
+    elif facts.meters and all(_sends_stored(meter, facts, uploaded) for meter in facts.meters):
+        reached = min(meter.last_time or 0 for meter in facts.meters)
+        yield Issue(kind="computing", since=reached, reason="stored_logs")
+    if computed is None or meter_told:
+        return
+    role = computed.role
+    if computed.failing_plugin:
+        yield Issue(kind="not_computed", role=role, since=computed.failing_since, plugin=computed.failing_plugin)
+    elif computed.no_plugin:
+        yield Issue(kind="not_computed", role=role, since=computed.last_time, reason="no_plugin")
+    elif not _is_long(facts.backlog) and now >= uploaded + COMPUTING_TIME and _is_absent(facts):
+        yield Issue(kind="not_computed", role=role, since=computed.last_time)
+
+
+def _is_absent(facts: SiteFacts) -> bool:
+    """Whether both meters have readings that nothing was computed from."""
+    times = [meter.last_time for meter in facts.meters]
+    if facts.computed is None or len(times) < 2 or None in times:
+        return False
+    common = min(time for time in times if time is not None)
+    reached = facts.computed.last_time
+    return reached is None or common - reached > max(_lack(meter) for meter in facts.meters)
+
+
+def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleState, ...]:
+    limit = silence_limit(facts.logger.usual_gap)
+    silent = any(issue.kind == "logger_silent" for issue in issues)
+    troubled = {issue.role for issue in issues if issue.kind in _NO_READINGS}
+    found: dict[Role, RoleState] = {}
+    for meter in facts.meters:
+        old = meter.last_time is not None and now - meter.last_time > limit + _lack(meter)
+        stale = meter.last_time is not None and (silent or meter.role in troubled or old)
+        found[meter.role] = RoleState(
+            role=meter.role, computed=False, time=meter.last_time, power=meter.power, stale=stale
+        )
+    if (computed := facts.computed) is not None:
+        # It is as old as the older one of the meters that it comes from.
+        stale = computed.last_time is not None and (
+            computed.role in troubled or any(state.stale for state in found.values())
+        )
+        found[computed.role] = RoleState(
+            role=computed.role, computed=True, time=computed.last_time, power=computed.power, stale=stale
+        )
+    return tuple(found[role] for role in ROLES if role in found)
+
+
+def _deadlines(facts: SiteFacts) -> Iterator[int]:
+    """When something may change by time alone."""
+    limit = silence_limit(facts.logger.usual_gap)
+    for meter in facts.meters:
+        if meter.last_time is not None:
+            yield meter.last_time + limit + _lack(meter) + 1
+    if (uploaded := facts.logger.last_upload) is not None:
+        yield from (uploaded + SETTLING, uploaded + COMPUTING_TIME, uploaded + limit)
+
+
+def _lack(meter: MeterFacts) -> int:
+    """Seconds without a reading that say nothing yet."""
+    return max(LEAST_LACK, FEW_READINGS * (meter.interval or UNKNOWN_INTERVAL))
+
+
+def _is_long(backlog: Backlog | None) -> bool:
+    return backlog is not None and backlog.done < backlog.end and backlog.end - backlog.start > LONG_BACKLOG
+
+
+def _progress(backlog: Backlog | None) -> float | None:
+    if backlog is None:
+        return None
+    return min(1.0, max(0.0, (backlog.done - backlog.start) / max(1, backlog.end - backlog.start)))

@@ -1,0 +1,208 @@
+"""A site's state in words: what the eye meets, what is known of it, what to do, and on which page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
+
+TITLES: Mapping[Kind, str] = {
+    "logger_silent": "Logger silent",
+    "meter_error": "Meter error",
+    "meter_stopped": "Meter stopped",
+    "meter_not_understood": "Meter not understood",
+    "not_computed": "Not computed",
+    "solar_zero": "No solar power",
+    "settings_incomplete": "Settings incomplete",
+    "waiting": "Waiting for a meter",
+    "never_uploaded": "Never uploaded",
+    "computing": "Computing",
+    "good": "Good",
+}
+"""The state of a site in a word or two."""
+
+_DAY = 86400
+
+
+class Told(NamedTuple):
+    """One issue for people."""
+
+    title: str
+    text: str
+    """One sentence or two."""
+    advice: str
+    page: str
+    """The customer's page where it is mended or understood: ``settings``, ``meters``, ``doctor``."""
+
+
+def tell(issue: Issue, state: SiteState, now: int, zone: ZoneInfo) -> Told:
+    """An issue in words; times are the site's."""
+    return _TELLERS[issue.kind](issue, state, f" since {when(issue.since, now, zone)}" if issue.since else "")
+
+
+def when(time: int, now: int, zone: ZoneInfo) -> str:
+    """A time as a person says it: ``14:05``, ``yesterday 14:05``, ``Tue 14:05``, ``3 Nov 14:05``, ``3 Nov 2025``."""
+    then, today = _local(time, zone), _local(now, zone)
+    clock = f"{then:%H:%M}"
+    days = (today.date() - then.date()).days
+    if days == 0:
+        return clock
+    if days == 1:
+        return f"yesterday {clock}"
+    if 0 < days < 7:
+        return f"{then:%a} {clock}"
+    return f"{then.day} {then:%b} {clock}" if then.year == today.year else f"{then.day} {then:%b %Y}"
+
+
+def span(seconds: int) -> str:
+    """A length of time: ``45 s``, ``2 min``, ``3 h``, ``5 days``."""
+    if seconds < 60:
+        return f"{max(seconds, 0)} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 2 * _DAY else f"{seconds // _DAY} days"
+
+
+def _local(time: int, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(time, UTC).astimezone(zone)
+
+
+def _meter(issue: Issue) -> str:
+    number = f" (meter {issue.meter})" if issue.meter else ""
+    return f"the {issue.role} meter{number}"
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _silent(issue: Issue, state: SiteState, since: str) -> Told:
+    usual = f" It usually uploads every {span(state.usual_gap)}." if state.usual_gap else ""
+    if issue.reason:
+        return Told(
+            "Uploads are refused",
+            f"The logger's uploads are refused{since}: {issue.reason}.",
+            "Type the same password here and on the device.",
+            "settings",
+        )
+    return Told(
+        TITLES["logger_silent"],
+        f"The logger has sent nothing{since}.{usual}",
+        "Check its power and network.",
+        "settings",
+    )
+
+
+def _error(issue: Issue, state: SiteState, since: str) -> Told:
+    code = issue.code or 0
+    none_yet = "" if issue.since else " It has never given a reading."
+    return Told(
+        f"{_capital(str(issue.role))} meter: error {code}",
+        f"{_capital(_meter(issue))} gives error {code}{since} ({describe(code)}).{none_yet} The logger itself uploads.",
+        "Check the meter's power, its Modbus wiring and its address.",
+        "doctor",
+    )
+
+
+def _stopped(issue: Issue, state: SiteState, since: str) -> Told:
+    return Told(
+        f"{_capital(str(issue.role))} meter stopped",
+        f"{_capital(_meter(issue))} has given no reading{since}, though the logger uploads.",
+        "Check the meter's power, its Modbus wiring and address, and that the logger still logs it.",
+        "doctor",
+    )
+
+
+def _not_understood(issue: Issue, state: SiteState, since: str) -> Told:
+    return Told(
+        f"{_capital(str(issue.role))} meter not understood",
+        f"What {_meter(issue)} sends is kept{since}, but nobody has said which column is what.",
+        "Choose its columns; what was kept is then read.",
+        "meters",
+    )
+
+
+def _not_computed(issue: Issue, state: SiteState, since: str) -> Told:
+    title = f"{_capital(str(issue.role))} not computed"
+    if issue.plugin:
+        text = f"The plugin {issue.plugin} fails{since}, so {issue.role} is not computed."
+        return Told(title, text, "The daemon's log says why. It is tried again.", "doctor")
+    if issue.reason == "no_plugin":
+        return Told(title, f"No plugin that computes {issue.role} is enabled.", "Enable one in the ini.", "doctor")
+    return Told(
+        title,
+        f"Both other meters have readings, but {issue.role} is not computed{since}.",
+        "Their readings may be too far apart in time, or one of them gives no power.",
+        "meters",
+    )
+
+
+def _solar_zero(issue: Issue, state: SiteState, since: str) -> Told:
+    return Told(
+        TITLES["solar_zero"],
+        f"Solar has given nothing{since} though the sun is up, unlike on the days before.",
+        "Check inverter, breaker and fuses; snow does it too.",
+        "doctor",
+    )
+
+
+def _settings(issue: Issue, state: SiteState, since: str) -> Told:
+    return Told(TITLES["settings_incomplete"], f"{_capital(issue.reason)}.", "Correct the settings.", "settings")
+
+
+def _waiting(issue: Issue, state: SiteState, since: str) -> Told:
+    text = (
+        f"{_capital(_meter(issue))} is behind the other one{since}."
+        if issue.since
+        else f"Nothing has come from {_meter(issue)} yet, though the logger uploads."
+    )
+    return Told(
+        f"Waiting for the {issue.role} meter",
+        text,
+        "It usually comes with the next upload. If not, look whether the logger logs it.",
+        "settings",
+    )
+
+
+def _never(issue: Issue, state: SiteState, since: str) -> Told:
+    if issue.reason:
+        text = f"The logger tries to upload, but is refused: {issue.reason}."
+        return Told("Uploads are refused", text, "Type the same password here and on the device.", "settings")
+    return Told(
+        TITLES["never_uploaded"],
+        "The logger has never uploaded.",
+        "Set up the device: address, password, then its connection test.",
+        "settings",
+    )
+
+
+def _computing(issue: Issue, state: SiteState, since: str) -> Told:
+    if issue.reason == "stored_logs":
+        text = f"The logger is sending what it stored; so far up to {since.removeprefix(' since ')}."
+        return Told("Catching up", text, "Nothing to do, unless the logger's clock is wrong.", "doctor")
+    what = f"{_capital(issue.role)} is" if issue.role else "Older readings are"
+    done = "" if state.progress is None else f": {state.progress:.0%} done"
+    return Told(TITLES["computing"], f"{what} being computed from older readings{done}.", "Nothing to do.", "meters")
+
+
+def _good(issue: Issue, state: SiteState, since: str) -> Told:
+    return Told(TITLES["good"], "Every meter is current.", "", "power")
+
+
+_TELLERS: Mapping[Kind, Callable[[Issue, SiteState, str], Told]] = {
+    "logger_silent": _silent,
+    "meter_error": _error,
+    "meter_stopped": _stopped,
+    "meter_not_understood": _not_understood,
+    "not_computed": _not_computed,
+    "solar_zero": _solar_zero,
+    "settings_incomplete": _settings,
+    "waiting": _waiting,
+    "never_uploaded": _never,
+    "computing": _computing,
+    "good": _good,
+}

@@ -47,6 +47,7 @@ setup(
         "klein>=24.8",
         "txmongo>=25",
         "influxdb>=5.3.2,<6",
+        "msgpack>=0.6.1",
         "pluggy>=1.5",
         "attrs>=24",
         "certifi>=2024.7.4",

@@ -200,7 +200,7 @@ class JobService(Service):
                 return
             if not await self._all_jobs(work, since, until):
                 return
-        if not await self._finishing.ask(work):
+        if not await self._finishing.submit(work):
             # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
             self.status.claims_lost += 1
             await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])

@@ -1,13 +1,13 @@
-"""A reading store for many askers at once: what they ask in the same moment goes to the store as one call.
+"""A reading store that merges concurrent calls: those made in the same moment reach the store as one.
 
-The jobs of a fleet ask alike: the same hours of other series, small pieces replaced. A round trip costs far more than what
-one of them carries, so calls that come while another is under way are gathered and share the next.
+The jobs of a fleet make similar calls: the same hours of different series, small ranges replaced. A round trip costs far more
+than one call's data, so calls made while another is in progress are collected and share the next round trip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -16,99 +16,113 @@ from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore, Summary
 
-AskT = TypeVar("AskT")
-AnswerT = TypeVar("AnswerT")
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+RestT = TypeVar("RestT")
 ItemT = TypeVar("ItemT")
 
 MAX_BATCH = 64
-"""Calls that share one."""
+"""Requests in one batch."""
 LONG_SECONDS = 4 * 86400
-"""A longer range is asked for by itself, so that nobody waits for a backlog and no answer holds several."""
+"""A longer range is read on its own, so that short requests do not wait for a backlog and one result stays bounded."""
 
 
-class Batcher(Generic[AskT, AnswerT]):
-    """Serves what is asked in the same turn of the reactor, or while an answer is awaited, by one call.
+class Scheduler(Protocol):
+    """The reactor, or :class:`twisted.internet.task.Clock` in tests."""
 
-    :param serve: asks -> their answers in the same order. If it raises StoreRejected for several, each is served alone, so
-        that nobody fails for another one's data; any other error is everybody's.
-    :param names: names in an ask; two asks that share one are not served by the same call, but in the order they came.
+    def callLater(self, delay: float, callable: Callable[[], None]) -> object:  # noqa: N802
+        """Call after ``delay`` seconds."""
+        ...
+
+
+class Batcher(Generic[RequestT, ResultT]):
+    """Collects requests made in the same turn of the reactor, or while a batch is in progress, and serves them as one batch.
+
+    :param serve: requests -> their results, in the same order. If it raises StoreRejected for several requests, each is
+        served alone, so that none fails because of another's data; any other error fails the whole batch.
+    :param names: the names that a request touches. Two requests with a name in common are never in one batch; they are
+        served in the order they were made.
     """
 
     def __init__(
         self,
-        serve: Callable[[Sequence[AskT]], Awaitable[Sequence[AnswerT]]],
-        clock: Any,
-        names: Callable[[AskT], Sequence[str]] | None = None,
+        serve: Callable[[Sequence[RequestT]], Awaitable[Sequence[ResultT]]],
+        clock: Scheduler,
+        names: Callable[[RequestT], Sequence[str]] | None = None,
     ) -> None:
         self._serve = serve
-        self._clock = clock  # IReactorTime
+        self._clock = clock
         self._names = names
-        self._waiting: list[tuple[AskT, Deferred[AnswerT]]] = []
+        self._waiting: list[tuple[RequestT, Deferred[ResultT]]] = []
         self._busy = False
 
-    def ask(self, item: AskT) -> Deferred[AnswerT]:
-        """The answer; may be cancelled."""
-        answer: Deferred[AnswerT] = Deferred(self._forget)
-        self._waiting.append((item, answer))
+    def submit(self, request: RequestT) -> Deferred[ResultT]:
+        """Fires with the result; may be cancelled."""
+        result: Deferred[ResultT] = Deferred(self._forget)
+        self._waiting.append((request, result))
         if not self._busy:
             self._busy = True
-            self._clock.callLater(0, self._go)
-        return answer
+            self._clock.callLater(0, self._start)
+        return result
 
-    def _forget(self, answer: Deferred[AnswerT]) -> None:
-        self._waiting = [each for each in self._waiting if each[1] is not answer]
+    def _forget(self, result: Deferred[ResultT]) -> None:
+        self._waiting = [each for each in self._waiting if each[1] is not result]
 
-    def _go(self) -> None:
-        Deferred.fromCoroutine(self._work())
+    def _start(self) -> None:
+        Deferred.fromCoroutine(self._serve_all())
 
-    async def _work(self) -> None:
+    async def _serve_all(self) -> None:
         while self._waiting:
-            taken = self._next()
-            try:
-                answers: Sequence[AnswerT | Failure] = await self._serve([item for item, _ in taken])
-            except StoreRejected as error:
-                answers = [Failure(error)] if len(taken) == 1 else [await self._alone(item) for item, _ in taken]
-            except Exception as error:
-                answers = [Failure(error)] * len(taken)
-            for (_, waiting), answer in zip(taken, answers, strict=True):
+            batch = self._next_batch()
+            for (_, waiting), result in zip(batch, await self._results([r for r, _ in batch]), strict=True):
                 if not waiting.called:  # not cancelled meanwhile
-                    waiting.callback(answer)  # a Failure makes it an errback
+                    waiting.callback(result)  # a Failure makes it an errback
         self._busy = False
 
-    async def _alone(self, item: AskT) -> AnswerT | Failure:
+    async def _results(self, requests: Sequence[RequestT]) -> Sequence[ResultT | Failure]:
+        """One result or Failure for each request; raises nothing, for nobody would serve the next batch."""
         try:
-            return (await self._serve([item]))[0]
+            results = await self._serve(requests)
+            if len(results) != len(requests):
+                raise RuntimeError(f"{len(requests)} requests got {len(results)} results")
+            return results
+        except StoreRejected as error:
+            if len(requests) == 1:
+                return [Failure(error)]
+            return [(await self._results([request]))[0] for request in requests]
         except Exception as error:
-            return Failure(error)
+            return [Failure(error)] * len(requests)
 
-    def _next(self) -> list[tuple[AskT, Deferred[AnswerT]]]:
-        taken: list[tuple[AskT, Deferred[AnswerT]]] = []
-        left: list[tuple[AskT, Deferred[AnswerT]]] = []
+    def _next_batch(self) -> list[tuple[RequestT, Deferred[ResultT]]]:
+        batch: list[tuple[RequestT, Deferred[ResultT]]] = []
+        left: list[tuple[RequestT, Deferred[ResultT]]] = []
         seen: set[str] = set()
         for each in self._waiting:
             names = self._names(each[0]) if self._names else ()
-            if len(taken) < MAX_BATCH and seen.isdisjoint(names):
-                taken.append(each)
+            if len(batch) < MAX_BATCH and seen.isdisjoint(names):
+                batch.append(each)
             else:
                 left.append(each)
             seen.update(names)
         self._waiting = left
-        return taken
+        return batch
 
 
-class _Read(NamedTuple):
-    series: Sequence[str]
+class _ReadRange(NamedTuple):
     start: int
     end: int
     limit: int | None
 
 
-class _Summaries(NamedTuple):
-    series: Sequence[str]
+class _SummaryRange(NamedTuple):
     start: int
     end: int
     resolution: int
     channels: tuple[str, ...]
+
+
+_Read = tuple[Sequence[str], _ReadRange]
+_Summarise = tuple[Sequence[str], _SummaryRange]
 
 
 _Range = tuple[str, int, int]
@@ -116,12 +130,12 @@ _Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 
 
 class BatchingReadingStore:
-    """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one, which gathers what costs a round trip each."""
+    """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one; merges concurrent calls."""
 
-    def __init__(self, store: ReadingStore, clock: Any) -> None:
+    def __init__(self, store: ReadingStore, clock: Scheduler) -> None:
         self._store = store
         self._reads: Batcher[_Read, dict[str, list[Reading]]] = Batcher(self._read, clock)
-        self._summaries: Batcher[_Summaries, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
+        self._summaries: Batcher[_Summarise, dict[str, list[Summary]]] = Batcher(self._summarise, clock)
         self._points: Batcher[Sequence[_Range], list[list[FieldPoint]]] = Batcher(self._read_points, clock)
         self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
             self._replace_points, clock, lambda items: [series for series, *_ in items]
@@ -130,50 +144,50 @@ class BatchingReadingStore:
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
-        """Gathered with others of the same range."""
+        """Merged with other reads of the same range."""
         if end - start > LONG_SECONDS:
             return await self._store.read(series, start, end, limit)
-        return await self._reads.ask(_Read(series, start, end, limit))
+        return await self._reads.submit((series, _ReadRange(start, end, limit)))
 
     async def summarise(
         self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
     ) -> dict[str, list[Summary]]:
-        """Gathered with others of the same range and resolution."""
+        """Merged with others of the same range, resolution and channels."""
         if end - start > LONG_SECONDS:
             return await self._store.summarise(series, start, end, resolution, channels)
-        return await self._summaries.ask(_Summaries(series, start, end, resolution, tuple(channels)))
+        return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels))))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """As the store does."""
         return await self._store.read_points(series, start, end, limit)
 
     async def read_points_many(self, ranges: Sequence[_Range]) -> list[list[FieldPoint]]:
-        """Gathered with any others."""
+        """Merged with any others."""
         if any(end - start > LONG_SECONDS for _, start, end in ranges):
             return await self._store.read_points_many(ranges)
-        return await self._points.ask(ranges)
+        return await self._points.submit(ranges)
 
     async def replace_points_many(self, items: Sequence[_Replacement]) -> None:
-        """Gathered with others of other series."""
-        await self._replacements.ask(items)
+        """Merged with those of other series."""
+        await self._replacements.submit(items)
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
-        """Gathered with others of other series."""
-        await self._replacements.ask([(series, start, end, points)])
+        """Merged with those of other series."""
+        await self._replacements.submit([(series, start, end, points)])
 
-    async def _read(self, asks: Sequence[_Read]) -> list[dict[str, list[Reading]]]:
-        return await _by_range(self._store.read, asks)
+    async def _read(self, requests: Sequence[_Read]) -> list[dict[str, list[Reading]]]:
+        return await _by_range(lambda series, rest: self._store.read(series, *rest), requests)
 
-    async def _summarise(self, asks: Sequence[_Summaries]) -> list[dict[str, list[Summary]]]:
-        return await _by_range(self._store.summarise, asks)
+    async def _summarise(self, requests: Sequence[_Summarise]) -> list[dict[str, list[Summary]]]:
+        return await _by_range(lambda series, rest: self._store.summarise(series, *rest), requests)
 
-    async def _read_points(self, asks: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
-        answers = iter(await self._store.read_points_many([asked for ranges in asks for asked in ranges]))
-        return [[next(answers) for _ in ranges] for ranges in asks]
+    async def _read_points(self, requests: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
+        found = iter(await self._store.read_points_many([each for ranges in requests for each in ranges]))
+        return [[next(found) for _ in ranges] for ranges in requests]
 
-    async def _replace_points(self, asks: Sequence[Sequence[_Replacement]]) -> list[None]:
-        await self._store.replace_points_many([item for items in asks for item in items])
-        return [None] * len(asks)
+    async def _replace_points(self, requests: Sequence[Sequence[_Replacement]]) -> list[None]:
+        await self._store.replace_points_many([item for items in requests for item in items])
+        return [None] * len(requests)
 
     async def open(self) -> None:
         """As the store does."""
@@ -217,12 +231,13 @@ class BatchingReadingStore:
 
 
 async def _by_range(
-    call: Callable[..., Awaitable[dict[str, list[ItemT]]]], asks: Sequence[tuple[Any, ...]]
+    read: Callable[[Sequence[str], RestT], Awaitable[dict[str, list[ItemT]]]],
+    requests: Sequence[tuple[Sequence[str], RestT]],
 ) -> list[dict[str, list[ItemT]]]:
-    """One call for all asks that differ in nothing but their series, which come first."""
-    found: dict[tuple[Any, ...], dict[str, list[ItemT]]] = {}
-    for rest in dict.fromkeys(ask[1:] for ask in asks):
-        names = dict.fromkeys(name for ask in asks if ask[1:] == rest for name in ask[0])
-        found[rest] = await call(list(names), *rest)
-    # Lists of their own: two may ask for the same series.
-    return [{name: list(found[ask[1:]][name]) for name in ask[0]} for ask in asks]
+    """One call for all requests that differ in nothing but their series."""
+    found: dict[RestT, dict[str, list[ItemT]]] = {}
+    for rest in dict.fromkeys(rest for _, rest in requests):
+        names = dict.fromkeys(name for series, other in requests if other == rest for name in series)
+        found[rest] = await read(list(names), rest)
+    # Each gets lists of its own: two requests may name the same series.
+    return [{name: list(found[rest][name]) for name in series} for series, rest in requests]

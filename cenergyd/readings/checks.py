@@ -1,4 +1,4 @@
-"""What every reading store refuses or leaves out, in one place so that all of them agree."""
+"""What every reading store rejects or leaves out, in one place so that all stores agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import FieldPoint, Reading, is_series_name
 
 LATEST = 9223372036
-"""Seconds from 1970, either way, that fit into InfluxDB's 64-bit nanoseconds (the year 2262)."""
+"""Seconds before or after 1970 that fit into InfluxDB's 64-bit nanoseconds (until the year 2262)."""
 MAX_TEXT_BYTES = 32768
-"""Size of a text in a field point; InfluxDB's own limit is 64 KiB."""
+"""Largest text in a field point; InfluxDB's own limit is 64 KiB."""
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
@@ -24,7 +24,7 @@ def check_series(*names: str) -> None:
 
 
 def storable(readings: Iterable[Reading]) -> list[Reading]:
-    """The readings that have a channel: one without any is a gap, and a gap is not stored.
+    """The readings with at least one channel: one without any is a gap, and a gap is not stored.
 
     Raises StoreRejected for a value that is not finite or a time out of range.
     """
@@ -43,16 +43,16 @@ def storable(readings: Iterable[Reading]) -> list[Reading]:
     return kept
 
 
-def only(readings: Iterable[Reading], start: int, end: int) -> dict[int, Reading]:
-    """What ``replace`` is to leave in the range: storable readings by time; of two at one time the later given."""
+def readings_to_keep(readings: Iterable[Reading], start: int, end: int) -> dict[int, Reading]:
+    """What ``replace`` leaves in the range: storable readings by time; of two at one time the one given last."""
     return {reading.time: reading for reading in storable(_within(readings, start, end))}
 
 
 def storable_points(points: Iterable[FieldPoint]) -> dict[int, FieldPoint]:
-    """Field points by time, numbers as floats; of two at one time the later given.
+    """Field points by time, numbers as floats; of two at one time the one given last.
 
     All numbers become floats because InfluxDB fixes a field's type with its first value: a plugin that writes
-    ``{"kwh": 0}`` once could never write ``{"kwh": 1.5}``. Raises StoreRejected for a point that no store could keep.
+    ``{"kwh": 0}`` once could never write ``{"kwh": 1.5}``. Raises StoreRejected for a point that some store cannot keep.
     """
     checked: dict[int, FieldPoint] = {}
     for point in points:
@@ -65,8 +65,8 @@ def storable_points(points: Iterable[FieldPoint]) -> dict[int, FieldPoint]:
     return checked
 
 
-def only_points(points: Iterable[FieldPoint], start: int, end: int) -> dict[int, FieldPoint]:
-    """What ``replace_points`` is to leave in the range."""
+def points_to_keep(points: Iterable[FieldPoint], start: int, end: int) -> dict[int, FieldPoint]:
+    """What ``replace_points`` leaves in the range, by time."""
     checked = storable_points(points)
     for time in checked:
         if not start <= time < end:
@@ -75,13 +75,13 @@ def only_points(points: Iterable[FieldPoint], start: int, end: int) -> dict[int,
 
 
 def window_start(time: int, resolution: int) -> int:
-    """Start of the window that a time lies in: a multiple of the resolution."""
+    """Start of the window that contains a time: a multiple of the resolution."""
     return time - time % resolution
 
 
-def slices(start: int, end: int, resolution: int, longest: int) -> Iterator[tuple[int, int]]:
-    """A range in parts of about ``longest`` seconds that begin and end between windows of the resolution."""
-    step = window_start(longest, resolution) or resolution
+def slices(start: int, end: int, resolution: int, max_seconds: int) -> Iterator[tuple[int, int]]:
+    """A range cut into slices of about ``max_seconds`` that start and end at window boundaries of the resolution."""
+    step = window_start(max_seconds, resolution) or resolution
     while start < end:
         until = min(end, window_start(start, resolution) + step)
         yield start, until
@@ -89,9 +89,9 @@ def slices(start: int, end: int, resolution: int, longest: int) -> Iterator[tupl
 
 
 def check_resolution(resolution: int, channels: Sequence[str], known: Sequence[str]) -> None:
-    """Raise StoreRejected for a summary that makes no sense."""
+    """Raise StoreRejected for a resolution below one second and for unknown or no channels."""
     if resolution < 1:
-        raise StoreRejected(f"a resolution of {resolution} s makes no sense")
+        raise StoreRejected(f"the resolution is {resolution} s: at least 1 s is needed")
     if not channels or not set(channels) <= set(known):
         raise StoreRejected(f"channels must be some of {', '.join(known)}")
 

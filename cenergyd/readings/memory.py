@@ -1,4 +1,4 @@
-"""A reading store in memory: for tests, a plugin author's too. It passes the same contract suite as the real ones."""
+"""A reading store in memory, for tests, also those of plugin authors. It passes the same contract tests as the real ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.checks import (
     check_resolution,
     check_series,
-    only,
-    only_points,
+    points_to_keep,
+    readings_to_keep,
     storable,
     storable_points,
     window_start,
@@ -27,10 +27,7 @@ def merged(old: Reading, new: Reading) -> Reading:
 
 
 class MemoryReadingStore:
-    """Keeps everything in dictionaries.
-
-    Set :attr:`down` to a reason to see what callers do when the store does not answer.
-    """
+    """Keeps everything in dictionaries. Set :attr:`down` to a reason, and every call raises StoreUnavailable with it."""
 
     def __init__(self) -> None:
         self.down: str | None = None
@@ -41,7 +38,7 @@ class MemoryReadingStore:
         """Nothing to do."""
 
     async def close(self) -> None:
-        """Nothing to do; the data stay."""
+        """Nothing to do; the data are kept."""
 
     async def ping(self) -> None:
         """Raise StoreUnavailable while :attr:`down`."""
@@ -63,7 +60,7 @@ class MemoryReadingStore:
     async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(*(item[0] for item in items))
-        for series, start, end, new in [(s, a, b, only(readings, a, b)) for s, a, b, readings in items]:
+        for series, start, end, new in [(s, a, b, readings_to_keep(readings, a, b)) for s, a, b, readings in items]:
             stored = {time: r for time, r in self._readings[series].items() if not start <= time < end}
             self._readings[series] = stored | new
 
@@ -120,7 +117,7 @@ class MemoryReadingStore:
     async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(*(item[0] for item in items))
-        for series, start, end, new in [(s, a, b, only_points(points, a, b)) for s, a, b, points in items]:
+        for series, start, end, new in [(s, a, b, points_to_keep(points, a, b)) for s, a, b, points in items]:
             stored = {time: point for time, point in self._points[series].items() if not start <= time < end}
             self._points[series] = stored | new
 
@@ -146,7 +143,7 @@ class MemoryReadingStore:
 
 
 def summaries(readings: Iterable[Reading], resolution: int, channels: Sequence[str] = CHANNELS) -> list[Summary]:
-    """Summaries of readings of one series, the obvious way; windows without a value of the channels are left out."""
+    """Summaries of readings of one series; windows without a value of the channels are left out."""
     windows: defaultdict[int, list[Reading]] = defaultdict(list)
     for reading in readings:
         windows[window_start(reading.time, resolution)].append(reading)

@@ -1,4 +1,4 @@
-"""Round trips shared by many askers: same answers, fewer calls, nobody fails for another."""
+"""Concurrent calls merged: the same results, fewer round trips, and none fails because of another."""
 
 from __future__ import annotations
 
@@ -147,6 +147,23 @@ def test_who_is_cancelled_is_left_out_or_not_answered(place: tuple[Clock, Slow, 
     assert outcome(other) == {"A_3": [Reading(T0 + 3, 3.0)]}
 
 
+def test_a_result_list_of_the_wrong_length_fails_its_batch_and_no_other() -> None:
+    clock = Clock()
+    results = [[1], [], [1, 2, 3], [4]]
+
+    async def serve(requests: Sequence[str]) -> list[int]:
+        return results.pop(0)
+
+    batcher: Batcher[str, int] = Batcher(serve, clock)
+    for wrong in (2, 1, 2):
+        submitted = [batcher.submit("x") for _ in range(wrong)]
+        clock.advance(0)
+        assert all(isinstance(outcome(each), RuntimeError) for each in submitted)
+    after = batcher.submit("x")
+    clock.advance(0)
+    assert outcome(after) == 4
+
+
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 200), st.lists(st.sampled_from("abc"), max_size=2)), max_size=90))
 def test_everybody_gets_his_own_answer_in_order(asks: list[tuple[int, list[str]]]) -> None:
@@ -159,8 +176,8 @@ def test_everybody_gets_his_own_answer_in_order(asks: list[tuple[int, list[str]]
             raise StoreRejected("too large")
         return [2 * number for number, _ in items]
 
-    gathering: Batcher[tuple[int, list[str]], int] = Batcher(serve, clock, lambda ask: ask[1])
-    answers = [gathering.ask(each) for each in asks]
+    batcher: Batcher[tuple[int, list[str]], int] = Batcher(serve, clock, lambda request: request[1])
+    answers = [batcher.submit(each) for each in asks]
     clock.advance(0)
     for (number, _), answer in zip(asks, answers, strict=True):
         found = outcome(answer)

@@ -1,4 +1,4 @@
-"""The texts that InfluxDB reads and writes: line protocol, InfluxQL statements, rows. Pure functions, no I/O.
+"""What InfluxDB reads and writes: line protocol, InfluxQL statements, rows of results. Pure functions, no I/O.
 
 A measurement is a series. Its fields are the channels, as floats, and ``estimated``, which is there only where true.
 """
@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-import attrs
-
-from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import LATEST
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading
 from cenergyd.readings.store import Summary
@@ -19,60 +15,13 @@ from cenergyd.readings.store import Summary
 FIELDS = ", ".join(f'"{name}"' for name in (*CHANNELS, "estimated"))
 Rows = Sequence[Sequence[Any]]
 MAX_QUERY_CHARS = 4000
-"""Statements travel in the URL: no more than a proxy with 8 KiB for headers lets through."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class InfluxAddress:
-    """Where an InfluxDB is and how to sign in."""
-
-    host: str
-    port: int = 8086
-    database: str
-    user: str | None = None
-    password: str | None = attrs.field(default=None, repr=False)
-    tls: bool = False
-    ca_file: str | None = None
-    """Certificates to trust instead of the public ones."""
-
-    def __str__(self) -> str:
-        return f"InfluxDB at {self.host}:{self.port}"
-
-
-def parse_address(url: str) -> InfluxAddress:
-    """Read ``influxdb://user:password@host:8086/database`` or ``https+influxdb://...?ca_file=/path``.
-
-    Raises ConfigError, which never shows the password.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 8086
-    except ValueError:
-        raise ConfigError("the InfluxDB URL cannot be read: influxdb://user:password@host:8086/database") from None
-    if parts.scheme not in ("influxdb", "https+influxdb"):
-        raise ConfigError(f"{parts.scheme}:// is not InfluxDB: influxdb:// or https+influxdb:// is needed")
-    database = unquote(parts.path.strip("/"))
-    if not parts.hostname or not database or any(char in database for char in '/"\\\n'):
-        raise ConfigError("the InfluxDB URL needs a host and a database: influxdb://user:password@host:8086/database")
-    options = dict(parse_qsl(parts.query))
-    unknown = options.keys() - {"ca_file"}
-    if unknown:
-        raise ConfigError(f"the InfluxDB URL has the option {', '.join(sorted(unknown))}: there is only ca_file")
-    return InfluxAddress(
-        host=f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname,
-        port=port,
-        database=database,
-        user=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password or "") if parts.username else None,
-        tls=parts.scheme.startswith("https"),
-        ca_file=options.get("ca_file"),
-    )
+"""Statements are sent in the URL: short enough for a proxy that allows 8 KiB of headers."""
 
 
 def reading_lines(series: str, readings: Iterable[Reading]) -> Iterator[str]:
     """Line protocol of readings, times in seconds. A reading without any channel makes no line."""
     for time, p, pf, v, q, estimated in readings:
-        # The two shapes that nearly all readings have, spelled out: a backlog formats millions.
+        # Nearly all readings have one of these two shapes; they are written out because a backlog formats millions.
         if p is not None and pf is not None and v is not None and not estimated:
             if q is not None:
                 yield f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r} {time}"
@@ -120,16 +69,16 @@ def select(fields: str, series: Iterable[str], retention_policy: str, tail: str)
 
 
 def delete(series: str, first: int, last: int) -> str:
-    """A DELETE of the times from ``first`` to ``last``. It knows no retention policy and goes through all of them."""
+    """A DELETE of the times from ``first`` to ``last``, both included. InfluxQL has no retention policy here: it deletes from all."""
     return f'DELETE FROM "{series}" WHERE time >= {nanoseconds(first)} AND time <= {nanoseconds(last)}'  # noqa: S608
 
 
-def batched(texts: Sequence[str], longest: int, most: int) -> Iterator[Sequence[str]]:
-    """The texts in order, in lists of at most ``most`` with at most ``longest`` characters (but one at least)."""
+def batched(texts: Sequence[str], max_chars: int, max_texts: int) -> Iterator[Sequence[str]]:
+    """The texts in order, in lists of at most ``max_texts`` texts and ``max_chars`` characters (but at least one text)."""
     begin = size = 0
     for position, text in enumerate(texts):
         size += len(text)
-        if position > begin and (size > longest or position - begin == most):
+        if position > begin and (size > max_chars or position - begin == max_texts):
             yield texts[begin:position]
             begin, size = position, len(text)
     if texts:
@@ -155,7 +104,7 @@ def points_of(columns: Sequence[str], rows: Rows) -> list[FieldPoint]:
 
 
 def summary_fields(channels: Sequence[str]) -> str:
-    """The aggregates of a summary; counting costs, so only the first channel is counted."""
+    """The aggregates of a summary. Only the first channel is counted, because counting is slow."""
     triples = (f'MIN("{c}") AS "{c}_min", MEAN("{c}") AS "{c}_mean", MAX("{c}") AS "{c}_max"' for c in channels)
     return f'COUNT("{channels[0]}") AS "n", COUNT("estimated") AS "e", {", ".join(triples)}'
 
@@ -166,7 +115,7 @@ def count_fields(channels: Sequence[str]) -> str:
 
 
 def summaries_of(channels: Sequence[str], _columns: Sequence[str], rows: Rows) -> list[Summary]:
-    """Rows of :func:`summary_fields`; a window without the first channel has 0 readings for now."""
+    """Rows of :func:`summary_fields`; a window without the first channel gets 0 readings, to be counted separately."""
     found: list[Summary] = []
     for time, number, estimated, *values in rows:
         triples = ((c, values[3 * k : 3 * k + 3]) for k, c in enumerate(channels))
@@ -182,19 +131,19 @@ def counts_of(_columns: Sequence[str], rows: Rows) -> list[tuple[int, int]]:
 
 
 class Changes(NamedTuple):
-    """How to get from what is stored to what should be."""
+    """What turns the stored points into the wanted ones."""
 
     delete: tuple[int, int] | None
-    """First and last time (both included) of the one range to delete first."""
+    """First and last time (both included) of the one range to delete, before writing."""
     write: list[int]
-    """Times to write then, ascending."""
+    """Times of the points to write, ascending."""
 
 
 def changes(old: Mapping[int, Mapping[str, Any]], new: Mapping[int, Mapping[str, Any]]) -> Changes:
-    """The cheapest way from ``old`` to ``new`` (fields by time).
+    """The cheapest changes that turn ``old`` into ``new`` (fields by time).
 
-    InfluxDB merges the fields of a time, so a time or a field that is to vanish must be deleted. A DELETE costs some
-    hundred times a write, so there is none where nothing vanishes and otherwise one, whose survivors are written again.
+    InfluxDB merges the fields written at one time, so a time or a field can only be removed by a DELETE. That costs about a
+    hundred times a write: there is none where nothing has to go, otherwise one, and what should remain of its range is written again.
     """
     gone = [time for time, fields in old.items() if not fields.keys() <= new.get(time, {}).keys()]
     delete = (min(gone), max(gone)) if gone else None

@@ -1,7 +1,7 @@
 """Readings in InfluxDB 1.x, or in any engine that speaks its API, by the official ``influxdb`` client.
 
-The client is synchronous, so it runs in bounded threads, some for writing and some for reading: long reads never keep a
-write waiting. Nothing is retried here: callers learn at once that the store is down and decide.
+The client is synchronous, so it runs in bounded threads, some for writing and some for reading: long reads never delay a
+write. Nothing is retried here: callers are told at once that the store is down, and decide.
 """
 
 from __future__ import annotations
@@ -10,15 +10,26 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
+
+from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.errors import ConfigError
-from cenergyd.readings.checks import LATEST, check_resolution, check_series, only, only_points, slices, storable_points
+from cenergyd.readings.checks import (
+    LATEST,
+    check_resolution,
+    check_series,
+    points_to_keep,
+    readings_to_keep,
+    slices,
+    storable_points,
+)
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.readings.write_probes import probe_times
 from cenergyd.runtime.gather import gather_limited
-from cenergyd.storage.influxdb.client import Answer, InfluxConnection
+from cenergyd.storage.influxdb.address import parse_address
+from cenergyd.storage.influxdb.connection import InfluxConnection, StatementResult
 from cenergyd.storage.influxdb.line_protocol import (
     FIELDS,
     MAX_QUERY_CHARS,
@@ -31,7 +42,6 @@ from cenergyd.storage.influxdb.line_protocol import (
     delete,
     fields_of,
     nanoseconds,
-    parse_address,
     point_lines,
     points_of,
     reading_lines,
@@ -46,9 +56,9 @@ Range = tuple[str, int, int]
 T = TypeVar("T")
 
 PAGE_ROWS = 10_000
-"""Rows of one series in one answer. InfluxDB marks a longer one as partial even where it is not."""
-ANSWER_ROWS = 100_000
-"""Rows of all series in one answer, about; longer reads take several requests."""
+"""Rows of one series in one result. InfluxDB marks a longer one as partial even where it is not."""
+RESULT_ROWS = 100_000
+"""Rows of all series in one result, about; longer reads take several requests."""
 MINUTE = 60
 SERIES_AT_ONCE = 100
 REQUESTS_AT_ONCE = 4
@@ -56,24 +66,24 @@ DELETES_AT_ONCE = 10
 """A DELETE takes tens of milliseconds; more of them in one request might not end within the timeout."""
 SUMMARY_SECONDS = 120 * 86400
 """Range times series in one request for summaries: InfluxDB takes about a second for a year of minutes of four channels,
-so an answer comes well within the timeout, and several requests share the server's processors."""
+so each request ends well within the timeout, and several share the server's processors."""
 SUMMARY_SLICE_SECONDS = 40 * 86400
 SUMMARY_SLICES = 64
-"""At most so many parts, however long the range is."""
+"""At most this many slices, however long the range is."""
 RECENT = "2d"
-"""How far the latest or earliest reading is looked for first: without a bound, every shard there is is opened."""
+"""The range searched first for the latest or earliest reading: without a bound, InfluxDB opens every shard."""
 RUN_GAP_SECONDS = 7 * 86400
 RUN_POINTS = 5000
 _SERIAL = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 
 
 class _Cursor(NamedTuple):
-    """How far a read of one range has come."""
+    """How far the read of one range has got."""
 
     asked: Range
     start: int
     spacing: int | None
-    """Seconds per row that are looked ahead; None: all the rest."""
+    """Seconds of range asked for per row of a page; None: all that is left."""
     left: int
 
     def bounds(self, size: int) -> tuple[int, int, int]:
@@ -83,7 +93,7 @@ class _Cursor(NamedTuple):
         return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
 
     def after(self, page: Rows, size: int, step: int) -> _Cursor:
-        """Where to go on after a page: twice as far ahead as a full one reached, or much farther after a short one."""
+        """Where the next page starts. Its range is twice that of a full page's rows, or eight times that of a page that was not full."""
         _, end, rows = self.bounds(size)
         left = self.left - len(page)
         if len(page) < rows:
@@ -105,7 +115,13 @@ class InfluxReadingStore:
     """
 
     def __init__(
-        self, reactor: Any, url: str, *, retention_policy: str = "", threads: int = 4, timeout_seconds: float = 10.0
+        self,
+        reactor: IReactorFromThreads,
+        url: str,
+        *,
+        retention_policy: str = "",
+        threads: int = 4,
+        timeout_seconds: float = 10.0,
     ) -> None:
         if any(char in retention_policy for char in '"\\\n'):
             raise ConfigError(f"retention_policy {retention_policy!r}: quotes and backslashes are not possible")
@@ -122,14 +138,14 @@ class InfluxReadingStore:
         self._influx.stop()
 
     async def ping(self) -> None:
-        """Send a write without any point: InfluxDB checks database and permission as for a real one."""
+        """Send a write without any point: InfluxDB checks the database and our permission as for a real one."""
         await self._influx.check()
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`.
 
-        Readings older than the retention policy keeps are dropped by InfluxDB: that is the operator's decision, so the write
-        counts as done, and a warning says how many.
+        InfluxDB drops readings that are older than the retention policy keeps: that is the operator's decision, so the write
+        counts as done, and a warning says how many were dropped.
         """
         check_series(*(batch.series for batch in batches))
         await self._influx.write(lambda: _lines(batches))
@@ -141,7 +157,7 @@ class InfluxReadingStore:
     async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
-        wanted = [only(readings, start, end) for _, start, end, readings in items]
+        wanted = [readings_to_keep(readings, start, end) for _, start, end, readings in items]
         stored = await self._paged([item[:3] for item in items], FIELDS, readings_of)
         deletes: list[str] = []
         batches: list[SeriesReadings] = []
@@ -223,7 +239,7 @@ class InfluxReadingStore:
     async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
-        wanted = [only_points(points, start, end) for _, start, end, points in items]
+        wanted = [points_to_keep(points, start, end) for _, start, end, points in items]
         stored = await self._paged([item[:3] for item in items], "*", points_of)
         deletes: list[str] = []
         lines: list[tuple[str, list[FieldPoint]]] = []
@@ -259,16 +275,17 @@ class InfluxReadingStore:
     ) -> dict[Range, list[T]]:
         """What ``parse`` makes of the rows of each range, at most ``limit`` rows of each.
 
-        Goes in rounds, each with a page of every range. InfluxDB opens every shard of a range even if a LIMIT ends in
-        the first, so a page looks only so far ahead as minutes would fill it, and farther the more it finds empty.
+        Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if a LIMIT ends in
+        the first, so the first page asks for the range that one reading a minute would fill, and later ones for more where
+        little was found.
 
-        :param window: s; rows are windows of this size, few enough for one look at the whole range.
+        :param window: seconds; rows are windows of this size, few enough for the whole range in one page.
         """
         found: dict[Range, list[T]] = {asked: [] for asked in ranges}
         left = 2 * LATEST if limit is None else limit
         cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
         while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
-            size = min(PAGE_ROWS, max(1, ANSWER_ROWS // min(len(cursors), SERIES_AT_ONCE)))
+            size = min(PAGE_ROWS, max(1, RESULT_ROWS // min(len(cursors), SERIES_AT_ONCE)))
             answers = await self._pages(cursors, size, fields, tail, most)
             for cursor, (columns, rows) in zip(cursors, answers, strict=True):
                 found[cursor.asked] += parse(columns, rows)
@@ -280,13 +297,13 @@ class InfluxReadingStore:
     async def _pages(
         self, cursors: Sequence[_Cursor], size: int, fields: str, tail: str, most: int
     ) -> list[tuple[Sequence[str], Rows]]:
-        """Columns and rows for each cursor; those with the same bounds share statements."""
-        together: dict[tuple[int, int, int], list[str]] = {}
+        """Columns and rows of each cursor's page; cursors with the same bounds share statements."""
+        by_bounds: dict[tuple[int, int, int], list[str]] = {}
         for cursor in cursors:
-            together.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
+            by_bounds.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
         keys: list[tuple[int, int, int]] = []
         statements: list[str] = []
-        for bounds, names in together.items():
+        for bounds, names in by_bounds.items():
             start, end, rows = bounds
             for some in batched(names, MAX_QUERY_CHARS // 2, most):
                 keys.append(bounds)
@@ -301,7 +318,7 @@ class InfluxReadingStore:
         return [parts.get((cursor.asked[0], cursor.bounds(size)), ((), ())) for cursor in cursors]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
-        """The first reading in an order. Only series without one nearby are looked for everywhere."""
+        """The first reading in an order. Only series that have none nearby are searched over the whole range."""
         check_series(*series)
         found: dict[str, Reading] = {}
         for where in (nearby, condition):
@@ -327,7 +344,7 @@ class InfluxReadingStore:
         points = [new[time] for time in _written(plan, new)]
         await self._influx.write(lambda: point_lines(series, points))
 
-    async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[Answer]:
+    async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[StatementResult]:
         work = [self._influx.query(some) for some in batched(statements, MAX_QUERY_CHARS, most)]
         return [answer for answers in await gather_limited(work, REQUESTS_AT_ONCE) for answer in answers]
 
@@ -346,7 +363,7 @@ def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:
 
 
 def _written(plan: Changes, new: Mapping[int, object]) -> list[int]:
-    """Times to write: what differs and, of the rest, a witness for each day."""
+    """Times to write: those that differ and, of each other day, one write probe."""
     return sorted([*plan.write, *probe_times(sorted(new), plan.write)])
 
 

@@ -19,8 +19,8 @@ from cenergyd.readings.checks import (
     LATEST,
     check_resolution,
     check_series,
-    only,
-    only_points,
+    points_to_keep,
+    readings_to_keep,
     slices,
     storable,
     storable_points,
@@ -208,7 +208,7 @@ def _merge(connection: sqlite3.Connection, series: str, readings: Iterable[Readi
 
 def _replace(items: Sequence[tuple[str, int, int, Sequence[Reading]]], connection: sqlite3.Connection) -> None:
     for series, start, end, readings in items:
-        kept = only(readings, start, end)
+        kept = readings_to_keep(readings, start, end)
         connection.execute(f"DELETE FROM reading WHERE {_RANGE}", (series, _clamped(start), _clamped(end)))  # noqa: S608
         _merge(connection, series, kept.values())
 
@@ -288,7 +288,7 @@ def _replace_points(
     items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]], connection: sqlite3.Connection
 ) -> None:
     for series, start, end, points in items:
-        new = only_points(points, start, end)
+        new = points_to_keep(points, start, end)
         connection.execute(f"DELETE FROM point WHERE {_RANGE}", (series, _clamped(start), _clamped(end)))  # noqa: S608
         _write_points(series, new.values(), connection)
 

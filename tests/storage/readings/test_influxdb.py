@@ -17,7 +17,8 @@ from twisted.logger import globalLogPublisher
 
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from cenergyd.storage.influxdb.line_protocol import batched, changes, parse_address, reading_lines
+from cenergyd.storage.influxdb.address import parse_address
+from cenergyd.storage.influxdb.line_protocol import batched, changes, reading_lines
 from cenergyd.storage.influxdb.readings import InfluxReadingStore, _Cursor, _runs
 from tests.certificates import Authority
 from tests.properties import for_all

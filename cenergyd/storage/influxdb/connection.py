@@ -1,0 +1,247 @@
+"""Connections to one InfluxDB: the official client in bounded threads, its errors translated to ours.
+
+Nothing is retried here: callers are told at once that the store is down, and decide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Any, TypedDict, TypeVar
+
+from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+
+from cenergyd.errors import CenergydError, StoreRejected, StoreUnavailable
+from cenergyd.runtime.threads import BoundedPool
+from cenergyd.storage.influxdb.address import InfluxAddress
+from cenergyd.storage.influxdb.client import InfluxClient
+
+T = TypeVar("T")
+
+
+class SeriesRows(TypedDict):
+    """The rows of one measurement in the result of a statement."""
+
+    name: str
+    columns: list[str]
+    values: list[list[Any]]
+    """JSON numbers, texts, booleans and nulls, as ``columns`` names them."""
+
+
+StatementResult = list[SeriesRows]
+
+WRITE_LINES = 20_000
+"""Lines in one request: about 2 MB, far below InfluxDB's max-body-size of 25 MB."""
+MAX_WAITING = 1000
+_PROBE = "cenergyd_check,time=0 ok=1"
+"""InfluxDB drops this point, for no tag may be named time, but only after it has written to its write-ahead log."""
+_DROPPED = re.compile(r"points beyond retention policy dropped=(\d+)")
+
+log = Logger()
+
+
+class InfluxConnection:
+    """Threads with a client each. Half of them, rounded up, write, so that long reads never delay a write.
+
+    :param reactor: the reactor that results return to.
+    :param retention_policy: where to write; '' is the database's default one.
+    :param timeout_seconds: how long to wait for a connection, and for an answer.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        address: InfluxAddress,
+        retention_policy: str,
+        threads: int,
+        timeout_seconds: float,
+    ) -> None:
+        self.address = address
+        self._policy = retention_policy
+        self._timeout = timeout_seconds
+        self._writers = BoundedPool(reactor, "influxdb-write", (threads + 1) // 2, MAX_WAITING)
+        self._readers = BoundedPool(reactor, "influxdb-read", max(1, threads // 2), MAX_WAITING)
+        self._local = threading.local()
+        self._clients: list[InfluxClient] = []
+        self._lock = threading.Lock()
+        self._failed_at: str | None = None
+        """Time of a point of the last write, if InfluxDB failed to store it."""
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._writers.start()
+        self._readers.start()
+
+    def stop(self) -> None:
+        """Wait for what runs (at most the timeout) and disconnect."""
+        self._writers.stop()
+        self._readers.stop()
+        with self._lock:
+            for client in self._clients:
+                client.close()
+            self._clients.clear()
+
+    async def check(self) -> None:
+        """Send a write without any point: InfluxDB checks the database and our permission as for a real one.
+
+        It does not check the disk. So after a write that failed, a probe is written to the same shard until that succeeds.
+        """
+        await self._writers.run(self._guarded, self._check)
+
+    async def write(self, make_lines: Callable[[], Iterator[str]]) -> None:
+        """Write lines, made in the thread and sent in requests of bounded size.
+
+        :param make_lines: makes all lines from the start; called again if the database had to be created.
+        """
+        await self._writers.run(self._guarded, partial(self._send_all, make_lines=make_lines))
+
+    async def query(self, statements: Sequence[str]) -> list[StatementResult]:
+        """Run several statements in one request; their results in order."""
+        return await self._readers.run(self._guarded, partial(_run, statements=statements))
+
+    async def change(self, statements: Sequence[str]) -> None:
+        """Run statements that change something (DELETE) in one request."""
+        await self._writers.run(self._guarded, partial(_run, statements=statements))
+
+    def _send_all(self, client: InfluxClient, make_lines: Callable[[], Iterator[str]]) -> None:
+        lines = make_lines()
+        while some := list(islice(lines, WRITE_LINES)):
+            try:
+                self._send(client, some)
+            except InfluxDBServerError:
+                self._failed_at = some[0].rpartition(" ")[2]
+                raise
+            self._failed_at = None
+
+    def _check(self, client: InfluxClient) -> None:
+        self._send(client, ())
+        time = self._failed_at
+        if time is None:
+            return
+        try:
+            self._send(client, [f"{_PROBE} {time}"])
+        except InfluxDBClientError as error:
+            if error.code != 400:
+                raise
+        if self._failed_at == time:
+            self._failed_at = None
+
+    def _send(self, client: InfluxClient, lines: Sequence[str]) -> None:
+        params = {"db": self.address.database, "precision": "s"}
+        if self._policy:
+            params["rp"] = self._policy
+        try:
+            client.write(lines, params=params, protocol="line")
+        except InfluxDBClientError as error:
+            dropped = _DROPPED.search(_reason(error))
+            if dropped is None:
+                raise
+            log.warn(
+                "InfluxDB dropped {dropped} readings that are older than its retention policy keeps",
+                dropped=int(dropped[1]),
+            )
+
+    def _guarded(self, work: Callable[[InfluxClient], T]) -> T:
+        """Run ``work`` with this thread's client; errors become ours; a missing database is created once."""
+        client = self._client()
+        try:
+            try:
+                return work(client)
+            except InfluxDBClientError as error:
+                if "database not found" not in _reason(error):
+                    raise
+            self._create_database(client)
+            return work(client)
+        except (HTTPError, InfluxDBClientError, InfluxDBServerError, OSError, ValueError) as error:
+            raise self._explained(error) from None
+
+    def _create_database(self, client: InfluxClient) -> None:
+        try:
+            client.create_database(self.address.database)
+        except InfluxDBClientError as error:
+            if error.code not in (401, 403):
+                raise
+            raise StoreUnavailable(
+                f"{self.address}: there is no database {self.address.database} and user {self.address.user} "
+                "may not create it: create it, or grant the user all privileges"
+            ) from None
+
+    def _client(self) -> InfluxClient:
+        client: InfluxClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = InfluxClient(self.address, self._timeout)
+            with self._lock:
+                self._clients.append(client)
+        return client
+
+    def _explained(self, error: Exception) -> CenergydError:
+        if isinstance(error, InfluxDBClientError):
+            return _refusal(self.address, error)
+        if isinstance(error, InfluxDBServerError):
+            return StoreUnavailable(f"{self.address} failed: {_reason(error)}")
+        refused = isinstance(error, NewConnectionError)  # to urllib3 that is a timeout as well
+        late = isinstance(error, ConnectTimeoutError | ReadTimeoutError) or "timed out" in str(error)
+        if late and not refused:
+            return StoreUnavailable(f"{self.address} did not answer within {self._timeout:g} s")
+        if isinstance(error, SSLError):
+            return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
+        if isinstance(error, HTTPError | OSError):
+            return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
+        return StoreUnavailable(f"{self.address} sent a reply that cannot be read: {type(error).__name__}")
+
+
+def _run(client: InfluxClient, statements: Sequence[str]) -> list[StatementResult]:
+    found = client.query("; ".join(statements), epoch="s", method="POST")
+    results = [result.raw for result in (found if isinstance(found, list) else [found])]
+    if len(results) != len(statements):
+        raise StoreUnavailable(f"InfluxDB answered {len(results)} of {len(statements)} statements")
+    for result in results:
+        if result.get("partial") or any(part.get("partial") for part in result.get("series", ())):
+            # A truncated result would look like a gap in the data.
+            raise StoreUnavailable(
+                "InfluxDB truncated a result: raise max-row-limit in its configuration, or set it to 0"
+            )
+    return [result.get("series", []) for result in results]
+
+
+def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydError:
+    """Whether a refused request is the data's fault or the store's state."""
+    reason = _reason(error)
+    if error.code in (401, 403):
+        return StoreUnavailable(f"{address} refuses user {address.user}: {reason}")
+    if "max-series-per-database" in reason or "max-values-per-tag" in reason:
+        return StoreUnavailable(f"{address} takes no new series: {reason}")
+    if "HTTP request to an HTTPS server" in reason:
+        return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
+    if error.code in (400, 413):
+        return StoreRejected(f"{address} rejects the data: {reason}")
+    return StoreUnavailable(f"{address} failed: {reason}")
+
+
+def _reason(error: InfluxDBClientError | InfluxDBServerError) -> str:
+    """InfluxDB's own message, shortened."""
+    content = error.content if isinstance(error, InfluxDBClientError) else (error.args[0] if error.args else "")
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+    with suppress(ValueError, KeyError, TypeError):
+        text = json.loads(text)["error"]
+    return text.strip()[:300] or "no reason given"
+
+
+def _innermost(error: BaseException) -> str:
+    """The operating system's own message, under urllib3's."""
+    reason = error
+    while True:
+        inner = getattr(reason, "reason", None)
+        candidates = (inner, reason.__cause__, *reason.args)
+        found = next((one for one in candidates if isinstance(one, BaseException)), None)
+        if found is None:
+            return str(getattr(reason, "strerror", None) or reason)[:200]
+        reason = found

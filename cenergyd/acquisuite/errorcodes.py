@@ -31,6 +31,10 @@ _LINUX: Final = {
 }
 
 
+FIRST_EVENT: Final = 160
+"""From here on the number tells of the logger (its log begins, its clock was set), not of the meter."""
+
+
 def describe(code: int) -> str:
     """The meaning of an error number, in a few words; never raises."""
     if code == 0:
@@ -41,6 +45,6 @@ def describe(code: int) -> str:
         if code in _LINUX:
             return f"logger: {_LINUX[code]}"
         return f"logger: {os.strerror(code).lower() if code in errno.errorcode else 'system error'}"
-    if code >= 160:
+    if code >= FIRST_EVENT:
         return "logger event, such as the start of a log"
     return "unknown error"

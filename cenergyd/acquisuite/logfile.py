@@ -19,6 +19,7 @@ from typing import Final
 
 import attrs
 
+from cenergyd.acquisuite.errorcodes import FIRST_EVENT
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
@@ -58,6 +59,8 @@ class ParsedLog:
     """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, no_values."""
     error_codes: dict[int, int] = attrs.field(factory=dict)
     """Error number -> rows."""
+    last_error: tuple[int, int] | None = None
+    """Time and number of the newest row with an error of the meter; events of the logger itself are not errors of it."""
 
 
 def parse_log(
@@ -143,6 +146,7 @@ class RowCollector:
         self._skipped: dict[str, int] = {}
         self._errors: dict[int, int] = {}
         self._duplicates = 0
+        self._last_error: tuple[int, int] | None = None
 
     @cached_property
     def read_values(self) -> Callable[[int, list[bytes]], tuple[Reading | None, int]]:
@@ -163,6 +167,8 @@ class RowCollector:
         self.readable += 1
         if error:
             self._errors[error] = self._errors.get(error, 0) + 1
+            if error < FIRST_EVENT and YEAR_2000 <= time <= self.latest:
+                self._last_error = max(self._last_error or (time, error), (time, error))
         elif time < YEAR_2000:
             self.skip("before_2000")
         elif time > self.latest:
@@ -205,6 +211,7 @@ class RowCollector:
             duplicates=self._duplicates,
             skipped=self._skipped,
             error_codes=self._errors,
+            last_error=self._last_error,
         )
 
 

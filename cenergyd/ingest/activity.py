@@ -6,7 +6,7 @@ memory and written every few seconds, each logger and meter once however often i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,8 +17,12 @@ from twisted.logger import Logger
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
+from cenergyd.ingest.rhythm import with_upload
+from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 
+INTERVAL_READINGS = 100
+"""Of the newest readings of a log: enough to tell how far they are apart."""
 log = Logger()
 
 
@@ -59,19 +63,36 @@ class LoggerActivity(Service):
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
         """A logger made a request with the right password."""
         now = int(self._clock.seconds())
-        body = {"loop_name": loop_name, "address": address, "last_upload": now}
+        waiting = self._pending[LOGGER].get(serial)
+        first = waiting.body["first_upload"] if waiting else now
+        body = {"loop_name": loop_name, "address": address, "last_upload": now, "first_upload": first}
         self._pending[LOGGER][serial] = NewDocument(serial, body, None, now)
 
-    def meter(self, serial: str, series: str, device: Mapping[str, str], last: Reading | None) -> None:
-        """A meter's log came; ``device`` has name, device_type and device_class as the logger says."""
+    def meter(
+        self,
+        serial: str,
+        series: str,
+        device: Mapping[str, str],
+        readings: Sequence[Reading],
+        last_error: tuple[int, int] | None = None,
+    ) -> None:
+        """A meter's log came.
+
+        :param device: name, device_type and device_class as the logger says.
+        :param readings: those of the log, by time.
+        :param last_error: time and number of its newest error row.
+        """
+        last = readings[-1] if readings else None
+        body: dict[str, Any] = {
+            **device,
+            "last_upload": int(self._clock.seconds()),
+            "last_time": last.time if last else None,
+            "last": {"P": last.P, "L1_PF": last.L1_PF, "L1_V": last.L1_V, "Q": last.Q} if last else None,
+            "interval": typical_interval([reading.time for reading in readings[-INTERVAL_READINGS:]]),
+            "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
+        }
         waiting = self._pending[METER].get(series)
-        known = waiting.body["last_time"] if waiting else None
-        body: dict[str, Any] = {**device, "last_upload": int(self._clock.seconds())}
-        if last is not None and (known is None or last.time >= known):
-            body |= {"last_time": last.time, "last": {"P": last.P, "L1_PF": last.L1_PF, "L1_V": last.L1_V, "Q": last.Q}}
-        else:
-            body |= {"last_time": known, "last": waiting.body["last"] if waiting else None}
-        self._pending[METER][series] = NewDocument(series, body, serial)
+        self._pending[METER][series] = NewDocument(series, merged_meter(waiting.body if waiting else {}, body), serial)
 
     def status(self, serial: str, fields: Mapping[str, Any]) -> None:
         """A logger's STATUS message."""
@@ -97,7 +118,7 @@ class LoggerActivity(Service):
                 continue
             self._pending[kind] = {key: new for key, new in gathered.items() if key not in due}
             try:
-                items = await self._merged_meters(due) if kind == METER else list(due.values())
+                items = await self._merged(kind, due)
                 await self._documents.put_many(kind, items)
             except CenergydError:
                 self._pending[kind] = {**due, **self._pending[kind]}
@@ -105,16 +126,15 @@ class LoggerActivity(Service):
             self._written.update(((kind, key), now) for key in due)
         await self._flush_rejected()
 
-    async def _merged_meters(self, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:
-        # A file that arrives late must not move a meter's last reading back.
-        stored = await self._documents.get_many(METER, list(gathered))
-        merged = []
-        for key, new in gathered.items():
-            old = stored[key].body if key in stored else {}
-            newer = new.body["last_time"] is not None and new.body["last_time"] >= (old.get("last_time") or 0)
-            kept = {} if newer else {"last_time": old.get("last_time"), "last": old.get("last")}
-            merged.append(new._replace(body={**new.body, **kept}))
-        return merged
+    async def _merged(self, kind: str, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:
+        merge = _MERGES.get(kind)
+        if merge is None:
+            return list(gathered.values())
+        stored = await self._documents.get_many(kind, list(gathered))
+        return [
+            new._replace(body=merge(stored[key].body if key in stored else {}, new.body))
+            for key, new in gathered.items()
+        ]
 
     async def _flush_rejected(self) -> None:
         if not self._rejected:
@@ -151,3 +171,27 @@ class LoggerActivity(Service):
             self._loop.stop()
         Service.stopService(self)
         await Deferred.fromCoroutine(self.flush()).addErrback(lambda _: None)
+
+
+def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A meter's document after another log: a file that arrives late moves neither its last reading nor its last error back."""
+    body = dict(new)
+    if new["last_time"] is None or new["last_time"] < (old.get("last_time") or 0):
+        body |= {"last_time": old.get("last_time"), "last": old.get("last")}
+    body["interval"] = new["interval"] or old.get("interval")
+    errors = [each for each in (old.get("error"), new["error"]) if isinstance(each, Mapping)]
+    body["error"] = max(errors, key=lambda error: int(error["time"]), default=None)
+    return body
+
+
+def merged_logger(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A logger's document after further uploads: with the longest pauses of its last days, from which its rhythm is known."""
+    body = {key: value for key, value in new.items() if key != "first_upload"}
+    body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), new["first_upload"])
+    return body
+
+
+_MERGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
+    LOGGER: merged_logger,
+    METER: merged_meter,
+}

@@ -157,7 +157,7 @@ class Receiver:
         parsed = await self._parse(header.content, layout)
         await self._store(customer, [SeriesReadings(series, parsed.readings)])
         device = {"name": header.device_name, "device_type": header.device_type, "device_class": header.device_class}
-        self._activity.meter(serial, series, device, parsed.readings[-1] if parsed.readings else None)
+        self._activity.meter(serial, series, device, parsed.readings, parsed.last_error)
         self._metrics.readings(len(parsed.readings), parsed.skipped)
         return UploadReply(200, replies.success(trace_lines(layout, parsed) if header.trace else ()))
 
@@ -228,7 +228,7 @@ class Receiver:
         for item, batch in zip(logs, batches, strict=True):
             device = item.device
             known = {"name": device.name, "device_type": device.device_type, "device_class": device.device_class}
-            self._activity.meter(serial, batch.series, known, batch.readings[-1] if batch.readings else None)
+            self._activity.meter(serial, batch.series, known, item.log.readings, item.log.last_error)
             self._metrics.readings(len(batch.readings), item.log.skipped)
 
     def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:

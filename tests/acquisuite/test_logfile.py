@@ -112,6 +112,7 @@ def test_error_rows_are_gaps_and_counted_by_code() -> None:
     log = read(text.encode())
     assert log.readings == [Reading(T0 + 120, 5, 1, 230, 0)]
     assert (log.error_rows, log.error_codes, log.missing_values) == (4, {139: 3, 160: 1}, 0)
+    assert log.last_error == (T0 + 180, 139), "an event of the logger is no error of the meter"
 
 
 def test_rows_of_errors_alone_are_readable() -> None:

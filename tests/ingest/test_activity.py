@@ -29,8 +29,7 @@ class Place:
 
     def upload(self, value: float) -> None:
         self.activity.uploaded("A00", "192.0.2.1", "Roof")
-        last = Reading(int(self.clock.seconds()), value)
-        self.activity.meter("A00", SERIES, {"name": "Main"}, last)
+        self.activity.meter("A00", SERIES, {"name": "Main"}, [Reading(int(self.clock.seconds()), value)])
 
     def shown(self) -> Any:
         document = self.documents.kept.get((METER, SERIES))
@@ -74,3 +73,34 @@ def test_what_could_not_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatc
         assert here.shown() is None
     here.clock.advance(5)
     assert here.shown() == 1.0
+
+
+def test_the_rhythm_of_a_logger_is_learnt_over_restarts() -> None:
+    here = Place()
+    for _ in range(4):
+        here.upload(1.0)
+        here.clock.advance(900)
+    assert [gap for _, gap in here.documents.kept[LOGGER, "A00"].body["gaps"]] == [900]
+    restarted = LoggerActivity(here.documents, here.clock)  # type: ignore[arg-type]
+    restarted.uploaded("A00", "192.0.2.1", "Roof")
+    here.clock.advance(10)
+    restarted.uploaded("A00", "192.0.2.1", "Roof")  # the next file of the same upload
+    Deferred.fromCoroutine(restarted.flush())
+    body = here.documents.kept[LOGGER, "A00"].body
+    assert [gap for _, gap in body["gaps"]] == [900]
+    assert set(body) == {"loop_name", "address", "last_upload", "gaps"}
+
+
+def test_interval_and_error_of_a_meter_are_kept() -> None:
+    here = Place()
+    now = int(here.clock.seconds())
+    here.activity.meter("A00", SERIES, {}, [Reading(now - 600 + 60 * n, 1.0) for n in range(10)], (now - 30, 139))
+    here.clock.advance(5)
+    body = here.documents.kept[METER, SERIES].body
+    assert (body["interval"], body["error"], body["last_time"]) == (60, {"time": now - 30, "code": 139}, now - 60)
+    here.activity.meter("A00", SERIES, {}, [Reading(now - 7200, 2.0)], (now - 7000, 138))  # late files
+    here.activity.meter("A00", SERIES, {}, [])
+    here.clock.advance(60)
+    late = here.documents.kept[METER, SERIES].body
+    assert late["last_upload"] == now + 5
+    assert {**late, "last_upload": 0} == {**body, "last_upload": 0}

@@ -13,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from math import fsum
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import attrs
 
 from cenergyd.derivation.formulas import power_factor, reactive_power
 from cenergyd.jobs.windows import Window
+from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 
 CHANNELS = ("P", "Q", "L1_V")
@@ -29,14 +29,8 @@ CHANNELS = ("P", "Q", "L1_V")
 LOOK_BACK = 7200
 """Readings of so many seconds before an hour help to find its usual interval: two of a logger with the longest one (60 min)."""
 
-LONGEST_INTERVAL = 3600
-"""An AcquiSuite logs once an hour at least; a longer pause is a gap."""
-
 LARGEST = 1e30
 """A value beyond this is no meter's; it is left out, so that every sum stays finite."""
-
-_CLOCK_INTERVALS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
-_NEAR = 0.1
 
 
 class Stat(NamedTuple):
@@ -210,20 +204,6 @@ def part_of(point: FieldPoint) -> Part:
 def expected_readings(window: Window, interval: int) -> int:
     """How many readings a full window has; one at least, as a window may be shorter than the interval."""
     return max(1, round((window.end - window.start) / interval))
-
-
-def typical_interval(times: Sequence[int]) -> int | None:
-    """The usual time between readings, s, from ascending times; None where fewer than two are near each other.
-
-    The lower quartile, because gaps make intervals longer and hardly anything makes them shorter, brought to the nearest interval
-    that a logger can be set to.
-    """
-    steps = sorted(step for earlier, later in pairwise(times) if (step := later - earlier) <= LONGEST_INTERVAL)
-    if not steps:
-        return None
-    step = max(1, steps[len(steps) // 4])
-    near = min(_CLOCK_INTERVALS, key=lambda interval: abs(interval - step))
-    return near if abs(near - step) <= _NEAR * near else step
 
 
 def interval_finder(times: Sequence[int]) -> Callable[[Window], int | None]:

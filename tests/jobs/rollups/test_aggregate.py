@@ -18,10 +18,10 @@ from cenergyd.jobs.rollups.aggregate import (
     expected_readings,
     hour_point,
     part_of,
-    typical_interval,
     window_point,
 )
 from cenergyd.jobs.windows import Window
+from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 
 power = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))

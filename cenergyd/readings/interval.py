@@ -1,0 +1,26 @@
+"""The usual time between a meter's readings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+LONGEST_INTERVAL = 3600
+"""An AcquiSuite logs once an hour at least; a longer pause is a gap."""
+
+_CLOCK_INTERVALS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
+_NEAR = 0.1
+
+
+def typical_interval(times: Sequence[int]) -> int | None:
+    """The usual time between readings, s, from ascending times; None where fewer than two are near each other.
+
+    The lower quartile, because gaps make intervals longer and hardly anything makes them shorter, brought to the nearest interval
+    that a logger can be set to.
+    """
+    steps = sorted(step for earlier, later in pairwise(times) if (step := later - earlier) <= LONGEST_INTERVAL)
+    if not steps:
+        return None
+    step = max(1, steps[len(steps) // 4])
+    near = min(_CLOCK_INTERVALS, key=lambda interval: abs(interval - step))
+    return near if abs(near - step) <= _NEAR * near else step

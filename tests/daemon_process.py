@@ -44,12 +44,16 @@ class RunningDaemon:
 
     def start(self, timeout: float = 30) -> None:
         """Start and wait until it is ready."""
+        self.launch()
+        self.wait_ready(timeout)
+
+    def launch(self) -> None:
+        """Start the process, and wait for nothing."""
         with self.log_path.open("ab") as log:
             environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
             self.process = subprocess.Popen(
                 self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment
             )
-        self.wait_ready(timeout)
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Poll /readyz until it says yes."""

@@ -15,8 +15,10 @@ from twisted.logger import Logger
 
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.hook_times import HangWatch
 from cenergyd.runtime.logs import Output, secrets_of, start_logging
 from cenergyd.runtime.redact import Redactor
+from cenergyd.runtime.stop_guard import StopGuard
 from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.settings.sections import Settings
@@ -95,6 +97,9 @@ class _Runner:
         self.daemon = build_daemon(settings, self.reactor)
         self.companion: Companion | None = None
         self._watch = ClockWatch(self.reactor)
+        self._hangs = HangWatch(self.daemon.plugins.times)
+        self._stops = StopGuard(self.reactor, self.daemon.plugins.times)
+        self._ended = False
         self._source = source
         self._notifier = notifier
         self._output = output
@@ -103,6 +108,7 @@ class _Runner:
 
     def run(self) -> BaseException | None:
         """Until the end; returns what kept the daemon from starting, or None."""
+        self.reactor.callWhenRunning(self._stops.arm)
         self.reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
         self.reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
         # What is loaded by now stays. Else every full collection looks through all of it again: pauses of 0.1 s in a backlog.
@@ -112,8 +118,14 @@ class _Runner:
         # 700, as Python does by itself, was 4 % of the CPU in a profile.
         gc.set_threshold(_YOUNG_OBJECTS)
         self._watch.start()
+        self._hangs.start()
         self.reactor.run()
+        self._hangs.stop()
         self._watch.stop()
+        if self._failure is None and not self._ended:
+            log.error("the reactor ended without a stop: some code crashed it")
+            # Nothing can be finished without a reactor, and the threads of its pools would keep the process for ever.
+            os._exit(1)
         return self._failure
 
     async def _start(self) -> None:
@@ -130,10 +142,15 @@ class _Runner:
         except BaseException as error:
             self._failure = error
             with suppress(ReactorNotRunning):  # a signal came first and the stop is under way
-                self.reactor.stop()
+                self._stops.stop()
 
     async def _stop(self) -> None:
         self._notifier.stopping()
+        self._ended = True
+        culprit = self._stops.unasked()
+        if self._failure is None and culprit is not None:
+            self._failure = CenergydError(f"the daemon was stopped by {culprit}, not by a signal")
+            log.error("{error}", error=str(self._failure))
         if self._failure is None:
             log.info("stopping: uploads in hand are finished first")
         try:

@@ -11,6 +11,7 @@ from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobStatus
+from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.web.server.site import BoundedSite
 
@@ -58,6 +59,12 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     counter("derivation_claims_lost", "Work that another daemon took over.", lambda: status.claims_lost)
     counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: status.store_troubles)
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
+
+
+def bind_plugin_metrics(metrics: Metrics, times: HookTimes) -> None:
+    """How long each plugin held the daemon's one thread."""
+    metrics.counters("plugin_held_seconds", "Time that calls of a plugin took.", "plugin", lambda: times.seconds)
+    metrics.counters("plugin_slow_calls", "Calls that took longer than 0.1 s.", "plugin", lambda: times.slow)
 
 
 def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService) -> None:

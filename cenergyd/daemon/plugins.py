@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 import attrs
-import pluggy
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd import hookspecs
 from cenergyd.errors import ConfigError
+from cenergyd.runtime import isolation
 from cenergyd.runtime.isolation import describe
 
 GROUP = "cenergyd"
@@ -41,11 +41,11 @@ class PluginInfo:
     """Why it is not loaded though it is enabled."""
 
 
-class PluginManager(pluggy.PluginManager):
-    """pluggy's, with :attr:`infos` of everything that was found."""
+class PluginManager(isolation.PluginManager):
+    """With the hooks of cenergyd, and :attr:`infos` of everything that was found."""
 
     def __init__(self) -> None:
-        super().__init__(GROUP)
+        super().__init__()
         self.add_hookspecs(hookspecs)
         self.infos: tuple[PluginInfo, ...] = ()
 
@@ -104,7 +104,7 @@ def _load(manager: PluginManager, point: EntryPoint, enabled: bool) -> PluginInf
     try:
         plugin = point.load()
         _register(manager, plugin, name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a plugin may raise anything, at import too
         log.failure(
             "plugin {plugin} of {distribution} {version} is left out: it cannot be loaded",
             Failure(error), plugin=name, distribution=distribution, version=version,

@@ -14,7 +14,13 @@ from twisted.logger import Logger
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
-from cenergyd.daemon.metrics import bind_derivation_metrics, bind_job_metrics, bind_site_metrics, bind_upload_metrics
+from cenergyd.daemon.metrics import (
+    bind_derivation_metrics,
+    bind_job_metrics,
+    bind_plugin_metrics,
+    bind_site_metrics,
+    bind_upload_metrics,
+)
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
@@ -92,6 +98,7 @@ class Daemon:
         )
         bind_site_metrics(self.metrics, self._site)
         bind_derivation_metrics(self.metrics, self.derivation.status, reactor.seconds)
+        bind_plugin_metrics(self.metrics, self.plugins.times)
         bind_job_metrics(self.metrics, self.jobs.status, self.outbox_service)
 
     def _build_uploads(self) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import attrs
-import pluggy
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer, Role
@@ -18,7 +17,7 @@ from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.write_probes import probe_times
-from cenergyd.runtime.isolation import PluginFailed, call, implementations, pending, settled
+from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe, pending
 from cenergyd.runtime.yielding import CooperativeYield
 
 SLICE = 1000
@@ -47,7 +46,7 @@ class Derivation(NamedTuple):
 class Deriver:
     """Runs the derive hook and lets nothing wrong through."""
 
-    plugins: pluggy.PluginManager
+    plugins: PluginManager
     formula: Formula
     tolerance: int
     """Seconds between readings that belong together."""
@@ -104,18 +103,18 @@ class Deriver:
         """Ask the plugins in turn until one answers. None: none does."""
         asked = tuple(aligned)
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": self.formula}
-        for implementation in implementations(cast(Any, self.plugins.hook).cenergyd_derive):
-            result = call(implementation, arguments)
+        for implementation in self.plugins.implementations("cenergyd_derive"):
+            result = self.plugins.call(implementation, arguments)
             if pending(result):
-                result = await settled(implementation.plugin_name, result, self.timeout, self.clock)
+                result = await self.plugins.settled(implementation, result, self.timeout, self.clock)
             if result is None:
                 continue
             try:
                 return checked(asked, result)
             except BadResult as error:
-                raise PluginFailed(implementation.plugin_name, str(error)) from error
-            except Exception as error:  # a sequence whose own methods raise
-                raise PluginFailed(implementation.plugin_name, f"its result cannot be read: {error}") from error
+                raise PluginFailed(implementation.plugin, str(error)) from error
+            except BaseException as error:  # a sequence whose own methods raise
+                raise PluginFailed(implementation.plugin, f"its result cannot be read: {describe(error)}") from error
         return None
 
 

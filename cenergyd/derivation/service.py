@@ -11,7 +11,6 @@ from math import ceil
 from typing import Any, cast
 from uuid import uuid4
 
-import pluggy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -32,7 +31,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
-from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe
 from cenergyd.runtime.periodic import PeriodicTask
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.settings.sections import DerivationSettings
@@ -60,7 +59,7 @@ class DerivationService(Service):
         *,
         clock: Any,
         settings: DerivationSettings,
-        plugins: pluggy.PluginManager,
+        plugins: PluginManager,
         readings: ReadingStore,
         documents: DocumentStore,
         derivation_queue: PendingQueue,

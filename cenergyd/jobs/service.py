@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from math import ceil
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import attrs
-import pluggy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -32,7 +31,7 @@ from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
-from cenergyd.runtime.isolation import PluginFailed, call, failure_of, implementations, pending, settled
+from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, failure_of, pending
 from cenergyd.runtime.periodic import PeriodicTask
 from cenergyd.settings.sections import Settings
 
@@ -73,7 +72,7 @@ class JobService(Service):
         *,
         clock: Any,
         settings: Settings,
-        plugins: pluggy.PluginManager,
+        plugins: PluginManager,
         readings: ReadingStore,
         documents: DocumentStore,
         customers: CustomerStore,
@@ -83,7 +82,7 @@ class JobService(Service):
         self._clock = clock
         self._settings = settings.jobs
         self._all_settings = settings
-        self._hook = cast(Any, plugins.hook)
+        self._plugins = plugins
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
         self._documents = documents
         self._customers = customers
@@ -136,16 +135,16 @@ class JobService(Service):
 
     async def periodic(self) -> None:
         """Call every plugin's ``cenergyd_periodic``."""
-        for implementation in implementations(self._hook.cenergyd_periodic):
+        for implementation in self._plugins.implementations("cenergyd_periodic"):
             if self._stopping:
                 return
             try:
                 await self._call(implementation, {"context": self._context()})
             except (PluginFailed, StoreTrouble) as error:
-                self.status.failures[implementation.plugin_name] += 1
+                self.status.failures[implementation.plugin] += 1
                 log.failure(
                     "periodic work of plugin {plugin} failed: {reason}",
-                    failure_of(error), plugin=implementation.plugin_name, reason=str(error),
+                    failure_of(error), plugin=implementation.plugin, reason=str(error),
                 )  # fmt: skip
 
     def _off(self) -> bool:
@@ -231,7 +230,7 @@ class JobService(Service):
     async def _all_jobs(self, work: PendingWork, since: int, until: int) -> bool:
         """Every plugin's job over one piece. False: the claim is lost."""
         began = self._clock.seconds()
-        for implementation in implementations(self._hook.cenergyd_job):
+        for implementation in self._plugins.implementations("cenergyd_job"):
             if self._clock.seconds() - began > self._ttl / 3:
                 began = self._clock.seconds()
                 if not await self._queue.advance(work, since, int(began), self._ttl):
@@ -243,21 +242,21 @@ class JobService(Service):
                 await self._keep(error, work.customer, since, until)
         return True
 
-    async def _job(self, implementation: pluggy.HookImpl, customer: Customer, since: int, until: int) -> None:
-        plugin = implementation.plugin_name
+    async def _job(self, implementation: Implementation, customer: Customer, since: int, until: int) -> None:
+        plugin = implementation.plugin
         if self._clock.seconds() < self._resting.get(plugin, 0):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
             implementation, {"customer": customer, "since": since, "until": until, "context": self._context()}
         )
 
-    async def _call(self, implementation: pluggy.HookImpl, arguments: dict[str, Any]) -> None:
+    async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
         """Raises PluginFailed, and StoreTrouble where a store was the reason."""
-        plugin = implementation.plugin_name
+        plugin = implementation.plugin
         try:
-            result = call(implementation, arguments)
+            result = self._plugins.call(implementation, arguments)
             if pending(result):
-                await settled(plugin, result, self._settings.timeout_seconds, self._clock)
+                await self._plugins.settled(implementation, result, self._settings.timeout_seconds, self._clock)
         except PluginFailed as error:
             if isinstance(error.__cause__, StoreUnavailable | Overloaded):
                 raise StoreTrouble(str(error.__cause__)) from error
@@ -285,7 +284,7 @@ class JobService(Service):
 
     async def _retry(self, document: Document) -> None:
         plugin, customer_id = document.body["plugin"], document.owner or ""
-        found = [each for each in implementations(self._hook.cenergyd_job) if each.plugin_name == plugin]
+        found = [each for each in self._plugins.implementations("cenergyd_job") if each.plugin == plugin]
         customer = await self._customers.get(customer_id)
         now = int(self._clock.seconds())
         if customer is None:

@@ -1,24 +1,32 @@
 """Calling plugins one by one, so that none can harm the daemon or another plugin.
 
-Whatever a plugin does - raise, never answer, raise something absurd - becomes a :class:`PluginFailed` that names it. What
-cannot be helped is a plugin that blocks the thread: the contract says that hooks return soon or return a Deferred.
+Whatever a plugin does - raise anything at all, never answer, raise something absurd - becomes a :class:`PluginFailed` that names it. What
+cannot be helped is a plugin that blocks the thread; it is timed and named (:mod:`cenergyd.runtime.hook_times`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pluggy
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.hook_times import HookTimes
+
+MAX_REASON = 300
+"""Characters of an exception's text that are kept."""
+
+log = Logger()
 
 
 class PluginFailed(CenergydError):
-    """A plugin raised, took too long or gave a wrong answer."""
+    """A plugin raised, took too long or gave a wrong answer; what it raised is the ``__cause__``."""
 
     def __init__(self, plugin: str, reason: str) -> None:
         super().__init__(f"plugin {plugin}: {reason}")
@@ -26,52 +34,83 @@ class PluginFailed(CenergydError):
         self.reason = reason
 
 
-def implementations(caller: pluggy.HookCaller) -> list[pluggy.HookImpl]:
-    """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
-    return [each for each in reversed(caller.get_hookimpls()) if not (each.wrapper or each.hookwrapper)]
+class Implementation(NamedTuple):
+    """One plugin's function for one hook."""
+
+    plugin: str
+    hook: str
+    function: Callable[..., Any]
+    arguments: Sequence[str]
+    """The arguments of the hook that it asks for."""
 
 
-def call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
-    """Call with those of the arguments that it asks for. Raises PluginFailed."""
-    try:
-        return implementation.function(*[arguments[name] for name in implementation.argnames])
-    except (Exception, SystemExit) as error:
-        raise PluginFailed(implementation.plugin_name, describe(error)) from error
+class PluginManager(pluggy.PluginManager):
+    """pluggy's, whose hooks are called by :meth:`call` and :meth:`settled` only: each plugin by itself, isolated and timed."""
+
+    def __init__(self) -> None:
+        super().__init__("cenergyd")
+        self.times = HookTimes()
+
+    def implementations(self, hook: str) -> list[Implementation]:
+        """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
+        caller: pluggy.HookCaller = getattr(self.hook, hook)
+        return [
+            Implementation(each.plugin_name, hook, each.function, each.argnames)
+            for each in reversed(caller.get_hookimpls())
+            if not (each.wrapper or each.hookwrapper)
+        ]
+
+    def call(self, implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
+        """Call with those of the arguments that it asks for. Raises PluginFailed."""
+        plugin, hook, function, names = implementation
+        before = self.times.enter(plugin, hook)
+        try:
+            return function(*[arguments[name] for name in names])
+        except BaseException as error:
+            raise PluginFailed(plugin, describe(error)) from error
+        finally:
+            self.times.leave(before)
+
+    async def settled(self, implementation: Implementation, result: Any, seconds: float, clock: Timers) -> Any:
+        """What a Deferred or coroutine of a plugin comes to. Raises PluginFailed, at the latest after ``seconds``."""
+        plugin = implementation.plugin
+
+        def failed(failure: Failure) -> Failure:
+            # Here and not around the await: whatever ends this coroutine itself (GeneratorExit) is not the plugin's doing.
+            error = failure.value or RuntimeError()
+            late = isinstance(error, TimeoutError) and failure.value is expired
+            reason = f"no answer within {seconds:g} s" if late else describe(error)
+            raise PluginFailed(plugin, reason) from error
+
+        expired = TimeoutError()
+        waiting = within(self._as_deferred(implementation, result), seconds, clock, expired)
+        return await waiting.addErrback(failed)
+
+    def _as_deferred(self, implementation: Implementation, result: Any) -> Deferred[Any]:
+        if isinstance(result, Deferred):
+            return result
+        return Deferred.fromCoroutine(_awaited(_TimedSteps(result, implementation, self.times)))
 
 
 def pending(result: Any) -> bool:
     """Whether a plugin's result is still to come (a Deferred, a coroutine)."""
-    return isinstance(result, Deferred) or inspect.isawaitable(result)
-
-
-async def settled(plugin: str, result: Any, seconds: float, clock: Any) -> Any:
-    """What a Deferred or coroutine of a plugin comes to. Raises PluginFailed, at the latest after ``seconds``."""
     try:
-        return await within(as_deferred(result), seconds, clock)
-    except TimeoutError as error:
-        raise PluginFailed(plugin, f"no answer within {seconds:g} s") from error
-    except (Exception, SystemExit) as error:
-        raise PluginFailed(plugin, describe(error)) from error
+        return isinstance(result, Deferred) or inspect.isawaitable(result)
+    except BaseException:  # an object that lies about its class is no awaitable
+        return False
 
 
-def as_deferred(awaitable: Deferred[Any] | Awaitable[Any]) -> Deferred[Any]:
-    """Any kind of awaitable as a Deferred."""
-    if isinstance(awaitable, Deferred):
-        return awaitable
-    return Deferred.fromCoroutine(_awaited(awaitable))
-
-
-def within(deferred: Deferred[Any], seconds: float, clock: Any) -> Deferred[Any]:
-    """Fires as ``deferred`` does, or with TimeoutError; for certain, even where a coroutine ignores its cancellation."""
+def within(deferred: Deferred[Any], seconds: float, clock: Timers, expired: Exception) -> Deferred[Any]:
+    """Fires as ``deferred`` does, or with ``expired``; for certain, even where a coroutine ignores its cancellation."""
 
     def expire() -> None:
-        outer.errback(TimeoutError())
-        deferred.cancel()
+        outer.errback(expired)
+        _cancel(deferred)
 
     def cancel(_: Deferred[Any]) -> None:
         if timer.active():
             timer.cancel()
-        deferred.cancel()
+        _cancel(deferred)
 
     def done(result: Any) -> None:
         if timer.active():
@@ -88,16 +127,58 @@ def within(deferred: Deferred[Any], seconds: float, clock: Any) -> Deferred[Any]
 
 def describe(error: BaseException) -> str:
     """An exception in one line of bounded length."""
+    name = type(error).__name__[:100]
     try:
-        text = " ".join(str(error).split())
-    except Exception:  # a plugin's exception may be as broken as the plugin
+        text = " ".join(str(error)[: 10 * MAX_REASON].split())
+    except BaseException:  # a plugin's exception may be as broken as the plugin
         text = ""
-    return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:300]
+    return (f"{name}: {text}" if text else name)[:MAX_REASON]
 
 
 def failure_of(error: BaseException) -> Failure:
     """The error with its traceback, for the log."""
     return Failure(error.__cause__ or error)
+
+
+def _cancel(deferred: Deferred[Any]) -> None:
+    try:
+        deferred.cancel()
+    except BaseException:
+        log.failure("a plugin's Deferred cannot be cancelled")
+
+
+class _TimedSteps:
+    """An awaitable whose every step, from one await to the next, is timed like a call."""
+
+    def __init__(self, awaitable: Awaitable[Any], implementation: Implementation, times: HookTimes) -> None:
+        self._awaitable = awaitable
+        self._implementation = implementation
+        self._times = times
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        plugin, hook, _, _ = self._implementation
+        steps = _steps_of(self._awaitable)
+        step: Callable[[Any], Any] = steps.send
+        given: Any = None
+        while True:
+            before = self._times.enter(plugin, hook)
+            try:
+                waits_for = step(given)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self._times.leave(before)
+            try:
+                step, given = steps.send, (yield waits_for)
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:
+                step, given = steps.throw, error
+
+
+def _steps_of(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+    return (yield from awaitable.__await__())
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

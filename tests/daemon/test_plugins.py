@@ -13,7 +13,6 @@ from twisted.logger import globalLogPublisher
 from cenergyd.daemon import plugins as pluginmanager
 from cenergyd.daemon.plugins import PluginManager, build_plugin_manager, list_plugins
 from cenergyd.errors import ConfigError
-from cenergyd.runtime.isolation import implementations
 
 HEAD = "from cenergyd.hookspecs import hookimpl\n"
 DERIVE = HEAD + "@hookimpl{options}\ndef cenergyd_derive({arguments}): return None\n"
@@ -46,7 +45,7 @@ def logged() -> Any:
 
 
 def names(manager: PluginManager, hook: str = "cenergyd_derive") -> list[str]:
-    return [each.plugin_name for each in implementations(getattr(manager.hook, hook))]
+    return [each.plugin for each in manager.implementations(hook)]
 
 
 def test_built_ins_come_by_entry_points() -> None:

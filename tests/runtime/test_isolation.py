@@ -1,20 +1,38 @@
-"""Waiting for plugins that answer late, never, or in the end after all."""
+"""Plugins that answer late, never, in the end after all, or raise whatever can be raised."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.isolation import PluginFailed, describe, settled, within
+from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, describe, pending, within
+
+CALL = Implementation("p", "cenergyd_job", print, ())
+
+
+class OfItsOwn(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+ANYTHING = [
+    SystemExit(3), RecursionError(), MemoryError(), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit(),
+    OfItsOwn("boom"), StopIteration(7), StopAsyncIteration(), CancelledError(),
+]  # fmt: skip
 
 
 def fate(work: Any) -> list[Any]:
     results: list[Any] = []
     Deferred.fromCoroutine(work).addBoth(results.append)
     return results
+
+
+def settled(result: Any, seconds: float, clock: Clock) -> list[Any]:
+    return fate(PluginManager().settled(CALL, result, seconds, clock))
 
 
 async def stubborn(gates: list[Deferred[None]]) -> str:
@@ -29,7 +47,7 @@ async def stubborn(gates: list[Deferred[None]]) -> str:
 
 def test_a_coroutine_that_ignores_its_cancellation_is_late_all_the_same() -> None:
     clock, gates = Clock(), [Deferred[None](), Deferred[None]()]
-    results = fate(settled("p", stubborn(gates), 5, clock))
+    results = settled(stubborn(gates), 5, clock)
     clock.advance(4.9)
     assert results == []
     clock.advance(0.2)
@@ -41,7 +59,7 @@ def test_a_coroutine_that_ignores_its_cancellation_is_late_all_the_same() -> Non
 
 def test_an_answer_in_time() -> None:
     clock, answer = Clock(), Deferred[int]()
-    results = fate(settled("p", answer, 5, clock))
+    results = settled(answer, 5, clock)
     answer.callback(7)
     assert results == [7]
     assert clock.getDelayedCalls() == []
@@ -50,7 +68,7 @@ def test_an_answer_in_time() -> None:
 def test_cancelling_reaches_the_plugin() -> None:
     clock, seen = Clock(), []
     inner: Deferred[None] = Deferred(seen.append)
-    outer = within(inner, 5, clock)
+    outer = within(inner, 5, clock, TimeoutError())
     failures: list[Any] = []
     outer.addErrback(failures.append)
     outer.cancel()
@@ -59,20 +77,111 @@ def test_cancelling_reaches_the_plugin() -> None:
     assert clock.getDelayedCalls() == []
 
 
+def test_a_canceller_that_raises_harms_nobody() -> None:
+    def canceller(_: object) -> None:
+        raise OfItsOwn
+
+    clock = Clock()
+    results = settled(Deferred(canceller), 5, clock)
+    clock.advance(6)
+    assert results[0].check(PluginFailed)
+
+
 def test_an_exception_whose_text_is_broken() -> None:
     class Bad(Exception):
         def __str__(self) -> str:
-            raise RuntimeError
+            raise KeyboardInterrupt
 
     assert describe(Bad()) == "Bad"
     assert len(describe(ValueError("x" * 10_000))) <= 300
     assert describe(ValueError("a\nb")) == "ValueError: a b"
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), RecursionError(), MemoryError()])
-def test_absurd_errors_are_failures_too(error: BaseException) -> None:
-    async def raises() -> None:
+@pytest.mark.parametrize("error", ANYTHING, ids=repr)
+def test_whatever_a_call_raises_is_a_failure_of_its_plugin(error: BaseException) -> None:
+    def function() -> None:
         raise error
 
-    (failure,) = fate(settled("p", raises(), 5, Clock()))
+    manager = PluginManager()
+    with pytest.raises(PluginFailed, match="plugin p: ") as failed:
+        manager.call(Implementation("p", "cenergyd_job", function, ()), {})
+    assert failed.value.__cause__ is error
+    assert manager.times.current is None
+
+
+async def at_once(error: BaseException) -> None:
+    raise error
+
+
+async def later(error: BaseException) -> None:
+    await succeed(None)
+    raise error
+
+
+class OwnAwaitable:
+    """An awaitable that is no coroutine."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __await__(self) -> Iterator[Any]:
+        raise self.error
+
+
+@pytest.mark.parametrize("make", [at_once, later, OwnAwaitable])
+@pytest.mark.parametrize("error", ANYTHING, ids=repr)
+def test_whatever_a_coroutine_raises_too(
+    error: BaseException, make: Callable[[BaseException], Awaitable[None]]
+) -> None:
+    (failure,) = settled(make(error), 5, Clock())
     assert failure.check(PluginFailed)
+    assert failure.value.plugin == "p"
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=repr)
+def test_and_a_deferred(error: BaseException) -> None:
+    deferred: Deferred[None] = Deferred()
+    results = settled(deferred, 5, Clock())
+    deferred.errback(error)
+    assert results[0].check(PluginFailed)
+
+
+def test_a_coroutine_gets_what_it_waits_for_and_is_given_its_errors() -> None:
+    gates = [Deferred[int](), Deferred[int]()]
+
+    async def work() -> str:
+        first = await gates[0]
+        try:
+            await gates[1]
+        except LookupError as error:
+            return f"{first} {error!r}"
+        return "no error"
+
+    results = settled(work(), 5, Clock())
+    gates[0].callback(1)
+    gates[1].errback(KeyError("x"))
+    assert results == ["1 KeyError('x')"]
+
+
+def test_an_awaitable_of_another_framework_is_refused() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        (failure,) = settled(loop.create_future(), 5, Clock())
+        assert failure.check(PluginFailed)
+    finally:
+        loop.close()
+
+
+def test_an_object_that_lies_about_its_class_is_not_awaited() -> None:
+    class Liar:
+        @property
+        def __class__(self) -> Any:
+            raise OfItsOwn
+
+    assert not pending(Liar())
+
+
+def test_the_daemons_own_end_of_a_wait_is_no_failure_of_the_plugin() -> None:
+    waiting = PluginManager().settled(CALL, Deferred(), 5, Clock())
+    waiting.send(None)
+    waiting.close()  # GeneratorExit at its await: nothing is raised in its place

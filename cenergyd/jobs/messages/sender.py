@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-import pluggy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
@@ -19,16 +18,7 @@ from cenergyd.documents.store import Document
 from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUnknown, NotFound
 from cenergyd.jobs.messages.outbox import Delivery, Outbox, Outcome, notification_of
 from cenergyd.runtime.concurrency import Slots
-from cenergyd.runtime.isolation import (
-    PluginFailed,
-    as_deferred,
-    call,
-    describe,
-    failure_of,
-    implementations,
-    pending,
-    within,
-)
+from cenergyd.runtime.isolation import PluginFailed, PluginManager, failure_of, pending
 from cenergyd.settings.sections import Settings
 
 log = Logger()
@@ -46,7 +36,7 @@ class OutboxService(Service):
     def __init__(
         self,
         outbox: Outbox,
-        plugins: pluggy.PluginManager,
+        plugins: PluginManager,
         options: Callable[[str], Mapping[str, Any]],
         reactor: Any,
         clock: Any = None,
@@ -166,27 +156,35 @@ class OutboxService(Service):
             await self._write(claimed, outcome, error)
 
     async def _attempt(self, claimed: Document) -> tuple[Outcome, str]:
-        channel = claimed.body["channel"]
-        limit = self._outbox.settings.send_timeout_seconds
+        channel_type = claimed.body["channel"].get("type")
         try:
-            taken = await self._ask_plugins(claimed, channel)
-        except DeliveryRefused as error:
-            return "refused", str(error)
-        except DeliveryUnknown as error:
-            return "unknown", str(error)
-        except TimeoutError:
-            return "unknown", f"the notifier took longer than {limit:g} s"
-        except CenergydError as error:
-            return "retry", str(error)
-        except (Exception, SystemExit) as error:
-            log.failure("notifier for {type} raised", failure_of(error), type=channel.get("type"))
-            return "retry", f"the notifier failed: {describe(error)}"
+            taken = await self._ask_plugins(claimed)
+        except PluginFailed as error:
+            return self._judge(error, channel_type)
         if taken is None:
-            return "refused", f"no plugin sends to channels of type {channel.get('type')}"
+            return "refused", f"no plugin sends to channels of type {channel_type}"
         return ("sent", "") if taken is True else ("retry", "the notifier did not take the message")
 
-    async def _ask_plugins(self, claimed: Document, channel: Mapping[str, Any]) -> Any:
-        """The answer of the first plugin that has one; a plugin that raises at once is passed over, but not forgotten."""
+    def _judge(self, error: PluginFailed, channel_type: Any) -> tuple[Outcome, str]:
+        """What the error of a notifier says of the message."""
+        cause = error.__cause__
+        if isinstance(cause, DeliveryRefused):
+            return "refused", str(cause)
+        if isinstance(cause, DeliveryUnknown):
+            return "unknown", str(cause)
+        if isinstance(cause, TimeoutError):
+            return "unknown", f"the notifier gave {error.reason}"
+        if isinstance(cause, CenergydError):
+            return "retry", str(cause)
+        log.failure("plugin {plugin} failed for {type}", failure_of(error), plugin=error.plugin, type=channel_type)
+        return "retry", f"the notifier failed: {error.reason}"
+
+    async def _ask_plugins(self, claimed: Document) -> Any:
+        """The answer of the first plugin that has one. Raises PluginFailed.
+
+        One that raises at once is passed over, for the message may be another's; if it is nobody else's, that failure counts.
+        """
+        channel = claimed.body["channel"]
         arguments = {
             "notification": notification_of(claimed),
             "channel": dict(channel),
@@ -198,18 +196,17 @@ class OutboxService(Service):
             },
         }
         fault: PluginFailed | None = None
-        for implementation in implementations(self._plugins.hook.cenergyd_notify):
+        for implementation in self._plugins.implementations("cenergyd_notify"):
             try:
-                answer = call(implementation, arguments)
+                answer = self._plugins.call(implementation, arguments)
             except PluginFailed as error:
                 if isinstance(error.__cause__, CenergydError):
-                    raise error.__cause__ from error
-                log.failure("plugin {plugin} failed for {type}", failure_of(error),
-                            plugin=error.plugin, type=channel.get("type"))  # fmt: skip
+                    raise
                 fault = error
                 continue
             if pending(answer):
-                answer = await within(as_deferred(answer), self._outbox.settings.send_timeout_seconds, self._clock)
+                seconds = self._outbox.settings.send_timeout_seconds
+                answer = await self._plugins.settled(implementation, answer, seconds, self._clock)
             if answer is not None:
                 return answer
         if fault is not None:

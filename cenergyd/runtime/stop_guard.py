@@ -1,0 +1,61 @@
+"""Telling a stop that was asked for from one that some code of a plugin or library began: that is an error, and restarts the service."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from twisted.internet.interfaces import IReactorCore
+
+from cenergyd.runtime.hook_times import HookTimes
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopGuard:
+    """Watches who stops the reactor.
+
+    :param times: knows which plugin is being called.
+    """
+
+    def __init__(self, reactor: IReactorCore, times: HookTimes) -> None:
+        self._reactor: Any = reactor
+        self._times = times
+        self._asked = False
+        self._caller = ""
+
+    def arm(self) -> None:
+        """Begin; call it when the reactor runs, for its signal handlers are in place then."""
+        for number in _SIGNALS:
+            self._watch_signal(number)
+        stop = self._reactor.stop
+
+        def stop_and_remember() -> None:
+            call = self._times.current
+            module = sys._getframe(1).f_globals.get("__name__", "unknown code")
+            self._caller = f"plugin {call.plugin} in {call.hook}" if call else str(module)
+            stop()
+
+        self._reactor.stop = stop_and_remember
+
+    def stop(self) -> None:
+        """Stop the reactor on purpose."""
+        self._asked = True
+        self._reactor.stop()
+
+    def unasked(self) -> str | None:
+        """Who stopped the reactor, where neither a signal nor :meth:`stop` did."""
+        return None if self._asked else self._caller or "unknown code"
+
+    def _watch_signal(self, number: signal.Signals) -> None:
+        before = signal.getsignal(number)
+
+        def handle(received: int, frame: FrameType | None) -> None:
+            self._asked = True
+            if callable(before):
+                before(received, frame)
+
+        if callable(before):
+            signal.signal(number, handle)

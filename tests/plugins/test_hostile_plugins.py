@@ -1,0 +1,113 @@
+"""A daemon with a plugin that does its worst: other customers and plugins do not notice, and the log names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon_process import RunningDaemon
+from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
+from tests.plugins.installing import distribution, on_path_of_subprocesses
+
+HEAD = "import asyncio\nfrom twisted.internet import reactor\nfrom twisted.internet.defer import Deferred\nfrom cenergyd.hookspecs import hookimpl\n"
+
+MISDEEDS = {
+    "KeyboardInterrupt()": "001EC6000001",
+    "asyncio.CancelledError()": "001EC6000002",
+    "SystemExit(0)": "001EC6000003",
+    "GeneratorExit()": "001EC6000004",
+    "OfItsOwn('x' * 20000)": "001EC6000005",
+}
+GOOD = "001EC6000009"
+RAISES = f"""{HEAD}
+class OfItsOwn(BaseException): ...
+
+MISDEEDS = {{serial: error for error, serial in {MISDEEDS!r}.items()}}
+
+def misbehave(customer):
+    error = MISDEEDS.get(customer.logger_serial_number)
+    if error is not None:
+        raise eval(error)
+
+async def later(customer):
+    gate = Deferred()
+    reactor.callLater(0.01, gate.callback, None)
+    await gate
+    misbehave(customer)
+
+@hookimpl(tryfirst=True)
+def cenergyd_derive(customer): misbehave(customer)
+
+@hookimpl(tryfirst=True)
+def cenergyd_job(customer): return later(customer)
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    on_path_of_subprocesses(folder, monkeypatch)
+    return folder
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, plugins: Path) -> Iterator[RunningDaemon]:
+    state = tmp_path / "state"
+    state.mkdir()
+    one = RunningDaemon(state, {"jobs.periodic_seconds": "1"})
+    yield one
+    one.kill()
+
+
+@pytest.mark.parametrize(
+    ("stop", "culprit"),
+    [
+        ("reactor.stop()", "plugin stopper in cenergyd_periodic"),
+        ("reactor.callLater(0, lambda: reactor.stop())", "third_party_stopper"),
+        ("reactor.crash()", "crashed it"),
+    ],
+)
+def test_a_plugin_that_stops_the_reactor_is_an_error_exit(
+    daemon: RunningDaemon, plugins: Path, stop: str, culprit: str
+) -> None:
+    code = f"{HEAD}@hookimpl\ndef cenergyd_periodic():\n    reactor.callLater(1.5, lambda: None)\n    {stop}\n"
+    distribution(plugins, "stopper", code)
+    daemon.launch()
+    assert daemon.process is not None
+    assert daemon.process.wait(30) == 1
+    assert culprit in daemon.log()
+
+
+def test_a_signal_is_a_clean_exit(daemon: RunningDaemon) -> None:
+    daemon.start()
+    assert daemon.stop() == 0
+
+
+def failures(daemon: RunningDaemon, metric: str, plugin: str) -> float:
+    """A count of the daemon's metrics for a plugin."""
+    for line in daemon.get("/metrics")[1].decode().splitlines():
+        if line.startswith(f'{metric}_total{{plugin="{plugin}"}} '):
+            return float(line.split()[-1])
+    return 0.0
+
+
+def test_no_exception_of_any_kind_reaches_another_customer(daemon: RunningDaemon, plugins: Path) -> None:
+    distribution(plugins, "at-import", "raise KeyboardInterrupt")
+    distribution(plugins, "raises", RAISES)
+    for serial in (*MISDEEDS.values(), GOOD):
+        add_customer(daemon, serial, facility="1", solar="2")
+    daemon.start()
+    assert "plugin at-import of at-import 1.2 is left out" in daemon.log()
+    values = readings(1_700_000_000 // 60 * 60, 10, 5.0)
+    for serial in (*MISDEEDS.values(), GOOD):
+        for meter in ("1", "2"):
+            assert acknowledged(upload(daemon, serial, meter, values))
+    wait_for(lambda: failures(daemon, "cenergyd_plugin_failures", "raises") >= len(MISDEEDS), 60, "a failure of each")
+    wait_for(lambda: failures(daemon, "cenergyd_job_failures", "raises") >= len(MISDEEDS), 60, "a failed job of each")
+    wait_for(lambda: "cenergyd_derived_readings_total 10.0" in daemon.get("/metrics")[1].decode(), 30, "the good one's")
+    for error in MISDEEDS:
+        assert error.partition("(")[0].rpartition(".")[2] in daemon.log()
+    assert daemon.stop() == 0

@@ -1,4 +1,4 @@
-"""``cenergyd migrate``: customers that the old front end wrote, into today's shape."""
+"""``cenergyd migrate``: brings customers of the existing front end into today's shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing a customer: which fields are settings, and what a change makes of one. Pure functions."""
+"""Changing a customer: which fields are settings, and the customer that a change results in. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def normal_serial(serial: str) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether a text can be written as UTF-8, as every store does."""
+    """Whether a text can be encoded as UTF-8, as every store does."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -29,9 +29,9 @@ def is_storable(text: str) -> bool:
 
 
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes as the stores take them: known fields only, texts that are texts, the serial number upper case.
+    """Changes as the stores take them: known fields only, each of its type, the serial number in upper case.
 
-    Raises InvalidField. What a value may be beyond that is :mod:`cenergyd.customers.validation`'s subject.
+    Raises InvalidField. :mod:`cenergyd.customers.validation` says which values are acceptable beyond that.
     """
     checked: dict[str, Any] = {}
     for field, value in changes.items():
@@ -39,7 +39,7 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(value, str):
                 raise InvalidField(field, "text is needed")
             if not is_storable(value):
-                raise InvalidField(field, "text with half of a surrogate pair cannot be stored")
+                raise InvalidField(field, "text with a lone surrogate cannot be stored")
             checked[field] = normal_serial(value) if field == "logger_serial_number" else value
         elif field == "extensions":
             checked[field] = checked_extensions(value)
@@ -54,9 +54,9 @@ def checked_extensions(changes: Any) -> dict[str, Any]:
         raise InvalidField("extensions", "an object is needed")
     for key in changes:
         if not isinstance(key, str) or not key or key.startswith("$") or "." in key or "\0" in key:
-            raise InvalidField("extensions", "a key is a word without '.', '$' in front or NUL")
+            raise InvalidField("extensions", "a key must not be empty, begin with '$', or contain '.' or NUL")
     try:
-        # A copy that is JSON for certain, without tuples, NaN or keys that are no text.
+        # A copy that is certainly JSON: no tuples, no NaN, no keys other than text.
         copy: dict[str, Any] = json.loads(json.dumps(dict(changes), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InvalidField("extensions", f"not JSON: {error}") from None

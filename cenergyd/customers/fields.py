@@ -1,4 +1,4 @@
-"""What the settings of a customer may be: one cleaner a field, for the API, the pages and the command line alike."""
+"""Which values a customer's settings may have: one cleaner per field, for the API, the pages and the command line alike."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PATTERNS: Mapping[str, str] = {
     "logger_password": rf"^{_TEXT}{{0,{MAX_PASSWORD}}}$",
     "name": rf"^{_TEXT}{{0,{MAX_NAME}}}$",
 }
-"""What is accepted, as regular expressions that Python and JavaScript understand alike; blanks around it are taken off
-before (but not off a password). No control characters, no half of a surrogate pair."""
+"""Accepted values, as regular expressions that mean the same in Python and JavaScript. Surrounding blanks are removed first
+(except from a password). No control characters, no lone surrogates."""
 
 
 def clean_name(value: str) -> str:
-    """A name of the site for people: one line of at most 200 characters."""
+    """The site's name for people: one line of at most 200 characters."""
     if not _fits("name", value.strip()):
         raise InvalidField("name", f"at most {MAX_NAME} characters, without control characters")
     return value.strip()
@@ -44,7 +44,7 @@ def clean_time_zone(value: str) -> str:
 
 
 def clean_serial(value: str) -> str:
-    """A logger's serial number in upper case; the colons of a MAC address are left out. '' is none."""
+    """A logger's serial number in upper case; the colons of a MAC address are removed. '' means none."""
     serial = value.strip()
     if not _fits("logger_serial_number", serial):
         raise InvalidField(
@@ -55,14 +55,14 @@ def clean_serial(value: str) -> str:
 
 
 def clean_password(value: str) -> str:
-    """A logger's password as typed on the device. '' is none."""
+    """A logger's password as typed on the device. '' means none."""
     if not _fits("logger_password", value):
         raise InvalidField("logger_password", f"at most {MAX_PASSWORD} characters, without control characters")
     return value
 
 
 def clean_meter(field: str, value: str) -> str:
-    """A meter id: the Modbus address, without leading zeros as in the names of log files. '' is not fitted."""
+    """A meter id: the Modbus address, without the leading zeros of log file names. '' means that no such meter is fitted."""
     meter = value.strip()
     if not _fits(field, meter):
         raise InvalidField(field, "a Modbus address from 1 to 255 is needed, or nothing where no such meter is fitted")
@@ -78,11 +78,11 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
     "name": clean_name,
     "time_zone": clean_time_zone,
 }
-"""Every setting that people change."""
+"""Every setting that people can change."""
 
 
 def clean_settings(given: Mapping[str, Any]) -> tuple[dict[str, str], list[InvalidField]]:
-    """Clean those settings that are given (None stands for '') and return them with everything that is wrong."""
+    """Clean the given settings (None means ''); returns the good ones and what is wrong with the others."""
     cleaned: dict[str, str] = {}
     faults: list[InvalidField] = []
     for field, value in given.items():
@@ -103,7 +103,7 @@ def _cleaned(field: str, value: Any) -> str:
     cleaner = CLEANERS.get(field)
     if cleaner is None:
         shown = field[:100].encode("ascii", "backslashreplace").decode()
-        raise InvalidField(shown, f"no such setting; there are {', '.join(CLEANERS)}")
+        raise InvalidField(shown, f"no such setting; the settings are {', '.join(CLEANERS)}")
     if not isinstance(value, str | None):
         raise InvalidField(field, "text is needed")
     return cleaner(value or "")
@@ -111,7 +111,7 @@ def _cleaned(field: str, value: Any) -> str:
 
 @cache
 def _pattern(field: str) -> re.Pattern[str]:
-    # \Z and not $, which would let a line end through.
+    # \Z, because $ also matches before a final line end.
     return re.compile(PATTERNS[field].removesuffix("$") + r"\Z")
 
 

@@ -1,4 +1,4 @@
-"""A customer: one site, one logger, up to three meters, and what is computed for it."""
+"""A customer: one site with a logger and up to three meters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MISSING_METER = "missing_meter"
 
 
 class Problem(NamedTuple):
-    """Something about the settings that keeps a meter from being computed, and the field to change."""
+    """A reason in the settings why no meter can be computed, and the field to change."""
 
     field: str
     code: Literal["two_empty", "same_meter", "no_logger", "no_password", "invalid"]
@@ -33,9 +33,9 @@ class MeterSetup:
     load: str = ""
     solar: str = ""
     reversed_roles: frozenset[Role] = frozenset()
-    """Roles whose P and Q are to be read with the opposite sign."""
+    """Roles whose P and Q are read with the opposite sign, because their current transformers are mounted the wrong way round."""
     layouts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
-    """meter id -> channel -> column: the customer's own choice of columns, before any table."""
+    """meter id -> channel -> column: chosen by the customer; used before any built-in layout."""
 
     def meter_of(self, role: Role) -> str:
         """The meter id of a role, '' where none is fitted."""
@@ -44,7 +44,7 @@ class MeterSetup:
 
     @property
     def missing_role(self) -> Role | None:
-        """The one role to compute, or None where not exactly one is empty or two name the same meter."""
+        """The role to compute: None unless exactly one role has no meter and the other two have different ones."""
         empty = [role for role in ROLES if not self.meter_of(role)]
         meters = [self.meter_of(role) for role in ROLES if self.meter_of(role)]
         return empty[0] if len(empty) == 1 and len(set(meters)) == 2 else None
@@ -64,7 +64,7 @@ class Customer:
     solar: str = ""
     logger_serial_number: str = ""
     logger_password: str = attrs.field(default="", repr=False)
-    """As stored: an argon2 hash, or a clear-text one from the old front end until its first match."""
+    """As stored: an argon2 hash, or clear text from the existing front end."""
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
     pending_since: int | None = None
@@ -99,7 +99,7 @@ class Customer:
         return f"{self.logger_serial_number}_{MISSING_METER}" if role == self.missing_role else None
 
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with the settings, in the order a person would fix it."""
+        """What keeps the missing meter from being computed, in the order in which one would fix it."""
         found: list[Problem] = []
         if not self.logger_serial_number:
             found.append(Problem("logger_serial_number", "no_logger", "no logger serial number is set"))
@@ -123,7 +123,7 @@ class Customer:
 
     @property
     def etag(self) -> str:
-        """Changes with every setting of ours but the password, of which only its presence counts."""
+        """Changes with every setting; of the password only whether there is one."""
         content = [
             self.id, self.name, self.time_zone, self.facility, self.load, self.solar,
             self.logger_serial_number, bool(self.logger_password), dict(self.extensions),

@@ -1,4 +1,4 @@
-"""Hashing and checking passwords: argon2id, and clear-text ones that the old front end stored."""
+"""Hashing and checking passwords: argon2id, and clear text as the existing front end stores it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 
 class HashSettings(Protocol):
-    """What one hash costs."""
+    """The cost of one hash."""
 
     @property
     def hash_memory_kib(self) -> int:
@@ -26,7 +26,7 @@ class HashSettings(Protocol):
 
 @attrs.frozen(kw_only=True)
 class HashCost:
-    """A cost by itself; the defaults are OWASP's first choice."""
+    """A cost without other settings; the defaults are OWASP's first choice."""
 
     hash_memory_kib: int = 19456
     hash_iterations: int = 2
@@ -47,12 +47,12 @@ def is_hash(stored: str) -> bool:
 
 
 def hash_password(password: str, cost: HashSettings = DEFAULT_COST) -> str:
-    """A new hash with a salt of its own. Takes milliseconds: call it in a thread."""
+    """A new hash with its own salt. Takes milliseconds of CPU: call it in a thread."""
     return _hasher(cost).hash(_bytes(password))
 
 
 def verify_password(stored: str, password: str) -> bool:
-    """Whether a password is the stored one; '' stored matches nothing. Takes milliseconds for a hash."""
+    """Whether a password is the stored one; '' stored matches nothing. Takes milliseconds of CPU for a hash."""
     if not stored:
         return False
     if not is_hash(stored):
@@ -69,12 +69,12 @@ def needs_rehash(stored: str, cost: HashSettings = DEFAULT_COST) -> bool:
 
 
 def same_text(one: str, other: str) -> bool:
-    """Compare in a time that does not tell how much is equal."""
+    """Compare in constant time."""
     return hmac.compare_digest(_bytes(one), _bytes(other))
 
 
 def _bytes(text: str) -> bytes:
-    # A device may send anything; half of a surrogate pair must not be an error.
+    # A device may send anything; a lone surrogate must not be an error.
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -1,9 +1,9 @@
 """The contract of every customer store; one test suite runs against all of them.
 
-Pending work has two windows per customer and queue. *Pending* (``pending_since``, ``pending_until``) collects what has
-arrived. :meth:`PendingQueue.claim` moves it, compare-and-set, to *working*, under a claim that expires;
-what arrives meanwhile opens a new pending window. So nothing that arrives during a derivation is lost, a long one is
-not restarted by every new upload, and a dead daemon's work passes on when its claim expires.
+A queue has two windows per customer. The *pending* window (``pending_since``, ``pending_until``) widens with what arrives.
+:meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; what arrives
+meanwhile opens a new pending window. So nothing that arrives during a derivation is lost, a long derivation is not
+restarted by every upload, and the work of a dead daemon is taken over when its claim expires.
 """
 
 from __future__ import annotations
@@ -32,48 +32,48 @@ class Window(NamedTuple):
 
 
 class PendingQueue(Protocol):
-    """The pending windows of all customers for one purpose. See the module's text for the two windows."""
+    """The pending windows of all customers for one purpose; the module's docstring explains the two windows."""
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows; durable when this returns. Unknown customers are ignored."""
+        """Widen the pending windows. Durable on return. Unknown customers are ignored."""
         ...
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim up to ``limit`` customers with work, oldest first, until ``now + ttl``.
 
-        ``claim`` names this call (a new unique string each time). Customers under a live claim are left out; so are those
-        postponed to later than ``now``. A customer whose claim expired is claimed with its old work and the new.
+        ``claim`` identifies this call (a new unique string each time). Customers under a live claim are left out, and so are
+        those postponed beyond ``now``. A customer whose claim has expired is claimed with its old work and the new.
         """
         ...
 
     async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
-        """Everything before ``since`` is done: shrink the work, renew the claim. False: the claim is lost."""
+        """Everything before ``since`` is done: shrink the work and renew the claim. False: the claim was lost."""
         ...
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """The work is done: drop it and the claim. False: the claim was lost (somebody else does it again)."""
+        """The work is done: drop it and the claim. False: the claim was lost, and another daemon does the work again."""
         ...
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
-        """Give work back, to be claimed at ``retry_at`` or later. Ignored where the claim is lost."""
+        """Give work back, to be claimed at ``retry_at`` or later. Ignored where the claim was lost."""
         ...
 
     async def summary(self) -> PendingSummary:
-        """How many customers have pending or claimed work, and since when."""
+        """How many customers have pending or claimed work, and its earliest time."""
         ...
 
 
 class CustomerStore(Protocol):
-    """Keeps customers and their pending windows. Raises StoreUnavailable when the store does not answer."""
+    """Stores customers and their pending windows. Every method raises StoreUnavailable when the store does not answer."""
 
     @property
     def derivation_queue(self) -> PendingQueue:
-        """Readings that arrived and are to be derived (``pending_since``, ``pending_until`` on the customer)."""
+        """Readings to derive the missing meter from (``pending_since``, ``pending_until`` on the customer)."""
         ...
 
     @property
     def job_queue(self) -> PendingQueue:
-        """Readings, measured or derived, that the jobs (rollups, alerts, ...) have not taken yet (``jobs_since``, ...)."""
+        """Readings, measured or derived, that the jobs (rollups, alerts, ...) have not processed yet."""
         ...
 
     async def open(self) -> None:
@@ -89,7 +89,7 @@ class CustomerStore(Protocol):
         ...
 
     async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
-        """Add one; an empty ``id`` gets one from the store. ``pending``: see :meth:`update`. Raises SerialTaken."""
+        """Add one; the store chooses an ``id`` where it is empty. ``pending``: see :meth:`update`. Raises SerialTaken, Conflict."""
         ...
 
     async def get(self, customer_id: str) -> Customer | None:
@@ -97,11 +97,11 @@ class CustomerStore(Protocol):
         ...
 
     async def by_serial(self, serial: str) -> Customer | None:
-        """The customer that names a logger, or None. Serials compare as upper case."""
+        """The customer that a logger belongs to, or None. Case does not matter."""
         ...
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
-        """Customers by id ascending, after one; ``search`` is in the name or serial, any case."""
+        """Customers in the order of ids, after one; ``search`` is part of the name or serial number, in any case."""
         ...
 
     async def count(self) -> int:
@@ -116,11 +116,10 @@ class CustomerStore(Protocol):
         expected_etag: str | None = None,
         pending: Window | None = None,
     ) -> Customer:
-        """Set some of our fields (names of :class:`Customer`; ``extensions`` is merged by key, None removes one).
+        """Set fields (by their names in :class:`Customer`; ``extensions`` is merged by key, None removes a key).
 
-        Fields that are not ours are never touched. ``pending`` widens the pending window of the derivation queue in the same
-        write: both are stored, or neither. Raises NotFound, SerialTaken, and Conflict where ``expected_etag`` is given and the
-        stored customer has another one.
+        ``pending`` widens the pending window of the derivation queue in the same write: both are stored, or neither. Raises
+        NotFound, SerialTaken, and Conflict where ``expected_etag`` is given and is not the stored customer's.
         """
         ...
 
@@ -129,5 +128,5 @@ class CustomerStore(Protocol):
         ...
 
     async def set_password_hash(self, customer_id: str, old: str, new: str) -> bool:
-        """Replace a stored password only if it still is ``old`` (hash on first match, rehash)."""
+        """Replace a stored password, if it still is ``old``, by its hash."""
         ...

@@ -1,4 +1,4 @@
-"""What a stored customer's settings may be, whoever wrote them. Pure functions."""
+"""What is wrong with a stored customer's settings, whoever wrote them. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HIGHEST_METER = 255
 
 
 def faults_of(customer: Customer) -> list[InvalidField]:
-    """Everything that is not acceptable as it stands, by the same rules as for people's input."""
+    """Every stored value that would not be accepted as input."""
     given = {
         "name": customer.name,
         "time_zone": customer.time_zone,
@@ -20,7 +20,7 @@ def faults_of(customer: Customer) -> list[InvalidField]:
     }
     cleaned, faults = clean_settings(given)
     faults.extend(
-        InvalidField(field, "blanks at an end, or lower-case letters")
+        InvalidField(field, "has surrounding blanks or lower-case letters")
         for field, value in cleaned.items()
         if value != given[field] and given[field]
     )
@@ -32,7 +32,7 @@ def faults_of(customer: Customer) -> list[InvalidField]:
 
 
 def validate(customer: Customer) -> None:
-    """Return if every setting is acceptable as it is; raise InvalidField for the first that is not."""
+    """Raise InvalidField for the first setting that is not acceptable."""
     for fault in faults_of(customer):
         raise fault
 

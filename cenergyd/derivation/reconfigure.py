@@ -1,9 +1,8 @@
-"""Adding and changing customers such that what a change of meters touches is derived anew, whatever fails meanwhile.
+"""Adding and changing customers, such that what a change of meters affects is derived again, whatever fails meanwhile.
 
-What is touched is found out first, with the change not yet stored: where the readings cannot be asked, nothing changes. Then the change and
-the mark for derivation are stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that there is no moment at
-which a fault, or the end of the process, could leave one without the other. A derivation that is under way with the old settings does
-not take the mark with it: it works on a window of its own, and this one is claimed after it.
+The affected times are determined before the change is stored: if the readings cannot be queried, nothing changes. The change and its
+pending window are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
+without the other. A derivation under way with the old settings has a working window of its own; the new pending window is claimed after it.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from cenergyd.readings.store import ReadingStore
 
 _TRIES = 5
 _STORING_SECONDS = 60
-"""Readings that come in while a change is being stored may have been derived with the old settings."""
+"""Readings that arrive while a change is being stored may have been derived with the old settings."""
 
 Check = Callable[[Customer, Customer], Awaitable[None]]
-"""Asked with the customer before and after, as it would be; raises to forbid the change."""
+"""Called with the customer before and after the change, before it is stored; raises to refuse it."""
 
 
 class Changed(NamedTuple):
-    """What a change came to."""
+    """A customer before and after a change."""
 
     old: Customer
     new: Customer
 
 
 async def add_customer(customers: CustomerStore, readings: ReadingStore, customer: Customer, now: int) -> Customer:
-    """Add one; readings that its logger's meters have already are derived.
+    """Add a customer; readings that its meters already have are derived.
 
-    Raises InvalidField, SerialTaken, StoreUnavailable, and then nothing was added (but an answer of the store may have been lost).
+    Raises InvalidField, SerialTaken, StoreUnavailable (then nothing was added, unless the store's reply was lost).
     """
     window = await touched_window(readings, None, normalised(customer), now)
     return await customers.add(customer, pending=window)
@@ -51,10 +50,10 @@ async def change_customer(
     etag: str | None = None,
     check: Check | None = None,
 ) -> Changed:
-    """Set fields as :meth:`CustomerStore.update` does, and have what that touches derived anew.
+    """Set fields as :meth:`CustomerStore.update` does, and have what that affects derived again.
 
     Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, what ``check`` raises, and Conflict where ``etag`` is given and the
-    stored customer has another one (None: whatever is there now).
+    stored customer has another one (None: no comparison).
     """
     checked = checked_changes(changes)
     for tries_left in reversed(range(_TRIES)):
@@ -68,7 +67,7 @@ async def change_customer(
             await check(old, new)
         window = await touched_window(readings, old, new, now)
         try:
-            # Always compared: the window holds for this ``old`` alone.
+            # Always compared, because the window was determined for this ``old``.
             return Changed(old, await customers.update(customer_id, checked, expected_etag=old.etag, pending=window))
         except Conflict:
             if etag is not None or not tries_left:
@@ -77,10 +76,10 @@ async def change_customer(
 
 
 async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:
-    """The times to derive anew: from that of an effective-dated change, else from the first reading; None where there are none."""
+    """The times to derive again: from that of an effective-dated change, else from the first reading; None if there is none."""
     if old is not None and _meters(old) == _meters(new):
         return None
-    # The computed meter's, too: what was computed by other settings may reach further back than what is measured now.
+    # The computed series as well: by the old settings it may reach further back than the readings of the present meters.
     series = [name for role in ROLES if (name := new.series_of(role))]
     history = new.extensions.get("history")
     if history and (old is None or history != old.extensions.get("history")):
@@ -96,5 +95,5 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
 
 
 def _meters(customer: Customer) -> tuple[Any, ...]:
-    """What decides which series are read and which is computed."""
+    """Everything that decides which series are read and which is computed."""
     return customer.logger_serial_number, customer.current, customer.extensions.get("history")

@@ -1,10 +1,10 @@
-"""Backup and restore of the embedded store: consistent while daemons run, checked, and never over what is in use.
+"""Backup and restore of the embedded store: consistent while daemons run, verified, and never over a database in use.
 
-A backup is a folder with one SQLite file per database and ``backup.json``, which is written last: without it the backup is not complete.
+A backup is a folder with one SQLite file per database and ``backup.json``, which is written last: without it the backup is incomplete.
 
-Both databases are copied as they were at one moment. An upload is first written to the readings and then marked on its customer,
-so the moment is chosen thus: readings are locked, marks of what is written already are awaited, and then both are looked at in the same
-instant. What was acknowledged before is in the copy whole; what comes later waits for that moment and is not in it.
+Both databases are copied as of one moment. An upload is first written to the readings and then marked on its customer. So readings are
+locked first; then there is a pause in which what was already written gets its mark; then a snapshot of both databases begins. Everything
+acknowledged before is in the copy, readings and mark; what comes later waits for the lock and is not in it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cenergyd.errors import CenergydError
 
 MANIFEST: Final = "backup.json"
 SETTLE_SECONDS: Final = 2.0
-"""How long writers of readings wait while marks are made; a mark takes milliseconds."""
+"""How long writers of readings wait, so that marks under way get written; a mark takes milliseconds."""
 _FORMAT: Final = 1
 _BUSY_SECONDS: Final = 30.0
 _PAGES: Final = 2000
-_UNSURE: Final = "the store was restored from a backup: it may have gone out since"
+_UNSURE: Final = "the store was restored from a backup; this may have been sent since"
 
 Progress = Callable[[int, int], None]
-"""Told how many pages are done, of how many."""
+"""Called with the pages (or bytes) done, and how many there are."""
 
 
 class BackupError(CenergydError):
-    """A backup or restore was not done; the message says why, and what is there is as it was."""
+    """A backup or restore failed; the message says why. What was there before is unchanged."""
 
 
 @attrs.frozen
@@ -58,16 +58,16 @@ def back_up(
 ) -> None:
     """Copy databases into ``folder``, which must be empty or not there. Daemons may run and take uploads.
 
-    :param databases: ``customers`` before ``readings``, where both are embedded.
+    :param databases: ``customers`` before ``readings``, if both are embedded.
     :param now: UTC seconds, for the manifest.
-    :raises BackupError: nothing is left of an incomplete backup.
+    :raises BackupError: an incomplete backup has been removed.
     """
     for database in databases:
         if not database.path.is_file():
             raise BackupError(f"{database.path}: there is no such database")
     if len({database.path.absolute() for database in databases}) < len(databases):
         raise BackupError(f"{databases[0].path} is both customers and readings: this command needs a file for each")
-    _make_empty(folder)
+    _make_empty_folder(folder)
     try:
         _back_up(databases, folder, now, progress, settle_seconds)
     except BaseException as error:
@@ -81,7 +81,7 @@ def back_up(
 
 
 def _back_up(databases: Sequence[Database], folder: Path, now: int, progress: Progress, settle_seconds: float) -> None:
-    with _same_moment(databases, settle_seconds) as sources:
+    with _one_snapshot(databases, settle_seconds) as sources:
         total = sum(source.execute("PRAGMA page_count").fetchone()[0] for source in sources)
         done = 0
         for database, source in zip(databases, sources, strict=True):
@@ -91,12 +91,12 @@ def _back_up(databases: Sequence[Database], folder: Path, now: int, progress: Pr
 
 
 def restore(databases: Sequence[Database], folder: Path, progress: Progress, *, force: bool, now: int) -> list[Path]:
-    """Put a backup in the place of the databases. Returns the replaced ones, which are kept under another name.
+    """Replace the databases by a backup. Returns the replaced files, which are kept under another name.
 
-    Messages that waited at the time of the backup are not sent: they may have gone out since, and nothing is sent twice.
+    Messages that were queued at the time of the backup are not sent: they may have been sent since, and nothing is sent twice.
 
-    :param force: whether databases that are there already may be replaced. One that is in use never is.
-    :raises BackupError: the backup is damaged or lacks a database, or one is there or in use; nothing has changed then.
+    :param force: whether existing databases may be replaced. One that is in use never is.
+    :raises BackupError: the backup is damaged or lacks a database, or a database exists or is in use; nothing was changed.
     """
     manifest = _read_manifest(folder)
     kept = {entry["holds"]: entry for entry in manifest["files"]}
@@ -105,31 +105,31 @@ def restore(databases: Sequence[Database], folder: Path, progress: Progress, *, 
             raise BackupError(f"{folder} has no {database.name}: that store was not embedded when it was made")
         if database.path.exists() and not force:
             raise BackupError(
-                f"{database.path} is there already; --force puts the backup in its place and keeps it aside"
+                f"{database.path} exists; --force replaces it by the backup and keeps it under another name"
             )
     total = sum(entry["bytes"] for entry in kept.values())
     done = 0
-    fresh: list[tuple[Database, Path]] = []
+    restored: list[tuple[Database, Path]] = []
     try:
         for database in databases:
             arriving = database.path.with_name(f"{database.path.name}.restoring")
-            fresh.append((database, arriving))
-            _fetch(folder / database.file_name, arriving, kept[database.name], _counter(progress, done, total))
+            restored.append((database, arriving))
+            _copy_verified(folder / database.file_name, arriving, kept[database.name], _counter(progress, done, total))
             done += kept[database.name]["bytes"]
             _check(arriving)
             if database.name == "customers":
-                _let_go(arriving)
-        return _exchange(fresh, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+                _end_claims(arriving)
+        return _swap_in(restored, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
     except sqlite3.Error as error:
         raise BackupError(f"the backup cannot be restored: {error}") from error
     except OSError as error:
         raise BackupError(f"{error.filename or folder}: {error.strerror or error}") from error
     finally:
-        for _, arriving in fresh:
+        for _, arriving in restored:
             arriving.unlink(missing_ok=True)
 
 
-def _make_empty(folder: Path) -> None:
+def _make_empty_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
@@ -139,12 +139,12 @@ def _make_empty(folder: Path) -> None:
 
 
 @contextmanager
-def _same_moment(databases: Sequence[Database], settle_seconds: float) -> Iterator[list[sqlite3.Connection]]:
-    """Connections that see all databases as they were at one moment, for as long as this lasts."""
+def _one_snapshot(databases: Sequence[Database], settle_seconds: float) -> Iterator[list[sqlite3.Connection]]:
+    """Connections that see all databases as of one moment while the context lasts."""
     with ExitStack() as opened:
         sources = [opened.enter_context(closing(_connect(database.path))) for database in databases]
         with ExitStack() as locked:
-            # Last to first: readings are locked while marks are still made.
+            # Readings first, while marks are still being written.
             for database in reversed(databases):
                 lock = locked.enter_context(closing(_connect(database.path)))
                 lock.execute("BEGIN IMMEDIATE")
@@ -152,29 +152,29 @@ def _same_moment(databases: Sequence[Database], settle_seconds: float) -> Iterat
                     time.sleep(settle_seconds)
             for source in sources:
                 source.execute("BEGIN")
-                # The first look at the file is the moment that the transaction sees until its end.
+                # A transaction's snapshot is taken by its first read.
                 source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield sources
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # By URI, so that a database that is not there is not made.
+    # By URI with mode=rw, so that a missing database is not created.
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
 
 
-def _copy(source: sqlite3.Connection, target: Path, told: Callable[[int], None]) -> int:
-    """Copy, check and make durable; returns the pages."""
+def _copy(source: sqlite3.Connection, target: Path, report: Callable[[int], None]) -> int:
+    """Copy, check and sync; returns the number of pages."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     pages = 0
 
     def step(status: int, remaining: int, total: int) -> None:
         nonlocal pages
         pages = total
-        told(total - remaining)
+        report(total - remaining)
 
     with closing(_connect(target)) as copy:
         source.backup(copy, pages=_PAGES, progress=step)
-        # One file, without a log beside it.
+        # One file, without a write-ahead log beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
     _check(target)
     _sync(target)
@@ -202,37 +202,37 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             for entry in manifest["files"]
         )
     except FileNotFoundError:
-        raise BackupError(f"{folder} is no complete backup: it has no {MANIFEST}") from None
+        raise BackupError(f"{folder} is not a complete backup: it has no {MANIFEST}") from None
     except OSError as error:
         raise BackupError(f"{folder}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise BackupError(f"{folder / MANIFEST} is not of a kind that this version knows")
+        raise BackupError(f"{folder / MANIFEST} has a format that this version does not know")
     return manifest
 
 
-def _fetch(source: Path, target: Path, entry: dict[str, Any], told: Callable[[int], None]) -> None:
-    """Copy a file of the backup, and only if it is what was backed up."""
+def _copy_verified(source: Path, target: Path, entry: dict[str, Any], report: Callable[[int], None]) -> None:
+    """Copy a file of the backup and compare its checksum with the manifest's."""
     digest, done = hashlib.sha256(), 0
     target.unlink(missing_ok=True)
     with (
         source.open("rb") as read,
         os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as made,
     ):
-        while piece := read.read(1 << 20):
-            digest.update(piece)
-            made.write(piece)
-            done += len(piece)
-            told(done)
+        while block := read.read(1 << 20):
+            digest.update(block)
+            made.write(block)
+            done += len(block)
+            report(done)
         made.flush()
         os.fsync(made.fileno())
     if digest.hexdigest() != entry["sha256"]:
-        raise BackupError(f"{source} is not what was backed up: its checksum differs")
+        raise BackupError(f"{source} is damaged: its checksum differs from the manifest's")
 
 
-def _let_go(path: Path) -> None:
-    """End what daemons of that time had in hand: their claims on customers, and messages on their way."""
+def _end_claims(path: Path) -> None:
+    """End the claims that daemons held at the time, and mark messages that may have been sent since as unsure."""
     with closing(_connect(path)) as database:
         database.execute("BEGIN IMMEDIATE")
         for queue in ("pending", "jobs"):
@@ -249,15 +249,15 @@ def _let_go(path: Path) -> None:
     _sync(path)
 
 
-def _exchange(fresh: Sequence[tuple[Database, Path]], stamp: str) -> list[Path]:
-    """Rename all into place while nobody can open what is there."""
+def _swap_in(restored: Sequence[tuple[Database, Path]], stamp: str) -> list[Path]:
+    """Rename all into place while nobody can open the databases there."""
     aside: list[Path] = []
     with ExitStack() as held:
-        for database, _ in fresh:
+        for database, _ in restored:
             if database.path.exists():
-                _hold(held, database.path)
-        # Readings first: a daemon never finds customers whose readings have not come yet.
-        for database, arriving in reversed(fresh):
+                _lock_out_others(held, database.path)
+        # Readings first: a daemon must never see customers without their readings.
+        for database, arriving in reversed(restored):
             aside += _put_aside(database.path, stamp)
             _give_to_owner(arriving, database.path.parent)
             arriving.rename(database.path)
@@ -266,7 +266,7 @@ def _exchange(fresh: Sequence[tuple[Database, Path]], stamp: str) -> list[Path]:
 
 
 def _put_aside(path: Path, stamp: str) -> list[Path]:
-    """Rename a database and whatever log of it is left; a log beside another file would be taken for that one's."""
+    """Rename a database and its logs: SQLite would apply a log left behind to the restored file."""
     aside: list[Path] = []
     for suffix in ("", "-wal", "-shm", "-journal"):
         old = path.with_name(path.name + suffix)
@@ -281,16 +281,16 @@ def _put_aside(path: Path, stamp: str) -> list[Path]:
 
 def _give_to_owner(file: Path, folder: Path) -> None:
     if os.geteuid() == 0:
-        # Restored by root, used by the daemon's own user, whose folder this is.
+        # Restored by root, but used by the daemon's own user, who owns the folder.
         owner = folder.stat()
         os.chown(file, owner.st_uid, owner.st_gid)
 
 
-def _hold(held: ExitStack, path: Path) -> None:
-    """Keep everybody else out of a database; its log is taken into it, so that the file is all there is."""
+def _lock_out_others(held: ExitStack, path: Path) -> None:
+    """Lock a database exclusively and merge its log into it, so that the one file holds everything."""
     database = held.enter_context(closing(sqlite3.connect(path, timeout=0, isolation_level=None)))
     try:
-        # Whoever has it open holds a lock that excludes this one.
+        # Fails if anybody has it open.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_size_limit = 0")
         database.execute("BEGIN EXCLUSIVE")
@@ -299,7 +299,7 @@ def _hold(held: ExitStack, path: Path) -> None:
     except sqlite3.OperationalError as error:
         raise BackupError(f"{path} is in use: stop the daemon first ({error})") from error
     except sqlite3.DatabaseError:
-        pass  # no database at all, perhaps what made the restore necessary; it is kept aside all the same
+        pass  # damaged, perhaps the reason for the restore; it is kept under another name all the same
 
 
 def _counter(progress: Progress, before: int, total: int) -> Callable[[int], None]:

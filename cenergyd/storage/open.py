@@ -1,11 +1,11 @@
-"""The concrete stores that the settings name; everything else knows only their Protocols."""
+"""Opens the stores that the settings name; everything else knows only their Protocols."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
@@ -20,16 +20,20 @@ from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 
 
+class Reactor(IReactorTime, IReactorFromThreads):
+    """What the stores need of the reactor."""
+
+
 @attrs.frozen(kw_only=True)
 class Stores:
-    """The three stores of a daemon or a command."""
+    """The three stores that a daemon or command uses."""
 
     customers: CustomerStore
     readings: ReadingStore
     documents: DocumentStore
 
     async def open(self) -> None:
-        """Connect all; raises StoreUnavailable. May be called again after a failure."""
+        """Connect to all; raises StoreUnavailable. May be called again after a failure."""
         await self.customers.open()
         await self.documents.open()
         await self.readings.open()
@@ -41,14 +45,14 @@ class Stores:
         await self.customers.close()
 
 
-def make_stores(settings: Settings, reactor: Any) -> Stores:
-    """The stores of the settings, not yet open. Raises ConfigError for a URL that is not usable."""
+def make_stores(settings: Settings, reactor: Reactor) -> Stores:
+    """The stores, not yet open. Raises ConfigError for a URL that cannot be used."""
     customers, documents = _customer_stores(settings, reactor)
     return Stores(customers=customers, readings=_reading_store(settings, reactor), documents=documents)
 
 
-async def open_stores(settings: Settings, reactor: Any) -> Stores:
-    """The stores of the settings, open. Raises StoreUnavailable."""
+async def open_stores(settings: Settings, reactor: Reactor) -> Stores:
+    """The stores, open. Raises StoreUnavailable."""
     stores = make_stores(settings, reactor)
     try:
         await stores.open()
@@ -58,7 +62,7 @@ async def open_stores(settings: Settings, reactor: Any) -> Stores:
     return stores
 
 
-def _customer_stores(settings: Settings, reactor: Any) -> tuple[CustomerStore, DocumentStore]:
+def _customer_stores(settings: Settings, reactor: Reactor) -> tuple[CustomerStore, DocumentStore]:
     url = settings.customers.url
     path = _sqlite_path(url)
     if path is not None:
@@ -67,7 +71,7 @@ def _customer_stores(settings: Settings, reactor: Any) -> tuple[CustomerStore, D
     return MongoCustomerStore(mongo, settings.customers.collection), MongoDocumentStore(mongo)
 
 
-def _reading_store(settings: Settings, reactor: Any) -> ReadingStore:
+def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:
     chosen = settings.readings
     path = _sqlite_path(chosen.url)
     if path is not None:

@@ -195,7 +195,7 @@ def test_a_damaged_or_incomplete_backup_changes_nothing(pair: list[Database], tm
         assert run_sql(pair[0].path, "SELECT name FROM item") == [("later",)]
         assert not list(tmp_path.glob("*.restoring"))
 
-    with pytest.raises(BackupError, match="is there already"):
+    with pytest.raises(BackupError, match="exists; --force"):
         restore(pair, backup, nobody_asks, force=False, now=NOW)
     content = (backup / "readings.sqlite").read_bytes()
     (backup / "readings.sqlite").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -203,9 +203,9 @@ def test_a_damaged_or_incomplete_backup_changes_nothing(pair: list[Database], tm
     (backup / "readings.sqlite").unlink()
     refused("No such file")
     (backup / "backup.json").write_text("{}")
-    refused("not of a kind that this version knows")
+    refused("a format that this version does not know")
     (backup / "backup.json").unlink()
-    refused("is no complete backup")
+    refused("is not a complete backup")
 
 
 def test_what_is_in_use_is_never_replaced(pair: list[Database], tmp_path: Path) -> None:
@@ -259,6 +259,6 @@ def test_the_commands_say_what_they_leave_out_and_refuse(tmp_path: Path) -> None
     shutil.copytree(tmp_path, tmp_path.with_name("empty"))
     gone = daemon.run("restore", str(tmp_path.with_name("empty")))
     assert gone.returncode == 1
-    assert gone.stderr.endswith("is no complete backup: it has no backup.json\n")
+    assert gone.stderr.endswith("is not a complete backup: it has no backup.json\n")
     none = daemon.run("backup", "b", "--set", "customers.url=mongodb://h/x")
     assert none.stderr.endswith("cenergyd: no store is embedded\n")

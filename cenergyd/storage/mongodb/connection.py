@@ -1,12 +1,12 @@
-"""One connection to MongoDB for all stores that live there: by txmongo, as a ``mongodb://`` URL says.
+"""The connection to MongoDB that all stores there share: by txmongo, as a ``mongodb://`` URL says.
 
-txmongo keeps its connections up by itself. This module adds what the stores count on: a time limit for every
-operation, one error for every way of being down, and no secret in any message.
+txmongo reconnects by itself. This module adds what the stores rely on: a time limit for every operation, one error for
+every kind of outage, and no secret in any message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,7 +26,7 @@ from pymongo.errors import (
 from pymongo.uri_parser import parse_uri
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
@@ -37,7 +37,10 @@ from twisted.internet.ssl import (
 )
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from txmongo.connection import ConnectionPool
+from txmongo.database import Database
 from txmongo.errors import TimeExceeded
 from zope.interface import implementer  # type: ignore[import-untyped]
 
@@ -51,8 +54,9 @@ DEFAULT_DATABASE = "cenergy"
 RECONNECT_SECONDS = 1.0
 """Longest pause between two attempts to connect."""
 _REFUSED = {13, 18}
+"""Error codes Unauthorized and AuthenticationFailed."""
 _DATA = {2, 9, 14, 17419, 10334, 52, 57}
-"""Codes of data that are too large or not storable; any other one is the server's state (14031: its disk is full)."""
+"""Error codes of data that are too large or cannot be stored; any other is the server's state (14031: its disk is full)."""
 _DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
 
 
@@ -65,11 +69,11 @@ def is_duplicate_key(error: PyMongoError) -> bool:
 
 
 CHECKS = "cenergyd_check"
-"""The collection with the one document that readiness checks write."""
+"""The collection with the one document that readiness checks update."""
 
 
 class MongoDatabase:
-    """The database a URL names, with a few connections that are kept up.
+    """The database that a URL names, with a few connections that are kept up.
 
     :param reactor: for time limits. (txmongo itself connects by the global reactor.)
     :param url: ``mongodb://user:password@host/database?tls=true&...``; the database is ``cenergy`` where none is named.
@@ -79,18 +83,18 @@ class MongoDatabase:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, url: str, timeout_seconds: float = 10.0, connections: int = 4) -> None:
+    def __init__(self, reactor: IReactorTime, url: str, timeout_seconds: float = 10.0, connections: int = 4) -> None:
         self._reactor = reactor
         self._url = url
         self._timeout = timeout_seconds
         self._connections = connections
-        self._pool: Any = None
+        self._pool: ConnectionPool | None = None
         self._down = False
         self.database_name = DEFAULT_DATABASE
         self.where = "MongoDB"
         """The hosts, for messages."""
         self.replicated = True
-        """Whether it is, or may be, one of several servers: a primary that has been voted out goes on answering reads for a while."""
+        """Whether it is, or may be, one of several servers: a primary that was voted out goes on answering reads for a while."""
         self._tls: _ClientTLS | None = None
         if not url.startswith("mongodb+srv://"):
             self._prepare(url)
@@ -98,7 +102,7 @@ class MongoDatabase:
     async def open(self) -> None:
         """Start connecting and return once the server answers.
 
-        Raises StoreUnavailable if it does not in time; connecting goes on all the same, so later operations, or another
+        Raises StoreUnavailable if it does not answer in time. Connecting goes on all the same, so later operations, or another
         ``open()``, may succeed.
         """
         if self._pool is None:
@@ -108,8 +112,8 @@ class MongoDatabase:
                 self._prepare(url)
             self._pool = self._connect(url)
         await self.ping()
-        said = await self.run(lambda database: database.command("isMaster"))  # "hello" is newer than 4.2
-        self.replicated = "setName" in said or said.get("msg") == "isdbgrid"
+        reply = await self.run(lambda database: database.command("isMaster"))  # "hello" is newer than 4.2
+        self.replicated = "setName" in reply or reply.get("msg") == "isdbgrid"
 
     async def close(self) -> None:
         """Disconnect."""
@@ -120,20 +124,21 @@ class MongoDatabase:
     async def ping(self) -> None:
         """Return if the server lets us in and writes durably; raise StoreUnavailable with the reason if not.
 
-        By a write, for a server whose disk is full or whose writes are locked may well read.
+        By a write: a server whose disk is full, or whose writes are locked, may still answer reads.
         """
         count = {"$inc": {"checks": 1}}
-        # Where two do it at once for the first time, one fails because the other has written.
+        # Of two first checks at the same moment one fails, because the other has written.
         with suppress(DuplicateKeyError):
             await self.run(lambda database: database[CHECKS].update_one({"_id": "ready"}, count, upsert=True))
 
-    async def run(self, operation: Callable[[Any], Awaitable[T]]) -> T:
+    async def run(self, operation: Callable[[Database], Awaitable[T]]) -> T:
         """Call ``operation(database)`` and return its result.
 
         :raises StoreUnavailable: the server is down, slow, full or refuses us.
-        :raises StoreRejected: it says that the data itself is wrong (too large, not storable).
+        :raises StoreRejected: the server says that the data itself is wrong (too large, cannot be stored).
         :raises DuplicateKeyError: a unique index has the value already.
-        :raises BulkWriteError: some of a bulk failed for no reason but that.
+        :raises BulkWriteError: some operations of a bulk failed, each only because a unique index has the value already.
+        :raises CancelledError: the caller was cancelled; that says nothing about the server.
         """
         if self._pool is None:
             raise StoreUnavailable(f"{self.where}: not connected")
@@ -141,9 +146,9 @@ class MongoDatabase:
             raise StoreUnavailable(f"{self.where}: not connected, trying to")
         database = self._pool[self.database_name]
         try:
-            result: T = await Deferred.fromCoroutine(_call(operation, database)).addTimeout(
-                self._timeout, self._reactor
-            )
+            result = await self._in_time(_call(operation, database))
+        except _CallerCancelled:
+            raise CancelledError from None
         except _DOWN as error:
             self._went_down(error)
             raise StoreUnavailable(f"{self.where}: no answer within {self._timeout:g} s or connection lost") from None
@@ -157,6 +162,22 @@ class MongoDatabase:
         if self._down:
             self._down = False
             self.log.info("MongoDB answers again {where}", where=self.where)
+        return result
+
+    def _in_time(self, call: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """The call's result, or what :data:`_DOWN` names; :class:`_CallerCancelled` where it was not the server's fault."""
+        running = Deferred.fromCoroutine(call).addTimeout(self._timeout, self._reactor)
+
+        def cancelled(deferred: Deferred[T]) -> None:
+            # First, because txmongo reports some outages as CancelledError, too.
+            deferred.errback(Failure(_CallerCancelled()))
+            running.cancel()
+
+        result: Deferred[T] = Deferred(cancelled)
+        running.addCallbacks(
+            lambda value: None if result.called else result.callback(value),
+            lambda failure: None if result.called else result.errback(failure),
+        )
         return result
 
     @property
@@ -183,7 +204,7 @@ class MongoDatabase:
         self.where = "MongoDB at " + ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
         self._tls = _ClientTLS(options) if options.get("tls") else None
 
-    def _connect(self, url: str) -> Any:
+    def _connect(self, url: str) -> ConnectionPool:
         parsed = _parsed(url)
         options = _options(parsed)
         # An acknowledged write is on disk, unless the URL says otherwise.
@@ -210,19 +231,23 @@ class MongoDatabase:
         return pool
 
 
-async def _call(operation: Callable[[Any], Awaitable[T]], database: Any) -> T:
+class _CallerCancelled(Exception):
+    """Whoever waited for the result wants it no longer."""
+
+
+async def _call(operation: Callable[[Database], Awaitable[T]], database: Database) -> T:
     return await operation(database)
 
 
 def _faults(error: BulkWriteError) -> list[Mapping[str, Any]]:
-    """What failed of a bulk: operations, and making the others durable."""
+    """What failed of a bulk: its operations, and the write concern of the others."""
     details = error.details or {}
     return [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
 
 
 def _code_of(error: PyMongoError) -> tuple[int | None, str]:
     if isinstance(error, BulkWriteError):
-        # One that is not the data's fault counts most: then trying again may help.
+        # A fault of the server counts before one of the data: then trying again may help.
         faults = sorted(_faults(error), key=lambda fault: (fault.get("code") == 11000, fault.get("code") in _DATA))
         worst = faults[0] if faults else {}
         return worst.get("code"), worst.get("codeName", "")
@@ -278,7 +303,7 @@ class _ClientTLS:
     """TLS as the URL's options say; each connection is checked against the name of the host it goes to."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.pool: Any = None
+        self.pool: ConnectionPool | None = None
         self._check_certificate = not (options.get("tlsallowinvalidcertificates") or options.get("tlsinsecure"))
         self._check_name = self._check_certificate and not options.get("tlsallowinvalidhostnames")
         try:
@@ -290,12 +315,13 @@ class _ClientTLS:
             raise ConfigError(f"the MongoDB URL's certificate file is not PEM: {type(error).__name__}") from None
         self._trust = trustRootFromCertificates(authorities) if authorities is not None else platformTrust()
 
-    def clientConnectionForTLS(self, protocol: Any) -> Any:  # noqa: N802 - the interface's name
-        """The interface's method."""
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Connection:  # noqa: N802 - Twisted's name
+        """See IOpenSSLClientConnectionCreator."""
         if self._check_name:
             host = self._name_of(protocol.wrappedProtocol.factory.connector.host)
             options = optionsForClientTLS(host, trustRoot=self._trust, clientCertificate=self._own)
-            return cast(Any, options).clientConnectionForTLS(protocol)
+            connection: Connection = cast(Any, options).clientConnectionForTLS(protocol)  # zope methods have no self
+            return connection
         own: dict[str, Any] = {}
         if self._own is not None:
             own = {"privateKey": self._own.privateKey.original, "certificate": self._own.original}
@@ -303,7 +329,7 @@ class _ClientTLS:
         return Connection(CertificateOptions(**trust, **own).getContext(), None)
 
     def _name_of(self, host: str) -> str:
-        # txmongo's pingers connect by address to peers of our connections: the name that one went to counts.
+        # txmongo's pingers connect to our peers by address: the certificate must match the name that the peer was reached by.
         for factory in self.pool.getprotocols() if self.pool else ():
             if factory.instance and factory.instance.transport.getPeer().host == host:
                 return str(factory.connector.host)

@@ -1,4 +1,8 @@
-"""Signing in to MongoDB by SCRAM-SHA-256, which txmongo lacks; users that have only SCRAM-SHA-1 fall back to it."""
+"""Signing in to MongoDB by SCRAM-SHA-256, which txmongo lacks; users that have only SCRAM-SHA-1 fall back to it.
+
+Not by the ``scramp`` package: it applies SASLprep to user names, which MongoDB does not, so that it signs in ``Ⅸ`` as
+``IX``, another user. (The password is to be prepared, and is.)
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ SHA_256 = "SCRAM-SHA-256"
 
 
 class ScramExchange:
-    """The client's side of one SCRAM-SHA-256 exchange (RFC 7677), without I/O."""
+    """The client's side of one SCRAM-SHA-256 exchange (RFC 5802, RFC 7677), without I/O."""
 
     def __init__(self, user: str, password: str, nonce: str | None = None) -> None:
         self._nonce = nonce or b64encode(token_bytes(24)).decode()
@@ -59,9 +63,9 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
 
     log = Logger()
 
-    def authenticate(self, database_name: Any, username: Any, password: Any, mechanism: str) -> Deferred[Any]:
+    def authenticate(self, database_name: str, username: str, password: str, mechanism: str) -> Deferred[None]:
         """Sign in; called by txmongo for every new connection."""
-        return Deferred.fromCoroutine(self._authenticate(str(database_name), str(username), str(password), mechanism))
+        return Deferred.fromCoroutine(self._authenticate(database_name, username, password, mechanism))
 
     async def _authenticate(self, database: str, user: str, password: str, mechanism: str) -> None:
         if mechanism in ("DEFAULT", SHA_256):
@@ -73,7 +77,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
         try:
             await super().authenticate(database, user, password, mechanism)
         except Exception as error:
-            # txmongo ignores it, and every later operation is refused.
+            # txmongo ignores this error; every later operation is refused.
             self.log.warn(
                 "MongoDB refused the user name or password {database} {kind}",
                 database=database, kind=type(error).__name__,
@@ -97,7 +101,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
             return False
         if not exchange.is_server(bytes(reply["payload"])):
             raise MongoAuthenticationError(
-                "the MongoDB server does not know our password: not the server it says it is"
+                "the MongoDB server does not know our password: it is not the one it claims to be"
             )
         while not reply.get("done"):
             reply = await self._continue(database, conversation, b"")
@@ -105,7 +109,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
                 return False
         return True
 
-    async def _continue(self, database: str, conversation: Any, payload: bytes) -> dict[str, Any]:
+    async def _continue(self, database: str, conversation: int, payload: bytes) -> dict[str, Any]:
         return await self._command(
             database, {"saslContinue": 1, "conversationId": conversation, "payload": Binary(payload)}
         )

@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark
@@ -33,7 +34,7 @@ class SqliteCustomerStore:
     :param path: the file, which other stores may share; its folder must exist.
     """
 
-    def __init__(self, reactor: Any, path: Path) -> None:
+    def __init__(self, reactor: IReactorFromThreads, path: Path) -> None:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "customer", "customers"
         )
@@ -59,14 +60,14 @@ class SqliteCustomerStore:
         await self._database.close()
 
     async def ping(self) -> None:
-        """Make a small write: a full disk or a read-only file shows here."""
+        """Make a small write: that fails on a full disk or a read-only file."""
         await self._database.write(_touch)
 
     async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
         """Insert one, in one transaction."""
         customer = normalised(customer)
         if not customer.id:
-            # Like MongoDB's: in the order of creation.
+            # In the order of creation, like MongoDB's ObjectIds.
             customer = attrs.evolve(customer, id=f"{int(time.time()):08x}{token_hex(8)}")
         columns = (*_SETTINGS, "search")
         sql = f"INSERT INTO customer ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
@@ -153,7 +154,7 @@ class SqliteCustomerStore:
 
 
 def _touch(db: sqlite3.Connection) -> None:
-    """Write a page and change nothing. SQLite writes no page whose content an UPDATE leaves as it is, so change it and back."""
+    """Write a page without changing anything. SQLite does not write a page that an UPDATE leaves as it was: change it and back."""
     for _ in range(2):
         db.execute("UPDATE schema_version SET version = -version")
 

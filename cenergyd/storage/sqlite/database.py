@@ -1,4 +1,4 @@
-"""The embedded SQLite database: one writing thread, a few reading ones, schema upgrades from .sql files.
+"""The embedded SQLite database: one thread that writes, two that read, schema upgrades from .sql files.
 
 ``synchronous=FULL`` with a write-ahead log: a transaction that returned has reached the disk.
 """
@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.runtime.threads import BoundedPool
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 
 class EmbeddedDatabase:
-    """One SQLite file, opened by whichever threads need it.
+    """One SQLite file, with a connection per thread.
 
     :param path: the file; its folder must exist and be writable.
     :param schema: a folder of ``NNN-name.sql`` files, applied in order, once each; ``PRAGMA user_version``
@@ -27,7 +29,9 @@ class EmbeddedDatabase:
     :param namespace: several stores may share a file; each has its own row in ``schema_version``.
     """
 
-    def __init__(self, reactor: Any, path: Path, schema: Traversable, namespace: str, max_waiting: int = 1000) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, path: Path, schema: Traversable, namespace: str, max_waiting: int = 1000
+    ) -> None:
         self._path = path
         self._schema = schema
         self._namespace = namespace
@@ -75,7 +79,7 @@ class EmbeddedDatabase:
         try:
             result = work(self._connection())
             if isinstance(result, sqlite3.Cursor):
-                # Left open, it would reset its statement from the reactor's thread, in the middle of our next use of it.
+                # Left open, the reactor's thread would reset its statement while this thread uses it again.
                 result.close()
             return result
         except sqlite3.IntegrityError:
@@ -108,7 +112,7 @@ class EmbeddedDatabase:
         scripts = sorted((s for s in self._schema.iterdir() if s.name.endswith(".sql")), key=lambda entry: entry.name)
         numbered = [(int(script.name.split("-", 1)[0]), script) for script in scripts]
         if applied > numbered[-1][0]:
-            # Reading or writing a shape that we do not know would do harm that nobody sees.
+            # Reading or writing an unknown schema could damage data unnoticed.
             raise StoreUnavailable(
                 f"{self._path}: {self._namespace} was upgraded by a newer cenergyd (to {applied}, this one knows "
                 f"{numbered[-1][0]}); run that version, or restore a backup made before"

@@ -11,7 +11,7 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork
 from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
-# By the small indexes, whatever the planner thinks: the cost is to follow the customers with work, not all of them.
+# By the partial indexes, whatever the planner prefers: the cost must follow the customers with work, not all customers.
 _BUSY_ROWS = (
     "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @since IS NOT NULL"
     " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_since IS NOT NULL"

@@ -1,4 +1,4 @@
-"""The one way by which API and pages add and change customers."""
+"""How the API and the pages add and change customers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cenergyd.customers.meter_history import FOREVER, setup_periods
 from cenergyd.customers.model import Customer
-from cenergyd.derivation import reconfigure as customerchange
+from cenergyd.derivation import reconfigure
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.server.problems import FieldError, RequestProblem
 from cenergyd.web.views.context import Context
@@ -24,7 +24,7 @@ FOREIGN_LOGGER_ANSWER = (
 
 async def add_customer(context: Context, customer: Customer) -> Customer:
     """Add a customer; for operators. See :func:`cenergyd.derivation.reconfigure.add_customer`."""
-    added = await customerchange.add_customer(context.customers, context.readings, customer, _now(context))
+    added = await reconfigure.add_customer(context.customers, context.readings, customer, _now(context))
     await context.on_change(None, added)
     return added
 
@@ -32,9 +32,9 @@ async def add_customer(context: Context, customer: Customer) -> Customer:
 async def change_customer(
     context: Context, caller: Principal | None, customer_id: str, changes: Mapping[str, Any], etag: str | None
 ) -> Customer:
-    """Change a customer, and tell who must know. See :func:`cenergyd.derivation.reconfigure.change_customer`.
+    """Change a customer and notify the listeners. See :func:`cenergyd.derivation.reconfigure.change_customer`.
 
-    :param caller: whose rights count; None: nobody's, so that what is for operators is refused.
+    :param caller: whose permissions apply; None: nobody's, so that what only operators may do is refused.
     :raises RequestProblem: 403 for a logger that the caller may not name.
     """
 
@@ -42,7 +42,7 @@ async def change_customer(
         if caller is None or not caller.is_operator:
             await refuse_foreign_logger(context, old, new)
 
-    change = await customerchange.change_customer(
+    change = await reconfigure.change_customer(
         context.customers, context.readings, customer_id, changes, _now(context), etag=etag, check=check
     )
     await context.on_change(*change)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from urllib.parse import quote_plus
 
 import pytest
 import pytest_twisted
 from pymongo import MongoClient
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteConcernError, WriteError
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
@@ -157,6 +159,52 @@ async def test_signing_in(own_mongo, mechanism, where):
         assert await eventually(store.count) == 1
     finally:
         await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
+    """From MongoDB's specification of its drivers: SASLprep makes "IX" of both names, and must not be applied to them."""
+    server = own_mongo()
+    with MongoClient(server.url) as client:
+        for user, password in (("\u2168", "\u2163"), ("IX", "IX")):
+            client.admin.command("createUser", user, pwd=password, roles=["root"], mechanisms=["SCRAM-SHA-256"])
+    server.stop()
+    server.options = ("--auth",)
+    server.start()
+    for user, password, welcome in (
+        ("\u2168", "\u2163", True), ("\u2168", "IV", True), ("IX", "IX", True), ("IX", "IV", False), ("\u2168", "IX", False),
+    ):  # fmt: skip
+        url = f"mongodb://{quote_plus(user)}:{quote_plus(password)}@127.0.0.1:{server.port}/shop?authSource=admin"
+        database = MongoDatabase(reactor, url, 10)
+        try:
+            if welcome:
+                await database.open()
+            else:
+                await unavailable(database.open(), 10)
+        finally:
+            await database.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_whoever_stops_waiting_says_nothing_about_the_server(own_mongo):
+    server = own_mongo()
+    database = MongoDatabase(reactor, f"{server.url}/shop", TIMEOUT)
+    await database.open()
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        server.pause()
+        waiting = Deferred.fromCoroutine(database.run(lambda db: db.c.find_one()))
+        waiting.cancel()
+        with pytest.raises(CancelledError):
+            await waiting
+        server.resume()
+        assert await database.run(lambda db: db.c.find_one()) is None
+        assert not [event for event in events if event.get("log_namespace", "").startswith("cenergyd")]
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+        server.resume()
+        await database.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -13,7 +13,7 @@ from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, quoted_time
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import MAX_VALUE, Reading
 
 _HEADER: Final = b"time("
 
@@ -60,7 +60,7 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int) -> list[Reading]
         return None
     if isinstance(factors, list) and not (min(factors) >= -1.0 and max(factors) <= 1.0):
         return None
-    return list(map(_reading, zip(times, *channels, repeat(False))))
+    return list(map(_reading, zip(times, *channels, repeat(False), repeat(None), repeat(None), repeat(None))))
 
 
 _reading: Final = partial(tuple.__new__, Reading)
@@ -70,7 +70,7 @@ _reading: Final = partial(tuple.__new__, Reading)
 def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:
     """One column as numbers; endless None where the meter has no such channel.
 
-    :raises ValueError: not all are finite numbers.
+    :raises ValueError: not all are numbers of a size that a meter can mean.
     :raises IndexError: the rows have no such column.
     """
     if column is None:
@@ -80,7 +80,6 @@ def _values(fields: list[bytes], width: int, column: int | None, scale: float) -
     values = list(map(float, fields[column::width]))
     if scale != 1.0:
         values = [value * scale for value in values]
-    total = sum(values)
-    if total - total != 0.0:
-        raise ValueError("nan or infinite")  # or so large that their sum is infinite
+    if not sum(map(abs, values)) <= MAX_VALUE:
+        raise ValueError("nan or too large")  # or so large that together they are
     return values

@@ -7,6 +7,7 @@ Rules where the format leaves room:
   ``12`` of ``123.4``, so that value is dropped and the others kept. The same for a row in whose middle the next one begins.
 - Rows of one time are merged like the store does it: a later value wins, a missing one leaves the earlier. So it does not matter how a
   device spreads its rows over files.
+- A value beyond 1e30 is damage: missing, like nan and inf.
 - A power factor up to 1.001 is rounding and becomes 1; beyond that it is no power factor (a percentage, most likely): missing.
 """
 
@@ -25,7 +26,7 @@ from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time
 from cenergyd.errors import UploadError
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import MAX_VALUE, Reading
 
 _MAX_LINE: Final = 64 * 1024
 _STEP_LINES: Final = 500
@@ -297,13 +298,8 @@ class _Parser:
 
 def merge(earlier: Reading, later: Reading) -> Reading:
     """One reading of two of the same time: a later value wins, a missing one leaves the earlier."""
-    return Reading(
-        later.time,
-        earlier.P if later.P is None else later.P,
-        earlier.L1_PF if later.L1_PF is None else later.L1_PF,
-        earlier.L1_V if later.L1_V is None else later.L1_V,
-        earlier.Q if later.Q is None else later.Q,
-    )
+    values = [before if now is None else now for before, now in zip(earlier.values, later.values, strict=True)]
+    return Reading.of_values(later.time, values)
 
 
 def parse_error(text: bytes) -> int | None:
@@ -319,17 +315,16 @@ def parse_error(text: bytes) -> int | None:
 
 
 def number(text: bytes) -> float | None:
-    """A value column as a number; None where it is empty, NULL, not a number or not finite."""
+    """A value column as a number, perhaps nan or infinite; None where it is empty, NULL or no number."""
     try:
-        value = float(text.strip(b" \t'\""))
+        return float(text.strip(b" \t'\""))
     except ValueError:
         return None
-    return finite(value)
 
 
-def finite(value: float) -> float | None:
-    """The value, or None for nan and the infinities."""
-    return value if value - value == 0.0 else None
+def plausible(value: float) -> float | None:
+    """The value, or None for nan, the infinities and what is larger than any meter means."""
+    return value if abs(value) <= MAX_VALUE else None
 
 
 def power_factor(value: float | None) -> float | None:
@@ -348,7 +343,7 @@ def _reader(layout: Layout) -> Callable[[int, list[bytes]], tuple[Reading | None
 
     def column(fields: list[bytes], index: int | None, scale: float) -> float | None:
         value = number(fields[index]) if index is not None and index < len(fields) else None
-        return finite(value * scale) if value is not None else None
+        return plausible(value * scale) if value is not None else None
 
     def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
         values = (
@@ -370,8 +365,9 @@ def _reader(layout: Layout) -> Callable[[int, list[bytes]], tuple[Reading | None
             return careful(time, fields)
         if L1_PF is not None and not -1.0 <= L1_PF <= 1.0:
             return careful(time, fields)
-        total = (P or 0.0) + (L1_V or 0.0) + (Q or 0.0)
-        if total - total != 0.0:  # nan or inf among them
+        if (
+            not abs(P or 0.0) + abs(L1_V or 0.0) + abs(Q or 0.0) <= MAX_VALUE
+        ):  # nan, inf or something too large among them
             return careful(time, fields)
         return Reading(time, P, L1_PF, L1_V, Q), 0
 

@@ -18,7 +18,8 @@ class BadResult(ValueError):
 def checked(aligned: Sequence[AlignedReading], returned: Any) -> list[Reading]:
     """The returned readings, ascending in time.
 
-    :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite.
+    :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite. Energy
+        registers are dropped: a computed meter has none.
     """
     if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
         raise BadResult(f"a sequence of readings is needed, not {type(returned).__name__}")
@@ -29,15 +30,18 @@ def checked(aligned: Sequence[AlignedReading], returned: Any) -> list[Reading]:
     return result
 
 
-def _checked(reading: Any, free: set[int]) -> Reading:
-    if not isinstance(reading, Reading):
-        raise BadResult(f"a Reading is needed, not {type(reading).__name__}")
-    time, P, factor, voltage, Q, estimated = reading
+def _checked(returned: Any, free: set[int]) -> Reading:
+    if not isinstance(returned, Reading):
+        raise BadResult(f"a Reading is needed, not {type(returned).__name__}")
+    reading: Reading = returned
+    time, P, factor, voltage, Q, estimated, *registers = reading
     if type(time) is not int or time not in free:
         raise BadResult(f"time {time!r} was not asked for, or came twice")
     free.discard(time)
     if type(estimated) is not bool:
         raise BadResult(f"estimated at {time} is {estimated!r}, not True or False")
+    if registers != [None, None, None]:
+        reading = Reading(*reading[:6])
     values = (P, factor, voltage, Q)
     for value in values:
         if value is not None and not (type(value) is float and isfinite(value)):

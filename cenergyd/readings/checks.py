@@ -24,23 +24,29 @@ def check_series(*names: str) -> None:
 
 
 def storable(readings: Iterable[Reading]) -> list[Reading]:
-    """The readings with at least one channel: one without any is a gap, and a gap is not stored.
+    """The readings that have a channel or a register: one without any is a gap, and a gap is not stored. -0.0 becomes 0.0.
 
     Raises StoreRejected for a value that is not finite or a time out of range.
     """
     kept: list[Reading] = []
     for reading in readings:
-        time, *channels, _ = reading
-        some = False
-        for value in channels:
+        some = zero = False
+        for value in reading.values:
             if value is not None:
                 some = True
-                if not isfinite(value):
-                    raise StoreRejected(f"a reading at {time} has a value that is not finite")
+                if not value:
+                    zero = True
+                elif not isfinite(value):
+                    raise StoreRejected(f"a reading at {reading.time} has a value that is not finite")
         if some:
-            _check_time(time)
-            kept.append(reading)
+            _check_time(reading.time)
+            kept.append(_without_negative_zero(reading) if zero else reading)
     return kept
+
+
+def _without_negative_zero(reading: Reading) -> Reading:
+    values = [None if value is None else value + 0.0 for value in reading.values]
+    return Reading.of_values(reading.time, values, reading.estimated)
 
 
 def readings_to_keep(readings: Iterable[Reading], start: int, end: int) -> dict[int, Reading]:
@@ -118,7 +124,7 @@ def _field(name: str, value: object, time: int) -> float | str | bool:
         number = float(value)
         if not isfinite(number):
             raise StoreRejected(f"the field point at {time}: {name} is not finite")
-        return number
+        return number + 0.0  # -0.0 becomes 0.0
     if isinstance(value, str):
         return _text(name, value, time)
     raise StoreRejected(f"the field point at {time}: {name} is neither a number, a text nor true or false")

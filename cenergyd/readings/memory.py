@@ -22,8 +22,8 @@ from cenergyd.readings.store import Summary
 
 def merged(old: Reading, new: Reading) -> Reading:
     """What a store holds after both were written at the same time, the new one last."""
-    p, pf, v, q = (now if now is not None else before for before, now in zip(old[1:5], new[1:5], strict=True))
-    return Reading(new.time, p, pf, v, q, old.estimated or new.estimated)
+    values = [now if now is not None else before for before, now in zip(old.values, new.values, strict=True)]
+    return Reading.of_values(new.time, values, old.estimated or new.estimated)
 
 
 class MemoryReadingStore:

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 CHANNELS = ("P", "L1_PF", "L1_V", "Q")
+"""What a meter measures at a moment."""
+REGISTERS = ("E_net", "E_import", "E_export")
+"""What a meter counts, kWh."""
+VALUES = CHANNELS + REGISTERS
+"""All that a reading may hold; a field of this name in the stores."""
+MAX_VALUE = 1e30
+"""The largest that a meter can mean. A larger one is damage, and sums of such would not be finite."""
 MISSING_METER = "missing_meter"
 _SERIES = re.compile(r"[0-9A-Za-z]{1,32}_[0-9A-Za-z_]{1,48}\Z")
 
 
 class Reading(NamedTuple):
-    """One reading. A channel that the meter did not give is None: a gap, never zero.
+    """One reading. A channel or register that the meter did not give is None: a gap, never zero.
 
     A NamedTuple and not an attrs class because a backlog makes tens of thousands of them a second.
     Field order is what the stores and the parser rely on.
@@ -30,6 +37,23 @@ class Reading(NamedTuple):
     """Reactive power, kvar."""
     estimated: bool = False
     """True where a computed reading rests on an estimated Q."""
+    E_net: float | None = None
+    """The meter's net energy register as it was displayed, kWh: import less export. It counts down while the site exports."""
+    E_import: float | None = None
+    """The meter's import register, kWh."""
+    E_export: float | None = None
+    """The meter's export register, kWh."""
+
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """In the order of :data:`VALUES`."""
+        return self[1:5] + self[6:9]
+
+    @classmethod
+    def of_values(cls, time: int, values: Sequence[float | None], estimated: bool = False) -> Reading:
+        """The inverse of :attr:`values`."""
+        p, pf, v, q, net, imported, exported = values
+        return cls(time, p, pf, v, q, estimated, net, imported, exported)
 
 
 class SeriesReadings(NamedTuple):

@@ -46,8 +46,8 @@ class ReadingStore(Protocol):
         """Store readings, durable when this returns.
 
         A reading of a series and time that exists already is merged channel by channel: a value replaces the
-        old one, None leaves it; ``estimated`` stays once set (``replace`` clears it). Writing the same thing again
-        changes nothing. A reading without any channel is a gap: it is not stored.
+        old one, None leaves it (registers too); ``estimated`` stays once set (``replace`` clears it). Writing the same thing again
+        changes nothing. A reading without any channel or register is a gap: it is not stored.
         """
         ...
 

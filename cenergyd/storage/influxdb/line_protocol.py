@@ -1,6 +1,6 @@
 """What InfluxDB reads and writes: line protocol, InfluxQL statements, rows of results. Pure functions, no I/O.
 
-A measurement is a series. Its fields are the channels, as floats, and ``estimated``, which is there only where true.
+A measurement is a series. Its fields are the channels and registers, as floats, and ``estimated``, which is there only where true.
 """
 
 from __future__ import annotations
@@ -9,30 +9,38 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cenergyd.readings.checks import LATEST
-from cenergyd.readings.model import CHANNELS, FieldPoint, Reading
+from cenergyd.readings.model import VALUES, FieldPoint, Reading
 from cenergyd.readings.store import Summary
 
-FIELDS = ", ".join(f'"{name}"' for name in (*CHANNELS, "estimated"))
+FIELDS = ", ".join(f'"{name}"' for name in (*VALUES, "estimated"))
 Rows = Sequence[Sequence[Any]]
 MAX_QUERY_CHARS = 4000
 """Statements are sent in the URL: short enough for a proxy that allows 8 KiB of headers."""
 
 
 def reading_lines(series: str, readings: Iterable[Reading]) -> Iterator[str]:
-    """Line protocol of readings, times in seconds. A reading without any channel makes no line."""
-    for time, p, pf, v, q, estimated in readings:
-        # Nearly all readings have one of these two shapes; they are written out because a backlog formats millions.
-        if p is not None and pf is not None and v is not None and not estimated:
-            if q is not None:
-                yield f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r} {time}"
-            else:
-                yield f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r} {time}"
-            continue
-        fields = [f"{n}={x!r}" for n, x in zip(CHANNELS, (p, pf, v, q), strict=True) if x is not None]
-        if fields:
-            if estimated:
-                fields.append("estimated=t")
-            yield f"{series} {','.join(fields)} {time}"
+    """Line protocol of readings, times in seconds. A reading without any value makes no line, and -0.0 is written as 0.0."""
+    for reading in readings:
+        line = _reading_line(series, reading)
+        if line is not None:
+            yield line.replace("=-0.0,", "=0.0,").replace("=-0.0 ", "=0.0 ") if "=-0.0" in line else line
+
+
+def _reading_line(series: str, reading: Reading) -> str | None:
+    time, p, pf, v, q, estimated, net, imported, exported = reading
+    # The shapes that nearly all readings have, spelled out: a backlog formats millions.
+    if p is not None and pf is not None and v is not None and q is not None and not estimated:
+        if net is None and imported is None and exported is None:
+            return f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r} {time}"
+        if net is not None and imported is not None and exported is not None:
+            registers = f"E_net={net!r},E_import={imported!r},E_export={exported!r}"
+            return f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r},{registers} {time}"
+    fields = [f"{name}={value!r}" for name, value in zip(VALUES, reading.values, strict=True) if value is not None]
+    if not fields:
+        return None
+    if estimated:
+        fields.append("estimated=t")
+    return f"{series} {','.join(fields)} {time}"
 
 
 def point_lines(series: str, points: Iterable[FieldPoint]) -> Iterator[str]:
@@ -88,9 +96,10 @@ def batched(texts: Sequence[str], max_chars: int, max_texts: int) -> Iterator[Se
 def readings_of(_columns: Sequence[str], rows: Rows) -> list[Reading]:
     """Rows of ``SELECT {FIELDS}``. A row with only ``estimated`` is no reading."""
     return [
-        Reading(time, p, pf, v, q, estimated is True)
-        for time, p, pf, v, q, estimated in rows
+        Reading(time, p, pf, v, q, estimated is True, net, imported, exported)
+        for time, p, pf, v, q, net, imported, exported, estimated in rows
         if not (p is None and pf is None and v is None and q is None)
+        or not (net is None and imported is None and exported is None)
     ]
 
 
@@ -155,7 +164,7 @@ def changes(old: Mapping[int, Mapping[str, Any]], new: Mapping[int, Mapping[str,
 def fields_of(reading: Reading) -> dict[str, float | bool]:
     """The fields that a reading is stored with."""
     fields: dict[str, float | bool] = {
-        name: value for name, value in zip(CHANNELS, reading[1:5], strict=True) if value is not None
+        name: value for name, value in zip(VALUES, reading.values, strict=True) if value is not None
     }
     if reading.estimated:
         fields["estimated"] = True

@@ -36,13 +36,15 @@ SLICE_SECONDS = 100 * 86400
 """Range summarised in one visit."""
 VISITS_AT_ONCE = 16
 
-_COLUMNS = "time, P, L1_PF, L1_V, Q, estimated"
-_MERGE = """
-    INSERT INTO reading (series_id, time, P, L1_PF, L1_V, Q, estimated) VALUES (?, ?, ?, ?, ?, ?, ?)
+_COLUMNS = "time, P, L1_PF, L1_V, Q, estimated, E_net, E_import, E_export"
+_MERGE = f"""
+    INSERT INTO reading (series_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET
         P = COALESCE(excluded.P, P), L1_PF = COALESCE(excluded.L1_PF, L1_PF), L1_V = COALESCE(excluded.L1_V, L1_V),
-        Q = COALESCE(excluded.Q, Q), estimated = MAX(excluded.estimated, estimated)
-"""
+        Q = COALESCE(excluded.Q, Q), estimated = MAX(excluded.estimated, estimated),
+        E_net = COALESCE(excluded.E_net, E_net), E_import = COALESCE(excluded.E_import, E_import),
+        E_export = COALESCE(excluded.E_export, E_export)
+"""  # noqa: S608
 _RANGE = "series_id = (SELECT id FROM series WHERE name = ?) AND time >= ? AND time < ?"
 
 
@@ -180,8 +182,8 @@ def _clamped(time: int) -> int:
 
 
 def _reading(row: Sequence[Any]) -> Reading:
-    time, p, pf, v, q, estimated = row
-    return Reading(time, p, pf, v, q, estimated == 1)
+    time, p, pf, v, q, estimated, *registers = row
+    return Reading(time, p, pf, v, q, estimated == 1, *registers)
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -223,7 +225,7 @@ def _read_slice(
     for position, (series, start, remaining) in enumerate(asked):
         wanted = min(room, remaining)
         rows = connection.execute(query, (series, start, end, wanted)).fetchall()
-        found.append((series, [Reading(t, p, f, v, q, e == 1) for t, p, f, v, q, e in rows]))
+        found.append((series, [_reading(row) for row in rows]))
         room -= len(rows)
         if room == 0:
             rest = list(asked[position + 1 :])

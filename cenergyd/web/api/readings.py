@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import CHANNELS, MISSING_METER, Reading, is_series_name
+from cenergyd.readings.model import CHANNELS, MISSING_METER, REGISTERS, VALUES, Reading, is_series_name
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Reply, Route
 from cenergyd.web.server.problems import FieldError, invalid_fields
@@ -114,6 +114,9 @@ class CurveReader:
     async def _summaries(
         self, tracks: Sequence[Track], start: int, end: int, seconds: int, channels: Sequence[str]
     ) -> Curves:
+        channels = [channel for channel in channels if channel in CHANNELS]
+        if not channels:
+            raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
         found: list[list[Point]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
@@ -233,9 +236,9 @@ def _range(call: Call) -> tuple[int, int, str]:
 
 def _channels(call: Call) -> list[str]:
     asked = call.queries("channel")
-    if not set(asked) <= set(CHANNELS):
-        raise InvalidField("channel", f"one of {', '.join(CHANNELS)} is needed")
-    return [channel for channel in CHANNELS if channel in asked or not asked]
+    if not set(asked) <= set(VALUES):
+        raise InvalidField("channel", f"one of {', '.join(VALUES)} is needed")
+    return [channel for channel in VALUES if channel in asked or not asked]
 
 
 def _tracks(call: Call, customer: Customer, start: int, end: int) -> list[Track]:
@@ -268,6 +271,10 @@ _COLUMNS = openapi.closed({"mean": _NUMBERS, "min": _NUMBERS, "max": _NUMBERS}, 
 _READING = {
     "time": openapi.TIME,
     **{channel: openapi.nullable({"type": "number"}) for channel in CHANNELS},
+    **{
+        register: {**openapi.nullable({"type": "number"}), "description": "Energy register of the meter, kWh."}
+        for register in REGISTERS
+    },
     "estimated": {"type": "boolean", "description": "Rests on an estimated reactive power."},
 }
 _SERIES = {"type": "string"}
@@ -306,9 +313,9 @@ _SCHEMAS: Mapping[str, Any] = {
             "time": {"type": "array", "items": openapi.TIME},
             "readings": {"type": "array", "items": {"type": "integer"}, "description": "Readings behind each point."},
             "estimated": {"type": "array", "items": {"type": "boolean"}},
-            **{channel: openapi.ref("Columns") for channel in CHANNELS},
+            **{channel: openapi.ref("Columns") for channel in VALUES},
         },
-        CHANNELS,
+        VALUES,
         description="Columns of the same length.",
     ),
     "Columns": {**_COLUMNS, "description": "Only `mean` for single readings."},
@@ -349,8 +356,8 @@ _PARAMETERS = (
     ),
     openapi.query_parameter(
         "channel",
-        {"type": "array", "items": {"enum": list(CHANNELS)}, "maxItems": len(CHANNELS)},
-        "Only these channels; default all. Fewer of a long range cost less.",
+        {"type": "array", "items": {"enum": list(VALUES)}, "maxItems": len(VALUES)},
+        "Only these channels; default all. Fewer of a long range cost less. Energy registers come with single readings only.",
     ),
     openapi.query_parameter(
         "role", {"type": "array", "items": openapi.ref("Role"), "maxItems": 3}, "Only these roles; default all."

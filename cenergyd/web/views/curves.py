@@ -15,7 +15,8 @@ from typing import Any
 import attrs
 
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.readings.model import CHANNELS, REGISTERS, VALUES, Reading
+from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import Summary
 from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 
@@ -24,7 +25,9 @@ LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
 """Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
 GAP_STEPS = 2.5
 """A curve is broken where its next point is further away than so many usual steps."""
-UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"}
+UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"} | {
+    name: f"{name}_kWh" for name in REGISTERS
+}
 _SIGNED = ("P", "Q")
 
 Triple = tuple[float, float, float]
@@ -106,16 +109,15 @@ def add_points(points: list[Point], later: Sequence[Point]) -> None:
 
 def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
     """One reading; what the meter did not give is null."""
-    view: dict[str, Any] = {"time": reading.time}
-    for channel in CHANNELS:
-        value = getattr(reading, channel)
-        view[channel] = -value if reverse and channel in _SIGNED and value is not None else value
-    view["estimated"] = reading.estimated
-    return view
+    shown = sign_corrected(reading) if reverse else reading
+    return {"time": shown.time, **dict(zip(VALUES, shown.values, strict=True)), "estimated": shown.estimated}
 
 
 def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, Any]:
-    """Columns of the same length; null where a channel has no value. Single readings have no min and max."""
+    """Columns of the same length; null where a channel has no value. Single readings have no min and max.
+
+    :param channels: some of VALUES; only single readings have registers.
+    """
     view: dict[str, Any] = {
         "role": curve.track.role,
         "series": curve.track.source.series,
@@ -195,10 +197,9 @@ def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | 
 
 def _point_of_reading(reading: Reading, source: SeriesSource) -> Point:
     channels: dict[str, Triple] = {}
-    for channel in CHANNELS:
-        value = getattr(reading, channel)
+    shown = sign_corrected(reading) if source.reversed else reading
+    for channel, value in zip(VALUES, shown.values, strict=True):
         if value is not None:
-            value = -value if source.reversed and channel in _SIGNED else value
             channels[channel] = (value, value, value)
     return Point(source, reading.time, 1, channels, reading.estimated)
 
@@ -209,7 +210,7 @@ def _point_of_summary(summary: Summary, source: SeriesSource) -> Point:
         for channel in _SIGNED:
             if channel in channels:
                 low, mean, high = channels[channel]
-                channels[channel] = (-high, -mean, -low)
+                channels[channel] = (0.0 - high, 0.0 - mean, 0.0 - low)
     return Point(source, summary.time, summary.readings, channels, summary.estimated)
 
 

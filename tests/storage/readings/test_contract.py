@@ -34,11 +34,14 @@ async def everything(store: ReadingStore, series: str) -> list[Reading]:
 
 values = st.one_of(
     st.none(),
-    st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: x + 0.0),
-    st.sampled_from([0.0, -0.001, 1e-300, 1.7976931348623157e308, -5e-324, 0.1 + 0.2]),
+    st.floats(-1e6, 1e6, allow_nan=False),
+    st.sampled_from([0.0, -0.0, -0.001, 1e-300, 1.7976931348623157e308, -5e-324, 0.1 + 0.2]),
 )
 readings = st.builds(
-    Reading, st.integers(T0, T0 + 30).map(lambda t: T0 + (t - T0) * 60), values, values, values, values, st.booleans()
+    Reading.of_values,
+    st.integers(T0, T0 + 30).map(lambda t: T0 + (t - T0) * 60),
+    st.tuples(values, values, values, values, values, values, values),
+    st.booleans(),
 )
 
 
@@ -53,6 +56,9 @@ async def test_a_written_reading_comes_back_exactly(store: ReadingStore, serial:
         Reading(T0 + 60, -3.25),
         Reading(T0 + 120, None, None, 119.0),
         Reading(T0 + 180, 0.1 + 0.2, -1.0, None, 1e-12),
+        Reading(T0 + 240, 1.5, 0.98, 120.25, -0.75, E_net=81432.1, E_import=90000.0, E_export=8567.9),
+        Reading(T0 + 300, 1.5, E_net=-3.0),
+        Reading(T0 + 360, E_import=0.0),
     ]
     await store.write([SeriesReadings(series, given)])
     found = await everything(store, series)
@@ -76,8 +82,23 @@ async def test_merging_keeps_what_a_later_reading_does_not_have(store: ReadingSt
     await store.write([SeriesReadings(series, [Reading(T0, 1.0, 0.9)])])
     await store.write([SeriesReadings(series, [Reading(T0, None, 0.8, 121.0)])])
     await store.write([SeriesReadings(series, [Reading(T0, 2.0, estimated=True)])])
-    await store.write([SeriesReadings(series, [Reading(T0, None, None, None, 0.5)])])
-    assert await everything(store, series) == [Reading(T0, 2.0, 0.8, 121.0, 0.5, True)]
+    await store.write([SeriesReadings(series, [Reading(T0, None, None, None, 0.5, E_net=9.0, E_import=10.0)])])
+    await store.write([SeriesReadings(series, [Reading(T0, E_net=9.5, E_export=1.0)])])
+    assert await everything(store, series) == [Reading(T0, 2.0, 0.8, 121.0, 0.5, True, 9.5, 10.0, 1.0)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_negative_zero_is_stored_as_zero(store: ReadingStore, serial: str) -> None:
+    series = series_name(serial, "1")
+    given = Reading(T0, -0.0, -0.0, -0.0, -0.0, False, -0.0, -0.0, -0.0)
+    await store.write([SeriesReadings(series, [given])])
+    await store.replace(series, T0 + 60, T0 + 120, [given._replace(time=T0 + 60)])
+    points = series_name(serial, "1_energy_1h")
+    await store.write_points(points, [FieldPoint(T0, {"kwh": -0.0})])
+    for reading in await everything(store, series):
+        assert [str(float(value)) for value in reading.values if value is not None] == ["0.0"] * 7
+    (point,) = await store.read_points(points, T0, END)
+    assert str(float(point.fields["kwh"])) == "0.0"
 
 
 @pytest_twisted.ensureDeferred
@@ -105,7 +126,7 @@ async def test_a_reading_without_any_channel_is_a_gap(store: ReadingStore, seria
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 async def test_a_value_that_is_no_number_is_rejected(store: ReadingStore, serial: str, value: float) -> None:
     series = series_name(serial, "1")
-    for reading in (Reading(T0, value), Reading(T0, 1.0, 1.0, 120.0, value)):
+    for reading in (Reading(T0, value), Reading(T0, 1.0, 1.0, 120.0, value), Reading(T0, 1.0, E_export=value)):
         with pytest.raises(StoreRejected):
             await store.write([SeriesReadings(series, [reading])])
         with pytest.raises(StoreRejected):
@@ -158,7 +179,7 @@ async def test_any_order_and_any_repeat_end_the_same(store: ReadingStore, data: 
 
     await store.write([SeriesReadings(series, order[:cut]), SeriesReadings(series, order[cut:])])
     await store.write([SeriesReadings(series, given)])
-    expected = [unique[t] for t in sorted(unique) if any(v is not None for v in unique[t][1:5])]
+    expected = [unique[t] for t in sorted(unique) if any(v is not None for v in unique[t].values)]
     assert await everything(store, series) == expected
 
 
@@ -166,7 +187,7 @@ async def test_any_order_and_any_repeat_end_the_same(store: ReadingStore, data: 
 async def test_writes_merge_as_the_reference_says(store: ReadingStore, writes: list[list[Reading]]) -> None:
     series = fresh_series()
     expected: dict[int, Reading] = {}
-    for reading in (r for batch in writes for r in batch if any(v is not None for v in r[1:5])):
+    for reading in (r for batch in writes for r in batch if any(v is not None for v in r.values)):
         old = expected.get(reading.time)
         expected[reading.time] = merged(old, reading) if old else reading
 
@@ -246,7 +267,7 @@ async def test_replace_as_the_reference_says(
     before = await everything(store, series)
     await store.replace(series, start, end, new)
     kept = [r for r in before if not start <= r.time < end]
-    kept += [r for r in new if any(v is not None for v in r[1:5])]
+    kept += [r for r in new if any(v is not None for v in r.values)]
     assert await everything(store, series) == sorted(kept)
 
 
@@ -364,7 +385,8 @@ tame = st.one_of(st.none(), st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: 
 
 @for_all(
     given=st.lists(
-        st.builds(Reading, st.integers(T0 - 4000, T0 + 400 * 86400), tame, tame, tame, tame, st.booleans()), max_size=25
+        st.builds(Reading.of_values, st.integers(T0 - 4000, T0 + 400 * 86400), st.tuples(*[tame] * 7), st.booleans()),
+        max_size=25,
     ),
     resolution=st.sampled_from([1, 60, 300, 7000, 86400, 40 * 86400]),
     bounds=st.tuples(*[st.integers(T0 - 4000, T0 + 401 * 86400)] * 2),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +117,24 @@ async def test_reopened(tmp_path: Path) -> None:
         found = await store.read(["A_1"], 0, END)
         await store.close()
     assert [reading.P for reading in found["A_1"]] == [1.0, 2.0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_of_before_the_energy_registers_is_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "readings.sqlite"
+    script = files("cenergyd.storage.sqlite") / "schema" / "readings" / "001-readings.sql"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script.read_text(encoding="utf-8"))
+        connection.execute("CREATE TABLE schema_version (namespace TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES ('readings', 1)")
+        connection.execute("INSERT INTO series VALUES (1, 'A_1')")
+        connection.execute("INSERT INTO reading VALUES (1, ?, 1.5, 0.9, 120.0, NULL, 0)", (T0,))
+        connection.commit()
+    store = SqliteReadingStore(reactor, path)
+    await store.open()
+    try:
+        assert (await store.read(["A_1"], T0, END))["A_1"] == [Reading(T0, 1.5, 0.9, 120.0)]
+        await store.write([SeriesReadings("A_1", [Reading(T0, E_net=81432.5)])])
+        assert await store.last(["A_1"]) == {"A_1": Reading(T0, 1.5, 0.9, 120.0, E_net=81432.5)}
+    finally:
+        await store.close()

@@ -135,6 +135,29 @@ async def test_only_some_channels(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_energy_registers_come_with_single_readings(world: World) -> None:
+    customer, client = await site(world)
+    registers = [Reading(START + 60 * i, E_net=5.0 + i, E_import=9.0 + i, E_export=4.0) for i in range(120)]
+    await world.readings.write([SeriesReadings(f"{SERIAL}_1", registers)])
+    utility = curves_by_role((await read(client, customer)).json)["utility"]
+    assert utility["E_net"] == {"mean": [5.0 + i for i in range(120)]}
+    assert utility["E_export"] == {"mean": [4.0] * 120}
+    only = (await read(client, customer, role="utility", channel="E_import")).json["curves"][0]
+    assert only["E_import"]["mean"][1] == 10.0
+    assert "P" not in only
+    windows = (await read(client, customer, role="utility", resolution="300")).json["curves"][0]
+    assert "E_net" not in windows
+    refused = await read(client, customer, channel="E_net", resolution="300")
+    assert (refused.status, refused.json["errors"][0]["field"]) == (422, "channel")
+    latest = (await client.get(f"customers/{customer.id}/latest")).json["roles"]["utility"]
+    assert (latest["E_net"], latest["E_import"], latest["E_export"]) == (124.0, 128.0, 4.0)
+    params = {"start": str(START), "end": str(START + 60), "role": "utility"}
+    answer = await client.get(f"customers/{customer.id}/readings.csv", params=params)
+    (row,) = csv.DictReader(io.StringIO(answer.content.decode()))
+    assert (row["E_net_kWh"], row["E_import_kWh"], row["E_export_kWh"]) == ("5.0", "9.0", "4.0")
+
+
+@pytest_twisted.ensureDeferred
 async def test_gaps_stay_gaps(world: World) -> None:
     customer, client = await site(world)
     await world.readings.replace(f"{SERIAL}_1", START + 600, START + 3600, [])
@@ -291,7 +314,7 @@ async def test_csv(world: World) -> None:
         {
             "time_utc": "2025-06-15T15:11:00Z", "time_local": "2025-06-15T11:11:00-04:00", "role": role,
             "series": f"{SERIAL}_{meter}", "computed": computed, "estimated": estimated,
-            "P_kW": p, "L1_PF": pf, "L1_V": v, "Q_kvar": q,
+            "P_kW": p, "L1_PF": pf, "L1_V": v, "Q_kvar": q, "E_net_kWh": "", "E_import_kWh": "", "E_export_kWh": "",
         }
         for role, meter, computed, estimated, p, pf, v, q in [
             ("utility", "1", "no", "no", "1.0", "0.9", "240.0", ""),
@@ -310,7 +333,7 @@ async def test_latest_and_nothing_at_all(world: World) -> None:
     latest = (await client.get(f"customers/{customer.id}/latest")).json["roles"]
     assert latest["load"] == {
         "series": f"{SERIAL}_missing_meter", "computed": True, "time": START + 7140, "P": 357.0, "L1_PF": None,
-        "L1_V": None, "Q": 1.0, "estimated": True,
+        "L1_V": None, "Q": 1.0, "estimated": True, "E_net": None, "E_import": None, "E_export": None,
     }  # fmt: skip
     bare, bare_client = await world.customer(name="bare")
     empty = (await bare_client.get(f"customers/{bare.id}/latest")).json

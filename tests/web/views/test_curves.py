@@ -73,6 +73,7 @@ def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
     turned = curve_view(curve_of(readings, SeriesSource("A_1", "load", False, True)))
     assert turned["P"]["mean"] == [None if value is None else -value for value in plain["P"]["mean"]]
     assert turned["L1_PF"] == plain["L1_PF"]
+    assert "-0.0" not in repr(turned)
     assert all(len(column) == len(values) for name in ("P", "Q") for column in turned[name].values())
 
 

@@ -1,0 +1,19 @@
+"""What a meter would have said with its current transformers (CTs) mounted the right way round. Pure."""
+
+from __future__ import annotations
+
+from cenergyd.readings.model import Reading
+
+
+def sign_corrected(reading: Reading) -> Reading:
+    """The reading of a meter whose CTs are reversed, corrected: the direction of power and energy turns.
+
+    What the meter counted as import was export. A power factor and a voltage have no direction that a CT would change.
+    """
+    time, p, pf, v, q, estimated, net, imported, exported = reading
+    return Reading(time, negated(p), pf, v, negated(q), estimated, negated(net), exported, imported)
+
+
+def negated(value: float | None) -> float | None:
+    """The value with the other sign; zero is never -0.0."""
+    return None if value is None else 0.0 - value

@@ -96,6 +96,10 @@ class CustomerStore(Protocol):
         """One customer or None."""
         ...
 
+    async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
+        """Those of the customers that exist, by id, in as few round trips as possible."""
+        ...
+
     async def by_serial(self, serial: str) -> Customer | None:
         """The customer that a logger belongs to, or None. Case does not matter."""
         ...

@@ -6,7 +6,7 @@ Only our own fields are written (see :mod:`cenergyd.storage.mongodb.shapes`), by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -110,6 +110,16 @@ class MongoCustomerStore:
         """Find by id."""
         document = await self._document(customer_id) if is_storable(customer_id) else None
         return customer_of(document) if document else None
+
+    async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
+        """Find by ids."""
+        ids = [id_value(each) for each in dict.fromkeys(customer_ids) if is_storable(each)]
+        if not ids:
+            return {}
+        found = await self._run(
+            lambda customers: customers.find({"_id": {"$in": ids}}, projection=PROJECTION, batch_size=len(ids) + 1)
+        )
+        return {customer.id: customer for customer in map(customer_of, found)}
 
     async def by_serial(self, serial: str) -> Customer | None:
         """Find by serial number."""

@@ -26,6 +26,7 @@ _SETTINGS = (
     "id", "name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password", "extensions",
 )  # fmt: skip
 COLUMNS = ", ".join((*_SETTINGS, "pending_since", "pending_until"))
+_IDS_AT_ONCE = 500
 
 
 class SqliteCustomerStore:
@@ -88,6 +89,20 @@ class SqliteCustomerStore:
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
         return await self._database.read(lambda db: _get(db, customer_id)) if is_storable(customer_id) else None
+
+    async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
+        """Find by ids."""
+        ids = [each for each in dict.fromkeys(customer_ids) if is_storable(each)]
+
+        def work(db: sqlite3.Connection) -> list[Customer]:
+            found: list[Customer] = []
+            for start in range(0, len(ids), _IDS_AT_ONCE):
+                some = ids[start : start + _IDS_AT_ONCE]
+                sql = f"SELECT {COLUMNS} FROM customer WHERE id IN ({','.join('?' * len(some))})"
+                found += [customer_of(row) for row in db.execute(sql, some)]
+            return found
+
+        return {customer.id: customer for customer in await self._database.read(work)}
 
     async def by_serial(self, serial: str) -> Customer | None:
         """Find by serial number."""

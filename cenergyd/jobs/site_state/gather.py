@@ -1,0 +1,158 @@
+"""What is known of sites, in a few queries however many they are.
+
+Nearly all of it is in documents, so a site's state can be told while the readings store is down; where it answers, its newest
+readings count, for the documents are written some seconds later and a crash may lose the last of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.derivation.status import reached_before
+from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.ingest.rhythm import usual_gap
+from cenergyd.jobs.site_state.judge import judge
+from cenergyd.jobs.site_state.model import (
+    Backlog,
+    ComputedFacts,
+    LoggedError,
+    LoggerFacts,
+    MeterFacts,
+    Refusal,
+    SiteFacts,
+    SiteState,
+)
+from cenergyd.readings.model import Reading
+
+
+class _Known(NamedTuple):
+    """What was read for all sites."""
+
+    loggers: Mapping[str, Document]
+    meters: Mapping[str, Document]
+    derivations: Mapping[str, Document]
+    rejected: Mapping[str, Document]
+    last: Mapping[str, Reading]
+
+
+def series_of_roles(customers: Iterable[Customer]) -> list[str]:
+    """The series of every role that has one now, measured or computed, each once."""
+    names = (customer.series_of(role) for customer in customers for role in ROLES)
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+async def gather(
+    customers: Sequence[Customer], documents: DocumentStore, last: Mapping[str, Reading] | None = None
+) -> list[SiteFacts]:
+    """What is known of each customer's site.
+
+    :param last: the newest reading of each series (:func:`series_of_roles`), where the readings store answers.
+    """
+    serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
+    ids = [customer.id for customer in customers]
+    known = _Known(
+        await documents.get_many(LOGGER, serials) if serials else {},
+        await documents.get_many(METER, series_of_roles(customers)) if serials else {},
+        await documents.get_many(DERIVATION, ids) if ids else {},
+        await documents.get_many(REJECTED, serials) if serials else {},
+        last or {},
+    )
+    return [_facts(customer, known) for customer in customers]
+
+
+async def site_states(
+    customers: Sequence[Customer], documents: DocumentStore, now: int, last: Mapping[str, Reading] | None = None
+) -> list[SiteState]:
+    """The state of each customer's site at ``now``. ``last``: see :func:`gather`."""
+    return [judge(facts, now) for facts in await gather(customers, documents, last)]
+
+
+def _facts(customer: Customer, known: _Known) -> SiteFacts:
+    serial = customer.logger_serial_number
+    derivation = known.derivations.get(customer.id)
+    told = derivation.body if derivation else {}
+    meters = tuple(_meter(customer, role, known) for role in ROLES if serial and customer.current.meter_of(role))
+    return SiteFacts(
+        customer=customer,
+        logger=_logger(known.loggers.get(serial), meters),
+        meters=meters,
+        computed=_computed(customer, told, known.last),
+        backlog=_backlog(customer, told),
+        refusal=_refusal(known.rejected.get(serial)),
+    )
+
+
+def _logger(document: Document | None, meters: Sequence[MeterFacts]) -> LoggerFacts:
+    if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
+        return LoggerFacts(last_upload=uploaded, usual_gap=usual_gap(document.body.get("gaps") or ()))
+    # A crash may lose when a logger uploaded, never what it uploaded.
+    return LoggerFacts(
+        last_upload=max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
+    )
+
+
+def _meter(customer: Customer, role: Role, known: _Known) -> MeterFacts:
+    series = customer.series_of(role) or ""
+    document = known.meters.get(series)
+    body: Mapping[str, Any] = document.body if document else {}
+    time, values = _int(body.get("last_time")), body.get("last")
+    power = values.get("P") if isinstance(values, Mapping) else None
+    reading = known.last.get(series)
+    if reading is not None and reading.time >= (time or 0):
+        time, power = reading.time, reading.P
+    if power is not None and role in customer.current.reversed_roles:
+        power = -power
+    return MeterFacts(
+        role=role,
+        meter=customer.current.meter_of(role),
+        last_time=time,
+        power=power,
+        last_upload=_int(body.get("last_upload")),
+        interval=_int(body.get("interval")),
+        error=_error(body.get("error")),
+    )
+
+
+def _error(stored: Any) -> LoggedError | None:
+    return LoggedError(int(stored["code"]), int(stored["time"])) if isinstance(stored, Mapping) else None
+
+
+def _computed(customer: Customer, told: Mapping[str, Any], last: Mapping[str, Reading]) -> ComputedFacts | None:
+    role = customer.missing_role
+    if role is None or not customer.logger_serial_number:
+        return None
+    reading = last.get(customer.series_of(role) or "")
+    failure = told.get("failure")
+    failed: Mapping[str, Any] = failure if isinstance(failure, Mapping) else {}
+    return ComputedFacts(
+        role=role,
+        last_time=reading.time if reading else reached_before(told),
+        power=reading.P if reading else None,
+        failing_plugin=str(failed.get("plugin") or ""),
+        failing_since=_int(failed.get("since")),
+        no_plugin=bool(told.get("no_plugin")),
+    )
+
+
+def _backlog(customer: Customer, told: Mapping[str, Any]) -> Backlog | None:
+    window = told.get("window")
+    if isinstance(window, Mapping):
+        since, until, done = (_int(window.get(name)) for name in ("since", "until", "done"))
+        if since is not None and until is not None and done is not None and done < until:
+            return Backlog(since, until + 1, done + 1)
+    if customer.pending_since is not None and customer.pending_until is not None:
+        return Backlog(customer.pending_since, customer.pending_until + 1, customer.pending_since)
+    return None
+
+
+def _refusal(document: Document | None) -> Refusal | None:
+    if document is None:
+        return None
+    return Refusal(_int(document.body.get("time")) or 0, str(document.body.get("reason") or "refused"))
+
+
+def _int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

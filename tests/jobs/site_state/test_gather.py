@@ -1,0 +1,110 @@
+"""What is known of sites comes from documents, and from the newest readings where there are any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
+from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
+from cenergyd.jobs.site_state.model import Backlog, LoggedError, Refusal, SiteFacts, SiteState
+from cenergyd.readings.model import Reading
+from tests.derivation.memory import MemoryDocuments
+
+NOW = 1_750_000_000
+SERIAL = "001EC6001433"
+CUSTOMER = Customer(
+    id="1", facility="1", solar="2", logger_serial_number=SERIAL, logger_password="x",
+    extensions={"meters": {"reversed": ["solar"]}},
+)  # fmt: skip
+
+
+def facts_of(customers: list[Customer], documents: MemoryDocuments, last: Any = None) -> list[SiteFacts]:
+    found: list[list[SiteFacts]] = []
+    Deferred.fromCoroutine(gather(customers, documents, last)).addCallback(found.append)  # type: ignore[arg-type]
+    return found[0]
+
+
+def stored(**bodies: dict[str, Any]) -> MemoryDocuments:
+    documents = MemoryDocuments()
+    kinds = {"logger": (LOGGER, SERIAL), "utility": (METER, f"{SERIAL}_1"), "solar": (METER, f"{SERIAL}_2"),
+             "derivation": (DERIVATION, "1"), "rejected": (REJECTED, SERIAL)}  # fmt: skip
+    for name, body in bodies.items():
+        kind, key = kinds[name]
+        Deferred.fromCoroutine(documents.put(kind, key, body))
+    return documents
+
+
+METERS: dict[str, dict[str, Any]] = {
+    "utility": {"last_time": NOW - 60, "last_upload": NOW - 30, "interval": 60, "last": {"P": 1.5}, "error": None},
+    "solar": {"last_time": NOW - 600, "last_upload": NOW - 30, "interval": 300, "last": {"P": -2.0},
+              "error": {"time": NOW - 40, "code": 139}},
+}  # fmt: skip
+
+
+def test_everything_from_documents() -> None:
+    documents = stored(
+        logger={"last_upload": NOW - 30, "gaps": [[1, 900]]}, rejected={"time": NOW - 5, "reason": "wrong"}, **METERS
+    )
+    (facts,) = facts_of([CUSTOMER], documents)
+    assert (facts.logger.last_upload, facts.logger.usual_gap) == (NOW - 30, 900)
+    utility, solar = facts.meters
+    assert (utility.role, utility.last_time, utility.power, utility.interval) == ("utility", NOW - 60, 1.5, 60)
+    assert (solar.meter, solar.power, solar.error) == ("2", 2.0, LoggedError(139, NOW - 40)), "its CT is reversed"
+    assert facts.computed is not None
+    assert (facts.computed.role, facts.computed.last_time) == ("load", None)
+    assert facts.refusal == Refusal(NOW - 5, "wrong")
+    assert facts.backlog is None
+
+
+def test_the_newest_readings_count_where_they_are_at_hand() -> None:
+    last = {
+        f"{SERIAL}_1": Reading(NOW - 10, 2.0),
+        f"{SERIAL}_2": Reading(NOW - 900, -9.0),
+        f"{SERIAL}_missing_meter": Reading(NOW - 70, 4.0),
+    }
+    (facts,) = facts_of([CUSTOMER], stored(**METERS), last)
+    assert [(meter.last_time, meter.power) for meter in facts.meters] == [(NOW - 10, 2.0), (NOW - 600, 2.0)]
+    assert facts.computed is not None
+    assert (facts.computed.last_time, facts.computed.power) == (NOW - 70, 4.0)
+    assert facts.logger.last_upload == NOW - 10, "a crash lost when it uploaded, not what"
+
+
+def test_backlogs() -> None:
+    window = {"since": NOW - 90000, "until": NOW, "done": NOW - 45000}
+    (facts,) = facts_of([CUSTOMER], stored(derivation={"derived_until": NOW - 45000, "window": window}))
+    assert facts.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 44999)
+    assert facts.computed is not None
+    assert facts.computed.last_time == NOW - 45000
+    (done,) = facts_of([CUSTOMER], stored(derivation={"window": {**window, "done": NOW}}))
+    assert done.backlog is None
+    pending = attrs.evolve(CUSTOMER, pending_since=NOW - 90000, pending_until=NOW)
+    (waits,) = facts_of([pending], stored(derivation={"window": {**window, "done": NOW}}))
+    assert waits.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 90000)
+
+
+def test_what_derivation_says() -> None:
+    told = {"failure": {"plugin": "mine", "message": "secret", "since": NOW - 5}, "no_plugin": True}
+    (facts,) = facts_of([CUSTOMER], stored(derivation=told))
+    assert facts.computed is not None
+    assert (facts.computed.failing_plugin, facts.computed.failing_since, facts.computed.no_plugin) == (
+        "mine",
+        NOW - 5,
+        True,
+    )
+
+
+def test_customers_without_a_logger_need_no_documents() -> None:
+    states: list[list[SiteState]] = []
+    customers = [
+        Customer(id="1"),
+        CUSTOMER,
+        Customer(id="3", facility="1", load="2", solar="3", logger_serial_number="B"),
+    ]
+    coroutine = site_states(customers, MemoryDocuments(), NOW)  # type: ignore[arg-type]
+    Deferred.fromCoroutine(coroutine).addCallback(states.append)
+    assert [state.kind for state in states[0]] == ["settings_incomplete", "never_uploaded", "settings_incomplete"]
+    assert series_of_roles(customers) == [f"{SERIAL}_1", f"{SERIAL}_missing_meter", f"{SERIAL}_2", "B_1", "B_2", "B_3"]

@@ -336,7 +336,7 @@ class Daemon:
         if self._store_fault is None:
             await self.derivation.stopService()
             await self.jobs.stopService()
-            await self.outbox_service.stop()
+            await self.outbox_service.stopService()
             await self.activity.stop()
         await self.stores.close()
         self._hash_pool.stop()

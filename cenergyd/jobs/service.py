@@ -288,16 +288,16 @@ class JobService(Service):
         customer = await self._customers.get(customer_id)
         now = int(self._clock.seconds())
         if customer is None:
-            await self._retries.done(document)
+            await self._retries.succeeded(document)
             return
         if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
             await self._retries.postpone(document, now + self._settings.retry_seconds)
             return
         async for since, until in self._pieces(customer, document.body["since"], document.body["until"]):
-            taken = await self._retries.take(document, since, int(self._clock.seconds()) + self._ttl)
-            if taken is None:
+            claimed = await self._retries.claim(document, since, int(self._clock.seconds()) + self._ttl)
+            if claimed is None:
                 return
-            document = taken
+            document = claimed
             try:
                 await self._job(found[0], customer, since, until)
             except PluginFailed as error:
@@ -308,7 +308,7 @@ class JobService(Service):
             if self._off():
                 break
         else:
-            await self._retries.done(document)
+            await self._retries.succeeded(document)
 
     def _log_failure(self, error: PluginFailed, customer_id: str, since: int, until: int) -> None:
         log.failure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,19 @@ SERIAL = "001EC6001433"
 
 
 class Recorder:
-    """A notifier for channels of type ``record``; ``answers`` are taken one by one, True when they run out."""
+    """A notifier for channels of type ``record``; ``answers`` are taken one by one, then :attr:`answer` gives them."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Notification, dict[str, Any], dict[str, Any]]] = []
         self.answers: list[Any] = []
+        self.answer: Callable[[dict[str, Any]], Any] = lambda _: True
 
     @hookimpl
     def cenergyd_notify(self, notification: Notification, channel: dict[str, Any], settings: dict[str, Any]) -> Any:
         if channel["type"] not in ("record", "again"):
             return None
         self.sent.append((notification, channel, settings))
-        answer = self.answers.pop(0) if self.answers else True
+        answer = self.answers.pop(0) if self.answers else self.answer(channel)
         if isinstance(answer, Exception):
             raise answer
         return answer

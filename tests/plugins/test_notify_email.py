@@ -26,6 +26,7 @@ from cenergyd.plugins import notify_email
 from cenergyd.plugins.notify_email import EmailFailed, send
 from tests.certificates import Authority
 from tests.jobs.conftest import World, plugin_manager, settings_with
+from tests.jobs.messages.sending import send_due
 from tests.servers import free_port
 
 PASSWORD = "Sehr-Geheim-1"
@@ -269,7 +270,7 @@ async def test_through_the_outbox_a_greylisted_alert_arrives_once(
     customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
     await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now)
     for _ in range(20):
-        await service.tick()
+        await send_due(service)
         world.clock.advance(60)
     assert len(mailbox.got) == 1
     (delivery,) = await world.outbox.deliveries(customer.id)
@@ -284,7 +285,7 @@ async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice
     service = await _mail_world(world, serve(mailbox))
     key = await world.outbox.enqueue(notification, {"type": "email", "to": "you@example.org"}, world.context.now)
     for _ in range(20):
-        await service.tick()
+        await send_due(service)
         world.clock.advance(60)
     assert len(mailbox.got) == 1
     delivery = await world.outbox.delivery(key)
@@ -297,6 +298,8 @@ async def test_the_test_button_sends_a_real_mail(world: World, serve: Any) -> No
     mailbox = Mailbox()
     service = await _mail_world(world, serve(mailbox))
     customer = await world.customer({})
-    delivery = await service.send_test(customer, {"type": "email", "to": "you@example.org"})
+    await world.outbox.enqueue_test(customer, {"type": "email", "to": "you@example.org"}, world.context.now)
+    await send_due(service)
+    (delivery,) = await world.outbox.deliveries(customer.id)
     assert delivery.state == "sent"
     assert mailbox.messages[0]["Subject"] == "Mill: test message"

@@ -22,6 +22,7 @@ from cenergyd.plugins import notify_sms, notify_webhook
 from cenergyd.plugins.notify_sms import SmsFailed, reference, sms_text
 from cenergyd.plugins.notify_webhook import WebhookFailed
 from tests.jobs.conftest import World, plugin_manager, settings_with
+from tests.jobs.messages.sending import send_due
 from tests.jobs.messages.webserver import Asked, WebServer
 from tests.servers import free_port
 
@@ -222,7 +223,7 @@ async def test_through_the_outbox_an_sms_goes_out_exactly_once(
     twilio.posts, twilio.gets = posts, gets
     key = await world.outbox.enqueue(notification, {"type": "sms", "to": "+15552223333"}, world.context.now)
     for _ in range(70):
-        await service.tick()
+        await send_due(service)
         world.clock.advance(60)
     delivery = await world.outbox.delivery(key)
     assert delivery is not None
@@ -239,7 +240,7 @@ async def test_through_the_outbox_a_webhook_whose_answer_was_lost_comes_again_un
     service = OutboxService(world.outbox, plugin_manager(notify_webhook), options, reactor, world.clock)
     key = await world.outbox.enqueue(notification, {"type": "webhook", "url": web.url}, world.context.now)
     for _ in range(10):
-        await service.tick()
+        await send_due(service)
         world.clock.advance(60)
     delivery = await world.outbox.delivery(key)
     assert delivery is not None

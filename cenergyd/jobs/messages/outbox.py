@@ -1,22 +1,24 @@
-"""Messages to customers: queued durably, sent by notifiers, tried again, never twice.
+"""Messages to customers: queued durably, sent by notifiers, retried, never sent twice.
 
-One document of kind ``outbox`` per message and channel, its key made from both, so that queueing the same message again changes nothing.
+A queue (:mod:`cenergyd.jobs.due_queue`) with one document per message and channel, its key made from both, so that queueing the same
+message again changes nothing.
 ``due`` is when something is to happen to it. Its states:
 
 - ``queued``: to be sent at ``due``.
 - ``sending``: claimed by one sender, compare-and-set, until ``due``.
-- ``sent``, ``failed`` (refused for good, or tried too often), ``unsure``: done; shown and kept against doubles until ``due``.
+- ``sent``, ``failed`` (refused for good, or tried too often), ``unsure``: finished; shown, and kept against duplicates, until ``due``.
 
 Never twice and never lost cannot both be had where a sender dies between the service's taking the message and our writing that down.
-What happens then depends on the channel's type. Types in ``[outbox] repeatable`` are tried again, because their notifier prevents a
-double: the webhook by an idempotency key, SMS by asking Twilio whether it has the message. The others (e-mail) are not sent again: the
-message is ``unsure``, and visible as such. Everything that is known not to have been taken is tried again, whatever the type.
+What happens then depends on the channel's type. Types in ``[outbox] idempotent_channels`` are tried again, because their notifier prevents a
+duplicate: the webhook by an idempotency key, SMS by asking Twilio whether it has the message. The others (e-mail) are not sent again: the
+message is ``unsure``, and shown as such. Everything that is known not to have been taken is tried again, whatever the type.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from twisted.logger import Logger
@@ -28,12 +30,23 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, InvalidField, Overloaded
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
+from cenergyd.jobs.due_queue import DueQueue
 from cenergyd.settings.sections import OutboxSettings
 
 MAX_TEXT = 8000
 MAX_ERROR = 300
+FIRST_RETRY_SECONDS = 60
+"""Wait after the first failed attempt; each further wait is twice as long, up to MAX_RETRY_SECONDS."""
+MAX_RETRY_SECONDS = 3600
+KEEP_SECONDS = 2 * 86400
+"""Sent and failed messages are kept for so long, to be shown and to recognize duplicates."""
+MAX_PER_CUSTOMER = 2000
+"""Messages kept per customer; further ones are dropped and logged."""
+MAX_TESTS_PER_HOUR = 10
+"""Test messages that one customer may have sent: they go to anybody's address."""
+
 State = Literal["queued", "sending", "sent", "failed", "unsure"]
-Outcome = Literal["sent", "retry", "refused", "unknown"]
+AttemptResult = Literal["sent", "retry", "refused", "unknown"]
 log = Logger()
 
 
@@ -63,6 +76,7 @@ class Outbox:
     def __init__(self, documents: DocumentStore, customers: CustomerStore, settings: OutboxSettings) -> None:
         self.documents = documents
         self.settings = settings
+        self._queue = DueQueue(documents, OUTBOX, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._customers = customers
 
     async def notify(self, notification: Notification, now: int) -> int:
@@ -87,7 +101,7 @@ class Outbox:
         """Queue a message to one channel and return its key; nothing changes where it is queued or done already."""
         key = message_key(notification, channel)
         owner = notification.customer_id
-        if await self.documents.count(OUTBOX, owner=owner) >= self.settings.max_per_customer:
+        if await self.documents.count(OUTBOX, owner=owner) >= MAX_PER_CUSTOMER:
             log.error("the outbox of customer {customer} is full: a message is dropped", customer=owner, key=key)
             return key
         body = {
@@ -99,9 +113,7 @@ class Outbox:
             "error": "",
             "created": now,
         }
-        try:
-            await self.documents.put(OUTBOX, key, body, owner=owner, due=now, expected_version=0)
-        except Conflict:
+        if not await self._queue.add(key, body, owner=owner, due=now):
             log.debug("message {key} is in the outbox already", key=key)
         return key
 
@@ -109,7 +121,7 @@ class Outbox:
         """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
 
         A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises Overloaded past
-        ``max_tests_per_hour``: whoever may sign in must not be able to flood others in our name.
+        MAX_TESTS_PER_HOUR: whoever may sign in must not be able to flood others in our name.
         """
         checked = parse_channel(with_secrets(channel, _channels_of(customer)))
         await self._count_test(customer.id, channel_id(checked), now)
@@ -129,7 +141,7 @@ class Outbox:
         recent = [mark for mark in (document.body["sent"] if document else ()) if now - 3600 < mark[0] <= now]
         if [now // 60 * 60, channel] in recent:
             return  # the same message: nothing new goes out
-        if len(recent) >= self.settings.max_tests_per_hour:
+        if len(recent) >= MAX_TESTS_PER_HOUR:
             raise Overloaded(f"{len(recent)} test messages were sent within an hour; try again later")
         sent = [*recent, [now // 60 * 60, channel]]
         version = document.version if document else 0
@@ -139,31 +151,31 @@ class Outbox:
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Messages to which something is to happen now."""
-        return await self.documents.find(OUTBOX, due_before=now + 1, limit=limit)
+        return await self._queue.due(now, limit)
 
     async def deliveries(self, customer_id: str, limit: int = 100) -> list[Delivery]:
         """A customer's messages, newest first."""
-        found = await self.documents.find(OUTBOX, owner=customer_id, limit=self.settings.max_per_customer)
+        found = await self.documents.find(OUTBOX, owner=customer_id, limit=MAX_PER_CUSTOMER)
         deliveries = [as_delivery(document) for document in found]
         return sorted(deliveries, key=lambda delivery: (-delivery.created, delivery.key))[:limit]
 
     async def document(self, key: str) -> Document | None:
         """One message as stored, with its channel's secrets."""
-        return await self.documents.get(OUTBOX, key)
+        return await self._queue.get(key)
 
     async def delivery(self, key: str) -> Delivery | None:
         """One message."""
-        document = await self.documents.get(OUTBOX, key)
+        document = await self._queue.get(key)
         return as_delivery(document) if document else None
 
     async def send_again(self, key: str, now: int) -> bool:
         """Queue a failed or unsure message once more, on a person's wish. False where it is neither."""
-        document = await self.documents.get(OUTBOX, key)
+        document = await self._queue.get(key)
         if document is None or document.body["state"] not in ("failed", "unsure"):
             return False
         body = {**document.body, "state": "queued", "attempts": 0}
         try:
-            await self._put(document, body, now)
+            await self._queue.update(document, body, now)
         except Conflict:
             return False
         return True
@@ -175,7 +187,7 @@ class Outbox:
         """
         body = document.body
         if body["state"] in ("sent", "failed", "unsure"):
-            await self.documents.delete(OUTBOX, document.key, expected_version=document.version)
+            await self._queue.remove(document)
             return None
         if body["state"] == "sending":
             settled = await self.settle(document, "unknown", "the sender ended before the answer was written down", now)
@@ -183,27 +195,32 @@ class Outbox:
                 return None
             document, body = settled, settled.body
         claimed = {**body, "state": "sending", "attempts": body["attempts"] + 1}
-        return await self._put(document, claimed, now + seconds)
+        return await self._queue.update(document, claimed, now + seconds)
 
-    async def settle(self, document: Document, outcome: Outcome, error: str, now: int) -> Document:
+    async def postpone(self, document: Document, due: int) -> None:
+        """Look at it again at a time; nothing else changes. Nor does that where somebody else was faster."""
+        with suppress(Conflict):
+            await self._queue.update(document, document.body, due)
+
+    async def settle(self, document: Document, result: AttemptResult, error: str, now: int) -> Document:
         """Write down what became of a claimed message. Raises Conflict where the claim was lost."""
         body = {**document.body, "error": error[:MAX_ERROR]}
         attempts: int = body["attempts"]
         again = attempts < self.settings.max_attempts
-        if outcome == "unknown":
+        if result == "unknown":
             body["unsure"] = True
             again = again and body["channel"].get("type") in self.settings.repeatable
-        if outcome in ("retry", "unknown") and again:
-            wait = min(self.settings.first_retry_seconds * 2 ** (attempts - 1), self.settings.max_retry_seconds)
-            return await self._put(document, {**body, "state": "queued"}, now + wait)
-        done: Mapping[Outcome, State] = {"sent": "sent", "unknown": "unsure", "retry": "failed", "refused": "failed"}
-        body["state"] = done[outcome]
-        return await self._put(document, body, now + self.settings.keep_seconds)
-
-    async def _put(self, document: Document, body: Mapping[str, Any], due: int) -> Document:
-        return await self.documents.put(
-            OUTBOX, document.key, body, owner=document.owner, due=due, expected_version=document.version
-        )
+        if result in ("retry", "unknown") and again:
+            wait = self._queue.retry_delay(attempts)
+            return await self._queue.update(document, {**body, "state": "queued"}, now + wait)
+        finished: Mapping[AttemptResult, State] = {
+            "sent": "sent",
+            "unknown": "unsure",
+            "retry": "failed",
+            "refused": "failed",
+        }
+        body["state"] = finished[result]
+        return await self._queue.update(document, body, now + KEEP_SECONDS)
 
 
 def message_key(notification: Notification, channel: Mapping[str, Any]) -> str:

@@ -1,27 +1,47 @@
-"""Sends what is due in the outbox, through the notifier hook."""
+"""Sends what is due in the outbox, through the notifier hook.
+
+Messages are sent side by side, and nobody waits for somebody else's dead host: of the places for messages being sent at once, one customer
+and one destination (a host, or all of e-mail) get a few each.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.customers.model import Customer
 from cenergyd.documents.store import Document
-from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUnknown, NotFound
-from cenergyd.jobs.messages.outbox import Delivery, Outbox, Outcome, notification_of
-from cenergyd.runtime.concurrency import Slots
+from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUnknown
+from cenergyd.jobs.messages.outbox import AttemptResult, Outbox, notification_of
+from cenergyd.runtime.clock import DelayedCall, Timers
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, failure_of, pending
 from cenergyd.settings.sections import Settings
 
 log = Logger()
+INTERVAL_SECONDS = 5.0
+"""Time between two looks for messages to send."""
+SEND_TIMEOUT_SECONDS = 60.0
+"""A notifier that takes longer has failed. Longer than the timeouts of the built-in ones, which know more of what happened."""
+CONCURRENCY = 20
+"""Messages sent at once by one daemon."""
+PER_DESTINATION = 4
+"""Of these, to one host, or by one service such as the mail server."""
+PER_CUSTOMER = 4
+"""Of these, of one customer."""
+DUE_LIMIT = 500
+"""Due messages looked at in one pass."""
+CROWDED_SECONDS = 60
+"""Where more than DUE_LIMIT are due, those that find no place wait for so long, so that others behind them are seen."""
+STOP_SECONDS = 10.0
+"""Sends that still run so long after the stop began are cancelled."""
 _OWN_SECTIONS = ("email", "sms", "webhook")
 
 
@@ -33,90 +53,129 @@ class OutboxService(Service):
     :param reactor: handed on to notifiers; also the clock, unless ``clock`` is given.
     """
 
+    name = "outbox"
+
     def __init__(
         self,
         outbox: Outbox,
         plugins: PluginManager,
         options: Callable[[str], Mapping[str, Any]],
         reactor: Any,
-        clock: Any = None,
+        clock: Timers | None = None,
     ) -> None:
         self._outbox = outbox
         self._plugins = plugins
         self._options = options
         self._reactor = reactor
-        self._clock = reactor if clock is None else clock
-        self._places = Slots(outbox.settings.concurrency)
-        self._busy: set[str] = set()
-        self._unwritten: dict[str, tuple[Document, Outcome, str]] = {}
-        self._loop = LoopingCall(self._tick_logged)
-        self._loop.clock = self._clock
-        self._round: Deferred[None] | None = None
+        self._clock: Timers = reactor if clock is None else clock
+        self._sending: dict[str, Deferred[None]] = {}
+        self._calls: dict[str, Deferred[Any]] = {}
+        self._busy: Counter[str] = Counter()
+        self._unwritten: dict[str, tuple[Document, AttemptResult, str]] = {}
+        self._more_due = False
+        self._next_look: DelayedCall | None = None
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = cast(Any, self._clock)
+        self._looking: Deferred[None] | None = None
         self.counts: Counter[str] = Counter()
-        """Attempts by what came of them: sent, retry, refused, unknown."""
-
-    async def tick(self) -> int:
-        """Send what is due now; how many messages were looked at."""
-        await self._write_outcomes()
-        documents = await self._outbox.due(self._now(), limit=self._outbox.settings.concurrency * 10)
-        todo = [d for d in documents if d.key not in self._busy and d.key not in self._unwritten]
-        await gatherResults([self._places.run(self._handle, document) for document in todo], consumeErrors=True)
-        return len(todo)
-
-    async def send_test(self, customer: Customer, channel: Any) -> Delivery:
-        """Send the test message of a channel now and say what became of it; at most one a minute goes out.
-
-        Raises InvalidField for a wrong channel. A failed attempt stays queued like any other message.
-        """
-        key = await self._outbox.enqueue_test(customer, channel, self._now())
-        document = await self._outbox.document(key)
-        queued = document is not None and document.body["state"] == "queued" and (document.due or 0) <= self._now()
-        if document is not None and queued and key not in self._busy:
-            await self._places.run(self._handle, document)
-        delivery = await self._outbox.delivery(key)
-        if delivery is None:
-            raise NotFound("the outbox is full: too many messages wait for this customer")
-        return delivery
+        """Attempts by their result: sent, retry, refused, unknown."""
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Begin to send."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._loop.start(self._outbox.settings.interval_seconds, now=True)
+        self._loop.start(INTERVAL_SECONDS, now=True).addErrback(lambda failure: log.failure("sending ended", failure))
 
-    async def stop(self) -> None:
-        """Take no new message, and wait for those being sent (each is bounded by its timeout)."""
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Take no new message. Fires when those being sent have ended; after STOP_SECONDS they are cancelled."""
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
-        Service.stopService(self)
-        if self._round is not None:
-            await self._round
-        await self._write_outcomes()
+        return Deferred.fromCoroutine(self._finish())
+
+    async def tick(self) -> int:
+        """Begin to send what is due and has a place; how many. Does not wait for any."""
+        await self._write_results()
+        found = await self._outbox.due(self._now(), DUE_LIMIT)
+        waiting: list[Document] = []
+        begun = 0
+        for document in found:
+            if document.key in self._sending or document.key in self._unwritten:
+                continue
+            if self._has_place(document):
+                self._begin(document)
+                begun += 1
+            else:
+                waiting.append(document)
+        self._more_due = bool(waiting)
+        if len(found) == DUE_LIMIT:
+            await self._postpone(waiting)
+        return begun
+
+    async def idle(self) -> None:
+        """Wait until nothing is being sent."""
+        while self._sending:
+            await DeferredList(list(self._sending.values()))
+
+    def _look(self) -> Deferred[None]:
+        if self._looking is None:
+            self._looking = Deferred.fromCoroutine(self.tick()).addBoth(self._looked)
+        return self._looking
+
+    def _looked(self, result: object) -> None:
+        self._looking = None
+        if isinstance(result, Failure):
+            # A store that is down is told often enough by others.
+            level = "warn" if result.check(CenergydError) else "error"
+            getattr(log, level)("messages cannot be sent now: {reason}", reason=result.getErrorMessage())
+
+    async def _finish(self) -> None:
+        if self._next_look is not None and self._next_look.active():
+            self._next_look.cancel()
+        if self._looking is not None:
+            await self._looking
+        deadline = self._clock.callLater(STOP_SECONDS, self._cancel_calls)
+        await self.idle()
+        if deadline.active():
+            deadline.cancel()
+        await self._write_results()
+
+    def _cancel_calls(self) -> None:
+        for call in list(self._calls.values()):
+            call.cancel()
 
     def _now(self) -> int:
         return int(self._clock.seconds())
 
-    def _tick_logged(self) -> Deferred[None]:
-        def failed(failure: Failure) -> None:
-            log.warn("the outbox is not looked at, will be tried again: {reason}", reason=failure.getErrorMessage())
+    def _has_place(self, document: Document) -> bool:
+        busy, (customer, destination) = self._busy, _groups_of(document)
+        return (
+            len(self._sending) < CONCURRENCY and busy[customer] < PER_CUSTOMER and busy[destination] < PER_DESTINATION
+        )
 
-        def ended(result: Any) -> None:
-            self._round = None
+    def _begin(self, document: Document) -> None:
+        self._busy.update(_groups_of(document))
+        sending = Deferred.fromCoroutine(self._send_one(document))
+        if not sending.called:
+            self._sending[document.key] = sending
+        sending.addBoth(self._ended, document)
 
-        self._round = Deferred.fromCoroutine(self.tick()).addErrback(failed).addBoth(ended)
-        return self._round
+    def _ended(self, result: object, document: Document) -> None:
+        self._sending.pop(document.key, None)
+        self._busy.subtract(_groups_of(document))
+        self._busy += Counter()  # drops the zeros
+        if isinstance(result, Failure):
+            log.failure("a message cannot be sent", result)
+        idle = self._next_look is None or not self._next_look.active()
+        if self._more_due and idle and self._loop.running:
+            self._next_look = self._clock.callLater(0, self._look)
 
-    def _handle(self, document: Document) -> Deferred[None]:
-        self._busy.add(document.key)
-
-        def done(result: Any) -> Any:
-            self._busy.discard(document.key)
-            return result
-
-        return Deferred.fromCoroutine(self._send_one(document)).addBoth(done)
+    async def _postpone(self, documents: list[Document]) -> None:
+        for document in documents:
+            await self._outbox.postpone(document, self._now() + CROWDED_SECONDS)
 
     async def _send_one(self, document: Document) -> None:
         # A sender that still runs must not lose its claim, so the claim is longer than any attempt.
-        seconds = int(self._outbox.settings.send_timeout_seconds) * 2 + 30
+        seconds = int(SEND_TIMEOUT_SECONDS) * 2 + 30
         try:
             claimed = await self._outbox.claim(document, self._now(), seconds)
         except Conflict:
@@ -126,23 +185,20 @@ class OutboxService(Service):
             return
         if claimed is None:
             return
-        outcome, error = await self._attempt(claimed)
-        await self._settle(claimed, outcome, error)
+        result, error = await self._attempt(claimed)
+        self.counts[result] += 1
+        await self._write(claimed, result, error)
 
-    async def _settle(self, claimed: Document, outcome: Outcome, error: str) -> None:
-        self.counts[outcome] += 1
-        await self._write(claimed, outcome, error)
-
-    async def _write(self, claimed: Document, outcome: Outcome, error: str) -> None:
+    async def _write(self, claimed: Document, result: AttemptResult, error: str) -> None:
         try:
-            settled = await self._outbox.settle(claimed, outcome, error, self._now())
+            settled = await self._outbox.settle(claimed, result, error, self._now())
         except Conflict:
-            log.warn("message {key} was {outcome}, but the claim on it was lost", key=claimed.key, outcome=outcome)
+            log.warn("message {key} was {result}, but the claim on it was lost", key=claimed.key, result=result)
         except CenergydError as failure:
             # Known here and nowhere else: written down as soon as the store is back.
-            self._unwritten[claimed.key] = (claimed, outcome, error)
-            log.warn("message {key} was {outcome}, not yet written: {reason}",
-                     key=claimed.key, outcome=outcome, reason=str(failure))  # fmt: skip
+            self._unwritten[claimed.key] = (claimed, result, error)
+            log.warn("message {key} was {result}, not yet written: {reason}",
+                     key=claimed.key, result=result, reason=str(failure))  # fmt: skip
         else:
             log.info(
                 "message {key} to customer {customer} by {type}: {state} after {attempts} attempts {error}",
@@ -150,12 +206,12 @@ class OutboxService(Service):
                 state=settled.body["state"], attempts=settled.body["attempts"], error=error,
             )  # fmt: skip
 
-    async def _write_outcomes(self) -> None:
+    async def _write_results(self) -> None:
         waiting, self._unwritten = self._unwritten, {}
-        for claimed, outcome, error in waiting.values():
-            await self._write(claimed, outcome, error)
+        for claimed, result, error in waiting.values():
+            await self._write(claimed, result, error)
 
-    async def _attempt(self, claimed: Document) -> tuple[Outcome, str]:
+    async def _attempt(self, claimed: Document) -> tuple[AttemptResult, str]:
         channel_type = claimed.body["channel"].get("type")
         try:
             taken = await self._ask_plugins(claimed)
@@ -165,13 +221,15 @@ class OutboxService(Service):
             return "refused", f"no plugin sends to channels of type {channel_type}"
         return ("sent", "") if taken is True else ("retry", "the notifier did not take the message")
 
-    def _judge(self, error: PluginFailed, channel_type: Any) -> tuple[Outcome, str]:
+    def _judge(self, error: PluginFailed, channel_type: Any) -> tuple[AttemptResult, str]:
         """What the error of a notifier says of the message."""
         cause = error.__cause__
         if isinstance(cause, DeliveryRefused):
             return "refused", str(cause)
         if isinstance(cause, DeliveryUnknown):
             return "unknown", str(cause)
+        if isinstance(cause, CancelledError):
+            return "unknown", "the daemon stopped while it was sent"
         if isinstance(cause, TimeoutError):
             return "unknown", f"the notifier gave {error.reason}"
         if isinstance(cause, CenergydError):
@@ -205,13 +263,30 @@ class OutboxService(Service):
                 fault = error
                 continue
             if pending(answer):
-                seconds = self._outbox.settings.send_timeout_seconds
-                answer = await self._plugins.settled(implementation, answer, seconds, self._clock)
+                settled = self._plugins.settled(implementation, answer, SEND_TIMEOUT_SECONDS, self._clock)
+                answer = await self._cancellable(claimed.key, settled)
             if answer is not None:
                 return answer
         if fault is not None:
             raise fault
         return None
+
+    async def _cancellable(self, key: str, settled: Coroutine[Any, Any, Any]) -> Any:
+        call = self._calls[key] = Deferred.fromCoroutine(settled)
+        try:
+            return await call
+        finally:
+            del self._calls[key]
+
+
+def _groups_of(document: Document) -> tuple[str, str]:
+    """The customer and the destination of a message, as what its places are counted by."""
+    channel = document.body["channel"]
+    try:
+        host = urlsplit(str(channel.get("url", ""))).hostname
+    except ValueError:
+        host = None
+    return f"customer {document.owner}", f"destination {host or channel.get('type')}"
 
 
 def options_from(settings: Settings) -> Callable[[str], Mapping[str, Any]]:

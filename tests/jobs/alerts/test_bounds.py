@@ -13,7 +13,9 @@ from twisted.internet.task import deferLater
 from cenergyd.documents.kinds import LOGGER
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.job import judge_silence
+from cenergyd.jobs.messages.sender import CONCURRENCY
 from tests.jobs.conftest import START, World
+from tests.jobs.messages.sending import send_due
 
 
 @pytest_twisted.ensureDeferred
@@ -37,16 +39,16 @@ async def test_silent_loggers_in_one_round_are_bounded(world: World) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_messages_sent_at_once_are_bounded(world: World, notification: Notification) -> None:
-    limit = world.outbox.settings.concurrency
-    waiting: list[Deferred[bool]] = [Deferred() for _ in range(limit + 3)]
+    waiting: list[Deferred[bool]] = [Deferred() for _ in range(CONCURRENCY + 3)]
     world.recorder.answers = list(waiting)
-    for n in range(limit + 3):
-        await world.outbox.enqueue(notification._replace(id=f"n{n}"), {"type": "record", "to": "x"}, world.context.now)
-    ticking = Deferred.fromCoroutine(world.service.tick())
+    for n in range(CONCURRENCY + 3):
+        note = notification._replace(id=f"n{n}", customer_id=f"c{n}")
+        await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}/"}, world.context.now)
+    sending = Deferred.fromCoroutine(send_due(world.service))
     for _ in range(100):  # turns of the reactor, in which more could begin if they were let
         await deferLater(reactor, 0.002)
-    assert len(world.recorder.sent) == limit
+    assert len(world.recorder.sent) == CONCURRENCY
     for answer in waiting:
         answer.callback(True)
-    await ticking
-    assert len(world.recorder.sent) == limit + 3
+    await sending
+    assert len(world.recorder.sent) == CONCURRENCY + 3

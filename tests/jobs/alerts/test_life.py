@@ -18,6 +18,7 @@ from cenergyd.jobs.alerts.text import plain
 from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
 from cenergyd.readings.model import Reading
 from tests.jobs.conftest import SERIAL, START, Context, World
+from tests.jobs.messages.sending import send_due
 
 CHANNEL = {"type": "record", "to": "me"}
 NET_LOAD = {
@@ -34,7 +35,7 @@ async def upload(world: World, customer: Customer, meter: str, powers: list[floa
     readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]
     await world.write(meter, readings)
     await cenergyd_job(customer, readings[0].time, readings[-1].time, world.context)
-    await world.service.tick()
+    await send_due(world.service)
 
 
 async def minutes(world: World, customer: Customer, powers: list[float]) -> None:
@@ -129,7 +130,7 @@ async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(w
     late = START - 86400
     await world.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
     await cenergyd_job(customer, late, late + 3540, world.context)
-    await world.service.tick()
+    await send_due(world.service)
     assert told(world) == ["net load is high"]
     (view,) = await alerts_for(world.context.documents, customer.id)
     assert view.state.active
@@ -143,7 +144,7 @@ async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: Wo
     world.clock.advance(120)
     for _ in range(3):
         await cenergyd_job(customer, START, START + 840, world.context)
-        await world.service.tick()
+        await send_due(world.service)
     assert told(world) == ["net load is high"]
 
 
@@ -188,7 +189,7 @@ async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_n
         world.clock.advance(60)
         await cenergyd_job(customer, START, START, world.context)
         await cenergyd_periodic(world.context)
-        await world.service.tick()
+        await send_due(world.service)
     assert told(world) == ["net load is high"]
 
 
@@ -209,7 +210,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     await world.write("1", grid)
     await world.write("2", solar)
     await cenergyd_job(customer, now - 3600, now - 60, world.context)
-    await world.service.tick()
+    await send_due(world.service)
     texts = {n.kind: n.text for n, _, _ in world.recorder.sent}
     assert sorted(texts) == ["implausible", "power_factor", "stuck_meter", "voltage"]
     assert "power factor of the utility (grid) meter fell to 0.640" in texts["power_factor"]
@@ -224,7 +225,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     await world.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])
     await world.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
     await cenergyd_job(customer, now - 3600, now - 60, world.context)
-    await world.service.tick()
+    await send_due(world.service)
     assert sorted(s for s in told(world) if s.startswith("over:")) == [
         "over: a meter is stuck", "over: power factor is low", "over: readings are implausible",
         "over: voltage is out of range",
@@ -256,7 +257,7 @@ async def let_pass(world: World, count: int) -> None:
     for _ in range(count):
         world.clock.advance(60)
         await cenergyd_periodic(world.context)
-        await world.service.tick()
+        await send_due(world.service)
 
 
 @pytest_twisted.ensureDeferred

@@ -12,15 +12,25 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField, NotFound, Overloaded, StoreUnavailable
+from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.jobs.messages import outbox, sender
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.jobs.messages.sender import (
+    CONCURRENCY,
+    PER_CUSTOMER,
+    PER_DESTINATION,
+    SEND_TIMEOUT_SECONDS,
+    STOP_SECONDS,
+    OutboxService,
+    options_from,
+)
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.jobs.conftest import START, Recorder, World, plugin_manager, settings_with
+from tests.jobs.messages.sending import send_due
 
 ONCE = {"type": "record", "to": "me"}
 AGAIN = {"type": "again", "to": "me", "secret": "very-secret"}
@@ -35,15 +45,15 @@ async def state(world: World, key: str) -> str:
 async def rounds(world: World, count: int, seconds: int = 60) -> None:
     for _ in range(count):
         world.clock.advance(seconds)
-        await world.service.tick()
+        await send_due(world.service)
 
 
 @pytest_twisted.ensureDeferred
 async def test_queued_sent_and_forgotten(world: World, notification: Notification) -> None:
     key = await world.outbox.enqueue(notification, AGAIN, world.context.now)
     assert await state(world, key) == "queued"
-    await world.service.tick()
-    await world.service.tick()
+    await send_due(world.service)
+    await send_due(world.service)
     ((sent, channel, settings),) = world.recorder.sent
     assert sent == notification
     assert channel == AGAIN
@@ -56,7 +66,7 @@ async def test_queued_sent_and_forgotten(world: World, notification: Notificatio
     await rounds(world, 5)
     assert len(world.recorder.sent) == 1
     world.clock.advance(172800)
-    await world.service.tick()
+    await send_due(world.service)
     assert await world.outbox.delivery(key) is None
 
 
@@ -69,7 +79,7 @@ async def test_known_failures_are_tried_again_ever_more_slowly_and_end_as_failed
     times: list[int] = []
     for _ in range(12 * 60):
         before = len(world.recorder.sent)
-        await world.service.tick()
+        await send_due(world.service)
         if len(world.recorder.sent) > before:
             times.append((world.context.now - START) // 60)
         world.clock.advance(60)
@@ -81,7 +91,7 @@ async def test_known_failures_are_tried_again_ever_more_slowly_and_end_as_failed
     # A person may have it tried once more.
     world.recorder.answers = []
     assert await world.outbox.send_again(key, world.context.now)
-    await world.service.tick()
+    await send_due(world.service)
     assert await state(world, key) == "sent"
     assert not await world.outbox.send_again(key, world.context.now)
 
@@ -143,7 +153,7 @@ async def test_a_store_that_is_away_when_the_outcome_is_to_be_written_makes_nobo
     world.context.documents.put = failing
     waiting: Deferred[bool] = Deferred()
     world.recorder.answers = [waiting]
-    ticking = Deferred.fromCoroutine(world.service.tick())
+    ticking = Deferred.fromCoroutine(send_due(world.service))
     while not world.recorder.sent:
         await _turn()
     down[0] = True
@@ -170,7 +180,7 @@ async def test_a_notifier_that_never_answers_is_left_and_its_late_answer_ignored
     never: Deferred[bool] = Deferred(lambda _: None)  # does not even react to being cancelled
     world.recorder.answers = [never]
     key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    ticking = Deferred.fromCoroutine(world.service.tick())
+    ticking = Deferred.fromCoroutine(send_due(world.service))
     while not world.recorder.sent:
         await _turn()
     world.clock.advance(60)
@@ -185,7 +195,7 @@ async def test_a_notifier_that_never_answers_is_left_and_its_late_answer_ignored
 @pytest_twisted.ensureDeferred
 async def test_a_channel_that_no_plugin_serves_is_said_so(world: World, notification: Notification) -> None:
     key = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
-    await world.service.tick()
+    await send_due(world.service)
     delivery = await world.outbox.delivery(key)
     assert delivery is not None
     assert (delivery.state, delivery.error) == ("failed", "no plugin sends to channels of type pigeon")
@@ -202,16 +212,18 @@ async def test_a_broken_notifier_of_somebody_else_does_not_keep_messages_back(
 
     world.plugins.register(Broken(), "broken")
     key = await world.outbox.enqueue(notification, ONCE, world.context.now)
-    await world.service.tick()
+    await send_due(world.service)
     assert await state(world, key) == "sent"
     lost = await world.outbox.enqueue(notification, {"type": "pigeon", "to": "x"}, world.context.now)
-    await world.service.tick()
+    await send_due(world.service)
     assert await state(world, lost) == "queued"  # it may have been the broken one's
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_outbox_of_a_customer_is_bounded(world: World, notification: Notification) -> None:
-    world.outbox.settings = settings_with(outbox__max_per_customer="10").outbox
+async def test_the_outbox_of_a_customer_is_bounded(
+    world: World, notification: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MAX_PER_CUSTOMER", 10)
     for n in range(15):
         await world.outbox.enqueue(notification._replace(id=str(n)), ONCE, world.context.now)
     other = notification._replace(customer_id="c2")
@@ -225,30 +237,27 @@ async def test_every_channel_of_the_customer_gets_its_own(world: World, notifica
     world.recorder.answers = [False]
     assert await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now) == 2
     assert await world.outbox.notify(notification._replace(customer_id="nobody"), world.context.now) == 0
-    await world.service.tick()
+    await send_due(world.service)
     assert sorted(d.state for d in await world.outbox.deliveries(customer.id)) == ["queued", "sent"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_test_button_answers_at_once_and_sends_one_a_minute(world: World) -> None:
+async def test_one_test_message_a_minute_goes_to_a_channel(world: World) -> None:
     customer = await world.customer({"channels": [AGAIN]})
     world.recorder.answers = [False]
-    delivery = await world.service.send_test(customer, AGAIN)
+    await world.outbox.enqueue_test(customer, AGAIN, world.context.now)
+    await send_due(world.service)
+    (delivery,) = await world.outbox.deliveries(customer.id)
     assert (delivery.state, delivery.error) == ("queued", "the notifier did not take the message")
     world.clock.advance(60)
-    delivery = await world.service.send_test(customer, {"type": "again", "to": "me", "has_secret": True})
-    again = await world.service.send_test(customer, AGAIN)
+    for channel in ({"type": "again", "to": "me", "has_secret": True}, AGAIN):
+        await world.outbox.enqueue_test(customer, channel, world.context.now)
+        await send_due(world.service)
     assert world.recorder.sent[-1][1] == AGAIN
-    assert delivery.state == again.state == "sent"
-    assert world.recorder.subjects == ["Mill: test message"] * 2
+    assert [d.state for d in await world.outbox.deliveries(customer.id)] == ["sent", "sent"]
+    assert world.recorder.subjects == ["Mill: test message"] * 3
     with pytest.raises(InvalidField):
-        await world.service.send_test(customer, {"type": "email", "to": "nowhere"})
-    world.outbox.settings = settings_with(outbox__max_per_customer="10").outbox
-    for n in range(10):
-        await world.outbox.enqueue(Notification(f"x{n}", customer.id, "k", "s", "t", {}), ONCE, world.context.now)
-    world.clock.advance(60)
-    with pytest.raises(NotFound):
-        await world.service.send_test(customer, AGAIN)
+        await world.outbox.enqueue_test(customer, {"type": "email", "to": "nowhere"}, world.context.now)
 
 
 @pytest_twisted.ensureDeferred
@@ -274,11 +283,109 @@ async def test_the_service_sends_by_itself_and_stops_after_what_it_began(
     world.service.startService()
     while not world.recorder.sent:
         await _turn()
-    stopping = Deferred.fromCoroutine(world.service.stop())
+    stopping = world.service.stopService()
     assert not stopping.called
     slow.callback(True)
     await stopping
     assert await state(world, key) == "sent"
+
+
+@pytest.mark.parametrize(("channel", "left"), [(ONCE, "unsure"), (AGAIN, "queued")])
+@pytest_twisted.ensureDeferred
+async def test_sends_that_outlast_the_stop_are_cancelled(
+    world: World, notification: Notification, channel: dict[str, Any], left: str
+) -> None:
+    world.recorder.answers = [Deferred()]
+    key = await world.outbox.enqueue(notification, channel, world.context.now)
+    world.service.startService()
+    while not world.recorder.sent:
+        await _turn()
+    stopping = world.service.stopService()
+    world.clock.advance(STOP_SECONDS - 1)
+    assert not stopping.called
+    world.clock.advance(1)
+    await stopping
+    assert await state(world, key) == left
+    assert world.clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dead_host_delays_nobody_else(world: World, notification: Notification) -> None:
+    # One look sends to all others while the dead host's messages wait for their time-out.
+    dead = {"type": "record", "url": "http://dead.example/"}
+    for n in range(3 * CONCURRENCY):
+        note = notification._replace(id=f"dead{n}", customer_id=f"c{n}")
+        await world.outbox.enqueue(note, {**dead, "to": str(n)}, world.context.now)
+    world.clock.advance(1)
+    for n in range(10):
+        note = notification._replace(id=f"live{n}", customer_id=f"d{n}", subject="live")
+        await world.outbox.enqueue(note, {"type": "record", "url": f"http://live{n}.example/"}, world.context.now)
+    world.recorder.answer = lambda channel: Deferred() if "dead" in channel["url"] else True
+    assert await world.service.tick() == PER_DESTINATION + 10
+    while world.recorder.subjects.count("live") < 10:
+        await _turn()
+    assert len(world.recorder.sent) == PER_DESTINATION + 10
+    # Later looks do not have to wait for it either.
+    await world.outbox.enqueue(
+        notification._replace(id="later", customer_id="e", subject="later"), ONCE, world.context.now
+    )
+    await world.service.tick()
+    while "later" not in world.recorder.subjects:
+        await _turn()
+    assert len(world.recorder.sent) == PER_DESTINATION + 11
+    world.clock.advance(SEND_TIMEOUT_SECONDS)
+    await world.service.idle()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nor_does_one_customer_with_many_messages(world: World, notification: Notification) -> None:
+    for n in range(2 * CONCURRENCY):
+        note = notification._replace(id=f"many{n}", customer_id="many")
+        await world.outbox.enqueue(note, {"type": "record", "url": f"http://h{n}.example/"}, world.context.now)
+    await world.outbox.enqueue(notification, ONCE, world.context.now)
+    world.recorder.answer = lambda channel: Deferred() if "url" in channel else True
+    assert await world.service.tick() == PER_CUSTOMER + 1
+    while len(world.recorder.sent) < PER_CUSTOMER + 1:
+        await _turn()
+    world.clock.advance(SEND_TIMEOUT_SECONDS)
+    await world.service.idle()
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_than_is_looked_at_in_one_pass_hides_nobody(
+    world: World, notification: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "DUE_LIMIT", 10)
+    for n in range(20):
+        note = notification._replace(id=f"dead{n}", customer_id=f"c{n}")
+        await world.outbox.enqueue(note, {"type": "record", "url": "http://dead.example/", "to": str(n)}, START - 10)
+    await world.outbox.enqueue(notification._replace(subject="live"), ONCE, START)
+    world.recorder.answer = lambda channel: Deferred() if "url" in channel else True
+    for _ in range(4):
+        await world.service.tick()
+        for _ in range(20):
+            await _turn()
+    assert "live" in world.recorder.subjects
+    world.clock.advance(SEND_TIMEOUT_SECONDS)
+    await world.service.idle()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_place_that_becomes_free_is_used_at_once(world: World, notification: Notification) -> None:
+    for n in range(PER_DESTINATION + 2):
+        await world.outbox.enqueue(notification._replace(id=f"n{n}", customer_id=f"c{n}"), ONCE, world.context.now)
+    waiting: list[Deferred[bool]] = [Deferred() for _ in range(PER_DESTINATION)]
+    world.recorder.answers = list(waiting)
+    world.service.startService()
+    while len(world.recorder.sent) < PER_DESTINATION:
+        await _turn()
+    waiting[0].callback(True)
+    while len(world.recorder.sent) < PER_DESTINATION + 2:
+        await _turn()
+        world.clock.advance(0)  # not the interval: only what is to happen now
+    for answer in waiting[1:]:
+        answer.callback(True)
+    await world.service.stopService()
 
 
 @pytest_twisted.async_yield_fixture(params=["sqlite", "mongo"])
@@ -303,15 +410,15 @@ async def test_two_senders_at_once_send_each_message_once(two_stores: list[Any],
     clock.advance(START)
     outboxes = [Outbox(store, customers, settings.outbox) for store in two_stores]
     services = [
-        OutboxService(outbox, plugin_manager(recorder), options_from(settings), reactor, clock) for outbox in outboxes
+        OutboxService(each, plugin_manager(recorder), options_from(settings), reactor, clock) for each in outboxes
     ]
     notes = [Notification(f"n{n}", f"c{n % 3}", "k", f"s{n}", "t", {}) for n in range(25)]
     # Both queue all of them, at once.
     await gatherResults(
-        [Deferred.fromCoroutine(outbox.enqueue(note, ONCE, START)) for note in notes for outbox in outboxes]
+        [Deferred.fromCoroutine(each.enqueue(note, ONCE, START)) for note in notes for each in outboxes]
     )
     for _ in range(3):
-        await gatherResults([Deferred.fromCoroutine(service.tick()) for service in services])
+        await gatherResults([Deferred.fromCoroutine(send_due(service)) for service in services])
     assert sorted(recorder.subjects) == sorted(note.subject for note in notes)
     for n in range(3):
         assert {d.state for d in await outboxes[0].deliveries(f"c{n}")} == {"sent"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -16,11 +16,13 @@ from msgspec import inspect
 from cenergyd.errors import InvalidField
 
 T = TypeVar("T")
+Time = Annotated[int, msgspec.Meta(description="UTC seconds since 1970.")]
 
 _FAULT = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _MEMBER = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
 _WHOLE = r"$(?!\n)"
+_COMPONENT = "#/components/schemas/{name}"
 _MAX_SHOWN = 100
 
 
@@ -64,14 +66,14 @@ def to_json(value: Any) -> Any:
 
 
 def schemas(kinds: Iterable[Any]) -> dict[str, Any]:
-    """JSON Schema components of types and of all that they refer to, by the class's name."""
-    _, components = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
-    return {name: _tidy(schema) for name, schema in components.items()}
+    """JSON Schema components of types and of all that they refer to, by the class's name without ``Json`` at its end."""
+    _, components = msgspec.json.schema_components(list(kinds), ref_template=_COMPONENT)
+    return {name.removesuffix("Json"): _tidy(schema) for name, schema in components.items()}
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """The JSON Schema of one type: a reference where it is a resource."""
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_COMPONENT)
     tidy: dict[str, Any] = _tidy(schema)
     return tidy
 
@@ -85,6 +87,8 @@ def _tidy(schema: Any) -> Any:
     tidy = {name: _tidy(item) for name, item in schema.items()}
     if isinstance(tidy.get("title"), str):
         del tidy["title"]
+    if isinstance(tidy.get("$ref"), str):
+        tidy["$ref"] = tidy["$ref"].removesuffix("Json")
     if isinstance(tidy.get("pattern"), str):
         tidy["pattern"] = tidy["pattern"].removesuffix(_WHOLE) + ("$" if tidy["pattern"].endswith(_WHOLE) else "")
     if "default" in tidy and not isinstance(tidy["default"], Mapping):

@@ -182,9 +182,13 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, Any]:
     """JSON for the store (``secrets=True``) or for anybody else (``has_secret`` in their place)."""
-    found: dict[str, Any] = to_json(settings)
-    found["channels"] = [dict(c) if secrets else public_channel(c) for c in settings.channels]
+    found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
     return found
+
+
+def without_secrets(settings: AlertSettings) -> AlertSettings:
+    """The settings as anybody may see them: ``has_secret`` in place of a channel's secrets."""
+    return msgspec.structs.replace(settings, channels=tuple(map(public_channel, settings.channels)))
 
 
 def edit_alerts(stored: Any, sent: Any) -> dict[str, Any]:

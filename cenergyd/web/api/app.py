@@ -1,4 +1,4 @@
-"""The API under /api/v1: one Klein app made of the subjects in the ``api_*`` modules."""
+"""The API under /api/v1: one Klein app made of the subjects in this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cenergyd.web.api.jobs import JobsApi
 from cenergyd.web.api.live import LiveViews
 from cenergyd.web.api.loggers import LoggersApi
 from cenergyd.web.api.readings import ReadingsApi
-from cenergyd.web.api.routing import Call, Reply, Route, Router, Subject
+from cenergyd.web.api.routing import Call, Response, Route, Router, Subject
 from cenergyd.web.api.session import SessionApi
 from cenergyd.web.views.context import Context
 
@@ -48,7 +48,6 @@ class Api:
             cenergyd.__version__,
             BASE,
             [(route.method, route.path, route.operation) for route in self._router.routes],
-            {name: schema for subject in (*made, self) for name, schema in subject.schemas().items()},
         )
 
     @property
@@ -65,17 +64,13 @@ class Api:
         """End what would go on for ever: the live views. Call it before the site's connections are closed."""
         self.live_views.close()
 
-    async def describe(self, call: Call) -> Reply:
+    async def describe(self, call: Call) -> Response:
         """The OpenAPI document."""
-        return Reply(self._document)
+        return Response(self._document)
 
     def routes(self) -> Sequence[Route]:
         """The one route that describes all others."""
-        operation = openapi.operation(
-            "readOpenApi", "description", "This document", reply={"type": "object"}, public=True
+        operation = openapi.Operation(
+            "readOpenApi", "description", "This document", response=openapi.AnyObject, public=True
         )
         return (Route("GET", "/openapi.json", self.describe, "public", operation),)
-
-    def schemas(self) -> dict[str, Any]:
-        """None."""
-        return {}

@@ -6,29 +6,28 @@ and so does the password where an empty one is sent, because the old front end c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cenergyd.customers.model import Customer
+from cenergyd.runtime.structs import Resource
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.api import openapi
 from cenergyd.web.api.customers import SettingsEditor
-from cenergyd.web.api.routing import Call, Reply, Route, Router, quoted_etag, unquoted_etag
+from cenergyd.web.api.routing import Call, Response, Route, Router, quoted_etag, unquoted_etag
 from cenergyd.web.server.problems import FieldError, RequestProblem, invalid_fields
 from cenergyd.web.views.context import Context
 
 FIELDS = ("facility", "load", "solar", "logger_serial_number", "logger_password")
 
 
-def legacy_view(customer: Customer) -> dict[str, Any]:
+class OwnSettingsJson(Resource, frozen=True, kw_only=True):
     """The settings in the old shape."""
-    return {
-        "facility": customer.facility,
-        "load": customer.load,
-        "solar": customer.solar,
-        "logger_serial_number": customer.logger_serial_number,
-        "logger_password_set": bool(customer.logger_password),
-    }
+
+    facility: str
+    load: str
+    solar: str
+    logger_serial_number: str
+    logger_password_set: bool
 
 
 class Legacy:
@@ -46,11 +45,11 @@ class Legacy:
         router.add(self)
         self.app = router.app
 
-    async def read(self, call: Call) -> Reply:
+    async def read(self, call: Call) -> Response:
         """The signed-in customer's settings."""
-        return _reply(await self._context.customer(_own_id(call.principal)))
+        return _own(await self._context.customer(_own_id(call.principal)))
 
-    async def change(self, call: Call) -> Reply:
+    async def change(self, call: Call) -> Response:
         """Change them; with If-Match only if nobody else has."""
         customer_id = _own_id(call.principal)
         given = call.json_object()
@@ -61,18 +60,14 @@ class Legacy:
             given = {name: value for name, value in given.items() if name != "logger_password"}
         match = call.header("if-match")
         etag = unquoted_etag(match) if match not in (None, "*") else None
-        return _reply(await self._editor.merge(call.principal, customer_id, given, etag))
+        return _own(await self._editor.merge(call.principal, customer_id, given, etag))
 
     def routes(self) -> Sequence[Route]:
-        """Both of them."""
+        """Both of them; they are in no OpenAPI document."""
         return (
-            Route("GET", "/settings", self.read, "signed_in", openapi.operation("readOwn", "settings", "Own settings")),
-            Route("POST", "/settings", self.change, "signed_in", openapi.operation("changeOwn", "settings", "Change")),
+            Route("GET", "/settings", self.read, "signed_in", openapi.Operation("readOwn", "settings", "Own settings")),
+            Route("POST", "/settings", self.change, "signed_in", openapi.Operation("changeOwn", "settings", "Change")),
         )
-
-    def schemas(self) -> Mapping[str, Any]:
-        """None: the old shape is in no OpenAPI document."""
-        return {}
 
 
 def _own_id(principal: Principal) -> str:
@@ -81,5 +76,12 @@ def _own_id(principal: Principal) -> str:
     return principal.customer_id
 
 
-def _reply(customer: Customer) -> Reply:
-    return Reply(legacy_view(customer), headers={"ETag": quoted_etag(customer.etag)})
+def _own(customer: Customer) -> Response:
+    settings = OwnSettingsJson(
+        facility=customer.facility,
+        load=customer.load,
+        solar=customer.solar,
+        logger_serial_number=customer.logger_serial_number,
+        logger_password_set=bool(customer.logger_password),
+    )
+    return Response(settings, headers={"ETag": quoted_etag(customer.etag)})

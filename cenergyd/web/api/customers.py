@@ -2,43 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import attrs
+from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from cenergyd.customers.fields import CLEANERS, PATTERNS, clean_settings, time_zones
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.errors import Conflict
+from cenergyd.runtime.structs import Resource
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.api import openapi
-from cenergyd.web.api.routing import JSON, MAX_SEARCH, MERGE_PATCH, Call, Reply, Route, quoted_etag
+from cenergyd.web.api.openapi import Next
+from cenergyd.web.api.routing import JSON, MAX_SEARCH, MERGE_PATCH, Call, Response, Route, quoted_etag
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import FOREIGN_LOGGER_ANSWER, add_customer, change_customer
 
+Change = Callable[[Principal | None, str, Mapping[str, Any], str | None], Awaitable[Customer]]
+_DESCRIBED: Mapping[str, str] = {
+    "facility": "Modbus address of the utility (grid) meter; empty: not fitted.",
+    "load": "Modbus address of the load meter.",
+    "solar": "Modbus address of the solar meter.",
+    "logger_serial_number": "The AcquiSuite's serial number, its MAC address.",
+    "logger_password": "The logger's password; never returned. Empty: no password, so the logger is refused.",
+    "name": "The site's name, for people.",
+    "time_zone": "IANA name; empty: UTC.",
+}
 
-def settings_view(customer: Customer) -> dict[str, Any]:
+
+def _input(field: str) -> Any:
+    if field == "time_zone":
+        return Literal[("", *time_zones())]
+    # JSON text has no halves of surrogate pairs, and not every tool can read a pattern that names them.
+    return Annotated[str, Meta(pattern=PATTERNS[field].replace(r"\ud800-\udfff", ""))]
+
+
+def _input_type(name: str, about: str) -> Any:
+    fields = []
+    for field in CLEANERS:
+        meta = Meta(
+            description=_DESCRIBED[field],
+            extra_json_schema={"writeOnly": True} if field == "logger_password" else None,
+        )
+        fields.append((field, Annotated[_input(field) | None, meta] | UnsetType, UNSET))
+    return defstruct(name, fields, bases=(Resource,), namespace={"__doc__": about}, frozen=True, kw_only=True)
+
+
+# What these describe is checked by clean_settings, as from the pages and the command line: every fault is named, not the first alone.
+SettingsInput = _input_type("SettingsInput", "Settings not named, or null, are empty; but a password not named stays.")
+SettingsPatch = _input_type(
+    "SettingsPatch", "A JSON merge patch (RFC 7396): settings not named stay, null empties one."
+)
+
+
+class SettingsJson(Resource, frozen=True, kw_only=True):
     """The settings; of the password only whether there is one."""
+
+    facility: str
+    load: str
+    solar: str
+    logger_serial_number: str
+    name: str
+    time_zone: str
+    logger_password_set: Annotated[bool, Meta(description="Whether a logger password is set.")]
+
+    @classmethod
+    def of(cls, customer: Customer) -> SettingsJson:
+        """A customer's settings."""
+        return SettingsJson(**_settings_of(customer))
+
+
+class SettingsProblem(Resource, frozen=True, kw_only=True):
+    """What keeps a meter from being computed, and the field to change."""
+
+    field: str
+    code: str
+    message: str
+
+    @classmethod
+    def all_of(cls, customer: Customer) -> list[SettingsProblem]:
+        """A customer's."""
+        return [cls(**problem._asdict()) for problem in customer.problems()]
+
+
+class SeriesOfRoles(Resource, frozen=True, kw_only=True):
+    """Where each role's readings are; null: nowhere."""
+
+    utility: str | None
+    load: str | None
+    solar: str | None
+
+    @classmethod
+    def of(cls, customer: Customer) -> SeriesOfRoles:
+        """A customer's, now."""
+        return cls(**{role: customer.series_of(role) for role in ROLES})
+
+
+class CustomerJson(SettingsJson, frozen=True, kw_only=True):
+    """The settings and what follows from them."""
+
+    id: str
+    missing_role: Annotated[Role | None, Meta(description="The meter that is computed.")]
+    series: SeriesOfRoles
+    problems: list[SettingsProblem]
+
+    @classmethod
+    def of(cls, customer: Customer) -> CustomerJson:
+        """A customer."""
+        return cls(
+            id=customer.id,
+            missing_role=customer.missing_role,
+            series=SeriesOfRoles.of(customer),
+            problems=SettingsProblem.all_of(customer),
+            **_settings_of(customer),
+        )
+
+
+class CustomerList(Resource, frozen=True, kw_only=True):
+    """A page of customers."""
+
+    customers: list[CustomerJson]
+    next: Next
+
+
+def _settings_of(customer: Customer) -> dict[str, Any]:
     return {
         "facility": customer.facility,
         "load": customer.load,
         "solar": customer.solar,
         "logger_serial_number": customer.logger_serial_number,
-        "logger_password_set": bool(customer.logger_password),
         "name": customer.name,
         "time_zone": customer.time_zone,
-    }
-
-
-def customer_view(customer: Customer) -> dict[str, Any]:
-    """The settings and what follows from them."""
-    return {
-        "id": customer.id,
-        **settings_view(customer),
-        "missing_role": customer.missing_role,
-        "series": {role: customer.series_of(role) for role in ROLES},
-        "problems": [problem._asdict() for problem in customer.problems()],
+        "logger_password_set": bool(customer.logger_password),
     }
 
 
@@ -108,57 +205,57 @@ class CustomersApi:
         self._context = context
         self._editor = SettingsEditor(context)
 
-    async def page(self, call: Call) -> Reply:
+    async def page(self, call: Call) -> Response:
         """A page of customers; a customer's own list is as long as it can be."""
-        limit = call.query_integer("limit", 1, self._context.settings.page_size) or self._context.settings.page_size
+        limit = call.limit(self._context.settings.page_size)
         cursor, search = call.query("cursor"), call.query("search", MAX_SEARCH)
         if call.principal.is_operator:
             found = await self._context.customers.page(after=cursor or None, limit=limit + 1, search=search or None)
         else:
             found = [await self._context.customer(str(call.principal.customer_id))]
         more = found[limit - 1].id if len(found) > limit else None
-        return Reply({"customers": [customer_view(customer) for customer in found[:limit]], "next": more})
+        return Response(CustomerList(customers=[CustomerJson.of(customer) for customer in found[:limit]], next=more))
 
-    async def create(self, call: Call) -> Reply:
+    async def create(self, call: Call) -> Response:
         """Add a customer."""
         customer = await self._editor.create(call.json_object())
         headers = {"ETag": quoted_etag(customer.etag), "Location": f"/api/v1/customers/{customer.id}"}
-        return Reply(customer_view(customer), 201, headers)
+        return Response(CustomerJson.of(customer), 201, headers)
 
-    async def read(self, call: Call, customer_id: str) -> Reply:
+    async def read(self, call: Call, customer_id: str) -> Response:
         """One customer."""
-        return _with_etag(call, await self._context.customer(customer_id), customer_view)
+        return _with_etag(call, await self._context.customer(customer_id), CustomerJson)
 
-    async def read_settings(self, call: Call, customer_id: str) -> Reply:
+    async def read_settings(self, call: Call, customer_id: str) -> Response:
         """The settings alone."""
-        return _with_etag(call, await self._context.customer(customer_id), settings_view)
+        return _with_etag(call, await self._context.customer(customer_id), SettingsJson)
 
-    async def merge(self, call: Call, customer_id: str) -> Reply:
+    async def merge(self, call: Call, customer_id: str) -> Response:
         """Change some settings."""
-        return await self._change(call, customer_id, self._editor.merge, customer_view)
+        return await self._change(call, customer_id, self._editor.merge, CustomerJson)
 
-    async def merge_settings(self, call: Call, customer_id: str) -> Reply:
+    async def merge_settings(self, call: Call, customer_id: str) -> Response:
         """Change some settings."""
-        return await self._change(call, customer_id, self._editor.merge, settings_view)
+        return await self._change(call, customer_id, self._editor.merge, SettingsJson)
 
-    async def replace(self, call: Call, customer_id: str) -> Reply:
+    async def replace(self, call: Call, customer_id: str) -> Response:
         """Set all settings."""
-        return await self._change(call, customer_id, self._editor.replace, customer_view)
+        return await self._change(call, customer_id, self._editor.replace, CustomerJson)
 
-    async def replace_settings(self, call: Call, customer_id: str) -> Reply:
+    async def replace_settings(self, call: Call, customer_id: str) -> Response:
         """Set all settings."""
-        return await self._change(call, customer_id, self._editor.replace, settings_view)
+        return await self._change(call, customer_id, self._editor.replace, SettingsJson)
 
-    async def remove(self, call: Call, customer_id: str) -> Reply:
+    async def remove(self, call: Call, customer_id: str) -> Response:
         """Remove a customer."""
         await self._editor.remove(customer_id, call.if_match())
-        return Reply(status=204)
+        return Response(status=204)
 
-    async def _change(self, call: Call, customer_id: str, change: Any, view: Any) -> Reply:
+    async def _change(self, call: Call, customer_id: str, change: Change, kind: type[SettingsJson]) -> Response:
         etag = call.if_match()
         media_types = (JSON, MERGE_PATCH) if call.request.method == b"PATCH" else (JSON,)
         given = call.json_object(media_types)
-        return _reply(await change(call.principal, customer_id, given, etag), view)
+        return _response(await change(call.principal, customer_id, given, etag), kind)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -175,117 +272,60 @@ class CustomersApi:
             Route("PUT", settings, self.replace_settings, "signed_in", _replace("Settings")),
         )
 
-    def schemas(self) -> Mapping[str, Any]:
-        """Schema components."""
-        return _SCHEMAS
 
-
-def _with_etag(call: Call, customer: Customer, view: Any) -> Reply:
+def _with_etag(call: Call, customer: Customer, kind: type[SettingsJson]) -> Response:
     etag = quoted_etag(customer.etag)
     if call.header("if-none-match") == etag:
-        return Reply(status=304, headers={"ETag": etag})
-    return _reply(customer, view)
+        return Response(status=304, headers={"ETag": etag})
+    return _response(customer, kind)
 
 
-def _reply(customer: Customer, view: Any) -> Reply:
-    return Reply(view(customer), headers={"ETag": quoted_etag(customer.etag)})
-
-
-def _pattern(field: str) -> str:
-    # JSON text has no halves of surrogate pairs, and not every tool can read a pattern that names them.
-    return PATTERNS[field].replace(r"\ud800-\udfff", "")
+def _response(customer: Customer, kind: type[SettingsJson]) -> Response:
+    return Response(kind.of(customer), headers={"ETag": quoted_etag(customer.etag)})
 
 
 _TAG = "customers"
-_WRITABLE: Mapping[str, Any] = {
-    "facility": {
-        "type": "string", "pattern": _pattern("facility"),
-        "description": "Modbus address of the utility (grid) meter; empty: not fitted.",
-    },
-    "load": {"type": "string", "pattern": _pattern("load"), "description": "Modbus address of the load meter."},
-    "solar": {"type": "string", "pattern": _pattern("solar"), "description": "Modbus address of the solar meter."},
-    "logger_serial_number": {
-        "type": "string", "pattern": _pattern("logger_serial_number"), "description": "The AcquiSuite's serial number, its MAC address.",
-    },
-    "name": {"type": "string", "pattern": _pattern("name"), "description": "The site's name, for people."},
-    "time_zone": {"enum": ["", *time_zones()], "description": "IANA name; empty: UTC."},
-}  # fmt: skip
-_PASSWORD: Mapping[str, Any] = {
-    "type": "string", "pattern": _pattern("logger_password"), "writeOnly": True,
-    "description": "The logger's password; never returned. Empty: no password, so the logger is refused.",
-}  # fmt: skip
-_PASSWORD_SET = {"type": "boolean", "description": "Whether a logger password is set."}
-_ROLE = {"enum": list(ROLES)}
-_SETTINGS = {**{name: {"type": "string"} for name in _WRITABLE}, "logger_password_set": _PASSWORD_SET}
-_INPUT = {**_WRITABLE, "logger_password": _PASSWORD}
-_NULLABLE = {name: openapi.nullable(schema) for name, schema in _INPUT.items()}
-_SCHEMAS: Mapping[str, Any] = {
-    "Role": _ROLE,
-    "Settings": openapi.closed(_SETTINGS),
-    "SettingsInput": openapi.closed(
-        _NULLABLE, list(_INPUT), "Settings not named, or null, are empty; but a password not named stays."
-    ),
-    "SettingsPatch": openapi.closed(
-        _NULLABLE, list(_INPUT), "A JSON merge patch (RFC 7396): settings not named stay, null empties one."
-    ),
-    "SettingsProblem": openapi.closed(
-        {"field": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
-        description="What keeps a meter from being computed, and the field to change.",
-    ),
-    "Customer": openapi.closed(
-        {
-            "id": {"type": "string"},
-            **_SETTINGS,
-            "missing_role": {**openapi.nullable(openapi.ref("Role")), "description": "The meter that is computed."},
-            "series": {
-                **openapi.closed({role: openapi.nullable({"type": "string"}) for role in ROLES}),
-                "description": "Where each role's readings are; null: nowhere.",
-            },
-            "problems": {"type": "array", "items": openapi.ref("SettingsProblem")},
-        }
-    ),
-    "CustomerList": openapi.listing("customers", openapi.ref("Customer")),
-}
-_CREATE = openapi.operation(
+_CREATE = openapi.Operation(
     "createCustomer", _TAG, "Add a customer (operators)",
-    reply=openapi.ref("Customer"), status=201, etag=True, body=openapi.ref("SettingsInput"),
+    response=CustomerJson, status=201, etag=True, body=SettingsInput,
 )  # fmt: skip
-_REMOVE = openapi.operation(
+_REMOVE = openapi.Operation(
     "removeCustomer", _TAG, "Remove a customer (operators); the readings stay",
     status=204, parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
 )  # fmt: skip
 
 
-def _list_operation(page_size: int) -> openapi.JsonObject:
+def _list_operation(page_size: int) -> openapi.Operation:
     search = openapi.query_parameter(
         "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."
     )
-    return openapi.operation(
+    return openapi.Operation(
         "listCustomers", _TAG, "Customers by id; a customer sees only itself",
-        reply=openapi.ref("CustomerList"), parameters=[*openapi.page_parameters(page_size), search], errors=[404],
+        response=CustomerList, parameters=[*openapi.page_parameters(page_size), search], errors=[404],
     )  # fmt: skip
 
 
-def _read(name: str) -> openapi.JsonObject:
-    return openapi.operation(
-        f"read{name}", _TAG, f"Read {_OF[name]}", reply=openapi.ref(name), etag=True, parameters=[openapi.CUSTOMER_ID]
+def _read(name: str) -> openapi.Operation:
+    return openapi.Operation(
+        f"read{name}", _TAG, f"Read {_OF[name]}", response=_TYPES[name], etag=True, parameters=[openapi.CUSTOMER_ID]
     )
 
 
-def _merge(name: str) -> openapi.JsonObject:
-    return openapi.operation(
+def _merge(name: str) -> openapi.Operation:
+    return openapi.Operation(
         f"merge{name}", _TAG, f"Change some of {_OF[name]}",
-        reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsPatch"), body_media_types=(JSON, MERGE_PATCH),
+        response=_TYPES[name], etag=True, body=SettingsPatch, body_media_types=(JSON, MERGE_PATCH),
         parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], description=FOREIGN_LOGGER_ANSWER,
     )  # fmt: skip
 
 
-def _replace(name: str) -> openapi.JsonObject:
-    return openapi.operation(
+def _replace(name: str) -> openapi.Operation:
+    return openapi.Operation(
         f"replace{name}", _TAG, f"Replace {_OF[name]}",
-        reply=openapi.ref(name), etag=True, body=openapi.ref("SettingsInput"),
+        response=_TYPES[name], etag=True, body=SettingsInput,
         parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH], description=FOREIGN_LOGGER_ANSWER,
     )  # fmt: skip
 
 
 _OF = {"Customer": "a customer and what follows from the settings", "Settings": "a customer's settings"}
+_TYPES: Mapping[str, type[SettingsJson]] = {"Customer": CustomerJson, "Settings": SettingsJson}

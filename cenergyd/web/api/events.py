@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cenergyd.web.api import openapi
 from cenergyd.web.api.live import LiveViews
-from cenergyd.web.api.routing import STREAMED, Call, Reply, Route
+from cenergyd.web.api.routing import STREAMED, Call, Response, Route
 
 
 class EventsApi:
@@ -16,10 +15,10 @@ class EventsApi:
     def __init__(self, views: LiveViews) -> None:
         self._views = views
 
-    async def stream(self, call: Call, customer_id: str) -> Reply:
+    async def stream(self, call: Call, customer_id: str) -> Response:
         """Send events until the client goes."""
         if call.request.method == b"HEAD":
-            return Reply("", media_type="text/event-stream")
+            return Response("", media_type="text/event-stream")
         principal = call.principal
         client = principal.session.key if principal.session else principal.token_id
         await self._views.serve(call.request, customer_id, client)
@@ -29,14 +28,10 @@ class EventsApi:
         """The one route."""
         return (Route("GET", "/customers/{customer_id}/events", self.stream, "signed_in", _STREAM),)
 
-    def schemas(self) -> Mapping[str, Any]:
-        """None: the events are described in words."""
-        return {}
 
-
-_STREAM = openapi.operation(
+_STREAM = openapi.Operation(
     "streamEvents", "readings", "New readings as they come (server-sent events)",
-    reply={"type": "string"}, reply_media_type="text/event-stream", parameters=[openapi.CUSTOMER_ID],
+    response=str, response_media_type="text/event-stream", parameters=[openapi.CUSTOMER_ID],
     description="Events, each with JSON data: `settings` (etag, missing_role, series by role), `latest` (as from `latest`), "
     "`status` (logger, derivation) at the start and when they change; `readings` (new readings by role, oldest first; "
     "one may come twice, its time tells). After a break, read from `readings` what was missed.",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import attrs
+from msgspec import Meta
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.jobs.alerts.job import alerts_for
-from cenergyd.jobs.alerts.rules import alerts_of, alerts_to_json, edit_alerts
+from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of, edit_alerts, without_secrets
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups import report
-from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of, tariff_to_json
+from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
+from cenergyd.jobs.tariff.schema import TariffJson
 from cenergyd.jobs.windows import RESOLUTIONS, Window
+from cenergyd.runtime.structs import Resource
 from cenergyd.web.api import openapi
-from cenergyd.web.api.routing import Call, Reply, Route, quoted_etag
+from cenergyd.web.api.routing import Call, Response, Route, quoted_etag
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import change_customer
@@ -26,13 +29,84 @@ _MAX_TIME = 1 << 33
 _BASES = ("billing", "calendar")
 
 
+Report = dict[str, Any]
+"""An object that its description tells."""
+
+
+class Rollups(Resource, frozen=True, kw_only=True):
+    """Stored windows of a role."""
+
+    role: Role
+    resolution: Annotated[str, Meta(extra_json_schema={"enum": list(RESOLUTIONS)})]
+    series: str | None
+    windows: Annotated[
+        list[Report],
+        Meta(
+            description="time (start, UTC seconds), series, and per channel mean, min, max, count, import positive also where a "
+            "CT is reversed; PF from the sums of P and Q."
+        ),
+    ]
+
+
+class NetLoad(Resource, frozen=True, kw_only=True):
+    """Net load per 15 minutes."""
+
+    windows: list[Report]
+
+
+class TariffAnswer(Resource, frozen=True, kw_only=True):
+    """The tariff; null where none is set."""
+
+    tariff: TariffJson | None
+
+
+class AlertsAnswer(Resource, frozen=True, kw_only=True):
+    """The alert settings; null where there are none."""
+
+    alerts: AlertSettings | None
+
+
+class AlertStates(Resource, frozen=True, kw_only=True):
+    """Alerts that are active or were."""
+
+    alerts: list[Report]
+
+
+class Messages(Resource, frozen=True, kw_only=True):
+    """Messages that were sent or are to be."""
+
+    messages: list[Report]
+
+
+class Queued(Resource, frozen=True, kw_only=True):
+    """The key of a message that waits to be sent."""
+
+    key: str
+
+
+EnergyToday = Annotated[
+    Report, Meta(description="date, start, end, and per role import_kwh, export_kwh and covered_seconds.")
+]
+Charges = Annotated[
+    Report,
+    Meta(description="this, last and last_year: energy per period, demand peaks with time, amounts as text."),
+]
+DoctorFindings = Annotated[Report, Meta(description="findings: severity, code, field, message, advice, evidence.")]
+Channel = Annotated[
+    Report,
+    Meta(
+        description='One channel: {"type": "email", "to": ...}, {"type": "sms", "to": ...}, {"type": "webhook", "url": ...}.'
+    ),
+]
+
+
 class JobsApi:
     """``/customers/{customer_id}/rollups``, ``energy``, ``net-load``, ``charges``, ``tariff``, ``alerts``, ``doctor``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def rollups(self, call: Call, customer_id: str) -> Reply:
+    async def rollups(self, call: Call, customer_id: str) -> Response:
         """Stored windows of a role."""
         role, resolution = call.query("role"), call.query("resolution") or "15m"
         if role not in ROLES:
@@ -44,20 +118,20 @@ class JobsApi:
         within = Window(start, end)
         found = await report.role_rollup(customer, self._context.readings, role, resolution, within)
         series = customer.series_of(role)
-        return Reply({"role": role, "resolution": resolution, "series": series, "windows": found})
+        return Response(Rollups(role=role, resolution=resolution, series=series, windows=found))
 
-    async def energy_today(self, call: Call, customer_id: str) -> Reply:
+    async def energy_today(self, call: Call, customer_id: str) -> Response:
         """Energy per role since the customer's midnight."""
         customer = await self._context.customer(customer_id)
-        return Reply(await report.energy_today(customer, self._context.readings, call.now))
+        return Response(await report.energy_today(customer, self._context.readings, call.now))
 
-    async def net_load(self, call: Call, customer_id: str) -> Reply:
+    async def net_load(self, call: Call, customer_id: str) -> Response:
         """Net load per 15 minutes."""
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
-        return Reply({"windows": await report.net_load(customer, self._context.readings, start, end)})
+        return Response(NetLoad(windows=await report.net_load(customer, self._context.readings, start, end)))
 
-    async def charges(self, call: Call, customer_id: str) -> Reply:
+    async def charges(self, call: Call, customer_id: str) -> Response:
         """Charges of this and the last period and of the same one last year."""
         basis = call.query("basis") or "billing"
         if basis not in _BASES:
@@ -65,60 +139,62 @@ class JobsApi:
         context = self._context
         customer = await context.customer(customer_id)
         max_gap = context.max_gap_seconds
-        return Reply(await report.charges_report(customer, context.readings, call.now, basis, max_gap))  # type: ignore[arg-type]
+        return Response(await report.charges_report(customer, context.readings, call.now, basis, max_gap))  # type: ignore[arg-type]
 
-    async def doctor(self, call: Call, customer_id: str) -> Reply:
+    async def doctor(self, call: Call, customer_id: str) -> Response:
         """The setup checks."""
         context = self._context
         customer = await context.customer(customer_id)
-        return Reply((await doctor(customer, context.readings, context.documents, call.now)).to_json())
+        return Response((await doctor(customer, context.readings, context.documents, call.now)).to_json())
 
-    async def read_tariff(self, call: Call, customer_id: str) -> Reply:
+    async def read_tariff(self, call: Call, customer_id: str) -> Response:
         """The tariff."""
-        return _tariff_reply(await self._context.customer(customer_id))
+        return _tariff_answer(await self._context.customer(customer_id))
 
-    async def set_tariff(self, call: Call, customer_id: str) -> Reply:
+    async def set_tariff(self, call: Call, customer_id: str) -> Response:
         """Set the tariff."""
         etag = call.if_match()
         tariff = tariff_to_json(tariff_from_json(call.json_object()))
-        return _tariff_reply(await self._set(customer_id, "tariff", tariff, etag))
+        return _tariff_answer(await self._set(customer_id, "tariff", tariff, etag))
 
-    async def remove_tariff(self, call: Call, customer_id: str) -> Reply:
+    async def remove_tariff(self, call: Call, customer_id: str) -> Response:
         """Remove the tariff."""
         await self._set(customer_id, "tariff", None, call.if_match())
-        return Reply(status=204)
+        return Response(status=204)
 
-    async def read_alerts(self, call: Call, customer_id: str) -> Reply:
+    async def read_alerts(self, call: Call, customer_id: str) -> Response:
         """Alert settings."""
-        return _alerts_reply(await self._context.customer(customer_id))
+        return _alerts_answer(await self._context.customer(customer_id))
 
-    async def set_alerts(self, call: Call, customer_id: str) -> Reply:
+    async def set_alerts(self, call: Call, customer_id: str) -> Response:
         """Set the alert settings; secrets that are not sent stay."""
         etag = call.if_match()
         customer = await self._context.customer(customer_id)
         edited = edit_alerts(customer.extensions.get("alerts"), call.json_object())
         if etag is not None and customer.etag != etag:
             raise Conflict("the customer was changed meanwhile")
-        return _alerts_reply(await self._set(customer_id, "alerts", edited, customer.etag))
+        return _alerts_answer(await self._set(customer_id, "alerts", edited, customer.etag))
 
-    async def alert_states(self, call: Call, customer_id: str) -> Reply:
+    async def alert_states(self, call: Call, customer_id: str) -> Response:
         """Alerts that are active or were."""
         await self._context.customer(customer_id)
         found = await alerts_for(self._context.documents, customer_id)
-        return Reply(
-            {"alerts": [attrs.asdict(view.state) | {"kind": view.kind, "series": view.series} for view in found]}
+        return Response(
+            AlertStates(
+                alerts=[attrs.asdict(view.state) | {"kind": view.kind, "series": view.series} for view in found]
+            )
         )
 
-    async def deliveries(self, call: Call, customer_id: str) -> Reply:
+    async def deliveries(self, call: Call, customer_id: str) -> Response:
         """Messages that were sent or are to be."""
         await self._context.customer(customer_id)
-        return Reply({"messages": [item._asdict() for item in await self._outbox().deliveries(customer_id)]})
+        return Response(Messages(messages=[item._asdict() for item in await self._outbox().deliveries(customer_id)]))
 
-    async def test_message(self, call: Call, customer_id: str) -> Reply:
+    async def test_message(self, call: Call, customer_id: str) -> Response:
         """Queue a test message."""
         customer = await self._context.customer(customer_id)
         key = await self._outbox().enqueue_test(customer, call.json_object(), call.now)
-        return Reply({"key": key}, 202)
+        return Response(Queued(key=key), 202)
 
     async def _set(self, customer_id: str, name: str, value: Any, etag: str | None) -> Customer:
         return await change_customer(self._context, None, customer_id, {"extensions": {name: value}}, etag)
@@ -147,22 +223,17 @@ class JobsApi:
             Route("POST", f"{one}/alerts/test", self.test_message, "signed_in", _TEST),
         )
 
-    def schemas(self) -> Mapping[str, Any]:
-        """Schema components."""
-        return _SCHEMAS
 
-
-def _tariff_reply(customer: Customer) -> Reply:
+def _tariff_answer(customer: Customer) -> Response:
     tariff = tariff_of(customer)
-    if tariff is None:
-        return Reply({"tariff": None}, headers={"ETag": quoted_etag(customer.etag)})
-    return Reply({"tariff": tariff_to_json(tariff)}, headers={"ETag": quoted_etag(customer.etag)})
+    answer = TariffAnswer(tariff=None if tariff is None else described(tariff))
+    return Response(answer, headers={"ETag": quoted_etag(customer.etag)})
 
 
-def _alerts_reply(customer: Customer) -> Reply:
+def _alerts_answer(customer: Customer) -> Response:
     settings = alerts_of(customer)
-    shown = None if settings is None else alerts_to_json(settings, secrets=False)
-    return Reply({"alerts": shown}, headers={"ETag": quoted_etag(customer.etag)})
+    answer = AlertsAnswer(alerts=None if settings is None else without_secrets(settings))
+    return Response(answer, headers={"ETag": quoted_etag(customer.etag)})
 
 
 def _range(call: Call) -> tuple[int, int]:
@@ -176,7 +247,6 @@ def _range(call: Call) -> tuple[int, int]:
 
 
 _TAG = "jobs"
-_OPEN = {"type": "object", "additionalProperties": True}
 _TIMES = (
     openapi.query_parameter(
         "start", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds; default: a day before end."
@@ -185,109 +255,67 @@ _TIMES = (
         "end", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds, exclusive; default: now."
     ),
 )
-_SCHEMAS: Mapping[str, Any] = {
-    "Rollups": openapi.closed(
-        {
-            "role": openapi.ref("Role"),
-            "resolution": {"enum": list(RESOLUTIONS)},
-            "series": openapi.nullable({"type": "string"}),
-            "windows": {
-                "type": "array",
-                "items": _OPEN,
-                "description": "time (start, UTC seconds), series, and per channel mean, min, max, count, import positive also where a "
-                "CT is reversed; PF from the sums of P and Q.",
-            },
-        }
-    ),
-    "EnergyToday": {
-        **_OPEN,
-        "description": "date, start, end, and per role import_kwh, export_kwh and covered_seconds.",
-    },
-    "NetLoad": openapi.closed({"windows": {"type": "array", "items": _OPEN}}),
-    "Charges": {
-        **_OPEN,
-        "description": "this, last and last_year: energy per period, demand peaks with time, amounts as text.",
-    },
-    "DoctorReport": {**_OPEN, "description": "findings: severity, code, field, message, advice, evidence."},
-    "TariffInput": {
-        **_OPEN,
-        "description": "currency, seasons, schedules, holidays, energy, demand, billing: see the operator's guide.",
-    },
-    "TariffReply": openapi.closed({"tariff": openapi.nullable(_OPEN)}),
-    "AlertsInput": {
-        **_OPEN,
-        "description": "A rule per kind of alert, channels, alert_frequency_in_minutes: see the operator's guide.",
-    },
-    "AlertsReply": openapi.closed({"alerts": openapi.nullable(_OPEN)}),
-    "AlertStates": openapi.closed({"alerts": {"type": "array", "items": _OPEN}}),
-    "Messages": openapi.closed({"messages": {"type": "array", "items": _OPEN}}),
-    "Channel": {
-        **_OPEN,
-        "description": 'One channel: {"type": "email", "to": ...}, {"type": "sms", "to": ...}, {"type": "webhook", "url": ...}.',
-    },
-    "Queued": openapi.closed({"key": {"type": "string"}}),
-}
-_ROLLUPS = openapi.operation(
-    "readRollups", _TAG, "A role's rollups", reply=openapi.ref("Rollups"),
+_ROLLUPS = openapi.Operation(
+    "readRollups", _TAG, "A role's rollups", response=Rollups,
     parameters=[
-        openapi.CUSTOMER_ID, openapi.query_parameter("role", openapi.ref("Role"), "The role.", required=True),
+        openapi.CUSTOMER_ID, openapi.query_parameter("role", {"enum": list(ROLES)}, "The role.", required=True),
         openapi.query_parameter("resolution", {"enum": list(RESOLUTIONS)}, "Default: 15m."), *_TIMES,
     ],
 )  # fmt: skip
-_ENERGY = openapi.operation(
+_ENERGY = openapi.Operation(
     "readEnergyToday",
     _TAG,
     "Energy since the customer's midnight",
-    reply=openapi.ref("EnergyToday"),
+    response=EnergyToday,
     parameters=[openapi.CUSTOMER_ID],
 )
-_NET_LOAD = openapi.operation(
+_NET_LOAD = openapi.Operation(
     "readNetLoad",
     _TAG,
     "Net load (load - solar) per 15 minutes",
-    reply=openapi.ref("NetLoad"),
+    response=NetLoad,
     parameters=[openapi.CUSTOMER_ID, *_TIMES],
 )
-_CHARGES = openapi.operation(
-    "readCharges", _TAG, "Charges of this, the last and last year's period", reply=openapi.ref("Charges"),
+_CHARGES = openapi.Operation(
+    "readCharges", _TAG, "Charges of this, the last and last year's period", response=Charges,
     parameters=[openapi.CUSTOMER_ID, openapi.query_parameter("basis", {"enum": list(_BASES)}, "Billing periods or calendar months.")],
 )  # fmt: skip
-_DOCTOR = openapi.operation(
-    "readDoctor", _TAG, "Setup checks: swapped meters, reversed CTs, clocks, agreement", reply=openapi.ref("DoctorReport"),
+_DOCTOR = openapi.Operation(
+    "readDoctor", _TAG, "Setup checks: swapped meters, reversed CTs, clocks, agreement", response=DoctorFindings,
     parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
-_READ_TARIFF = openapi.operation(
-    "readTariff", _TAG, "The tariff", reply=openapi.ref("TariffReply"), etag=True, parameters=[openapi.CUSTOMER_ID]
+_READ_TARIFF = openapi.Operation(
+    "readTariff", _TAG, "The tariff", response=TariffAnswer, etag=True, parameters=[openapi.CUSTOMER_ID]
 )
-_SET_TARIFF = openapi.operation(
-    "setTariff", _TAG, "Set the tariff", reply=openapi.ref("TariffReply"), etag=True, body=openapi.ref("TariffInput"),
+_SET_TARIFF = openapi.Operation(
+    "setTariff", _TAG, "Set the tariff", response=TariffAnswer, etag=True, body=TariffJson,
     parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
 )  # fmt: skip
-_REMOVE_TARIFF = openapi.operation(
+_REMOVE_TARIFF = openapi.Operation(
     "removeTariff", _TAG, "Remove the tariff", status=204, parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH]
 )
-_READ_ALERTS = openapi.operation(
-    "readAlerts", _TAG, "Alert settings", reply=openapi.ref("AlertsReply"), etag=True, parameters=[openapi.CUSTOMER_ID]
+_READ_ALERTS = openapi.Operation(
+    "readAlerts", _TAG, "Alert settings", response=AlertsAnswer, etag=True, parameters=[openapi.CUSTOMER_ID]
 )
-_SET_ALERTS = openapi.operation(
-    "setAlerts", _TAG, "Set the alert settings", reply=openapi.ref("AlertsReply"), etag=True, body=openapi.ref("AlertsInput"),
+_SET_ALERTS = openapi.Operation(
+    "setAlerts", _TAG, "Set the alert settings", response=AlertsAnswer, etag=True, body=AlertSettings,
     parameters=[openapi.CUSTOMER_ID, openapi.IF_MATCH],
 )  # fmt: skip
-_STATES = openapi.operation(
+_STATES = openapi.Operation(
     "listAlertStates",
     _TAG,
     "Alerts that are active or were",
-    reply=openapi.ref("AlertStates"),
+    response=AlertStates,
     parameters=[openapi.CUSTOMER_ID],
 )
-_MESSAGES = openapi.operation(
+_MESSAGES = openapi.Operation(
     "listMessages",
     _TAG,
     "Messages that were sent or are to be",
-    reply=openapi.ref("Messages"),
+    response=Messages,
     parameters=[openapi.CUSTOMER_ID],
 )
-_TEST = openapi.operation(
-    "sendTestMessage", _TAG, "Queue a test message to a channel", reply=openapi.ref("Queued"), status=202,
-    body=openapi.ref("Channel"), parameters=[openapi.CUSTOMER_ID],
+_TEST = openapi.Operation(
+    "sendTestMessage", _TAG, "Queue a test message to a channel", response=Queued, status=202,
+    body=Channel, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip

@@ -10,15 +10,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import Customer, Role
 from cenergyd.documents.kinds import DERIVATION, LOGGER
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
-from cenergyd.web.api.loggers import derivation_view, logger_view
-from cenergyd.web.api.readings import latest_of, source_reading_view
+from cenergyd.runtime.structs import Resource
+from cenergyd.web.api.customers import SeriesOfRoles
+from cenergyd.web.api.loggers import DerivationState, LoggerJson, derivation_state
+from cenergyd.web.api.readings import latest_of
 from cenergyd.web.api.routing import dump_json
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.curves import LatestReading
 from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
@@ -30,6 +33,21 @@ _MAX_NEW = 500
 Event = tuple[str, Any]
 
 log = Logger()
+
+
+class LiveSettings(Resource, frozen=True, kw_only=True):
+    """The event ``settings``."""
+
+    etag: str
+    missing_role: Role | None
+    series: SeriesOfRoles
+
+
+class LiveStatus(Resource, frozen=True, kw_only=True):
+    """The event ``status``."""
+
+    logger: LoggerJson | None
+    derivation: DerivationState
 
 
 class Watcher(Protocol):
@@ -53,8 +71,8 @@ class LiveCustomer:
         self._ended = ended
         self._watchers: set[Watcher] = set()
         self._known: dict[str, int] = {}
-        self._settings: dict[str, Any] | None = None
-        self._status: dict[str, Any] | None = None
+        self._settings: LiveSettings | None = None
+        self._status: LiveStatus | None = None
         self._again = False
         self._busy = False
         self._loop = LoopingCall(self._look)
@@ -143,26 +161,22 @@ class LiveCustomer:
             # After a long pause more may be new than one event should carry: the rest comes with the next one.
             self._known[source.series] = readings[-1].time
             self._again = self._again or readings[-1].time < newest.time
-            fresh[str(source.role)] = [source_reading_view(source, reading) for reading in readings]
+            fresh[str(source.role)] = [LatestReading.of(source, reading) for reading in readings]
         return fresh
 
-    async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> dict[str, Any]:
+    async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> LiveStatus:
         serial = customer.logger_serial_number
         seen = await self._context.documents.get(LOGGER, serial) if serial else None
         told = await self._context.documents.get(DERIVATION, customer.id)
-        return {
-            "logger": logger_view(serial, seen) if serial else None,
-            "derivation": derivation_view(customer, last, told.body if told else None),
-        }
+        return LiveStatus(
+            logger=LoggerJson.of(serial, seen) if serial else None,
+            derivation=derivation_state(customer, last, told.body if told else None),
+        )
 
 
-def settings_event(customer: Customer) -> dict[str, Any]:
+def settings_event(customer: Customer) -> LiveSettings:
     """What of the settings a view depends on."""
-    return {
-        "etag": customer.etag,
-        "missing_role": customer.missing_role,
-        "series": {role: customer.series_of(role) for role in ROLES},
-    }
+    return LiveSettings(etag=customer.etag, missing_role=customer.missing_role, series=SeriesOfRoles.of(customer))
 
 
 def _encoded(event: Event) -> bytes:

@@ -1,4 +1,4 @@
-"""Loggers as they were seen: last upload, meters with their last reading, LOGGER_STATUS, rejected serials; state of customers.
+"""Loggers as they were seen: last upload, meters with their last reading, STATUS, rejected serials; state of customers.
 
 Names and addresses come from devices and are hostile text: here they are JSON strings, pages must escape them.
 """
@@ -6,57 +6,215 @@ Names and addresses come from devices and are hostile text: here they are JSON s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cenergyd.customers.model import ROLES, Customer
+from msgspec import Meta
+from msgspec.structs import asdict, replace
+
+from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
 from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.runtime.structs import Resource, Time, read
 from cenergyd.web.api import openapi
-from cenergyd.web.api.routing import MAX_SEARCH, Call, Reply, Route
+from cenergyd.web.api.customers import SettingsProblem
+from cenergyd.web.api.openapi import Next
+from cenergyd.web.api.routing import MAX_SEARCH, Call, Response, Route
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import role_sources
 
 _MAX_METERS = 300
 
 
-def meter_view(document: Document) -> dict[str, Any]:
-    """A meter behind a logger."""
-    body = document.body
-    last = body.get("last")
-    return {
-        "series": document.key,
-        "meter": document.key.split("_", 1)[-1],
-        "name": _text(body, "name"),
-        "device_type": _text(body, "device_type"),
-        "device_class": _text(body, "device_class"),
-        "last_upload": body.get("last_upload"),
-        "last_time": body.get("last_time"),
-        "last": {channel: last.get(channel) for channel in CHANNELS} if last else None,
-    }
+class LastValues(Resource, frozen=True, kw_only=True):
+    """The last reading: kW, power factor, V, kvar."""
+
+    P: float | None
+    L1_PF: float | None
+    L1_V: float | None
+    Q: float | None
 
 
-def logger_view(serial: str, document: Document | None) -> dict[str, Any]:
+class MeterJson(Resource, frozen=True, kw_only=True):
+    """A meter behind a logger; its names are as typed on the device."""
+
+    series: str
+    meter: Annotated[str, Meta(description="The id to put into `facility`, `load` or `solar`.")]
+    name: str
+    device_type: str
+    device_class: str
+    last_upload: Time | None
+    last_time: Time | None
+    last: LastValues | None
+
+    @classmethod
+    def of(cls, document: Document) -> MeterJson:
+        """A meter's document."""
+        body = document.body
+        last = body.get("last")
+        return cls(
+            series=document.key,
+            meter=document.key.split("_", 1)[-1],
+            name=_text(body, "name"),
+            device_type=_text(body, "device_type"),
+            device_class=_text(body, "device_class"),
+            last_upload=body.get("last_upload"),
+            last_time=body.get("last_time"),
+            last=LastValues(**{channel: last.get(channel) for channel in CHANNELS}) if last else None,
+        )
+
+
+class LoggerJson(Resource, frozen=True, kw_only=True):
     """A logger's last upload."""
-    body: Mapping[str, Any] = document.body if document else {}
-    return {
-        "serial": serial,
-        "loop_name": _text(body, "loop_name"),
-        "address": _text(body, "address"),
-        "last_upload": body.get("last_upload"),
-    }
+
+    serial: str
+    loop_name: Annotated[str, Meta(description="Site name as typed on the device: hostile text.")]
+    address: str
+    last_upload: Time | None
+
+    @classmethod
+    def of(cls, serial: str, document: Document | None) -> LoggerJson:
+        """A logger's document; None: it was never seen."""
+        return LoggerJson(**_seen(serial, document))
 
 
-def derivation_view(
-    customer: Customer, last: Mapping[str, Reading], told: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """How far the computed meter is behind the two measured ones; ``told`` is what derivation itself says.
+class StatusMessage(Resource, frozen=True, kw_only=True):
+    """The latest STATUS of a logger."""
 
-    ``failing``: a plugin fails. ``off``: no meter is computed. ``no_data``: not both meters have readings. ``pending``: readings wait for the next tick.
-    ``waiting``: one meter has newer readings than the other. ``current``: nothing to do.
+    time: Time | None
+    fields: dict[str, str]
+
+
+class LoggerDetails(LoggerJson, frozen=True, kw_only=True):
+    """A logger with its meters and latest STATUS; empty where it was never seen."""
+
+    status: StatusMessage | None
+    meters: list[MeterJson]
+    customer_id: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it was ever seen."""
+        return self.last_upload is not None or bool(self.meters) or self.status is not None
+
+
+class LoggerList(Resource, frozen=True, kw_only=True):
+    """A page of loggers."""
+
+    loggers: list[LoggerJson]
+    next: Next
+
+
+class RejectedJson(Resource, frozen=True, kw_only=True):
+    """A logger that was refused."""
+
+    serial: str
+    time: Time | None
+    address: str
+    count: int
+    reason: str
+
+    @classmethod
+    def of(cls, document: Document) -> RejectedJson:
+        """A refused logger's document."""
+        body = document.body
+        return cls(
+            serial=document.key,
+            time=body.get("time"),
+            address=_text(body, "address"),
+            count=body.get("count", 0),
+            reason=_text(body, "reason"),
+        )
+
+
+class RejectedList(Resource, frozen=True, kw_only=True):
+    """A page of refused loggers."""
+
+    rejected: list[RejectedJson]
+    next: Next
+
+
+class MissingReadings(Resource, frozen=True, kw_only=True):
+    """A gap that a silent meter left."""
+
+    role: Role
+    since: Time
+    until: Time
+    readings: int
+
+
+class PluginFailure(Resource, frozen=True, kw_only=True):
+    """A plugin that fails. What its error says is for the log and for operators' pages."""
+
+    plugin: str
+    since: Time
+
+
+class DerivationState(Resource, frozen=True, kw_only=True):
+    """How far the computed meter is behind the two measured ones.
+
+    `failing`: a plugin fails. `off`: no meter is computed. `no_data`: not both meters have readings. `pending`: readings wait for the next tick.
+    `waiting`: one meter has newer readings than the other. `current`: nothing to do.
     """
+
+    state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
+    pending_since: Time | None
+    pending_until: Time | None
+    last_measured: Time | None
+    last_computed: Time | None
+    lag_seconds: Annotated[
+        int | None,
+        Meta(description="Time from the last computed reading to the last one that could be computed."),
+    ]
+    waiting_for: Annotated[Role | None, Meta(description="The role whose meter has not uploaded yet.")]
+    waiting_since: Time | None
+    missing: Annotated[MissingReadings | None, Meta(description="The latest gap that a silent meter left.")]
+    failure: PluginFailure | None
+    no_plugin: Annotated[bool, Meta(description="No enabled plugin computes the missing role.")]
+
+
+class OverviewEntry(Resource, frozen=True, kw_only=True):
+    """A customer's state."""
+
+    customer_id: str
+    name: str
+    time_zone: str
+    missing_role: Role | None
+    problems: list[SettingsProblem]
+    logger: LoggerJson | None
+    derivation: DerivationState
+
+
+class CustomerStatus(OverviewEntry, frozen=True, kw_only=True):
+    """A customer's state, and the time it is of."""
+
+    now: Time
+
+
+class PendingCustomers(Resource, frozen=True, kw_only=True):
+    """Customers whose readings wait for derivation."""
+
+    customers: int
+    oldest: Time | None
+
+
+class Overview(Resource, frozen=True, kw_only=True):
+    """A page of all customers' states."""
+
+    customers: list[OverviewEntry]
+    next: Next
+    now: Time
+    pending: PendingCustomers
+    rejected: Annotated[int, Meta(description="Serial numbers that were refused.")]
+
+
+def derivation_state(
+    customer: Customer, last: Mapping[str, Reading], told: Mapping[str, Any] | None = None
+) -> DerivationState:
+    """A customer's; ``told`` is what derivation itself says."""
     role = customer.missing_role
+    state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
     places = {each: customer.series_of(each) or "" for each in ROLES}
     measured = [last[place].time for other, place in places.items() if other != role and place in last]
     computed = last.get(places[role]) if role else None
@@ -73,20 +231,19 @@ def derivation_view(
         state = "no_data"
     else:
         state = "waiting" if max(measured) > (computed.time if computed else 0) else "current"
-    return {
-        "state": state,
-        "pending_since": customer.pending_since,
-        "pending_until": customer.pending_until,
-        "last_measured": max(measured) if measured else None,
-        "last_computed": computed.time if computed else None,
-        "lag_seconds": max(0, common - computed.time) if common is not None and computed else None,
-        "waiting_for": body.get("waiting_for"),
-        "waiting_since": body.get("waiting_since"),
-        "missing": body.get("missing"),
-        # What the plugin's error says is for the log and for operators' pages.
-        "failure": {"plugin": failure["plugin"], "since": failure["since"]} if failure else None,
-        "no_plugin": bool(body.get("no_plugin")),
-    }
+    return DerivationState(
+        state=state,
+        pending_since=customer.pending_since,
+        pending_until=customer.pending_until,
+        last_measured=max(measured) if measured else None,
+        last_computed=computed.time if computed else None,
+        lag_seconds=max(0, common - computed.time) if common is not None and computed else None,
+        waiting_for=body.get("waiting_for"),
+        waiting_since=body.get("waiting_since"),
+        missing=read(missing, MissingReadings) if (missing := body.get("missing")) else None,
+        failure=PluginFailure(plugin=failure["plugin"], since=failure["since"]) if failure else None,
+        no_plugin=bool(body.get("no_plugin")),
+    )
 
 
 class StatusReader:
@@ -95,46 +252,46 @@ class StatusReader:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def status(self, customers: Sequence[Customer]) -> list[dict[str, Any]]:
-        """One view per customer."""
+    async def status(self, customers: Sequence[Customer]) -> list[OverviewEntry]:
+        """One entry per customer."""
         serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
         loggers = await self._context.documents.get_many(LOGGER, serials) if serials else {}
         series = list({source.series for customer in customers for source in role_sources(customer)})
         last = await self._context.readings.last(series) if series else {}
         ids = [customer.id for customer in customers]
         told = await self._context.documents.get_many(DERIVATION, ids) if ids else {}
-        return [self._view(customer, loggers, last, told.get(customer.id)) for customer in customers]
+        return [self._entry(customer, loggers, last, told.get(customer.id)) for customer in customers]
 
-    def _view(
+    def _entry(
         self,
         customer: Customer,
         loggers: Mapping[str, Document],
         last: Mapping[str, Reading],
         told: Document | None,
-    ) -> dict[str, Any]:
+    ) -> OverviewEntry:
         serial = customer.logger_serial_number
-        return {
-            "customer_id": customer.id,
-            "name": customer.name,
-            "time_zone": customer.time_zone,
-            "missing_role": customer.missing_role,
-            "problems": [problem._asdict() for problem in customer.problems()],
-            "logger": logger_view(serial, loggers.get(serial)) if serial else None,
-            "derivation": derivation_view(customer, last, told.body if told else None),
-        }
+        return OverviewEntry(
+            customer_id=customer.id,
+            name=customer.name,
+            time_zone=customer.time_zone,
+            missing_role=customer.missing_role,
+            problems=SettingsProblem.all_of(customer),
+            logger=LoggerJson.of(serial, loggers.get(serial)) if serial else None,
+            derivation=derivation_state(customer, last, told.body if told else None),
+        )
 
-    async def logger(self, serial: str) -> dict[str, Any]:
-        """A logger with its meters and latest LOGGER_STATUS; empty where it was never seen."""
+    async def logger(self, serial: str) -> LoggerDetails:
+        """A logger with its meters, by meter id, and latest STATUS; empty where it was never seen."""
         documents = self._context.documents
         status = await documents.get(LOGGER_STATUS, serial)
-        meters = await documents.find(METER, owner=serial, limit=_MAX_METERS)
-        return {
-            **logger_view(serial, await documents.get(LOGGER, serial)),
-            "status": {"time": status.body.get("time"), "fields": dict(status.body.get("fields", {}))}
+        meters = [MeterJson.of(found) for found in await documents.find(METER, owner=serial, limit=_MAX_METERS)]
+        return LoggerDetails(
+            **_seen(serial, await documents.get(LOGGER, serial)),
+            status=StatusMessage(time=status.body.get("time"), fields=dict(status.body.get("fields", {})))
             if status
             else None,
-            "meters": [meter_view(meter) for meter in meters],
-        }
+            meters=meters,
+        )
 
 
 class LoggersApi:
@@ -144,65 +301,56 @@ class LoggersApi:
         self._context = context
         self._reader = StatusReader(context)
 
-    async def page(self, call: Call) -> Reply:
+    async def page(self, call: Call) -> Response:
         """Loggers that have uploaded."""
         found, more = await self._documents(call, LOGGER)
-        return Reply({"loggers": [logger_view(document.key, document) for document in found], "next": more})
+        return Response(LoggerList(loggers=[LoggerJson.of(document.key, document) for document in found], next=more))
 
-    async def rejected(self, call: Call) -> Reply:
+    async def rejected(self, call: Call) -> Response:
         """Loggers that were refused."""
         found, more = await self._documents(call, REJECTED)
-        views = [
-            {
-                "serial": document.key,
-                "time": document.body.get("time"),
-                "address": _text(document.body, "address"),
-                "count": document.body.get("count", 0),
-                "reason": _text(document.body, "reason"),
-            }
-            for document in found
-        ]
-        return Reply({"rejected": views, "next": more})
+        return Response(RejectedList(rejected=[RejectedJson.of(document) for document in found], next=more))
 
-    async def read(self, call: Call, serial: str) -> Reply:
+    async def read(self, call: Call, serial: str) -> Response:
         """One logger."""
-        view = await self._reader.logger(serial)
+        details = await self._reader.logger(serial)
         customer = await self._context.customers.by_serial(serial)
-        if view["last_upload"] is None and not view["meters"] and view["status"] is None:
+        if not details.known:
             raise NotFound("there is no such logger")
-        return Reply({**view, "customer_id": customer.id if customer else None})
+        return Response(replace(details, customer_id=customer.id if customer else None))
 
-    async def read_own(self, call: Call, customer_id: str) -> Reply:
+    async def read_own(self, call: Call, customer_id: str) -> Response:
         """The logger that a customer's settings name."""
         customer = await self._context.customer(customer_id)
         if not customer.logger_serial_number:
             raise NotFound("no logger serial number is set")
-        view = await self._reader.logger(customer.logger_serial_number)
-        return Reply({**view, "customer_id": customer.id})
+        details = await self._reader.logger(customer.logger_serial_number)
+        return Response(replace(details, customer_id=customer.id))
 
-    async def status(self, call: Call, customer_id: str) -> Reply:
+    async def status(self, call: Call, customer_id: str) -> Response:
         """A customer's state."""
         customer = await self._context.customer(customer_id)
-        return Reply({**(await self._reader.status([customer]))[0], "now": call.now})
+        (entry,) = await self._reader.status([customer])
+        return Response(CustomerStatus(**asdict(entry), now=call.now))
 
-    async def overview(self, call: Call) -> Reply:
+    async def overview(self, call: Call) -> Response:
         """All customers' states."""
-        limit = call.query_integer("limit", 1, self._context.settings.page_size) or self._context.settings.page_size
+        limit = call.limit(self._context.settings.page_size)
         customers = await self._context.customers.page(
             after=call.query("cursor") or None, limit=limit + 1, search=call.query("search", MAX_SEARCH) or None
         )
         pending = await self._context.customers.derivation_queue.summary()
-        body = {
-            "customers": await self._reader.status(customers[:limit]),
-            "next": customers[limit - 1].id if len(customers) > limit else None,
-            "now": call.now,
-            "pending": {"customers": pending.customers, "oldest": pending.oldest},
-            "rejected": await self._context.documents.count(REJECTED),
-        }
-        return Reply(body)
+        overview = Overview(
+            customers=await self._reader.status(customers[:limit]),
+            next=customers[limit - 1].id if len(customers) > limit else None,
+            now=call.now,
+            pending=PendingCustomers(customers=pending.customers, oldest=pending.oldest),
+            rejected=await self._context.documents.count(REJECTED),
+        )
+        return Response(overview)
 
     async def _documents(self, call: Call, kind: str) -> tuple[list[Document], str | None]:
-        limit = call.query_integer("limit", 1, self._context.settings.page_size) or self._context.settings.page_size
+        limit = call.limit(self._context.settings.page_size)
         found = await self._context.documents.find(kind, after_key=call.query("cursor") or None, limit=limit + 1)
         return found[:limit], found[limit - 1].key if len(found) > limit else None
 
@@ -211,17 +359,29 @@ class LoggersApi:
         paging = openapi.page_parameters(self._context.settings.page_size)
         one = "/customers/{customer_id}"
         return (
-            Route("GET", "/loggers", self.page, "operator", _list("Logger", "that have uploaded", paging)),
+            Route("GET", "/loggers", self.page, "operator", _list("Logger", LoggerList, "that have uploaded", paging)),
             Route("GET", "/loggers/{serial}", self.read, "operator", _READ),
-            Route("GET", "/rejected", self.rejected, "operator", _list("Rejected", "that were refused", paging)),
+            Route(
+                "GET",
+                "/rejected",
+                self.rejected,
+                "operator",
+                _list("Rejected", RejectedList, "that were refused", paging),
+            ),
             Route("GET", "/overview", self.overview, "operator", _overview(paging)),
             Route("GET", f"{one}/logger", self.read_own, "signed_in", _READ_OWN),
             Route("GET", f"{one}/status", self.status, "signed_in", _STATUS),
         )
 
-    def schemas(self) -> Mapping[str, Any]:
-        """Schema components."""
-        return _SCHEMAS
+
+def _seen(serial: str, document: Document | None) -> dict[str, Any]:
+    body: Mapping[str, Any] = document.body if document else {}
+    return {
+        "serial": serial,
+        "loop_name": _text(body, "loop_name"),
+        "address": _text(body, "address"),
+        "last_upload": body.get("last_upload"),
+    }
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -229,134 +389,29 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 _TAG = "loggers"
-_SEEN = {
-    "serial": {"type": "string"},
-    "loop_name": {"type": "string", "description": "Site name as typed on the device: hostile text."},
-    "address": {"type": "string"},
-    "last_upload": openapi.nullable(openapi.TIME),
-}
-_METER = openapi.closed(
-    {
-        "series": {"type": "string"},
-        "meter": {"type": "string", "description": "The id to put into `facility`, `load` or `solar`."},
-        "name": {"type": "string"},
-        "device_type": {"type": "string"},
-        "device_class": {"type": "string"},
-        "last_upload": openapi.nullable(openapi.TIME),
-        "last_time": openapi.nullable(openapi.TIME),
-        "last": openapi.nullable(
-            openapi.closed({channel: openapi.nullable({"type": "number"}) for channel in CHANNELS})
-        ),
-    },
-    description="A meter; its names are as typed on the device.",
-)
-_STATUS_MESSAGE = openapi.closed(
-    {
-        "time": openapi.nullable(openapi.TIME),
-        "fields": {"type": "object", "additionalProperties": {"type": "string"}},
-    }
-)
-_STATUS_VIEW = {
-    "customer_id": {"type": "string"},
-    "name": {"type": "string"},
-    "time_zone": {"type": "string"},
-    "missing_role": openapi.nullable(openapi.ref("Role")),
-    "problems": {"type": "array", "items": openapi.ref("SettingsProblem")},
-    "logger": openapi.nullable(openapi.ref("Logger")),
-    "derivation": openapi.ref("DerivationState"),
-}
-_SCHEMAS: Mapping[str, Any] = {
-    "Logger": openapi.closed(_SEEN),
-    "LoggerList": openapi.listing("loggers", openapi.ref("Logger")),
-    "Meter": _METER,
-    "LoggerDetails": openapi.closed(
-        {
-            **_SEEN,
-            "status": openapi.nullable(_STATUS_MESSAGE),
-            "meters": {"type": "array", "items": openapi.ref("Meter")},
-            "customer_id": openapi.nullable({"type": "string"}),
-        }
-    ),
-    "Rejected": openapi.closed(
-        {
-            "serial": {"type": "string"},
-            "time": openapi.nullable(openapi.TIME),
-            "address": {"type": "string"},
-            "count": {"type": "integer"},
-            "reason": {"type": "string"},
-        }
-    ),
-    "RejectedList": openapi.listing("rejected", openapi.ref("Rejected")),
-    "DerivationState": openapi.closed(
-        {
-            "state": {"enum": ["off", "failing", "no_data", "pending", "waiting", "current"]},
-            "pending_since": openapi.nullable(openapi.TIME),
-            "pending_until": openapi.nullable(openapi.TIME),
-            "last_measured": openapi.nullable(openapi.TIME),
-            "last_computed": openapi.nullable(openapi.TIME),
-            "lag_seconds": {
-                **openapi.nullable({"type": "integer"}),
-                "description": "Time from the last computed reading to the last one that could be computed.",
-            },
-            "waiting_for": {
-                **openapi.nullable(openapi.ref("Role")),
-                "description": "The role whose meter has not uploaded yet.",
-            },
-            "waiting_since": openapi.nullable(openapi.TIME),
-            "missing": {
-                **openapi.nullable(
-                    openapi.closed(
-                        {
-                            "role": openapi.ref("Role"),
-                            "since": openapi.TIME,
-                            "until": openapi.TIME,
-                            "readings": {"type": "integer"},
-                        }
-                    )
-                ),
-                "description": "The latest gap that a silent meter left.",
-            },
-            "failure": openapi.nullable(openapi.closed({"plugin": {"type": "string"}, "since": openapi.TIME})),
-            "no_plugin": {"type": "boolean", "description": "No enabled plugin computes the missing role."},
-        }
-    ),
-    "CustomerStatus": openapi.closed({**_STATUS_VIEW, "now": openapi.TIME}),
-    "OverviewEntry": openapi.closed(_STATUS_VIEW),
-    "Overview": openapi.closed(
-        {
-            "customers": {"type": "array", "items": openapi.ref("OverviewEntry")},
-            "next": openapi.nullable({"type": "string"}),
-            "now": openapi.TIME,
-            "pending": openapi.closed({"customers": {"type": "integer"}, "oldest": openapi.nullable(openapi.TIME)}),
-            "rejected": {"type": "integer", "description": "Serial numbers that were refused."},
-        }
-    ),
-}
-_READ = openapi.operation(
+_READ = openapi.Operation(
     "readLogger", _TAG, "A logger with its meters and latest LOGGER_STATUS (operators)",
-    reply=openapi.ref("LoggerDetails"), parameters=[openapi.path_parameter("serial", "The logger's serial number.")],
+    response=LoggerDetails, parameters=[openapi.path_parameter("serial", "The logger's serial number.")],
 )  # fmt: skip
-_READ_OWN = openapi.operation(
+_READ_OWN = openapi.Operation(
     "readCustomerLogger", _TAG, "A customer's logger with its meters and latest LOGGER_STATUS",
-    reply=openapi.ref("LoggerDetails"), parameters=[openapi.CUSTOMER_ID],
+    response=LoggerDetails, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
-_STATUS = openapi.operation(
+_STATUS = openapi.Operation(
     "readCustomerStatus", _TAG, "Last upload and derivation lag of a customer",
-    reply=openapi.ref("CustomerStatus"), parameters=[openapi.CUSTOMER_ID],
+    response=CustomerStatus, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 
 
-def _list(name: str, which: str, paging: Sequence[openapi.JsonObject]) -> openapi.JsonObject:
-    return openapi.operation(
-        f"list{name}", _TAG, f"Loggers {which} (operators)", reply=openapi.ref(f"{name}List"), parameters=paging
-    )
+def _list(name: str, kind: type[Resource], which: str, paging: Sequence[openapi.JsonObject]) -> openapi.Operation:
+    return openapi.Operation(f"list{name}", _TAG, f"Loggers {which} (operators)", response=kind, parameters=paging)
 
 
-def _overview(paging: Sequence[openapi.JsonObject]) -> openapi.JsonObject:
+def _overview(paging: Sequence[openapi.JsonObject]) -> openapi.Operation:
     search = openapi.query_parameter(
         "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number."
     )
-    return openapi.operation(
+    return openapi.Operation(
         "readOverview", _TAG, "State of all customers (operators)",
-        reply=openapi.ref("Overview"), parameters=[*paging, search],
+        response=Overview, parameters=[*paging, search],
     )  # fmt: skip

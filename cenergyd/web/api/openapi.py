@@ -1,10 +1,14 @@
-"""The OpenAPI 3.1 document, made from the routes themselves, so that it names exactly what there is."""
+"""The OpenAPI 3.1 document, made from the routes and the types that they take and answer, so that it names exactly what there is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import attrs
+from msgspec import UNSET, Meta, UnsetType
+
+from cenergyd.runtime.structs import Resource, schema_of, schemas
 from cenergyd.web.server.problems import MEDIA_TYPE
 
 JsonObject = Mapping[str, Any]
@@ -23,60 +27,93 @@ _ERRORS: Mapping[int, str] = {
     503: "A store does not answer or there is too much to do; see Retry-After.",
 }
 
-TIME: JsonObject = {"type": "integer", "description": "UTC seconds since 1970."}
-PROBLEM: JsonObject = {
-    "type": "object",
-    "description": "RFC 9457 problem details.",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"const": "about:blank"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "For machines; does not change."},
-        "detail": {"type": "string", "description": "For people."},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "detail"],
-                "additionalProperties": False,
-                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-    "additionalProperties": False,
-}
+Next = Annotated[str | None, Meta(description="`cursor` of the next page; null on the last one.")]
+AnyObject = dict[str, Any]
 
 
-def ref(name: str) -> JsonObject:
-    """A reference to a schema component."""
-    return {"$ref": f"#/components/schemas/{name}"}
+class ProblemError(Resource, frozen=True, kw_only=True):
+    """What is wrong with one field."""
+
+    field: str
+    detail: str
 
 
-def nullable(schema: JsonObject) -> JsonObject:
-    """The schema, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
+class Problem(Resource, frozen=True, kw_only=True):
+    """RFC 9457 problem details."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: Annotated[str, Meta(description="For machines; does not change.")]
+    detail: Annotated[str, Meta(description="For people.")]
+    errors: list[ProblemError] | UnsetType = UNSET
 
 
-def closed(properties: JsonObject, optional: Sequence[str] = (), description: str = "") -> JsonObject:
-    """An object with exactly these properties."""
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
-    }
-    return {**schema, "description": description} if description else schema
+@attrs.frozen
+class Operation:
+    """One method of one path, as OpenAPI describes it."""
 
+    id: str
+    """Unique in the document."""
+    tag: str
+    summary: str
+    response: Any = None
+    """The type of what comes back; None: nothing."""
+    status: int = 200
+    response_media_type: str = "application/json"
+    body: Any = None
+    """The type of what is sent; None: nothing."""
+    body_media_types: Sequence[str] = ("application/json",)
+    parameters: Sequence[JsonObject] = ()
+    errors: Sequence[int] = ()
+    """Statuses that do not follow from the rest."""
+    etag: bool = False
+    public: bool = False
+    description: str = ""
 
-def listing(name: str, item: JsonObject) -> JsonObject:
-    """A page of a list."""
-    return closed(
-        {
-            name: {"type": "array", "items": item},
-            "next": nullable({"type": "string", "description": "`cursor` of the next page; null on the last one."}),
+    @property
+    def types(self) -> list[Any]:
+        """The types of what is sent and of what comes back."""
+        return [kind for kind in (self.body, self.response) if kind is not None]
+
+    def to_openapi(self) -> JsonObject:
+        """The operation object with everything that it may answer."""
+        made: dict[str, Any] = {
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "parameters": list(self.parameters),
+            "responses": {str(self.status): self._success()}
+            | {str(code): {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(self._codes())},
         }
-    )
+        if self.description:
+            made["description"] = self.description
+        if self.body is not None:
+            content = {"schema": schema_of(self.body)}
+            made["requestBody"] = {"required": True, "content": dict.fromkeys(self.body_media_types, content)}
+        if self.public:
+            made["security"] = []
+        return made
+
+    def _codes(self) -> set[int]:
+        codes = {503, *self.errors} | (set() if self.public else {401, 403, 429})
+        if self.body is not None:
+            codes |= {400, 413, 415, 422}
+        if any(parameter["in"] == "query" for parameter in self.parameters):
+            codes.add(422)
+        if IF_MATCH in self.parameters:
+            codes |= {412, 422, 428}
+        if any(parameter["in"] == "path" for parameter in self.parameters):
+            codes.add(404)
+        return codes
+
+    def _success(self) -> JsonObject:
+        made: dict[str, Any] = {"description": "Done."}
+        if self.response is not None:
+            made["content"] = {self.response_media_type: {"schema": schema_of(self.response)}}
+        if self.etag:
+            made["headers"] = {"ETag": {"required": True, "schema": {"type": "string"}}}
+        return made
 
 
 def path_parameter(name: str, description: str) -> JsonObject:
@@ -108,61 +145,17 @@ def page_parameters(page_size: int) -> tuple[JsonObject, JsonObject]:
     )
 
 
-def operation(
-    operation_id: str,
-    tag: str,
-    summary: str,
-    *,
-    reply: JsonObject | None = None,
-    status: int = 200,
-    reply_media_type: str = "application/json",
-    body: JsonObject | None = None,
-    body_media_types: Sequence[str] = ("application/json",),
-    parameters: Sequence[JsonObject] = (),
-    errors: Sequence[int] = (),
-    etag: bool = False,
-    public: bool = False,
-    description: str = "",
-) -> JsonObject:
-    """One operation object with everything that it may answer."""
-    codes = {503, *errors} | (set() if public else {401, 403, 429})
-    if body is not None:
-        codes |= {400, 413, 415, 422}
-    if any(parameter["in"] == "query" for parameter in parameters):
-        codes.add(422)
-    if IF_MATCH in parameters:
-        codes |= {412, 422, 428}
-    if any(parameter["in"] == "path" for parameter in parameters):
-        codes.add(404)
-    made: dict[str, Any] = {
-        "operationId": operation_id,
-        "tags": [tag],
-        "summary": summary,
-        "parameters": list(parameters),
-        "responses": {str(status): _success(reply, reply_media_type, etag)}
-        | {str(code): {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(codes)},
-    }
-    if description:
-        made["description"] = description
-    if body is not None:
-        made["requestBody"] = {"required": True, "content": {name: {"schema": body} for name in body_media_types}}
-    if public:
-        made["security"] = []
-    return made
-
-
 def document(
     title: str,
     version: str,
     base: str,
-    operations: Sequence[tuple[str, str, JsonObject]],
-    schemas: JsonObject,
+    operations: Sequence[tuple[str, str, Operation]],
 ) -> dict[str, Any]:
-    """The whole document; ``operations`` are (method, path, operation object)."""
+    """The whole document; ``operations`` are (method, path, operation)."""
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, description in operations:
-        paths.setdefault(path, {})[method.lower()] = description
-    problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
+    for method, path, operation in operations:
+        paths.setdefault(path, {})[method.lower()] = operation.to_openapi()
+    problem = {MEDIA_TYPE: {"schema": schema_of(Problem)}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -180,19 +173,10 @@ def document(
                 "bearer": {"type": "http", "scheme": "bearer", "description": "Made by `cenergyd token add`."},
                 "session": {"type": "apiKey", "in": "cookie", "name": "cenergyd", "description": "Set by signing in."},
             },
-            "schemas": {"Problem": PROBLEM, **schemas},
+            "schemas": schemas([Problem, *(kind for _, _, operation in operations for kind in operation.types)]),
             "responses": {
                 f"Problem{code}": {"description": description, "content": problem}
                 for code, description in _ERRORS.items()
             },
         },
     }
-
-
-def _success(reply: JsonObject | None, media_type: str, etag: bool) -> JsonObject:
-    made: dict[str, Any] = {"description": "Done."}
-    if reply is not None:
-        made["content"] = {media_type: {"schema": reply}}
-    if etag:
-        made["headers"] = {"ETag": {"required": True, "schema": {"type": "string"}}}
-    return made

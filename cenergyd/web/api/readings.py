@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import CHANNELS, MISSING_METER, REGISTERS, VALUES, Reading, is_series_name
+from cenergyd.readings.model import CHANNELS, MISSING_METER, VALUES, Reading, is_series_name
+from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
-from cenergyd.web.api.routing import Call, Reply, Route
+from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curves import (
     LADDER,
     Curve,
+    CurveJson,
+    LatestReading,
     Point,
     add_points,
     auto_resolution,
     check_resolution,
     csv_of,
-    curve_view,
     points_of_readings,
     points_of_summaries,
-    reading_view,
 )
 from cenergyd.web.views.sources import (
     SeriesSource,
@@ -52,6 +55,36 @@ class Curves(NamedTuple):
     curves: list[Curve]
     channels: Sequence[str] = CHANNELS
     """What was asked for."""
+
+
+class CurvesJson(Resource, frozen=True, kw_only=True):
+    """Curves over a range."""
+
+    customer_id: str
+    start: Time
+    end: Time
+    resolution: Annotated[int | None, Meta(description="Seconds per point; null: single readings.")]
+    next_start: Annotated[
+        int | None,
+        Meta(description="UTC seconds: where to go on, if the readings were too many for one answer."),
+    ]
+    curves: list[CurveJson]
+
+
+class LatestOfRoles(Resource, frozen=True, kw_only=True):
+    """The latest reading of each role; null where there is none."""
+
+    utility: LatestReading | None
+    load: LatestReading | None
+    solar: LatestReading | None
+
+
+class Latest(Resource, frozen=True, kw_only=True):
+    """A customer's latest readings."""
+
+    customer_id: str
+    now: Time
+    roles: LatestOfRoles
 
 
 class CurveReader:
@@ -135,32 +168,31 @@ class ReadingsApi:
         self._context = context
         self._reader = CurveReader(context)
 
-    async def read(self, call: Call, customer_id: str) -> Reply:
+    async def read(self, call: Call, customer_id: str) -> Response:
         """Curves as JSON."""
         _, curves = await self._curves(call, customer_id)
-        return Reply(
-            {
-                "customer_id": customer_id,
-                "start": curves.start,
-                "end": curves.end,
-                "resolution": curves.resolution,
-                "next_start": curves.next_start,
-                "curves": [curve_view(curve, curves.channels) for curve in curves.curves],
-            }
+        found = CurvesJson(
+            customer_id=customer_id,
+            start=curves.start,
+            end=curves.end,
+            resolution=curves.resolution,
+            next_start=curves.next_start,
+            curves=[CurveJson.of(curve, curves.channels) for curve in curves.curves],
         )
+        return Response(found)
 
-    async def read_csv(self, call: Call, customer_id: str) -> Reply:
+    async def read_csv(self, call: Call, customer_id: str) -> Response:
         """Curves as CSV."""
         customer, curves = await self._curves(call, customer_id)
         name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         body = csv_of(curves.curves, zone_or_utc(customer.time_zone), curves.channels)
-        return Reply(body, headers=headers, media_type="text/csv; charset=utf-8")
+        return Response(body, headers=headers, media_type="text/csv; charset=utf-8")
 
-    async def latest(self, call: Call, customer_id: str) -> Reply:
+    async def latest(self, call: Call, customer_id: str) -> Response:
         """The latest reading of each role."""
         customer = await self._context.customer(customer_id)
-        return Reply(await latest_view(self._context, customer, call.now))
+        return Response(await latest_readings(self._context, customer, call.now))
 
     async def _curves(self, call: Call, customer_id: str) -> tuple[Customer, Curves]:
         start, end, resolution = _range(call)
@@ -178,32 +210,22 @@ class ReadingsApi:
             Route("GET", f"{one}/latest", self.latest, "signed_in", _LATEST),
         )
 
-    def schemas(self) -> Mapping[str, Any]:
-        """Schema components."""
-        return _SCHEMAS
 
-
-async def latest_view(context: Context, customer: Customer, now: int) -> dict[str, Any]:
+async def latest_readings(context: Context, customer: Customer, now: int) -> Latest:
     """The latest reading of each role, null where there is none."""
     sources = role_sources(customer)
     last = await context.readings.last(_names(sources)) if sources else {}
     return latest_of(customer, sources, last, now)
 
 
-def latest_of(
-    customer: Customer, sources: Sequence[SeriesSource], last: Mapping[str, Reading], now: int
-) -> dict[str, Any]:
+def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping[str, Reading], now: int) -> Latest:
     """The same from readings that are at hand."""
-    roles: dict[str, Any] = dict.fromkeys(ROLES)
-    for source in sources:
-        if (reading := last.get(source.series)) is not None:
-            roles[str(source.role)] = source_reading_view(source, reading)
-    return {"customer_id": customer.id, "now": now, "roles": roles}
-
-
-def source_reading_view(source: SeriesSource, reading: Reading) -> dict[str, Any]:
-    """A reading with where it comes from."""
-    return {"series": source.series, "computed": source.computed, **reading_view(reading, source.reversed)}
+    found = {
+        str(source.role): LatestReading.of(source, reading)
+        for source in sources
+        if (reading := last.get(source.series)) is not None
+    }
+    return Latest(customer_id=customer.id, now=now, roles=LatestOfRoles(**{role: found.get(role) for role in ROLES}))
 
 
 def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
@@ -266,84 +288,6 @@ def _series_source(customer: Customer, name: str) -> SeriesSource:
 
 
 _TAG = "readings"
-_NUMBERS = {"type": "array", "items": openapi.nullable({"type": "number"})}
-_COLUMNS = openapi.closed({"mean": _NUMBERS, "min": _NUMBERS, "max": _NUMBERS}, ["min", "max"])
-_READING = {
-    "time": openapi.TIME,
-    **{channel: openapi.nullable({"type": "number"}) for channel in CHANNELS},
-    **{
-        register: {**openapi.nullable({"type": "number"}), "description": "Energy register of the meter, kWh."}
-        for register in REGISTERS
-    },
-    "estimated": {"type": "boolean", "description": "Rests on an estimated reactive power."},
-}
-_SERIES = {"type": "string"}
-_COMPUTED = {"type": "boolean", "description": "Computed from the other two meters."}
-_SCHEMAS: Mapping[str, Any] = {
-    "Curve": openapi.closed(
-        {
-            "role": openapi.nullable(openapi.ref("Role")),
-            "series": {**_SERIES, "description": "The series of the last segment."},
-            "computed": {**_COMPUTED, "description": "Whether the last segment is computed from the other two meters."},
-            "segments": {
-                "type": "array",
-                "items": openapi.closed(
-                    {
-                        "start": openapi.TIME,
-                        "end": {**openapi.TIME, "description": "Exclusive."},
-                        "series": _SERIES,
-                        "computed": _COMPUTED,
-                        "reversed": {
-                            "type": "boolean",
-                            "description": "The CT is mounted the wrong way round; mended here.",
-                        },
-                    }
-                ),
-                "description": "Where the curve comes from over the range: more than one where meters were changed.",
-            },
-            "gap_seconds": {
-                **openapi.nullable({"type": "integer"}),
-                "description": "Points further apart have a gap between them.",
-            },
-            "gaps": {
-                "type": "array",
-                "items": {"type": "array", "items": openapi.TIME, "minItems": 2, "maxItems": 2},
-                "description": "Last time before and first time after each gap.",
-            },
-            "time": {"type": "array", "items": openapi.TIME},
-            "readings": {"type": "array", "items": {"type": "integer"}, "description": "Readings behind each point."},
-            "estimated": {"type": "array", "items": {"type": "boolean"}},
-            **{channel: openapi.ref("Columns") for channel in VALUES},
-        },
-        VALUES,
-        description="Columns of the same length.",
-    ),
-    "Columns": {**_COLUMNS, "description": "Only `mean` for single readings."},
-    "Curves": openapi.closed(
-        {
-            "customer_id": {"type": "string"},
-            "start": openapi.TIME,
-            "end": openapi.TIME,
-            "resolution": {
-                **openapi.nullable({"type": "integer"}),
-                "description": "Seconds per point; null: single readings.",
-            },
-            "next_start": {
-                **openapi.nullable(openapi.TIME),
-                "description": "Where to go on, if the readings were too many for one answer.",
-            },
-            "curves": {"type": "array", "items": openapi.ref("Curve")},
-        }
-    ),
-    "LatestReading": openapi.closed({"series": _SERIES, "computed": _COMPUTED, **_READING}),
-    "Latest": openapi.closed(
-        {
-            "customer_id": {"type": "string"},
-            "now": openapi.TIME,
-            "roles": openapi.closed({role: openapi.nullable(openapi.ref("LatestReading")) for role in ROLES}),
-        }
-    ),
-}
 _TIME_PARAMETER = {"type": "integer", "minimum": 0, "maximum": MAX_TIME}
 _PARAMETERS = (
     openapi.CUSTOMER_ID,
@@ -360,7 +304,7 @@ _PARAMETERS = (
         "Only these channels; default all. Fewer of a long range cost less. Energy registers come with single readings only.",
     ),
     openapi.query_parameter(
-        "role", {"type": "array", "items": openapi.ref("Role"), "maxItems": 3}, "Only these roles; default all."
+        "role", {"type": "array", "items": {"enum": list(ROLES)}, "maxItems": 3}, "Only these roles; default all."
     ),
     openapi.query_parameter(
         "series",
@@ -368,13 +312,11 @@ _PARAMETERS = (
         "Only these series of the customer's logger, as they were measured.",
     ),
 )
-_READ = openapi.operation(
-    "readReadings", _TAG, "Readings over a range", reply=openapi.ref("Curves"), parameters=_PARAMETERS
-)
-_READ_CSV = openapi.operation(
+_READ = openapi.Operation("readReadings", _TAG, "Readings over a range", response=CurvesJson, parameters=_PARAMETERS)
+_READ_CSV = openapi.Operation(
     "readReadingsCsv", _TAG, "Readings over a range as CSV",
-    reply={"type": "string"}, reply_media_type="text/csv", parameters=_PARAMETERS,
+    response=str, response_media_type="text/csv", parameters=_PARAMETERS,
 )  # fmt: skip
-_LATEST = openapi.operation(
-    "readLatest", _TAG, "The latest reading of each role", reply=openapi.ref("Latest"), parameters=[openapi.CUSTOMER_ID]
+_LATEST = openapi.Operation(
+    "readLatest", _TAG, "The latest reading of each role", response=Latest, parameters=[openapi.CUSTOMER_ID]
 )

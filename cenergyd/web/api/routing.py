@@ -1,7 +1,7 @@
 """From a Klein route to a handler: authentication, authorisation, JSON in and out, errors as problem documents.
 
 A subject (customers, readings, ...) is an object with ``routes()``; it says for each route who may use it, and describes
-it for the OpenAPI document. Handlers are ``async def handler(self, call, **path_parameters) -> Reply``.
+it for the OpenAPI document. Handlers are ``async def handler(self, call, **path_parameters) -> Response``.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 from klein import Klein
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 
 from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.structs import Resource, read, to_json
 from cenergyd.web.access.auth import Authenticator, Principal, unauthenticated
+from cenergyd.web.api.openapi import Operation
 from cenergyd.web.server.clients import Client
 from cenergyd.web.server.problems import FieldError, RequestProblem, answer_problem, invalid_fields
 from cenergyd.web.server.security import set_security_headers
 
+T = TypeVar("T")
 Access = Literal["public", "signed_in", "operator"]
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -31,8 +35,8 @@ _MAX_DEPTH = 32
 
 
 @attrs.frozen
-class Reply:
-    """What a handler answers. ``body``: JSON values, or text or bytes as they are; None for no body at all."""
+class Response:
+    """What a handler answers. ``body``: a resource or JSON values, or text or bytes as they are; None for no body at all."""
 
     body: Any = None
     status: int = 200
@@ -40,7 +44,7 @@ class Reply:
     media_type: str = JSON
 
 
-STREAMED = Reply(status=0)
+STREAMED = Response(status=0)
 """The handler has written the response itself."""
 
 
@@ -48,7 +52,7 @@ STREAMED = Reply(status=0)
 class Call:
     """One request, as a handler sees it."""
 
-    request: Any
+    request: Request
     client: Client
     caller: Principal | None
     """Whoever makes it; None only on public routes."""
@@ -100,7 +104,8 @@ class Call:
         media_type = (self.header("content-type") or "").split(";", 1)[0].strip().lower()
         if media_type not in media_types:
             raise RequestProblem(415, "unsupported_media_type", f"send {' or '.join(media_types)}")
-        body = self.request.content.read(self.max_body_bytes + 1)
+        content = self.request.content
+        body = content.read(self.max_body_bytes + 1) if content is not None else b""
         if len(body) > self.max_body_bytes:
             raise RequestProblem(413, "too_large", f"the body may have {self.max_body_bytes} bytes")
         return parse_json(body)
@@ -111,6 +116,14 @@ class Call:
         if not isinstance(value, dict):
             raise RequestProblem(400, "not_an_object", "a JSON object is needed")
         return value
+
+    def body(self, kind: type[T], media_types: Sequence[str] = (JSON,)) -> T:
+        """The request's body as a described type. Raises problems 400, 413 and 415, and InvalidField (422)."""
+        return read(self.json_object(media_types), kind)
+
+    def limit(self, page_size: int) -> int:
+        """How many entries a page is to have. Raises a 422 problem."""
+        return self.query_integer("limit", 1, page_size) or page_size
 
     def if_match(self) -> str | None:
         """The entity tag that the change is based on; None for ``*``. Raises a 428 problem without If-Match."""
@@ -128,7 +141,7 @@ class Call:
 class Handler(Protocol):
     """What a route hands over to."""
 
-    def __call__(self, call: Call, /, **path: str) -> Awaitable[Reply]:
+    def __call__(self, call: Call, /, **path: str) -> Awaitable[Response]:
         """Answer a request; ``path`` holds the path's parameters."""
         ...
 
@@ -141,10 +154,9 @@ class Route:
     path: str
     """As in OpenAPI, relative to where the app is mounted: ``/customers/{customer_id}``. A parameter called
     ``customer_id`` is checked: customers reach their own only."""
-    handler: Callable[..., Awaitable[Reply]]
+    handler: Callable[..., Awaitable[Response]]
     access: Access
-    operation: Mapping[str, Any]
-    """The OpenAPI operation object; its ``operationId`` must be unique."""
+    operation: Operation
 
 
 class Subject(Protocol):
@@ -152,10 +164,6 @@ class Subject(Protocol):
 
     def routes(self) -> Sequence[Route]:
         """All of them."""
-        ...
-
-    def schemas(self) -> Mapping[str, Any]:
-        """OpenAPI schema components that they refer to, by name."""
         ...
 
 
@@ -187,16 +195,16 @@ class Router:
             self.app.route(rule, methods=[route.method], endpoint=f"{route.method} {route.path}")(self._guarded(route))
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
-        async def endpoint(request: Any, **path: str) -> bytes:
+        async def endpoint(request: Request, **path: str) -> bytes:
             client = self._prepare(request)
             caller = await self._authorise(route, request, path)
             now = int(self._clock.seconds())
-            reply = await route.handler(Call(request, client, caller, now, self._max_body_bytes), **path)
-            return write_reply(request, reply)
+            response = await route.handler(Call(request, client, caller, now, self._max_body_bytes), **path)
+            return write_response(request, response)
 
         return endpoint
 
-    async def _authorise(self, route: Route, request: Any, path: Mapping[str, str]) -> Principal | None:
+    async def _authorise(self, route: Route, request: Request, path: Mapping[str, str]) -> Principal | None:
         if route.access == "public":
             return None
         principal = await self._auth.require(request)
@@ -207,12 +215,12 @@ class Router:
             principal.check_customer(path["customer_id"])
         return principal
 
-    def _prepare(self, request: Any) -> Client:
+    def _prepare(self, request: Request) -> Client:
         client = self._auth.clients.of(request)
         set_security_headers(request, secure=client.secure, hsts_seconds=self._hsts)
         return client
 
-    def _failed(self, request: Any, failure: Failure) -> bytes:
+    def _failed(self, request: Request, failure: Failure) -> bytes:
         if request.startedWriting:
             request.loseConnection()
             return b""
@@ -220,32 +228,33 @@ class Router:
         return answer_problem(request, failure)
 
 
-def write_reply(request: Any, reply: Reply) -> bytes:
+def write_response(request: Request, response: Response) -> bytes:
     """Set status and headers; returns the body."""
-    if reply is STREAMED:
+    if response is STREAMED:
         return b""
-    request.setResponseCode(reply.status)
+    request.setResponseCode(response.status)
     request.setHeader(b"Cache-Control", b"no-store")
-    for name, value in reply.headers.items():
+    for name, value in response.headers.items():
         request.setHeader(name.encode(), value.encode())
-    if reply.body is None:
-        if reply.status == 200:
+    if response.body is None:
+        if response.status == 200:
             request.setHeader(b"Content-Length", b"0")
         return b""
-    if isinstance(reply.body, bytes):
-        body = reply.body
-    elif isinstance(reply.body, str):
-        body = reply.body.encode("utf-8")
+    if isinstance(response.body, bytes):
+        body = response.body
+    elif isinstance(response.body, str):
+        body = response.body.encode("utf-8")
     else:
-        body = dump_json(reply.body)
-    request.setHeader(b"Content-Type", reply.media_type.encode())
+        body = dump_json(response.body)
+    request.setHeader(b"Content-Type", response.media_type.encode())
     request.setHeader(b"Content-Length", str(len(body)).encode())
     return body
 
 
 def dump_json(value: Any) -> bytes:
-    """Compact JSON in ASCII; numbers that JSON does not know raise ValueError."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    """Compact JSON in ASCII, also of resources; numbers that JSON does not know raise ValueError."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_builtins)
+    return text.encode() + b"\n"
 
 
 def parse_json(body: bytes) -> Any:
@@ -267,6 +276,12 @@ def quoted_etag(etag: str) -> str:
 def unquoted_etag(value: str) -> str:
     """The entity tag in a header; what is none stays as it is and will match nothing."""
     return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
+
+
+def _builtins(value: Any) -> Any:
+    if not isinstance(value, Resource):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return to_json(value)
 
 
 def _refuse(constant: str) -> Any:

@@ -38,10 +38,10 @@ class LoggerPages:
         files = await context.archive.files(serial) if context.archive else {}
         owner = await context.customers.by_serial(serial)
         rejected = await context.documents.get(REJECTED, serial)
-        known = logger["last_upload"] is not None or logger["meters"] or logger["status"] or files
+        known = logger.known or files
         if not known and owner is None and rejected is None:
             raise NotFound("no such logger is known")
-        logger["meters"].sort(key=lambda meter: (len(meter["meter"]), meter["meter"]))
+        logger.meters.sort(key=lambda meter: (len(meter.meter), meter.meter))
         values = {
             "serial": serial,
             "logger": logger,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from cenergyd.documents.kinds import DERIVATION, REJECTED
-from cenergyd.web.api.loggers import StatusReader
+from cenergyd.web.api.loggers import OverviewEntry, StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 
@@ -27,23 +27,23 @@ class State(NamedTuple):
     more: str = ""
 
 
-def customer_state(status: Mapping[str, Any], derivation: Mapping[str, Any] | None, now: int) -> State:
+def customer_state(status: OverviewEntry, derivation: Mapping[str, Any] | None, now: int) -> State:
     """A customer's state from what StatusReader says and from the derivation's own document."""
     failure = (derivation or {}).get("failure")
-    logger, derived = status["logger"], status["derivation"]
-    if status["problems"]:
-        return State("warn", "Settings incomplete", status["problems"][0]["message"])
+    logger, derived = status.logger, status.derivation
+    if status.problems:
+        return State("warn", "Settings incomplete", status.problems[0].message)
     if isinstance(failure, Mapping):
         return State("bad", "Computing fails", f"{failure.get('plugin')}: {failure.get('message')}")
-    if logger is None or logger["last_upload"] is None:
+    if logger is None or logger.last_upload is None:
         return State("idle", "Never uploaded")
-    if now - logger["last_upload"] > SILENT_SECONDS:
+    if now - logger.last_upload > SILENT_SECONDS:
         return State("bad", "Silent")
-    if derived["state"] == "no_data":
+    if derived.state == "no_data":
         return State("warn", "Waits for a meter", "not both meters have uploaded yet")
-    if derived["state"] == "off":
+    if derived.state == "off":
         return State("ok", "Three meters", "nothing is to be computed")
-    return State("ok", "Computing" if derived["state"] == "pending" else "Current")
+    return State("ok", "Computing" if derived.state == "pending" else "Current")
 
 
 class OverviewPages:

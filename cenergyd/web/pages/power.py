@@ -14,7 +14,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
-from cenergyd.web.api.readings import MAX_TIME, CurveReader, Curves, latest_view
+from cenergyd.web.api.readings import MAX_TIME, CurveReader, Curves, latest_readings
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
@@ -67,7 +67,7 @@ class PowerPages:
         zone = zone_or_utc(customer.time_zone)
         span = chosen_span(call, zone)
         (status,) = await self._reader.status([customer])
-        latest = await latest_view(self._context, customer, call.now)
+        latest = await latest_readings(self._context, customer, call.now)
         values = {
             "zone": zone,
             "zone_name": zone.key,
@@ -76,7 +76,7 @@ class PowerPages:
             "start_text": texts.moment(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
             "end_text": texts.moment(span.end, zone).strftime("%Y-%m-%dT%H:%M"),
             "roles": ROLES,
-            "latest": latest["roles"],
+            "latest": latest.roles,
             "status": status,
             "energy": await self._energy(customer, call.now),
             "table": await self._table(customer, span, zone) if call.query("table") else None,

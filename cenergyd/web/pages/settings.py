@@ -109,7 +109,7 @@ class SettingsPages:
         serial = customer.logger_serial_number
         logger = await self._reader.logger(serial) if serial else None
         if logger is not None:
-            logger["meters"].sort(key=lambda meter: (len(meter["meter"]), meter["meter"]))
+            logger.meters.sort(key=lambda meter: (len(meter.meter), meter.meter))
         rejected = await self._context.documents.get(REJECTED, serial) if serial else None
         values = {
             "draft": draft,

@@ -10,14 +10,17 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from statistics import median_low
-from typing import Any
+from typing import Annotated
 
 import attrs
+from msgspec import UNSET, Meta, UnsetType
 
+from cenergyd.customers.model import Role
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, REGISTERS, VALUES, Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import Summary
+from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 
 DAY = 86400
@@ -30,6 +33,8 @@ UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": 
 }
 _SIGNED = ("P", "Q")
 
+Computed = Annotated[bool, Meta(description="Computed from the other two meters.")]
+EnergyRegister = Annotated[float | None, Meta(description="Energy register of the meter, kWh.")]
 Triple = tuple[float, float, float]
 
 
@@ -107,36 +112,113 @@ def add_points(points: list[Point], later: Sequence[Point]) -> None:
     points.extend(later)
 
 
-def reading_view(reading: Reading, reverse: bool = False) -> dict[str, Any]:
-    """One reading; what the meter did not give is null."""
-    shown = sign_corrected(reading) if reverse else reading
-    return {"time": shown.time, **dict(zip(VALUES, shown.values, strict=True)), "estimated": shown.estimated}
+class LatestReading(Resource, frozen=True, kw_only=True):
+    """One reading of a role, with where it comes from; what the meter did not give is null."""
+
+    series: str
+    computed: Computed
+    time: Time
+    P: float | None
+    L1_PF: float | None
+    L1_V: float | None
+    Q: float | None
+    E_net: EnergyRegister
+    E_import: EnergyRegister
+    E_export: EnergyRegister
+    estimated: Annotated[bool, Meta(description="Rests on an estimated reactive power.")]
+
+    @classmethod
+    def of(cls, source: SeriesSource, reading: Reading) -> LatestReading:
+        """A reading of a source."""
+        shown = sign_corrected(reading) if source.reversed else reading
+        return cls(
+            series=source.series,
+            computed=source.computed,
+            time=shown.time,
+            estimated=shown.estimated,
+            **dict(zip(VALUES, shown.values, strict=True)),
+        )
 
 
-def curve_view(curve: Curve, channels: Sequence[str] = CHANNELS) -> dict[str, Any]:
-    """Columns of the same length; null where a channel has no value. Single readings have no min and max.
+class Columns(Resource, frozen=True, kw_only=True):
+    """Only `mean` for single readings."""
 
-    :param channels: some of VALUES; only single readings have registers.
-    """
-    view: dict[str, Any] = {
-        "role": curve.track.role,
-        "series": curve.track.source.series,
-        "computed": curve.track.source.computed,
-        "segments": [_segment_view(segment) for segment in curve.track.segments],
-        "gap_seconds": curve.gap_seconds,
-        "gaps": [list(gap) for gap in curve.gaps()],
-        "time": [point.time for point in curve.points],
-        "readings": [point.readings for point in curve.points],
-        "estimated": [point.estimated for point in curve.points],
-    }
-    for channel in channels:
-        triples = [point.channels.get(channel) for point in curve.points]
-        columns = {"mean": [triple and triple[1] for triple in triples]}
-        if curve.resolution is not None:
-            columns["min"] = [triple and triple[0] for triple in triples]
-            columns["max"] = [triple and triple[2] for triple in triples]
-        view[channel] = columns
-    return view
+    mean: list[float | None]
+    min: list[float | None] | UnsetType = UNSET
+    max: list[float | None] | UnsetType = UNSET
+
+
+class CurveSegment(Resource, frozen=True, kw_only=True):
+    """A part of a curve that comes from one series."""
+
+    start: Time
+    end: Annotated[int, Meta(description="UTC seconds since 1970, exclusive.")]
+    series: str
+    computed: Computed
+    reversed: Annotated[bool, Meta(description="The CT is mounted the wrong way round; corrected here.")]
+
+    @classmethod
+    def of(cls, segment: TrackSegment) -> CurveSegment:
+        """A segment of a track."""
+        source = segment.source
+        return cls(
+            start=segment.start,
+            end=segment.end,
+            series=source.series,
+            computed=source.computed,
+            reversed=source.reversed,
+        )
+
+
+class CurveJson(Resource, frozen=True, kw_only=True):
+    """Columns of the same length; null where a channel has no value."""
+
+    role: Role | None
+    series: Annotated[str, Meta(description="The series of the last segment.")]
+    computed: Annotated[bool, Meta(description="Whether the last segment is computed from the other two meters.")]
+    segments: Annotated[
+        list[CurveSegment],
+        Meta(description="Where the curve comes from over the range: more than one where meters were changed."),
+    ]
+    gap_seconds: Annotated[int | None, Meta(description="Points further apart have a gap between them.")]
+    gaps: Annotated[list[tuple[Time, Time]], Meta(description="Last time before and first time after each gap.")]
+    time: list[Time]
+    readings: Annotated[list[int], Meta(description="Readings behind each point.")]
+    estimated: list[bool]
+    P: Columns | UnsetType = UNSET
+    L1_PF: Columns | UnsetType = UNSET
+    L1_V: Columns | UnsetType = UNSET
+    Q: Columns | UnsetType = UNSET
+    E_net: Columns | UnsetType = UNSET
+    E_import: Columns | UnsetType = UNSET
+    E_export: Columns | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, curve: Curve, channels: Sequence[str] = CHANNELS) -> CurveJson:
+        """A curve; channels that were not asked for are left out."""
+        source = curve.track.source
+        return cls(
+            role=curve.track.role,
+            series=source.series,
+            computed=source.computed,
+            segments=[CurveSegment.of(segment) for segment in curve.track.segments],
+            gap_seconds=curve.gap_seconds,
+            gaps=curve.gaps(),
+            time=[point.time for point in curve.points],
+            readings=[point.readings for point in curve.points],
+            estimated=[point.estimated for point in curve.points],
+            **{channel: _columns_of(curve, channel) for channel in channels},
+        )
+
+
+def _columns_of(curve: Curve, channel: str) -> Columns:
+    triples = [point.channels.get(channel) for point in curve.points]
+    mean = [triple and triple[1] for triple in triples]
+    if curve.resolution is None:
+        return Columns(mean=mean)
+    return Columns(
+        mean=mean, min=[triple and triple[0] for triple in triples], max=[triple and triple[2] for triple in triples]
+    )
 
 
 def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> str:
@@ -160,16 +242,6 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHAN
             ]
         )
     return target.getvalue()
-
-
-def _segment_view(segment: TrackSegment) -> dict[str, Any]:
-    return {
-        "start": segment.start,
-        "end": segment.end,
-        "series": segment.source.series,
-        "computed": segment.source.computed,
-        "reversed": segment.source.reversed,
-    }
 
 
 def _by_time(curves: Sequence[Curve]) -> Iterator[Point]:

@@ -42,7 +42,7 @@ async def test_names_every_route_and_refers_to_nothing_missing(world: World) -> 
 @pytest_twisted.ensureDeferred
 async def test_every_path_parameter_is_described(world: World) -> None:
     for route in world.api.route_table:
-        named = {parameter["name"] for parameter in route.operation["parameters"] if parameter["in"] == "path"}
+        named = {parameter["name"] for parameter in route.operation.parameters if parameter["in"] == "path"}
         in_path = {part[1:-1] for part in route.path.split("/") if part.startswith("{")}
         assert named == in_path, route.path
 

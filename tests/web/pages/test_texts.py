@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -153,18 +154,23 @@ def test_ranges() -> None:
 
 def state(**changed: Any) -> str:
     """A customer's state in a word."""
-    status: dict[str, Any] = {
-        "problems": [], "logger": {"last_upload": 1_000_000}, "derivation": {"state": "current"}, **changed
-    }  # fmt: skip
-    return customer_state(status, changed.get("document"), 1_000_060).text
+    status = SimpleNamespace(
+        **{
+            "problems": [],
+            "logger": SimpleNamespace(last_upload=1_000_000),
+            "derivation": SimpleNamespace(state="current"),
+            **changed,
+        }
+    )
+    return customer_state(status, changed.get("document"), 1_000_060).text  # type: ignore[arg-type]
 
 
 def test_states() -> None:
     assert state() == "Current"
     assert state(logger=None) == "Never uploaded"
-    assert state(logger={"last_upload": 1}) == "Silent"
-    assert state(derivation={"state": "no_data"}) == "Waits for a meter"
-    assert state(derivation={"state": "pending"}) == "Computing"
-    assert state(derivation={"state": "off"}) == "Three meters"
-    assert state(problems=[{"message": "what"}]) == "Settings incomplete"
+    assert state(logger=SimpleNamespace(last_upload=1)) == "Silent"
+    assert state(derivation=SimpleNamespace(state="no_data")) == "Waits for a meter"
+    assert state(derivation=SimpleNamespace(state="pending")) == "Computing"
+    assert state(derivation=SimpleNamespace(state="off")) == "Three meters"
+    assert state(problems=[SimpleNamespace(message="what")]) == "Settings incomplete"
     assert state(document={"failure": {"plugin": "solar", "message": "broken"}}) == "Computing fails"

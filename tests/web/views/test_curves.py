@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import Summary
+from cenergyd.runtime.structs import to_json
 from cenergyd.web.views.curves import (
     DAY,
     LADDER,
     Curve,
+    CurveJson,
     Point,
     add_points,
     auto_resolution,
     check_resolution,
     csv_of,
-    curve_view,
     points_of_readings,
     points_of_summaries,
 )
@@ -69,19 +70,19 @@ def test_gaps_are_where_nothing_is(moments: list[int]) -> None:
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=30))
 def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
     readings = [Reading(60 * n, P=value, L1_PF=value, Q=value) for n, value in enumerate(values)]
-    plain = curve_view(curve_of(readings))
-    turned = curve_view(curve_of(readings, SeriesSource("A_1", "load", False, True)))
-    assert turned["P"]["mean"] == [None if value is None else -value for value in plain["P"]["mean"]]
-    assert turned["L1_PF"] == plain["L1_PF"]
-    assert "-0.0" not in repr(turned)
-    assert all(len(column) == len(values) for name in ("P", "Q") for column in turned[name].values())
+    plain = CurveJson.of(curve_of(readings))
+    turned = CurveJson.of(curve_of(readings, SeriesSource("A_1", "load", False, True)))
+    assert turned.P.mean == [None if value is None else -value for value in plain.P.mean]
+    assert turned.L1_PF == plain.L1_PF
+    assert "-0.0" not in map(str, turned.P.mean + turned.Q.mean)
+    assert all(len(column) == len(values) for columns in (turned.P, turned.Q) for column in to_json(columns).values())
 
 
 def test_summaries_keep_zero_apart_from_missing() -> None:
     points = points_of_summaries(SOURCE, [Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {})])
     curve = Curve(series_track(SOURCE, 0, 120), 60, points)
-    view = curve_view(curve)
-    assert view["P"] == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
+    view = CurveJson.of(curve)
+    assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
     lines = csv_of([curve], ZoneInfo("UTC")).splitlines()
     assert lines[1].split(",")[6:10] == ["2", "0.0", "0.0", "0.0"]
     assert lines[2].split(",")[6:10] == ["1", "", "", ""]

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation import service
 from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -108,13 +109,13 @@ async def drained(reactor: Any, service: DerivationService, stores: Stores) -> N
         await deferLater(reactor, 0.05, lambda: None)
 
 
-async def measure(reactor: Any, kind: str, days: int, chunk: dict[str, str], *, traced: bool) -> None:
+async def measure(reactor: Any, kind: str, days: int, *, traced: bool) -> None:
     minutes = days * 1440
     with store_urls(kind) as urls:
-        settings = load_settings(Settings, None, urls | chunk)
+        settings = load_settings(Settings, None, urls)
         stores = await open_stores(settings, reactor)
         customer = await fill(stores, minutes)
-        service = DerivationService(
+        deriving = DerivationService(
             clock=reactor, settings=settings.derivation, plugins=build_plugin_manager(), readings=stores.readings,
             documents=stores.documents, derivation_queue=stores.customers.derivation_queue,
             job_queue=stores.customers.job_queue,
@@ -126,9 +127,9 @@ async def measure(reactor: Any, kind: str, days: int, chunk: dict[str, str], *, 
         if traced:
             tracemalloc.start()
         pauses, began = Pauses(reactor), time.perf_counter()
-        await drained(reactor, service, stores)
+        await drained(reactor, deriving, stores)
         seconds, told = time.perf_counter() - began, pauses.stop()
-        assert service.status.derived_points == minutes, service.status
+        assert deriving.status.derived_points == minutes, deriving.status
         series = f"{SERIAL}_missing_meter"
         windows = await stores.readings.summarise([series], T0 - T0 % 86400, until + 1, 86400)
         assert sum(window.readings for window in windows[series]) == minutes
@@ -144,11 +145,11 @@ async def main(reactor: Any) -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--days", type=int, default=400)
     arguments.add_argument("--stores", choices=("sqlite", "influx", "servers"), default="sqlite")
-    arguments.add_argument("--chunk", help="[derivation] chunk_readings; default: as shipped")
+    arguments.add_argument("--chunk", type=int, help="readings per meter held at once; default: as shipped")
     chosen = arguments.parse_args()
-    chunk = {"derivation.chunk_readings": chosen.chunk} if chosen.chunk else {}
+    service.CHUNK_READINGS = chosen.chunk or service.CHUNK_READINGS
     for traced in (False, True):
-        await measure(reactor, chosen.stores, chosen.days, chunk, traced=traced)
+        await measure(reactor, chosen.stores, chosen.days, traced=traced)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
 
+from cenergyd.jobs.service import CONCURRENT_CUSTOMERS
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from derivation_backlog import Pauses, store_urls
@@ -63,7 +65,7 @@ async def measured(context: Any, customers: Sequence[Customer], first: int, last
     for job in JOBS:
         began, cpu = time.perf_counter(), time.process_time()
         work = [job(one, T0 + 60 * first, T0 + 60 * (last - 1), context) for one in customers]
-        await gather_limited(work, context.settings.jobs.concurrent_customers)
+        await gather_limited(work, CONCURRENT_CUSTOMERS)
         elapsed = (time.perf_counter() - began) / len(customers) * 1000
         used = (time.process_time() - cpu) / len(customers) * 1000
         total += used

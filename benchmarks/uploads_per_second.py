@@ -246,7 +246,7 @@ def warm_up(port: int, uploads: Path, arguments: argparse.Namespace) -> None:
 
     As long as that may take, and then until it gets no faster.
     """
-    until = time.monotonic() + 2.5 * 30  # [credentials] cache_seconds
+    until = time.monotonic() + 2.5 * 30  # cenergyd.ingest.credentials.CACHE_SECONDS
     last, rate = 0.0, 0.0
     while time.monotonic() < until or rate > 1.1 * last:
         last, rate = max(rate, last), load(port, uploads, arguments, {}, seconds=5)

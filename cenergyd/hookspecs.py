@@ -109,7 +109,7 @@ def cenergyd_notify(
     Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it. Raise to have
     it tried again later; :class:`~cenergyd.errors.DeliveryRefused` where trying again would not help, and
     :class:`~cenergyd.errors.DeliveryUnknown` where the service may have taken it: then it is tried again only for the types in
-    ``[outbox] repeatable``. A call that takes longer than ``[outbox] send_timeout_seconds`` counts as unknown too.
+    ``[outbox] idempotent_channels``. A call that takes longer than 60 s counts as unknown too.
 
     ``settings`` are the ini's options for notifiers of that type (its section ``[email]``, ``[sms]``, ``[webhook]``, or
     ``[notifier:TYPE] options`` for any other), and besides ``reactor``, ``attempt`` (from 1) and ``unsure`` (True where an earlier

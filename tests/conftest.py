@@ -8,7 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from cenergyd.customers import passwords
 from tests.servers import RunningInflux, RunningMongo
+
+# Hashes as a daemon makes them would be most of the time of many tests.
+passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,14 @@ from pathlib import Path
 
 from tests.servers import free_port
 
+TUNED = Path(__file__).with_name("tuned.py")
+
 
 class RunningDaemon:
-    """One daemon; ``settings`` are ``section.key`` -> text over the defaults, with quick intervals."""
+    """One daemon, with short intervals.
+
+    :param settings: ``section.key`` -> text over the defaults; ``cenergyd.MODULE.NAME`` -> text for constants.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int | None = None) -> None:
         self.folder = folder
@@ -26,11 +31,11 @@ class RunningDaemon:
             "customers.url": f"sqlite:///{folder}/customers.sqlite",
             "readings.url": f"sqlite:///{folder}/readings.sqlite",
             "derivation.interval_seconds": "0.2",
-            "derivation.max_rest_seconds": "0",
+            "cenergyd.derivation.service.MAX_REST_SECONDS": "0",
             "jobs.interval_seconds": "0.5",
-            "jobs.max_rest_seconds": "0",
-            "credentials.hash_memory_kib": "64",
-            "credentials.hash_iterations": "1",
+            "cenergyd.jobs.service.MAX_REST_SECONDS": "0",
+            "cenergyd.customers.passwords.MEMORY_KIB": "64",
+            "cenergyd.customers.passwords.ITERATIONS": "1",
             **(settings or {}),
         }
         self.url = f"http://127.0.0.1:{self.port}"
@@ -39,8 +44,14 @@ class RunningDaemon:
 
     def arguments(self, *words: str) -> list[str]:
         """The command line of ``cenergyd`` with this daemon's settings."""
-        pairs = [part for key, value in self.settings.items() for part in ("--set", f"{key}={value}")]
-        return [sys.executable, "-m", "cenergyd", *pairs, *words]
+        constants = [f"{key}={value}" for key, value in self.settings.items() if key.startswith("cenergyd.")]
+        pairs = [part for key, value in self.in_the_ini.items() for part in ("--set", f"{key}={value}")]
+        return [sys.executable, str(TUNED), *constants, "--", *pairs, *words]
+
+    @property
+    def in_the_ini(self) -> dict[str, str]:
+        """Its settings without the constants."""
+        return {key: value for key, value in self.settings.items() if not key.startswith("cenergyd.")}
 
     def start(self, timeout: float = 30) -> None:
         """Start and wait until it is ready."""

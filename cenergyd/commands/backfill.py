@@ -11,6 +11,7 @@ from cenergyd.commands.common import Failed, Moment, Source, find_customer, pass
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.backfill import Progress, follow, run
 from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.plan import CHUNK_READINGS
 from cenergyd.hookspecs import Formula
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.settings.sections import DerivationSettings
@@ -55,7 +56,7 @@ def backfill(source: Source, customer: str, since: int, until: int, through_daem
                     found, since, until,
                     readings=stores.readings, documents=stores.documents, customers=stores.customers,
                     deriver=_deriver(settings.derivation, settings.plugins.disabled, reactor),
-                    limit=settings.derivation.chunk_readings, report=bar.show,
+                    limit=CHUNK_READINGS, report=bar.show,
                 )  # fmt: skip
 
     try:

@@ -68,9 +68,12 @@ class Source:
                 raise ConfigError(f"--set {pair}: SECTION.KEY=VALUE is needed, for example server.listen=tcp:8080")
             self.overrides[f"{section}.{key}"] = value
 
-    def load(self) -> Settings:
-        """Raises ConfigError."""
-        return load_settings(Settings, self.chosen_file, self.overrides)
+    def load(self, warn: Callable[[str], None] = lambda message: click.echo(message, err=True)) -> Settings:
+        """Raises ConfigError.
+
+        :param warn: told of settings that are there under an old name or are constants now.
+        """
+        return load_settings(Settings, self.chosen_file, self.overrides, warn)
 
 
 pass_source = click.make_pass_decorator(Source)

@@ -180,7 +180,7 @@ def _with_option(fault: InvalidField) -> str:
 def _hashed(settings: Settings, password: str | None) -> dict[str, Any]:
     if password is None:
         return {}
-    return {"logger_password": hash_password(clean_password(password), settings.credentials)}
+    return {"logger_password": hash_password(clean_password(password))}
 
 
 def _plain(customer: Customer) -> dict[str, Any]:

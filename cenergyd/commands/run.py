@@ -21,6 +21,7 @@ from cenergyd.runtime.redact import Redactor
 from cenergyd.runtime.stop_guard import StopGuard
 from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
+from cenergyd.settings.loader import log_warning
 from cenergyd.settings.sections import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(source: Source, port: int | None, demo: bool) -> None:
     if demo:
         # Who watches a demonstration does not want to wait for energy and rollups.
         source.overrides.setdefault("jobs.interval_seconds", "5")
-    settings = source.load()
+    settings = source.load(log_warning)
     make_state_folders(settings)
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
     runner = _Runner(source, settings, SystemdNotifier.from_environment(os.environ), output)
@@ -65,8 +66,7 @@ def _demo(reactor: Any, daemon: Daemon) -> Companion:
 
     async def register_site(site: SimulatedSite, password: str) -> Customer:
         now = int(reactor.seconds())
-        cost = daemon.settings.credentials
-        (customer,) = await register_sites(daemon.customers, daemon.readings, [site], password, cost, now=now)
+        (customer,) = await register_sites(daemon.customers, daemon.readings, [site], password, now=now)
         return customer
 
     return Demo(reactor, daemon, register_site, click.echo)
@@ -168,7 +168,7 @@ class _Runner:
     async def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            settings = self._source.load()
+            settings = self._source.load(log_warning)
             # The old ones stay hidden too: what needs a restart still works with them.
             self._secrets |= secrets_of(settings)
             self._output.redact = Redactor(self._secrets)

@@ -167,7 +167,7 @@ async def _upload(
     if settings is not None:
         async with stores_of(settings, reactor) as stores:
             now = int(reactor.seconds())
-            await register_sites(stores.customers, stores.readings, sites, password, settings.credentials, now=now)
+            await register_sites(stores.customers, stores.readings, sites, password, now=now)
     total = plan.sessions_per_site
     with click.progressbar(
         length=(total or 0) * len(sites), label="upload sessions", file=sys.stderr, show_pos=True,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cenergyd.customers.model import Customer
-from cenergyd.customers.passwords import HashSettings, hash_password, verify_password
+from cenergyd.customers.passwords import hash_password, verify_password
 from cenergyd.customers.store import CustomerStore
 from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.readings.store import ReadingStore
@@ -18,7 +18,6 @@ async def register_sites(
     readings: ReadingStore,
     sites: Sequence[SimulatedSite],
     password: str,
-    cost: HashSettings,
     *,
     now: int,
 ) -> list[Customer]:
@@ -35,7 +34,7 @@ async def register_sites(
         if stored and stored not in verified and verify_password(stored, password):
             verified.add(stored)
         if stored not in verified:
-            hashed = hashed or hash_password(password, cost)
+            hashed = hashed or hash_password(password)
             verified.add(hashed)
             stored = hashed
         wanted: dict[str, Any] = {

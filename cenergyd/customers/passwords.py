@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from typing import Protocol
 
-import attrs
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-
-class HashSettings(Protocol):
-    """The cost of one hash."""
-
-    @property
-    def hash_memory_kib(self) -> int:
-        """Memory, KiB."""
-        ...
-
-    @property
-    def hash_iterations(self) -> int:
-        """Passes over it."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class HashCost:
-    """A cost without other settings; the defaults are OWASP's first choice."""
-
-    hash_memory_kib: int = 19456
-    hash_iterations: int = 2
-
-
-DEFAULT_COST: HashSettings = HashCost()
+MEMORY_KIB = 19456
+ITERATIONS = 2
+"""What one argon2id hash costs: OWASP's first choice. Stored hashes of another cost are replaced at the next right password."""
 
 
 def is_hash(stored: str) -> bool:
@@ -46,9 +23,9 @@ def is_hash(stored: str) -> bool:
     return True
 
 
-def hash_password(password: str, cost: HashSettings = DEFAULT_COST) -> str:
+def hash_password(password: str) -> str:
     """A new hash with its own salt. Takes milliseconds of CPU: call it in a thread."""
-    return _hasher(cost).hash(_bytes(password))
+    return _hasher().hash(_bytes(password))
 
 
 def verify_password(stored: str, password: str) -> bool:
@@ -63,9 +40,9 @@ def verify_password(stored: str, password: str) -> bool:
         return False
 
 
-def needs_rehash(stored: str, cost: HashSettings = DEFAULT_COST) -> bool:
+def needs_rehash(stored: str) -> bool:
     """Whether a stored password is clear text or a hash of another cost."""
-    return bool(stored) and (not is_hash(stored) or _hasher(cost).check_needs_rehash(stored))
+    return bool(stored) and (not is_hash(stored) or _hasher().check_needs_rehash(stored))
 
 
 def same_text(one: str, other: str) -> bool:
@@ -78,5 +55,5 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _hasher(cost: HashSettings) -> PasswordHasher:
-    return PasswordHasher(time_cost=cost.hash_iterations, memory_cost=cost.hash_memory_kib, parallelism=1)
+def _hasher() -> PasswordHasher:
+    return PasswordHasher(time_cost=ITERATIONS, memory_cost=MEMORY_KIB, parallelism=1)

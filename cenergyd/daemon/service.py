@@ -25,23 +25,23 @@ from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
-from cenergyd.ingest.activity import LoggerActivity
+from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.credentials import CredentialChecker
-from cenergyd.ingest.group_commit import GroupCommit
+from cenergyd.ingest.credentials import HASH_THREADS, MAX_WAITING, CredentialChecker
+from cenergyd.ingest.group_commit import MAX_QUEUED_UPLOADS, GroupCommit
 from cenergyd.ingest.layouts import LayoutSource
-from cenergyd.ingest.receiver import Receiver, UploadLimits
+from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService, options_from
 from cenergyd.jobs.service import JobService
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.threads import BoundedPool
-from cenergyd.settings.sections import Settings, UploadSettings
+from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, make_stores, open_stores
 from cenergyd.web.access.auth import Authenticator
 from cenergyd.web.access.sessions import Sessions
 from cenergyd.web.access.throttle import GuessThrottle
-from cenergyd.web.access.tokens import Tokens, ensure_first_token
+from cenergyd.web.access.tokens import FIRST_TOKEN_SECONDS, Tokens, ensure_first_token
 from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
 from cenergyd.web.api.feed import ReadingFeed
@@ -50,9 +50,9 @@ from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.server.accept import accept_singly
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Operations
-from cenergyd.web.server.site import BoundedSite, Root
+from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite, Root
 from cenergyd.web.server.upload import UploadResource
-from cenergyd.web.views.context import Context
+from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context
 
 __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
@@ -61,10 +61,8 @@ _DRAIN_POLL_SECONDS = 0.05
 LIVE: Final = frozenset(
     {
         "layout", "logging",
-        "upload.max_form_fields", "upload.max_field_bytes", "upload.max_inflated_bytes", "upload.max_future_seconds",
-        "upload.max_concurrent", "upload.remote_configuration", "upload.max_config_bytes", "upload.max_config_versions",
-        "server.max_body_bytes", "server.max_connections", "server.max_request_seconds", "server.request_timeout_seconds",
-        "server.shutdown_grace_seconds",
+        "upload.max_future_seconds", "upload.remote_configuration",
+        "server.max_connections", "server.request_timeout_seconds", "server.shutdown_grace_seconds",
     }
 )  # fmt: skip
 """Sections and settings that a reload changes at once; ``[logging]`` by whoever began the logging."""
@@ -89,7 +87,7 @@ class Daemon:
         self._opening: Deferred[None] | None = None
         self._store_fault: str | None = "the stores are not open yet"
         self._grace: float = settings.server.shutdown_grace_seconds
-        self._hash_pool = BoundedPool(reactor, "argon2", settings.credentials.hash_threads, 1000)
+        self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
         self._build_uploads()
         self._build_services()
         self._build_web()
@@ -108,18 +106,14 @@ class Daemon:
             self.readings,
             reactor,
             self._mark,
-            max_queued_uploads=settings.readings.max_queued_uploads,
-            max_queued_readings=settings.readings.max_queued_readings,
-            max_write_readings=settings.readings.max_write_readings,
-            max_in_flight=settings.readings.writes_in_flight,
             took=self.metrics.store,
         )
         self.activity = LoggerActivity(
             self.documents,
             reactor,
-            interval_seconds=settings.upload.activity_seconds,
-            repeat_seconds=settings.upload.activity_repeat_seconds,
-            max_rejected=settings.upload.max_rejected,
+            interval_seconds=INTERVAL_SECONDS,
+            repeat_seconds=REPEAT_SECONDS,
+            max_rejected=MAX_REJECTED,
         )
         self.layouts = LayoutSource(_layout_table(settings), self.documents, reactor)
         self.config_archive = ConfigArchive(
@@ -127,8 +121,6 @@ class Daemon:
             self.layouts,
             reactor,
             remote=settings.upload.remote_configuration,
-            max_versions=settings.upload.max_config_versions,
-            max_bytes=settings.upload.max_config_bytes,
         )
         self.receiver = Receiver(
             credential_checker=self.credentials,
@@ -136,7 +128,7 @@ class Daemon:
             layouts=self.layouts,
             activity=self.activity,
             metrics=self.metrics,
-            limits=_upload_limits(settings.upload),
+            max_future_seconds=settings.upload.max_future_seconds,
             clock=reactor,
             config_archive=self.config_archive,
         )
@@ -177,9 +169,8 @@ class Daemon:
                 self.tokens,
                 idle_seconds=settings.web.session_idle_seconds,
                 max_seconds=settings.web.session_max_seconds,
-                per_token=settings.web.sessions_per_token,
             ),
-            GuessThrottle(settings.web.max_failures_per_address, settings.web.failure_window_seconds),
+            GuessThrottle(settings.web.max_failures_per_address),
             clients,
             reactor,
         )
@@ -198,6 +189,8 @@ class Daemon:
             max_gap_seconds=settings.rollups.max_gap_seconds,
             archive=self.config_archive,
             outbox=self.outbox,
+            page_size=PAGE_SIZE,
+            max_json_bytes=MAX_JSON_BYTES,
         )
         operations: Any = Operations(self._checks(), self.metrics, reactor).app.resource()
         self._api = Api(context)
@@ -215,10 +208,10 @@ class Daemon:
         self._site = BoundedSite(
             root,
             reactor,
-            max_body_bytes=settings.server.max_body_bytes,
+            max_body_bytes=MAX_BODY_BYTES,
             max_connections=settings.server.max_connections,
             idle_seconds=settings.server.request_timeout_seconds,
-            request_seconds=settings.server.max_request_seconds,
+            request_seconds=MAX_REQUEST_SECONDS,
             direct={settings.upload.path: uploads},
         )
 
@@ -228,14 +221,14 @@ class Daemon:
                 raise StoreUnavailable(self._store_fault)
 
         async def queue() -> None:
-            limit = self.settings.readings.max_queued_uploads
+            limit = MAX_QUEUED_UPLOADS
             if self.group_commit.queued_uploads >= limit:
                 raise Overloaded(f"{limit} uploads are waiting to be written")
 
         return {"opened": opened, "customers": self.customers.ping, "readings": self.readings.ping, "queue": queue}
 
     async def _hash_password(self, password: str) -> str:
-        return await self._hash_pool.run(hash_password, password, self.settings.credentials)
+        return await self._hash_pool.run(hash_password, password)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
         """Forget what is remembered of its logger."""
@@ -244,8 +237,7 @@ class Daemon:
                 self.credentials.forget(customer.logger_serial_number)
 
     async def _announce_first_token(self) -> None:
-        lifetime = self.settings.web.first_token_seconds
-        secret = await ensure_first_token(self.tokens, int(self._reactor.seconds()), lifetime)
+        secret = await ensure_first_token(self.tokens, int(self._reactor.seconds()), FIRST_TOKEN_SECONDS)
         if secret is not None:
             # Not through the log, which may be kept and sent elsewhere: this is for whoever watches the first start.
             print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
@@ -348,13 +340,9 @@ class Daemon:
         """
         layouts = _layout_table(settings)  # first: this alone can fail
         self.layouts.table = layouts
-        self.receiver.limits = _upload_limits(settings.upload)
+        self.receiver.max_future_seconds = settings.upload.max_future_seconds
         self.config_archive.remote = settings.upload.remote_configuration
-        self.config_archive.max_versions = settings.upload.max_config_versions
-        self.config_archive.max_bytes = settings.upload.max_config_bytes
-        self._site.max_body_bytes = settings.server.max_body_bytes
         self._site.max_connections = settings.server.max_connections
-        self._site.request_seconds = settings.server.max_request_seconds
         self._site.timeOut = settings.server.request_timeout_seconds
         self._grace = settings.server.shutdown_grace_seconds
         self.credentials.forget_all()
@@ -381,16 +369,6 @@ def need_restart(running: Settings, wanted: Settings) -> list[str]:
 def build_daemon(settings: Settings, reactor: Any) -> Daemon:
     """A daemon of the settings, not yet started. Raises ConfigError."""
     return Daemon(settings, reactor, make_stores(settings, reactor))
-
-
-def _upload_limits(upload: UploadSettings) -> UploadLimits:
-    return UploadLimits(
-        max_form_fields=upload.max_form_fields,
-        max_field_bytes=upload.max_field_bytes,
-        max_inflated_bytes=upload.max_inflated_bytes,
-        max_future_seconds=upload.max_future_seconds,
-        max_concurrent=upload.max_concurrent,
-    )
 
 
 def _layout_table(settings: Settings) -> LayoutTable:

@@ -100,7 +100,7 @@ async def run(
     Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have computed with
     readings that came in between.
 
-    :param limit: readings of each series held at once (``[derivation] chunk_readings``).
+    :param limit: readings of each series held at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
     :raises PluginFailed: what was derived before stays.
     """
     before = await documents.get(DERIVATION, customer.id)

@@ -21,7 +21,7 @@ from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.backlog import Backlog
 from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
 from cenergyd.derivation.derive import Deriver
-from cenergyd.derivation.plan import Group, expected_readings, grouped, pieces
+from cenergyd.derivation.plan import CHUNK_READINGS, Group, expected_readings, grouped, pieces
 from cenergyd.derivation.status import reached_before
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
@@ -36,6 +36,20 @@ from cenergyd.runtime.periodic import PeriodicTask
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.settings.sections import DerivationSettings
 
+MAX_REST_SECONDS = 30.0
+"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep the greater part of the machine."""
+BATCH_CUSTOMERS = 200
+"""Customers read and written together: one round trip to each store for all of them."""
+CLAIM_SECONDS = 60
+"""A daemon that is silent for so long loses its work to another one; at least 1.5 times the plugins' timeout."""
+RETRY_SECONDS = 60
+"""A customer whose plugin failed is tried again after this."""
+CONCURRENT_BATCHES = 2
+"""While one batch waits for the stores, another computes."""
+CONCURRENT_BACKLOGS = 2
+"""Customers whose long backlogs are derived at once, beside everybody's new readings."""
+MAX_WAITING_PLUGINS = 200
+"""Customers that may wait for a slow plugin at once; more are tried again later."""
 PATIENCE = 0.2
 """Seconds that a batch waits for plugins that did not answer at once, before it goes on without them."""
 SUMMARY_EVERY = 15.0
@@ -72,7 +86,7 @@ class DerivationService(Service):
         self._readings = readings
         self._documents = documents
         self._queue = derivation_queue
-        self._ttl = max(settings.claim_seconds, ceil(1.5 * settings.plugin_timeout_seconds))
+        self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
         self._deriver = Deriver(
             plugins=plugins,
             formula=cast(Formula, settings.formula),
@@ -88,19 +102,17 @@ class DerivationService(Service):
             clock=clock,
             tolerance=settings.tolerance_seconds,
             ttl=self._ttl,
-            retry_seconds=settings.retry_seconds,
+            retry_seconds=RETRY_SECONDS,
             status=self.status,
             derived=derived,
         )
-        self._batches = Slots(settings.concurrent_batches)
+        self._batches = Slots(CONCURRENT_BATCHES)
         self._tasks: set[Deferred[None]] = set()
         self._late: dict[str, Deferred[Done]] = {}
         self._stopping = False
         self._backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
-        self._rhythm = PeriodicTask(
-            clock, self._ticked, settings.interval_seconds, longest_rest=settings.max_rest_seconds
-        )
+        self._rhythm = PeriodicTask(clock, self._ticked, settings.interval_seconds, longest_rest=MAX_REST_SECONDS)
         self._stopped: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802
@@ -125,7 +137,7 @@ class DerivationService(Service):
                 mine.append(self._spawn(self._release_after(self._batch(works))))
             else:
                 self._batches.release()
-            if len(works) < self._settings.batch_customers:
+            if len(works) < BATCH_CUSTOMERS:
                 break
         await DeferredList(mine)
         await self._summarise()
@@ -150,7 +162,7 @@ class DerivationService(Service):
             await self._stopped
 
     async def _claimed(self) -> list[PendingWork]:
-        now, limit = int(self._clock.seconds()), self._settings.batch_customers
+        now, limit = int(self._clock.seconds()), BATCH_CUSTOMERS
         try:
             return await self._queue.claim(uuid4().hex, now, self._ttl, limit)
         except (StoreUnavailable, Overloaded) as error:
@@ -184,11 +196,11 @@ class DerivationService(Service):
         for task in tasks:
             if not task.pieces:
                 continue
-            if sum(map(expected_readings, task.pieces)) > self._settings.chunk_readings:
+            if sum(map(expected_readings, task.pieces)) > CHUNK_READINGS:
                 await self._begin_backlog(task, bodies)
             else:
                 short.append(task)
-        for group in grouped([task.pieces for task in short], 4 * self._settings.chunk_readings):
+        for group in grouped([task.pieces for task in short], 4 * CHUNK_READINGS):
             members = [short[i] for i in group.members]
             if self._stopping:
                 await self._give_back(members, self._clock.seconds())
@@ -233,7 +245,7 @@ class DerivationService(Service):
 
     def _go_on_alone(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
         """The batch does not wait for this one's plugin any longer."""
-        crowded = len(self._late) >= self._settings.max_waiting_plugins
+        crowded = len(self._late) >= MAX_WAITING_PLUGINS
         self._late[task.customer_id] = deferred
         self._spawn(self._guarded([task], self._late_one(task, deferred, bodies)))
         if crowded or self._stopping:
@@ -252,7 +264,7 @@ class DerivationService(Service):
             await self._committer.commit([done], bodies)
 
     async def _begin_backlog(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> None:
-        if self._stopping or self.status.backlogs >= self._settings.concurrent_backlogs:
+        if self._stopping or self.status.backlogs >= CONCURRENT_BACKLOGS:
             await self._give_back([task], self._clock.seconds() + self._settings.interval_seconds)
             return
         self.status.backlogs += 1
@@ -268,7 +280,7 @@ class DerivationService(Service):
                 readings=self._readings,
                 clock=self._clock,
             )
-            await backlog.run(self._settings.chunk_readings, lambda: self._stopping)
+            await backlog.run(CHUNK_READINGS, lambda: self._stopping)
         finally:
             self.status.backlogs -= 1
         self._backoff.succeeded()
@@ -286,7 +298,7 @@ class DerivationService(Service):
             await self._give_back(tasks, self._backoff.until)
         except Exception:
             log.failure("deriving {customers} customers failed", customers=len(tasks))
-            await self._give_back(tasks, self._clock.seconds() + self._settings.retry_seconds)
+            await self._give_back(tasks, self._clock.seconds() + RETRY_SECONDS)
 
     async def _give_back(self, tasks: Sequence[Task], retry_at: float) -> None:
         try:

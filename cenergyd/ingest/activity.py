@@ -23,6 +23,12 @@ from cenergyd.readings.model import Reading
 
 INTERVAL_READINGS = 100
 """Of the newest readings of a log: enough to tell how far they are apart."""
+INTERVAL_SECONDS = 5.0
+"""How often what was seen is written: pages and alerts lag by no more, and a killed daemon forgets no more."""
+REPEAT_SECONDS = 60.0
+"""A logger or meter that uploads often is written down at most once in so long."""
+MAX_REJECTED = 1000
+"""Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 log = Logger()
 
 
@@ -42,9 +48,9 @@ class LoggerActivity(Service):
         documents: DocumentStore,
         clock: Any,
         *,
-        interval_seconds: float = 5,
-        repeat_seconds: float = 0,
-        max_rejected: int = 1000,
+        interval_seconds: float = INTERVAL_SECONDS,
+        repeat_seconds: float = REPEAT_SECONDS,
+        max_rejected: int = MAX_REJECTED,
         keep_rejected_seconds: int = 30 * 86400,
     ) -> None:
         self._documents = documents

@@ -31,6 +31,11 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
 from cenergyd.ingest.layouts import LayoutSource
 
+MAX_VERSIONS = 20
+"""Versions kept of a config file; the oldest is dropped."""
+MAX_BYTES = 256 << 10
+"""Size of a config file; the largest one seen has some 30 KB."""
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class ConfigVersion:
@@ -61,8 +66,8 @@ class ConfigArchive:
         clock: Any,
         *,
         remote: bool,
-        max_versions: int,
-        max_bytes: int,
+        max_versions: int = MAX_VERSIONS,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._documents = documents
         self._layouts = layouts

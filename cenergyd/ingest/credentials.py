@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.model import Customer
-from cenergyd.customers.passwords import HashSettings, hash_password, is_hash, needs_rehash, verify_password
+from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, Overloaded
 from cenergyd.runtime.attempts import FailedAttempts
@@ -36,6 +36,14 @@ V = TypeVar("V")
 
 MAX_SERIAL = 64
 NEVER = float("-inf")
+CACHE_SECONDS = 30
+"""A changed password or customer counts at the latest after so long, also where another daemon made the change."""
+MAX_CACHED = 100_000
+"""Loggers whose right password is remembered, about 1 KB each. One that is forgotten costs a hash with its next upload."""
+MAX_REFUSED = 20_000
+"""Wrong passwords, and senders of such, that are remembered."""
+HASH_THREADS = 2
+"""Hashes at once: each keeps a core busy for some 10 ms, and uploads need the others."""
 MAX_WAITING = 1000
 """Checks that may wait for a hash; one more is refused as overload (503, the device tries again)."""
 
@@ -44,21 +52,15 @@ class Throttled(CenergydError):
     """Too many wrong guesses: answered like a wrong password (401), without a check."""
 
 
-class CredentialSettings(HashSettings, Protocol):
+class CredentialSettings(Protocol):
     """The ini's ``[credentials]``."""
 
-    @property
-    def cache_seconds(self) -> int: ...
-    @property
-    def max_cached(self) -> int: ...
     @property
     def max_failures(self) -> int: ...
     @property
     def max_failures_per_address(self) -> int: ...
     @property
     def failure_window_seconds(self) -> int: ...
-    @property
-    def hash_threads(self) -> int: ...
 
 
 class _CachedSuccess(NamedTuple):
@@ -125,15 +127,14 @@ class CredentialChecker:
         self._store = store
         self._pool = pool
         self._now: Callable[[], float] = clock.seconds  # type: ignore[misc]
-        self._settings = settings
         self._key = token_bytes(32)
-        self._right: _LruCache[_CachedSuccess] = _LruCache(settings.max_cached)
-        self._wrong: _LruCache[_CachedFailure] = _LruCache(settings.max_cached)
+        self._right: _LruCache[_CachedSuccess] = _LruCache(MAX_CACHED)
+        self._wrong: _LruCache[_CachedFailure] = _LruCache(MAX_REFUSED)
         window = settings.failure_window_seconds
-        self._per_logger = FailedAttempts(settings.max_failures, window, settings.max_cached)
-        self._per_address = FailedAttempts(settings.max_failures_per_address, window, settings.max_cached)
+        self._per_logger = FailedAttempts(settings.max_failures, window, MAX_REFUSED)
+        self._per_address = FailedAttempts(settings.max_failures_per_address, window, MAX_REFUSED)
         self._flights: dict[tuple[str, bytes], _PendingCheck] = {}
-        self._hashes = Slots(settings.hash_threads)
+        self._hashes = Slots(HASH_THREADS)
         self._background: set[Deferred[Any]] = set()
         self._nobody: str | None = None
         self.hashes = 0
@@ -203,7 +204,7 @@ class CredentialChecker:
 
     def _is_fresh(self, looked_up: float) -> bool:
         # What was looked up in the future was looked up before the clock was set back.
-        return 0 <= self._now() - looked_up < self._settings.cache_seconds
+        return 0 <= self._now() - looked_up < CACHE_SECONDS
 
     def _was_right(self, key: tuple[str, bytes]) -> bool:
         known = self._right.get(key[0])
@@ -249,7 +250,7 @@ class CredentialChecker:
             self._wrong.put(key, _CachedFailure(stored, looked_up))
             return None
         self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
-        if needs_rehash(customer.logger_password, self._settings):
+        if needs_rehash(customer.logger_password):
             self._keep(Deferred.fromCoroutine(self._rehash(customer, password)))
         return customer
 
@@ -284,14 +285,14 @@ class CredentialChecker:
         right = verify_password(stored or "", password)
         if stored is None or not is_hash(stored):
             if self._nobody is None:
-                self._nobody = hash_password(token_bytes(16).hex(), self._settings)
+                self._nobody = hash_password(token_bytes(16).hex())
             verify_password(self._nobody, password)
         return right
 
     async def _rehash(self, customer: Customer, password: str) -> None:
         """Replace a clear-text password, or a hash of another cost, by a hash."""
         old = customer.logger_password
-        new = await self._pool.run(hash_password, password, self._settings)
+        new = await self._pool.run(hash_password, password)
         if await self._store.set_password_hash(customer.id, old, new):
             self.log.info("logger password is stored hashed now {customer_id}", customer_id=customer.id)
             known = self._right.get(customer.logger_serial_number)

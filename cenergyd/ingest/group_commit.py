@@ -19,6 +19,14 @@ from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
 from cenergyd.readings.model import SeriesReadings
 
 Mark = TypeVar("Mark")
+MAX_QUEUED_UPLOADS = 2000
+"""Some seconds of a fleet's uploads; who comes later gets 503 and comes again."""
+MAX_QUEUED_READINGS = 500_000
+"""At some 250 bytes each in memory."""
+MAX_WRITE_READINGS = 10_000
+"""The size that InfluxDB takes best; SQLite gains little from more."""
+MAX_IN_FLIGHT = 2
+"""While one group is on its way to the store, the next one can be."""
 
 
 class Writes(Protocol):
@@ -59,10 +67,10 @@ class GroupCommit(Generic[Mark]):
         clock: Any,
         after_write: Callable[[Sequence[Mark]], Awaitable[None]],
         *,
-        max_queued_uploads: int,
-        max_queued_readings: int,
-        max_write_readings: int,
-        max_in_flight: int = 2,
+        max_queued_uploads: int = MAX_QUEUED_UPLOADS,
+        max_queued_readings: int = MAX_QUEUED_READINGS,
+        max_write_readings: int = MAX_WRITE_READINGS,
+        max_in_flight: int = MAX_IN_FLIGHT,
         took: Callable[[str, float], None] = lambda step, seconds: None,
     ) -> None:
         self._store = store

@@ -34,6 +34,14 @@ _XML: Final = "text/xml; charset=utf-8"
 _UNAUTHORIZED: Final = "serial number or password is not right"
 _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
+MAX_FORM_FIELDS = 64
+"""Variables in a form; a device sends some thirty."""
+MAX_FIELD_BYTES = 4096
+"""Size of one form variable; the longest one seen is a URL."""
+MAX_INFLATED_BYTES = 128 << 20
+"""Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
+MAX_CONCURRENT = 1000
+"""Uploads answered at once; one more gets 503 and comes again."""
 
 T = TypeVar("T")
 log = Logger()
@@ -62,17 +70,6 @@ class UploadReply:
     """For the metrics: success, refused, unauthorized, busy, unavailable or error."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class UploadLimits:
-    """Bounds of one upload; each is a setting of ``[upload]``."""
-
-    max_form_fields: int
-    max_field_bytes: int
-    max_inflated_bytes: int
-    max_future_seconds: int
-    max_concurrent: int
-
-
 class Receiver:
     """Answers uploads; never says SUCCESS before the readings are durable and marked for derivation."""
 
@@ -84,7 +81,7 @@ class Receiver:
         layouts: LayoutSource,
         activity: LoggerActivity,
         metrics: Metrics,
-        limits: UploadLimits,
+        max_future_seconds: int,
         clock: Any,
         config_archive: ConfigArchive,
     ) -> None:
@@ -93,7 +90,7 @@ class Receiver:
         self._layouts = layouts
         self._activity = activity
         self._metrics = metrics
-        self.limits = limits
+        self.max_future_seconds = max_future_seconds
         self._clock = clock  # IReactorTime
         self._configs = config_archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {
@@ -111,8 +108,8 @@ class Receiver:
         self.in_progress += 1
         mode = "unknown"
         try:
-            if self.in_progress > self.limits.max_concurrent:
-                raise Overloaded(f"{self.limits.max_concurrent} uploads are in progress; try again")
+            if self.in_progress > MAX_CONCURRENT:
+                raise Overloaded(f"{MAX_CONCURRENT} uploads are in progress; try again")
             mode, reply = await (self._xml if xml else self._form)(request)
         except Exception as error:
             reply = self._failure(error, request, xml)
@@ -125,8 +122,8 @@ class Receiver:
         form = parse_form(
             request.body,
             request.content_type,
-            max_fields=self.limits.max_form_fields,
-            max_field_bytes=self.limits.max_field_bytes,
+            max_fields=MAX_FORM_FIELDS,
+            max_field_bytes=MAX_FIELD_BYTES,
             max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
         )
         # The mode first: refusing a wrong one discloses nothing, while a 401 would end the device's whole session.
@@ -175,8 +172,8 @@ class Receiver:
                 content,
                 layout,
                 now=int(self._clock.seconds()),
-                max_inflated_bytes=self.limits.max_inflated_bytes,
-                max_future_seconds=self.limits.max_future_seconds,
+                max_inflated_bytes=MAX_INFLATED_BYTES,
+                max_future_seconds=self.max_future_seconds,
             )
         )
 
@@ -205,7 +202,7 @@ class Receiver:
         return UploadReply(200, replies.success() if body is None else body)
 
     async def _xml(self, request: UploadRequest) -> tuple[str, UploadReply]:
-        message = await self._in_steps(parse_xml_steps(request.body, max_bytes=self.limits.max_inflated_bytes))
+        message = await self._in_steps(parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES))
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
@@ -221,7 +218,7 @@ class Receiver:
         }
         now = int(self._clock.seconds())
         logs = parse_devices(
-            message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.limits.max_future_seconds
+            message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.max_future_seconds
         )
         batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
         await self._store(customer, batches)

@@ -13,6 +13,8 @@ from cenergyd.jobs.windows import Window, widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
+CHUNK_HOURS = 6
+"""Hours of readings of one customer held at once of a backlog: bounds memory."""
 PIECE = 300
 """Windows or readings that are worked on between two pauses: a few milliseconds."""
 
@@ -54,17 +56,15 @@ async def walk(
     window: Window,
     *,
     zone: ZoneInfo,
-    hours: int,
     around: Callable[[Chunk], Window],
 ) -> AsyncIterator[Walked]:
     """Go over a window of readings of some series, a bounded number of hours at a time; days without any in one step.
 
-    :param hours: the most hours in a chunk.
     :param around: which readings a chunk needs.
     """
     cursor = window.start
     while names and cursor < window.end:
-        chunk = _chunk(cursor, window.end, hours, zone)
+        chunk = _chunk(cursor, window.end, CHUNK_HOURS, zone)
         start, end = around(chunk)
         readings = await store.read(names, start, end)
         yield Walked(chunk, readings)

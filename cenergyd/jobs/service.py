@@ -35,8 +35,22 @@ from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManag
 from cenergyd.runtime.periodic import PeriodicTask
 from cenergyd.settings.sections import Settings
 
+MAX_REST_SECONDS = 30.0
+"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep the greater part of the machine."""
+PERIODIC_SECONDS = 60.0
+"""Time between two calls of ``cenergyd_periodic``."""
+BATCH_CUSTOMERS = 200
+"""Customers taken from the queue at once."""
+CONCURRENT_CUSTOMERS = 8
+"""Customers whose jobs run at once; the jobs of one customer run one after another."""
+CHUNK_HOURS = 24
+"""A backlog is handed to jobs in pieces no longer than this."""
+CLAIM_SECONDS = 180
+"""A daemon that is silent for so long loses its work to another one; at least 1.5 times the jobs' timeout."""
+RETRY_SECONDS = 60
+"""A job that failed is tried again after this, each time twice as long, to an hour."""
 TIMEOUTS_BEFORE_REST = 3
-"""So many timeouts in a row, and a plugin is left alone for ``retry_seconds``: its windows are kept, nobody waits for it."""
+"""After so many timeouts in a row a plugin is left alone for RETRY_SECONDS: its windows are kept, nobody waits for it."""
 
 log = Logger()
 
@@ -89,9 +103,9 @@ class JobService(Service):
         self._queue = customers.job_queue
         self._finishing: Batcher[PendingWork, bool] = Batcher(self._queue.finish, clock)
         self._notify = notify
-        self._ttl = max(self._settings.claim_seconds, ceil(1.5 * self._settings.timeout_seconds))
-        self._retries = Retries(documents, self._settings.retry_seconds)
-        self._slots = Slots(self._settings.concurrent_customers)
+        self._ttl = max(CLAIM_SECONDS, ceil(1.5 * self._settings.timeout_seconds))
+        self._retries = Retries(documents, RETRY_SECONDS)
+        self._slots = Slots(CONCURRENT_CUSTOMERS)
         self._timeouts: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
         self._backoff = StoreBackoff(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
@@ -99,8 +113,8 @@ class JobService(Service):
         self._rhythms = [
             PeriodicTask(clock, partial(self._safely, work), seconds, longest_rest=rest)
             for work, seconds, rest in (
-                (self.tick, self._settings.interval_seconds, self._settings.max_rest_seconds),
-                (self.periodic, self._settings.periodic_seconds, 0.0),
+                (self.tick, self._settings.interval_seconds, MAX_REST_SECONDS),
+                (self.periodic, PERIODIC_SECONDS, 0.0),
             )
         ]
         self._ended: list[Deferred[None]] = []
@@ -121,7 +135,7 @@ class JobService(Service):
 
     async def tick(self) -> None:
         """One look: run the jobs of every pending customer, then of what failed before and is due."""
-        limit = self._settings.batch_customers
+        limit = BATCH_CUSTOMERS
         while not self._off():
             works = await self._claimed(limit)
             claimed_at = self._clock.seconds()
@@ -183,7 +197,7 @@ class JobService(Service):
             await self._give_back(work, self._backoff.until)
         except Exception:
             log.failure("jobs of customer {customer_id} failed", customer_id=work.customer.id)
-            await self._give_back(work, self._clock.seconds() + self._settings.retry_seconds)
+            await self._give_back(work, self._clock.seconds() + RETRY_SECONDS)
 
     async def _window(self, work: PendingWork, claimed_at: float) -> None:
         renewed_at = claimed_at
@@ -208,11 +222,11 @@ class JobService(Service):
         self._backoff.succeeded()
 
     async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
-        """A window (inclusive) in pieces that end at multiples of ``chunk_hours``, so that late data meet the same cuts again.
+        """A window (inclusive) in pieces that end at multiples of CHUNK_HOURS, so that late data meet the same cuts again.
 
         Pieces without any reading are joined: a logger whose clock fell back to the year 2000 must not cost ten thousand calls.
         """
-        longest = self._settings.chunk_hours * 3600
+        longest = CHUNK_HOURS * 3600
         while since <= until:
             end = (since // longest + 1) * longest - 1
             if until - end > longest:
@@ -263,7 +277,7 @@ class JobService(Service):
             if isinstance(error.__cause__, TimeoutError):
                 self._timeouts[plugin] += 1
                 if self._timeouts[plugin] >= TIMEOUTS_BEFORE_REST:
-                    self._resting[plugin] = self._clock.seconds() + self._settings.retry_seconds
+                    self._resting[plugin] = self._clock.seconds() + RETRY_SECONDS
             raise
         self._timeouts.pop(plugin, None)
 
@@ -291,7 +305,7 @@ class JobService(Service):
             await self._retries.succeeded(document)
             return
         if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
-            await self._retries.postpone(document, now + self._settings.retry_seconds)
+            await self._retries.postpone(document, now + RETRY_SECONDS)
             return
         async for since, until in self._pieces(customer, document.body["since"], document.body["until"]):
             claimed = await self._retries.claim(document, since, int(self._clock.seconds()) + self._ttl)

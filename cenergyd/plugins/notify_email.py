@@ -38,6 +38,8 @@ from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification, hookimpl
 
 # Twisted's client turns line ends into CRLF itself.
+TIMEOUT_SECONDS = 30.0
+"""A server that is silent for so long has failed. Shorter than the outbox's limit, so that the reason is known."""
 _POLICY = EmailPolicy(linesep="\n", max_line_length=76)
 
 
@@ -67,7 +69,7 @@ async def send(notification: Notification, to: str, settings: Mapping[str, Any])
     wrapped: Any = (
         TLSMemoryBIOFactory(_trust(settings), True, cast(Any, factory)) if settings["security"] == "tls" else factory
     )
-    connector = reactor.connectTCP(settings["host"], settings["port"], wrapped, timeout=settings["timeout_seconds"])
+    connector = reactor.connectTCP(settings["host"], settings["port"], wrapped, timeout=TIMEOUT_SECONDS)
     try:
         await finished
     except SMTPClientError as error:
@@ -145,7 +147,7 @@ def _make_factory(to: str, content: bytes, finished: Deferred[Any], settings: Ma
         BytesIO(content),
         finished,
         retries=0,
-        timeout=settings["timeout_seconds"],
+        timeout=TIMEOUT_SECONDS,
         contextFactory=_trust(settings) if security in ("starttls", "optional") else None,
         heloFallback=username is None,
         requireAuthentication=username is not None,

@@ -18,6 +18,8 @@ from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification, hookimpl
 from cenergyd.jobs.messages.http import Answer, request
 
+TIMEOUT_SECONDS = 20.0
+"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 MAX_CHARACTERS = 300
 """Two parts of an SMS, with room for the reference."""
 _LOOK_BACK = 100
@@ -91,11 +93,11 @@ async def _ask(method: str, settings: Mapping[str, Any], **content: Any) -> Answ
     reactor = settings["reactor"]
     return await request(
         reactor,
-        Agent(reactor, connectTimeout=settings["timeout_seconds"]),
+        Agent(reactor, connectTimeout=TIMEOUT_SECONDS),
         method,
         settings["base_url"].rstrip("/") + path,
         headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}", "User-Agent": "cenergyd"},
-        timeout=settings["timeout_seconds"],
+        timeout=TIMEOUT_SECONDS,
         **content,
     )
 

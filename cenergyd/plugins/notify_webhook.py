@@ -23,6 +23,8 @@ from cenergyd.hookspecs import Notification, hookimpl
 from cenergyd.jobs.messages.http import PublicEndpoints, request
 
 # Where waiting or mending may help; any other 4xx says that this message will never be taken.
+TIMEOUT_SECONDS = 15.0
+"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)
 
 
@@ -51,15 +53,15 @@ async def send(notification: Notification, channel: Mapping[str, Any], settings:
     }
     if channel.get("secret"):
         headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, int(reactor.seconds()))
-    endpoints = None if settings["allow_private_addresses"] else PublicEndpoints(reactor, settings["timeout_seconds"])
+    endpoints = None if settings["allow_private_addresses"] else PublicEndpoints(reactor, TIMEOUT_SECONDS)
     agent: Any
     if endpoints is None:
-        agent = Agent(reactor, connectTimeout=settings["timeout_seconds"])
+        agent = Agent(reactor, connectTimeout=TIMEOUT_SECONDS)
     else:
         agent = Agent.usingEndpointFactory(reactor, endpoints)
     try:
         answer = await request(
-            reactor, agent, "POST", str(channel["url"]), headers=headers, data=body, timeout=settings["timeout_seconds"]
+            reactor, agent, "POST", str(channel["url"]), headers=headers, data=body, timeout=TIMEOUT_SECONDS
         )
     except CenergydError:
         if endpoints is not None and endpoints.refused:

@@ -17,19 +17,30 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import attrs
+from twisted.logger import Logger
 
 from cenergyd.errors import ConfigError
+from cenergyd.settings.retired import CONSTANT, RENAMED
+
+log = Logger()
 
 T = TypeVar("T")
 Kind = Callable[[str], Any]
 
 
-def setting(default: Any, kind: Kind, why: str, unit: str = "", secret: bool = False) -> Any:
-    """Declare one setting; ``default`` is its text in the ini file."""
+def setting(
+    default: Any, kind: Kind, why: str, unit: str = "", *, secret: bool = False, essential: bool = False
+) -> Any:
+    """Declare one setting.
+
+    :param default: its text in the ini file.
+    :param secret: its value is never shown.
+    :param essential: an installation is likely to set it; the ini file shows the others as comments.
+    """
     return attrs.field(
         factory=lambda: kind(default),
         repr=not secret,
-        metadata={"default": default, "kind": kind, "why": why, "unit": unit, "secret": secret},
+        metadata={"default": default, "kind": kind, "why": why, "unit": unit, "secret": secret, "essential": essential},
     )
 
 
@@ -151,10 +162,21 @@ def url(*schemes: str) -> Kind:
     return parse
 
 
-def load_settings(cls: type[T], file: Path | None, overrides: Mapping[str, str] | None = None) -> T:
+def log_warning(message: str) -> None:
+    """To the daemon's log; what comes before it has begun is kept until then."""
+    log.warn("{message}", message=message)
+
+
+def load_settings(
+    cls: type[T],
+    file: Path | None,
+    overrides: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = log_warning,
+) -> T:
     """Read ``file`` (None: all defaults) into ``cls``, whose fields are the sections.
 
     :param overrides: ``section.key`` -> text, which win over the file (command line).
+    :param warn: told, a line each, which settings are there under an old name or are constants now.
     :raises ConfigError: names file, section, key and what would be right; all faults at once, a line each.
     """
     where = _Where(str(file) if file else "command line", frozenset(overrides or ()))
@@ -172,7 +194,25 @@ def load_settings(cls: type[T], file: Path | None, overrides: Mapping[str, str] 
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.rpartition(".")  # [layout:NAME] may have a dot in it, a key has none
         raw.setdefault(section, {})[key] = value
-    return _build(cls, raw, where)
+    return _build(cls, {name: _without_retired(name, values, where, warn) for name, values in raw.items()}, where)
+
+
+def _without_retired(
+    section: str, values: Mapping[str, str], where: _Where, warn: Callable[[str], None]
+) -> dict[str, str]:
+    """The values under today's names, without those that are constants now."""
+    kept = dict(values)
+    for key in values:
+        dotted = f"{section}.{key}"
+        origin = f"{where.of(section, key)}: [{section}] {key}"
+        if dotted in CONSTANT:
+            warn(f"{origin}: ignored, it is a constant now; remove the line")
+            del kept[key]
+        elif dotted in RENAMED:
+            new, value = RENAMED[dotted], kept.pop(key)
+            warn(f"{origin}: is called {new} now; the old name still works")
+            kept.setdefault(new, value)
+    return kept
 
 
 @attrs.frozen

@@ -13,15 +13,15 @@ from cenergyd.settings.loader import describe
 from cenergyd.settings.sections import Settings
 
 _HEAD = """\
-Settings of cenergyd: every one, with its default. Made by 'cenergyd check --print-defaults'.
-After a change, 'cenergyd check' says what is wrong with it, by section and key.
+Settings of cenergyd. What you will set stands as it is, what you may set is a comment with its default.
+Sections with something to set come first. 'cenergyd check' says what is wrong, by section and key.
 
-A value may come from elsewhere, so that secrets stay out of this file:
-  @file:/path          the content of a file
-  @credential:NAME     $CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=)
-  @env:NAME            an environment variable
+A value may come from elsewhere, so that secrets stay out of this file: @file:/path is the content of a file,
+@credential:NAME that of $CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=), @env:NAME an environment variable.
 """
 _WIDTH = 118
+_OBVIOUS = ("Any text.", "A path, or nothing.", "yes or no.", "Words", "A URL")
+"""Beginnings of what a kind accepts that need no mention beside the reason and the default."""
 
 
 def default_ini(cls: type[Any] = Settings) -> str:
@@ -31,35 +31,27 @@ def default_ini(cls: type[Any] = Settings) -> str:
     for field in attrs.fields(cls):
         section = hints[field.name]
         family = getattr(section, "__origin__", None) is dict
-        lines += ["", *(_family(field.name, section.__args__[1]) if family else _section(field.name, section))]
+        # A family has no member by default, so its example stays a comment.
+        name, kind = (f"#[{field.name}:NAME]", section.__args__[1]) if family else (f"[{field.name}]", section)
+        lines += ["", name, *_comment(_first_paragraph(kind)), *_settings(kind)]
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, cls: type[Any]) -> Iterator[str]:
-    yield f"[{name}]"
-    yield from _comment(_first_paragraph(cls))
-    for field in attrs.fields(cls):
-        yield ""
+def _settings(cls: type[Any]) -> Iterator[str]:
+    """First what an installation is likely to set."""
+    for field in sorted(attrs.fields(cls), key=lambda field: not field.metadata["essential"]):
         yield from _about(field)
-        yield f"{field.name} = {field.metadata['default']}".rstrip()
-
-
-def _family(name: str, cls: type[Any]) -> Iterator[str]:
-    # A family has no member by default, so its example stays a comment.
-    yield from _comment(_first_paragraph(cls))
-    yield f"#[{name}:NAME]"
-    for field in attrs.fields(cls):
-        yield "#"
-        yield from _about(field)
-        yield f"#{field.name} = {field.metadata['default']}".rstrip()
+        mark = "" if field.metadata["essential"] else "#"
+        yield f"{mark}{field.name} = {field.metadata['default']}".rstrip()
 
 
 def _about(field: attrs.Attribute[Any]) -> Iterator[str]:
     meta = field.metadata
-    yield from _comment(meta["why"])
     unit = f" Unit: {meta['unit']}." if meta["unit"] else ""
-    default = f" Default: {meta['default']}" if meta["default"] else " Default: empty"
-    yield from _comment(f"{_capital(describe(meta['kind']))}{unit}{default}")
+    accepts = describe(meta["kind"])
+    yield from _comment(
+        f"{meta['why']}{unit}" if accepts.startswith(_OBVIOUS) else f"{meta['why']} {_capital(accepts)}{unit}"
+    )
 
 
 def _capital(sentence: str) -> str:

@@ -80,7 +80,6 @@ def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:
         reactor,
         chosen.url,
         retention_policy=chosen.retention_policy,
-        threads=chosen.threads,
         timeout_seconds=chosen.timeout_seconds,
     )
 

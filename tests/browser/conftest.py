@@ -27,9 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon on embedded stores that notes activity and looks for news quickly."""
     settings = {
-        "upload.activity_seconds": "0.2",
-        "upload.activity_repeat_seconds": "0",
-        "web.events_poll_seconds": "0.3",
+        "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2",
+        "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
+        "cenergyd.web.api.live.POLL_SECONDS": "0.3",
         "web.max_failures_per_address": "1000",
     }
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), settings)

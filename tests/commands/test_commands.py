@@ -84,7 +84,7 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
         (("check", "--set", "server.listn=x"), "[server] listn: no such setting; did you mean listen?"),
         (("backfill", "x", "--from", "yesterday"), "'yesterday' is no time"),
         (("backfill", "x", "--from", "1d", "--to", "2d"), "is before --from"),
-        (("simulate", "--faults", "many"), "'many' is no fault"),
+        (("simulate", "--faults", "many"), "'many' is not a fault"),
         (("simulate", "--sites", "0"), "0 is not in the range"),
         (("simulate",), "simulator.password is not there: give --password-file, or --register"),
         (("customers", "add", "--name", "A"), "give the logger's password"),

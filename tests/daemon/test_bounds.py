@@ -38,15 +38,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     one = RunningDaemon(
         tmp_path_factory.mktemp("bounds"),
         {
-            "server.max_body_bytes": str(BODY),
-            "server.max_request_seconds": str(REQUEST_SECONDS),
+            "cenergyd.web.server.site.MAX_BODY_BYTES": str(BODY),
+            "cenergyd.web.server.site.MAX_REQUEST_SECONDS": str(REQUEST_SECONDS),
             "server.request_timeout_seconds": str(IDLE_SECONDS),
             "server.max_connections": str(CONNECTIONS),
-            "upload.max_concurrent": "1",
-            "upload.max_form_fields": "16",
-            "upload.max_field_bytes": "64",
-            "web.max_json_bytes": "1024",
-            "web.page_size": "2",
+            "cenergyd.ingest.receiver.MAX_CONCURRENT": "1",
+            "cenergyd.ingest.receiver.MAX_FORM_FIELDS": "16",
+            "cenergyd.ingest.receiver.MAX_FIELD_BYTES": "64",
+            "cenergyd.web.views.context.MAX_JSON_BYTES": "1024",
+            "cenergyd.web.views.context.PAGE_SIZE": "2",
         },
     )
     one.start()

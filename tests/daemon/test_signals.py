@@ -30,7 +30,7 @@ class Reloading:
     """A daemon with a settings file, and what it says to a change of that."""
 
     def __init__(self, folder: Path) -> None:
-        self.daemon = RunningDaemon(folder, {"credentials.cache_seconds": "3600"})
+        self.daemon = RunningDaemon(folder, {"cenergyd.ingest.credentials.CACHE_SECONDS": "3600"})
         self._ini = folder / "etc" / "cenergyd.ini"
         self._ini.parent.mkdir()
         self.write("[logging]\nformat = json\n")
@@ -77,28 +77,30 @@ def test_a_reload(reloading: Reloading) -> None:
     daemon = reloading.daemon
     add_customer(daemon, SERIAL, load="1", solar="2")
     now = int(time.time()) // 60 * 60
-    big = readings(now - 86400, 1000, 1.0)
-    assert acknowledged(upload(daemon, SERIAL, "1", big))
+    ahead = Reading(now + 3600, P=1.0)
+    assert acknowledged(upload(daemon, SERIAL, "1", [ahead]))
 
-    new = "[logging]\nformat = json\n[upload]\nmax_inflated_bytes = 65536\n[layout:odd]\ndevice_classes = 99\nP = 5\n"
-    elsewhere = "[derivation]\nbatch_customers = 7\n[email]\npassword = hunter2\n"
+    new = "[logging]\nformat = json\n[upload]\nmax_future_seconds = 1800\n[layout:odd]\ndevice_classes = 99\nP = 5\n"
+    elsewhere = "[derivation]\ntolerance_seconds = 7\n[email]\npassword = hunter2\n"
     said = reloading.reload(new + elsewhere, "settings read again from etc/cenergyd.ini")
-    assert "changes of these settings need a restart: [derivation] batch_customers, [email] password" in said
-    assert upload(daemon, SERIAL, "1", big)[0] == 406, "the new bound counts"
+    assert "changes of these settings need a restart: [email] password, [derivation] tolerance_seconds" in said
+    assert acknowledged(upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)]))
+    assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead], "the new bound counts"
     assert acknowledged(upload(daemon, SERIAL, "2", [Reading(now, P=1.5)], layout=ODD, device_class="99"))
     assert stored(daemon, [f"{SERIAL}_2"])[0][f"{SERIAL}_2"] == [Reading(now, P=1.5)], "the new layout counts"
 
     for wrong, complaint in (
         (
-            "[upload]\nmax_inflated_bytes = many\n",
-            "etc/cenergyd.ini: [upload] max_inflated_bytes = 'many': a whole number",
+            "[upload]\nmax_future_seconds = many\n",
+            "etc/cenergyd.ini: [upload] max_future_seconds = 'many': a whole number",
         ),
         ("[layout:odd]\ndevice_classes = 99\nP = x\n", "[layout:...]: "),
         ("[email]\npassword = @file:/nowhere\n", "read /nowhere: [Errno 2] No such file"),
     ):
         said = reloading.reload(wrong, "the settings stay as they were: ")
         assert any(complaint in event for event in said), said
-        assert upload(daemon, SERIAL, "1", big)[0] == 406, "the old bound stays"
+        assert acknowledged(upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)]))
+        assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead], "the old bound stays"
         assert acknowledged(upload(daemon, SERIAL, "2", [Reading(now + 60, P=2.5)], layout=ODD, device_class="99"))
     assert stored(daemon, [f"{SERIAL}_2"])[0][f"{SERIAL}_2"][1] == Reading(now + 60, P=2.5), "the old layout stays"
 
@@ -106,10 +108,12 @@ def test_a_reload(reloading: Reloading) -> None:
     # Another process changes the password. This one believes the old one for an hour, unless it is told.
     changed = daemon.run("customers", "set", SERIAL, "--password-stdin", stdin=CHANGED_PASSWORD + "\n")
     assert changed.returncode == 0, changed.stderr
-    assert acknowledged(upload(daemon, SERIAL, "1", big[:1]))
+    assert acknowledged(upload(daemon, SERIAL, "1", [ahead]))
     reloading.hang_up("[logging]\nlevel = warn\n")
-    wait_for(lambda: upload(daemon, SERIAL, "1", big[:1])[0] == 401, what="the old password's end")
-    assert acknowledged(upload(daemon, SERIAL, "1", big, password=CHANGED_PASSWORD)), "and the bound is as before"
+    wait_for(lambda: upload(daemon, SERIAL, "1", [ahead])[0] == 401, what="the old password's end")
+    later = ahead._replace(time=now + 3720)
+    assert acknowledged(upload(daemon, SERIAL, "1", [later], password=CHANGED_PASSWORD))
+    assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead, later], "the bound is as before"
     lines = daemon.log().splitlines()
     assert " warn cenergyd.ingest.receiver" in lines[-1], "the log is text now, as the file no longer says json"
     assert "hunter2" not in daemon.log()
@@ -169,7 +173,9 @@ def open_events(daemon: RunningDaemon, customer: str, token: str) -> socket.sock
 
 def test_a_stop_under_load(tmp_path: Path) -> None:
     """Acknowledged uploads are there, the end comes soon though connections are kept busy, live views end, the exit code is 0."""
-    daemon = RunningDaemon(tmp_path, {"server.shutdown_grace_seconds": "60", "upload.activity_seconds": "300"})
+    daemon = RunningDaemon(
+        tmp_path, {"server.shutdown_grace_seconds": "60", "cenergyd.ingest.activity.INTERVAL_SECONDS": "300"}
+    )
     daemon.start()
     serials = [f"001EC60000{i:02X}" for i in range(3)]
     try:

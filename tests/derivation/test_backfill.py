@@ -42,7 +42,7 @@ class Customers:
 
 def derived_once() -> Site:
     """A site with derived data, then the wrong meter corrected."""
-    here = site(customer(), chunk_readings="500")
+    here = site(customer())
     for meter in ("1", "2", "3"):
         settle(here.clock, here.came("a", meter, minutes(COUNT, P=float(meter))))
     here.tick()

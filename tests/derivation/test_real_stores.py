@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation import service
 from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -27,7 +28,7 @@ START = 1_700_000_040
 
 @pytest_twisted.async_yield_fixture(params=["sqlite", "servers"])
 async def stores(
-    request: pytest.FixtureRequest, tmp_path: Path, unique_name: str
+    request: pytest.FixtureRequest, tmp_path: Path, unique_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Settings, Stores]]:
     if request.param == "sqlite":
         urls = {"customers.url": f"sqlite:///{tmp_path}/c.sqlite", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
@@ -38,9 +39,9 @@ async def stores(
             "customers.url": f"{mongo.url}/{unique_name}",
             "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
         }
-    settings = load_settings(
-        Settings, None, urls | {"derivation.chunk_readings": "500", "derivation.batch_customers": "20"}
-    )
+    monkeypatch.setattr(service, "CHUNK_READINGS", 500)
+    monkeypatch.setattr(service, "BATCH_CUSTOMERS", 20)
+    settings = load_settings(Settings, None, urls)
     opened = await open_stores(settings, reactor)
     yield settings, opened
     await opened.close()

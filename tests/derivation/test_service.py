@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark, Role
+from cenergyd.derivation import service
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import StoreRejected, StoreUnavailable
 from cenergyd.hookspecs import AlignedReading, Derived, hookimpl
@@ -95,8 +96,9 @@ def test_nothing_to_derive_but_jobs_to_do(fields: dict[str, str]) -> None:
     assert here.documents.kept == {}
 
 
-def test_live_views_hear_of_computed_readings_that_changed() -> None:
-    here = site(customer("a"), customer("b"), chunk_readings="100")
+def test_live_views_hear_of_computed_readings_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CHUNK_READINGS", 100)
+    here = site(customer("a"), customer("b"))
     both(here, "a", minutes(3))
     run(here, here.came("b", "1", minutes(3)))
     here.tick()
@@ -275,13 +277,14 @@ def test_a_batch_that_fails_leaves_alone_who_waits_for_a_slow_plugin() -> None:
     assert [each.P for each in run(here, here.computed("a"))] == [42.0]
 
 
-def test_slow_plugins_are_bounded() -> None:
+def test_slow_plugins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow:
         @hookimpl(tryfirst=True)
         def cenergyd_derive(self, aligned: Sequence[AlignedReading]) -> Any:
             return Deferred()
 
-    here = site(*(customer(f"c{i}") for i in range(20)), extra=[("slow", Slow())], max_waiting_plugins="5")
+    monkeypatch.setattr(service, "MAX_WAITING_PLUGINS", 5)
+    here = site(*(customer(f"c{i}") for i in range(20)), extra=[("slow", Slow())])
     for key in here.customers:
         both(here, key, minutes(1))
     here.tick(1)
@@ -346,8 +349,11 @@ def test_one_customer_whom_the_store_refuses_does_not_fail_the_others(logged: li
     assert here.queue.pending.keys() == {"c3"}
 
 
-def test_an_outage_of_the_readings_store_pauses_and_heals(logged: list[dict[str, Any]]) -> None:
-    here = site(*(customer(f"c{i}") for i in range(30)), batch_customers="10")
+def test_an_outage_of_the_readings_store_pauses_and_heals(
+    logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BATCH_CUSTOMERS", 10)
+    here = site(*(customer(f"c{i}") for i in range(30)))
     for key in here.customers:
         both(here, key, minutes(1))
     here.readings.down = "connection refused"
@@ -378,8 +384,9 @@ def test_an_outage_of_the_queue_pauses_and_heals() -> None:
     assert times(here) == [START]
 
 
-def test_full_batches_are_followed_at_once() -> None:
-    here = site(*(customer(f"c{i:02}") for i in range(25)), batch_customers="10")
+def test_full_batches_are_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "BATCH_CUSTOMERS", 10)
+    here = site(*(customer(f"c{i:02}") for i in range(25)))
     for key in here.customers:
         both(here, key, minutes(1))
     here.tick()
@@ -435,7 +442,7 @@ def test_a_daemon_that_was_frozen_heals_what_it_wrote_over() -> None:
 
 
 def test_a_claim_that_is_not_fresh_is_renewed_before_writing_or_dropped() -> None:
-    here = site(customer(), claim_seconds="60")
+    here = site(customer())
     both(here, "a", minutes(1))
     read, gate = here.readings.read, Deferred[None]()
 
@@ -490,11 +497,14 @@ def test_it_looks_regularly_and_survives_surprises(logged: list[dict[str, Any]])
     here.service.stopService()
 
 
-BACKLOG = {"chunk_readings": "500"}
+@pytest.fixture
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CHUNK_READINGS", 500)
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_backlog_goes_chunk_by_chunk_and_is_told() -> None:
-    here = site(customer(), **BACKLOG)
+    here = site(customer())
     both(here, "a", minutes(3000))
     reads = []
     read = here.readings.read
@@ -518,8 +528,10 @@ def test_a_backlog_goes_chunk_by_chunk_and_is_told() -> None:
     assert here.queue.pending == here.queue.working == {}
 
 
-def test_new_readings_do_not_wait_for_backlogs() -> None:
-    here = site(*(customer(f"old{i}") for i in range(4)), customer("new"), concurrent_backlogs="1", **BACKLOG)
+@pytest.mark.usefixtures("short_chunks")
+def test_new_readings_do_not_wait_for_backlogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CONCURRENT_BACKLOGS", 1)
+    here = site(*(customer(f"old{i}") for i in range(4)), customer("new"))
     for i in range(4):
         both(here, f"old{i}", minutes(3000, start=START - 3000 * 60))
     both(here, "new", minutes(1))
@@ -534,8 +546,9 @@ def test_new_readings_do_not_wait_for_backlogs() -> None:
     assert [len(times(here, f"old{i}")) for i in range(4)] == [3000] * 4
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_backlog_that_loses_its_claim_stops() -> None:
-    here = site(customer(), **BACKLOG)
+    here = site(customer())
     both(here, "a", minutes(3000))
     here.tick(0.05)
     assert here.service.status.backlogs == 1
@@ -548,8 +561,9 @@ def test_a_backlog_that_loses_its_claim_stops() -> None:
     assert "a" in here.queue.pending, "what it wrote last is derived again"
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_backlog_is_given_back_on_stop_and_goes_on_where_it_was() -> None:
-    here = site(customer(), **BACKLOG)
+    here = site(customer())
     both(here, "a", minutes(3000))
     here.service.startService()
     assert here.service.status.backlogs == 1
@@ -570,6 +584,7 @@ def test_a_backlog_is_given_back_on_stop_and_goes_on_where_it_was() -> None:
     here.service.stopService()
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_plugin_that_fails_in_a_backlog_keeps_what_was_done() -> None:
     def fails_late(aligned: Sequence[AlignedReading]) -> Any:
         if aligned[-1].time > START + 2000 * 60:
@@ -577,7 +592,7 @@ def test_a_plugin_that_fails_in_a_backlog_keeps_what_was_done() -> None:
         return None
 
     plugin = Plugin("a", fails_late)
-    here = site(customer(), extra=[("picky", plugin)], **BACKLOG)
+    here = site(customer(), extra=[("picky", plugin)])
     both(here, "a", minutes(3000))
     here.tick()
     for _ in range(100):
@@ -604,8 +619,9 @@ def test_denser_data_than_expected_become_a_backlog() -> None:
     assert (len(times(here, "dense")), len(times(here, "usual"))) == (600, 10)
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_store_that_fails_during_a_backlog_costs_only_time() -> None:
-    here = site(customer(), **BACKLOG)
+    here = site(customer())
     both(here, "a", minutes(3000))
     read, calls = here.readings.read, []
 

@@ -15,7 +15,7 @@ from tests.servers import RunningInflux, RunningMongo
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
     """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
     # What a killed daemon had claimed is free after so long.
-    settings = {"derivation.claim_seconds": "5", "derivation.plugin_timeout_seconds": "2"}
+    settings = {"cenergyd.derivation.service.CLAIM_SECONDS": "5", "derivation.plugin_timeout_seconds": "2"}
     if request.param == "production":
         influx: RunningInflux = request.getfixturevalue("influx")
         mongo: RunningMongo = request.getfixturevalue("mongo")

@@ -45,7 +45,7 @@ def stored(
     """
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([daemon.settings, list(series), dict(counts or {}), timeout]),
+        input=json.dumps([daemon.in_the_ini, list(series), dict(counts or {}), timeout]),
         capture_output=True, text=True, timeout=60 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

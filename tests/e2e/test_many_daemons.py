@@ -30,9 +30,9 @@ def daemons(
     settings = {
         "customers.url": f"{mongo.url}/{unique_name}",
         "readings.url": f"{influx.url}/{unique_name}",
-        "derivation.claim_seconds": "5",
+        "cenergyd.derivation.service.CLAIM_SECONDS": "5",
         "derivation.plugin_timeout_seconds": "2",
-        "credentials.cache_seconds": "5",
+        "cenergyd.ingest.credentials.CACHE_SECONDS": "5",
     }
     running = []
     for number in range(3):

@@ -48,10 +48,10 @@ class Scene:
                 "readings.url": f"influxdb://{USER}:{SECRET}@127.0.0.1:{self.influx_proxy.port}/cen",
                 "customers.timeout_seconds": str(TIMEOUT),
                 "readings.timeout_seconds": str(TIMEOUT),
-                "credentials.cache_seconds": "0",
+                "cenergyd.ingest.credentials.CACHE_SECONDS": "0",
                 # What was claimed when a store went away is free again after so long.
-                "derivation.claim_seconds": "5",
-                "jobs.claim_seconds": "5",
+                "cenergyd.derivation.service.CLAIM_SECONDS": "5",
+                "cenergyd.jobs.service.CLAIM_SECONDS": "5",
                 "jobs.timeout_seconds": "8",
                 "derivation.plugin_timeout_seconds": "2",
             },

@@ -12,12 +12,12 @@ from tests.e2e.device import add_customer
 SERIAL = "001EC6700001"
 BOUNDS = {
     "server.request_timeout_seconds": "5",
-    "server.max_request_seconds": "7",
+    "cenergyd.web.server.site.MAX_REQUEST_SECONDS": "7",
     "server.max_connections": "120",
-    "server.max_body_bytes": "1048576",
-    "upload.max_inflated_bytes": "4194304",
-    "upload.max_form_fields": "16",
-    "upload.max_field_bytes": "256",
+    "cenergyd.web.server.site.MAX_BODY_BYTES": "1048576",
+    "cenergyd.ingest.receiver.MAX_INFLATED_BYTES": "4194304",
+    "cenergyd.ingest.receiver.MAX_FORM_FIELDS": "16",
+    "cenergyd.ingest.receiver.MAX_FIELD_BYTES": "256",
     "credentials.max_failures": "3",
     "credentials.max_failures_per_address": "6",
 }

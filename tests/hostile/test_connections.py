@@ -17,7 +17,7 @@ from tests.hostile.conftest import BOUNDS, SERIAL
 from tests.hostile.wire import connect, memory, metric, read_all, status_of, still_serves
 
 IDLE = int(BOUNDS["server.request_timeout_seconds"])
-WHOLE = int(BOUNDS["server.max_request_seconds"])
+WHOLE = int(BOUNDS["cenergyd.web.server.site.MAX_REQUEST_SECONDS"])
 MOST = int(BOUNDS["server.max_connections"])
 MUCH = 12_000_000
 SLACK = 9

@@ -18,7 +18,7 @@ from tests.hostile.conftest import BOUNDS, SERIAL
 from tests.hostile.wire import exchange, form_request, log_request, memory, peak_memory, status_of, still_serves
 
 MIB = 1 << 20
-MAX_BODY = int(BOUNDS["server.max_body_bytes"])
+MAX_BODY = int(BOUNDS["cenergyd.web.server.site.MAX_BODY_BYTES"])
 FIELDS = {"MODE": "TEST", "SERIALNUMBER": SERIAL, "PASSWORD": PASSWORD}
 
 
@@ -253,7 +253,7 @@ def test_guessing_is_throttled_per_serial_and_address_and_the_device_still_uploa
 def test_the_list_of_rejected_serials_is_bounded(tmp_path_factory: pytest.TempPathFactory) -> None:
     running = RunningDaemon(
         tmp_path_factory.mktemp("rejected"),
-        {"upload.max_rejected": "20", "credentials.max_failures_per_address": "100000"},
+        {"cenergyd.ingest.activity.MAX_REJECTED": "20", "credentials.max_failures_per_address": "100000"},
     )
     running.start()
     try:

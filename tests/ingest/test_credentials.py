@@ -15,8 +15,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 
+from cenergyd.customers import passwords
 from cenergyd.customers.model import Customer
-from cenergyd.customers.passwords import HashCost, hash_password, is_hash, needs_rehash, verify_password
+from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest import credentials as module
 from cenergyd.ingest.credentials import CredentialChecker, Throttled
@@ -24,20 +25,14 @@ from cenergyd.runtime.attempts import FailedAttempts
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 
-CHEAP = HashCost(hash_memory_kib=8, hash_iterations=1)
 SERIAL = "001EC6001433"
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    cache_seconds: int = 30
-    max_cached: int = 100
     max_failures: int = 3
     max_failures_per_address: int = 6
     failure_window_seconds: int = 300
-    hash_threads: int = 2
-    hash_memory_kib: int = 8
-    hash_iterations: int = 1
 
 
 class CountingStore(SqliteCustomerStore):
@@ -68,7 +63,7 @@ class Rig:
         return self.checker
 
     async def add(self, password: str = "right", serial: str = SERIAL, hashed: bool = True) -> Customer:
-        stored = hash_password(password, CHEAP) if hashed and password else password
+        stored = hash_password(password) if hashed and password else password
         return await self.store.add(Customer(id="", logger_serial_number=serial, logger_password=stored))
 
     async def wrong(self, times: int, address: str = "10.0.0.1", serial: str = SERIAL, prefix: str = "guess") -> None:
@@ -129,7 +124,7 @@ async def test_a_fleet_costs_one_hash_each_and_no_lookup_while_fresh(rig):
 async def test_a_change_by_another_daemon_counts_within_the_bound(rig):
     customer = await rig.add()
     await rig.checker.check(SERIAL, "right", "a")
-    renamed = await rig.store.update(customer.id, {"logger_password": hash_password("new", CHEAP), "load": "2"})
+    renamed = await rig.store.update(customer.id, {"logger_password": hash_password("new"), "load": "2"})
     rig.clock.advance(29.9)
     assert await rig.checker.check(SERIAL, "right", "a") == customer
     rig.clock.advance(0.1)
@@ -148,7 +143,7 @@ async def test_forget_makes_a_change_count_at_once(rig, forget):
     customer = await rig.add()
     await rig.checker.check(SERIAL, "right", "a")
     assert await rig.checker.check(SERIAL, "new", "a") is None
-    await rig.store.update(customer.id, {"logger_password": hash_password("new", CHEAP)})
+    await rig.store.update(customer.id, {"logger_password": hash_password("new")})
     forget(rig.checker)
     assert await rig.checker.check(SERIAL, "right", "a") is None
     assert await rig.checker.check(SERIAL, "new", "a") is not None
@@ -217,9 +212,10 @@ async def test_an_address_that_tries_many_serials_is_throttled(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_guesses_at_the_same_time_are_not_free(rig):
+async def test_guesses_at_the_same_time_are_not_free(rig, monkeypatch):
     await rig.add()
-    rig.make(hash_threads=1)
+    monkeypatch.setattr(module, "HASH_THREADS", 1)
+    rig.make()
     tries = [Deferred.fromCoroutine(rig.checker.check(SERIAL, f"g{i}", "a")) for i in range(30)]
     outcomes = [await one.addErrback(lambda failure: failure.trap(Throttled)) for one in tries]
     assert outcomes.count(None) == 3
@@ -228,10 +224,11 @@ async def test_guesses_at_the_same_time_are_not_free(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_crowd_of_guesses_is_answered_whole_and_leaves_the_way_free(rig):
+async def test_a_crowd_of_guesses_is_answered_whole_and_leaves_the_way_free(rig, monkeypatch):
     """Once the first few have failed, hundreds that wait are refused at once, one after the other."""
     await rig.add()
-    rig.make(hash_threads=1, max_failures_per_address=1000)
+    monkeypatch.setattr(module, "HASH_THREADS", 1)
+    rig.make(max_failures_per_address=1000)
     go = Event()
     busy = [Deferred.fromCoroutine(rig.pool.run(go.wait, 20)) for _ in range(2)]
     tries = [Deferred.fromCoroutine(rig.checker.check(SERIAL, f"g{i}", "a")) for i in range(900)]
@@ -300,13 +297,14 @@ async def test_a_clear_text_password_is_hashed_on_its_first_match(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_hash_of_another_cost_is_replaced(rig):
+async def test_a_hash_of_another_cost_is_replaced(rig, monkeypatch):
     customer = await rig.add()
-    rig.make(hash_iterations=2)
+    monkeypatch.setattr(passwords, "ITERATIONS", 2)
+    rig.make()
     await rig.checker.check(SERIAL, "right", "a")
     await rig.checker.finish()
     stored = (await rig.store.get(customer.id)).logger_password
-    assert not needs_rehash(stored, HashCost(hash_memory_kib=8, hash_iterations=2))
+    assert not needs_rehash(stored)
     assert verify_password(stored, "right")
 
 
@@ -320,8 +318,10 @@ async def test_a_password_changed_meanwhile_is_not_overwritten_by_a_rehash(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_memory_is_bounded(rig):
-    rig.make(max_cached=10, max_failures_per_address=1000)
+async def test_memory_is_bounded(rig, monkeypatch):
+    monkeypatch.setattr(module, "MAX_CACHED", 10)
+    monkeypatch.setattr(module, "MAX_REFUSED", 10)
+    rig.make(max_failures_per_address=1000)
     for i in range(40):
         await rig.add(serial=f"S{i}")
         assert await rig.checker.check(f"S{i}", "right", f"{i}") is not None
@@ -336,9 +336,10 @@ async def test_memory_is_bounded(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_cache_every_check_looks_up_but_hashes_once(rig):
+async def test_without_a_cache_every_check_looks_up_but_hashes_once(rig, monkeypatch):
     customer = await rig.add()
-    rig.make(cache_seconds=0)
+    monkeypatch.setattr(module, "CACHE_SECONDS", 0)
+    rig.make()
     for _ in range(3):
         assert rig.checker.cached(SERIAL, "right") is None
         assert await rig.checker.check(SERIAL, "right", "a") == customer
@@ -362,9 +363,9 @@ def test_guesses_count_like_a_list_of_all_of_them(steps, limit, window):
             assert guesses.too_many(one, now) == expected
 
 
-def test_passwords():
-    hashed = hash_password("pä\0ss", CHEAP)
-    assert hashed != hash_password("pä\0ss", CHEAP)
+def test_passwords(monkeypatch):
+    hashed = hash_password("pä\0ss")
+    assert hashed != hash_password("pä\0ss")
     assert verify_password(hashed, "pä\0ss")
     assert not verify_password(hashed, "pä")
     assert not verify_password(hashed, hashed)
@@ -372,7 +373,8 @@ def test_passwords():
     for clear in ("", "x", "$argon2", "$argon2id$v=19$nonsense", "$2b$12$abc"):
         assert not is_hash(clear)
         assert verify_password(clear, clear) == bool(clear)
-    assert not needs_rehash(hashed, CHEAP)
-    assert needs_rehash(hashed)
+    assert not needs_rehash(hashed)
     assert needs_rehash("clear")
     assert not needs_rehash("")
+    monkeypatch.setattr(passwords, "MEMORY_KIB", passwords.MEMORY_KIB * 2)
+    assert needs_rehash(hashed)

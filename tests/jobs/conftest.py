@@ -121,7 +121,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     customers, documents = SqliteCustomerStore(reactor, path), SqliteDocumentStore(reactor, path)
     await customers.open()
     await documents.open()
-    settings = settings_with(outbox__repeatable="again sms webhook")
+    settings = settings_with(outbox__idempotent_channels="again sms webhook")
     clock = Clock()
     clock.advance(START)
     recorder = Recorder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import pytest
@@ -16,6 +17,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import PluginManager
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification, hookimpl
+from cenergyd.jobs import service
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.service import JobService
 from cenergyd.readings.memory import MemoryReadingStore
@@ -129,17 +131,18 @@ def test_every_job_gets_every_window() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.lists(st.integers(1, 80 * DAY), max_size=6),
-    st.sampled_from(["1", "24", "30"]),
+    st.sampled_from([1, 24, 30]),
 )  # fmt: skip
-def test_a_backlog_comes_in_pieces(since: int, length: int, readings: list[int], hours: str) -> None:
+def test_a_backlog_comes_in_pieces(since: int, length: int, readings: list[int], hours: int) -> None:
     """They cover the window once, cut where others do; those with readings are short, empty stretches are not cut at all."""
     job = Job()
-    here = place(customer(), jobs={"one": job}, chunk_hours=hours)
+    here = place(customer(), jobs={"one": job})
     settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
     here.mark("a", since, since + length)
-    here.tick()
+    with patch.object(service, "CHUNK_HOURS", hours):
+        here.tick()
     found = [(start, until) for _, start, until in job.windows]
-    longest = int(hours) * 3600
+    longest = hours * 3600
     assert (found[0][0], found[-1][1]) == (since, since + length)
     assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
     for start, until in found:
@@ -213,10 +216,11 @@ def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: li
     assert bad.windows[-1] == ("a", START, START + 660)
 
 
-def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while() -> None:
+def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 4)
     hanging, good = Job(lambda *_: Deferred()), Job()
     names = [f"c{i:02}" for i in range(40)]
-    here = place(*(customer(name) for name in names), jobs={"hanging": hanging, "good": good}, concurrent_customers="4")
+    here = place(*(customer(name) for name in names), jobs={"hanging": hanging, "good": good})
     for name in names:
         here.mark(name, START, START)
     began = here.clock.seconds()
@@ -253,8 +257,10 @@ def test_a_store_that_is_down_is_nobodys_fault(logged: list[dict[str, Any]]) -> 
     assert here.queue.pending == {}
 
 
-def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it() -> None:
+def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the first has found out, all others end at once, one after the other."""
+    monkeypatch.setattr(service, "BATCH_CUSTOMERS", 500)
+    monkeypatch.setattr(service, "CONCURRENT_CUSTOMERS", 2)
     gate: Deferred[None] = Deferred()
 
     async def down(*_: Any) -> None:
@@ -263,7 +269,7 @@ def test_a_store_that_goes_down_under_a_crowd_loses_none_of_it() -> None:
 
     job = Job(down)
     crowd = [customer(f"a{number}", serial=f"{number:012X}") for number in range(500)]
-    here = place(*crowd, jobs={"one": job}, batch_customers="500", concurrent_customers="2")
+    here = place(*crowd, jobs={"one": job})
     for one in crowd:
         here.mark(one.id, START, START)
     here.clock.callLater(1, gate.callback, None)
@@ -323,7 +329,7 @@ def test_stop_gives_back_what_is_not_done() -> None:
 
 def test_periodic_work_is_regular_and_isolated() -> None:
     bad, good = Job(_raises), Job()
-    here = place(customer(), jobs={"bad": bad, "good": good}, periodic_seconds="60")
+    here = place(customer(), jobs={"bad": bad, "good": good})
     here.service.startService()
     for _ in range(300):
         here.clock.advance(1)

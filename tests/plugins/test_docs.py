@@ -142,8 +142,8 @@ def test_the_examples_run_in_a_daemon(
         folder,
         {
             "notifier:chat.options": f"url = http://127.0.0.1:{receiver.server_port}/",
-            "jobs.periodic_seconds": "1",
-            "outbox.interval_seconds": "0.2",
+            "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
+            "cenergyd.jobs.messages.sender.INTERVAL_SECONDS": "0.2",
         },
     )
     listed = daemon.run("plugins").stdout

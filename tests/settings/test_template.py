@@ -11,6 +11,7 @@ import pytest
 
 from cenergyd.errors import ConfigError
 from cenergyd.settings.loader import load_settings
+from cenergyd.settings.retired import CONSTANT, RENAMED
 from cenergyd.settings.sections import Settings
 from cenergyd.settings.template import default_ini
 
@@ -41,7 +42,8 @@ def test_every_setting_says_why_and_its_default_is_within_its_bounds(
 ) -> None:
     assert field.metadata["why"].rstrip().endswith((".", ")")), "a reason is a sentence"
     field.metadata["kind"](field.metadata["default"])
-    assert f"{field.name} = {field.metadata['default']}".rstrip() in default_ini()
+    mark = "" if field.metadata["essential"] else "#"
+    assert f"{mark}{field.name} = {field.metadata['default']}".rstrip() in default_ini().splitlines()
 
 
 def test_every_line_is_a_comment_or_a_setting() -> None:
@@ -49,6 +51,46 @@ def test_every_line_is_a_comment_or_a_setting() -> None:
     parser.read_string(default_ini())
     assert "layout:NAME" not in parser
     assert max(map(len, default_ini().splitlines())) <= 200
+
+
+def test_the_shipped_file_fits_on_three_screens() -> None:
+    assert len(default_ini().splitlines()) <= 3 * 65
+
+
+def test_what_is_a_constant_now_is_a_warning_and_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "my.ini"
+    file.write_text("[jobs]\nbatch_customers = nonsense\ninterval_seconds = 7\n")
+    said: list[str] = []
+    settings = load_settings(Settings, file, {"derivation.claim_seconds": "5"}, said.append)
+    assert settings.jobs.interval_seconds == 7
+    assert said == [
+        f"{file}: [jobs] batch_customers: ignored, it is a constant now; remove the line",
+        "command line: [derivation] claim_seconds: ignored, it is a constant now; remove the line",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("alerts.fresh_seconds", "max_age_seconds", "7200"),
+        ("outbox.repeatable", "idempotent_channels", "webhook"),
+        ("web.points", "target_points", "500"),
+    ],
+)
+def test_a_renamed_setting_works_under_its_old_name(old: str, new: str, value: str) -> None:
+    said: list[str] = []
+    section, key = old.split(".")
+    settings = load_settings(Settings, None, {old: value}, said.append)
+    assert settings == load_settings(Settings, None, {f"{section}.{new}": value})
+    assert said == [f"command line: [{section}] {key}: is called {new} now; the old name still works"]
+    both = load_settings(Settings, None, {old: value, f"{section}.{new}": "1800"}, said.append)
+    assert both == load_settings(Settings, None, {f"{section}.{new}": "1800"}), "the new name wins"
+
+
+def test_no_setting_is_retired_and_there() -> None:
+    names = {f"{section}.{field.name}" for section, field in declared()}
+    assert not names & (CONSTANT | RENAMED.keys())
+    assert {f"{old.split('.')[0]}.{new}" for old, new in RENAMED.items()} <= names
 
 
 def wrong(tmp_path: Path, text: str) -> str:
@@ -81,7 +123,7 @@ def test_a_wrong_file_is_told_by_file_section_key_and_what_would_be_right(tmp_pa
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    said = wrong(tmp_path, "[server]\nmax_connections = x\n[web]\npage_size = 0\n")
+    said = wrong(tmp_path, "[server]\nmax_connections = x\n[web]\nmax_points = 0\n")
     assert len(said.splitlines()) == 2
 
 

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from cenergyd.web.api import live
 from tests.web.harness import World
 
 
 @pytest_twisted.async_yield_fixture
-async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def world(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
     """The web side over SQLite; parametrise indirectly with settings of ``[web]``."""
     options: dict[str, Any] = dict(getattr(request, "param", {}))
+    monkeypatch.setattr(live, "POLL_SECONDS", 0.2)
     made = World(tmp_path, options.pop("settings", None), **options)
     await made.start()
     yield made

@@ -14,7 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer
-from cenergyd.customers.passwords import HashCost, hash_password
+from cenergyd.customers.passwords import hash_password
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.layouts import LayoutSource
 from cenergyd.jobs.messages.outbox import Outbox
@@ -26,7 +26,7 @@ from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 from cenergyd.web.access.auth import Authenticator
-from cenergyd.web.access.sessions import Sessions
+from cenergyd.web.access.sessions import PER_TOKEN, Sessions
 from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
@@ -34,9 +34,7 @@ from cenergyd.web.api.compat import Legacy
 from cenergyd.web.api.feed import ReadingFeed
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.site import BoundedSite, Root
-from cenergyd.web.views.context import Context
-
-CHEAP = HashCost(hash_memory_kib=64, hash_iterations=1)
+from cenergyd.web.views.context import PAGE_SIZE, Context
 
 
 class SettableClock:
@@ -142,13 +140,18 @@ class World:
         settings: Mapping[str, Any] | None = None,
         proxies: tuple[str, ...] = (),
         mongo_url: str | None = None,
+        *,
+        sessions_per_token: int = PER_TOKEN,
+        page_size: int = PAGE_SIZE,
     ) -> None:
         database = folder / "customers.sqlite"
         mongo = MongoDatabase(reactor, mongo_url, 10) if mongo_url else None
         self.customers: Any = MongoCustomerStore(mongo) if mongo else SqliteCustomerStore(reactor, database)
         self.documents: Any = MongoDocumentStore(mongo) if mongo else SqliteDocumentStore(reactor, database)
         self.readings: Any = SqliteReadingStore(reactor, folder / "readings.sqlite")
-        self.settings = WebSettings(**{"events_poll_seconds": 0.2, **(settings or {})})
+        self.settings = WebSettings(**(settings or {}))
+        self.sessions_per_token = sessions_per_token
+        self.page_size = page_size
         self.proxies = proxies
         self.clock = SettableClock()
         self.feed = ReadingFeed()
@@ -164,9 +167,9 @@ class World:
             self.tokens,
             idle_seconds=settings.session_idle_seconds,
             max_seconds=settings.session_max_seconds,
-            per_token=settings.sessions_per_token,
+            per_token=self.sessions_per_token,
         )
-        self.throttle = GuessThrottle(settings.max_failures_per_address, settings.failure_window_seconds)
+        self.throttle = GuessThrottle(settings.max_failures_per_address)
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
         self.archive = ConfigArchive(
@@ -175,7 +178,7 @@ class World:
         )  # fmt: skip
 
         async def hashed(password: str) -> str:
-            return hash_password(password, CHEAP)
+            return hash_password(password)
 
         async def on_change(old: Customer | None, new: Customer | None) -> None:
             self.changes.append((old, new))
@@ -191,6 +194,7 @@ class World:
             hash_password=hashed,
             on_change=on_change,
             feed=self.feed,
+            page_size=self.page_size,
             archive=self.archive,
             outbox=Outbox(self.documents, self.customers, OutboxSettings()),
         )

@@ -45,6 +45,12 @@ LOOK_AGAIN = 3600
 """So is any other active alert: its rule or meter may be gone."""
 SHORTEST_SILENCE = 300
 """No rule asks for less, so a logger that was heard within this needs no look."""
+MAX_SILENT_LOGGERS = 5000
+"""Silent loggers looked at in one round, longest silent first: bounds the round's time and memory."""
+RECHECK_SECONDS = 600
+"""A silent logger whose customer wants no message is looked at again after this."""
+KEEP_DAYS = 30
+"""An alert about which nothing was heard for so long is forgotten."""
 TRIES = 10
 log = Logger()
 
@@ -88,7 +94,7 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
 async def judge_readings(customer: Customer, since: int, until: int, context: JobContext) -> None:
     """Judge what is new or changed in the inclusive window; only its fresh part counts."""
     settings = _settings_of(customer)
-    fresh_from = max(since, context.now - context.settings.alerts.fresh_seconds)
+    fresh_from = max(since, context.now - context.settings.alerts.max_age_seconds)
     if settings is None or until < fresh_from:
         return
     case = Case(customer, settings, context)
@@ -101,13 +107,10 @@ async def judge_readings(customer: Customer, since: int, until: int, context: Jo
 
 async def judge_silence(context: JobContext) -> None:
     """Look for loggers that fell silent; run regularly, since silence brings no readings."""
-    options = context.settings.alerts
-    quiet = await context.documents.find(
-        LOGGER, due_before=context.now - SHORTEST_SILENCE, limit=options.max_silent_loggers
-    )
-    if len(quiet) == options.max_silent_loggers:
+    quiet = await context.documents.find(LOGGER, due_before=context.now - SHORTEST_SILENCE, limit=MAX_SILENT_LOGGERS)
+    if len(quiet) == MAX_SILENT_LOGGERS:
         log.warn(
-            "{loggers} loggers are silent, further ones are not judged: raise [alerts] max_silent_loggers",
+            "{loggers} loggers are silent; further ones are not judged",
             loggers=len(quiet),
         )
     if quiet:
@@ -220,7 +223,7 @@ def _settings_of(customer: Customer) -> AlertSettings | None:
 async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
     customer = await context.customers.by_serial(logger.key)
     settings = _settings_of(customer) if customer is not None else None
-    again = context.now + context.settings.alerts.recheck_seconds
+    again = context.now + RECHECK_SECONDS
     if customer is None or settings is None or not settings.silent_logger.enabled or logger.due is None:
         return NewDocument(logger.key, {}, None, again)
     judged = judge_silent(logger.due, settings.silent_logger, context.now)
@@ -244,7 +247,7 @@ async def _look_again(alert: Document, context: JobContext) -> None:
         await _apply_silence(case, logger, judge_silent(logger.due, settings.silent_logger, context.now))
         return
     state = state_from_json(alert.body["state"])
-    if context.now - state.judged_until > context.settings.alerts.keep_days * 86400:
+    if context.now - state.judged_until > KEEP_DAYS * 86400:
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
     else:
         await _write(AlertKey(customer.id, kind, series), state, (), alert.version, context)
@@ -267,7 +270,7 @@ async def _apply(
     case: Case, key: AlertKey, judged: Sequence[Judged], known: Document | None, began: int | None = None
 ) -> None:
     settings, context = case.settings, case.context
-    limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.fresh_seconds)
+    limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
     for _ in range(TRIES):
         old = state_from_json(known.body["state"]) if known else AlertState()
         new, event = step(old, judged, context.now, limits)
@@ -293,7 +296,7 @@ async def _apply(
 async def _write(
     key: AlertKey, state: AlertState, unsent: Sequence[Mapping[str, Any]], version: int, context: JobContext
 ) -> Document:
-    due = context.now + context.settings.alerts.keep_days * 86400
+    due = context.now + KEEP_DAYS * 86400
     if unsent:
         due = context.now
     elif state.active:

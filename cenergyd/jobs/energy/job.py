@@ -85,8 +85,7 @@ class _Metering:
         store = self._context.readings
         margin = 3 * LOOK_BACK
         names = series_between(self._customer, window.start - margin, window.end + margin)
-        hours = self._context.settings.rollups.chunk_hours
-        async for chunk, readings in walk(store, names, window, zone=self._zone, hours=hours, around=self._around):
+        async for chunk, readings in walk(store, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
                 await store.replace_points_many([(energy_series(n), chunk.start, chunk.end, ()) for n in names])
                 continue

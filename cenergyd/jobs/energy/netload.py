@@ -39,11 +39,8 @@ async def update_net_load(customer: Customer, since: int, until: int, context: J
 
     places = stretches(customer, "utility", since - 2 * LOOK_BACK, until + 3 * LOOK_BACK)
     names = sorted({place.series for place in places})
-    options = context.settings.rollups
     window = Window(since, until + 1)
-    async for chunk, readings in walk(
-        context.readings, names, window, zone=zone, hours=options.chunk_hours, around=around
-    ):
+    async for chunk, readings in walk(context.readings, names, window, zone=zone, around=around):
         reach = Window(chunk.start, chunk.end) if chunk.skipped else _reach(chunk, zone)
         points = [] if chunk.skipped else _points(reach, utility_readings(customer, around(chunk), readings), zone)
         await context.readings.replace_points_many(_by_logger(customer, reach, points))

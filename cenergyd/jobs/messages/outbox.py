@@ -209,7 +209,7 @@ class Outbox:
         again = attempts < self.settings.max_attempts
         if result == "unknown":
             body["unsure"] = True
-            again = again and body["channel"].get("type") in self.settings.repeatable
+            again = again and body["channel"].get("type") in self.settings.idempotent_channels
         if result in ("retry", "unknown") and again:
             wait = self._queue.retry_delay(attempts)
             return await self._queue.update(document, {**body, "state": "queued"}, now + wait)

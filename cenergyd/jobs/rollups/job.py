@@ -52,8 +52,7 @@ class _Roller:
 
     async def run(self, names: Sequence[str], window: Window) -> None:
         store = self._context.readings
-        hours = self._context.settings.rollups.chunk_hours
-        async for chunk, readings in walk(store, names, window, zone=self._zone, hours=hours, around=self._around):
+        async for chunk, readings in walk(store, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
                 await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
                 continue

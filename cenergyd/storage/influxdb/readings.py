@@ -102,6 +102,10 @@ class _Cursor(NamedTuple):
         return self._replace(start=page[-1][0] + step, spacing=spacing, left=left)
 
 
+THREADS = 4
+"""For the synchronous client; half of them write."""
+
+
 class InfluxReadingStore:
     """A :class:`~cenergyd.readings.store.ReadingStore` in InfluxDB.
 
@@ -120,7 +124,7 @@ class InfluxReadingStore:
         url: str,
         *,
         retention_policy: str = "",
-        threads: int = 4,
+        threads: int = THREADS,
         timeout_seconds: float = 10.0,
     ) -> None:
         if any(char in retention_policy for char in '"\\\n'):

@@ -20,6 +20,8 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens
 
+PER_TOKEN = 20
+"""Sessions open at once with one token; the oldest is ended for a new one."""
 _RENEWALS = 20
 
 log = Logger()
@@ -51,7 +53,13 @@ class Sessions:
     """
 
     def __init__(
-        self, documents: DocumentStore, tokens: Tokens, *, idle_seconds: int, max_seconds: int, per_token: int
+        self,
+        documents: DocumentStore,
+        tokens: Tokens,
+        *,
+        idle_seconds: int,
+        max_seconds: int,
+        per_token: int = PER_TOKEN,
     ) -> None:
         self._documents = documents
         self._tokens = tokens

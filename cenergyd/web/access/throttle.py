@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
+WINDOW_SECONDS = 300
+
 
 class GuessThrottle:
     """Counts wrong guesses in bounded memory, in this daemon only.
@@ -14,7 +16,7 @@ class GuessThrottle:
     :param max_addresses: addresses remembered; the one that was quiet longest is forgotten first.
     """
 
-    def __init__(self, max_failures: int, window_seconds: int, max_addresses: int = 10_000) -> None:
+    def __init__(self, max_failures: int, window_seconds: int = WINDOW_SECONDS, max_addresses: int = 10_000) -> None:
         self._max_failures = max_failures
         self._window = window_seconds
         self._max_addresses = max_addresses

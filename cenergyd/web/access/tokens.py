@@ -25,6 +25,8 @@ _MAX_NAME = 100
 _USED_SECONDS = 3600
 _PAGE = 200
 _FIRST_TOKENS = 5
+FIRST_TOKEN_SECONDS = 86400
+"""How long the one-time operator token of a first start can be used."""
 
 log = Logger()
 

@@ -35,7 +35,7 @@ class Api:
         self._router = Router(
             context.authenticator,
             context.clock,
-            max_body_bytes=context.settings.max_json_bytes,
+            max_body_bytes=context.max_json_bytes,
             hsts_seconds=context.settings.hsts_seconds,
         )
         self.live_views = LiveViews(context)

@@ -39,7 +39,7 @@ class Legacy:
         router = Router(
             context.authenticator,
             context.clock,
-            max_body_bytes=context.settings.max_json_bytes,
+            max_body_bytes=context.max_json_bytes,
             hsts_seconds=context.settings.hsts_seconds,
         )
         router.add(self)

@@ -207,7 +207,7 @@ class CustomersApi:
 
     async def page(self, call: Call) -> Response:
         """A page of customers; a customer's own list is as long as it can be."""
-        limit = call.limit(self._context.settings.page_size)
+        limit = call.limit(self._context.page_size)
         cursor, search = call.query("cursor"), call.query("search", MAX_SEARCH)
         if call.principal.is_operator:
             found = await self._context.customers.page(after=cursor or None, limit=limit + 1, search=search or None)
@@ -261,7 +261,7 @@ class CustomersApi:
         """All of this subject's routes."""
         customers, one, settings = "/customers", "/customers/{customer_id}", "/customers/{customer_id}/settings"
         return (
-            Route("GET", customers, self.page, "signed_in", _list_operation(self._context.settings.page_size)),
+            Route("GET", customers, self.page, "signed_in", _list_operation(self._context.page_size)),
             Route("POST", customers, self.create, "operator", _CREATE),
             Route("GET", one, self.read, "signed_in", _read("Customer")),
             Route("PATCH", one, self.merge, "signed_in", _merge("Customer")),

@@ -26,6 +26,10 @@ from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
 CHECK_SECONDS = 60
+POLL_SECONDS = 3.0
+"""How often a live view looks for readings that another daemon received."""
+STREAMS_PER_CLIENT = 8
+"""Live views open at once with one token or session: some browser windows."""
 RETRY_MILLISECONDS = 5000
 _MAX_WAITING = 100
 _MAX_NEW = 500
@@ -84,7 +88,7 @@ class LiveCustomer:
         self._watchers.add(watcher)
         if self._unsubscribe is None:
             self._unsubscribe = self._context.feed.subscribe(self._customer_id, self._news)
-            self._loop.start(self._context.settings.events_poll_seconds, now=False)
+            self._loop.start(POLL_SECONDS, now=False)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Stop sending; with the last one the looking ends."""
@@ -328,13 +332,12 @@ class LiveViews:
             stream.end()
 
     def _check_room(self, client: str) -> None:
-        settings = self._context.settings
-        if self._per_client[client] >= settings.event_streams_per_client:
+        if self._per_client[client] >= STREAMS_PER_CLIENT:
             raise RequestProblem(
-                429, "too_many_streams", f"at most {settings.event_streams_per_client} live views at once",
+                429, "too_many_streams", f"at most {STREAMS_PER_CLIENT} live views at once",
                 headers={"Retry-After": "10"},
             )  # fmt: skip
-        if len(self._streams) >= settings.event_streams:
+        if len(self._streams) >= self._context.settings.event_streams:
             raise Overloaded("too many live views")
 
     def _live(self, customer_id: str) -> LiveCustomer:

@@ -335,7 +335,7 @@ class LoggersApi:
 
     async def overview(self, call: Call) -> Response:
         """All customers' states."""
-        limit = call.limit(self._context.settings.page_size)
+        limit = call.limit(self._context.page_size)
         customers = await self._context.customers.page(
             after=call.query("cursor") or None, limit=limit + 1, search=call.query("search", MAX_SEARCH) or None
         )
@@ -350,13 +350,13 @@ class LoggersApi:
         return Response(overview)
 
     async def _documents(self, call: Call, kind: str) -> tuple[list[Document], str | None]:
-        limit = call.limit(self._context.settings.page_size)
+        limit = call.limit(self._context.page_size)
         found = await self._context.documents.find(kind, after_key=call.query("cursor") or None, limit=limit + 1)
         return found[:limit], found[limit - 1].key if len(found) > limit else None
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
-        paging = openapi.page_parameters(self._context.settings.page_size)
+        paging = openapi.page_parameters(self._context.page_size)
         one = "/customers/{customer_id}"
         return (
             Route("GET", "/loggers", self.page, "operator", _list("Logger", LoggerList, "that have uploaded", paging)),

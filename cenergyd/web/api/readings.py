@@ -96,7 +96,7 @@ class CurveReader:
 
     def __init__(self, context: Context) -> None:
         self._readings = context.readings
-        self._points = context.settings.points
+        self._points = context.settings.target_points
         self._max_points = context.settings.max_points
 
     async def read(

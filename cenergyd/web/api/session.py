@@ -118,7 +118,7 @@ class SessionApi:
 
     async def page(self, call: Call) -> Response:
         """A page of tokens."""
-        limit = call.limit(self._context.settings.page_size)
+        limit = call.limit(self._context.page_size)
         found = await self._context.tokens.page(
             after=call.query("cursor") or None, limit=limit + 1, customer_id=call.query("customer_id") or None
         )
@@ -148,7 +148,7 @@ class SessionApi:
             Route("POST", "/session", self.sign_in, "public", _SIGN_IN),
             Route("GET", "/session", self.who, "signed_in", _WHO),
             Route("DELETE", "/session", self.sign_out, "signed_in", _SIGN_OUT),
-            Route("GET", "/tokens", self.page, "operator", _list_operation(self._context.settings.page_size)),
+            Route("GET", "/tokens", self.page, "operator", _list_operation(self._context.page_size)),
             Route("POST", "/tokens", self.create, "operator", _CREATE),
             Route("DELETE", "/tokens/{token_id}", self.revoke, "operator", _REVOKE),
         )

@@ -82,7 +82,7 @@ class AccessPages:
         made: Made | None = None,
         status: int = 200,
     ) -> Page:
-        limit = self._context.settings.page_size
+        limit = self._context.page_size
         cursor = call.query("cursor") or None
         found = await self._context.tokens.page(
             after=cursor, limit=limit + 1, customer_id=customer.id if customer else None

@@ -56,7 +56,7 @@ class OverviewPages:
     async def overview(self, call: PageCall) -> Page:
         """A page of customers."""
         search, cursor = (call.query("search") or "")[:_MAX_SEARCH].strip(), call.query("cursor")
-        limit = self._context.settings.page_size
+        limit = self._context.page_size
         customers = await self._context.customers.page(after=cursor or None, limit=limit + 1, search=search or None)
         shown = customers[:limit]
         derivations = await self._context.documents.get_many(DERIVATION, [customer.id for customer in shown])

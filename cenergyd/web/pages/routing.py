@@ -102,7 +102,7 @@ class PageRouter:
             caller = await self._auth.identify(request)
             if caller is None and route.access != "public":
                 return _redirect(request, sign_in_path(request))
-            limit = self._context.settings.max_json_bytes
+            limit = self._context.max_json_bytes
             form = {} if request.method in SAFE_METHODS else read_form(request, limit)
             self._check(route, request, caller, form, path)
             now = int(self._context.clock.seconds())

@@ -25,6 +25,10 @@ _AMBIGUOUS = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 53\r\n\r\nFAILURE: where the request body ends is not certain.\n"
 )
+MAX_BODY_BYTES = 32 << 20
+"""A larger request is refused with 413. The 8 MB of a logger's flash fit, also as XML or uncompressed."""
+MAX_REQUEST_SECONDS = 900
+"""A request must have arrived completely within so long, however slowly it comes."""
 _SWEEP_SECONDS = 5
 _ids = Random()
 log = Logger()
@@ -144,7 +148,7 @@ class BoundedChannel(HTTPChannel):
 
 
 class BoundedSite(Site):
-    """A Site with bounds; each is a setting of ``[server]``.
+    """A Site with bounds.
 
     :param max_body_bytes: a larger request body is refused with 413.
     :param max_connections: connections beyond that are closed as they come.

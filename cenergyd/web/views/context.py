@@ -33,6 +33,12 @@ async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:
     """An :data:`OnChange` for those who have nobody to tell."""
 
 
+PAGE_SIZE = 100
+"""Most entries of a list in one answer or on one page."""
+MAX_JSON_BYTES = 64 << 10
+"""A larger API request or form is refused with 413; the longest tariff has some 10 KB."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Context:
     """Collaborators of the API."""
@@ -55,6 +61,8 @@ class Context:
     """Loggers' config files."""
     outbox: Outbox | None = None
     """Messages to customers."""
+    page_size: int = PAGE_SIZE
+    max_json_bytes: int = MAX_JSON_BYTES
 
     async def customer(self, customer_id: str) -> Customer:
         """A customer by id; raises NotFound."""

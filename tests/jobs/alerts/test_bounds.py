@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 
 from cenergyd.documents.kinds import LOGGER
 from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts import job
 from cenergyd.jobs.alerts.job import judge_silence
 from cenergyd.jobs.messages.sender import CONCURRENCY
 from tests.jobs.conftest import START, World
@@ -19,9 +20,8 @@ from tests.jobs.messages.sending import send_due
 
 
 @pytest_twisted.ensureDeferred
-async def test_silent_loggers_in_one_round_are_bounded(world: World) -> None:
-    limited = attrs.evolve(world.context.settings.alerts, max_silent_loggers=10)
-    world.context.settings = attrs.evolve(world.context.settings, alerts=limited)
+async def test_silent_loggers_in_one_round_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "MAX_SILENT_LOGGERS", 10)
     looked: list[str] = []
     by_serial = world.context.customers.by_serial
 

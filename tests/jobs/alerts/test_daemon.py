@@ -40,15 +40,15 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
 ) -> None:
     settings = {
         "webhook.allow_private_addresses": "yes",
-        "outbox.interval_seconds": "0.2",
-        "outbox.first_retry_seconds": "1",
-        "outbox.max_retry_seconds": "1",
+        "cenergyd.jobs.messages.sender.INTERVAL_SECONDS": "0.2",
+        "cenergyd.jobs.messages.outbox.FIRST_RETRY_SECONDS": "1",
+        "cenergyd.jobs.messages.outbox.MAX_RETRY_SECONDS": "1",
         "outbox.max_attempts": "100",
-        "outbox.send_timeout_seconds": "1",
-        "derivation.claim_seconds": "5",
-        "jobs.claim_seconds": "5",
+        "cenergyd.jobs.messages.sender.SEND_TIMEOUT_SECONDS": "1",
+        "cenergyd.derivation.service.CLAIM_SECONDS": "5",
+        "cenergyd.jobs.service.CLAIM_SECONDS": "5",
         "jobs.timeout_seconds": "3",
-        "jobs.periodic_seconds": "1",
+        "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
     }
     receiver.busy = True
     daemon = RunningDaemon(tmp_path, settings)

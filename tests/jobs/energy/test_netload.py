@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
+from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.energy.netload import net_load_series, update_net_load
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -70,14 +73,15 @@ def test_without_a_meter_at_the_grid_there_is_none() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(logs(), st.sampled_from(["1", "6"]))
-def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: str) -> None:
+@given(logs(), st.sampled_from([1, 6]))
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int) -> None:
     zone, uploads = log
     customer = customer_in(zone)
     store = MemoryReadingStore()
     for upload in uploads:
         run(store.write([SeriesReadings(UTILITY, upload)]))
-        run(update_net_load(customer, *window_of(upload), context_on(store, rollups__chunk_hours=hours)))
+        with patch.object(backlog_walk, "CHUNK_HOURS", hours):
+            run(update_net_load(customer, *window_of(upload), context_on(store)))
     whole = MemoryReadingStore()
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))

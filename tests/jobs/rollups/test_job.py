@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.errors import StoreUnavailable
+from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.rollups.aggregate import Columns, interval_finder, window_point
 from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.jobs.windows import RESOLUTIONS, window_at
@@ -56,14 +58,15 @@ def window_of(readings: list[Reading]) -> tuple[int, int]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(logs(), st.sampled_from(["1", "2", "6", "24"]))
-def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: str) -> None:
+@given(logs(), st.sampled_from([1, 2, 6, 24]))
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int) -> None:
     zone, uploads = log
     customer = customer_in(zone)
     store = MemoryReadingStore()
     for upload in uploads:
         run(store.write([SeriesReadings(UTILITY, upload)]))
-        run(roll_up(customer, *window_of(upload), context_on(store, rollups__chunk_hours=hours)))
+        with patch.object(backlog_walk, "CHUNK_HOURS", hours):
+            run(roll_up(customer, *window_of(upload), context_on(store)))
     whole = MemoryReadingStore()
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
@@ -268,6 +271,7 @@ def test_one_more_minute_writes_few_points() -> None:
 
 def test_a_long_backlog_pauses() -> None:
     log = [Reading(k * 10, P=1.0) for k in range(8640)]
-    context = context_on(store_with(utility=log), rollups__chunk_hours="24")
-    run(roll_up(customer_in("UTC"), *window_of(log), context))
+    context = context_on(store_with(utility=log))
+    with patch.object(backlog_walk, "CHUNK_HOURS", 24):
+        run(roll_up(customer_in("UTC"), *window_of(log), context))
     assert context.pauses > 15

@@ -22,9 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     daemon = RunningDaemon(
         tmp_path_factory.mktemp("conformance"),
         {
-            "upload.max_inflated_bytes": "67108864",
-            "upload.activity_seconds": "0.1",
-            "upload.activity_repeat_seconds": "0",
+            "cenergyd.ingest.receiver.MAX_INFLATED_BYTES": "67108864",
+            "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.1",
+            "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
         },
     )
     daemon.start()

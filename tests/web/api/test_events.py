@@ -15,6 +15,7 @@ from twisted.web.http_headers import Headers
 
 from cenergyd.customers.model import Customer
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.web.api import live
 from tests.web.harness import Client, World
 
 SERIAL = "A1"
@@ -99,9 +100,9 @@ async def test_new_readings_come_by_polling(world: World) -> None:
     assert fresh["load"][0]["estimated"] is True
 
 
-@pytest.mark.parametrize("world", [{"settings": {"events_poll_seconds": 300}}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_the_feed_is_quicker_than_polling(world: World) -> None:
+async def test_the_feed_is_quicker_than_polling(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "POLL_SECONDS", 300)
     customer, client = await site(world)
     stream = await opened(world, client, customer)
     await stream.next("status")
@@ -167,9 +168,10 @@ async def test_ends_with_the_customer_and_with_the_daemon(world: World) -> None:
     assert len(views(world)) == 0
 
 
-@pytest.mark.parametrize("world", [{"settings": {"event_streams": 3, "event_streams_per_client": 2}}], indirect=True)
+@pytest.mark.parametrize("world", [{"settings": {"event_streams": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_views_are_bounded(world: World) -> None:
+async def test_views_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "STREAMS_PER_CLIENT", 2)
     customer, client = await site(world)
     streams = [await opened(world, client, customer) for _ in range(2)]
     third = await client.get(f"customers/{customer.id}/events")

@@ -77,7 +77,7 @@ async def test_all_tokens_page_by_page(world: World) -> None:
     customer, _ = await world.customer(name="Mill & Sons")
     assert "You are signed in with it." in await visitor.open("/access")
     assert f'<a href="/customers/{customer.id}/access">Mill &amp; Sons</a>' in await visitor.open("/access")
-    size = world.context.settings.page_size
+    size = world.context.page_size
     for number in range(size):
         await world.tokens.add("operator", f"program {number}", world.clock.now)
     first = await visitor.open("/access")

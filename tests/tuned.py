@@ -1,0 +1,27 @@
+"""``cenergyd`` with some of its constants changed: ``python tests/tuned.py MODULE.NAME=VALUE ... -- ARGUMENTS``.
+
+For tests that need a real daemon with short times or small bounds, where waiting for the real ones would take minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from cenergyd.cli import main
+
+
+def change(assignment: str) -> None:
+    """Set one constant, as a value of the type that it has."""
+    name, _, value = assignment.partition("=")
+    module_name, _, constant = name.rpartition(".")
+    module = import_module(module_name)
+    setattr(module, constant, type(getattr(module, constant))(value))
+
+
+if __name__ == "__main__":
+    cut = sys.argv.index("--")
+    for each in sys.argv[1:cut]:
+        change(each)
+    sys.argv[1:] = sys.argv[cut + 1 :]
+    main()

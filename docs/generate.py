@@ -164,6 +164,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_type(one) for one in schema["anyOf"]))
     kind = schema.get("type", "anything")
     kind = " or ".join(kind) if isinstance(kind, list) else kind
+    if kind == "array" and "prefixItems" in schema:
+        return "list of " + ", ".join(_type(one) for one in schema["prefixItems"])
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if kind == "object" and "properties" in schema:

@@ -55,7 +55,7 @@ class Context:
 
 
 def context_on(store: Any, **settings: str) -> Context:
-    """A context with settings such as ``rollups__chunk_hours="3"``."""
+    """A context with settings such as ``rollups__max_gap_seconds="1200"``."""
     overrides = {name.replace("__", "."): value for name, value in settings.items()}
     return Context(readings=store, settings=load_settings(Settings, None, overrides))
 

@@ -245,5 +245,5 @@ def test_faults_by_name() -> None:
     assert faults_of("none") == Faults()
     assert faults_of("lost, http10") == Faults(lost_replies=0.05, http10_sites=0.5)
     assert faults_of("all").outages > 0
-    with pytest.raises(ValueError, match="no fault; there are none, all, lost"):
+    with pytest.raises(ValueError, match="not a fault; the faults are none, all, lost"):
         faults_of("lots")

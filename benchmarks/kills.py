@@ -59,7 +59,7 @@ class ForkedDaemon(RunningDaemon):
         import cenergyd.daemon.service  # noqa: F401
         from cenergyd.daemon.plugins import build_plugin_manager
 
-        build_plugin_manager(())
+        build_plugin_manager()
         gc.freeze()
         pid = 0
         while os.read(orders, 1):

@@ -5,8 +5,8 @@ Register one by the entry point group ``cenergyd`` (see the README); built-ins c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pluggy
 
@@ -15,11 +15,15 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.structs import Resource
 from cenergyd.settings.sections import Settings
 
 hookspec = pluggy.HookspecMarker("cenergyd")
+HOOK_VERSION = 1
+"""Raised with every change of the contract; docs/plugins.md says what changed, and how long the old way works."""
 hookimpl = pluggy.HookimplMarker("cenergyd")
 
+T = TypeVar("T")
 Formula = Literal["physical", "literal"]
 
 
@@ -36,9 +40,20 @@ class AlignedReading(NamedTuple):
 Derived = Sequence[Reading]
 
 
+@hookspec
+def cenergyd_options() -> type[Resource]:
+    """Declare the options that the ini may set in ``[plugin:NAME]``, NAME being the plugin's.
+
+    Return a subclass of :class:`~cenergyd.runtime.structs.Resource`: each field an option with its type and bounds, a default, and its
+    reason, ``ct_ratio: Annotated[float, Meta(gt=0, description="...")] = 1.0``. ``Meta(extra={"secret": True})`` keeps a value out of
+    logs. Every other hook gets an object of it as ``options`` (None without this hook). Called once, when the plugin is loaded.
+    """
+    raise NotImplementedError
+
+
 @hookspec(firstresult=True)
 def cenergyd_derive(
-    customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula
+    customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula, options: Any
 ) -> Derived | Awaitable[Derived] | None:
     """Compute the readings of the missing ``role`` from aligned ones of the other two.
 
@@ -80,13 +95,19 @@ class JobContext(Protocol):
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
         ...
 
+    async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a synchronous function in one of the plugin's own threads and return what it returns or raises."""
+        ...
+
     async def pause(self) -> None:
         """Let the daemon do other things; await it after every 10 ms or so of computing."""
         ...
 
 
 @hookspec
-def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> Awaitable[None] | None:
+def cenergyd_job(
+    customer: Customer, since: int, until: int, context: JobContext, options: Any
+) -> Awaitable[None] | None:
     """Do something with readings that are new or changed between ``since`` and ``until`` (inclusive, UTC seconds).
 
     Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
@@ -96,22 +117,33 @@ def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext
 
 
 @hookspec
-def cenergyd_periodic(context: JobContext) -> Awaitable[None] | None:
+def cenergyd_periodic(context: JobContext, options: Any) -> Awaitable[None] | None:
     """Called every ``[jobs] periodic_seconds``, whether data came or not (silent loggers, retries, clean-up)."""
+
+
+class Attempt(NamedTuple):
+    """One attempt to send one message."""
+
+    number: int
+    """From 1."""
+    unsure: bool
+    """True where an earlier attempt may have been taken."""
+    now: int
+    """UTC seconds."""
+    reactor: Any
+    """Twisted's reactor, for asynchronous clients."""
+    in_thread: Callable[..., Awaitable[Any]]
+    """``await attempt.in_thread(function, *arguments)`` runs a synchronous client in one of the plugin's own threads."""
 
 
 @hookspec(firstresult=True)
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: Any
 ) -> Awaitable[bool] | bool | None:
     """Send a notification over ``channel`` (one entry of the customer's channels: ``{"type": "email", "to": ...}``).
 
     Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it. Raise to have
     it tried again later; :class:`~cenergyd.errors.DeliveryRefused` where trying again would not help, and
     :class:`~cenergyd.errors.DeliveryUnknown` where the service may have taken it: then it is tried again only for the types in
-    ``[outbox] idempotent_channels``. A call that takes longer than 60 s counts as unknown too.
-
-    ``settings`` are the ini's options for notifiers of that type (its section ``[email]``, ``[sms]``, ``[webhook]``, or
-    ``[notifier:TYPE] options`` for any other), and besides ``reactor``, ``attempt`` (from 1) and ``unsure`` (True where an earlier
-    attempt may have been taken).
+    ``[outbox] idempotent_channels``. A call that takes longer than a minute counts as unknown too.
     """

@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from twisted.internet.task import Clock
 
 from cenergyd.daemon.service import LIVE, Daemon, build_daemon
-from cenergyd.settings.loader import describe, load_settings
+from cenergyd.settings.loader import describe, load_settings, settings_in
 from cenergyd.settings.sections import Settings
 
 _FENCE = re.compile(r"^```([a-z]+) [a-z ]+$", re.MULTILINE)
@@ -63,8 +63,9 @@ def settings_page() -> Iterator[str]:
         cls = section.__args__[1] if family else section
         title = f"[{field.name}:NAME]" if family else f"[{field.name}]"
         yield from ("", f"## {title} {{#{field.name}}}", "", " ".join((cls.__doc__ or "").split()), "")
-        yield from ("| setting | default | accepts | for |", "|---|---|---|---|")
-        for one in attrs.fields(cls):
+        if settings_in(cls):
+            yield from ("| setting | default | accepts | for |", "|---|---|---|---|")
+        for one in settings_in(cls):
             meta = one.metadata
             unit = f" {meta['unit']}" if meta["unit"] else ""
             default = f"`{meta['default']}`{unit}" if meta["default"] else "empty"

@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS
 from cenergyd.cli import COMMANDS
 from cenergyd.daemon.service import LIVE, build_daemon
-from cenergyd.settings.loader import load_settings
+from cenergyd.settings.loader import load_settings, settings_in
 from cenergyd.settings.sections import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def settings() -> Iterator[tuple[str, attrs.Attribute[Any]]]:
     for section in attrs.fields(Settings):
         cls = hints[section.name]
         family = getattr(cls, "__origin__", None) is dict
-        for field in attrs.fields(cls.__args__[1] if family else cls):
+        for field in settings_in(cls.__args__[1] if family else cls):
             yield f"{section.name}.{field.name}", field
 
 

@@ -14,7 +14,7 @@ from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import CHUNK_READINGS
 from cenergyd.hookspecs import Formula
 from cenergyd.runtime.isolation import PluginFailed
-from cenergyd.settings.sections import DerivationSettings
+from cenergyd.settings.sections import Settings
 
 _STEPS = 1000
 
@@ -55,7 +55,7 @@ def backfill(source: Source, customer: str, since: int, until: int, through_daem
                 return await run(
                     found, since, until,
                     readings=stores.readings, documents=stores.documents, customers=stores.customers,
-                    deriver=_deriver(settings.derivation, settings.plugins.disabled, reactor),
+                    deriver=_deriver(settings, reactor),
                     limit=CHUNK_READINGS, report=bar.show,
                 )  # fmt: skip
 
@@ -69,12 +69,12 @@ def backfill(source: Source, customer: str, since: int, until: int, through_daem
         click.echo(f"{progress.derived} readings computed, {progress.written} of them new or different")
 
 
-def _deriver(settings: DerivationSettings, disabled: tuple[str, ...], reactor: Any) -> Deriver:
+def _deriver(settings: Settings, reactor: Any) -> Deriver:
     return Deriver(
-        plugins=build_plugin_manager(disabled),
-        formula=cast(Formula, settings.formula),
-        tolerance=settings.tolerance_seconds,
-        timeout=settings.plugin_timeout_seconds,
+        plugins=build_plugin_manager(settings),
+        formula=cast(Formula, settings.derivation.formula),
+        tolerance=settings.derivation.tolerance_seconds,
+        timeout=settings.derivation.plugin_timeout_seconds,
         clock=reactor,
     )
 

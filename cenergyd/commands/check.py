@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, run_async
+from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
@@ -29,7 +30,8 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
         click.echo(default_ini(), nl=False)
         return
     settings = source.load()
-    redact = Redactor(secrets_of(settings))
+    manager = build_plugin_manager(settings)
+    redact = Redactor(secrets_of(settings) | manager.secrets())
     click.echo(f"settings   {source.shown}")
     for dotted, value in source.overrides.items():
         click.echo(f"           {dotted} = {redact(value)} (command line)")
@@ -40,6 +42,9 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
     for name, layout in settings.layout.items():
         classes = " ".join(layout.device_classes) or "no device class"
         click.echo(f"layout     {name} for {classes}")
+    for info in manager.infos:
+        if info.distribution != "cenergyd" or info.problem:
+            click.echo(f"plugin     {info.name} {info.version} {info.state} {info.problem}".rstrip())
     click.echo(f"customers  {redact(settings.customers.url)}")
     click.echo(f"readings   {redact(settings.readings.url)}")
     if offline:

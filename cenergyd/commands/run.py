@@ -103,7 +103,8 @@ class _Runner:
         self._source = source
         self._notifier = notifier
         self._output = output
-        self._secrets = secrets_of(settings)
+        self._secrets = secrets_of(settings) | self.daemon.plugins.secrets()
+        output.redact = Redactor(self._secrets)
         self._failure: BaseException | None = None
 
     def run(self) -> BaseException | None:

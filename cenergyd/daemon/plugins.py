@@ -1,7 +1,7 @@
-"""Finding and loading plugins: built-in ones and others by the same entry point group.
+"""Finding and loading plugins: built-in ones and others by the same entry point group, each with the options that it declares.
 
-A third party's plugin that cannot be loaded is logged and left out; it never keeps the daemon from starting. Only a setting that
-names no plugin does.
+A third party's plugin that cannot be loaded is logged and left out; it keeps the daemon from starting only where ``[plugins] required``
+names it. A setting that names no plugin, or no option of it, is an error.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Literal
 
 import attrs
 from twisted.logger import Logger
@@ -17,104 +18,148 @@ from twisted.python.failure import Failure
 from cenergyd import hookspecs
 from cenergyd.errors import ConfigError
 from cenergyd.runtime import isolation
-from cenergyd.runtime.isolation import describe
+from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.plugin_options import BadDeclaration, check_declaration, read_options, secrets_in
+from cenergyd.runtime.structs import Resource
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.plugin_section import PluginSection
+from cenergyd.settings.sections import Settings
 
 GROUP = "cenergyd"
 _OURS = "cenergyd"
+_OWN_SECTIONS = {"notify_email": "email", "notify_sms": "sms", "notify_webhook": "webhook"}
+"""Built-in plugins whose options are a section of the ini of their own."""
+
+State = Literal["loaded", "disabled", "failed", "shadowed", "missing"]
+"""shadowed: another plugin has its name. missing: required, and not installed."""
 
 log = Logger()
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class PluginInfo:
-    """One plugin as ``cenergyd plugins`` lists it."""
+    """One plugin as ``cenergyd plugins``, the API and the operators' page list it."""
 
     name: str
-    """As in the entry point; what ``[plugins] disabled`` names."""
-    version: str
+    """As in the entry point; what the section ``[plugins]`` names."""
+    version: str = ""
     """Of its distribution."""
-    distribution: str
+    distribution: str = ""
     hooks: tuple[str, ...] = ()
     """The hooks it implements; empty where it is not loaded."""
-    enabled: bool = True
+    state: State = "loaded"
     problem: str = ""
-    """Why it is not loaded though it is enabled."""
+    """Why it is not loaded though it is enabled, or what is wrong with it though it is."""
 
 
 class PluginManager(isolation.PluginManager):
-    """With the hooks of cenergyd, and :attr:`infos` of everything that was found."""
+    """With the hooks of cenergyd, and what was found."""
 
     def __init__(self) -> None:
         super().__init__()
         self.add_hookspecs(hookspecs)
         self.infos: tuple[PluginInfo, ...] = ()
+        """Every plugin that was found or is required, ours first."""
+        self.faults: tuple[str, ...] = ()
+        """What is wrong with the settings of plugins, a line each."""
+        self.declared: dict[str, type[Resource]] = {}
+        """The options that plugins declare, by plugin."""
+
+    def secrets(self) -> set[str]:
+        """The values of options that must not be shown."""
+        return {text for each in self.options.values() if isinstance(each, Resource) for text in secrets_in(each)}
 
 
-def build_plugin_manager(disabled: Iterable[str] = (), extra: Sequence[tuple[str, object]] = ()) -> PluginManager:
+def build_plugin_manager(
+    settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()
+) -> PluginManager:
     """Load every installed plugin but the disabled ones.
 
-    :param extra: more plugins by name, registered last (so they come before installed ones); for tests and embedding.
-    :raises ConfigError: cenergyd itself is not installed, or ``disabled`` names no plugin.
+    :param settings: None: the defaults.
+    :param extra: more plugins by name, registered last (so they come before installed ones), in place of an installed one of that
+        name or of that module; for tests and embedding.
+    :raises ConfigError: cenergyd itself is not installed, a required plugin is not there, or a setting of plugins is wrong.
     """
-    found = _found()
-    off = set(disabled)
-    _check_names(off, [point.name for point in found])
-    manager = PluginManager()
-    manager.infos = tuple(_load(manager, point, point.name not in off) for point in found)
-    for name, plugin in extra:
-        manager.register(plugin, name)
-        manager.infos += (_info(name, "", "", plugin, manager),)
+    manager = find_plugins(settings, extra=extra)
+    if manager.faults:
+        raise ConfigError("\n".join(manager.faults))
     return manager
 
 
-def list_plugins(disabled: Iterable[str] = ()) -> tuple[PluginInfo, ...]:
-    """What is installed, loaded or not, ours first."""
-    return build_plugin_manager(disabled).infos
+def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()) -> PluginManager:
+    """The same, but what is wrong with the settings is in ``faults``."""
+    if settings is None:
+        settings = load_settings(Settings, None)
+    points, shadowed = _found({name for name, _ in extra})
+    manager = PluginManager()
+    off = set(settings.plugins.disabled)
+    own = {id(plugin) for _, plugin in extra}
+    infos = [info for point in points if point.name not in off and (info := _load(manager, point, own)) is not None]
+    infos += [_info(point, state="disabled") for point in points if point.name in off]
+    for name, plugin in extra:
+        _register(manager, plugin, name)
+        infos.append(PluginInfo(name=name, hooks=_hooks_of(manager, plugin)))
+    infos = [_with_options(manager, info, settings) for info in _in_order(infos + shadowed)]
+    required = set(settings.plugins.required)
+    known = {info.name for info in infos}
+    infos += [
+        PluginInfo(name=name, state="missing", problem="it is not installed") for name in sorted(required - known)
+    ]
+    manager.infos = tuple(infos)
+    manager.faults += tuple(_faults_of(settings, manager.infos))
+    return manager
 
 
-def _found() -> list[EntryPoint]:
-    """One entry point a name: ours first, so that nobody takes the name of a built-in by accident."""
+def log_plugins(infos: Iterable[PluginInfo]) -> None:
+    """Say in the log what is loaded."""
+    for info in infos:
+        if info.state == "loaded":
+            log.info(
+                "plugin {plugin} of {distribution} {version}: {hooks}",
+                plugin=info.name, distribution=info.distribution, version=info.version, hooks=" ".join(info.hooks),
+            )  # fmt: skip
+        if info.problem:
+            log.error("plugin {plugin} ({state}): {reason}", plugin=info.name, state=info.state, reason=info.problem)
+
+
+def _found(extra: set[str]) -> tuple[list[EntryPoint], list[PluginInfo]]:
+    """One entry point a name, ours first, so that nobody takes the name of a built-in by accident; and those left out."""
     points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point) != _OURS, point.name))
     if not points or _distribution(points[0]) != _OURS:
         raise ConfigError(
             "cenergyd's own plugins were not found, because cenergyd is not installed: run 'pip install .' in its folder"
         )
     unique: dict[str, EntryPoint] = {}
+    shadowed: list[PluginInfo] = []
     for point in points:
         taken = unique.setdefault(point.name, point)
         if taken.value != point.value:
-            log.error(
-                "plugin {plugin} of {distribution} is left out: {other} has a plugin of that name",
-                plugin=point.name, distribution=_distribution(point), other=_distribution(taken),
-            )  # fmt: skip
-    return list(unique.values())
+            problem = f"the plugin of {_distribution(taken)} has its name"
+            shadowed.append(_info(point, state="shadowed", problem=problem))
+    return [point for name, point in unique.items() if name not in extra], shadowed
 
 
-def _check_names(disabled: set[str], known: Sequence[str]) -> None:
-    for name in sorted(disabled - set(known)):
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-        raise ConfigError(f"[plugins] disabled: there is no plugin {name}; {hint}")
-
-
-def _load(manager: PluginManager, point: EntryPoint, enabled: bool) -> PluginInfo:
-    name, version, distribution = point.name, _version(point), _distribution(point)
-    if not enabled:
-        return PluginInfo(name=name, version=version, distribution=distribution, enabled=False)
+def _load(manager: PluginManager, point: EntryPoint, own: set[int]) -> PluginInfo | None:
+    """None where the module is one of the extra ones."""
     try:
         plugin = point.load()
-        _register(manager, plugin, name)
+        if id(plugin) in own:
+            return None
+        problem = _register(manager, plugin, point.name)
     except BaseException as error:  # a plugin may raise anything, at import too
         log.failure(
             "plugin {plugin} of {distribution} {version} is left out: it cannot be loaded",
-            Failure(error), plugin=name, distribution=distribution, version=version,
+            Failure(error), plugin=point.name, distribution=_distribution(point), version=_version(point),
         )  # fmt: skip
-        return PluginInfo(name=name, version=version, distribution=distribution, problem=describe(error))
-    return _info(name, version, distribution, plugin, manager)
+        return _info(point, state="failed", problem=describe(error))
+    return _info(point, hooks=_hooks_of(manager, plugin), problem=problem)
 
 
-def _register(manager: PluginManager, plugin: object, name: str) -> None:
-    """Register, or leave no trace: raises where a hook is unknown, has other arguments, or wraps others."""
+def _register(manager: PluginManager, plugin: object, name: str) -> str:
+    """Register, or leave no trace: raises where a hook is unknown, has other arguments, or wraps others.
+
+    Returns what is wrong with it all the same.
+    """
     manager.register(plugin, name)
     try:
         manager.check_pending()
@@ -122,14 +167,84 @@ def _register(manager: PluginManager, plugin: object, name: str) -> None:
             for each in caller.get_hookimpls():
                 if each.plugin is plugin and (each.wrapper or each.hookwrapper):
                     raise ValueError(f"{caller.name}: hook wrappers are not supported, plugins are called one by one")
+        return _unmarked(manager, plugin)
     except BaseException:
         manager.unregister(plugin)
         raise
 
 
-def _info(name: str, version: str, distribution: str, plugin: object, manager: PluginManager) -> PluginInfo:
-    hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
-    return PluginInfo(name=name, version=version, distribution=distribution, hooks=hooks)
+def _unmarked(manager: PluginManager, plugin: object) -> str:
+    """What is wrong with a plugin whose functions are not all marked as hooks."""
+    implemented = _hooks_of(manager, plugin)
+    hooks = [name for name in dir(hookspecs) if name.startswith("cenergyd_")]
+    unmarked = [name for name in hooks if name not in implemented and callable(getattr(plugin, name, None))]
+    if unmarked:
+        return f"{', '.join(unmarked)}: not marked with @hookimpl, and so never called"
+    return "" if implemented else "it implements no hook"
+
+
+def _with_options(manager: PluginManager, info: PluginInfo, settings: Settings) -> PluginInfo:
+    """Ask a loaded plugin for its options and read them from the settings."""
+    if info.state != "loaded":
+        return info
+    if info.name in _OWN_SECTIONS:
+        manager.options[info.name] = getattr(settings, _OWN_SECTIONS[info.name])
+    try:
+        kind = _declared(manager, info.name)
+    except (PluginFailed, BadDeclaration) as error:
+        manager.unregister(name=info.name)
+        return attrs.evolve(info, state="failed", hooks=(), problem=str(error))
+    section = settings.plugin.get(info.name, PluginSection())
+    if kind is not None:
+        manager.declared[info.name] = kind
+        manager.options[info.name], faults = read_options(info.name, kind, section)
+        manager.faults += tuple(faults)
+    elif info.name in settings.plugin:
+        manager.faults += (f"[plugin:{info.name}]: plugin {info.name} has no options",)
+    return info
+
+
+def _declared(manager: PluginManager, name: str) -> type[Resource] | None:
+    for implementation in manager.implementations("cenergyd_options"):
+        if implementation.plugin == name:
+            return check_declaration(manager.call(implementation, {}))
+    return None
+
+
+def _faults_of(settings: Settings, infos: Sequence[PluginInfo]) -> Iterable[str]:
+    known = {info.name: info for info in infos}
+    installed = [info.name for info in infos if info.state != "missing"]
+    for name in settings.plugins.required:
+        info = known[name]
+        if info.state != "loaded":
+            reason = info.problem or "[plugins] disabled names it too"
+            yield f"[plugins] required: plugin {name} is not loaded: {reason}"
+    for name in sorted(settings.plugins.disabled):
+        if name not in installed:
+            yield f"[plugins] disabled: there is no plugin {name}; {_meant(name, installed)}"
+    for name in sorted(settings.plugin):
+        if name not in installed:
+            yield f"[plugin:{name}]: there is no plugin {name}; {_meant(name, installed)}"
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+
+
+def _in_order(infos: Sequence[PluginInfo]) -> list[PluginInfo]:
+    return sorted(infos, key=lambda info: (info.distribution != _OURS, info.name))
+
+
+def _info(point: EntryPoint, *, state: State = "loaded", hooks: tuple[str, ...] = (), problem: str = "") -> PluginInfo:
+    return PluginInfo(
+        name=point.name, version=_version(point), distribution=_distribution(point),
+        hooks=hooks, state=state, problem=problem,
+    )  # fmt: skip
+
+
+def _hooks_of(manager: PluginManager, plugin: object) -> tuple[str, ...]:
+    return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
 
 
 def _distribution(point: EntryPoint) -> str:

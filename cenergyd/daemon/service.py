@@ -21,7 +21,7 @@ from cenergyd.daemon.metrics import (
     bind_site_metrics,
     bind_upload_metrics,
 )
-from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
@@ -32,9 +32,10 @@ from cenergyd.ingest.group_commit import MAX_QUEUED_UPLOADS, GroupCommit
 from cenergyd.ingest.layouts import LayoutSource
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
 from cenergyd.runtime.metrics import Metrics
+from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, make_stores, open_stores
@@ -81,7 +82,8 @@ class Daemon:
         self.customers, self.readings, self.documents = stores.customers, stores.readings, stores.documents
         self.addresses: list[str] = []
         self.metrics = Metrics()
-        self.plugins = build_plugin_manager(settings.plugins.disabled)
+        self.plugins = build_plugin_manager(settings)
+        self.plugin_threads = PluginThreads(reactor)
         self._reactor = reactor
         self._ports: list[Any] = []  # IListeningPort
         self._opening: Deferred[None] | None = None
@@ -137,7 +139,7 @@ class Daemon:
         settings, reactor = self.settings, self._reactor
         self.feed = ReadingFeed()
         self.outbox = Outbox(self.documents, self.customers, settings.outbox)
-        self.outbox_service = OutboxService(self.outbox, self.plugins, options_from(settings), reactor)
+        self.outbox_service = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
         self.derivation = DerivationService(
             clock=reactor,
             settings=settings.derivation,
@@ -156,6 +158,7 @@ class Daemon:
             documents=self.documents,
             customers=self.customers,
             notify=self._notify,
+            threads=self.plugin_threads,
         )
 
     def _build_web(self) -> None:
@@ -268,6 +271,7 @@ class Daemon:
         is needed. Raises ConfigError where an address cannot be listened on.
         """
         self._hash_pool.start()
+        log_plugins(self.plugins.infos)
         for text in self.settings.server.listen:
             await self._listen(text)
         try:
@@ -332,6 +336,7 @@ class Daemon:
             await self.activity.stop()
         await self.stores.close()
         self._hash_pool.stop()
+        self.plugin_threads.stop()
 
     async def reload(self, settings: Settings) -> None:
         """Take new settings: :data:`LIVE` at once; of others that differ from the running ones the log says that they need a restart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.task import deferLater
@@ -13,6 +13,8 @@ from cenergyd.documents.store import DocumentStore
 from cenergyd.hookspecs import Notification
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings.sections import Settings
+
+T = TypeVar("T")
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -29,10 +31,17 @@ class RunningJobContext:
     """Queues a message durably (the outbox)."""
     clock: Any
     """The reactor."""
+    run_in_thread: Callable[..., Awaitable[Any]]
+    """Runs a function in one of the plugin's threads."""
 
     async def notify(self, notification: Notification) -> None:
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
         await self.notifier(notification)
+
+    async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a synchronous function in one of the plugin's own threads and return what it returns or raises."""
+        result: T = await self.run_in_thread(function, *args, **kwargs)
+        return result
 
     async def pause(self) -> None:
         """Let the daemon do other things; await it after every 10 ms or so of computing."""

@@ -33,6 +33,7 @@ from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, failure_of, pending
 from cenergyd.runtime.periodic import PeriodicTask
+from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 
 MAX_REST_SECONDS = 30.0
@@ -77,6 +78,7 @@ class JobService(Service):
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
+    :param threads: for jobs whose clients are synchronous.
     """
 
     name = "jobs"
@@ -91,6 +93,7 @@ class JobService(Service):
         documents: DocumentStore,
         customers: CustomerStore,
         notify: Callable[[Notification], Awaitable[None]],
+        threads: PluginThreads,
     ) -> None:
         self.status = JobStatus()
         self._clock = clock
@@ -103,6 +106,7 @@ class JobService(Service):
         self._queue = customers.job_queue
         self._finishing: Batcher[PendingWork, bool] = Batcher(self._queue.finish, clock)
         self._notify = notify
+        self._threads = threads
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * self._settings.timeout_seconds))
         self._retries = Retries(documents, RETRY_SECONDS)
         self._slots = Slots(CONCURRENT_CUSTOMERS)
@@ -153,7 +157,7 @@ class JobService(Service):
             if self._stopping:
                 return
             try:
-                await self._call(implementation, {"context": self._context()})
+                await self._call(implementation, {"context": self._context(implementation.plugin)})
             except (PluginFailed, StoreTrouble) as error:
                 self.status.failures[implementation.plugin] += 1
                 log.failure(
@@ -261,7 +265,7 @@ class JobService(Service):
         if self._clock.seconds() < self._resting.get(plugin, 0):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
-            implementation, {"customer": customer, "since": since, "until": until, "context": self._context()}
+            implementation, {"customer": customer, "since": since, "until": until, "context": self._context(plugin)}
         )
 
     async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
@@ -336,7 +340,7 @@ class JobService(Service):
         except (StoreUnavailable, Overloaded) as error:
             self._backoff.failed(error)  # then the claim expires
 
-    def _context(self) -> RunningJobContext:
+    def _context(self, plugin: str) -> RunningJobContext:
         return RunningJobContext(
             now=int(self._clock.seconds()),
             readings=self._readings,
@@ -345,6 +349,7 @@ class JobService(Service):
             settings=self._all_settings,
             notifier=self._notify,
             clock=self._clock,
+            run_in_thread=partial(self._threads.run, plugin),
         )
 
     def _count_trouble(self) -> None:

@@ -1,4 +1,4 @@
-"""Sends messages by SMS through Twilio. Settings: ``[sms]``. Channel: ``{"type": "sms", "to": "+15551234567"}``.
+"""Sends messages by SMS through Twilio. Options: ``[sms]``. Channel: ``{"type": "sms", "to": "+15551234567"}``.
 
 Twilio takes no idempotency key. So every SMS ends with a short reference made from the notification's id, and where an earlier attempt
 may have been taken, Twilio is asked for the messages to that number first: one with our reference means that it was.
@@ -15,13 +15,16 @@ from typing import Any
 from twisted.web.client import Agent
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
-from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.hookspecs import Attempt, Notification, hookimpl
 from cenergyd.jobs.messages.http import Answer, request
+from cenergyd.settings.sections import SmsSettings
 
 TIMEOUT_SECONDS = 20.0
 """An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 MAX_CHARACTERS = 300
 """Two parts of an SMS, with room for the reference."""
+TIMEOUT_SECONDS = 20.0
+"""An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 _LOOK_BACK = 100
 _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 429)
 
@@ -32,23 +35,23 @@ class SmsFailed(CenergydError):
 
 @hookimpl
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: SmsSettings
 ) -> Awaitable[bool] | None:
     """Send to one number."""
     if channel.get("type") != "sms":
         return None
-    return send(notification, str(channel["to"]), settings)
+    return send(notification, str(channel["to"]), attempt, options)
 
 
-async def send(notification: Notification, to: str, settings: Mapping[str, Any]) -> bool:
+async def send(notification: Notification, to: str, attempt: Attempt, options: SmsSettings) -> bool:
     """Hand one message to Twilio. Raises SmsFailed, DeliveryRefused or DeliveryUnknown."""
-    if not settings["account_sid"] or not settings["sender"]:
+    if not options.account_sid or not options.sender:
         raise SmsFailed("SMS is not set up: [sms] account_sid, auth_token and sender are needed")
-    if settings["unsure"] and await _was_taken(notification, to, settings):
+    if attempt.unsure and await _was_taken(notification, to, attempt, options):
         return True
-    sender = "MessagingServiceSid" if settings["sender"].startswith("MG") else "From"
-    form = {"To": to, sender: settings["sender"], "Body": sms_text(notification)}
-    answer = await _ask("POST", settings, data=form)
+    sender = "MessagingServiceSid" if options.sender.startswith("MG") else "From"
+    form = {"To": to, sender: options.sender, "Body": sms_text(notification)}
+    answer = await _ask("POST", attempt, options, data=form)
     if answer.code in (200, 201):
         return True
     said = f"Twilio answered {answer.code} {_message(answer)}".strip()
@@ -73,9 +76,9 @@ def sms_text(notification: Notification) -> str:
     return f"{text} {reference(notification)}"
 
 
-async def _was_taken(notification: Notification, to: str, settings: Mapping[str, Any]) -> bool:
+async def _was_taken(notification: Notification, to: str, attempt: Attempt, options: SmsSettings) -> bool:
     try:
-        answer = await _ask("GET", settings, params={"To": to, "PageSize": str(_LOOK_BACK)})
+        answer = await _ask("GET", attempt, options, params={"To": to, "PageSize": str(_LOOK_BACK)})
     except DeliveryUnknown as error:
         raise SmsFailed(f"Twilio does not say whether it has the message: {error}") from error
     if answer.code != 200:
@@ -87,15 +90,15 @@ async def _was_taken(notification: Notification, to: str, settings: Mapping[str,
         raise SmsFailed("Twilio's list of messages cannot be read") from error
 
 
-async def _ask(method: str, settings: Mapping[str, Any], **content: Any) -> Answer:
-    pair = f"{settings['account_sid']}:{settings['auth_token']}".encode()
-    path = f"/2010-04-01/Accounts/{settings['account_sid']}/Messages.json"
-    reactor = settings["reactor"]
+async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: Any) -> Answer:
+    pair = f"{options.account_sid}:{options.auth_token}".encode()
+    path = f"/2010-04-01/Accounts/{options.account_sid}/Messages.json"
+    reactor = attempt.reactor
     return await request(
         reactor,
         Agent(reactor, connectTimeout=TIMEOUT_SECONDS),
         method,
-        settings["base_url"].rstrip("/") + path,
+        options.base_url.rstrip("/") + path,
         headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}", "User-Agent": "cenergyd"},
         timeout=TIMEOUT_SECONDS,
         **content,

@@ -1,4 +1,4 @@
-"""Sends messages as HTTP POST. Settings: ``[webhook]``. Channel: ``{"type": "webhook", "url": ..., "secret": ...}``.
+"""Sends messages as HTTP POST. Options: ``[webhook]``. Channel: ``{"type": "webhook", "url": ..., "secret": ...}``.
 
 The body is JSON: id, kind, subject, text, data, customer. ``Idempotency-Key`` is the notification's id, the same in every attempt: a receiver that
 remembers it handles a message once. With a secret, ``X-Cenergyd-Signature: t=<UTC s>,v1=<hex>`` is the HMAC-SHA256 of ``<t>.<body>`` by it.
@@ -19,12 +19,13 @@ from typing import Any
 from twisted.web.client import Agent
 
 from cenergyd.errors import CenergydError, DeliveryRefused
-from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.hookspecs import Attempt, Notification, hookimpl
 from cenergyd.jobs.messages.http import PublicEndpoints, request
+from cenergyd.settings.sections import WebhookSettings
 
-# Where waiting or mending may help; any other 4xx says that this message will never be taken.
 TIMEOUT_SECONDS = 15.0
 """An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
+# Where waiting or mending may help; any other 4xx says that this message will never be taken.
 _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)
 
 
@@ -34,17 +35,19 @@ class WebhookFailed(CenergydError):
 
 @hookimpl
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]
+    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: WebhookSettings
 ) -> Awaitable[bool] | None:
     """POST to one URL."""
     if channel.get("type") != "webhook":
         return None
-    return send(notification, channel, settings)
+    return send(notification, channel, attempt, options)
 
 
-async def send(notification: Notification, channel: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+async def send(
+    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: WebhookSettings
+) -> bool:
     """Deliver one message. Raises WebhookFailed, DeliveryRefused or DeliveryUnknown."""
-    reactor = settings["reactor"]
+    reactor = attempt.reactor
     body = json.dumps({**notification._asdict(), "data": dict(notification.data)}, sort_keys=True).encode()
     headers = {
         "Content-Type": "application/json",
@@ -52,8 +55,8 @@ async def send(notification: Notification, channel: Mapping[str, Any], settings:
         "Idempotency-Key": notification.id,
     }
     if channel.get("secret"):
-        headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, int(reactor.seconds()))
-    endpoints = None if settings["allow_private_addresses"] else PublicEndpoints(reactor, TIMEOUT_SECONDS)
+        headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, attempt.now)
+    endpoints = None if options.allow_private_addresses else PublicEndpoints(reactor, TIMEOUT_SECONDS)
     agent: Any
     if endpoints is None:
         agent = Agent(reactor, connectTimeout=TIMEOUT_SECONDS)

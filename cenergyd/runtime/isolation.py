@@ -50,6 +50,8 @@ class PluginManager(pluggy.PluginManager):
     def __init__(self) -> None:
         super().__init__("cenergyd")
         self.times = HookTimes()
+        self.options: dict[str, object] = {}
+        """What each plugin is given as ``options``, by its name."""
 
     def implementations(self, hook: str) -> list[Implementation]:
         """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
@@ -65,7 +67,7 @@ class PluginManager(pluggy.PluginManager):
         plugin, hook, function, names = implementation
         before = self.times.enter(plugin, hook)
         try:
-            return function(*[arguments[name] for name in names])
+            return function(*[self.options.get(plugin) if name == "options" else arguments[name] for name in names])
         except BaseException as error:
             raise PluginFailed(plugin, describe(error)) from error
         finally:

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.runtime.log_limit import LogLimit
 from cenergyd.runtime.redact import HIDDEN, Redactor, names_a_secret
+from cenergyd.settings.plugin_section import PluginSection
 from cenergyd.settings.sections import LoggingSettings, Settings
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -45,6 +46,10 @@ def secrets_of(settings: Settings) -> set[str]:
     for section in attrs.fields(type(settings)):
         value = getattr(settings, section.name)
         for member in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(member, PluginSection):
+                # What is secret of it only the plugin knows; until it is loaded, whatever may be.
+                found |= {text for key, text in member.values.items() if key in member.hidden or names_a_secret(key)}
+                continue
             for field in attrs.fields(type(member)):
                 if field.metadata.get("secret"):
                     content = getattr(member, field.name)

@@ -35,15 +35,18 @@ def whole(pattern: str) -> str:
     return f"^(?:{pattern}){_WHOLE}"
 
 
-def read(value: Any, kind: type[T], path: str = "", *, style: Literal["brackets", "dots"] = "brackets") -> T:
+def read(
+    value: Any, kind: type[T], path: str = "", *, style: Literal["brackets", "dots"] = "brackets", strict: bool = True
+) -> T:
     """Check a JSON value and make the described type of it.
 
     :param path: how the field's name begins in an error, such as ``tariff``.
     :param style: how an entry of a list is named there: ``a[2].b`` or ``a.2.b``.
+    :param strict: False: text such as ``"1.5"`` is taken for a number, as an ini file has it.
     :raises InvalidField: the first thing that is wrong; ``field`` is where.
     """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         found = _FAULT.fullmatch(str(error))
         assert found is not None

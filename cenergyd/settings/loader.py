@@ -20,6 +20,7 @@ import attrs
 from twisted.logger import Logger
 
 from cenergyd.errors import ConfigError
+from cenergyd.settings.plugin_section import PluginSection
 from cenergyd.settings.retired import CONSTANT, RENAMED
 
 log = Logger()
@@ -42,6 +43,11 @@ def setting(
         repr=not secret,
         metadata={"default": default, "kind": kind, "why": why, "unit": unit, "secret": secret, "essential": essential},
     )
+
+
+def settings_in(section: type[Any]) -> list[attrs.Attribute[Any]]:
+    """The settings that a section's class declares."""
+    return [field for field in attrs.fields(section) if "kind" in field.metadata]
 
 
 def integer(low: int, high: int) -> Kind:
@@ -137,19 +143,6 @@ def chosen(*allowed: str) -> Kind:
     return parse
 
 
-def options(text: str) -> dict[str, str]:
-    """``name = value``, a line each."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        name, mark, value = line.partition("=")
-        if not mark or not name.strip():
-            raise ValueError("lines of 'name = value' are needed")
-        found[name.strip()] = value.strip()
-    return found
-
-
 def url(*schemes: str) -> Kind:
     """A URL with one of some schemes."""
 
@@ -239,6 +232,12 @@ def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: _Where) ->
         if _is_family(section_class):
             members = {s.split(":", 1)[1]: raw[s] for s in raw if s.startswith(f"{name}:")}
             item = section_class.__args__[1]
+            if item is PluginSection:
+                sections[name] = {
+                    member: _plugin_section(f"{name}:{member}", values, where, faults)
+                    for member, values in members.items()
+                }
+                continue
             sections[name] = {
                 member: _section(item, f"{name}:{member}", values, where, faults) for member, values in members.items()
             }
@@ -280,6 +279,17 @@ def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faul
     except ValueError as error:
         faults.append(f"{where.file}: [{name}]: {error}")
         return None
+
+
+def _plugin_section(name: str, values: Mapping[str, str], where: _Where, faults: list[str]) -> PluginSection:
+    resolved: dict[str, str] = {}
+    for key, value in values.items():
+        try:
+            resolved[key] = _resolve(value)
+        except ValueError as error:
+            faults.append(f"{where.of(name, key)}: [{name}] {key}: {error}")
+    hidden = frozenset(key for key, value in values.items() if resolved.get(key) != value)
+    return PluginSection(resolved, {key: where.of(name, key) for key in values}, hidden)
 
 
 def _resolve(value: str) -> str:

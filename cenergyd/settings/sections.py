@@ -15,13 +15,13 @@ from cenergyd.settings.loader import (
     integer,
     number,
     optional_path,
-    options,
     setting,
     switch,
     text,
     url,
     words,
 )
+from cenergyd.settings.plugin_section import PluginSection
 
 
 @attrs.frozen(kw_only=True)
@@ -202,19 +202,13 @@ class WebhookSettings:
 
 
 @attrs.frozen(kw_only=True)
-class NotifierSettings:
-    """Options of another notifier, as [notifier:TYPE], for channels of that type."""
-
-    options: dict[str, str] = setting(  # noqa: RUF009
-        "", options, "Lines of 'name = value' that the notifier is given; @file:/path for secret ones.", secret=True
-    )
-
-
-@attrs.frozen(kw_only=True)
 class PluginsSettings:
     """Which plugins run."""
 
     disabled: tuple[str, ...] = setting("", words, "Names of plugins (see 'cenergyd plugins') that are not loaded.")
+    required: tuple[str, ...] = setting(
+        "", words, "Names of plugins without which the daemon does not start: what they compute, nothing else would."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -276,8 +270,8 @@ class Settings:
     rollups: RollupsSettings
     alerts: AlertsSettings
     outbox: OutboxSettings
-    notifier: dict[str, NotifierSettings]
     plugins: PluginsSettings
+    plugin: dict[str, PluginSection]
     layout: dict[str, LayoutSettings]
     web: WebSettings
     logging: LoggingSettings

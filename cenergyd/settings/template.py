@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from cenergyd.settings.loader import describe
+from cenergyd.settings.loader import describe, settings_in
 from cenergyd.settings.sections import Settings
 
 _HEAD = """\
@@ -39,7 +39,7 @@ def default_ini(cls: type[Any] = Settings) -> str:
 
 def _settings(cls: type[Any]) -> Iterator[str]:
     """First what an installation is likely to set."""
-    for field in sorted(attrs.fields(cls), key=lambda field: not field.metadata["essential"]):
+    for field in sorted(settings_in(cls), key=lambda field: not field.metadata["essential"]):
         yield from _about(field)
         mark = "" if field.metadata["essential"] else "#"
         yield f"{mark}{field.name} = {field.metadata['default']}".rstrip()

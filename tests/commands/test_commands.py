@@ -168,7 +168,7 @@ def test_plugins_lists_the_built_in_ones(here: Here) -> None:
     found = {one["name"]: one for one in map(json.loads, said.splitlines())}
     assert {"solar", "load", "utility"} <= found.keys()
     assert found["load"]["hooks"] == ["cenergyd_derive"]
-    assert not found["solar"]["enabled"]
+    assert found["solar"]["state"] == "disabled"
 
 
 def test_a_customers_life(tmp_path: Path) -> None:

@@ -203,8 +203,15 @@ def site(
     clock = Clock()
     clock.advance(START)
     known = {customer.id: customer for customer in customers}
-    settings = load_settings(Settings, None, {f"derivation.{key}": value for key, value in overrides.items()})
-    plugins = build_plugin_manager(disabled, extra)
+    settings = load_settings(
+        Settings,
+        None,
+        {
+            **{f"derivation.{key}": value for key, value in overrides.items()},
+            "plugins.disabled": " ".join(disabled),
+        },
+    )
+    plugins = build_plugin_manager(settings, extra=extra)
     readings, documents = MemoryReadingStore(), MemoryDocuments()
     queue, jobs = MemoryQueue(known), MemoryQueue(known)
     news: list[str] = []

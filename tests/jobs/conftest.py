@@ -16,11 +16,12 @@ from cenergyd.customers.model import Customer
 from cenergyd.daemon.plugins import PluginManager
 from cenergyd.documents.kinds import OUTBOX
 from cenergyd.documents.store import Document
-from cenergyd.hookspecs import Notification, hookimpl
+from cenergyd.hookspecs import Attempt, Notification, hookimpl
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
@@ -36,15 +37,15 @@ class Recorder:
     """A notifier for channels of type ``record``; ``answers`` are taken one by one, then :attr:`answer` gives them."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Notification, dict[str, Any], dict[str, Any]]] = []
+        self.sent: list[tuple[Notification, dict[str, Any], Attempt]] = []
         self.answers: list[Any] = []
         self.answer: Callable[[dict[str, Any]], Any] = lambda _: True
 
     @hookimpl
-    def cenergyd_notify(self, notification: Notification, channel: dict[str, Any], settings: dict[str, Any]) -> Any:
+    def cenergyd_notify(self, notification: Notification, channel: dict[str, Any], attempt: Attempt) -> Any:
         if channel["type"] not in ("record", "again"):
             return None
-        self.sent.append((notification, channel, settings))
+        self.sent.append((notification, channel, attempt))
         answer = self.answers.pop(0) if self.answers else self.answer(channel)
         if isinstance(answer, Exception):
             raise answer
@@ -103,10 +104,12 @@ class World:
         return await self.context.documents.find(OUTBOX, limit=1000)
 
 
-def plugin_manager(*plugins: Any) -> PluginManager:
+def plugin_manager(*plugins: Any, options: object = None) -> PluginManager:
+    """The plugins, registered; all are given the same options."""
     manager = PluginManager()
     for number, plugin in enumerate(plugins):
         manager.register(plugin, f"test{number}")
+        manager.options[f"test{number}"] = options
     return manager
 
 
@@ -127,7 +130,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     recorder = Recorder()
     outbox = Outbox(documents, customers, settings.outbox)
     manager = plugin_manager(recorder)
-    service = OutboxService(outbox, manager, options_from(settings), reactor, clock)
+    service = OutboxService(outbox, manager, PluginThreads(reactor), reactor, clock)
     context = Context(clock, MemoryReadingStore(), documents, customers, settings, outbox)
     yield World(clock, context, outbox, recorder, service, manager)
     await documents.close()

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
@@ -22,6 +23,7 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.service import JobService
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from tests.derivation.memory import START, MemoryDocuments, MemoryQueue, customer, settle, site
@@ -99,7 +101,7 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
 
     service = JobService(
         clock=here.clock, settings=chosen, plugins=plugins, readings=here.readings, documents=here.documents,
-        customers=Customers(here.customers, here.jobs), notify=notify,
+        customers=Customers(here.customers, here.jobs), notify=notify, threads=PluginThreads(reactor),
     )  # fmt: skip
     return Place(here.clock, here.jobs, here.documents, here.readings, service, notified)
 
@@ -289,7 +291,7 @@ def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     here.mark("b", START, START)
     here.tick()
     del here.queue.customers["a"]
-    here.service._hook = PluginManager().hook  # the same daemon, started with the plugin disabled
+    here.service._plugins = PluginManager()  # the same daemon, started with the plugin disabled
     here.clock.advance(61)
     here.tick()
     assert here.kept == [("bad", "b", START, START)], "kept until it is enabled again"

@@ -95,7 +95,7 @@ def test_the_page_explains_every_hook_with_all_its_arguments_and_an_example_of_e
 
 def test_the_page_names_all_that_a_job_is_given() -> None:
     page = PAGE.read_text()
-    members = {*hookspecs.JobContext.__annotations__, "notify", "pause"}
+    members = {*hookspecs.JobContext.__annotations__, "notify", "pause", "in_thread"}
     for member in members:
         assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
 
@@ -141,7 +141,7 @@ def test_the_examples_run_in_a_daemon(
     daemon = RunningDaemon(
         folder,
         {
-            "notifier:chat.options": f"url = http://127.0.0.1:{receiver.server_port}/",
+            "plugin:chat.url": f"http://127.0.0.1:{receiver.server_port}/",
             "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
             "cenergyd.jobs.messages.sender.INTERVAL_SECONDS": "0.2",
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from email.policy import default
@@ -17,16 +18,22 @@ import pytest_twisted
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from cenergyd.errors import DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.jobs.messages import smtp
+from cenergyd.jobs.messages.sender import OutboxService
+from cenergyd.jobs.messages.smtp import EmailFailed
 from cenergyd.plugins import notify_email
-from cenergyd.plugins.notify_email import EmailFailed, send
+from cenergyd.plugins.notify_email import send
+from cenergyd.runtime.plugin_threads import PluginThreads
+from cenergyd.settings.sections import EmailSettings
 from tests.certificates import Authority
-from tests.jobs.conftest import World, plugin_manager, settings_with
+from tests.jobs.conftest import World, plugin_manager
 from tests.jobs.messages.sending import send_due
+from tests.plugins.attempts import THREADS, attempt
 from tests.servers import free_port
 
 PASSWORD = "Sehr-Geheim-1"
@@ -78,13 +85,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def serve(authority: Authority) -> Iterator[Callable[..., dict[str, Any]]]:
+def serve(authority: Authority) -> Iterator[Callable[..., EmailSettings]]:
     """Starts a server and returns the settings for it."""
     controllers: list[Controller] = []
 
     def start(
         mailbox: Mailbox, *, security: str = "starttls", host: str = "localhost", **changes: Any
-    ) -> dict[str, Any]:
+    ) -> EmailSettings:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*authority.issue(host))
         port = free_port()
@@ -102,11 +109,12 @@ def serve(authority: Authority) -> Iterator[Callable[..., dict[str, Any]]]:
         controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=30, **options)
         controller.start()
         controllers.append(controller)
-        return {
-            "host": "localhost", "port": port, "security": security, "username": "daemon" if security == "starttls" else "",
-            "password": PASSWORD if security == "starttls" else "", "sender": "alerts@example.org",
-            "ca_file": authority.pem, "timeout_seconds": 10.0, "reactor": reactor, "attempt": 1, "unsure": False, **changes,
+        signs_in = security == "starttls"
+        found = {
+            "host": "localhost", "port": port, "security": security, "username": "daemon" if signs_in else "",
+            "password": PASSWORD if signs_in else "", "sender": "alerts@example.org", "ca_file": authority.pem, **changes,
         }  # fmt: skip
+        return EmailSettings(**found)
 
     yield start
     for controller in controllers:
@@ -117,7 +125,7 @@ def serve(authority: Authority) -> Iterator[Callable[..., dict[str, Any]]]:
 async def test_by_starttls_and_sign_in(serve: Any, notification: Notification) -> None:
     mailbox = Mailbox()
     settings = serve(mailbox)
-    assert await send(notification, "you@example.org", settings) is True
+    assert await send(notification, "you@example.org", attempt(), settings) is True
     ((envelope, session),) = mailbox.got
     assert session.ssl is not None
     assert session.authenticated
@@ -129,8 +137,8 @@ async def test_by_starttls_and_sign_in(serve: Any, notification: Notification) -
     assert message["Date"].datetime is not None
     assert message.get_content().replace("\r\n", "\n") == notification.text
     # Sent again, it is recognisably the same.
-    await send(notification, "you@example.org", settings)
-    await send(notification._replace(id="other"), "you@example.org", settings)
+    await send(notification, "you@example.org", attempt(), settings)
+    await send(notification._replace(id="other"), "you@example.org", attempt(), settings)
     ids = [m["Message-ID"] for m in mailbox.messages]
     assert ids[0] == ids[1] != ids[2]
     assert ids[0].endswith("@example.org>")
@@ -151,7 +159,7 @@ async def test_by_starttls_and_sign_in(serve: Any, notification: Notification) -
 async def test_whatever_the_words_are_the_message_stays_whole(serve: Any, subject: str, text: str) -> None:
     mailbox = Mailbox()
     notification = Notification("i", "c", "k", subject, text, {})
-    await send(notification, "you@example.org", serve(mailbox))
+    await send(notification, "you@example.org", attempt(), serve(mailbox))
     (message,) = mailbox.messages
     assert message["Bcc"] is None
     assert message.get_content().replace("\r\n", "\n") == text
@@ -163,7 +171,7 @@ async def test_whatever_the_words_are_the_message_stays_whole(serve: Any, subjec
 async def test_tls_from_the_first_byte_and_plain_text(serve: Any, notification: Notification) -> None:
     for security in ("tls", "none", "optional"):
         mailbox = Mailbox()
-        assert await send(notification, "you@example.org", serve(mailbox, security=security)) is True
+        assert await send(notification, "you@example.org", attempt(), serve(mailbox, security=security)) is True
         assert len(mailbox.got) == 1
 
 
@@ -174,9 +182,16 @@ async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
 ) -> None:
     mailbox = Mailbox()
     with pytest.raises(EmailFailed):
-        await send(notification, "you@example.org", serve(mailbox, security=security, ca_file=Authority(tmp_path).pem))
+        await send(
+            notification,
+            "you@example.org",
+            attempt(),
+            serve(mailbox, security=security, ca_file=Authority(tmp_path).pem),
+        )
     with pytest.raises(EmailFailed):
-        await send(notification, "you@example.org", serve(mailbox, security=security, host="elsewhere.example"))
+        await send(
+            notification, "you@example.org", attempt(), serve(mailbox, security=security, host="elsewhere.example")
+        )
     assert mailbox.got == []
 
 
@@ -185,9 +200,9 @@ async def test_no_password_and_no_message_without_the_required_encryption(
     serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox()
-    settings = serve(mailbox, security="none") | {"security": "starttls", "username": "daemon", "password": PASSWORD}
+    settings = attrs.evolve(serve(mailbox, security="none"), security="starttls", username="daemon", password=PASSWORD)
     with pytest.raises(EmailFailed, match="no secure connection"):
-        await send(notification, "you@example.org", settings)
+        await send(notification, "you@example.org", attempt(), settings)
     assert mailbox.got == []
 
 
@@ -197,7 +212,7 @@ async def test_a_wrong_password_is_worth_another_try_and_is_never_repeated_to_pe
 ) -> None:
     mailbox = Mailbox()
     with pytest.raises(EmailFailed, match="sign-in") as caught:
-        await send(notification, "you@example.org", serve(mailbox, password="Wrong-Secret-9"))
+        await send(notification, "you@example.org", attempt(), serve(mailbox, password="Wrong-Secret-9"))
     told = repr(caught.value) + repr(caught.value.__cause__)
     assert "Wrong-Secret-9" not in told
     assert mailbox.got == []
@@ -213,52 +228,71 @@ async def test_refusals_for_now_and_for_good(serve: Any, notification: Notificat
         (Mailbox(mail="550 sender not allowed"), EmailFailed),
     ):
         with pytest.raises(error):
-            await send(notification, "you@example.org", serve(mailbox))
+            await send(notification, "you@example.org", attempt(), serve(mailbox))
         assert mailbox.got == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_cut_before_the_text_is_known_and_one_after_it_is_not(serve: Any, notification: Notification) -> None:
     with pytest.raises(EmailFailed):
-        await send(notification, "you@example.org", serve(Mailbox(drop_at="MAIL")))
+        await send(notification, "you@example.org", attempt(), serve(Mailbox(drop_at="MAIL")))
     mailbox = Mailbox(drop_at="TEXT")
     with pytest.raises(DeliveryUnknown):
-        await send(notification, "you@example.org", serve(mailbox))
+        await send(notification, "you@example.org", attempt(), serve(mailbox))
     assert len(mailbox.got) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_there_nobody_speaking_and_not_set_up(serve: Any, notification: Notification) -> None:
+async def test_nobody_there_nobody_speaking_and_not_set_up(
+    serve: Any, notification: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = serve(Mailbox())
     with pytest.raises(EmailFailed):
-        await send(notification, "you@example.org", settings | {"port": free_port()})
+        await send(notification, "you@example.org", attempt(), attrs.evolve(settings, port=free_port()))
     with socket.socket() as mute:  # it takes connections and never says a word
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        with pytest.raises(EmailFailed):
-            await send(
-                notification, "you@example.org", settings | {"port": mute.getsockname()[1], "timeout_seconds": 0.2}
-            )
-        # Given up by the outbox: nothing is left behind.
-        waiting = Deferred.fromCoroutine(
-            send(notification, "you@example.org", settings | {"port": mute.getsockname()[1]})
-        )
-        waiting.addErrback(lambda failure: failure)
+        silent = attrs.evolve(settings, port=mute.getsockname()[1])
+        with monkeypatch.context() as patch, pytest.raises(EmailFailed):
+            patch.setattr(smtp, "TIMEOUT_SECONDS", 0.2)
+            await send(notification, "you@example.org", attempt(), silent)
+        with monkeypatch.context() as patch, pytest.raises(EmailFailed):
+            patch.setattr(smtp, "TOTAL_SECONDS", 0.2)
+            await send(notification, "you@example.org", attempt(), silent)
+        # Given up by the outbox: its thread does not wait for the server.
+        made: list[smtp.Submission] = []
+        ended = threading.Event()
+
+        def in_thread(run: Any) -> Any:
+            made.append(run.__self__)
+            return THREADS.run("test", _and_then, run, ended.set)
+
+        waiting = Deferred.fromCoroutine(send(notification, "you@example.org", attempt(in_thread=in_thread), silent))
+        mute.accept()
+        while made[0].client is None:
+            await deferLater(reactor, 0.005)
         waiting.cancel()
-        waiting.addErrback(lambda _: None)
+        with pytest.raises(CancelledError):
+            await waiting
+        assert ended.wait(20)
     with pytest.raises(EmailFailed, match="not set up"):
-        await send(notification, "you@example.org", settings | {"host": ""})
-    assert notify_email.cenergyd_notify(notification, {"type": "sms", "to": "+15550000000"}, settings) is None
+        await send(notification, "you@example.org", attempt(), attrs.evolve(settings, host=""))
+    assert (
+        notify_email.cenergyd_notify(notification, {"type": "sms", "to": "+15550000000"}, attempt(), settings) is None
+    )
 
 
-async def _mail_world(world: World, settings: dict[str, Any]) -> OutboxService:
-    overrides = {
-        f"email__{key}": str(value or "")
-        for key, value in settings.items()
-        if key not in ("reactor", "attempt", "unsure")
-    }
-    options = options_from(settings_with(**overrides))
-    return OutboxService(world.outbox, plugin_manager(notify_email), options, reactor, world.clock)
+def _and_then(work: Callable[[], None], after: Callable[[], None]) -> None:
+    try:
+        work()
+    finally:
+        after()
+
+
+def _mail_service(world: World, settings: EmailSettings) -> OutboxService:
+    return OutboxService(
+        world.outbox, plugin_manager(notify_email, options=settings), PluginThreads(reactor), reactor, world.clock
+    )
 
 
 @pytest_twisted.ensureDeferred
@@ -266,7 +300,7 @@ async def test_through_the_outbox_a_greylisted_alert_arrives_once(
     world: World, serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox(rcpt=["451 try later"] * 2)
-    service = await _mail_world(world, serve(mailbox))
+    service = _mail_service(world, serve(mailbox))
     customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
     await world.outbox.notify(notification._replace(customer_id=customer.id), world.context.now)
     for _ in range(20):
@@ -282,7 +316,7 @@ async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice
     world: World, serve: Any, notification: Notification
 ) -> None:
     mailbox = Mailbox(drop_at="TEXT")
-    service = await _mail_world(world, serve(mailbox))
+    service = _mail_service(world, serve(mailbox))
     key = await world.outbox.enqueue(notification, {"type": "email", "to": "you@example.org"}, world.context.now)
     for _ in range(20):
         await send_due(service)
@@ -296,7 +330,7 @@ async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice
 @pytest_twisted.ensureDeferred
 async def test_the_test_button_sends_a_real_mail(world: World, serve: Any) -> None:
     mailbox = Mailbox()
-    service = await _mail_world(world, serve(mailbox))
+    service = _mail_service(world, serve(mailbox))
     customer = await world.customer({})
     await world.outbox.enqueue_test(customer, {"type": "email", "to": "you@example.org"}, world.context.now)
     await send_due(service)

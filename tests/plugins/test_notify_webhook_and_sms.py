@@ -17,17 +17,20 @@ from twisted.internet import reactor
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.messages.http import MAX_ANSWER, NotReached, is_public
-from cenergyd.jobs.messages.sender import OutboxService, options_from
+from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.plugins import notify_sms, notify_webhook
 from cenergyd.plugins.notify_sms import SmsFailed, reference, sms_text
 from cenergyd.plugins.notify_webhook import WebhookFailed
-from tests.jobs.conftest import World, plugin_manager, settings_with
+from cenergyd.runtime.plugin_threads import PluginThreads
+from cenergyd.settings.sections import SmsSettings, WebhookSettings
+from tests.jobs.conftest import World, plugin_manager
 from tests.jobs.messages.sending import send_due
 from tests.jobs.messages.webserver import Asked, WebServer
+from tests.plugins.attempts import attempt
 from tests.servers import free_port
 
 SECRET = "0123456789abcdef"
-HERE = {"allow_private_addresses": True, "timeout_seconds": 5.0, "reactor": reactor, "attempt": 1, "unsure": False}
+HERE = WebhookSettings(allow_private_addresses=True)
 
 
 @pytest_twisted.async_yield_fixture
@@ -37,9 +40,9 @@ async def web() -> AsyncIterator[WebServer]:
     await server.stop()
 
 
-async def post(web: WebServer, notification: Notification, **changes: Any) -> bool:
+async def post(web: WebServer, notification: Notification) -> bool:
     channel = {"type": "webhook", "url": f"{web.url}/hook?x=1", "secret": SECRET}
-    return await notify_webhook.send(notification, channel, HERE | changes)
+    return await notify_webhook.send(notification, channel, attempt(), HERE)
 
 
 @pytest_twisted.ensureDeferred
@@ -80,20 +83,28 @@ async def test_what_the_receiver_answers(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_receiver_that_is_not_there_or_never_answers(web: WebServer, notification: Notification) -> None:
+async def test_a_receiver_that_is_not_there_or_never_answers(
+    web: WebServer, notification: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web.answers = ["mute"]
-    with pytest.raises(DeliveryUnknown):
-        await post(web, notification, timeout_seconds=0.2)
+    with monkeypatch.context() as patch, pytest.raises(DeliveryUnknown):
+        patch.setattr(notify_webhook, "TIMEOUT_SECONDS", 0.2)
+        await post(web, notification)
     with pytest.raises(NotReached):
-        await notify_webhook.send(notification, {"type": "webhook", "url": f"http://127.0.0.1:{free_port()}/"}, HERE)
+        await notify_webhook.send(
+            notification, {"type": "webhook", "url": f"http://127.0.0.1:{free_port()}/"}, attempt(), HERE
+        )
     with pytest.raises(NotReached):
-        await notify_webhook.send(notification, {"type": "webhook", "url": "http://nowhere.invalid/"}, HERE)
+        await notify_webhook.send(notification, {"type": "webhook", "url": "http://nowhere.invalid/"}, attempt(), HERE)
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_endless_answer_is_bounded_in_time_and_memory(web: WebServer, notification: Notification) -> None:
+async def test_an_endless_answer_is_bounded_in_time_and_memory(
+    web: WebServer, notification: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify_webhook, "TIMEOUT_SECONDS", 0.5)
     web.answers = ["endless"]
-    assert await post(web, notification, timeout_seconds=0.5) is True
+    assert await post(web, notification) is True
     assert MAX_ANSWER < 1 << 20
 
 
@@ -105,7 +116,7 @@ async def test_private_addresses_are_refused_however_they_are_written(
     port = urlsplit(web.url).port
     channel = {"type": "webhook", "url": f"http://{host}:{port}/"}
     with pytest.raises(CenergydError) as caught:
-        await notify_webhook.send(notification, channel, HERE | {"allow_private_addresses": False})
+        await notify_webhook.send(notification, channel, attempt(), WebhookSettings())
     assert isinstance(caught.value, DeliveryRefused | NotReached)
     if host in ("127.0.0.1", "localhost"):
         assert "private address" in str(caught.value)
@@ -161,16 +172,14 @@ async def twilio() -> AsyncIterator[Twilio]:
     await server.stop()
 
 
-def sms_settings(twilio: Twilio, **changes: Any) -> dict[str, Any]:
-    return {
-        "account_sid": "AC1", "auth_token": "token", "sender": "+15550001111", "base_url": twilio.url,
-        "timeout_seconds": 5.0, "reactor": reactor, "attempt": 1, "unsure": False, **changes,
-    }  # fmt: skip
+def sms_settings(twilio: Twilio, **changes: str) -> SmsSettings:
+    found = {"account_sid": "AC1", "auth_token": "token", "sender": "+15550001111", "base_url": twilio.url, **changes}
+    return SmsSettings(**found)
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_sms(twilio: Twilio, notification: Notification) -> None:
-    assert await notify_sms.send(notification, "+15552223333", sms_settings(twilio)) is True
+    assert await notify_sms.send(notification, "+15552223333", attempt(), sms_settings(twilio)) is True
     (message,) = twilio.messages
     assert message["to"] == "+15552223333"
     assert message["from"] == "+15550001111"
@@ -190,7 +199,7 @@ async def test_what_twilio_answers(
 ) -> None:
     twilio.posts = [fate]
     with pytest.raises(CenergydError) as caught:
-        await notify_sms.send(notification, "+15552223333", sms_settings(twilio))
+        await notify_sms.send(notification, "+15552223333", attempt(), sms_settings(twilio))
     assert type(caught.value) is error
     assert "token" not in str(caught.value)
 
@@ -198,7 +207,7 @@ async def test_what_twilio_answers(
 @pytest_twisted.ensureDeferred
 async def test_sms_not_set_up(twilio: Twilio, notification: Notification) -> None:
     with pytest.raises(SmsFailed, match="not set up"):
-        await notify_sms.send(notification, "+15552223333", sms_settings(twilio, account_sid=""))
+        await notify_sms.send(notification, "+15552223333", attempt(), sms_settings(twilio, account_sid=""))
 
 
 @pytest.mark.parametrize(
@@ -214,12 +223,10 @@ async def test_sms_not_set_up(twilio: Twilio, notification: Notification) -> Non
 async def test_through_the_outbox_an_sms_goes_out_exactly_once(
     world: World, twilio: Twilio, notification: Notification, posts: list[Any], gets: list[Any], attempts: int
 ) -> None:
-    settings = settings_with(
-        sms__account_sid="AC1", sms__auth_token="token", sms__sender="+15550001111", sms__base_url=twilio.url
-    )
-    service = OutboxService(world.outbox, plugin_manager(notify_sms), options_from(settings), reactor, world.clock)
+    plugins = plugin_manager(notify_sms, options=sms_settings(twilio))
+    service = OutboxService(world.outbox, plugins, PluginThreads(reactor), reactor, world.clock)
     other = notification._replace(id="another")
-    await notify_sms.send(other, "+15552223333", sms_settings(twilio, unsure=True))
+    await notify_sms.send(other, "+15552223333", attempt(unsure=True), sms_settings(twilio))
     twilio.posts, twilio.gets = posts, gets
     key = await world.outbox.enqueue(notification, {"type": "sms", "to": "+15552223333"}, world.context.now)
     for _ in range(70):
@@ -236,8 +243,8 @@ async def test_through_the_outbox_a_webhook_whose_answer_was_lost_comes_again_un
     world: World, web: WebServer, notification: Notification
 ) -> None:
     web.answers = ["cut", 503, 200]
-    options = options_from(settings_with(webhook__allow_private_addresses="yes"))
-    service = OutboxService(world.outbox, plugin_manager(notify_webhook), options, reactor, world.clock)
+    plugins = plugin_manager(notify_webhook, options=HERE)
+    service = OutboxService(world.outbox, plugins, PluginThreads(reactor), reactor, world.clock)
     key = await world.outbox.enqueue(notification, {"type": "webhook", "url": web.url}, world.context.now)
     for _ in range(10):
         await send_due(service)

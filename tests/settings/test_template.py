@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from cenergyd.errors import ConfigError
-from cenergyd.settings.loader import load_settings
+from cenergyd.settings.loader import load_settings, settings_in
 from cenergyd.settings.retired import CONSTANT, RENAMED
 from cenergyd.settings.sections import Settings
 from cenergyd.settings.template import default_ini
@@ -32,7 +32,7 @@ def declared() -> list[tuple[str, attrs.Attribute[object]]]:
     for section in attrs.fields(Settings):
         kind = hints[section.name]
         cls = kind.__args__[1] if getattr(kind, "__origin__", None) is dict else kind
-        found += [(section.name, field) for field in attrs.fields(cls)]
+        found += [(section.name, field) for field in settings_in(cls)]
     return found
 
 

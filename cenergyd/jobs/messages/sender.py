@@ -7,11 +7,11 @@ and one destination (a host, or all of e-mail) get a few each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import LoopingCall
@@ -20,10 +20,11 @@ from twisted.python.failure import Failure
 
 from cenergyd.documents.store import Document
 from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUnknown
+from cenergyd.hookspecs import Attempt
 from cenergyd.jobs.messages.outbox import AttemptResult, Outbox, notification_of
 from cenergyd.runtime.clock import DelayedCall, Timers
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, failure_of, pending
-from cenergyd.settings.sections import Settings
+from cenergyd.runtime.plugin_threads import PluginThreads
 
 log = Logger()
 INTERVAL_SECONDS = 5.0
@@ -42,14 +43,13 @@ CROWDED_SECONDS = 60
 """Where more than DUE_LIMIT are due, those that find no place wait for so long, so that others behind them are seen."""
 STOP_SECONDS = 10.0
 """Sends that still run so long after the stop began are cancelled."""
-_OWN_SECTIONS = ("email", "sms", "webhook")
 
 
 class OutboxService(Service):
     """Looks for due messages regularly and sends them.
 
     :param plugins: the plugin manager, whose ``cenergyd_notify`` implementations send.
-    :param options: channel type -> the settings its notifier is given.
+    :param threads: for notifiers whose clients are synchronous.
     :param reactor: handed on to notifiers; also the clock, unless ``clock`` is given.
     """
 
@@ -59,13 +59,13 @@ class OutboxService(Service):
         self,
         outbox: Outbox,
         plugins: PluginManager,
-        options: Callable[[str], Mapping[str, Any]],
+        threads: PluginThreads,
         reactor: Any,
         clock: Timers | None = None,
     ) -> None:
         self._outbox = outbox
         self._plugins = plugins
-        self._options = options
+        self._threads = threads
         self._reactor = reactor
         self._clock: Timers = reactor if clock is None else clock
         self._sending: dict[str, Deferred[None]] = {}
@@ -246,17 +246,18 @@ class OutboxService(Service):
         arguments = {
             "notification": notification_of(claimed),
             "channel": dict(channel),
-            "settings": {
-                **self._options(str(channel.get("type"))),
-                "reactor": self._reactor,
-                "attempt": claimed.body["attempts"],
-                "unsure": claimed.body["unsure"],
-            },
         }
         fault: PluginFailed | None = None
         for implementation in self._plugins.implementations("cenergyd_notify"):
+            attempt = Attempt(
+                number=claimed.body["attempts"],
+                unsure=claimed.body["unsure"],
+                now=self._now(),
+                reactor=self._reactor,
+                in_thread=partial(self._threads.run, implementation.plugin),
+            )
             try:
-                answer = self._plugins.call(implementation, arguments)
+                answer = self._plugins.call(implementation, {**arguments, "attempt": attempt})
             except PluginFailed as error:
                 if isinstance(error.__cause__, CenergydError):
                     raise
@@ -287,15 +288,3 @@ def _groups_of(document: Document) -> tuple[str, str]:
     except ValueError:
         host = None
     return f"customer {document.owner}", f"destination {host or channel.get('type')}"
-
-
-def options_from(settings: Settings) -> Callable[[str], Mapping[str, Any]]:
-    """What notifiers are given: the section of the ini for their type."""
-
-    def options(channel_type: str) -> Mapping[str, Any]:
-        if channel_type in _OWN_SECTIONS:
-            return attrs.asdict(getattr(settings, channel_type))
-        other = settings.notifier.get(channel_type)
-        return dict(other.options) if other else {}
-
-    return options

@@ -23,14 +23,15 @@ from cenergyd.jobs.messages.sender import (
     SEND_TIMEOUT_SECONDS,
     STOP_SECONDS,
     OutboxService,
-    options_from,
 )
+from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.jobs.conftest import START, Recorder, World, plugin_manager, settings_with
 from tests.jobs.messages.sending import send_due
+from tests.plugins.attempts import attempt
 
 ONCE = {"type": "record", "to": "me"}
 AGAIN = {"type": "again", "to": "me", "secret": "very-secret"}
@@ -54,10 +55,10 @@ async def test_queued_sent_and_forgotten(world: World, notification: Notificatio
     assert await state(world, key) == "queued"
     await send_due(world.service)
     await send_due(world.service)
-    ((sent, channel, settings),) = world.recorder.sent
+    ((sent, channel, given),) = world.recorder.sent
     assert sent == notification
     assert channel == AGAIN
-    assert (settings["attempt"], settings["unsure"], settings["reactor"]) == (1, False, reactor)
+    assert (given.number, given.unsure, given.now, given.reactor) == (1, False, START, reactor)
     (delivery,) = await world.outbox.deliveries("c1")
     assert (delivery.state, delivery.attempts, delivery.subject) == ("sent", 1, notification.subject)
     assert "very-secret" not in repr(delivery)
@@ -116,7 +117,7 @@ async def test_an_unknown_outcome_is_repeated_only_where_the_notifier_prevents_d
     await rounds(world, 30)
     assert await state(world, key) == final
     assert len(world.recorder.sent) == sends
-    assert [settings["unsure"] for _, _, settings in world.recorder.sent] == [False, True][:sends]
+    assert [given.unsure for _, _, given in world.recorder.sent] == [False, True][:sends]
 
 
 @pytest.mark.parametrize(("channel", "final", "sends"), [(ONCE, "unsure", 1), (AGAIN, "sent", 2)])
@@ -129,7 +130,7 @@ async def test_a_crash_between_sending_and_writing_it_down(
     claimed = await world.outbox.claim(document, world.context.now, 150)
     assert claimed is not None
     world.plugins.hook.cenergyd_notify(
-        notification=notification, channel=channel, settings={"unsure": False}
+        notification=notification, channel=channel, attempt=attempt(), options=None
     )  # it went out, and here the daemon was killed
     await rounds(world, 2)
     assert len(world.recorder.sent) == 1  # its claim still holds
@@ -410,7 +411,7 @@ async def test_two_senders_at_once_send_each_message_once(two_stores: list[Any],
     clock.advance(START)
     outboxes = [Outbox(store, customers, settings.outbox) for store in two_stores]
     services = [
-        OutboxService(each, plugin_manager(recorder), options_from(settings), reactor, clock) for each in outboxes
+        OutboxService(each, plugin_manager(recorder), PluginThreads(reactor), reactor, clock) for each in outboxes
     ]
     notes = [Notification(f"n{n}", f"c{n % 3}", "k", f"s{n}", "t", {}) for n in range(25)]
     # Both queue all of them, at once.

@@ -1,0 +1,181 @@
+"""One e-mail to one SMTP server, synchronously, with an exact answer to whether the server has it. For a thread."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import attrs
+
+from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
+
+TIMEOUT_SECONDS = 30.0
+"""A server that is silent for so long has failed."""
+CONNECT_SECONDS = 10.0
+"""Each address of the server is given so long to take the connection."""
+TOTAL_SECONDS = 50.0
+"""The whole conversation takes no longer: less than the outbox's limit, so that its end is known exactly."""
+_TAKEN = (250, 251)
+
+
+class EmailFailed(CenergydError):
+    """The server did not take the message this time."""
+
+
+@attrs.frozen(kw_only=True)
+class MailServer:
+    """Where and how messages are handed over."""
+
+    host: str
+    port: int
+    security: str
+    """starttls (required), optional (where offered), tls (from the first byte) or none."""
+    username: str = ""
+    password: str = attrs.field(default="", repr=False)
+    ca_file: Path | None = None
+    """Authorities to trust instead of the system's."""
+
+
+class Submission:
+    """One attempt to hand over one message.
+
+    :param sender: the envelope's sender; its domain is also what we call ourselves.
+    :param content: the message as RFC 5322 text, lines ended by CRLF.
+    """
+
+    def __init__(self, server: MailServer, sender: str, to: str, content: bytes) -> None:
+        self.server = server
+        self.sender = sender
+        self._to = to
+        self._content = content
+        self.client: _Client | None = None
+        self._aborted = False
+
+    def run(self) -> None:
+        """Hand the message over. Returns once the server has taken it.
+
+        Raises EmailFailed where it has not, DeliveryRefused where it never will, DeliveryUnknown where it did not answer after it had all.
+        """
+        try:
+            with self._connected() as client:
+                self._sign_in(client)
+                self._hand_over(client)
+        except smtplib.SMTPAuthenticationError as error:
+            # Without the error itself: it may hold the dialogue.
+            said = f"{error.smtp_code} {_plain(error.smtp_error)}"
+            raise EmailFailed(f"the mail server did not accept our sign-in: {said}") from None
+        except ssl.SSLError as error:
+            raise self._lost(f"no secure connection to the mail server: {error.reason or _plain(error)}") from None
+        except smtplib.SMTPResponseException as error:
+            raise EmailFailed(_answered(error.smtp_code, error.smtp_error)) from None
+        except (OSError, smtplib.SMTPException, UnicodeError) as error:
+            raise self._lost(f"the mail server did not take the message: {_plain(error)}") from None
+
+    def abort(self) -> None:
+        """Close the connection, from any thread: :meth:`run` raises soon after."""
+        self._aborted = True
+        sock = self.client.sock if self.client is not None else None
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _connected(self) -> _Client:
+        server = self.server
+        context = ssl.create_default_context(cafile=server.ca_file)
+        client = _TlsClient(self, context) if server.security == "tls" else _PlainClient(self)
+        if self._aborted:
+            raise EmailFailed("the attempt was ended")
+        client.ehlo_or_helo_if_needed()
+        if server.security in ("starttls", "optional"):
+            if client.has_extn("starttls"):
+                client.starttls(context=context)
+            elif server.security == "starttls":
+                raise EmailFailed("no secure connection to the mail server: it offers no STARTTLS")
+        return client
+
+    def _sign_in(self, client: _Client) -> None:
+        if not self.server.username:
+            return
+        try:
+            client.login(self.server.username, self.server.password)
+        except smtplib.SMTPNotSupportedError:
+            raise EmailFailed("the mail server did not accept our sign-in: it offers none that we know") from None
+
+    def _hand_over(self, client: _Client) -> None:
+        code, answer = client.mail(self.sender)
+        if code not in _TAKEN:
+            raise EmailFailed(_answered(code, answer))  # ours to mend, no fault of the recipient's
+        code, answer = client.rcpt(self._to)
+        if code in _TAKEN:
+            try:
+                code, answer = client.data(self._content)
+            except smtplib.SMTPDataError as error:
+                code, answer = error.smtp_code, error.smtp_error if isinstance(error.smtp_error, bytes) else b""
+        if 500 <= code < 600:
+            raise DeliveryRefused(_answered(code, answer))
+        if code not in _TAKEN:
+            raise EmailFailed(_answered(code, answer))
+
+    def _lost(self, reason: str) -> CenergydError:
+        if self.client is not None and self.client.handed_over:
+            return DeliveryUnknown(f"the mail server was given the message and did not answer: {reason}")
+        return EmailFailed(reason)
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's, with one deadline for all, and remembering whether the whole text went out."""
+
+    handed_over = False
+
+    def _watch(self, submission: Submission) -> dict[str, Any]:
+        """Let the submission abort this client, which connects as soon as it is made; the arguments to make it with."""
+        self._deadline = monotonic() + TOTAL_SECONDS
+        submission.client = self
+        domain = submission.sender.rpartition("@")[2].strip("> ").encode("ascii", "replace").decode()
+        server = submission.server
+        return {
+            "host": server.host, "port": server.port, "local_hostname": domain or "localhost", "timeout": CONNECT_SECONDS
+        }  # fmt: skip
+
+    def send(self, s: Any) -> None:
+        """Send, and note when it was the end of the text: only the text is sent as bytes with this end."""
+        super().send(s)
+        if isinstance(s, bytes) and s.endswith(b"\r\n.\r\n"):
+            self.handed_over = True
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The server's answer, if it comes in time."""
+        if self.sock is not None:
+            self.sock.settimeout(min(TIMEOUT_SECONDS, max(0.01, self._deadline - monotonic())))
+        return super().getreply()
+
+    def __exit__(self, error: object, *_: object) -> None:
+        # What the server says to QUIT does not matter, nor whether it says anything.
+        with suppress(OSError, smtplib.SMTPException):
+            if error is None:
+                self.putcmd("QUIT")
+        self.close()
+
+
+class _PlainClient(_Client):
+    def __init__(self, submission: Submission) -> None:
+        super().__init__(**self._watch(submission))
+
+
+class _TlsClient(_Client, smtplib.SMTP_SSL):
+    def __init__(self, submission: Submission, context: ssl.SSLContext) -> None:
+        super().__init__(**self._watch(submission), context=context)
+
+
+def _answered(code: int, answer: bytes | str) -> str:
+    return f"the mail server answered {code} {_plain(answer)}"
+
+
+def _plain(answer: object) -> str:
+    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+    return " ".join(text.split())[:200]

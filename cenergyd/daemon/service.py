@@ -34,6 +34,7 @@ from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
+from cenergyd.runtime.isolation import describe
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.runtime.threads import BoundedPool
@@ -312,6 +313,10 @@ class Daemon:
                 await self._open()
             except StoreUnavailable as error:
                 self._store_fault = str(error)
+            except Exception as error:
+                # Whatever it is, an operator may put it right while we run: trying goes on.
+                self._store_fault = describe(error)
+                log.failure("the stores cannot be opened, trying again")
 
     async def stop(self) -> None:
         """Take no new connections, finish the uploads in hand (for a bounded time), stop the services, close the stores."""

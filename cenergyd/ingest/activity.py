@@ -146,6 +146,21 @@ class LoggerActivity(Service):
         if not self._rejected:
             return
         gathered, self._rejected = self._rejected, {}
+        try:
+            await self._write_rejected(gathered)
+        except BaseException:
+            for serial, (time, address, reason, count) in self._rejected.items():  # those of the meantime are newer
+                if serial in gathered or len(gathered) < self._max_rejected:
+                    gathered[serial] = (
+                        time,
+                        address,
+                        reason,
+                        count + (gathered[serial][3] if serial in gathered else 0),
+                    )
+            self._rejected = gathered
+            raise
+
+    async def _write_rejected(self, gathered: Mapping[str, tuple[int, str, str, int]]) -> None:
         stored = await self._documents.get_many(REJECTED, list(gathered))
         room = self._max_rejected - await self._documents.count(REJECTED)
         documents = []

@@ -1,11 +1,12 @@
-"""The pause of a service whose store does not answer: longer each time, told once a pause, over when a store answers."""
+"""The pause of a service whose store does not answer: longer each time, logged once a pause, over when a store answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import Logger
+
+from cenergyd.runtime.clock import Clock
 
 LONGEST_PAUSE = 60.0
 """Seconds between attempts while a store does not answer."""
@@ -14,13 +15,13 @@ LONGEST_PAUSE = 60.0
 class StoreBackoff:
     """When to try again.
 
-    :param clock: UTC seconds (IReactorTime).
+    :param clock: UTC seconds.
     :param log: of the service.
     :param words: how the log says that it pauses and that it goes on: ``("jobs pause", "jobs go on")``.
     :param count: called once for each pause, for the metrics.
     """
 
-    def __init__(self, clock: Any, log: Logger, words: tuple[str, str], count: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, log: Logger, words: tuple[str, str], count: Callable[[], None]) -> None:
         self._clock = clock
         self._log = log
         self._pauses, self._goes_on = words
@@ -31,8 +32,8 @@ class StoreBackoff:
 
     @property
     def ready(self) -> bool:
-        """Whether the service may try."""
-        return bool(self._clock.seconds() >= self.until)
+        """Whether the service may try. A pause that seems longer than it was made belongs to a clock that was set back."""
+        return not 0 < self.until - self._clock.seconds() <= self._seconds
 
     def failed(self, error: Exception) -> None:
         """A store did not answer: pause, ever longer, and say so once a pause."""

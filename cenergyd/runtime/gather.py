@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
@@ -13,15 +14,19 @@ T = TypeVar("T")
 async def gather_limited(work: Sequence[Coroutine[Any, Any, T]], at_once: int) -> list[T]:
     """What all return, in order; ``at_once`` run together, so that the threads' queue keeps room for others.
 
-    Raises the first error, once what ran beside it has ended; what was not begun is not run.
+    Raises the error of the first that failed in that order, once all that ran beside it have ended; what was not begun is not run.
     """
     results: list[T] = []
     for position in range(0, len(work), at_once):
         running = [Deferred.fromCoroutine(item) for item in work[position : position + at_once]]
         try:
-            results += await gatherResults(running, consumeErrors=True)
-        except FirstError as error:
+            answers = await DeferredList(running, consumeErrors=True)
+            for success, answer in answers:
+                if not success:
+                    cast(Failure, answer).raiseException()
+                results.append(answer)
+        except BaseException:
             for item in work[position + at_once :]:
                 item.close()
-            error.subFailure.raiseException()
+            raise
     return results

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from cenergyd.errors import Overloaded
@@ -22,13 +23,13 @@ class BoundedPool:
     :param max_waiting: calls accepted beyond those running; one more raises :class:`Overloaded`.
     """
 
-    def __init__(self, reactor: Any, name: str, size: int, max_waiting: int) -> None:
-        self._reactor: IReactorFromThreads = reactor
+    def __init__(self, reactor: IReactorFromThreads, name: str, size: int, max_waiting: int) -> None:
+        self._reactor = reactor
         self._pool = ThreadPool(0, size, name)
         self._limit = size + max_waiting
         self._name = name
         self.busy = 0
-        """Calls running or waiting now."""
+        """Calls running or waiting now, those whose caller was cancelled included."""
 
     def start(self) -> None:
         """Start the threads; call once, from the reactor's thread."""
@@ -40,12 +41,36 @@ class BoundedPool:
             self._pool.stop()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``function`` in a thread and return what it returns or raises."""
+        """Run ``function`` in a thread and return what it returns or raises.
+
+        Where the caller is cancelled, a call that waits is not made any more and one that runs goes on; either keeps its place until
+        its thread is free of it, so that callers who give up cannot queue more than the limit.
+        """
         if self.busy >= self._limit:
             raise Overloaded(f"{self._name}: {self.busy} calls are running or waiting already")
+        given_up = False
+
+        def give_up(_: Deferred[T]) -> None:
+            nonlocal given_up
+            given_up = True
+
+        answer: Deferred[T] = Deferred(give_up)
+
+        def work() -> T:
+            if given_up:
+                raise CancelledError
+            return function(*args, **kwargs)
+
+        def ended(success: bool, result: Any) -> None:  # in the thread
+            self._reactor.callFromThread(self._ended, answer, result)
+
         self.busy += 1
-        try:
-            result: T = await deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
-            return result
-        finally:
-            self.busy -= 1
+        self._pool.callInThreadWithCallback(ended, work)
+        return await answer
+
+    def _ended(self, answer: Deferred[Any], result: Any) -> None:
+        self.busy -= 1
+        if not answer.called:
+            answer.callback(result)  # a Failure given here becomes an errback
+        elif isinstance(result, Failure):
+            result.cleanFailure()

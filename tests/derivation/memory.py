@@ -145,6 +145,15 @@ class MemoryDocuments:
             found = [d for d in found if d.due is not None and d.due < due_before]
         return [d for d in found if after_key is None or d.key > after_key][:limit]
 
+    async def count(self, kind: str, *, owner: str | None = None) -> int:
+        return len(await self.find(kind, owner=owner, limit=len(self.kept)))
+
+    async def purge(self, kind: str, due_before: int) -> int:
+        old = await self.find(kind, due_before=due_before, limit=len(self.kept))
+        for document in old:
+            del self.kept[kind, document.key]
+        return len(old)
+
 
 @attrs.define
 class Site:

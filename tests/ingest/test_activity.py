@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.documents.kinds import LOGGER, METER
+from cenergyd.documents.kinds import LOGGER, METER, REJECTED
+from cenergyd.documents.store import NewDocument
 from cenergyd.errors import StoreUnavailable
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.readings.model import Reading
@@ -104,3 +106,27 @@ def test_interval_and_error_of_a_meter_are_kept() -> None:
     late = here.documents.kept[METER, SERIES].body
     assert late["last_upload"] == now + 5
     assert {**late, "last_upload": 0} == {**body, "last_upload": 0}
+
+
+def test_rejected_serials_outlast_a_store_that_is_down() -> None:
+    here = Place()
+    put_many, down = here.documents.put_many, True
+
+    async def failing(kind: str, documents: Sequence[NewDocument]) -> None:
+        if down:
+            raise StoreUnavailable("down")
+        await put_many(kind, documents)
+
+    here.documents.put_many = failing  # type: ignore[method-assign]
+    here.activity.rejected("B00", "192.0.2.1", "unknown")
+    here.clock.advance(5)
+    here.activity.rejected("B00", "192.0.2.2", "unknown")
+    here.activity.rejected("C00", "192.0.2.3", "unknown")
+    here.clock.advance(5)
+    down = False
+    here.clock.advance(5)
+    found = {key: document.body for (kind, key), document in here.documents.kept.items() if kind == REJECTED}
+    assert {key: (body["count"], body["address"]) for key, body in found.items()} == {
+        "B00": (2, "192.0.2.2"),
+        "C00": (1, "192.0.2.3"),
+    }

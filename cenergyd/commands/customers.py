@@ -23,6 +23,7 @@ from cenergyd.commands.common import (
 from cenergyd.customers.fields import clean_password, clean_settings
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
+from cenergyd.daemon.plugins import find_plugins
 from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.errors import InvalidField
 from cenergyd.settings.sections import Settings
@@ -43,6 +44,11 @@ def customers() -> None:
 
 def _fields(command: Any) -> Any:
     for option in (
+        click.option(
+            "--derivation-plugin",
+            metavar="NAME",
+            help="The plugin that alone computes the missing meter; '': whichever answers first.",
+        ),
         click.option("--time-zone", metavar="ZONE", help="IANA name, for example America/Denver."),
         click.option("--serial", metavar="SERIAL", help="Serial number of the logger (its Ethernet MAC address)."),
         click.option("--solar", metavar="METER", help="Meter id of the solar meter; '' where none is fitted."),
@@ -62,13 +68,13 @@ def add(
     source: Source, /, password_file: Path | None, password_stdin: bool, no_password: bool, **fields: str | None
 ) -> None:
     """Add a customer. Asks for the logger's password where no option gives it."""
-    changes = _changes(fields)
+    settings = source.load()
+    changes = _changes(fields, settings)
     password = read_password(password_file, password_stdin)
     if password is None and not no_password:
         if not sys.stdin.isatty():
             raise click.UsageError("give the logger's password: --password-file, --password-stdin or --no-password")
         password = click.prompt("Password of the logger", hide_input=True, confirmation_prompt=True, err=True)
-    settings = source.load()
 
     async def work(reactor: Any) -> Customer:
         async with stores_of(settings, reactor) as stores:
@@ -88,11 +94,11 @@ def change(
     source: Source, /, customer: str, password_file: Path | None, password_stdin: bool, **fields: str | None
 ) -> None:
     """Change what is given and leave the rest."""
-    changes = _changes(fields)
+    settings = source.load()
+    changes = _changes(fields, settings)
     password = read_password(password_file, password_stdin)
     if not changes and password is None:
         raise click.UsageError("nothing to change: give at least one option")
-    settings = source.load()
 
     async def work(reactor: Any) -> Customer:
         async with stores_of(settings, reactor) as stores:
@@ -163,13 +169,24 @@ def remove(source: Source, customer: str, yes: bool) -> None:
     run_async(work)
 
 
-def _changes(fields: Mapping[str, str | None]) -> dict[str, Any]:
+def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, Any]:
     """Options to fields of Customer, cleaned. Raises InvalidField for all that are wrong, a line each."""
     given = {_FIELD_OF_OPTION.get(key, key): value for key, value in fields.items() if value is not None}
+    plugin = given.pop("derivation_plugin", None)
     cleaned, faults = clean_settings(given)
     if faults:
         raise InvalidField(faults[0].field, "\n".join(_with_option(fault) for fault in faults))
-    return dict(cleaned)
+    changes: dict[str, Any] = dict(cleaned)
+    if plugin is not None:
+        changes["extensions"] = {"derivation": {"plugin": _derivation_plugin(plugin, settings)} if plugin else None}
+    return changes
+
+
+def _derivation_plugin(name: str, settings: Settings) -> str:
+    known = [info.name for info in find_plugins(settings).infos if "cenergyd_derive" in info.hooks]
+    if name not in known:
+        raise InvalidField("derivation_plugin", f"--derivation-plugin: no such plugin; there are {', '.join(known)}")
+    return name
 
 
 def _with_option(fault: InvalidField) -> str:
@@ -194,6 +211,7 @@ def _plain(customer: Customer) -> dict[str, Any]:
         "logger_serial_number": customer.logger_serial_number,
         "logger_password_set": bool(customer.logger_password),
         "computed": customer.missing_role,
+        "derivation_plugin": customer.derivation_plugin,
         "problems": [problem._asdict() for problem in customer.problems()],
     }
 

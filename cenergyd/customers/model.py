@@ -73,6 +73,13 @@ class Customer:
     """Last such time, inclusive."""
 
     @property
+    def derivation_plugin(self) -> str:
+        """The plugin that alone computes the missing meter (``extensions["derivation"]["plugin"]``); '': whichever answers first."""
+        chosen = self.extensions.get("derivation")
+        name = chosen.get("plugin") if isinstance(chosen, Mapping) else None
+        return name if isinstance(name, str) else ""
+
+    @property
     def current(self) -> MeterSetup:
         """The roles as set now."""
         return MeterSetup(utility=self.facility, load=self.load, solar=self.solar, **self._now_extras())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from cenergyd.daemon.plugins import PluginInfo
 from cenergyd.derivation.committer import DerivationStatus
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.group_commit import GroupCommit
@@ -61,8 +62,16 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
 
 
-def bind_plugin_metrics(metrics: Metrics, times: HookTimes) -> None:
-    """How long each plugin held the daemon's one thread."""
+def bind_plugin_metrics(metrics: Metrics, infos: Sequence[PluginInfo], times: HookTimes) -> None:
+    """Which plugins there are, and how long each held the daemon's one thread."""
+    rows = [
+        {"plugin": info.name, "version": info.version, "distribution": info.distribution, "state": info.state,
+         "hooks": " ".join(info.hooks)} for info in infos
+    ]  # fmt: skip
+    metrics.info("plugin_info", "Plugins that are installed or required, with version, hooks and state.", rows)
+    metrics.gauge(
+        "plugin_problems", "Plugins with which something is wrong.", lambda: sum(bool(i.problem) for i in infos)
+    )
     metrics.counters("plugin_held_seconds", "Time that calls of a plugin took.", "plugin", lambda: times.seconds)
     metrics.counters("plugin_slow_calls", "Calls that took longer than 0.1 s.", "plugin", lambda: times.slow)
 

@@ -99,7 +99,7 @@ class Daemon:
         )
         bind_site_metrics(self.metrics, self._site)
         bind_derivation_metrics(self.metrics, self.derivation.status, reactor.seconds)
-        bind_plugin_metrics(self.metrics, self.plugins.times)
+        bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
         bind_job_metrics(self.metrics, self.jobs.status, self.outbox_service)
 
     def _build_uploads(self) -> None:

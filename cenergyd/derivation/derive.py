@@ -100,10 +100,16 @@ class Deriver:
         return readings
 
     async def _ask(self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
-        """Ask the plugins in turn until one answers. None: none does."""
+        """Ask the plugins in turn until one answers. None: none does.
+
+        Where the customer names its plugin, that one is asked alone: what it does not compute, no other may.
+        """
         asked = tuple(aligned)
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": self.formula}
+        chosen = customer.derivation_plugin
         for implementation in self.plugins.implementations("cenergyd_derive"):
+            if chosen and implementation.plugin != chosen:
+                continue
             result = self.plugins.call(implementation, arguments)
             if pending(result):
                 result = await self.plugins.settled(implementation, result, self.timeout, self.clock)
@@ -115,6 +121,8 @@ class Deriver:
                 raise PluginFailed(implementation.plugin, str(error)) from error
             except BaseException as error:  # a sequence whose own methods raise
                 raise PluginFailed(implementation.plugin, f"its result cannot be read: {describe(error)}") from error
+        if chosen:
+            raise PluginFailed(chosen, f"the customer names it, but it is not loaded or does not compute {role}")
         return None
 
 

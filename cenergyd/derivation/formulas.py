@@ -24,6 +24,17 @@ _PF_SLACK = 1.01
 """A power factor of up to this passes for 1 with the meter's rounding; a larger one is no power factor."""
 
 
+def compute(role: Role, aligned: Sequence[AlignedReading], formula: Formula = "physical") -> list[Reading]:
+    """What the built-in plugins compute for a missing role: load = solar + utility, solved for it.
+
+    :param aligned: readings of the other two roles that belong together.
+    :return: a reading for each pair with two powers, at the pair's time; P and Q rounded to 1e-9.
+    """
+    if role == "load":
+        return total(aligned, "solar", "utility", formula)
+    return difference(aligned, "load", "utility" if role == "solar" else "solar", formula)
+
+
 def total(aligned: Sequence[AlignedReading], one: Role, other: Role, formula: Formula) -> list[Reading]:
     """What flows through two meters together (load = solar + utility)."""
     return _compute(aligned, one, other, 1.0, formula)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cenergyd.customers.model import Role
-from cenergyd.derivation.formulas import total
+from cenergyd.derivation.formulas import compute
 from cenergyd.hookspecs import AlignedReading, Derived, Formula, hookimpl
 
 
 @hookimpl
 def cenergyd_derive(role: Role, aligned: Sequence[AlignedReading], formula: Formula) -> Derived | None:
     """load = solar + utility."""
-    return total(aligned, "solar", "utility", formula) if role == "load" else None
+    return compute(role, aligned, formula) if role == "load" else None

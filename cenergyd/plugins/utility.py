@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cenergyd.customers.model import Role
-from cenergyd.derivation.formulas import difference
+from cenergyd.derivation.formulas import compute
 from cenergyd.hookspecs import AlignedReading, Derived, Formula, hookimpl
 
 
 @hookimpl
 def cenergyd_derive(role: Role, aligned: Sequence[AlignedReading], formula: Formula) -> Derived | None:
     """utility = load - solar."""
-    return difference(aligned, "load", "solar", formula) if role == "utility" else None
+    return compute(role, aligned, formula) if role == "utility" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -65,6 +65,13 @@ class Metrics:
     def counters(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
         """The same for a family of counts by one label."""
         self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))
+
+    def info(self, name: str, text: str, rows: Sequence[Mapping[str, str]]) -> None:
+        """A figure of 1 for each row, whose labels are what is told."""
+        if rows:
+            gauge = Gauge(f"cenergyd_{name}", text, list(rows[0]), registry=self.registry)
+            for row in rows:
+                gauge.labels(**row).set(1)
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -182,7 +182,7 @@ def test_a_customers_life(tmp_path: Path) -> None:
     assert shown == {
         "id": added.stdout.strip(), "name": "Café", "time_zone": "America/Denver", "facility": "1", "load": "",
         "solar": "2", "logger_serial_number": "001EC6001433", "logger_password_set": True, "computed": "load",
-        "problems": [],
+        "derivation_plugin": "", "problems": [],
     }  # fmt: skip
     again = cenergyd(tmp_path, "customers", "add", "--serial", "001EC6001433", "--no-password")
     assert again.returncode == 2
@@ -257,3 +257,18 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
     assert changed.returncode == 0, changed.stderr
     with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:
         assert database.execute("SELECT solar, pending_since FROM customer").fetchall() == [("3", 1750000000)]
+
+
+def test_a_customers_derivation_plugin(tmp_path: Path) -> None:
+    def shown() -> str:
+        done = cenergyd(tmp_path, *quick("customers", "show", "--json"), "001EC6001434")
+        return str(json.loads(done.stdout)["derivation_plugin"])
+
+    words = quick("customers", "add", "--name", "x", "--serial", "001EC6001434", "--no-password")
+    assert cenergyd(tmp_path, *words, "--derivation-plugin", "solar").returncode == 0
+    assert shown() == "solar"
+    refused = cenergyd(tmp_path, *quick("customers", "set"), "001EC6001434", "--derivation-plugin", "rollups")
+    assert refused.returncode
+    assert "no such plugin; there are load, solar, utility" in refused.stderr
+    assert cenergyd(tmp_path, *quick("customers", "set"), "001EC6001434", "--derivation-plugin", "").returncode == 0
+    assert shown() == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -15,9 +16,9 @@ from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.diff import change
-from cenergyd.derivation.formulas import difference, total
+from cenergyd.derivation.formulas import compute, difference, total
 from cenergyd.derivation.plan import grouped, pieces, pieces_between, touched
-from cenergyd.hookspecs import AlignedReading
+from cenergyd.hookspecs import AlignedReading, hookimpl
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.customers.test_meter_history import apply
@@ -220,3 +221,35 @@ def test_groups_hold_everybody_once_and_cover_them(windows: list[tuple[int, int]
                 assert group.start <= piece.read_start
                 assert piece.read_end <= group.end
                 assert set(piece.series) <= set(group.series)
+
+
+def test_what_the_customers_own_plugin_does_not_compute_no_other_does() -> None:
+    class Own:
+        @hookimpl(trylast=True)
+        def cenergyd_derive(self, role: str, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
+            return [Reading(pair.time, P=7.0) for pair in aligned] if role == "load" else None
+
+    some = [reading(t) for t in (8, 16)]
+    for plugin, role, computed in (("own", "load", [7.0, 7.0]), ("own", "solar", []), ("gone", "load", [])):
+        who = attrs.evolve(site_without(role), extensions={"derivation": {"plugin": plugin}})
+        here = site(who, extra=[("own", Own())])
+        for meter in {"1", "2", "3"} - {"2" if role == "load" else "3"}:
+            settle(here.clock, here.came("a", meter, some))
+        here.tick()
+        assert [each.P for each in settle(here.clock, here.computed("a"))] == computed
+        kept = settle(here.clock, here.documents.get("derivation", "a"))
+        if computed:
+            assert kept.body["failure"] is None
+        else:
+            assert kept.body["failure"]["plugin"] == plugin
+            assert "the customer names it" in kept.body["failure"]["message"]
+            assert here.queue.pending or here.queue.working  # it is tried again
+
+
+@given(missing_roles, st.lists(st.integers(1, 600), unique=True).map(sorted))
+def test_compute_solves_the_site_equation(role: str, at: list[int]) -> None:
+    one, other = (each for each in ROLES if each != role)
+    aligned = [AlignedReading(t, **({role: None} | {one: Reading(t, P=t / 8), other: Reading(t, P=3.0)})) for t in at]
+    for pair, computed in zip(aligned, compute(role, aligned), strict=True):  # type: ignore[arg-type]
+        power = {each: (getattr(pair, each) or computed).P for each in ROLES}
+        assert power["load"] == pytest.approx(power["solar"] + power["utility"])

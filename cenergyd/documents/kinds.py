@@ -30,6 +30,8 @@ OUTBOX_TESTS: Final = "outbox_tests"
 """Times of a customer's test messages; key customer."""
 REJECTED: Final = "rejected"
 """A serial number whose uploads were refused; key serial; due time of the last attempt."""
+SITE: Final = "site"
+"""A site's state when it was last judged; key customer; owner the state; due when it is judged again."""
 SESSION: Final = "session"
 """A signed-in browser; key hash of the cookie; owner token id; due end of the session."""
 TOKEN: Final = "token"  # noqa: S105 - a kind of document

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import attrs
+import msgspec
 
 from cenergyd.customers.model import Customer, Role
 
@@ -141,8 +142,7 @@ class SiteFacts:
     """Set where solar has given nothing since then though the sun is up, unlike on the days before."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Issue:
+class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One thing that is not as it should be."""
 
     kind: Kind
@@ -165,8 +165,7 @@ class Issue:
         return LEVELS[self.kind]
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class RoleState:
+class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What is known now of a role."""
 
     role: Role
@@ -179,8 +178,7 @@ class RoleState:
     """Older than its logger's rhythm explains: not what flows now."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class SiteState:
+class SiteState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What a site's facts come to."""
 
     kind: Kind

@@ -1,0 +1,228 @@
+"""All sites at once: filtered, sorted, counted and added up. Works while the readings store is down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from math import fsum
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, get_args
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cenergyd.customers.model import ROLES, Role
+from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.kinds import SITE
+from cenergyd.documents.store import DocumentStore
+from cenergyd.jobs.site_state.model import KINDS, Kind
+from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
+from cenergyd.runtime.clock import Clock
+
+MAX_SITES = 200_000
+REUSED = 10
+"""What was read is fresh for this many times as long as reading it took: few sites are always read anew, many of them rarely."""
+OLDEST = 60.0
+"""Seconds after which nobody is shown it any more."""
+
+Sort = Literal["state", "name", "utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
+"""``state``: troubles first. ``utility``, ``load``, ``solar``: kW now. ``used``, ``made``, ``drawn``, ``fed``: kWh today of load, of solar, from
+and to the grid."""
+_RANKS: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(KINDS)}
+_ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
+    "used": ("load", "imported"),
+    "made": ("solar", "imported"),
+    "drawn": ("utility", "imported"),
+    "fed": ("utility", "exported"),
+}
+
+
+@attrs.frozen(kw_only=True)
+class FleetQuery:
+    """Which sites, in which order."""
+
+    state: Kind | Literal["troubles", ""] = ""
+    """One state; ``troubles``: every state but good and computing."""
+    search: str = ""
+    """Part of a name or serial number, any case."""
+    sort: Sort = "state"
+    descending: bool = False
+    offset: int = 0
+    limit: int = 100
+
+
+log = Logger()
+
+
+class FleetTotals(NamedTuple):
+    """What all the sites come to."""
+
+    power: Mapping[Role, float]
+    """kW now, of the sites that are current."""
+    current: int
+    """Sites whose power is known now."""
+    energy: Mapping[Role, DayEnergy]
+    """kWh of each site's day so far."""
+
+
+class FleetPage(NamedTuple):
+    """Part of the list, and what the whole of it comes to."""
+
+    sites: Sequence[SiteSummary]
+    matching: int
+    """Sites that the query names, on all pages."""
+    counts: Mapping[Kind, int]
+    """Of the sites that match the search, whatever their state."""
+    totals: FleetTotals
+    """Of the same."""
+
+
+class FleetReader:
+    """Reads all sites' summaries; one reading serves everybody who asks meanwhile."""
+
+    def __init__(self, documents: DocumentStore, clock: Clock) -> None:
+        self._documents = documents
+        self._clock = clock
+        self._sites: Sequence[SiteSummary] = ()
+        self._read_at = self._fresh_until = float("-inf")
+        self._reading: list[Deferred[None]] | None = None
+
+    async def page(self, query: FleetQuery) -> FleetPage:
+        """A page of the list."""
+        return select(await self.sites(), query, int(self._clock.seconds()))
+
+    async def sites(self) -> Sequence[SiteSummary]:
+        """All of them, in no order; at most :data:`OLDEST` seconds old."""
+        now = self._clock.seconds()
+        if self._read_at <= now < self._fresh_until:
+            return self._sites
+        if self._read_at <= now < self._read_at + OLDEST:
+            if self._reading is None:
+                Deferred.fromCoroutine(self._read()).addErrback(_later)
+        else:
+            await self._read()
+        return self._sites
+
+    def forget(self) -> None:
+        """Read anew the next time: something was changed here."""
+        self._read_at = self._fresh_until = float("-inf")
+
+    async def _read(self) -> None:
+        if self._reading is not None:
+            waiting: Deferred[None] = Deferred()
+            self._reading.append(waiting)
+            return await waiting
+        self._reading = []
+        fault: Failure | None = None
+        try:
+            began = self._clock.seconds()
+            documents = await self._documents.find(SITE, limit=MAX_SITES)
+            summaries = (summary_from_json(document.body) for document in documents)
+            self._sites = [summary for summary in summaries if summary is not None]
+            self._read_at = self._clock.seconds()
+            self._fresh_until = self._read_at + REUSED * (self._read_at - began)
+        except Exception:
+            fault = Failure()
+            raise
+        finally:
+            others, self._reading = self._reading, None
+            for other in others:
+                other.callback(fault)  # a Failure makes it an errback
+
+
+def select(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:
+    """A page of the list at ``now``."""
+    words = query.search.casefold()
+    found = [site for site in sites if words in f"{site.name}\0{site.serial}".casefold()] if words else list(sites)
+    counts = Counter(site.state.kind for site in found)
+    days = _Days(now)
+    wanted = [site for site in found if _is_wanted(site, query.state)]
+    ordered = sorted(wanted, key=lambda site: (_RANKS[site.state.kind], site.title.casefold(), site.customer_id))
+    if query.sort != "state":
+        key = _KEYS[query.sort]
+        keyed = [(key(site, days), site) for site in ordered]
+        known = [each for each in keyed if each[0] is not None]
+        known.sort(key=itemgetter(0), reverse=query.descending)
+        ordered = [site for _, site in known] + [site for value, site in keyed if value is None]
+    elif query.descending:
+        ordered.reverse()
+    return FleetPage(
+        ordered[query.offset : query.offset + query.limit],
+        len(wanted),
+        {kind: counts[kind] for kind in KINDS},
+        totals_of(found, days),
+    )
+
+
+def energy_now(site: SiteSummary, now: int) -> Mapping[Role, DayEnergy]:
+    """A site's energy of today by role; empty where what is kept is of another day."""
+    return {each.role: each for each in _Days(now).energy(site)}
+
+
+def _later(failure: Failure) -> None:
+    log.warn("the list of sites cannot be read, the one before is shown: {reason}", reason=failure.getErrorMessage())
+
+
+def totals_of(sites: Sequence[SiteSummary], days: _Days) -> FleetTotals:
+    """What sites come to."""
+    power: dict[Role, list[float]] = {role: [] for role in ROLES}
+    imported: dict[Role, list[float]] = {role: [] for role in ROLES}
+    exported: dict[Role, list[float]] = {role: [] for role in ROLES}
+    current = 0
+    for site in sites:
+        known = [(each.role, each.power) for each in site.state.roles if not each.stale and each.power is not None]
+        current += bool(known)
+        for role, value in known:
+            power[role].append(value)
+        for each in days.energy(site):
+            imported[each.role].append(each.imported)
+            exported[each.role].append(each.exported)
+    energy = {role: DayEnergy(role, fsum(imported[role]), fsum(exported[role])) for role in ROLES}
+    return FleetTotals({role: fsum(values) for role, values in power.items()}, current, energy)
+
+
+class _Days:
+    """The day that it is at each site."""
+
+    def __init__(self, now: int) -> None:
+        self._now = datetime.fromtimestamp(now, UTC)
+        self._days: dict[str, str] = {}
+
+    def energy(self, site: SiteSummary) -> Sequence[DayEnergy]:
+        day = self._days.get(site.time_zone)
+        if day is None:
+            day = self._now.astimezone(zone_or_utc(site.time_zone)).date().isoformat()
+            self._days[site.time_zone] = day
+        return site.energy if site.energy_day == day else ()
+
+
+def _is_wanted(site: SiteSummary, state: str) -> bool:
+    if state == "troubles":
+        return site.state.kind not in ("good", "computing")
+    return not state or site.state.kind == state
+
+
+def _energy_key(name: str) -> Callable[[SiteSummary, _Days], Any]:
+    role, way = _ENERGY[name]
+
+    def key(site: SiteSummary, days: _Days) -> float | None:
+        return next((getattr(each, way) for each in days.energy(site) if each.role == role), None)
+
+    return key
+
+
+def _power_key(role: Role) -> Callable[[SiteSummary, _Days], Any]:
+    return lambda site, _: site.power(role)
+
+
+_KEYS: Mapping[str, Callable[[SiteSummary, _Days], Any]] = {
+    "name": lambda site, _: site.title.casefold(),
+    "alerts": lambda site, _: site.alerts,
+    "last_upload": lambda site, _: site.state.last_upload,
+    **{role: _power_key(role) for role in ROLES},
+    **{name: _energy_key(name) for name in _ENERGY},
+}

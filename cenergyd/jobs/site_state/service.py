@@ -1,0 +1,214 @@
+"""Keeps every site's state: judged when something has come for it, and when time alone changes it.
+
+So the cost follows what arrives, and a list of all sites is a reading of what is kept. Several daemons may judge the same site; what
+they write is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.kinds import SITE
+from cenergyd.documents.store import DocumentStore, NewDocument
+from cenergyd.errors import CenergydError, InvalidField, Overloaded, StoreUnavailable
+from cenergyd.jobs.rollups.report import energy_today
+from cenergyd.jobs.site_state.gather import series_of_roles, site_states
+from cenergyd.jobs.site_state.model import KINDS, Kind, SiteState
+from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json, summary_of, summary_to_json
+from cenergyd.readings.batching import BatchingReadingStore
+from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.gather import gather_limited
+from cenergyd.runtime.periodic import PeriodicTask
+
+INTERVAL = 5.0
+"""Seconds between two looks."""
+SETTLING = 8.0
+"""Seconds that news wait: what loggers and meters did is written down that much later."""
+SECOND_LOOK = 90
+"""Seconds after news: then rollups and energy are there, too."""
+LONGEST = 3600
+"""A site is judged once in so many seconds at least: others may have changed its settings."""
+BATCH = 200
+DUE_AT_ONCE = 1000
+AT_ONCE = 50
+COMPARE_EVERY = 60.0
+"""Seconds between two comparisons with the list of customers, and between two counts."""
+
+log = Logger()
+
+
+class Judgement(NamedTuple):
+    """A site's state, and what it was before."""
+
+    customer: Customer
+    state: SiteState
+    before: SiteSummary | None
+
+
+Judged = Callable[[Sequence[Judgement]], Awaitable[Mapping[str, int]]]
+"""Told of every judgement; returns the number of active alerts by customer."""
+
+
+async def no_alerts(judgements: Sequence[Judgement]) -> Mapping[str, int]:
+    """A :data:`Judged` that does nothing."""
+    return {}
+
+
+class SiteStateService(Service):
+    """Judges sites and keeps what came of it, one document of kind ``site`` per customer.
+
+    :param judged: raises and ends the alerts that rest on it.
+    """
+
+    name = "site_states"
+
+    def __init__(
+        self,
+        *,
+        clock: Timers,
+        customers: CustomerStore,
+        documents: DocumentStore,
+        readings: ReadingStore,
+        judged: Judged = no_alerts,
+    ) -> None:
+        self._clock = clock
+        self._customers = customers
+        self._documents = documents
+        self._readings: ReadingStore = BatchingReadingStore(readings, clock)
+        self._judged = judged
+        self._news: dict[str, float] = {}
+        self._compared = float("-inf")
+        self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
+        """Sites in each state, for the metrics."""
+        self._task = PeriodicTask(clock, self._look, INTERVAL, longest_rest=30.0)
+        self._ended: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to judge."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._ended = self._task.start()
+
+    def stopService(self) -> Deferred[None] | None:  # noqa: N802
+        """Stop; fires when what runs has ended."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._task.stop()
+        return self._ended
+
+    def news(self, customer_id: str) -> None:
+        """Something came for a customer, or its settings were changed."""
+        self._news.setdefault(customer_id, self._clock.seconds())
+
+    async def tick(self) -> None:
+        """One look: judge what there is news of, and what is due."""
+        now = self._clock.seconds()
+        fresh = [key for key, since in self._news.items() if since <= now - SETTLING or since > now]
+        due = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
+        others = [document.key for document in due if document.key not in self._news]
+        if now - self._compared >= COMPARE_EVERY or now < self._compared:
+            others += await self._unknown()
+            self.counts = {kind: await self._documents.count(SITE, owner=kind) for kind in KINDS}
+            self._compared = now
+        for batch in _batches(fresh):
+            await self.judge(batch, look_again=SECOND_LOOK)
+            for key in batch:
+                self._news.pop(key, None)
+        for batch in _batches(dict.fromkeys(others)):
+            await self.judge(batch)
+
+    async def judge(self, customer_ids: Sequence[str], look_again: int = LONGEST) -> None:
+        """Judge some customers now.
+
+        :param look_again: seconds after which they are judged again at the latest.
+        """
+        now = int(self._clock.seconds())
+        customers = await self._customers.get_many(customer_ids)
+        before = await self._documents.get_many(SITE, customer_ids)
+        for gone in before.keys() - customers.keys():
+            await self._documents.delete(SITE, gone)
+        known = list(customers.values())
+        if not known:
+            return
+        last = await self._last(known)
+        states = await site_states(known, self._documents, now, last)
+        olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
+        judgements = [Judgement(*each) for each in zip(known, states, olds, strict=True)]
+        alerts = await self._judged(judgements)
+        energies = await gather_limited(
+            [self._energy(each, now, readable=last is not None) for each in judgements], AT_ONCE
+        )
+        items = []
+        for (customer, state, old), (day, energy) in zip(judgements, energies, strict=True):
+            count = alerts.get(customer.id, old.alerts if old else 0)
+            summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
+            due = min(now + look_again, state.next_change or now + LONGEST)
+            items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
+        await self._documents.put_many(SITE, items)
+
+    async def _last(self, customers: Sequence[Customer]) -> Mapping[str, Reading] | None:
+        series = series_of_roles(customers)
+        try:
+            return await self._readings.last(series) if series else {}
+        except (StoreUnavailable, Overloaded):
+            return None
+
+    async def _energy(self, judgement: Judgement, now: int, *, readable: bool) -> tuple[str, tuple[DayEnergy, ...]]:
+        customer, _, old = judgement
+        kept = (old.energy_day, old.energy) if old else ("", ())
+        if not readable or not customer.logger_serial_number:
+            return kept
+        try:
+            found = await energy_today(customer, self._readings, now)
+        except InvalidField:
+            return "", ()  # its stored time zone is unknown, so nobody knows its day
+        except (StoreUnavailable, Overloaded):
+            return kept
+        energies = [(role, each) for role in ROLES if (each := found["energy"][role]) and each["covered_seconds"]]
+        return found["date"], tuple(DayEnergy(role, each["import_kwh"], each["export_kwh"]) for role, each in energies)
+
+    async def _unknown(self) -> list[str]:
+        """Customers without a judgement, and judgements without a customer; looked for only where their numbers differ."""
+        if await self._customers.count() == await self._documents.count(SITE):
+            return []
+        found: list[str] = []
+        after: str | None = None
+        while page := await self._customers.page(after=after, limit=BATCH):
+            ids = [customer.id for customer in page]
+            known = await self._documents.get_many(SITE, ids)
+            found += [each for each in ids if each not in known]
+            after = ids[-1]
+        return found or await self._orphans()
+
+    async def _orphans(self) -> list[str]:
+        found: list[str] = []
+        after: str | None = None
+        while documents := await self._documents.find(SITE, after_key=after, limit=BATCH):
+            ids = [document.key for document in documents]
+            known = await self._customers.get_many(ids)
+            found += [each for each in ids if each not in known]
+            after = ids[-1]
+        return found
+
+    def _look(self) -> Deferred[None]:
+        async def guarded() -> None:
+            try:
+                await self.tick()
+            except CenergydError as error:
+                log.warn("the states of sites are not judged, will be tried again: {reason}", reason=str(error))
+            except Exception:
+                log.failure("judging the states of sites failed")
+
+        return Deferred.fromCoroutine(guarded())
+
+
+def _batches(ids: Iterable[str]) -> Iterable[Sequence[str]]:
+    every = list(ids)
+    return [every[start : start + BATCH] for start in range(0, len(every), BATCH)]

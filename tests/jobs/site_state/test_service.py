@@ -1,0 +1,187 @@
+"""States of sites are kept: after news, when due, and for customers that come and go elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import LOGGER, METER, SITE
+from cenergyd.errors import StoreUnavailable
+from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.site_state.fleet import FleetQuery, FleetReader
+from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, Judgement, SiteStateService
+from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.storage.sqlite.customers import SqliteCustomerStore
+from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from cenergyd.storage.sqlite.readings import SqliteReadingStore
+from tests.web.harness import SettableClock
+
+SERIAL = "001EC6001433"
+
+
+class Place:
+    """Stores in a folder, and a service whose clock is set by the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SettableClock()
+        self.customers = SqliteCustomerStore(reactor, folder / "c.sqlite")
+        self.documents = SqliteDocumentStore(reactor, folder / "c.sqlite")
+        self.readings: Any = SqliteReadingStore(reactor, folder / "r.sqlite")
+        self.judged: list[Judgement] = []
+
+        async def judged(judgements: Sequence[Judgement]) -> Mapping[str, int]:
+            self.judged += judgements
+            return {each.customer.id: 2 for each in judgements if each.state.kind == "logger_silent"}
+
+        self.service = SiteStateService(
+            clock=self.clock, customers=self.customers, documents=self.documents, readings=self.readings, judged=judged
+        )
+        self.fleet = FleetReader(self.documents, self.clock)
+
+    async def site(self, number: int = 1) -> Customer:
+        """A customer whose logger has just uploaded both meters."""
+        now, serial = self.clock.now, f"{SERIAL}{number}"
+        customer = await self.customers.add(
+            Customer(
+                id="", name=f"Site {number}", facility="1", solar="2", logger_serial_number=serial, logger_password="x"
+            )
+        )
+        await self.documents.put(LOGGER, serial, {"last_upload": now, "gaps": [[1, 900]]}, due=now)
+        for meter in ("1", "2"):
+            body = {"last_time": now - 60, "last_upload": now, "interval": 60, "last": {"P": 1.5}, "error": None}
+            await self.documents.put(METER, f"{serial}_{meter}", body, owner=serial)
+        await self.readings.write([SeriesReadings(f"{serial}_missing_meter", [Reading(now - 60, 3.0)])])
+        return customer
+
+    async def stored(self, customer: Customer) -> tuple[SiteSummary, int]:
+        document = await self.documents.get(SITE, customer.id)
+        assert document is not None
+        summary = summary_from_json(document.body)
+        assert summary is not None
+        assert document.owner == summary.state.kind
+        return summary, document.due or 0
+
+
+@pytest_twisted.async_yield_fixture
+async def here(tmp_path: Path) -> AsyncIterator[Place]:
+    place = Place(tmp_path)
+    stores = (place.customers, place.documents, place.readings)
+    for store in stores:
+        await store.open()
+    yield place
+    for store in stores:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_site_is_judged_after_its_news_have_been_written_down(here: Place) -> None:
+    customer = await here.site()
+    await here.service.tick()  # finds a customer without a state
+    here.judged.clear()
+    here.service.news(customer.id)
+    await here.service.tick()
+    assert here.judged == []
+    here.clock.offset += SETTLING
+    await here.service.tick()
+    summary, due = await here.stored(customer)
+    assert (summary.state.kind, summary.name, summary.serial) == ("good", "Site 1", f"{SERIAL}1")
+    assert [(each.role, each.power) for each in summary.state.roles] == [
+        ("utility", 1.5),
+        ("load", 3.0),
+        ("solar", 1.5),
+    ]
+    assert here.clock.now < due <= here.clock.now + SECOND_LOOK
+    here.judged.clear()
+    await here.service.tick()
+    assert here.judged == [], "news are news once"
+
+
+@pytest_twisted.ensureDeferred
+async def test_silence_is_noticed_by_time_alone(here: Place) -> None:
+    customer = await here.site()
+    await here.service.tick()
+    assert (await here.stored(customer))[0].state.kind == "good"
+    for _ in range(8):  # from one due time to the next
+        here.clock.offset += (await here.stored(customer))[1] - here.clock.now
+        await here.service.tick()
+    summary, _ = await here.stored(customer)
+    assert (summary.state.kind, summary.alerts) == ("logger_silent", 2)
+    before = [each.before.state.kind if each.before else None for each in here.judged]
+    assert before[0] is None
+    assert "good" in before
+    here.clock.offset += COMPARE_EVERY
+    await here.service.tick()
+    assert here.service.counts["logger_silent"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_customers_that_come_and_go_elsewhere(here: Place) -> None:
+    first, second = await here.site(1), await here.site(2)
+    await here.service.tick()
+    assert {site.customer_id for site in await here.fleet.sites()} == {first.id, second.id}
+    await here.customers.remove(first.id)
+    here.clock.offset += COMPARE_EVERY
+    await here.service.tick()
+    here.fleet.forget()
+    assert [site.customer_id for site in await here.fleet.sites()] == [second.id]
+    page = await here.fleet.page(FleetQuery(state="good"))
+    assert (page.matching, page.totals.power) == (1, {"utility": 1.5, "load": 3.0, "solar": 1.5})
+
+
+@pytest_twisted.ensureDeferred
+async def test_energy_of_today_is_kept_while_the_readings_store_is_down(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await here.site()
+    hour = here.clock.now - here.clock.now % 3600
+    fields: dict[str, Any] = {"import_kwh": 2.5, "export_kwh": 0.5, "covered_seconds": 3600.0, "seconds": 3600}
+    await here.readings.write_points(energy_series(f"{customer.logger_serial_number}_1"), [FieldPoint(hour, fields)])
+    await here.service.judge([customer.id])
+    summary, _ = await here.stored(customer)
+    assert summary.energy == (DayEnergy("utility", 2.5, 0.5),)
+
+    async def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    for name in ("last", "read_points", "read_points_many"):
+        monkeypatch.setattr(here.readings, name, down)
+    await here.service.judge([customer.id])
+    again, _ = await here.stored(customer)
+    assert again.energy == summary.energy
+    assert again.state.kind == "good", "the documents say so"
+    assert again.power("utility") == 1.5
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_unknown_zone_keeps_nobody_else_from_being_judged(here: Place) -> None:
+    foreign, other = await here.site(1), await here.site(2)
+    await here.customers.update(foreign.id, {"time_zone": "Mars/Olympus"})
+    await here.service.judge([foreign.id, other.id, "nobody"])
+    assert (await here.stored(foreign))[0].state.kind == "settings_incomplete"
+    assert (await here.stored(other))[0].state.kind == "good"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_written_is_judged_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = await here.site()
+    await here.service.tick()
+    here.service.news(customer.id)
+    here.clock.offset += SETTLING
+
+    async def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.documents, "put_many", down)
+        with pytest.raises(StoreUnavailable):
+            await here.service.tick()
+    here.judged.clear()
+    await here.service.tick()
+    assert [each.customer.id for each in here.judged] == [customer.id]

@@ -86,10 +86,17 @@ class JobContext(Protocol):
     now: int
     """UTC seconds."""
     readings: ReadingStore
+    """All can be read. Written are only series ``<serial>_<name>`` of the job's customer, never measured or computed readings."""
     documents: DocumentStore
+    """Written are only kinds that begin with the plugin's name."""
     customers: CustomerStore
+    """To look customers up; nothing is changed here."""
     settings: Settings
     """The daemon's settings, for jobs with a section of their own."""
+
+    def for_customer(self, customer: Customer) -> JobContext:
+        """A context that may write that customer's series, for ``cenergyd_periodic``, whose own may write none."""
+        ...
 
     async def notify(self, notification: Notification) -> None:
         """Queue a message to every channel of the customer, durably; returns once it is queued."""

@@ -106,6 +106,7 @@ def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str,
         PluginInfo(name=name, state="missing", problem="it is not installed") for name in sorted(required - known)
     ]
     manager.infos = tuple(infos)
+    manager.built_in = frozenset(info.name for info in infos if info.distribution == _OURS and info.state == "loaded")
     manager.faults += tuple(_faults_of(settings, manager.infos))
     return manager
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.task import deferLater
 
+from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.hookspecs import Notification
@@ -33,6 +34,13 @@ class RunningJobContext:
     """The reactor."""
     run_in_thread: Callable[..., Awaitable[Any]]
     """Runs a function in one of the plugin's threads."""
+
+    context_for: Callable[[Customer], RunningJobContext]
+    """Makes the context of a customer."""
+
+    def for_customer(self, customer: Customer) -> RunningJobContext:
+        """A context that may write that customer's series, for ``cenergyd_periodic``."""
+        return self.context_for(customer)
 
     async def notify(self, notification: Notification) -> None:
         """Queue a message to every channel of the customer, durably; returns once it is queued."""

@@ -26,6 +26,7 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.context import RunningJobContext
+from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.jobs.retries import Retries
 from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
@@ -265,7 +266,8 @@ class JobService(Service):
         if self._clock.seconds() < self._resting.get(plugin, 0):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
-            implementation, {"customer": customer, "since": since, "until": until, "context": self._context(plugin)}
+            implementation,
+            {"customer": customer, "since": since, "until": until, "context": self._context(plugin, customer)},
         )
 
     async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
@@ -340,12 +342,15 @@ class JobService(Service):
         except (StoreUnavailable, Overloaded) as error:
             self._backoff.failed(error)  # then the claim expires
 
-    def _context(self, plugin: str) -> RunningJobContext:
+    def _context(self, plugin: str, customer: Customer | None = None) -> RunningJobContext:
+        writer = Writer(plugin, customer, built_in=plugin in self._plugins.built_in)
+        readings, documents, customers = guarded(writer, self._readings, self._documents, self._customers)
         return RunningJobContext(
             now=int(self._clock.seconds()),
-            readings=self._readings,
-            documents=self._documents,
-            customers=self._customers,
+            readings=readings,
+            documents=documents,
+            customers=customers,
+            context_for=partial(self._context, plugin),
             settings=self._all_settings,
             notifier=self._notify,
             clock=self._clock,

@@ -50,6 +50,8 @@ class PluginManager(pluggy.PluginManager):
     def __init__(self) -> None:
         super().__init__("cenergyd")
         self.times = HookTimes()
+        self.built_in: frozenset[str] = frozenset()
+        """Names of cenergyd's own plugins."""
         self.options: dict[str, object] = {}
         """What each plugin is given as ``options``, by its name."""
 

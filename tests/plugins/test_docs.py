@@ -95,7 +95,7 @@ def test_the_page_explains_every_hook_with_all_its_arguments_and_an_example_of_e
 
 def test_the_page_names_all_that_a_job_is_given() -> None:
     page = PAGE.read_text()
-    members = {*hookspecs.JobContext.__annotations__, "notify", "pause", "in_thread"}
+    members = {*hookspecs.JobContext.__annotations__, "notify", "pause", "in_thread", "for_customer"}
     for member in members:
         assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
 

@@ -1,0 +1,165 @@
+"""The stores as a plugin's job gets them: everything can be read, and written is only what is the plugin's and its customer's.
+
+Not a defence against a plugin that means harm, which runs in the daemon's process and can do anything. It keeps a mistake in a
+plugin from changing measured readings, another customer's data or the daemon's own documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import attrs
+
+from cenergyd.customers.meter_history import FOREVER, setup_periods
+from cenergyd.customers.model import MISSING_METER, Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.kinds import SESSION, TOKEN
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import CenergydError
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.store import ReadingStore
+
+_BUILT_IN_RESULT = re.compile(r".*_(?:1m|5m|15m|30m|1h|24h)\Z")
+_METER_ID = re.compile(r"[0-9]+\Z")
+_READ_OF_CUSTOMERS = frozenset({"get", "get_many", "by_serial", "page", "count"})
+_SECRET_KINDS = frozenset({TOKEN, SESSION})
+
+
+class NotAllowed(CenergydError):
+    """A plugin wanted to write what is not its own."""
+
+
+@attrs.frozen(slots=True)
+class Writer:
+    """Who writes: a plugin, and for which customer."""
+
+    plugin: str
+    customer: Customer | None
+    built_in: bool = False
+    """Whether it is one of cenergyd's own, which keep their results under names that others may not take."""
+
+    def check_series(self, name: str, *, readings: bool) -> None:
+        """Raise NotAllowed where the plugin may not write the series.
+
+        :param readings: whether readings are written, and not field points.
+        """
+        if self.customer is None:
+            raise NotAllowed(f"series {name}: context.for_customer(customer) gives a context that may write")
+        serial = next((each for each in serials_of(self.customer) if name.startswith(f"{each}_")), None)
+        if serial is None:
+            raise NotAllowed(f"series {name} is not one of customer {self.customer.id}")
+        rest = name[len(serial) + 1 :]
+        if rest == MISSING_METER or _METER_ID.match(rest):
+            raise NotAllowed(f"series {name} holds measured or computed readings, which jobs may not change")
+        if not self.built_in and _BUILT_IN_RESULT.match(rest):
+            raise NotAllowed(f"series {name} has a name of the built-in plugins' results: choose another")
+        if self.built_in and readings:
+            raise NotAllowed(f"series {name}: built-in plugins keep field points only")
+
+    def check_kind(self, kind: str) -> None:
+        """Raise NotAllowed where the plugin may not write documents of a kind."""
+        if not self.built_in and not (kind == self.plugin or kind.startswith((f"{self.plugin}_", f"{self.plugin}."))):
+            raise NotAllowed(f"documents of kind {kind} are not plugin {self.plugin}'s: begin the kind with its name")
+
+
+class GuardedReadings:
+    """A reading store whose writes are checked; the rest is the store's own."""
+
+    def __init__(self, store: ReadingStore, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, batches: Sequence[SeriesReadings]) -> None:
+        """As the store's."""
+        for batch in batches:
+            self._writer.check_series(batch.series, readings=True)
+        await self._store.write(batches)
+
+    async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
+        """As the store's."""
+        self._writer.check_series(series, readings=True)
+        await self._store.replace(series, start, end, readings)
+
+    async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
+        """As the store's."""
+        for series, *_ in items:
+            self._writer.check_series(series, readings=True)
+        await self._store.replace_many(items)
+
+    async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
+        """As the store's."""
+        self._writer.check_series(series, readings=False)
+        await self._store.write_points(series, points)
+
+    async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
+        """As the store's."""
+        self._writer.check_series(series, readings=False)
+        await self._store.replace_points(series, start, end, points)
+
+    async def replace_points_many(self, items: Sequence[tuple[str, int, int, Sequence[FieldPoint]]]) -> None:
+        """As the store's."""
+        for series, *_ in items:
+            self._writer.check_series(series, readings=False)
+        await self._store.replace_points_many(items)
+
+    async def open(self) -> None:
+        """Refused: it is open."""
+        raise NotAllowed("the stores are the daemon's to open and close")
+
+    close = open
+
+
+class GuardedDocuments:
+    """A document store whose writes are checked; the rest is the store's own."""
+
+    def __init__(self, store: DocumentStore, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("open", "close"):
+            raise NotAllowed("the stores are the daemon's to open and close")
+        method = getattr(self._store, name)
+
+        def checked(kind: str, *arguments: Any, **options: Any) -> Any:
+            if name in ("put", "put_many", "delete", "purge"):
+                self._writer.check_kind(kind)
+            if kind in _SECRET_KINDS:
+                raise NotAllowed(f"documents of kind {kind} are not for plugins")
+            return method(kind, *arguments, **options)
+
+        return checked
+
+
+class ReadOnlyCustomers:
+    """A customer store to look customers up."""
+
+    def __init__(self, store: CustomerStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _READ_OF_CUSTOMERS:
+            raise NotAllowed(f"plugins may look customers up, not {name}")
+        return getattr(self._store, name)
+
+
+def guarded(
+    writer: Writer, readings: ReadingStore, documents: DocumentStore, customers: CustomerStore
+) -> tuple[ReadingStore, DocumentStore, CustomerStore]:
+    """The three stores for a plugin."""
+    return (
+        cast(ReadingStore, GuardedReadings(readings, writer)),
+        cast(DocumentStore, GuardedDocuments(documents, writer)),
+        cast(CustomerStore, ReadOnlyCustomers(customers)),
+    )
+
+
+def serials_of(customer: Customer) -> list[str]:
+    """Serial numbers of the customer's loggers, now and before, the longest first."""
+    found = {period.serial for period in setup_periods(customer, 0, FOREVER) if period.serial}
+    return sorted(found, key=len, reverse=True)

@@ -120,8 +120,8 @@ async def measure(reactor: Any, kind: str, days: int, *, traced: bool) -> None:
             documents=stores.documents, derivation_queue=stores.customers.derivation_queue,
             job_queue=stores.customers.job_queue,
         )  # fmt: skip
-        until = T0 + 60 * (minutes - 1)
-        await stores.customers.derivation_queue.mark([PendingMark(customer.id, T0, until)])
+        end = T0 + 60 * (minutes - 1) + 1
+        await stores.customers.derivation_queue.mark([PendingMark(customer.id, T0, end)])
         gc.collect()
         gc.freeze()  # as 'cenergyd run' does
         if traced:
@@ -131,7 +131,7 @@ async def measure(reactor: Any, kind: str, days: int, *, traced: bool) -> None:
         seconds, told = time.perf_counter() - began, pauses.stop()
         assert deriving.status.derived_points == minutes, deriving.status
         series = f"{SERIAL}_missing_meter"
-        windows = await stores.readings.summarise([series], T0 - T0 % 86400, until + 1, 86400)
+        windows = await stores.readings.summarise([series], T0 - T0 % 86400, end, 86400)
         assert sum(window.readings for window in windows[series]) == minutes
         if traced:
             print(f"{kind}: peak of memory {tracemalloc.get_traced_memory()[1] / 1e6:.1f} MB above the start")

@@ -50,7 +50,7 @@ async def one_minute(stores: Stores, customers: list[Customer], minute: int) -> 
         await stores.readings.write(
             [SeriesReadings(f"{c.logger_serial_number}_{meter}", [reading]) for c in some for meter in "12"]
         )
-        await stores.customers.derivation_queue.mark([PendingMark(c.id, minute, minute) for c in some])
+        await stores.customers.derivation_queue.mark([PendingMark(c.id, minute, minute + 1) for c in some])
 
 
 async def main(reactor: Any) -> None:

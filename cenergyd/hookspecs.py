@@ -112,10 +112,8 @@ class JobContext(Protocol):
 
 
 @hookspec
-def cenergyd_job(
-    customer: Customer, since: int, until: int, context: JobContext, options: Any
-) -> Awaitable[None] | None:
-    """Do something with readings that are new or changed between ``since`` and ``until`` (inclusive, UTC seconds).
+def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext, options: Any) -> Awaitable[None] | None:
+    """Do something with readings that are new or changed, of ``start <= time < end`` (UTC seconds).
 
     Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
     data) and may come again after a crash, so a job recomputes what the window touches and replaces it. A job that raises or

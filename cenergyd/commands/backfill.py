@@ -25,17 +25,17 @@ def register(group: click.Group) -> None:
 
 
 @click.argument("customer")
-@click.option("--from", "since", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31, '30d ago'.")
-@click.option("--to", "until", type=Moment(), default="now", show_default=True, help="Its end, inclusive.")
+@click.option("--from", "start", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31, '30d ago'.")
+@click.option("--to", "end", type=Moment(), default="now", show_default=True, help="Its end, exclusive.")
 @click.option("--through-daemon", is_flag=True, help="Leave the work to the running daemon and watch it.")
 @pass_source
-def backfill(source: Source, customer: str, since: int, until: int, through_daemon: bool) -> None:
+def backfill(source: Source, customer: str, start: int, end: int, through_daemon: bool) -> None:
     """Derive the missing meter of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
 
     History keeps its meaning: of times before a change of meters, the meters of then are taken.
     """
-    if until < since:
-        raise click.UsageError(f"--to {utc(until)} is before --from {utc(since)}")
+    if end <= start:
+        raise click.UsageError(f"--to {utc(end)} is not after --from {utc(start)}")
     settings = source.load()
 
     async def work(reactor: Any) -> Progress:
@@ -48,12 +48,12 @@ def backfill(source: Source, customer: str, since: int, until: int, through_daem
             with _Bar() as bar:
                 if through_daemon:
                     return await follow(
-                        found.id, since, until,
+                        found.id, start, end,
                         customers=stores.customers, documents=stores.documents,
                         tolerance=settings.derivation.tolerance_seconds, report=bar.show, clock=reactor,
                     )  # fmt: skip
                 return await run(
-                    found, since, until,
+                    found, start, end,
                     readings=stores.readings, documents=stores.documents, customers=stores.customers,
                     deriver=_deriver(settings, reactor),
                     limit=CHUNK_READINGS, report=bar.show,
@@ -64,7 +64,7 @@ def backfill(source: Source, customer: str, since: int, until: int, through_daem
     except PluginFailed as error:
         raise Failed(str(error)) from error
     if progress.derived is None:
-        click.echo(f"{utc(since)} to {utc(until)} is derived")
+        click.echo(f"{utc(start)} to {utc(end)} is derived")
     else:
         click.echo(f"{progress.derived} readings computed, {progress.written} of them new or different")
 

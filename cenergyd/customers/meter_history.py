@@ -29,6 +29,20 @@ CHANGEABLE = ("facility", "load", "solar", "logger_serial_number", "reversed", "
 """What can change from a time on."""
 
 
+class RoleSegment(NamedTuple):
+    """A time over which one series plays a role, always with the same meaning."""
+
+    start: int
+    """UTC seconds, inclusive."""
+    end: int
+    """Exclusive."""
+    series: str
+    computed: bool
+    """Whether it is computed from the other two roles."""
+    reversed: bool
+    """Whether the meter's CTs are mounted the wrong way round: :mod:`cenergyd.readings.signs`."""
+
+
 class SetupPeriod(NamedTuple):
     """A time over which nothing changes."""
 
@@ -49,6 +63,14 @@ class SetupPeriod(NamedTuple):
             return f"{self.serial}_{meter}"
         return f"{self.serial}_{MISSING_METER}" if role == self.setup.missing_role else None
 
+    def segment_of(self, role: Role) -> RoleSegment | None:
+        """Where the role's readings are then, or None."""
+        series = self.series_of(role)
+        if series is None:
+            return None
+        computed = not self.setup.meter_of(role)
+        return RoleSegment(self.start, self.end, series, computed, not computed and role in self.setup.reversed_roles)
+
 
 def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]:
     """The setup periods that cover ``start`` to ``end`` (exclusive), cut to it, ascending; the present settings last."""
@@ -63,30 +85,20 @@ def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]
     return found
 
 
-def assignments_over(customer: Customer, start: int, end: int) -> list[tuple[int, int, MeterSetup]]:
-    """:func:`setup_periods` as (start, end, setup)."""
-    return [(span.start, span.end, span.setup) for span in setup_periods(customer, start, end)]
+def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
+    """Where to find a role's readings over ``start <= time < end``, ascending; left out where there is no series.
 
-
-def assignment_at(customer: Customer, time: int) -> MeterSetup:
-    """What was valid at a time."""
-    return setup_periods(customer, time, time + 1)[0].setup
-
-
-def series_over(customer: Customer, role: Role, start: int, end: int) -> list[tuple[int, int, str]]:
-    """Where to find a role's readings over a range: (start, end, series), ascending; left out where there is no series.
-
-    Neighbouring stretches of one series are joined.
+    Neighbouring setup periods in which nothing changes for the role are one segment.
     """
-    found: list[tuple[int, int, str]] = []
-    for span in setup_periods(customer, start, end):
-        series = span.series_of(role)
-        if series is None:
+    found: list[RoleSegment] = []
+    for period in setup_periods(customer, start, end):
+        segment = period.segment_of(role)
+        if segment is None:
             continue
-        if found and found[-1][1] == span.start and found[-1][2] == series:
-            found[-1] = (found[-1][0], span.end, series)
+        if found and found[-1].end == segment.start and found[-1][2:] == segment[2:]:
+            found[-1] = found[-1]._replace(end=segment.end)
         else:
-            found.append((span.start, span.end, series))
+            found.append(segment)
     return found
 
 

@@ -67,10 +67,10 @@ class Customer:
     """As stored: an argon2 hash, or clear text from the existing front end."""
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
-    pending_since: int | None = None
-    """First time (UTC seconds) of readings that no derivation has taken yet."""
-    pending_until: int | None = None
-    """Last such time, inclusive."""
+    pending_start: int | None = None
+    """Start of the times (UTC seconds) of readings that no derivation has taken yet."""
+    pending_end: int | None = None
+    """Their end, exclusive."""
 
     @property
     def derivation_plugin(self) -> str:
@@ -139,18 +139,25 @@ class Customer:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+class Window(NamedTuple):
+    """A range of times, ``start <= time < end``, UTC seconds."""
+
+    start: int
+    end: int
+
+
 class PendingMark(NamedTuple):
-    """Readings arrived for a customer between two times (inclusive)."""
+    """Readings arrived for a customer, their times ``start <= time < end``."""
 
     customer_id: str
-    since: int
-    until: int
+    start: int
+    end: int
 
 
 class PendingWork(NamedTuple):
-    """A customer claimed for derivation, and the times (inclusive) to derive."""
+    """A customer claimed for derivation, and the times to derive, ``start <= time < end``."""
 
     customer: Customer
-    since: int
-    until: int
+    start: int
+    end: int
     claim: str

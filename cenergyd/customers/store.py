@@ -1,6 +1,6 @@
 """The contract of every customer store; one test suite runs against all of them.
 
-A queue has two windows per customer. The *pending* window (``pending_since``, ``pending_until``) widens with what arrives.
+A queue has two windows per customer. The *pending* window (``pending_start``, ``pending_end``) widens with what arrives.
 :meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; what arrives
 meanwhile opens a new pending window. So nothing that arrives during a derivation is lost, a long derivation is not
 restarted by every upload, and the work of a dead daemon is taken over when its claim expires.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 
 
 class PendingSummary(NamedTuple):
@@ -19,16 +19,7 @@ class PendingSummary(NamedTuple):
 
     customers: int
     oldest: int | None
-    """The earliest pending_since, UTC seconds."""
-
-
-class Window(NamedTuple):
-    """Times that are to be derived."""
-
-    since: int
-    """UTC seconds."""
-    until: int
-    """Inclusive."""
+    """The earliest start of a window, UTC seconds."""
 
 
 class PendingQueue(Protocol):
@@ -46,8 +37,8 @@ class PendingQueue(Protocol):
         """
         ...
 
-    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
-        """Everything before ``since`` is done: shrink the work and renew the claim. False: the claim was lost."""
+    async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
+        """Everything before ``start`` is done: shrink the work and renew the claim. False: the claim was lost."""
         ...
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
@@ -68,7 +59,7 @@ class CustomerStore(Protocol):
 
     @property
     def derivation_queue(self) -> PendingQueue:
-        """Readings to derive the missing meter from (``pending_since``, ``pending_until`` on the customer)."""
+        """Readings to derive the missing meter from (``pending_start``, ``pending_end`` on the customer)."""
         ...
 
     @property

@@ -254,8 +254,8 @@ class Daemon:
         merged: dict[str, PendingMark] = {}
         for mark in marks:
             known = merged.get(mark.customer_id, mark)
-            since, until = min(known.since, mark.since), max(known.until, mark.until)
-            merged[mark.customer_id] = PendingMark(mark.customer_id, since, until)
+            start, end = min(known.start, mark.start), max(known.end, mark.end)
+            merged[mark.customer_id] = PendingMark(mark.customer_id, start, end)
         await self.customers.derivation_queue.mark(list(merged.values()))
         for customer_id in merged:
             self.feed.publish(customer_id)

@@ -12,8 +12,8 @@ from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Deriver
-from cenergyd.derivation.plan import pieces
-from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.plan import pieces, touched
+from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
@@ -23,12 +23,12 @@ from cenergyd.readings.store import ReadingStore
 class Progress(NamedTuple):
     """How far a backfill is."""
 
-    since: int
-    """Start of the range, UTC seconds."""
-    until: int
-    """Its end, inclusive."""
+    start: int
+    """UTC seconds."""
+    end: int
+    """Exclusive."""
     done: int
-    """Derived up to here, inclusive; ``since - 1`` at first."""
+    """Everything before this is derived; ``start`` at first."""
     derived: int | None = None
     """Readings computed so far, where known."""
     written: int | None = None
@@ -39,21 +39,21 @@ class Progress(NamedTuple):
     @property
     def fraction(self) -> float:
         """From 0 to 1."""
-        return (self.done - self.since + 1) / (self.until - self.since + 1)
+        return (self.done - self.start) / (self.end - self.start)
 
 
 Report = Callable[[Progress], None]
 
 
-async def request(queue: PendingQueue, customer_id: str, since: int, until: int) -> None:
-    """Ask the running daemons: mark the range (inclusive) as if its readings had just come in."""
-    await queue.mark([PendingMark(customer_id, since, until)])
+async def request(queue: PendingQueue, customer_id: str, start: int, end: int) -> None:
+    """Ask the running daemons: mark the range as if its readings had just come in."""
+    await queue.mark([PendingMark(customer_id, start, end)])
 
 
 async def follow(
     customer_id: str,
-    since: int,
-    until: int,
+    start: int,
+    end: int,
     *,
     customers: CustomerStore,
     documents: DocumentStore,
@@ -67,26 +67,26 @@ async def follow(
     :raises NotFound: no such customer.
     """
     seen = await _forget_window(documents, customer_id)
-    await request(customers.derivation_queue, customer_id, since, until)
-    progress = Progress(since, until, since - 1)
-    while progress.done < until:
+    await request(customers.derivation_queue, customer_id, start, end)
+    progress = Progress(start, end, start)
+    while progress.done < end:
         customer = await customers.get(customer_id)
         if customer is None:
             raise NotFound(f"there is no customer {customer_id}")
         document = await documents.get(DERIVATION, customer_id)
-        if not pieces(customer, since, until, tolerance):
-            progress = progress._replace(done=until)  # no meter was missing: there is nothing to wait for
+        if not pieces(customer, start, end, tolerance):
+            progress = progress._replace(done=end)  # no meter was missing: there is nothing to wait for
         progress = _after(progress, customer, document, seen)
         report(progress)
-        if progress.done < until:
+        if progress.done < end:
             await deferLater(clock, poll_seconds, _nothing)
     return progress
 
 
 async def run(
     customer: Customer,
-    since: int,
-    until: int,
+    start: int,
+    end: int,
     *,
     readings: ReadingStore,
     documents: DocumentStore,
@@ -95,7 +95,7 @@ async def run(
     limit: int,
     report: Report,
 ) -> Progress:
-    """Derive a range (inclusive) here and now, by the same code as the daemon's; needs no daemon.
+    """Derive the range ``start <= time < end`` here and now, by the same code as the daemon's; needs no daemon.
 
     Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have computed with
     readings that came in between.
@@ -104,26 +104,24 @@ async def run(
     :raises PluginFailed: what was derived before stays.
     """
     before = await documents.get(DERIVATION, customer.id)
-    progress = Progress(since, until, since - 1, 0, 0)
+    progress = Progress(start, end, start, 0, 0)
     report(progress)
-    for piece in pieces(customer, since, until, deriver.tolerance):
+    for piece in pieces(customer, start, end, deriver.tolerance):
         reached = reached_before(before.body if before else None)
         async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
             change = chunk.derivation.change
             await write_derived(readings, [chunk.derivation])
             progress = progress._replace(
-                done=max(progress.done, min(chunk.end - 1, until)),
+                done=max(progress.done, min(chunk.end, end)),
                 derived=(progress.derived or 0) + chunk.derivation.derived,
                 written=(progress.written or 0) + (len(change.readings) if change else 0),
             )
             report(progress)
-    await customers.job_queue.mark(
-        [PendingMark(customer.id, max(0, since - 2 * deriver.tolerance), until + deriver.tolerance)]
-    )
+    await customers.job_queue.mark([PendingMark(customer.id, *touched(start, end, deriver.tolerance))])
     after = await documents.get(DERIVATION, customer.id)
     if after != before:
-        await request(customers.derivation_queue, customer.id, since, until)
-    progress = progress._replace(done=until)
+        await request(customers.derivation_queue, customer.id, start, end)
+    progress = progress._replace(done=end)
     report(progress)
     return progress
 
@@ -149,11 +147,11 @@ def _after(progress: Progress, customer: Customer, document: Document | None, se
         return progress
     failure = document.body.get("failure")
     message = str(failure.get("message")) if isinstance(failure, Mapping) else None
-    window = document.body.get("window") or {}
-    start, done = window.get("since"), window.get("done")
-    waits = customer.pending_since is not None and customer.pending_since <= progress.done + 1
-    if isinstance(start, int) and isinstance(done, int) and start <= progress.done + 1 and not waits:
-        progress = progress._replace(done=max(progress.done, min(done, progress.until)))
+    window = window_of(document.body) or {}
+    start, done = window.get("start"), window.get("done")
+    waits = customer.pending_start is not None and customer.pending_start <= progress.done
+    if isinstance(start, int) and isinstance(done, int) and start <= progress.done and not waits:
+        progress = progress._replace(done=max(progress.done, min(done, progress.end)))
     return progress._replace(failure=message)
 
 

@@ -57,11 +57,11 @@ class Backlog:
                 self.readings, self.deriver, task.work.customer, piece, limit=limit, reached=reached
             ):
                 # Of readings from here on, no computed one before chunk.end depends any more.
-                since = max(task.work.since, min(chunk.end + 2 * tolerance, task.work.until))
-                if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, since):
+                rest = max(task.work.start, min(chunk.end + 2 * tolerance, task.work.end - 1))
+                if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, rest):
                     return False
                 self._sum = joined(self._sum, chunk.derivation)
-                await self._tell(chunk.end - 1)
+                await self._tell(chunk.end)
                 if stopping():
                     await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
                     return False
@@ -84,6 +84,6 @@ def joined(before: Derivation, after: Derivation) -> Derivation:
     missing = {gap.role: gap for gap in before.gaps.missing}
     for gap in after.gaps.missing:
         old = missing.get(gap.role)
-        missing[gap.role] = Missing(gap.role, old.since, gap.until, old.readings + gap.readings) if old else gap
+        missing[gap.role] = Missing(gap.role, old.start, gap.end, old.readings + gap.readings) if old else gap
     no_plugin = before.no_plugin or after.no_plugin
     return Derivation(None, 0, derived_until, Gaps(waiting_for, since, tuple(missing.values())), no_plugin)

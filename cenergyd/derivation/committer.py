@@ -40,8 +40,8 @@ class Task:
     pieces: Sequence[Piece]
     renewed_at: float
     """When its claim was made or renewed."""
-    since: int
-    """Where its window began; the work's own ``since`` moves on in a backlog."""
+    start: int
+    """Where its window began; the work's own ``start`` moves on in a backlog."""
 
     @property
     def customer_id(self) -> str:
@@ -111,7 +111,7 @@ class Committer:
         for task in tasks:
             if now - task.renewed_at < self.ttl / 3:
                 kept.append(task)
-            elif await self.queue.advance(task.work, task.work.since, int(now), self.ttl):
+            elif await self.queue.advance(task.work, task.work.start, int(now), self.ttl):
                 task.renewed_at = now
                 kept.append(task)
             else:
@@ -133,21 +133,21 @@ class Committer:
         await self._fail(bad)
         await self._tell([(done, self._outcome(done)) for done in ours], bodies)
 
-    async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest_since: int) -> bool:
-        """Write one chunk of a long window; the work shrinks to what is from ``rest_since`` on. False: the claim is lost."""
+    async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
+        """Write one chunk of a long window; the work shrinks to what is from ``rest`` on. False: the claim is lost."""
         if not await self.held([task]):
             return False
         await self._write([derivation])
-        await self.job_queue.mark([PendingMark(task.customer_id, start, end - 1)])
+        await self.job_queue.mark([PendingMark(task.customer_id, start, end)])
         self._count([derivation])
         self._announce(task, [derivation])
         now = self.clock.seconds()
-        if await self.queue.advance(task.work, rest_since, int(now), self.ttl):
-            task.work = task.work._replace(since=rest_since)
+        if await self.queue.advance(task.work, rest, int(now), self.ttl):
+            task.work = task.work._replace(start=rest)
             task.renewed_at = now
             return True
         self._lost(task)
-        await self.queue.mark([PendingMark(task.customer_id, start, end - 1)])
+        await self.queue.mark([PendingMark(task.customer_id, start, end)])
         return False
 
     async def fail(self, done: Done, bodies: Mapping[str, Mapping[str, Any]]) -> None:
@@ -158,7 +158,7 @@ class Committer:
     async def tell(self, done: Done, up_to: int, bodies: Mapping[str, Mapping[str, Any]]) -> None:
         """Write how far a long window is."""
         outcome = self._outcome(done)
-        await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.until)))], bodies)
+        await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
 
     async def _written(self, results: Sequence[Done]) -> list[Done]:
         """Write together; where the store refuses, find out whose fault it is, so that nobody else pays for it."""
@@ -181,8 +181,8 @@ class Committer:
     async def _mark_jobs(self, results: Sequence[Done]) -> None:
         marks = []
         for done in results:
-            start, end = touched(done.task.work.since, done.task.work.until, self.tolerance)
-            marks.append(PendingMark(done.task.customer_id, start, end - 1))
+            window = touched(done.task.work.start, done.task.work.end, self.tolerance)
+            marks.append(PendingMark(done.task.customer_id, *window))
         if marks:
             await self.job_queue.mark(marks)
 
@@ -201,7 +201,7 @@ class Committer:
             log.warn(
                 "{customers} claims were lost while deriving; their windows are derived again", customers=len(lost)
             )
-            await self.queue.mark([PendingMark(work.customer.id, work.since, work.until) for work in lost])
+            await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
     async def _fail(self, bad: Sequence[Done]) -> None:
         if not bad:
@@ -213,20 +213,20 @@ class Committer:
     def _is_news(self, done: Done) -> bool:
         """The jobs hear of a failing window's measured readings once, not at every further attempt."""
         known = self._failing.get(done.task.customer_id)
-        return known is None or known[1:] != (done.task.work.since, done.task.work.until)
+        return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
     def _log_failure(self, done: Done) -> None:
         failure, work = done.failure, done.task.work
         assert failure is not None
         self.status.failures[failure.plugin] += 1
         known = self._failing.pop(work.customer.id, None)
-        self._failing[work.customer.id] = (str(failure), work.since, work.until)
+        self._failing[work.customer.id] = (str(failure), work.start, work.end)
         if len(self._failing) > MAX_REMEMBERED_FAILURES:
             self._failing.popitem(last=False)
         if known is None or known[0] != str(failure):
             log.failure(
-                "derivation of customer {customer_id} from {since} to {until} failed, plugin {plugin}: {reason}",
-                failure_of(failure), customer_id=work.customer.id, since=work.since, until=work.until,
+                "derivation of customer {customer_id} from {start} to {end} failed, plugin {plugin}: {reason}",
+                failure_of(failure), customer_id=work.customer.id, start=work.start, end=work.end,
                 plugin=failure.plugin, reason=failure.reason,
             )  # fmt: skip
 
@@ -248,7 +248,7 @@ class Committer:
     def _outcome(done: Done) -> Outcome:
         work = done.task.work
         return Outcome(
-            since=done.task.since, until=work.until, done=work.until, derivations=done.derivations, failure=done.failure
+            start=done.task.start, end=work.end, done=work.end, derivations=done.derivations, failure=done.failure
         )
 
     def _count(self, derivations: Sequence[Derivation]) -> None:

@@ -15,10 +15,10 @@ class Missing(NamedTuple):
     """A meter gave no readings that its partner's could be computed with, though it has gone on since."""
 
     role: Role
-    since: int
+    start: int
     """Time of the partner's first such reading, UTC seconds."""
-    until: int
-    """Of its last, inclusive."""
+    end: int
+    """Just after its last."""
     readings: int
 
 
@@ -61,6 +61,6 @@ def gaps(
         waiting.extend((time, partner) for time in times if time > partner_reached)
         late = [time for time in times if time <= partner_reached]
         if late:
-            missing.append(Missing(partner, late[0], late[-1], len(late)))
+            missing.append(Missing(partner, late[0], late[-1] + 1, len(late)))
     since, role_waited_for = min(waiting, default=(None, None))
     return Gaps(role_waited_for, since, tuple(missing))

@@ -8,8 +8,9 @@ from math import ceil
 from typing import NamedTuple
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.readings.model import Reading, missing_series, series_name
+from cenergyd.readings.signs import sign_corrected
 
 CHUNK_READINGS = 2000
 """Readings per meter of a backlog held at once: some 10 ms of computation between two writes."""
@@ -56,22 +57,21 @@ class Piece(NamedTuple):
         )
 
 
-def touched(since: int, until: int, tolerance: int) -> tuple[int, int]:
-    """The computed times (half open) that readings from ``since`` to ``until`` (inclusive) can change."""
-    return max(0, since - 2 * tolerance), until + tolerance + 1
+def touched(start: int, end: int, tolerance: int) -> Window:
+    """The computed times that readings of ``start <= time < end`` can change."""
+    return Window(max(0, start - 2 * tolerance), end + tolerance)
 
 
-def pieces(customer: Customer, since: int, until: int, tolerance: int) -> tuple[Piece, ...]:
-    """What to derive after readings came in from ``since`` to ``until`` (inclusive), ascending.
+def pieces(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
+    """What to derive after readings of ``start <= time < end`` came in, ascending.
 
     Nothing where no meter is missing, or more than one, or the settings are not such that series could exist.
     """
-    start, end = touched(since, until, tolerance)
-    return pieces_between(customer, start, end, tolerance)
+    return pieces_between(customer, *touched(start, end, tolerance), tolerance)
 
 
 def pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
-    """As :func:`pieces`, by the computed times (half open)."""
+    """As :func:`pieces`, by the computed times."""
     found = []
     for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
         piece = _piece(span, max(start, span.start), min(end, span.end), tolerance)
@@ -85,7 +85,7 @@ def role_readings(piece: Piece, stored: Mapping[str, Sequence[Reading]]) -> dict
     found: dict[Role, Sequence[Reading]] = {}
     for role, series, is_reversed in piece.sources:
         readings = between(stored[series], piece.read_start, piece.read_end)
-        found[role] = [turned(reading) for reading in readings] if is_reversed else readings
+        found[role] = [sign_corrected(reading) for reading in readings] if is_reversed else readings
     return found
 
 
@@ -94,12 +94,6 @@ def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Readi
     if not readings or (readings[0][0] >= start and readings[-1][0] < end):
         return readings
     return readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
-
-
-def turned(reading: Reading) -> Reading:
-    """As a meter with its current transformers the right way round would have said it."""
-    P, Q = reading.P, reading.Q
-    return reading._replace(P=None if P is None else -P, Q=None if Q is None else -Q)
 
 
 def expected_readings(piece: Piece) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from cenergyd.customers.changes import changed, checked_changes, normalised
-from cenergyd.customers.model import ROLES, Customer
-from cenergyd.customers.store import CustomerStore, Window
+from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.readings.store import ReadingStore
 
@@ -83,15 +83,15 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
     series = [name for role in ROLES if (name := new.series_of(role))]
     history = new.extensions.get("history")
     if history and (old is None or history != old.extensions.get("history")):
-        since: int | None = int(history[-1]["until"])
+        start: int | None = int(history[-1]["until"])
     else:
         first = await readings.first(series) if series else {}
-        since = min((reading.time for reading in first.values()), default=None)
-    if since is None:
+        start = min((reading.time for reading in first.values()), default=None)
+    if start is None:
         return None
     last = await readings.last(series) if series else {}
-    until = max(now + _STORING_SECONDS, *(reading.time for reading in last.values()), since)
-    return Window(since, until)
+    latest = max(now + _STORING_SECONDS, *(reading.time for reading in last.values()), start)
+    return Window(start, latest + 1)
 
 
 def _meters(customer: Customer) -> tuple[Any, ...]:

@@ -183,7 +183,7 @@ class DerivationService(Service):
         breather = CooperativeYield(self._clock)
         for work in works:
             await breather()
-            tasks.append(Task(work, pieces(work.customer, work.since, work.until, tolerance), now, work.since))
+            tasks.append(Task(work, pieces(work.customer, work.start, work.end, tolerance), now, work.start))
         await self._guarded(tasks, self._sorted_out(tasks))
 
     async def _sorted_out(self, tasks: Sequence[Task]) -> None:

@@ -2,10 +2,12 @@
 
 - ``derived_until``: time of the latest computed reading, UTC seconds, or None;
 - ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that waits for it, or None;
-- ``missing``: ``{role, since, until, readings}`` of the latest gap that a silent meter left, or None;
+- ``missing``: ``{role, start, end, readings}`` of the latest gap that a silent meter left, or None;
 - ``failure``: ``{plugin, message, since}`` while derivation fails, or None;
 - ``no_plugin``: True where no enabled plugin computes the missing role;
-- ``window``: ``{since, until, done}``: the window worked on last, inclusive, and how far it is done.
+- ``window``: ``{start, end, done}``: the window worked on last, and up to when (exclusive) it is done.
+
+Documents of before every window was half open have ``since`` and ``until`` there instead, the latter and ``done`` inclusive.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from cenergyd.runtime.isolation import PluginFailed
 class Outcome:
     """What came of a customer's window, or of the part of it that is done."""
 
-    since: int
-    until: int
-    """Inclusive."""
+    start: int
+    """UTC seconds."""
+    end: int
     done: int
-    """Everything up to here, inclusive, is derived."""
+    """Everything before this is derived."""
     derivations: Sequence[Derivation] = ()
     """Of its pieces, ascending in time."""
     failure: PluginFailed | None = None
@@ -51,10 +53,10 @@ def next_body(previous: Mapping[str, Any] | None, outcome: Outcome, now: int) ->
         "derived_until": derived_until,
         "waiting_for": waiting_for,
         "waiting_since": waiting_since,
-        "missing": _missing(old.get("missing"), outcome),
+        "missing": _missing(missing_of(old), outcome),
         "failure": None,
         "no_plugin": any(each.no_plugin for each in outcome.derivations),
-        "window": _window(old.get("window"), outcome),
+        "window": _window(window_of(old), outcome),
     }
 
 
@@ -76,33 +78,53 @@ def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None
         if each.gaps.waiting_since is not None
     ]
     before = old.get("waiting_since")
-    if isinstance(before, int) and before < outcome.since and before > (derived_until or 0):
+    if isinstance(before, int) and before < outcome.start and before > (derived_until or 0):
         found.append((before, old.get("waiting_for")))
     since, role = min(found, key=lambda each: each[0] or 0, default=(None, None))
     return role, since
 
 
-def _missing(old: Any, outcome: Outcome) -> dict[str, Any] | None:
+def missing_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``missing`` of a document's body, of whatever version."""
+    found = _half_open(body.get("missing"))
+    return dict(found) if found is not None else None
+
+
+def window_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """``window`` of a document's body, of whatever version."""
+    return _half_open(body.get("window"))
+
+
+def _half_open(stored: Any) -> Mapping[str, Any] | None:
+    if not isinstance(stored, Mapping):
+        return None
+    if "until" not in stored:
+        return stored
+    rest = {name: value for name, value in stored.items() if name not in ("since", "until", "done")}
+    done = {"done": _int(stored["done"]) + 1} if "done" in stored else {}
+    return {**rest, "start": _int(stored.get("since")), "end": _int(stored["until"]) + 1, **done}
+
+
+def _missing(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, Any] | None:
     found = [gap for each in outcome.derivations for gap in each.gaps.missing]
     if found:
-        latest = max(found, key=lambda gap: gap.until)
-        new = {"role": latest.role, "since": latest.since, "until": latest.until, "readings": latest.readings}
-        if not isinstance(old, Mapping) or latest.until >= _int(old.get("until")):
-            return new
-    if not isinstance(old, Mapping):
+        latest = max(found, key=lambda gap: gap.end)
+        if old is None or latest.end >= _int(old.get("end")):
+            return {"role": latest.role, "start": latest.start, "end": latest.end, "readings": latest.readings}
+    if old is None:
         return None
-    healed = outcome.since <= _int(old.get("since")) and _int(old.get("until")) <= outcome.done
+    healed = outcome.start <= _int(old.get("start")) and _int(old.get("end")) <= outcome.done
     return None if healed else dict(old)
 
 
-def _window(old: Any, outcome: Outcome) -> dict[str, int]:
+def _window(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, int]:
     """The window; one that goes on where an unfinished one stopped is still the same."""
-    since = outcome.since
-    if isinstance(old, Mapping) and _int(old.get("done")) < _int(old.get("until")):
-        before = _int(old.get("since"))
-        if before <= since <= _int(old.get("done")) + 1:
-            since = before
-    return {"since": since, "until": outcome.until, "done": outcome.done}
+    start = outcome.start
+    if old is not None and _int(old.get("done")) < _int(old.get("end")):
+        before = _int(old.get("start"))
+        if before <= start <= _int(old.get("done")):
+            start = before
+    return {"start": start, "end": outcome.end, "done": outcome.done}
 
 
 def _int(value: Any) -> int:

@@ -164,7 +164,7 @@ class Receiver:
         if not batches:
             return
         times = [reading.time for batch in batches for reading in batch.readings]
-        await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times)))
+        await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times) + 1))
 
     async def _parse(self, content: bytes, layout: Layout) -> ParsedLog:
         return await self._in_steps(

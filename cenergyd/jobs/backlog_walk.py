@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import SetupPeriod, setup_periods
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK
-from cenergyd.jobs.windows import Window, widen, window_at
+from cenergyd.jobs.windows import widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
@@ -38,16 +38,6 @@ class Walked(NamedTuple):
 
     chunk: Chunk
     readings: dict[str, list[Reading]]
-
-
-class Stretch(NamedTuple):
-    """A time over which one series plays a role with one sign."""
-
-    start: int
-    end: int
-    series: str
-    sign: float
-    """-1 where the CT is reversed."""
 
 
 async def walk(
@@ -117,23 +107,3 @@ def series_between(customer: Customer, start: int, end: int) -> list[str]:
         series for span in setup_periods(customer, start, end) for role in ROLES if (series := span.series_of(role))
     }
     return sorted(found)
-
-
-def stretches(customer: Customer, role: Role, start: int, end: int) -> list[Stretch]:
-    """Where to find a role over a range, ascending; left out where there is no series."""
-    found: list[Stretch] = []
-    for span in setup_periods(customer, start, end):
-        series = span.series_of(role)
-        if series is None:
-            continue
-        sign = _sign(span, role)
-        if found and found[-1][1:] == (span.start, series, sign):
-            found[-1] = found[-1]._replace(end=span.end)
-        else:
-            found.append(Stretch(span.start, span.end, series, sign))
-    return found
-
-
-def _sign(span: SetupPeriod, role: Role) -> float:
-    """-1 where the role's meter has its CT reversed then; a computed series needs no turning."""
-    return -1.0 if role in span.setup.reversed_roles and span.setup.meter_of(role) else 1.0

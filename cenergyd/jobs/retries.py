@@ -1,7 +1,8 @@
 """Windows that one plugin's job failed on, kept apart so that the other plugins' jobs go on.
 
 A queue (:mod:`cenergyd.jobs.due_queue`) of documents with the key ``<plugin>:<customer id>``, whose owner is the customer. Body: ``plugin``,
-``since``, ``until`` (inclusive), ``failures`` (in a row), ``message`` (of the last).
+``start``, ``end`` (``start <= time < end``), ``failures`` (in a row), ``message`` (of the last). Documents of before every window was
+half open have ``since`` and ``until`` instead, both inclusive.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from cenergyd.customers.model import Window
 from cenergyd.documents.kinds import JOB_RETRY
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
@@ -27,8 +29,8 @@ class Retries:
     def __init__(self, documents: DocumentStore, retry_seconds: int) -> None:
         self._queue = DueQueue(documents, JOB_RETRY, retry_seconds, LONGEST_RETRY_SECONDS)
 
-    async def add(self, plugin: str, customer_id: str, window: tuple[int, int], message: str, now: int) -> bool:
-        """Keep a window (inclusive), joined with what waits already. True where this is news: the first failure or another one."""
+    async def add(self, plugin: str, customer_id: str, window: Window, message: str, now: int) -> bool:
+        """Keep a window, joined with what waits already. True where this is news: the first failure or another one."""
         key = f"{plugin}:{customer_id}"
         while True:
             old = await self._queue.get(key)
@@ -46,9 +48,9 @@ class Retries:
         """Windows to try again."""
         return await self._queue.due(now, limit)
 
-    async def claim(self, document: Document, since: int, until_time: int) -> Document | None:
-        """Claim one until a time; what remains of it begins at ``since``. None: another daemon was faster."""
-        return await self._update(document, {"since": since}, until_time)
+    async def claim(self, document: Document, start: int, expires: int) -> Document | None:
+        """Claim one until ``expires``; what remains of it begins at ``start``. None: another daemon was faster."""
+        return await self._update(document, {"start": start}, expires)
 
     async def failed(self, document: Document, message: str, now: int) -> bool:
         """It failed again. True where the message is another one."""
@@ -68,15 +70,26 @@ class Retries:
 
     async def _update(self, document: Document, changes: dict[str, Any], due: int) -> Document | None:
         try:
-            return await self._queue.update(document, {**document.body, **changes}, due)
+            rest = {name: value for name, value in document.body.items() if name not in ("since", "until")}
+            body = {**rest, **window_of(document)._asdict(), **changes}
+            return await self._queue.update(document, body, due)
         except Conflict:
             return None
 
 
-def _joined(old: Document | None, plugin: str, window: tuple[int, int], message: str) -> dict[str, Any]:
-    since, until = window
+def _joined(old: Document | None, plugin: str, window: Window, message: str) -> dict[str, Any]:
+    start, end = window
     failures = 1
     if old is not None:
-        since, until = min(since, int(old.body["since"])), max(until, int(old.body["until"]))
+        before = window_of(old)
+        start, end = min(start, before.start), max(end, before.end)
         failures = int(old.body.get("failures", 0)) + 1
-    return {"plugin": plugin, "since": since, "until": until, "failures": failures, "message": message}
+    return {"plugin": plugin, "start": start, "end": end, "failures": failures, "message": message}
+
+
+def window_of(document: Document) -> Window:
+    """The window that is to be tried again, of a document of whatever version."""
+    body = document.body
+    if "until" in body:
+        return Window(int(body["since"]), int(body["until"]) + 1)
+    return Window(int(body["start"]), int(body["end"]))

@@ -20,14 +20,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork
+from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
-from cenergyd.jobs.retries import Retries
+from cenergyd.jobs.retries import Retries, window_of
 from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
@@ -206,68 +206,68 @@ class JobService(Service):
 
     async def _window(self, work: PendingWork, claimed_at: float) -> None:
         renewed_at = claimed_at
-        async for since, until in self._pieces(work.customer, work.since, work.until):
+        async for start, end in self._pieces(work.customer, work.start, work.end):
             now = self._clock.seconds()
-            if since > work.since or now - renewed_at > self._ttl / 3:
-                if not await self._queue.advance(work, since, int(now), self._ttl):
+            if start > work.start or now - renewed_at > self._ttl / 3:
+                if not await self._queue.advance(work, start, int(now), self._ttl):
                     self.status.claims_lost += 1
                     return
-                work, renewed_at = work._replace(since=since), now
+                work, renewed_at = work._replace(start=start), now
             if self._off():
                 await self._give_back(work, max(now, self._backoff.until))
                 return
-            if not await self._all_jobs(work, since, until):
+            if not await self._all_jobs(work, start, end):
                 return
         if not await self._finishing.submit(work):
             # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
             self.status.claims_lost += 1
-            await self._queue.mark([PendingMark(work.customer.id, work.since, work.until)])
+            await self._queue.mark([PendingMark(work.customer.id, work.start, work.end)])
             return
         self.status.customers_done += 1
         self._backoff.succeeded()
 
-    async def _pieces(self, customer: Customer, since: int, until: int) -> AsyncIterator[tuple[int, int]]:
-        """A window (inclusive) in pieces that end at multiples of CHUNK_HOURS, so that late data meet the same cuts again.
+    async def _pieces(self, customer: Customer, start: int, end: int) -> AsyncIterator[Window]:
+        """A window in pieces that end at multiples of CHUNK_HOURS, so that late data meet the same cuts again.
 
         Pieces without any reading are joined: a logger whose clock fell back to the year 2000 must not cost ten thousand calls.
         """
         longest = CHUNK_HOURS * 3600
-        while since <= until:
-            end = (since // longest + 1) * longest - 1
-            if until - end > longest:
-                first = await self._first_reading(customer, since, until)
-                end = max(end, first - first % longest - 1)
-            yield since, min(end, until)
-            since = end + 1
+        while start < end:
+            cut = (start // longest + 1) * longest
+            if end - cut > longest:
+                first = await self._first_reading(customer, start, end)
+                cut = max(cut, first - first % longest)
+            yield Window(start, min(cut, end))
+            start = cut
 
-    async def _first_reading(self, customer: Customer, since: int, until: int) -> int:
-        """Time of the first reading of any of the customer's series, or just after ``until``."""
-        series = {span.series_of(role) for span in setup_periods(customer, since, until + 1) for role in ROLES}
-        found = await self._readings.first(sorted(filter(None, series)), since)
-        return min([until + 1, *(reading.time for reading in found.values())])
+    async def _first_reading(self, customer: Customer, start: int, end: int) -> int:
+        """Time of the first reading of any of the customer's series, at most ``end``."""
+        series = {span.series_of(role) for span in setup_periods(customer, start, end) for role in ROLES}
+        found = await self._readings.first(sorted(filter(None, series)), start)
+        return min([end, *(reading.time for reading in found.values())])
 
-    async def _all_jobs(self, work: PendingWork, since: int, until: int) -> bool:
+    async def _all_jobs(self, work: PendingWork, start: int, end: int) -> bool:
         """Every plugin's job over one piece. False: the claim is lost."""
         began = self._clock.seconds()
         for implementation in self._plugins.implementations("cenergyd_job"):
             if self._clock.seconds() - began > self._ttl / 3:
                 began = self._clock.seconds()
-                if not await self._queue.advance(work, since, int(began), self._ttl):
+                if not await self._queue.advance(work, start, int(began), self._ttl):
                     self.status.claims_lost += 1
                     return False
             try:
-                await self._job(implementation, work.customer, since, until)
+                await self._job(implementation, work.customer, start, end)
             except PluginFailed as error:
-                await self._keep(error, work.customer, since, until)
+                await self._keep(error, work.customer, start, end)
         return True
 
-    async def _job(self, implementation: Implementation, customer: Customer, since: int, until: int) -> None:
+    async def _job(self, implementation: Implementation, customer: Customer, start: int, end: int) -> None:
         plugin = implementation.plugin
         if self._clock.seconds() < self._resting.get(plugin, 0):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
             implementation,
-            {"customer": customer, "since": since, "until": until, "context": self._context(plugin, customer)},
+            {"customer": customer, "start": start, "end": end, "context": self._context(plugin, customer)},
         )
 
     async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
@@ -287,11 +287,11 @@ class JobService(Service):
             raise
         self._timeouts.pop(plugin, None)
 
-    async def _keep(self, error: PluginFailed, customer: Customer, since: int, until: int) -> None:
+    async def _keep(self, error: PluginFailed, customer: Customer, start: int, end: int) -> None:
         self.status.failures[error.plugin] += 1
         now = int(self._clock.seconds())
-        if await self._retries.add(error.plugin, customer.id, (since, until), error.reason, now):
-            self._log_failure(error, customer.id, since, until)
+        if await self._retries.add(error.plugin, customer.id, Window(start, end), error.reason, now):
+            self._log_failure(error, customer.id, start, end)
 
     async def _again(self, document: Document) -> None:
         """One plugin's job over a window that it failed on."""
@@ -313,27 +313,27 @@ class JobService(Service):
         if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
             await self._retries.postpone(document, now + RETRY_SECONDS)
             return
-        async for since, until in self._pieces(customer, document.body["since"], document.body["until"]):
-            claimed = await self._retries.claim(document, since, int(self._clock.seconds()) + self._ttl)
+        async for start, end in self._pieces(customer, *window_of(document)):
+            claimed = await self._retries.claim(document, start, int(self._clock.seconds()) + self._ttl)
             if claimed is None:
                 return
             document = claimed
             try:
-                await self._job(found[0], customer, since, until)
+                await self._job(found[0], customer, start, end)
             except PluginFailed as error:
                 self.status.failures[plugin] += 1
                 if await self._retries.failed(document, error.reason, int(self._clock.seconds())):
-                    self._log_failure(error, customer_id, since, until)
+                    self._log_failure(error, customer_id, start, end)
                 return
             if self._off():
                 break
         else:
             await self._retries.succeeded(document)
 
-    def _log_failure(self, error: PluginFailed, customer_id: str, since: int, until: int) -> None:
+    def _log_failure(self, error: PluginFailed, customer_id: str, start: int, end: int) -> None:
         log.failure(
-            "job of plugin {plugin} for customer {customer_id} from {since} to {until} failed: {reason}",
-            failure_of(error), plugin=error.plugin, customer_id=customer_id, since=since, until=until, reason=error.reason,
+            "job of plugin {plugin} for customer {customer_id} from {start} to {end} failed: {reason}",
+            failure_of(error), plugin=error.plugin, customer_id=customer_id, start=start, end=end, reason=error.reason,
         )  # fmt: skip
 
     async def _give_back(self, work: PendingWork, retry_at: float) -> None:

@@ -16,21 +16,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import Window
 
 RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "24h": 86400}
 """Name -> nominal length, seconds; finest first."""
 
 _DAY = 86400
 _ALIGNED_EVERYWHERE = 900  # every offset in use since 2000 is a multiple of 15 minutes
-
-
-class Window(NamedTuple):
-    """One window, ``start <= time < end``, UTC seconds."""
-
-    start: int
-    end: int
 
 
 def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:

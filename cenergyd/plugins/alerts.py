@@ -8,9 +8,9 @@ from cenergyd.jobs.alerts.job import judge_readings, judge_silence, maintain_ale
 
 
 @hookimpl
-async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Judge new readings by the customer's rules."""
-    await judge_readings(customer, since, until, context)
+    await judge_readings(customer, start, end, context)
 
 
 @hookimpl

@@ -8,6 +8,6 @@ from cenergyd.jobs.energy.job import update_energy
 
 
 @hookimpl
-async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Recompute what the window touches."""
-    await update_energy(customer, since, until, context)
+    await update_energy(customer, start, end, context)

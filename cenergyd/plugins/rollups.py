@@ -8,6 +8,6 @@ from cenergyd.jobs.rollups.job import roll_up
 
 
 @hookimpl
-async def cenergyd_job(customer: Customer, since: int, until: int, context: JobContext) -> None:
+async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Recompute what the window touches."""
-    await roll_up(customer, since, until, context)
+    await roll_up(customer, start, end, context)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from cenergyd.readings.model import Reading
+from cenergyd.readings.store import Summary
+
+SIGNED = frozenset(("P", "Q"))
+"""The channels that have a direction."""
 
 
 def sign_corrected(reading: Reading) -> Reading:
@@ -12,6 +16,15 @@ def sign_corrected(reading: Reading) -> Reading:
     """
     time, p, pf, v, q, estimated, net, imported, exported = reading
     return Reading(time, negated(p), pf, v, negated(q), estimated, negated(net), exported, imported)
+
+
+def sign_corrected_summary(summary: Summary) -> Summary:
+    """The same for a window's minimum, mean and maximum."""
+    channels = {
+        name: (0.0 - high, 0.0 - mean, 0.0 - low) if name in SIGNED else (low, mean, high)
+        for name, (low, mean, high) in summary.channels.items()
+    }
+    return summary._replace(channels=channels)
 
 
 def negated(value: float | None) -> float | None:

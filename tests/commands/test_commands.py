@@ -83,7 +83,7 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
         (("--config", "gone.ini", "check"), "gone.ini: cannot read the settings: No such file or directory"),
         (("check", "--set", "server.listn=x"), "[server] listn: no such setting; did you mean listen?"),
         (("backfill", "x", "--from", "yesterday"), "'yesterday' is no time"),
-        (("backfill", "x", "--from", "1d", "--to", "2d"), "is before --from"),
+        (("backfill", "x", "--from", "1d", "--to", "2d"), "is not after --from"),
         (("simulate", "--faults", "many"), "'many' is not a fault"),
         (("simulate", "--sites", "0"), "0 is not in the range"),
         (("simulate",), "simulator.password is not there: give --password-file, or --register"),
@@ -256,7 +256,7 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
     changed = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "3")
     assert changed.returncode == 0, changed.stderr
     with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:
-        assert database.execute("SELECT solar, pending_since FROM customer").fetchall() == [("3", 1750000000)]
+        assert database.execute("SELECT solar, pending_start FROM customer").fetchall() == [("3", 1750000000)]
 
 
 def test_a_customers_derivation_plugin(tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ import pytest
 
 from cenergyd.customers.meter_history import (
     MAX_HISTORY,
-    assignment_at,
-    assignments_over,
+    RoleSegment,
     changed,
-    series_over,
+    role_segments,
     setup_periods,
 )
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, MeterSetup, Role
 from cenergyd.errors import InvalidField
 
 NOW = 10_000
@@ -31,47 +30,66 @@ def apply(customer: Customer, update: dict) -> Customer:  # type: ignore[type-ar
     return attrs.evolve(customer, **fields, extensions=kept)
 
 
+def setups(customer: Customer, start: int, end: int) -> list[tuple[int, int, MeterSetup]]:
+    return [(period.start, period.end, period.setup) for period in setup_periods(customer, start, end)]
+
+
+def series(customer: Customer, role: Role) -> list[tuple[int, int, str]]:
+    return [segment[:3] for segment in role_segments(customer, role, 0, NOW)]
+
+
 def test_without_history_all_is_as_now() -> None:
-    assert assignments_over(SITE, 5, 9) == [(5, 9, SITE.current)]
-    assert assignments_over(SITE, 9, 9) == []
+    assert setups(SITE, 5, 9) == [(5, 9, SITE.current)]
+    assert setups(SITE, 9, 9) == []
 
 
 def test_a_change_keeps_what_was() -> None:
     later = apply(SITE, changed(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
     assert later.facility == "7"
     assert later.extensions["tariff"] == {"x": 1}
-    (start, end, old), (start2, end2, new) = assignments_over(later, 0, NOW)
+    (start, end, old), (start2, end2, new) = setups(later, 0, NOW)
     assert (start, end, start2, end2) == (0, 1000, 1000, NOW)
     assert (old.utility, old.solar, old.reversed_roles) == ("1", "2", {"solar"})
     assert (new.utility, new.solar, new.reversed_roles, new.effective_from) == ("7", "2", frozenset(), 1000)
-    assert assignment_at(later, 999) == old
-    assert assignment_at(later, 1000) == new
     assert [(span.start, span.end) for span in setup_periods(later, 999, 1001)] == [(999, 1000), (1000, 1001)]
 
 
 def test_a_new_logger_keeps_the_old_series() -> None:
     later = apply(SITE, changed(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
-    assert series_over(later, "utility", 0, NOW) == [(0, 1000, "00A_1"), (1000, NOW, "00B_1")]
-    assert series_over(later, "load", 0, NOW) == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00B_missing_meter")]
+    assert series(later, "utility") == [(0, 1000, "00A_1"), (1000, NOW, "00B_1")]
+    assert series(later, "load") == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00B_missing_meter")]
 
 
 def test_the_missing_role_may_change() -> None:
     later = apply(SITE, changed(SITE, 1000, {"load": "3", "solar": ""}, NOW))
-    assert series_over(later, "load", 0, NOW) == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00A_3")]
-    assert series_over(later, "solar", 0, NOW) == [(0, 1000, "00A_2"), (1000, NOW, "00A_missing_meter")]
-    assert series_over(later, "utility", 0, NOW) == [(0, NOW, "00A_1")]
+    assert series(later, "load") == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00A_3")]
+    assert series(later, "solar") == [(0, 1000, "00A_2"), (1000, NOW, "00A_missing_meter")]
+    assert series(later, "utility") == [(0, NOW, "00A_1")]
+
+
+def test_what_changes_for_a_role_cuts_it_and_nothing_else_does() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"reversed": []}, NOW))
+    latest = apply(later, changed(later, 2000, {"load": "3", "facility": ""}, NOW))
+    assert role_segments(latest, "solar", 500, 3000) == [
+        RoleSegment(500, 1000, "00A_2", computed=False, reversed=True),
+        RoleSegment(1000, 3000, "00A_2", computed=False, reversed=False),
+    ]
+    assert role_segments(latest, "load", 500, 3000) == [
+        RoleSegment(500, 2000, "00A_missing_meter", computed=True, reversed=False),
+        RoleSegment(2000, 3000, "00A_3", computed=False, reversed=False),
+    ]
 
 
 def test_a_later_change_overrules_from_its_time_on() -> None:
     once = apply(SITE, changed(SITE, 3000, {"facility": "7"}, NOW))
     twice = apply(once, changed(once, 1000, {"facility": "8"}, NOW))
-    assert [(a, b, each.utility) for a, b, each in assignments_over(twice, 0, NOW)] == [
+    assert [(a, b, each.utility) for a, b, each in setups(twice, 0, NOW)] == [
         (0, 1000, "1"),
         (1000, NOW, "8"),
     ]
     always = apply(twice, changed(twice, 0, {"facility": "9"}, NOW))
     assert "history" not in always.extensions
-    assert [each.utility for *_, each in assignments_over(always, 0, NOW)] == ["9"]
+    assert [each.utility for *_, each in setups(always, 0, NOW)] == ["9"]
 
 
 @pytest.mark.parametrize(
@@ -94,4 +112,4 @@ def test_history_is_bounded() -> None:
 @pytest.mark.parametrize("history", [7, "x", [None, 3, {}, {"until": "x"}, {"until": -5}], {"until": 4}])
 def test_a_damaged_history_is_ignored(history: object) -> None:
     damaged = attrs.evolve(SITE, extensions={"history": history})
-    assert [(a, b, each.utility) for a, b, each in assignments_over(damaged, 0, 9)] == [(0, 9, "1")]
+    assert [(a, b, each.utility) for a, b, each in setups(damaged, 0, 9)] == [(0, 9, "1")]

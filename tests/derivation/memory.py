@@ -46,11 +46,11 @@ class MemoryQueue:
         for mark in marks:
             if mark.customer_id in self.customers:
                 self.marked.append(mark)
-                self._widen(mark.customer_id, mark.since, mark.until)
+                self._widen(mark.customer_id, mark.start, mark.end)
 
-    def _widen(self, key: str, since: int, until: int) -> None:
-        low, high = self.pending.get(key, (since, until))
-        self.pending[key] = (min(low, since), max(high, until))
+    def _widen(self, key: str, start: int, end: int) -> None:
+        low, high = self.pending.get(key, (start, end))
+        self.pending[key] = (min(low, start), max(high, end))
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         self._check()
@@ -63,21 +63,21 @@ class MemoryQueue:
                 self._widen(key, *self.working[key][:2])
             found.append((*self.pending[key], key))
         works = []
-        for since, until, key in sorted(found)[:limit]:
+        for start, end, key in sorted(found)[:limit]:
             del self.pending[key]
             self.retry_at.pop(key, None)
-            self.working[key] = (since, until, claim, now + ttl)
-            works.append(PendingWork(self.customers[key], since, until, claim))
+            self.working[key] = (start, end, claim, now + ttl)
+            works.append(PendingWork(self.customers[key], start, end, claim))
         return works
 
     def _ours(self, work: PendingWork) -> bool:
         return work.customer.id in self.working and self.working[work.customer.id][2] == work.claim
 
-    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+    async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         self._check()
         if not self._ours(work):
             return False
-        self.working[work.customer.id] = (since, self.working[work.customer.id][1], work.claim, now + ttl)
+        self.working[work.customer.id] = (start, self.working[work.customer.id][1], work.claim, now + ttl)
         return True
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
@@ -92,8 +92,8 @@ class MemoryQueue:
         self._check()
         for work in works:
             if self._ours(work):
-                since, until, *_ = self.working.pop(work.customer.id)
-                self._widen(work.customer.id, since, until)
+                start, end, *_ = self.working.pop(work.customer.id)
+                self._widen(work.customer.id, start, end)
                 self.retry_at[work.customer.id] = retry_at
 
     async def summary(self) -> PendingSummary:
@@ -176,7 +176,7 @@ class Site:
         kept = list(readings)
         await self.readings.write([SeriesReadings(f"{self.customers[customer_id].logger_serial_number}_{meter}", kept)])
         times = [reading.time for reading in kept]
-        await self.queue.mark([PendingMark(customer_id, min(times), max(times))])
+        await self.queue.mark([PendingMark(customer_id, min(times), max(times) + 1)])
 
     async def computed(self, customer_id: str) -> list[Reading]:
         series = f"{self.customers[customer_id].logger_serial_number}_missing_meter"

@@ -57,7 +57,7 @@ def daemon(settings: Settings, stores: Stores) -> DerivationService:
 
 async def came(stores: Stores, customer: Customer, meter: str, readings: list[Reading]) -> None:
     await stores.readings.write([SeriesReadings(f"{customer.logger_serial_number}_{meter}", readings)])
-    await stores.customers.derivation_queue.mark([PendingMark(customer.id, readings[0].time, readings[-1].time)])
+    await stores.customers.derivation_queue.mark([PendingMark(customer.id, readings[0].time, readings[-1].time + 1)])
 
 
 async def computed(stores: Stores, customer: Customer) -> list[Reading]:

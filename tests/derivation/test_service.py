@@ -74,7 +74,7 @@ def test_two_meters_make_three() -> None:
     assert here.queue.pending == here.queue.working == {}
     assert here.status("a") == {
         "derived_until": START + 120, "waiting_for": None, "waiting_since": None, "missing": None, "failure": None,
-        "no_plugin": False, "window": {"since": START, "until": START + 120, "done": START + 120},
+        "no_plugin": False, "window": {"start": START, "end": START + 121, "done": START + 121},
     }  # fmt: skip
     assert here.service.status.derived_points == here.service.status.written_points == 3
 
@@ -83,13 +83,13 @@ def test_the_jobs_hear_of_it_after_it_is_written() -> None:
     here = site(customer(), tolerance_seconds="30")
     both(here, "a", minutes(3))
     here.tick()
-    assert here.jobs.pending == {"a": (START - 60, START + 120 + 30)}
+    assert here.jobs.pending == {"a": (START - 60, START + 121 + 30)}
 
 
 @pytest.mark.parametrize("fields", [{"load": "3"}, {"solar": ""}, {"solar": "1"}, {"serial": ""}, {"facility": "a b"}])
 def test_nothing_to_derive_but_jobs_to_do(fields: dict[str, str]) -> None:
     here = site(customer(**fields))
-    run(here, here.queue.mark([PendingMark("a", START, START + 60)]))
+    run(here, here.queue.mark([PendingMark("a", START, START + 61)]))
     here.tick()
     assert here.queue.pending == here.queue.working == {}
     assert here.jobs.pending
@@ -164,7 +164,7 @@ def test_an_outage_of_one_meter_is_missing_and_heals() -> None:
     run(here, here.came("a", "1", minutes(10, start=START + 120)))  # sent again, as after a lost reply
     here.tick()
     assert here.status("a")["missing"] == {
-        "role": "solar", "since": START + 120, "until": START + 660, "readings": 10,
+        "role": "solar", "start": START + 120, "end": START + 661, "readings": 10,
     }  # fmt: skip
     run(here, here.came("a", "2", minutes(10, start=START + 120)))
     here.tick()
@@ -523,8 +523,8 @@ def test_a_backlog_goes_chunk_by_chunk_and_is_told() -> None:
     assert max(reads) <= 500
     assert len(reads) >= 6
     assert here.service.status.derived_points == 3000
-    assert here.status("a")["window"] == {"since": START, "until": START + 2999 * 60, "done": START + 2999 * 60}
-    assert here.jobs.pending["a"] == (START - 60, START + 2999 * 60 + 30)
+    assert here.status("a")["window"] == {"start": START, "end": START + 2999 * 60 + 1, "done": START + 2999 * 60 + 1}
+    assert here.jobs.pending["a"] == (START - 60, START + 2999 * 60 + 1 + 30)
     assert here.queue.pending == here.queue.working == {}
 
 
@@ -573,9 +573,9 @@ def test_a_backlog_is_given_back_on_stop_and_goes_on_where_it_was() -> None:
     assert stopped.called
     done = len(times(here))
     assert 0 < done < 3000
-    since, until = here.queue.pending["a"]
-    assert since > START + 60 * (done - 10)
-    assert until == START + 2999 * 60
+    start, end = here.queue.pending["a"]
+    assert start > START + 60 * (done - 10)
+    assert end == START + 2999 * 60 + 1
     here.service.startService()
     for _ in range(200):
         here.clock.advance(0.05)
@@ -659,3 +659,16 @@ def test_a_window_of_several_slices_is_derived_in_its_batch() -> None:
     here.tick()
     assert len(times(here)) == 1440
     assert here.queue.pending == here.queue.working == {}
+
+
+def test_a_status_of_an_earlier_version_is_read_rightly() -> None:
+    """Its windows had an inclusive end."""
+    here = site(customer())
+    both(here, "a", minutes(3))
+    gap = {"role": "solar", "since": START + 600, "until": START + 660, "readings": 2}
+    window = {"since": START - 600, "until": START + 300, "done": START - 1}
+    run(here, here.documents.put("derivation", "a", {"missing": gap, "window": window}, owner="a"))
+    here.tick()
+    status = here.status("a")
+    assert status["missing"] == {"role": "solar", "start": START + 600, "end": START + 661, "readings": 2}
+    assert status["window"] == {"start": START - 600, "end": START + 121, "done": START + 121}

@@ -39,7 +39,7 @@ async def store(request: Any, tmp_path: Path, influx: RunningInflux, unique_name
 
 async def run_jobs(customer: Customer, readings: list[Reading], context: Any) -> None:
     for plugin in (rollups, netload, energy):
-        await plugin.cenergyd_job(customer=customer, since=readings[0].time, until=readings[-1].time, context=context)
+        await plugin.cenergyd_job(customer=customer, start=readings[0].time, end=readings[-1].time + 1, context=context)
 
 
 @pytest_twisted.ensureDeferred

@@ -34,15 +34,15 @@ DAY = 86400
 class Job:
     """Remembers its windows; ``answer`` decides what comes of each."""
 
-    def __init__(self, answer: Any = lambda customer, since, until: None) -> None:
+    def __init__(self, answer: Any = lambda customer, start, end: None) -> None:
         self.answer = answer
         self.windows: list[tuple[str, int, int]] = []
         self.periodic: list[int] = []
 
     @hookimpl
-    def cenergyd_job(self, customer: Customer, since: int, until: int, context: JobContext) -> Any:
-        self.windows.append((customer.id, since, until))
-        return self.answer(customer, since, until)
+    def cenergyd_job(self, customer: Customer, start: int, end: int, context: JobContext) -> Any:
+        self.windows.append((customer.id, start, end))
+        return self.answer(customer, start, end)
 
     @hookimpl
     async def cenergyd_periodic(self, context: JobContext) -> None:
@@ -73,8 +73,9 @@ class Place:
     service: JobService
     notified: list[Notification]
 
-    def mark(self, key: str, since: int, until: int) -> None:
-        settle(self.clock, self.queue.mark([PendingMark(key, since, until)]))
+    def mark(self, key: str, first: int, last: int) -> None:
+        """Readings came from a first to a last time."""
+        settle(self.clock, self.queue.mark([PendingMark(key, first, last + 1)]))
 
     def tick(self, seconds: float = 600) -> None:
         settle(self.clock, self.service.tick(), seconds)
@@ -82,7 +83,7 @@ class Place:
     @property
     def kept(self) -> list[tuple[Any, ...]]:
         return sorted(
-            (d.body["plugin"], d.owner, d.body["since"], d.body["until"])
+            (d.body["plugin"], d.owner, d.body["start"], d.body["end"])
             for d in self.documents.kept.values()
             if d.kind == "job_retry"
         )
@@ -125,44 +126,44 @@ def test_every_job_gets_every_window() -> None:
     here.mark("a", START, START + 60)
     here.mark("b", START, START)
     here.tick()
-    assert sorted(one.windows) == sorted(two.windows) == [("a", START, START + 60), ("b", START, START)]
+    assert sorted(one.windows) == sorted(two.windows) == [("a", START, START + 61), ("b", START, START + 1)]
     assert here.queue.pending == here.queue.working == {}
     assert here.service.status.customers_done == 2
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.lists(st.integers(1, 80 * DAY), max_size=6),
+    st.integers(0, 40 * DAY), st.integers(1, 40 * DAY), st.lists(st.integers(1, 80 * DAY), max_size=6),
     st.sampled_from([1, 24, 30]),
 )  # fmt: skip
-def test_a_backlog_comes_in_pieces(since: int, length: int, readings: list[int], hours: int) -> None:
+def test_a_backlog_comes_in_pieces(start: int, length: int, readings: list[int], hours: int) -> None:
     """They cover the window once, cut where others do; those with readings are short, empty stretches are not cut at all."""
     job = Job()
     here = place(customer(), jobs={"one": job})
     settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
-    here.mark("a", since, since + length)
+    here.mark("a", start, start + length - 1)
     with patch.object(service, "CHUNK_HOURS", hours):
         here.tick()
-    found = [(start, until) for _, start, until in job.windows]
+    found = [(begin, end) for _, begin, end in job.windows]
     longest = hours * 3600
-    assert (found[0][0], found[-1][1]) == (since, since + length)
-    assert all(a[1] + 1 == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
-    for start, until in found:
-        assert until - start < longest or not any(start <= time <= until for time in readings)
+    assert (found[0][0], found[-1][1]) == (start, start + length)
+    assert all(a[1] == b[0] and b[0] % longest == 0 for a, b in pairwise(found))
+    for begin, end in found:
+        assert end - begin <= longest or not any(begin <= time < end for time in readings)
     assert len(found) <= 2 * len(readings) + 3
 
 
 def test_a_month_of_minutes_comes_in_days() -> None:
     one = Job()
     here = place(customer(), jobs={"one": one})
-    since = START - START % DAY + 100
-    some = [Reading(time, 1.0) for time in range(since, since + 10 * DAY, 3600)]
+    start = START - START % DAY + 100
+    some = [Reading(time, 1.0) for time in range(start, start + 10 * DAY, 3600)]
     settle(here.clock, here.readings.write([SeriesReadings("00A_missing_meter", some)]))
-    here.mark("a", since, since + 10 * DAY)
+    here.mark("a", start, start + 10 * DAY)
     here.tick()
     assert len(one.windows) == 11
-    assert one.windows[0] == ("a", since, since - 100 + DAY - 1)
-    assert one.windows[-1] == ("a", since - 100 + 10 * DAY, since + 10 * DAY)
+    assert one.windows[0] == ("a", start, start - 100 + DAY)
+    assert one.windows[-1] == ("a", start - 100 + 10 * DAY, start + 10 * DAY + 1)
 
 
 def _raises(*_: Any) -> Any:
@@ -179,9 +180,9 @@ def test_a_bad_job_is_tried_again_alone(answer: Any, logged: list[dict[str, Any]
     here = place(customer(), jobs={"bad": bad, "good": good})
     here.mark("a", START, START + 60)
     here.tick()
-    assert good.windows == [("a", START, START + 60)]
+    assert good.windows == [("a", START, START + 61)]
     assert here.queue.pending == here.queue.working == {}
-    assert here.kept == [("bad", "a", START, START + 60)]
+    assert here.kept == [("bad", "a", START, START + 61)]
     assert here.service.status.failures == {"bad": 1}
     assert len([event for event in logged if event.get("plugin") == "bad"]) == 1
     here.tick()
@@ -189,7 +190,7 @@ def test_a_bad_job_is_tried_again_alone(answer: Any, logged: list[dict[str, Any]
     bad.answer = lambda *_: None
     here.clock.advance(61)
     here.tick()
-    assert bad.windows == [("a", START, START + 60)] * 2
+    assert bad.windows == [("a", START, START + 61)] * 2
     assert len(good.windows) == 1, "it is not done again"
     assert here.kept == []
 
@@ -201,10 +202,10 @@ def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: li
     here.tick()
     here.mark("a", START, START + 60)
     here.tick()
-    assert here.kept == [("bad", "a", START, START + 660)]
+    assert here.kept == [("bad", "a", START, START + 661)]
     here.mark("a", START + 120, START + 180)
     here.tick()
-    assert here.kept == [("bad", "a", START, START + 660)]
+    assert here.kept == [("bad", "a", START, START + 661)]
     tries = len(bad.windows)
     for _ in range(24 * 60):
         here.clock.advance(60)
@@ -215,7 +216,7 @@ def test_failures_join_their_windows_and_are_retried_ever_more_seldom(logged: li
     here.clock.advance(3601)
     here.tick()
     assert here.kept == []
-    assert bad.windows[-1] == ("a", START, START + 660)
+    assert bad.windows[-1] == ("a", START, START + 661)
 
 
 def test_a_job_that_hangs_for_everybody_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,11 +295,11 @@ def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     here.service._plugins = PluginManager()  # the same daemon, started with the plugin disabled
     here.clock.advance(61)
     here.tick()
-    assert here.kept == [("bad", "b", START, START)], "kept until it is enabled again"
+    assert here.kept == [("bad", "b", START, START + 1)], "kept until it is enabled again"
 
 
 def test_a_claim_lost_in_the_middle_stops_there() -> None:
-    def lose(customer: Customer, since: int, until: int) -> None:
+    def lose(customer: Customer, start: int, end: int) -> None:
         if len(job.windows) == 3:
             here.queue.working["a"] = (*here.queue.working["a"][:2], "another daemon", 1 << 40)
 
@@ -323,9 +324,9 @@ def test_stop_gives_back_what_is_not_done() -> None:
     assert not stopped.called
     gate.callback(None)
     assert stopped.called
-    since, until = here.queue.pending["a"]
-    assert since > START
-    assert until == START + 3 * DAY
+    start, end = here.queue.pending["a"]
+    assert start > START
+    assert end == START + 3 * DAY + 1
     assert here.clock.getDelayedCalls() == []
 
 
@@ -359,3 +360,14 @@ def test_the_context_is_what_the_contract_says() -> None:
     assert isinstance(context, RunningJobContext)
     members = {name for name in [*JobContext.__annotations__, *vars(JobContext)] if not name.startswith("_")}
     assert all(hasattr(context, name) for name in members)
+
+
+def test_windows_kept_by_an_earlier_version_are_read_rightly() -> None:
+    """They had an inclusive end."""
+    good = Job()
+    here = place(customer(), jobs={"good": good})
+    old = {"plugin": "good", "since": START, "until": START + 60, "failures": 3, "message": "oh no"}
+    settle(here.clock, here.documents.put("job_retry", "good:a", old, owner="a", due=0))
+    here.tick()
+    assert good.windows == [("a", START, START + 61)]
+    assert here.kept == []

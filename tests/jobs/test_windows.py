@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cenergyd.jobs.windows import RESOLUTIONS, Window, local_date, widen, window_at, windows
+from cenergyd.customers.model import Window
+from cenergyd.jobs.windows import RESOLUTIONS, local_date, widen, window_at, windows
 
 ZONES = [
     "UTC",

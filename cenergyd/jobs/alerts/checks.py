@@ -31,18 +31,6 @@ def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summar
     return [window for window in windows if window.time + resolution <= now]
 
 
-def reverse(windows: Iterable[Summary]) -> list[Summary]:
-    """The same windows of a meter whose CT is turned round: P and Q with the opposite sign."""
-    return [window._replace(channels=_reversed_channels(window)) for window in windows]
-
-
-def _reversed_channels(window: Summary) -> dict[str, tuple[float, float, float]]:
-    return {
-        name: (-high, -mean, -low) if name in ("P", "Q") else (low, mean, high)
-        for name, (low, mean, high) in window.channels.items()
-    }
-
-
 def judge_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[Judged]:
     """Minutes of the grid meter, measured or computed (load - solar)."""
     return [
@@ -94,17 +82,17 @@ def stuck_resolution(rule: StuckMeterRule) -> int:
     return max(MINUTE, rule.after_minutes * 60 // 12 // MINUTE * MINUTE)
 
 
-def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, until: int) -> list[Judged]:
-    """Whether a meter says exactly the same in every reading of the period that ends at ``until``.
+def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[Judged]:
+    """Whether a meter says exactly the same in every reading of the period that ends with the one at ``last``.
 
     Stuck means that every channel it gives has one single value in the whole period, that P is one of them and not zero (a
     solar meter's night is no fault), in at least five readings that reach over the whole period. ``windows`` are of
     :func:`stuck_resolution`. No verdict where the meter has not spoken throughout.
     """
     resolution = stuck_resolution(rule)
-    start = until - rule.after_minutes * 60
-    period = [w for w in windows if w.time + resolution > start and w.time <= until]
-    if not period or period[0].time > start + resolution or period[-1].time + 2 * resolution <= until:
+    start = last - rule.after_minutes * 60
+    period = [w for w in windows if w.time + resolution > start and w.time <= last]
+    if not period or period[0].time > start + resolution or period[-1].time + 2 * resolution <= last:
         return []
     if sum(window.readings for window in period) < MIN_STUCK_READINGS:
         return []
@@ -117,7 +105,7 @@ def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, until: int) ->
         return []
     power = next(iter(values["P"]))
     same = all(len(seen) == 1 for seen in values.values()) and power != 0
-    return [Judged(until, "breach" if same else "clear", power if same else None, rule.after_minutes)]
+    return [Judged(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
 
 
 def judge_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> Judged:

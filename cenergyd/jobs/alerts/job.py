@@ -30,12 +30,12 @@ from cenergyd.jobs.alerts.checks import (
     judge_silent,
     judge_stuck,
     judge_voltage,
-    reverse,
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import write_message
+from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 
 SILENT = "silent_logger"
@@ -91,14 +91,14 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
     return sorted(views, key=lambda view: (not view.state.active, -view.state.since, view.kind))
 
 
-async def judge_readings(customer: Customer, since: int, until: int, context: JobContext) -> None:
-    """Judge what is new or changed in the inclusive window; only its fresh part counts."""
+async def judge_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
+    """Judge the readings of ``start <= time < end``, which are new or changed; only fresh ones count."""
     settings = _settings_of(customer)
-    fresh_from = max(since, context.now - context.settings.alerts.max_age_seconds)
-    if settings is None or until < fresh_from:
+    fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)
+    if settings is None or end <= fresh_from:
         return
     case = Case(customer, settings, context)
-    judged = await _judge(case, fresh_from, min(until, context.now))
+    judged = await _judge(case, fresh_from, min(end - 1, context.now))
     keys = {key.text(): key for key in judged}
     known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
     for text, key in keys.items():
@@ -136,21 +136,21 @@ async def maintain_alerts(context: JobContext) -> None:
             continue  # another daemon was quicker
 
 
-async def _judge(case: Case, since: int, until: int) -> dict[AlertKey, list[Judged]]:
+async def _judge(case: Case, first: int, last: int) -> dict[AlertKey, list[Judged]]:
     customer, settings, context = case
     wanted = _wanted_roles(customer, settings)
     if not wanted:
         return {}
     # One quarter earlier: a window that had not ended at the last look is judged now.
-    start, end = since - since % QUARTER - QUARTER, until - until % QUARTER + QUARTER
+    start, end = first - first % QUARTER - QUARTER, last - last % QUARTER + QUARTER
     series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
     summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
-    minutes = {role: _signed(customer, role, summaries.get(name, ())) for role, name in series.items()}
+    minutes = {role: _sign_corrected(customer, role, summaries.get(name, ())) for role, name in series.items()}
     found: dict[AlertKey, list[Judged]] = {}
     for kind, role, judged in _judge_minutes(case, minutes):
         found[AlertKey(customer.id, kind, series[role])] = judged
     if settings.stuck_meter.enabled:
-        for name, judged in (await _judge_stuck(case, until)).items():
+        for name, judged in (await _judge_stuck(case, last)).items():
             found[AlertKey(customer.id, "stuck_meter", name)] = judged
     return {key: judged for key, judged in found.items() if judged}
 
@@ -176,15 +176,15 @@ def _judge_minutes(case: Case, minutes: Mapping[Role, Sequence[Summary]]) -> Ite
                 )
 
 
-async def _judge_stuck(case: Case, until: int) -> dict[str, list[Judged]]:
+async def _judge_stuck(case: Case, last: int) -> dict[str, list[Judged]]:
     customer, settings, context = case
     measured = [
         f"{customer.logger_serial_number}_{meter}" for role in ROLES if (meter := customer.current.meter_of(role))
     ]
     resolution = stuck_resolution(settings.stuck_meter)
-    start = until - settings.stuck_meter.after_minutes * 60 - resolution
-    summaries = await context.readings.summarise(measured, start - start % resolution, until + 1, resolution)
-    return {name: judge_stuck(summaries.get(name, ()), settings.stuck_meter, until) for name in measured}
+    start = last - settings.stuck_meter.after_minutes * 60 - resolution
+    summaries = await context.readings.summarise(measured, start - start % resolution, last + 1, resolution)
+    return {name: judge_stuck(summaries.get(name, ()), settings.stuck_meter, last) for name in measured}
 
 
 def _wanted_roles(customer: Customer, settings: AlertSettings) -> set[Role]:
@@ -204,9 +204,9 @@ def _wanted_roles(customer: Customer, settings: AlertSettings) -> set[Role]:
     return wanted
 
 
-def _signed(customer: Customer, role: Role, windows: Sequence[Summary]) -> Sequence[Summary]:
-    turned = role in customer.current.reversed_roles and customer.current.meter_of(role)
-    return reverse(windows) if turned else windows
+def _sign_corrected(customer: Customer, role: Role, windows: Sequence[Summary]) -> Sequence[Summary]:
+    is_reversed = role in customer.current.reversed_roles and customer.current.meter_of(role)
+    return [sign_corrected_summary(window) for window in windows] if is_reversed else windows
 
 
 def _settings_of(customer: Customer) -> AlertSettings | None:

@@ -13,11 +13,12 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.kinds import LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, reverse, stuck_resolution
+from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, stuck_resolution
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.readings.model import MISSING_METER, Reading
+from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import ReadingStore, Summary
 
 USUAL_SILENCE_MINUTES = 26 * 60
@@ -219,8 +220,8 @@ def check_readings(gathered: Gathered) -> list[Finding]:
     for role in power:
         series = cast(str, gathered.span.series_of(role))
         windows = merge(gathered.minutes[series], stuck_resolution(rule))
-        until = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
-        for judged in judge_stuck(windows, rule, until):
+        last = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
+        for judged in judge_stuck(windows, rule, last):
             if judged.verdict == "breach":
                 found.append(
                     Finding(
@@ -239,7 +240,7 @@ def measured_power(gathered: Gathered) -> Power:
     for role in ROLES:
         series = gathered.span.series_of(role)
         windows = gathered.minutes.get(series, ()) if series and setup.meter_of(role) else ()
-        signed = reverse(windows) if role in setup.reversed_roles else windows
+        signed = map(sign_corrected_summary, windows) if role in setup.reversed_roles else windows
         values = {window.time: window.channels["P"][1] for window in signed if "P" in window.channels}
         if values:
             power[role] = values

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from twisted.logger import Logger
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.meter_history import RoleSegment, role_segments
+from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
@@ -20,17 +21,15 @@ from cenergyd.jobs.backlog_walk import (
     PIECE,
     Chunk,
     Replacement,
-    Stretch,
     following_hours,
     series_between,
-    stretches,
     walk,
 )
 from cenergyd.jobs.energy.energy import GAP_FACTOR, Segment, energy, segments, with_power
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, interval_finder
 from cenergyd.jobs.tariff.model import Labelled, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
-from cenergyd.jobs.windows import Window, widen, window_at, windows
+from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading
 
 log = Logger()
@@ -41,12 +40,12 @@ def energy_series(series: str) -> str:
     return f"{series}_energy_1h"
 
 
-async def update_energy(customer: Customer, since: int, until: int, context: JobContext) -> None:
-    """Bring the energy of a customer's meters up to date with the readings of ``since <= time <= until``.
+async def update_energy(customer: Customer, start: int, end: int, context: JobContext) -> None:
+    """Bring the energy of a customer's meters up to date with the readings of ``start <= time < end``.
 
     :raises InvalidField: the customer's time zone is none.
     """
-    await _Metering(customer, context).run(Window(since, until + 1))
+    await _Metering(customer, context).run(Window(start, end))
 
 
 def longest_pauses(times: Sequence[int], window: Window, zone: ZoneInfo, limit: int) -> Callable[[int], float]:
@@ -116,9 +115,9 @@ class _Metering:
         reach = self._reach(chunk, [time for time, _ in known])
         points: dict[int, FieldPoint] = {}
         for role in ROLES:
-            for stretch in stretches(self._customer, role, *reach):
-                if stretch.series == name:
-                    points.update(await self._points(stretch, lines))
+            for segment in role_segments(self._customer, role, *reach):
+                if segment.series == name:
+                    points.update(await self._points(segment, lines))
         return energy_series(name), reach.start, reach.end, [points[time] for time in sorted(points)]
 
     def _reach(self, chunk: Chunk, times: Sequence[int]) -> Window:
@@ -131,12 +130,12 @@ class _Metering:
             start = window_at(times[before - 1], "1h", self._zone).start
         return Window(start, following_hours(hours.end, self._zone).end if chunk.last else hours.end)
 
-    async def _points(self, stretch: Stretch, lines: Sequence[Segment]) -> dict[int, FieldPoint]:
+    async def _points(self, segment: RoleSegment, lines: Sequence[Segment]) -> dict[int, FieldPoint]:
         points = {}
-        for number, hour in enumerate(windows(stretch.start, stretch.end, "1h", self._zone)):
-            within = Window(max(hour.start, stretch.start), min(hour.end, stretch.end))
+        for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
+            within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
             for piece in label_pieces(within, self._tariff, self._zone):
-                point = energy_point(piece, lines, stretch.sign)
+                point = energy_point(piece, lines, segment.reversed)
                 if point is not None:
                     points[point.time] = point
             if number % 24 == 23:
@@ -149,15 +148,14 @@ def label_pieces(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Seque
     return [window] if tariff is None else list(tariff.pieces(window, zone))
 
 
-def energy_point(piece: Labelled | Window, lines: Sequence[Segment], sign: float) -> FieldPoint | None:
+def energy_point(piece: Labelled | Window, lines: Sequence[Segment], is_reversed: bool) -> FieldPoint | None:
     """The stored energy of a piece of an hour; None where nothing of it is known."""
     found = energy(lines, piece.start, piece.end)
     if not found.covered_seconds:
         return None
-    both = (found.import_kwh, found.export_kwh)
     fields: dict[str, float | int | str | bool] = {
-        "import_kwh": both[0] if sign > 0 else both[1],
-        "export_kwh": both[1] if sign > 0 else both[0],
+        "import_kwh": found.export_kwh if is_reversed else found.import_kwh,
+        "export_kwh": found.import_kwh if is_reversed else found.export_kwh,
         "covered_seconds": found.covered_seconds,
         "seconds": piece.end - piece.start,
     }

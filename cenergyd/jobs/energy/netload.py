@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import Customer
+from cenergyd.customers.meter_history import role_segments, setup_periods
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, stretches, walk
+from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, walk
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder, window_point
-from cenergyd.jobs.windows import Window, widen, window_at, windows
+from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
+from cenergyd.readings.signs import negated
 
 RESOLUTION = "15m"
 FIELDS = ("P_mean", "P_min", "P_max", "P_count", "expected", "complete")
@@ -26,8 +27,8 @@ def net_load_series(serial: str) -> str:
     return series_name(serial, f"net_load_{RESOLUTION}")
 
 
-async def update_net_load(customer: Customer, since: int, until: int, context: JobContext) -> None:
-    """Bring the net load up to date with the readings of ``since <= time <= until``.
+async def update_net_load(customer: Customer, start: int, end: int, context: JobContext) -> None:
+    """Bring the net load up to date with the readings of ``start <= time < end``.
 
     :raises InvalidField: the customer's time zone is none.
     """
@@ -37,9 +38,9 @@ async def update_net_load(customer: Customer, since: int, until: int, context: J
         reach = _reach(chunk, zone)
         return Window(reach.start - LOOK_BACK, reach.end)
 
-    places = stretches(customer, "utility", since - 2 * LOOK_BACK, until + 3 * LOOK_BACK)
+    places = role_segments(customer, "utility", start - 2 * LOOK_BACK, end + 3 * LOOK_BACK)
     names = sorted({place.series for place in places})
-    window = Window(since, until + 1)
+    window = Window(start, end)
     async for chunk, readings in walk(context.readings, names, window, zone=zone, around=around):
         reach = Window(chunk.start, chunk.end) if chunk.skipped else _reach(chunk, zone)
         points = [] if chunk.skipped else _points(reach, utility_readings(customer, around(chunk), readings), zone)
@@ -50,8 +51,8 @@ async def update_net_load(customer: Customer, since: int, until: int, context: J
 def utility_readings(customer: Customer, window: Window, readings: dict[str, list[Reading]]) -> list[Reading]:
     """P at the grid over a window, import positive, from the series that held it at each time; other channels left out."""
     return [
-        Reading(reading.time, place.sign * reading.P, estimated=reading.estimated)
-        for place in stretches(customer, "utility", *window)
+        Reading(reading.time, negated(reading.P) if place.reversed else reading.P, estimated=reading.estimated)
+        for place in role_segments(customer, "utility", *window)
         for reading in readings.get(place.series, ())
         if place.start <= reading.time < place.end and reading.P is not None
     ]

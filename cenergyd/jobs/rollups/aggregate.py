@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import attrs
 
+from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import power_factor, reactive_power
-from cenergyd.jobs.windows import Window
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
 from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, day_point, hour_point, interval_finder, window_point
-from cenergyd.jobs.windows import RESOLUTIONS, Window, widen, windows
+from cenergyd.jobs.windows import RESOLUTIONS, widen, windows
 from cenergyd.readings.model import FieldPoint, Reading
 
 _HOUR = RESOLUTIONS["1h"]
@@ -31,13 +31,13 @@ class _Dirty(NamedTuple):
     """The part of it whose finer windows are to be written anew."""
 
 
-async def roll_up(customer: Customer, since: int, until: int, context: JobContext) -> None:
-    """Bring the rollups of a customer's meters up to date with the readings of ``since <= time <= until``.
+async def roll_up(customer: Customer, start: int, end: int, context: JobContext) -> None:
+    """Bring the rollups of a customer's meters up to date with the readings of ``start <= time < end``.
 
     :raises InvalidField: the customer's time zone is none.
     """
     roller = _Roller(context, zone_of(customer.time_zone))
-    await roller.run(series_between(customer, since, until + 1), Window(since, until + 1))
+    await roller.run(series_between(customer, start, end), Window(start, end))
 
 
 class _Roller:

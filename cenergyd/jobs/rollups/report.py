@@ -12,11 +12,10 @@ from math import fsum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.meter_history import RoleSegment, role_segments, setup_periods
+from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.backlog_walk import Stretch, stretches
 from cenergyd.jobs.energy.energy import segments, with_power
 from cenergyd.jobs.energy.job import energy_point, energy_series, longest_pauses
 from cenergyd.jobs.energy.netload import net_load_series
@@ -24,7 +23,7 @@ from cenergyd.jobs.rollups.aggregate import LOOK_BACK
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
-from cenergyd.jobs.windows import RESOLUTIONS, Window, day_start, local_date, window_at
+from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, window_at
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 
@@ -62,9 +61,9 @@ async def role_rollup(
     :raises InvalidField: no such resolution.
     """
     found: list[JsonObject] = []
-    for place in stretches(customer, role, *within):
+    for place in role_segments(customer, role, *within):
         for window in await rollup(readings, place.series, resolution, place.start, place.end):
-            found.append({"series": place.series, **(window if place.sign > 0 else _turned(window))})
+            found.append({"series": place.series, **(sign_corrected_rollup(window) if place.reversed else window)})
     return found[:MAX_POINTS]
 
 
@@ -129,7 +128,7 @@ async def charges_of(
     """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy."""
     zone = zone_of(customer.time_zone)
     total = ChargesSum(tariff, zone, window, now)
-    for place in stretches(customer, "utility", *window):
+    for place in role_segments(customer, "utility", *window):
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
             total.add_energy(await _pieces(place, points, readings, tariff, zone=zone, max_gap=max_gap))
@@ -200,8 +199,8 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
     }
 
 
-def _turned(window: JsonObject) -> JsonObject:
-    """A window of a meter whose CT is reversed, as it would be if it were not."""
+def sign_corrected_rollup(window: JsonObject) -> JsonObject:
+    """A window of a meter whose CTs are reversed, corrected."""
     turned = dict(window)
     for channel in ("P", "Q"):
         if f"{channel}_count" in window:
@@ -218,7 +217,7 @@ def _turned(window: JsonObject) -> JsonObject:
 async def _role_energy(
     customer: Customer, role: Role, readings: ReadingStore, start: int, end: int
 ) -> JsonObject | None:
-    places = stretches(customer, role, start, end)
+    places = role_segments(customer, role, start, end)
     if not places:
         return None
     sums: dict[str, list[float]] = {"import_kwh": [], "export_kwh": [], "covered_seconds": []}
@@ -231,7 +230,7 @@ async def _role_energy(
 
 
 async def _pieces(
-    place: Stretch,
+    place: RoleSegment,
     points: Sequence[FieldPoint],
     readings: ReadingStore,
     tariff: Tariff,
@@ -251,14 +250,14 @@ async def _pieces(
 
 
 async def _anew(
-    place: Stretch, labelled: Sequence[Labelled], readings: ReadingStore, zone: ZoneInfo, max_gap: int
+    place: RoleSegment, labelled: Sequence[Labelled], readings: ReadingStore, zone: ZoneInfo, max_gap: int
 ) -> list[EnergyPiece]:
     start = window_at(labelled[0].start, "1h", zone).start
     end = window_at(labelled[-1].end - 1 + max_gap, "1h", zone).end
     rows = (await readings.read([place.series], start - LOOK_BACK, end))[place.series]
     longest = longest_pauses([row.time for row in rows], Window(start, end), zone, max_gap)
     lines = segments(with_power(rows), longest)
-    points = ((piece.label, energy_point(piece, lines, place.sign)) for piece in labelled)
+    points = ((piece.label, energy_point(piece, lines, place.reversed)) for piece in labelled)
     return [_energy_piece(label, point) for label, point in points if point is not None]
 
 

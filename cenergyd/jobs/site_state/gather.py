@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.ingest.rhythm import usual_gap
@@ -138,13 +138,13 @@ def _computed(customer: Customer, told: Mapping[str, Any], last: Mapping[str, Re
 
 
 def _backlog(customer: Customer, told: Mapping[str, Any]) -> Backlog | None:
-    window = told.get("window")
-    if isinstance(window, Mapping):
-        since, until, done = (_int(window.get(name)) for name in ("since", "until", "done"))
-        if since is not None and until is not None and done is not None and done < until:
-            return Backlog(since, until + 1, done + 1)
-    if customer.pending_since is not None and customer.pending_until is not None:
-        return Backlog(customer.pending_since, customer.pending_until + 1, customer.pending_since)
+    window = window_of(told)
+    if window is not None:
+        start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
+        if start is not None and end is not None and done is not None and done < end:
+            return Backlog(start, end, done)
+    if customer.pending_start is not None and customer.pending_end is not None:
+        return Backlog(customer.pending_start, customer.pending_end, customer.pending_start)
     return None
 
 

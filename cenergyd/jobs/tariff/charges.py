@@ -19,8 +19,9 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
+from cenergyd.customers.model import Window
 from cenergyd.jobs.tariff.model import QUARTER, DemandPrice, Period, Tariff
-from cenergyd.jobs.windows import Window, local_date
+from cenergyd.jobs.windows import local_date
 
 ENOUGH = 0.5
 """The least ``complete`` of a quarter hour that counts as demand."""

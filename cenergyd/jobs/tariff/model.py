@@ -31,7 +31,8 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from cenergyd.jobs.windows import Window, day_start, local_date
+from cenergyd.customers.model import Window
+from cenergyd.jobs.windows import day_start, local_date
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
 QUARTER = 900

@@ -17,8 +17,8 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
-from cenergyd.customers.model import Customer
-from cenergyd.customers.store import PendingQueue, Window
+from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.store import PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS, MongoPendingQueue

@@ -94,8 +94,8 @@ class MongoPendingQueue:
         windows: dict[Any, tuple[int, int]] = {}
         for mark in marks:
             key = id_value(mark.customer_id)
-            since, until = windows.get(key, (mark.since, mark.until))
-            windows[key] = (min(since, mark.since), max(until, mark.until))
+            since, until = windows.get(key, (mark.start, mark.end - 1))
+            windows[key] = (min(since, mark.start), max(until, mark.end - 1))
         paths = self._paths
         if not self._mongo.replicated:
             await self._leave_out_covered(windows)
@@ -140,17 +140,20 @@ class MongoPendingQueue:
         )
         works = [
             PendingWork(
-                customer_of(document), int(value_at(document, self._since)), int(value_at(document, self._until)), claim
+                customer_of(document),
+                int(value_at(document, self._since)),
+                int(value_at(document, self._until)) + 1,
+                claim,
             )
             for document in found
         ]
-        return sorted(works, key=lambda work: work.since)
+        return sorted(works, key=lambda work: work.start)
 
-    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+    async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
         result = await self._mongo.run(
             lambda db: db[self._collection].update_one(
-                self._owned(work), {"$set": {self._since: since, self._claim_until: now + ttl}}
+                self._owned(work), {"$set": {self._since: start, self._claim_until: now + ttl}}
             )
         )
         return bool(result.matched_count)

@@ -17,8 +17,7 @@ from bson import CodecOptions, ObjectId
 from bson.binary import UuidRepresentation
 from bson.errors import BSONError
 
-from cenergyd.customers.model import Customer
-from cenergyd.customers.store import Window
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.validation import is_time_zone
 
 OWN = "cenergyd"
@@ -98,6 +97,12 @@ def time_of(value: Any) -> int | None:
     return int(value)
 
 
+def end_of(stored_until: Any) -> int | None:
+    """The exclusive end of a stored window, or None. Windows are stored as ever: ``since`` and ``until``, both inclusive."""
+    until = time_of(stored_until)
+    return None if until is None else until + 1
+
+
 def json_of(value: Any) -> Any:
     """A stored value as JSON: what JSON lacks becomes text."""
     if isinstance(value, Mapping):
@@ -127,8 +132,8 @@ def customer_of(document: Mapping[str, Any]) -> Customer:
         logger_serial_number=text_of(document.get("logger_serial_number")).upper(),
         logger_password=password_of(document.get("logger_password")),
         extensions={str(key): json_of(value) for key, value in extensions.items() if value is not None},
-        pending_since=time_of(document.get("pending_since")),
-        pending_until=time_of(document.get("pending_until")),
+        pending_start=time_of(document.get("pending_since")),
+        pending_end=end_of(document.get("pending_until")),
     )
 
 
@@ -161,8 +166,8 @@ def widened(document: Mapping[str, Any], pending: Window) -> tuple[dict[str, Any
     since, until = time_of(document.get("pending_since")), time_of(document.get("pending_until"))
     query = {path: _exactly(document.get(path)) for path in ("pending_since", "pending_until")}
     return query, {
-        "pending_since": pending.since if since is None else min(since, pending.since),
-        "pending_until": pending.until if until is None else max(until, pending.until),
+        "pending_since": pending.start if since is None else min(since, pending.start),
+        "pending_until": pending.end - 1 if until is None else max(until, pending.end - 1),
     }
 
 

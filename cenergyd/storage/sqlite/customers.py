@@ -16,8 +16,8 @@ import attrs
 from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
-from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.store import PendingQueue, Window
+from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.store import PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
@@ -25,7 +25,7 @@ from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
 _SETTINGS = (
     "id", "name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password", "extensions",
 )  # fmt: skip
-COLUMNS = ", ".join((*_SETTINGS, "pending_since", "pending_until"))
+COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end"))
 _IDS_AT_ONCE = 500
 
 
@@ -83,8 +83,8 @@ class SqliteCustomerStore:
             if "customer.id" in str(error):
                 raise Conflict(f"there is a customer {customer.id} already") from None
             raise SerialTaken(customer.logger_serial_number) from None
-        since, until = pending or (None, None)
-        return attrs.evolve(customer, pending_since=since, pending_until=until)
+        start, end = pending or (None, None)
+        return attrs.evolve(customer, pending_start=start, pending_end=end)
 
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
@@ -176,7 +176,7 @@ def _touch(db: sqlite3.Connection) -> None:
 
 def customer_of(row: Sequence[Any]) -> Customer:
     """The customer of a row of COLUMNS."""
-    (identity, name, zone, facility, load, solar, serial, password, extensions, since, until) = row
+    (identity, name, zone, facility, load, solar, serial, password, extensions, start, end) = row
     return Customer(
         id=identity,
         name=name,
@@ -187,8 +187,8 @@ def customer_of(row: Sequence[Any]) -> Customer:
         logger_serial_number=serial,
         logger_password=password,
         extensions=json.loads(extensions),
-        pending_since=since,
-        pending_until=until,
+        pending_start=start,
+        pending_end=end,
     )
 
 

@@ -13,8 +13,8 @@ from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 # By the partial indexes, whatever the planner prefers: the cost must follow the customers with work, not all customers.
 _BUSY_ROWS = (
-    "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @since IS NOT NULL"
-    " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_since IS NOT NULL"
+    "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @start IS NOT NULL"
+    " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_start IS NOT NULL"
 )
 
 
@@ -34,7 +34,7 @@ class SqlitePendingQueue:
         self._customer_of = customer_of
 
     def _sql(self, text: str) -> str:
-        """``@since`` stands for the queue's column ``<prefix>_since``, and so on."""
+        """``@start`` stands for the queue's column ``<prefix>_start``, and so on."""
         text = text.replace("BUSY_ROWS", _BUSY_ROWS.replace("QUEUE", self._prefix))
         return text.replace("@", f"{self._prefix}_").replace("CUSTOMER_COLUMNS", self._columns)
 
@@ -45,7 +45,7 @@ class SqlitePendingQueue:
     def mark_within(self, db: sqlite3.Connection, marks: Sequence[PendingMark]) -> None:
         """Widen them as a part of a transaction."""
         sql = self._sql(
-            "UPDATE customer SET @since = min(ifnull(@since, :since), :since), @until = max(ifnull(@until, :until), :until)"
+            "UPDATE customer SET @start = min(ifnull(@start, :start), :start), @end = max(ifnull(@end, :end), :end)"
             " WHERE id = :customer_id"
         )
         db.executemany(sql, [mark._asdict() for mark in marks])
@@ -55,26 +55,26 @@ class SqlitePendingQueue:
         sql = self._sql(
             """
             UPDATE customer SET
-                @work_since = min(ifnull(@since, @work_since), ifnull(@work_since, @since)),
-                @work_until = max(ifnull(@until, @work_until), ifnull(@work_until, @until)),
-                @claim = :claim, @claim_until = :now + :ttl, @since = NULL, @until = NULL, @retry_at = NULL
+                @work_start = min(ifnull(@start, @work_start), ifnull(@work_start, @start)),
+                @work_end = max(ifnull(@end, @work_end), ifnull(@work_end, @end)),
+                @claim = :claim, @claim_until = :now + :ttl, @start = NULL, @end = NULL, @retry_at = NULL
             WHERE id IN (
                 SELECT id FROM customer WHERE rowid IN (BUSY_ROWS)
                     AND ifnull(@claim_until, :now) <= :now AND ifnull(@retry_at, :now) <= :now
-                ORDER BY min(ifnull(@since, @work_since), ifnull(@work_since, @since)), id
+                ORDER BY min(ifnull(@start, @work_start), ifnull(@work_start, @start)), id
                 LIMIT :limit
             )
-            RETURNING @work_since, @work_until, CUSTOMER_COLUMNS
+            RETURNING @work_start, @work_end, CUSTOMER_COLUMNS
             """
         )
         values = {"claim": claim, "now": now, "ttl": ttl, "limit": limit}
         rows = await self._database.write(lambda db: db.execute(sql, values).fetchall())
         return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in sorted(rows)]
 
-    async def advance(self, work: PendingWork, since: int, now: int, ttl: int) -> bool:
+    async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
-        sql = self._sql("UPDATE customer SET @work_since = ?, @claim_until = ? WHERE id = ? AND @claim = ?")
-        values = (since, now + ttl, work.customer.id, work.claim)
+        sql = self._sql("UPDATE customer SET @work_start = ?, @claim_until = ? WHERE id = ? AND @claim = ?")
+        values = (start, now + ttl, work.customer.id, work.claim)
         return bool(await self._database.write(lambda db: db.execute(sql, values).rowcount))
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
@@ -84,7 +84,7 @@ class SqlitePendingQueue:
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
         back = (
-            "@since = min(ifnull(@since, @work_since), @work_since), @until = max(ifnull(@until, @work_until), @work_until),"
+            "@start = min(ifnull(@start, @work_start), @work_start), @end = max(ifnull(@end, @work_end), @work_end),"
             f" @retry_at = {int(retry_at)},"
         )
         await self._release(works, back)
@@ -92,14 +92,14 @@ class SqlitePendingQueue:
     async def summary(self) -> PendingSummary:
         """Count by the indexes."""
         sql = self._sql(
-            "SELECT count(*), min(min(ifnull(@since, @work_since), ifnull(@work_since, @since))) FROM customer"
+            "SELECT count(*), min(min(ifnull(@start, @work_start), ifnull(@work_start, @start))) FROM customer"
             " WHERE rowid IN (BUSY_ROWS)"
         )
         return PendingSummary(*await self._database.read(lambda db: db.execute(sql).fetchone()))
 
     async def _release(self, works: Sequence[PendingWork], back: str) -> list[bool]:
         sql = self._sql(
-            f"UPDATE customer SET {back} @work_since = NULL, @work_until = NULL, @claim = NULL, @claim_until = NULL"
+            f"UPDATE customer SET {back} @work_start = NULL, @work_end = NULL, @claim = NULL, @claim_until = NULL"
             " WHERE id = ? AND @claim = ?"
         )
 

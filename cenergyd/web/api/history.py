@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import assignments_over, changed
+from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, Role
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
@@ -166,7 +166,7 @@ class HistoryApi:
         if end <= start:
             raise invalid_fields([FieldError("end", "must be later than start")])
         customer = await self._context.customer(customer_id)
-        await self._context.customers.derivation_queue.mark([PendingMark(customer.id, start, end - 1)])
+        await self._context.customers.derivation_queue.mark([PendingMark(customer.id, start, end)])
         return Response(BackfillRange(start=start, end=end), 202)
 
     def routes(self) -> Sequence[Route]:
@@ -188,7 +188,7 @@ def _range(call: Call) -> tuple[int, int]:
 
 
 def _setups(customer: Customer, now: int) -> list[MeterSetupJson]:
-    return [MeterSetupJson.of(start, setup) for start, _, setup in assignments_over(customer, 0, now + 1)]
+    return [MeterSetupJson.of(start, setup) for start, _, _, setup in setup_periods(customer, 0, now + 1)]
 
 
 _TAG = "history"

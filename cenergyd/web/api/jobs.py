@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import attrs
 from msgspec import Meta
 
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of, edit_alerts, without_secrets
@@ -17,7 +17,7 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups import report
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
 from cenergyd.jobs.tariff.schema import TariffJson
-from cenergyd.jobs.windows import RESOLUTIONS, Window
+from cenergyd.jobs.windows import RESOLUTIONS
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route, quoted_etag

@@ -12,6 +12,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.derivation.status import missing_of
 from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
@@ -139,8 +140,8 @@ class MissingReadings(Resource, frozen=True, kw_only=True):
     """A gap that a silent meter left."""
 
     role: Role
-    since: Time
-    until: Time
+    start: Time
+    end: Annotated[Time, Meta(description="Exclusive.")]
     readings: int
 
 
@@ -159,8 +160,8 @@ class DerivationState(Resource, frozen=True, kw_only=True):
     """
 
     state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
-    pending_since: Time | None
-    pending_until: Time | None
+    pending_start: Time | None
+    pending_end: Annotated[Time | None, Meta(description="Exclusive.")]
     last_measured: Time | None
     last_computed: Time | None
     lag_seconds: Annotated[
@@ -225,7 +226,7 @@ def derivation_state(
         state = "off"
     elif failure:
         state = "failing"
-    elif customer.pending_since is not None:
+    elif customer.pending_start is not None:
         state = "pending"
     elif common is None:
         state = "no_data"
@@ -233,14 +234,14 @@ def derivation_state(
         state = "waiting" if max(measured) > (computed.time if computed else 0) else "current"
     return DerivationState(
         state=state,
-        pending_since=customer.pending_since,
-        pending_until=customer.pending_until,
+        pending_start=customer.pending_start,
+        pending_end=customer.pending_end,
         last_measured=max(measured) if measured else None,
         last_computed=computed.time if computed else None,
         lag_seconds=max(0, common - computed.time) if common is not None and computed else None,
         waiting_for=body.get("waiting_for"),
         waiting_since=body.get("waiting_since"),
-        missing=read(missing, MissingReadings) if (missing := body.get("missing")) else None,
+        missing=read(missing, MissingReadings) if (missing := missing_of(body)) else None,
         failure=PluginFailure(plugin=failure["plugin"], since=failure["since"]) if failure else None,
         no_plugin=bool(body.get("no_plugin")),
     )

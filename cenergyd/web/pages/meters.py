@@ -105,7 +105,7 @@ class MeterPages:
             errors["end"] = "The end must be later than the beginning."
         if errors:
             return await self._page(call, customer, backfill=Typed(values, errors), status=422)
-        mark = PendingMark(customer.id, times["start"], times["end"] - 1)
+        mark = PendingMark(customer.id, times["start"], times["end"])
         await self._context.customers.derivation_queue.mark([mark])
         return Redirect(customer_path(customer_id, "meters") + "?done=queued")
 

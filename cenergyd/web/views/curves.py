@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from cenergyd.customers.model import Role
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import CHANNELS, REGISTERS, VALUES, Reading
-from cenergyd.readings.signs import sign_corrected
+from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
@@ -31,7 +31,6 @@ GAP_STEPS = 2.5
 UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"} | {
     name: f"{name}_kWh" for name in REGISTERS
 }
-_SIGNED = ("P", "Q")
 
 Computed = Annotated[bool, Meta(description="Computed from the other two meters.")]
 EnergyRegister = Annotated[float | None, Meta(description="Energy register of the meter, kWh.")]
@@ -277,13 +276,8 @@ def _point_of_reading(reading: Reading, source: SeriesSource) -> Point:
 
 
 def _point_of_summary(summary: Summary, source: SeriesSource) -> Point:
-    channels = dict(summary.channels)
-    if source.reversed:
-        for channel in _SIGNED:
-            if channel in channels:
-                low, mean, high = channels[channel]
-                channels[channel] = (0.0 - high, 0.0 - mean, 0.0 - low)
-    return Point(source, summary.time, summary.readings, channels, summary.estimated)
+    shown = sign_corrected_summary(summary) if source.reversed else summary
+    return Point(source, shown.time, shown.readings, shown.channels, shown.estimated)
 
 
 def _joined(before: Point, after: Point) -> Point:

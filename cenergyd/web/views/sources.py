@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, Role
 from cenergyd.readings.model import is_series_name
 
@@ -73,15 +73,11 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
 
     Each time is shown as it was set up then: by another meter, with a CT the other way round, or computed.
     """
-    found: list[TrackSegment] = []
-    for span in setup_periods(customer, start, end):
-        source = _source(span.series_of(role), role, span.setup)
-        if source is None:
-            continue
-        if found and found[-1].end == span.start and found[-1].source == source:
-            found[-1] = found[-1]._replace(end=span.end)
-        else:
-            found.append(TrackSegment(span.start, span.end, source))
+    found = [
+        TrackSegment(segment.start, segment.end, SeriesSource(segment.series, role, segment.computed, segment.reversed))
+        for segment in role_segments(customer, role, start, end)
+        if is_series_name(segment.series)
+    ]
     return Track(role, tuple(found)) if found else None
 
 

@@ -18,7 +18,6 @@ from cenergyd.jobs.alerts.checks import (
     judge_stuck,
     judge_voltage,
     merge,
-    reverse,
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import (
@@ -99,16 +98,6 @@ async def test_negative_solar_counts_in_daylight_only_and_negative_load_always()
             assert [j.verdict for j in judged] == ([expected] if expected else [])
             # A quarter that has not ended is not judged.
             assert judge_implausible(minutes, rule, role, ZONE, start + 899) == []
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_meter_turned_round_is_read_with_the_opposite_sign() -> None:
-    minutes = await summaries([Reading(NOON, -5.0, 0.9, 120.0, 2.0), Reading(NOON + 30, -7.0, 0.9, 120.0, 4.0)])
-    turned = reverse(minutes)
-    assert turned[0].channels["P"] == (5.0, 6.0, 7.0)
-    assert turned[0].channels["Q"] == (-4.0, -3.0, -2.0)
-    assert turned[0].channels["L1_V"] == (120.0, 120.0, 120.0)
-    assert reverse(turned) == minutes
 
 
 STUCK = StuckMeterRule(after_minutes=60)

@@ -34,7 +34,7 @@ async def upload(world: World, customer: Customer, meter: str, powers: list[floa
     first = now - 60 * len(powers)
     readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]
     await world.write(meter, readings)
-    await cenergyd_job(customer, readings[0].time, readings[-1].time, world.context)
+    await cenergyd_job(customer, readings[0].time, readings[-1].time + 1, world.context)
     await send_due(world.service)
 
 
@@ -129,7 +129,7 @@ async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(w
     await minutes(world, customer, [60])
     late = START - 86400
     await world.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
-    await cenergyd_job(customer, late, late + 3540, world.context)
+    await cenergyd_job(customer, late, late + 3600, world.context)
     await send_due(world.service)
     assert told(world) == ["net load is high"]
     (view,) = await alerts_for(world.context.documents, customer.id)
@@ -143,7 +143,7 @@ async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: Wo
     await upload(world, customer, "1", [40.0] * 5 + [70.0] * 10)
     world.clock.advance(120)
     for _ in range(3):
-        await cenergyd_job(customer, START, START + 840, world.context)
+        await cenergyd_job(customer, START, START + 900, world.context)
         await send_due(world.service)
     assert told(world) == ["net load is high"]
 
@@ -155,7 +155,7 @@ async def test_two_daemons_that_judge_the_same_readings_tell_once(world: World) 
         world.clock.advance(7200)
         now = world.context.now
         await world.write("1", [Reading(now - 60, power)])
-        works = [Deferred.fromCoroutine(cenergyd_job(customer, now - 60, now - 60, world.context)) for _ in range(4)]
+        works = [Deferred.fromCoroutine(cenergyd_job(customer, now - 60, now, world.context)) for _ in range(4)]
         await gatherResults(works)
     documents = await world.outbox_documents()
     subjects = sorted(document.body["notification"]["subject"] for document in documents)
@@ -184,10 +184,10 @@ async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_n
     await world.write("1", [Reading(START, 70.0)])
     dying = DyingContext(*attrs.astuple(world.context, recurse=False), after)
     with pytest.raises(StoreUnavailable):
-        await cenergyd_job(customer, START, START, dying)
+        await cenergyd_job(customer, START, START + 1, dying)
     for _ in range(3):
         world.clock.advance(60)
-        await cenergyd_job(customer, START, START, world.context)
+        await cenergyd_job(customer, START, START + 1, world.context)
         await cenergyd_periodic(world.context)
         await send_due(world.service)
     assert told(world) == ["net load is high"]
@@ -209,7 +209,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     grid = [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.7, 130.0, 0.1 if n < 30 else 6.0) for n in range(60)]
     await world.write("1", grid)
     await world.write("2", solar)
-    await cenergyd_job(customer, now - 3600, now - 60, world.context)
+    await cenergyd_job(customer, now - 3600, now, world.context)
     await send_due(world.service)
     texts = {n.kind: n.text for n, _, _ in world.recorder.sent}
     assert sorted(texts) == ["implausible", "power_factor", "stuck_meter", "voltage"]
@@ -224,7 +224,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     now = world.context.now
     await world.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])
     await world.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
-    await cenergyd_job(customer, now - 3600, now - 60, world.context)
+    await cenergyd_job(customer, now - 3600, now, world.context)
     await send_due(world.service)
     assert sorted(s for s in told(world) if s.startswith("over:")) == [
         "over: a meter is stuck", "over: power factor is low", "over: readings are implausible",

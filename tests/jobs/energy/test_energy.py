@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenergyd.customers.model import Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.energy.energy import Energy, Segment, energy, segments, with_power
 from cenergyd.jobs.energy.job import energy_series, longest_pauses, update_energy
-from cenergyd.jobs.windows import Window
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.rollups.test_job import logs, window_of
@@ -110,7 +110,7 @@ def test_energy_per_hour_of_measured_and_computed_meters() -> None:
     log = [Reading(DAY + k * 60, P=2.0) for k in range(181)]
     out = [Reading(reading.time, P=-1.0) for reading in log]
     store = store_with(utility=out, load=log, solar=log)
-    run(update_energy(customer_in("UTC"), DAY, DAY + 10800, context_on(store)))
+    run(update_energy(customer_in("UTC"), DAY, DAY + 10801, context_on(store)))
     for series, kwh in ((UTILITY, (0, 1)), (LOAD, (2, 0)), (SOLAR, (2, 0))):
         found = points(store, energy_series(series))
         assert [point.time for point in found] == [DAY, DAY + 3600, DAY + 7200]
@@ -151,7 +151,7 @@ def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
 
 def test_no_energy_is_invented_for_a_single_reading() -> None:
     store = store_with(utility=[Reading(DAY, P=5.0)])
-    run(update_energy(customer_in("UTC"), DAY, DAY, context_on(store)))
+    run(update_energy(customer_in("UTC"), DAY, DAY + 1, context_on(store)))
     assert all_points(store) == {}
 
 

@@ -34,7 +34,7 @@ def test_net_load_is_the_mean_power_at_the_grid() -> None:
 def test_a_computed_utility_meter_counts_as_well() -> None:
     customer = Customer(id="c", load="2", solar="3", logger_serial_number=SERIAL)
     store = store_with(solar=[Reading(DAY + k * 60, P=-3.0) for k in range(15)])  # the missing meter's series
-    run(update_net_load(customer, DAY, DAY + 900, context_on(store)))
+    run(update_net_load(customer, DAY, DAY + 901, context_on(store)))
     assert [p.fields["P_mean"] for p in points(store, net_load_series(SERIAL))] == [-3.0]
 
 
@@ -50,7 +50,7 @@ def test_a_change_of_meter_and_direction_within_a_window() -> None:
         logger_serial_number=SERIAL,
         extensions={"history": history, "meters": {"reversed": ["utility"]}},
     )
-    run(update_net_load(customer, DAY, DAY + 899, context_on(store)))
+    run(update_net_load(customer, DAY, DAY + 900, context_on(store)))
     assert [p.fields["P_mean"] for p in points(store, net_load_series(SERIAL))] == [(10 * 2.0 + 5 * 8.0) / 15]
 
 
@@ -60,7 +60,7 @@ def test_a_window_belongs_to_the_logger_at_its_start() -> None:
     customer = customer_in("UTC", extensions={"history": history})
     store = store_with(utility=[Reading(DAY + k * 60, P=4.0) for k in range(10, 30)])
     run(store.write([SeriesReadings(f"{old}_1", [Reading(DAY + k * 60, P=1.0) for k in range(10)])]))
-    run(update_net_load(customer, DAY, DAY + 1799, context_on(store)))
+    run(update_net_load(customer, DAY, DAY + 1800, context_on(store)))
     assert [(p.time, p.fields["P_mean"]) for p in points(store, net_load_series(old))] == [(DAY, 2.0)]
     assert [(p.time, p.fields["P_mean"]) for p in points(store, net_load_series(SERIAL))] == [(DAY + 900, 4.0)]
 
@@ -68,7 +68,7 @@ def test_a_window_belongs_to_the_logger_at_its_start() -> None:
 def test_without_a_meter_at_the_grid_there_is_none() -> None:
     customer = Customer(id="c", load="2", logger_serial_number=SERIAL)
     store = store_with(load=[Reading(DAY, P=1.0)])
-    run(update_net_load(customer, DAY, DAY, context_on(store)))
+    run(update_net_load(customer, DAY, DAY + 1, context_on(store)))
     assert all_points(store) == {}
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import (
     Columns,
@@ -20,7 +21,6 @@ from cenergyd.jobs.rollups.aggregate import (
     part_of,
     window_point,
 )
-from cenergyd.jobs.windows import Window
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 

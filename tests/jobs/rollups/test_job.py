@@ -54,7 +54,7 @@ def logs(draw: st.DrawFn) -> tuple[str, list[list[Reading]]]:
 
 def window_of(readings: list[Reading]) -> tuple[int, int]:
     times = [reading.time for reading in readings]
-    return min(times), max(times)
+    return min(times), max(times) + 1
 
 
 @settings(max_examples=40, deadline=None)
@@ -133,8 +133,8 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
     store = MemoryReadingStore()
     for upload in uploads:
         run(store.write([SeriesReadings(UTILITY, upload)]))
-    since, until = window_of([reading for upload in uploads for reading in upload])
-    run(roll_up(customer_in(name), since, until, context_on(store)))
+    start, end = window_of([reading for upload in uploads for reading in upload])
+    run(roll_up(customer_in(name), start, end, context_on(store)))
     readings = run(store.read([UTILITY], 0, 1 << 33))[UTILITY]
     columns = Columns(readings)
     interval_of = interval_finder(columns.times)
@@ -207,7 +207,7 @@ def test_a_backlog_of_a_month_leaves_every_rollup_as_if_it_had_come_in_time() ->
 def test_measured_and_computed_meters_alike() -> None:
     log = [Reading(k * 60, P=1.0) for k in range(60)]
     store = store_with(utility=log, load=log, solar=log)
-    run(roll_up(customer_in("UTC"), 0, 3599, context_on(store)))
+    run(roll_up(customer_in("UTC"), 0, 3600, context_on(store)))
     for series in (UTILITY, LOAD, SOLAR):
         assert [len(points(store, f"{series}_{name}")) for name in RESOLUTIONS] == [60, 12, 4, 2, 1, 1]
 
@@ -215,14 +215,14 @@ def test_measured_and_computed_meters_alike() -> None:
 def test_readings_that_are_gone_leave_no_rollup_behind() -> None:
     log = [Reading(k * 60, P=1.0) for k in range(180)]
     store = store_with(solar=log)
-    run(roll_up(customer_in("UTC"), 0, 10799, context_on(store)))
+    run(roll_up(customer_in("UTC"), 0, 10800, context_on(store)))
     run(store.replace(SOLAR, 3600, 7200, []))
-    run(roll_up(customer_in("UTC"), 3600, 7199, context_on(store)))
+    run(roll_up(customer_in("UTC"), 3600, 7200, context_on(store)))
     fresh = store_with(solar=log[:60] + log[120:])
-    run(roll_up(customer_in("UTC"), 0, 10799, context_on(fresh)))
+    run(roll_up(customer_in("UTC"), 0, 10800, context_on(fresh)))
     assert all_points(store) == all_points(fresh)
     run(store.replace(SOLAR, 0, 10800, []))
-    run(roll_up(customer_in("UTC"), 0, 10799, context_on(store)))
+    run(roll_up(customer_in("UTC"), 0, 10800, context_on(store)))
     assert all_points(store) == {}
 
 
@@ -239,7 +239,7 @@ def test_years_without_readings_cost_nothing() -> None:
     run(store.write([SeriesReadings(UTILITY, ends)]))
     stale = MemoryReadingStore()
     run(stale.write([SeriesReadings(UTILITY, [Reading(1_300_000_000, P=5.0)])]))
-    run(roll_up(customer_in("UTC"), 1_300_000_000, 1_300_000_000, context_on(stale)))
+    run(roll_up(customer_in("UTC"), 1_300_000_000, 1_300_000_001, context_on(stale)))
     store._points.update(stale._points)
     run(roll_up(customer_in("UTC"), *window_of(ends), context_on(store)))
     assert store.reads < 30
@@ -249,7 +249,7 @@ def test_years_without_readings_cost_nothing() -> None:
 
 def test_only_the_chosen_resolutions_are_kept() -> None:
     store = store_with(utility=[Reading(k * 60, P=1.0) for k in range(60)])
-    run(roll_up(customer_in("UTC"), 0, 3599, context_on(store, rollups__resolutions="15m 24h")))
+    run(roll_up(customer_in("UTC"), 0, 3600, context_on(store, rollups__resolutions="15m 24h")))
     assert set(all_points(store)) == {f"{UTILITY}_{name}" for name in ("15m", "1h", "24h")}
 
 
@@ -257,7 +257,7 @@ def test_one_more_minute_writes_few_points() -> None:
     log = [Reading(1_700_000_000 // 86400 * 86400 + k * 60, P=1.0) for k in range(1440)]
     store = store_with(utility=log[:700])
     customer = customer_in("UTC")
-    run(roll_up(customer, log[0].time, log[699].time, context_on(store)))
+    run(roll_up(customer, log[0].time, log[699].time + 1, context_on(store)))
     written: list[int] = []
 
     async def count(items):  # type: ignore[no-untyped-def]
@@ -265,7 +265,7 @@ def test_one_more_minute_writes_few_points() -> None:
 
     run(store.write([SeriesReadings(UTILITY, [log[700]])]))
     store.replace_points_many = count  # type: ignore[method-assign]
-    run(roll_up(customer, log[700].time, log[700].time, context_on(store)))
+    run(roll_up(customer, log[700].time, log[700].time + 1, context_on(store)))
     assert written == [6]  # one of each resolution
 
 

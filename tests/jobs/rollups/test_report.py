@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cenergyd.customers.model import Window
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
@@ -24,7 +25,7 @@ from cenergyd.jobs.rollups.report import (
     rollup,
 )
 from cenergyd.jobs.tariff.parsing import tariff_from_json
-from cenergyd.jobs.windows import Window, local_date
+from cenergyd.jobs.windows import local_date
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading
 from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, run, store_with

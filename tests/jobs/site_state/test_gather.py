@@ -74,15 +74,15 @@ def test_the_newest_readings_count_where_they_are_at_hand() -> None:
 
 
 def test_backlogs() -> None:
-    window = {"since": NOW - 90000, "until": NOW, "done": NOW - 45000}
+    window = {"start": NOW - 90000, "end": NOW + 1, "done": NOW - 44999}
     (facts,) = facts_of([CUSTOMER], stored(derivation={"derived_until": NOW - 45000, "window": window}))
     assert facts.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 44999)
     assert facts.computed is not None
     assert facts.computed.last_time == NOW - 45000
-    (done,) = facts_of([CUSTOMER], stored(derivation={"window": {**window, "done": NOW}}))
+    (done,) = facts_of([CUSTOMER], stored(derivation={"window": {**window, "done": NOW + 1}}))
     assert done.backlog is None
-    pending = attrs.evolve(CUSTOMER, pending_since=NOW - 90000, pending_until=NOW)
-    (waits,) = facts_of([pending], stored(derivation={"window": {**window, "done": NOW}}))
+    pending = attrs.evolve(CUSTOMER, pending_start=NOW - 90000, pending_end=NOW + 1)
+    (waits,) = facts_of([pending], stored(derivation={"window": {**window, "done": NOW + 1}}))
     assert waits.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 90000)
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cenergyd.customers.model import Window
 from cenergyd.jobs.tariff.charges import ChargesSum, EnergyPiece, QuarterHour, season_shares
 from cenergyd.jobs.tariff.model import Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json
-from cenergyd.jobs.windows import Window
 from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
 
 PEAK, OFF, WINTER = Period("summer", "peak"), Period("summer", "off"), Period("winter", "off")

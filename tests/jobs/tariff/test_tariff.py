@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenergyd.customers.model import Window
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.tariff.model import Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of, tariff_to_json
-from cenergyd.jobs.windows import Window, local_date
+from cenergyd.jobs.windows import local_date
 from tests.jobs.site import customer_in
 
 NEW_YORK = ZoneInfo("America/New_York")

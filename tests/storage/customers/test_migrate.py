@@ -110,7 +110,7 @@ async def test_a_null_pending_window_loses_nothing(store, collection):
     await store.open()
     await store.derivation_queue.mark([PendingMark("str-id", 5, 6)])
     (work,) = await store.derivation_queue.claim("c", 10, 60, 10)
-    assert (work.since, work.until) == (5, 6)
+    assert (work.start, work.end) == (5, 6)
 
 
 @pytest_twisted.ensureDeferred

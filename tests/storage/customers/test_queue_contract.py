@@ -35,7 +35,7 @@ async def claim(queue, token="c1", now=NOW, limit=100):
 
 
 def windows(works):
-    return [(work.customer.id, work.since, work.until) for work in works]
+    return [(work.customer.id, work.start, work.end) for work in works]
 
 
 @pytest_twisted.ensureDeferred
@@ -69,14 +69,14 @@ async def test_the_derivation_queue_shows_on_the_customer_and_queues_are_apart(s
     (one,) = await add(store, 1)
     await mark(store.derivation_queue, (one, 100, 200))
     customer = await store.get(one)
-    assert (customer.pending_since, customer.pending_until) == (100, 200)
+    assert (customer.pending_start, customer.pending_end) == (100, 200)
     assert await claim(store.job_queue) == []
     await mark(store.job_queue, (one, 5, 6))
     (work,) = await claim(store.job_queue, "j")
     assert await store.derivation_queue.finish([work]) == [False]
     (other,) = await claim(store.derivation_queue, "d")
     assert await store.derivation_queue.finish([other]) == [True]
-    assert (await store.get(one)).pending_since is None
+    assert (await store.get(one)).pending_start is None
     assert await store.job_queue.finish([work]) == [True]
 
 

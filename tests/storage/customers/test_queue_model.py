@@ -76,7 +76,7 @@ async def run(store: Any, name: str, steps: Any) -> None:
             marks = [PendingMark(ids[which], since, since + length) for which, since, length in values[0]]
             await queue.mark(marks)
             for mark in marks:
-                states[mark.customer_id].widen((mark.since, mark.until))
+                states[mark.customer_id].widen((mark.start, mark.end))
         elif verb == "wait":
             now += values[0]
         elif verb == "claim":
@@ -88,7 +88,7 @@ async def run(store: Any, name: str, steps: Any) -> None:
             left = [oldest for one, oldest in possible.items() if one not in chosen]
             assert all(possible[one] <= oldest for one in chosen for oldest in left)
             for work in works:
-                assert (work.since, work.until) == states[work.customer.id].take(work.claim, now)
+                assert (work.start, work.end) == states[work.customer.id].take(work.claim, now)
             held += works
         elif held and verb == "advance":
             work = held[values[0] % len(held)]

@@ -7,8 +7,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.store import Window
+from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
 
 FULL = Customer(
@@ -133,7 +132,7 @@ async def test_update_changes_only_what_is_named(store, second):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"id": "x"}, {"pending_since": 1}, {"nothing": "x"}, {"facility": 1}, {"name": None}, {"logger_password": ["x"]}, {"name": "\ud800"},
+        {"id": "x"}, {"pending_start": 1}, {"nothing": "x"}, {"facility": 1}, {"name": None}, {"logger_password": ["x"]}, {"name": "\ud800"},
         {"extensions": "x"}, {"extensions": {"a.b": 1}}, {"extensions": {"$a": 1}}, {"extensions": {"": 1}},
         {"extensions": {"a": float("nan")}}, {"extensions": {"a": object()}}, {"extensions": {3: 1}},
     ],
@@ -210,20 +209,20 @@ async def test_a_password_is_replaced_only_while_it_is_the_old_one(store):
 @pytest_twisted.ensureDeferred
 async def test_a_window_is_stored_with_the_settings(store, second):
     added = await store.add(FULL, pending=Window(500, 600))
-    assert (added.pending_since, added.pending_until) == (500, 600)
+    assert (added.pending_start, added.pending_end) == (500, 600)
     updated = await second.update(added.id, {"solar": "3"}, expected_etag=added.etag, pending=Window(450, 550))
-    assert (updated.solar, updated.pending_since, updated.pending_until) == ("3", 450, 600)
+    assert (updated.solar, updated.pending_start, updated.pending_end) == ("3", 450, 600)
     assert await store.get(added.id) == updated
     with pytest.raises(Conflict):
         await store.update(added.id, {"solar": ""}, expected_etag=added.etag, pending=Window(1, 999))
     assert await store.get(added.id) == updated
     (work,) = await store.derivation_queue.claim("c", 1000, 60, 10)
-    assert (work.customer.solar, work.since, work.until) == ("3", 450, 600)
+    assert (work.customer.solar, work.start, work.end) == ("3", 450, 600)
     # What comes during a derivation is a window of its own; a window alone is stored, too.
-    assert (await store.update(added.id, {}, pending=Window(10, 20))).pending_since == 10
+    assert (await store.update(added.id, {}, pending=Window(10, 20))).pending_start == 10
     assert await store.derivation_queue.finish([work]) == [True]
     (work,) = await second.derivation_queue.claim("d", 1000, 60, 10)
-    assert (work.since, work.until) == (10, 20)
+    assert (work.start, work.end) == (10, 20)
 
 
 @pytest_twisted.ensureDeferred
@@ -238,4 +237,4 @@ async def test_settings_and_marks_at_the_same_time_lose_neither(store, second):
         ]
     )
     found = await store.get(added.id)
-    assert (found.solar, found.pending_since, found.pending_until) == ("3", 50, 203)
+    assert (found.solar, found.pending_start, found.pending_end) == ("3", 50, 203)

@@ -131,8 +131,8 @@ async def test_a_file_of_before_the_energy_registers_is_upgraded(tmp_path: Path)
         connection.execute("INSERT INTO reading VALUES (1, ?, 1.5, 0.9, 120.0, NULL, 0)", (T0,))
         connection.commit()
     store = SqliteReadingStore(reactor, path)
-    await store.open()
     try:
+        await store.open()
         assert (await store.read(["A_1"], T0, END))["A_1"] == [Reading(T0, 1.5, 0.9, 120.0)]
         await store.write([SeriesReadings("A_1", [Reading(T0, E_net=81432.5)])])
         assert await store.last(["A_1"]) == {"A_1": Reading(T0, 1.5, 0.9, 120.0, E_net=81432.5)}

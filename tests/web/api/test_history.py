@@ -58,7 +58,7 @@ async def test_backfill_is_for_operators_and_marks_the_range(world: World) -> No
     assert (await world.operator.post(path, {"start": START, "end": START})).status == 422
     assert (await world.operator.post(path, {"start": START, "end": START + 60})).status == 202
     marked = await world.customers.get(customer.id)
-    assert (marked.pending_since, marked.pending_until) == (START, START + 59)
+    assert (marked.pending_start, marked.pending_end) == (START, START + 60)
 
 
 @pytest_twisted.ensureDeferred

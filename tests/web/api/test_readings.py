@@ -354,7 +354,7 @@ async def test_status_and_overview(world: World) -> None:
         "serial": SERIAL, "loop_name": "<b>roof", "address": "192.0.2.1", "last_upload": START + 7200,
     }  # fmt: skip
     assert status["derivation"] == {
-        "state": "current", "pending_since": None, "pending_until": None, "last_measured": START + 7140,
+        "state": "current", "pending_start": None, "pending_end": None, "last_measured": START + 7140,
         "last_computed": START + 7140, "lag_seconds": 0, "waiting_for": None, "waiting_since": None, "missing": None,
         "failure": None, "no_plugin": False,
     }  # fmt: skip
@@ -363,10 +363,10 @@ async def test_status_and_overview(world: World) -> None:
     waiting = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
     assert (waiting["state"], waiting["lag_seconds"]) == ("waiting", 0)
     await world.readings.write([SeriesReadings(f"{SERIAL}_2", newer)])
-    await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9000)])
+    await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9001)])
     behind = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
-    assert (behind["state"], behind["pending_since"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
-    gap = {"role": "solar", "since": START, "until": START + 60, "readings": 2}
+    assert (behind["state"], behind["pending_start"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
+    gap = {"role": "solar", "start": START, "end": START + 61, "readings": 2}
     failure = {"plugin": "mine", "message": "secret path /x", "since": START}
     told = {"waiting_for": "solar", "waiting_since": START + 5, "missing": gap, "failure": failure, "no_plugin": False}
     await world.documents.put("derivation", customer.id, told, owner=customer.id)

@@ -389,7 +389,7 @@ async def test_an_hour_is_explained_and_ranges_are_computed_again(world: World) 
     done = await visitor.submit(f"{base}/meters/backfill", start="2025-06-15T12:00", end="2025-06-15T13:00")
     assert done.status == 303
     marked = await stored(world, customer)
-    assert (marked.pending_since, marked.pending_until) == (start, start + 3599)
+    assert (marked.pending_start, marked.pending_end) == (start, start + 3600)
 
 
 @pytest_twisted.ensureDeferred

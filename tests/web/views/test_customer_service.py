@@ -38,7 +38,7 @@ def failing(error: str) -> Any:
 
 async def pending(world: World, customer: Customer) -> tuple[int | None, int | None]:
     now = await world.customers.get(customer.id)
-    return now.pending_since, now.pending_until
+    return now.pending_start, now.pending_end
 
 
 async def by_settings(client: Client, customer: Customer) -> Any:
@@ -125,7 +125,7 @@ async def test_a_lost_answer_leaves_change_and_window(world: World, monkeypatch:
     monkeypatch.undo()
     # Taken by a derivation with the new settings before the client tries again.
     (work,) = await world.customers.derivation_queue.claim("c", world.clock.now, 60, 10)
-    assert (work.customer.solar, work.since) == ("3", START)
+    assert (work.customer.solar, work.start) == ("3", START)
     await world.customers.derivation_queue.finish([work])
     assert (await by_settings(client, customer)).status == 200
     assert await pending(world, customer) == (None, None)
@@ -141,7 +141,7 @@ async def test_a_derivation_under_way_does_not_take_the_mark_with_it(world: Worl
     assert (await by_settings(client, customer)).status == 200
     assert await queue.finish([old]) == [True]
     (work,) = await queue.claim("new", now, 60, 10)
-    assert (work.customer.solar, work.since) == ("3", START)
+    assert (work.customer.solar, work.start) == ("3", START)
 
 
 @pytest_twisted.ensureDeferred
@@ -158,7 +158,7 @@ async def test_a_forced_change_meets_another_one(world: World, monkeypatch: pyte
     monkeypatch.setattr(world.readings, "first", meanwhile)
     assert (await by_settings(client, customer)).status == 200
     now = await world.customers.get(customer.id)
-    assert (now.facility, now.load, now.solar, now.pending_since) == ("", "1", "3", START)
+    assert (now.facility, now.load, now.solar, now.pending_start) == ("", "1", "3", START)
 
 
 @pytest_twisted.ensureDeferred
@@ -175,7 +175,7 @@ async def test_a_new_customer_comes_with_its_window(world: World, monkeypatch: p
     monkeypatch.undo()
     made = await world.operator.post("customers", body)
     assert made.status == 201
-    assert (await world.customers.get(made.json["id"])).pending_since == START
+    assert (await world.customers.get(made.json["id"])).pending_start == START
 
 
 @pytest_twisted.ensureDeferred

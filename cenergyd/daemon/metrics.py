@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cenergyd.daemon.plugins import PluginInfo
@@ -12,6 +12,7 @@ from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobStatus
+from cenergyd.jobs.site_state.model import Kind
 from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.web.server.site import BoundedSite
@@ -80,3 +81,8 @@ def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService)
     """Failures of jobs, and what became of messages."""
     metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: status.failures)
     metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
+
+
+def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[Kind, int]]) -> None:
+    """How many sites are in which state."""
+    metrics.gauges("sites", "Sites by state.", "state", lambda: {str(kind): count for kind, count in counts().items()})

@@ -19,11 +19,12 @@ from cenergyd.daemon.metrics import (
     bind_job_metrics,
     bind_plugin_metrics,
     bind_site_metrics,
+    bind_state_metrics,
     bind_upload_metrics,
 )
 from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
 from cenergyd.derivation.service import DerivationService
-from cenergyd.errors import ConfigError, Overloaded, StoreUnavailable
+from cenergyd.errors import CenergydError, ConfigError, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
@@ -34,6 +35,7 @@ from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
+from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.runtime.isolation import describe
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.plugin_threads import PluginThreads
@@ -100,6 +102,7 @@ class Daemon:
         bind_site_metrics(self.metrics, self._site)
         bind_derivation_metrics(self.metrics, self.derivation.status, reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
+        bind_state_metrics(self.metrics, lambda: self.site_states.counts)
         bind_job_metrics(self.metrics, self.jobs.status, self.outbox_service)
 
     def _build_uploads(self) -> None:
@@ -149,7 +152,10 @@ class Daemon:
             documents=self.documents,
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
-            derived=self.feed.publish,
+            derived=self._have_news,
+        )
+        self.site_states = SiteStateService(
+            clock=reactor, customers=self.customers, documents=self.documents, readings=self.readings
         )
         self.jobs = JobService(
             clock=reactor,
@@ -178,7 +184,7 @@ class Daemon:
             clients,
             reactor,
         )
-        context = Context(
+        self.context = context = Context(
             customers=self.customers,
             readings=self.readings,
             documents=self.documents,
@@ -235,10 +241,17 @@ class Daemon:
         return await self._hash_pool.run(hash_password, password)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
-        """Forget what is remembered of its logger."""
+        """Forget what is remembered of its logger, and judge its site anew."""
         for customer in (old, new):
             if customer is not None:
                 self.credentials.forget(customer.logger_serial_number)
+        changed = new or old
+        if changed is not None:
+            try:
+                await self.site_states.judge([changed.id])
+            except CenergydError:
+                self.site_states.news(changed.id)  # it was saved: that its state is told later is no failure
+            self.context.fleet.forget()
 
     async def _announce_first_token(self) -> None:
         secret = await ensure_first_token(self.tokens, int(self._reactor.seconds()), FIRST_TOKEN_SECONDS)
@@ -258,7 +271,12 @@ class Daemon:
             merged[mark.customer_id] = PendingMark(mark.customer_id, start, end)
         await self.customers.derivation_queue.mark(list(merged.values()))
         for customer_id in merged:
-            self.feed.publish(customer_id)
+            self._have_news(customer_id)
+
+    def _have_news(self, customer_id: str) -> None:
+        """Readings of a customer were stored or computed."""
+        self.feed.publish(customer_id)
+        self.site_states.news(customer_id)
 
     @property
     def api_document(self) -> dict[str, Any]:
@@ -303,6 +321,7 @@ class Daemon:
         self.activity.startService()
         self.derivation.startService()
         self.jobs.startService()
+        self.site_states.startService()
         self.outbox_service.startService()
         log.info("ready for uploads at {path}", path=self.settings.upload.path)
 
@@ -337,6 +356,7 @@ class Daemon:
         if self._store_fault is None:
             await self.derivation.stopService()
             await self.jobs.stopService()
+            await _maybe(self.site_states.stopService())
             await self.outbox_service.stopService()
             await self.activity.stop()
         await self.stores.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -73,6 +73,10 @@ class Metrics:
             for row in rows:
                 gauge.labels(**row).set(1)
 
+    def gauges(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """Figures by one label, read when Prometheus asks."""
+        self.registry.register(_Gauges(f"cenergyd_{name}", text, label, values))
+
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
@@ -89,4 +93,18 @@ class _Counter:
         family = CounterMetricFamily(self._name, self._text, labels=[self._label] if self._label else [])
         for value, count in self._values().items():
             family.add_metric([value] if self._label else [], count)
+        return [family]
+
+
+class _Gauges:
+    def __init__(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
+        self._name, self._text, self._label, self._values = name, text, label, values
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [GaugeMetricFamily(self._name, self._text)]
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for value, figure in self._values().items():
+            family.add_metric([value], figure)
         return [family]

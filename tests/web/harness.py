@@ -18,6 +18,7 @@ from cenergyd.customers.passwords import hash_password
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.layouts import LayoutSource
 from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.settings.sections import OutboxSettings, WebSettings
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
@@ -182,6 +183,8 @@ class World:
 
         async def on_change(old: Customer | None, new: Customer | None) -> None:
             self.changes.append((old, new))
+            if (changed := new or old) is not None:
+                await self.judge(changed)
 
         self.context = Context(
             customers=self.customers,
@@ -197,6 +200,9 @@ class World:
             page_size=self.page_size,
             archive=self.archive,
             outbox=Outbox(self.documents, self.customers, OutboxSettings()),
+        )
+        self.site_states = SiteStateService(
+            clock=self.clock, customers=self.customers, documents=self.documents, readings=self.readings
         )
         self.api = Api(self.context)
         root = Root({BASE: self.api.app.resource()}, {"/settings": Legacy(self.context).app.resource()})
@@ -221,6 +227,11 @@ class World:
         for store in (self.customers, self.documents, self.readings):
             await store.close()
 
+    async def judge(self, *customers: Customer) -> None:
+        """Have the list of sites know the state of customers as it is now."""
+        await self.site_states.judge([customer.id for customer in customers])
+        self.context.fleet.forget()
+
     def anybody(self, **headers: str) -> Client:
         """A client without credentials."""
         return Client(self, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -228,5 +239,6 @@ class World:
     async def customer(self, **settings: str) -> tuple[Customer, Client]:
         """A customer and a client with its token."""
         made = await self.customers.add(attrs.evolve(Customer(id=""), **settings))
+        await self.judge(made)
         token, _ = await self.tokens.add("customer", "a customer", self.clock.now, customer_id=made.id)
         return made, Client(self, token)

@@ -6,7 +6,7 @@ Names and addresses come from devices and are hostile text: here they are JSON s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from msgspec import Meta
 from msgspec.structs import asdict, replace
@@ -15,13 +15,18 @@ from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import missing_of
 from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import Document
-from cenergyd.errors import NotFound
+from cenergyd.errors import InvalidField, NotFound
+from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_now
+from cenergyd.jobs.site_state.gather import site_states
+from cenergyd.jobs.site_state.model import KINDS, Kind
+from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.runtime.structs import Resource, Time, read
 from cenergyd.web.api import openapi
 from cenergyd.web.api.customers import SettingsProblem
 from cenergyd.web.api.openapi import Next
 from cenergyd.web.api.routing import MAX_SEARCH, Call, Response, Route
+from cenergyd.web.api.site_state import SiteStateJson
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import role_sources
 
@@ -166,7 +171,7 @@ class DerivationState(Resource, frozen=True, kw_only=True):
     last_computed: Time | None
     lag_seconds: Annotated[
         int | None,
-        Meta(description="Time from the last computed reading to the last one that could be computed."),
+        Meta(description="Time from the newest computed reading to the newest measured one."),
     ]
     waiting_for: Annotated[Role | None, Meta(description="The role whose meter has not uploaded yet.")]
     waiting_since: Time | None
@@ -175,19 +180,20 @@ class DerivationState(Resource, frozen=True, kw_only=True):
     no_plugin: Annotated[bool, Meta(description="No enabled plugin computes the missing role.")]
 
 
-class OverviewEntry(Resource, frozen=True, kw_only=True):
+class StatusEntry(Resource, frozen=True, kw_only=True):
     """A customer's state."""
 
     customer_id: str
     name: str
     time_zone: str
+    state: SiteStateJson
     missing_role: Role | None
     problems: list[SettingsProblem]
     logger: LoggerJson | None
     derivation: DerivationState
 
 
-class CustomerStatus(OverviewEntry, frozen=True, kw_only=True):
+class CustomerStatus(StatusEntry, frozen=True, kw_only=True):
     """A customer's state, and the time it is of."""
 
     now: Time
@@ -200,12 +206,57 @@ class PendingCustomers(Resource, frozen=True, kw_only=True):
     oldest: Time | None
 
 
+class RoleEnergy(Resource, frozen=True, kw_only=True):
+    """A role's energy, kWh."""
+
+    role: Role
+    import_kwh: float
+    export_kwh: float
+
+
+class OverviewEntry(Resource, frozen=True, kw_only=True):
+    """One site in the list."""
+
+    customer_id: str
+    name: str
+    logger_serial_number: str
+    time_zone: str
+    state: SiteStateJson
+    today: Annotated[list[RoleEnergy], Meta(description="Of the site's day so far; roles without any are left out.")]
+    alerts: Annotated[int, Meta(description="Alerts that are active.")]
+
+    @classmethod
+    def of(cls, site: SiteSummary, now: int) -> OverviewEntry:
+        """A site's summary."""
+        energy = energy_now(site, now).values()
+        return cls(
+            customer_id=site.customer_id,
+            name=site.name,
+            logger_serial_number=site.serial,
+            time_zone=site.time_zone,
+            state=SiteStateJson.of(site.state, site.time_zone, now),
+            today=[RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported) for each in energy],
+            alerts=site.alerts,
+        )
+
+
+class OverviewTotals(Resource, frozen=True, kw_only=True):
+    """What all sites that match the search come to."""
+
+    power: Annotated[dict[Role, float], Meta(description="kW now, of the sites that are current.")]
+    current: Annotated[int, Meta(description="Sites whose power is known now.")]
+    today: Annotated[list[RoleEnergy], Meta(description="Of each site's day so far.")]
+
+
 class Overview(Resource, frozen=True, kw_only=True):
-    """A page of all customers' states."""
+    """A page of all customers' states, as they were last judged: some seconds ago."""
 
     customers: list[OverviewEntry]
     next: Next
     now: Time
+    matching: Annotated[int, Meta(description="Customers on all pages.")]
+    counts: Annotated[dict[Kind, int], Meta(description="Customers in each state, of those that match the search.")]
+    totals: OverviewTotals
     pending: PendingCustomers
     rejected: Annotated[int, Meta(description="Serial numbers that were refused.")]
 
@@ -238,7 +289,7 @@ def derivation_state(
         pending_end=customer.pending_end,
         last_measured=max(measured) if measured else None,
         last_computed=computed.time if computed else None,
-        lag_seconds=max(0, common - computed.time) if common is not None and computed else None,
+        lag_seconds=max(0, max(measured) - computed.time) if measured and computed else None,
         waiting_for=body.get("waiting_for"),
         waiting_since=body.get("waiting_since"),
         missing=read(missing, MissingReadings) if (missing := missing_of(body)) else None,
@@ -253,7 +304,7 @@ class StatusReader:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def status(self, customers: Sequence[Customer]) -> list[OverviewEntry]:
+    async def status(self, customers: Sequence[Customer], now: int) -> list[StatusEntry]:
         """One entry per customer."""
         serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
         loggers = await self._context.documents.get_many(LOGGER, serials) if serials else {}
@@ -261,7 +312,13 @@ class StatusReader:
         last = await self._context.readings.last(series) if series else {}
         ids = [customer.id for customer in customers]
         told = await self._context.documents.get_many(DERIVATION, ids) if ids else {}
-        return [self._entry(customer, loggers, last, told.get(customer.id)) for customer in customers]
+        states = await site_states(customers, self._context.documents, now, last)
+        return [
+            self._entry(
+                customer, loggers, last, told.get(customer.id), SiteStateJson.of(state, customer.time_zone, now)
+            )
+            for customer, state in zip(customers, states, strict=True)
+        ]
 
     def _entry(
         self,
@@ -269,12 +326,14 @@ class StatusReader:
         loggers: Mapping[str, Document],
         last: Mapping[str, Reading],
         told: Document | None,
-    ) -> OverviewEntry:
+        state: SiteStateJson,
+    ) -> StatusEntry:
         serial = customer.logger_serial_number
-        return OverviewEntry(
+        return StatusEntry(
             customer_id=customer.id,
             name=customer.name,
             time_zone=customer.time_zone,
+            state=state,
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
             logger=LoggerJson.of(serial, loggers.get(serial)) if serial else None,
@@ -331,20 +390,30 @@ class LoggersApi:
     async def status(self, call: Call, customer_id: str) -> Response:
         """A customer's state."""
         customer = await self._context.customer(customer_id)
-        (entry,) = await self._reader.status([customer])
+        (entry,) = await self._reader.status([customer], call.now)
         return Response(CustomerStatus(**asdict(entry), now=call.now))
 
     async def overview(self, call: Call) -> Response:
         """All customers' states."""
-        limit = call.limit(self._context.page_size)
-        customers = await self._context.customers.page(
-            after=call.query("cursor") or None, limit=limit + 1, search=call.query("search", MAX_SEARCH) or None
-        )
+        query = fleet_query(call, self._context.page_size)
+        found = await self._context.fleet.page(query)
         pending = await self._context.customers.derivation_queue.summary()
+        after = query.offset + query.limit
+        totals = found.totals
         overview = Overview(
-            customers=await self._reader.status(customers[:limit]),
-            next=customers[limit - 1].id if len(customers) > limit else None,
+            customers=[OverviewEntry.of(site, call.now) for site in found.sites],
+            next=str(after) if after < found.matching else None,
             now=call.now,
+            matching=found.matching,
+            counts=dict(found.counts),
+            totals=OverviewTotals(
+                power=dict(totals.power),
+                current=totals.current,
+                today=[
+                    RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported)
+                    for each in totals.energy.values()
+                ],
+            ),
             pending=PendingCustomers(customers=pending.customers, oldest=pending.oldest),
             rejected=await self._context.documents.count(REJECTED),
         )
@@ -373,6 +442,25 @@ class LoggersApi:
             Route("GET", f"{one}/logger", self.read_own, "signed_in", _READ_OWN),
             Route("GET", f"{one}/status", self.status, "signed_in", _STATUS),
         )
+
+
+def fleet_query(call: Call, page_size: int) -> FleetQuery:
+    """What ``state``, ``search``, ``sort``, ``order``, ``cursor`` and ``limit`` ask for. Raises InvalidField."""
+    state, sort, order = call.query("state") or "", call.query("sort") or "state", call.query("order") or "ascending"
+    if state not in ("", "troubles", *KINDS):
+        raise InvalidField("state", f"one of troubles, {', '.join(KINDS)} is needed")
+    if sort not in SORTS:
+        raise InvalidField("sort", f"one of {', '.join(SORTS)} is needed")
+    if order not in ("ascending", "descending"):
+        raise InvalidField("order", "ascending or descending is needed")
+    return FleetQuery(
+        state=cast(Any, state),
+        sort=cast(Any, sort),
+        descending=order == "descending",
+        search=(call.query("search", MAX_SEARCH) or "").strip(),
+        offset=call.query_integer("cursor", 0, MAX_SITES) or 0,
+        limit=call.limit(page_size),
+    )
 
 
 def _seen(serial: str, document: Document | None) -> dict[str, Any]:
@@ -409,10 +497,21 @@ def _list(name: str, kind: type[Resource], which: str, paging: Sequence[openapi.
 
 
 def _overview(paging: Sequence[openapi.JsonObject]) -> openapi.Operation:
-    search = openapi.query_parameter(
-        "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number."
-    )
+    parameters = [
+        openapi.query_parameter(
+            "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."
+        ),
+        openapi.query_parameter(
+            "state", {"enum": ["troubles", *KINDS]}, "Only sites in this state; `troubles`: in any but good and computing."
+        ),
+        openapi.query_parameter(
+            "sort", {"enum": list(SORTS)},
+            "`state` (default): troubles first, then by name. `utility`, `load`, `solar`: kW now. `used`, `made`, `drawn`, `fed`: kWh today of "
+            "load, of solar, from and to the grid. What is not known comes last.",
+        ),
+        openapi.query_parameter("order", {"enum": ["ascending", "descending"]}, "Default: ascending."),
+    ]  # fmt: skip
     return openapi.Operation(
         "readOverview", _TAG, "State of all customers (operators)",
-        response=Overview, parameters=[*paging, search],
+        response=Overview, parameters=[*paging, *parameters],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The operator's overview: all customers with their state, and the loggers that were refused."""
+"""The operator's overview: all sites with their state, troubles first, and the loggers that were refused."""
 
 from __future__ import annotations
 
@@ -6,44 +6,80 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from cenergyd.documents.kinds import DERIVATION, REJECTED
-from cenergyd.web.api.loggers import OverviewEntry, StatusReader
+import attrs
+
+from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.kinds import REJECTED
+from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_now
+from cenergyd.jobs.site_state.model import KINDS, LEVELS
+from cenergyd.jobs.site_state.summary import SiteSummary
+from cenergyd.jobs.site_state.words import TITLES, tell
+from cenergyd.web.api.loggers import fleet_query
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 
-_MAX_SEARCH = 100
 _REJECTED_SHOWN = 5
 _MAX_REJECTED = 1000
-SILENT_SECONDS = 26 * 3600
-"""AcquiSuites upload at least once a day; later than this one is called silent."""
+_LARGEST_FIRST = ("utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload")
 
 
-class State(NamedTuple):
-    """How a customer is doing, in a word."""
+class Column(NamedTuple):
+    """A column of the list."""
 
-    level: str
-    """``ok``, ``warn``, ``bad`` or ``idle``."""
+    sort: Sort
     text: str
-    more: str = ""
+    unit: str = ""
+    wide: bool = True
+    """Left out on a phone."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is set to the right."""
+        return bool(self.unit) or self.sort == "alerts"
 
 
-def customer_state(status: OverviewEntry, derivation: Mapping[str, Any] | None, now: int) -> State:
-    """A customer's state from what StatusReader says and from the derivation's own document."""
-    failure = (derivation or {}).get("failure")
-    logger, derived = status.logger, status.derivation
-    if status.problems:
-        return State("warn", "Settings incomplete", status.problems[0].message)
-    if isinstance(failure, Mapping):
-        return State("bad", "Computing fails", f"{failure.get('plugin')}: {failure.get('message')}")
-    if logger is None or logger.last_upload is None:
-        return State("idle", "Never uploaded")
-    if now - logger.last_upload > SILENT_SECONDS:
-        return State("bad", "Silent")
-    if derived.state == "no_data":
-        return State("warn", "Waits for a meter", "not both meters have uploaded yet")
-    if derived.state == "off":
-        return State("ok", "Three meters", "nothing is to be computed")
-    return State("ok", "Computing" if derived.state == "pending" else "Current")
+COLUMNS = (
+    Column("state", "State", wide=False),
+    Column("solar", "Solar now", "kW"),
+    Column("load", "Load now", "kW"),
+    Column("utility", "Grid now", "kW"),
+    Column("made", "Solar today", "kWh"),
+    Column("used", "Load today", "kWh"),
+    Column("alerts", "Alerts"),
+    Column("last_upload", "Last upload"),
+)
+
+
+class Row(NamedTuple):
+    """One site in the list."""
+
+    site: SiteSummary
+    level: str
+    title: str
+    text: str
+    """What is wrong, or nothing."""
+    cells: Mapping[str, float | None]
+    """By the column's ``sort``."""
+
+
+class Heading(NamedTuple):
+    """A column's heading, which sorts by it."""
+
+    column: Column
+    path: str
+    order: str
+    """``ascending`` or ``descending`` where the list is sorted by it, else empty."""
+
+
+class StateLink(NamedTuple):
+    """How many sites are in a state, and the list of them."""
+
+    kind: str
+    level: str
+    text: str
+    sites: int
+    path: str
+    shown: bool
 
 
 class OverviewPages:
@@ -51,29 +87,27 @@ class OverviewPages:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._reader = StatusReader(context)
 
     async def overview(self, call: PageCall) -> Page:
-        """A page of customers."""
-        search, cursor = (call.query("search") or "")[:_MAX_SEARCH].strip(), call.query("cursor")
-        limit = self._context.page_size
-        customers = await self._context.customers.page(after=cursor or None, limit=limit + 1, search=search or None)
-        shown = customers[:limit]
-        derivations = await self._context.documents.get_many(DERIVATION, [customer.id for customer in shown])
-        states = await self._reader.status(shown)
-        rows = []
-        for customer, status in zip(shown, states, strict=True):
-            known = derivations.get(customer.id)
-            rows.append((customer, status, customer_state(status, known.body if known else None, call.now)))
-        more = {"cursor": shown[-1].id, **({"search": search} if search else {})} if len(customers) > limit else None
-        pending = await self._context.customers.derivation_queue.summary()
+        """A page of sites; it can be bookmarked with its state, search and order."""
+        query = fleet_query(call, self._context.page_size)
+        found = await self._context.fleet.page(query)
+        after = query.offset + query.limit
         values = {
-            "rows": rows,
-            "search": search,
-            "paged": bool(cursor),
-            "next": f"/overview?{urlencode(more)}" if more else None,
-            "count": await self._context.customers.count(),
-            "pending": pending,
+            "query": query,
+            "rows": [row_of(site, call.now) for site in found.sites],
+            "headings": headings_of(query),
+            "name_path": path_of(
+                query, offset=0, sort="name", descending=query.sort == "name" and not query.descending
+            ),
+            "states": states_of(query, found),
+            "totals": found.totals,
+            "matching": found.matching,
+            "paged": query.offset > 0,
+            "first": path_of(query, offset=0),
+            "next": path_of(query, offset=after) if after < found.matching else None,
+            "count": sum(found.counts.values()),
+            "pending": await self._context.customers.derivation_queue.summary(),
             "rejected": (await self._rejected())[:_REJECTED_SHOWN],
             "rejected_count": await self._context.documents.count(REJECTED),
             "removed": call.query("done") == "removed",
@@ -96,3 +130,53 @@ class OverviewPages:
             PageRoute("GET", "/overview", self.overview, "operator"),
             PageRoute("GET", "/rejected", self.rejected, "operator"),
         )
+
+
+def row_of(site: SiteSummary, now: int) -> Row:
+    """A site as a line of the list."""
+    energy = energy_now(site, now)
+    cells: dict[str, float | None] = {role: site.power(role) for role in ("utility", "load", "solar")}
+    cells["made"] = energy["solar"].imported if "solar" in energy else None
+    cells["used"] = energy["load"].imported if "load" in energy else None
+    state = site.state
+    if not state.issues:
+        return Row(site, state.level, TITLES[state.kind], "", cells)
+    told = tell(state.issues[0], state, now, zone_or_utc(site.time_zone))
+    more = f" And {len(state.issues) - 1} more." if len(state.issues) > 1 else ""
+    return Row(site, state.level, told.title, told.text + more, cells)
+
+
+def headings_of(query: FleetQuery) -> list[Heading]:
+    """The columns; a press on one sorts by it, the largest or latest first, and another press the other way."""
+    found = []
+    for column in COLUMNS:
+        mine = column.sort == query.sort
+        descending = not query.descending if mine else column.sort in _LARGEST_FIRST
+        order = ("descending" if query.descending else "ascending") if mine else ""
+        found.append(Heading(column, path_of(query, offset=0, sort=column.sort, descending=descending), order))
+    return found
+
+
+def states_of(query: FleetQuery, found: FleetPage) -> list[StateLink]:
+    """How many sites are in which state, worst first; states without a site are left out."""
+    links = [StateLink("", "", "All", sum(found.counts.values()), path_of(query, offset=0, state=""), not query.state)]
+    for kind in KINDS:
+        shown = query.state == kind
+        if found.counts[kind] or shown:
+            path = path_of(query, offset=0, state=kind)
+            links.append(StateLink(kind, LEVELS[kind], TITLES[kind], found.counts[kind], path, shown))
+    return links
+
+
+def path_of(query: FleetQuery, **changes: Any) -> str:
+    """The address of the list with some of the query changed."""
+    changed = attrs.evolve(query, **changes)
+    named = {
+        "state": changed.state,
+        "search": changed.search,
+        "sort": changed.sort if changed.sort != "state" else "",
+        "order": "descending" if changed.descending else "",
+        "cursor": str(changed.offset) if changed.offset else "",
+    }
+    given = urlencode({name: value for name, value in named.items() if value})
+    return f"/overview?{given}" if given else "/overview"

@@ -11,14 +11,20 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
+from cenergyd.jobs.alerts.job import AlertView, alerts_for
+from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, CurveReader, Curves, latest_readings
 from cenergyd.web.pages import texts
+from cenergyd.web.pages.alert_form import RULE_TITLES
+from cenergyd.web.pages.flow import flows_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curves import auto_resolution
+from cenergyd.web.views.shares import shares_of
+from cenergyd.web.views.site_state import states_of
 from cenergyd.web.views.sources import role_tracks
 
 DAY = 86400
@@ -66,9 +72,17 @@ class PowerPages:
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span = chosen_span(call, zone)
-        (status,) = await self._reader.status([customer])
+        (status,) = await self._reader.status([customer], call.now)
         latest = await latest_readings(self._context, customer, call.now)
+        (state,) = await states_of(self._context, [customer], call.now)
+        energy = await self._energy(customer, call.now)
+        active = [view for view in await alerts_for(self._context.documents, customer.id) if view.state.active]
         values = {
+            "here": call.request.uri.decode("latin-1"),
+            "alerts": [alert_line(customer, view) for view in active],
+            "stale": {each.role for each in state.roles if each.stale},
+            "flow": flows_of(state, call.now),
+            "shares": shares_of(energy["energy"] if energy else {}),
             "zone": zone,
             "zone_name": zone.key,
             "ranges": RANGES,
@@ -78,7 +92,7 @@ class PowerPages:
             "roles": ROLES,
             "latest": latest.roles,
             "status": status,
-            "energy": await self._energy(customer, call.now),
+            "energy": energy,
             "table": await self._table(customer, span, zone) if call.query("table") else None,
             "table_link": self._table_link(span),
             "api": f"{BASE}/customers/{quote(customer.id, safe='')}",
@@ -107,6 +121,21 @@ class PowerPages:
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
         return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in"),)
+
+
+class AlertLine(NamedTuple):
+    """An active alert in words."""
+
+    title: str
+    meter: str
+    since: int
+
+
+def alert_line(customer: Customer, view: AlertView) -> AlertLine:
+    """An active alert in words; of the logger no meter is named."""
+    words = role_words(customer, view.series)
+    meter = "" if view.series == customer.logger_serial_number else f"{words} meter"
+    return AlertLine(RULE_TITLES.get(view.kind, view.kind), meter, view.state.since)
 
 
 def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, Any]]:

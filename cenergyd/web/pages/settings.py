@@ -9,7 +9,7 @@ import attrs
 
 from cenergyd.customers.fields import time_zones
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer
-from cenergyd.documents.kinds import DERIVATION, REJECTED
+from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import Conflict, InvalidField, NotFound
 from cenergyd.web.api.customers import SettingsEditor
 from cenergyd.web.api.loggers import StatusReader
@@ -23,7 +23,6 @@ from cenergyd.web.pages.draft import (
     with_errors,
     with_meter,
 )
-from cenergyd.web.pages.overview import customer_state
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
@@ -104,8 +103,7 @@ class SettingsPages:
         return Page("new_customer.html", values, status, tab="overview")
 
     async def _page(self, call: PageCall, customer: Customer, draft: Draft, status: int = 200) -> Page:
-        (state,) = await self._reader.status([customer])
-        derivation = await self._context.documents.get(DERIVATION, customer.id)
+        (state,) = await self._reader.status([customer], call.now)
         serial = customer.logger_serial_number
         logger = await self._reader.logger(serial) if serial else None
         if logger is not None:
@@ -117,8 +115,6 @@ class SettingsPages:
             **self._common(call),
             "password_set": bool(customer.logger_password),
             "status": state,
-            "state": customer_state(state, derivation.body if derivation else None, call.now),
-            "derivation": derivation.body if derivation else None,
             "logger": logger,
             "rejected": rejected.body if rejected else None,
         }

@@ -27,7 +27,7 @@ class Templates:
         )
         self._environment.filters.update(
             age=texts.age, span=texts.span, iso=texts.iso, local=texts.local, local_minute=texts.local_minute,
-            number=texts.number,
+            number=texts.number, percent=texts.percent,
         )  # fmt: skip
 
     def render(self, name: str, values: dict[str, Any]) -> bytes:

@@ -79,6 +79,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{MINUS}{shown}" if value < 0 and float(f"{size:.{places}f}") else shown
 
 
+def percent(share: float | None) -> str:
+    """A share as ``62 %``; a dash for none."""
+    return NOTHING if share is None else f"{share * 100:.0f} %"
+
+
 def signed(value: Any) -> str:
     """A stored value of any kind as text."""
     return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

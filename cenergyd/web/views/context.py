@@ -14,6 +14,7 @@ from cenergyd.errors import NotFound
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups.report import LONGEST_GAP
+from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.readings.store import ReadingStore
 from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
@@ -61,6 +62,8 @@ class Context:
     """Loggers' config files."""
     outbox: Outbox | None = None
     """Messages to customers."""
+    fleet: FleetReader = attrs.Factory(lambda self: FleetReader(self.documents, self.clock), takes_self=True)
+    """The list of all sites."""
     page_size: int = PAGE_SIZE
     max_json_bytes: int = MAX_JSON_BYTES
 

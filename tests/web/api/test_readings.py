@@ -361,7 +361,7 @@ async def test_status_and_overview(world: World) -> None:
     newer = [Reading(START + 9000, P=1.0)]
     await world.readings.write([SeriesReadings(f"{SERIAL}_1", newer)])
     waiting = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
-    assert (waiting["state"], waiting["lag_seconds"]) == ("waiting", 0)
+    assert (waiting["state"], waiting["lag_seconds"]) == ("waiting", 1860), "by the newer meter"
     await world.readings.write([SeriesReadings(f"{SERIAL}_2", newer)])
     await world.customers.derivation_queue.mark([PendingMark(customer.id, START + 9000, START + 9001)])
     behind = (await client.get(f"customers/{customer.id}/status")).json["derivation"]
@@ -378,10 +378,44 @@ async def test_status_and_overview(world: World) -> None:
     await world.documents.delete("derivation", customer.id)
     bare, _ = await world.customer(name="bare")
     overview = (await world.operator.get("overview")).json
-    states = {entry["customer_id"]: entry["derivation"]["state"] for entry in overview["customers"]}
-    assert states == {customer.id: "pending", bare.id: "off"}
+    states = {entry["customer_id"]: entry["state"]["kind"] for entry in overview["customers"]}
+    assert states == {customer.id: "settings_incomplete", bare.id: "settings_incomplete"}
     assert overview["pending"] == {"customers": 1, "oldest": START + 9000}
     assert overview["rejected"] == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_overview_is_filtered_sorted_and_paged(world: World) -> None:
+    now = world.clock.now
+    for number, name in enumerate(("zoo", "Bakery", "mill")):
+        serial = f"AA{number}"
+        made, _ = await world.customer(
+            name=name, facility="1", solar="2", logger_serial_number=serial, logger_password="x"
+        )
+        uploaded = now - 300 if name != "mill" else now - 86400
+        await world.documents.put("logger", serial, {"last_upload": uploaded, "gaps": [[1, 900]]}, due=uploaded)
+        readings = [Reading(uploaded - 60, float(number))]
+        await world.readings.write(
+            [SeriesReadings(f"{serial}_{meter}", readings) for meter in ("1", "2", "missing_meter")]
+        )
+        await world.judge(made)
+
+    async def names(**query: Any) -> list[str]:
+        answer = await world.operator.get("overview", params=query)
+        return [entry["name"] for entry in answer.json["customers"]]
+
+    assert await names() == ["mill", "Bakery", "zoo"], "troubles first, then by name"
+    assert await names(state="good") == ["Bakery", "zoo"]
+    assert await names(state="troubles") == ["mill"]
+    assert await names(sort="solar", order="descending") == ["Bakery", "zoo", "mill"], "what is old is not known now"
+    assert await names(search="aa2") == ["mill"]
+    page = (await world.operator.get("overview", params={"limit": 2})).json
+    assert (page["next"], page["matching"], page["counts"]["good"]) == ("2", 3, 2)
+    assert page["totals"]["power"]["solar"] == 1.0
+    assert page["customers"][0]["state"]["issues"][0]["title"] == "Logger silent"
+    assert await names(limit=2, cursor=page["next"]) == ["zoo"]
+    for wrong in ({"state": "bad"}, {"sort": "x"}, {"order": "up"}, {"cursor": "x"}):
+        assert (await world.operator.get("overview", params=wrong)).status == 422
 
 
 @pytest_twisted.ensureDeferred

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,6 @@ from cenergyd.web.pages.draft import (
     with_meter,
 )
 from cenergyd.web.pages.forms import local_path
-from cenergyd.web.pages.overview import customer_state
 from cenergyd.web.pages.power import chosen_span
 
 STORED = Customer(id="a", name="Old", facility="1", solar="2", logger_serial_number="001EC6001433")
@@ -150,27 +148,3 @@ def test_ranges() -> None:
     assert (typed.start, typed.end, typed.errors) == (1795496400, 1795496400 + 86400, {})
     assert set(span(from_="", to="x").errors) == {"from", "to"}
     assert set(span(from_="2026-11-25T00:00", to="2026-11-24T00:00").errors) == {"to"}
-
-
-def state(**changed: Any) -> str:
-    """A customer's state in a word."""
-    status = SimpleNamespace(
-        **{
-            "problems": [],
-            "logger": SimpleNamespace(last_upload=1_000_000),
-            "derivation": SimpleNamespace(state="current"),
-            **changed,
-        }
-    )
-    return customer_state(status, changed.get("document"), 1_000_060).text  # type: ignore[arg-type]
-
-
-def test_states() -> None:
-    assert state() == "Current"
-    assert state(logger=None) == "Never uploaded"
-    assert state(logger=SimpleNamespace(last_upload=1)) == "Silent"
-    assert state(derivation=SimpleNamespace(state="no_data")) == "Waits for a meter"
-    assert state(derivation=SimpleNamespace(state="pending")) == "Computing"
-    assert state(derivation=SimpleNamespace(state="off")) == "Three meters"
-    assert state(problems=[SimpleNamespace(message="what")]) == "Settings incomplete"
-    assert state(document={"failure": {"plugin": "solar", "message": "broken"}}) == "Computing fails"

@@ -34,6 +34,10 @@ class MemoryReadingStore:
         self._readings: defaultdict[str, dict[int, Reading]] = defaultdict(dict)
         self._points: defaultdict[str, dict[int, FieldPoint]] = defaultdict(dict)
 
+    def all_points(self) -> dict[str, list[FieldPoint]]:
+        """Every field point, by series, ascending in time."""
+        return {name: [kept[time] for time in sorted(kept)] for name, kept in self._points.items() if kept}
+
     async def open(self) -> None:
         """Nothing to do."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -13,8 +13,8 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork
 from cenergyd.customers.store import PendingSummary
 from cenergyd.daemon.plugins import PluginManager, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
-from cenergyd.documents.store import Document, NewDocument
-from cenergyd.errors import Conflict, StoreUnavailable
+from cenergyd.documents.memory import MemoryDocumentStore
+from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -102,66 +102,13 @@ class MemoryQueue:
         return PendingSummary(len({*self.pending, *self.working}), min((window[0] for window in windows), default=None))
 
 
-class MemoryDocuments:
-    """See cenergyd.documents.store.DocumentStore."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Document] = {}
-        self.puts = 0
-
-    async def get(self, kind: str, key: str) -> Document | None:
-        return self.kept.get((kind, key))
-
-    async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
-        return {key: self.kept[kind, key] for key in keys if (kind, key) in self.kept}
-
-    async def put(
-        self, kind: str, key: str, body: Mapping[str, Any], *,
-        owner: str | None = None, due: int | None = None, expected_version: int | None = None,
-    ) -> Document:  # fmt: skip
-        version = self.kept[kind, key].version if (kind, key) in self.kept else 0
-        if expected_version is not None and expected_version != version:
-            raise Conflict(key)
-        self.puts += 1
-        document = self.kept[kind, key] = Document(kind, key, dict(body), version + 1, owner, due)
-        return document
-
-    async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
-        for key, body, owner, due in documents:
-            await self.put(kind, key, body, owner=owner, due=due)
-
-    async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
-        document = self.kept.get((kind, key))
-        if document and expected_version not in (None, document.version):
-            raise Conflict(key)
-        return self.kept.pop((kind, key), None) is not None
-
-    async def find(
-        self, kind: str, *, owner: str | None = None, due_before: int | None = None, after_key: str | None = None,
-        limit: int = 100,
-    ) -> list[Document]:  # fmt: skip
-        found = [d for (k, _), d in sorted(self.kept.items()) if k == kind and owner in (None, d.owner)]
-        if due_before is not None:
-            found = [d for d in found if d.due is not None and d.due < due_before]
-        return [d for d in found if after_key is None or d.key > after_key][:limit]
-
-    async def count(self, kind: str, *, owner: str | None = None) -> int:
-        return len(await self.find(kind, owner=owner, limit=len(self.kept)))
-
-    async def purge(self, kind: str, due_before: int) -> int:
-        old = await self.find(kind, due_before=due_before, limit=len(self.kept))
-        for document in old:
-            del self.kept[kind, document.key]
-        return len(old)
-
-
 @attrs.define
 class Site:
     """A daemon's derivation in memory, with a Clock."""
 
     clock: Clock
     readings: MemoryReadingStore
-    documents: MemoryDocuments
+    documents: MemoryDocumentStore
     customers: dict[str, Customer]
     queue: MemoryQueue
     jobs: MemoryQueue
@@ -221,7 +168,7 @@ def site(
         },
     )
     plugins = build_plugin_manager(settings, extra=extra)
-    readings, documents = MemoryReadingStore(), MemoryDocuments()
+    readings, documents = MemoryReadingStore(), MemoryDocumentStore()
     queue, jobs = MemoryQueue(known), MemoryQueue(known)
     news: list[str] = []
     service = DerivationService(

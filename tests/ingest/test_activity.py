@@ -14,7 +14,7 @@ from cenergyd.documents.store import NewDocument
 from cenergyd.errors import StoreUnavailable
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.readings.model import Reading
-from tests.derivation.memory import MemoryDocuments
+from tests.derivation.memory import MemoryDocumentStore
 
 SERIES = "A00_1"
 
@@ -25,7 +25,7 @@ class Place:
     def __init__(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.documents = MemoryDocuments()
+        self.documents = MemoryDocumentStore()
         self.activity = LoggerActivity(self.documents, self.clock, interval_seconds=5, repeat_seconds=30)  # type: ignore[arg-type]
         self.activity.startService()
 

@@ -75,5 +75,4 @@ def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
 
 def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
     """All field points of all series that have any."""
-    found = {series: points(store, series) for series in sorted(store._points)}
-    return {series: stored for series, stored in found.items() if stored}
+    return store.all_points()

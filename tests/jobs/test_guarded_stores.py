@@ -10,7 +10,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.jobs.guarded_stores import NotAllowed, Writer, guarded
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from tests.derivation.memory import MemoryDocuments
+from tests.derivation.memory import MemoryDocumentStore
 from tests.jobs.site import run
 
 OLD = {"until": 1_700_000_000, "logger_serial_number": "OLD1", "facility": "1", "load": "2", "solar": ""}
@@ -20,7 +20,7 @@ READINGS = [Reading(0, P=1.0)]
 
 
 def stores(customer: Customer | None = CUSTOMER, *, built_in: bool = False) -> tuple[Any, Any, Any]:
-    return guarded(Writer("peak", customer, built_in), MemoryReadingStore(), MemoryDocuments(), object())  # type: ignore[arg-type]
+    return guarded(Writer("peak", customer, built_in), MemoryReadingStore(), MemoryDocumentStore(), object())  # type: ignore[arg-type]
 
 
 def attempts(readings: Any, name: str) -> list[Any]:

@@ -26,7 +26,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
-from tests.derivation.memory import START, MemoryDocuments, MemoryQueue, customer, settle, site
+from tests.derivation.memory import START, MemoryDocumentStore, MemoryQueue, customer, settle, site
 
 DAY = 86400
 
@@ -68,7 +68,7 @@ class Place:
 
     clock: Any
     queue: MemoryQueue
-    documents: MemoryDocuments
+    documents: MemoryDocumentStore
     readings: MemoryReadingStore
     service: JobService
     notified: list[Notification]

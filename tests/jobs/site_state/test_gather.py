@@ -12,7 +12,7 @@ from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import Backlog, LoggedError, Refusal, SiteFacts, SiteState
 from cenergyd.readings.model import Reading
-from tests.derivation.memory import MemoryDocuments
+from tests.derivation.memory import MemoryDocumentStore
 
 NOW = 1_750_000_000
 SERIAL = "001EC6001433"
@@ -22,14 +22,14 @@ CUSTOMER = Customer(
 )  # fmt: skip
 
 
-def facts_of(customers: list[Customer], documents: MemoryDocuments, last: Any = None) -> list[SiteFacts]:
+def facts_of(customers: list[Customer], documents: MemoryDocumentStore, last: Any = None) -> list[SiteFacts]:
     found: list[list[SiteFacts]] = []
     Deferred.fromCoroutine(gather(customers, documents, last)).addCallback(found.append)  # type: ignore[arg-type]
     return found[0]
 
 
-def stored(**bodies: dict[str, Any]) -> MemoryDocuments:
-    documents = MemoryDocuments()
+def stored(**bodies: dict[str, Any]) -> MemoryDocumentStore:
+    documents = MemoryDocumentStore()
     kinds = {"logger": (LOGGER, SERIAL), "utility": (METER, f"{SERIAL}_1"), "solar": (METER, f"{SERIAL}_2"),
              "derivation": (DERIVATION, "1"), "rejected": (REJECTED, SERIAL)}  # fmt: skip
     for name, body in bodies.items():
@@ -104,7 +104,7 @@ def test_customers_without_a_logger_need_no_documents() -> None:
         CUSTOMER,
         Customer(id="3", facility="1", load="2", solar="3", logger_serial_number="B"),
     ]
-    coroutine = site_states(customers, MemoryDocuments(), NOW)  # type: ignore[arg-type]
+    coroutine = site_states(customers, MemoryDocumentStore(), NOW)  # type: ignore[arg-type]
     Deferred.fromCoroutine(coroutine).addCallback(states.append)
     assert [state.kind for state in states[0]] == ["settings_incomplete", "never_uploaded", "settings_incomplete"]
     assert series_of_roles(customers) == [f"{SERIAL}_1", f"{SERIAL}_missing_meter", f"{SERIAL}_2", "B_1", "B_2", "B_3"]

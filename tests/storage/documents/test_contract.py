@@ -9,6 +9,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
+from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.documents.store import Document, NewDocument
 from cenergyd.errors import Conflict, StoreRejected
 from cenergyd.storage.mongodb.connection import MongoDatabase
@@ -18,10 +19,14 @@ from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 BODY = {"a": 1, "modbus/mb-001.ini": {"$x": [None, True, 2.5, 2**70]}, "": "ü\0", "deep": {"er": {}}}
 
 
-@pytest_twisted.async_yield_fixture(params=["sqlite", "mongo"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[SqliteDocumentStore | MongoDocumentStore]:
-    made: SqliteDocumentStore | MongoDocumentStore
-    if request.param == "sqlite":
+@pytest_twisted.async_yield_fixture(params=["memory", "sqlite", "mongo"])
+async def store(
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[MemoryDocumentStore | SqliteDocumentStore | MongoDocumentStore]:
+    made: MemoryDocumentStore | SqliteDocumentStore | MongoDocumentStore
+    if request.param == "memory":
+        made = MemoryDocumentStore()
+    elif request.param == "sqlite":
         made = SqliteDocumentStore(reactor, request.getfixturevalue("tmp_path") / "db.sqlite")
     else:
         server, name = request.getfixturevalue("mongo"), request.getfixturevalue("unique_name")

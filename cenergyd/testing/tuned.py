@@ -1,4 +1,4 @@
-"""``cenergyd`` with some of its constants changed: ``python tests/tuned.py MODULE.NAME=VALUE ... -- ARGUMENTS``.
+"""``cenergyd`` with some of its constants changed: ``python tuned.py MODULE.NAME=VALUE ... -- ARGUMENTS``.
 
 For tests that need a real daemon with short times or small bounds, where waiting for the real ones would take minutes.
 """

@@ -1,0 +1,154 @@
+"""A real cenergyd as a subprocess on a free loopback port, for tests that speak to it as a device or a browser does."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from cenergyd.testing.ports import free_port
+
+TUNED = Path(__file__).with_name("tuned.py")
+
+
+class RunningDaemon:
+    """One daemon, with short intervals.
+
+    :param settings: ``section.key`` -> text over the defaults; ``cenergyd.MODULE.NAME`` -> text for constants.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.settings = {
+            "server.listen": f"tcp:{self.port}:interface=127.0.0.1",
+            "customers.url": f"sqlite:///{folder}/customers.sqlite",
+            "readings.url": f"sqlite:///{folder}/readings.sqlite",
+            "derivation.interval_seconds": "0.2",
+            "cenergyd.derivation.service.MAX_REST_SECONDS": "0",
+            "jobs.interval_seconds": "0.5",
+            "cenergyd.jobs.service.MAX_REST_SECONDS": "0",
+            "cenergyd.customers.passwords.MEMORY_KIB": "64",
+            "cenergyd.customers.passwords.ITERATIONS": "1",
+            **(settings or {}),
+        }
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log_path = folder / "daemon.log"
+
+    def arguments(self, *words: str) -> list[str]:
+        """The command line of ``cenergyd`` with this daemon's settings."""
+        constants = [f"{key}={value}" for key, value in self.settings.items() if key.startswith("cenergyd.")]
+        pairs = [part for key, value in self.in_the_ini.items() for part in ("--set", f"{key}={value}")]
+        return [sys.executable, str(TUNED), *constants, "--", *pairs, *words]
+
+    @property
+    def in_the_ini(self) -> dict[str, str]:
+        """Its settings without the constants."""
+        return {key: value for key, value in self.settings.items() if not key.startswith("cenergyd.")}
+
+    def start(self, timeout: float = 30) -> None:
+        """Start and wait until it is ready."""
+        self.launch()
+        self.wait_ready(timeout)
+
+    def launch(self) -> None:
+        """Start the process, and wait for nothing."""
+        with self.log_path.open("ab") as log:
+            environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
+            self.process = subprocess.Popen(
+                self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment
+            )
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        """Poll /readyz until it says yes."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log()}")
+            if self.ready():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"the daemon is not ready after {timeout} s:\n{self.log()}")
+
+    def ready(self) -> bool:
+        """What /readyz says now; False where nobody answers."""
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """GET a path; status and body."""
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            link.request("GET", path, headers=dict(headers or {}))
+            reply = link.getresponse()
+            return reply.status, reply.read()
+        finally:
+            link.close()
+
+    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run another ``cenergyd`` command with the same settings."""
+        return subprocess.run(
+            self.arguments(*words),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=120,
+            check=False,
+        )
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(20)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """SIGTERM and wait; the exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def log(self) -> str:
+        """What it has said."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+
+def raw_post(
+    port: int, path: str, content_type: str, body: bytes, *, version: str = "1.0", timeout: float = 30
+) -> tuple[int, bytes]:
+    """POST over a raw socket, as old firmware does; status and body. Raises OSError on a lost connection."""
+    host = "Host: 127.0.0.1\r\nConnection: close\r\n" if version == "1.1" else ""
+    head = (
+        f"POST {path} HTTP/{version}\r\n{host}Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as link:
+        link.sendall(head + body)
+        received = b""
+        while chunk := link.recv(65536):
+            received += chunk
+    if not received:
+        raise ConnectionError("the server closed without an answer")
+    header, _, content = received.partition(b"\r\n\r\n")
+    return int(header.split()[1]), content

@@ -1,0 +1,213 @@
+"""Running a plugin in a test as the daemon runs it: isolated, checked, with the options of an ini, on stores in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python.failure import Failure
+
+from cenergyd.customers.model import Customer, Role
+from cenergyd.customers.store import CustomerStore
+from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation.plugin_result import BadResult, checked
+from cenergyd.documents.memory import MemoryDocumentStore
+from cenergyd.hookspecs import AlignedReading, Attempt, Formula, Notification
+from cenergyd.jobs.context import RunningJobContext
+from cenergyd.jobs.guarded_stores import Writer, guarded
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.runtime.isolation import Implementation, PluginFailed, pending
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.testing.customers import MemoryCustomers
+from cenergyd.testing.readings import NOON, SimulatedDay
+
+T = TypeVar("T")
+SECONDS = 30.0
+"""A hook that has not answered after so long has failed."""
+
+
+class PluginTest:
+    """One plugin on stores of its own.
+
+    Its methods call the plugin's hooks and raise what the plugin raised; :class:`~cenergyd.runtime.isolation.PluginFailed` where the
+    daemon would refuse its answer. Coroutines and Deferreds are waited for, with Twisted's reactor in a thread.
+
+    :param plugin: the module, or object.
+    :param name: as in its entry point.
+    :param options: as text in the ini's ``[plugin:NAME]``. Raises ConfigError where they are wrong.
+    :param settings: other settings, ``section.key`` -> text.
+    """
+
+    def __init__(
+        self,
+        plugin: object,
+        name: str = "plugin",
+        *,
+        options: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        texts = {f"plugin:{name}.{key}": value for key, value in (options or {}).items()}
+        self.name = name
+        self.settings = load_settings(Settings, None, {**texts, **(settings or {})})
+        self.manager = build_plugin_manager(self.settings, extra=[(name, plugin)])
+        self.readings = MemoryReadingStore()
+        self.documents = MemoryDocumentStore()
+        self.customers = MemoryCustomers()
+        self.messages: list[Notification] = []
+        """What jobs have told their customers, each id once."""
+        self.now = NOON
+        """UTC seconds."""
+
+    @property
+    def options(self) -> Any:
+        """The options as the plugin's hooks get them."""
+        return self.manager.options.get(self.name)
+
+    def write(self, series: str, readings: Iterable[Reading]) -> None:
+        """Put measured readings into the store."""
+        wait_for(self.readings.write([SeriesReadings(series, list(readings))]))
+
+    def points(self, series: str) -> list[FieldPoint]:
+        """The results that are stored under a name."""
+        return wait_for(self.readings.read_points(series, 0, 1 << 40))
+
+    def derive(
+        self, customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula = "physical"
+    ) -> list[Reading] | None:
+        """What ``cenergyd_derive`` computes; None where it leaves that to others."""
+        asked = tuple(aligned)
+        arguments = {"customer": customer, "role": role, "aligned": asked, "formula": formula}
+        answer = self._call("cenergyd_derive", arguments)
+        try:
+            return None if answer is None else checked(asked, answer)
+        except BadResult as error:
+            raise PluginFailed(self.name, str(error)) from error
+
+    def job(self, customer: Customer, since: int, until: int) -> None:
+        """Run ``cenergyd_job`` over a window."""
+        self.customers.kept.setdefault(customer.id, customer)
+        context = self.context(customer)
+        self._call("cenergyd_job", {"customer": customer, "since": since, "until": until, "context": context})
+
+    def periodic(self) -> None:
+        """Run ``cenergyd_periodic``."""
+        self._call("cenergyd_periodic", {"context": self.context()})
+
+    def notify(
+        self, notification: Notification, channel: Mapping[str, Any], *, number: int = 1, unsure: bool = False
+    ) -> bool | None:
+        """Send by ``cenergyd_notify``: True where it was taken, None where the channel is not the plugin's."""
+        attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=_at_once)
+        arguments = {"notification": notification, "channel": dict(channel), "attempt": attempt}
+        return cast(bool | None, self._call("cenergyd_notify", arguments))
+
+    def day(self, day: SimulatedDay) -> list[Reading]:
+        """Run the plugin over a day as the daemon does: derive (a built-in plugin where this one does not), store, then its job, twice.
+
+        Returns the computed readings. Raises AssertionError where the second run of the job left other results than the first.
+        """
+        serial = day.customer.logger_serial_number
+        for role, readings in day.readings.items():
+            if role != day.missing:
+                self.write(f"{serial}_{day.customer.current.meter_of(role)}", readings)
+        computed: list[Reading] = []
+        for implementation in self.manager.implementations("cenergyd_derive"):
+            arguments = {
+                "customer": day.customer, "role": day.missing, "aligned": tuple(day.aligned), "formula": "physical"
+            }  # fmt: skip
+            answer = self._run(implementation, arguments)
+            if answer is not None:
+                computed = checked(day.aligned, answer)
+                break
+        self.write(f"{serial}_missing_meter", computed)
+        if any(each.plugin == self.name for each in self.manager.implementations("cenergyd_job")):
+            self.job(day.customer, day.start, day.end - 1)
+            first = self.readings.all_points()
+            self.job(day.customer, day.start, day.end - 1)
+            assert self.readings.all_points() == first, "the job gave other results when it was run again"
+        return computed
+
+    def context(self, customer: Customer | None = None) -> RunningJobContext:
+        """The context of a job."""
+        writer = Writer(self.name, customer)
+        stores = guarded(writer, self.readings, self.documents, cast(CustomerStore, self.customers))
+        return _TestContext(
+            now=self.now, readings=stores[0], documents=stores[1], customers=stores[2], settings=self.settings,
+            notifier=self._notified, clock=reactor, run_in_thread=_at_once, context_for=self.context,
+        )  # fmt: skip
+
+    async def _notified(self, notification: Notification) -> None:
+        if notification.id not in {each.id for each in self.messages}:
+            self.messages.append(notification)
+
+    def _call(self, hook: str, arguments: Mapping[str, Any]) -> Any:
+        for implementation in self.manager.implementations(hook):
+            if implementation.plugin == self.name:
+                return self._run(implementation, arguments)
+        raise LookupError(f"the plugin does not implement {hook}")
+
+    def _run(self, implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
+        async def work() -> Any:
+            result = self.manager.call(implementation, arguments)
+            if pending(result):
+                result = await self.manager.settled(implementation, result, SECONDS, cast(Any, reactor))
+            return result
+
+        try:
+            return wait_for(work())
+        except PluginFailed as error:
+            raise (error.__cause__ or error) from None
+
+
+@attrs.define(slots=True, kw_only=True)
+class _TestContext(RunningJobContext):
+    async def pause(self) -> None:
+        """Nothing else waits in a test."""
+
+
+def wait_for(work: Awaitable[T]) -> T:
+    """What a coroutine or Deferred comes to, its I/O done by the reactor in a thread."""
+
+    def begin() -> Deferred[T]:
+        return work if isinstance(work, Deferred) else Deferred.fromCoroutine(_awaited(work))
+
+    if _reactor_is_anothers():
+        # Such as pytest-twisted, which runs every test within the reactor: what needs no I/O can still be done.
+        results: list[Any] = []
+        begin().addBoth(results.append)
+        if not results:
+            raise RuntimeError("pytest-twisted runs the reactor, so nothing can be waited for: pytest -p no:twisted")
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return cast(T, results[0])
+    return cast(T, blockingCallFromThread(cast(Any, reactor), cast(Any, begin)))
+
+
+_thread: threading.Thread | None = None
+
+
+def _reactor_is_anothers() -> bool:
+    global _thread  # noqa: PLW0603 - there is one reactor in a process, and so one thread for it
+    if _thread is not None:
+        return False
+    if cast(Any, reactor).running:
+        return True
+    run: Callable[..., None] = cast(Any, reactor).run
+    _thread = threading.Thread(target=run, kwargs={"installSignalHandlers": False}, name="reactor", daemon=True)
+    _thread.start()
+    return False
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+async def _at_once(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    return function(*args, **kwargs)

@@ -42,9 +42,8 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, make_stores, open_stores
-from cenergyd.web.access.auth import Authenticator
+from cenergyd.web.access.auth import Authenticator, token_throttle
 from cenergyd.web.access.sessions import Sessions
-from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.access.tokens import FIRST_TOKEN_SECONDS, Tokens, ensure_first_token
 from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
@@ -180,7 +179,7 @@ class Daemon:
                 idle_seconds=settings.web.session_idle_seconds,
                 max_seconds=settings.web.session_max_seconds,
             ),
-            GuessThrottle(settings.web.max_failures_per_address),
+            token_throttle(reactor, settings.web.max_failures_per_address),
             clients,
             reactor,
         )

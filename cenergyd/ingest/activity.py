@@ -15,8 +15,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
-from cenergyd.documents.store import DocumentStore, NewDocument
+from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
+from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
 from cenergyd.ingest.rhythm import with_upload
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
@@ -28,6 +29,8 @@ INTERVAL_SECONDS = 5.0
 REPEAT_SECONDS = 60.0
 """A logger or meter that uploads often is written down at most once in so long."""
 MAX_REJECTED = 1000
+_MAX_STORED = 10_000
+"""Read of the list; more than :data:`MAX_REJECTED` only where it was longer once."""
 """Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 log = Logger()
 
@@ -61,7 +64,7 @@ class LoggerActivity(Service):
         self._keep_rejected = keep_rejected_seconds
         self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, LOGGER_STATUS: {}}
         self._written: dict[tuple[str, str], float] = {}
-        self._rejected: dict[str, tuple[int, str, str, int]] = {}
+        self._rejected = RejectedAttempts(max_rejected)
         self._loop = LoopingCall(self._flush_logged)
         self._loop.clock = clock
         self.rejected_total = 0
@@ -108,10 +111,7 @@ class LoggerActivity(Service):
     def rejected(self, serial: str, address: str, reason: str) -> None:
         """A request had a serial that belongs to no customer, or a wrong password."""
         self.rejected_total += 1
-        if serial not in self._rejected and len(self._rejected) >= self._max_rejected:
-            return
-        count = self._rejected[serial][3] if serial in self._rejected else 0
-        self._rejected[serial] = (int(self._clock.seconds()), address, reason, count + 1)
+        self._rejected.add(serial, address, reason, int(self._clock.seconds()))
 
     async def flush(self, *, everything: bool = True) -> None:
         """Write what was gathered (without ``everything``: only what was not written recently); keep what could not be written."""
@@ -143,37 +143,33 @@ class LoggerActivity(Service):
         ]
 
     async def _flush_rejected(self) -> None:
-        if not self._rejected:
+        gathered = self._rejected.take()
+        if not gathered:
             return
-        gathered, self._rejected = self._rejected, {}
         try:
             await self._write_rejected(gathered)
         except BaseException:
-            for serial, (time, address, reason, count) in self._rejected.items():  # those of the meantime are newer
-                if serial in gathered or len(gathered) < self._max_rejected:
-                    gathered[serial] = (
-                        time,
-                        address,
-                        reason,
-                        count + (gathered[serial][3] if serial in gathered else 0),
-                    )
-            self._rejected = gathered
+            self._rejected.put_back(gathered)
             raise
 
-    async def _write_rejected(self, gathered: Mapping[str, tuple[int, str, str, int]]) -> None:
-        stored = await self._documents.get_many(REJECTED, list(gathered))
-        room = self._max_rejected - await self._documents.count(REJECTED)
-        documents = []
-        for serial, (time, address, reason, count) in gathered.items():
-            if serial not in stored:
-                room -= 1
-                if room < 0:
-                    continue  # somebody may be trying serials: the list stays bounded
-            before = stored[serial].body.get("count", 0) if serial in stored else 0
-            body = {"time": time, "address": address, "reason": reason, "count": before + count}
-            documents.append(NewDocument(serial, body, None, time))
-        await self._documents.put_many(REJECTED, documents)
+    async def _write_rejected(self, gathered: Mapping[str, Attempts]) -> None:
         await self._documents.purge(REJECTED, int(self._clock.seconds()) - self._keep_rejected)
+        stored = {
+            document.key: _attempts(document) for document in await self._documents.find(REJECTED, limit=_MAX_STORED)
+        }
+        known = dict(stored)
+        for serial, each in gathered.items():
+            before = stored[serial].attempts if serial in stored else 0
+            known[serial] = each._replace(attempts=before + each.attempts)
+        dropped = to_drop(known, self._max_rejected)
+        documents = [
+            NewDocument(serial, _body(known[serial]), None, known[serial].time)
+            for serial in gathered
+            if serial not in dropped
+        ]
+        await self._documents.put_many(REJECTED, documents)
+        for serial in dropped & stored.keys():
+            await self._documents.delete(REJECTED, serial)
 
     def _flush_logged(self) -> Deferred[None]:
         def failed(failure: Any) -> None:
@@ -192,6 +188,20 @@ class LoggerActivity(Service):
             self._loop.stop()
         Service.stopService(self)
         await Deferred.fromCoroutine(self.flush()).addErrback(lambda _: None)
+
+
+def _body(known: Attempts) -> dict[str, Any]:
+    return {"time": known.time, "address": known.address, "reason": known.reason, "count": known.attempts}
+
+
+def _attempts(document: Document) -> Attempts:
+    body = document.body
+    return Attempts(
+        int(body.get("time") or 0),
+        str(body.get("address") or ""),
+        str(body.get("reason") or ""),
+        int(body.get("count") or 0),
+    )
 
 
 def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,21 +5,21 @@ has) together with the stored hash it matched: while the customer's stored passw
 again, only the customer is looked up afresh when it is older than ``cache_seconds``. A wrong password is remembered the
 same way, so a wrongly set device that tries for days costs one hash.
 
-A guess that needs a hash counts, per serial and address and per address, until it turns out right.
+A wrong guess counts: for its logger as seen from its network, for its network, and for its logger. Where there were too many, what is not yet
+known waits its turn (:class:`~cenergyd.runtime.attempts.Throttle`); what is known to be right never does, and nobody is shut out.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,8 +27,9 @@ from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
-from cenergyd.errors import CenergydError, Overloaded
-from cenergyd.runtime.attempts import FailedAttempts
+from cenergyd.errors import Overloaded
+from cenergyd.runtime.attempts import Limit, Throttle, network_of
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.threads import BoundedPool
 
@@ -48,8 +49,8 @@ MAX_WAITING = 1000
 """Checks that may wait for a hash; one more is refused as overload (503, the device tries again)."""
 
 
-class Throttled(CenergydError):
-    """Too many wrong guesses: answered like a wrong password (401), without a check."""
+LOGGER_PACE, NETWORK_PACE, SERIAL_PACE = 1.0, 0.1, 0.2
+"""Seconds from one attempt to the next, once there were too many wrong guesses at a logger from a network, from a network, at a logger."""
 
 
 class CredentialSettings(Protocol):
@@ -76,6 +77,20 @@ class _CachedFailure(NamedTuple):
 
     stored: str | None
     looked_up: float
+
+
+class _Attempt(NamedTuple):
+    """A serial number and password, and the network that they came from."""
+
+    serial: str
+    digest: bytes
+    password: str
+    network: str
+
+    @property
+    def keys(self) -> Mapping[str, Hashable]:
+        """Whose wrong guess it would be."""
+        return {"logger": (self.serial, self.network), "network": self.network, "serial": self.serial}
 
 
 class _PendingCheck:
@@ -121,26 +136,34 @@ class CredentialChecker:
 
     log = Logger()
 
-    def __init__(
-        self, store: CustomerStore, pool: BoundedPool, clock: IReactorTime, settings: CredentialSettings
-    ) -> None:
+    def __init__(self, store: CustomerStore, pool: BoundedPool, clock: Timers, settings: CredentialSettings) -> None:
         self._store = store
         self._pool = pool
-        self._now: Callable[[], float] = clock.seconds  # type: ignore[misc]
+        self._now = clock.seconds
         self._key = token_bytes(32)
         self._right: _LruCache[_CachedSuccess] = _LruCache(MAX_CACHED)
         self._wrong: _LruCache[_CachedFailure] = _LruCache(MAX_REFUSED)
-        window = settings.failure_window_seconds
-        self._per_logger = FailedAttempts(settings.max_failures, window, MAX_REFUSED)
-        self._per_address = FailedAttempts(settings.max_failures_per_address, window, MAX_REFUSED)
-        self._flights: dict[tuple[str, bytes], _PendingCheck] = {}
+        self._throttle = Throttle(
+            clock,
+            {
+                "logger": Limit(settings.max_failures, LOGGER_PACE),
+                "network": Limit(settings.max_failures_per_address, NETWORK_PACE),
+                "serial": Limit(settings.max_failures_per_address, SERIAL_PACE),
+            },
+            window_seconds=settings.failure_window_seconds,
+            max_keys=MAX_REFUSED,
+        )
+        self._flights: dict[tuple[str, bytes, str], _PendingCheck] = {}
         self._hashes = Slots(HASH_THREADS)
         self._background: set[Deferred[Any]] = set()
         self._nobody: str | None = None
         self.hashes = 0
         """Passwords hashed so far, for metrics."""
-        self.throttled = 0
-        """Checks refused without a look so far."""
+
+    @property
+    def slowed(self) -> int:
+        """Checks that had to wait for their turn so far, for metrics."""
+        return self._throttle.slowed
 
     def cached(self, serial: str, password: str) -> Customer | None:
         """The customer, if this pair is known to be right and fresh; None says nothing. Costs microseconds."""
@@ -152,7 +175,7 @@ class CredentialChecker:
     async def check(self, serial: str, password: str, address: str) -> Customer | None:
         """The customer whose logger this is, None where serial or password is wrong.
 
-        :raises Throttled: too many wrong guesses for this serial from this address, or from this address.
+        :raises TooManyAttempts: after too many wrong guesses more attempts wait already than can be checked in a minute.
         :raises StoreUnavailable: the customers' store does not answer.
         :raises Overloaded: too many checks wait already.
         """
@@ -166,13 +189,15 @@ class CredentialChecker:
         wrong = self._wrong.get(key)
         if wrong is not None and self._is_fresh(wrong.looked_up):
             return None
-        flight = self._flights.get(key)
+        attempt = _Attempt(serial, key[1], password, network_of(address))
+        # Who must wait for a turn waits alone: the same pair from another network may be checked at once.
+        slow = wrong is None and not self._was_right(key) and self._throttle.is_slow(attempt.keys)
+        place = (*key, attempt.network if slow else "")
+        flight = self._flights.get(place)
         if flight is None:
-            if not self._was_right(key) and wrong is None:
-                self._check_throttle(serial, address)
-            flight = self._flights[key] = _PendingCheck()
+            flight = self._flights[place] = _PendingCheck()
             answer = self._join(flight)
-            self._keep(Deferred.fromCoroutine(self._fly(flight, key, password, address)))
+            self._keep(Deferred.fromCoroutine(self._fly(flight, place, attempt)))
         else:
             answer = self._join(flight)
         return await answer
@@ -186,7 +211,8 @@ class CredentialChecker:
         self._make_stale(None)
 
     async def finish(self) -> None:
-        """Return once everything that runs in the background has ended; call before the stores close."""
+        """Refuse those who wait for a turn, and return once everything that runs in the background has ended; call before the stores close."""
+        self._throttle.close()
         while self._background:
             waiting: Deferred[None] = Deferred()
             next(iter(self._background)).addBoth(_passing(waiting))
@@ -210,71 +236,70 @@ class CredentialChecker:
         known = self._right.get(key[0])
         return known is not None and hmac.compare_digest(known.digest, key[1])
 
-    def _check_throttle(self, serial: str, address: str) -> None:
-        now = self._now()
-        if self._per_logger.too_many((serial, address), now) or self._per_address.too_many(address, now):
-            self.throttled += 1
-            raise Throttled("too many wrong guesses, try later")
-
     def _join(self, flight: _PendingCheck) -> Deferred[Customer | None]:
         # Who does not wait any more (a client that hung up) does not end the check for the others.
         answer: Deferred[Customer | None] = Deferred()
         flight.waiting.append(answer)
         return answer
 
-    async def _fly(self, flight: _PendingCheck, key: tuple[str, bytes], password: str, address: str) -> None:
+    async def _fly(self, flight: _PendingCheck, place: tuple[str, bytes, str], attempt: _Attempt) -> None:
         result: Customer | Failure | None
         try:
-            result = await self._verify(flight, key, password, address)
+            result = await self._verify(flight, attempt)
         except Exception:
             result = Failure()
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+        if self._flights.get(place) is flight:
+            del self._flights[place]
         waiting, flight.waiting = flight.waiting, []
         for answer in waiting:
             if not answer.called:
                 answer.callback(result)  # a Failure given here becomes an errback
 
-    async def _verify(
-        self, flight: _PendingCheck, key: tuple[str, bytes], password: str, address: str
-    ) -> Customer | None:
-        serial, digest = key
+    async def _verify(self, flight: _PendingCheck, attempt: _Attempt) -> Customer | None:
+        serial, digest = key = (attempt.serial, attempt.digest)
+        keys = attempt.keys
+        new = not self._was_right(key) and self._wrong.get(key) is None
+        had_turn = new and await self._throttle.turn(keys)
         now = self._now()
         customer = await self._store.by_serial(serial)
         stored = (customer.logger_password or None) if customer else None
         right = self._remembered(key, stored)
         if right is None:
-            right = await self._hashed_check(serial, stored, password, address)
+            right = await self._hashed_check(keys, had_turn, stored, attempt.password)
         looked_up = NEVER if flight.forgotten else now
         if customer is None or not right:
             self._wrong.put(key, _CachedFailure(stored, looked_up))
             return None
         self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
         if needs_rehash(customer.logger_password):
-            self._keep(Deferred.fromCoroutine(self._rehash(customer, password)))
+            self._keep(Deferred.fromCoroutine(self._rehash(customer, attempt.password)))
         return customer
 
     def _remembered(self, key: tuple[str, bytes], stored: str | None) -> bool | None:
-        """Whether this password is right for what is stored, if that is known without a hash."""
+        """Whether this password is right for what is stored, if that was found out before."""
         known = self._right.get(key[0])
         if known is not None and known.customer.logger_password == stored and self._was_right(key):
             return True
         wrong = self._wrong.get(key)
         return False if wrong is not None and wrong.stored == stored else None
 
-    async def _hashed_check(self, serial: str, stored: str | None, password: str, address: str) -> bool:
+    async def _hashed_check(
+        self, keys: Mapping[str, Hashable], had_turn: bool, stored: str | None, password: str
+    ) -> bool:
+        """Whether a password that was not given before is right; a wrong one counts."""
         if len(self._hashes.waiting) >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} passwords wait to be checked already")
         await self._hashes.acquire()
+        if not had_turn and self._throttle.is_slow(keys):
+            # Those before have been judged meanwhile: a crowd of guesses is not checked for having come at once.
+            self._hashes.release()
+            await self._throttle.turn(keys)
+            await self._hashes.acquire()
         try:
-            # Again, now that those before have been judged.
-            self._check_throttle(serial, address)
             right = await self._pool.run(self._compare, stored, password)
             self.hashes += 1
             if not right:
-                now = self._now()
-                self._per_logger.add((serial, address), now)
-                self._per_address.add(address, now)
+                self._throttle.failed(keys)
         finally:
             # Only now: the next one is to see this failure.
             self._hashes.release()

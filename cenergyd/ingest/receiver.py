@@ -23,10 +23,11 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import CenergydError, Overloaded, StoreRejected, StoreUnavailable, UploadError
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.credentials import CredentialChecker, Throttled
+from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.layouts import LayoutSource
 from cenergyd.readings.model import SeriesReadings, series_name
+from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.runtime.metrics import Metrics
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -135,11 +136,7 @@ class Receiver:
         serial, password = credentials(form, basic_credentials(request.authorization))
         customer = self._credentials.cached(serial, password)
         if customer is None:
-            try:
-                customer = await self._credentials.check(serial, password, request.address)
-            except Throttled:
-                self._activity.rejected(serial, request.address, "too many wrong guesses")
-                raise
+            customer = await self._credentials.check(serial, password, request.address)
         if customer is None:
             self._activity.rejected(serial, request.address, "unknown serial number or wrong password")
             raise CredentialsError(_UNAUTHORIZED)
@@ -244,9 +241,9 @@ class Receiver:
 
 def _verdict(error: Exception) -> tuple[int, str, str]:
     """Status, outcome and the reason for the device's log."""
-    if isinstance(error, CredentialsError | Throttled):
+    if isinstance(error, CredentialsError):
         return 401, "unauthorized", _UNAUTHORIZED
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | TooManyAttempts):
         return 503, "busy", "too much is waiting already, try again later"
     if isinstance(error, StoreUnavailable):
         return 503, "unavailable", "the store does not answer, try again later"

@@ -1,10 +1,40 @@
-"""Counting wrong guesses in a sliding window, in bounded memory."""
+"""Wrong guesses: counted by whom they come from, and slowed down once there are too many. Nobody is ever shut out.
+
+Whoever shares an address with an attacker (carrier NAT, a site behind one router) is slowed with him where nothing else tells them apart, so what
+is known to be right must not wait here, and what is not known must only wait. All memory is bounded.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from array import array
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Timers
+
+MAX_WAIT_SECONDS = 60.0
+"""Nobody waits longer for a turn: who would have to is refused, and may come again."""
+
+
+class TooManyAttempts(CenergydError):
+    """So many attempts wait already that another would wait longer than anybody should."""
+
+    retry_seconds = int(MAX_WAIT_SECONDS)
+
+
+class Limit(NamedTuple):
+    """From how many wrong guesses on those who share something are slowed down, and to what pace."""
+
+    failures: int
+    """Wrong guesses within the window."""
+    pace_seconds: float
+    """Then one attempt in so long."""
 
 
 class FailedAttempts:
@@ -45,3 +75,103 @@ class FailedAttempts:
             del self._times[key]
             return False
         return len(times) >= self._limit and now - times[0] < self._window
+
+
+class Throttle:
+    """Slows attempts down whose keys have too many wrong guesses.
+
+    :param limits: kind of key -> its limit. An attempt has one key of each kind, such as its network, or a logger as seen from a network.
+    :param window_seconds: in which wrong guesses count.
+    :param max_keys: keys remembered of each kind.
+    """
+
+    def __init__(
+        self, clock: Timers, limits: Mapping[str, Limit], *, window_seconds: float, max_keys: int = 10_000
+    ) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._max_keys = max_keys
+        self._failed = {kind: FailedAttempts(limits[kind].failures, window_seconds, max_keys) for kind in limits}
+        self._next: OrderedDict[Hashable, float] = OrderedDict()
+        self._waiting: set[Deferred[None]] = set()
+        self._closed = False
+        self.slowed = 0
+        """Attempts that had to wait or were refused so far."""
+
+    def __len__(self) -> int:
+        return max(len(self._next), *(len(failed) for failed in self._failed.values()))
+
+    def failed(self, keys: Mapping[str, Hashable]) -> None:
+        """A guess was wrong."""
+        now = self._clock.seconds()
+        for kind, key in keys.items():
+            self._failed[kind].add(key, now)
+
+    def is_slow(self, keys: Mapping[str, Hashable]) -> bool:
+        """Whether an attempt would have to take its turn now."""
+        now = self._clock.seconds()
+        return any(self._failed[kind].too_many(key, now) for kind, key in keys.items())
+
+    async def turn(self, keys: Mapping[str, Hashable]) -> bool:
+        """Return when an attempt may be made, or its wrong result told: at once where none of its keys has too many wrong guesses.
+
+        :return: whether it had to take its turn.
+        :raises TooManyAttempts: its turn would be later than :data:`MAX_WAIT_SECONDS` from now.
+        """
+        now = self._clock.seconds()
+        slow = {(kind, key): self._limits[kind] for kind, key in keys.items() if self._failed[kind].too_many(key, now)}
+        if not slow:
+            return False
+        self.slowed += 1
+        start = max(now, *(self._taken_until(key, now) for key in slow))
+        if start - now > MAX_WAIT_SECONDS:
+            raise TooManyAttempts("too many wrong guesses, try later")
+        for key, limit in slow.items():
+            self._next[key] = start + limit.pace_seconds
+            self._next.move_to_end(key)
+        while len(self._next) > self._max_keys:
+            self._next.popitem(last=False)
+        if start > now:
+            await self._wait(start - now)
+        return True
+
+    def close(self) -> None:
+        """End the waiting of all: they are refused, and so is everybody after them who would have to wait."""
+        self._closed = True
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        if self._closed:
+            raise TooManyAttempts("this daemon stops")
+        waiting: Deferred[None] = Deferred()
+        call = self._clock.callLater(seconds, waiting.callback, None)
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        except CancelledError:
+            raise TooManyAttempts("this daemon stops") from None
+        finally:
+            self._waiting.discard(waiting)
+            if call.active():
+                call.cancel()
+
+    def _taken_until(self, key: Hashable, now: float) -> float:
+        until = self._next.get(key, now)
+        # Further away than any turn can be: the clock was set back.
+        return until if until - now <= 2 * MAX_WAIT_SECONDS else now
+
+
+@lru_cache(4096)
+def network_of(address: str) -> str:
+    """What stands for an address where somebody is counted: a single IPv4 address, also a mapped one; of IPv6 the /64, which
+    one subscriber owns whole. What is no address stands for itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))

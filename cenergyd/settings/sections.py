@@ -93,7 +93,7 @@ class CredentialsSettings:
     """Checking loggers' passwords."""
 
     max_failures: int = setting(
-        "10", integer(1, 10000), "Wrong passwords per serial number and address within the window; then 401 without a check."
+        "10", integer(1, 10000), "Wrong passwords per serial number and network (IPv6: /64) within the window; then one a second is checked."
     )  # fmt: skip
     max_failures_per_address: int = setting(
         "100", integer(1, 100000), "Wrong passwords per address within the window (a site may have many loggers)."
@@ -233,7 +233,7 @@ class WebSettings:
         "604800", integer(300, 31536000), "A session ends after so long, however busy it is.", "s"
     )
     max_failures_per_address: int = setting(
-        "20", integer(1, 100000), "Wrong tokens per address within five minutes; then 429 without a check."
+        "20", integer(1, 100000), "Wrong tokens per network within five minutes; then one a second is answered."
     )
     target_points: int = setting("1000", integer(10, 100000), "Points per curve that resolution=auto aims at.")
     max_points: int = setting(

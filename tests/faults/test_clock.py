@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, LoopingCall
 from twisted.web.resource import Resource
 
 from cenergyd.readings.model import Reading
-from cenergyd.runtime.attempts import FailedAttempts
+from cenergyd.runtime.attempts import FailedAttempts, Limit, Throttle
 from cenergyd.runtime.wall_clock import ClockWatch
-from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.server.site import BoundedSite
 from tests.derivation.memory import START, minutes, settle, site
 from tests.derivation.memory import customer as some_customer
@@ -101,14 +101,19 @@ def test_guesses_do_not_shut_out_for_the_length_of_a_step(step: float) -> None:
         guesses.add("a", 10_000.0 + second)
     assert guesses.too_many("a", 10_003)
     assert not guesses.too_many("a", 10_003 + step)
-    throttle = GuessThrottle(3, 300)
-    for second in range(3):
-        throttle.failed("192.0.2.1", 10_000 + second)
-    assert throttle.wait_seconds("192.0.2.1", 10_003)
-    assert throttle.wait_seconds("192.0.2.1", 10_003 + int(step)) == 0
-    for second in range(3):
-        throttle.failed("192.0.2.1", 10_003 + int(step) + second)
-    assert 0 < throttle.wait_seconds("192.0.2.1", 10_006 + int(step)) <= 300
+    clock = Clock()
+    clock.advance(10_000)
+    throttle = Throttle(clock, {"network": Limit(3, 1.0)}, window_seconds=300)
+    for _ in range(6):
+        throttle.failed({"network": "192.0.2.1"})
+        Deferred.fromCoroutine(throttle.turn({"network": "192.0.2.1"})).addErrback(lambda _: None)
+    assert throttle.is_slow({"network": "192.0.2.1"})
+    clock.rightNow += step
+    assert not throttle.is_slow({"network": "192.0.2.1"})
+    for _ in range(3):
+        throttle.failed({"network": "192.0.2.1"})
+    first = Deferred.fromCoroutine(throttle.turn({"network": "192.0.2.1"}))
+    assert first.called, "nothing that was taken before the step keeps anybody waiting"
 
 
 class Channel:

@@ -20,8 +20,8 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest import credentials as module
-from cenergyd.ingest.credentials import CredentialChecker, Throttled
-from cenergyd.runtime.attempts import FailedAttempts
+from cenergyd.ingest.credentials import CredentialChecker
+from cenergyd.runtime.attempts import FailedAttempts, TooManyAttempts
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 
@@ -182,33 +182,91 @@ async def test_a_wrongly_set_device_costs_one_hash_and_is_never_locked_out(rig):
     assert await rig.checker.check(SERIAL, "right", "a") == customer
 
 
+def begun(checker: CredentialChecker, password: str, address: str = "10.0.0.1", serial: str = SERIAL) -> Deferred[Any]:
+    return Deferred.fromCoroutine(checker.check(serial, password, address))
+
+
+async def hashed(rig: Rig, number: int) -> None:
+    """Until so many passwords were hashed, in their threads."""
+    for _ in range(1000):
+        if rig.checker.hashes >= number:
+            return
+        await deferLater(reactor, 0.005)
+
+
 @pytest_twisted.ensureDeferred
-async def test_guesses_are_throttled_and_the_right_one_elsewhere_is_not(rig):
+async def test_guesses_are_slowed_and_a_right_one_from_the_same_address_waits_its_turn_only(rig):
     customer = await rig.add()
     await rig.wrong(3)
-    hashes, lookups = rig.checker.hashes, rig.store.lookups
-    for password in ("guess3", "right"):
-        with pytest.raises(Throttled):
-            await rig.checker.check(SERIAL, password, "10.0.0.1")
-    assert (rig.checker.hashes, rig.store.lookups, rig.checker.throttled) == (hashes, lookups, 2)
+    hashes = rig.checker.hashes
+    guesses = [begun(rig.checker, f"more{n}") for n in range(3)]
+    right = begun(rig.checker, "right")
+    await hashed(rig, hashes + 1)
+    await deferLater(reactor, 0.05)
+    assert rig.checker.hashes == hashes + 1, "one at a time"
+    assert rig.checker.slowed == 4
     assert await rig.checker.check(SERIAL, "right", "10.0.0.2") == customer
     # Now that it is known to be right, it is no guess from anywhere.
     assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
-    rig.clock.advance(299)
-    with pytest.raises(Throttled):
-        await rig.checker.check(SERIAL, "guess4", "10.0.0.1")
-    rig.clock.advance(1)
+    for turn in range(3):
+        rig.clock.advance(module.LOGGER_PACE)
+        await hashed(rig, hashes + 2 + min(turn, 1))
+    assert await right == customer
+    assert await gatherResults(guesses) == [None] * 3
+    rig.clock.advance(300)
     await rig.wrong(3, prefix="later")
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_address_that_tries_many_serials_is_throttled(rig):
+async def test_a_right_password_that_nobody_knows_yet_is_never_refused_for_others_guesses(rig):
+    """A site behind the address of a hundred attackers, right after a restart."""
+    customer = await rig.add()
+    for n in range(6):
+        await rig.wrong(1, serial=f"AA{n}")
+    crowd = [begun(rig.checker, f"guess{n}", serial=f"BB{n}") for n in range(100)]
+    right = begun(rig.checker, "right")
+    for _ in range(200):
+        rig.clock.advance(module.NETWORK_PACE)
+        await deferLater(reactor, 0.002)
+        if right.called:
+            break
+    assert await right == customer
+    await gatherResults(crowd)
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_wrong_guess_counts_also_where_the_right_one_is_known(rig):
+    customer = await rig.add()
+    assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
+    await rig.wrong(3)
+    crowd = [begun(rig.checker, f"more{n}") for n in range(200)]
+    await deferLater(reactor, 0.05)
+    assert sum(one.called for one in crowd) > 130, "refused: their turn would be later than anybody waits"
+    assert rig.checker.hashes <= 5
+    for _ in range(5):
+        assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
+    for one in crowd:
+        one.addErrback(lambda failure: failure.trap(TooManyAttempts))
+    rig.clock.pump([1.0] * 70)
+    await gatherResults(crowd)
+
+
+@pytest_twisted.ensureDeferred
+async def test_networks_are_counted_as_one_subscriber_has_them(rig):
     await rig.add()
-    for i in range(6):
-        await rig.wrong(1, serial=f"AA{i}")
-    with pytest.raises(Throttled):
-        await rig.checker.check(SERIAL, "right", "10.0.0.1")
-    assert await rig.checker.check(SERIAL, "right", "10.0.0.2") is not None
+    rig.make(max_failures_per_address=1000)
+    for n in range(3):
+        await rig.wrong(1, address=f"2001:db8::{n}", prefix=f"six{n}")
+        await rig.wrong(1, address=("10.0.0.9", "::ffff:10.0.0.9")[n % 2], prefix=f"four{n}")
+    slowed = rig.checker.slowed
+    waiting = []
+    for address in ("2001:db8::ffff:1", "2001:db8::2", "::ffff:a00:9", "10.0.0.9"):
+        waiting.append(begun(rig.checker, "w" + address, address))
+    assert rig.checker.slowed == slowed + 4
+    begun(rig.checker, "x", "2001:db8:0:1::1")
+    assert rig.checker.slowed == slowed + 4
+    rig.clock.advance(10)
+    await gatherResults(waiting)
 
 
 @pytest_twisted.ensureDeferred
@@ -216,29 +274,38 @@ async def test_guesses_at_the_same_time_are_not_free(rig, monkeypatch):
     await rig.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)
     rig.make()
-    tries = [Deferred.fromCoroutine(rig.checker.check(SERIAL, f"g{i}", "a")) for i in range(30)]
-    outcomes = [await one.addErrback(lambda failure: failure.trap(Throttled)) for one in tries]
-    assert outcomes.count(None) == 3
-    assert outcomes.count(Throttled) == 27
-    assert rig.checker.hashes == 3
+    tries = [begun(rig.checker, f"g{i}", "a") for i in range(30)]
+    await hashed(rig, 4)
+    await deferLater(reactor, 0.05)
+    assert rig.checker.hashes == 4
+    assert sum(one.called for one in tries) == 4
+    while not all(one.called for one in tries):
+        rig.clock.advance(module.LOGGER_PACE)
+        await deferLater(reactor, 0.01)
+    assert await gatherResults(tries) == [None] * 30
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_crowd_of_guesses_is_answered_whole_and_leaves_the_way_free(rig, monkeypatch):
-    """Once the first few have failed, hundreds that wait are refused at once, one after the other."""
+    """Once the first few have failed, hundreds that wait take turns or are refused, one after the other."""
     await rig.add()
     monkeypatch.setattr(module, "HASH_THREADS", 1)
     rig.make(max_failures_per_address=1000)
     go = Event()
     busy = [Deferred.fromCoroutine(rig.pool.run(go.wait, 20)) for _ in range(2)]
-    tries = [Deferred.fromCoroutine(rig.checker.check(SERIAL, f"g{i}", "a")) for i in range(900)]
+    tries = [begun(rig.checker, f"g{i}", "a") for i in range(900)]
     while len(rig.checker._hashes.waiting) < 899:
         await deferLater(reactor, 0.01)
     go.set()
     await gatherResults(busy)
-    outcomes = [await one.addErrback(lambda failure: failure.trap(Throttled)) for one in tries]
-    assert outcomes.count(None) == 3
-    assert outcomes.count(Throttled) == 897
+    for one in tries:
+        one.addErrback(lambda failure: failure.trap(TooManyAttempts))
+    while not all(one.called for one in tries):
+        rig.clock.advance(module.LOGGER_PACE)
+        await deferLater(reactor, 0.01)
+    outcomes = await gatherResults(tries)
+    assert outcomes.count(TooManyAttempts) > 800
+    assert outcomes.count(None) == 900 - outcomes.count(TooManyAttempts)
     assert await rig.checker.check(SERIAL, "right", "elsewhere") is not None
 
 
@@ -327,7 +394,7 @@ async def test_memory_is_bounded(rig, monkeypatch):
         assert await rig.checker.check(f"S{i}", "right", f"{i}") is not None
         await rig.wrong(1, address=f"{i}", serial=f"S{i}")
     checker = rig.checker
-    for kept in (checker._right, checker._wrong, checker._per_logger, checker._per_address):
+    for kept in (checker._right, checker._wrong, checker._throttle):
         assert len(kept) == 10
     assert checker._flights == {}
     # The ones used last are kept.

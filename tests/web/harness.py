@@ -26,9 +26,8 @@ from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
-from cenergyd.web.access.auth import Authenticator
+from cenergyd.web.access.auth import Authenticator, token_throttle
 from cenergyd.web.access.sessions import PER_TOKEN, Sessions
-from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
@@ -170,7 +169,7 @@ class World:
             max_seconds=settings.session_max_seconds,
             per_token=self.sessions_per_token,
         )
-        self.throttle = GuessThrottle(settings.max_failures_per_address)
+        self.throttle = token_throttle(self.clock, settings.max_failures_per_address)
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
         self.archive = ConfigArchive(

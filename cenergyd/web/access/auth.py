@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 from twisted.logger import Logger
+from twisted.web.server import Request
 
 from cenergyd.errors import NotFound
-from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.attempts import Limit, Throttle, TooManyAttempts, network_of
+from cenergyd.runtime.clock import Clock, Timers
 from cenergyd.web.access.sessions import Session, Sessions
-from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.access.tokens import AccessRole, Tokens
 from cenergyd.web.server.clients import Client, Clients
 from cenergyd.web.server.problems import RequestProblem
@@ -20,6 +20,10 @@ from cenergyd.web.server.problems import RequestProblem
 SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 CSRF_HEADER = b"X-CSRF-Token"
 CSRF_FIELD = "csrf"
+WINDOW_SECONDS = 300
+"""In which wrong tokens count."""
+TOKEN_PACE = 1.0
+"""Seconds from one answer to the next, once there were too many wrong tokens from a network."""
 
 log = Logger()
 
@@ -52,22 +56,25 @@ class Principal:
             raise RequestProblem(403, "forbidden", "only an operator may do this")
 
 
+def token_throttle(clock: Timers, max_failures: int) -> Throttle:
+    """What slows down those who guess tokens, by their network."""
+    return Throttle(clock, {"network": Limit(max_failures, TOKEN_PACE)}, window_seconds=WINDOW_SECONDS)
+
+
 class Authenticator:
     """Finds the principal of requests and opens and ends sessions."""
 
-    def __init__(
-        self, tokens: Tokens, sessions: Sessions, throttle: GuessThrottle, clients: Clients, clock: Clock
-    ) -> None:
+    def __init__(self, tokens: Tokens, sessions: Sessions, throttle: Throttle, clients: Clients, clock: Clock) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._throttle = throttle
         self.clients = clients
         self._clock = clock
 
-    async def identify(self, request: Any) -> Principal | None:
+    async def identify(self, request: Request) -> Principal | None:
         """Who makes this request; None without credentials or with a session that is over.
 
-        Raises a 401 problem for a wrong bearer token and a 429 one after too many.
+        Raises a 401 problem for a wrong bearer token, after too many of them late, and a 429 one where too many wait.
         """
         authorization = request.getHeader(b"authorization")
         if authorization is not None:
@@ -77,14 +84,14 @@ class Authenticator:
         session = await self._sessions.find(cookie.decode("latin-1"), self._now()) if cookie else None
         return _principal_of(session) if session else None
 
-    async def require(self, request: Any) -> Principal:
+    async def require(self, request: Request) -> Principal:
         """Who makes this request; raises a 401 problem where nobody does."""
         principal = await self.identify(request)
         if principal is None:
             raise unauthenticated("sign in, or send a bearer token")
         return principal
 
-    def check_csrf(self, request: Any, principal: Principal, form_token: str | None = None) -> None:
+    def check_csrf(self, request: Request, principal: Principal, form_token: str | None = None) -> None:
         """Raise a 403 problem for a change that a page of another site may have had a browser make.
 
         :param form_token: the form's field ``csrf``, for pages; otherwise the header X-CSRF-Token counts.
@@ -97,7 +104,7 @@ class Authenticator:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), principal.session.csrf.encode()):
             raise RequestProblem(403, "csrf", "the session's CSRF token is missing or wrong: reload the page")
 
-    def check_origin(self, request: Any) -> None:
+    def check_origin(self, request: Request) -> None:
         """Raise a 403 problem where the browser says that another site made this request."""
         site = request.getHeader(b"sec-fetch-site")
         if site is not None and site not in (b"same-origin", b"none"):
@@ -110,20 +117,19 @@ class Authenticator:
         if urlsplit(origin.decode("latin-1").lower()).netloc != client.host:
             raise _cross_site()
 
-    async def sign_in(self, request: Any, secret: str) -> Principal:
+    async def sign_in(self, request: Request, secret: str) -> Principal:
         """Open a session with a token's text and set its cookie on the response.
 
-        Raises a 401 problem for a wrong token, a 429 one after too many.
+        Raises a 401 problem for a wrong token, after too many of them late, and a 429 one where too many wait.
         """
         self.check_origin(request)
         client = self.clients.of(request)
-        self._check_throttle(client)
         # Sessions come only from here, so that is also the time to forget those that are over.
         await self._sessions.purge(self._now())
         old = request.getCookie(cookie_name(client))
         opened = await self._sessions.open(secret.strip(), self._now())
         if opened is None:
-            raise self._wrong(client)
+            raise await self._wrong(client)
         if old and (previous := await self._sessions.find(old.decode("latin-1"), self._now())):
             await self._sessions.close(previous)
         cookie, session = opened
@@ -131,13 +137,13 @@ class Authenticator:
         log.info("{role} {name} signed in from {address}", role=session.role, name=session.name, address=client.address)
         return _principal_of(session)
 
-    async def sign_out(self, request: Any, principal: Principal) -> None:
+    async def sign_out(self, request: Request, principal: Principal) -> None:
         """End the session and remove its cookie."""
         if principal.session is not None:
             await self._sessions.close(principal.session)
         _set_cookie(request, self.clients.of(request), "", 0)
 
-    async def still_valid(self, request: Any) -> bool:
+    async def still_valid(self, request: Request) -> bool:
         """Whether a long-lived response (a live view) may go on."""
         try:
             return await self.identify(request) is not None
@@ -145,27 +151,27 @@ class Authenticator:
             return False
 
     async def _bearer(self, client: Client, authorization: str) -> Principal:
-        self._check_throttle(client)
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise unauthenticated("a bearer token is needed")
         token = await self._tokens.check(secret.strip(), self._now())
         if token is None:
-            raise self._wrong(client)
+            raise await self._wrong(client)
         if token.one_time:
             raise unauthenticated("this token is good for one sign-in only: POST it to the session")
         return Principal(token.role, token.customer_id, token.name, token.id)
 
-    def _check_throttle(self, client: Client) -> None:
-        wait = self._throttle.wait_seconds(client.address, self._now())
-        if wait > 0:
-            raise RequestProblem(
-                429, "too_many_guesses", f"too many wrong tokens from your address; wait {wait} s",
-                headers={"Retry-After": str(wait)},
+    async def _wrong(self, client: Client) -> RequestProblem:
+        """Count a wrong token, and let who has too many of them wait for the answer. A right one is never kept waiting."""
+        keys = {"network": network_of(client.address)}
+        self._throttle.failed(keys)
+        try:
+            await self._throttle.turn(keys)
+        except TooManyAttempts as error:
+            return RequestProblem(
+                429, "too_many_guesses", "too many wrong tokens from your address",
+                headers={"Retry-After": str(error.retry_seconds)},
             )  # fmt: skip
-
-    def _wrong(self, client: Client) -> RequestProblem:
-        self._throttle.failed(client.address, self._now())
         log.warn("wrong token from {address}", address=client.address)
         return unauthenticated("this token is wrong, expired or revoked")
 
@@ -191,7 +197,7 @@ def _principal_of(session: Session) -> Principal:
     return Principal(session.role, session.customer_id, session.name, session.token_id, session)
 
 
-def _set_cookie(request: Any, client: Client, value: str, max_age: int) -> None:
+def _set_cookie(request: Request, client: Client, value: str, max_age: int) -> None:
     request.addCookie(
         cookie_name(client), value.encode(), path=b"/", max_age=str(max(0, max_age)).encode(),
         httpOnly=True, secure=client.secure, sameSite=b"lax",

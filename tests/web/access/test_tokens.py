@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web.http_headers import Headers
 
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
-from cenergyd.web.access.throttle import GuessThrottle
 from cenergyd.web.access.tokens import Tokens, ensure_first_token
 from cenergyd.web.server.clients import Clients
 
@@ -73,35 +70,6 @@ async def test_revoke_takes_whole_ids_only(tokens: Tokens) -> None:
     assert await tokens.check(secret, NOW)
     assert await tokens.revoke(info.id)
     assert not await tokens.check(secret, NOW)
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=60))
-def test_throttle_against_a_slow_reference(guesses: list[tuple[str, int]]) -> None:
-    throttle = GuessThrottle(3, 10)
-    windows: dict[str, tuple[int, int]] = {}
-    now = 0
-    for address, step in guesses:
-        now += step
-        since, count = windows.get(address, (now, 0))
-        if now >= since + 10:
-            since, count = now, 0
-        expected = since + 10 - now if count >= 3 else 0
-        assert throttle.wait_seconds(address, now) == expected
-        if expected == 0:
-            throttle.failed(address, now)
-            windows[address] = (since, count + 1)
-
-
-def test_throttle_is_bounded_and_counts_ipv6_networks() -> None:
-    throttle = GuessThrottle(2, 100, max_addresses=50)
-    for n in range(500):
-        throttle.failed(f"10.0.{n // 250}.{n % 250}", 0)
-    assert len(throttle) == 50
-    throttle.failed("2001:db8::1", 0)
-    throttle.failed("2001:db8::2", 0)
-    assert throttle.wait_seconds("2001:db8:0:0:ffff::3", 0) == 100
-    assert throttle.wait_seconds("2001:db8:0:1::1", 0) == 0
-    assert throttle.wait_seconds("::ffff:10.0.0.1", 0) == 0
 
 
 class FakeRequest:

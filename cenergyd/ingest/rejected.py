@@ -1,0 +1,87 @@
+"""Which rejected loggers are remembered where there are more than the list holds: every network gets its share.
+
+Serial numbers that do not exist cost nothing to make up, so somebody who tries thousands must not push a wrongly set device off the list.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cenergyd.runtime.attempts import network_of
+
+PER_NETWORK = 200
+"""Rejected serial numbers of one network that are gathered before they are written; more are only counted."""
+
+
+class Attempts(NamedTuple):
+    """What is known of a rejected serial number."""
+
+    time: int
+    """UTC seconds, of the last attempt."""
+    address: str
+    reason: str
+    attempts: int
+
+
+class RejectedAttempts:
+    """Rejected serial numbers since they were last written down, bounded in all and per network.
+
+    :param most: serial numbers in all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: dict[str, Attempts] = {}
+        self._of_network: defaultdict[str, int] = defaultdict(int)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, serial: str, address: str, reason: str, now: int) -> None:
+        """Somebody was refused."""
+        known = self._found.get(serial)
+        if known is not None:
+            # The address that it was first seen from stays counted.
+            self._found[serial] = Attempts(now, address, reason, known.attempts + 1)
+            return
+        network = network_of(address)
+        if len(self._found) >= self._most or self._of_network[network] >= PER_NETWORK:
+            return
+        self._of_network[network] += 1
+        self._found[serial] = Attempts(now, address, reason, 1)
+
+    def take(self) -> dict[str, Attempts]:
+        """All of them, which are forgotten here."""
+        found, self._found = self._found, {}
+        self._of_network.clear()
+        return found
+
+    def put_back(self, taken: Mapping[str, Attempts]) -> None:
+        """What could not be written, beside what has come meanwhile."""
+        newer = self.take()
+        for serial, each in taken.items():
+            self.add(serial, each.address, each.reason, each.time)
+            if serial in self._found:
+                self._found[serial] = each
+        for serial, each in newer.items():
+            self.add(serial, each.address, each.reason, each.time)
+            if serial in self._found:
+                count = each.attempts + (taken[serial].attempts if serial in taken else 0)
+                self._found[serial] = each._replace(attempts=count)
+
+
+def to_drop(known: Mapping[str, Attempts], most: int) -> set[str]:
+    """Serial numbers that a list of ``most`` has no room for: of the networks that have the most, those that tried least and longest ago."""
+    excess = len(known) - most
+    if excess <= 0:
+        return set()
+    by_network: defaultdict[str, list[str]] = defaultdict(list)
+    for serial in sorted(known, key=lambda serial: (-known[serial].attempts, -known[serial].time, serial)):
+        by_network[network_of(known[serial].address)].append(serial)
+    # The nth of its network goes before any that is an earlier one of its own.
+    ranked = sorted(
+        (-place, known[serial].time, serial) for serials in by_network.values() for place, serial in enumerate(serials)
+    )
+    return {serial for _, _, serial in ranked[:excess]}

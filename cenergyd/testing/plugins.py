@@ -90,11 +90,11 @@ class PluginTest:
         except BadResult as error:
             raise PluginFailed(self.name, str(error)) from error
 
-    def job(self, customer: Customer, since: int, until: int) -> None:
-        """Run ``cenergyd_job`` over a window."""
+    def job(self, customer: Customer, start: int, end: int) -> None:
+        """Run ``cenergyd_job`` over a window, ``start <= time < end``, UTC seconds."""
         self.customers.kept.setdefault(customer.id, customer)
         context = self.context(customer)
-        self._call("cenergyd_job", {"customer": customer, "since": since, "until": until, "context": context})
+        self._call("cenergyd_job", {"customer": customer, "start": start, "end": end, "context": context})
 
     def periodic(self) -> None:
         """Run ``cenergyd_periodic``."""
@@ -128,9 +128,9 @@ class PluginTest:
                 break
         self.write(f"{serial}_missing_meter", computed)
         if any(each.plugin == self.name for each in self.manager.implementations("cenergyd_job")):
-            self.job(day.customer, day.start, day.end - 1)
+            self.job(day.customer, day.start, day.end)
             first = self.readings.all_points()
-            self.job(day.customer, day.start, day.end - 1)
+            self.job(day.customer, day.start, day.end)
             assert self.readings.all_points() == first, "the job gave other results when it was run again"
         return computed
 

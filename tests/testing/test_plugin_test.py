@@ -39,11 +39,11 @@ class Plugin:
         return [Reading(pair.time, P=pair.utility.P * options.factor) for pair in aligned] if role == "load" else None
 
     @hookimpl
-    async def cenergyd_job(self, customer: Any, since: int, until: int, context: Any) -> None:
+    async def cenergyd_job(self, customer: Any, start: int, end: int, context: Any) -> None:
         series = customer.series_of("load")
-        found = (await context.readings.read([series], since, until + 1))[series]
-        points = [FieldPoint(since, {"count": len(found)})]
-        await context.readings.replace_points(f"{series}_count", since, until + 1, points)
+        found = (await context.readings.read([series], start, end))[series]
+        points = [FieldPoint(start, {"count": len(found)})]
+        await context.readings.replace_points(f"{series}_count", start, end, points)
         await context.pause()
         await context.in_thread(sum, [1, 2])
         await context.notify(NOTE)
@@ -105,10 +105,10 @@ def test_a_job_that_adds_to_what_is_stored_is_found_out() -> None:
         total = 0
 
         @hookimpl
-        async def cenergyd_job(self, customer: Any, since: int, context: Any) -> None:
+        async def cenergyd_job(self, customer: Any, start: int, context: Any) -> None:
             self.total += 1
             await context.readings.write_points(
-                f"{customer.logger_serial_number}_n", [FieldPoint(since, {"n": self.total})]
+                f"{customer.logger_serial_number}_n", [FieldPoint(start, {"n": self.total})]
             )
 
     with pytest.raises(AssertionError, match="other results"):

@@ -9,6 +9,7 @@ import cenergyd
 from cenergyd.web.api import openapi
 from cenergyd.web.api.configs import ConfigsApi
 from cenergyd.web.api.customers import CustomersApi
+from cenergyd.web.api.energy import EnergyApi
 from cenergyd.web.api.events import EventsApi
 from cenergyd.web.api.history import HistoryApi
 from cenergyd.web.api.jobs import JobsApi
@@ -21,7 +22,16 @@ from cenergyd.web.views.context import Context
 
 BASE = "/api/v1"
 MakeSubject = Callable[[Context], Subject]
-SUBJECTS: tuple[MakeSubject, ...] = (SessionApi, CustomersApi, ReadingsApi, LoggersApi, HistoryApi, JobsApi, ConfigsApi)
+SUBJECTS: tuple[MakeSubject, ...] = (
+    SessionApi,
+    CustomersApi,
+    ReadingsApi,
+    LoggersApi,
+    HistoryApi,
+    JobsApi,
+    EnergyApi,
+    ConfigsApi,
+)
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 
 

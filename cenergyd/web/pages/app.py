@@ -9,6 +9,7 @@ from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
 from cenergyd.web.pages.charges import ChargesPages
 from cenergyd.web.pages.doctor import DoctorPages
+from cenergyd.web.pages.energy import EnergyPages
 from cenergyd.web.pages.loggers import LoggerPages
 from cenergyd.web.pages.meters import MeterPages
 from cenergyd.web.pages.overview import OverviewPages
@@ -26,6 +27,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     SessionPages,
     OverviewPages,
     PowerPages,
+    EnergyPages,
     AlertPages,
     TariffPages,
     ChargesPages,

@@ -26,6 +26,7 @@ MAIN = (
 
 TABS = (
     Link("power", "Power", "power"),
+    Link("energy", "Energy", "energy"),
     Link("charges", "Charges", "charges"),
     Link("settings", "Settings", "settings"),
     Link("meters", "Meters", "meters"),

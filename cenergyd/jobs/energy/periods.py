@@ -1,0 +1,137 @@
+"""Energy per role by hour, day, month or year of the customer's calendar, from the stored hours.
+
+What is not known is not made up: each sum says of how much of its time it is the energy, and how much of that is computed from the
+other two meters.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import date, timedelta
+from itertools import pairwise
+from math import fsum
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.meter_history import role_segments
+from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.time_zones import zone_of
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.windows import day_start, windows
+from cenergyd.readings.store import ReadingStore
+
+Step = Literal["hour", "day", "month", "year"]
+STEPS: tuple[Step, ...] = ("hour", "day", "month", "year")
+MAX_WINDOWS = 1000
+MAX_DAYS = 3700
+"""Of one question: ten years of hours, 88,000 a role, are read in slices."""
+SLICE = 31 * 86400
+
+
+class RoleEnergy(NamedTuple):
+    """A role's energy over a window."""
+
+    import_kwh: float
+    """Drawn from the grid, used, or made."""
+    export_kwh: float
+    """Fed to the grid."""
+    covered_seconds: float
+    """How much of the time is known."""
+    computed_seconds: float
+    """How much of it comes from the other two meters."""
+
+
+class EnergyWindow(NamedTuple):
+    """One hour, day, month or year."""
+
+    start: int
+    """UTC seconds."""
+    end: int
+    due_seconds: float
+    """How much of it has passed."""
+    roles: dict[Role, RoleEnergy]
+    """Roles of which anything is known."""
+
+    def complete(self, role: Role) -> float:
+        """How much of the time that has passed is known, 0 to 1."""
+        if role not in self.roles or not self.due_seconds:
+            return 0.0
+        return min(1.0, self.roles[role].covered_seconds / self.due_seconds)
+
+
+def calendar_windows(first: date, after: date, step: Step, zone: ZoneInfo) -> list[Window]:
+    """The windows of ``first <= day < after``; months and years that reach out are cut. Raises InvalidField for too many."""
+    if not first < after:
+        raise InvalidField("end", "must be later than start")
+    if (after - first).days > MAX_DAYS:
+        raise InvalidField("end", f"at most {MAX_DAYS} days after start")
+    start, end = day_start(first, zone), day_start(after, zone)
+    if step == "hour":
+        found = [window for window in windows(start, end, "1h", zone) if window.start < window.end]
+    else:
+        days = [first]
+        while days[-1] < after:
+            days.append(min(_next_day(days[-1], step), after))
+        edges = [day_start(day, zone) for day in days]
+        found = [Window(*pair) for pair in pairwise(edges) if pair[0] < pair[1]]
+    if len(found) > MAX_WINDOWS:
+        raise InvalidField("step", f"too fine for this range: at most {MAX_WINDOWS} windows")
+    return found
+
+
+async def energy_windows(
+    customer: Customer, readings: ReadingStore, days: tuple[date, date], step: Step, now: int
+) -> list[EnergyWindow]:
+    """The energy of each window, ascending.
+
+    :param days: the first one and the one after the last, in the customer's zone.
+    :raises InvalidField: the stored zone is unknown, or the range or step is not possible.
+    """
+    spans = calendar_windows(*days, step, zone_of(customer.time_zone))
+    starts = [window.start for window in spans]
+    sums: list[dict[Role, list[tuple[float, float, float, float]]]] = [{} for _ in spans]
+    for role in ROLES:
+        for place in role_segments(customer, role, spans[0].start, spans[-1].end):
+            for since in range(place.start, place.end, SLICE):
+                until = min(place.end, since + SLICE)
+                for point in await readings.read_points(energy_series(place.series), since, until):
+                    fields = point.fields
+                    covered = float(fields["covered_seconds"])
+                    part = (
+                        float(fields["import_kwh"]),
+                        float(fields["export_kwh"]),
+                        covered,
+                        covered if place.computed else 0.0,
+                    )
+                    sums[bisect_right(starts, point.time) - 1].setdefault(role, []).append(part)
+    return [
+        EnergyWindow(
+            window.start,
+            window.end,
+            float(max(0, min(window.end, now) - window.start)),
+            {role: RoleEnergy(*(fsum(column) for column in zip(*parts, strict=True))) for role, parts in found.items()},
+        )
+        for window, found in zip(spans, sums, strict=True)
+    ]
+
+
+def total_of(windows: Sequence[EnergyWindow]) -> EnergyWindow | None:
+    """All windows together; None where there are none."""
+    if not windows:
+        return None
+    roles: dict[Role, RoleEnergy] = {}
+    for role in ROLES:
+        mine = [window.roles[role] for window in windows if role in window.roles]
+        if mine:
+            roles[role] = RoleEnergy(*(fsum(column) for column in zip(*mine, strict=True)))
+    return EnergyWindow(windows[0].start, windows[-1].end, fsum(window.due_seconds for window in windows), roles)
+
+
+def _next_day(day: date, step: Step) -> date:
+    if step == "day":
+        return day + timedelta(days=1)
+    if step == "year":
+        return date(day.year + 1, 1, 1)
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

@@ -1,0 +1,134 @@
+"""Energy per role by hour, day, month or year of the customer's calendar, as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from cenergyd.customers.model import ROLES, Role
+from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, Step, energy_windows
+from cenergyd.runtime.structs import Resource, Time
+from cenergyd.web.api import openapi
+from cenergyd.web.api.routing import Call, Response, Route
+from cenergyd.web.views.context import Context
+
+
+class RolePeriodEnergy(Resource, frozen=True, kw_only=True):
+    """A role's energy over a window."""
+
+    import_kwh: Annotated[float, Meta(description="Drawn from the grid, used, or made.")]
+    export_kwh: Annotated[float, Meta(description="Fed to the grid.")]
+    covered_seconds: Annotated[float, Meta(description="How much of the time is known.")]
+    computed_seconds: Annotated[float, Meta(description="How much of it is computed from the other two meters.")]
+
+
+class EnergyPeriod(Resource, frozen=True, kw_only=True):
+    """One hour, day, month or year of the customer's calendar."""
+
+    start: Time
+    end: Time
+    due_seconds: Annotated[float, Meta(description="How much of it has passed.")]
+    roles: dict[Role, RolePeriodEnergy]
+
+
+class EnergyPeriods(Resource, frozen=True, kw_only=True):
+    """Energy over a range."""
+
+    step: Step
+    time_zone: str
+    windows: list[EnergyPeriod]
+
+
+class EnergyApi:
+    """``/customers/{customer_id}/energy`` and ``energy.csv``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def read(self, call: Call, customer_id: str) -> Response:
+        """As JSON."""
+        zone, step, found = await self._windows(call, customer_id)
+        windows = [
+            EnergyPeriod(
+                start=window.start,
+                end=window.end,
+                due_seconds=window.due_seconds,
+                roles={role: RolePeriodEnergy(**each._asdict()) for role, each in window.roles.items()},
+            )
+            for window in found
+        ]
+        return Response(EnergyPeriods(step=step, time_zone=zone, windows=windows))
+
+    async def read_csv(self, call: Call, customer_id: str) -> Response:
+        """As CSV: a row per window, an empty cell where nothing is known."""
+        zone, step, found = await self._windows(call, customer_id)
+        headers = {"Content-Disposition": f'attachment; filename="energy-{step}.csv"'}
+        return Response(energy_csv(found, zone), headers=headers, media_type="text/csv; charset=utf-8")
+
+    async def _windows(self, call: Call, customer_id: str) -> tuple[str, Step, list[EnergyWindow]]:
+        first, after = _day(call, "start"), _day(call, "end")
+        step = call.query("step") or "day"
+        if step not in STEPS:
+            raise InvalidField("step", f"one of {', '.join(STEPS)} is needed")
+        customer = await self._context.customer(customer_id)
+        found = await energy_windows(customer, self._context.readings, (first, after), step, call.now)
+        return customer.time_zone, step, found
+
+    def routes(self) -> Sequence[Route]:
+        """All of this subject's routes."""
+        one = "/customers/{customer_id}"
+        return (
+            Route("GET", f"{one}/energy", self.read, "signed_in", _READ),
+            Route("GET", f"{one}/energy.csv", self.read_csv, "signed_in", _READ_CSV),
+        )
+
+
+def energy_csv(windows: Sequence[EnergyWindow], time_zone: str) -> str:
+    """A row per window; times in UTC and the site's zone."""
+    zone = zone_or_utc(time_zone)
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\r\n")
+    parts = ("import_kwh", "export_kwh", "covered_seconds", "computed_seconds")
+    writer.writerow(
+        ["start_utc", "start_local", "seconds_passed", *(f"{role}_{part}" for role in ROLES for part in parts)]
+    )
+    for window in windows:
+        moment = datetime.fromtimestamp(window.start, UTC)
+        cells: list[Any] = [
+            moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(zone).isoformat(), int(window.due_seconds),
+        ]  # fmt: skip
+        for role in ROLES:
+            cells += window.roles.get(role) or [""] * len(parts)
+        writer.writerow(cells)
+    return target.getvalue()
+
+
+def _day(call: Call, name: str) -> date:
+    try:
+        return date.fromisoformat(call.query(name) or "")
+    except ValueError:
+        raise InvalidField(name, "a day such as 2026-11-24 is needed") from None
+
+
+_TAG = "jobs"
+_DAY = {"type": "string", "format": "date"}
+_PARAMETERS = (
+    openapi.CUSTOMER_ID,
+    openapi.query_parameter("start", _DAY, "First day, in the customer's zone.", required=True),
+    openapi.query_parameter("end", _DAY, "Day after the last one.", required=True),
+    openapi.query_parameter("step", {"enum": list(STEPS)}, "Default: day."),
+)
+_READ = openapi.Operation(
+    "readEnergy", _TAG, "Energy per role by hour, day, month or year", response=EnergyPeriods, parameters=_PARAMETERS
+)
+_READ_CSV = openapi.Operation(
+    "readEnergyCsv", _TAG, "Energy per role as CSV",
+    response=str, response_media_type="text/csv", parameters=_PARAMETERS,
+)  # fmt: skip

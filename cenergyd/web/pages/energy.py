@@ -1,0 +1,286 @@
+"""The energy page: a day, week, month or year of the customer's calendar as bars, totals and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.periods import EnergyWindow, Step, energy_windows, total_of
+from cenergyd.jobs.rollups.report import charges_of
+from cenergyd.jobs.tariff.parsing import tariff_of
+from cenergyd.jobs.windows import day_start, local_date
+from cenergyd.web.api.app import BASE
+from cenergyd.web.pages import texts
+from cenergyd.web.pages.charges import money
+from cenergyd.web.pages.energy_chart import Parts, chart_of, parts_of
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.shares import Shares, shares_of
+
+VIEWS: Mapping[str, tuple[str, Step]] = {
+    "day": ("Day", "hour"),
+    "week": ("Week", "day"),
+    "month": ("Month", "day"),
+    "year": ("Year", "month"),
+}
+COMPARISONS: Mapping[str, str] = {"previous": "The one before", "last_year": "A year before"}
+_FIRST, _LAST = date(2000, 1, 3), date(2099, 12, 31)
+_NOTE = "A day such as 2026-11-24 is needed."
+
+
+class Period(NamedTuple):
+    """Days of the calendar, ``first <= day < after``."""
+
+    view: str
+    first: date
+    after: date
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        first = self.first
+        if self.view == "day":
+            return f"{first:%A}, {first.day} {first:%B %Y}"
+        if self.view == "week":
+            last = self.after - timedelta(days=1)
+            return f"{first.day} {first:%b} to {last.day} {last:%b %Y}"
+        return f"{first:%B %Y}" if self.view == "month" else f"{first.year}"
+
+
+class Total(NamedTuple):
+    """One figure above the picture."""
+
+    name: str
+    value: str
+    before: str
+    """The same of the period that it is compared with, of as much of it."""
+
+
+class Line(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    cells: tuple[str, ...]
+    note: str
+
+
+class EnergyPages:
+    """A customer's ``energy``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show(self, call: PageCall, customer_id: str) -> Page:
+        """The page of a period: ``view``, ``date`` (any of its days), ``compare``."""
+        customer = await self._context.customer(customer_id)
+        zone = zone_or_utc(customer.time_zone)
+        today = local_date(call.now, zone)
+        view = call.query("view") or "day"
+        view = view if view in VIEWS else "day"
+        compare = "last_year" if call.query("compare") == "last_year" else "previous"
+        day, error = _asked_day(call, today)
+        period = period_of(view, day)
+        values: dict[str, Any] = {
+            "period": period,
+            "compare": compare,
+            "comparisons": COMPARISONS,
+            "views": VIEWS,
+            "day": day.isoformat(),
+            "error": error,
+            "moves": _links(period, compare, today),
+            "view_links": [(key, text, _path(key, day, compare)) for key, (text, _) in VIEWS.items()],
+            "zone_name": zone.key,
+            "csv": f"{BASE}/customers/{quote(customer.id, safe='')}/energy.csv?"
+            + urlencode({"start": period.first, "end": period.after, "step": VIEWS[view][1]}),
+            "broken": "",
+            **await self._figures(customer, period, compare, call.now, zone),
+        }
+        return Page("energy.html", values, 422 if error else 200, customer, "energy")
+
+    async def _figures(
+        self, customer: Customer, period: Period, compare: str, now: int, zone: ZoneInfo
+    ) -> dict[str, Any]:
+        step, other = VIEWS[period.view][1], compared(period, compare)
+        readings = self._context.readings
+        try:
+            found = await energy_windows(customer, readings, period[1:], step, now)
+            before = await energy_windows(customer, readings, other[1:], step, now)
+        except InvalidField as fault:
+            return {
+                "chart": None,
+                "totals": (),
+                "lines": (),
+                "broken": texts.sentence(str(fault)),
+                "other": other.title,
+            }
+        before = [window for window in before if window.due_seconds or window.roles]
+        passed = sum(1 for window in found if window.due_seconds)
+        names = [_name(window, step, zone) for window in found]
+        labels = _labels(found, step, zone)
+        totals = totals_of(total_of(found[:passed]), total_of(before[:passed]))
+        costs = await self._costs(customer, period, now, zone)
+        return {
+            "chart": chart_of(found, before[: len(found)], labels, names)
+            if any(each.roles for each in found)
+            else None,
+            "totals": (*totals, *costs),
+            "lines": [_line(name, window) for name, window in zip(names, found, strict=True) if window.due_seconds],
+            "other": other.title,
+        }
+
+    async def _costs(self, customer: Customer, period: Period, now: int, zone: ZoneInfo) -> tuple[Total, ...]:
+        """What the energy costs by the tariff: without fixed and demand charges, which are of billing periods."""
+        try:
+            tariff = tariff_of(customer)
+        except InvalidField:
+            return ()
+        window = Window(day_start(period.first, zone), day_start(period.after, zone))
+        if tariff is None or window.start >= now:
+            return ()
+        charges = await charges_of(
+            customer, self._context.readings, tariff, window, now, max_gap=self._context.max_gap_seconds
+        )
+        if not charges.energy_complete:
+            return ()
+        cost = sum((line.import_charge for line in charges.energy if line.import_charge is not None), Decimal(0))
+        credit = sum((line.export_credit for line in charges.energy if line.export_credit is not None), Decimal(0))
+        return (
+            Total("Energy bought", money(str(cost), charges.currency), ""),
+            Total("Credit for export", money(str(credit), charges.currency), ""),
+        )
+
+    def routes(self) -> Sequence[PageRoute]:
+        """The one page."""
+        return (PageRoute("GET", "/customers/<customer_id>/energy", self.show, "signed_in"),)
+
+
+def period_of(view: str, day: date) -> Period:
+    """The day, week (from Monday), month or year that holds a day."""
+    if view == "week":
+        first = day - timedelta(days=day.weekday())
+        return Period(view, first, first + timedelta(days=7))
+    if view == "month":
+        return Period(view, day.replace(day=1), _next_month(day))
+    if view == "year":
+        return Period(view, date(day.year, 1, 1), date(day.year + 1, 1, 1))
+    return Period("day", day, day + timedelta(days=1))
+
+
+def compared(period: Period, compare: str) -> Period:
+    """The period before, or the one a year before that answers to this one."""
+    if compare == "previous":
+        return period_of(period.view, period.first - timedelta(days=1))
+    if period.view == "week":
+        return period_of("week", period.first - timedelta(days=364))
+    day = period.first
+    try:
+        return period_of(period.view, day.replace(year=day.year - 1))
+    except ValueError:  # 29 February
+        return period_of(period.view, day.replace(year=day.year - 1, day=28))
+
+
+def totals_of(total: EnergyWindow | None, before: EnergyWindow | None) -> tuple[Total, ...]:
+    """The figures above the picture."""
+    now, then = _known(total), _known(before)
+    rows = (
+        ("From the grid", now[0].imported, then[0].imported),
+        ("To the grid", now[0].exported, then[0].exported),
+        ("Solar", now[2], then[2]),
+        ("Load", now[0].load, then[0].load),
+    )
+    energies = tuple(Total(name, _kwh(value), _kwh(other)) for name, value, other in rows)
+    shares = (
+        ("Solar used here", now[1].self_consumption, then[1].self_consumption),
+        ("Load from solar", now[1].self_sufficiency, then[1].self_sufficiency),
+    )
+    return (*energies, *(Total(name, texts.percent(value), texts.percent(other)) for name, value, other in shares))
+
+
+def _known(total: EnergyWindow | None) -> tuple[Parts, Shares, float | None]:
+    if total is None:
+        return Parts(None, None, None, None), Shares(None, None), None
+    solar = total.roles.get("solar")
+    shares = shares_of({role: each._asdict() for role, each in total.roles.items()})
+    return parts_of(total), shares, solar.import_kwh if solar else None
+
+
+def _kwh(value: float | None) -> str:
+    return texts.NOTHING if value is None else f"{texts.number(value, 1)} kWh"
+
+
+def _line(name: str, window: EnergyWindow) -> Line:
+    part = parts_of(window)
+    solar = window.roles.get("solar")
+    values = (part.imported, part.exported, solar.import_kwh if solar else None, part.load)
+    notes = []
+    if window.roles:
+        known = min(window.complete(role) for role in window.roles)
+        computed = [texts.ROLE_NAMES[role] for role, each in window.roles.items() if each.computed_seconds]
+        notes += [f"{known:.0%} of the time known"] if known < 0.98 else []
+        notes += [f"{', '.join(computed)} computed"] if computed else []
+    return Line(
+        name,
+        tuple(texts.number(value, 2) for value in values),
+        "; ".join(notes) or ("" if window.roles else "no readings"),
+    )
+
+
+def _name(window: EnergyWindow, step: Step, zone: ZoneInfo) -> str:
+    moment = texts.moment(window.start, zone)
+    if step == "hour":
+        return f"{moment:%H:%M} to {texts.moment(window.end, zone):%H:%M}"
+    return f"{moment:%B %Y}" if step == "month" else f"{moment:%a} {moment.day} {moment:%b}"
+
+
+def _labels(windows: Sequence[EnergyWindow], step: Step, zone: ZoneInfo) -> list[str]:
+    every = 3 if step == "hour" else 5 if len(windows) > 12 else 1
+    labels = []
+    for index, window in enumerate(windows):
+        moment = texts.moment(window.start, zone)
+        if index % every:
+            labels.append("")
+        elif step == "hour":
+            labels.append(f"{moment:%H}")
+        elif step == "month":
+            labels.append(f"{moment:%b}")
+        else:
+            labels.append(f"{moment:%a} {moment.day}" if len(windows) <= 7 else str(moment.day))
+    return labels
+
+
+def _asked_day(call: PageCall, today: date) -> tuple[date, str]:
+    text = call.query("date")
+    if not text:
+        return today, ""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return today, _NOTE
+    return (day, "") if _FIRST <= day <= _LAST else (today, _NOTE)
+
+
+def _links(period: Period, compare: str, today: date) -> dict[str, str]:
+    view = period.view
+    return {
+        "earlier": _path(view, period.first - timedelta(days=1), compare),
+        "later": _path(view, period.after, compare) if period.after <= today else "",
+        "today": _path(view, today, compare),
+        "yesterday": _path("day", today - timedelta(days=1), compare),
+    }
+
+
+def _path(view: str, day: date, compare: str) -> str:
+    return "?" + urlencode(
+        {"view": view, "date": day.isoformat(), **({"compare": compare} if compare != "previous" else {})}
+    )
+
+
+def _next_month(day: date) -> date:
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

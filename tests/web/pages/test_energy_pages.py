@@ -1,0 +1,109 @@
+"""The energy page: periods of the calendar, bars, totals, what is not known."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
+from cenergyd.readings.model import FieldPoint
+from cenergyd.web.pages.energy import compared, period_of
+from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, chart_of, parts_of
+from cenergyd.web.views.shares import shares_of
+from tests.web.harness import World
+from tests.web.pages.reading import Visitor, mount_pages
+
+SERIAL = "001EC6001433"
+
+
+def test_periods_of_the_calendar() -> None:
+    day = date(2026, 11, 24)
+    assert period_of("week", day)[1:] == (date(2026, 11, 23), date(2026, 11, 30))
+    assert period_of("month", date(2026, 12, 5))[1:] == (date(2026, 12, 1), date(2027, 1, 1))
+    assert period_of("year", day)[1:] == (date(2026, 1, 1), date(2027, 1, 1))
+    assert compared(period_of("month", date(2026, 1, 5)), "previous")[1:] == (date(2025, 12, 1), date(2026, 1, 1))
+    assert compared(period_of("day", date(2028, 2, 29)), "last_year").first == date(2027, 2, 28)
+    before = compared(period_of("week", day), "last_year")
+    assert (before.first.weekday(), (period_of("week", day).first - before.first).days) == (0, 364)
+
+
+def test_shares() -> None:
+    def of(imported: float, exported: float = 0.0, covered: float = 1.0) -> dict[str, float]:
+        return {"import_kwh": imported, "export_kwh": exported, "covered_seconds": covered}
+
+    found = shares_of({"utility": of(2, 1), "solar": of(4), "load": of(5)})
+    assert (found.self_consumption, found.self_sufficiency) == (0.75, 0.6)
+    assert shares_of({"utility": of(2, 1), "solar": None, "load": of(0)}) == (None, None)
+    assert shares_of({}) == (None, None)
+
+
+kwh = st.none() | st.floats(0, 1e6)
+
+
+@given(st.lists(st.tuples(kwh, kwh, kwh, kwh), max_size=31), st.lists(kwh, max_size=31))
+def test_bars_stay_within_the_picture(rows: Any, loads: Any) -> None:
+    def window(imported: Any, exported: Any, solar: Any, load: Any) -> EnergyWindow:
+        roles: Any = {}
+        if imported is not None and exported is not None:
+            roles["utility"] = RoleEnergy(imported, exported, 1800, 0)
+        if solar is not None:
+            roles["solar"] = RoleEnergy(solar, 0, 3600, 0)
+        if load is not None:
+            roles["load"] = RoleEnergy(load, 0, 3600, 3600)
+        return EnergyWindow(0, 3600, 3600, roles)
+
+    windows = [window(*row) for row in rows]
+    before = [window(None, None, None, load) for load in loads[: len(windows)]]
+    names = [str(number) for number in range(len(windows))]
+    chart = chart_of(windows, before, names, names)
+    for bar, each in zip(chart.bars, windows, strict=True):
+        for rect in (*bar.rects, *([bar.before] if bar.before else [])):
+            assert -1e-6 <= rect.y <= rect.y + rect.height <= HEIGHT + 1e-6
+            assert 0 <= rect.x <= rect.x + rect.width <= WIDTH
+        assert bar.incomplete == ("utility" in each.roles)
+        up = sum(rect.height for rect in bar.rects if rect.style.split()[0] in ("own", "imported"))
+        part = parts_of(each)
+        assert (up > 0) == bool((part.own or 0) + (part.imported or 0) > 0) or up < 1e-6
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_and_the_api(world: World) -> None:
+    mount_pages(world)
+    made, client = await world.customer(
+        name="Roof", time_zone="America/Denver", facility="1", solar="2", logger_serial_number=SERIAL
+    )
+    token, _ = await world.tokens.add("customer", "owner", world.clock.now, customer_id=made.id)
+    visitor = Visitor(world, token)
+    await visitor.sign_in()
+    base = f"/customers/{made.id}/energy"
+    assert "No energy is known" in await visitor.open(base)
+    midnight = 1750053600  # 2025-06-16 in Denver
+    for meter, imported, exported in (("1", 1.0, 2.0), ("2", 3.0, 0.0), ("missing_meter", 2.0, 0.0)):
+        points = [
+            FieldPoint(midnight + 3600 * n, {"import_kwh": imported, "export_kwh": exported, "covered_seconds": 1800.0, "seconds": 3600})
+            for n in range(24)
+        ]  # fmt: skip
+        await world.readings.write_points(energy_series(f"{SERIAL}_{meter}"), points)
+    for view in ("day", "week", "month", "year"):
+        text = await visitor.open(f"{base}?view={view}&date=2025-06-16")
+        assert "24 kWh" in text or "24.0 kWh" in text, view
+        assert "48.0 kWh" in text
+        assert "33 %" in text, "one of three kWh of the sun was used here"
+        assert 'class="hatched"' in text
+        assert "Load computed" in text
+    assert "A day such as" in await visitor.open(f"{base}?date=nonsense")
+    params = {"start": "2025-06-16", "end": "2025-06-17", "step": "day"}
+    (window,) = (await client.get(f"customers/{made.id}/energy", params=params)).json["windows"]
+    assert window["roles"]["load"] == {
+        "import_kwh": 48.0, "export_kwh": 0.0, "covered_seconds": 43200.0, "computed_seconds": 43200.0,
+    }  # fmt: skip
+    sheet = (await client.get(f"customers/{made.id}/energy.csv", params={**params, "step": "hour"})).content.decode()
+    assert len(sheet.splitlines()) == 25
+    assert (await client.get(f"customers/{made.id}/energy", params={**params, "end": "x"})).status == 422
+    await world.customers.update(made.id, {"time_zone": "Mars/Olympus"})
+    assert "No energy can be told" in await visitor.open(base)

@@ -157,7 +157,7 @@ class _Runner:
         try:
             if self.companion is not None:
                 await self.companion.stop()
-            await self.daemon.stop()
+            await self.daemon.stopService()
         except Exception:
             log.failure("the stop was not clean")
         if self._failure is None:

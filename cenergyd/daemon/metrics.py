@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from cenergyd.daemon.plugins import PluginInfo
+from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
-from cenergyd.ingest.activity import LoggerActivity
-from cenergyd.ingest.group_commit import GroupCommit
-from cenergyd.ingest.receiver import Receiver
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobStatus
 from cenergyd.jobs.site_state.model import Kind
@@ -18,17 +15,15 @@ from cenergyd.runtime.metrics import Metrics
 from cenergyd.web.server.site import BoundedSite
 
 
-def bind_upload_metrics(
-    metrics: Metrics, receiver: Receiver, commit: GroupCommit[Any], activity: LoggerActivity, ready: Callable[[], bool]
-) -> None:
-    """What is being answered and written, and who was sent away."""
-    gauge = metrics.gauge
+def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[[], bool]) -> None:
+    """What is being answered and written, and who was refused."""
+    gauge, commit = metrics.gauge, uploads.group_commit
     gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
     gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
-    gauge("uploads_in_progress", "Uploads being answered.", lambda: receiver.in_progress)
+    gauge("uploads_in_progress", "Uploads being answered.", lambda: uploads.receiver.in_progress)
     gauge("ready", "1 while the stores are open.", ready)
     metrics.counter(
-        "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: activity.rejected_total
+        "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: uploads.activity.rejected_total
     )
 
 

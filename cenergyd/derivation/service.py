@@ -12,7 +12,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,7 +32,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe
-from cenergyd.runtime.periodic import PeriodicTask
+from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.settings.sections import DerivationSettings
 
@@ -112,17 +112,19 @@ class DerivationService(Service):
         self._stopping = False
         self._backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
         self._summary_at = 0.0
-        self._rhythm = PeriodicTask(clock, self._ticked, settings.interval_seconds, longest_rest=MAX_REST_SECONDS)
-        self._stopped: Deferred[None] | None = None
+        self._dispatcher = PeriodicService(
+            clock, self.tick, settings.interval_seconds,
+            what="a look for pending customers", log=log, longest_rest=MAX_REST_SECONDS,
+        )  # fmt: skip
 
     def startService(self) -> None:  # noqa: N802
         """Begin; the first look is at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._stopping = False
-        self._stopped = self._rhythm.start()
+        self._dispatcher.startService()
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
-        """Stop; fires when the running batches are written and everything else is given back."""
+        """Stop; fires when the running batches are written and everything else is given back. Cancel that to cancel them."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
         return Deferred.fromCoroutine(self._drain())
@@ -143,23 +145,13 @@ class DerivationService(Service):
         await self._summarise()
         self.status.last_tick = self._clock.seconds()
 
-    def _ticked(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._tick_safely())
-
-    async def _tick_safely(self) -> None:
-        try:
-            await self.tick()
-        except Exception:
-            log.failure("a look for pending customers failed")  # the loop must go on
-
     async def _drain(self) -> None:
-        self._rhythm.stop()
+        stopped = self._dispatcher.stopService()
         while self._tasks:
             for waiting in list(self._late.values()):
                 waiting.cancel()
             await DeferredList(list(self._tasks))
-        if self._stopped is not None:
-            await self._stopped
+        await stopped
 
     async def _claimed(self) -> list[PendingWork]:
         now, limit = int(self._clock.seconds()), BATCH_CUSTOMERS
@@ -296,6 +288,8 @@ class DerivationService(Service):
         except (StoreUnavailable, Overloaded) as error:
             self._backoff.failed(error)
             await self._give_back(tasks, self._backoff.until)
+        except CancelledError:
+            await self._give_back(tasks, self._clock.seconds())
         except Exception:
             log.failure("deriving {customers} customers failed", customers=len(tasks))
             await self._give_back(tasks, self._clock.seconds() + RETRY_SECONDS)
@@ -311,7 +305,7 @@ class DerivationService(Service):
 
     async def _summarise(self) -> None:
         now = self._clock.seconds()
-        if now < max(self._summary_at, self._backoff.until):
+        if not self._backoff.ready or 0 < self._summary_at - now <= SUMMARY_EVERY:
             return
         self._summary_at = now + SUMMARY_EVERY
         try:

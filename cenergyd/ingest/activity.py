@@ -7,11 +7,10 @@ memory and written every few seconds, each logger and meter once however often i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
@@ -21,6 +20,8 @@ from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
 from cenergyd.ingest.rhythm import with_upload
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL_READINGS = 100
 """Of the newest readings of a log: enough to tell how far they are apart."""
@@ -29,13 +30,13 @@ INTERVAL_SECONDS = 5.0
 REPEAT_SECONDS = 60.0
 """A logger or meter that uploads often is written down at most once in so long."""
 MAX_REJECTED = 1000
+"""Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 _MAX_STORED = 10_000
 """Read of the list; more than :data:`MAX_REJECTED` only where it was longer once."""
-"""Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 log = Logger()
 
 
-class LoggerActivity(Service):
+class LoggerActivity(PeriodicService):
     """Gathers and writes activity.
 
     Documents: kind ``logger`` (key serial, due = last upload), ``meter`` (key series, owner serial), ``logger_status``
@@ -49,24 +50,24 @@ class LoggerActivity(Service):
     def __init__(
         self,
         documents: DocumentStore,
-        clock: Any,
+        clock: Timers,
         *,
         interval_seconds: float = INTERVAL_SECONDS,
         repeat_seconds: float = REPEAT_SECONDS,
         max_rejected: int = MAX_REJECTED,
         keep_rejected_seconds: int = 30 * 86400,
     ) -> None:
+        super().__init__(
+            clock, partial(self.flush, everything=False), interval_seconds,
+            what="logger activity", log=log, now=False,
+        )  # fmt: skip
         self._documents = documents
-        self._clock = clock  # IReactorTime
-        self._interval = interval_seconds
         self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
         self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, LOGGER_STATUS: {}}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
-        self._loop = LoopingCall(self._flush_logged)
-        self._loop.clock = clock
         self.rejected_total = 0
 
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
@@ -171,23 +172,15 @@ class LoggerActivity(Service):
         for serial in dropped & stored.keys():
             await self._documents.delete(REJECTED, serial)
 
-    def _flush_logged(self) -> Deferred[None]:
-        def failed(failure: Any) -> None:
-            log.warn("logger activity is not written, will be tried again: {reason}", reason=failure.getErrorMessage())
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Write what is left and stop; what cannot be written is lost."""
+        return super().stopService().addCallback(lambda _: Deferred.fromCoroutine(self._flush_last()))
 
-        return Deferred.fromCoroutine(self.flush(everything=False)).addErrback(failed)
-
-    def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to write regularly."""
-        super().startService()
-        self._loop.start(self._interval, now=False)
-
-    async def stop(self) -> None:
-        """Write what is left and stop."""
-        if self._loop.running:
-            self._loop.stop()
-        Service.stopService(self)
-        await Deferred.fromCoroutine(self.flush()).addErrback(lambda _: None)
+    async def _flush_last(self) -> None:
+        try:
+            await self.flush()
+        except CenergydError as error:
+            log.warn("logger activity of the last seconds is not written: {reason}", reason=str(error))
 
 
 def _body(known: Attempts) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -33,7 +33,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, failure_of, pending
-from cenergyd.runtime.periodic import PeriodicTask
+from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 
@@ -115,28 +115,27 @@ class JobService(Service):
         self._resting: dict[str, float] = {}
         self._backoff = StoreBackoff(clock, log, ("jobs pause", "jobs go on"), self._count_trouble)
         self._stopping = False
-        self._rhythms = [
-            PeriodicTask(clock, partial(self._safely, work), seconds, longest_rest=rest)
-            for work, seconds, rest in (
-                (self.tick, self._settings.interval_seconds, MAX_REST_SECONDS),
-                (self.periodic, PERIODIC_SECONDS, 0.0),
-            )
-        ]
-        self._ended: list[Deferred[None]] = []
+        looks = PeriodicService(
+            clock, self.tick, self._settings.interval_seconds,
+            what="a look for jobs", log=log, longest_rest=MAX_REST_SECONDS, failed=self._failed,
+        )  # fmt: skip
+        periodic = PeriodicService(
+            clock, self.periodic, PERIODIC_SECONDS, what="periodic work", log=log, failed=self._failed
+        )
+        self._loops = (looks, periodic)
 
     def startService(self) -> None:  # noqa: N802
         """Begin; the first look is at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._stopping = False
-        self._ended = [rhythm.start() for rhythm in self._rhythms]
+        for loop in self._loops:
+            loop.startService()
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802
         """Stop; fires when the jobs that run have ended and the rest is given back."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
-        for rhythm in self._rhythms:
-            rhythm.stop()
-        return DeferredList(self._ended)
+        return DeferredList([loop.stopService() for loop in self._loops])
 
     async def tick(self) -> None:
         """One look: run the jobs of every pending customer, then of what failed before and is due."""
@@ -169,16 +168,11 @@ class JobService(Service):
     def _off(self) -> bool:
         return self._stopping or not self._backoff.ready
 
-    def _safely(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
-        async def guarded() -> None:
-            try:
-                await work()
-            except (StoreUnavailable, Overloaded) as error:
-                self._backoff.failed(error)
-            except Exception:
-                log.failure("a look for jobs failed")  # the loop must go on
-
-        return Deferred.fromCoroutine(guarded())
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StoreUnavailable | Overloaded):
+            self._backoff.failed(error)
+        else:
+            log.failure("a look for jobs failed, will be tried again", Failure(error))
 
     async def _claimed(self, limit: int) -> list[PendingWork]:
         return await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._ttl, limit)
@@ -200,6 +194,8 @@ class JobService(Service):
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
             self._backoff.failed(error)
             await self._give_back(work, self._backoff.until)
+        except CancelledError:
+            await self._give_back(work, self._clock.seconds())
         except Exception:
             log.failure("jobs of customer {customer_id} failed", customer_id=work.customer.id)
             await self._give_back(work, self._clock.seconds() + RETRY_SECONDS)
@@ -263,12 +259,16 @@ class JobService(Service):
 
     async def _job(self, implementation: Implementation, customer: Customer, start: int, end: int) -> None:
         plugin = implementation.plugin
-        if self._clock.seconds() < self._resting.get(plugin, 0):
+        if self._is_resting(plugin):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
             implementation,
             {"customer": customer, "start": start, "end": end, "context": self._context(plugin, customer)},
         )
+
+    def _is_resting(self, plugin: str) -> bool:
+        # A longer rest than it was given belongs to a clock that was set back.
+        return bool(0 < self._resting.get(plugin, 0) - self._clock.seconds() <= RETRY_SECONDS)
 
     async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
         """Raises PluginFailed, and StoreTrouble where a store was the reason."""
@@ -278,6 +278,8 @@ class JobService(Service):
             if pending(result):
                 await self._plugins.settled(implementation, result, self._settings.timeout_seconds, self._clock)
         except PluginFailed as error:
+            if self._stopping and isinstance(error.__cause__, CancelledError):
+                raise error.__cause__ from error
             if isinstance(error.__cause__, StoreUnavailable | Overloaded):
                 raise StoreTrouble(str(error.__cause__)) from error
             if isinstance(error.__cause__, TimeoutError):
@@ -299,6 +301,8 @@ class JobService(Service):
             await self._retry(document)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
             self._backoff.failed(error)
+        except CancelledError:
+            return  # its claim expires
         except Exception:
             log.failure("a job cannot be tried again")
 
@@ -310,7 +314,7 @@ class JobService(Service):
         if customer is None:
             await self._retries.succeeded(document)
             return
-        if not found or now < self._resting.get(plugin, 0):  # disabled for now, or not answering
+        if not found or self._is_resting(plugin):  # disabled for now, or not answering
             await self._retries.postpone(document, now + RETRY_SECONDS)
             return
         async for start, end in self._pieces(customer, *window_of(document)):

@@ -1,63 +1,126 @@
-"""Regular work that makes room for others when it becomes much."""
+"""Regular work: called, a failure logged, and called again; it rests in proportion where it became much."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import DelayedCall, Timers
 
 REST = 9.0
 """Seconds of rest for each second of work: a tenth of the time is for it."""
 
 
-class PeriodicTask:
-    """Calls ``work`` every ``interval`` seconds. After work that took long it rests in proportion.
+class PeriodicService(Service):
+    """Calls ``work`` every ``interval`` seconds, never twice at the same time. What it raises is logged, and it is called again.
 
-    What piled up meanwhile is then done at once, which costs less than doing it in small pieces: where a fleet uploads faster than its
-    customers can be derived one by one, uploads keep the greater part of the machine, and nothing waits for longer than the rest.
+    After work that took long it rests in proportion. What piled up meanwhile is then done at once, which costs less than doing it in
+    small pieces: where a fleet uploads faster than its customers can be derived one by one, uploads keep the greater part of the
+    machine, and nothing waits for longer than the rest and one interval.
 
-    :param clock: IReactorTime.
-    :param work: must not fail.
-    :param longest_rest: seconds; 0 for work that others need not have room beside. A longer interval stays as it is.
+    :param what: names the work in the log, as in "logger activity".
+    :param log: of the module whose work it is.
+    :param longest_rest: seconds; 0 for work that others need not have room beside.
+    :param now: whether the first call is at once, or after an interval.
+    :param failed: takes what the work raised, instead of the log.
     """
 
-    def __init__(self, clock: Any, work: Callable[[], Deferred[None]], interval: float, *, longest_rest: float) -> None:
+    def __init__(
+        self,
+        clock: Timers,
+        work: Callable[[], Awaitable[object]],
+        interval: float,
+        *,
+        what: str,
+        log: Logger,
+        longest_rest: float = 0.0,
+        now: bool = True,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         self._clock = clock
         self._work = work
         self._interval = interval
+        self._what = what
+        self._log = log
         self._longest_rest = longest_rest
-        self._next: Any = None  # IDelayedCall
-        self._ended: Deferred[None] | None = None
-        self._stopping = False
+        self._now = now
+        self._failed = failed or self._log_failure
+        self._loop = LoopingCall(self._once)
+        self._loop.clock = cast(Any, clock)
+        self._running: Deferred[None] | None = None
+        self._rest: tuple[DelayedCall, Deferred[None]] | None = None
+        self._ended: list[Deferred[None]] = []
 
-    def start(self) -> Deferred[None]:
-        """Begin at once; fires when it was stopped and the work has ended."""
-        ended: Deferred[None] = Deferred()
-        self._ended, self._stopping = ended, False
-        self._begin()
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loop.start(self._interval, now=self._now).addErrback(
+            lambda failure: self._log.failure("{what} ended", failure, what=self._what)
+        )
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Call no more; fires when the work that runs has ended. Cancel that to cancel the work."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        self._end_rest()
+        if self._running is None:
+            return succeed(None)
+        ended: Deferred[None] = Deferred(self._cancel_running)
+        self._ended.append(ended)
         return ended
 
-    def stop(self) -> None:
-        """Call no more. Again is harmless."""
-        self._stopping = True
-        if self._next is not None:
-            self._next.cancel()
-            self._end()
+    def _once(self) -> Deferred[None]:
+        began = self._clock.seconds()
+        running = self._running = Deferred.fromCoroutine(self._guarded())
+        running.addBoth(self._pass_ended)
+        return running.addCallback(lambda _: self._resting(began))
 
-    def _begin(self) -> None:
-        self._next = None
-        self._work().addBoth(self._wait, self._clock.seconds())
+    async def _guarded(self) -> None:
+        try:
+            await self._work()
+        except CancelledError:
+            if self.running:
+                self._log.failure("{what} was cancelled", what=self._what)
+        except Exception as error:
+            self._failed(error)
 
-    def _wait(self, _: object, began: float) -> None:
-        if self._stopping:
-            self._end()
-            return
+    def _cancel_running(self, _: object) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    def _pass_ended(self, _: object) -> None:
+        self._running = None
+        ended, self._ended = self._ended, []
+        for each in ended:
+            if not each.called:
+                each.callback(None)
+
+    def _resting(self, began: float) -> Deferred[None]:
         took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
-        pause = max(self._interval - took, min(REST * took, self._longest_rest))
-        self._next = self._clock.callLater(pause, self._begin)
+        rest = min(REST * took, self._longest_rest)
+        resting: Deferred[None] = Deferred()
+        if not self.running or took + rest <= self._interval:  # the interval is rest enough
+            return succeed(None)
+        self._rest = (self._clock.callLater(rest, self._end_rest), resting)
+        return resting
 
-    def _end(self) -> None:
-        ended, self._ended, self._next = self._ended, None, None
-        if ended is not None:
-            ended.callback(None)
+    def _end_rest(self) -> None:
+        if self._rest is None:
+            return
+        (timer, resting), self._rest = self._rest, None
+        if timer.active():
+            timer.cancel()
+        resting.callback(None)
+
+    def _log_failure(self, error: Exception) -> None:
+        if isinstance(error, CenergydError):
+            self._log.warn("{what} failed, will be tried again: {reason}", what=self._what, reason=str(error))
+        else:
+            self._log.failure("{what} failed, will be tried again", what=self._what)

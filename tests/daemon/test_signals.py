@@ -214,6 +214,34 @@ def test_a_stop_under_load(tmp_path: Path) -> None:
         assert len(rows) <= len(logger.acknowledged) + 1
 
 
+def test_a_stop_answers_the_upload_whose_body_is_arriving(tmp_path: Path) -> None:
+    daemon = RunningDaemon(tmp_path)
+    daemon.start()
+    try:
+        add_customer(daemon, SERIAL, load="1", solar="2")
+        content = encode.gz(encode.log_text(readings(int(time.time()) // 60 * 60, 1, 1.0), VERIS))
+        kind, body = encode.multipart_form(
+            encode.log_fields(SERIAL, PASSWORD, "1", content), encode.log_filename("1"), content
+        )
+        head = f"POST /consume HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with (
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=30) as halfway,
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=30) as new,
+        ):
+            halfway.sendall(head + body[:100])
+            wait_for(lambda: b"cenergyd_connections 3.0" in daemon.get("/metrics")[1])
+            assert daemon.process is not None
+            daemon.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: "stopping: " in daemon.log())
+            new.sendall(head + body)  # it connected in time
+            halfway.sendall(body[100:])
+            for link in (halfway, new):
+                assert b"SUCCESS" in b"".join(iter(lambda link=link: link.recv(65536), b""))
+        assert daemon.stop() == 0
+    finally:
+        daemon.kill()
+
+
 def test_a_stop_does_not_wait_for_a_store_for_ever(tmp_path: Path, own_influx: Callable[[], RunningInflux]) -> None:
     """InfluxDB is frozen: the upload in hand is not acknowledged, and the end comes all the same."""
     influx = own_influx()

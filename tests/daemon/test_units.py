@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cenergyd.daemon.service import STOP_SECONDS
+from cenergyd.runtime.ordered_services import CANCEL_SECONDS
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("cenergyd.service", "cenergyd@.service")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -70,4 +75,6 @@ def test_what_the_daemon_relies_on(unit: str) -> None:
     assert found["DynamicUser"] == ["yes"]
     # pyOpenSSL makes callbacks at run time: TLS would fail under it.
     assert "MemoryDenyWriteExecute" not in found
-    assert int(found["TimeoutStopSec"][0]) > 20, "longer than [server] shutdown_grace_seconds"
+    grace = load_settings(Settings, None).server.shutdown_grace_seconds
+    parts = 7
+    assert int(found["TimeoutStopSec"][0]) > grace + STOP_SECONDS + parts * CANCEL_SECONDS

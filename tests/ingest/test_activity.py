@@ -58,7 +58,7 @@ def test_all_is_written_at_the_end() -> None:
     here.upload(2.0)
     here.clock.advance(5)
     assert here.shown() == 1.0
-    Deferred.fromCoroutine(here.activity.stop())
+    here.activity.stopService()
     assert here.shown() == 2.0
 
 

@@ -371,3 +371,21 @@ def test_windows_kept_by_an_earlier_version_are_read_rightly() -> None:
     here.tick()
     assert good.windows == [("a", START, START + 61)]
     assert here.kept == []
+
+
+def test_a_stop_that_takes_too_long_cancels_the_job_and_gives_the_window_back() -> None:
+    job = Job(lambda *_: Deferred())
+    here = place(customer(), jobs={"hanging": job})
+    here.service.startService()
+    here.mark("a", START, START + 1)
+    for _ in range(70):
+        here.clock.advance(1)
+    assert len(job.windows) == 1
+    stopping = here.service.stopService()
+    here.clock.advance(1)
+    assert not stopping.called
+    stopping.cancel()
+    here.clock.advance(0)
+    assert stopping.called
+    assert "a" in here.queue.pending
+    assert here.kept == [], "a stop is no failure of the job"

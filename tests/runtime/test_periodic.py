@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
+from typing import Any
 
-from cenergyd.runtime.periodic import PeriodicTask
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.runtime.periodic import PeriodicService
 
 
 class Work:
@@ -15,33 +20,55 @@ class Work:
         self.clock = clock
         self.began: list[float] = []
         self.running: Deferred[None] | None = None
+        self.cancelled = 0
 
-    def __call__(self) -> Deferred[None]:
+    async def __call__(self) -> None:
         self.began.append(self.clock.seconds())
         self.running = Deferred()
-        return self.running
+        try:
+            await self.running
+        except CancelledError:
+            self.cancelled += 1
+            raise
 
     def ends(self) -> None:
         assert self.running is not None
         self.running.callback(None)
 
 
+def periodic(clock: Clock, work: Any, **options: Any) -> PeriodicService:
+    options = {"what": "the work", "log": Logger(), "longest_rest": 30.0, **options}
+    service = PeriodicService(clock, work, 5, **options)  # type: ignore[arg-type]
+    service.startService()
+    return service
+
+
 def test_short_work_begins_at_each_interval() -> None:
     clock, began = Clock(), list[float]()
-    rhythm = PeriodicTask(clock, lambda: (began.append(clock.seconds()), succeed(None))[1], 5, longest_rest=30)
-    ended = rhythm.start()
+
+    async def work() -> None:
+        began.append(clock.seconds())
+
+    service = periodic(clock, work)
     clock.pump([1] * 11)
     assert began == [0, 5, 10]
-    rhythm.stop()
-    assert ended.called
+    assert service.stopService().called
     clock.advance(100)
     assert len(began) == 3
+
+
+def test_the_first_call_may_be_later() -> None:
+    clock = Clock()
+    work = Work(clock)
+    periodic(clock, work, now=False)
+    clock.pump([1] * 6)
+    assert work.began == [5]
 
 
 def test_work_within_its_share_keeps_the_interval() -> None:
     clock = Clock()
     work = Work(clock)
-    PeriodicTask(clock, work, 5, longest_rest=30).start()
+    periodic(clock, work)
     clock.advance(0.5)
     work.ends()
     clock.pump([0.5] * 9)
@@ -51,45 +78,79 @@ def test_work_within_its_share_keeps_the_interval() -> None:
 def test_long_work_is_followed_by_a_rest_in_proportion_and_bounded() -> None:
     clock = Clock()
     work = Work(clock)
-    PeriodicTask(clock, work, 5, longest_rest=30).start()
-    clock.advance(2)
+    periodic(clock, work)
+    clock.advance(2.1)
     work.ends()
-    clock.advance(17.9)
+    clock.pump([0.1] * 189)  # nine times as long
     assert work.began == [0]
-    clock.advance(0.1)
-    assert work.began == [0, 20]
+    clock.pump([0.1] * 41)
+    assert work.began == [0, pytest.approx(25)]
     clock.advance(1000)
     work.ends()
-    clock.advance(30)
-    assert work.began == [0, 20, 1050]
+    clock.pump([1] * 29)
+    assert len(work.began) == 2
+    clock.pump([1] * 6)
+    assert len(work.began) == 3
 
 
 def test_a_clock_that_is_set_back_neither_fails_nor_rests_longer() -> None:
     clock = Clock()
     work = Work(clock)
     clock.advance(1000)
-    PeriodicTask(clock, work, 5, longest_rest=30).start()
+    periodic(clock, work)
     clock.rightNow = 10.0
     work.ends()
     clock.advance(5)
     assert work.began == [1000, 15]
 
 
+def test_a_failure_is_not_the_end() -> None:
+    clock, began, seen = Clock(), list[float](), list[Exception]()
+
+    async def work() -> None:
+        began.append(clock.seconds())
+        raise (StoreUnavailable("down") if len(began) % 2 else ZeroDivisionError())
+
+    periodic(clock, work)
+    clock.pump([1] * 10)
+    assert began == [0, 5, 10]
+    periodic(clock, work, failed=seen.append)
+    clock.advance(5)
+    assert [type(error) for error in seen] == [ZeroDivisionError, ZeroDivisionError] or len(seen) == 2
+
+
 def test_a_stop_waits_for_the_work_that_runs() -> None:
     clock = Clock()
     work = Work(clock)
-    rhythm = PeriodicTask(clock, work, 5, longest_rest=0)
-    ended = rhythm.start()
-    rhythm.stop()
-    rhythm.stop()
-    assert not ended.called
+    service = periodic(clock, work)
+    one, other = service.stopService(), service.stopService()
+    assert not one.called
     work.ends()
-    assert ended.called
+    assert one.called
+    assert other.called
     assert not clock.getDelayedCalls()
-    again = rhythm.start()
+    service.startService()
     work.ends()
     clock.advance(5)
     assert len(work.began) == 3
+
+
+def test_a_stop_that_is_cancelled_cancels_the_work() -> None:
+    clock = Clock()
+    work = Work(clock)
+    service = periodic(clock, work)
+    stopping = service.stopService()
+    stopping.cancel()
+    assert work.cancelled == 1
+    assert stopping.called
+    assert not clock.getDelayedCalls()
+
+
+def test_a_stop_ends_the_rest() -> None:
+    clock = Clock()
+    work = Work(clock)
+    service = periodic(clock, work)
+    clock.advance(2)
     work.ends()
-    rhythm.stop()
-    assert again.called
+    assert service.stopService().called
+    assert not clock.getDelayedCalls()

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import SITE
 from cenergyd.documents.store import DocumentStore, NewDocument
-from cenergyd.errors import CenergydError, InvalidField, Overloaded, StoreUnavailable
+from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.gather import series_of_roles, site_states
 from cenergyd.jobs.site_state.model import KINDS, Kind, SiteState
@@ -27,7 +25,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.gather import gather_limited
-from cenergyd.runtime.periodic import PeriodicTask
+from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL = 5.0
 """Seconds between two looks."""
@@ -63,7 +61,7 @@ async def no_alerts(judgements: Sequence[Judgement]) -> Mapping[str, int]:
     return {}
 
 
-class SiteStateService(Service):
+class SiteStateService(PeriodicService):
     """Judges sites and keeps what came of it, one document of kind ``site`` per customer.
 
     :param judged: raises and ends the alerts that rest on it.
@@ -80,7 +78,7 @@ class SiteStateService(Service):
         readings: ReadingStore,
         judged: Judged = no_alerts,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock, self.tick, INTERVAL, what="judging the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
@@ -89,19 +87,6 @@ class SiteStateService(Service):
         self._compared = float("-inf")
         self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
         """Sites in each state, for the metrics."""
-        self._task = PeriodicTask(clock, self._look, INTERVAL, longest_rest=30.0)
-        self._ended: Deferred[None] | None = None
-
-    def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to judge."""
-        super().startService()  # type: ignore[no-untyped-call]
-        self._ended = self._task.start()
-
-    def stopService(self) -> Deferred[None] | None:  # noqa: N802
-        """Stop; fires when what runs has ended."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        self._task.stop()
-        return self._ended
 
     def news(self, customer_id: str) -> None:
         """Something came for a customer, or its settings were changed."""
@@ -196,17 +181,6 @@ class SiteStateService(Service):
             found += [each for each in ids if each not in known]
             after = ids[-1]
         return found
-
-    def _look(self) -> Deferred[None]:
-        async def guarded() -> None:
-            try:
-                await self.tick()
-            except CenergydError as error:
-                log.warn("the states of sites are not judged, will be tried again: {reason}", reason=str(error))
-            except Exception:
-                log.failure("judging the states of sites failed")
-
-        return Deferred.fromCoroutine(guarded())
 
 
 def _batches(ids: Iterable[str]) -> Iterable[Sequence[str]]:

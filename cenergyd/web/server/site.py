@@ -30,6 +30,8 @@ MAX_BODY_BYTES = 32 << 20
 MAX_REQUEST_SECONDS = 900
 """A request must have arrived completely within so long, however slowly it comes."""
 _SWEEP_SECONDS = 5
+_NEW_SECONDS = 2.0
+"""A stop waits so long for the request of a connection that has not sent one yet."""
 _ids = Random()
 log = Logger()
 
@@ -224,8 +226,18 @@ class BoundedSite(Site):
         """
         self.draining = True
         for channel in list(self.channels):
-            if not channel.requests:
+            if not channel.requests and not self._is_new(channel):
                 channel.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or answered, or may be about to come on a new connection."""
+        return any(channel.requests or self._is_new(channel) for channel in self.channels)
+
+    def _is_new(self, channel: BoundedChannel) -> bool:
+        # Who connected just before the end is told no error for it: its request is under way.
+        since = channel.reading_since
+        return since is not None and 0 <= self.clock.seconds() - since < _NEW_SECONDS
 
     def log(self, request: Any) -> None:
         """No access log: what matters is logged as structured events by those who handle it."""

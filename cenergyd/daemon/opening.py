@@ -1,0 +1,73 @@
+"""Opens the stores, as often as it takes, and closes them at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from cenergyd.errors import StoreUnavailable
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.isolation import describe
+from cenergyd.storage.open import Stores
+
+REOPEN_SECONDS = 2.0
+"""Between two attempts to open stores that are down."""
+log = Logger()
+
+
+class StoreOpening(Service):
+    """The stores of the daemon.
+
+    :param opened: what is to begin once they are open. If it raises, they count as not open, and all is tried again.
+    """
+
+    name = "stores"
+
+    def __init__(self, stores: Stores, clock: Timers, opened: Callable[[], Awaitable[None]]) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._opened = opened
+        self._retrying: Deferred[None] | None = None
+        self.fault: str | None = "the stores are not open yet"
+        """Why they are not open, for people; None once they are."""
+
+    async def open(self) -> None:
+        """Try once, and go on trying in the background where a store does not answer. Raises what else is wrong."""
+        try:
+            await self._open()
+        except StoreUnavailable as error:
+            self.fault = str(error)
+            log.error("the stores are not there yet, trying again: {reason}", reason=str(error))
+            self._retrying = Deferred.fromCoroutine(self._retry())
+            self._retrying.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Close them, or give up opening."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._retrying is not None:
+            self._retrying.cancel()
+        return Deferred.fromCoroutine(self._stores.close())
+
+    async def _open(self) -> None:
+        await self._stores.open()
+        await self._opened()
+        self.fault = None
+
+    async def _retry(self) -> None:
+        while self.fault is not None:
+            await deferLater(cast(Any, self._clock), REOPEN_SECONDS)
+            try:
+                await self._open()
+            except StoreUnavailable as error:
+                self.fault = str(error)
+            except CancelledError:
+                raise
+            except Exception as error:
+                # Whatever it is, it may be put right while we run: trying goes on.
+                self.fault = describe(error)
+                log.failure("the stores cannot be opened, trying again")

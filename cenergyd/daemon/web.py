@@ -1,0 +1,164 @@
+"""Everything that answers HTTP, wired together, and the endpoints where it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from cenergyd.daemon.uploads import UploadParts
+from cenergyd.errors import ConfigError
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.runtime.metrics import Metrics
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import Stores
+from cenergyd.web.access.auth import Authenticator, token_throttle
+from cenergyd.web.access.sessions import Sessions
+from cenergyd.web.access.tokens import Tokens
+from cenergyd.web.api.app import BASE, Api
+from cenergyd.web.api.compat import Legacy
+from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.pages.app import Pages
+from cenergyd.web.pages.static import BASE as STATIC
+from cenergyd.web.server.accept import accept_singly
+from cenergyd.web.server.clients import Clients
+from cenergyd.web.server.operations import Check, Operations
+from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite, Root
+from cenergyd.web.server.upload import UploadResource
+from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnChange
+
+_POLL_SECONDS = 0.05
+log = Logger()
+
+
+class WebServer(Service):
+    """Listens, and answers by the upload endpoint, the API, the pages and the operations.
+
+    :param reactor: IReactorTCP and IReactorTime.
+    :param checks: what ``/readyz`` asks.
+    :ivar addresses: URLs where it listens.
+    """
+
+    name = "web"
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        stores: Stores,
+        metrics: Metrics,
+        *,
+        uploads: UploadParts,
+        outbox: Outbox,
+        feed: ReadingFeed,
+        checks: Mapping[str, Check],
+        on_change: OnChange,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._uploads = uploads
+        self._ports: list[IListeningPort] = []
+        self.addresses: list[str] = []
+        self.grace_seconds: float = settings.server.shutdown_grace_seconds
+        """How long a stop waits for requests that are being read or answered."""
+        self._clients = Clients(settings.server.trusted_proxies)
+        self.tokens = Tokens(stores.documents)
+        self.context = context = self._context(stores, outbox, feed, on_change)
+        self.operations = Operations(checks, metrics, reactor)
+        self.api = Api(context)
+        self.site = self._site(context)
+
+    def _context(self, stores: Stores, outbox: Outbox, feed: ReadingFeed, on_change: OnChange) -> Context:
+        settings = self._settings
+        sessions = Sessions(
+            stores.documents,
+            self.tokens,
+            idle_seconds=settings.web.session_idle_seconds,
+            max_seconds=settings.web.session_max_seconds,
+        )
+        throttle = token_throttle(self._reactor, settings.web.max_failures_per_address)
+        return Context(
+            customers=stores.customers,
+            readings=stores.readings,
+            documents=stores.documents,
+            tokens=self.tokens,
+            authenticator=Authenticator(self.tokens, sessions, throttle, self._clients, self._reactor),
+            clock=self._reactor,
+            settings=settings.web,
+            hash_password=self._uploads.hash_password,
+            on_change=on_change,
+            feed=feed,
+            derivation=settings.derivation,
+            max_gap_seconds=settings.rollups.max_gap_seconds,
+            archive=self._uploads.config_archive,
+            outbox=outbox,
+            page_size=PAGE_SIZE,
+            max_json_bytes=MAX_JSON_BYTES,
+        )
+
+    def _site(self, context: Context) -> BoundedSite:
+        server, path = self._settings.server, self._settings.upload.path
+        operations: Any = self.operations.app.resource()
+        uploads: Any = UploadResource(self._uploads.receiver, self._clients)
+        pages = Pages(context, upload_path=path)
+        mounts: dict[str, Any] = {
+            path: uploads,
+            BASE: self.api.app.resource(),
+            STATIC: pages.static,
+            "": pages.app.resource(),
+        }
+        legacy = Legacy(context).app.resource()
+        whole = {"/healthz": operations, "/readyz": operations, "/metrics": operations, "/settings": legacy}
+        return BoundedSite(
+            cast(IResource, Root(mounts, whole)),
+            self._reactor,
+            max_body_bytes=MAX_BODY_BYTES,
+            max_connections=server.max_connections,
+            idle_seconds=server.request_timeout_seconds,
+            request_seconds=MAX_REQUEST_SECONDS,
+            direct={path: uploads},
+        )
+
+    def reload(self, settings: Settings) -> None:
+        """Take those settings that count at once."""
+        self.site.max_connections = settings.server.max_connections
+        self.site.timeOut = settings.server.request_timeout_seconds
+        self.grace_seconds = settings.server.shutdown_grace_seconds
+
+    async def listen(self) -> None:
+        """Listen on every address. Raises ConfigError where that is not possible."""
+        for text in self._settings.server.listen:
+            try:
+                port: Any = await serverFromString(self._reactor, text).listen(self.site)
+            except Exception as error:
+                raise ConfigError(f"[server] listen: cannot listen on {text}: {error}") from error
+            self._ports.append(port)
+            if text.startswith("systemd:"):
+                accept_singly(port)
+            host = port.getHost()
+            scheme = "https" if text.startswith("ssl:") else "http"
+            self.addresses.append(f"{scheme}://{host.host}:{host.port}/" if hasattr(host, "port") else text)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Take no new connections; fires when the requests that are being read or answered are answered, or their time is over."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._finish())
+
+    async def _finish(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(cast(Any, port).stopListening)
+        self.api.close()
+        self.site.drain()
+        began = self._reactor.seconds()
+        # A clock that is set back must not lengthen it.
+        while self.site.busy and 0 <= self._reactor.seconds() - began < self.grace_seconds:
+            await deferLater(self._reactor, _POLL_SECONDS)
+        for channel in list(self.site.channels):
+            channel.close()

@@ -42,7 +42,7 @@ class Context:
 
     readings: Any
     settings: Settings
-    now: int = 0
+    now: int = HORIZON
     documents: Any = None
     customers: Any = None
     pauses: int = 0

@@ -50,8 +50,8 @@ async def test_real_stores_hold_what_memory_holds(store: ReadingStore) -> None:
         raise AssertionError("these jobs tell nobody")
 
     context = RunningJobContext(
-        now=DAY, readings=store, documents=None, customers=None, settings=context_on(None).settings,  # type: ignore[arg-type]
-        notifier=nothing, clock=reactor,
+        now=HORIZON, readings=store, documents=None, customers=None, settings=context_on(None).settings,  # type: ignore[arg-type]
+        notifier=nothing, clock=reactor, run_in_thread=None, context_for=None,  # type: ignore[arg-type]
     )  # fmt: skip
     log = [
         Reading(DAY + k * 300, P=k % 23 - 7.5, L1_PF=0.9, L1_V=120 + k % 3, Q=k % 5 * 0.1 if k % 2 else None)

@@ -1,86 +1,70 @@
-"""Energy from power: kWh imported and exported, by integrating P over the actual times of the readings.
+"""Energy from power: kWh imported and exported, the area under the lines of :mod:`cenergyd.jobs.energy.lines`. Pure.
 
-Pure. Between two neighbouring readings P is taken as a straight line (trapezoid), because the meters log the value at that moment; where it
-crosses zero, import and export are parted exactly there. A pause longer than 1.5 times the meter's usual interval, or than a setting,
-is a gap: nothing is known of it and nothing is added. So energy adds up over any way to cut a time into pieces.
+Where a line crosses zero, import and export are parted exactly there. So energy adds up over any way to cut a time into pieces.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
-from cenergyd.jobs.rollups.aggregate import LARGEST
-from cenergyd.readings.model import Reading
+from cenergyd.jobs.energy.lines import KINDS, Kind, Line, power_at
 
-GAP_FACTOR = 1.5
-"""Times the usual interval: one late reading is bridged, a missing one is not."""
+
+class KindEnergy(NamedTuple):
+    """Energy over a time, of one kind of lines."""
+
+    import_kwh: float = 0.0
+    """Where P is positive, kWh."""
+    export_kwh: float = 0.0
+    """Where P is negative, kWh, as a positive number."""
+    seconds: int = 0
+    """How much of the time is known this way."""
 
 
 class Energy(NamedTuple):
     """Energy over a time."""
 
     import_kwh: float
-    """Where P is positive, kWh."""
     export_kwh: float
-    """Where P is negative, kWh, as a positive number."""
-    covered_seconds: float
+    covered_seconds: int
     """How much of the time is known."""
+    bridged: KindEnergy = KindEnergy()
+    """The part of it that registers tell."""
+    interpolated: KindEnergy = KindEnergy()
+    """The part over lost rows."""
 
 
-class Segment(NamedTuple):
-    """P between two neighbouring readings that belong together."""
-
-    start: int
-    end: int
-    first: float
-    """kW at the start."""
-    last: float
-    """kW at the end."""
-
-
-def with_power(readings: Sequence[Reading]) -> list[tuple[int, float]]:
-    """Time and P of the readings that have P."""
-    return [(reading.time, reading.P) for reading in readings if reading.P is not None and abs(reading.P) <= LARGEST]
-
-
-def segments(known: Sequence[tuple[int, float]], longest: Callable[[int], float]) -> list[Segment]:
-    """The lines between neighbours, gaps left out.
-
-    :param known: what :func:`with_power` gives, ascending in time.
-    :param longest: time of a reading, UTC s -> the longest pause before it that is no gap, s.
-    """
-    return [
-        Segment(start, end, first, last)
-        for (start, first), (end, last) in pairwise(known)
-        if end - start <= longest(end)
-    ]
-
-
-def energy(lines: Sequence[Segment], start: int, end: int) -> Energy:
-    """The energy of ``start <= time < end`` from the segments (ascending, not overlapping) that reach into it."""
+def energy(lines: Sequence[Line], start: int, end: int) -> Energy:
+    """The energy of ``start <= time < end`` from the lines (ascending, not overlapping) that reach into it."""
     first = bisect_right(lines, start, key=lambda line: line.end)
     last = bisect_left(lines, end, key=lambda line: line.start)
+    kinds = {kind: _of_kind(lines[first:last], kind, start, end) for kind in KINDS}
+    return Energy(
+        fsum(each.import_kwh for each in kinds.values()),
+        fsum(each.export_kwh for each in kinds.values()),
+        sum(each.seconds for each in kinds.values()),
+        kinds["bridged"],
+        kinds["interpolated"],
+    )
+
+
+def _of_kind(lines: Sequence[Line], kind: Kind, start: int, end: int) -> KindEnergy:
     imported: list[float] = []
     exported: list[float] = []
-    covered = 0
-    for line in lines[first:last]:
-        since, until = max(line.start, start), min(line.end, end)
-        covered += until - since
-        _split(until - since, _power(line, since), _power(line, until), imported, exported)
-    return Energy(fsum(imported) / 3600, fsum(exported) / 3600, covered)
-
-
-def _power(line: Segment, time: int) -> float:
-    if time == line.start:
-        return line.first
-    if time == line.end:
-        return line.last
-    part = (time - line.start) / (line.end - line.start)
-    return line.first * (1 - part) + line.last * part
+    seconds = 0
+    for line in lines:
+        if line.kind != kind:
+            continue
+        begin, stop = max(line.start, start), min(line.end, end)
+        seconds += stop - begin
+        _split(stop - begin, power_at(line, begin), power_at(line, stop), imported, exported)
+        if line.both_ways:
+            imported.append(line.both_ways * (stop - begin))
+            exported.append(line.both_ways * (stop - begin))
+    return KindEnergy(fsum(imported) / 3600, fsum(exported) / 3600, seconds)
 
 
 def _split(seconds: int, first: float, last: float, imported: list[float], exported: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the energy of every meter up to date, per hour: ``<series>_energy_1h``.
+"""Keeps the energy of every role's series up to date, per hour: ``<series>_energy_1h``.
 
 Import and export are meant as the customer's roles say: where a meter's CT is reversed, its P counts with the opposite sign. An hour in
 which the tariff's season or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
@@ -6,8 +6,7 @@ which the tariff's season or period, or the meter's role, changes has a point fo
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from twisted.logger import Logger
@@ -17,20 +16,19 @@ from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import (
-    PIECE,
-    Chunk,
-    Replacement,
-    following_hours,
-    series_between,
-    walk,
-)
-from cenergyd.jobs.energy.energy import GAP_FACTOR, Segment, energy, segments, with_power
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, interval_finder
+from cenergyd.jobs.backlog_walk import Chunk, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.energy.energy import KindEnergy, energy
+from cenergyd.jobs.energy.lines import Line
+from cenergyd.jobs.energy.role_lines import RoleLines, Rows
 from cenergyd.jobs.tariff.model import Labelled, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
-from cenergyd.jobs.windows import widen, window_at, windows
-from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.jobs.windows import widen, windows
+from cenergyd.readings.model import FieldPoint
+
+READ_AROUND = 7200
+"""Seconds of readings on either side of the hours that new readings lie in; rare loggers need more, which is read when they do."""
+PAUSE_HOURS = 24
+"""Hours that are worked on between two pauses."""
 
 log = Logger()
 
@@ -41,33 +39,11 @@ def energy_series(series: str) -> str:
 
 
 async def update_energy(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Bring the energy of a customer's meters up to date with the readings of ``start <= time < end``.
+    """Bring the energy of a customer's roles up to date with the readings of ``start <= time < end``.
 
     :raises InvalidField: the customer's time zone is none.
     """
     await _Metering(customer, context).run(Window(start, end))
-
-
-def longest_pauses(times: Sequence[int], window: Window, zone: ZoneInfo, limit: int) -> Callable[[int], float]:
-    """For each time of a window, how long a pause before a reading at it may be that is no gap, s; 0 where nobody knows.
-
-    :param times: of all readings, ascending, from LOOK_BACK before the window on.
-    """
-    hours = list(windows(*window, "1h", zone))
-    starts = [hour.start for hour in hours]
-    interval_of = interval_finder(times)
-    known: dict[int, float] = {}
-
-    def longest(time: int) -> float:
-        position = bisect_right(starts, time) - 1
-        if position < 0:
-            return 0
-        if position not in known:
-            interval = interval_of(hours[position])
-            known[position] = 0 if interval is None else min(limit, GAP_FACTOR * interval)
-        return known[position]
-
-    return longest
 
 
 class _Metering:
@@ -77,68 +53,43 @@ class _Metering:
         self._customer = customer
         self._context = context
         self._zone = zone_of(customer.time_zone)
-        self._gap: int = context.settings.rollups.max_gap_seconds
+        self._lines = RoleLines(customer, context.readings, context.settings.rollups.max_gap_seconds, context.now)
         self._tariff = _valid_tariff(customer)
 
     async def run(self, window: Window) -> None:
-        store = self._context.readings
-        margin = 3 * LOOK_BACK
-        names = series_between(self._customer, window.start - margin, window.end + margin)
-        async for chunk, readings in walk(store, names, window, zone=self._zone, around=self._around):
-            if chunk.skipped:
-                await store.replace_points_many([(energy_series(n), chunk.start, chunk.end, ()) for n in names])
-                continue
-            items: list[Replacement] = []
-            for name in names:
-                items.append(await self._series(name, chunk, readings[name]))
-            await store.replace_points_many(items)
+        names = self._lines.names(window)
+        async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
+            await self._chunk(chunk, readings)
 
     def _around(self, chunk: Chunk) -> Window:
-        """The readings that a chunk needs; from LOOK_BACK after the start on, the ends of segments that count."""
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        end = following_hours(hours.end, self._zone).end if chunk.last else hours.end
-        # A segment may reach in from before the hour before, and out of the last one.
-        start = window_at(hours.start - self._gap, "1h", self._zone).start
-        end = window_at(end + self._gap, "1h", self._zone).end
-        return Window(start - LOOK_BACK, end)
+        return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
-    async def _series(self, name: str, chunk: Chunk, readings: Sequence[Reading]) -> Replacement:
-        around = self._around(chunk)
-        counted = Window(around.start + LOOK_BACK, around.end)
-        longest = longest_pauses([reading.time for reading in readings], counted, self._zone, self._gap)
-        known = with_power(readings)
-        lines: list[Segment] = []
-        for start in range(0, len(known), PIECE):
-            lines += segments(known[start : start + PIECE + 1], longest)
-            if start:
-                await self._context.pause()
-        reach = self._reach(chunk, [time for time, _ in known])
-        points: dict[int, FieldPoint] = {}
+    async def _chunk(self, chunk: Chunk, readings: Rows) -> None:
+        read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
+        rows = await self._lines.completed(readings, read, fresh)
+        reach = widen(*self._lines.reach(rows, fresh), "1h", self._zone)
+        rows = await self._lines.completed(rows, read, reach)
+        await self._context.pause()
+        lines = await self._lines.lines(rows, reach)
+        points: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *reach)}
         for role in ROLES:
             for segment in role_segments(self._customer, role, *reach):
-                if segment.series == name:
-                    points.update(await self._points(segment, lines))
-        return energy_series(name), reach.start, reach.end, [points[time] for time in sorted(points)]
+                points[segment.series] += await self._points(segment, lines[role])
+        items: list[Replacement] = [
+            (energy_series(name), *reach, sorted(found, key=lambda point: point.time)) for name, found in points.items()
+        ]
+        await replace_in_turn(self._context.readings, items)
 
-    def _reach(self, chunk: Chunk, times: Sequence[int]) -> Window:
-        """The hours to be written anew."""
-        hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        start = hours.start
-        before = bisect_left(times, start)
-        if before and times[before - 1] >= start - self._gap:
-            # Whether the pause between that reading and the next is a gap rests on what is new.
-            start = window_at(times[before - 1], "1h", self._zone).start
-        return Window(start, following_hours(hours.end, self._zone).end if chunk.last else hours.end)
-
-    async def _points(self, segment: RoleSegment, lines: Sequence[Segment]) -> dict[int, FieldPoint]:
-        points = {}
+    async def _points(self, segment: RoleSegment, lines: Sequence[Line]) -> list[FieldPoint]:
+        points = []
         for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
             within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
             for piece in label_pieces(within, self._tariff, self._zone):
-                point = energy_point(piece, lines, segment.reversed)
+                point = energy_point(piece, lines)
                 if point is not None:
-                    points[point.time] = point
-            if number % 24 == 23:
+                    points.append(point)
+            if number % PAUSE_HOURS == PAUSE_HOURS - 1:
                 await self._context.pause()
         return points
 
@@ -148,21 +99,36 @@ def label_pieces(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Seque
     return [window] if tariff is None else list(tariff.pieces(window, zone))
 
 
-def energy_point(piece: Labelled | Window, lines: Sequence[Segment], is_reversed: bool) -> FieldPoint | None:
-    """The stored energy of a piece of an hour; None where nothing of it is known."""
+def energy_point(piece: Labelled | Window, lines: Sequence[Line]) -> FieldPoint | None:
+    """The stored energy of a piece of an hour; None where nothing of it is known.
+
+    What is bridged or interpolated of it has fields of its own where there is any.
+    """
     found = energy(lines, piece.start, piece.end)
     if not found.covered_seconds:
         return None
     fields: dict[str, float | int | str | bool] = {
-        "import_kwh": found.export_kwh if is_reversed else found.import_kwh,
-        "export_kwh": found.import_kwh if is_reversed else found.export_kwh,
+        "import_kwh": found.import_kwh,
+        "export_kwh": found.export_kwh,
         "covered_seconds": found.covered_seconds,
         "seconds": piece.end - piece.start,
+        **_kind_fields("bridged", found.bridged),
+        **_kind_fields("interpolated", found.interpolated),
     }
     if isinstance(piece, Labelled):
         fields["season"] = piece.label.season
         fields["period"] = piece.label.period
     return FieldPoint(piece.start, fields)
+
+
+def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
+    if not part.seconds:
+        return {}
+    return {
+        f"{kind}_import_kwh": part.import_kwh,
+        f"{kind}_export_kwh": part.export_kwh,
+        f"{kind}_seconds": part.seconds,
+    }
 
 
 def _valid_tariff(customer: Customer) -> Tariff | None:

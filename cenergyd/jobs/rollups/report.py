@@ -12,14 +12,13 @@ from math import fsum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import RoleSegment, role_segments, setup_periods
+from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.energy import segments, with_power
-from cenergyd.jobs.energy.job import energy_point, energy_series, longest_pauses
+from cenergyd.jobs.energy.job import energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK
+from cenergyd.jobs.energy.role_lines import RoleLines
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
@@ -131,7 +130,7 @@ async def charges_of(
     for place in role_segments(customer, "utility", *window):
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
-            total.add_energy(await _pieces(place, points, readings, tariff, zone=zone, max_gap=max_gap))
+            total.add_energy(await _pieces(customer, points, readings, tariff, max_gap=max_gap, now=now))
     for span in setup_periods(customer, *window):
         for start, end in _slices(span.start, span.end) if span.serial else ():
             points = await readings.read_points(net_load_series(span.serial), start, end)
@@ -230,34 +229,26 @@ async def _role_energy(
 
 
 async def _pieces(
-    place: RoleSegment,
-    points: Sequence[FieldPoint],
-    readings: ReadingStore,
-    tariff: Tariff,
-    *,
-    zone: ZoneInfo,
-    max_gap: int,
+    customer: Customer, points: Sequence[FieldPoint], readings: ReadingStore, tariff: Tariff, *, max_gap: int, now: int
 ) -> list[EnergyPiece]:
     """Stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
     found = []
+    zone = zone_of(customer.time_zone)
     for point in points:
         labelled = list(tariff.pieces(Window(point.time, point.time + int(point.fields["seconds"])), zone))
         if len(labelled) == 1:
             found.append(_energy_piece(labelled[0].label, point))
         else:
-            found += await _anew(place, labelled, readings, zone, max_gap)
+            found += await _anew(customer, labelled, readings, max_gap, now)
     return found
 
 
 async def _anew(
-    place: RoleSegment, labelled: Sequence[Labelled], readings: ReadingStore, zone: ZoneInfo, max_gap: int
+    customer: Customer, labelled: Sequence[Labelled], readings: ReadingStore, max_gap: int, now: int
 ) -> list[EnergyPiece]:
-    start = window_at(labelled[0].start, "1h", zone).start
-    end = window_at(labelled[-1].end - 1 + max_gap, "1h", zone).end
-    rows = (await readings.read([place.series], start - LOOK_BACK, end))[place.series]
-    longest = longest_pauses([row.time for row in rows], Window(start, end), zone, max_gap)
-    lines = segments(with_power(rows), longest)
-    points = ((piece.label, energy_point(piece, lines, place.reversed)) for piece in labelled)
+    window = Window(labelled[0].start, labelled[-1].end)
+    lines = (await RoleLines(customer, readings, max_gap, now).over(window))["utility"]
+    points = ((piece.label, energy_point(piece, lines)) for piece in labelled)
     return [_energy_piece(label, point) for label, point in points if point is not None]
 
 

@@ -1,0 +1,66 @@
+"""Pauses between a meter's readings: which are its usual interval, which a lost row or two, and which a gap. Pure.
+
+The usual interval is a local fact: a pause is judged by the two pauses before it and the two after it. So a change of the log period
+(1 to 15 to 60 minutes and back) is no gap, a clock that drifts does not matter, and what is judged depends on nothing far away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+NEIGHBOURS = 2
+"""Pauses on either side that a pause is judged by."""
+REGULAR_FACTOR = 1.5
+"""A pause of up to so many usual intervals is one interval: clocks drift, and a row may be late."""
+LOST_FACTOR = 3
+"""A pause of up to so many usual intervals is a lost row or two."""
+LOST_SECONDS = 900
+"""But no longer than this, or than one and a half usual intervals, whichever is more."""
+
+
+def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
+    """For each pause between neighbouring times (ascending) the usual interval around it, s; None where nobody knows.
+
+    The longer of what is usual before and what is usual after. On either side that is the shorter of the two nearest pauses; one pause alone
+    counts only where there is nothing on the other side to tell. A pause of more than ``longest`` ends a side.
+    """
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    found: list[int | None] = []
+    for index in range(len(pauses)):
+        before = _side(pauses[max(0, index - NEIGHBOURS) : index][::-1], longest)
+        after = _side(pauses[index + 1 : index + 1 + NEIGHBOURS], longest)
+        sides = [min(side) for side in (before, after) if len(side) == NEIGHBOURS]
+        if not sides:
+            sides = [min(side) for side in (before, after) if side]
+        found.append(max(sides, default=None))
+    return found
+
+
+def _side(pauses: Sequence[int], longest: int) -> Sequence[int]:
+    for count, pause in enumerate(pauses):
+        if pause > longest:
+            return pauses[:count]
+    return pauses
+
+
+def is_regular(pause: int, usual: int) -> bool:
+    """Whether a pause is one usual interval."""
+    return pause <= REGULAR_FACTOR * usual
+
+
+def is_bridgeable(pause: int, usual: int) -> bool:
+    """Whether a pause is short enough to interpolate over: one usual interval, or a lost row or two."""
+    return pause <= min(LOST_FACTOR * usual, max(LOST_SECONDS, REGULAR_FACTOR * usual))
+
+
+def spans(times: Sequence[int], longest: int) -> list[int]:
+    """How long each reading (ascending times) stands for, s: until the next one, but no longer than its usual interval; 0 where nobody knows."""
+    usual = usual_intervals(times, longest)
+    found: list[int] = []
+    for index, time in enumerate(times):
+        near = [each for each in usual[max(0, index - 1) : index + 1] if each is not None]
+        interval = max(near, default=0)
+        is_last = index + 1 == len(times)
+        found.append(interval if is_last else min(interval, times[index + 1] - time))
+    return found

@@ -69,6 +69,7 @@ setup(
             *DOCS,
             "aiosmtpd>=1.4.6",
             "hypothesis>=6.120",
+            "mongoengine>=0.29",
             "import-linter>=2.1",
             "mypy>=1.14",
             "pytest>=8.3",

@@ -31,6 +31,10 @@ class Conflict(CenergydError):
     """Somebody else changed the same thing first (compare-and-set failed)."""
 
 
+class ChangedElsewhere(Conflict):
+    """The front end that shares the collection has changed the customer, and that is not taken over yet."""
+
+
 class NotFound(CenergydError):
     """No such customer or document."""
 

@@ -39,7 +39,7 @@ def migrate(source: Source, dry_run: bool) -> None:
                     bar.length = total
                     bar.update(seen - bar.pos)
 
-                return await migrate_documents(stores.customers, dry_run=dry_run, progress=progress)
+                return await migrate_documents(stores.customers.documents, dry_run=dry_run, progress=progress)
 
     report = run_async(work)
     if report is None:

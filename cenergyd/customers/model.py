@@ -67,6 +67,8 @@ class Customer:
     """As stored: an argon2 hash, or clear text from the existing front end."""
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
+    existing: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """Alerts and tariff that the existing front end keeps, in its shape; they count where ``extensions`` has none."""
     pending_start: int | None = None
     """Start of the times (UTC seconds) of readings that no derivation has taken yet."""
     pending_end: int | None = None
@@ -135,6 +137,8 @@ class Customer:
             self.id, self.name, self.time_zone, self.facility, self.load, self.solar,
             self.logger_serial_number, bool(self.logger_password), dict(self.extensions),
         ]  # fmt: skip
+        if self.existing:
+            content.append(dict(self.existing))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import attrs
+
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 
 
@@ -20,6 +22,40 @@ class PendingSummary(NamedTuple):
     customers: int
     oldest: int | None
     """The earliest start of a window, UTC seconds."""
+
+
+@attrs.frozen(kw_only=True)
+class FrontEndChange:
+    """What the existing front end has changed of one customer since it was last looked at."""
+
+    customer: Customer
+    """As it was before."""
+    changes: Mapping[str, str] | None
+    """Fields of :class:`Customer` with their new values; None: the customer is gone."""
+    state: Any = attrs.field(repr=False)
+    """The store's own, for :meth:`FrontEnd.follow`."""
+
+
+class FrontEnd(Protocol):
+    """The existing front end that shares the collection of customers. Methods raise StoreUnavailable."""
+
+    async def next_changes(self) -> tuple[list[FrontEndChange], bool]:
+        """Changes in the next few hundred customers, and whether every customer has been looked at now.
+
+        A change is returned in every pass until it has been followed.
+        """
+        ...
+
+    async def change_of(self, customer_id: str) -> FrontEndChange | None:
+        """What has been changed of one customer, None if nothing."""
+        ...
+
+    async def follow(self, change: FrontEndChange, update: Mapping[str, Any], pending: Window | None = None) -> bool:
+        """Take a change over; False where the customer has been changed again meanwhile.
+
+        :param update: as for :meth:`CustomerStore.update`; it decides what the change means (which may be less than it says).
+        """
+        ...
 
 
 class PendingQueue(Protocol):
@@ -65,6 +101,16 @@ class CustomerStore(Protocol):
     @property
     def job_queue(self) -> PendingQueue:
         """Readings, measured or derived, that the jobs (rollups, alerts, ...) have not processed yet."""
+        ...
+
+    @property
+    def front_end(self) -> FrontEnd | None:
+        """The front end that changes customers, too, if there is one."""
+        ...
+
+    @property
+    def hashes_passwords(self) -> bool:
+        """Whether :meth:`set_password_hash` does anything: the front end may want passwords as it wrote them."""
         ...
 
     async def open(self) -> None:

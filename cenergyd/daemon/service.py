@@ -22,6 +22,7 @@ from cenergyd.daemon.opening import StoreOpening
 from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
+from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import CenergydError, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
@@ -87,6 +88,7 @@ class Daemon(OrderedServices):
         self.site_states = SiteStateService(
             clock=reactor, customers=self.customers, documents=self.documents, readings=self.readings
         )
+        self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
         self.jobs = JobService(
             clock=reactor,
             settings=settings,
@@ -107,6 +109,7 @@ class Daemon(OrderedServices):
             self.uploads.activity,
             self.sender,
             self.site_states,
+            self.front_end_watch,
             self.jobs,
             self.derivation,
             self.uploads,

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from cenergyd.customers import meter_history
 from cenergyd.customers.changes import changed, checked_changes, normalised
+from cenergyd.customers.meter_history import CHANGEABLE
 from cenergyd.customers.model import ROLES, Customer, Window
-from cenergyd.customers.store import CustomerStore
-from cenergyd.errors import Conflict, NotFound
+from cenergyd.customers.store import CustomerStore, FrontEndChange
+from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound
 from cenergyd.readings.store import ReadingStore
 
 _TRIES = 5
@@ -69,10 +71,47 @@ async def change_customer(
         try:
             # Always compared, because the window was determined for this ``old``.
             return Changed(old, await customers.update(customer_id, checked, expected_etag=old.etag, pending=window))
+        except ChangedElsewhere:
+            if not tries_left:
+                raise
+            await _follow_one(customers, readings, customer_id, now)
         except Conflict:
             if etag is not None or not tries_left:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _follow_one(customers: CustomerStore, readings: ReadingStore, customer_id: str, now: int) -> None:
+    change = await customers.front_end.change_of(customer_id) if customers.front_end else None
+    if change is not None:
+        await follow_front_end(customers, readings, change, now)
+
+
+async def follow_front_end(customers: CustomerStore, readings: ReadingStore, change: FrontEndChange, now: int) -> bool:
+    """Take over what the existing front end has changed of a customer; False if that has changed again meanwhile.
+
+    A change of meters or logger is valid from now on, when it was noticed: what was computed before stays as it was. Only
+    where no meter could be computed before, it is a completion and counts for all times. Raises StoreUnavailable.
+    """
+    front_end, old = customers.front_end, change.customer
+    assert front_end is not None
+    if change.changes is None:
+        return await front_end.follow(change, {})
+    update = followed(old, change.changes, now)
+    new = changed(old, checked_changes(update))
+    window = await touched_window(readings, old, new, now)
+    return await front_end.follow(change, update, window)
+
+
+def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, Any]:
+    """The update by which a change of the front end is taken over."""
+    meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
+    if not meters or old.missing_role is None or not old.logger_serial_number:
+        return dict(changes)
+    try:
+        return {**changes, **meter_history.changed(old, now, meters, now)}
+    except InvalidField:
+        return dict(changes)  # a full history
 
 
 async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:

@@ -271,7 +271,7 @@ class CredentialChecker:
             self._wrong.put(key, _CachedFailure(stored, looked_up))
             return None
         self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
-        if needs_rehash(customer.logger_password):
+        if self._store.hashes_passwords and needs_rehash(customer.logger_password):
             self._keep(Deferred.fromCoroutine(self._rehash(customer, attempt.password)))
         return customer
 

@@ -131,6 +131,17 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
+def pairs(text: str) -> dict[str, str]:
+    """Words NAME=VALUE, separated by spaces."""
+    found: dict[str, str] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or not name or name.startswith("$") or "." in name or name == "_id":
+            raise ValueError(f"{word!r}: NAME=VALUE is needed")
+        found[name] = value
+    return found
+
+
 def chosen(*allowed: str) -> Kind:
     """Some of a few words, each once, in the given order of ``allowed``."""
 

@@ -15,6 +15,7 @@ from cenergyd.settings.loader import (
     integer,
     number,
     optional_path,
+    pairs,
     setting,
     switch,
     text,
@@ -54,7 +55,16 @@ class CustomersSettings:
         "sqlite:///path (embedded; four slashes for an absolute path) or mongodb://user:password@host/database?tls=true.",
         secret=True, essential=True,
     )  # fmt: skip
-    collection: str = setting("customer", text, "MongoDB collection of customers, shared with the front end.")
+    collection: str = setting(
+        "customer", text,
+        "MongoDB collection of customers, shared with the existing front end; our own state is in cenergyd_customer.",
+    )  # fmt: skip
+    hash_passwords: bool = setting(
+        "no", switch, "Whether loggers' passwords that the front end stored are replaced by their hashes there."
+    )
+    new_document: dict[str, str] = setting(  # noqa: RUF009
+        "", pairs, "Fields that the front end wants in the document of a customer added here, such as _cls=Customer."
+    )
     timeout_seconds: float = setting(
         "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
     )

@@ -13,6 +13,7 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.customer_documents import SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
@@ -68,7 +69,12 @@ def _customer_stores(settings: Settings, reactor: Reactor) -> tuple[CustomerStor
     if path is not None:
         return SqliteCustomerStore(reactor, path), SqliteDocumentStore(reactor, path)
     mongo = MongoDatabase(reactor, url, settings.customers.timeout_seconds)
-    return MongoCustomerStore(mongo, settings.customers.collection), MongoDocumentStore(mongo)
+    shared = SharedCollection(
+        name=settings.customers.collection,
+        hash_passwords=settings.customers.hash_passwords,
+        new_document=settings.customers.new_document,
+    )
+    return MongoCustomerStore(mongo, shared), MongoDocumentStore(mongo)
 
 
 def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:

@@ -47,6 +47,8 @@ class Scene:
                 "customers.url": f"mongodb://{USER}:{SECRET}@127.0.0.1:{self.mongo_proxy.port}/shop?authSource=admin",
                 "readings.url": f"influxdb://{USER}:{SECRET}@127.0.0.1:{self.influx_proxy.port}/cen",
                 "customers.timeout_seconds": str(TIMEOUT),
+                "customers.hash_passwords": "yes",
+                "cenergyd.derivation.front_end_watch.PASS_SECONDS": "2",
                 "readings.timeout_seconds": str(TIMEOUT),
                 "cenergyd.ingest.credentials.CACHE_SECONDS": "0",
                 # What was claimed when a store went away is free again after so long.
@@ -66,19 +68,19 @@ class Scene:
             client.admin.command("createUser", USER, pwd=password, roles=["root"])
 
     def add_customer(self, serial: str, facility: str = "") -> None:
-        """One with load and solar, straight into the collection."""
+        """One with load and solar, straight into the shared collection."""
         document = {
             "facility": facility, "load": "1", "solar": "2", "logger_serial_number": serial, "logger_password": PASSWORD,
         }  # fmt: skip
-        with self.customers() as customers:
+        with self.customers("customer") as customers:
             customers.insert_one(document)
 
     @contextmanager
-    def customers(self) -> Iterator[Collection[dict[str, Any]]]:
-        """The collection itself, past the proxy."""
+    def customers(self, collection: str = "cenergyd_customer") -> Iterator[Collection[dict[str, Any]]]:
+        """A collection of customers, past the proxy."""
         client: MongoClient[dict[str, Any]] = MongoClient(self.mongo.url, username=USER, password=SECRET, journal=True)
         with client:
-            yield client.shop.customer
+            yield client.shop[collection]
 
     def close(self) -> None:
         """End all of it."""

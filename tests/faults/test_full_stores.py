@@ -38,12 +38,14 @@ def stored_elsewhere(scene: Scene, serial: str, parts: Sequence[tuple[str, list[
 
 def mark(scene: Scene, serials: Sequence[str], values: Sequence[Reading]) -> None:
     """Readings of these times came in."""
-    window = {"pending_since": values[0].time, "pending_until": values[-1].time}
+    window = {"pending_start": values[0].time, "pending_end": values[-1].time + 1}
+    query = {"logger_serial_number": {"$in": list(serials)}}
     with scene.customers() as customers:
-        customers.update_many({"logger_serial_number": {"$in": list(serials)}}, {"$set": window})
+        wait_for(lambda: customers.count_documents(query) == len(serials), 30, "the customers to be noticed")
+        customers.update_many(query, {"$set": window})
 
 
-WORK = ("pending_since", "cenergyd.pending_work", "cenergyd.jobs_since", "cenergyd.jobs_work")
+WORK = ("pending_start", "pending_claim", "jobs_start", "jobs_claim")
 
 
 def waiting(scene: Scene) -> set[str]:

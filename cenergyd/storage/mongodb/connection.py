@@ -6,7 +6,7 @@ every kind of outage, and no secret in any message.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -39,12 +39,14 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from txmongo.collection import Cursor
 from txmongo.connection import ConnectionPool
 from txmongo.database import Database
 from txmongo.errors import TimeExceeded
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
+from cenergyd.runtime.clock import Clock
 from cenergyd.storage.mongodb.scram import ScramProtocol
 
 T = TypeVar("T")
@@ -55,8 +57,8 @@ RECONNECT_SECONDS = 1.0
 """Longest pause between two attempts to connect."""
 _REFUSED = {13, 18}
 """Error codes Unauthorized and AuthenticationFailed."""
-_DATA = {2, 9, 14, 17419, 10334, 52, 57}
-"""Error codes of data that are too large or cannot be stored; any other is the server's state (14031: its disk is full)."""
+_DATA = {2, 9, 14, 17419, 10334, 52, 57, 26, 27}
+"""Error codes of data that are too large, cannot be stored, or (26, 27) of a collection or index that does not exist; any other is the server's state (14031: its disk is full)."""
 _DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
 
 
@@ -93,8 +95,6 @@ class MongoDatabase:
         self.database_name = DEFAULT_DATABASE
         self.where = "MongoDB"
         """The hosts, for messages."""
-        self.replicated = True
-        """Whether it is, or may be, one of several servers: a primary that was voted out goes on answering reads for a while."""
         self._tls: _ClientTLS | None = None
         if not url.startswith("mongodb+srv://"):
             self._prepare(url)
@@ -112,8 +112,6 @@ class MongoDatabase:
                 self._prepare(url)
             self._pool = self._connect(url)
         await self.ping()
-        reply = await self.run(lambda database: database.command("isMaster"))  # "hello" is newer than 4.2
-        self.replicated = "setName" in reply or reply.get("msg") == "isdbgrid"
 
     async def close(self) -> None:
         """Disconnect."""
@@ -164,6 +162,24 @@ class MongoDatabase:
             self.log.info("MongoDB answers again {where}", where=self.where)
         return result
 
+    async def batches(self, find: Callable[[Database], Cursor]) -> AsyncGenerator[list[Any], None]:
+        """The batches of a cursor, each within the time limit. Raises as :meth:`run` does."""
+
+        async def begin(database: Database) -> list[Cursor]:
+            return [find(database)]  # in a list, because a cursor is awaitable itself
+
+        async def following(_: Database) -> list[Any]:
+            batch: list[Any] = await cursor.next_batch()
+            return batch
+
+        (cursor,) = await self.run(begin)
+        try:
+            while not cursor.exhausted:
+                yield await self.run(following)
+        finally:
+            if not cursor.exhausted and self._pool is not None:
+                cursor.close().addErrback(lambda _: None)
+
     def _in_time(self, call: Coroutine[Any, Any, T]) -> Deferred[T]:
         """The call's result, or what :data:`_DOWN` names; :class:`_CallerCancelled` where it was not the server's fault."""
         running = Deferred.fromCoroutine(call).addTimeout(self._timeout, self._reactor)
@@ -179,6 +195,10 @@ class MongoDatabase:
             lambda failure: None if result.called else result.errback(failure),
         )
         return result
+
+    def seconds(self) -> float:
+        """The time, UTC seconds."""
+        return cast(Clock, self._reactor).seconds()
 
     @property
     def connected(self) -> bool:

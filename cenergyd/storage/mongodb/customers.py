@@ -1,6 +1,9 @@
-"""Customers in MongoDB, in a collection that the existing front end shares.
+"""Customers in MongoDB: two documents each, one shared with the existing front end and one of our own.
 
-Only our own fields are written (see :mod:`cenergyd.storage.mongodb.shapes`), by ``$set`` and ``$unset`` on their paths.
+The shared document (:mod:`cenergyd.storage.mongodb.shared_document`) belongs to the front end; only the agreed fields are
+written to it, and only when somebody changes them here. Everything else is in our own document
+(:mod:`cenergyd.storage.mongodb.own_document`), with a copy of what the shared one says, so that uploads, derivation and
+jobs read one document. :mod:`cenergyd.storage.mongodb.front_end` follows what the front end changes.
 """
 
 from __future__ import annotations
@@ -8,47 +11,44 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
-from bson import Decimal128, ObjectId
+import attrs
+from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 from twisted.logger import Logger
-from txmongo.filter import ASCENDING
-from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
-from cenergyd.customers.store import PendingQueue
-from cenergyd.errors import Conflict, NotFound, SerialTaken
-from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.customers.store import FrontEnd, PendingQueue
+from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
+from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
+from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has
+from cenergyd.storage.mongodb.front_end import MongoFrontEnd
+from cenergyd.storage.mongodb.ids import id_text, id_value
+from cenergyd.storage.mongodb.own_document import GONE, UNWRITTEN, VERSION, customer_of, own_of_customer, serial_of
 from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS, MongoPendingQueue
-from cenergyd.storage.mongodb.shapes import PROJECTION, customer_of, document_of, id_value, observed, update_of, widened
+from cenergyd.storage.mongodb.previous_state import move_all
+from cenergyd.storage.mongodb.shared_document import AGREED_FIELDS, PASSWORD, SERIAL
 
-SERIAL = "logger_serial_number"
-UNIQUE_INDEX = "cenergyd_serial"
-BY_ID = sort_by(ASCENDING("_id"))
 _ATTEMPTS = 5
-# BSON's order of types, as $type numbers; a comparison finds values of its own type only.
-# Numbers, text, documents, bytes, ObjectIds, booleans, times.
-_TYPE_ORDER = ((1, 16, 18, 19), (2,), (3,), (5,), (7,), (8,), (9,))
+_MOVED = {"_id": "customers_moved"}
+"""The document that says that the state of earlier versions was moved."""
 
 
 class MongoCustomerStore:
     """See :class:`cenergyd.customers.store.CustomerStore`.
 
     :param mongo: shared with other stores; ``open`` and ``close`` may be called by each.
-    :param collection: the name of the customers' collection.
     """
 
     log = Logger()
 
-    def __init__(self, mongo: MongoDatabase, collection: str = "customer") -> None:
+    def __init__(self, mongo: MongoDatabase, shared: SharedCollection | None = None) -> None:
+        self.documents = CustomerDocuments(mongo, shared or SharedCollection())
         self._mongo = mongo
-        self._name = collection
-        self._derivation = MongoPendingQueue(mongo, collection, DERIVATION)
-        self._jobs = MongoPendingQueue(mongo, collection, JOBS)
-        self.unique_serials = False
-        """Whether the unique index stands; without it ``cenergyd migrate`` says what is in its way."""
+        self._derivation = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION)
+        self._jobs = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
+        self._front_end = MongoFrontEnd(self.documents)
 
     @property
     def derivation_queue(self) -> PendingQueue:
@@ -57,15 +57,26 @@ class MongoCustomerStore:
 
     @property
     def job_queue(self) -> PendingQueue:
-        """Readings that the jobs have not taken yet."""
+        """Readings that the jobs have not processed yet."""
         return self._jobs
 
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end that shares the collection."""
+        return self._front_end
+
+    @property
+    def hashes_passwords(self) -> bool:
+        """Whether stored passwords are replaced by their hashes."""
+        return self.documents.shared.hash_passwords
+
     async def open(self) -> None:
-        """Connect and create the indexes. May be called again after StoreUnavailable."""
+        """Connect, create the indexes, and move what earlier versions stored. May be called again after StoreUnavailable."""
         await self._mongo.open()
-        await self.ensure_unique_index()
+        await self.documents.ensure_indexes()
         await self._derivation.ensure_indexes()
         await self._jobs.ensure_indexes()
+        await self._move_previous_state()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -75,84 +86,61 @@ class MongoCustomerStore:
         """Return if MongoDB answers."""
         await self._mongo.ping()
 
-    async def ensure_unique_index(self) -> bool:
-        """Create the unique index of serial numbers; False, and a warning, where duplicates forbid it."""
-        index = {"unique": True, "name": UNIQUE_INDEX, "partialFilterExpression": {SERIAL: {"$gt": ""}}}
-        try:
-            await self._run(lambda customers: customers.create_index(sort_by(ASCENDING(SERIAL)), **index))
-            self.unique_serials = True
-        except DuplicateKeyError:
-            self.unique_serials = False
-            self.log.warn(
-                "two customers name the same logger: run 'cenergyd migrate --dry-run' {where}", where=self._where
-            )
-            await self._run(
-                lambda customers: customers.create_index(sort_by(ASCENDING(SERIAL)), name="cenergyd_lookup")
-            )
-        return self.unique_serials
-
     async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
-        """Insert one."""
+        """Insert an own and a shared document."""
         customer = normalised(customer)
-        await self._check_serial_free(customer.logger_serial_number, None)
-        document = {"_id": id_value(customer.id) if customer.id else ObjectId(), **document_of(customer)}
-        if pending is not None:
-            document |= widened({}, pending)[1]
+        key = id_value(customer.id) if customer.id else ObjectId()
+        if customer.logger_serial_number:
+            await self.documents.check_serial_free(customer.logger_serial_number, key)
+        taken = Conflict(f"there is a customer {customer.id} already")
+        if await self.documents.find_shared(key) is not None:
+            raise taken
+        own = own_of_customer(customer, key, pending)
         try:
-            await self._run(lambda customers: customers.insert_one(document))
+            await self.documents.run_own(lambda collection: collection.insert_one(own))
         except DuplicateKeyError as error:
-            if "_id" in ((error.details or {}).get("keyPattern") or {}):
-                raise Conflict(f"there is a customer {customer.id} already") from None
-            raise SerialTaken(customer.logger_serial_number) from None
-        return customer_of(document)
+            raise (taken if index_has(error, "_id") else SerialTaken(customer.logger_serial_number)) from None
+        await self.documents.write_unwritten(own)
+        return customer_of(own)
 
     async def get(self, customer_id: str) -> Customer | None:
         """Find by id."""
-        document = await self._document(customer_id) if is_storable(customer_id) else None
-        return customer_of(document) if document else None
+        own = await self.documents.find_own(id_value(customer_id)) if is_storable(customer_id) else None
+        return customer_of(own) if own else None
 
     async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
         """Find by ids."""
-        ids = [id_value(each) for each in dict.fromkeys(customer_ids) if is_storable(each)]
-        if not ids:
-            return {}
-        found = await self._run(
-            lambda customers: customers.find({"_id": {"$in": ids}}, projection=PROJECTION, batch_size=len(ids) + 1)
-        )
-        return {customer.id: customer for customer in map(customer_of, found)}
+        keys = [id_value(each) for each in dict.fromkeys(customer_ids) if is_storable(each)]
+        owns = await self.documents.owns_by_id(keys)
+        missing = [key for key in keys if id_text(key) not in owns]
+        owns |= await self.documents.own_of(await self.documents.find_shared_by_id(missing))
+        return {each: customer_of(own) for each, own in owns.items() if GONE not in own}
 
     async def by_serial(self, serial: str) -> Customer | None:
-        """Find by serial number."""
-        document = await self._by_serial(normal_serial(serial)) if is_storable(serial) else None
-        return customer_of(document) if document else None
+        """Find by serial number. A customer that the front end has just added is found, too."""
+        if not is_storable(serial) or not (wanted := normal_serial(serial)):
+            return None
+        own = await self.documents.run_own(lambda collection: collection.find_one({SERIAL: wanted}))
+        if own is None:
+            documents = await self.documents.find_shared_by_serial(wanted)
+            owns = await self.documents.own_of(documents)
+            own = next((own for own in owns.values() if serial_of(own) == wanted and GONE not in own), None)
+        return customer_of(own) if own else None
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
-        """A page in the order of ids."""
-        query: dict[str, Any] = {}
+        """A page in the order of ids; a search does not find what the front end has added within the last minute."""
         if search:
             pattern = {"$regex": re.escape(search), "$options": "i"}
-            query = {"$or": [{path: pattern} for path in ("cenergyd.name", "name", SERIAL)]}
-        return [customer_of(document) for document in await self.raw_page(after, limit, query, PROJECTION)]
-
-    async def raw_page(
-        self, after: str | None, limit: int, query: Mapping[str, Any] | None = None, fields: list[str] | None = None
-    ) -> list[dict[str, Any]]:
-        """Documents in the order of ids, whole or with some fields."""
-        found: list[dict[str, Any]] = []
-        for ids in _ids_after(after):
-            if len(found) < limit:
-                rest = limit - len(found)
-                both = {**(query or {}), **ids}
-                found += await self._run(
-                    lambda customers, both=both, rest=rest: customers.find(
-                        both, projection=fields, sort=BY_ID, limit=rest, batch_size=rest
-                    )
-                )
-        return found
+            query = {"$or": [{field: pattern} for field in ("name", SERIAL)], GONE: None}
+            return [customer_of(own) for own in await self.documents.own_page(after, limit, query)]
+        documents = await self.documents.shared_page(after, limit)
+        owns = await self.documents.own_of(documents)
+        found = (owns.get(id_text(document["_id"])) for document in documents)
+        return [customer_of(own) for own in found if own is not None]
 
     async def count(self) -> int:
-        """How many documents."""
-        return int(await self._run(lambda customers: customers.count_documents({})))
+        """How many customers."""
+        return int(await self.documents.run_shared(lambda shared: shared.count_documents({})))
 
     async def update(
         self,
@@ -165,105 +153,71 @@ class MongoCustomerStore:
         """Set fields, if they still are what they were when read; without an etag a lost race is run again."""
         checked = checked_changes(changes)
         for _ in range(_ATTEMPTS):
-            document = await self._expected(customer_id, expected_etag)
-            update = update_of(document, checked)
-            also, sets = widened(document, pending) if pending is not None else ({}, {})
-            if sets:
-                update["$set"] = {**update.get("$set", {}), **sets}
-            if not update:
-                return customer_of(document)
-            if checked.get(SERIAL):
-                await self._check_serial_free(checked[SERIAL], document["_id"])
-            if await self.update_raw(document, update, also):
-                return changed(customer_of({**document, **sets}), checked)
+            own = await self._expected(customer_id, expected_etag)
+            if await self._change(own, checked, pending):
+                return _with_window(changed(customer_of(own), checked), pending)
             # The next look tells why: NotFound, Conflict, or a change that does not show in the etag.
         raise Conflict("somebody else keeps changing this customer")
 
     async def remove(self, customer_id: str, *, expected_etag: str | None = None) -> None:
-        """Delete."""
+        """Delete both documents; ours is marked first, so that a change made meanwhile is not deleted unseen."""
         for _ in range(_ATTEMPTS):
-            document = await self._expected(customer_id, expected_etag)
-            query = observed(document) if expected_etag is not None else {"_id": document["_id"]}
-            result = await self._run(lambda customers, query=query: customers.delete_one(query))
-            if result.deleted_count:
+            own = await self._expected(customer_id, expected_etag)
+            mark = {"$set": {GONE: int(self._mongo.seconds())}, "$unset": {SERIAL: ""}, "$inc": {VERSION: 1}}
+            if await self.documents.change_own(own, mark):
+                await self.documents.delete(own["_id"])
                 return
         raise Conflict("somebody else keeps changing this customer")
 
     async def set_password_hash(self, customer_id: str, old: str, new: str) -> bool:
-        """Replace a password, compare-and-set."""
-        # The old front end may have stored a number.
-        stored: list[Any] = [old, int(old)] if old.isascii() and old.isdecimal() and len(old) < 19 else [old]
-        for value in stored:
-            query = {"_id": id_value(customer_id), "logger_password": {"$eq": value}}
-            result = await self._run(
-                lambda customers, query=query: customers.update_one(query, {"$set": {"logger_password": new}})
-            )
-            if result.matched_count:
-                return True
-        return False
-
-    async def update_raw(
-        self, document: Mapping[str, Any], update: Mapping[str, Any], also: Mapping[str, Any] | None = None
-    ) -> bool:
-        """Apply an update if our fields still are as in the document read, and ``also`` matches. Raises SerialTaken."""
-        query = {**observed(document), **(also or {})}
+        """Replace a password, compare-and-set. Does nothing where the front end wants passwords as it wrote them."""
+        own = await self.documents.find_own(id_value(customer_id)) if self.hashes_passwords else None
+        if own is None or own.get(PASSWORD) != old:
+            return False
         try:
-            result = await self._run(lambda customers: customers.update_one(query, dict(update)))
-        except DuplicateKeyError:
-            raise SerialTaken(str(update.get("$set", {}).get(SERIAL, ""))) from None
-        return bool(result.matched_count)
+            return await self._change(own, {PASSWORD: new}, None)
+        except ChangedElsewhere:
+            return False
 
-    @property
-    def _where(self) -> str:
-        return self._mongo.where
+    async def _change(self, own: Mapping[str, Any], checked: Mapping[str, Any], pending: Window | None) -> bool:
+        agreed = {field: checked[field] for field in AGREED_FIELDS if field in checked}
+        agreed = {field: value for field, value in agreed.items() if value != (own.get(field) or "")}
+        if agreed:
+            await self.documents.prepare_agreed(own, agreed)
+        if not await self.documents.update_own(own, checked, pending=pending, unwritten=agreed):
+            return False
+        if agreed:
+            await self.documents.write_unwritten({**own, **checked, UNWRITTEN: agreed})
+        return True
 
-    async def _run(self, operation: Any) -> Any:
-        return await self._mongo.run(lambda database: operation(database[self._name]))
-
-    async def _document(self, customer_id: str) -> dict[str, Any] | None:
-        query = {"_id": id_value(customer_id)}
-        document: dict[str, Any] | None = await self._run(
-            lambda customers: customers.find_one(query, projection=PROJECTION)
-        )
-        return document or None
-
-    async def _by_serial(self, serial: str) -> dict[str, Any] | None:
-        # Ours are upper case; the old front end may have stored what a person typed.
-        for form in dict.fromkeys((serial, serial.lower())) if serial else ():
-            document: dict[str, Any] | None = await self._run(
-                lambda customers, form=form: customers.find_one({SERIAL: form}, projection=PROJECTION)
-            )
-            if document:
-                return document
-        return None
+    async def _move_previous_state(self) -> None:
+        """Once for a database, at the first start of this version; begun again where it was interrupted."""
+        if await self._mongo.run(lambda database: database[CHECKS].find_one(_MOVED)):
+            return
+        count = await move_all(self.documents)
+        done = {"$set": {"moved": count}}
+        await self._mongo.run(lambda database: database[CHECKS].update_one(_MOVED, done, upsert=True))
+        if count:
+            self.log.info(
+                "the state of {customers} customers was moved from {shared} to {own}",
+                customers=count, shared=self.documents.shared.name, own=OWN_COLLECTION,
+            )  # fmt: skip
 
     async def _expected(self, customer_id: str, etag: str | None) -> dict[str, Any]:
-        document = await self._document(customer_id)
-        if document is None:
+        own = await self.documents.find_own(id_value(customer_id)) if is_storable(customer_id) else None
+        if own is None:
             raise NotFound(f"no customer {customer_id}")
-        if etag is not None and customer_of(document).etag != etag:
+        if etag is not None and customer_of(own).etag != etag:
             raise Conflict("somebody else changed this customer meanwhile")
-        return document
-
-    async def _check_serial_free(self, serial: str, own_id: Any) -> None:
-        """The index forbids duplicates; this also finds one in lower case, or where the index could not be made."""
-        if not serial:
-            return
-        document = await self._by_serial(serial)
-        if document is not None and document["_id"] != own_id:
-            raise SerialTaken(serial)
+        return own
 
 
-def _ids_after(after: str | None) -> list[dict[str, Any]]:
-    """Queries whose results, one after the other, are the ids after one, whatever types they have."""
-    if after is None:
-        return [{}]
-    value = id_value(after)
-    later = [number for numbers in _TYPE_ORDER[_type_rank(value) + 1 :] for number in numbers]
-    same = {"_id": {"$gt": value}}
-    return [same, {"_id": {"$type": later}}] if later else [same]
-
-
-def _type_rank(value: Any) -> int:
-    ranks = ((bool, 5), (int | float | Decimal128, 0), (str, 1), (Mapping, 2), (bytes | UUID, 3), (ObjectId, 4))
-    return next((rank for kind, rank in ranks if isinstance(value, kind)), len(_TYPE_ORDER) - 1)
+def _with_window(customer: Customer, pending: Window | None) -> Customer:
+    if pending is None:
+        return customer
+    start, end = customer.pending_start, customer.pending_end
+    return attrs.evolve(
+        customer,
+        pending_start=pending.start if start is None else min(start, pending.start),
+        pending_end=pending.end if end is None else max(end, pending.end),
+    )

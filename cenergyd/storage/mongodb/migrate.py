@@ -1,4 +1,4 @@
-"""Rewriting documents of older shapes: what would change (pure), and doing it. Repeatable; safe beside a running front end."""
+"""Rewriting agreed fields of older shapes: what would change (pure), and doing it. Repeatable; safe beside a running front end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import attrs
 
 from cenergyd.customers.validation import faults_of
-from cenergyd.errors import SerialTaken
-from cenergyd.storage.mongodb.customers import SERIAL, MongoCustomerStore
-from cenergyd.storage.mongodb.shapes import (
+from cenergyd.errors import ChangedElsewhere, Conflict, SerialTaken
+from cenergyd.storage.mongodb.customer_documents import CustomerDocuments
+from cenergyd.storage.mongodb.ids import id_text
+from cenergyd.storage.mongodb.own_document import UNWRITTEN, customer_of, own_of_shared
+from cenergyd.storage.mongodb.shared_document import (
+    AGREED_FIELDS,
     METER_FIELDS,
-    MIGRATED,
-    customer_of,
-    id_text,
+    PASSWORD,
+    SERIAL,
     meter_of,
-    password_of,
-    text_of,
+    settings_of,
 )
 
 _PAGE = 500
@@ -28,10 +29,10 @@ Progress = Callable[[int, int], None]
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What a document of an older shape becomes."""
+    """What agreed fields of older shapes become."""
 
-    update: Mapping[str, Any]
-    """MongoDB's update."""
+    changes: Mapping[str, str]
+    """Field -> value in today's shape."""
     lines: tuple[str, ...]
     """The same for a person, without secrets."""
 
@@ -59,8 +60,6 @@ class MigrationReport:
     """One for each document with anything to say."""
     duplicates: Mapping[str, tuple[str, ...]]
     """Serial number -> ids of the customers that name it, where these are several."""
-    unique_serials: bool
-    """Whether the unique index of serial numbers stands (always False after a dry run that found duplicates)."""
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -76,38 +75,27 @@ class MigrationReport:
 
 
 def plan(document: Mapping[str, Any]) -> Plan | None:
-    """What a document's fields of ours become; None where they are as they should be."""
-    sets: dict[str, Any] = {}
-    unsets: dict[str, Any] = {}
+    """What a document's agreed fields become; None where they are as they should be. What is absent stays absent."""
+    settings = settings_of(document)
+    changes: dict[str, str] = {}
     lines: list[str] = []
-    for field in METER_FIELDS:
-        old, new = document.get(field), meter_of(document.get(field))
-        if old == new and isinstance(old, str):
+    for field in AGREED_FIELDS:
+        old, new = document.get(field), settings[field]
+        if old is None or old == new:
             continue
-        sets[field] = new
+        changes[field] = new
+        if field == PASSWORD:
+            lines.append(f"{field}: a {type(old).__name__} -> text")
+            continue
         lines.append(f"{field}: {_described(old)} -> {new!r}")
-        if isinstance(old, list | Mapping) and old:
-            sets[f"{MIGRATED}.{field}"] = old
-            lines[-1] += f" (the old value, with any api_key, stays in {MIGRATED}.{field})"
-    serial = text_of(document.get(SERIAL)).upper()
-    if document.get(SERIAL) != serial:
-        sets[SERIAL] = serial
-        lines.append(f"{SERIAL}: {_described(document.get(SERIAL))} -> {serial!r}")
-    password = password_of(document.get("logger_password"))
-    if document.get("logger_password") != password:
-        sets["logger_password"] = password
-        lines.append("logger_password: nothing -> ''" if not password else "logger_password: a number -> text")
-    for field in ("pending_since", "pending_until"):
-        if field in document and document[field] is None:
-            unsets[field] = ""
-            lines.append(f"{field}: null -> removed")
-    update = {operator: fields for operator, fields in (("$set", sets), ("$unset", unsets)) if fields}
-    return Plan(update=update, lines=tuple(lines)) if update else None
+        if field in METER_FIELDS and isinstance(old, list | Mapping) and old:
+            lines[-1] += " (the old value, with any api_key, is kept in cenergyd_customer)"
+    return Plan(changes=changes, lines=tuple(lines)) if changes else None
 
 
 def warnings_of(document: Mapping[str, Any]) -> tuple[str, ...]:
     """What a migration leaves for a person to put right."""
-    found = [f"{fault.field}: {fault}" for fault in faults_of(customer_of(document))]
+    found = [f"{fault.field}: {fault}" for fault in faults_of(customer_of(own_of_shared(document)))]
     for field in METER_FIELDS:
         meters = _all_meters(document.get(field))
         if len(meters) > 1:
@@ -115,56 +103,59 @@ def warnings_of(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def migrate(store: MongoCustomerStore, *, dry_run: bool, progress: Progress | None = None) -> MigrationReport:
-    """Rewrite every document whose fields of ours have an older shape. ``store`` is open.
+async def migrate(documents: CustomerDocuments, *, dry_run: bool, progress: Progress | None = None) -> MigrationReport:
+    """Rewrite every document whose agreed fields have an older shape.
 
     A document that somebody else changes at the same moment is left alone and reported: run it again.
     """
-    total = await store.count()
+    total = int(await documents.run_shared(lambda shared: shared.count_documents({})))
     reports: list[DocumentReport] = []
     owners: dict[str, list[str]] = {}
     seen = changed = 0
-    last: str | None = None
-    while page := await store.raw_page(last, _PAGE):
-        for document in page:
-            last = id_text(document["_id"])
-            report, rewritten = await _one(store, document, dry_run)
+    async for batch in documents.shared_batches():
+        for document in batch:
+            report, rewritten = await _one(documents, document, dry_run)
             changed += rewritten
             if report.changes or report.warnings:
                 reports.append(report)
-            serial = customer_of(document).logger_serial_number
-            if serial:
-                owners.setdefault(serial, []).append(last)
-        seen += len(page)
+            if serial := settings_of(document)[SERIAL]:
+                owners.setdefault(serial, []).append(report.customer_id)
+        seen += len(batch)
         if progress:
             progress(seen, max(total, seen))
-    duplicates = {serial: tuple(ids) for serial, ids in owners.items() if len(ids) > 1}
-    unique = not duplicates if dry_run else await store.ensure_unique_index()
     return MigrationReport(
         dry_run=dry_run,
         documents=seen,
         changed=changed,
         reports=tuple(reports),
-        duplicates=duplicates,
-        unique_serials=unique,
+        duplicates={serial: tuple(sorted(ids)) for serial, ids in owners.items() if len(ids) > 1},
     )
 
 
-async def _one(store: MongoCustomerStore, document: Mapping[str, Any], dry_run: bool) -> tuple[DocumentReport, bool]:
+async def _one(documents: CustomerDocuments, document: Mapping[str, Any], dry_run: bool) -> tuple[DocumentReport, bool]:
     customer_id = id_text(document["_id"])
     planned, warnings = plan(document), warnings_of(document)
     if planned is None:
         return DocumentReport(customer_id=customer_id, warnings=warnings), False
-    if dry_run:
-        return DocumentReport(customer_id=customer_id, changes=planned.lines, warnings=warnings), True
-    try:
-        rewritten = await store.update_raw(document, planned.update)
-    except SerialTaken as error:
-        return DocumentReport(customer_id=customer_id, warnings=(*warnings, f"not changed: {error}")), False
-    if not rewritten:
-        note = "not changed: somebody else changed it meanwhile; run this again"
-        return DocumentReport(customer_id=customer_id, warnings=(*warnings, note)), False
+    note = "" if dry_run else await _rewrite(documents, document, planned)
+    if note:
+        return DocumentReport(customer_id=customer_id, warnings=(*warnings, f"not changed: {note}")), False
     return DocumentReport(customer_id=customer_id, changes=planned.lines, warnings=warnings), True
+
+
+async def _rewrite(documents: CustomerDocuments, document: Mapping[str, Any], planned: Plan) -> str:
+    """Write what is planned; the reason if that is not possible."""
+    meanwhile = "somebody else changed it meanwhile; run this again"
+    own = (await documents.own_of([document])).get(id_text(document["_id"]))
+    if own is None or UNWRITTEN in own:
+        return meanwhile
+    try:
+        if not await documents.update_own(own, {}, unwritten=planned.changes):
+            return meanwhile
+        await documents.write_unwritten({**own, UNWRITTEN: dict(planned.changes)})
+    except (SerialTaken, ChangedElsewhere, Conflict) as error:
+        return str(error)
+    return ""
 
 
 def _all_meters(value: Any) -> list[str]:

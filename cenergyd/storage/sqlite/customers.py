@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.store import FrontEnd, PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
@@ -51,6 +51,16 @@ class SqliteCustomerStore:
     def job_queue(self) -> PendingQueue:
         """Readings that the jobs have not taken yet."""
         return self._jobs
+
+    @property
+    def front_end(self) -> FrontEnd | None:
+        """Nobody else changes customers here."""
+        return None
+
+    @property
+    def hashes_passwords(self) -> bool:
+        """Always."""
+        return True
 
     async def open(self) -> None:
         """Open the file, create or upgrade the tables."""

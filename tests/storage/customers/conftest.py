@@ -11,6 +11,7 @@ from twisted.internet import reactor
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.customer_documents import SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 
@@ -20,7 +21,8 @@ def make_store(kind: str, request: pytest.FixtureRequest) -> CustomerStore:
     if kind == "sqlite":
         return SqliteCustomerStore(reactor, request.getfixturevalue("tmp_path") / "customers.sqlite")
     server: Any = request.getfixturevalue("mongo")
-    return MongoCustomerStore(MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}"))
+    database = MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}")
+    return MongoCustomerStore(database, SharedCollection(hash_passwords=True))
 
 
 @pytest.fixture(params=["sqlite", "mongo"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from twisted.internet import reactor
 
-from cenergyd.customers.model import PendingMark
+from cenergyd.customers.model import Customer
 from cenergyd.errors import SerialTaken
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.migrate import migrate, plan
-from cenergyd.storage.mongodb.shapes import customer_of
+from cenergyd.storage.mongodb.own_document import customer_of
+from cenergyd.storage.mongodb.previous_state import own_of_previous
+from cenergyd.storage.mongodb.shared_document import AGREED_FIELDS
 
 OLD: dict[str, Any] = {
     "_id": ObjectId("5f0000000000000000000001"),
@@ -54,8 +57,8 @@ async def store(mongo, unique_name):
     await made.close()
 
 
-def own_fields(document):
-    return {key: value for key, value in document.items() if key not in ("cenergyd", "pending_since", "pending_until")}
+def own(collection, key=OLD["_id"]):
+    return collection.database.cenergyd_customer.find_one({"_id": key})
 
 
 @pytest_twisted.ensureDeferred
@@ -76,41 +79,12 @@ async def test_both_shapes_are_customers(store, collection):
 
 
 @pytest_twisted.ensureDeferred
-async def test_ours_never_touches_what_is_not_ours(store, collection):
-    collection.insert_many([copy.deepcopy(OLD), copy.deepcopy(NEW)])
-    await store.open()
-    for customer in await store.page():
-        for queue in (store.derivation_queue, store.job_queue):
-            await queue.mark([PendingMark(customer.id, 5, 6)])
-            works = await queue.claim("c", 10, 60, 10)
-            await queue.postpone(works, 5)
-            await queue.finish(await queue.claim("d", 10, 60, 10))
-        await store.update(customer.id, {"extensions": {"a": 1}, "name": "Mine", "time_zone": "Europe/Rome"})
-    for before in (OLD, NEW):
-        assert own_fields(collection.find_one({"_id": before["_id"]})) == before
-    assert {customer.name for customer in await store.page()} == {"Mine"}
-    # A setting that replaces an older shape keeps that aside.
-    await store.update("5f0000000000000000000001", {"facility": "9"})
-    after = collection.find_one({"_id": OLD["_id"]})
-    assert own_fields(after) == {**OLD, "facility": "9"}
-    assert after["cenergyd"]["migrated"] == {"facility": OLD["facility"]}
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_password_stored_as_a_number_can_be_hashed(store, collection):
+async def test_a_setting_that_replaces_an_older_shape_keeps_that(store, collection):
     collection.insert_one(copy.deepcopy(OLD))
     await store.open()
-    assert await store.set_password_hash("5f0000000000000000000001", "1234", "$hash")
-    assert collection.find_one()["logger_password"] == "$hash"
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_null_pending_window_loses_nothing(store, collection):
-    collection.insert_one({**NEW, "pending_since": None, "pending_until": None})
-    await store.open()
-    await store.derivation_queue.mark([PendingMark("str-id", 5, 6)])
-    (work,) = await store.derivation_queue.claim("c", 10, 60, 10)
-    assert (work.start, work.end) == (5, 6)
+    await store.update("5f0000000000000000000001", {"facility": "9"})
+    assert collection.find_one() == {**OLD, "facility": "9"}
+    assert json.loads(own(collection)["migrated"]["facility"]) == OLD["facility"]
 
 
 @pytest_twisted.ensureDeferred
@@ -118,7 +92,7 @@ async def test_a_serial_in_lower_case_is_found_and_taken(store, collection):
     collection.insert_one({**NEW, "logger_serial_number": "aa01"})
     await store.open()
     assert (await store.by_serial("AA01")).id == "str-id"
-    other = await store.add(customer_of({"_id": "other"}))
+    other = await store.add(Customer(id="other"))
     with pytest.raises(SerialTaken):
         await store.update(other.id, {"logger_serial_number": "AA01"})
 
@@ -129,13 +103,12 @@ async def test_dry_run_changes_nothing_then_a_run_does_it_once(store, collection
     collection.insert_many(copy.deepcopy(documents))
     await store.open()
     steps: list[tuple[int, int]] = []
-    dry = await migrate(store, dry_run=True, progress=lambda done, total: steps.append((done, total)))
+    dry = await migrate(store.documents, dry_run=True, progress=lambda done, total: steps.append((done, total)))
     assert list(collection.find().sort("name", 1)) == sorted(documents, key=lambda one: "name" in one)
     assert steps == [(3, 3)]
-    done = await migrate(store, dry_run=False)
+    done = await migrate(store.documents, dry_run=False)
     assert (dry.documents, dry.changed) == (done.documents, done.changed) == (3, 2)
     assert dry.reports == done.reports
-    assert done.unique_serials
     text = "\n".join(done.lines())
     assert "facility: a list of 2 -> '1'" in text
     assert "2 meters (1, 7)" in text
@@ -143,34 +116,30 @@ async def test_dry_run_changes_nothing_then_a_run_does_it_once(store, collection
     for secret in ("KEY", "1234", "'p'"):
         assert secret not in text
     after = collection.find_one({"_id": OLD["_id"]})
+    # What is absent stays absent.
     assert after == {
-        **OLD,
-        "facility": "1", "load": "", "solar": "2", "logger_serial_number": "001EC6001433", "logger_password": "1234",
-        "cenergyd": {"migrated": {"facility": OLD["facility"], "solar": OLD["solar"]}},
+        **OLD, "facility": "1", "solar": "2", "logger_serial_number": "001EC6001433", "logger_password": "1234",
     }  # fmt: skip
+    assert collection.find_one({"_id": 7}) == {**NEW, "_id": 7, "logger_serial_number": None, "load": "300"}
+    kept = {field: json.loads(text) for field, text in own(collection, OLD["_id"])["migrated"].items()}
+    assert kept == {"facility": OLD["facility"], "solar": OLD["solar"]}
     assert (await store.by_serial("001ec6001433")).id == str(OLD["_id"])
-    again = await migrate(store, dry_run=False)
+    again = await migrate(store.documents, dry_run=False)
     assert again.changed == 0
     assert collection.find_one({"_id": OLD["_id"]}) == after
 
 
 @pytest_twisted.ensureDeferred
-async def test_duplicate_serials_are_reported_and_the_index_comes_when_they_are_gone(store, collection):
+async def test_duplicate_serials_are_reported(store, collection):
     collection.insert_many(
         [{**NEW, "_id": "a"}, {**NEW, "_id": "b"}, {**NEW, "_id": "c", "logger_serial_number": "aa01"}]
     )
     await store.open()
-    assert not store.unique_serials
-    assert (await store.by_serial("AA01")).id in ("a", "b")
-    report = await migrate(store, dry_run=False)
+    assert len(await store.page()) == 3
+    assert (await store.by_serial("AA01")).id in ("a", "b", "c")
+    report = await migrate(store.documents, dry_run=False)
     assert report.duplicates == {"AA01": ("a", "b", "c")}
-    assert not report.unique_serials
     assert any("named by 3 customers (a, b, c)" in line for line in report.lines())
-    for customer_id in ("b", "c"):
-        await store.update(customer_id, {"logger_serial_number": ""})
-    assert (await migrate(store, dry_run=False)).unique_serials
-    with pytest.raises(SerialTaken):
-        await store.update("b", {"logger_serial_number": "AA01"})
 
 
 values = st.recursive(
@@ -180,24 +149,17 @@ values = st.recursive(
     ),
     max_leaves=5,
 )
-FIELDS = [
-    "facility", "load", "solar", "logger_serial_number", "logger_password", "pending_since", "name", "time_zone", "cenergyd",
-]  # fmt: skip
+FIELDS = [*AGREED_FIELDS, "pending_since", "name", "facility_name", "timezone", "cenergyd", "seasons", "holidays"]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), values))
 def test_any_document_is_a_customer_and_its_plan_is_final(document):
     document = {"_id": 1, **document}
-    before = customer_of(document)
+    before = customer_of(own_of_previous(document))
     assert before.etag
     planned = plan(document)
     if planned is None:
         return
-    after = copy.deepcopy(document)
-    for path, value in planned.update.get("$set", {}).items():
-        if "." not in path:
-            after[path] = value
-    for path in planned.update.get("$unset", {}):
-        del after[path]
+    after = {**document, **planned.changes}
     assert plan(after) is None
-    assert customer_of(after) == before
+    assert customer_of(own_of_previous(after)) == before

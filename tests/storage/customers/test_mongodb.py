@@ -19,7 +19,6 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
 from cenergyd.storage.mongodb.connection import MongoDatabase, _parsed, plain_url
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
-from cenergyd.storage.mongodb.shapes import id_value
 from tests.certificates import Authority
 from tests.servers import RunningMongo
 
@@ -100,7 +99,6 @@ async def test_a_server_that_comes_later_needs_no_restart(own_mongo):
         await unavailable(store.open())
         server.start()
         await eventually(store.open)
-        assert store.unique_serials
         assert await store.count() == 0
     finally:
         await store.close()
@@ -321,30 +319,3 @@ async def test_a_full_disk_is_not_the_datas_fault(mongo, unique_name, error, kin
             await database.run(lambda _: fails_with(bulk([11000])))
     finally:
         await database.close()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_mark_trusts_no_read_where_a_primary_may_be_out_of_date(mongo, unique_name, monkeypatch):
-    database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
-    store = MongoCustomerStore(database)
-    assert database.replicated  # until it is known
-    await store.open()
-    try:
-        assert not database.replicated
-        customer = await store.add(Customer(id="", name="Mill", logger_serial_number="001EC6001433"))
-        queue = store.derivation_queue
-        await queue.mark([PendingMark(customer.id, 100, 200)])
-        covered = await queue._find_ids([id_value(customer.id)], ["pending_since", "pending_until"])
-        await queue.claim("c1", 1000, 60, 10)
-
-        async def out_of_date(*_):
-            return covered
-
-        monkeypatch.setattr(queue, "_find_ids", out_of_date)
-        database.replicated = True
-        await queue.mark([PendingMark(customer.id, 150, 160)])
-        with MongoClient(mongo.url) as client:
-            (document,) = client[unique_name].customer.find()
-        assert (document["pending_since"], document["pending_until"]) == (150, 159)
-    finally:
-        await store.close()

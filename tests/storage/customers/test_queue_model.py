@@ -66,8 +66,15 @@ step = st.one_of(
 
 
 async def run(store: Any, name: str, steps: Any) -> None:
-    queue = getattr(store, name)
     ids = [(await store.add(Customer(id=""))).id for _ in range(3)]
+    try:
+        await play(getattr(store, name), ids, steps)
+    finally:
+        for customer in ids:
+            await store.remove(customer)
+
+
+async def play(queue: Any, ids: list[str], steps: Any) -> None:
     states = {customer: Reference() for customer in ids}
     held: list[Any] = []
     now = 1000
@@ -115,8 +122,6 @@ async def run(store: Any, name: str, steps: Any) -> None:
                     state.release()
         busy = [state.oldest for state in states.values() if state.oldest is not None]
         assert await queue.summary() == PendingSummary(len(busy), min(busy, default=None))
-    for customer in ids:
-        await store.remove(customer)
 
 
 @pytest.mark.parametrize("name", ["derivation_queue", "job_queue"])

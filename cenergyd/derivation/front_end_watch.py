@@ -1,0 +1,99 @@
+"""The service that notices what the existing front end changes, and has it counted here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.derivation.reconfigure import follow_front_end
+from cenergyd.errors import CenergydError
+from cenergyd.readings.store import ReadingStore
+
+PASS_SECONDS = 30.0
+"""Time between the starts of two passes over all customers: a change is noticed within a minute."""
+PAGE_SECONDS = 0.1
+"""Pause between two pages of a pass, so that 100,000 customers take half a minute and uploads go first."""
+
+log = Logger()
+
+
+class FrontEndWatch(Service):
+    """Follows the front end's changes; does nothing where no front end shares the collection.
+
+    :param on_change: called with a customer before and after each change (after: None where it was removed).
+    """
+
+    name = "front_end_watch"
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        customers: CustomerStore,
+        readings: ReadingStore,
+        on_change: Callable[[Customer | None, Customer | None], Awaitable[None]],
+    ) -> None:
+        self._clock: Any = clock
+        self._customers = customers
+        self._readings = readings
+        self._on_change = on_change
+        self._sleeping: Deferred[None] | None = None
+        self._ended: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin the first pass."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._customers.front_end is not None:
+            self._ended = Deferred.fromCoroutine(self._run())
+
+    def stopService(self) -> Deferred[None] | None:  # noqa: N802 - Twisted's name
+        """Stop; fires when what is being taken over is stored."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._sleeping is not None:
+            self._sleeping.cancel()
+        return self._ended
+
+    async def look(self) -> bool:
+        """One page of a pass; whether the pass is complete. Raises StoreUnavailable."""
+        front_end = self._customers.front_end
+        if front_end is None:
+            return True
+        changes, complete = await front_end.next_changes()
+        for change in changes:
+            if await follow_front_end(self._customers, self._readings, change, int(self._clock.seconds())):
+                log.info(
+                    "the front end has changed customer {customer_id}: {fields}",
+                    customer_id=change.customer.id,
+                    fields="removed" if change.changes is None else ", ".join(change.changes) or "restored",
+                )
+                after = await self._customers.get(change.customer.id)
+                await self._on_change(change.customer, after)
+        return complete
+
+    async def _run(self) -> None:
+        while self.running:
+            began = self._clock.seconds()
+            try:
+                while self.running and not await self.look():
+                    await self._sleep(PAGE_SECONDS)
+            except CenergydError as error:
+                log.warn("changes of the front end are looked for later: {reason}", reason=str(error))
+            except Exception:
+                log.failure("changes of the front end cannot be taken over")
+            took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
+            await self._sleep(max(PAGE_SECONDS, PASS_SECONDS - took))
+
+    async def _sleep(self, seconds: float) -> None:
+        if self.running:
+            self._sleeping = deferLater(self._clock, seconds)
+            with suppress(CancelledError):
+                await self._sleeping
+            self._sleeping = None

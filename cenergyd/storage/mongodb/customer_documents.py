@@ -1,0 +1,313 @@
+"""The two documents of a customer in MongoDB: reading them, and changing them in an order that survives a crash.
+
+A change of agreed fields is stored in our own document first, as settings and as ``unwritten``, then in the shared one.
+Whoever finds ``unwritten`` writes it. So a crash in between loses nothing, and nothing is stored by halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from pymongo.errors import DuplicateKeyError
+from twisted.logger import Logger
+from txmongo.collection import Collection
+from txmongo.filter import ASCENDING
+from txmongo.filter import sort as sort_by
+
+from cenergyd.customers.model import Window
+from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
+from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.ids import id_text, ids_after
+from cenergyd.storage.mongodb.own_document import (
+    GONE,
+    MIGRATED,
+    SEEN,
+    UNWRITTEN,
+    VERSION,
+    changed_since_seen,
+    own_of_shared,
+    seen_of,
+    serial_of,
+    settings_update,
+    widening,
+)
+from cenergyd.storage.mongodb.shared_document import (
+    AGREED_FIELDS,
+    METER_FIELDS,
+    PROJECTION,
+    SERIAL,
+    agreed_update,
+    json_text,
+    observed,
+    settings_of,
+)
+
+T = TypeVar("T")
+OWN_COLLECTION = "cenergyd_customer"
+LOOKUP_INDEX = "cenergyd_serial_lookup"
+"""Of the shared collection. Its key ends in ``_id``, so that it never conflicts with an index of the front end's own."""
+_BY_ID = sort_by(ASCENDING("_id"))
+_BATCH = 500
+_ATTEMPTS = 5
+
+log = Logger()
+
+
+@attrs.frozen(kw_only=True)
+class SharedCollection:
+    """What about the shared collection is the operator's choice."""
+
+    name: str = "customer"
+    hash_passwords: bool = False
+    """Whether a password is replaced by its hash there."""
+    new_document: Mapping[str, str] = attrs.field(factory=dict)
+    """Constant fields of the documents of customers that are added here, such as ``_cls``."""
+
+
+class CustomerDocuments:
+    """Shared and own documents by ``_id``. Methods raise StoreUnavailable."""
+
+    def __init__(self, mongo: MongoDatabase, shared: SharedCollection) -> None:
+        self.mongo = mongo
+        self.shared = shared
+
+    async def run_shared(self, operation: Callable[[Collection], Awaitable[T]]) -> T:
+        """Call ``operation`` with the shared collection."""
+        return await self.mongo.run(lambda database: operation(database[self.shared.name]))
+
+    async def run_own(self, operation: Callable[[Collection], Awaitable[T]]) -> T:
+        """Call ``operation`` with our own collection."""
+        return await self.mongo.run(lambda database: operation(database[OWN_COLLECTION]))
+
+    async def ensure_indexes(self) -> None:
+        """Create the indexes of both collections."""
+        lookup = sort_by(ASCENDING(SERIAL) + ASCENDING("_id"))
+        await self.run_shared(lambda shared: shared.create_index(lookup, name=LOOKUP_INDEX))
+        unique = {"unique": True, "name": "serial", "partialFilterExpression": {SERIAL: {"$gt": ""}}}
+        await self.run_own(lambda own: own.create_index(sort_by(ASCENDING(SERIAL)), **unique))
+        unwritten = {"name": UNWRITTEN, "partialFilterExpression": {UNWRITTEN: {"$exists": True}}}
+        await self.run_own(lambda own: own.create_index(sort_by(ASCENDING(UNWRITTEN)), **unwritten))
+
+    async def find_shared(self, key: Any) -> dict[str, Any] | None:
+        """The shared document of a customer."""
+        found: dict[str, Any] | None = await self.run_shared(
+            lambda shared: shared.find_one({"_id": key}, projection=PROJECTION)
+        )
+        return found
+
+    async def find_shared_by_id(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
+        """Those of the shared documents that exist."""
+        if not keys:
+            return []
+        query, size = {"_id": {"$in": list(keys)}}, len(keys) + 1
+        found: list[dict[str, Any]] = await self.run_shared(
+            lambda shared: shared.find(query, projection=PROJECTION, batch_size=size)
+        )
+        return found
+
+    async def find_shared_by_serial(self, serial: str) -> list[dict[str, Any]]:
+        """Shared documents that name a logger, of which the front end may have many: some of them."""
+        # The front end may have stored what a person typed.
+        query = {SERIAL: {"$in": list(dict.fromkeys((serial, serial.lower())))}}
+        found: list[dict[str, Any]] = await self.run_shared(
+            lambda shared: shared.find(query, projection=PROJECTION, limit=10, batch_size=10)
+        )
+        return found
+
+    async def find_own(self, key: Any) -> dict[str, Any] | None:
+        """Our document of a customer; it is made if there is only a shared one."""
+        own: dict[str, Any] | None = await self.run_own(lambda collection: collection.find_one({"_id": key}))
+        if own is None and (document := await self.find_shared(key)):
+            own = (await self.own_of([document])).get(id_text(key))
+        return None if own is None or GONE in own else own
+
+    async def own_of(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Our documents of some shared ones, by the text of the id; those that are missing are made."""
+        owns = await self.owns_by_id([document["_id"] for document in documents])
+        missing = [document for document in documents if id_text(document["_id"]) not in owns]
+        for document in missing:
+            await self.insert_own(own_of_shared(document))
+        if missing:
+            owns |= await self.owns_by_id([document["_id"] for document in missing])
+        return owns
+
+    async def owns_by_id(self, keys: Sequence[Any]) -> dict[str, dict[str, Any]]:
+        """Those of our documents that exist, by the text of the id."""
+        if not keys:
+            return {}
+        found = await self.run_own(
+            lambda collection: collection.find({"_id": {"$in": list(keys)}}, batch_size=len(keys) + 1)
+        )
+        return {id_text(own["_id"]): own for own in found}
+
+    async def insert_own(self, own: dict[str, Any]) -> bool:
+        """Store a new document of ours. False where there is one already; without its logger where that is another's."""
+        try:
+            await self.run_own(lambda collection: collection.insert_one(own))
+        except DuplicateKeyError as error:
+            if index_has(error, "_id"):
+                return False
+            log.warn(
+                "two customers name logger {serial}: its uploads belong to the other one, not to {customer_id}",
+                serial=serial_of(own), customer_id=id_text(own["_id"]),
+            )  # fmt: skip
+            return await self.insert_own({**own, SERIAL: ""})
+        return True
+
+    def shared_batches(self) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Every shared document, some hundred at once."""
+        return self.mongo.batches(
+            lambda database: database[self.shared.name].find({}, projection=PROJECTION, batch_size=_BATCH)
+        )
+
+    async def shared_page(
+        self, after: str | None, limit: int, fields: Sequence[str] | None = PROJECTION
+    ) -> list[dict[str, Any]]:
+        """Shared documents in the order of ids, whole or with some fields."""
+        found: list[dict[str, Any]] = []
+        for query in ids_after(after):
+            if len(found) < limit:
+                found += await self._page(self.shared.name, query, limit - len(found), fields)
+        return found
+
+    async def own_page(self, after: str | None, limit: int, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Our documents that match, in the order of ids."""
+        found: list[dict[str, Any]] = []
+        for ids in ids_after(after):
+            if len(found) < limit:
+                found += await self._page(OWN_COLLECTION, {**query, **ids}, limit - len(found), None)
+        return found
+
+    async def update_own(
+        self,
+        own: Mapping[str, Any],
+        checked: Mapping[str, Any],
+        *,
+        pending: Window | None = None,
+        unwritten: Mapping[str, str] | None = None,
+        also: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> bool:
+        """Change settings in our document, if its version still is the one read. Raises SerialTaken.
+
+        :param unwritten: changes of agreed fields that are still to be written to the shared document.
+        :param also: further operators of the update.
+        """
+        update = settings_update(checked)
+        for operator, fields in {**(also or {}), **widening(pending)}.items():
+            update[operator] = {**update.get(operator, {}), **fields}
+        if unwritten:
+            update["$set"][UNWRITTEN] = dict(unwritten)
+        try:
+            return await self.change_own(own, {operator: fields for operator, fields in update.items() if fields})
+        except DuplicateKeyError:
+            raise SerialTaken(checked.get(SERIAL, "")) from None
+
+    async def change_own(self, own: Mapping[str, Any], update: Mapping[str, Any]) -> bool:
+        """Apply an update to our document, if its version still is the one read."""
+        query = {"_id": own["_id"], VERSION: own[VERSION]}
+        result = await self.run_own(lambda collection: collection.update_one(query, dict(update)))
+        return bool(result.matched_count)
+
+    async def delete(self, key: Any) -> None:
+        """Delete the shared document, then ours."""
+        await self.run_shared(lambda shared: shared.delete_one({"_id": key}))
+        await self.run_own(lambda own: own.delete_one({"_id": key}))
+
+    async def prepare_agreed(self, own: Mapping[str, Any], agreed: Mapping[str, str]) -> None:
+        """Raise what forbids a change of agreed fields: SerialTaken, NotFound, ChangedElsewhere."""
+        if agreed.get(SERIAL):
+            await self.check_serial_free(agreed[SERIAL], own["_id"])
+        document = await self.find_shared(own["_id"])
+        if document is None:
+            raise NotFound(f"no customer {id_text(own['_id'])}")
+        if UNWRITTEN in own or changed_since_seen(own, document):
+            raise ChangedElsewhere("the existing front end has just changed this customer")
+
+    async def check_serial_free(self, serial: str, key: Any) -> None:
+        """The index of our own documents forbids duplicates; this also finds one that the front end has just made."""
+        owner = await self.run_own(lambda own: own.find_one({SERIAL: serial}, projection=["_id"]))
+        others = [owner] if owner else await self.find_shared_by_serial(serial)
+        if any(document["_id"] != key for document in others):
+            raise SerialTaken(serial)
+
+    async def write_unwritten(self, own: Mapping[str, Any]) -> None:
+        """Bring the shared document up to date with changes that are in ours. Repeatable.
+
+        Raises SerialTaken or Conflict where a unique index of the front end forbids it; our change is then taken back.
+        """
+        unwritten = {field: value for field, value in own[UNWRITTEN].items() if field in AGREED_FIELDS}
+        document: dict[str, Any] | None = None
+        try:
+            for _ in range(_ATTEMPTS):
+                document = await self.find_shared(own["_id"])
+                if document is None and "insert" not in own[UNWRITTEN]:
+                    return
+                if document is None:
+                    document = await self._insert_shared(own, unwritten)
+                elif not await self._write_agreed(document, unwritten):
+                    continue  # the front end has just changed it: look again
+                await self._written(own, document, unwritten)
+                return
+        except DuplicateKeyError as error:
+            await self._take_back(own, document)
+            if index_has(error, SERIAL):
+                raise SerialTaken(unwritten.get(SERIAL, "")) from None
+            raise Conflict("a unique index of the shared collection has such a customer already") from None
+
+    async def _insert_shared(self, own: Mapping[str, Any], unwritten: Mapping[str, str]) -> dict[str, Any]:
+        document: dict[str, Any] = {"_id": own["_id"], **self.shared.new_document}
+        if own.get("name"):
+            document["name"] = own["name"]
+        document.update({field: value for field, value in unwritten.items() if value or field in METER_FIELDS})
+        await self.run_shared(lambda shared: shared.insert_one(document))
+        return document
+
+    async def _write_agreed(self, document: Mapping[str, Any], unwritten: Mapping[str, str]) -> bool:
+        update = agreed_update(document, unwritten)
+        if not update:
+            return True
+        result = await self.run_shared(lambda shared: shared.update_one(observed(document), update))
+        return bool(result.matched_count)
+
+    async def _written(self, own: Mapping[str, Any], document: Mapping[str, Any], unwritten: Mapping[str, str]) -> None:
+        """Note in our document that the shared one has it now; what that had in an older shape is kept."""
+        seen = seen_of(own["_id"], {**settings_of(document), **unwritten})
+        if SEEN in own:
+            seen = {field: seen[field] for field in unwritten}  # what the front end changes is still to be noticed
+        sets: dict[str, Any] = {f"{SEEN}.{field}": value for field, value in seen.items()}
+        for field in METER_FIELDS:
+            old = document.get(field)
+            if field in unwritten and isinstance(old, list | Mapping) and old:
+                sets[f"{MIGRATED}.{field}"] = json_text(old)
+        query = {"_id": own["_id"], UNWRITTEN: {"$eq": own[UNWRITTEN]}}
+        update = {"$set": sets, "$unset": {UNWRITTEN: ""}}
+        await self.run_own(lambda collection: collection.update_one(query, update))
+
+    async def _take_back(self, own: Mapping[str, Any], document: Mapping[str, Any] | None) -> None:
+        """The shared collection forbids what our document says already: follow the shared one."""
+        query = {"_id": own["_id"], UNWRITTEN: {"$eq": own[UNWRITTEN]}}
+        if "insert" in own[UNWRITTEN] or document is None:
+            await self.run_own(lambda collection: collection.delete_one(query))
+            return
+        settings = settings_of(document)
+        back = {field: settings[field] for field in own[UNWRITTEN] if field in settings}
+        update = {"$set": back, "$unset": {UNWRITTEN: ""}, "$inc": {VERSION: 1}}
+        await self.run_own(lambda collection: collection.update_one(query, update))
+
+    async def _page(
+        self, collection: str, query: Mapping[str, Any], limit: int, fields: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self.mongo.run(
+            lambda database: database[collection].find(
+                dict(query), projection=list(fields) if fields else None, sort=_BY_ID, limit=limit, batch_size=limit
+            )
+        )
+        return found
+
+
+def index_has(error: DuplicateKeyError, field: str) -> bool:
+    """Whether the unique index that forbade a write is one of a field."""
+    details = error.details or {}
+    return field in (details.get("keyPattern") or {}) or f"index: {field}" in str(details.get("errmsg", ""))

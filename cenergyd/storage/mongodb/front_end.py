@@ -1,0 +1,182 @@
+"""Following the existing front end: what it changes in the shared collection counts here, too.
+
+A pass reads every shared document once, by one cursor, as raw bytes, and compares a fingerprint with that of the pass
+before. Only documents that differ are decoded and compared with our own document (``seen``). One daemon at a time makes
+passes; the others find the result in our own documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+from uuid import uuid4
+
+from bson import CodecOptions, decode
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import DuplicateKeyError
+from twisted.logger import Logger
+from txmongo.collection import Cursor
+from txmongo.database import Database
+
+from cenergyd.customers.model import Window
+from cenergyd.customers.store import FrontEndChange
+from cenergyd.errors import CenergydError, StoreUnavailable
+from cenergyd.storage.mongodb.connection import CHECKS
+from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments
+from cenergyd.storage.mongodb.ids import id_text, id_value
+from cenergyd.storage.mongodb.own_document import (
+    GONE,
+    UNWRITTEN,
+    VERSION,
+    changed_since_seen,
+    comparison_update,
+    customer_of,
+    is_current,
+)
+from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS
+from cenergyd.storage.mongodb.previous_state import has_previous_state, move_previous_state
+from cenergyd.storage.mongodb.shared_document import PROJECTION, SERIAL, mapping_of
+
+_PAGE = 500
+_LEASE = "front_end"
+LEASE_SECONDS = 180
+"""A daemon that has not read on for so long leaves the passes to another one."""
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+log = Logger()
+
+
+class MongoFrontEnd:
+    """See :class:`cenergyd.customers.store.FrontEnd`. Its memory is a fingerprint per customer, about 150 bytes."""
+
+    def __init__(self, documents: CustomerDocuments) -> None:
+        self._documents = documents
+        self._holder = uuid4().hex
+        self._lease_until = 0.0
+        self._batches: AsyncGenerator[list[RawBSONDocument], None] | None = None
+        self._known: dict[str, bytes] = {}
+        self._seen: set[str] = set()
+        self._passes = 0
+
+    async def next_changes(self) -> tuple[list[FrontEndChange], bool]:
+        """Changes in the next few hundred documents, and whether the pass is complete."""
+        if not await self._hold_lease():
+            self._batches = None
+            return [], True
+        try:
+            if self._batches is None:
+                await self._finish_unwritten()
+                self._seen = set()
+                self._batches = self._documents.mongo.batches(self._cursor)
+            documents = await anext(self._batches, None)
+            if documents is not None:
+                return await self._compared(documents), False
+            self._batches = None
+            return await self._vanished(), True
+        except StoreUnavailable:
+            self._batches = None
+            raise
+
+    async def change_of(self, customer_id: str) -> FrontEndChange | None:
+        """What the front end has changed of one customer."""
+        key = id_value(customer_id)
+        own, document = await self._documents.find_own(key), await self._documents.find_shared(key)
+        if own is None:
+            return None
+        if document is None:
+            return FrontEndChange(customer=customer_of(own), changes=None, state=(own, None))
+        return await self._change(own, document)
+
+    async def follow(self, change: FrontEndChange, update: Mapping[str, Any], pending: Window | None = None) -> bool:
+        """Take a change over."""
+        own, document = change.state
+        if document is None:
+            return await self._mark_gone(own)
+        also = comparison_update(own, document)
+        return await self._documents.update_own(own, update, pending=pending, also=also)
+
+    async def _mark_gone(self, own: Mapping[str, Any]) -> bool:
+        cleared = dict.fromkeys((SERIAL, *DERIVATION.all, *JOBS.all), "")
+        gone = {GONE: int(self._documents.mongo.seconds())}
+        return await self._documents.change_own(own, {"$set": gone, "$unset": cleared, "$inc": {VERSION: 1}})
+
+    def _cursor(self, database: Database) -> Cursor:
+        shared = database[self._documents.shared.name].with_options(codec_options=_RAW)
+        return shared.find({}, projection=PROJECTION, batch_size=_PAGE)
+
+    async def _compared(self, documents: Iterable[RawBSONDocument]) -> list[FrontEndChange]:
+        different: list[tuple[str, bytes, dict[str, Any]]] = []
+        for raw in documents:
+            key, digest = id_text(raw["_id"]), blake2b(raw.raw, digest_size=8).digest()
+            self._seen.add(key)
+            if self._known.get(key) != digest:
+                different.append((key, digest, decode(raw.raw)))
+        owns = await self._documents.own_of([document for _, _, document in different])
+        changes = []
+        for key, digest, document in different:
+            if has_previous_state(document):
+                # Written by an earlier version that still runs beside us.
+                await move_previous_state(self._documents, document)
+                continue  # the next pass compares what is left
+            own = owns.get(key)
+            if own is not None and is_current(own, document):
+                self._known[key] = digest
+            elif own is not None and (change := await self._change(own, document)):
+                changes.append(change)
+        return changes
+
+    async def _change(self, own: Mapping[str, Any], document: Mapping[str, Any]) -> FrontEndChange | None:
+        """What is to be decided on; what is not is taken over at once."""
+        unwritten = mapping_of(own.get(UNWRITTEN))
+        changes = {field: value for field, value in changed_since_seen(own, document).items() if field not in unwritten}
+        if not changes and GONE not in own:
+            await self._documents.change_own(own, comparison_update(own, document))
+            return None
+        return FrontEndChange(customer=customer_of(own), changes=changes, state=(own, document))
+
+    async def _vanished(self) -> list[FrontEndChange]:
+        """Customers whose shared documents were not seen in the pass that has just ended."""
+        self._passes += 1
+        # The first pass also finds those that vanished before this process started.
+        candidates = list(self._known) if self._passes > 1 else await self._own_ids()
+        changes = []
+        for key in candidates:
+            if key in self._seen:
+                continue
+            self._known.pop(key, None)
+            change = await self.change_of(key)
+            if change is not None and change.changes is None and UNWRITTEN not in change.state[0]:
+                changes.append(change)
+        return changes
+
+    async def _own_ids(self) -> list[str]:
+        found = self._documents.mongo.batches(
+            lambda database: database[OWN_COLLECTION].find({GONE: None}, projection=["_id"], batch_size=10 * _PAGE)
+        )
+        return [id_text(own["_id"]) async for owns in found for own in owns]
+
+    async def _finish_unwritten(self) -> None:
+        """Write what a daemon that ended in between has left unwritten."""
+        query = {UNWRITTEN: {"$exists": True}}
+        found = await self._documents.run_own(lambda own: own.find(query, limit=_PAGE, batch_size=_PAGE))
+        for own in found:
+            try:
+                await self._documents.write_unwritten(own)
+            except StoreUnavailable:
+                raise
+            except CenergydError as error:
+                log.warn("customer {customer_id}: {reason}", customer_id=id_text(own["_id"]), reason=str(error))
+
+    async def _hold_lease(self) -> bool:
+        now = int(self._documents.mongo.seconds())
+        if now < self._lease_until - LEASE_SECONDS / 2:
+            return True
+        query = {"_id": _LEASE, "$or": [{"holder": self._holder}, {"until": {"$lte": now}}]}
+        lease = {"$set": {"holder": self._holder, "until": now + LEASE_SECONDS}}
+        try:
+            await self._documents.mongo.run(lambda database: database[CHECKS].update_one(query, lease, upsert=True))
+        except DuplicateKeyError:
+            return False
+        self._lease_until = now + LEASE_SECONDS
+        return True

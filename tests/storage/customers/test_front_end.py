@@ -1,0 +1,434 @@
+"""The shared collection beside the real front end's library: nothing breaks there, nothing is missed here."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from typing import Any
+
+import mongoengine
+import pytest
+import pytest_twisted
+from bson import ObjectId
+from pymongo import MongoClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken, StoreUnavailable
+from cenergyd.storage.mongodb.connection import MongoDatabase
+from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, SharedCollection
+from cenergyd.storage.mongodb.customers import MongoCustomerStore
+from tests.storage.customers.front_end import FrontEndCustomer
+
+AGREED = ("facility", "load", "solar", "logger_serial_number", "logger_password")
+SHOP = {"name": "mill", "facility_name": "Old Mill", "facility": "1", "load": "2", "solar": "", "logger_serial_number": "001EC6001433", "logger_password": "secret"}  # fmt: skip
+
+
+@pytest.fixture
+def database(mongo, unique_name):
+    """The database as its administrator sees it."""
+    with MongoClient(mongo.url) as client:
+        yield client[unique_name]
+
+
+@pytest.fixture
+def front_end(mongo, unique_name):
+    """mongoengine, connected."""
+    mongoengine.connect(unique_name, host=f"{mongo.url}/{unique_name}", uuidRepresentation="standard")
+    yield FrontEndCustomer
+    mongoengine.disconnect()
+
+
+def make(mongo, unique_name, **choices: Any) -> MongoCustomerStore:
+    return MongoCustomerStore(MongoDatabase(reactor, f"{mongo.url}/{unique_name}"), SharedCollection(**choices))
+
+
+@pytest_twisted.async_yield_fixture
+async def store(mongo, unique_name):
+    made = make(mongo, unique_name)
+    yield made
+    await made.close()
+
+
+async def changes_of(store):
+    """A whole pass."""
+    found = []
+    while True:
+        changes, complete = await store.front_end.next_changes()
+        found += changes
+        if complete:
+            return found
+
+
+async def follow_all(store):
+    for change in await changes_of(store):
+        assert await store.front_end.follow(change, change.changes or {})
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_front_end_reads_every_customer_whatever_is_done_here(store, front_end, database):
+    front_end(**SHOP).save()
+    front_end(name="without a logger").save()
+    await store.open()
+    before = {document["_id"]: document for document in database.customer.find()}
+    for customer in await store.page():
+        for queue in (store.derivation_queue, store.job_queue):
+            await queue.mark([PendingMark(customer.id, 5, 6)])
+            works = await queue.claim("c", 10, 60, 10)
+            await queue.postpone(works, 5)
+            await queue.finish(await queue.claim("d", 10, 60, 10))
+        await store.update(
+            customer.id, {"extensions": {"a": 1}, "name": "Mine", "time_zone": "Europe/Rome"}, pending=Window(1, 2)
+        )
+        assert not await store.set_password_hash(customer.id, customer.logger_password, "$hash")
+    await follow_all(store)
+    assert {document["_id"]: document for document in database.customer.find()} == before
+    assert [customer.name for customer in await store.page()] == ["Mine", "Mine"]
+    mill = await store.by_serial("001ec6001433")
+    await store.update(mill.id, {"solar": "3", "load": ""})
+    assert {**before[ObjectId(mill.id)], "solar": "3", "load": ""} == database.customer.find_one({"name": "mill"})
+    assert front_end.objects.get(name="mill").solar == "3"
+    await store.remove(mill.id)
+    assert [each.name for each in front_end.objects] == ["without a logger"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_customers_added_here_can_sign_in_there(mongo, unique_name, front_end, database):
+    store = make(mongo, unique_name, new_document={"_cls": "FrontEndCustomer", "timezone": "PST8PDT"})
+    await store.open()
+    try:
+        full = {"facility": "1", "solar": "2", "logger_serial_number": "AA01", "logger_password": "p"}
+        added = await store.add(Customer(id="", name="New Site", **full), pending=Window(1, 2))
+        await store.add(Customer(id="", name="No logger"))
+        await store.add(Customer(id="", name="No logger either"))
+        found = front_end.objects.get(name="New Site")
+        assert {field: found[field] for field in full} == full
+        assert str(found.id) == added.id
+        assert set(database.customer.find_one({"name": "No logger"})) == {
+            "_id", "_cls", "name", "timezone", "facility", "load", "solar",
+        }  # fmt: skip
+        front_end.ensure_indexes()  # with a unique one of the serial number
+        found.facility_name = "Its new name"
+        found.save()
+        await follow_all(store)
+        assert (await store.get(added.id)).name == "Its new name"
+        with pytest.raises(SerialTaken):
+            await store.add(Customer(id="", name="x", logger_serial_number="aa01"))
+        with pytest.raises(Conflict):
+            await store.add(Customer(id=added.id, name="x"))
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_unique_index_of_the_front_end_is_respected_and_nothing_stays_behind(store, front_end, database):
+    database.customer.create_index("name", unique=True)
+    await store.open()
+    front_end(**SHOP).save()
+    with pytest.raises(Conflict):
+        await store.add(Customer(id="", name="mill"))
+    assert [customer.name for customer in await store.page()] == ["Old Mill"]
+    assert database[OWN_COLLECTION].count_documents({}) == 1
+
+
+@pytest.mark.parametrize("first", ["front end", "cenergyd"])
+@pytest_twisted.ensureDeferred
+async def test_indexes_of_both_live_side_by_side(store, front_end, database, first):
+    if first == "front end":
+        front_end.ensure_indexes()
+    await store.open()
+    front_end.ensure_indexes()
+    await store.open()
+    names = set(database.customer.index_information())
+    assert {"cenergyd_serial_lookup", "logger_serial_number_1"} <= names
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_end):
+    mill = front_end(**SHOP).save()
+    await store.open()
+    assert await changes_of(store) == []
+    assert await changes_of(store) == []
+    known = await store.get(str(mill.id))
+    assert (known.name, known.time_zone) == ("Old Mill", "PST8PDT")
+    mill.load, mill.solar, mill.logger_password = "", "3", "other"
+    mill.save()
+    (change,) = await changes_of(store)
+    assert change.customer == known
+    assert change.changes == {"load": "", "solar": "3", "logger_password": "other"}
+    assert (await changes_of(store)) == [change]  # until it is followed
+    assert await store.get(known.id) == known
+    assert await store.front_end.follow(change, {**change.changes, "extensions": {"history": [1]}}, Window(5, 9))
+    assert not await store.front_end.follow(change, change.changes)
+    after = await store.get(known.id)
+    assert (after.load, after.solar, after.logger_password, after.pending_start) == ("", "3", "other", 5)
+    assert after.extensions == {"history": [1]}
+    assert await changes_of(store) == []
+    # Names and zones set here last until they are changed there.
+    await store.update(known.id, {"name": "Mine", "time_zone": "Europe/Rome"})
+    mill.alerts_emails = ["a@example.org"]
+    mill.save()
+    assert await changes_of(store) == []
+    assert (await store.get(known.id)).name == "Mine"
+    assert (await store.get(known.id)).existing["alerts_emails"] == ["a@example.org"]
+    mill.facility_name, mill.timezone = "Newest Mill", "Asia/Tokyo"
+    mill.save()
+    await follow_all(store)
+    assert ((await store.get(known.id)).name, (await store.get(known.id)).time_zone) == ("Newest Mill", "Asia/Tokyo")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_here_waits_for_the_front_ends(store, front_end):
+    mill = front_end(**SHOP).save()
+    await store.open()
+    await changes_of(store)
+    mill.load, mill.solar = "", "3"
+    mill.save()
+    with pytest.raises(ChangedElsewhere):
+        await store.update(str(mill.id), {"facility": "9"})
+    change = await store.front_end.change_of(str(mill.id))
+    assert change.changes == {"load": "", "solar": "3"}
+    assert await store.front_end.follow(change, change.changes)
+    assert await store.front_end.change_of(str(mill.id)) is None
+    await store.update(str(mill.id), {"facility": "9"})
+    mill.reload()
+    assert (mill.facility, mill.load, mill.solar) == ("9", "", "3")
+    assert await changes_of(store) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_documents_that_vanish_and_come_back(store, front_end, database):
+    mill = front_end(**SHOP).save()
+    await store.open()
+    await changes_of(store)
+    customer = await store.update(str(mill.id), {"extensions": {"tariff": {"x": 1}}})
+    await store.derivation_queue.mark([PendingMark(customer.id, 5, 6)])
+    document = database.customer.find_one()
+    database.customer.delete_one({})
+    with pytest.raises(NotFound):
+        await store.update(customer.id, {"load": "4"})
+    (change,) = await changes_of(store)
+    assert change.changes is None
+    assert await store.front_end.follow(change, {})
+    assert await store.get(customer.id) is None
+    assert await store.by_serial("001EC6001433") is None
+    assert await store.derivation_queue.claim("c", 10, 60, 10) == []
+    assert await changes_of(store) == []
+    # Restored from a backup there, it is the same customer again.
+    database.customer.insert_one({**document, "load": "7"})
+    (change,) = await changes_of(store)
+    assert await store.front_end.follow(change, change.changes)
+    again = await store.by_serial("001EC6001433")
+    assert (again.id, again.load, again.extensions) == (customer.id, "7", {"tariff": {"x": 1}})
+    assert await changes_of(store) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_vanished_before_the_start_is_noticed(store, mongo, unique_name, front_end, database):
+    front_end(**SHOP).save()
+    await store.open()
+    await changes_of(store)
+    database.customer.delete_many({})
+    database.cenergyd_check.delete_one({"_id": "front_end"})
+    others = make(mongo, unique_name), make(mongo, unique_name)
+    try:
+        for other in others:
+            await other.open()
+        assert [change.changes for change in await changes_of(others[0])] == [None]
+        assert await changes_of(others[1]) == []  # one daemon makes the passes
+    finally:
+        for other in others:
+            await other.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crash_between_the_two_documents_loses_nothing(store, front_end, database, monkeypatch):
+    mill = front_end(**SHOP).save()
+    await store.open()
+
+    async def crash(_):
+        raise StoreUnavailable("crash")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.documents, "write_unwritten", crash)
+        with pytest.raises(StoreUnavailable):
+            await store.update(str(mill.id), {"facility": "9", "logger_serial_number": ""}, pending=Window(1, 2))
+        with pytest.raises(StoreUnavailable):
+            await store.add(Customer(id="", name="New", load="1", logger_serial_number="AA01"))
+    mill.reload()
+    assert mill.facility == "1"
+    mill.solar = "5"
+    mill.save()
+    await follow_all(store)
+    mill.reload()
+    assert (mill.facility, mill.solar, mill.logger_serial_number) == ("9", "5", None)
+    assert "logger_serial_number" not in database.customer.find_one({"name": "mill"})
+    customer = await store.get(str(mill.id))
+    assert (customer.facility, customer.solar, customer.pending_start) == ("9", "5", 1)
+    assert (await store.by_serial("AA01")).name == "New"
+    assert database.customer.find_one({"name": "New"})["load"] == "1"
+    assert await changes_of(store) == []
+    assert database[OWN_COLLECTION].count_documents({"unwritten": {"$exists": True}}) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_hashing_in_place_is_an_option(mongo, unique_name, front_end):
+    store = make(mongo, unique_name, hash_passwords=True)
+    mill = front_end(**SHOP).save()
+    await store.open()
+    try:
+        assert await store.set_password_hash(str(mill.id), "secret", "$hash")
+        mill.reload()
+        assert mill.logger_password == (await store.get(str(mill.id))).logger_password == "$hash"
+        assert await changes_of(store) == []
+    finally:
+        await store.close()
+
+
+PREVIOUS: dict[str, Any] = {
+    "_id": "old", "_cls": "FrontEndCustomer", "name": "old", "facility": "1", "load": "2", "logger_serial_number": "bb02",
+    "pending_since": 100, "pending_until": 200,
+    "cenergyd": {
+        "name": "Mine", "time_zone": "Europe/Rome", "extensions": {"tariff": {"a": 1}, "none": None},
+        "migrated": {"facility": [{"id": "1", "api_key": "KEY"}]},
+        "pending_work": {"since": 50, "until": 120, "claim": "x", "claim_until": 10**10}, "pending_done": "y",
+        "jobs_since": 7, "jobs_until": 9,
+    },
+}  # fmt: skip
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_state_of_earlier_versions_is_moved_at_the_first_start(store, front_end, database):
+    others: list[dict[str, Any]] = [
+        {"_id": 5, "cenergyd": None, "name": "five"},
+        {"_id": 2.5, "pending_since": None, "name": "half"},
+        {"_id": {"a": 1}, "name": "deep"},
+        {
+            "_id": True,
+            "cenergyd": {"extensions": "nonsense", "jobs_work": 3},
+            "name": "yes",
+            "_cls": "FrontEndCustomer",
+        },
+    ]
+    for each in (PREVIOUS, *others):
+        database.customer.insert_one(copy.deepcopy(each))
+    database.customer.create_index("logger_serial_number", unique=True, name="cenergyd_serial", partialFilterExpression={"logger_serial_number": {"$gt": ""}})  # fmt: skip
+    database.customer.create_index("pending_since", sparse=True)
+    await store.open()
+    await store.open()
+    for document in database.customer.find():
+        assert not {"cenergyd", "pending_since", "pending_until"} & set(document)
+    assert set(database.customer.index_information()) == {"_id_", "cenergyd_serial_lookup"}
+    assert front_end.objects.get(name="old").facility == "1"
+    front_end.ensure_indexes()
+    customer = await store.by_serial("BB02")
+    assert (customer.id, customer.name, customer.time_zone) == ("old", "Mine", "Europe/Rome")
+    assert customer.extensions == {"tariff": {"a": 1}}
+    assert (customer.pending_start, customer.pending_end) == (50, 201)
+    (job,) = await store.job_queue.claim("j", 10, 60, 10)
+    assert (job.start, job.end) == (7, 10)
+    assert "KEY" in database[OWN_COLLECTION].find_one({"_id": "old"})["migrated"]["facility"]
+    assert len(await store.page()) == 5
+    assert await changes_of(store) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_moving_is_resumed_and_an_older_daemon_may_still_write(store, database, monkeypatch):
+    database.customer.insert_one(copy.deepcopy(PREVIOUS))
+    real = store.documents.run_shared
+
+    async def crash(operation):
+        raise StoreUnavailable("crash")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.documents, "insert_own", _after(store.documents.insert_own, patched, store, crash))
+        with pytest.raises(StoreUnavailable):
+            await store.open()
+        patched.setattr(store.documents, "run_shared", real)
+        assert "cenergyd" in database.customer.find_one()
+    await store.open()
+    assert "cenergyd" not in database.customer.find_one()
+    await store.update("old", {"extensions": {"tariff": {"b": 2}}})
+    # A daemon of an earlier version, which is not stopped yet, takes an upload.
+    database.customer.update_one({}, {"$set": {"pending_since": 20, "pending_until": 300, "cenergyd.extensions.alerts": {"x": 1}}})  # fmt: skip
+    await follow_all(store)
+    assert not {"cenergyd", "pending_since"} & set(database.customer.find_one())
+    customer = await store.get("old")
+    assert (customer.pending_start, customer.pending_end) == (20, 301)
+    assert customer.extensions == {"tariff": {"b": 2}, "alerts": {"x": 1}}
+
+
+def _after(real, patched, store, crash):
+    """Do it, then crash at the next access to the shared collection."""
+
+    async def insert_own(own):
+        result = await real(own)
+        patched.setattr(store.documents, "run_shared", crash)
+        return result
+
+    return insert_own
+
+
+SAVES_SECONDS = 20
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_ten_thousand_saves_beside_everything_that_is_done_here(store, front_end, database):
+    """Bounded by time; on a slow machine fewer are made, and never fewer than 500 saves."""
+    for number in range(20):
+        front_end(name=f"site {number}", facility="1", load="2", logger_serial_number=f"AA{number:04}", voltage_threshold=5.0).save()  # fmt: skip
+    await store.open()
+    ids = [customer.id for customer in await store.page()]
+    end, saves, truth = time.monotonic() + SAVES_SECONDS, 0, {}
+    followed: list[bool] = []
+    refused: list[Exception] = []
+
+    def front_end_works() -> None:
+        nonlocal saves
+        chance = random.Random(1)
+        while saves < 10_000 and (time.monotonic() < end or saves < 500):
+            for customer in front_end.objects:
+                customer.last_alerted = saves
+                if not chance.randrange(10):
+                    customer.facility_name = f"name {saves}"
+                if not chance.randrange(20):
+                    customer.solar = str(chance.randrange(3, 9))
+                customer.save()
+                truth[str(customer.id)] = (customer.last_alerted, customer.facility_name)
+                saves += 1
+
+    async def cenergyd_works(seed: int) -> None:
+        chance, turn = random.Random(seed), 0
+        while time.monotonic() < end:
+            turn += 1
+            customer_id = chance.choice(ids)
+            await store.derivation_queue.mark([PendingMark(customer_id, turn, turn + 900)])
+            works = await store.derivation_queue.claim(f"{seed}-{turn}", turn, 60, 5)
+            await store.derivation_queue.finish(works)
+            try:
+                await store.update(customer_id, {"extensions": {f"k{seed}": turn}})
+                if not turn % 5:
+                    await store.update(customer_id, {"logger_password": f"p{turn}"})
+            except Conflict as error:
+                refused.append(error)
+
+    async def cenergyd_follows() -> None:
+        while time.monotonic() < end:
+            for change in await changes_of(store):
+                followed.append(await store.front_end.follow(change, change.changes or {}))
+
+    work = [Deferred.fromCoroutine(each) for each in (cenergyd_works(1), cenergyd_works(2), cenergyd_follows())]
+    await gatherResults([deferToThread(front_end_works), *work], consumeErrors=True)
+    await follow_all(store)
+    assert saves >= 500
+    assert True in followed and len(refused) < saves
+    for customer in front_end.objects:
+        assert (customer.last_alerted, customer.facility_name) == truth[str(customer.id)]
+        assert customer.voltage_threshold == 5.0
+        known = await store.get(str(customer.id))
+        assert {field: getattr(known, field) for field in AGREED} == {field: customer[field] or "" for field in AGREED}
+    assert await changes_of(store) == []

@@ -20,6 +20,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.windows import day_start, windows
+from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 
 Step = Literal["hour", "day", "month", "year"]
@@ -41,6 +42,19 @@ class RoleEnergy(NamedTuple):
     """How much of the time is known."""
     computed_seconds: float
     """How much of it comes from the other two meters."""
+    bridged_import_kwh: float = 0.0
+    """The part of the import that fills gaps by the difference of the meters' registers."""
+    bridged_export_kwh: float = 0.0
+    bridged_seconds: float = 0.0
+    interpolated_import_kwh: float = 0.0
+    """The part of the import over lost rows."""
+    interpolated_export_kwh: float = 0.0
+    interpolated_seconds: float = 0.0
+
+    @property
+    def measured_seconds(self) -> float:
+        """How much of the time is known from regular readings of the role's own meter, or of both others."""
+        return self.covered_seconds - self.bridged_seconds - self.interpolated_seconds
 
 
 class EnergyWindow(NamedTuple):
@@ -91,20 +105,13 @@ async def energy_windows(
     """
     spans = calendar_windows(*days, step, zone_of(customer.time_zone))
     starts = [window.start for window in spans]
-    sums: list[dict[Role, list[tuple[float, float, float, float]]]] = [{} for _ in spans]
+    sums: list[dict[Role, list[tuple[float, ...]]]] = [{} for _ in spans]
     for role in ROLES:
         for place in role_segments(customer, role, spans[0].start, spans[-1].end):
             for since in range(place.start, place.end, SLICE):
                 until = min(place.end, since + SLICE)
                 for point in await readings.read_points(energy_series(place.series), since, until):
-                    fields = point.fields
-                    covered = float(fields["covered_seconds"])
-                    part = (
-                        float(fields["import_kwh"]),
-                        float(fields["export_kwh"]),
-                        covered,
-                        covered if place.computed else 0.0,
-                    )
+                    part = _part(point, place.computed)
                     sums[bisect_right(starts, point.time) - 1].setdefault(role, []).append(part)
     return [
         EnergyWindow(
@@ -115,6 +122,18 @@ async def energy_windows(
         )
         for window, found in zip(spans, sums, strict=True)
     ]
+
+
+def _part(point: FieldPoint, computed: bool) -> tuple[float, ...]:
+    fields = point.fields
+    covered = float(fields["covered_seconds"])
+    kinds = [
+        float(fields.get(f"{kind}_{name}", 0.0))
+        for kind in ("bridged", "interpolated")
+        for name in ("import_kwh", "export_kwh", "seconds")
+    ]
+    known = (float(fields["import_kwh"]), float(fields["export_kwh"]), covered)
+    return (*known, covered if computed else 0.0, *kinds)
 
 
 def total_of(windows: Sequence[EnergyWindow]) -> EnergyWindow | None:

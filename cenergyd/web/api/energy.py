@@ -13,7 +13,7 @@ from msgspec import Meta
 from cenergyd.customers.model import ROLES, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, Step, energy_windows
+from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, RoleEnergy, Step, energy_windows
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
@@ -27,6 +27,14 @@ class RolePeriodEnergy(Resource, frozen=True, kw_only=True):
     export_kwh: Annotated[float, Meta(description="Fed to the grid.")]
     covered_seconds: Annotated[float, Meta(description="How much of the time is known.")]
     computed_seconds: Annotated[float, Meta(description="How much of it is computed from the other two meters.")]
+    bridged_import_kwh: Annotated[
+        float, Meta(description="The part of import_kwh that fills gaps by the difference of the meters' registers.")
+    ]
+    bridged_export_kwh: float
+    bridged_seconds: float
+    interpolated_import_kwh: Annotated[float, Meta(description="The part of import_kwh over one or two lost rows.")]
+    interpolated_export_kwh: float
+    interpolated_seconds: float
 
 
 class EnergyPeriod(Resource, frozen=True, kw_only=True):
@@ -95,7 +103,7 @@ def energy_csv(windows: Sequence[EnergyWindow], time_zone: str) -> str:
     zone = zone_or_utc(time_zone)
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
-    parts = ("import_kwh", "export_kwh", "covered_seconds", "computed_seconds")
+    parts = RoleEnergy._fields
     writer.writerow(
         ["start_utc", "start_local", "seconds_passed", *(f"{role}_{part}" for role in ROLES for part in parts)]
     )

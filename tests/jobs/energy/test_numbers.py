@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from math import fsum
 
 import attrs
@@ -10,7 +11,8 @@ import pytest
 
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.energy.job import energy_series, update_energy
-from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.jobs.energy.periods import energy_windows
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, points, run, store_with
 
 DAY = 1_780_012_800  # 2026-05-29T00:00Z
@@ -160,7 +162,7 @@ def test_any_order_of_uploads_gives_the_same_energy(
     customer = attrs.evolve(customer_in("America/New_York"))
     store = store_with()
     for upload in order(split_quarters(log)):
-        run(store.write([_batch(upload)]))
+        run(store.write([SeriesReadings(UTILITY, upload)]))
         run(update_energy(customer, upload[0].time, upload[-1].time + 1, context_on(store)))
     whole = store_with(utility=log)
     run(update_energy(customer, log[0].time, log[-1].time + 1, context_on(whole)))
@@ -171,7 +173,14 @@ def test_any_order_of_uploads_gives_the_same_energy(
     )
 
 
-def _batch(readings: Sequence[Reading]):  # type: ignore[no-untyped-def]
-    from cenergyd.readings.model import SeriesReadings
-
-    return SeriesReadings(UTILITY, readings)
+def test_sums_tell_what_is_measured_bridged_and_interpolated() -> None:
+    log = registers(constant([60 * k for k in HOLE if k != 20]), 100.0)
+    store = store_with(utility=log, load=log)
+    run(update_energy(customer_in("UTC"), DAY, DAY + 3 * HOUR + 1, context_on(store)))
+    day = date(2026, 5, 29)
+    (window,) = run(energy_windows(customer_in("UTC"), store, (day, day + timedelta(days=1)), "day", DAY + 86400))
+    grid, solar = window.roles["utility"], window.roles["solar"]
+    assert (grid.covered_seconds, grid.bridged_seconds, grid.interpolated_seconds) == (3 * HOUR, HOUR, 120)
+    assert (grid.measured_seconds, grid.computed_seconds) == (2 * HOUR - 120, 0)
+    assert (grid.import_kwh, grid.bridged_import_kwh, grid.interpolated_import_kwh) == pytest.approx((18.0, 6.0, 0.2))
+    assert (solar.computed_seconds, solar.bridged_seconds) == (3 * HOUR, HOUR)

@@ -31,9 +31,11 @@ from cenergyd.web.server.accept import accept_singly
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Check, Operations
 from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite, Root
-from cenergyd.web.server.upload import UploadResource
+from cenergyd.web.server.upload import UploadApp, UploadShortcut
 from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnChange
 
+UPLOAD_SHORTCUT = True
+"""Whether uploads take the short way past Klein's router; a test compares the answers of both ways."""
 _POLL_SECONDS = 0.05
 log = Logger()
 
@@ -106,16 +108,21 @@ class WebServer(Service):
     def _site(self, context: Context) -> BoundedSite:
         server, path = self._settings.server, self._settings.upload.path
         operations: Any = self.operations.app.resource()
-        uploads: Any = UploadResource(self._uploads.receiver, self._clients)
+        uploads = UploadApp(self._uploads.receiver, self._clients, path)
         pages = Pages(context, upload_path=path)
         mounts: dict[str, Any] = {
-            path: uploads,
             BASE: self.api.app.resource(),
             STATIC: pages.static,
             "": pages.app.resource(),
         }
         legacy = Legacy(context).app.resource()
-        whole = {"/healthz": operations, "/readyz": operations, "/metrics": operations, "/settings": legacy}
+        whole = {
+            path: uploads.app.resource(),
+            "/healthz": operations,
+            "/readyz": operations,
+            "/metrics": operations,
+            "/settings": legacy,
+        }
         return BoundedSite(
             cast(IResource, Root(mounts, whole)),
             self._reactor,
@@ -123,7 +130,7 @@ class WebServer(Service):
             max_connections=server.max_connections,
             idle_seconds=server.request_timeout_seconds,
             request_seconds=MAX_REQUEST_SECONDS,
-            direct={path: uploads},
+            direct={path: cast(IResource, UploadShortcut(uploads))} if UPLOAD_SHORTCUT else None,
         )
 
     def reload(self, settings: Settings) -> None:

@@ -156,7 +156,7 @@ class BoundedSite(Site):
     :param max_connections: connections beyond that are closed as they come.
     :param idle_seconds: a connection on which nothing comes for so long is dropped.
     :param request_seconds: a request must be read completely within so long, however slowly it trickles in.
-    :param direct: path -> leaf that needs nothing of ``root``, for what a fleet asks all the time.
+    :param direct: path -> leaf that answers POSTs there in place of ``root``, for what a fleet asks all the time.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class BoundedSite(Site):
 
     def getResourceFor(self, request: Any) -> Any:  # noqa: N802 - Twisted's name
         """Who answers."""
-        direct = self._direct.get(request.path)
+        direct = self._direct.get(request.path) if request.method == b"POST" else None
         if direct is None:
             return super().getResourceFor(request)
         request.prepath, request.postpath = request.postpath, []

@@ -1,14 +1,13 @@
-"""The upload endpoint: HTTP around the receiver.
-
-A plain resource and no routed app: it has one path, and a fleet's uploads pay for every layer.
-"""
+"""The upload endpoint: HTTP around the receiver, a Klein app with its two routes."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -19,17 +18,20 @@ from cenergyd.web.server.clients import Clients
 log = Logger()
 
 
-class UploadResource(Resource):
-    """What devices POST to, and the page that a GET of the same URL shows."""
+class UploadApp:
+    """What devices POST to (logs, status, config files in both directions), and the page that a GET of the same URL shows.
 
-    isLeaf = True
+    :param path: where, from the root.
+    """
 
-    def __init__(self, receiver: Receiver, clients: Clients) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, receiver: Receiver, clients: Clients, path: str) -> None:
         self._receiver = receiver
         self._clients = clients
+        self.app = Klein()
+        self.app.route(path, methods=["POST"])(self.upload)
+        self.app.route(path, methods=["GET"])(self.probe)
 
-    def render_POST(self, request: Any) -> int:  # noqa: N802 - Twisted's name
+    def upload(self, request: Any) -> Deferred[bytes]:
         """A device's upload. One whose sender went away is finished all the same: it may be durable already."""
         upload = UploadRequest(
             body=request.content.read(),
@@ -38,29 +40,70 @@ class UploadResource(Resource):
             address=self._clients.address_of(request),
             request_id=request.request_id,
         )
-        gone: list[Any] = []
-        request.notifyFinish().addErrback(gone.append)
+        # Klein cancels it when the sender goes away.
+        answer: Deferred[bytes] = Deferred()
 
-        def answer(reply: UploadReply) -> None:
+        def answered(result: UploadReply | Failure) -> None:
+            if answer.called:
+                if isinstance(result, Failure):
+                    log.failure("answering {id} failed", result, id=upload.request_id)
+            elif isinstance(result, Failure):
+                answer.errback(result)
+            else:
+                answer.callback(_prepare(request, result))
+
+        Deferred.fromCoroutine(self._receiver.receive(upload)).addBoth(answered)
+        return answer
+
+    def probe(self, request: Any) -> bytes:
+        """A person, or a device's probe, looks whether somebody is there."""
+        body = replies.success(["this is where AcquiSuite loggers upload to"])
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return body
+
+
+class UploadShortcut(Resource):
+    """Leads POSTs to :meth:`UploadApp.upload` without Klein's router, which has one URL to choose from.
+
+    A fleet's uploads pay for every layer: see ``benchmarks/upload_route.py``.
+    """
+
+    isLeaf = True
+
+    def __init__(self, uploads: UploadApp) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._uploads = uploads
+
+    def render_POST(self, request: Any) -> int:  # noqa: N802 - Twisted's name
+        """Answer as the route does."""
+        answer = self._uploads.upload(request)
+        gone = False
+
+        def went(_: Failure) -> None:
+            nonlocal gone
+            gone = True
+            answer.cancel()
+
+        def write(body: bytes) -> None:
+            request.write(body)
+            request.finish()
+
+        def failed(failure: Failure) -> None:
             if not gone:
-                _write(request, reply)
+                request.processingFailed(failure)
 
-        answered = Deferred.fromCoroutine(self._receiver.receive(upload)).addCallback(answer)
-        answered.addErrback(lambda failure: log.failure("answering {id} failed", failure, id=request.request_id))
+        request.notifyFinish().addErrback(went)
+        answer.addCallback(write).addErrback(failed)
         return NOT_DONE_YET
 
-    def render_GET(self, request: Any) -> bytes:  # noqa: N802 - Twisted's name
-        """A person, or a device's probe, looks whether somebody is there."""
-        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        return replies.success(["this is where AcquiSuite loggers upload to"])
 
-
-def _write(request: Any, reply: UploadReply) -> None:
+def _prepare(request: Any, reply: UploadReply) -> bytes:
+    """Set status and headers; what is left is the body."""
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type.encode())
     request.setHeader(b"Content-Length", b"%d" % len(reply.body))
     request.setHeader(b"X-Request-Id", request.request_id.encode())
     if reply.status == 503:
         request.setHeader(b"Retry-After", b"60")
-    request.write(reply.body)
-    request.finish()
+    return reply.body

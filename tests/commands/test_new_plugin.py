@@ -1,0 +1,63 @@
+"""``cenergyd plugins new``: what it makes passes its own tests at once, and is found once it is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cenergyd.commands.new_plugin import HOOKS, files
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=180, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_new_plugin_passes_its_own_tests_and_is_found_when_installed(tmp_path: Path, hook: str) -> None:
+    made = run(tmp_path, "cenergyd", "plugins", "new", "my_plugin", "--hook", hook)
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "my_plugin"
+    assert (folder / ".github" / "workflows" / "test.yml").exists()
+    tested = run(folder, "pytest", "-q", "-p", "no:cacheprovider")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    style = run(folder, "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--select", "E,F,W,UP,B", ".")
+    assert style.returncode == 0, style.stdout
+    target = tmp_path / "installed"
+    pip = ("pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), ".")
+    installed = run(folder, *pip)
+    assert installed.returncode == 0, installed.stderr
+    path = os.pathsep.join([str(target), str(ROOT)])
+    listed = run(tmp_path, "cenergyd", "plugins", PYTHONPATH=path)
+    assert listed.returncode == 0, listed.stderr
+    assert f"cenergyd_{hook}" in next(line for line in listed.stdout.splitlines() if line.startswith("my_plugin"))
+    options = run(tmp_path, "cenergyd", "plugins", "--options", PYTHONPATH=path)
+    assert "#[plugin:my_plugin]" in options.stdout
+
+
+@pytest.mark.parametrize("name", ["My", "my-plugin", "1st", "../up", ""])
+def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
+    made = run(tmp_path, "cenergyd", "plugins", "new", name)
+    assert made.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    made = run(tmp_path, "cenergyd", "plugins", "new", "here")
+    assert made.returncode == 1
+    assert "exists already" in made.stderr
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_nothing_is_left_to_fill_in(hook: str) -> None:
+    for path, text in files("my_plugin", hook).items():
+        assert "$" not in text.replace("${{", ""), path

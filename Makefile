@@ -16,8 +16,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 # Program that must be there -> Debian package that brings it.
-TEST_PROGRAMS := influxd chromium chromedriver
-TEST_PACKAGES := influxdb chromium chromium-driver fonts-dejavu-core
+TEST_PROGRAMS := influxd chromium chromedriver mosquitto
+TEST_PACKAGES := influxdb chromium chromium-driver fonts-dejavu-core mosquitto
 
 .PHONY: run test lint docs format types imports ini clean
 .DEFAULT_GOAL := test
@@ -69,7 +69,7 @@ $(VENV)/.installed-test: $(VENV)/.made setup.py
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.debian: $(VENV)/.made
-	@for program in $(TEST_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+	@for program in $(TEST_PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
 	    echo "installing $(TEST_PACKAGES)"; \
 	    $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq --no-install-recommends $(TEST_PACKAGES); \

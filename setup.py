@@ -72,6 +72,7 @@ setup(
             "mongoengine>=0.29",
             "import-linter>=2.1",
             "mypy>=1.14",
+            "paho-mqtt>=2.1",
             "pytest>=8.3",
             "pytest-twisted>=1.14.3",
             "pytest-xdist>=3.6",

@@ -121,7 +121,7 @@ def cenergyd_notify(notification, channel, attempt, options):
 
 
 def send(notification, to, options):
-    """Runs in a thread. True once the service has the message; docs/plugins.md says what follows from what is raised."""
+    """Runs in a thread. True once the service has the message; docs/plugins.md says what to raise."""
     body = json.dumps({"to": to, "text": f"{notification.subject}\\n{notification.text}"}).encode()
     request = urllib.request.Request(options.url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=20) as response:

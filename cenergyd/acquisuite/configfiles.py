@@ -21,7 +21,8 @@ _METER_CONFIG: Final = re.compile(r"modbus/mb-(\d{3})\.ini\Z", re.ASCII)
 _POINT: Final = re.compile(r"POINT(\d{1,3})(NAME|UNITS)\Z", re.ASCII)
 _MD5: Final = re.compile(r"[0-9a-f]{32}\Z")
 _SECRET: Final = re.compile(
-    r"PASSW|PASSPHRASE|PWD|PIN\Z|PSK|SECRET|KEY|TOKEN|USER(?:NAME|ID)?\Z|LOGIN|CREDENTIAL|COMMUNITY|AUTH", re.IGNORECASE
+    r"(?<!BY)PASS(?!IVE|THR)|PWD|PIN\Z|PSK|WPA|WEP|SECRET|PRIVATE|KEY|TOKEN|USER(?:NAME|ID)?\Z|LOGIN|CREDENTIAL|COMMUNITY|AUTH",
+    re.IGNORECASE,
 )
 _SEPARATOR: Final = re.compile(r"[=:]")
 _BLANKS: Final = re.compile(r"(\s+)")

@@ -177,6 +177,8 @@ def make_state_folders(settings: Settings) -> None:
             folder = Path(url.removeprefix("sqlite:///")).parent
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if all(".sqlite" in file.name for file in folder.iterdir()):
+                    folder.chmod(0o700)  # also one that somebody else made; but no folder that has another use too
             except OSError as error:
                 raise ConfigError(f"[{section}] url: cannot create {folder}: {error.strerror}") from error
 

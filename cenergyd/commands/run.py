@@ -50,6 +50,7 @@ def run(source: Source, port: int | None, demo: bool) -> None:
         # Who watches a demonstration does not want to wait for energy and rollups.
         source.overrides.setdefault("jobs.interval_seconds", "5")
     settings = source.load(log_warning)
+    os.umask(0o077)
     make_state_folders(settings)
     output = start_logging(settings.logging, Redactor(secrets_of(settings)))
     runner = _Runner(source, settings, SystemdNotifier.from_environment(os.environ), output)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -18,6 +19,20 @@ from cenergyd.errors import StoreUnavailable
 from cenergyd.runtime.threads import BoundedPool
 
 T = TypeVar("T")
+
+
+def make_private(path: Path) -> None:
+    """Let nobody else read a database, whoever made it: it holds addresses, hashes, and the secrets of webhooks and config files.
+
+    SQLite gives the files beside it the same mode. Raises StoreUnavailable.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if file.exists() and file.stat().st_mode & 0o077:
+                file.chmod(0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
 
 
 class EmbeddedDatabase:
@@ -66,6 +81,7 @@ class EmbeddedDatabase:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            make_private(self._path)
             connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

@@ -114,7 +114,11 @@ class Authenticator:
             return
         client = self.clients.of(request)
         # The scheme is compared only where it is known: a proxy that is not trusted may have ended TLS.
-        if urlsplit(origin.decode("latin-1").lower()).netloc != client.host:
+        try:
+            host = urlsplit(origin.decode("latin-1").lower()).netloc
+        except ValueError:
+            raise _cross_site() from None
+        if host != client.host:
             raise _cross_site()
 
     async def sign_in(self, request: Request, secret: str) -> Principal:

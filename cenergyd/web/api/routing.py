@@ -32,6 +32,8 @@ MAX_PARAMETER = 200
 """Characters of a query parameter."""
 MAX_SEARCH = 100
 _MAX_DEPTH = 32
+_ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
+"""Where half a surrogate pair may hide, which no store can keep."""
 
 
 @attrs.frozen
@@ -262,6 +264,8 @@ def parse_json(body: bytes) -> Any:
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
         _check_depth(value)
+        if _ESCAPED_SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         reason = "too deep" if isinstance(error, RecursionError) else str(error)[:200]
         raise RequestProblem(400, "not_json", f"the body is not JSON: {reason}") from None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Any
 
 import attrs
+from twisted.web.server import Request
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -41,12 +41,12 @@ class Clients:
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
         self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(item, strict=False) for item in trusted_proxies)
 
-    def address_of(self, request: Any) -> str:
+    def address_of(self, request: Request) -> str:
         """Its address alone, see :class:`Client`."""
         peer = _peer(request)
         return self._forwarded_for(request, peer) if self._is_trusted(peer) else peer
 
-    def of(self, request: Any) -> Client:
+    def of(self, request: Request) -> Client:
         """The client of a Twisted request."""
         peer = _peer(request)
         host = _header(request, "host")
@@ -60,7 +60,7 @@ class Clients:
             (_last(_header(request, "x-forwarded-host")) or host).lower(),
         )
 
-    def _forwarded_for(self, request: Any, peer: str) -> str:
+    def _forwarded_for(self, request: Request, peer: str) -> str:
         # Each proxy appends the address it saw, so the last one that is not a proxy of ours is the client.
         named = [item.strip() for item in ",".join(_headers(request, "x-forwarded-for")).split(",") if item.strip()]
         for item in reversed(named):
@@ -82,22 +82,25 @@ class Clients:
         return any(parsed in network for network in self._trusted if network.version == parsed.version)
 
 
-def _peer(request: Any) -> str:
-    return getattr(request.getClientAddress(), "host", None) or ""
+def _peer(request: Request) -> str:
+    host = getattr(request.getClientAddress(), "host", None) or ""
+    return _address(host) or host
 
 
 def _address(text: str) -> str | None:
+    """The one spelling of an address: an IPv4 address mapped into IPv6 is that IPv4 address."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        parsed = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         return None
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def _headers(request: Any, name: str) -> list[str]:
+def _headers(request: Request, name: str) -> list[str]:
     return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name.encode(), [])]
 
 
-def _header(request: Any, name: str) -> str:
+def _header(request: Request, name: str) -> str:
     values = _headers(request, name)
     return values[-1].strip() if values else ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.web.server import Request
 
 API_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of what is data and no page."""
@@ -15,7 +15,6 @@ PAGE_POLICY = (
 
 # same-origin and not no-referrer: with the latter browsers send "Origin: null" with our own forms.
 _ALWAYS = {
-    "Server": "cenergyd",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -25,7 +24,7 @@ _ALWAYS = {
 }
 
 
-def set_security_headers(request: Any, *, secure: bool, policy: str = API_POLICY, hsts_seconds: int = 0) -> None:
+def set_security_headers(request: Request, *, secure: bool, policy: str = API_POLICY, hsts_seconds: int = 0) -> None:
     """Set them on a response that has not begun.
 
     :param secure: the client came over TLS (:attr:`cenergyd.web.server.clients.Client.secure`).

@@ -18,11 +18,11 @@ from twisted.web.server import Request, Site
 from cenergyd.web.server.security import set_security_headers
 
 _TOO_LARGE = (
-    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
 )
 _AMBIGUOUS = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: 53\r\n\r\nFAILURE: where the request body ends is not certain.\n"
 )
 MAX_BODY_BYTES = 32 << 20
@@ -74,6 +74,12 @@ class BoundedRequest(Request):
         self.channel.reading_since = None
         if not self._refused:
             super().requestReceived(command, path, version)
+
+    def render(self, resrc: IResource) -> None:
+        """Answer; which server this is concerns nobody, and no browser is to guess what an answer is."""
+        self.responseHeaders.removeHeader(b"server")
+        self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        super().render(resrc)
 
     def _refuse_size(self) -> None:
         if not self._refused:

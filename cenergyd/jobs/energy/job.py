@@ -19,7 +19,8 @@ from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, replace_in_turn, series_between, walk
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.lines import Line
-from cenergyd.jobs.energy.role_lines import RoleLines, Rows
+from cenergyd.jobs.energy.role_lines import RoleLines
+from cenergyd.jobs.neighbours import Rows
 from cenergyd.jobs.tariff.model import Labelled, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import widen, windows
@@ -67,9 +68,9 @@ class _Metering:
 
     async def _chunk(self, chunk: Chunk, readings: Rows) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
-        rows = await self._lines.completed(readings, read, fresh)
-        reach = widen(*self._lines.reach(rows, fresh), "1h", self._zone)
-        rows = await self._lines.completed(rows, read, reach)
+        rows = await self._lines.neighbours.completed(readings, read, fresh)
+        reach = widen(*self._lines.neighbours.reach(rows, fresh), "1h", self._zone)
+        rows = await self._lines.neighbours.completed(rows, read, reach)
         await self._context.pause()
         lines = await self._lines.lines(rows, reach)
         points: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *reach)}

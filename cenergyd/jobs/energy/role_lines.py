@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.jobs.energy.lines import MAX_BRIDGE_SECONDS, Gap, Line, bridge, gaps_between, power_lines, sum_lines
+from cenergyd.jobs.neighbours import NeighbourReader
 from cenergyd.readings.model import Reading
-from cenergyd.readings.pauses import NEIGHBOURS
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 
-NEARBY = NEIGHBOURS + 1
-"""Readings on either side that decide what the pause between two others is."""
 DAY = 86400
 SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
     "load": ("utility", "solar", 1.0),
@@ -26,8 +24,6 @@ SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
     "solar": ("load", "utility", -1.0),
 }
 """Computed role -> the two that it is made of, and the sign of the second: load = utility + solar."""
-
-Rows = dict[str, list[Reading]]
 
 
 class RoleLines:
@@ -41,7 +37,7 @@ class RoleLines:
         self._customer = customer
         self._store = store
         self._longest = longest
-        self._now = now
+        self.neighbours = NeighbourReader(store=store, longest=longest, farthest=MAX_BRIDGE_SECONDS, now=now)
 
     def names(self, window: Window) -> list[str]:
         """The series of every meter that plays a role at any time near the window, sorted."""
@@ -58,54 +54,7 @@ class RoleLines:
         names = self.names(window)
         read = Window(window.start - 2 * self._longest, window.end + 2 * self._longest)
         rows = await self._store.read(names, *read) if names else {}
-        return await self.lines(await self.completed(rows, read, window), window)
-
-    async def completed(self, rows: Rows, read: Window, window: Window) -> Rows:
-        """``rows``, read over ``read``, and as many more as decide what the pauses that reach into ``window`` are."""
-        found = dict(rows)
-        for name in found:
-            await self._complete_before(found, name, read.start, window.start)
-            if read.end <= self._now:
-                await self._complete_after(found, name, read.end, window.end)
-        return found
-
-    async def _complete_before(self, rows: Rows, name: str, start: int, time: int) -> None:
-        while bisect_left(rows[name], (time,)) < NEARBY:
-            start = min(start, rows[name][0].time) if rows[name] else start
-            last = (await self._store.last([name], before=start)).get(name)
-            if last is None or last.time < time - MAX_BRIDGE_SECONDS:
-                return
-            following = rows[name][0].time if rows[name] else time
-            start = last.time - NEARBY * self._longest
-            rows[name] = [*(await self._store.read([name], start, last.time + 1))[name], *rows[name]]
-            if following - last.time > self._longest:
-                return  # what is before a gap decides nothing beyond it
-
-    async def _complete_after(self, rows: Rows, name: str, end: int, time: int) -> None:
-        while len(rows[name]) - bisect_left(rows[name], (time,)) < NEARBY:
-            end = max(end, rows[name][-1].time + 1) if rows[name] else end
-            first = (await self._store.first([name], since=end)).get(name)
-            if first is None or first.time > time + MAX_BRIDGE_SECONDS:
-                return
-            before = rows[name][-1].time if rows[name] else time
-            end = first.time + NEARBY * self._longest + 1
-            rows[name] = [*rows[name], *(await self._store.read([name], first.time, end))[name]]
-            if first.time - before > self._longest:
-                return
-
-    def reach(self, rows: Rows, window: Window) -> Window:
-        """The times whose energy may change with readings of a window."""
-        start, end = window
-        for readings in rows.values():
-            k = bisect_left(readings, (window.start,))
-            if k and readings[k - 1].time >= window.start - MAX_BRIDGE_SECONDS:
-                earliest = readings[k - 1].time - NEIGHBOURS * self._longest
-                start = min(start, max(readings[max(0, k - NEARBY)].time, earliest))
-            m = bisect_left(readings, (window.end,))
-            if m < len(readings) and readings[m].time <= window.end + MAX_BRIDGE_SECONDS:
-                latest = readings[m].time + NEIGHBOURS * self._longest
-                end = max(end, min(readings[min(len(readings), m + NEARBY) - 1].time, latest))
-        return Window(start, end)
+        return await self.lines(await self.neighbours.completed(rows, read, window), window)
 
     async def lines(self, rows: Mapping[str, Sequence[Reading]], window: Window) -> dict[Role, list[Line]]:
         """The lines of each role, ascending. Never across a change of meter, CT or role."""

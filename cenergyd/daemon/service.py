@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import attrs
@@ -24,9 +24,11 @@ from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
-from cenergyd.errors import CenergydError, Overloaded, StoreUnavailable
+from cenergyd.errors import CenergydError, ConfigError, InvalidField, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.ingest.group_commit import MAX_QUEUED_UPLOADS
+from cenergyd.jobs.alerts.rules import operator_channels
+from cenergyd.jobs.alerts.site_alerts import SiteAlerts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
@@ -73,7 +75,7 @@ class Daemon(OrderedServices):
         self.feed = ReadingFeed()
         self.opening = StoreOpening(stores, reactor, self._opened)
         self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news)
-        self.outbox = Outbox(self.documents, self.customers, settings.outbox)
+        self.outbox = Outbox(self.documents, self.customers, settings.outbox, _operators(settings))
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
         self.derivation = DerivationService(
             clock=reactor,
@@ -86,7 +88,11 @@ class Daemon(OrderedServices):
             derived=self._have_news,
         )
         self.site_states = SiteStateService(
-            clock=reactor, customers=self.customers, documents=self.documents, readings=self.readings
+            clock=reactor,
+            customers=self.customers,
+            documents=self.documents,
+            readings=self.readings,
+            judged=SiteAlerts(lambda: self.jobs.context("alerts")).judged,
         )
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
         self.jobs = JobService(
@@ -214,6 +220,13 @@ def need_restart(running: Settings, wanted: Settings) -> list[str]:
         keys = [field.name for field in attrs.fields(type(old)) if getattr(old, field.name) != getattr(new, field.name)]
         found += [f"[{name}] {key}" for key in keys if f"{name}.{key}" not in LIVE]
     return found
+
+
+def _operators(settings: Settings) -> Sequence[Mapping[str, Any]]:
+    try:
+        return operator_channels(settings.alerts.operators)
+    except InvalidField as error:
+        raise ConfigError(f"[alerts] operators: {error}") from error
 
 
 def build_daemon(settings: Settings, reactor: Any) -> Daemon:

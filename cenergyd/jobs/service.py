@@ -346,6 +346,10 @@ class JobService(Service):
         except (StoreUnavailable, Overloaded) as error:
             self._backoff.failed(error)  # then the claim expires
 
+    def context(self, plugin: str) -> RunningJobContext:
+        """What a job of a built-in plugin may use now, for what is called from elsewhere."""
+        return self._context(plugin)
+
     def _context(self, plugin: str, customer: Customer | None = None) -> RunningJobContext:
         writer = Writer(plugin, customer, built_in=plugin in self._plugins.built_in)
         readings, documents, customers = guarded(writer, self._readings, self._documents, self._customers)

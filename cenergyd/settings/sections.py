@@ -160,6 +160,11 @@ class AlertsSettings:
         "3600", integer(1800, 172800),
         "Readings older than this raise no alert. More than the loggers' upload interval plus their delays.", "s",
     )  # fmt: skip
+    operators: tuple[str, ...] = setting(
+        "", words,
+        "Who is told when a logger falls silent, a meter stops, solar gives nothing by day or a meter is not computed, of every site: "
+        "email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows it.",
+    )  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)

@@ -32,7 +32,7 @@ from cenergyd.jobs.alerts.checks import (
     judge_voltage,
     stuck_resolution,
 )
-from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_of
+from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import write_message
 from cenergyd.readings.signs import sign_corrected_summary
@@ -93,7 +93,7 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
 
 async def judge_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Judge the readings of ``start <= time < end``, which are new or changed; only fresh ones count."""
-    settings = _settings_of(customer)
+    settings = settings_or_none(customer)
     fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)
     if settings is None or end <= fresh_from:
         return
@@ -102,7 +102,7 @@ async def judge_readings(customer: Customer, start: int, end: int, context: JobC
     keys = {key.text(): key for key in judged}
     known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
     for text, key in keys.items():
-        await _apply(case, key, judged[key], known.get(text))
+        await apply_judged(case, key, judged[key], known.get(text))
 
 
 async def judge_silence(context: JobContext) -> None:
@@ -209,7 +209,8 @@ def _sign_corrected(customer: Customer, role: Role, windows: Sequence[Summary]) 
     return [sign_corrected_summary(window) for window in windows] if is_reversed else windows
 
 
-def _settings_of(customer: Customer) -> AlertSettings | None:
+def settings_or_none(customer: Customer) -> AlertSettings | None:
+    """A customer's settings; None where there are none, or where they are not valid, which is logged."""
     try:
         return alerts_of(customer)
     except InvalidField as error:
@@ -222,7 +223,7 @@ def _settings_of(customer: Customer) -> AlertSettings | None:
 
 async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
     customer = await context.customers.by_serial(logger.key)
-    settings = _settings_of(customer) if customer is not None else None
+    settings = settings_or_none(customer) if customer is not None else None
     again = context.now + RECHECK_SECONDS
     if customer is None or settings is None or not settings.silent_logger.enabled or logger.due is None:
         return NewDocument(logger.key, {}, None, again)
@@ -235,9 +236,12 @@ async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
 
 async def _look_again(alert: Document, context: JobContext) -> None:
     customer = await context.customers.get(alert.owner or "")
-    settings = _settings_of(customer) if customer is not None else None
+    settings = settings_or_none(customer) if customer is not None else None
     kind, series = alert.body["kind"], alert.body["series"]
-    if customer is None or settings is None or not settings.rule(kind).enabled or not _has(customer, kind, series):
+    if settings is None and kind in SITE_RULES:
+        settings = AlertSettings()  # these are watched for every site
+    watched = settings is not None and (kind in SITE_RULES or settings.rule(kind).enabled)
+    if customer is None or settings is None or not watched or not _has(customer, kind, series):
         # Switched off or gone on purpose: nobody waits to hear that it is over.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return
@@ -254,7 +258,7 @@ async def _look_again(alert: Document, context: JobContext) -> None:
 
 
 def _has(customer: Customer, kind: str, series: str) -> bool:
-    if kind == SILENT:
+    if kind in (SILENT, "missed_upload"):
         return customer.logger_serial_number == series
     return any(customer.series_of(role) == series for role in ROLES)
 
@@ -263,12 +267,17 @@ async def _apply_silence(case: Case, logger: Document, judged: Judged) -> None:
     key = AlertKey(case.customer.id, SILENT, logger.key)
     known = await case.context.documents.get(ALERT, key.text())
     # The silence began with the last upload, not when it was noticed.
-    await _apply(case, key, [judged], known, began=logger.due)
+    await apply_judged(case, key, [judged], known, began=logger.due)
 
 
-async def _apply(
+async def apply_judged(
     case: Case, key: AlertKey, judged: Sequence[Judged], known: Document | None, began: int | None = None
 ) -> None:
+    """Bring an alert up to date with what was judged, and queue what is to be told.
+
+    :param known: its document as it was read.
+    :param began: since when it is so, where that is known better than from ``judged``.
+    """
     settings, context = case.settings, case.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
     for _ in range(TRIES):
@@ -279,8 +288,9 @@ async def _apply(
         if event is not None and began is not None and event.transition == "raised":
             new, event = attrs.evolve(new, since=began), event._replace(since=began)
         unsent = [*(known.body["unsent"] if known else ())]
-        if event is not None and settings.channels:
-            unsent.append(_notification(case, key, event)._asdict())
+        told = _audience(case, key.kind)
+        if event is not None and told:
+            unsent.append(_notification(case, key, event, told)._asdict())
         try:
             written = await _write(key, new, unsent, known.version if known else 0, context)
         except Conflict:
@@ -317,7 +327,15 @@ async def _send_unsent(document: Document, context: JobContext) -> None:
         return  # whoever changed it queues the same messages under the same ids
 
 
-def _notification(case: Case, key: AlertKey, event: Event) -> Notification:
+def _audience(case: Case, kind: str) -> list[str]:
+    """Who is told: the customer's channels, the operators' ones."""
+    told = ["customer"] if case.settings.channels and case.settings.rule(kind).enabled else []
+    if kind in SITE_RULES and case.context.settings.alerts.operators:
+        told.append("operators")
+    return told
+
+
+def _notification(case: Case, key: AlertKey, event: Event, told: Sequence[str]) -> Notification:
     customer = case.customer
     message = write_message(customer, case.settings, key.kind, key.series, event)
     data = {
@@ -326,6 +344,7 @@ def _notification(case: Case, key: AlertKey, event: Event) -> Notification:
         "logger_serial_number": customer.logger_serial_number,
         "kind": key.kind,
         "series": key.series,
+        "told": list(told),
         **event._asdict(),
     }
     return Notification(f"alert-{secrets.token_hex(12)}", customer.id, key.kind, message.subject, message.text, data)

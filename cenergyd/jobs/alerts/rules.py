@@ -85,6 +85,22 @@ class ImplausibleRule(Rule, frozen=True, kw_only=True):
     ] = 0.2
 
 
+class MissedUploadRule(Rule, frozen=True, kw_only=True):
+    """The logger misses the time at which it usually uploads: judged by its own rhythm."""
+
+
+class StoppedMeterRule(Rule, frozen=True, kw_only=True):
+    """A meter gives no readings, or errors, though its logger uploads."""
+
+
+class SolarZeroRule(Rule, frozen=True, kw_only=True):
+    """Solar gives nothing though the sun is up, unlike on the days before."""
+
+
+class NotComputedRule(Rule, frozen=True, kw_only=True):
+    """Both other meters have readings, but the third one is not computed."""
+
+
 class EmailChannel(Resource, frozen=True, kw_only=True):
     """Messages by e-mail."""
 
@@ -133,6 +149,10 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
     silent_logger: SilentLoggerRule = SilentLoggerRule()
     stuck_meter: StuckMeterRule = StuckMeterRule()
     implausible: ImplausibleRule = ImplausibleRule()
+    missed_upload: MissedUploadRule = MissedUploadRule()
+    stopped_meter: StoppedMeterRule = StoppedMeterRule()
+    solar_zero: SolarZeroRule = SolarZeroRule()
+    not_computed: NotComputedRule = NotComputedRule()
     channels: Annotated[
         tuple[Mapping[str, Any], ...],
         Meta(
@@ -164,8 +184,26 @@ RULES: Mapping[str, type[Rule]] = {
     "silent_logger": SilentLoggerRule,
     "stuck_meter": StuckMeterRule,
     "implausible": ImplausibleRule,
+    "missed_upload": MissedUploadRule,
+    "stopped_meter": StoppedMeterRule,
+    "solar_zero": SolarZeroRule,
+    "not_computed": NotComputedRule,
 }
 """Kind of alert -> the class of its rule."""
+SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed")
+"""Watched for every site, whatever its settings: operators are told. A customer is where its rule is on."""
+
+
+def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, Any], ...]:
+    """Channels of ``[alerts] operators``: ``email:ops@example.org``, ``sms:+1555...``, ``webhook:https://...``. Raises InvalidField."""
+    found = []
+    for text in addresses:
+        kind, _, address = text.partition(":")
+        name = {"email": "to", "sms": "to", "webhook": "url"}.get(kind)
+        if name is None:
+            raise InvalidField("operators", f"{text!r}: email:, sms: or webhook: and an address is needed")
+        found.append(parse_channel({"type": kind, name: address}, "operators"))
+    return tuple(found)
 
 
 def parse_alerts(value: Any, field: str = "alerts") -> AlertSettings:

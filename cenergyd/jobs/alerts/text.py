@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from cenergyd.acquisuite.errorcodes import describe
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
@@ -27,6 +28,18 @@ _TITLES: Mapping[str, str] = {
     "silent_logger": "the logger is silent",
     "stuck_meter": "a meter is stuck",
     "implausible": "readings are implausible",
+    "missed_upload": "the logger is silent",
+    "stopped_meter": "a meter has stopped",
+    "solar_zero": "no solar power by day",
+    "not_computed": "a meter is not computed",
+}
+
+
+_SITE_WORDS: Mapping[str, str] = {
+    "missed_upload": "The logger {serial} has missed the time at which it usually uploads. Check its power and network.",
+    "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
+    "solar_zero": "Solar gives nothing though the sun is up, unlike on the days before. Check inverter, breaker and fuses.",
+    "not_computed": "Both other meters have readings, but {role} is not computed. The setup report says more.",
 }
 
 
@@ -92,6 +105,9 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
             f"The {role} meter has given exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
             "Check the meter and its Modbus wiring."
         )
+    if kind in _SITE_WORDS:
+        error = f" Its log has error {event.value:.0f} ({describe(int(event.value))})." if event.value else ""
+        return _SITE_WORDS[kind].format(role=role, serial=customer.logger_serial_number) + error
     return (
         f"The {role} meter shows {plain(value)} kW, which cannot be. "
         "Likely meters are named in each other's place or a CT is turned round; the setup report says which."

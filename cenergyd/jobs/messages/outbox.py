@@ -17,7 +17,7 @@ message is ``unsure``, and shown as such. Everything that is known not to have b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
@@ -71,16 +71,35 @@ class Outbox:
 
     :param documents: where the messages are.
     :param customers: where the channels are.
+    :param operators: channels of those who are told about every site.
     """
 
-    def __init__(self, documents: DocumentStore, customers: CustomerStore, settings: OutboxSettings) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        customers: CustomerStore,
+        settings: OutboxSettings,
+        operators: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.documents = documents
         self.settings = settings
         self._queue = DueQueue(documents, OUTBOX, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._customers = customers
+        self._operators = operators
 
     async def notify(self, notification: Notification, now: int) -> int:
-        """Queue a message to every channel of its customer; how many. Durable when this returns."""
+        """Queue a message to every channel of its customer; how many. Durable when this returns.
+
+        Where its ``data`` has ``told``, a list of ``customer`` and ``operators``, those are told.
+        """
+        told = notification.data.get("told", ("customer",))
+        count = 0
+        for channel in self._operators if "operators" in told else ():
+            await self.enqueue(notification, channel, now)
+            count += 1
+        return count + (await self._notify_customer(notification, now) if "customer" in told else 0)
+
+    async def _notify_customer(self, notification: Notification, now: int) -> int:
         customer = await self._customers.get(notification.customer_id)
         if customer is None:
             return 0

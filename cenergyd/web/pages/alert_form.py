@@ -42,7 +42,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         "net_load", "Net load too high", "The mean of a minute of what is drawn from the grid is above the threshold.",
         (
             Input("threshold_kw", "Threshold", "kW"),
-            Input("hysteresis_kw", "Over below by", "kW"),
+            Input("hysteresis_kw", "Ends below it by", "kW"),
             _FREQUENCY,
         ),
     ),
@@ -50,7 +50,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         "power_factor", "Power factor too low", "The power factor of a minute is below the bound.",
         (
             Input("below", "Bound", "", "From 0 to 1."),
-            Input("hysteresis", "Over above by"),
+            Input("hysteresis", "Ends above it by"),
             Input("min_kw", "Not judged under", "kW", "Near zero power it means nothing."),
             _METER,
             _FREQUENCY,
@@ -61,7 +61,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         (
             Input("nominal_voltage", "Nominal voltage", "V"),
             Input("percent", "Further than", "%"),
-            Input("hysteresis_percent", "Over nearer by", "%"),
+            Input("hysteresis_percent", "Ends when nearer by", "%"),
             _METER,
             _FREQUENCY,
         ),
@@ -77,6 +77,19 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
         "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT.",
         (Input("noise_kw", "Noise", "kW", "What is nearer to zero is not judged."), _FREQUENCY),
+    ),
+    RuleText(
+        "missed_upload", "Logger misses its upload", "The logger misses the time at which it usually uploads, by its own rhythm.",
+        (_FREQUENCY,),
+    ),
+    RuleText(
+        "stopped_meter", "Meter stopped", "A meter gives no readings, or errors, though its logger uploads.", (_FREQUENCY,),
+    ),
+    RuleText(
+        "solar_zero", "No solar power", "Solar gives nothing though the sun is up, unlike on the days before.", (_FREQUENCY,),
+    ),
+    RuleText(
+        "not_computed", "Not computed", "Both other meters have readings, but the third one is not computed.", (_FREQUENCY,),
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}

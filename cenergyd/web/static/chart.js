@@ -145,7 +145,7 @@ export class PowerChart {
       ...this.size(), series, bands,
       tzDate: (time) => uPlot.tzDate(new Date(time * 1000), this.zone),
       legend: { show: false },
-      padding: [10, 8, 0, 0],
+      padding: [10, 22, 0, 0],
       scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range: (_, low, high) => this.heights(low, high) } },
       axes: [
         { ...axis, values: TICKS, space: 64 },

@@ -1,0 +1,80 @@
+"""Alerts that rest on a site's state: raised and ended by each judgement of it, watched for every site.
+
+Operators are told of them (``[alerts] operators``); a customer is, where the customer has switched the rule on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from cenergyd.documents.kinds import ALERT
+from cenergyd.hookspecs import JobContext
+from cenergyd.jobs.alerts.job import AlertKey, Case, apply_judged, settings_or_none
+from cenergyd.jobs.alerts.rules import AlertSettings
+from cenergyd.jobs.alerts.state import Judged
+from cenergyd.jobs.site_state.model import Issue, Kind
+from cenergyd.jobs.site_state.service import Judgement
+
+KIND_OF_ISSUE: Mapping[Kind, str] = {
+    "logger_silent": "missed_upload",
+    "meter_error": "stopped_meter",
+    "meter_stopped": "stopped_meter",
+    "solar_zero": "solar_zero",
+    "not_computed": "not_computed",
+}
+MAX_COUNTED = 100
+
+
+class _Trouble(NamedTuple):
+    key: AlertKey
+    issue: Issue
+
+
+class SiteAlerts:
+    """Raises and ends alerts by the states of sites.
+
+    :param context: makes what a job may use, with the time of now.
+    """
+
+    def __init__(self, context: Callable[[], JobContext]) -> None:
+        self._context = context
+
+    async def judged(self, judgements: Sequence[Judgement]) -> Mapping[str, int]:
+        """Take judgements; the number of active alerts of those customers whose alerts may have changed."""
+        context = self._context()
+        counts: dict[str, int] = {}
+        for judgement in judgements:
+            touched = await self._one(judgement, context)
+            if touched or "alerts" in judgement.customer.extensions:
+                found = await context.documents.find(ALERT, owner=judgement.customer.id, limit=MAX_COUNTED)
+                counts[judgement.customer.id] = sum(1 for each in found if each.body["state"]["active"])
+        return counts
+
+    async def _one(self, judgement: Judgement, context: JobContext) -> bool:
+        customer, state, before = judgement
+        now = _troubles(judgement, state.issues)
+        then = _troubles(judgement, before.state.issues if before else ())
+        case = Case(customer, settings_or_none(customer) or AlertSettings(), context)
+        for text in {**then, **now}:
+            trouble = now.get(text)
+            verdict = Judged(context.now, "clear")
+            if trouble is not None:
+                verdict = Judged(context.now, "breach", float(trouble.issue.code) if trouble.issue.code else None)
+            key = (trouble or then[text]).key
+            known = await context.documents.get(ALERT, text)
+            await apply_judged(case, key, [verdict], known, began=trouble.issue.since if trouble else None)
+        return bool(now or then)
+
+
+def _troubles(judgement: Judgement, issues: Sequence[Issue]) -> dict[str, _Trouble]:
+    """Those issues that there are alerts for, by the key of the alert's document."""
+    customer = judgement.customer
+    found: dict[str, _Trouble] = {}
+    for issue in issues:
+        kind = KIND_OF_ISSUE.get(issue.kind)
+        series = customer.logger_serial_number if issue.role is None else customer.series_of(issue.role)
+        if kind is not None and series:
+            key = AlertKey(customer.id, kind, series)
+            found[key.text()] = _Trouble(key, issue)
+    return found

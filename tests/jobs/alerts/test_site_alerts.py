@@ -1,0 +1,152 @@
+"""Alerts that rest on a site's state: watched for every site, told to operators, and to customers who want it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
+from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.job import alerts_for
+from cenergyd.jobs.alerts.rules import operator_channels
+from cenergyd.jobs.alerts.site_alerts import SiteAlerts
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.site_state.model import Issue, SiteState
+from cenergyd.jobs.site_state.service import Judgement
+from cenergyd.jobs.site_state.summary import summary_of
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import OutboxSettings, Settings
+from cenergyd.storage.sqlite.customers import SqliteCustomerStore
+from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+
+NOW = 1_750_000_000
+OPERATOR, OWNER = "ops@example.org", "owner@example.org"
+
+
+@attrs.define
+class Context:
+    """What the alerts use of a job's context."""
+
+    now: int
+    documents: Any
+    customers: Any
+    settings: Any
+    outbox: Any
+
+    async def notify(self, notification: Notification) -> None:
+        await self.outbox.notify(notification, self.now)
+
+
+class Place:
+    """Alerts over real stores; the time is set by the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.customers = SqliteCustomerStore(reactor, folder / "c.sqlite")
+        self.documents = SqliteDocumentStore(reactor, folder / "c.sqlite")
+        settings = load_settings(Settings, None, {"alerts.operators": f"email:{OPERATOR}"})
+        self.outbox = Outbox(
+            self.documents, self.customers, OutboxSettings(), operator_channels(settings.alerts.operators)
+        )
+        self.context = Context(NOW, self.documents, self.customers, settings, self.outbox)
+        self.alerts = SiteAlerts(lambda: self.context)  # type: ignore[arg-type,return-value]
+        self.before: SiteState | None = None
+
+    async def judge(self, customer: Customer, *issues: Issue) -> Mapping[str, int]:
+        """A judgement ten minutes after the last one."""
+        self.context.now += 600
+        kind = issues[0].kind if issues else "good"
+        state = SiteState(kind=kind, issues=issues, roles=(), last_upload=NOW, usual_gap=900)
+        before = summary_of(customer, self.before, energy_day="", energy=(), alerts=0) if self.before else None
+        self.before = state
+        return await self.alerts.judged([Judgement(customer, state, before)])
+
+    async def told(self, customer: Customer) -> list[tuple[str, str]]:
+        """Receiver and subject of each message, oldest first."""
+        found = await self.outbox.deliveries(customer.id)
+        return [
+            (each.channel["to"], each.subject)
+            for each in sorted(found, key=lambda each: (each.created, each.channel["to"]))
+        ]
+
+
+@pytest_twisted.async_yield_fixture
+async def here(tmp_path: Path) -> AsyncIterator[Place]:
+    place = Place(tmp_path)
+    await place.customers.open()
+    await place.documents.open()
+    yield place
+    await place.customers.close()
+    await place.documents.close()
+
+
+async def customer(here: Place, **alerts: Any) -> Customer:
+    extensions = {"alerts": {**alerts, "channels": [{"type": "email", "to": OWNER}]}} if alerts else {}
+    return await here.customers.add(
+        Customer(id="", name="Roof", facility="1", solar="2", logger_serial_number="AA01", extensions=extensions)
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None:
+    site = await customer(here)
+    stopped = Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139)
+    assert await here.judge(site, stopped) == {site.id: 1}
+    assert await here.judge(site, stopped) == {site.id: 1}
+    assert await here.told(site) == [(OPERATOR, "Roof: a meter has stopped")]
+    (view,) = await alerts_for(here.documents, site.id)
+    assert (view.kind, view.series, view.state.active, view.state.since) == (
+        "stopped_meter",
+        "AA01_2",
+        True,
+        NOW - 7200,
+    )
+    assert await here.judge(site) == {site.id: 0}
+    assert await here.told(site) == [
+        (OPERATOR, "Roof: a meter has stopped"),
+        (OPERATOR, "Roof: over: a meter has stopped"),
+    ]
+    assert await here.judge(site) == {}, "nothing to look at"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_customer_is_told_whose_rule_is_on(here: Place) -> None:
+    site = await customer(here, missed_upload={"enabled": True})
+    await here.judge(site, Issue(kind="logger_silent", since=NOW - 7200))
+    assert await here.told(site) == [(OPERATOR, "Roof: the logger is silent"), (OWNER, "Roof: the logger is silent")]
+    other = Issue(kind="not_computed", role="load", since=NOW - 7200)
+    await here.judge(site, other)
+    subject = "Roof: a meter is not computed"
+    assert [receiver for receiver, each in await here.told(site) if each == subject] == [OPERATOR]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_message_names_the_error(here: Place) -> None:
+    site = await customer(here)
+    await here.judge(site, Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139))
+    (delivery,) = await here.outbox.deliveries(site.id)
+    document = await here.outbox.document(delivery.key)
+    assert document is not None
+    text = document.body["notification"]["text"]
+    assert "The solar meter gives no readings though its logger uploads." in text
+    assert "error 139 (Modbus: gateway target did not respond)" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_states_are_no_alerts(here: Place) -> None:
+    site = await customer(here)
+    for kind in ("settings_incomplete", "waiting", "never_uploaded", "computing", "meter_not_understood"):
+        assert await here.judge(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
+    assert await alerts_for(here.documents, site.id) == []
+
+
+@pytest.mark.parametrize("wrong", ["ops@example.org", "fax:1", "email:nobody", "sms:12", "webhook:ftp://x"])
+def test_operators_that_are_none(wrong: str) -> None:
+    with pytest.raises(InvalidField):
+        operator_channels([wrong])

@@ -26,7 +26,7 @@ run: $(VENV)/.installed
 	@mkdir -p $(STATE)
 	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state $(STATE)
 
-test: $(VENV)/.installed-test $(VENV)/.debian lint docs
+test: $(VENV)/.installed-test $(VENV)/.debian $(BIN)/promtool lint docs
 	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal)
 
 lint: $(VENV)/.installed-test
@@ -67,6 +67,11 @@ $(VENV)/.installed: $(VENV)/.made setup.py
 $(VENV)/.installed-test: $(VENV)/.made setup.py
 	$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/.installed
+
+# promtool for the tests of the alert rules, unpacked from its package: the Prometheus server that comes with it is not wanted here.
+$(BIN)/promtool: $(VENV)/.made
+	@folder="$$(mktemp -d)" && cd "$$folder" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && \
+	    cp usr/bin/promtool "$(CURDIR)/$@" || echo "no promtool: the tests of the alert rules are skipped"
 
 $(VENV)/.debian: $(VENV)/.made
 	@for program in $(TEST_PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing=1; done; \

@@ -133,7 +133,11 @@ class _Runner:
     async def _start(self) -> None:
         try:
             log.info("settings from {source}", source=self._source.shown)
-            await self.daemon.start()
+            end = self._notifier.extend_start(self.reactor)
+            try:
+                await self.daemon.start()
+            finally:
+                end()
             for url in self.daemon.addresses:
                 log.info("listening on {url}", url=url)
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hang_up))

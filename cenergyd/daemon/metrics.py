@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from cenergyd.daemon.figures import BacklogFigures
 from cenergyd.daemon.plugins import PluginInfo
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
@@ -21,7 +22,7 @@ def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[
     gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
     gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
     gauge("uploads_in_progress", "Uploads being answered.", lambda: uploads.receiver.in_progress)
-    gauge("ready", "1 while the stores are open.", ready)
+    gauge("ready", "1 where /readyz says so, asked with each scrape.", ready)
     metrics.counter(
         "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: uploads.activity.rejected_total
     )
@@ -76,6 +77,29 @@ def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService)
     """Failures of jobs, and what became of messages."""
     metrics.counters("job_failures", "Failures of job plugins.", "plugin", lambda: status.failures)
     metrics.counters("messages", "Attempts at messages to customers.", "outcome", lambda: sender.counts)
+
+
+def bind_backlog_metrics(
+    metrics: Metrics, figures: BacklogFigures, sizes: Callable[[], Mapping[str, float]], seconds: Callable[[], float]
+) -> None:
+    """What waits for jobs and for sending, and how large the embedded stores are."""
+
+    def age(since: float | None) -> float:
+        return 0.0 if since is None else max(0.0, seconds() - since)
+
+    gauge = metrics.gauge
+    gauge("jobs_pending_customers", "Customers with readings that wait for jobs.", lambda: figures.jobs_pending)
+    gauge(
+        "jobs_oldest_pending_seconds",
+        "Age of the oldest reading that waits for jobs.",
+        lambda: age(figures.jobs_oldest),
+    )
+    gauge(
+        "outbox_overdue_seconds",
+        "How long the oldest message that is due waits.",
+        lambda: age(figures.outbox_oldest_due),
+    )
+    metrics.gauges("store_bytes", "Size of an embedded store's files.", "store", sizes)
 
 
 def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[Kind, int]]) -> None:

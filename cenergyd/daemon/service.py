@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
+from cenergyd.daemon.figures import BacklogFigures, store_sizes
 from cenergyd.daemon.metrics import (
+    bind_backlog_metrics,
     bind_derivation_metrics,
     bind_job_metrics,
     bind_plugin_metrics,
@@ -105,6 +107,7 @@ class Daemon(OrderedServices):
             notify=self._notify,
             threads=self.plugin_threads,
         )
+        self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
         self.web = WebServer(
             settings, reactor, stores, self.metrics,
             uploads=self.uploads, outbox=self.outbox, feed=self.feed,
@@ -114,6 +117,7 @@ class Daemon(OrderedServices):
             self.opening,
             self.uploads.activity,
             self.sender,
+            self.figures,
             self.site_states,
             self.front_end_watch,
             self.jobs,
@@ -128,11 +132,12 @@ class Daemon(OrderedServices):
         self._bind_metrics()
 
     def _bind_metrics(self) -> None:
-        bind_upload_metrics(self.metrics, self.uploads, lambda: self.opening.fault is None)
+        bind_upload_metrics(self.metrics, self.uploads, lambda: self.web.operations.ready)
         bind_site_metrics(self.metrics, self.web.site)
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
         bind_state_metrics(self.metrics, lambda: self.site_states.counts)
+        bind_backlog_metrics(self.metrics, self.figures, lambda: store_sizes(self.settings), self._reactor.seconds)
         bind_job_metrics(self.metrics, self.jobs.status, self.sender)
 
     def _checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:

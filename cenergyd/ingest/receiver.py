@@ -107,19 +107,23 @@ class Receiver:
         started = self._clock.seconds()
         xml = request.content_type.split(b";", 1)[0].strip().lower() in (b"text/xml", b"application/xml")
         self.in_progress += 1
-        mode = "unknown"
+        seen = ["unknown"]
         try:
             if self.in_progress > MAX_CONCURRENT:
                 raise Overloaded(f"{MAX_CONCURRENT} uploads are in progress; try again")
-            mode, reply = await (self._xml if xml else self._form)(request)
+            reply = await (self._xml if xml else self._form)(request, seen)
         except Exception as error:
             reply = self._failure(error, request, xml)
         finally:
             self.in_progress -= 1
-        self._metrics.upload(mode, reply.outcome, self._clock.seconds() - started)
+        self._metrics.upload(seen[-1], reply.outcome, self._clock.seconds() - started)
         return reply
 
-    async def _form(self, request: UploadRequest) -> tuple[str, UploadReply]:
+    async def _form(self, request: UploadRequest, seen: list[str]) -> UploadReply:
+        """Answer a form.
+
+        :param seen: takes the mode as soon as it is known, so that a refused upload is counted under it.
+        """
         form = parse_form(
             request.body,
             request.content_type,
@@ -129,8 +133,9 @@ class Receiver:
         )
         # The mode first: refusing a wrong one discloses nothing, while a 401 would end the device's whole session.
         mode = read_mode(form)
+        seen.append(mode)
         customer = await self._authorized(form, request, form.fields.get("LOOPNAME", ""))
-        return mode, await self._modes.get(mode, self._config_file)(customer, form, request)
+        return await self._modes.get(mode, self._config_file)(customer, form, request)
 
     async def _authorized(self, form: Form, request: UploadRequest, loop_name: str) -> Customer:
         serial, password = credentials(form, basic_credentials(request.authorization))
@@ -198,14 +203,15 @@ class Receiver:
         body = await self._configs.answer(read_mode(form), customer.logger_serial_number, form)
         return UploadReply(200, replies.success() if body is None else body)
 
-    async def _xml(self, request: UploadRequest) -> tuple[str, UploadReply]:
+    async def _xml(self, request: UploadRequest, seen: list[str]) -> UploadReply:
         message = await self._in_steps(parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES))
+        seen.append(message.mode)
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
         elif message.mode is Mode.LOGFILEUPLOAD:
             await self._xml_log(customer, message)
-        return message.mode, UploadReply(200, replies.xml_success(), _XML)
+        return UploadReply(200, replies.xml_success(), _XML)
 
     async def _xml_log(self, customer: Customer, message: XmlMessage) -> None:
         serial = customer.logger_serial_number

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import RLock
@@ -30,6 +31,8 @@ from cenergyd.settings.sections import LoggingSettings, Settings
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn, "error": LogLevel.error}
+_PRIORITIES = {LogLevel.debug: 7, LogLevel.info: 6, LogLevel.warn: 4, LogLevel.error: 3, LogLevel.critical: 2}
+"""syslog(3)'s."""
 MAX_MESSAGE = 8192
 """Characters of an event's message; more are counted, not logged."""
 MAX_FIELD = 1024
@@ -108,10 +111,12 @@ class Output:
     """Where events go: one line each, at or above the level of the settings.
 
     :param redact: hides secrets; may be replaced, as the settings may.
+    :param journal: whether ``out`` is systemd's journal: then each line begins with its priority, as sd-daemon(3) has it.
     """
 
-    def __init__(self, settings: LoggingSettings, redact: Redactor, out: TextIO) -> None:
+    def __init__(self, settings: LoggingSettings, redact: Redactor, out: TextIO, journal: bool = False) -> None:
         self.settings = settings
+        self._journal = journal
         self.redact = redact
         self._out = out
         self._lock = RLock()  # an object that is logged may log itself when it is made text
@@ -125,10 +130,25 @@ class Output:
         # A closed stderr must not take the daemon down. Threads log too.
         with self._lock, suppress(OSError, ValueError):
             for allowed in self._limit.admit(event):
-                line = render(allowed, self.redact)
+                line = self._with_priority(allowed, render(allowed, self.redact))
                 self._limit.spent(allowed, len(line))
                 self._out.write(line)
             self._out.flush()
+
+    def _with_priority(self, event: LogEvent, line: str) -> str:
+        if not self._journal:
+            return line
+        mark = f"<{_PRIORITIES.get(event.get('log_level'), 6)}>"
+        return "".join(mark + part for part in line.splitlines(keepends=True))
+
+
+def is_journal(out: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a stream leads to systemd's journal, by the device and inode that systemd names in ``$JOURNAL_STREAM``."""
+    try:
+        found = os.fstat(out.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 class StandardLogging(logging.Handler):
@@ -148,7 +168,7 @@ class StandardLogging(logging.Handler):
 
 def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys.stderr) -> Output:
     """Send every event at or above the level to ``out``. Call once, at the start of the process."""
-    output = Output(settings, redact, out)
+    output = Output(settings, redact, out, is_journal(out, os.environ))
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, output)], redirectStandardIO=False, discardBuffer=True)
     logging.getLogger().addHandler(StandardLogging(logging.WARNING))
     return output

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 _log = Logger()
+EXTEND_SECONDS = 10.0
+"""How often a start that takes long asks for three times as much: a slow store or a long migration is no reason to be killed."""
 
 
 class SystemdNotifier:
@@ -33,6 +35,13 @@ class SystemdNotifier:
             microseconds = environ.get("WATCHDOG_USEC", "")
             interval = int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None
         return cls(environ.get("NOTIFY_SOCKET") or None, interval)
+
+    def extend_start(self, reactor: Any) -> Callable[[], None]:
+        """Ask for more time again and again while the start takes long; returns what ends that."""
+        loop = LoopingCall(self._send, f"EXTEND_TIMEOUT_USEC={int(3 * EXTEND_SECONDS * 1e6)}")
+        loop.clock = reactor
+        loop.start(EXTEND_SECONDS).addErrback(lambda failure: _log.failure("asking for time", failure))
+        return loop.stop
 
     def ready(self, status: str = "") -> None:
         """Start or reload is complete."""
@@ -56,7 +65,7 @@ class SystemdNotifier:
             return None
         loop = LoopingCall(self.watchdog)
         loop.clock = reactor
-        # Half the limit, as sd_watchdog_enabled(3) advises, so that one late turn is not a death sentence.
+        # Half the limit, as sd_watchdog_enabled(3) advises.
         loop.start(self.watchdog_seconds / 2).addErrback(lambda failure: _log.failure("watchdog", failure))
         return loop
 

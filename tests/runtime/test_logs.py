@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from cenergyd.runtime.logs import (
     Output,
     StandardLogging,
     _wanted,
+    is_journal,
     json_line,
     secrets_of,
     text_line,
@@ -217,3 +220,28 @@ def test_what_libraries_log_is_redacted_and_bounded() -> None:
     assert "error third.party: lost mongodb://u:***@h/" in line
     assert "ZeroDivisionError" in line
     assert "cannot be formatted: TypeError" in text_line(second, REDACT)
+
+
+def test_lines_for_the_journal_begin_with_their_priority() -> None:
+    out = io.StringIO()
+    output = Output(LoggingSettings(format="text", level="debug"), Redactor(()), out, journal=True)
+    for level in (LogLevel.debug, LogLevel.info, LogLevel.warn, LogLevel.error):
+        output({"log_level": level, "log_namespace": "cenergyd.x", "log_format": "it is so", "log_time": 0.0})
+    broken = {"log_level": LogLevel.error, "log_namespace": "cenergyd.x", "log_format": "no", "log_time": 0.0}
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        output({**broken, "log_failure": Failure()})
+    lines = out.getvalue().splitlines()
+    assert [line[:3] for line in lines[:4]] == ["<7>", "<6>", "<4>", "<3>"]
+    assert len(lines) > 5
+    assert all(line.startswith("<3>") for line in lines[4:]), "those of a traceback, too"
+
+
+def test_the_journal_is_known_by_its_device_and_inode(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as out:
+        found = os.fstat(out.fileno())
+        assert is_journal(out, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal(out, {"JOURNAL_STREAM": f"{found.st_dev}:1"})
+        assert not is_journal(out, {})
+    assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": "1:1"})

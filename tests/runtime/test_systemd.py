@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.systemd import SystemdNotifier
+from cenergyd.runtime.systemd import EXTEND_SECONDS, SystemdNotifier
 
 
 @pytest.fixture
@@ -71,3 +71,17 @@ def test_without_a_manager_nothing_happens() -> None:
 
 def test_a_manager_that_is_gone_does_no_harm(tmp_path: Path) -> None:
     SystemdNotifier(str(tmp_path / "gone")).ready()
+
+
+def test_a_long_start_asks_for_time_until_it_has_ended(manager: socket.socket) -> None:
+    clock = Clock()
+    end = SystemdNotifier(manager.getsockname()).extend_start(clock)
+    assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=30000000"
+    clock.advance(EXTEND_SECONDS)
+    assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=30000000"
+    end()
+    clock.advance(100)
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
+    assert not clock.getDelayedCalls()

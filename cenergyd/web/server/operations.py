@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.metrics import Metrics
@@ -29,6 +29,8 @@ class Operations:
         self._metrics = metrics
         self._clock = clock  # IReactorTime
         self._timeout = timeout_seconds
+        self.ready = False
+        """What was found when it was asked last."""
 
     @app.route("/healthz", methods=["GET", "HEAD"])
     def healthz(self, request: Any) -> bytes:
@@ -39,18 +41,25 @@ class Operations:
     @app.route("/readyz", methods=["GET", "HEAD"])
     async def readyz(self, request: Any) -> bytes:
         """200 when an upload could be stored now; 503 with the reasons while not."""
-        report = {name: await self._reason(check) for name, check in self._checks.items()}
-        ready = all(reason is None for reason in report.values())
-        request.setResponseCode(200 if ready else 503)
+        report = await self._report()
+        request.setResponseCode(200 if self.ready else 503)
         request.setHeader(b"Content-Type", b"application/json")
-        body = {"ready": ready, "checks": {name: reason or "ok" for name, reason in report.items()}}
+        body = {"ready": self.ready, "checks": {name: reason or "ok" for name, reason in report.items()}}
         return json.dumps(body, indent=1).encode() + b"\n"
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: Any) -> bytes:
-        """Prometheus text."""
+    async def metrics(self, request: Any) -> bytes:
+        """Prometheus text; whether it is ready is asked anew."""
+        await self._report()
         request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
         return self._metrics.render()
+
+    async def _report(self) -> dict[str, str | None]:
+        """Make all checks, side by side: name -> what is wrong."""
+        checks = [Deferred.fromCoroutine(self._reason(check)) for check in self._checks.values()]
+        reasons = await gatherResults(checks)
+        self.ready = all(reason is None for reason in reasons)
+        return dict(zip(self._checks, reasons, strict=True))
 
     async def _reason(self, check: Check) -> str | None:
         async def run() -> None:

@@ -1,0 +1,52 @@
+"""Figures that a store must be asked for: how far jobs and messages are behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from cenergyd.customers.store import PendingQueue
+from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.periodic import PeriodicService
+from cenergyd.settings.sections import Settings
+
+INTERVAL = 15.0
+"""Seconds between two looks: as often as Prometheus usually asks."""
+log = Logger()
+
+
+class BacklogFigures(PeriodicService):
+    """Counts regularly, so that a scrape costs no query and a store that is down does not delay it."""
+
+    name = "figures"
+
+    def __init__(self, clock: Timers, job_queue: PendingQueue, outbox: Outbox) -> None:
+        super().__init__(clock, self.look, INTERVAL, what="counting what waits", log=log)
+        self._job_queue = job_queue
+        self._outbox = outbox
+        self.jobs_pending = 0
+        """Customers whose readings wait for jobs."""
+        self.jobs_oldest: int | None = None
+        """The oldest of these readings, UTC seconds."""
+        self.outbox_oldest_due: int | None = None
+        """When the message that is overdue for longest should have been sent, UTC seconds."""
+
+    async def look(self) -> None:
+        """Count once."""
+        summary = await self._job_queue.summary()
+        self.jobs_pending, self.jobs_oldest = summary.customers, summary.oldest
+        due = await self._outbox.due(int(self._clock.seconds()), 1)
+        self.outbox_oldest_due = due[0].due if due else None
+
+
+def store_sizes(settings: Settings) -> dict[str, float]:
+    """Bytes of the embedded stores' files, by store; empty for servers, which have figures of their own."""
+    sizes: dict[str, float] = {}
+    for name, url in (("customers", settings.customers.url), ("readings", settings.readings.url)):
+        if url.startswith("sqlite:///"):
+            path = Path(url.removeprefix("sqlite:///"))
+            files = [path.with_name(path.name + suffix) for suffix in ("", "-wal")]
+            sizes[name] = float(sum(file.stat().st_size for file in files if file.exists()))
+    return sizes

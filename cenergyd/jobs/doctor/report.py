@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 import attrs
+from twisted.internet.threads import deferToThread
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
@@ -17,8 +19,10 @@ from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, stuck_resolu
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
+from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
+from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
-from cenergyd.readings.signs import sign_corrected_summary
+from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import ReadingStore, Summary
 
 USUAL_SILENCE_MINUTES = 26 * 60
@@ -26,6 +30,10 @@ USUAL_SILENCE_MINUTES = 26 * 60
 STOPPED_SECONDS = 6 * 3600
 """A meter that is this far behind the others of its logger has stopped."""
 AHEAD_SECONDS = 300
+MAX_ROWS = 20_000
+"""Readings of a meter that are compared with its registers."""
+LONGEST_PAUSE = 5400
+"""A longer pause between readings is a gap."""
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2, "ok": 3}
 _MARKS: Mapping[Severity, str] = {"error": "ERROR", "warning": "WARN ", "info": "info ", "ok": "ok   "}
 
@@ -86,6 +94,8 @@ class Gathered(NamedTuple):
     """1-minute windows by series."""
     meters: Mapping[str, Document]
     """What the logger says of its meters, by series."""
+    rows: Mapping[str, Sequence[Reading]] = {}
+    """The single readings of the roles' own meters, by series."""
 
 
 async def doctor(
@@ -99,13 +109,14 @@ async def doctor(
 ) -> Report:
     """Examine a customer's set-up by its settings and the readings of the last days, under its present settings only.
 
-    :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; here, if None.
+    :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; if None, in a thread of the reactor's
+        pool, so that it holds up nobody.
     """
     since = now - days * 86400
     span = setup_periods(customer, since, now)[-1]
     gathered = await _gather(customer, span, readings, documents, now)
     found = [*check_settings(gathered), *check_logger(gathered), *check_meters(gathered)]
-    found += await run(lambda: check_readings(gathered)) if run else check_readings(gathered)
+    found += await (run or deferToThread)(lambda: check_readings(gathered))
     found.sort(key=lambda finding: _ORDER[finding.severity])
     return Report(
         customer_id=customer.id,
@@ -128,7 +139,10 @@ async def _gather(
     last = await readings.last(seen) if seen else {}
     minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
     meters = {document.key: document for document in await documents.find(METER, owner=serial, limit=300)}
-    return Gathered(customer, span, now, await documents.get(LOGGER, serial), seen, last, minutes, meters)
+    logger = await documents.get(LOGGER, serial)
+    own = [name for name in wanted if not name.endswith(f"_{MISSING_METER}")]
+    rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
+    return Gathered(customer, span, now, logger, seen, last, minutes, meters, rows)
 
 
 def check_settings(gathered: Gathered) -> list[Finding]:
@@ -216,6 +230,7 @@ def check_readings(gathered: Gathered) -> list[Finding]:
     power = measured_power(gathered)
     zone = zone_or_utc(gathered.customer.time_zone)
     found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)] if len(power) > 1 else []
+    found += _registers(gathered, zone)
     rule = StuckMeterRule(enabled=True)
     for role in power:
         series = cast(str, gathered.span.series_of(role))
@@ -230,6 +245,19 @@ def check_readings(gathered: Gathered) -> list[Finding]:
                         advice="Check the meter and its Modbus wiring.",
                     )
                 )  # fmt: skip
+    return found
+
+
+def _registers(gathered: Gathered, zone: ZoneInfo) -> list[Finding]:
+    found: list[Finding] = []
+    for role in ROLES:
+        series = gathered.span.series_of(role)
+        rows = gathered.rows.get(series, ()) if series else ()
+        if any(net_register(row) is not None for row in rows):
+            if role in gathered.span.setup.reversed_roles:
+                rows = [sign_corrected(row) for row in rows]
+            days = list(windows(rows[0].time, rows[-1].time + 1, "24h", zone))
+            found += check_registers(role, compared_days(rows, days, LONGEST_PAUSE))
     return found
 
 

@@ -20,8 +20,9 @@ from cenergyd.commands.common import (
     run_async,
     stores_of,
 )
-from cenergyd.customers.fields import clean_password, clean_settings
+from cenergyd.customers.fields import clean_password, clean_serial, clean_settings
 from cenergyd.customers.model import Customer
+from cenergyd.customers.ownership import RELEASED, released_loggers
 from cenergyd.customers.passwords import hash_password
 from cenergyd.daemon.plugins import find_plugins
 from cenergyd.derivation.reconfigure import add_customer, change_customer
@@ -108,6 +109,26 @@ def change(
             return (await change_customer(stores.customers, stores.readings, found.id, given, now)).new
 
     _warn(run_async(work))
+
+
+@customers.command(name="release")
+@click.argument("customer")
+@click.argument("serial")
+@click.option("--take-back", is_flag=True, help="The customer may no longer name it.")
+@pass_source
+def release(source: Source, customer: str, serial: str, take_back: bool) -> None:
+    """Let a customer name a logger that was never theirs, on their own settings page."""
+    settings, serial = source.load(), clean_serial(serial)
+
+    async def work(reactor: Any) -> None:
+        async with stores_of(settings, reactor) as stores:
+            found = await find_customer(stores.customers, customer)
+            released = released_loggers(found) - {serial} if take_back else released_loggers(found) | {serial}
+            now = int(reactor.seconds())
+            changes = {"extensions": {RELEASED: sorted(released) or None}}
+            await change_customer(stores.customers, stores.readings, found.id, changes, now)
+
+    run_async(work)
 
 
 @customers.command(name="show")

@@ -11,16 +11,14 @@ settings from the last ``until`` on. So a reading keeps its meaning when a meter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
 
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, MeterSetup, Role
+from cenergyd.customers.ownership import FOREVER, Held, held_loggers, parts_held
 from cenergyd.errors import InvalidField
-
-FOREVER = 1 << 53
-"""After every time (JavaScript's largest whole number, so that JSON keeps it)."""
 
 MAX_HISTORY = 500
 """Entries in a customer's history."""
@@ -51,7 +49,7 @@ class SetupPeriod(NamedTuple):
     end: int
     """Exclusive."""
     serial: str
-    """The logger's serial number then, '' where none was set."""
+    """The logger's serial number then, '' where none was set, or it was not the customer's (:mod:`cenergyd.customers.ownership`)."""
     setup: MeterSetup
 
     def series_of(self, role: Role) -> str | None:
@@ -77,12 +75,15 @@ def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]
     if start >= end:
         return []
     if not isinstance(customer.extensions.get("history"), list | tuple):
-        return [SetupPeriod(start, end, customer.logger_serial_number, customer.current)]
-    found = []
-    for since, until, serial, setup in _all_periods(customer):
-        if until > start and since < end:
-            found.append(SetupPeriod(max(since, start), min(until, end), serial, setup))
-    return found
+        found = [SetupPeriod(start, end, customer.logger_serial_number, customer.current)]
+    else:
+        found = [
+            period._replace(start=max(period.start, start), end=min(period.end, end))
+            for period in _all_periods(customer)
+            if period.end > start and period.start < end
+        ]
+    held = held_loggers(customer)
+    return found if held is None else [part for period in found for part in _held_parts(period, held)]
 
 
 def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
@@ -150,6 +151,16 @@ def _entry(span: SetupPeriod) -> dict[str, Any]:
         "reversed": [role for role in ROLES if role in setup.reversed_roles],
         "layouts": {meter: dict(columns) for meter, columns in setup.layouts.items()},
     }
+
+
+def _held_parts(period: SetupPeriod, held: Sequence[Held]) -> list[SetupPeriod]:
+    """The period cut where its logger began or ceased to be the customer's; without a logger where it was not."""
+    if not period.serial:
+        return [period]
+    return [
+        period._replace(start=start, end=end, serial=period.serial if is_held else "")
+        for start, end, is_held in parts_held(held, period.serial, period.start, period.end)
+    ]
 
 
 def _all_periods(customer: Customer) -> Iterator[SetupPeriod]:

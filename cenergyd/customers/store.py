@@ -141,6 +141,10 @@ class CustomerStore(Protocol):
         """The customer that a logger belongs to, or None. Case does not matter."""
         ...
 
+    async def holders(self, serial: str) -> list[Customer]:
+        """Customers who hold a logger or have held it (:mod:`cenergyd.customers.ownership`). Rare: it may look at all of them."""
+        ...
+
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
         """Customers in the order of ids, after one; ``search`` is part of the name or serial number, in any case."""
         ...

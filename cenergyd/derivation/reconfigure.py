@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+import attrs
+from twisted.logger import Logger
+
 from cenergyd.customers import meter_history
 from cenergyd.customers.changes import changed, checked_changes, normalised
-from cenergyd.customers.meter_history import CHANGEABLE
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
+from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
+from cenergyd.customers.ownership import FOREVER, HELD, Held, given_up, held_loggers, recorded
 from cenergyd.customers.store import CustomerStore, FrontEndChange
 from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound
 from cenergyd.readings.store import ReadingStore
 
 _TRIES = 5
+log = Logger()
 _STORING_SECONDS = 60
 """Readings that arrive while a change is being stored may have been derived with the old settings."""
 
@@ -34,11 +39,15 @@ class Changed(NamedTuple):
 
 
 async def add_customer(customers: CustomerStore, readings: ReadingStore, customer: Customer, now: int) -> Customer:
-    """Add a customer; readings that its meters already have are derived.
+    """Add a customer, as operators do; readings that its meters already have are derived.
 
     Raises InvalidField, SerialTaken, StoreUnavailable (then nothing was added, unless the store's reply was lost).
     """
-    window = await touched_window(readings, None, normalised(customer), now)
+    customer = normalised(customer)
+    nobody = attrs.evolve(customer, logger_serial_number="", extensions={})
+    owned = await _ownership(customers, readings, nobody, customer, by_operator=True)
+    customer = changed(customer, {"extensions": owned})
+    window = await touched_window(readings, None, customer, now)
     return await customers.add(customer, pending=window)
 
 
@@ -51,8 +60,12 @@ async def change_customer(
     *,
     etag: str | None = None,
     check: Check | None = None,
+    by_operator: bool = True,
 ) -> Changed:
     """Set fields as :meth:`CustomerStore.update` does, and have what that affects derived again.
+
+    Who held which logger is kept (:mod:`cenergyd.customers.ownership`). An operator's word gives a customer all that the logger has
+    stored since another customer ceased to hold it; anybody else's only what it stores from now on.
 
     Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, what ``check`` raises, and Conflict where ``etag`` is given and the
     stored customer has another one (None: no comparison).
@@ -67,10 +80,12 @@ async def change_customer(
         new = changed(old, checked)
         if check is not None:
             await check(old, new)
-        window = await touched_window(readings, old, new, now)
+        owned = await _ownership(customers, readings, old, new, by_operator=by_operator)
+        update = {**checked, "extensions": {**checked.get("extensions", {}), **owned}} if owned else checked
+        window = await touched_window(readings, old, changed(old, update), now)
         try:
             # Always compared, because the window was determined for this ``old``.
-            return Changed(old, await customers.update(customer_id, checked, expected_etag=old.etag, pending=window))
+            return Changed(old, await customers.update(customer_id, update, expected_etag=old.etag, pending=window))
         except ChangedElsewhere:
             if not tries_left:
                 raise
@@ -79,6 +94,55 @@ async def change_customer(
             if etag is not None or not tries_left:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _ownership(
+    customers: CustomerStore, readings: ReadingStore, old: Customer, new: Customer, *, by_operator: bool
+) -> dict[str, Any]:
+    """The change of extensions that records who holds which logger after a change; empty where that stays as it is."""
+    before, after = old.logger_serial_number, new.logger_serial_number
+    if before == after and old.extensions.get("history") == new.extensions.get("history"):
+        return {}
+    held = held_loggers(old)
+    if held is None:
+        held = _of_earlier_version(old)
+    elif before == after:
+        return {}
+    if before != after:
+        if before:
+            held = given_up(held, before, *await _stored_times(readings, before))
+        if after:
+            _, last = await _stored_times(readings, after)
+            others = await customers.holders(after)
+            since = max(
+                (each.until for other in others if other.id != old.id for each in _times(other, after)), default=0
+            )
+            if not by_operator:
+                since = max(since, 0 if last is None else last + 1)
+            held = [*held, Held(after, since)]
+    return {HELD: recorded(held)}
+
+
+def _of_earlier_version(customer: Customer) -> list[Held]:
+    periods = [period for period in setup_periods(customer, 0, FOREVER) if period.serial]
+    return [Held(period.serial, period.start, period.end) for period in periods]
+
+
+def _times(customer: Customer, serial: str) -> list[Held]:
+    """When a customer held a logger that it holds no longer."""
+    return [each for each in held_loggers(customer) or () if each.serial == serial and each.until != FOREVER]
+
+
+async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None, int | None]:
+    """Times of the first and last reading of a logger's meters."""
+    series = [name for name in await readings.series_of(serial) if not name.endswith(f"_{MISSING_METER}")]
+    if not series:
+        return None, None
+    first, last = await readings.first(series), await readings.last(series)
+    return (
+        min((reading.time for reading in first.values()), default=None),
+        max((reading.time for reading in last.values()), default=None),
+    )
 
 
 async def _follow_one(customers: CustomerStore, readings: ReadingStore, customer_id: str, now: int) -> None:
@@ -97,9 +161,18 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     assert front_end is not None
     if change.changes is None:
         return await front_end.follow(change, {})
-    update = followed(old, change.changes, now)
-    new = changed(old, checked_changes(update))
-    window = await touched_window(readings, old, new, now)
+    update = checked_changes(followed(old, change.changes, now))
+    serial = update.get("logger_serial_number")
+    owner = await customers.by_serial(serial) if serial else None
+    if owner is not None and owner.id != old.id:
+        log.warn(
+            "customer {customer_id} names logger {serial} in the front end, which belongs to {owner_id}: it stays theirs",
+            customer_id=old.id, serial=serial, owner_id=owner.id,
+        )  # fmt: skip
+        update["logger_serial_number"] = ""
+    owned = await _ownership(customers, readings, old, changed(old, update), by_operator=False)
+    update["extensions"] = {**update.get("extensions", {}), **owned}
+    window = await touched_window(readings, old, changed(old, update), now)
     return await front_end.follow(change, update, window)
 
 
@@ -135,4 +208,5 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
 
 def _meters(customer: Customer) -> tuple[Any, ...]:
     """Everything that decides which series are read and which is computed."""
-    return customer.logger_serial_number, customer.current, customer.extensions.get("history")
+    extensions = customer.extensions
+    return customer.logger_serial_number, customer.current, extensions.get("history"), extensions.get(HELD)

@@ -20,6 +20,7 @@ from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
 from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.ownership import held_since
 from cenergyd.errors import CenergydError, Overloaded, StoreRejected, StoreUnavailable, UploadError
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
@@ -162,11 +163,25 @@ class Receiver:
 
     async def _store(self, customer: Customer, batches: list[SeriesReadings]) -> None:
         """Durable and marked for derivation when this returns."""
-        batches = [batch for batch in batches if batch.readings]
+        batches = [batch for batch in self._owned(customer, batches) if batch.readings]
         if not batches:
             return
         times = [reading.time for batch in batches for reading in batch.readings]
         await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times) + 1))
+
+    def _owned(self, customer: Customer, batches: list[SeriesReadings]) -> list[SeriesReadings]:
+        """Without readings of times at which the logger was another customer's: nobody may change those."""
+        since = held_since(customer)
+        if not since:
+            return batches
+        kept = [SeriesReadings(batch.series, [row for row in batch.readings if row.time >= since]) for batch in batches]
+        left_out = sum(len(old.readings) - len(new.readings) for old, new in zip(batches, kept, strict=True))
+        if left_out:
+            log.warn(
+                "{readings} readings of logger {serial} are from before it was customer {customer_id}'s: left out",
+                readings=left_out, serial=customer.logger_serial_number, customer_id=customer.id,
+            )  # fmt: skip
+        return kept
 
     async def _parse(self, content: bytes, layout: Layout) -> ParsedLog:
         return await self._in_steps(

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import attrs
 
-from cenergyd.customers.meter_history import FOREVER, setup_periods
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import MISSING_METER, Customer
+from cenergyd.customers.ownership import FOREVER
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import SESSION, TOKEN
 from cenergyd.documents.store import DocumentStore

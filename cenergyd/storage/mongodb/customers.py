@@ -19,13 +19,22 @@ from twisted.logger import Logger
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.ownership import HELD, holds_or_held
 from cenergyd.customers.store import FrontEnd, PendingQueue
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has
 from cenergyd.storage.mongodb.front_end import MongoFrontEnd
 from cenergyd.storage.mongodb.ids import id_text, id_value
-from cenergyd.storage.mongodb.own_document import GONE, UNWRITTEN, VERSION, customer_of, own_of_customer, serial_of
+from cenergyd.storage.mongodb.own_document import (
+    EXTENSIONS,
+    GONE,
+    UNWRITTEN,
+    VERSION,
+    customer_of,
+    own_of_customer,
+    serial_of,
+)
 from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS, MongoPendingQueue
 from cenergyd.storage.mongodb.previous_state import move_all
 from cenergyd.storage.mongodb.shared_document import AGREED_FIELDS, PASSWORD, SERIAL
@@ -126,6 +135,15 @@ class MongoCustomerStore:
             owns = await self.documents.own_of(documents)
             own = next((own for own in owns.values() if serial_of(own) == wanted and GONE not in own), None)
         return customer_of(own) if own else None
+
+    async def holders(self, serial: str) -> list[Customer]:
+        """Find in the lists of loggers held."""
+        wanted = normal_serial(serial) if is_storable(serial) else ""
+        if not wanted:
+            return []
+        query = {"$or": [{f"{EXTENSIONS}.{HELD}.serial": wanted}, {SERIAL: wanted}]}
+        found = await self.documents.run_own(lambda own: own.find(query, limit=1000, batch_size=1000))
+        return [each for each in map(customer_of, found) if holds_or_held(each, wanted)]
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
         """A page in the order of ids; a search does not find what the front end has added within the last minute."""

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.ownership import holds_or_held
 from cenergyd.customers.store import FrontEnd, PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -121,6 +122,15 @@ class SqliteCustomerStore:
         sql = f"SELECT {COLUMNS} FROM customer WHERE logger_serial_number = ? AND logger_serial_number <> ''"
         row = await self._database.read(lambda db: db.execute(sql, (normal_serial(serial),)).fetchone())
         return customer_of(row) if row else None
+
+    async def holders(self, serial: str) -> list[Customer]:
+        """Find in the lists of loggers held."""
+        wanted = normal_serial(serial) if is_storable(serial) else ""
+        sql = f"SELECT {COLUMNS} FROM customer WHERE instr(extensions, ?) OR logger_serial_number = ?"
+        text = json.dumps(wanted)
+        rows = await self._database.read(lambda db: db.execute(sql, (text, wanted)).fetchall()) if wanted else []
+        found = [customer_of(row) for row in rows]
+        return [each for each in found if holds_or_held(each, wanted)]
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
         """A page in the order of ids."""

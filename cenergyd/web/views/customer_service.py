@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cenergyd.customers.meter_history import FOREVER, setup_periods
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
+from cenergyd.customers.ownership import FOREVER, released_loggers
 from cenergyd.derivation import reconfigure
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.server.problems import FieldError, RequestProblem
 from cenergyd.web.views.context import Context
 
 SERIAL = "logger_serial_number"
-FOREIGN_LOGGER = "this logger has stored readings already: ask the operator to assign it"
-FOREIGN_LOGGER_CODE = "logger_has_readings"
+FOREIGN_LOGGER = "the operator has not released this logger to you: ask them to, or to enter it for you"
+FOREIGN_LOGGER_CODE = "logger_not_released"
 FOREIGN_LOGGER_ANSWER = (
-    "A logger that has stored readings already is assigned by operators: to anybody else who names one that was never theirs the "
-    f"answer is 403 with the code `{FOREIGN_LOGGER_CODE}`, and nothing is changed."
+    "Operators name any logger. Others name only one that was theirs before or that an operator has released to them; for every other one, "
+    f"whether it exists or not, the answer is 403 with the code `{FOREIGN_LOGGER_CODE}`, and nothing is changed."
 )
 """For the OpenAPI document."""
 
@@ -38,30 +39,31 @@ async def change_customer(
     :raises RequestProblem: 403 for a logger that the caller may not name.
     """
 
+    operator = caller is not None and caller.is_operator
+
     async def check(old: Customer, new: Customer) -> None:
-        if caller is None or not caller.is_operator:
-            await refuse_foreign_logger(context, old, new)
+        if not operator:
+            refuse_foreign_logger(old, new)
 
     change = await reconfigure.change_customer(
-        context.customers, context.readings, customer_id, changes, _now(context), etag=etag, check=check
-    )
+        context.customers, context.readings, customer_id, changes, _now(context),
+        etag=etag, check=check, by_operator=operator,
+    )  # fmt: skip
     await context.on_change(*change)
     return change.new
 
 
-async def refuse_foreign_logger(context: Context, old: Customer, new: Customer) -> None:
-    """Raise a 403 problem where a customer would come to see what a logger has stored for somebody else.
+def refuse_foreign_logger(old: Customer, new: Customer) -> None:
+    """Raise a 403 problem where a customer names a logger that was never theirs and that nobody has released to them.
 
-    Series are named by the logger, so whoever names a logger reads all that it has ever stored. The customer's own loggers, the
-    present one and those of the history, are free to them, and so is one that has stored nothing.
+    The answer is the same for every such serial number: it tells nothing about loggers that exist.
     """
     serial = new.logger_serial_number
-    if not serial or serial == old.logger_serial_number:
+    if not serial or serial == old.logger_serial_number or serial in released_loggers(old):
         return
-    if serial in {span.serial for span in setup_periods(old, 0, FOREVER)}:
+    if serial in {period.serial for period in setup_periods(old, 0, FOREVER)}:
         return
-    if await context.readings.series_of(serial):
-        raise RequestProblem(403, FOREIGN_LOGGER_CODE, FOREIGN_LOGGER, [FieldError(SERIAL, FOREIGN_LOGGER)])
+    raise RequestProblem(403, FOREIGN_LOGGER_CODE, FOREIGN_LOGGER, [FieldError(SERIAL, FOREIGN_LOGGER)])
 
 
 def _now(context: Context) -> int:

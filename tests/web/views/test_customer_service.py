@@ -225,9 +225,18 @@ async def test_a_loggers_old_readings_are_private(world: World, way: Any, writte
     await stored(world, OTHER)
     customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
     refused = await way(client, customer, written)
-    assert (refused.status, refused.json["code"]) == (403, "logger_has_readings")
+    assert (refused.status, refused.json["code"]) == (403, "logger_not_released")
     assert refused.json["errors"] == [{"field": "logger_serial_number", "detail": FOREIGN_LOGGER}]
     assert await world.customers.get(customer.id) == customer
+    # The same for a logger that nobody has ever heard of.
+    unknown = await way(client, customer, NEW)
+    assert (unknown.status, unknown.json) == (
+        403,
+        {**refused.json, "request_id": unknown.json.get("request_id")}
+        if "request_id" in refused.json
+        else refused.json,
+    )
+    await world.customers.update(customer.id, {"extensions": {"released": [NEW]}})
     fresh = await way(client, customer, NEW)
     assert (fresh.status, fresh.json["logger_serial_number"]) == (200, NEW)
 
@@ -298,4 +307,4 @@ async def test_the_api_document_names_the_answer(world: World) -> None:
     for path, method in ((one, "patch"), (one, "put"), (f"{one}/settings", "put"), (f"{one}/meters", "post")):
         described = paths[path][method]
         assert "403" in described["responses"]
-        assert "logger_has_readings" in described["description"]
+        assert "logger_not_released" in described["description"]

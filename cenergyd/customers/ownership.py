@@ -1,0 +1,115 @@
+"""Who held which logger when. Pure functions.
+
+``extensions["loggers"]`` is a list of the loggers that a customer really held, each with the times whose readings are theirs::
+
+    {"serial": "001EC6001433", "since": 0, "until": 1700000000}
+
+``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still held. An entry of the history counts only
+within these times (:func:`cenergyd.customers.meter_history.setup_periods`), so that naming a logger, or an earlier time, gives nobody
+another one's readings. A customer without the list was stored by an earlier version: then the history is taken at its word, until the
+next change of logger or history writes the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cenergyd.customers.model import Customer
+
+HELD = "loggers"
+RELEASED = "released"
+"""The extension with the serial numbers that an operator has released to a customer, who may then name them."""
+FOREVER = 1 << 53
+"""After every time (JavaScript's largest whole number, so that JSON keeps it)."""
+MAX_HELD = 200
+"""Loggers that one customer may have held."""
+
+
+class Held(NamedTuple):
+    """A logger, and the times whose readings are the customer's."""
+
+    serial: str
+    since: int
+    """UTC seconds, inclusive."""
+    until: int = FOREVER
+    """Exclusive."""
+
+
+def held_loggers(customer: Customer) -> list[Held] | None:
+    """What a customer held and holds; None where nothing is recorded, because an earlier version stored the customer."""
+    recorded = customer.extensions.get(HELD)
+    if not isinstance(recorded, list | tuple):
+        return None
+    found = []
+    for entry in recorded:
+        if isinstance(entry, Mapping) and isinstance(entry.get("serial"), str) and isinstance(entry.get("since"), int):
+            until = entry.get("until")
+            found.append(Held(entry["serial"], entry["since"], until if isinstance(until, int) else FOREVER))
+    return found
+
+
+def holds_or_held(customer: Customer, serial: str) -> bool:
+    """Whether a logger is, or has been, the customer's."""
+    return customer.logger_serial_number == serial or any(
+        each.serial == serial for each in held_loggers(customer) or ()
+    )
+
+
+def held_since(customer: Customer) -> int:
+    """Since when the present logger is the customer's; earlier readings of it belong to somebody else, or to an earlier time of theirs."""
+    serial = customer.logger_serial_number
+    times = [each.since for each in held_loggers(customer) or () if each.serial == serial]
+    return min(times, default=0)
+
+
+def released_loggers(customer: Customer) -> frozenset[str]:
+    """Serial numbers that an operator has released to the customer."""
+    released = customer.extensions.get(RELEASED)
+    return (
+        frozenset(each for each in released if isinstance(each, str))
+        if isinstance(released, list | tuple)
+        else frozenset()
+    )
+
+
+def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:
+    """A range of times cut where a logger begins or ceases to be held: (start, end, whether it is held), ascending."""
+    inside = sorted(
+        (max(each.since, start), min(each.until, end))
+        for each in held
+        if each.serial == serial and max(each.since, start) < min(each.until, end)
+    )
+    parts: list[tuple[int, int, bool]] = []
+    reached = start
+    for since, until in inside:
+        if since > reached:
+            parts.append((reached, since, False))
+        if until > reached:
+            parts.append((max(since, reached), until, True))
+            reached = until
+    if reached < end:
+        parts.append((reached, end, False))
+    return parts
+
+
+def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | None) -> list[Held]:
+    """What is held once a logger is given up: of it only the times of what it uploaded, nothing where it did not.
+
+    :param first: times of the first and last reading that is stored of the logger, None where there is none.
+    """
+    found = []
+    for each in held:
+        if each.serial != serial or each.until != FOREVER:
+            found.append(each)
+        elif first is not None and last is not None and last >= each.since:
+            found.append(each._replace(since=max(each.since, first), until=last + 1))
+    return found
+
+
+def recorded(held: Iterable[Held]) -> list[dict[str, Any]]:
+    """The value of ``extensions["loggers"]``."""
+    return [
+        {"serial": each.serial, "since": each.since, **({} if each.until == FOREVER else {"until": each.until})}
+        for each in list(held)[-MAX_HELD:]
+    ]

@@ -1,0 +1,59 @@
+"""Who held which logger when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.model import Customer
+from cenergyd.customers.ownership import (
+    FOREVER,
+    Held,
+    given_up,
+    held_loggers,
+    held_since,
+    parts_held,
+    recorded,
+    released_loggers,
+)
+
+times = st.integers(0, 30)
+held = st.lists(st.builds(Held, st.sampled_from("AB"), times, times), max_size=4)
+
+
+@given(held, times, times)
+def test_parts_cover_the_range_and_say_what_is_held(loggers: list[Held], start: int, end: int) -> None:
+    parts = parts_held(loggers, "A", start, end)
+    assert [time for since, until, _ in parts for time in range(since, until)] == list(range(start, end))
+    for since, until, is_held in parts:
+        for time in range(since, until):
+            assert is_held == any(each.serial == "A" and each.since <= time < each.until for each in loggers)
+
+
+def test_a_logger_that_uploaded_nothing_was_never_held() -> None:
+    now = [Held("A", 10, 20), Held("B", 30)]
+    assert given_up(now, "B", None, None) == [Held("A", 10, 20)]
+    assert given_up(now, "B", 5, 29) == [Held("A", 10, 20)]
+    assert given_up(now, "B", 5, 40) == [Held("A", 10, 20), Held("B", 30, 41)]
+    assert given_up([Held("B", 0)], "B", 35, 40) == [Held("B", 35, 41)]
+
+
+def test_history_counts_only_where_the_logger_was_held() -> None:
+    history = [{"until": 100, "logger_serial_number": "X", "facility": "1", "load": "2"}]
+    customer = Customer(
+        id="a", facility="1", load="2", logger_serial_number="Y",
+        extensions={"history": history, "loggers": recorded([Held("X", 40, 60), Held("Y", 90)])},
+    )  # fmt: skip
+    found = [(period.start, period.end, period.serial) for period in setup_periods(customer, 0, 200)]
+    assert found == [(0, 40, ""), (40, 60, "X"), (60, 100, ""), (100, 200, "Y")]
+    assert held_loggers(customer) == [Held("X", 40, 60), Held("Y", 90, FOREVER)]
+    assert held_since(customer) == 90
+
+
+def test_what_is_not_a_list_of_loggers_is_none() -> None:
+    for wrong in (None, 3, "X"):
+        assert held_loggers(Customer(id="a", extensions={"loggers": wrong})) is None
+        assert released_loggers(Customer(id="a", extensions={"released": wrong})) == frozenset()
+    customer = Customer(id="a", extensions={"loggers": [{"serial": 3}, 5, {"serial": "X", "since": 1, "until": "x"}]})
+    assert held_loggers(customer) == [Held("X", 1, FOREVER)]

@@ -140,6 +140,9 @@ class BatchingReadingStore:
         self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
             self._replace_points, clock, lambda items: [series for series, *_ in items]
         )
+        self._merges: Batcher[Sequence[tuple[str, Sequence[FieldPoint]]], None] = Batcher(
+            self._merge_points, clock, lambda items: [series for series, _ in items]
+        )
 
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
@@ -174,6 +177,14 @@ class BatchingReadingStore:
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
         """Merged with those of other series."""
         await self._replacements.submit([(series, start, end, points)])
+
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """Merged with those of other series."""
+        await self._merges.submit(items)
+
+    async def _merge_points(self, requests: Sequence[Sequence[tuple[str, Sequence[FieldPoint]]]]) -> list[None]:
+        await self._store.merge_points_many([item for items in requests for item in items])
+        return [None] * len(requests)
 
     async def _read(self, requests: Sequence[_Read]) -> list[dict[str, list[Reading]]]:
         return await _by_range(lambda series, rest: self._store.read(series, *rest), requests)

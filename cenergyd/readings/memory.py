@@ -125,6 +125,15 @@ class MemoryReadingStore:
             stored = {time: point for time, point in self._points[series].items() if not start <= time < end}
             self._points[series] = stored | new
 
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """See :class:`~cenergyd.readings.store.ReadingStore`."""
+        self._check(*(series for series, _ in items))
+        for series, new in [(series, storable_points(points)) for series, points in items]:
+            stored = self._points[series]
+            for time, point in new.items():
+                old = stored[time].fields if time in stored else {}
+                stored[time] = FieldPoint(time, {**old, **point.fields})
+
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(series)

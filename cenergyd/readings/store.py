@@ -98,6 +98,13 @@ class ReadingStore(Protocol):
         """Many :meth:`replace_points` calls in as few round trips as the store allows; ranges of one series do not overlap."""
         ...
 
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """Store field points of several series: a field replaces that of the same name at the same time, others stay.
+
+        For points that are known never to lose a field: unlike the others this need not look at what is stored.
+        """
+        ...
+
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """Field points by time, ascending."""
         ...

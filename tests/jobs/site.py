@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import attrs
+from pytest import approx
 
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, Window
+from cenergyd.jobs.rollups.read import read_rollup
+from cenergyd.jobs.windows import RESOLUTIONS
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -76,3 +80,28 @@ def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
 def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
     """All field points of all series that have any."""
     return store.all_points()
+
+
+def told(store: MemoryReadingStore, series: str, resolution: str, zone: str = "UTC") -> list[FieldPoint]:
+    """All windows of a series as they are told."""
+    return run(read_rollup(store, series, resolution, Window(0, HORIZON), ZoneInfo(zone)))
+
+
+def all_told(store: MemoryReadingStore, zone: str = "UTC") -> dict[str, list[FieldPoint]]:
+    """All windows of all series and resolutions."""
+    return {
+        f"{series}_{resolution}": found
+        for series in sorted(store._readings)
+        for resolution in RESOLUTIONS
+        if (found := told(store, series, resolution, zone))
+    }
+
+
+def same(found: dict[str, list[FieldPoint]], wanted: dict[str, list[FieldPoint]]) -> bool:
+    """Whether two fleets' windows are the same but for rounding: a mean comes back exactly, a sum of it need not."""
+    for series in found.keys() | wanted.keys():
+        ours, theirs = found.get(series, []), wanted.get(series, [])
+        assert [point.time for point in ours] == [point.time for point in theirs], series
+        for our, their in zip(ours, theirs, strict=True):
+            assert our.fields == approx(their.fields, rel=1e-9, abs=1e-9), (series, our.time, our.fields, their.fields)
+    return True

@@ -13,7 +13,8 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, walk
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder, window_point
+from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
+from cenergyd.jobs.rollups.points import told_window
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
 from cenergyd.readings.signs import negated
@@ -73,7 +74,7 @@ def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[
         for window in windows(*hour, RESOLUTION, zone):
             part = columns.part(*window)
             if part is not None:
-                fields = window_point(window, part, interval).fields
+                fields = told_window(window, part, interval)
                 points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
 

@@ -11,7 +11,6 @@ comes from the readings of that hour and the two before, so it depends on nothin
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import attrs
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import power_factor, reactive_power
 from cenergyd.readings.interval import typical_interval
-from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.readings.model import Reading
 
 CHANNELS = ("P", "Q", "L1_V")
 """Channels that are rolled up: kW, kvar, V."""
@@ -41,6 +40,13 @@ class Stat(NamedTuple):
     total: float
     low: float
     high: float
+    mean: float
+    """Between low and high, whatever rounding did to the total."""
+
+
+def stat(number: int, total: float, low: float, high: float) -> Stat:
+    """A channel's values over a window from their number (at least one), sum, least and greatest."""
+    return Stat(number, total, low, high, min(high, max(low, total / number)))
 
 
 @attrs.frozen(slots=True)
@@ -56,6 +62,8 @@ class Part:
     """Sum of P, kW, over the readings whose Q is known or estimated."""
     pf_Q: float
     """Sum of their Q, kvar."""
+    factor: float | None
+    """Power factor of these sums; None where there is none."""
 
 
 class Columns:
@@ -108,15 +116,11 @@ class Columns:
         for channel, (times, values) in self._channels.items():
             inside = values[bisect_left(times, start) : bisect_left(times, end)]
             if inside:
-                stats[channel] = Stat(len(inside), fsum(inside), min(inside), max(inside))
+                stats[channel] = stat(len(inside), fsum(inside), min(inside), max(inside))
         first, last = bisect_left(self._pf_times, start), bisect_left(self._pf_times, end)
-        return Part(
-            readings=count,
-            estimated=bisect_left(self._estimates, end) > bisect_left(self._estimates, start),
-            stats=stats,
-            pf_P=fsum(self._pf_P[first:last]),
-            pf_Q=fsum(self._pf_Q[first:last]),
-        )
+        pf_P, pf_Q = fsum(self._pf_P[first:last]), fsum(self._pf_Q[first:last])
+        estimated = bisect_left(self._estimates, end) > bisect_left(self._estimates, start)
+        return Part(count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q))
 
 
 def combine(parts: Sequence[Part]) -> Part:
@@ -125,79 +129,20 @@ def combine(parts: Sequence[Part]) -> Part:
     for channel in CHANNELS:
         found = [part.stats[channel] for part in parts if channel in part.stats]
         if found:
-            stats[channel] = Stat(
-                sum(stat.number for stat in found),
-                fsum(stat.total for stat in found),
-                min(stat.low for stat in found),
-                max(stat.high for stat in found),
+            stats[channel] = stat(
+                sum(each.number for each in found),
+                fsum(each.total for each in found),
+                min(each.low for each in found),
+                max(each.high for each in found),
             )
+    pf_P, pf_Q = fsum(part.pf_P for part in parts), fsum(part.pf_Q for part in parts)
     return Part(
-        readings=sum(part.readings for part in parts),
-        estimated=any(part.estimated for part in parts),
-        stats=stats,
-        pf_P=fsum(part.pf_P for part in parts),
-        pf_Q=fsum(part.pf_Q for part in parts),
-    )
-
-
-def window_point(window: Window, part: Part, interval: int | None) -> FieldPoint:
-    """The stored point of a window: ``P_mean``, ``P_min``, ``P_max``, ``P_count`` and so on, ``PF``, ``readings``, ``estimated``.
-
-    ``expected`` readings and ``complete`` (0..1) are left out where the usual interval is not known.
-    """
-    expected = None if interval is None else expected_readings(window, interval)
-    return _point(window.start, part, expected)
-
-
-def hour_point(window: Window, part: Part, interval: int | None) -> FieldPoint:
-    """The point of a 1h window: also what longer windows are added up from (``P_sum``, ``PF_P_sum``, ..., ``interval``)."""
-    point = window_point(window, part, interval)
-    for channel, stat in part.stats.items():
-        point.fields[f"{channel}_sum"] = stat.total
-    point.fields["PF_P_sum"] = part.pf_P
-    point.fields["PF_Q_sum"] = part.pf_Q
-    if interval is not None:
-        point.fields["interval"] = interval
-    return point
-
-
-def day_point(day: Window, hours: Sequence[Window], points: Mapping[int, FieldPoint]) -> FieldPoint | None:
-    """The point of a longer window from the ``hour_point``s of the hours in it (by start); None where there is none."""
-    present = [points[hour.start] for hour in hours if hour.start in points]
-    if not present:
-        return None
-    part = combine([part_of(point) for point in present])
-    intervals = Counter(int(point.fields["interval"]) for point in present if "interval" in point.fields)
-    if not intervals:
-        return _point(day.start, part, None)
-    usual = min(intervals, key=lambda interval: (-intervals[interval], interval))
-    expected = 0
-    for hour in hours:
-        point = points.get(hour.start)
-        known = point.fields.get("interval") if point else None
-        expected += expected_readings(hour, int(known) if known else usual)
-    return _point(day.start, part, expected)
-
-
-def part_of(point: FieldPoint) -> Part:
-    """What the stored point of a 1h window adds up to."""
-    fields = point.fields
-    stats = {
-        channel: Stat(
-            int(fields[f"{channel}_count"]),
-            float(fields[f"{channel}_sum"]),
-            float(fields[f"{channel}_min"]),
-            float(fields[f"{channel}_max"]),
-        )
-        for channel in CHANNELS
-        if f"{channel}_count" in fields
-    }
-    return Part(
-        readings=int(fields["readings"]),
-        estimated=bool(fields["estimated"]),
-        stats=stats,
-        pf_P=float(fields["PF_P_sum"]),
-        pf_Q=float(fields["PF_Q_sum"]),
+        sum(part.readings for part in parts),
+        any(part.estimated for part in parts),
+        stats,
+        pf_P,
+        pf_Q,
+        power_factor(pf_P, pf_Q),
     )
 
 
@@ -213,19 +158,3 @@ def interval_finder(times: Sequence[int]) -> Callable[[Window], int | None]:
         return typical_interval(times[bisect_left(times, hour.start - LOOK_BACK) : bisect_left(times, hour.end)])
 
     return interval
-
-
-def _point(start: int, part: Part, expected: int | None) -> FieldPoint:
-    fields: dict[str, float | int | str | bool] = {"readings": part.readings, "estimated": part.estimated}
-    for channel, stat in part.stats.items():
-        fields[f"{channel}_mean"] = min(stat.high, max(stat.low, stat.total / stat.number))
-        fields[f"{channel}_min"] = stat.low
-        fields[f"{channel}_max"] = stat.high
-        fields[f"{channel}_count"] = stat.number
-    factor = power_factor(part.pf_P, part.pf_Q)
-    if factor is not None:
-        fields["PF"] = factor
-    if expected is not None:
-        fields["expected"] = expected
-        fields["complete"] = round(min(1.0, part.readings / expected), 4)
-    return FieldPoint(start, fields)

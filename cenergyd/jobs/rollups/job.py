@@ -1,8 +1,9 @@
-"""Keeps the rollups of every meter up to date: reads what a window of new or late readings touches, and replaces just that.
+"""Keeps the rollups of every meter up to date: reads what a window of new or late readings touches, and writes just that.
 
-Windows up to an hour are computed from readings, a day from its stored hours. One thing reaches further than the touched windows: the usual
-interval of an hour, from which follows how complete its windows are, rests on two hours before it too. It is kept in the hour's
-point, so a look at that tells whether the other windows of the hour are to be written anew.
+Windows up to an hour are computed from readings, a day from its stored hours. A window is written once it is over, and again where late data
+touch it; until then, and for windows of a minute, :mod:`cenergyd.jobs.rollups.read` computes it. So when readings go on after a pause, the
+windows that the last reading before it is in are written too. One thing reaches further than the touched windows: the usual interval of an
+hour, which its point keeps, rests on two hours before it too.
 """
 
 from __future__ import annotations
@@ -11,24 +12,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import MISSING_METER, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, day_point, hour_point, interval_finder, window_point
-from cenergyd.jobs.windows import RESOLUTIONS, widen, windows
+from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
+from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
+from cenergyd.jobs.rollups.read import is_final
+from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading
 
 _HOUR = RESOLUTIONS["1h"]
-
-
-class _Dirty(NamedTuple):
-    """An hour to be written anew."""
-
-    hour: Window
-    interval: int | None
-    within: Window
-    """The part of it whose finer windows are to be written anew."""
+_MINUTE = RESOLUTIONS["1m"]
 
 
 async def roll_up(customer: Customer, start: int, end: int, context: JobContext) -> None:
@@ -40,6 +35,28 @@ async def roll_up(customer: Customer, start: int, end: int, context: JobContext)
     await roller.run(series_between(customer, start, end), Window(start, end))
 
 
+class _Touched(NamedTuple):
+    """What a chunk touches of one series."""
+
+    name: str
+    window: Window
+    """The chunk's."""
+    before: int | None
+    """The last reading before it, if it is of the same hour: windows may have been left open for it."""
+    hours: Window
+    """The full hours of the chunk."""
+    following: Window
+    """Those after it whose usual interval depends on it."""
+    newest: int | None
+    """The series' newest reading; None where it is not among those that were read."""
+    columns: Columns
+
+    def is_open(self, window: Window) -> bool:
+        """Whether a window is not over: the reader computes it."""
+        newest = self.newest
+        return newest is not None and window.start <= newest < window.end and not is_final(window, newest)
+
+
 class _Roller:
     """One run of :func:`roll_up`."""
 
@@ -47,122 +64,171 @@ class _Roller:
         chosen = context.settings.rollups.resolutions
         self._context = context
         self._zone = zone
-        self._fine = [name for name in chosen if RESOLUTIONS[name] < _HOUR]
+        self._fine = [name for name in chosen if _MINUTE < RESOLUTIONS[name] < _HOUR]
         self._coarse = [name for name in chosen if RESOLUTIONS[name] > _HOUR]
 
-    async def run(self, names: Sequence[str], window: Window) -> None:
+    async def run(self, names: Sequence[str], window: Window, *, goes_on: bool = False) -> None:
+        """Go over a window.
+
+        :param goes_on: readings of every series are known to go on after it.
+        """
         store = self._context.readings
+        first = True
         async for chunk, readings in walk(store, names, window, zone=self._zone, around=self._around):
             if chunk.skipped:
                 await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
                 continue
-            stored = await store.read_points_many([(f"{name}_1h", *self._days(chunk)) for name in names])
-            first: list[Replacement] = []
-            then: list[Replacement] = []
-            for name, hours_before in zip(names, stored, strict=True):
-                known = {point.time: point for point in hours_before}
-                more_first, more_then = await self._series(name, chunk, readings[name], known)
-                first += more_first
-                then += more_then
-            # What an hour's point says of its interval must not be stored before its other windows are: a crash between
-            # would hide that they are out of date.
-            await replace_in_turn(store, first)
-            await replace_in_turn(store, then)
+            before = await self._before(names, readings, chunk) if first and not goes_on else {}
+            first = False
+            newest = {} if goes_on or not chunk.last else await self._newest(names, readings, chunk)
+            touched = [
+                await self._touched(name, chunk, readings[name], before.get(name), newest.get(name)) for name in names
+            ]
+            await self._write(touched)
 
     def _around(self, chunk: Chunk) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        end = following_hours(hours.end, self._zone).end if chunk.last else hours.end
-        return Window(hours.start - LOOK_BACK, end)
+        return Window(hours.start - LOOK_BACK, self._following(hours, chunk).end)
 
-    def _days(self, chunk: Chunk) -> Window:
-        """The days whose hours are written anew."""
-        start = widen(chunk.start, chunk.end, "1h", self._zone).start
-        return widen(start, self._around(chunk).end, "24h", self._zone)
+    def _following(self, hours: Window, chunk: Chunk) -> Window:
+        return following_hours(hours.end, self._zone) if chunk.last else Window(hours.end, hours.end)
 
     def _nothing(self, name: str, chunk: Chunk) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
 
-    async def _series(
-        self, name: str, chunk: Chunk, readings: Sequence[Reading], stored: dict[int, FieldPoint]
-    ) -> tuple[list[Replacement], list[Replacement]]:
-        """What is to be replaced of a series, first and after that.
+    async def _before(self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: Chunk) -> dict[str, int]:
+        """The last reading of each series before the chunk, if it is of the same hour; windows of an earlier one that it left open are written."""
+        found = {
+            name: earlier[-1]
+            for name in names
+            if (earlier := [reading.time for reading in readings[name] if reading.time < chunk.start])
+        }
+        silent = [name for name in names if name not in found]
+        if silent:
+            last = await self._context.readings.last(silent, before=chunk.start)
+            found |= {name: reading.time for name, reading in last.items()}
+        hour = window_at(chunk.start, "1h", self._zone)
+        for name, time in found.items():
+            if time < hour.start and self._left_open(time, chunk.start):
+                await self.run([name], Window(time, time + 1), goes_on=True)
+        return {name: time for name, time in found.items() if time >= hour.start}
 
-        :param stored: its points of 1h over the days in question.
-        """
-        columns = await self._columns(readings)
-        dirty, changed = self._dirty(chunk, self._around(chunk).end, columns, stored)
-        fine = await self._fine_windows(name, dirty, columns)
-        coarse = self._hours_and_days(name, dirty, columns, stored)
-        return (fine, coarse) if changed else ([], fine + coarse)
+    def _left_open(self, before: int, start: int) -> bool:
+        """Whether an hour or day that is over now was not while ``before`` was the newest reading."""
+        found = (window_at(before, resolution, self._zone) for resolution in ("1h", *self._coarse))
+        return any(window.end <= start and not is_final(window, before) for window in found)
 
-    async def _columns(self, readings: Sequence[Reading]) -> Columns:
+    async def _newest(self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: Chunk) -> dict[str, int]:
+        """The newest reading of each series that has none after those that were read."""
+        newest = {name: readings[name][-1].time for name in names if readings[name]}
+        read_until = self._around(chunk).end
+        if read_until <= self._context.now and newest:
+            later = await self._context.readings.first(list(newest), since=read_until)
+            return {name: time for name, time in newest.items() if name not in later}
+        return newest
+
+    async def _touched(
+        self, name: str, chunk: Chunk, readings: Sequence[Reading], before: int | None, newest: int | None
+    ) -> _Touched:
         columns = Columns()
         for start in range(0, len(readings), PIECE):
             columns.add(readings[start : start + PIECE])
             if start:
                 await self._context.pause()
-        return columns
+        hours = widen(chunk.start, chunk.end, "1h", self._zone)
+        window, following = Window(chunk.start, chunk.end), self._following(hours, chunk)
+        return _Touched(name, window, before, hours, following, newest, columns)
 
-    def _dirty(
-        self, chunk: Chunk, end: int, columns: Columns, stored: dict[int, FieldPoint]
-    ) -> tuple[list[_Dirty], bool]:
-        """The hours to be written anew, ascending, and whether any is so just for its interval."""
-        interval_of = interval_finder(columns.times)
-        found: list[_Dirty] = []
-        any_changed = False
-        for hour in windows(chunk.start, end, "1h", self._zone):
-            interval = interval_of(hour)
-            point = stored.get(hour.start)
-            known = point.fields.get("interval") if point else None
-            changed = interval != known and (point is not None or columns.any(*hour))
-            if hour.start < chunk.end:
-                within = Window(max(hour.start, chunk.start), min(hour.end, chunk.end))
-                found.append(_Dirty(hour, interval, hour if changed else within))
-            elif changed:
-                found.append(_Dirty(hour, interval, hour))
-            any_changed = any_changed or changed
-        return found, any_changed
+    async def _write(self, touched: Sequence[_Touched]) -> None:
+        replaced: list[Replacement] = []
+        written: list[tuple[str, Sequence[FieldPoint]]] = []
+        days = await self._days(touched)
+        for each in touched:
+            items = [*await self._fine_windows(each), *self._hour_windows(each), *days.get(each.name, ())]
+            if each.name.endswith(f"_{MISSING_METER}"):
+                replaced += items  # computed readings, unlike measured ones, may be gone
+            else:
+                written += [(series, points) for series, _, _, points in items if points]
+        await self._context.readings.merge_points_many(written)
+        await replace_in_turn(self._context.readings, replaced)
 
-    async def _fine_windows(self, name: str, dirty: Sequence[_Dirty], columns: Columns) -> list[Replacement]:
+    async def _fine_windows(self, touched: _Touched) -> list[Replacement]:
         items: list[Replacement] = []
         done = 0
         for resolution in self._fine:
-            for _, interval, within in dirty:
-                reach = widen(*within, resolution, self._zone)
-                points = []
-                for window in windows(*reach, resolution, self._zone):
-                    part = columns.part(*window)
-                    if part is not None:
-                        points.append(window_point(window, part, interval))
-                    done += 1
-                _extend(items, f"{name}_{resolution}", reach, points)
-                if done >= PIECE:
-                    done = 0
+            reach = self._reach(touched, resolution)
+            over = [window for window in windows(*reach, resolution, self._zone) if not touched.is_open(window)]
+            points = []
+            for window in over:
+                part = touched.columns.part(*window)
+                if part is not None:
+                    points.append(stored_window(window.start, part))
+                done += 1
+                if done % PIECE == 0:
                     await self._context.pause()
+            if over:
+                items.append((f"{touched.name}_{resolution}", over[0].start, over[-1].end, points))
         return items
 
-    def _hours_and_days(
-        self, name: str, dirty: Sequence[_Dirty], columns: Columns, stored: dict[int, FieldPoint]
-    ) -> list[Replacement]:
+    def _reach(self, touched: _Touched, resolution: str) -> Window:
+        """The windows of a resolution that the chunk is in, and one before it that was left open."""
+        start, end = touched.window
+        if touched.before is not None:
+            window = window_at(touched.before, resolution, self._zone)
+            start = start if is_final(window, touched.before) else touched.before
+        return widen(start, end, resolution, self._zone)
+
+    def _hour_windows(self, touched: _Touched) -> list[Replacement]:
+        points = self._hour_points(touched)
+        name = f"{touched.name}_1h"
+        over = [hour for hour in windows(*touched.hours, "1h", self._zone) if not touched.is_open(hour)]
+        # A later hour without readings has no point.
+        over += [hour for hour in windows(*touched.following, "1h", self._zone) if hour.start in points]
         items: list[Replacement] = []
-        points = dict(stored)
-        for hour, interval, _ in dirty:
-            points.pop(hour.start, None)
-            part = columns.part(*hour)
-            if part is not None:
-                points[hour.start] = hour_point(hour, part, interval)
-            _extend(items, f"{name}_1h", hour, [points[hour.start]] if part is not None else [])
-        for resolution in self._coarse:
-            for window in windows(dirty[0].hour.start, dirty[-1].hour.end, resolution, self._zone):
-                point = day_point(window, list(windows(*window, "1h", self._zone)), points)
-                _extend(items, f"{name}_{resolution}", window, [point] if point is not None else [])
+        for hour in over:
+            there = [points[hour.start]] if hour.start in points else []
+            if items and items[-1][2] == hour.start:
+                items[-1] = (name, items[-1][1], hour.end, [*items[-1][3], *there])
+            else:
+                items.append((name, *hour, there))
         return items
 
+    def _hour_points(self, touched: _Touched) -> dict[int, FieldPoint]:
+        """The points of the hours that are over and have readings."""
+        interval = interval_finder(touched.columns.times)
+        found = {}
+        for hour in windows(touched.hours.start, touched.following.end, "1h", self._zone):
+            part = None if touched.is_open(hour) else touched.columns.part(*hour)
+            if part is not None:
+                found[hour.start] = stored_hour(hour.start, part, interval(hour))
+        return found
 
-def _extend(items: list[Replacement], series: str, window: Window, points: Sequence[FieldPoint]) -> None:
-    """Add a replacement; one that follows on the last one's end is joined to it."""
-    if items and items[-1][0] == series and items[-1][2] == window.start:
-        name, start, _, before = items.pop()
-        items.append((name, start, window.end, [*before, *points]))
-    else:
-        items.append((series, window.start, window.end, points))
+    async def _days(self, touched: Sequence[_Touched]) -> dict[str, list[Replacement]]:
+        """The days that are over, from their hours; few chunks touch any."""
+        wanted = [
+            (each, resolution, day)
+            for each in touched
+            for resolution in self._coarse
+            for day in self._days_of(each, resolution)
+            if not each.is_open(day)
+        ]
+        stored = await self._stored_hours([(f"{each.name}_1h", *day) for each, _, day in wanted])
+        found: dict[str, list[Replacement]] = {}
+        for (each, resolution, day), before in zip(wanted, stored, strict=True):
+            start, end = each.hours
+            points = {hour.time: hour for hour in before if not start <= hour.time < end} | self._hour_points(each)
+            point = stored_day(day, list(windows(*day, "1h", self._zone)), points)
+            item = (f"{each.name}_{resolution}", *day, [] if point is None else [point])
+            found.setdefault(each.name, []).append(item)
+        return found
+
+    async def _stored_hours(self, ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+        return await self._context.readings.read_points_many(ranges) if ranges else []
+
+    def _days_of(self, touched: _Touched, resolution: str) -> list[Window]:
+        """The days of the chunk's hours, and of those after it that have readings; the last chunk of each writes it."""
+        hours, following = touched.hours, touched.following
+        end = following.end if touched.columns.any(*following) else hours.end
+        days = windows(hours.start, end, resolution, self._zone)
+        is_last = following.start < following.end
+        return [day for day in days if is_last or day.end <= hours.end]

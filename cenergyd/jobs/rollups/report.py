@@ -19,6 +19,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_lines import RoleLines
+from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
@@ -28,8 +29,6 @@ from cenergyd.readings.store import ReadingStore
 
 LONGEST_GAP = 5400
 """Default of ``[rollups] max_gap_seconds``."""
-MAX_POINTS = 20_000
-"""Points in one answer."""
 SLICE = 7 * 86400
 """Seconds of points that are worked on at once: some milliseconds."""
 
@@ -37,8 +36,10 @@ Basis = Literal["billing", "calendar"]
 JsonObject = dict[str, Any]
 
 
-async def rollup(readings: ReadingStore, series: str, resolution: str, start: int, end: int) -> list[JsonObject]:
-    """The stored windows of a series that start in ``start <= time < end``, ascending: ``time`` and the fields of the point.
+async def rollup(
+    readings: ReadingStore, series: str, resolution: str, within: Window, zone: ZoneInfo
+) -> list[JsonObject]:
+    """The windows of a series that start in a range, ascending: ``time`` and the fields (docs/rollups.md).
 
     At most MAX_POINTS of them. The values are the series' own: where a CT is reversed its P and Q are too.
 
@@ -46,7 +47,7 @@ async def rollup(readings: ReadingStore, series: str, resolution: str, start: in
     """
     if resolution not in RESOLUTIONS:
         raise InvalidField("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")
-    points = await readings.read_points(f"{series}_{resolution}", start, end, MAX_POINTS)
+    points = await read_rollup(readings, series, resolution, within, zone)
     return [{"time": point.time, **point.fields} for point in points]
 
 
@@ -60,8 +61,9 @@ async def role_rollup(
     :raises InvalidField: no such resolution.
     """
     found: list[JsonObject] = []
+    zone = zone_of(customer.time_zone)
     for place in role_segments(customer, role, *within):
-        for window in await rollup(readings, place.series, resolution, place.start, place.end):
+        for window in await rollup(readings, place.series, resolution, Window(place.start, place.end), zone):
             found.append({"series": place.series, **(sign_corrected_rollup(window) if place.reversed else window)})
     return found[:MAX_POINTS]
 

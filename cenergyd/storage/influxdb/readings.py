@@ -255,6 +255,13 @@ class InfluxReadingStore:
         await self._delete(deletes)
         await self._influx.write(lambda: (line for series, points in lines for line in point_lines(series, points)))
 
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """One write: InfluxDB merges the fields of a time by itself. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(series for series, _ in items))
+        new = [(series, list(storable_points(points).values())) for series, points in items]
+        if any(points for _, points in new):
+            await self._influx.write(lambda: (line for series, points in new for line in point_lines(series, points)))
+
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(series)

@@ -155,6 +155,13 @@ class SqliteReadingStore:
         check_series(*(item[0] for item in items))
         await self._database.write(partial(_replace_points, items))
 
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """One transaction. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        check_series(*(series for series, _ in items))
+        new = [(series, list(storable_points(points).values())) for series, points in items]
+        if any(points for _, points in new):
+            await self._database.write(partial(_merge_points, new))
+
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(series)
@@ -284,6 +291,16 @@ def _write_points(series: str, points: Iterable[FieldPoint], connection: sqlite3
         "INSERT INTO point VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET fields = excluded.fields",
         [(number, point.time, json.dumps(point.fields, separators=(",", ":"))) for point in points],
     )
+
+
+def _merge_points(items: Sequence[tuple[str, Sequence[FieldPoint]]], connection: sqlite3.Connection) -> None:
+    for series, points in items:
+        if points:
+            number = _series_id(connection, series)
+            connection.executemany(
+                "INSERT INTO point VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET fields = json_patch(fields, excluded.fields)",
+                [(number, point.time, json.dumps(point.fields, separators=(",", ":"))) for point in points],
+            )
 
 
 def _replace_points(

@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
-from cenergyd.jobs.rollups.aggregate import (
-    Columns,
-    combine,
-    day_point,
-    expected_readings,
-    hour_point,
-    part_of,
-    window_point,
-)
+from cenergyd.jobs.rollups.aggregate import Columns, combine, expected_readings
+from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour, told_window
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 
@@ -70,7 +63,7 @@ def test_a_window_says_what_its_readings_say(readings: list[Reading]) -> None:
         assert part is None
         return
     assert part is not None
-    got = window_point(Window(0, 3600), part, None).fields
+    got = told_window(Window(0, 3600), part, None)
     want = reference(readings)
     if "PF" not in want:
         got.pop("PF", None)  # sums that cancel to within rounding: any power factor is as good
@@ -111,8 +104,31 @@ def test_parts_combine_to_the_whole(readings: list[Reading], cuts: list[int]) ->
 @given(readings_in_an_hour)
 def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
     part = sorted_columns(readings).part(0, 3600)
-    if part is not None:
-        assert part_of(hour_point(Window(0, 3600), part, 60)) == part
+    if part is None:
+        return
+    back = part_of(stored_hour(0, part, 60))
+    assert (back.readings, back.estimated, back.factor) == (part.readings, part.estimated, part.factor)
+    assert (back.pf_P, back.pf_Q) == pytest.approx((part.pf_P, part.pf_Q), rel=1e-12, abs=1e-9)
+    assert back.stats.keys() == part.stats.keys()
+    for channel, stat in part.stats.items():
+        other = back.stats[channel]
+        assert (other.number, other.mean, other.low, other.high) == (stat.number, stat.mean, stat.low, stat.high)
+        assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
+    of_first_version = FieldPoint(0, told_hour(Window(0, 3600), part, 60))
+    assert part_of(of_first_version) == part
+
+
+@given(st.lists(readings_in_an_hour, min_size=1, max_size=4))
+def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[list[Reading]]) -> None:
+    """Stores merge the fields of a time: nothing of an older point may shine through."""
+    window, fields = Window(0, 3600), {}
+    parts = [part for readings in versions if (part := sorted_columns(readings).part(*window)) is not None]
+    parts = [part for part in parts if part.stats.keys() == parts[-1].stats.keys()]  # measured channels do not go
+    for part in parts:
+        fields |= stored_hour(0, part, 60).fields
+    if parts:
+        found = told_window(window, part_of(FieldPoint(0, fields)), 60)
+        assert found == pytest.approx(told_window(window, parts[-1], 60), rel=1e-12, abs=1e-9)
 
 
 def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> None:
@@ -120,7 +136,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
     readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
     part = Columns(readings).part(0, 3600)
     assert part is not None
-    fields = window_point(Window(0, 3600), part, None).fields
+    fields = told_window(Window(0, 3600), part, None)
     assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
     assert fields["estimated"] is False
 
@@ -128,7 +144,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
 def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
     part = Columns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
     assert part is not None
-    fields = window_point(Window(0, 60), part, None).fields
+    fields = told_window(Window(0, 60), part, None)
     assert fields["PF"] == pytest.approx(0.8)
     assert fields["estimated"] is True
     assert "Q_mean" not in fields
@@ -138,7 +154,7 @@ def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
     readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
     part = Columns(readings).part(0, 60)
     assert part is not None
-    fields = window_point(Window(0, 60), part, 1).fields
+    fields = told_window(Window(0, 60), part, 1)
     assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
 
 
@@ -167,7 +183,7 @@ def test_how_complete_a_window_is() -> None:
     def complete(count: int, length: int, interval: int | None) -> object:
         part = Columns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
         assert part is not None
-        return window_point(Window(0, length), part, interval).fields.get("complete")
+        return told_window(Window(0, length), part, interval).get("complete")
 
     assert complete(60, 3600, 60) == 1
     assert complete(45, 3600, 60) == 0.75
@@ -184,9 +200,9 @@ def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
         step = 3600 // count
         part = Columns([Reading(hour.start + step * k, P=float(k)) for k in range(count)]).part(*hour)
         assert part is not None
-        points[hour.start] = hour_point(hour, part, interval)
-    day = day_point(Window(0, 4 * 3600), hours, points)
+        points[hour.start] = stored_hour(hour.start, part, interval)
+    day = stored_day(Window(0, 4 * 3600), hours, points)
     assert day is not None
     assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
-    assert day.fields["complete"] == round(102 / 192, 4)
-    assert day_point(Window(0, 4 * 3600), hours, {}) is None
+    assert told(Window(0, 4 * 3600), part_of(day), 192)["complete"] == round(102 / 192, 4)
+    assert stored_day(Window(0, 4 * 3600), hours, {}) is None

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -49,11 +50,11 @@ def every(minutes: int, start: int, end: int, P: float) -> list[Reading]:
 
 def test_rollups_are_told_as_json() -> None:
     store = computed(customer_in("UTC"), utility=every(1, 0, 3599, 2.0))
-    found = run(rollup(store, UTILITY, "15m", 900, 2700))
+    found = run(rollup(store, UTILITY, "15m", Window(900, 2700), ZoneInfo("UTC")))
     assert [(point["time"], point["P_mean"], point["complete"]) for point in found] == [(900, 2.0, 1), (1800, 2.0, 1)]
     assert json.loads(json.dumps(found)) == found
     with pytest.raises(InvalidField):
-        run(rollup(store, UTILITY, "2h", 0, 1))
+        run(rollup(store, UTILITY, "2h", Window(0, 1), ZoneInfo("UTC")))
 
 
 def test_todays_energy_is_of_the_customers_day() -> None:

@@ -439,6 +439,22 @@ async def test_points_come_back_and_are_replaced_whole(store: ReadingStore, seri
 
 
 @pytest_twisted.ensureDeferred
+async def test_points_are_merged_field_by_field(store: ReadingStore, serial: str) -> None:
+    series, other = f"{serial}_1_5m", f"{serial}_2_5m"
+    await store.merge_points_many([(series, [FieldPoint(T0, {"P": 1.5, "flags": 2, "n": 4})]), (other, [])])
+    await store.merge_points_many([
+        (series, [FieldPoint(T0, {"P": 2.5, "flags": 0}), FieldPoint(T0 + 300, {"P": -1})]),
+        (other, [FieldPoint(T0, {"P": 3.0, "ok": True})]),
+    ])  # fmt: skip
+    found = await store.read_points_many([(series, T0, END), (other, T0, END)])
+    assert found[0] == [FieldPoint(T0, {"P": 2.5, "flags": 0.0, "n": 4.0}), FieldPoint(T0 + 300, {"P": -1.0})]
+    assert type(found[0][0].fields["flags"]) is float
+    assert found[1] == [FieldPoint(T0, {"P": 3.0, "ok": True})]
+    with pytest.raises(StoreRejected):
+        await store.merge_points_many([(series, [FieldPoint(T0, {"P": float("nan")})])])
+
+
+@pytest_twisted.ensureDeferred
 async def test_points_losing_a_field_far_apart_leave_their_neighbours(store: ReadingStore, serial: str) -> None:
     series = f"{serial}_1_1h"
     given = [FieldPoint(T0 + k * 86400, {"kwh": float(k), "peak": "on"}) for k in range(40)]

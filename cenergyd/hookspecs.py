@@ -51,6 +51,42 @@ def cenergyd_options() -> type[Resource]:
     raise NotImplementedError
 
 
+class Channel(Resource, frozen=True, kw_only=True):
+    """One entry of a customer's channels; subclasses describe the address, and ``secret`` where there is one."""
+
+    type: str
+
+
+ChannelFields = type[Channel]
+
+
+class ChannelType(NamedTuple):
+    """A kind of channel that a plugin sends to."""
+
+    type: str
+    """``{"type": ...}`` of its channels: small letters, digits, ``_`` and ``-``."""
+    label: str
+    """What the page calls it."""
+    fields: ChannelFields
+    """Checks a channel when it is entered."""
+    address: str
+    """The field that the page asks for as the address; it also asks for ``secret`` where the fields have one."""
+    hint: str = ""
+    """An example of an address, for people."""
+    idempotent: bool = False
+    """Whether a message sent again does no harm; else one that may have been taken is not repeated."""
+
+
+@hookspec
+def cenergyd_channels(options: Any) -> Sequence[ChannelType]:
+    """Declare the kinds of channels that the plugin's ``cenergyd_notify`` sends to.
+
+    They are offered on the alerts page, checked when they are entered, and no other plugin is asked to send to them. Called once, when
+    the plugin is loaded.
+    """
+    raise NotImplementedError
+
+
 @hookspec(firstresult=True)
 def cenergyd_derive(
     customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula, options: Any

@@ -10,8 +10,9 @@ import click
 
 from cenergyd.commands.common import Failed, SettingsGroup, Source, pass_source
 from cenergyd.commands.new_plugin import HOOKS, make
-from cenergyd.daemon.plugins import PluginInfo, find_plugins
+from cenergyd.daemon.plugins import find_plugins
 from cenergyd.errors import ConfigError
+from cenergyd.runtime.plugin_info import PluginInfo
 from cenergyd.runtime.plugin_options import ini_lines
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from cenergyd.daemon.figures import BacklogFigures
-from cenergyd.daemon.plugins import PluginInfo
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
 from cenergyd.jobs.messages.sender import OutboxService
@@ -13,6 +12,7 @@ from cenergyd.jobs.service import JobStatus
 from cenergyd.jobs.site_state.model import Kind
 from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
+from cenergyd.runtime.plugin_info import PluginInfo
 from cenergyd.web.server.site import BoundedSite
 
 

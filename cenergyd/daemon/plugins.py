@@ -7,9 +7,10 @@ names it. A setting that names no plugin, or no option of it, is an error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -17,8 +18,11 @@ from twisted.python.failure import Failure
 
 from cenergyd import hookspecs
 from cenergyd.errors import ConfigError
+from cenergyd.hookspecs import Channel, ChannelType
+from cenergyd.jobs.alerts.rules import BUILT_IN_CHANNELS
 from cenergyd.runtime import isolation
 from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.plugin_info import PluginInfo, State
 from cenergyd.runtime.plugin_options import BadDeclaration, check_declaration, read_options, secrets_in
 from cenergyd.runtime.structs import Resource
 from cenergyd.settings.loader import load_settings
@@ -30,26 +34,7 @@ _OURS = "cenergyd"
 _OWN_SECTIONS = {"notify_email": "email", "notify_sms": "sms", "notify_webhook": "webhook"}
 """Built-in plugins whose options are a section of the ini of their own."""
 
-State = Literal["loaded", "disabled", "failed", "shadowed", "missing"]
-"""shadowed: another plugin has its name. missing: required, and not installed."""
-
 log = Logger()
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class PluginInfo:
-    """One plugin as ``cenergyd plugins``, the API and the operators' page list it."""
-
-    name: str
-    """As in the entry point; what the section ``[plugins]`` names."""
-    version: str = ""
-    """Of its distribution."""
-    distribution: str = ""
-    hooks: tuple[str, ...] = ()
-    """The hooks it implements; empty where it is not loaded."""
-    state: State = "loaded"
-    problem: str = ""
-    """Why it is not loaded though it is enabled, or what is wrong with it though it is."""
 
 
 class PluginManager(isolation.PluginManager):
@@ -62,6 +47,8 @@ class PluginManager(isolation.PluginManager):
         """Every plugin that was found or is required, ours first."""
         self.faults: tuple[str, ...] = ()
         """What is wrong with the settings of plugins, a line each."""
+        self.channel_types: dict[str, ChannelType] = {}
+        """The kinds of channels that plugins declare, by type."""
         self.declared: dict[str, type[Resource]] = {}
         """The options that plugins declare, by plugin."""
 
@@ -202,7 +189,35 @@ def _with_options(manager: PluginManager, info: PluginInfo, settings: Settings) 
         manager.faults += tuple(faults)
     elif info.name in settings.plugin:
         manager.faults += (f"[plugin:{info.name}]: plugin {info.name} has no options",)
+    return _with_channels(manager, info)
+
+
+def _with_channels(manager: PluginManager, info: PluginInfo) -> PluginInfo:
+    """Ask a plugin for the kinds of channels that it sends to."""
+    try:
+        for implementation in manager.implementations("cenergyd_channels"):
+            if implementation.plugin == info.name:
+                for kind in _checked_channels(manager.call(implementation, {}), manager.channel_types):
+                    manager.channel_types[kind.type] = kind
+                    manager.notifiers[kind.type] = info.name
+    except (PluginFailed, BadDeclaration) as error:
+        manager.unregister(name=info.name)
+        return attrs.evolve(info, state="failed", hooks=(), problem=str(error))
     return info
+
+
+def _checked_channels(kinds: Any, taken: Mapping[str, ChannelType]) -> list[ChannelType]:
+    found = list(kinds) if isinstance(kinds, list | tuple) else []
+    if not found or not all(isinstance(kind, ChannelType) for kind in found):
+        raise BadDeclaration("cenergyd_channels: a list of ChannelType is needed")
+    for kind in found:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", str(kind.type)):
+            raise BadDeclaration(f"cenergyd_channels: {str(kind.type)[:50]!r} is not a name of a channel type")
+        if kind.type in taken or kind.type in BUILT_IN_CHANNELS:
+            raise BadDeclaration(f"cenergyd_channels: another plugin sends to channels of type {kind.type}")
+        if not issubclass(kind.fields, Channel) or kind.address not in kind.fields.__struct_fields__:
+            raise BadDeclaration(f"cenergyd_channels: fields of {kind.type} must be a Channel with {kind.address}")
+    return found
 
 
 def _declared(manager: PluginManager, name: str) -> type[Resource] | None:

@@ -77,7 +77,10 @@ class Daemon(OrderedServices):
         self.feed = ReadingFeed()
         self.opening = StoreOpening(stores, reactor, self._opened)
         self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news)
-        self.outbox = Outbox(self.documents, self.customers, settings.outbox, _operators(settings))
+        self.outbox = Outbox(
+            self.documents, self.customers, settings.outbox, _operators(settings),
+            [kind.type for kind in self.plugins.channel_types.values() if kind.idempotent],
+        )  # fmt: skip
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
         self.derivation = DerivationService(
             clock=reactor,
@@ -111,7 +114,7 @@ class Daemon(OrderedServices):
         self.web = WebServer(
             settings, reactor, stores, self.metrics,
             uploads=self.uploads, outbox=self.outbox, feed=self.feed,
-            checks=self._checks(), on_change=self._customer_changed,
+            checks=self._checks(), on_change=self._customer_changed, plugins=self.plugins,
         )  # fmt: skip
         parts = (
             self.opening,

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
+from cenergyd.daemon.plugins import PluginManager
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.errors import ConfigError
 from cenergyd.jobs.messages.outbox import Outbox
@@ -62,6 +63,7 @@ class WebServer(Service):
         feed: ReadingFeed,
         checks: Mapping[str, Check],
         on_change: OnChange,
+        plugins: PluginManager,
     ) -> None:
         self._settings = settings
         self._reactor = reactor
@@ -72,6 +74,7 @@ class WebServer(Service):
         """How long a stop waits for requests that are being read or answered."""
         self._clients = Clients(settings.server.trusted_proxies)
         self.tokens = Tokens(stores.documents)
+        self._plugins = plugins
         self.context = context = self._context(stores, outbox, feed, on_change)
         self.operations = Operations(checks, metrics, reactor)
         self.api = Api(context)
@@ -101,6 +104,8 @@ class WebServer(Service):
             max_gap_seconds=settings.rollups.max_gap_seconds,
             archive=self._uploads.config_archive,
             outbox=outbox,
+            channel_types=self._plugins.channel_types,
+            plugins=self._plugins.infos,
             page_size=PAGE_SIZE,
             max_json_bytes=MAX_JSON_BYTES,
         )

@@ -52,6 +52,8 @@ class PluginManager(pluggy.PluginManager):
         self.times = HookTimes()
         self.built_in: frozenset[str] = frozenset()
         """Names of cenergyd's own plugins."""
+        self.notifiers: dict[str, str] = {}
+        """The plugin that alone sends to a type of channel, where one has declared the type."""
         self.options: dict[str, object] = {}
         """What each plugin is given as ``options``, by its name."""
 

@@ -18,6 +18,7 @@ from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.hookspecs import AlignedReading, Attempt, Formula, Notification
+from cenergyd.jobs.alerts.rules import parse_channel
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.readings.memory import MemoryReadingStore
@@ -107,6 +108,10 @@ class PluginTest:
         attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=_at_once)
         arguments = {"notification": notification, "channel": dict(channel), "attempt": attempt}
         return cast(bool | None, self._call("cenergyd_notify", arguments))
+
+    def check_channel(self, channel: Mapping[str, Any]) -> dict[str, Any]:
+        """A channel as it is stored once it was entered on the page or by the API. Raises InvalidField."""
+        return parse_channel(channel, types=self.manager.channel_types)
 
     def day(self, day: SimulatedDay) -> list[Reading]:
         """Run the plugin over a day as the daemon does: derive (a built-in plugin where this one does not), store, then its job, twice.

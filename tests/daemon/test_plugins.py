@@ -12,9 +12,11 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from cenergyd.daemon import plugins as pluginmanager
-from cenergyd.daemon.plugins import PluginInfo, PluginManager, build_plugin_manager, find_plugins, log_plugins
-from cenergyd.errors import ConfigError
+from cenergyd.daemon.plugins import PluginManager, build_plugin_manager, find_plugins, log_plugins
+from cenergyd.errors import ConfigError, InvalidField
 from cenergyd.hookspecs import hookimpl
+from cenergyd.jobs.alerts.rules import edit_alerts
+from cenergyd.runtime.plugin_info import PluginInfo
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from tests.plugins.installing import distribution
@@ -209,6 +211,42 @@ def test_wrong_options_are_told_all_at_once_without_secrets(installed: Any, tmp_
     assert "mode = 'c': one of a, b is needed (default: 'a')" in str(wrong.value)
     assert "did you mean ratio?" in str(wrong.value)
     assert "plugin bare has no options" in str(wrong.value)
+
+
+CHANNELS = """
+from typing import Annotated
+from msgspec import Meta
+from cenergyd.hookspecs import Channel, ChannelType, hookimpl
+
+class Fields(Channel):
+    room: Annotated[str, Meta(max_length=20, pattern="^[a-z]+$")]
+
+@hookimpl
+def cenergyd_channels(): return [ChannelType("{type}", "Chat", Fields, "{address}", idempotent=True)]
+"""
+
+
+def test_channels_are_what_the_plugin_declares(installed: Any) -> None:
+    installed("chat", CHANNELS.format(type="chat", address="room"))
+    manager = build_plugin_manager()
+    assert manager.channel_types["chat"].label == "Chat"
+    assert manager.notifiers == {"chat": "chat"}
+    with pytest.raises(InvalidField, match=r"text|match") as wrong:
+        edit_alerts(None, {"channels": [{"type": "chat", "room": "No Such"}]}, manager.channel_types)
+    assert wrong.value.field == "alerts.channels.0.room"
+    stored = edit_alerts(None, {"channels": [{"type": "chat", "room": "energy"}]}, manager.channel_types)
+    assert list(stored["channels"]) == [{"type": "chat", "room": "energy"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "problem"),
+    [("email", "room", "another plugin"), ("Chat", "room", "not a name"), ("chat", "to", "a Channel with to")],
+)
+def test_wrong_channels_are_told(installed: Any, kind: str, address: str, problem: str) -> None:
+    installed("chat", CHANNELS.format(type=kind, address=address))
+    info = info_of(build_plugin_manager(), "chat")
+    assert info.state == "failed"
+    assert problem in info.problem
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.errors import InvalidField
+from cenergyd.hookspecs import ChannelType
 from cenergyd.runtime.structs import Resource, read, to_json, whole
 
 MAX_CHANNELS = 10
@@ -206,10 +207,18 @@ def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def parse_alerts(value: Any, field: str = "alerts") -> AlertSettings:
-    """Checked settings from JSON. Raises InvalidField, which names the first wrong value."""
+ChannelTypes = Mapping[str, ChannelType]
+"""Kinds of channels that plugins declare, by type."""
+_NONE: ChannelTypes = {}
+
+
+def parse_alerts(value: Any, field: str = "alerts", types: ChannelTypes = _NONE) -> AlertSettings:
+    """Checked settings from JSON. Raises InvalidField, which names the first wrong value.
+
+    :param types: the kinds of channels that plugins declare; channels of an unknown kind are taken as they are.
+    """
     settings = read(value, AlertSettings, field, style="dots")
-    return msgspec.structs.replace(settings, channels=_parse_channels(settings.channels, f"{field}.channels"))
+    return msgspec.structs.replace(settings, channels=_parse_channels(settings.channels, f"{field}.channels", types))
 
 
 def alerts_of(customer: Customer) -> AlertSettings | None:
@@ -221,7 +230,7 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, Any]:
     """JSON for the store (``secrets=True``) or for anybody else (``has_secret`` in their place)."""
     found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
-    return found
+    return {**found, "channels": list(found["channels"])}
 
 
 def without_secrets(settings: AlertSettings) -> AlertSettings:
@@ -229,16 +238,16 @@ def without_secrets(settings: AlertSettings) -> AlertSettings:
     return msgspec.structs.replace(settings, channels=tuple(map(public_channel, settings.channels)))
 
 
-def edit_alerts(stored: Any, sent: Any) -> dict[str, Any]:
+def edit_alerts(stored: Any, sent: Any, types: ChannelTypes = _NONE) -> dict[str, Any]:
     """What to store after an editor sent ``sent``: checked, and with secrets kept that the editor could not see.
 
     A channel with ``has_secret`` true and no secret of its own takes that of the stored channel with the same address.
     """
     old = {} if stored is None else {channel_id(c): c for c in parse_alerts(stored).channels}
     values = dict(sent) if isinstance(sent, Mapping) else sent
-    if isinstance(values, dict) and isinstance(values.get("channels"), list):
+    if isinstance(values, dict) and isinstance(values.get("channels"), list | tuple):
         values["channels"] = [with_secrets(channel, old.values()) for channel in values["channels"]]
-    return alerts_to_json(parse_alerts(values), secrets=True)
+    return alerts_to_json(parse_alerts(values, types=types), secrets=True)
 
 
 def public_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,7 +272,7 @@ def channel_id(channel: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def parse_channel(value: Any, field: str = "channel") -> dict[str, Any]:
+def parse_channel(value: Any, field: str = "channel", types: ChannelTypes = _NONE) -> dict[str, Any]:
     """One checked channel. Raises InvalidField."""
     if not isinstance(value, Mapping):
         raise InvalidField(field, 'an object such as {"type": "email", "to": ...} is needed')
@@ -271,7 +280,7 @@ def parse_channel(value: Any, field: str = "channel") -> dict[str, Any]:
     kind = channel.get("type")
     if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", kind):
         raise InvalidField(f"{field}.type", "email, sms, webhook or the name of another notifier is needed")
-    known = _CHANNELS.get(kind)
+    known = BUILT_IN_CHANNELS.get(kind) or (types[kind].fields if kind in types else None)
     if known is None:
         _check_plain(channel, field)
     elif isinstance(found := read(channel, known, field, style="dots"), WebhookChannel):
@@ -287,8 +296,8 @@ def _check_plain(channel: Mapping[str, Any], field: str) -> None:
             raise InvalidField(f"{field}.{key}", "text, a number, true or false is needed")
 
 
-def _parse_channels(value: Iterable[Any], field: str) -> tuple[Mapping[str, Any], ...]:
-    channels = tuple(parse_channel(item, f"{field}.{n}") for n, item in enumerate(value))
+def _parse_channels(value: Iterable[Any], field: str, types: ChannelTypes) -> tuple[Mapping[str, Any], ...]:
+    channels = tuple(parse_channel(item, f"{field}.{n}", types) for n, item in enumerate(value))
     seen: set[str] = set()
     for n, channel in enumerate(channels):
         if channel_id(channel) in seen:
@@ -307,4 +316,4 @@ def _check_web_address(url: str, field: str) -> None:
         raise InvalidField(field, _WEB_ADDRESS)
 
 
-_CHANNELS: Mapping[str, type[Resource]] = {"email": EmailChannel, "sms": SmsChannel, "webhook": WebhookChannel}
+BUILT_IN_CHANNELS: Mapping[str, type[Resource]] = {"email": EmailChannel, "sms": SmsChannel, "webhook": WebhookChannel}

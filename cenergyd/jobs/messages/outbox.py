@@ -17,7 +17,7 @@ message is ``unsure``, and shown as such. Everything that is known not to have b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
@@ -72,6 +72,7 @@ class Outbox:
     :param documents: where the messages are.
     :param customers: where the channels are.
     :param operators: channels of those who are told about every site.
+    :param idempotent: channel types whose notifiers prevent duplicates, beside those that the settings name.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class Outbox:
         customers: CustomerStore,
         settings: OutboxSettings,
         operators: Sequence[Mapping[str, Any]] = (),
+        idempotent: Collection[str] = (),
     ) -> None:
         self.documents = documents
         self.settings = settings
+        self._idempotent = {*settings.idempotent_channels, *idempotent}
         self._queue = DueQueue(documents, OUTBOX, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._customers = customers
         self._operators = operators
@@ -228,7 +231,7 @@ class Outbox:
         again = attempts < self.settings.max_attempts
         if result == "unknown":
             body["unsure"] = True
-            again = again and body["channel"].get("type") in self.settings.idempotent_channels
+            again = again and body["channel"].get("type") in self._idempotent
         if result in ("retry", "unknown") and again:
             wait = self._queue.retry_delay(attempts)
             return await self._queue.update(document, {**body, "state": "queued"}, now + wait)

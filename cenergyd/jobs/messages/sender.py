@@ -248,7 +248,10 @@ class OutboxService(Service):
             "channel": dict(channel),
         }
         fault: PluginFailed | None = None
+        only = self._plugins.notifiers.get(str(channel.get("type")))
         for implementation in self._plugins.implementations("cenergyd_notify"):
+            if only is not None and implementation.plugin != only:
+                continue
             attempt = Attempt(
                 number=claimed.body["attempts"],
                 unsure=claimed.body["unsure"],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded
+from cenergyd.hookspecs import ChannelType
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.rules import (
     MAX_CHANNELS,
@@ -112,9 +113,9 @@ class AlertPages:
 
     async def add_channel(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Add a channel."""
-        adding, channel = _typed_channel(call.form)
+        adding, channel = self._typed_channel(call.form)
         try:
-            parsed = parse_channel(channel)
+            parsed = parse_channel(channel, types=self._context.channel_types)
 
             def added(customer: Customer) -> Any:
                 stored = _stored(customer) or AlertSettings()
@@ -178,6 +179,7 @@ class AlertPages:
         outbox = self._context.outbox
         messages = await outbox.deliveries(customer_id, _SHOWN_MESSAGES) if outbox else []
         broken = ""
+        types = self._context.channel_types
         try:
             settings = alerts_of(customer)
         except InvalidField as error:
@@ -192,16 +194,47 @@ class AlertPages:
             "titles": RULE_TITLES,
             "label": field_label,
             "roles": ROLES,
-            "channels": _channel_views(settings, messages),
-            "channel_names": CHANNEL_NAMES,
+            "channels": self._channel_views(settings, messages),
+            "channel_names": {**CHANNEL_NAMES, **{name: kind.label for name, kind in types.items()}},
+            "hints": [kind.hint for kind in types.values() if kind.hint],
+            "with_secret": " ".join(["webhook", *(name for name, kind in types.items() if _has_secret(kind))]),
             "max_channels": MAX_CHANNELS,
             "can_send": outbox is not None,
             "alerts": await alerts_for(self._context.documents, customer_id),
-            "messages": [(message, _address(message.channel)) for message in messages],
+            "messages": [(message, self._address(message.channel)) for message in messages],
             "states": _STATES,
             "zone": zone_or_utc(customer.time_zone),
         }
         return Page("alerts.html", values, shown.status, customer, "alerts")
+
+    def _typed_channel(self, form: Mapping[str, str]) -> tuple[Adding, dict[str, str]]:
+        kind = form.get("type", "")
+        declared = self._context.channel_types.get(kind)
+        kind = kind if kind in _ADDRESS or declared is not None else "email"
+        address = form.get("address", "").strip()
+        channel = {"type": kind, declared.address if declared else _ADDRESS[kind]: address}
+        if form.get("secret") and (kind == "webhook" or (declared is not None and _has_secret(declared))):
+            channel["secret"] = form["secret"]
+        return Adding(kind, address), channel
+
+    def _channel_views(self, settings: AlertSettings | None, messages: Sequence[Delivery]) -> list[ChannelView]:
+        views = []
+        for channel in settings.channels if settings else ():
+            named = channel_id(channel)
+            shown = public_channel(channel)
+            test = next((m for m in messages if m.kind == "test" and channel_id(m.channel) == named), None)
+            views.append(
+                ChannelView(named, str(shown["type"]), self._address(shown), bool(shown.get("has_secret")), test)
+            )
+        return views
+
+    def _address(self, channel: Mapping[str, Any]) -> str:
+        kind = str(channel.get("type"))
+        declared = self._context.channel_types.get(kind)
+        key = declared.address if declared is not None else _ADDRESS.get(kind)
+        if key is not None:
+            return str(channel.get(key, ""))
+        return ", ".join(f"{name} {value}" for name, value in channel.items() if name not in ("type", "has_secret"))
 
     def routes(self) -> Sequence[PageRoute]:
         """All of this subject's pages."""
@@ -233,31 +266,8 @@ def _with_channels(customer: Customer, channels: Sequence[Mapping[str, Any]]) ->
     return {**stored, "channels": [dict(channel) for channel in channels]}
 
 
-def _typed_channel(form: Mapping[str, str]) -> tuple[Adding, dict[str, str]]:
-    kind = form.get("type", "")
-    kind = kind if kind in _ADDRESS else "email"
-    address = form.get("address", "").strip()
-    channel = {"type": kind, _ADDRESS[kind]: address}
-    if kind == "webhook" and form.get("secret"):
-        channel["secret"] = form["secret"]
-    return Adding(kind, address), channel
-
-
-def _channel_views(settings: AlertSettings | None, messages: Sequence[Delivery]) -> list[ChannelView]:
-    views = []
-    for channel in settings.channels if settings else ():
-        named = channel_id(channel)
-        shown = public_channel(channel)
-        test = next((m for m in messages if m.kind == "test" and channel_id(m.channel) == named), None)
-        views.append(ChannelView(named, str(shown["type"]), _address(shown), bool(shown.get("has_secret")), test))
-    return views
-
-
-def _address(channel: Mapping[str, Any]) -> str:
-    key = _ADDRESS.get(str(channel.get("type")))
-    if key is not None:
-        return str(channel.get(key, ""))
-    return ", ".join(f"{name} {value}" for name, value in channel.items() if name not in ("type", "has_secret"))
+def _has_secret(kind: ChannelType) -> bool:
+    return "secret" in kind.fields.__struct_fields__
 
 
 def _done(customer_id: str, what: str, anchor: str = "") -> Redirect:

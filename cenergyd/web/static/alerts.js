@@ -1,10 +1,10 @@
-// Keeps alerts, messages and the state of test messages up to date; the secret is asked for with webhooks only.
+// Keeps alerts, messages and the state of test messages up to date; the secret is asked for where the kind of channel has one.
 import { refresh, whileVisible } from "./lib.js";
 
 const kind = document.getElementById("type");
 const secret = document.querySelector(".add-channel .secret");
 const showSecret = () => {
-  secret.hidden = kind.value !== "webhook";
+  secret.hidden = !secret.dataset.kinds.split(" ").includes(kind.value);
 };
 if (kind !== null) {
   kind.addEventListener("change", showSecret);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,11 +11,13 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
+from cenergyd.hookspecs import ChannelType
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups.report import LONGEST_GAP
 from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.plugin_info import PluginInfo
 from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
 from cenergyd.web.access.tokens import Tokens
@@ -62,6 +64,10 @@ class Context:
     """Loggers' config files."""
     outbox: Outbox | None = None
     """Messages to customers."""
+    channel_types: Mapping[str, ChannelType] = attrs.field(factory=dict)
+    """Kinds of channels that plugins declare."""
+    plugins: Sequence[PluginInfo] = ()
+    """Plugins that are installed or required."""
     fleet: FleetReader = attrs.Factory(lambda self: FleetReader(self.documents, self.clock), takes_self=True)
     """The list of all sites."""
     page_size: int = PAGE_SIZE

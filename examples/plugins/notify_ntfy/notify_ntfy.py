@@ -15,7 +15,7 @@ from msgspec import Meta
 from twisted.internet.error import ConnectError, DNSLookupError
 
 from cenergyd.errors import DeliveryRefused, DeliveryUnknown
-from cenergyd.hookspecs import Attempt, Notification, Resource, hookimpl
+from cenergyd.hookspecs import Attempt, Channel, ChannelType, Notification, Resource, hookimpl
 
 NOT_FOUND, FORBIDDEN, BAD_REQUEST = 404, 403, 400
 
@@ -38,6 +38,21 @@ class Options(Resource):
 def cenergyd_options() -> type[Resource]:
     """The options."""
     return Options
+
+
+class NtfyChannel(Channel):
+    """A customer's channel."""
+
+    topic: Annotated[
+        str,
+        Meta(pattern=r"^[-_A-Za-z0-9]{1,64}$", extra={"needed": "a topic of letters, digits, _ and - is needed"}),
+    ]
+
+
+@hookimpl
+def cenergyd_channels() -> list[ChannelType]:
+    """What is offered on the alerts page."""
+    return [ChannelType("ntfy", "ntfy", NtfyChannel, "topic", hint="an ntfy topic such as my-site")]
 
 
 @hookimpl

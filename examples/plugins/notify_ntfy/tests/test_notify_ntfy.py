@@ -5,12 +5,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import notify_ntfy
 import pytest
 
-from cenergyd.errors import DeliveryRefused, DeliveryUnknown
+from cenergyd.errors import DeliveryRefused, DeliveryUnknown, InvalidField
 from cenergyd.hookspecs import Notification
 from cenergyd.testing import PluginTest, free_port
 
 MESSAGE = Notification("n1", "c1", "net_load", "Köln: net load is high", "It is 60 kW.\n", {})
-CHANNEL = {"type": "ntfy", "topic": "my site"}
+CHANNEL = {"type": "ntfy", "topic": "my-site"}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def sender(port, **options):
 def test_a_message_arrives(ntfy):
     assert sender(ntfy.server_port, token="tk_secret", priority="5").notify(MESSAGE, CHANNEL) is True
     ((path, headers, body),) = ntfy.got
-    assert (path, body) == ("/my%20site", MESSAGE.text)
+    assert (path, body) == ("/my-site", MESSAGE.text)
     assert str(make_header(decode_header(headers["Title"]))) == MESSAGE.subject
     assert (headers["Authorization"], headers["Priority"]) == ("Bearer tk_secret", "5")
 
@@ -63,6 +63,13 @@ def test_what_ntfy_answers_decides_what_follows(ntfy, answer, error):
 def test_a_server_that_is_not_there_has_not_taken_it():
     with pytest.raises(notify_ntfy.NtfyFailed, match="no connection"):
         sender(free_port()).notify(MESSAGE, CHANNEL)
+
+
+def test_a_channel_is_checked_when_it_is_entered():
+    plugin = sender(1)
+    assert plugin.check_channel(CHANNEL) == CHANNEL
+    with pytest.raises(InvalidField, match="a topic of letters"):
+        plugin.check_channel({"type": "ntfy", "topic": "my site"})
 
 
 def test_other_channels_are_not_ours():

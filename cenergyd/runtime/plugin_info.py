@@ -1,0 +1,26 @@
+"""What is known of a plugin that is installed or required."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+State = Literal["loaded", "disabled", "failed", "shadowed", "missing"]
+"""shadowed: another plugin has its name. missing: required, and not installed."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PluginInfo:
+    """One plugin as ``cenergyd plugins``, the API and the operators' page list it."""
+
+    name: str
+    """As in the entry point; what the section ``[plugins]`` names."""
+    version: str = ""
+    """Of its distribution."""
+    distribution: str = ""
+    hooks: tuple[str, ...] = ()
+    """The hooks it implements; empty where it is not loaded."""
+    state: State = "loaded"
+    problem: str = ""
+    """Why it is not loaded though it is enabled, or what is wrong with it though it is."""

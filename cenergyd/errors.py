@@ -15,6 +15,15 @@ class UploadError(CenergydError):
     """An upload cannot be taken as it is (answered 406); the device keeps the file."""
 
 
+class FutureRows(CenergydError):
+    """All rows of an upload are of the future: this server's clock may stand in the past (answered 503; the device keeps the file)."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(
+            f"all {rows} rows are later than this server's time; the clock of the server or of the logger is wrong"
+        )
+
+
 class StoreUnavailable(CenergydError):
     """A store did not answer, timed out or refused us: nothing was acknowledged, try again later."""
 

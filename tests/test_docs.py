@@ -17,9 +17,10 @@ import attrs
 import pytest
 from twisted.internet.task import Clock
 
-from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS
+from cenergyd.acquisuite.layouts import TABLE
 from cenergyd.cli import COMMANDS
 from cenergyd.daemon.service import LIVE, build_daemon
+from cenergyd.readings.model import VALUES
 from cenergyd.settings.loader import load_settings, settings_in
 from cenergyd.settings.sections import Settings
 
@@ -172,10 +173,17 @@ def test_commands_files_and_figures_that_are_named_exist(site: Path) -> None:
 
 
 def test_the_layouts_are_those_of_the_code() -> None:
-    rows = {layout: cells for layout, _, *cells in re.findall(r"^\| (\w+)[^|]* \| (\w+) \| (\w+) \| (\w+) \| (\w+) \| (\w+) \|$", DOCS["protocol.md"], re.MULTILINE)}  # fmt: skip
-    for name, layout in (("Veris", VERIS), ("Shark", SHARK), ("ION6200", ION6200)):
-        columns = layout.columns
-        assert rows[name] == [str(columns.get(channel, "none")) for channel in ("P", "L1_PF", "L1_V", "Q")]
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([\w ]+) \| (.+?) \| (.+?) \|" + r" (\d+|none) \|" * 7 + "$",
+        DOCS["protocol.md"],
+        re.MULTILINE,
+    )
+    assert len(rows) == len(TABLE)
+    for known, (name, classes, _, points, *columns) in zip(TABLE, rows, strict=True):
+        assert name == known.layout.name
+        assert frozenset(classes.split()) == known.classes
+        assert frozenset(map(int, re.findall(r"\d+", points))) == known.points
+        assert columns == [str(known.layout.columns.get(value, "none")) for value in VALUES]
 
 
 def test_the_picture_is_an_image_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import attrs
 
 from cenergyd.acquisuite.form import Form
+from cenergyd.acquisuite.inflate import inflated_chunks, is_gzip
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.times import parse_time
 from cenergyd.acquisuite.upload import checked_file, device_text, file_time, utc
@@ -39,9 +41,16 @@ class ConfigFileUpload:
     name: str
     """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``, whatever the device called it."""
     content: bytes = attrs.field(repr=False)
+    """Inflated, if it was sent as gzip."""
     file_time: int | None = None
     """UTC seconds."""
     device_class: str = ""
+    md5: str = attrs.field()
+    """Of the bytes as sent, by which the device knows the file; by default of the content."""
+
+    @md5.default
+    def _md5_of_content(self) -> str:
+        return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
     @property
     def meter(self) -> str | None:
@@ -82,19 +91,30 @@ def is_config_name(name: str) -> bool:
 
 
 def read_config_upload(form: Form, max_bytes: int = 262144) -> ConfigFileUpload:
-    """A CONFIGFILEUPLOAD.
+    """A CONFIGFILEUPLOAD, plain or gzip.
 
-    :raises UploadError: no file CONFIGFILE, too large, a checksum that differs, or no such device.
+    :raises UploadError: no file CONFIGFILE, too large, damaged gzip, a checksum that differs, or no such device.
     """
     part = checked_file(form, "CONFIGFILE")
-    if len(part.content) > max_bytes:
-        raise UploadError(f"the config file has more than {max_bytes} bytes")
     return ConfigFileUpload(
         name=config_name(form.fields.get("MODBUSDEVICE")),
-        content=part.content,
+        content=inflated_config(part.content, max_bytes),
+        md5=hashlib.md5(part.content, usedforsecurity=False).hexdigest(),
         file_time=file_time(form),
         device_class=device_text(form.fields.get("MODBUSDEVICECLASS"), 16),
     )
+
+
+def inflated_config(content: bytes, max_bytes: int = 262144) -> bytes:
+    """A config file's text, whether it was sent plain or as gzip.
+
+    :raises UploadError: larger than ``max_bytes``, or damaged gzip.
+    """
+    if not is_gzip(content):
+        if len(content) > max_bytes:
+            raise UploadError(f"the config file has more than {max_bytes} bytes")
+        return content
+    return b"".join(inflated_chunks(content, max_bytes, "config file"))
 
 
 def render_manifest(entries: Iterable[ManifestEntry]) -> bytes:
@@ -136,11 +156,18 @@ def _lines(content: bytes) -> list[str]:
     return text.split("\n", _MAX_LINES)[:_MAX_LINES]
 
 
-def parse_points(content: bytes) -> list[Point]:
-    """The points of an ``mb-NNN.ini`` by number: those with a name or a unit; a name of ``-`` is none.
+@attrs.frozen(slots=True)
+class MeterConfig:
+    """What an ``mb-NNN.ini`` says of a meter."""
 
-    Never raises: what is no POINTnnNAME or POINTnnUNITS line is left out. Names and units are hostile text, bounded.
-    """
+    points: tuple[Point, ...]
+    """By number: those with a name or a unit; a name of ``-`` is none. Hostile text, bounded."""
+    count: int
+    """How many points the meter's logs have: one more than the highest number in the file."""
+
+
+def parse_meter_config(content: bytes) -> MeterConfig:
+    """The points of an ``mb-NNN.ini``. Never raises: what is no POINTnnNAME or POINTnnUNITS line is left out."""
     names: dict[int, str] = {}
     units: dict[int, str] = {}
     for line in _lines(content):
@@ -149,8 +176,10 @@ def parse_points(content: bytes) -> list[Point]:
         if match and int(match.group(1)) < _MAX_POINTS:
             into = names if match.group(2) == "NAME" else units
             into[int(match.group(1))] = device_text(value.strip().strip("'\""), _MAX_NAME)
-    points = (Point(number, names.get(number, ""), units.get(number, "")) for number in sorted({*names, *units}))
-    return [point for point in points if point.name.strip("-") or point.units.strip("-")]
+    numbers = sorted({*names, *units})
+    points = (Point(number, names.get(number, ""), units.get(number, "")) for number in numbers)
+    described = tuple(point for point in points if point.name.strip("-") or point.units.strip("-"))
+    return MeterConfig(described, numbers[-1] + 1 if numbers else 0)
 
 
 def redact(content: bytes) -> str:

@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.readings.model import Reading
 
-DEFAULT_COLUMNS: Final = 75
-"""Columns of a Veris E5x row."""
+DEFAULT_COLUMNS: Final = 76
+"""Columns of a row of a Veris E51C2: 72 points."""
+VERIS_CLASS: Final = "48"
+VERIS_TYPE: Final = "Veris E51C2 Power Meter, Full Data Set"
 
 
 def utc_text(time: int) -> str:
@@ -50,7 +53,7 @@ def _values(reading: Reading, layout: Layout) -> dict[int, float | None]:
     found: dict[int, float | None] = {}
     for channel, column in layout.columns.items():
         value: float | None = getattr(reading, channel)
-        scale: float = getattr(layout, f"{channel}_scale")
+        scale = layout.scales.get(channel, 1.0)
         found[column] = value if value is None or scale == 1.0 else value / scale
     return found
 
@@ -93,13 +96,23 @@ def _quoted(text: str) -> str:
 
 
 def log_fields(
-    serial: str, password: str, meter: str, content: bytes, *, device_class: str = "", loop_name: str = "", **more: str
+    serial: str,
+    password: str,
+    meter: str,
+    content: bytes,
+    *,
+    device_class: str = VERIS_CLASS,
+    device_type: str | None = None,
+    loop_name: str = "",
+    **more: str,
 ) -> dict[str, str]:
     """The variables of a LOGFILEUPLOAD; ``content`` is the file as sent. ``more`` adds or replaces variables."""
+    if device_type is None:
+        device_type = VERIS_TYPE if device_class == VERIS_CLASS else ""
     fields = {
         "MODE": "LOGFILEUPLOAD", "SERIALNUMBER": serial, "PASSWORD": password, "LOOPNAME": loop_name,
         "MODBUSIP": "127.0.0.1", "MODBUSPORT": "502", "MODBUSDEVICE": meter, "MODBUSDEVICENAME": f"Meter {meter}",
-        "MODBUSDEVICETYPE": "", "MODBUSDEVICETYPENUMBER": "0", "MODBUSDEVICECLASS": device_class,
+        "MODBUSDEVICETYPE": device_type, "MODBUSDEVICETYPENUMBER": "0", "MODBUSDEVICECLASS": device_class,
         "MD5CHECKSUM": md5(content), "FILESIZE": str(len(content)), "FILETIME": "",
     }  # fmt: skip
     return {**fields, **more}
@@ -143,7 +156,11 @@ XML_POINTS: Final[Mapping[str, tuple[str, str]]] = {
     "L1_PF": ("Total Power Factor", ""),
     "L1_V": ("Voltage, Phase A-N", "Volts"),
     "Q": ("Total Net Instantaneous Reactive Power", "kVAR"),
+    "E_net": ("Accumulated Real Energy Net", "kWh"),
+    "E_import": ("Real Energy Quadrants 1 & 4, Import", "kWh"),
+    "E_export": ("Real Energy Quadrants 2 & 3, Export", "kWh"),
 }
+"""Value -> name and unit, as a Veris E51C2's config file has them."""
 
 
 def xml_message(

@@ -7,24 +7,25 @@ a property test compares the two.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from itertools import repeat
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.row_values import new_reading
 from cenergyd.acquisuite.times import YEAR_2000, quoted_time
-from cenergyd.readings.model import MAX_VALUE, Reading
+from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading
 
 _HEADER: Final = b"time("
+_POWER_FACTOR: Final = VALUES.index("L1_PF")
 
 
-def read_uniform_rows(text: bytes, layout: Layout, latest: int) -> list[Reading] | None:
+def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
     """Readings of whole lines in the file's order; None where they are not all good, of one width, and each of its own time.
 
     :param text: without ``_``, which Python's float() accepts between digits.
-    :param latest: UTC seconds; a later row is irregular.
+    :param latest: UTC seconds; a later row is irregular, as is one before ``earliest``.
     """
-    if b"\0" in text or (layout.P, layout.L1_PF, layout.L1_V, layout.Q).count(None) == 4:
+    if b"\0" in text or not layout.columns:
         return None
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
@@ -47,28 +48,20 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int) -> list[Reading]
     try:
         times = [quoted_time(fields[0]), *[quoted_time(joint[joint.index(b"\n") + 1 :]) for joint in joints]]
         fields[width::width] = [joint[: joint.index(b"\n")] for joint in fields[width::width]]
-        channels = [
-            _values(fields, width, layout.P, layout.P_scale),
-            _values(fields, width, layout.L1_PF, layout.L1_PF_scale),
-            _values(fields, width, layout.L1_V, layout.L1_V_scale),
-            _values(fields, width, layout.Q, layout.Q_scale),
-        ]
+        values = [_values(fields, width, layout.columns.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
     except (ValueError, IndexError):
         return None
-    factors = channels[1]
-    if len(set(times)) != rows or min(times) < YEAR_2000 or max(times) > latest:
+    factors = values[_POWER_FACTOR]
+    if len(set(times)) != rows or min(times) < earliest or max(times) > latest:
         return None
     if isinstance(factors, list) and not (min(factors) >= -1.0 and max(factors) <= 1.0):
         return None
-    return list(map(_reading, zip(times, *channels, repeat(False), repeat(None), repeat(None), repeat(None))))
-
-
-_reading: Final = partial(tuple.__new__, Reading)
-"""Makes a Reading of a tuple of its fields, without a Python-level call."""
+    channels, registers = values[: len(CHANNELS)], values[len(CHANNELS) :]
+    return list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
 
 
 def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:
-    """One column as numbers; endless None where the meter has no such channel.
+    """One column as numbers; endless None where the meter has no such value.
 
     :raises ValueError: not all are numbers of a size that a meter can mean.
     :raises IndexError: the rows have no such column.

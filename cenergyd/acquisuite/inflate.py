@@ -14,6 +14,8 @@ _FEED: Final = 16 * 1024
 """zlib copies its unused input, so it gets little at a time: many tiny members stay cheap."""
 _MAX_MEMBERS: Final = 1000
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_PADDING: Final = b"\0\xff\r\n"
+"""What may lie between members or after the last one: tape-style padding, erased flash, a line end."""
 _GZIP: Final = 31  # wbits: gzip header and checksum
 
 
@@ -22,17 +24,30 @@ def is_gzip(content: bytes) -> bool:
     return content.startswith(_GZIP_MAGIC)
 
 
-def inflated_chunks(content: bytes, max_bytes: int) -> Iterator[bytes]:
+def inflated_chunks(content: bytes, max_bytes: int, what: str = "log") -> Iterator[bytes]:
     """The inflated content in chunks of at most 128 KiB.
 
+    :param what: it is, for messages.
     :raises UploadError: larger than ``max_bytes`` when inflated, cut short, or not valid gzip.
     """
     total = 0
     for chunk in _inflate(content) if is_gzip(content) else _slices(content, CHUNK):
         total += len(chunk)
         if total > max_bytes:
-            raise UploadError(f"the log has more than {max_bytes} bytes when inflated")
+            raise UploadError(f"the {what} has more than {max_bytes} bytes when inflated")
         yield chunk
+
+
+def unpacked_if_short(content: bytes, max_bytes: int) -> bytes:
+    """Inflated where that is a single chunk, so that it can be looked at twice; else as it is.
+
+    :raises UploadError: as :func:`inflated_chunks`, if the first chunk or two show it.
+    """
+    if not is_gzip(content):
+        return content
+    chunks = inflated_chunks(content, max_bytes)
+    first = next(chunks, b"")
+    return first if next(chunks, None) is None and not is_gzip(first) else content
 
 
 def _slices(content: bytes, size: int) -> Iterator[bytes]:
@@ -41,16 +56,21 @@ def _slices(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def _inflate(content: bytes) -> Iterator[bytes]:
+    """The members one after another. What follows a whole member and is no member is ignored, as gzip does: erased flash, line ends."""
     member: isal_zlib.Decompress | None = None
     members = 0
+    rest = b""
     try:
         for feed in _slices(content, _FEED):
-            data = feed
+            data, rest = rest + feed, b""
             while data:
                 if member is None:
-                    data = data.lstrip(b"\0") if members else data  # tape-style padding between and after members
-                    if not data:
+                    data = data.lstrip(_PADDING) if members else data
+                    if len(data) < len(_GZIP_MAGIC):
+                        rest = data  # the next feed tells whether a member begins
                         break
+                    if not is_gzip(data):
+                        return
                     members += 1
                     if members > _MAX_MEMBERS:
                         raise UploadError(f"the gzip file has more than {_MAX_MEMBERS} members")

@@ -1,116 +1,167 @@
-"""Which column of a log holds which channel, by kind of meter."""
+"""Which column of a log holds which value: layouts, the built-in table of meters, and the ini's sections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import attrs
 
-FIRST_POINT: Final = 4
-"""POINTnn is column 4 + nn: time, error, low alarm and high alarm come first."""
+from cenergyd.acquisuite.points import FIRST_POINT
+from cenergyd.readings.model import VALUES
+
 MAX_COLUMN: Final = 1023
 
 
 @attrs.frozen(slots=True)
 class Layout:
-    """Columns of the channels, counted from 0 with time = 0; None where the meter has no such channel.
-
-    A ``_scale`` is what a value is multiplied by to be in kW, 1, V and kvar.
-    """
+    """Columns of a reading's values, counted from 0 with time = 0; a value without a column is one that the meter does not give."""
 
     name: str
-    P: int | None = None
-    L1_PF: int | None = None
-    L1_V: int | None = None
-    Q: int | None = None
-    P_scale: float = 1.0
-    L1_PF_scale: float = 1.0
-    L1_V_scale: float = 1.0
-    Q_scale: float = 1.0
+    columns: Mapping[str, int] = attrs.field(factory=dict)
+    """Value (``P``, ``L1_PF``, ``E_net``, ...) -> column, in the order of :data:`~cenergyd.readings.model.VALUES`."""
+    scales: Mapping[str, float] = attrs.field(factory=dict)
+    """Value -> what the column is multiplied by to be in kW, kvar, V, 1 or kWh; absent where that is 1."""
+
+    @classmethod
+    def of(cls, name: str, **columns: int) -> Layout:
+        """A layout of columns that are in kW, kvar, V and kWh already."""
+        return cls(name, columns)
 
     @property
-    def columns(self) -> dict[str, int]:
-        """channel -> column, for the channels that there are."""
-        found = {"P": self.P, "L1_PF": self.L1_PF, "L1_V": self.L1_V, "Q": self.Q}
-        return {channel: column for channel, column in found.items() if column is not None}
+    def last_column(self) -> int:
+        """The last one that holds a value; that of the error number where none does."""
+        return max(self.columns.values(), default=1)
 
 
 class LayoutSection(Protocol):
-    """One ``[layout:NAME]`` section of the ini, as texts."""
+    """One ``[layout:NAME]`` section of the ini; the columns are texts, '' for none."""
 
     @property
     def device_classes(self) -> tuple[str, ...]: ...
-    @property
-    def P(self) -> str: ...  # noqa: N802
-    @property
-    def L1_PF(self) -> str: ...  # noqa: N802
-    @property
-    def L1_V(self) -> str: ...  # noqa: N802
-    @property
-    def Q(self) -> str: ...  # noqa: N802
 
 
-VERIS: Final = Layout("veris-e5x", P=14, L1_PF=17, L1_V=70, Q=15)
-"""Veris E50/E51, also every meter that nothing else is known of."""
-SHARK: Final = Layout(
-    "shark", P=FIRST_POINT + 9, L1_PF=FIRST_POINT + 12, L1_V=FIRST_POINT + 0, Q=FIRST_POINT + 10
-)  # fmt: skip
-ION6200: Final = Layout("ion6200", P=FIRST_POINT + 2, L1_PF=FIRST_POINT + 13, Q=FIRST_POINT + 7)
-BUILT_IN: Final[Mapping[str, Layout]] = {"35": SHARK, "10": ION6200}
-"""MODBUSDEVICECLASS -> layout."""
+class KnownMeter(NamedTuple):
+    """A kind of meter whose columns are known: a log fits by class or type, and by its number of points."""
+
+    layout: Layout
+    classes: frozenset[str]
+    """MODBUSDEVICECLASS values."""
+    type_text: re.Pattern[str]
+    """Found in MODBUSDEVICETYPE."""
+    points: frozenset[int] = frozenset()
+    """Numbers of points that its logs have. Empty where that is not known: as many as reach the layout's last column."""
+
+    def fits(self, device_class: str, device_type: str, points: int) -> bool:
+        """Whether class or type is this one's, and the number of points too."""
+        if class_key(device_class) not in self.classes and not self.type_text.search(device_type):
+            return False
+        return points in self.points if self.points else FIRST_POINT + points > self.layout.last_column
+
+
+VERIS: Final = Layout.of("veris-e5x", P=14, L1_PF=17, L1_V=70, Q=15, E_net=4, E_import=5, E_export=6)
+"""Veris E50 and E51, full data set."""
+H8036: Final = Layout.of("veris-h8036", P=5, L1_PF=8, L1_V=21, Q=6, E_net=4)
+SHARK: Final = Layout.of("shark", P=13, L1_PF=16, L1_V=4, Q=14)
+PAC3200: Final = Layout.of("siemens-pac3200", P=46, L1_V=14, Q=47, E_net=4)
+PM210: Final = Layout.of("schneider-pm210", P=8, L1_V=16, E_net=9)
+PM620: Final = Layout.of("square-d-pm620", P=14, L1_V=9, E_net=15)
+
+TABLE: Final = (
+    # Some firmware leaves out the last of the 72 points; the columns before it are the same.
+    KnownMeter(VERIS, frozenset(["48"]), re.compile(r"\bE5[01](?:[A-Z]\d)?\b", re.IGNORECASE), frozenset([71, 72])),
+    KnownMeter(H8036, frozenset(["2"]), re.compile(r"\bH8036\b", re.IGNORECASE), frozenset([26])),
+    KnownMeter(H8036, frozenset(["5"]), re.compile(r"\bH8163(?:-CB)?\b", re.IGNORECASE), frozenset([29])),
+    KnownMeter(SHARK, frozenset(["35"]), re.compile(r"\bShark ?[12]00", re.IGNORECASE), frozenset([116])),
+    KnownMeter(PAC3200, frozenset(["82"]), re.compile(r"\bPAC ?3200\b", re.IGNORECASE)),
+    KnownMeter(PM210, frozenset(["4025"]), re.compile(r"\bPM ?210\b", re.IGNORECASE)),
+    KnownMeter(PM620, frozenset(["4045"]), re.compile(r"\bPM ?620\b", re.IGNORECASE)),
+)
+"""Sources: the config files of E51C2 and H8036, and Oregon State University's energy dashboard."""
+
+NOT_POWER_METERS: Final[Mapping[str, str]] = {
+    "17": "ModHopper R9120 (pulses)",
+    "27": "A8812 internal inputs",
+    "1010": "radio sensors",
+    "4444": "flow meter",
+}
+"""Device class -> what it is. Such a device may still describe a power column of its own; else its logs give no reading."""
+
+BUILT_IN: Final[Mapping[str, Layout]] = {known.layout.name: known.layout for known in TABLE}
+"""Layouts by name, for ``[upload] unknown_meters``."""
 
 
 def layout_from_columns(name: str, columns: Mapping[str, int | str]) -> Layout:
-    """A layout from channel -> column; an empty text or an absent channel means none.
+    """A layout from value -> column; an empty text or an absent value means none.
 
-    :raises ValueError: a column that is not a whole number from 4 to 1023, or no channel at all.
+    :raises ValueError: a column that is not a whole number from 4 to 1023, or no column at all.
     """
     found: dict[str, int] = {}
-    for channel in ("P", "L1_PF", "L1_V", "Q"):
-        given = str(columns.get(channel, "")).strip()
+    for value in VALUES:
+        given = str(columns.get(value, "")).strip()
         if not given:
             continue
-        if not (given.isascii() and given.isdigit()) or not FIRST_POINT <= int(given) <= MAX_COLUMN:
-            raise ValueError(f"layout {name}, {channel}: {given!r} is not a column from {FIRST_POINT} to {MAX_COLUMN}")
-        found[channel] = int(given)
+        if not is_column(given):
+            raise ValueError(f"layout {name}, {value}: {given!r} is not a column from {FIRST_POINT} to {MAX_COLUMN}")
+        found[value] = int(given)
     if not found:
         raise ValueError(f"layout {name} names no column at all")
-    return Layout(name, **found)
+    return Layout(name, found)
+
+
+def is_column(text: str) -> bool:
+    """Whether a text is the number of a column that can hold a value."""
+    return text.isascii() and text.isdigit() and len(text) <= 4 and FIRST_POINT <= int(text) <= MAX_COLUMN
 
 
 class LayoutTable:
-    """Layouts by device class: the ini's first, then the built-in ones, then Veris.
+    """The layouts of the ini's sections and of the built-in table.
 
-    :param custom: name -> section of the ini.
-    :raises ValueError: a section with a wrong column, or two for one device class; the message names it.
+    :param unknown_meters: ``hold``, or the name of a section or of a built-in layout for whatever nothing else knows.
+    :raises ValueError: a section with a wrong column, two for one device class, or no such layout; the message names it.
     """
 
-    def __init__(self, custom: Mapping[str, LayoutSection] | None = None) -> None:
+    def __init__(self, sections: Mapping[str, LayoutSection] | None = None, unknown_meters: str = "hold") -> None:
         self._by_class: dict[str, Layout] = {}
+        layouts = dict(BUILT_IN)
         owners: dict[str, str] = {}
-        for name, section in (custom or {}).items():
-            layout = layout_from_columns(
-                name, {"P": section.P, "L1_PF": section.L1_PF, "L1_V": section.L1_V, "Q": section.Q}
-            )
+        for name, section in (sections or {}).items():
+            layout = layout_from_columns(name, {value: getattr(section, value) for value in VALUES})
+            layouts[name] = layout
             for given in section.device_classes:
-                key = _class_key(given)
+                key = class_key(given)
                 if key in owners:
                     raise ValueError(f"layouts {owners[key]} and {name} both name device class {key}")
                 owners[key] = name
                 self._by_class[key] = layout
+        if unknown_meters != "hold" and unknown_meters not in layouts:
+            raise ValueError(f"unknown_meters: {unknown_meters!r} is neither hold nor one of {', '.join(layouts)}")
+        self.for_unknown = None if unknown_meters == "hold" else layouts[unknown_meters]
+        """The layout for meters that nothing else knows; None: their logs are held."""
 
-    def for_class(self, device_class: str | int | None) -> Layout:
-        """The layout of a MODBUSDEVICECLASS: the ini's, a built-in one, or Veris for all others."""
-        return self.from_ini(device_class) or BUILT_IN.get(_class_key(device_class)) or VERIS
+    def section_for(self, device_class: str) -> Layout | None:
+        """The layout of the ini's section that names a device class."""
+        return self._by_class.get(class_key(device_class))
 
-    def from_ini(self, device_class: str | int | None) -> Layout | None:
-        """The layout that the ini itself gives a device class; it wins over what a meter's config file says."""
-        return self._by_class.get(_class_key(device_class))
+
+def built_in(device_class: str, device_type: str, points: int | None) -> Layout | None:
+    """The table's layout where class or type and the number of points fit; None where none does, or two do."""
+    if points is None:
+        return None
+    found = list(_fitting(device_class, device_type, points))
+    return found[0] if len(found) == 1 else None
+
+
+def _fitting(device_class: str, device_type: str, points: int) -> Iterator[Layout]:
+    for known in TABLE:
+        if known.fits(device_class, device_type, points):
+            yield known.layout
 
 
 @lru_cache(1024)
-def _class_key(device_class: str | int | None) -> str:
-    text = str(device_class if device_class is not None else "").strip()
+def class_key(device_class: str) -> str:
+    """A MODBUSDEVICECLASS without leading zeros."""
+    text = device_class.strip()
     return text.lstrip("0") or text[:1]

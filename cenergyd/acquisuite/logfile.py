@@ -14,7 +14,7 @@ Rules where the format leaves room:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from functools import cached_property
 from typing import Final
 
@@ -24,13 +24,13 @@ from cenergyd.acquisuite.errorcodes import FIRST_EVENT
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.row_values import RowReader, row_reader
 from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time
 from cenergyd.errors import UploadError
-from cenergyd.readings.model import MAX_VALUE, Reading
+from cenergyd.readings.model import Reading
 
 _MAX_LINE: Final = 64 * 1024
 _STEP_LINES: Final = 500
-_PF_OVERSHOOT: Final = 1.001
 _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
@@ -62,6 +62,28 @@ class ParsedLog:
     """Error number -> rows."""
     last_error: tuple[int, int] | None = None
     """Time and number of the newest row with an error of the meter; events of the logger itself are not errors of it."""
+    earlier: int = 0
+    """Rows without error that are earlier than was asked for: not read here."""
+    empty_range: tuple[int, int] | None = None
+    """First and last time of the rows that gave no value."""
+
+    def with_earlier(self, part: ParsedLog) -> ParsedLog:
+        """With what another pass read of the rows that are earlier; counts of rows are those of the pass over all of them."""
+        empty = self.skipped.get("no_values", 0) + part.skipped.get("no_values", 0)
+        return attrs.evolve(
+            self,
+            readings=[*part.readings, *self.readings],
+            missing_values=self.missing_values + part.missing_values,
+            duplicates=self.duplicates + part.duplicates,
+            skipped={**self.skipped, **({"no_values": empty} if empty else {})},
+            earlier=part.earlier,
+            empty_range=part.empty_range or self.empty_range,
+        )
+
+    def without_skipped(self, reason: str) -> tuple[ParsedLog, int]:
+        """Without the count of rows skipped for a reason, and that count."""
+        left = {name: count for name, count in self.skipped.items() if name != reason}
+        return attrs.evolve(self, skipped=left), self.skipped.get(reason, 0)
 
 
 def parse_log(
@@ -78,9 +100,7 @@ def parse_log(
     :param now: UTC seconds; rows later than this by more than ``max_future_seconds`` are skipped.
     :raises UploadError: damaged or cut gzip, too large, or no readable row.
     """
-    steps = parse_log_steps(
-        content, layout, now=now, max_inflated_bytes=max_inflated_bytes, max_future_seconds=max_future_seconds
-    )
+    steps = parse_log_steps(content, layout, latest=now + max_future_seconds, max_inflated_bytes=max_inflated_bytes)
     while True:
         try:
             next(steps)
@@ -90,18 +110,16 @@ def parse_log(
 
 
 def parse_log_steps(
-    content: bytes,
-    layout: Layout,
-    *,
-    now: int,
-    max_inflated_bytes: int,
-    max_future_seconds: int = 86400,
+    content: bytes, layout: Layout, *, earliest: int = YEAR_2000, latest: int, max_inflated_bytes: int
 ) -> Generator[None, None, ParsedLog]:
     """The same in steps of a millisecond or two: yields None after each 128 KiB of text or 500 lines, returns the result.
 
     For callers on the reactor's thread, which a long log must not block.
+
+    :param earliest: UTC seconds; earlier rows are only counted, in :attr:`ParsedLog.earlier`.
+    :param latest: UTC seconds; later rows are skipped.
     """
-    parser = _Parser(RowCollector(layout, now + max_future_seconds))
+    parser = _Parser(RowCollector(layout, latest, earliest))
     for text, cut in _whole_lines(inflated_chunks(content, max_inflated_bytes)):
         if cut:
             parser.take_damaged([text], cut)
@@ -136,28 +154,32 @@ def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
 class RowCollector:
     """Takes rows one by one, whatever format they came in, and keeps the readings by time.
 
+    :param earliest: UTC seconds; earlier rows are only counted.
     :param latest: UTC seconds; later rows are skipped.
     """
 
-    def __init__(self, layout: Layout, latest: int) -> None:
+    def __init__(self, layout: Layout, latest: int, earliest: int = YEAR_2000) -> None:
         self.layout = layout
         self.latest = latest
+        self.earliest = max(earliest, YEAR_2000)
+        self.earlier = 0
         self.found: dict[int, Reading] = {}
         self.rows = self.missing = self.readable = 0
         self._skipped: dict[str, int] = {}
         self._errors: dict[int, int] = {}
         self._duplicates = 0
         self._last_error: tuple[int, int] | None = None
+        self._empty_range: tuple[int, int] | None = None
 
     @cached_property
-    def read_values(self) -> Callable[[int, list[bytes]], tuple[Reading | None, int]]:
-        """Reads a row's columns: see :func:`_reader`."""
-        return _reader(self.layout)
+    def read_values(self) -> RowReader:
+        """Reads a row's columns."""
+        return row_reader(self.layout)
 
     @cached_property
     def last_column(self) -> int:
-        """The last one that holds a channel."""
-        return max(self.layout.columns.values(), default=1)
+        """The last one that holds a value."""
+        return self.layout.last_column
 
     def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
         """One row: None for a time or error number that is not readable, and the columns, time being column 0."""
@@ -174,6 +196,8 @@ class RowCollector:
             self.skip("before_2000")
         elif time > self.latest:
             self.skip("future")
+        elif time < self.earliest:
+            self.earlier += 1
         else:
             self._keep(time, fields)
 
@@ -184,9 +208,15 @@ class RowCollector:
         if earlier is not None:
             self._duplicates += 1
         if reading is None:
-            self.skip("no_values")
+            self.empty(time)
         else:
             self.found[time] = merge(earlier, reading) if earlier is not None else reading
+
+    def empty(self, time: int) -> None:
+        """Count a row that gave no value."""
+        self.skip("no_values")
+        first, last = self._empty_range or (time, time)
+        self._empty_range = min(first, time), max(last, time)
 
     def skip(self, reason: str) -> None:
         """Count a row as not used."""
@@ -213,6 +243,8 @@ class RowCollector:
             skipped=self._skipped,
             error_codes=self._errors,
             last_error=self._last_error,
+            earlier=self.earlier,
+            empty_range=self._empty_range,
         )
 
 
@@ -228,7 +260,7 @@ class _Parser:
     def take_uniform(self, text: bytes) -> bool:
         """Parse whole lines if all are regular and of new times; otherwise do nothing and return False."""
         collector = self._collector
-        readings = read_uniform_rows(text, collector.layout, collector.latest)
+        readings = read_uniform_rows(text, collector.layout, collector.latest, collector.earliest)
         if readings is None:
             return False
         found = {reading.time: reading for reading in readings}
@@ -244,7 +276,7 @@ class _Parser:
         collector = self._collector
         found = collector.found
         columns = collector.last_column + 1
-        read_values, latest = collector.read_values, collector.latest
+        read_values, earliest, latest = collector.read_values, collector.earliest, collector.latest
         good = 0
         for line in lines:
             if not line:
@@ -255,7 +287,7 @@ class _Parser:
                 plain = fields[1] == b"0" and line.find(b"'", _QUOTED_TIME_SIZE) < 0
             except (ValueError, IndexError):
                 plain = False
-            if not plain or not YEAR_2000 <= time <= latest or time in found:
+            if not plain or not earliest <= time <= latest or time in found:
                 self._irregular(line, False)
                 continue
             good += 1
@@ -264,7 +296,7 @@ class _Parser:
             if reading is not None:
                 found[time] = reading
             else:
-                collector.skip("no_values")
+                collector.empty(time)
         collector.rows += good
         collector.readable += good
 
@@ -312,63 +344,3 @@ def parse_error(text: bytes) -> int | None:
     except ValueError:
         return None
     return value if abs(value) <= _MAX_ERROR else None
-
-
-def number(text: bytes) -> float | None:
-    """A value column as a number, perhaps nan or infinite; None where it is empty, NULL or no number."""
-    try:
-        return float(text.strip(b" \t'\""))
-    except ValueError:
-        return None
-
-
-def plausible(value: float) -> float | None:
-    """The value, or None for nan, the infinities and what is larger than any meter means."""
-    return value if abs(value) <= MAX_VALUE else None
-
-
-def power_factor(value: float | None) -> float | None:
-    """A power factor within -1..1, or None."""
-    if value is None or not -_PF_OVERSHOOT <= value <= _PF_OVERSHOOT:
-        return None
-    return min(1.0, max(-1.0, value))
-
-
-def _reader(layout: Layout) -> Callable[[int, list[bytes]], tuple[Reading | None, int]]:
-    """A function from a row's columns to its reading (None without any value) and how many values are missing."""
-    p, pf, v, q = layout.P, layout.L1_PF, layout.L1_V, layout.Q
-    p_scale, pf_scale, v_scale, q_scale = layout.P_scale, layout.L1_PF_scale, layout.L1_V_scale, layout.Q_scale
-    plain = p_scale == pf_scale == v_scale == q_scale == 1.0
-    wanted = len(layout.columns)
-
-    def column(fields: list[bytes], index: int | None, scale: float) -> float | None:
-        value = number(fields[index]) if index is not None and index < len(fields) else None
-        return plausible(value * scale) if value is not None else None
-
-    def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
-        values = (
-            column(fields, p, p_scale),
-            power_factor(column(fields, pf, pf_scale)),
-            column(fields, v, v_scale),
-            column(fields, q, q_scale),
-        )
-        given = 4 - values.count(None)
-        return (Reading(time, *values) if given else None), wanted - given
-
-    def quick(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
-        try:
-            P = float(fields[p]) if p is not None else None
-            L1_PF = float(fields[pf]) if pf is not None else None
-            L1_V = float(fields[v]) if v is not None else None
-            Q = float(fields[q]) if q is not None else None
-        except (ValueError, IndexError):
-            return careful(time, fields)
-        if L1_PF is not None and not -1.0 <= L1_PF <= 1.0:
-            return careful(time, fields)
-        if (
-            not abs(P or 0.0) + abs(L1_V or 0.0) + abs(Q or 0.0) <= MAX_VALUE
-        ):  # nan, inf or something too large among them
-            return careful(time, fields)
-        return Reading(time, P, L1_PF, L1_V, Q), 0
-
-    return quick if plain and wanted else careful

@@ -1,20 +1,24 @@
-"""Finds the channels among a meter's points by name and unit, for meters that no table knows.
+"""Finds the values of a reading among a meter's points, by name and unit.
 
-Better no channel than a wrong one: where two points fit equally well, neither is taken; minima, maxima, demands of the past and
-single phases are no totals.
+A point is taken only if its name means the whole quantity and its unit is one of it: no demand, no extreme, no single phase where a total
+is wanted. Where two points fit equally, or a name says too little, none is taken, and the description says so: a person decides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
+import attrs
+
+FIRST_POINT: Final = 4
+"""POINTnn is column 4 + nn: time, error, low alarm and high alarm come first."""
 
 
 class Point(NamedTuple):
-    """One column of a log as the device describes it."""
+    """One column of a log as the device describes it. Name and units are hostile text."""
 
     number: int
     """nn of POINTnn; the log's column is 4 + nn."""
@@ -22,162 +26,394 @@ class Point(NamedTuple):
     units: str
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class Description:
+    """What a meter's points say of its columns."""
+
+    columns: Mapping[str, int] = attrs.field(factory=dict)
+    """Value of a reading (``P``, ``E_net``, ...) -> column."""
+    scales: Mapping[str, float] = attrs.field(factory=dict)
+    """Value -> factor to kW, kvar, V, 1 or kWh; absent where that is 1."""
+    doubts: Mapping[str, str] = attrs.field(factory=dict)
+    """Value -> why no point was taken although some may be it, in words."""
+
+
+class _Match(NamedTuple):
+    """A point that may be a quantity."""
+
+    point: Point
+    scale: float
+    rank: tuple[int, ...]
+    """Higher is better. Empty: the name says too little to take it."""
+
+
+_Judge = Callable[[Point], "_Match | None"]
+
 _KW: Final = {"kw": 1.0, "kilowatt": 1.0, "kilowatts": 1.0, "w": 0.001, "watt": 0.001, "watts": 0.001, "mw": 1000.0,
               "megawatt": 1000.0, "megawatts": 1000.0}  # fmt: skip
 _KVAR: Final = {"kvar": 1.0, "kvars": 1.0, "kvr": 1.0, "var": 0.001, "vars": 0.001, "mvar": 1000.0, "mvars": 1000.0}
+_KWH: Final = {"kwh": 1.0, "kwhr": 1.0, "kwhrs": 1.0, "kwhs": 1.0, "kilowatthour": 1.0, "kilowatthours": 1.0, "wh": 0.001,
+               "whr": 0.001, "whrs": 0.001, "watthour": 0.001, "watthours": 0.001, "mwh": 1000.0, "mwhr": 1000.0}  # fmt: skip
 _VOLTS: Final = {"v": 1.0, "volt": 1.0, "volts": 1.0, "vac": 1.0, "kv": 1000.0}
-_PF_UNITS: Final = {"": 1.0, "-": 1.0, "pf": 1.0, "none": 1.0, "ratio": 1.0, "%": 0.01, "percent": 0.01}
-_Score = Callable[[Point], tuple[int, float]]
+_PF_UNITS: Final = {"": 1.0, "pf": 1.0, "none": 1.0, "ratio": 1.0, "%": 0.01, "percent": 0.01}
+_UNITS: Final = frozenset({*_KW, *_KVAR, *_KWH, *_VOLTS})
+
 _WORD: Final = re.compile(r"[a-z0-9]+")
-_NEVER: Final = frozenset(
+_TRAILING_UNIT: Final = re.compile(r"\(([^()]{1,16})\)\s*\Z")
+_OTHER: Final = frozenset(
     [
         "min",
         "max",
         "minimum",
         "maximum",
         "mininum",
+        "mn",
+        "mx",
         "peak",
-        "low",
-        "high",
+        "pk",
+        "demand",
+        "dmd",
+        "td",
+        "sd",
+        "pd",
         "predicted",
         "previous",
+        "prev",
         "last",
         "thd",
+        "tdd",
         "harmonic",
+        "harmonics",
+        "fundamental",
         "angle",
+        "unbal",
         "unbalance",
+        "imbal",
         "imbalance",
+        "kfactor",
+        "crest",
+        "limit",
+        "setpoint",
+        "threshold",
+        "alarm",
+        "target",
+        "contract",
+        "per",
+        "minute",
+        "pulse",
+        "pulses",
+        "count",
+        "counter",
+        "multiplier",
+        "scale",
+        "daily",
+        "today",
+        "yesterday",
+        "month",
+        "year",
+        "dc",
     ]
 )
-_PHASES: Final = frozenset(["a", "b", "c", "an", "bn", "cn", "ab", "bc", "ca", "pha", "phb", "phc", "neutral"])
-_PARTS: Final = frozenset(
+"""Words that make a quantity of the right unit another one than its present value."""
+_UNCLEAR: Final = frozenset(["low", "high", "lo", "hi", "avg", "average", "ave", "mean", "displacement"])
+"""Words with which a name no longer means the whole quantity for sure."""
+_PHASES: Final = frozenset(
     [
-        "import",
-        "imported",
-        "export",
-        "exported",
-        "delivered",
-        "received",
-        "consumed",
-        "generated",
-        "q1",
-        "q2",
-        "q3",
-        "q4",
-        "quadrant",
+        "a",
+        "b",
+        "c",
+        "an",
+        "bn",
+        "cn",
+        "ab",
+        "bc",
+        "ca",
+        "pha",
+        "phb",
+        "phc",
+        "neutral",
+        "l1",
+        "l2",
+        "l3",
+        "ph1",
+        "ph2",
+        "ph3",
     ]
 )
-_TOTALS: Final = frozenset(["total", "tot", "sum", "system", "net", "overall"])
+_LINES: Final = re.compile(r"\b(?:phase|ph|line|leg)[ -]?[123]\b")
 _THREE_PHASE: Final = re.compile(r"\b3[ -]?(?:ph|phase|p)\b|\bthree[ -]phase\b")
-_LINES: Final = re.compile(r"\b[lv][123]\b|\b(?:phase|ph|line|leg)[ -]?[123]\b")
-_PHASE_A_N: Final = re.compile(
-    r"\ba[ -]?n\b|\ba to n\b|\bv?an\b|\bl1[ -]?n\b|\bphase a\b(?![ -]*(?:[-b]|to b|to c))|\bv[1a][ -]?n\b|\bv ?l1\b(?![ -]*l)"
+_TOTAL: Final = frozenset(["total", "tot", "sum", "system", "net", "overall"])
+_IN: Final = frozenset(["import", "imported", "delivered", "del", "pos", "positive", "in"])
+_OUT: Final = frozenset(["export", "exported", "received", "rec", "generated", "neg", "negative", "out"])
+_PARTS: Final = _IN | _OUT | frozenset(["consumed", "quadrant", "quadrants", "q1", "q2", "q3", "q4"])
+_NEUTRAL: Final = frozenset(
+    [
+        "total",
+        "tot",
+        "sum",
+        "system",
+        "net",
+        "overall",
+        "3",
+        "3p",
+        "ph",
+        "phase",
+        "three",
+        "instantaneous",
+        "real",
+        "active",
+        "true",
+        "actual",
+        "present",
+        "ac",
+        "power",
+        "kw",
+        "w",
+        "watts",
+        "watt",
+        "rate",
+        "reactive",
+        "kvar",
+        "kvars",
+        "var",
+        "vars",
+        "factor",
+        "pf",
+        "powerfactor",
+        "sign",
+        "signed",
+        "of",
+        "the",
+    ]
 )
-_POWER_FACTOR: Final = re.compile(r"\bpower factor\b|\bpowerfactor\b|\bpf\b|\bcos ?phi\b")
-_OTHER_QUANTITY: Final = re.compile(r"\breactive\b|\bapparent\b")
+"""Words that belong to a quantity's own name; any other is a label that somebody gave it."""
+_POWER: Final = frozenset(["power", "kw", "kilowatts", "watts", "watt", "w", "mw"])
+_REACTIVE: Final = frozenset(["reactive", "kvar", "kvars", "var", "vars"])
+_NOT_POWER: Final = frozenset(
+    ["reactive", "apparent", "factor", "energy", "accumulated", "hours", "hour", "kva", "kvar", "kwh"]
+)
+_ENERGY: Final = frozenset(["energy", "kwh", "kwhr", "wh", "mwh", "consumption", "hours", "watthours"])
+_POWER_FACTOR: Final = re.compile(r"\bpower ?factor\b|\bpf\b|\bcos ?phi\b")
+_SHARK_HOURS: Final = re.compile(r"\bw(?:att)?[ -]hours?\b")
+_GROSS: Final = re.compile(r"\b(?:del|d|delivered|imp|import)\s*\+\s*(?:r|rec|received|exp|export)\b")
+_NET: Final = re.compile(r"\bnet\b|\b(?:del|d|delivered|imp|import)\s*-\s*(?:r|rec|received|exp|export)\b")
+_PHASE_A_N: Final = re.compile(
+    r"\ba[ -]?n\b|\ba to n\b|\bv?an\b|\b(?:l|v|ph)1[ -]?n\b|\bv?ln[ -]?[a1]\b|\b[vl]1 to n(?:eutral)?\b"
+    r"|\b(?:phase|voltage|volts|ph) a\b(?! ?(?:-|to\b|[bc]\b))"
+)
 
 
-def find_layout(name: str, points: Iterable[Point]) -> Layout | None:
-    """The layout that names and units tell; None where no channel is found.
-
-    :param name: what the layout is called.
-    """
-    known = list(points)
-    chosen = {
-        "P": _best(known, _power_score),
-        "L1_PF": _best(known, _power_factor_score),
-        "L1_V": _best(known, _volts_score),
-        "Q": _best(known, _reactive_score),
-    }
-    columns = {channel: FIRST_POINT + found[0].number for channel, found in chosen.items() if found}
-    scales = {f"{channel}_scale": found[1] for channel, found in chosen.items() if found}
-    return Layout(name, **columns, **scales) if columns else None  # type: ignore[arg-type]
-
-
-def learned_layout(name: str, points: Iterable[Point], otherwise: Layout) -> Layout:
-    """The layout for a meter whose points are known: what they tell, if they tell where real power is.
-
-    If not, ``otherwise``, without the columns that the points say hold something else.
-    """
-    known = {point.number: point for point in points}
-    found = find_layout(name, known.values())
-    if found is not None and found.P is not None:
-        return found
-    columns = {
-        channel: column
-        for channel, column in otherwise.columns.items()
-        if _may_be(channel, known.get(column - FIRST_POINT))
-    }
-    scales = {f"{channel}_scale": getattr(otherwise, f"{channel}_scale") for channel in columns}
-    return Layout(otherwise.name, **columns, **scales)
+@lru_cache(4096)
+def describe(points: tuple[Point, ...]) -> Description:
+    """What names and units say; empty where they say nothing of electricity. Remembered: meters of a kind have the same points."""
+    known = [_tidied(point) for point in points]
+    taken: dict[str, _Match] = {}
+    doubts: dict[str, str] = {}
+    for value, words, judge in (
+        ("P", "real power", _real_power),
+        ("L1_PF", "power factor", _power_factor),
+        ("L1_V", "voltage phase A to neutral", _volts),
+        ("Q", "reactive power", _reactive_power),
+        ("E_import", "imported energy", _imported),
+        ("E_export", "exported energy", _exported),
+        ("E_net", "energy", _net_energy),
+    ):
+        best, doubt = _choose(words, [match for point in known if (match := judge(point))])
+        if best is not None:
+            taken[value] = best
+        elif doubt:
+            doubts[value] = doubt
+    _settle_energy(taken, doubts, known)
+    return Description(
+        columns={value: FIRST_POINT + match.point.number for value, match in taken.items()},
+        scales={value: match.scale for value, match in taken.items() if match.scale != 1.0},
+        doubts=doubts,
+    )
 
 
-def _may_be(channel: str, point: Point | None) -> bool:
-    """Whether a column may hold a channel, as far as its unit tells; no description tells nothing."""
-    if point is None or not point.units.strip(" -"):
-        return True
-    units: Mapping[str, Mapping[str, float]] = {"P": _KW, "L1_PF": _PF_UNITS, "L1_V": _VOLTS, "Q": _KVAR}
-    return _unit(point) in units[channel]
+def header_point(number: int, text: str) -> Point:
+    """The point of a log's header field such as ``'ION6200 demand (kW)'``; parentheses that hold no unit stay in the name."""
+    text = text.strip().strip("'\"").strip()
+    found = _TRAILING_UNIT.search(text)
+    if found is None or _unit(found[1]) in ("", "instantaneous", "demand", "total", "net", "average", "avg", "rate"):
+        return Point(number, text, "")
+    return Point(number, text[: found.start()].strip(), found[1].strip())
 
 
-def _best(points: list[Point], score: _Score) -> tuple[Point, float] | None:
-    """The point of the highest score and its scale; None where none fits or the best is not alone."""
-    fitting = [(rank, point, scale) for point in points for rank, scale in (score(point),) if scale]
-    if not fitting:
+def _choose(words: str, matches: list[_Match]) -> tuple[_Match | None, str]:
+    """The one best match, or in words why there is none."""
+    certain = [match for match in matches if match.rank]
+    if certain:
+        top = max(match.rank for match in certain)
+        best = [match for match in certain if match.rank == top]
+        if len(best) == 1:
+            return best[0], ""
+        return None, f"{words}: {_listed(best)} fit equally well"
+    if matches:
+        return None, f"{words}: {_listed(matches)} may be it, but the name or unit does not say so"
+    return None, ""
+
+
+def _listed(matches: list[_Match]) -> str:
+    shown = [f'"{match.point.name}" in column {FIRST_POINT + match.point.number}' for match in matches[:4]]
+    more = f" and {len(matches) - 4} more" if len(matches) > 4 else ""
+    return ", ".join(shown) + more
+
+
+def _tidied(point: Point) -> Point:
+    """With its unit taken from the end of the name where it has none of its own."""
+    if not _unit(point.units):
+        found = _TRAILING_UNIT.search(point.name)
+        if found is not None and _unit(found[1]) in _UNITS:
+            return Point(point.number, point.name[: found.start()].strip(), found[1])
+    return point
+
+
+def _unit(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalpha() or character == "%")
+
+
+def _text(point: Point) -> str:
+    return " ".join(point.name.lower().replace("_", " ").replace(",", " ").split())
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text))
+
+
+def _scale(point: Point, units: Mapping[str, float], words: set[str]) -> float | None:
+    """The factor of its unit, or of the unit that its name holds where it has none."""
+    unit = _unit(point.units)
+    if unit:
+        return units.get(unit)
+    named = [units[word] for word in words if word in units and len(word) > 1]
+    return named[0] if len(named) == 1 else None
+
+
+def _is_single_phase(text: str, words: set[str]) -> bool:
+    total = bool(words & _TOTAL) or bool(_THREE_PHASE.search(text))
+    return not total and bool(words & _PHASES or _LINES.search(text))
+
+
+def _rank(text: str, words: set[str]) -> tuple[int, ...]:
+    unlabelled = not any(word not in _NEUTRAL for word in words)
+    total = bool(words & _TOTAL) or bool(_THREE_PHASE.search(text))
+    return 1, int(unlabelled), int(total), int("instantan" in text), int(bool(words & {"real", "active", "true"}))
+
+
+def _total(point: Point, units: Mapping[str, float], says_so: Callable[[str, set[str]], bool]) -> _Match | None:
+    """A match for a total of real or reactive power."""
+    text = _text(point)
+    words = _words(text)
+    if words & _OTHER or _is_single_phase(text, words):
         return None
-    top = max(rank for rank, _, _ in fitting)
-    best = [(point, scale) for rank, point, scale in fitting if rank == top]
-    return best[0] if len(best) == 1 else None
+    scale = _scale(point, units, words)
+    said = says_so(text, words)
+    if scale is None:
+        # A known name without any unit is worth telling; with a unit of something else it is something else.
+        return _Match(point, 1.0, ()) if said and not _unit(point.units) else None
+    unclear = bool(words & _UNCLEAR) or (bool(words & _PARTS) and not _NET.search(text))
+    return _Match(point, scale, _rank(text, words) if said and not unclear else ())
 
 
-def _unit(point: Point) -> str:
-    return point.units.strip().lower().replace(" ", "")
+def _rate(text: str) -> bool:
+    """Obvius' name for the present value of a pulse input or of an AcquiLite's channel."""
+    return "rate" in text and "instantan" in text
 
 
-def _rank(point: Point) -> int | None:
-    """How likely a point is a total of now; None where it is not."""
-    name = point.name.lower()
-    words = set(_WORD.findall(name))
-    if words & _NEVER:
+def _real_power(point: Point) -> _Match | None:
+    if _words(_text(point)) & _NOT_POWER:
         return None
-    total = bool(words & _TOTALS) or bool(_THREE_PHASE.search(name))
-    if not total and (words & _PHASES or _LINES.search(name)):
+    return _total(point, _KW, lambda text, words: bool(words & _POWER) or _rate(text))
+
+
+def _reactive_power(point: Point) -> _Match | None:
+    if _words(_text(point)) & {"apparent", "factor", "energy", "accumulated", "hours"}:
         return None
-    rank = 4 if total else 0
-    if "instantan" in name:
-        rank += 2
-    if "demand" in words:
-        rank -= 4
-    if words & _PARTS and "net" not in words:
-        rank -= 6
-    if words & {"avg", "average", "mean", "displacement"}:
-        rank -= 1
-    return rank
+    return _total(point, _KVAR, lambda text, words: bool(words & _REACTIVE) or _rate(text))
 
 
-def _power_score(point: Point) -> tuple[int, float]:
-    rank = _rank(point)
-    name = point.name.lower()
-    if rank is None or _OTHER_QUANTITY.search(name) or _POWER_FACTOR.search(name):
-        return 0, 0.0
-    return rank + (1 if re.search(r"\b(?:real|active|true)\b", name) else 0), _KW.get(_unit(point), 0.0)
+def _power_factor(point: Point) -> _Match | None:
+    text = _text(point)
+    words = _words(text)
+    if words & _OTHER or _is_single_phase(text, words) or not _POWER_FACTOR.search(text):
+        return None
+    scale = _PF_UNITS.get(_unit(point.units))
+    if scale is None:
+        return None
+    return _Match(point, scale, () if words & _UNCLEAR else _rank(text, words))
 
 
-def _reactive_score(point: Point) -> tuple[int, float]:
-    rank = _rank(point)
-    return (0, 0.0) if rank is None else (rank, _KVAR.get(_unit(point), 0.0))
+def _volts(point: Point) -> _Match | None:
+    text = _text(point)
+    words = _words(text)
+    if words & (_OTHER | _UNCLEAR) or not _PHASE_A_N.search(text):
+        return None
+    scale = _scale(point, _VOLTS, words)
+    return _Match(point, scale, (1,)) if scale is not None else None
 
 
-def _power_factor_score(point: Point) -> tuple[int, float]:
-    rank = _rank(point)
-    if rank is None or not _POWER_FACTOR.search(point.name.lower()):
-        return 0, 0.0
-    return rank, _PF_UNITS.get(_unit(point), 0.0)
+def _energy(point: Point) -> tuple[str, set[str], float] | None:
+    """Text, words and scale of a point that counts real energy of all phases."""
+    text = _text(point)
+    words = _words(text)
+    if words & _OTHER or words & {"reactive", "apparent", "q1", "q2", "q3", "q4"} or _is_single_phase(text, words):
+        return None
+    if _GROSS.search(text):
+        return None
+    scale = _scale(point, _KWH, words)
+    return None if scale is None else (text, words, scale)
 
 
-def _volts_score(point: Point) -> tuple[int, float]:
-    name = point.name.lower()
-    words = set(_WORD.findall(name))
-    if words & _NEVER or words & {"avg", "average"} or not _PHASE_A_N.search(name):
-        return 0, 0.0
-    return -4 if "demand" in words else 0, _VOLTS.get(_unit(point), 0.0)
+def _imported(point: Point) -> _Match | None:
+    return _directional(point, _IN, "received")
+
+
+def _exported(point: Point) -> _Match | None:
+    return _directional(point, _OUT, "delivered")
+
+
+def _directional(point: Point, direction: frozenset[str], of_shark: str) -> _Match | None:
+    found = _energy(point)
+    if found is None or _NET.search(found[0]):
+        return None
+    text, words, scale = found
+    if _SHARK_HOURS.search(text):
+        # A Shark counts as a load sees it: received is import. Delivered has the opposite sign, which its set-up decides.
+        certain = of_shark == "received"
+        return _Match(point, scale, (1,) if certain else ()) if of_shark in words else None
+    return _Match(point, scale, (1,)) if words & direction else None
+
+
+def _net_energy(point: Point) -> _Match | None:
+    """The net register, or one that says no direction at all (rank 0: only where there is no other)."""
+    found = _energy(point)
+    if found is None:
+        return None
+    text, words, scale = found
+    if _NET.search(text):
+        return _Match(point, scale, (2,))
+    if words & (_IN | _OUT) or (_SHARK_HOURS.search(text) and words & _TOTAL):
+        return None
+    return _Match(point, scale, (1,) if words & _ENERGY else ())
+
+
+def _settle_energy(taken: dict[str, _Match], doubts: dict[str, str], points: list[Point]) -> None:
+    """A register without direction counts only alone; one of a bare label only where its power has the same label."""
+    net = taken.get("E_net")
+    if net is not None and net.rank == (1,) and ("E_import" in taken or "E_export" in taken):
+        del taken["E_net"]
+    if "E_net" in taken or "E_import" in taken or "P" not in taken:
+        return
+    power = _text(taken["P"].point)
+    same = [match for match in _bare_registers(points) if power.startswith(_text(match.point) + " ")]
+    if len(same) == 1:
+        taken["E_net"] = same[0]
+        doubts.pop("E_net", None)
+
+
+def _bare_registers(points: list[Point]) -> Iterator[_Match]:
+    for point in points:
+        match = _net_energy(point)
+        if match is not None and not match.rank:
+            yield match

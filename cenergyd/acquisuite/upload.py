@@ -12,10 +12,10 @@ import attrs
 
 from cenergyd.acquisuite.errorcodes import describe
 from cenergyd.acquisuite.form import FilePart, Form
-from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.logfile import ParsedLog
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.replies import one_line
+from cenergyd.acquisuite.resolve import Resolution
 from cenergyd.acquisuite.times import parse_time
 from cenergyd.errors import UploadError
 
@@ -94,7 +94,8 @@ def read_status(fields: Mapping[str, str]) -> StatusReport:
     return StatusReport(
         uptime_seconds=_whole(fields.get("UPTIME")),
         percent_blocks_in_use=_percent(fields.get("PERCENTBLOCKSINUSE")),
-        percent_inodes_in_use=_percent(fields.get("PERCENTINODESINUSE")),
+        # The form's variable, or the XML element.
+        percent_inodes_in_use=_percent(fields.get("PERCENTINODESINUSE") or fields.get("PERCENTINODESUSED")),
         upload_attempt=text("UPLOADATTEMPT"),
         acquisuite_version=text("ACQUISUITEVERSION"),
         usr_version=text("USRVERSION"),
@@ -186,15 +187,25 @@ _REASONS: Final = {
 }
 
 
-def trace_lines(layout: Layout, log: ParsedLog) -> list[str]:
-    """How a log was read, for a person: what was read, what was skipped and why."""
-    columns = ", ".join(f"{channel} from column {column}" for channel, column in layout.columns.items())
-    lines = [f"layout {layout.name}: {columns or 'no column known'}", f"{log.rows} row(s) read"]
+def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list[str]:
+    """How a log was read, for a person: what was read, what was skipped and why.
+
+    :param unread: rows that are kept unread because their columns are not known.
+    """
+    layout = resolution.layout
+    if layout is None:
+        lines = [f"columns not known: {resolution.reason}"]
+    else:
+        lines = [f"layout {layout.name}: " + ", ".join(f"{v} from column {c}" for v, c in layout.columns.items())]
+    lines += resolution.doubts
+    lines.append(f"{log.rows} row(s) read")
     if log.readings:
         first, last = log.readings[0].time, log.readings[-1].time
         lines.append(f"{len(log.readings)} reading(s) from {utc(first)} to {utc(last)} UTC")
     else:
         lines.append("0 readings")
+    if unread:
+        lines.append(f"{unread} row(s) kept unread until their columns are known")
     if log.duplicates:
         lines.append(f"{log.duplicates} row(s) of a time that came before in the file")
     if log.missing_values:

@@ -5,7 +5,7 @@ Read as a stream, so that memory is bounded by a message's content and not by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
 
@@ -14,11 +14,12 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
 from cenergyd.acquisuite.form import Form
-from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN, Layout
+from cenergyd.acquisuite.layouts import MAX_COLUMN, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, RowCollector, parse_error
 from cenergyd.acquisuite.meter_id import meter_id
-from cenergyd.acquisuite.points import Point
-from cenergyd.acquisuite.times import parse_time
+from cenergyd.acquisuite.points import FIRST_POINT, Point
+from cenergyd.acquisuite.resolve import MeterFacts
+from cenergyd.acquisuite.times import YEAR_2000, parse_time
 from cenergyd.acquisuite.upload import Mode, StatusReport, device_text, parse_mode, read_status
 from cenergyd.errors import UploadError
 
@@ -56,17 +57,27 @@ class XmlDevice:
     """What the records call their points."""
     records: tuple[XmlRecord, ...] = attrs.field(default=(), repr=False)
 
-    def parse(self, layout: Layout, *, now: int, max_future_seconds: int = 86400) -> ParsedLog:
+    numpoints: int | None = None
+    """How many points the meter has, as the message says."""
+
+    def facts(self) -> MeterFacts:
+        """What the message says of the kind of meter."""
+        highest = max((number for record in self.records for number in record.values), default=None)
+        points = self.numpoints if self.numpoints is not None or highest is None else highest + 1
+        return MeterFacts(
+            device_class=self.device_class, device_type=self.device_type, points=points, named=self.points
+        )
+
+    def parse(self, layout: Layout, *, earliest: int = YEAR_2000, latest: int) -> ParsedLog:
         """The readings, by the same rules as those of a log file.
 
-        :param layout: as for a log: point n is column 4 + n. :func:`~cenergyd.acquisuite.points.learned_layout` makes one
-            from ``points``.
+        :param layout: as for a log: point n is column 4 + n.
+        :param earliest: UTC seconds; earlier records are only counted. Later ones than ``latest`` are skipped.
         """
         # A row of the wanted columns alone: a column's number, which people choose, must not size a list.
-        columns = layout.columns
-        packed: dict[str, Any] = {channel: FIRST_POINT + place for place, channel in enumerate(columns)}
-        collector = RowCollector(attrs.evolve(layout, **packed), now + max_future_seconds)
-        numbers = [column - FIRST_POINT for column in columns.values()]
+        packed = {value: FIRST_POINT + place for place, value in enumerate(layout.columns)}
+        collector = RowCollector(attrs.evolve(layout, columns=packed), latest, earliest)
+        numbers = [column - FIRST_POINT for column in layout.columns.values()]
         for record in self.records:
             fields = [b""] * FIRST_POINT
             for number in numbers:
@@ -86,6 +97,9 @@ class XmlMessage:
     name: str = ""
     """The logger's name (LOOPNAME). Hostile."""
     devices: tuple[XmlDevice, ...] = ()
+    """Those with a Modbus address."""
+    left_out: int = 0
+    """Devices without one, such as radio sensors: their records are not read."""
     fields: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """The other elements directly under DAS, by UPPER-CASE name: the STATUS values."""
 
@@ -101,36 +115,11 @@ class XmlMessage:
         return read_status({"LOOPNAME": self.name, **self.fields})
 
 
-@attrs.frozen(slots=True)
-class DeviceLog:
-    """A device of a message and what it said."""
-
-    device: XmlDevice
-    layout: Layout
-    log: ParsedLog
-
-
-def parse_devices(
-    message: XmlMessage, layout_for: Callable[[XmlDevice], Layout], *, now: int, max_future_seconds: int = 86400
-) -> list[DeviceLog]:
-    """The readings of every device of a message, in order. One bad device never costs the others theirs.
-
-    :raises UploadError: the message has records and not one of them is readable.
-    """
-    logs = []
-    for device in message.devices:
-        layout = layout_for(device)
-        logs.append(DeviceLog(device, layout, device.parse(layout, now=now, max_future_seconds=max_future_seconds)))
-    if any(item.log.rows for item in logs) and not any(item.log.readable_rows for item in logs):
-        raise UploadError("the message has no readable record")
-    return logs
-
-
 def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000) -> XmlMessage:
     """Parse a whole message at once, about 3 us an element; :func:`parse_xml_steps` is for large ones.
 
     :raises UploadError: no well-formed XML, a DTD or entity in it, not a DAS message, of a mode that is neither
-        LOGFILEUPLOAD, STATUS nor TEST, a device without an address, or beyond a limit.
+        LOGFILEUPLOAD, STATUS nor TEST, or beyond a limit.
     """
     steps = parse_xml_steps(body, max_bytes=max_bytes, max_elements=max_elements)
     while True:
@@ -176,6 +165,7 @@ class _Reader:
         self._length = 0
         self._fields: dict[str, str] = {}
         self._devices: list[XmlDevice] = []
+        self._left_out = 0
         self._device: dict[str, Any] = {}
         self._points: dict[int, Point] = {}
         self._records: list[XmlRecord] = []
@@ -226,7 +216,7 @@ class _Reader:
         elif tag == "record":
             self._end_record()
         elif parent == "device":
-            if tag in ("name", "address", "type", "class"):
+            if tag in ("name", "address", "type", "class", "numpoints"):
                 self._device.setdefault(tag, text)
         elif tag == "device":
             self._end_device()
@@ -240,11 +230,18 @@ class _Reader:
         if mode not in (Mode.LOGFILEUPLOAD, Mode.STATUS, Mode.TEST):
             raise UploadError(f"mode {mode} is not supported in XML")
         serial = fields.pop("SERIAL", "") or fields.pop("SERIALNUMBER", "")
-        if mode is Mode.LOGFILEUPLOAD and not self._devices:
+        if mode is Mode.LOGFILEUPLOAD and not self._devices and not self._left_out:
             raise UploadError("the XML message has no device")
         name = device_text(fields.pop("NAME", ""))
         fields.pop("DEVICES", None)
-        return XmlMessage(mode=mode, serial=serial, name=name, devices=tuple(self._devices), fields=fields)
+        return XmlMessage(
+            mode=mode,
+            serial=serial,
+            name=name,
+            devices=tuple(self._devices),
+            left_out=self._left_out,
+            fields=fields,
+        )
 
     def _start_point(self, attributes: Mapping[str, str]) -> None:
         digits = attributes.get("number", "").strip()
@@ -266,10 +263,15 @@ class _Reader:
         self._records.append(XmlRecord(self._time, self._error, self._values))
 
     def _end_device(self) -> None:
-        if len(self._devices) >= _MAX_DEVICES:
+        if len(self._devices) + self._left_out >= _MAX_DEVICES:
             raise UploadError(f"the XML message has more than {_MAX_DEVICES} devices")
         given = self._device
-        meter = meter_id("", given.get("address", "") or "none")
+        try:
+            meter = meter_id("", given.get("address") or "0")
+        except UploadError:
+            self._left_out += 1  # a radio sensor has a serial number only; the other devices' records are good
+            return
+        points = given.get("numpoints", "")
         self._devices.append(
             XmlDevice(
                 meter=meter,
@@ -278,5 +280,6 @@ class _Reader:
                 device_class=device_text(given.get("class"), 16),
                 points=tuple(self._points.values()),
                 records=tuple(self._records),
+                numpoints=int(points) if points.isascii() and points.isdigit() and len(points) <= 4 else None,
             )
         )

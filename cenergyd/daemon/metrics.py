@@ -28,6 +28,19 @@ def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[
     )
 
 
+def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
+    """Logs that are kept unread because their columns are not known."""
+    held, meters, logs = uploads.held, uploads.held_meters, uploads.held.held
+    metrics.gauge(
+        "meters_not_understood", "Meters whose columns somebody should choose.", lambda: meters.not_understood
+    )
+    metrics.gauge("held_logs", "Logs kept unread.", lambda: meters.held_logs)
+    metrics.gauge("held_bytes", "What they take in the store.", lambda: meters.held_bytes)
+    metrics.counter("held_logs_read", "Held logs that were read.", lambda: held.read_logs)
+    metrics.counter("held_logs_expired", "Held logs given up unread.", lambda: logs.expired)
+    metrics.counter("held_logs_refused", "Logs refused as there was no room to hold them.", lambda: logs.refused)
+
+
 def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:
     """Connections, and what was refused of them."""
     counter = metrics.counter

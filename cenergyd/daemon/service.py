@@ -14,6 +14,7 @@ from cenergyd.daemon.figures import BacklogFigures, store_sizes
 from cenergyd.daemon.metrics import (
     bind_backlog_metrics,
     bind_derivation_metrics,
+    bind_held_metrics,
     bind_job_metrics,
     bind_plugin_metrics,
     bind_site_metrics,
@@ -50,7 +51,8 @@ STOP_SECONDS = 20.0
 LIVE: Final = frozenset(
     {
         "layout", "logging",
-        "upload.max_future_seconds", "upload.remote_configuration",
+        "upload.max_future_seconds", "upload.remote_configuration", "upload.unknown_meters",
+        "upload.held_days", "upload.held_mb",
         "server.max_connections", "server.request_timeout_seconds", "server.shutdown_grace_seconds",
     }
 )  # fmt: skip
@@ -61,7 +63,7 @@ log = Logger()
 class Daemon(OrderedServices):
     """Everything that ``cenergyd run`` runs, as one tree. Listens at once; answers uploads as soon as the stores do.
 
-    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, outbox, states of
+    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, states of
     sites, jobs, derivation, uploads, web.
     """
 
@@ -119,6 +121,7 @@ class Daemon(OrderedServices):
         parts = (
             self.opening,
             self.uploads.activity,
+            self.uploads.held,
             self.sender,
             self.figures,
             self.site_states,
@@ -136,6 +139,7 @@ class Daemon(OrderedServices):
 
     def _bind_metrics(self) -> None:
         bind_upload_metrics(self.metrics, self.uploads, lambda: self.web.operations.ready)
+        bind_held_metrics(self.metrics, self.uploads)
         bind_site_metrics(self.metrics, self.web.site)
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
@@ -162,6 +166,8 @@ class Daemon(OrderedServices):
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
         """Forget what is remembered of its logger, and judge its site anew."""
         self.uploads.forget(old, new)
+        if new is not None and new.logger_serial_number:
+            await self.uploads.columns_changed(new)
         changed = new or old
         if changed is not None:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -11,17 +11,26 @@ from twisted.internet.defer import Deferred
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password
-from cenergyd.errors import ConfigError
+from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import HASH_THREADS, MAX_WAITING, CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
-from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.ingest.held_logs import HeldLogs
+from cenergyd.ingest.held_meters import HeldMeters
+from cenergyd.ingest.held_reader import HeldLogService
+from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.receiver import Receiver
+from cenergyd.readings.model import series_name
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
+
+MEGABYTE: Final = 1_000_000
+ALL_LOGGERS: Final = 64
+"""The room for all loggers' held logs is this many times that of one: 4 GB, if nothing else is set."""
 
 
 class UploadParts(Service):
@@ -51,20 +60,27 @@ class UploadParts(Service):
             repeat_seconds=REPEAT_SECONDS,
             max_rejected=MAX_REJECTED,
         )
-        self.layouts = LayoutSource(layout_table(settings), stores.documents, reactor)
+        self.layouts = MeterLayouts(layout_table(settings), stores.documents, reactor)
+        self._reader = LogReader(self.layouts, reactor, settings.upload.max_future_seconds)
+        self.held_meters = HeldMeters(stores.documents, reactor, logger_bytes=0, all_bytes=0)
+        self._held_logs = HeldLogs(stores.documents, self.held_meters, reactor, settings.upload.held_days)
+        self.held = HeldLogService(self._held_logs, self.layouts, self._reader, stores.customers, reactor)
+        self._bound_held_logs(settings)
+        self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
         self.config_archive = ConfigArchive(
             stores.documents, self.layouts, reactor, remote=settings.upload.remote_configuration
         )
         self.receiver = Receiver(
             credential_checker=self.credentials,
             group_commit=self.group_commit,
-            layouts=self.layouts,
+            reader=self._reader,
+            held=self.held,
             activity=self.activity,
             metrics=metrics,
-            max_future_seconds=settings.upload.max_future_seconds,
             clock=reactor,
             config_archive=self.config_archive,
         )
+        self.held.store = self.receiver.store
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Fires when what is being written is written."""
@@ -74,7 +90,9 @@ class UploadParts(Service):
     def reload(self, settings: Settings) -> None:
         """Take those settings that count at once. Raises ConfigError, and then nothing has changed."""
         self.layouts.table = layout_table(settings)  # first: this alone can fail
-        self.receiver.max_future_seconds = settings.upload.max_future_seconds
+        self.held.look_at_all()
+        self._reader.max_future_seconds = settings.upload.max_future_seconds
+        self._bound_held_logs(settings)
         self.config_archive.remote = settings.upload.remote_configuration
         self.credentials.forget_all()
 
@@ -87,6 +105,18 @@ class UploadParts(Service):
         for customer in customers:
             if customer is not None:
                 self.credentials.forget(customer.logger_serial_number)
+
+    async def columns_changed(self, customer: Customer) -> None:
+        """Have the held logs of the customer's logger read, as far as their columns are known now."""
+        try:
+            await self.held.look_at_logger(customer.logger_serial_number)
+        except StoreUnavailable:
+            self.held.look_at_all()  # the change is stored: the logs are found later
+
+    def _bound_held_logs(self, settings: Settings) -> None:
+        self._held_logs.keep_days = settings.upload.held_days
+        self.held_meters.logger_bytes = settings.upload.held_mb * MEGABYTE
+        self.held_meters.all_bytes = ALL_LOGGERS * self.held_meters.logger_bytes
 
     async def _finish(self) -> None:
         try:
@@ -110,6 +140,6 @@ class UploadParts(Service):
 def layout_table(settings: Settings) -> LayoutTable:
     """The layouts of the settings. Raises ConfigError."""
     try:
-        return LayoutTable(settings.layout)
+        return LayoutTable(settings.layout, settings.upload.unknown_meters)
     except ValueError as error:
         raise ConfigError(f"[layout:...]: {error}") from error

@@ -33,6 +33,8 @@ MAX_REJECTED = 1000
 """Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 _MAX_STORED = 10_000
 """Read of the list; more than :data:`MAX_REJECTED` only where it was longer once."""
+_MAX_INTRODUCED = 100_000
+"""Series that are known to have a document."""
 log = Logger()
 
 
@@ -68,6 +70,7 @@ class LoggerActivity(PeriodicService):
         self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, LOGGER_STATUS: {}}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
+        self._introduced: dict[str, None] = {}
         self.rejected_total = 0
 
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
@@ -103,6 +106,16 @@ class LoggerActivity(PeriodicService):
         }
         waiting = self._pending[METER].get(series)
         self._pending[METER][series] = NewDocument(series, merged_meter(waiting.body if waiting else {}, body), serial)
+
+    async def introduce(self, series: str) -> None:
+        """Have a meter's document in the store when this returns, if it was never seen before: a manifest may be asked for next."""
+        if series in self._introduced:
+            return
+        if await self._documents.get(METER, series) is None and series in self._pending[METER]:
+            await self._documents.put_many(METER, [self._pending[METER][series]])
+        while len(self._introduced) >= _MAX_INTRODUCED:
+            del self._introduced[next(iter(self._introduced))]
+        self._introduced[series] = None
 
     def status(self, serial: str, fields: Mapping[str, Any]) -> None:
         """A logger's STATUS message."""

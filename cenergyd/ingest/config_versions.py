@@ -19,7 +19,7 @@ from cenergyd.acquisuite.configfiles import (
     config_name,
     diff,
     meter_of,
-    parse_points,
+    parse_meter_config,
     read_config_upload,
     redact,
     render_manifest,
@@ -29,7 +29,7 @@ from cenergyd.acquisuite.upload import Mode
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
-from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.ingest.layouts import MeterLayouts
 
 MAX_VERSIONS = 20
 """Versions kept of a config file; the oldest is dropped."""
@@ -62,7 +62,7 @@ class ConfigArchive:
     def __init__(
         self,
         documents: DocumentStore,
-        layouts: LayoutSource,
+        layouts: MeterLayouts,
         clock: Any,
         *,
         remote: bool,
@@ -107,13 +107,15 @@ class ConfigArchive:
         """Keep a file as a new version if it differs from the newest; whether it did. Learns the meter's layout from it."""
         key = f"{serial}/{upload.name}"
         head = await self._documents.get(CONFIG_FILE, key)
-        md5 = hashlib.md5(upload.content, usedforsecurity=False).hexdigest()
+        md5 = upload.md5
+        # Before the file counts as known: after a failure the device sends it again.
+        await self._learn(serial, upload)
         if head is not None and head.body["md5"] == md5 and head.body["file_time"] == upload.file_time:
             return False
         number = head.body["number"] + 1 if head is not None else 1
         described = {
             "number": number, "md5": md5, "size": len(upload.content), "file_time": upload.file_time,
-            "received": int(self._clock.seconds()),
+            "received": int(self._clock.seconds()), "device_class": upload.device_class,
         }  # fmt: skip
         content = base64.b64encode(upload.content).decode()
         await self._documents.put(CONFIG_VERSION, f"{key}/{number:06d}", {**described, "content": content}, owner=key)
@@ -128,7 +130,6 @@ class ConfigArchive:
             expected_version=head.version if head else 0,
         )
         await self._drop_old(key, number, queued)
-        await self._learn(serial, upload)
         return True
 
     async def download(self, serial: str, name: str) -> bytes:
@@ -194,8 +195,7 @@ class ConfigArchive:
     async def _learn(self, serial: str, upload: ConfigFileUpload) -> None:
         meter = meter_of(upload.name)
         if meter is not None:
-            series = f"{serial}_{meter}"
-            await self._layouts.learn(serial, series, parse_points(upload.content), upload.device_class)
+            await self._layouts.learn(serial, meter, parse_meter_config(upload.content), upload.device_class)
 
 
 def _version(document: Document, queued: Any) -> ConfigVersion:

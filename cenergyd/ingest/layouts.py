@@ -1,89 +1,151 @@
-"""Which layout a meter's log has: the customer's own choice, the ini's, what its config file says, the device class's, Veris."""
+"""Resolves the columns of a meter's logs: from the customer's choices, its config file as it was learned, and the ini."""
 
 from __future__ import annotations
 
+import base64
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
-from cenergyd.acquisuite.layouts import Layout, LayoutTable
-from cenergyd.acquisuite.points import Point, learned_layout
+from cenergyd.acquisuite.configfiles import MeterConfig, config_name, inflated_config, parse_meter_config
+from cenergyd.acquisuite.layouts import LayoutTable
+from cenergyd.acquisuite.points import Point
+from cenergyd.acquisuite.resolve import ConfigPoints, MeterFacts, Resolution, resolve, with_choice
+from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
-from cenergyd.documents.kinds import LAYOUT
-from cenergyd.documents.store import DocumentStore
+from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, LAYOUT
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import CenergydError
+from cenergyd.readings.model import VALUES, series_name
+from cenergyd.runtime.clock import Clock
+
+CACHE_SECONDS: Final = 60
+"""A config file that another daemon learned counts here after at most so long."""
+MAX_CACHED: Final = 50_000
+"""Series whose config file, or the lack of one, is remembered."""
+_BEGINNING: Final = 0
+_END: Final = 1 << 40
 
 
-class LayoutSource:
-    """Finds layouts; learned ones come from the document store and are remembered for a bounded time.
+class Choice(NamedTuple):
+    """Columns that a customer chose for a meter."""
 
-    :param cache_seconds: a layout that another daemon learned counts here after at most so long.
-    :param max_cached: series remembered.
+    since: int
+    """UTC seconds."""
+    columns: Mapping[str, int]
+    """Value -> column; empty: none chosen."""
+
+
+class TimedResolution(NamedTuple):
+    """What is known of the columns of rows from a time on, until the one before it in the list begins."""
+
+    since: int
+    """UTC seconds."""
+    resolution: Resolution
+
+
+class MeterLayouts:
+    """Finds what the columns of a log are. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
+
+    :param table: the ini's sections and the built-in table; may be replaced.
     """
 
-    def __init__(
-        self,
-        table: LayoutTable,
-        documents: DocumentStore,
-        clock: Any,
-        *,
-        cache_seconds: float = 60,
-        max_cached: int = 50000,
-    ) -> None:
+    def __init__(self, table: LayoutTable, documents: DocumentStore, clock: Clock) -> None:
         self.table = table
         self._documents = documents
         self._clock = clock
-        self._cache_seconds = cache_seconds
-        self._max_cached = max_cached
-        self._learned: OrderedDict[str, tuple[float, Layout | None]] = OrderedDict()
+        self._configs: OrderedDict[str, tuple[float, ConfigPoints | None]] = OrderedDict()
+        self._learned: list[Callable[[str, str], None]] = []
 
-    async def find(self, customer: Customer, meter: str, device_class: str, points: Sequence[Point] = ()) -> Layout:
-        """The layout for a log of ``meter``; ``points`` are what the message itself calls its columns, if it does."""
-        layout = await self._without_choice(f"{customer.logger_serial_number}_{meter}", device_class, points)
-        chosen = customer.current.layouts.get(meter)
-        return _with_choice(layout, meter, chosen) if chosen else layout
+    def when_learned(self, told: Callable[[str, str], None]) -> None:
+        """Have ``told(serial, meter)`` called after the config file of a meter was learned here."""
+        self._learned.append(told)
 
-    async def _without_choice(self, series: str, device_class: str, points: Sequence[Point]) -> Layout:
-        known = self.table.from_ini(device_class)
-        if known is not None:
-            return known
-        otherwise = self.table.for_class(device_class)
-        if points:
-            return learned_layout(f"message of {series}", points, otherwise)
-        return await self._learned_layout(series) or otherwise
+    async def resolve(self, customer: Customer, meter: str, facts: MeterFacts) -> list[TimedResolution]:
+        """What is known of the columns of a meter's rows, latest first; the last one counts from the beginning."""
+        serial = customer.logger_serial_number
+        base = resolve(facts, await self._config(serial, meter), self.table)
+        return [TimedResolution(choice.since, with_choice(base, choice.columns)) for choice in choices(customer, meter)]
 
-    async def learn(self, serial: str, series: str, points: Sequence[Point], device_class: str) -> None:
-        """Remember, durably, what a config file says of a meter's columns."""
-        if not points:
+    async def learn(self, serial: str, meter: str, config: MeterConfig, device_class: str) -> None:
+        """Remember, durably, what a config file says of a meter's columns; one that names no point is no description."""
+        if not config.points:
             return
-        layout = learned_layout(series, points, self.table.for_class(device_class))
-        body = {channel: [column, getattr(layout, f"{channel}_scale")] for channel, column in layout.columns.items()}
+        series = series_name(serial, meter)
+        body = {"points": [list(point) for point in config.points], "count": config.count, "device_class": device_class}
         await self._documents.put(LAYOUT, series, body, owner=serial)
-        self._learned.pop(series, None)
+        self._configs.pop(series, None)
+        for told in self._learned:
+            told(serial, meter)
 
-    async def _learned_layout(self, series: str) -> Layout | None:
+    async def _config(self, serial: str, meter: str) -> ConfigPoints | None:
+        series = series_name(serial, meter)
         now = self._clock.seconds()
-        cached = self._learned.get(series)
+        cached = self._configs.get(series)
         if cached is not None and cached[0] > now:
             return cached[1]
-        document = await self._documents.get(LAYOUT, series)
-        layout = _from_body(series, document.body) if document is not None else None
-        self._learned[series] = (now + self._cache_seconds, layout)
-        self._learned.move_to_end(series)
-        while len(self._learned) > self._max_cached:
-            self._learned.popitem(last=False)
-        return layout
+        config = await self._stored(serial, meter)
+        self._configs[series] = (now + CACHE_SECONDS, config)
+        self._configs.move_to_end(series)
+        while len(self._configs) > MAX_CACHED:
+            self._configs.popitem(last=False)
+        return config
+
+    async def _stored(self, serial: str, meter: str) -> ConfigPoints | None:
+        document = await self._documents.get(LAYOUT, series_name(serial, meter))
+        if document is None:
+            return None
+        if "points" not in document.body:
+            # Of an earlier version, which kept its conclusions only: read the file itself again.
+            return await self._from_config_file(serial, meter, document)
+        points = tuple(Point(int(number), str(name), str(units)) for number, name, units in document.body["points"])
+        return ConfigPoints(
+            points=points, count=int(document.body["count"]), device_class=str(document.body.get("device_class") or "")
+        )
+
+    async def _from_config_file(self, serial: str, meter: str, outdated: Document) -> ConfigPoints | None:
+        key = f"{serial}/{config_name(meter)}"
+        head = await self._documents.get(CONFIG_FILE, key)
+        number = int(head.body["number"]) if head is not None else 0
+        version = await self._documents.get(CONFIG_VERSION, f"{key}/{number:06d}") if number else None
+        try:
+            config = parse_meter_config(inflated_config(_content(version))) if version is not None else None
+        except CenergydError:
+            config = None
+        if config is None or not config.points:
+            await self._documents.delete(LAYOUT, outdated.key)
+            return None
+        device_class = str(version.body.get("device_class") or "") if version is not None else ""
+        await self.learn(serial, meter, config, device_class)
+        return ConfigPoints(points=config.points, count=config.count, device_class=device_class)
 
 
-def _from_body(series: str, body: Any) -> Layout:
-    columns: dict[str, Any] = {channel: value[0] for channel, value in body.items()}
-    scales: dict[str, Any] = {f"{channel}_scale": float(value[1]) for channel, value in body.items()}
-    return Layout(f"config file of {series}", **columns, **scales)
+def choices(customer: Customer, meter: str) -> list[Choice]:
+    """The columns that a customer chose for a meter of its present logger, latest first; the last is from the beginning."""
+    serial = customer.logger_serial_number
+    found: list[Choice] = []
+    for period in setup_periods(customer, _BEGINNING, _END):
+        chosen = period.setup.layouts.get(meter) if period.serial == serial else None
+        columns = _valid_columns(chosen)
+        if found and found[-1].columns == columns:
+            continue
+        found.append(Choice(period.start, columns))
+    return found[::-1]
 
 
-def _with_choice(layout: Layout, meter: str, chosen: Mapping[str, int]) -> Layout:
-    """The customer's own columns in place of the layout's, channel by channel; their values are in kW, V and kvar."""
-    columns: dict[str, Any] = {**layout.columns, **chosen}
-    scales: dict[str, Any] = {
-        f"{channel}_scale": getattr(layout, f"{channel}_scale") for channel in columns if channel not in chosen
-    }
-    return Layout(f"{layout.name}, with the customer's choice for meter {meter}", **columns, **scales)
+def _valid_columns(chosen: Any) -> Mapping[str, int]:
+    """What is usable of stored columns: the collection is shared, so anything may be in it."""
+    if not isinstance(chosen, Mapping):
+        return {}
+    return {value: int(chosen[value]) for value in VALUES if isinstance(chosen.get(value), int)}
+
+
+def _content(version: Document) -> bytes:
+    return base64.b64decode(version.body["content"])
+
+
+def known_points(facts: MeterFacts, config: ConfigPoints | None) -> tuple[Point, ...]:
+    """The names of a meter's columns, wherever they come from, for a person who chooses among them."""
+    if config is not None and config.points:
+        return config.points
+    return facts.header or facts.named

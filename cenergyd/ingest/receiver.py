@@ -6,27 +6,26 @@ lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cenergyd.acquisuite import replies
 from cenergyd.acquisuite.form import CredentialsError, Form, basic_credentials, credentials, parse_form
-from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
-from cenergyd.acquisuite.xml import XmlMessage, parse_devices, parse_xml_steps
+from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.ownership import held_since
-from cenergyd.errors import CenergydError, Overloaded, StoreRejected, StoreUnavailable, UploadError
+from cenergyd.errors import CenergydError, FutureRows, Overloaded, StoreRejected, StoreUnavailable, UploadError
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
-from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.ingest.held_logs import HeldLog
+from cenergyd.ingest.held_reader import HeldLogService
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, is_all_future
 from cenergyd.readings.model import SeriesReadings, series_name
 from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.runtime.metrics import Metrics
@@ -34,18 +33,13 @@ from cenergyd.runtime.metrics import Metrics
 _TEXT: Final = "text/plain; charset=utf-8"
 _XML: Final = "text/xml; charset=utf-8"
 _UNAUTHORIZED: Final = "serial number or password is not right"
-_STEPS_AT_ONCE: Final = 2
-"""Parsing steps (a millisecond or two each) between two yields to the reactor."""
 MAX_FORM_FIELDS = 64
 """Variables in a form; a device sends some thirty."""
 MAX_FIELD_BYTES = 4096
 """Size of one form variable; the longest one seen is a URL."""
-MAX_INFLATED_BYTES = 128 << 20
-"""Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
 MAX_CONCURRENT = 1000
 """Uploads answered at once; one more gets 503 and comes again."""
 
-T = TypeVar("T")
 log = Logger()
 
 
@@ -80,19 +74,19 @@ class Receiver:
         *,
         credential_checker: CredentialChecker,
         group_commit: GroupCommit[PendingMark],
-        layouts: LayoutSource,
+        reader: LogReader,
+        held: HeldLogService,
         activity: LoggerActivity,
         metrics: Metrics,
-        max_future_seconds: int,
         clock: Any,
         config_archive: ConfigArchive,
     ) -> None:
         self._credentials = credential_checker
         self._commit = group_commit
-        self._layouts = layouts
+        self._reader = reader
+        self._held = held
         self._activity = activity
         self._metrics = metrics
-        self.max_future_seconds = max_future_seconds
         self._clock = clock  # IReactorTime
         self._configs = config_archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {
@@ -151,18 +145,46 @@ class Receiver:
 
     async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         header = read_log_header(form)
-        serial = customer.logger_serial_number
-        series = series_name(serial, header.meter)
-        layout = await self._layouts.find(customer, header.meter, header.device_class)
-        parsed = await self._parse(header.content, layout)
-        await self._store(customer, [SeriesReadings(series, parsed.readings)])
-        device = {"name": header.device_name, "device_type": header.device_type, "device_class": header.device_class}
-        self._activity.meter(serial, series, device, parsed.readings, parsed.last_error)
-        self._metrics.readings(len(parsed.readings), parsed.skipped)
-        return UploadReply(200, replies.success(trace_lines(layout, parsed) if header.trace else ()))
+        file = LogFile(
+            meter=header.meter,
+            content=header.content,
+            device_class=header.device_class,
+            device_type=header.device_type,
+        )
+        read = await self._reader.read_file(customer, file)
+        came = HeldLog(
+            serial=customer.logger_serial_number,
+            meter=header.meter,
+            received=int(self._clock.seconds()),
+            format="log",
+            device_name=header.device_name,
+            device_type=header.device_type,
+            device_class=header.device_class,
+            filename=header.filename,
+        )
+        await self._keep(customer, [(came, read)], header.content)
+        lines = trace_lines(read.resolution, read.parsed, read.unread) if header.trace else ()
+        return UploadReply(200, replies.success(lines))
 
-    async def _store(self, customer: Customer, batches: list[SeriesReadings]) -> None:
-        """Durable and marked for derivation when this returns."""
+    async def _keep(self, customer: Customer, logs: Sequence[tuple[HeldLog, ReadLog]], content: bytes) -> None:
+        """Have everything durable: what could be read as readings, marked for derivation, the rest as it came."""
+        for log_as_it_came, read in logs:
+            if read.unread:
+                await self._held.hold(log_as_it_came, content, read)
+            elif read.resolution.layout is not None:
+                self._held.understood(log_as_it_came.series)
+        await self.store(customer, [(each.meter, read) for each, read in logs])
+        serial = customer.logger_serial_number
+        for each, read in logs:
+            device = {"name": each.device_name, "device_type": each.device_type, "device_class": each.device_class}
+            self._activity.meter(serial, each.series, device, read.parsed.readings, read.parsed.last_error)
+            self._metrics.readings(len(read.parsed.readings), read.parsed.skipped)
+            await self._activity.introduce(each.series)
+
+    async def store(self, customer: Customer, logs: Sequence[tuple[str, ReadLog]]) -> None:
+        """Store the readings of meters; durable and marked for derivation when this returns."""
+        serial = customer.logger_serial_number
+        batches = [SeriesReadings(series_name(serial, meter), read.parsed.readings) for meter, read in logs]
         batches = [batch for batch in self._owned(customer, batches) if batch.readings]
         if not batches:
             return
@@ -183,30 +205,6 @@ class Receiver:
             )  # fmt: skip
         return kept
 
-    async def _parse(self, content: bytes, layout: Layout) -> ParsedLog:
-        return await self._in_steps(
-            parse_log_steps(
-                content,
-                layout,
-                now=int(self._clock.seconds()),
-                max_inflated_bytes=MAX_INFLATED_BYTES,
-                max_future_seconds=self.max_future_seconds,
-            )
-        )
-
-    async def _in_steps(self, steps: Generator[None, None, T]) -> T:
-        """Run a long computation, yielding to the reactor every few steps."""
-        count = 0
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            count += 1
-            if count % _STEPS_AT_ONCE == 0:
-                await deferLater(self._clock, 0)
-
     async def _status(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
         self._activity.status(customer.logger_serial_number, read_status(form.fields).as_document())
         return UploadReply(200, replies.success())
@@ -219,32 +217,29 @@ class Receiver:
         return UploadReply(200, replies.success() if body is None else body)
 
     async def _xml(self, request: UploadRequest, seen: list[str]) -> UploadReply:
-        message = await self._in_steps(parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES))
+        message = await in_steps(self._clock, parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES))
         seen.append(message.mode)
         customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
         elif message.mode is Mode.LOGFILEUPLOAD:
-            await self._xml_log(customer, message)
-        return UploadReply(200, replies.xml_success(), _XML)
+            await self._xml_log(customer, message, request.body)
+        notes = [f"{message.left_out} device(s) without a Modbus address left out"] if message.left_out else []
+        return UploadReply(200, replies.xml_success(notes), _XML)
 
-    async def _xml_log(self, customer: Customer, message: XmlMessage) -> None:
-        serial = customer.logger_serial_number
-        layouts = {
-            id(device): await self._layouts.find(customer, device.meter, device.device_class, device.points)
-            for device in message.devices
-        }
+    async def _xml_log(self, customer: Customer, message: XmlMessage, body: bytes) -> None:
         now = int(self._clock.seconds())
-        logs = parse_devices(
-            message, lambda device: layouts[id(device)], now=now, max_future_seconds=self.max_future_seconds
-        )
-        batches = [SeriesReadings(series_name(serial, item.device.meter), item.log.readings) for item in logs]
-        await self._store(customer, batches)
-        for item, batch in zip(logs, batches, strict=True):
-            device = item.device
-            known = {"name": device.name, "device_type": device.device_type, "device_class": device.device_class}
-            self._activity.meter(serial, batch.series, known, item.log.readings, item.log.last_error)
-            self._metrics.readings(len(batch.readings), item.log.skipped)
+        logs = [
+            (_held_device(customer, device, now), await self._reader.read_device(customer, device))
+            for device in message.devices
+        ]
+        parsed = [read.parsed for _, read in logs]
+        if any(log.rows for log in parsed) and not any(log.readable_rows for log in parsed):
+            raise UploadError("the message has no readable record")
+        future = [read for _, read in logs if is_all_future(read)]
+        if future and not any(read.parsed.readings or read.unread for _, read in logs):
+            raise FutureRows(sum(read.parsed.skipped["future"] for read in future))
+        await self._keep(customer, logs, body)
 
     def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:
         status, outcome, reason = _verdict(error)
@@ -260,12 +255,27 @@ class Receiver:
         return UploadReply(status, replies.failure(reason), outcome=outcome)
 
 
+def _held_device(customer: Customer, device: XmlDevice, received: int) -> HeldLog:
+    """How the records of a device of a message are kept, if they must be."""
+    return HeldLog(
+        serial=customer.logger_serial_number,
+        meter=device.meter,
+        received=received,
+        format="xml",
+        device_name=device.name,
+        device_type=device.device_type,
+        device_class=device.device_class,
+    )
+
+
 def _verdict(error: Exception) -> tuple[int, str, str]:
     """Status, outcome and the reason for the device's log."""
     if isinstance(error, CredentialsError):
         return 401, "unauthorized", _UNAUTHORIZED
     if isinstance(error, Overloaded | TooManyAttempts):
         return 503, "busy", "too much is waiting already, try again later"
+    if isinstance(error, FutureRows):
+        return 503, "unavailable", "all rows are later than the server's time; check the clocks of server and logger"
     if isinstance(error, StoreUnavailable):
         return 503, "unavailable", "the store does not answer, try again later"
     if isinstance(error, UploadError | StoreRejected):

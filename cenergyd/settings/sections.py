@@ -93,6 +93,13 @@ class UploadSettings:
     max_future_seconds: int = setting(
         "86400", integer(0, 31536000), "Rows later than now by more are skipped: the logger's clock jumped.", "s"
     )
+    unknown_meters: str = setting(
+        "hold", text, "Logs whose columns nothing tells are held; or the name of a layout to read them by."
+    )
+    held_days: int = setting("90", integer(1, 3650), "Held logs are given up after so long.", "days")
+    held_mb: int = setting(
+        "64", integer(1, 100000), "Room for one logger's held logs, all loggers' 64 times that; then 406.", "MB"
+    )
     remote_configuration: bool = setting(
         "no", switch, "Whether loggers may fetch config files that an operator queued for them."
     )
@@ -235,6 +242,9 @@ class LayoutSettings:
     L1_PF: str = setting("", text, "Column of power factor; empty: none.")
     L1_V: str = setting("", text, "Column of voltage phase A to neutral, V; empty: none.")
     Q: str = setting("", text, "Column of reactive power, kvar; empty: none.")
+    E_net: str = setting("", text, "Column of the net energy register, kWh; empty: none.")
+    E_import: str = setting("", text, "Column of the import energy register, kWh; empty: none.")
+    E_export: str = setting("", text, "Column of the export energy register, kWh; empty: none.")
 
 
 @attrs.frozen(kw_only=True)

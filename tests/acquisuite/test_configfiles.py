@@ -16,7 +16,7 @@ from cenergyd.acquisuite.configfiles import (
     is_config_name,
     meter_of,
     parse_manifest,
-    parse_points,
+    parse_meter_config,
     read_config_upload,
     redact,
     render_manifest,
@@ -120,7 +120,8 @@ def test_manifest() -> None:
 
 def test_points() -> None:
     content = b"POINT00NAME=Real power\r\npoint00units = kW \r\nPOINT01NAME=-\nPOINT01UNITS=-\nPOINT116UNITS='V'\nPOINT02LOW=0\nPOINTxNAME=1\nPOINT5000NAME=x"
-    assert parse_points(content) == [Point(0, "Real power", "kW"), Point(116, "", "V")]
+    config = parse_meter_config(content)
+    assert (config.points, config.count) == ((Point(0, "Real power", "kW"), Point(116, "", "V")), 117)
 
 
 def test_secrets_are_hidden() -> None:
@@ -146,7 +147,9 @@ def test_a_diff_shows_what_changed_but_no_secret() -> None:
 @given(st.binary(max_size=200))
 @settings(max_examples=80)
 def test_any_bytes_raise_nothing_but_upload_error(content: bytes) -> None:
-    assert all(0 <= point.number < 1020 for point in parse_points(b"POINT01NAME=" + content + b"\n" + content))
+    assert all(
+        0 <= point.number < 1020 for point in parse_meter_config(b"POINT01NAME=" + content + b"\n" + content).points
+    )
     diff(content, redact(content).encode("utf-8", "replace"))
     for body in (content, b"CONFIGFILE," + content):
         with suppress(UploadError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
-from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
+from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
 from cenergyd.errors import UploadError
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import VALUES, Reading
 
+FIELD = Path(__file__).parent.parent / "field"
 SAMPLES = Path(__file__).parent.parent / "samples"
-SMALL = Layout("small", P=4, L1_PF=5, L1_V=6, Q=7)
+ION6200 = Layout.of("ion6200", P=6, L1_PF=17, Q=11, E_net=4)
+SMALL = Layout.of("small", P=4, L1_PF=5, L1_V=6, Q=7)
 NOW = 1700000000
 T0 = 1012501800  # 2002-01-31 18:30:00
 
@@ -36,7 +38,7 @@ def row(values: str, time: str = "2002-01-31 18:30:00", head: str = "0,0,0") -> 
 
 
 def test_the_example_of_the_protocol_page() -> None:
-    log = read(b"'2002-01-31 18:30:00',0,0,0,-0.00,89.29,39.05,49.11,0,0,0,0\r\n", Layout("x", P=6, Q=7))
+    log = read(b"'2002-01-31 18:30:00',0,0,0,-0.00,89.29,39.05,49.11,0,0,0,0\r\n", Layout.of("x", P=6, Q=7))
     assert log.readings == [Reading(T0, P=39.05, Q=49.11)]
     assert (log.rows, log.readable_rows, log.skipped, log.missing_values) == (1, 1, {}, 0)
 
@@ -44,16 +46,16 @@ def test_the_example_of_the_protocol_page() -> None:
 def test_the_real_log() -> None:
     log = read((SAMPLES / "mb-001.log.gz").read_bytes(), ION6200)
     assert len(log.readings) == log.rows == 26
-    assert log.readings[0] == Reading(1084376700, P=123.288, L1_PF=0.981, L1_V=None, Q=24.194)
+    assert log.readings[0] == Reading(1084376700, P=123.288, L1_PF=0.981, L1_V=None, Q=24.194, E_net=141713)
     assert [b.time - a.time for a, b in zip(log.readings, log.readings[1:], strict=False)] == [900] * 25
 
 
-@pytest.mark.parametrize("layout", [VERIS, SHARK, ION6200])
+@pytest.mark.parametrize("layout", [VERIS, SHARK, H8036])
 def test_the_columns_of_the_layouts(layout: Layout) -> None:
     line = log_row(T0, {c: c / 100 for c in range(4, 100)}, columns=100) + "\n"
     (reading,) = read(line.encode(), layout).readings
-    expected = {name: (c / 100 if (c := layout.columns.get(name)) else None) for name in ("P", "L1_PF", "L1_V", "Q")}
-    assert reading == Reading(T0, **expected)
+    expected = {name: (c / 100 if (c := layout.columns.get(name)) else None) for name in VALUES}
+    assert reading == Reading.of_values(T0, list(expected.values()))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -81,12 +83,27 @@ def test_damaged_gzip_is_refused_whole() -> None:
     for cut in range(2, len(packed)):
         with pytest.raises(UploadError):
             read(packed[:cut])
-    with pytest.raises(UploadError):
-        read(packed + b"rubbish")
     broken = bytearray(packed)
     broken[-6] ^= 1  # the checksum
     with pytest.raises(UploadError):
         read(bytes(broken))
+
+
+@pytest.mark.parametrize(
+    "after", [b"\xff" * 100_000, b"\r\n", b"\0" * 5, b"rubbish", b"\x1f", b"\xff\x1f\r", b"\r\n\0\xff" * 9]
+)
+def test_bytes_after_a_whole_member_are_ignored(after: bytes) -> None:
+    packed = gz((row("1,1,230,0") + "\n").encode())
+    assert read(packed + after) == read(packed)
+    assert read(packed + after.replace(b"rubbish", b"").replace(b"\x1f", b"") + packed).duplicates == 1
+    with pytest.raises(UploadError):
+        read(packed + after[:3].replace(b"rub", b"").replace(b"\x1f", b"") + packed[:-3])  # a second member, cut short
+
+
+@pytest.mark.parametrize("name", ["07-whole-gzip-then-ff.log.gz", "08-whole-gzip-then-crlf.log.gz"])
+def test_whole_gzip_files_of_the_field(name: str) -> None:
+    (reading,) = read((FIELD / name).read_bytes(), Layout.of("x", P=14)).readings
+    assert reading.P == 1.5
 
 
 def test_size_is_bounded_before_it_is_inflated() -> None:
@@ -164,7 +181,7 @@ def test_power_factors(text: str, value: float | None) -> None:
 
 
 def test_scales() -> None:
-    watts = Layout("w", P=4, L1_PF=5, L1_V=6, Q=7, P_scale=0.001, L1_PF_scale=0.01, L1_V_scale=1000.0, Q_scale=0.001)
+    watts = Layout("w", SMALL.columns, {"P": 0.001, "L1_PF": 0.01, "L1_V": 1000.0, "Q": 0.001})
     assert read((row("1500,98,0.23,-500") + "\n").encode(), watts).readings == [Reading(T0, 1.5, 0.98, 230, -0.5)]
     assert read((row("1500,98,1e306,-500") + "\n").encode(), watts).readings[0].L1_V is None
 
@@ -277,7 +294,7 @@ def test_a_line_without_end_costs_bounded_memory_and_itself_only() -> None:
 def test_rows_across_the_pieces_of_a_long_log() -> None:
     readings = [Reading(T0 + 60 * n, n / 8, 0.5, 230.0, n / 16) for n in range(5000)]
     content = log_text(readings, VERIS)
-    steps = parse_log_steps(content, VERIS, now=NOW, max_inflated_bytes=1 << 24)
+    steps = parse_log_steps(content, VERIS, latest=NOW, max_inflated_bytes=1 << 24)
     count = 0
     while True:
         try:
@@ -390,12 +407,12 @@ def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_value_beyond_any_meter_is_missing_and_counted(value: str, rows: int) -> None:
     lines = [f"'2002-01-31 18:{minute:02}:00',0,0,0,{value},7.5" for minute in range(rows)]
-    log = by_columns(("\n".join(lines) + "\n").encode(), Layout("two", P=4, Q=5))
+    log = by_columns(("\n".join(lines) + "\n").encode(), Layout.of("two", P=4, Q=5))
     assert [(reading.P, reading.Q) for reading in log.readings] == [(None, 7.5)] * rows
     assert log.missing_values == rows
 
 
-EVEN = Layout("even", P=4, L1_PF=5, Q=7, P_scale=0.001)
+EVEN = Layout("even", {"P": 4, "L1_PF": 5, "Q": 7, "E_net": 6}, {"P": 0.001})
 FIELDS = st.sampled_from(
     [
         b"0",
@@ -437,11 +454,11 @@ def test_even_rows_are_read_as_they_are_row_by_row(
     assert by_columns(text, EVEN) == by_rows(text, EVEN)
 
 
-@pytest.mark.parametrize("layout", [VERIS, EVEN, Layout("last", P=74), Layout("beyond", P=75), Layout("nothing")])
+@pytest.mark.parametrize("layout", [VERIS, EVEN, Layout.of("last", P=75), Layout.of("beyond", P=76), Layout("nothing")])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
-    rows = [dict.fromkeys(range(4, 75), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
-    text = end.join([*(log_row(T0 + 60 * n, values, columns=75) for n, values in enumerate(rows)), ""]).encode()
+    rows = [dict.fromkeys(range(4, 76), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
+    text = end.join([*(log_row(T0 + 60 * n, values, columns=76) for n, values in enumerate(rows)), ""]).encode()
     even = read_uniform_rows(text, layout, NOW)
     assert (even is None) == (layout.name in ("beyond", "nothing"))
     assert by_columns(text, layout) == by_rows(text, layout)
@@ -461,7 +478,7 @@ def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
     ],
 )
 def test_rows_that_only_count_as_even(text: bytes) -> None:
-    layout = Layout("short", P=4)
+    layout = Layout.of("short", P=4)
     assert read_uniform_rows(text, layout, NOW) is None
     assert by_columns(text, layout) == by_rows(text, layout)
 
@@ -475,3 +492,32 @@ def test_inflation_is_that_of_zlib(content: bytes, level: int) -> None:
     assert read(gz(prefix) + packed) == read(
         prefix + content if not content.startswith(b"\x1f\x8b") else gz(prefix + content)
     )
+
+
+def test_rows_of_before_are_left_to_another_pass() -> None:
+    text = "".join(row(f"{n},1,230,0", f"2002-01-31 18:{30 + n}:00") + "\n" for n in range(5)).encode()
+    for content in (text, text + b"rubbish\n"):  # the fast path and the other
+        steps = parse_log_steps(content, SMALL, earliest=T0 + 120, latest=NOW, max_inflated_bytes=1 << 20)
+        later = finished(steps)
+        assert ([reading.P for reading in later.readings], later.earlier) == ([2, 3, 4], 2)
+        steps = parse_log_steps(content, SMALL, latest=T0 + 119, max_inflated_bytes=1 << 20)
+        both = later.with_earlier(finished(steps))
+        assert both.readings == read(content).readings
+        assert (both.rows, both.readable_rows, both.skipped, both.earlier) == (later.rows, 5, later.skipped, 0)
+
+
+def test_rows_without_a_known_column_are_counted_with_their_times() -> None:
+    text = "".join(row(f"{n},1,230,0", f"2002-01-31 18:{30 + n}:00") + "\n" for n in range(5)).encode()
+    log = read(text, Layout("no column known"))
+    assert (log.skipped, log.empty_range) == ({"no_values": 5}, (T0, T0 + 240))
+    left, count = log.without_skipped("no_values")
+    assert (left.skipped, count) == ({}, 5)
+
+
+def finished(steps: Generator[None, None, ParsedLog]) -> ParsedLog:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ParsedLog = stop.value
+            return result

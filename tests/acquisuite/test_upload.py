@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from cenergyd.acquisuite.encode import error_row, gz, log_fields, log_filename, log_text, md5, multipart_form
 from cenergyd.acquisuite.errorcodes import describe
 from cenergyd.acquisuite.form import FilePart, Form, parse_form
-from cenergyd.acquisuite.layouts import SHARK, VERIS, LayoutTable
+from cenergyd.acquisuite.layouts import SHARK
 from cenergyd.acquisuite.logfile import parse_log
+from cenergyd.acquisuite.resolve import Resolution
 from cenergyd.acquisuite.upload import (
     LogHeader,
     Mode,
@@ -68,9 +69,7 @@ def test_a_log_upload(packed: bool) -> None:
         device_class="35", trace=True,
     )  # fmt: skip
     assert repr(content) not in repr(header)
-    layout = LayoutTable().for_class(header.device_class)
-    assert layout is SHARK
-    assert parse_log(header.content, layout, now=NOW, max_inflated_bytes=1 << 20).readings == READINGS
+    assert parse_log(header.content, SHARK, now=NOW, max_inflated_bytes=1 << 20).readings == READINGS
 
 
 def test_the_checksum_is_of_the_bytes_as_sent() -> None:
@@ -102,15 +101,24 @@ def test_status() -> None:
 
 
 def test_a_trace_tells_what_was_read_and_left_out() -> None:
-    content = log_text(READINGS, VERIS) + (error_row(NOW, 139) + "\nrubbish\n").encode()
-    lines = trace_lines(VERIS, parse_log(content, VERIS, now=NOW, max_inflated_bytes=1 << 20))
+    content = log_text(READINGS, SHARK) + (error_row(NOW, 139) + "\nrubbish\n").encode()
+    known = Resolution(state="known", layout=SHARK, reason="built-in", doubts=('energy: "x" may be it',))
+    lines = trace_lines(known, parse_log(content, SHARK, now=NOW, max_inflated_bytes=1 << 20))
     assert lines == [
-        "layout veris-e5x: P from column 14, L1_PF from column 17, L1_V from column 70, Q from column 15",
+        "layout shark: P from column 13, L1_PF from column 16, L1_V from column 4, Q from column 14",
+        'energy: "x" may be it',
         "4 row(s) read",
         "2 reading(s) from 2023-11-14 22:11:20 to 2023-11-14 22:12:20 UTC",
         "1 row(s) without a readable time, skipped",
         "1 row(s) with error 139, Modbus: gateway target did not respond: gaps",
     ]
+
+
+def test_a_trace_tells_what_is_kept_unread() -> None:
+    unknown = Resolution(state="unknown", reason="device class 99 is not in the table")
+    log = parse_log(log_text(READINGS, SHARK), SHARK, now=NOW, max_inflated_bytes=1 << 20)
+    assert trace_lines(unknown, log, 2)[:1] == ["columns not known: device class 99 is not in the table"]
+    assert "2 row(s) kept unread until their columns are known" in trace_lines(unknown, log, 2)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("YES", True), ("yes", True), ("NO", False), ("", False)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import xml_device, xml_message
 from cenergyd.acquisuite.form import credentials
-from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout, LayoutTable
-from cenergyd.acquisuite.points import learned_layout
+from cenergyd.acquisuite.layouts import SHARK, VERIS, Layout, LayoutTable
+from cenergyd.acquisuite.points import describe
+from cenergyd.acquisuite.resolve import resolve
 from cenergyd.acquisuite.upload import Mode
-from cenergyd.acquisuite.xml import XmlDevice, parse_devices, parse_xml, parse_xml_steps
+from cenergyd.acquisuite.xml import XmlDevice, parse_xml, parse_xml_steps
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import Reading
 
+FIELD = Path(__file__).parent.parent / "field"
 NOW = 1700000000
 EXAMPLE = b"""<DAS><mode>LOGFILEUPLOAD</mode><name/><serial>001EC605215F</serial><devices><device><name/><address>11</address><type/><class>35</class>
 <numpoints>116</numpoints><records><record><time zone="UTC">2015-09-01 12:00:00</time><error text="Ok">0</error>
@@ -29,16 +32,24 @@ def device_of(records: str) -> XmlDevice:
     return parse_xml(body.encode()).devices[0]
 
 
+def by_names(device: XmlDevice) -> Layout:
+    found = resolve(device.facts(), None, LayoutTable())
+    assert found.layout is not None
+    assert found.layout.columns == describe(device.points).columns
+    return found.layout
+
+
 def test_the_example_of_the_protocol_page() -> None:
     message = parse_xml(EXAMPLE)
     assert (message.mode, message.serial, message.name) == (Mode.LOGFILEUPLOAD, "001EC605215F", "")
     (device,) = message.devices
     assert (device.meter, device.device_class) == ("11", "35")
     expected = [Reading(1441108800, P=0.011)]
-    assert device.parse(SHARK, now=NOW).readings == expected
-    by_name = learned_layout("x", device.points, VERIS)
+    assert device.parse(SHARK, latest=NOW).readings == expected
+    by_name = by_names(device)
     assert by_name.columns == {"P": 13}
-    assert device.parse(by_name, now=NOW).readings == expected
+    assert device.parse(by_name, latest=NOW).readings == expected
+    assert device.facts().points == 116
 
 
 def test_credentials() -> None:
@@ -52,6 +63,12 @@ def test_status() -> None:
     assert (report.uptime_seconds, report.firmware_version, report.loop_name) == (77, "v2", "Roof")
 
 
+def test_status_of_a_real_message() -> None:
+    body = (FIELD / "11-xml-status-inodes.xml").read_bytes().partition(b"-->\n")[2]
+    report = parse_xml(body).status()
+    assert (report.percent_inodes_in_use, report.percent_blocks_in_use, report.uptime_seconds) == (3, 58, 145200)
+
+
 def test_records_follow_the_rules_of_rows() -> None:
     device = device_of(
         '<record><time zone="UTC">2015-09-01 12:00:00</time><error>0</error><point number="10" value="1.5"/><point number="13" value="98"/></record>'
@@ -61,7 +78,7 @@ def test_records_follow_the_rules_of_rows() -> None:
         '<record><time>2015-09-01 12:03:00</time><error>0</error><point number="10" value="1_0"/><point number="x" value="3"/></record>'
         '<record><time>2015-09-01 12:04:00</time><point number="10" value="NULL"/><point number="11" value="-2"/></record>'
     )
-    log = device.parse(VERIS, now=NOW)
+    log = device.parse(VERIS, latest=NOW)
     assert log.readings == [Reading(1441108800, P=1.5), Reading(1441109040, Q=-2)]
     assert log.error_codes == {139: 1}
     assert log.skipped == {"bad_time": 1, "before_2000": 1, "no_values": 1}
@@ -74,29 +91,22 @@ def test_a_far_column_costs_no_memory() -> None:
     )
     tracemalloc.start()
     try:
-        readings = device.parse(Layout("far", P=14, L1_V=250_000_000), now=NOW).readings
+        readings = device.parse(Layout.of("far", P=14, L1_V=250_000_000), latest=NOW).readings
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
     assert readings == [Reading(1441108800, P=1.5)]
 
 
-def test_several_devices_one_of_them_bad() -> None:
-    bad = "<device><address>2</address><records><record><time>x</time></record></records></device>"
-    body = xml_message(
-        "AA", [xml_device("1", [Reading(NOW, 1.0)], ION6200, device_class="10"), bad, xml_device("3", [], VERIS)]
-    )
-    table = LayoutTable()
-    logs = parse_devices(
-        parse_xml(body), lambda d: learned_layout("x", d.points, table.for_class(d.device_class)), now=NOW
-    )
-    assert [(item.device.meter, item.log.readings) for item in logs] == [
-        ("1", [Reading(NOW, 1.0)]),
-        ("2", []),
-        ("3", []),
-    ]
-    with pytest.raises(UploadError, match="no readable record"):
-        parse_devices(parse_xml(xml_message("AA", [bad])), lambda _: VERIS, now=NOW)
+@pytest.mark.parametrize(
+    "address", ["", "<address/>", "<address>0</address>", "<address>x</address>", "<serialnumber>0012AB</serialnumber>"]
+)
+def test_a_device_without_an_address_is_left_out_and_counted(address: str) -> None:
+    sensor = f"<device><name>radio sensor</name>{address}<records><record><time>x</time></record></records></device>"
+    message = parse_xml(xml_message("AA", [sensor, xml_device("3", [], VERIS)]))
+    assert ([device.meter for device in message.devices], message.left_out) == (["3"], 1)
+    message = parse_xml(xml_message("AA", [sensor]))
+    assert (message.devices, message.left_out) == ((), 1)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,6 @@ def test_several_devices_one_of_them_bad() -> None:
     [
         b"", b"x", b"<DAS>", b"<das/>", b"<html/>", b"<DAS><mode>LOGFILEUPLOAD</mode><serial>A</serial></DAS>",
         b"<DAS><mode>CONFIGFILEUPLOAD</mode></DAS>", b"<DAS><mode>NONE</mode></DAS>",
-        EXAMPLE.replace(b"<address>11</address>", b""), EXAMPLE.replace(b">11<", b">0<"), EXAMPLE.replace(b">11<", b">x<"),
         b'<!DOCTYPE DAS [<!ENTITY a "x">]>' + EXAMPLE, b"<!DOCTYPE DAS>" + EXAMPLE,
         b'<!DOCTYPE DAS SYSTEM "http://127.0.0.1/x.dtd">' + EXAMPLE,
         b"<DAS>" * 20, b'<?xml version="1.0" encoding="idna"?><DAS/>', b'<?xml version="1.0" encoding="nonsense"?><DAS/>',
@@ -147,8 +156,8 @@ def test_what_is_encoded_comes_back(readings: list[Reading], layout: Layout, nam
     (device,) = message.devices
     assert message.name == device.name == name
     expected = sorted(readings)
-    assert device.parse(layout, now=NOW).readings == expected
-    assert device.parse(learned_layout("x", device.points, SHARK), now=NOW).readings == expected
+    assert device.parse(layout, latest=NOW).readings == expected
+    assert device.parse(by_names(device), latest=NOW).readings == expected
 
 
 @given(st.binary(max_size=200), st.integers(0, len(EXAMPLE)), st.integers(0, 40))
@@ -157,7 +166,7 @@ def test_any_bytes_raise_nothing_but_upload_error(junk: bytes, at: int, length: 
     for body in (junk, EXAMPLE[:at] + junk + EXAMPLE[at + length :], EXAMPLE[:at] + EXAMPLE[at + length :]):
         with suppress(UploadError):
             for device in parse_xml(body).devices:
-                device.parse(SHARK, now=NOW)
+                device.parse(SHARK, latest=NOW)
 
 
 def test_a_long_message_comes_in_steps() -> None:
@@ -169,7 +178,7 @@ def test_a_long_message_comes_in_steps() -> None:
         try:
             next(steps)
         except StopIteration as stop:
-            assert stop.value.devices[0].parse(VERIS, now=NOW).readings == sorted(readings)
+            assert stop.value.devices[0].parse(VERIS, latest=NOW).readings == sorted(readings)
             break
         count += 1
     assert count == -(-len(body) // (16 * 1024)) > 3

@@ -22,7 +22,7 @@ from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload, wait_for
@@ -237,7 +237,7 @@ async def test_rejected_serials_are_bounded(documents: SqliteDocumentStore) -> N
 @pytest_twisted.ensureDeferred
 async def test_versions_of_a_config_file_are_bounded(documents: SqliteDocumentStore) -> None:
     clock = Clock()
-    layouts = LayoutSource(LayoutTable({}), documents, clock)
+    layouts = MeterLayouts(LayoutTable({}), documents, clock)
     archive = ConfigArchive(documents, layouts, clock, remote=False, max_versions=3, max_bytes=1000)
     for i in range(7):
         await archive.store(SERIAL, ConfigFileUpload(name="loggerconfig.ini", content=b"X=%d\n" % i))

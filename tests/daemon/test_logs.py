@@ -40,7 +40,7 @@ def post(daemon: RunningDaemon, body: bytes, headers: Mapping[str, str], path: s
 
 def form(password: str, **fields: str) -> tuple[bytes, dict[str, str]]:
     content = encode.log_text(readings(int(time.time()) // 60 * 60, 1, 1.0), VERIS)
-    values = encode.log_fields(SERIAL, password, "1", content, device_class="27", **fields)
+    values = encode.log_fields(SERIAL, password, "1", content, **fields)
     kind, body = encode.multipart_form(values, encode.log_filename("1"), content)
     return body, {"Content-Type": kind}
 

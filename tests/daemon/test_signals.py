@@ -22,7 +22,7 @@ from tests.e2e.stored import stored
 from tests.servers import RunningInflux
 
 SERIAL = "001EC6001433"
-ODD = Layout("odd", P=5)
+ODD = Layout.of("odd", P=5)
 CHANGED_PASSWORD = "another horse"
 
 
@@ -84,7 +84,7 @@ def test_a_reload(reloading: Reloading) -> None:
     elsewhere = "[derivation]\ntolerance_seconds = 7\n[email]\npassword = hunter2\n"
     said = reloading.reload(new + elsewhere, "settings read again from etc/cenergyd.ini")
     assert "changes of these settings need a restart: [email] password, [derivation] tolerance_seconds" in said
-    assert acknowledged(upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)]))
+    assert upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)])[0] == 503
     assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead], "the new bound counts"
     assert acknowledged(upload(daemon, SERIAL, "2", [Reading(now, P=1.5)], layout=ODD, device_class="99"))
     assert stored(daemon, [f"{SERIAL}_2"])[0][f"{SERIAL}_2"] == [Reading(now, P=1.5)], "the new layout counts"
@@ -99,7 +99,7 @@ def test_a_reload(reloading: Reloading) -> None:
     ):
         said = reloading.reload(wrong, "the settings stay as they were: ")
         assert any(complaint in event for event in said), said
-        assert acknowledged(upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)]))
+        assert upload(daemon, SERIAL, "1", [ahead._replace(time=now + 3660)])[0] == 503
         assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead], "the old bound stays"
         assert acknowledged(upload(daemon, SERIAL, "2", [Reading(now + 60, P=2.5)], layout=ODD, device_class="99"))
     assert stored(daemon, [f"{SERIAL}_2"])[0][f"{SERIAL}_2"][1] == Reading(now + 60, P=2.5), "the old layout stays"
@@ -108,12 +108,14 @@ def test_a_reload(reloading: Reloading) -> None:
     # Another process changes the password. This one believes the old one for an hour, unless it is told.
     changed = daemon.run("customers", "set", SERIAL, "--password-stdin", stdin=CHANGED_PASSWORD + "\n")
     assert changed.returncode == 0, changed.stderr
-    assert acknowledged(upload(daemon, SERIAL, "1", [ahead]))
+    assert acknowledged(upload(daemon, SERIAL, "1", [Reading(now, P=1.0)]))
     reloading.hang_up("[logging]\nlevel = warn\n")
     wait_for(lambda: upload(daemon, SERIAL, "1", [ahead])[0] == 401, what="the old password's end")
     later = ahead._replace(time=now + 3720)
     assert acknowledged(upload(daemon, SERIAL, "1", [later], password=CHANGED_PASSWORD))
-    assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [ahead, later], "the bound is as before"
+    assert stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"] == [Reading(now, P=1.0), ahead, later], (
+        "the bound is as before"
+    )
     lines = daemon.log().splitlines()
     assert " warn cenergyd.ingest.receiver" in lines[-1], "the log is text now, as the file no longer says json"
     assert "hunter2" not in daemon.log()
@@ -151,7 +153,7 @@ class Kept(threading.Thread):
         while True:
             value = values[len(self.acknowledged)]
             content = encode.gz(encode.log_text([value], VERIS))
-            form = encode.log_fields(self._serial, PASSWORD, "1", content, device_class="27")
+            form = encode.log_fields(self._serial, PASSWORD, "1", content)
             kind, body = encode.multipart_form(form, encode.log_filename("1"), content)
             link.request("POST", "/consume", body, {"Content-Type": kind})
             reply = link.getresponse()

@@ -68,7 +68,7 @@ def test_an_upload(secure: Secure) -> None:
     add_customer(secure.daemon, SERIAL, load="1", solar="2")
     content = encode.log_text(readings(int(time.time()) // 60 * 60, 1, 1.0), VERIS)
     kind, body = encode.multipart_form(
-        encode.log_fields(SERIAL, PASSWORD, "1", content, device_class="27"), encode.log_filename("1"), content
+        encode.log_fields(SERIAL, PASSWORD, "1", content), encode.log_filename("1"), content
     )
     status, _, said = secure.call("POST", "/consume", body, {"Content-Type": kind})
     assert acknowledged((status, said))

@@ -33,7 +33,7 @@ def readings(start: int, count: int, base: float, interval: int = 60) -> list[Re
 
 def upload(
     daemon: RunningDaemon, serial: str, meter: str, values: Sequence[Reading], *, version: str = "1.0",
-    password: str = PASSWORD, layout: Layout = VERIS, device_class: str = "27",
+    password: str = PASSWORD, layout: Layout = VERIS, device_class: str = encode.VERIS_CLASS,
     timeout: float = 30, **fields: str,
 ) -> tuple[int, bytes]:  # fmt: skip
     """Upload one log; status and body."""

@@ -58,7 +58,7 @@ def test_the_real_sample_uploads(daemon: RunningDaemon) -> None:
     assert acknowledged(raw_post(daemon.port, "/consume", kind, body))
     rows = stored(daemon, [f"{SERIAL}_1"])[0][f"{SERIAL}_1"]
     assert len(rows) == 26
-    assert rows[0] == Reading(1084376700, P=123.288, L1_PF=0.981, L1_V=None, Q=24.194)
+    assert rows[0] == Reading(1084376700, P=123.288, L1_PF=0.981, L1_V=None, Q=24.194, E_net=141713)
 
 
 def test_shark_layout_by_device_class_and_basic_credentials(daemon: RunningDaemon) -> None:

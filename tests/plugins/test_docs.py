@@ -125,7 +125,7 @@ def inside(folder: Path, work: str) -> str:
 
 def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
     content = encode.gz(encode.log_text(readings, VERIS))
-    form = encode.log_fields(SERIAL, "secret", meter, content, device_class="27")
+    form = encode.log_fields(SERIAL, "secret", meter, content)
     kind, body = encode.multipart_form(form, encode.log_filename(meter), content)
     status, answer = raw_post(daemon.port, "/consume", kind, body)
     assert (status, b"SUCCESS" in answer) == (200, True)

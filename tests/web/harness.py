@@ -16,7 +16,7 @@ from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.layouts import LayoutSource
+from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.settings.sections import OutboxSettings, WebSettings
@@ -173,7 +173,7 @@ class World:
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
         self.archive = ConfigArchive(
-            self.documents, LayoutSource(LayoutTable(), self.documents, self.clock), self.clock,
+            self.documents, MeterLayouts(LayoutTable(), self.documents, self.clock), self.clock,
             remote=True, max_versions=3, max_bytes=65536,
         )  # fmt: skip
 

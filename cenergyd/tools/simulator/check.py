@@ -104,7 +104,7 @@ def _take(found: Acknowledged, entry: dict[str, Any]) -> None:
         return
     series = found.series.setdefault(entry["series"], {})
     for row in entry["readings"]:
-        series[int(row[0])] = Reading(*row)
+        series[int(row[0])] = Reading.of_values(int(row[0]), row[1:])
 
 
 async def compare(expected: Acknowledged, store: ReadingStore) -> Findings:
@@ -145,9 +145,9 @@ def _compare_series(
         if there is None:
             findings.lost += 1
             findings.note(f"{name} at {time}: acknowledged, not in the store")
-        elif there[:5] != reading[:5]:
+        elif there.values != reading.values:
             findings.different += 1
-            findings.note(f"{name} at {time}: acknowledged {reading[:5]}, stored {there[:5]}")
+            findings.note(f"{name} at {time}: acknowledged {reading.values}, stored {there.values}")
 
 
 async def _compare_derived(site: ReportedSite, expected: Acknowledged, store: ReadingStore, findings: Findings) -> None:

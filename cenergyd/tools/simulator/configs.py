@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from cenergyd.acquisuite.configfiles import meter_of, parse_manifest
 from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
-from cenergyd.acquisuite.layouts import FIRST_POINT, Layout
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.errors import UploadError
 from cenergyd.tools.simulator.http import Response
 

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import VALUES
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import Target
@@ -155,8 +155,8 @@ class Report:
 
     def acknowledged(self, log: LogFile) -> None:
         """The readings of one log that the server acknowledged."""
-        rows = [list(reading[:5]) for reading in log.readings]
-        self._line({"series": log.series, "columns": list(Reading._fields[:5]), "readings": rows})
+        rows = [[reading.time, *reading.values] for reading in log.readings]
+        self._line({"series": log.series, "columns": ["time", *VALUES], "readings": rows})
 
     def _line(self, value: Any) -> None:
         self._out.write(json.dumps(value, separators=(",", ":")) + "\n")

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 import attrs
 
 from cenergyd.acquisuite.encode import (
+    VERIS_CLASS,
+    VERIS_TYPE,
     error_row,
     gz,
     log_fields,
@@ -20,9 +22,9 @@ from cenergyd.acquisuite.encode import (
     xml_device,
     xml_message,
 )
-from cenergyd.acquisuite.layouts import ION6200, SHARK, VERIS, Layout
+from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
-from cenergyd.readings.model import Reading, series_name
+from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.simulator.configs import exchange, meter_config
 from cenergyd.tools.simulator.day import Energy, Moment, advance, moment
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
@@ -44,15 +46,20 @@ class Meter:
     """A kind of meter: its device class, where its values are, how many columns its rows have."""
 
     device_class: str
+    device_type: str
     layout: Layout
     columns: int
 
 
 METERS: Final = {
-    "veris": Meter("", VERIS, 75),
-    "shark": Meter("35", SHARK, 120),
-    "ion6200": Meter("10", ION6200, 65),
+    "veris": Meter(VERIS_CLASS, VERIS_TYPE, VERIS, 76),
+    "shark": Meter("35", "Shark 200", SHARK, 120),
+    "h8036": Meter("2", "Veris H8036", H8036, 30),
+    "unlisted": Meter(
+        "12", "ION 7330", Layout.of("ion7330", P=23, L1_PF=35, L1_V=10, Q=27, E_import=39, E_export=40), 68
+    ),
 }
+"""The last one is in no table: its logs are held until its config file comes."""
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -261,7 +268,13 @@ class SimulatedLogger:
             return headers, xml_message(site.serial, [device], name=site.name)
         content = gz(log.text) if self.encoding == "gz" else log.text
         fields = log_fields(
-            site.serial, self._password, log.meter, content, device_class=meter.device_class, loop_name=site.name
+            site.serial,
+            self._password,
+            log.meter,
+            content,
+            device_class=meter.device_class,
+            device_type=meter.device_type,
+            loop_name=site.name,
         )
         content_type, body = multipart_form(fields, log.filename, content)
         return [("Content-Type", content_type)], body
@@ -277,7 +290,7 @@ class SimulatedLogger:
                 rows.append(error_row(time, _NOT_ANSWERING))
                 continue
             readings.append(self._reading(role, at, time))
-            rows.append(log_row(time, self._columns(role, readings[-1]), self._meter.columns))
+            rows.append(log_row(time, self._columns(readings[-1]), self._meter.columns))
         meter = METER_OF_ROLE[role]
         self._sequence += 1
         if rows and (readings or self.encoding != "xml"):
@@ -289,14 +302,18 @@ class SimulatedLogger:
     def _reading(self, role: Role, at: Moment, time: int) -> Reading:
         power = at.of(role)
         factor = power.power_factor
-        layout = self._meter.layout
-        return Reading(
-            time,
-            power.P,
-            None if factor is None else round(factor, 4),
-            at.volts if layout.L1_V is not None else None,
-            power.Q if layout.Q is not None else None,
-        )
+        energy = self._energy[role]
+        values: dict[str, float | None] = {
+            "P": power.P,
+            "L1_PF": None if factor is None else round(factor, 4),
+            "L1_V": at.volts,
+            "Q": power.Q,
+            "E_net": round(energy.imported - energy.exported, 3),
+            "E_import": round(energy.imported, 3),
+            "E_export": round(energy.exported, 3),
+        }
+        known = self._meter.layout.columns
+        return Reading.of_values(time, [values[value] if value in known else None for value in VALUES])
 
     def _count_energy(self, role: Role, at: Moment) -> None:
         now = at.of(role).P
@@ -304,23 +321,17 @@ class SimulatedLogger:
         self._energy[role] = advance(self._energy[role], before, now, self._interval)
         self._last_power[role] = now
 
-    def _columns(self, role: Role, reading: Reading) -> dict[int, float | None]:
+    def _columns(self, reading: Reading) -> dict[int, float | None]:
         """Every value that this kind of meter logs, by column."""
         layout = self._meter.layout
-        values: dict[int, float | None] = {
-            column: getattr(reading, channel) for channel, column in layout.columns.items()
-        }
-        if layout is VERIS:
-            values |= self._veris_extras(role, reading)
-        return values
+        values: dict[int, float | None] = {column: getattr(reading, value) for value, column in layout.columns.items()}
+        return values | self._veris_extras(reading) if layout is VERIS else values
 
-    def _veris_extras(self, role: Role, reading: Reading) -> dict[int, float | None]:
-        energy, volts = self._energy[role], reading.L1_V or 0.0
+    @staticmethod
+    def _veris_extras(reading: Reading) -> dict[int, float | None]:
+        volts = reading.L1_V or 0.0
         apparent = (reading.P or 0.0) / reading.L1_PF if reading.L1_PF else 0.0
         return {
-            4: round(energy.imported - energy.exported, 3),
-            5: round(energy.imported, 3),
-            6: round(energy.exported, 3),
             16: round(abs(apparent), 3),
             18: round(volts * 3**0.5, 2),
             19: volts,

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 from msgspec import UNSET, Meta, UnsetType
 
-from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
+from cenergyd.acquisuite.layouts import MAX_COLUMN
+from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, Role

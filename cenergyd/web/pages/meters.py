@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from cenergyd.acquisuite.layouts import FIRST_POINT, MAX_COLUMN
+from cenergyd.acquisuite.layouts import MAX_COLUMN
+from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark

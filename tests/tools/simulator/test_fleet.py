@@ -115,7 +115,7 @@ def report_lines(readings: dict[str, list[Reading]]) -> list[str]:
     site = SITES[0]  # lacks the utility meter; load is 2, solar is 3
     lines = [json.dumps({"site": site.serial, "missing": site.missing, **site.fields}) + "\n"]
     for meter, rows in readings.items():
-        entry = {"series": f"{site.serial}_{meter}", "readings": [list(row[:5]) for row in rows]}
+        entry = {"series": f"{site.serial}_{meter}", "readings": [[row.time, *row.values] for row in rows]}
         lines.append(json.dumps(entry) + "\n")
     return lines
 

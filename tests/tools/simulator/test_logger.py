@@ -10,7 +10,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 
-from cenergyd.acquisuite.layouts import LayoutTable
+from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.acquisuite.logfile import parse_log
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
@@ -79,7 +79,7 @@ async def test_uploads_all_and_deletes_on_success(server: Server) -> None:
         assert form.fields["PASSWORD"] == "secret"
         assert meter_id(file.filename, form.fields["MODBUSDEVICE"]) == log.meter
         assert file.content[:2] == b"\x1f\x8b"
-        parsed = parse_log(file.content, LayoutTable().for_class(""), now=START + 600, max_inflated_bytes=1 << 20)
+        parsed = parse_log(file.content, VERIS, now=START + 600, max_inflated_bytes=1 << 20)
         assert tuple(parsed.readings) == log.readings
         assert len(parsed.readings) == 10
 
@@ -172,14 +172,14 @@ async def test_every_kind_of_meter_in_every_encoding_is_read_as_sent(server: Ser
         )
         logger.record(START + 1200)
         await logger.session()
-        layout = LayoutTable().for_class(kind.device_class)
+        layout = kind.layout
         for index, log in enumerate(acknowledged):
             if encoding == "xml":
                 assert server.headers[index]["authorization"].startswith("Basic ")
                 message = parse_xml(server.bodies[index])
                 (device,) = message.devices
                 assert message.serial == logger.site.serial
-                assert tuple(device.parse(layout, now=START + 1200).readings) == log.readings
+                assert tuple(device.parse(layout, latest=START + 1200).readings) == log.readings
                 continue
             content = server.forms[index].files["LOGFILE"].content
             assert content == log.text or gzip.decompress(content) == log.text

@@ -1,0 +1,99 @@
+"""The first rows of a log file: its header and how many points its rows have, which tell what kind of meter wrote it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from cenergyd.acquisuite.inflate import inflated_chunks
+from cenergyd.acquisuite.logfile import parse_error
+from cenergyd.acquisuite.points import FIRST_POINT, Point, header_point
+from cenergyd.acquisuite.times import parse_time
+
+_ROWS: Final = 50
+"""Good rows that are looked at."""
+_LINES: Final = 500
+_MAX_POINTS: Final = 1020
+_MAX_NAME: Final = 128
+
+
+class LogHead(NamedTuple):
+    """What the first rows say."""
+
+    header: tuple[Point, ...] = ()
+    """The points that the header row names; empty without one."""
+    points: int | None = None
+    """Columns after the alarms in the widest of the first rows that are whole and without error; None where there are none."""
+
+
+def read_head(content: bytes, max_bytes: int) -> LogHead:
+    """Look at the first rows of a log as sent, gzip or plain; at most 128 KiB of text are inflated.
+
+    :raises UploadError: damaged gzip.
+    """
+    text = next(inflated_chunks(content, max_bytes), b"")
+    width = _uniform_width(text)
+    if width is not None:
+        return LogHead((), width)
+    header: tuple[Point, ...] = ()
+    widths: list[int] = []
+    for line in _whole_lines(text):
+        if line.lstrip(b"'\" \xef\xbb\xbf")[:5].lower() == b"time(":
+            header = header or _header(line)
+            continue
+        fields = line.count(b",") + 1
+        if fields > FIRST_POINT and _is_good(line):
+            widths.append(fields - FIRST_POINT)
+        if len(widths) == _ROWS:
+            break
+    return LogHead(header, min(max(widths), _MAX_POINTS) if widths else None)
+
+
+def _uniform_width(text: bytes) -> int | None:
+    """The points of first rows that all have as many columns, the first being a good one; None for any other text."""
+    lines = text.split(b"\n", _ROWS)
+    lines.pop()  # what follows the last of these line ends
+    widths = {line.count(b",") for line in lines}
+    if len(widths) != 1 or text.count(b"\r") not in (0, text.count(b"\r\n")) or not _is_good(lines[0]):
+        return None
+    points = widths.pop() + 1 - FIRST_POINT
+    return points if 0 < points <= _MAX_POINTS else None
+
+
+def _is_good(line: bytes) -> bool:
+    """Whether a line has a time and no error."""
+    first, _, rest = line.partition(b",")
+    return bool(parse_time(first)) and parse_error(rest.partition(b",")[0]) == 0
+
+
+def first_rows(content: bytes, max_bytes: int, count: int) -> list[list[str]]:
+    """The columns of the first rows without error, time first, for a person to look at. Texts are hostile, and bounded.
+
+    :raises UploadError: damaged gzip.
+    """
+    found: list[list[str]] = []
+    for line in _whole_lines(next(inflated_chunks(content, max_bytes), b"")):
+        fields = line.split(b",", FIRST_POINT + _MAX_POINTS)
+        if len(fields) > FIRST_POINT and parse_time(fields[0]) and parse_error(fields[1]) == 0:
+            found.append([field[:24].decode("ascii", "replace").strip(" '\"") for field in fields])
+        if len(found) == count:
+            break
+    return found
+
+
+def _whole_lines(text: bytes) -> Iterator[bytes]:
+    """The first lines that have an end; CRLF, LF or CR."""
+    lines = text.splitlines(keepends=True)[:_LINES]
+    return (line.rstrip(b"\r\n") for line in lines if line.endswith((b"\n", b"\r")))
+
+
+def _header(line: bytes) -> tuple[Point, ...]:
+    """The names after the alarms; a comma inside quotes belongs to the name."""
+    text = line.decode("utf-8", "replace").replace("\0", "")
+    try:
+        fields = next(csv.reader([text], quotechar="'"), [])
+    except csv.Error:  # a field longer than any name
+        return ()
+    names = fields[FIRST_POINT : FIRST_POINT + _MAX_POINTS]
+    return tuple(header_point(number, name[:_MAX_NAME]) for number, name in enumerate(names))

@@ -1,0 +1,131 @@
+"""What the columns of a meter's log are: known, of a device that measures no power, or not known. Never a guess.
+
+The first of these that says something decides: the meter's config file, the header row of the log, the point names of an XML message, the
+ini's section for the device class, the built-in table. A customer's own choice of columns goes before all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from cenergyd.acquisuite.layouts import NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
+from cenergyd.acquisuite.points import Description, Point, describe
+
+State = Literal["known", "other", "unknown"]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class MeterFacts:
+    """What a log itself says of the meter that it came from. Texts are hostile."""
+
+    device_class: str = ""
+    device_type: str = ""
+    points: int | None = None
+    """How many columns its whole rows have after the alarms; None where no row is whole."""
+    header: tuple[Point, ...] = ()
+    """The names in its header row."""
+    named: tuple[Point, ...] = ()
+    """The names in an XML message."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ConfigPoints:
+    """What a meter's config file says."""
+
+    points: tuple[Point, ...]
+    """Those with a name or a unit."""
+    count: int
+    """How many there are in all."""
+    device_class: str = ""
+    """MODBUSDEVICECLASS as it was sent with the file; '' where it was not."""
+
+    def belong_to(self, facts: MeterFacts) -> bool:
+        """Whether a log can be of the meter that the file describes: the same class, and no more points."""
+        mine, theirs = class_key(self.device_class), class_key(facts.device_class)
+        if mine and theirs and mine != theirs:
+            return False
+        return facts.points is None or facts.points <= self.count
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Resolution:
+    """What is known of the columns of a log."""
+
+    state: State
+    """``known``; ``other``: the device measures no power; ``unknown``."""
+    layout: Layout | None = None
+    """Where known."""
+    reason: str
+    """Where the layout comes from, or why there is none: one line for a person, which may hold a device's text."""
+    doubts: tuple[str, ...] = ()
+    """Values that were not taken although some column may be it."""
+
+
+def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) -> Resolution:
+    """What the columns of a log are, a customer's choice aside."""
+    for source, points in _descriptions(facts, config):
+        found = _from_description(source, describe(points))
+        if found is not None:
+            return found
+    section = table.section_for(facts.device_class)
+    if section is not None:
+        return Resolution(state="known", layout=section, reason=f"section [layout:{section.name}]")
+    layout = built_in(facts.device_class, facts.device_type, facts.points)
+    if layout is not None:
+        return Resolution(state="known", layout=layout, reason=f"built-in layout {layout.name}")
+    what = NOT_POWER_METERS.get(class_key(facts.device_class))
+    if what is not None:
+        return Resolution(state="other", reason=f"device class {class_key(facts.device_class)}: {what}")
+    if table.for_unknown is not None:
+        name = table.for_unknown.name
+        return Resolution(state="known", layout=table.for_unknown, reason=f"[upload] unknown_meters = {name}")
+    return Resolution(state="unknown", reason=_why_unknown(facts, config))
+
+
+def with_choice(resolution: Resolution, choice: Mapping[str, int]) -> Resolution:
+    """With the customer's own columns (value -> column, in kW, kvar, V and kWh) before everything else.
+
+    Columns without that of real power do not make a meter known.
+    """
+    if not choice:
+        return resolution
+    base = resolution.layout
+    if base is None and "P" not in choice:
+        return resolution
+    columns = {**(base.columns if base else {}), **choice}
+    scales = {value: scale for value, scale in (base.scales if base else {}).items() if value not in choice}
+    name = f"{base.name}, with the customer's choice" if base else "the customer's choice"
+    doubts = () if base is None else resolution.doubts
+    return Resolution(state="known", layout=Layout(name, columns, scales), reason=name, doubts=doubts)
+
+
+def _descriptions(facts: MeterFacts, config: ConfigPoints | None) -> list[tuple[str, tuple[Point, ...]]]:
+    own = config.points if config is not None and config.belong_to(facts) else ()
+    sources = [("config file", own), ("header row of the log", facts.header), ("names in the message", facts.named)]
+    return [(source, points) for source, points in sources if any(_says_something(point) for point in points)]
+
+
+def _says_something(point: Point) -> bool:
+    return bool(point.name.strip(" -") or point.units.strip(" -"))
+
+
+def _from_description(source: str, description: Description) -> Resolution | None:
+    """The verdict of a description that names something: it is never completed from a table."""
+    doubts = tuple(description.doubts.values())
+    if "P" in description.doubts or (doubts and not description.columns):
+        return Resolution(state="unknown", reason=f"the {source} does not say which column it is", doubts=doubts)
+    if not description.columns:
+        return Resolution(state="other", reason=f"the {source} names no electrical quantity")
+    layout = Layout(source, description.columns, description.scales)
+    return Resolution(state="known", layout=layout, reason=source, doubts=doubts)
+
+
+def _why_unknown(facts: MeterFacts, config: ConfigPoints | None) -> str:
+    if config is not None and not config.belong_to(facts):
+        return "the config file is of another device class or has fewer points; waiting for the new one"
+    what = f"device class {facts.device_class}" if facts.device_class else "no device class"
+    points = f" with {facts.points} points" if facts.points is not None else ""
+    return f"{what}{points} is not in the table, and no config file has come yet"

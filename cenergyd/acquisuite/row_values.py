@@ -1,0 +1,78 @@
+"""The values of one row: its columns as numbers, in the units of a reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading
+
+_PF_OVERSHOOT: Final = 1.001
+"""A power factor up to this is rounding."""
+_CHANNELS: Final = len(CHANNELS)
+
+RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
+"""From a row's time and columns to its reading (None without any value) and how many values are missing."""
+
+new_reading: Final = partial(tuple.__new__, Reading)
+"""Makes a Reading of a tuple of its fields, without a Python-level call."""
+
+
+def row_reader(layout: Layout) -> RowReader:
+    """The function that reads the rows of a layout."""
+    places = [(VALUES.index(value), column, layout.scales.get(value, 1.0)) for value, column in layout.columns.items()]
+    columns = [column for _, column, _ in places]
+    positions = [position for position, _, _ in places]
+    factor_column = layout.columns.get("L1_PF")
+
+    def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+        values: list[float | None] = [None] * len(VALUES)
+        given = 0
+        for position, column, scale in places:
+            value = number(fields[column]) if column < len(fields) else None
+            value = plausible(value * scale) if value is not None else None
+            value = power_factor(value) if column == factor_column and position == 1 else value
+            given += value is not None
+            values[position] = value
+        return (_reading(time, values) if given else None), len(places) - given
+
+    def quick(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
+        try:
+            found = [float(fields[column]) for column in columns]
+            factor = float(fields[factor_column]) if factor_column is not None else 0.0
+        except (ValueError, IndexError):
+            return careful(time, fields)
+        if not (-1.0 <= factor <= 1.0 and sum(map(abs, found)) <= MAX_VALUE):  # false for nan, too
+            return careful(time, fields)
+        values: list[float | None] = [None] * len(VALUES)
+        for position, value in zip(positions, found, strict=True):
+            values[position] = value
+        return _reading(time, values), 0
+
+    return quick if places and not layout.scales else careful
+
+
+def _reading(time: int, values: Sequence[float | None]) -> Reading:
+    return new_reading((time, *values[:_CHANNELS], False, *values[_CHANNELS:]))
+
+
+def number(text: bytes) -> float | None:
+    """A value column as a number, perhaps nan or infinite; None where it is empty, NULL or no number."""
+    try:
+        return float(text.strip(b" \t'\""))
+    except ValueError:
+        return None
+
+
+def plausible(value: float) -> float | None:
+    """The value, or None for nan, the infinities and what is larger than any meter means."""
+    return value if abs(value) <= MAX_VALUE else None
+
+
+def power_factor(value: float | None) -> float | None:
+    """A power factor within -1..1, or None."""
+    if value is None or not -_PF_OVERSHOOT <= value <= _PF_OVERSHOOT:
+        return None
+    return min(1.0, max(-1.0, value))

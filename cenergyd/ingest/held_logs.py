@@ -1,0 +1,177 @@
+"""Logs that cannot be read yet, because their columns are not known: kept as they came until they are, or for so many days.
+
+Documents: kind ``held_log`` (key ``<series>/<time and number>``, in the order they came; owner series; due end of keeping) with the file as
+base64, or in ``held_part`` where it is large; kind ``held_meter`` (key series, owner serial), one for each meter that has any.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import attrs
+
+from cenergyd.acquisuite.inflate import is_gzip
+from cenergyd.documents.kinds import HELD_LOG, HELD_PART
+from cenergyd.documents.store import Document, DocumentStore, NewDocument
+from cenergyd.errors import UploadError
+from cenergyd.ingest.held_meters import HeldMeters, Room, Unread
+from cenergyd.readings.batching import Batcher
+from cenergyd.readings.model import series_name
+from cenergyd.runtime.clock import Timers
+
+_PART: Final = 1 << 20
+"""Bytes of a file in one document; MongoDB takes up to 16 MB, of which base64 makes a third more."""
+_INLINE: Final = 256 * 1024
+"""A smaller file is kept in the log's own document."""
+_OVERHEAD: Final = 600
+"""Bytes that a document needs beside its file."""
+_DAY: Final = 86400
+
+Format = Literal["log", "xml"]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class HeldLog:
+    """A log as it came, and what its upload said of the meter. Texts are hostile."""
+
+    serial: str
+    meter: str
+    received: int
+    """UTC seconds."""
+    format: Format
+    """``xml``: a whole AcquiSuite-XML message, of which only this meter's records count."""
+    device_name: str = ""
+    device_type: str = ""
+    device_class: str = ""
+    filename: str = ""
+    key: str = ""
+    """Of its document; '' before it is stored."""
+    size: int = 0
+    """Bytes that it takes in the store."""
+    parts: int = 0
+    """Documents that hold its file; 0: its own does."""
+    inline: str = attrs.field(default="", repr=False)
+    """The file as base64, where its own document holds it."""
+
+    @property
+    def series(self) -> str:
+        """The series that its readings belong to."""
+        return series_name(self.serial, self.meter)
+
+
+class HeldLogs:
+    """Keeps logs, durably and within bounds.
+
+    :param meters: which meters have held logs, and how much room there is.
+    :param keep_days: after so long a log is given up.
+    """
+
+    def __init__(self, documents: DocumentStore, meters: HeldMeters, clock: Timers, keep_days: int) -> None:
+        self._documents = documents
+        self._clock = clock
+        self._batcher: Batcher[NewDocument, None] = Batcher(self._put, clock)
+        self._sequence = 0
+        self.meters = meters
+        self.keep_days = keep_days
+        self.expired = 0
+        """Logs given up unread since the start."""
+        self.refused = 0
+        """Logs refused for want of room since the start."""
+
+    async def hold(self, log: HeldLog, content: bytes, why: Unread) -> None:
+        """Keep a log; durable when this returns. One of a device that measures no power is kept only while there is room.
+
+        :param content: as sent; compressed here if it is not.
+        :raises UploadError: there is no room for it.
+        """
+        packed = content if is_gzip(content) else gzip.compress(content, 6, mtime=0)
+        text = base64.b64encode(packed).decode()
+        size = len(text) + _OVERHEAD
+        room = await self.meters.room_for(log.serial, size, why.resolution.state)
+        if room is not Room.FREE:
+            if why.resolution.state == "other":
+                return
+            self.refused += 1
+            raise UploadError(_FULL[room])
+        parts = [] if len(text) <= _INLINE else [text[at : at + _PART] for at in range(0, len(text), _PART)]
+        stored = attrs.evolve(log, key=self._key(log), size=size, parts=len(parts), inline="" if parts else text)
+        due = log.received + self.keep_days * _DAY
+        for number, part in enumerate(parts):
+            key = _part_key(stored, number)
+            await self._documents.put(HELD_PART, key, {"content": part}, owner=stored.key, due=due + _DAY)
+        # First where it is listed, then the log: what is not listed would never be read.
+        await self.meters.add(log, size, why)
+        await self._batcher.submit(NewDocument(stored.key, _body(stored), stored.series, due))
+
+    async def page(self, series: str, after: str | None = None, limit: int = 20) -> list[HeldLog]:
+        """Logs of a series in the order they came, after a key."""
+        found = await self._documents.find(HELD_LOG, owner=series, after_key=after, limit=limit)
+        return [_from_document(document) for document in found]
+
+    async def content(self, log: HeldLog) -> bytes:
+        """The file, gzip. Empty where its parts are gone, which only damage can do."""
+        if not log.parts:
+            return base64.b64decode(log.inline)
+        keys = [_part_key(log, number) for number in range(log.parts)]
+        found = [await self._documents.get(HELD_PART, key) for key in keys]
+        if None in found:
+            return b""
+        return base64.b64decode("".join(str(part.body["content"]) for part in found if part is not None))
+
+    async def drop(self, log: HeldLog) -> None:
+        """Forget a log: it was read, or given up."""
+        await self._documents.delete(HELD_LOG, log.key)
+        for number in range(log.parts):
+            await self._documents.delete(HELD_PART, _part_key(log, number))
+
+    async def expire(self, now: int, limit: int = 100) -> list[HeldLog]:
+        """Give up logs that were kept for so long without being read; what was given up, at most ``limit``."""
+        gone: list[HeldLog] = []
+        while len(gone) < limit:
+            due = await self._documents.find(HELD_LOG, due_before=now, limit=20)
+            for document in due:
+                log = _from_document(document)
+                await self.drop(log)
+                await self.meters.subtract(log.series, 1, log.size)
+                gone.append(log)
+            if not due:
+                await self._documents.purge(HELD_PART, now)
+                break
+        self.expired += len(gone)
+        return gone
+
+    async def _put(self, documents: Sequence[NewDocument]) -> list[None]:
+        await self._documents.put_many(HELD_LOG, documents)
+        return [None] * len(documents)
+
+    def _key(self, log: HeldLog) -> str:
+        """In the order they came; the last part keeps two daemons' logs of one second apart."""
+        self._sequence = (self._sequence + 1) % 1_000_000
+        return f"{log.series}/{log.received:012d}.{self._sequence:06d}.{secrets.token_hex(3)}"
+
+
+_FULL: Final = {
+    Room.LOGGER_FULL: "this meter's columns are not known and the room for its logger's unread logs is full; "
+    "choose the columns on the Meters page",
+    Room.ALL_FULL: "this meter's columns are not known and the room for unread logs is full; choose the columns on the Meters page",
+}
+
+
+def _part_key(log: HeldLog, number: int) -> str:
+    return f"{log.key}/{number:04d}"
+
+
+def _body(log: HeldLog) -> dict[str, Any]:
+    return attrs.asdict(log, filter=lambda attribute, _: attribute.name != "key")
+
+
+def _from_document(document: Document) -> HeldLog:
+    known = {name: document.body[name] for name in _FIELDS if name in document.body}
+    return HeldLog(**known, key=document.key)
+
+
+_FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(HeldLog) if attribute.name != "key")

@@ -1,0 +1,196 @@
+"""Reads held logs as soon as their columns are known, in the order they came, and gives up those that were kept for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cenergyd.acquisuite.inflate import inflated_chunks
+from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.acquisuite.xml import parse_xml_steps
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.errors import CenergydError, FutureRows, StoreRejected, UploadError
+from cenergyd.ingest.held_logs import HeldLog, HeldLogs
+from cenergyd.ingest.held_meters import HeldMeter, Unread
+from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.periodic import PeriodicService
+
+FLUSH_SECONDS: Final = 5
+"""How often counts of held logs are written, and waiting meters are looked at."""
+WALK_SECONDS: Final = 3600
+"""How often all meters with held logs are looked at, for changes made by other daemons or commands."""
+COUNT_SECONDS: Final = 60
+"""How often all that is held is counted, for the metrics."""
+SCAN_AGAIN_SECONDS: Final = 600
+"""A meter of whose held logs some could not be read is looked at again after so long, unless something is learned of it."""
+_MAX_KNOWN_CLEAR: Final = 100_000
+log = Logger()
+
+StoreReadings = Callable[[Customer, Sequence[tuple[str, ReadLog]]], Awaitable[None]]
+"""Takes meter ids and what was read of them."""
+
+
+class HeldLogService(PeriodicService):
+    """Reads held logs.
+
+    :ivar store: stores the readings of meters, marked for derivation; durable when it returns. To be set before it starts.
+    """
+
+    name = "held logs"
+    store: StoreReadings
+
+    def __init__(
+        self, held: HeldLogs, layouts: MeterLayouts, reader: LogReader, customers: CustomerStore, clock: Timers
+    ) -> None:
+        super().__init__(clock, self.work, FLUSH_SECONDS, what="reading held logs", log=log, longest_rest=60, now=False)
+        self.held = held
+        self._layouts = layouts
+        self._reader = reader
+        self._customers = customers
+        self._waiting: dict[str, None] = {}
+        self._clear: dict[str, None] = {}
+        self._scanned: dict[str, float] = {}
+        self._walk_at = self._count_at = 0.0  # at once: with what another daemon, or this one before, left
+        self.read_logs = 0
+        """Held logs read since the start."""
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Stop, and write the counts."""
+        return super().stopService().addCallback(lambda _: Deferred.fromCoroutine(self._flush_last()))
+
+    async def _flush_last(self) -> None:
+        with suppress(CenergydError):
+            await self.held.meters.flush()
+
+    def look_at_all(self) -> None:
+        """Look at every meter with held logs, soon: the ini's layouts have changed."""
+        self._clear.clear()
+        self._walk_at = self._clock.seconds()
+
+    def look_at(self, series: str) -> None:
+        """Look at a meter's held logs, soon: what is known of it has changed."""
+        self._clear.pop(series, None)
+        self._scanned.pop(series, None)
+        self._waiting[series] = None
+
+    async def look_at_logger(self, serial: str) -> None:
+        """Look at the held logs of all meters of a logger, soon."""
+        for meter in await self.held.meters.of_logger(serial):
+            self.look_at(meter.series)
+
+    def understood(self, series: str) -> None:
+        """A log of the series could be read: if some are held, they can probably be read too. Costs nothing where there are none."""
+        if series in self._clear or self._scanned.get(series, 0.0) > self._clock.seconds():
+            return
+        while len(self._clear) >= _MAX_KNOWN_CLEAR:
+            del self._clear[next(iter(self._clear))]
+        self._clear[series] = None
+        self._waiting[series] = None
+
+    async def hold(self, came: HeldLog, content: bytes, read: ReadLog) -> None:
+        """Keep a log that could not be read, or not all of it; durable when this returns. Raises UploadError where there is no room."""
+        assert read.unread_resolution is not None
+        await self.held.hold(came, content, Unread(read.facts, read.unread_resolution, read.parsed.empty_range))
+        self._clear.pop(came.series, None)
+
+    async def work(self) -> None:
+        """Look at all meters that wait for it."""
+        await self.held.meters.flush()
+        if self._clock.seconds() >= self._walk_at:
+            self._walk_at = self._clock.seconds() + WALK_SECONDS
+            await self._walk()
+        while self._waiting:
+            series = next(iter(self._waiting))
+            await self.read_series(series)
+            self._waiting.pop(series, None)
+        if self._clock.seconds() >= self._count_at:
+            self._count_at = self._clock.seconds() + COUNT_SECONDS
+            await self.held.meters.count()
+
+    async def _walk(self) -> None:
+        for given_up in await self.held.expire(int(self._clock.seconds())):
+            log.warn(
+                "a log of meter {series} was given up unread after {days} days",
+                series=given_up.series, days=self.held.keep_days,
+            )  # fmt: skip
+        after: str | None = None
+        while found := await self.held.meters.page(after):
+            after = found[-1].series
+            for meter in found:
+                if meter.logs and await self._may_be_known(meter):
+                    self._waiting[meter.series] = None
+            await self.held.meters.forget_empty(found)
+
+    async def _may_be_known(self, meter: HeldMeter) -> bool:
+        """Whether something is known now of a meter's columns, without looking at its logs."""
+        customer = await self._customers.by_serial(meter.serial)
+        if customer is None:
+            return False
+        facts = MeterFacts(
+            device_class=meter.device_class, device_type=meter.device_type, points=meter.points, header=meter.names
+        )
+        found = await self._layouts.resolve(customer, meter.meter, facts)
+        return any(timed.resolution.layout is not None for timed in found)
+
+    async def read_series(self, series: str) -> int:
+        """Read what can be read of a meter's held logs; how many logs were. Those that cannot be read stay."""
+        serial = series.rpartition("_")[0]
+        customer = await self._customers.by_serial(serial)
+        listed = await self.held.meters.get(series)
+        if customer is None or listed is None or not listed.logs:
+            return 0
+        self._scanned = {key: until for key, until in self._scanned.items() if until > self._clock.seconds()}
+        self._scanned[series] = self._clock.seconds() + SCAN_AGAIN_SECONDS
+        read = kept = size = 0
+        why: Resolution | None = None
+        after: str | None = None
+        while found := await self.held.page(series, after):
+            after = found[-1].key
+            for each in found:
+                unread = await self._read(customer, each)
+                if unread is None:
+                    await self.held.drop(each)
+                    read += 1
+                else:
+                    kept, size, why = kept + 1, size + each.size, unread
+        if after is not None:
+            await self.held.meters.set_counts(series, kept, size, why)
+        if read:
+            self.read_logs += read
+            log.info("{logs} held logs of meter {series} were read", logs=read, series=series)
+        return read
+
+    async def _read(self, customer: Customer, held: HeldLog) -> Resolution | None:
+        """Read a log and store what it gives; None where it is done with, else why not."""
+        try:
+            read = await self._parsed(customer, held, await self.held.content(held))
+        except (UploadError, FutureRows) as error:
+            log.error("a held log of meter {series} cannot be read: {reason}", series=held.series, reason=str(error))
+            return None
+        if read is None:
+            return None
+        if read.parsed.readings:
+            try:
+                await self.store(customer, [(held.meter, read)])
+            except StoreRejected as error:
+                log.error("the store refused a held log of {series}: {reason}", series=held.series, reason=str(error))
+                return read.resolution
+        return read.unread_resolution
+
+    async def _parsed(self, customer: Customer, held: HeldLog, content: bytes) -> ReadLog | None:
+        if held.format == "log":
+            file = LogFile(
+                meter=held.meter, content=content, device_class=held.device_class, device_type=held.device_type
+            )
+            return await self._reader.read_file(customer, file, held.received)
+        body = b"".join(inflated_chunks(content, MAX_INFLATED_BYTES))
+        message = await in_steps(self._clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
+        devices = [device for device in message.devices if device.meter == held.meter]
+        return await self._reader.read_device(customer, devices[0], held.received) if devices else None

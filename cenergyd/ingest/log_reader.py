@@ -1,0 +1,143 @@
+"""Reads logs, whose columns may have changed from a time on, and tells which rows could not be read because their columns are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import attrs
+from twisted.internet.task import deferLater
+
+from cenergyd.acquisuite.inflate import unpacked_if_short
+from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.log_head import read_head
+from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
+from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.acquisuite.xml import XmlDevice
+from cenergyd.customers.model import Customer
+from cenergyd.errors import FutureRows
+from cenergyd.ingest.layouts import MeterLayouts, TimedResolution
+from cenergyd.runtime.clock import Timers
+
+MAX_INFLATED_BYTES: Final = 128 << 20
+"""Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
+_STEPS_AT_ONCE: Final = 2
+"""Parsing steps (a millisecond or two each) between two yields to the reactor."""
+_NO_COLUMNS: Final = Layout("no column known")
+
+T = TypeVar("T")
+_Parse = Callable[[Layout, int, int], Generator[None, None, ParsedLog]]
+"""Parses the rows from a time to another, both inclusive."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LogFile:
+    """A log file as it came, and what the upload says of its meter. Texts are hostile."""
+
+    meter: str
+    """Meter id."""
+    content: bytes = attrs.field(repr=False)
+    """As sent, gzip or plain."""
+    device_class: str = ""
+    device_type: str = ""
+
+
+class ReadLog(NamedTuple):
+    """A log that was read."""
+
+    parsed: ParsedLog
+    facts: MeterFacts
+    resolution: Resolution
+    """What is known of the columns of its latest rows."""
+    unread: int
+    """Rows with values whose columns are not known."""
+    unread_resolution: Resolution | None
+    """Why those were not read."""
+
+
+class LogReader:
+    """Reads log files and the devices of XML messages.
+
+    :param max_future_seconds: rows later than now by more are skipped.
+    """
+
+    def __init__(self, layouts: MeterLayouts, clock: Timers, max_future_seconds: int) -> None:
+        self._layouts = layouts
+        self._clock = clock
+        self.max_future_seconds = max_future_seconds
+
+    async def read_file(self, customer: Customer, file: LogFile, now: int | None = None) -> ReadLog:
+        """Read a log file.
+
+        :param now: when it came, UTC seconds; None: now.
+        :raises UploadError: it is damaged, too large, or has no readable row.
+        :raises FutureRows: all its rows are later than ``now``.
+        """
+        content = unpacked_if_short(file.content, MAX_INFLATED_BYTES)
+        head = read_head(content, MAX_INFLATED_BYTES)
+        facts = MeterFacts(
+            device_class=file.device_class, device_type=file.device_type, points=head.points, header=head.header
+        )
+
+        def parse(layout: Layout, earliest: int, latest: int) -> Generator[None, None, ParsedLog]:
+            return parse_log_steps(
+                content, layout, earliest=earliest, latest=latest, max_inflated_bytes=MAX_INFLATED_BYTES
+            )
+
+        read = await self._read(customer, file.meter, facts, parse, now)
+        if is_all_future(read):
+            raise FutureRows(read.parsed.skipped["future"])
+        return read
+
+    async def read_device(self, customer: Customer, device: XmlDevice, now: int | None = None) -> ReadLog:
+        """Read a device of an XML message; rows that are not readable are only counted."""
+        facts = device.facts()
+
+        def parse(layout: Layout, earliest: int, latest: int) -> Generator[None, None, ParsedLog]:
+            yield
+            return device.parse(layout, earliest=earliest, latest=latest)
+
+        return await self._read(customer, device.meter, facts, parse, now)
+
+    async def _read(self, customer: Customer, meter: str, facts: MeterFacts, parse: _Parse, now: int | None) -> ReadLog:
+        resolutions = await self._layouts.resolve(customer, meter, facts)
+        came = int(self._clock.seconds()) if now is None else now
+        parsed, unread = await self._parse(resolutions, parse, came + self.max_future_seconds)
+        reason = next((timed.resolution for timed in resolutions if timed.resolution.layout is None), None)
+        return ReadLog(parsed, facts, resolutions[0].resolution, unread, reason if unread else None)
+
+    async def _parse(self, resolutions: Sequence[TimedResolution], parse: _Parse, latest: int) -> tuple[ParsedLog, int]:
+        """Parse by the latest layout; earlier rows, where there are any, by the layouts of their time."""
+        whole: ParsedLog | None = None
+        unread = 0
+        for timed in resolutions:
+            layout = timed.resolution.layout
+            part = await in_steps(self._clock, parse(layout or _NO_COLUMNS, timed.since, latest))
+            if layout is None:
+                part, count = part.without_skipped("no_values")
+                unread += count
+            whole = part if whole is None else whole.with_earlier(part)
+            if not part.earlier:
+                break
+            latest = timed.since - 1
+        assert whole is not None  # there is always one resolution
+        return whole, unread
+
+
+def is_all_future(read: ReadLog) -> bool:
+    """Whether there are rows with values, and all of them are of the future."""
+    return bool(read.parsed.skipped.get("future")) and not read.parsed.readings and not read.unread
+
+
+async def in_steps(clock: Timers, steps: Generator[None, None, T]) -> T:
+    """Run a long computation, yielding to the reactor every few steps."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        count += 1
+        if count % _STEPS_AT_ONCE == 0:
+            await deferLater(cast(Any, clock), 0)  # Timers is what mypy understands of IReactorTime

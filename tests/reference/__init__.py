@@ -1,0 +1,1 @@
+"""An independent reference of what the daemon computes: slow and plain, sharing no code with it."""

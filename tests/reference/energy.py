@@ -1,0 +1,180 @@
+"""Energy of a site second by second. Slow and plain; nothing of cenergyd is used here.
+
+A site is ``setups``: (start, {role: (meter, reversed)}), ascending, each valid until the next; a role that a setup leaves out is computed
+where the two others are there. Rows are dicts: time, P, E_import, E_export (kWh, or None), P as the meter says it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from typing import Any
+
+LONGEST = 5400
+MONTH = 31 * 86400
+Row = dict[str, Any]
+Second = tuple[float, float, str]
+"""Net kW, kW that went both ways, and kind."""
+
+
+def hours(
+    setups: list[tuple[int, dict[str, tuple[str, bool]]]],
+    rows: dict[str, list[Row]],
+    zone: str,
+    start: int,
+    end: int,
+) -> dict[tuple[str, int], dict[str, float]]:
+    """(role, start of the piece) -> import_kwh, export_kwh, covered_seconds, bridged_seconds, interpolated_seconds, seconds.
+
+    A piece is a full local hour, cut where the setup changes for the role.
+    """
+    seconds = {role: _role_seconds(role, setups, rows, start, end) for role in ("utility", "load", "solar")}
+    for role, own in seconds.items():
+        for second in range(start, end):
+            if not _has_meter(role, setups, second) and _is_computed(role, setups, second):
+                found = _from_the_others(role, seconds, second)
+                if found is not None:
+                    own[second] = found
+    pieces: dict[tuple[str, int], dict[str, float]] = {}
+    for role, known in seconds.items():
+        begin = start
+        for second in range(start, end):
+            if _is_cut(role, setups, second, zone):
+                begin = second
+            if second in known:
+                _add(pieces.setdefault((role, begin), {}), known[second])
+    return pieces
+
+
+def _add(piece: dict[str, float], second: Second) -> None:
+    net, both, kind = second
+    parts = {
+        "import_kwh": (max(net, 0.0) + both) / 3600,
+        "export_kwh": (max(-net, 0.0) + both) / 3600,
+        "covered_seconds": 1,
+        "bridged_seconds": 1 if kind == "bridged" else 0,
+        "interpolated_seconds": 1 if kind == "interpolated" else 0,
+    }
+    for name, value in parts.items():
+        piece[name] = piece.get(name, 0.0) + value
+
+
+def _setup_at(setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> dict[str, tuple[str, bool]]:
+    found = setups[0][1]
+    for since, setup in setups:
+        if since <= second:
+            found = setup
+    return found
+
+
+def _has_meter(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> bool:
+    return role in _setup_at(setups, second)
+
+
+def _is_computed(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int) -> bool:
+    return role not in _setup_at(setups, second) and len(_setup_at(setups, second)) == 2
+
+
+def _is_cut(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int, zone: str) -> bool:
+    local = datetime.datetime.fromtimestamp(second, zoneinfo.ZoneInfo(zone))
+    if local.minute == 0 and local.second == 0:
+        return True
+    return _setup_at(setups, second).get(role) != _setup_at(setups, second - 1).get(role)
+
+
+def _from_the_others(role: str, seconds: dict[str, dict[int, Second]], second: int) -> Second | None:
+    """load = solar + utility."""
+    one, other, sign = {
+        "load": ("solar", "utility", 1),
+        "solar": ("load", "utility", -1),
+        "utility": ("load", "solar", -1),
+    }[role]
+    if second not in seconds[one] or second not in seconds[other]:
+        return None
+    kinds = {seconds[one][second][2], seconds[other][second][2]}
+    kind = "bridged" if "bridged" in kinds else "interpolated" if "interpolated" in kinds else "measured"
+    return seconds[one][second][0] + sign * seconds[other][second][0], 0.0, kind
+
+
+def _role_seconds(
+    role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], rows: dict[str, list[Row]], start: int, end: int
+) -> dict[int, Second]:
+    """What the role's own meters say: never across a change."""
+    found: dict[int, Second] = {}
+    spans: list[list[Any]] = []
+    for position, (since, setup) in enumerate(setups):
+        until = setups[position + 1][0] if position + 1 < len(setups) else 1 << 40
+        what = setup.get(role)
+        if spans and spans[-1][2] == what:
+            spans[-1][1] = until
+        else:
+            spans.append([since if position else -(1 << 40), until, what])
+    for since, until, what in spans:
+        if what is None:
+            continue
+        meter, is_reversed = what
+        own = [row for row in rows.get(meter, []) if since <= row["time"] < until]
+        if is_reversed:
+            own = [{"time": r["time"], "P": -r["P"], "E_import": r["E_export"], "E_export": r["E_import"]} for r in own]
+        found.update(_meter_seconds(own, start, end))
+    return found
+
+
+def _meter_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
+    found: dict[int, Second] = {}
+    pauses = [rows[i + 1]["time"] - rows[i]["time"] for i in range(len(rows) - 1)]
+    for i, pause in enumerate(pauses):
+        before, after = rows[i], rows[i + 1]
+        usual = _usual(pauses, i)
+        kind = "gap"
+        if usual is not None and pause <= LONGEST:
+            if pause <= 1.5 * usual:
+                kind = "measured"
+            elif pause <= 3 * usual and (pause <= 900 or pause <= 1.5 * usual):
+                kind = "interpolated"
+        if kind != "gap":
+            for second in range(max(start, before["time"]), min(end, after["time"])):
+                part = (second + 0.5 - before["time"]) / pause
+                found[second] = (before["P"] + (after["P"] - before["P"]) * part, 0.0, kind)
+        elif pause <= MONTH and before["E_import"] is not None and after["E_import"] is not None:
+            highest = max(abs(row["P"]) for row in rows)
+            imported = _counted(before["E_import"], after["E_import"], 2 * highest * pause / 3600)
+            exported = _counted(before["E_export"], after["E_export"], 2 * highest * pause / 3600)
+            if imported is None or exported is None:
+                continue
+            for second in range(max(start, before["time"]), min(end, after["time"])):
+                net, both = (imported - exported) * 3600 / pause, min(imported, exported) * 3600 / pause
+                found[second] = (net, both, "bridged")
+    return found
+
+
+def _usual(pauses: list[int], i: int) -> int | None:
+    """The longer of what is usual before and after; on each side the shorter of the two nearest pauses."""
+    before: list[int] = []
+    for pause in reversed(pauses[:i]):
+        if pause > LONGEST or len(before) == 2:
+            break
+        before.append(pause)
+    after: list[int] = []
+    for pause in pauses[i + 1 :]:
+        if pause > LONGEST or len(after) == 2:
+            break
+        after.append(pause)
+    if len(before) == 2 and len(after) == 2:
+        return max(min(before), min(after))
+    if len(before) == 2:
+        return min(before)
+    if len(after) == 2:
+        return min(after)
+    alone = before + after
+    return max(alone) if alone else None
+
+
+def _counted(before: float, after: float, most: float) -> float | None:
+    if 0 <= after - before <= most:
+        return after - before
+    digits = 1000.0
+    while digits <= max(before, after):
+        digits *= 10
+    ahead = after - before + digits
+    return ahead if 0 <= ahead <= most else None

@@ -1,0 +1,105 @@
+"""Random sites for the reference: what two meters said, in which uploads, under which setups."""
+
+from __future__ import annotations
+
+import random
+from math import sin
+from typing import Any, NamedTuple
+
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Australia/Sydney")
+STARTS = (1_772_946_000, 1_775_318_400, 1_793_505_600)
+"""2026-03-08T05:00Z, 2026-04-04T16:00Z, 2026-11-01T04:00Z: clocks change within hours."""
+ROLES = ("utility", "load", "solar")
+Row = dict[str, Any]
+
+
+class Site(NamedTuple):
+    """One site."""
+
+    zone: str
+    start: int
+    end: int
+    setups: list[tuple[int, dict[str, tuple[str, bool]]]]
+    rows: dict[str, list[Row]]
+    uploads: list[tuple[str, list[Row]]]
+    """Meter and rows, in the order in which they arrive: late ones and some twice."""
+
+
+def random_site(seed: int) -> Site:
+    """The site of a seed."""
+    rng = random.Random(seed)
+    start = rng.choice(STARTS)
+    end = start + 10 * 3600
+    missing = rng.choice(ROLES)
+    present = [role for role in ROLES if role != missing]
+    first = {role: (str(1 + n), rng.random() < 0.2) for n, role in enumerate(present)}
+    setups = [(0, first)]
+    if rng.random() < 0.6:
+        setups.append((start + rng.randrange(2 * 3600, 8 * 3600), _changed(first, rng)))
+    rows = {meter: _rows(rng, start, end) for meter in ("1", "2", "4")}
+    return Site(rng.choice(ZONES), start, end, setups, rows, _uploads(rng, rows))
+
+
+def _changed(setup: dict[str, tuple[str, bool]], rng: random.Random) -> dict[str, tuple[str, bool]]:
+    """CT mended or turned round, a meter replaced, meters exchanged, or another role computed."""
+    kind = rng.randrange(4)
+    role, other = rng.sample(sorted(setup), 2)
+    if kind == 0:
+        return {**setup, role: (setup[role][0], not setup[role][1])}
+    if kind == 1:
+        return {**setup, role: ("4", setup[role][1])}
+    if kind == 2:
+        return {role: setup[other], other: setup[role]}
+    third = next(each for each in ROLES if each not in setup)
+    return {other: setup[other], third: ("4", False)}
+
+
+def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
+    base, swing, speed = rng.uniform(0, 8), rng.uniform(0, 10), rng.uniform(0.0005, 0.01)
+    step = rng.choice([60, 60, 300, 900, 1800])
+    jitter, drift = rng.choice([0, 0, 5]), rng.choice([0.0, 0.0, 1 / 3600])
+    has_registers = rng.random() < 0.7
+    counted = {"E_import": rng.choice([0.0, 812.5, 9990.0]), "E_export": rng.choice([0.0, 99.5])}
+    rows: list[Row] = []
+    times: list[int] = []
+    time = float(start + rng.randrange(0, 600))
+    while time < end:
+        times.append(int(time + rng.uniform(0, jitter)))
+        time += step * (1 + drift)
+        if rng.random() < 0.004:
+            step = rng.choice([60, 300, 900, 1800])
+        if rng.random() < 0.01:
+            time += rng.choice([step, 2 * step, 3600, 7000])
+    last = start
+    for at in times:
+        for minute in range(last, at, 60):  # roughly what flowed: registers are no integral of the rows
+            flow = base + swing * sin(minute * speed)
+            counted["E_import" if flow > 0 else "E_export"] += abs(flow) * min(60, at - minute) / 3600
+        last = at
+        P = round(base + swing * sin(at * speed), 3)
+        registers: Row = {name: round(value % 10000, 2) if has_registers else None for name, value in counted.items()}
+        rows.append({"time": at, "P": P, **registers})
+    for k in range(len(rows)):
+        if has_registers and rng.random() < 0.002:  # a reset: from here on it counts from zero
+            zero = rows[k]["E_import"]
+            for row in rows[k:]:
+                row["E_import"] = round(max(0.0, row["E_import"] - zero), 2)
+            break
+    return rows
+
+
+def _uploads(rng: random.Random, rows: dict[str, list[Row]]) -> list[tuple[str, list[Row]]]:
+    uploads: list[tuple[str, list[Row]]] = []
+    for meter, own in rows.items():
+        position = 0
+        while position < len(own):
+            size = rng.choice([1, 4, 15, 60])
+            uploads.append((meter, own[position : position + size]))
+            position += size
+    uploads.sort(key=lambda upload: upload[1][-1]["time"])
+    for _ in range(rng.randrange(6)):  # late ones, and some again
+        late = uploads.pop(rng.randrange(len(uploads)))
+        uploads.insert(rng.randrange(len(uploads) + 1), late)
+        if rng.random() < 0.5:
+            uploads.append(late)
+    return uploads

@@ -18,7 +18,8 @@ from statistics import fmean
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.uploads_per_second import daemons, make_sites, on_real_servers, warm_up, wrk  # noqa: E402
+from benchmarks.processes import daemons  # noqa: E402
+from benchmarks.uploads_per_second import make_sites, on_real_servers, server_settings, warm_up, wrk  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
 
@@ -30,14 +31,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=128)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the daemon")
     arguments = parser.parse_args()
-    arguments.daemons = 1
     on_real_servers(measure, arguments)
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
     """Upload and look."""
     uploads = make_sites(folder, influx, mongo, arguments.sites)
-    with daemons(folder, influx, mongo, arguments) as (port, (pid,)):
+    with daemons(folder, server_settings(influx, mongo, arguments.set)) as (port, (pid,)):
         warm_up(port, uploads, arguments)
         done, began = 0, time.monotonic()
         seen: list[tuple[int, float]] = []

@@ -1,7 +1,8 @@
 """Uploads/s of the daemon against the design it replaces, in one run on one machine, over the same real servers.
 
-The peer is Flask behind gunicorn (two workers) with one InfluxDB write per upload. Both take the same uploads (15 rows of 75
-columns, gz) from the same load generator (wrk), in turns. Prints uploads/s, latency, CPU time of each for an upload, and the ratio.
+The peer is Flask behind gunicorn (two workers) with one InfluxDB write per upload. Both take the same uploads from the same load
+generator (wrk), in turns: of both meters of each site, 15 rows of 75 columns, gz, never the same rows twice. So the daemons also
+derive meanwhile. Prints uploads/s, latency, CPU time of each for an upload, and the ratio.
 
     python benchmarks/uploads_per_second.py [--sites 200] [--seconds 10] [--rounds 3] [--daemons 2] [--connections 192] [--bare]
 """
@@ -11,12 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -29,6 +28,8 @@ from pymongo import MongoClient
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from benchmarks.device import BOUNDARY, FreshUploads  # noqa: E402
+from benchmarks.processes import cpu_seconds, daemons, freeze, thaw, thawed  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
 
 
@@ -50,6 +51,8 @@ def main() -> None:
     on_real_servers(measure, parser.parse_args())
 
 
+MOST_PER_SECOND = 4000
+"""More uploads a second than either side takes: so many are made for each second."""
 Measure = Callable[[Path, RunningInflux, RunningMongo, argparse.Namespace], None]
 
 
@@ -66,19 +69,15 @@ def on_real_servers(measure: Measure, arguments: argparse.Namespace) -> None:
         mongo.destroy()
 
 
-def make_sites(folder: Path, influx: RunningInflux, mongo: RunningMongo, sites: int) -> Path:
-    """Add the customers, for each side its own (a daemon hashes the passwords that the peer compares), and make an upload of each.
-
-    Returns the file that wrk reads.
-    """
-    uploads = folder / "uploads.lua"
-    subprocess.run([sys.executable, HERE / "peer/make_uploads.py", uploads, str(sites)], check=True)
+def make_sites(folder: Path, influx: RunningInflux, mongo: RunningMongo, sites: int) -> FreshUploads:
+    """Add the customers, for each side its own (a daemon hashes the passwords that the peer compares)."""
     subprocess.run(
         [sys.executable, HERE / "peer/peer_flask.py", str(sites)], env=peer_environment(influx, mongo), check=True
     )
     with MongoClient[dict[str, Any]](mongo.url) as client:
-        client.cenergyd.customer.insert_many(list(client.cenergy.customer.find()))
-    return uploads
+        customers = [{**found, "facility": "", "load": "1", "solar": "2"} for found in client.cenergy.customer.find()]
+        client.cenergyd.customer.insert_many(customers)
+    return FreshUploads(folder / "uploads", sites)
 
 
 def peer_environment(influx: RunningInflux, mongo: RunningMongo) -> Mapping[str, str]:
@@ -100,46 +99,24 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
             sides["bare"] = stack.enter_context(bare_servers(arguments.daemons))
             sides["reading"] = stack.enter_context(bare_servers(arguments.daemons, "--read"))
         if arguments.only != "peer":
-            sides["cenergyd"] = port, pids = stack.enter_context(daemons(folder, influx, mongo, arguments))
+            sides["cenergyd"] = port, pids = stack.enter_context(
+                daemons(folder, server_settings(influx, mongo, arguments.set), arguments.daemons)
+            )
             warm_up(port, uploads, arguments)
             freeze(pids)
             stack.callback(thaw, pids)  # or they could not end
         for _ in range(arguments.rounds):
             for name, (port, pids) in sides.items():
                 with thawed(pids) if name == "cenergyd" else nullcontext():
-                    load(port, uploads, arguments, {}, seconds=4)  # also what it put off while it was frozen
-                    rates.setdefault(name, []).append(load(port, uploads, arguments, servers | {name: pids}))
+                    fresh = name not in ("bare", "reading")
+                    # The first seconds also do what was put off while the daemons were frozen.
+                    load(port, uploads, arguments, {}, seconds=4, fresh=fresh)
+                    rate = load(port, uploads, arguments, servers | {name: pids}, fresh=fresh)
+                    rates.setdefault(name, []).append(rate)
     for name, each in rates.items():
         print(f"{name:10} {fmean(each):8.0f} uploads/s  ({', '.join(f'{rate:.0f}' for rate in each)})")
     if {"peer", "cenergyd"} <= rates.keys():
         print(f"ratio      {fmean(rates['cenergyd']) / fmean(rates['peer']):8.2f}")
-
-
-def freeze(pids: Sequence[int]) -> None:
-    """Stop processes and their children for a while."""
-    signal_all(pids, signal.SIGSTOP)
-
-
-def thaw(pids: Sequence[int]) -> None:
-    """Let them go on."""
-    signal_all(pids, signal.SIGCONT)
-
-
-@contextmanager
-def thawed(pids: Sequence[int]) -> Iterator[None]:
-    """Let them go on for now."""
-    thaw(pids)
-    try:
-        yield
-    finally:
-        freeze(pids)
-
-
-def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
-    """Signal processes and their children."""
-    for pid in pids:
-        os.kill(pid, number)
-        signal_all(children(pid), number)
 
 
 @contextmanager
@@ -181,67 +158,13 @@ def bare_servers(number: int, *words: str) -> Iterator[tuple[int, list[int]]]:
                 process.wait(20)
 
 
-@contextmanager
-def daemons(
-    folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace
-) -> Iterator[tuple[int, list[int]]]:
-    """Daemons behind one socket that they inherit, as systemd's socket unit does it."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
-        port: int = shared.getsockname()[1]
-        processes = [start(folder, influx, mongo, shared, arguments.set) for _ in range(arguments.daemons)]
-        try:
-            wait_ready(port)
-            yield port, [process.pid for process in processes]
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait(30)
+def server_settings(influx: RunningInflux, mongo: RunningMongo, more: Sequence[str]) -> dict[str, str]:
+    """A daemon's settings on the two servers; ``more`` are those of the command line."""
+    urls = {"customers.url": f"{mongo.url}/cenergyd", "readings.url": f"{influx.url}/cenergyd"}
+    return {**urls, **dict(each.split("=", 1) for each in more)}
 
 
-def start(
-    folder: Path, influx: RunningInflux, mongo: RunningMongo, shared: socket.socket, more: Sequence[str]
-) -> subprocess.Popen[bytes]:
-    """One daemon on the inherited socket."""
-    settings = {
-        "server.listen": "systemd:domain=INET:index=0",
-        "customers.url": f"{mongo.url}/cenergyd",
-        "readings.url": f"{influx.url}/cenergyd",
-        "logging.level": "error",
-    }
-    pairs = [
-        word for item in [*(f"{key}={value}" for key, value in settings.items()), *more] for word in ("--set", item)
-    ]
-    # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3.
-    script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
-    command = ["sh", "-c", script, "sh", sys.executable, "-m", "cenergyd", *pairs, "run"]
-    with (folder / "daemon.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, pass_fds=(shared.fileno(),))
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time that a process and its children that ended or run have taken, s."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, children(pid)))
-
-
-def children(pid: int) -> list[int]:
-    """Its child processes."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_ready(port: int) -> None:
-    """Until /readyz says yes."""
-    for _ in range(60):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise SystemExit("the daemons are not ready")
-
-
-def warm_up(port: int, uploads: Path, arguments: argparse.Namespace) -> None:
+def warm_up(port: int, uploads: FreshUploads, arguments: argparse.Namespace) -> None:
     """Each daemon hashes every password once, a clear-text one is stored hashed, and the others see that when they look it up afresh.
 
     As long as that may take, and then until it gets no faster.
@@ -254,14 +177,16 @@ def warm_up(port: int, uploads: Path, arguments: argparse.Namespace) -> None:
 
 def load(
     port: int,
-    uploads: Path,
+    uploads: FreshUploads,
     arguments: argparse.Namespace,
     processes: Mapping[str, Sequence[int]],
     seconds: int | None = None,
+    *,
+    fresh: bool = True,
 ) -> float:
     """Uploads/s that wrk gets answered with SUCCESS; prints the CPU time that each of the processes took for one."""
     before = {name: sum(map(cpu_seconds, pids)) for name, pids in processes.items()}
-    done = wrk(port, uploads, arguments.connections, seconds or arguments.seconds)
+    done = wrk(port, uploads, arguments.connections, seconds or arguments.seconds, fresh=fresh)
     print(done.told)
     for name, pids in processes.items():
         used = sum(map(cpu_seconds, pids)) - before[name]
@@ -278,18 +203,29 @@ class Load(NamedTuple):
     told: str
 
 
-def wrk(port: int, uploads: Path, connections: int, seconds: int) -> Load:
-    """Upload as fast as it goes. Ends the program where an upload is refused."""
+_sent: dict[int, int] = {}
+"""Port -> how many uploads of the file were sent there."""
+
+
+def wrk(port: int, uploads: FreshUploads, connections: int, seconds: int, *, fresh: bool = True) -> Load:
+    """Upload as fast as it goes. Ends the program where an upload is refused.
+
+    :param fresh: False for a server that stores nothing: it gets the same uploads again and again.
+    """
+    offset = uploads.offset(_sent.get(port, 0), MOST_PER_SECOND * seconds if fresh else connections)
     command = [
         "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency",
         "-s", str(HERE / "peer/uploads.lua"), f"http://127.0.0.1:{port}/consume",
     ]  # fmt: skip
-    environment = {**os.environ, "UPLOADS": str(uploads)}
+    environment = {**os.environ, "UPLOADS": str(uploads.path), "OFFSET": str(offset), "BOUNDARY": BOUNDARY}
+    if not fresh:
+        environment["AGAIN"] = "1"
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in told:
         raise SystemExit(f"uploads were refused\n{told}")
     rate, requests = re.search(r"Requests/sec:\s+([\d.]+)", told), re.search(r"(\d+) requests in", told)
     assert rate and requests
+    _sent[port] = _sent.get(port, 0) + int(requests[1]) + connections
     return Load(float(rate[1]), int(requests[1]), told)
 
 

@@ -108,6 +108,12 @@ class GuardedReadings:
             self._writer.check_series(series, readings=False)
         await self._store.replace_points_many(items)
 
+    async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        """As the store's."""
+        for series, _ in items:
+            self._writer.check_series(series, readings=False)
+        await self._store.merge_points_many(items)
+
     async def open(self) -> None:
         """Refused: it is open."""
         raise NotAllowed("the stores are the daemon's to open and close")

@@ -31,6 +31,7 @@ def attempts(readings: Any, name: str) -> list[Any]:
         readings.write_points(name, POINTS),
         readings.replace_points(name, 0, 1, POINTS),
         readings.replace_points_many([(name, 0, 1, POINTS)]),
+        readings.merge_points_many([(name, POINTS)]),
     ]
 
 

@@ -1,0 +1,168 @@
+"""The uploads of a fleet, and how its loggers send them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import random
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+ROWS = 15
+COLUMNS = 75
+BOUNDARY = "----acquisuite7d1"
+METERS = (1, 2)
+
+
+def serial_of(site: int) -> str:
+    """A site's logger."""
+    return f"001EC6{site:06X}"
+
+
+def password_of(site: int) -> str:
+    """Its password."""
+    return f"pw-{serial_of(site)}"
+
+
+def upload(site: int, meter: int, start: int, rows: int = ROWS, interval: int = 60) -> bytes:
+    """The body of an upload: rows of a Veris E51C2 (class 27, 75 columns) from ``start`` on, gzip."""
+    serial = serial_of(site)
+    lines = _rows(site, meter, start, rows, interval)
+    log = gzip.compress(("\n".join(lines) + "\n").encode(), 6, mtime=0)
+    fields = {
+        "MODE": "LOGFILEUPLOAD",
+        "SERIALNUMBER": serial,
+        "PASSWORD": password_of(site),
+        "LOOPNAME": f"Site {site}",
+        "MODBUSIP": "127.0.0.1",
+        "MODBUSPORT": "502",
+        "MODBUSDEVICE": str(meter),
+        "MODBUSDEVICENAME": "Meter",
+        "MODBUSDEVICETYPE": "Veris E51C2",
+        "MODBUSDEVICETYPENUMBER": "0",
+        "MODBUSDEVICECLASS": "27",
+        "MD5CHECKSUM": hashlib.md5(log).hexdigest(),
+        "FILESIZE": str(len(log)),
+        "FILETIME": "2026-11-23 00:00:00",
+    }
+    mark = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+    parts = [f'{mark}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    filename = f"modbus/mb-{meter:03d}.{start:08X}_1.log.gz"
+    parts.append(f'{mark}"LOGFILE"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n')
+    return "".join(parts).encode() + log + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+_rng = random.Random(7)
+_OTHER = [",".join(f"{_rng.uniform(0, 500):.3f}" for _ in range(count)) for count in (10, 1, 52, 4) for _ in range(499)]
+"""Columns of no interest, as text: of each run of them 499."""
+
+
+def _rows(site: int, meter: int, start: int, rows: int, interval: int) -> list[str]:
+    rng = random.Random(f"{site}/{meter}/{start}")
+    place = rng.randrange(499)
+    lines = []
+    for row in range(rows):
+        first, second, third, fourth = (_OTHER[499 * run + (place + row) % 499] for run in range(4))
+        stamp = time.strftime("'%Y-%m-%d %H:%M:%S',0,0,0", time.gmtime(start + interval * row))
+        P, Q = 1 + 49 * rng.random(), 9 * rng.random()  # columns 14 and 15
+        factor, volts = 0.9 + 0.1 * rng.random(), 118 + 4 * rng.random()  # columns 17 and 70
+        lines.append(f"{stamp},{first},{P:.3f},{Q:.3f},{second},{factor:.3f},{third},{volts:.2f},{fourth}")
+    return lines
+
+
+def request(body: bytes) -> bytes:
+    """The whole HTTP request of an upload."""
+    head = (
+        "POST /consume HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def session(site: int, start: int) -> list[bytes]:
+    """What a logger sends in one session: the same quarter of an hour of each of its meters."""
+    return [request(upload(site, meter, start)) for meter in METERS]
+
+
+async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: float) -> list[float]:
+    """Begin sessions at even distances over some seconds, each with a connection of its own, as loggers do.
+
+    Returns what each upload took, s. Ends the program where one is not acknowledged.
+    """
+    took: list[float] = []
+    began = time.monotonic()
+
+    async def one(position: int, requests: Sequence[bytes]) -> None:
+        await asyncio.sleep(began + seconds * position / len(sessions) - time.monotonic())
+        await _session(port, requests, took)
+
+    await asyncio.gather(*(one(position, requests) for position, requests in enumerate(sessions)))
+    return took
+
+
+async def send_at_once(port: int, sessions: Iterable[Sequence[bytes]], connections: int = 64) -> list[float]:
+    """Send sessions as fast as they are answered, some at a time; what each upload took, s."""
+    left = iter(sessions)
+    took: list[float] = []
+
+    async def worker() -> None:
+        for requests in left:
+            await _session(port, requests, took)
+
+    await asyncio.gather(*(worker() for _ in range(connections)))
+    return took
+
+
+async def _session(port: int, requests: Sequence[bytes], took: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    closing = False
+    for each in requests:
+        if closing:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        began = time.monotonic()
+        writer.write(each)
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
+        text = await reader.readexactly(length)
+        took.append(time.monotonic() - began)
+        if b" 200 " not in lines[0] or b"SUCCESS" not in text:
+            raise SystemExit(f"an upload was not acknowledged: {head[:60]!r} {text[:80]!r}")
+        closing = b"connection: close" in lines
+        if closing:
+            writer.close()
+    writer.close()
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, int(share * len(ordered) + 0.9999) - 1))]
+
+
+class FreshUploads:
+    """A file of uploads that no store has seen, for wrk: quarter by quarter of many sites, both meters of each."""
+
+    def __init__(self, path: Path, sites: int) -> None:
+        self.path = path
+        self._sites = sites
+        self._start = int(time.time()) // 86400 * 86400 - 20 * 86400
+        self._offsets = [0]
+
+    def offset(self, position: int, number: int) -> int:
+        """Where the upload of a position begins; at least ``number`` more follow it."""
+        with self.path.open("ab") as file:
+            while len(self._offsets) <= position + number:
+                self._add(file)
+        return self._offsets[position]
+
+    def _add(self, file: BinaryIO) -> None:
+        quarter, rest = divmod(len(self._offsets) - 1, self._sites * len(METERS))
+        site, meter = divmod(rest, len(METERS))
+        body = upload(site, METERS[meter], self._start + 60 * ROWS * quarter)
+        record = b"%d\n%s" % (len(body), body)
+        file.write(record)
+        self._offsets.append(self._offsets[-1] + len(record))

@@ -13,6 +13,7 @@ from cenergyd.web.pages.energy import EnergyPages
 from cenergyd.web.pages.loggers import LoggerPages
 from cenergyd.web.pages.meters import MeterPages
 from cenergyd.web.pages.overview import OverviewPages
+from cenergyd.web.pages.plugins import PluginPages
 from cenergyd.web.pages.power import PowerPages
 from cenergyd.web.pages.routing import PageRouter, PageSubject
 from cenergyd.web.pages.session import SessionPages
@@ -35,6 +36,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     MeterPages,
     LoggerPages,
     AccessPages,
+    PluginPages,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 

@@ -21,6 +21,7 @@ MAIN = (
     Link("overview", "Customers", "/overview"),
     Link("rejected", "Rejected loggers", "/rejected"),
     Link("access", "Access", "/access"),
+    Link("plugins", "Plugins", "/plugins"),
 )
 """For operators."""
 

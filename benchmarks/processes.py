@@ -89,9 +89,9 @@ def _start(
     """One daemon on the inherited socket."""
     settings = {"server.listen": "systemd:domain=INET:index=0", "logging.level": "error", **settings}
     pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3.
+    # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3 (dash takes no number from 10 on).
     script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
-    command = ["sh", "-c", script, "sh", python, "-m", "cenergyd", *pairs, "run"]
+    command = ["bash", "-c", script, "bash", python, "-m", "cenergyd", *pairs, "run"]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     with (folder / "daemon.log").open("ab") as log:
         return subprocess.Popen(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import attrs
@@ -28,6 +28,7 @@ from cenergyd.hookspecs import Notification
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.jobs.retries import Retries, window_of
+from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
@@ -245,6 +246,7 @@ class JobService(Service):
     async def _all_jobs(self, work: PendingWork, start: int, end: int) -> bool:
         """Every plugin's job over one piece. False: the claim is lost."""
         began = self._clock.seconds()
+        readings = cast(ReadingStore, SharedReads(self._readings))
         for implementation in self._plugins.implementations("cenergyd_job"):
             if self._clock.seconds() - began > self._ttl / 3:
                 began = self._clock.seconds()
@@ -252,18 +254,25 @@ class JobService(Service):
                     self.status.claims_lost += 1
                     return False
             try:
-                await self._job(implementation, work.customer, start, end)
+                await self._job(implementation, work.customer, start, end, readings)
             except PluginFailed as error:
                 await self._keep(error, work.customer, start, end)
         return True
 
-    async def _job(self, implementation: Implementation, customer: Customer, start: int, end: int) -> None:
+    async def _job(
+        self,
+        implementation: Implementation,
+        customer: Customer,
+        start: int,
+        end: int,
+        readings: ReadingStore | None = None,
+    ) -> None:
         plugin = implementation.plugin
         if self._is_resting(plugin):
             raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
         await self._call(
             implementation,
-            {"customer": customer, "start": start, "end": end, "context": self._context(plugin, customer)},
+            {"customer": customer, "start": start, "end": end, "context": self._context(plugin, customer, readings)},
         )
 
     def _is_resting(self, plugin: str) -> bool:
@@ -350,9 +359,11 @@ class JobService(Service):
         """What a job of a built-in plugin may use now, for what is called from elsewhere."""
         return self._context(plugin)
 
-    def _context(self, plugin: str, customer: Customer | None = None) -> RunningJobContext:
+    def _context(
+        self, plugin: str, customer: Customer | None = None, shared: ReadingStore | None = None
+    ) -> RunningJobContext:
         writer = Writer(plugin, customer, built_in=plugin in self._plugins.built_in)
-        readings, documents, customers = guarded(writer, self._readings, self._documents, self._customers)
+        readings, documents, customers = guarded(writer, shared or self._readings, self._documents, self._customers)
         return RunningJobContext(
             now=int(self._clock.seconds()),
             readings=readings,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
 
-from cenergyd.commands.common import Failed, Source, pass_source, run_async, stores_of
+from cenergyd.commands.common import Failed, Source, find_customer, pass_source, run_async, stores_of
+from cenergyd.customers.model import Customer
+from cenergyd.derivation.reconfigure import change_customer
+from cenergyd.jobs.existing_check import problems_of, usable_settings
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.migrate import MigrationReport
 from cenergyd.storage.mongodb.migrate import migrate as migrate_documents
+from cenergyd.storage.open import Stores
+
+_PAGE = 500
 
 
 def register(group: click.Group) -> None:
@@ -19,11 +26,19 @@ def register(group: click.Group) -> None:
 
 
 @click.option("--dry-run", is_flag=True, help="Tell what would change and change nothing.")
+@click.option(
+    "--facility-is", type=click.Choice(["utility", "load"]),
+    help="What the meter named as facility measures: the grid (nothing changes), or the site's load, as in systems whose net load was facility - solar.",
+)  # fmt: skip
+@click.option(
+    "--customer", metavar="CUSTOMER", help="Only this one (id or serial number) for --facility-is and settings."
+)
 @pass_source
-def migrate(source: Source, dry_run: bool) -> None:
-    """Rewrite customers of older shapes (lists of meters); fields of others stay. May be repeated, beside a running daemon.
+def migrate(source: Source, dry_run: bool, facility_is: str | None, customer: str | None) -> None:
+    """Rewrite customers of older shapes (lists of meters) and take over alerts and tariffs of the existing front end.
 
-    Exit code 1 where something is left for a person to put right: loggers named by two customers.
+    Fields of others stay. May be repeated, beside a running daemon. Exit code 1 where something is left for a person to put right:
+    loggers named by two customers.
     """
     settings = source.load()
 
@@ -31,15 +46,11 @@ def migrate(source: Source, dry_run: bool) -> None:
         async with stores_of(settings, reactor) as stores:
             if not isinstance(stores.customers, MongoCustomerStore):
                 return None  # the embedded store never had another shape; opening it has upgraded its schema
-            with click.progressbar(
-                length=0, label="documents", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
-            ) as bar:
-
-                def progress(seen: int, total: int) -> None:
-                    bar.length = total
-                    bar.update(seen - bar.pos)
-
-                return await migrate_documents(stores.customers.documents, dry_run=dry_run, progress=progress)
+            report = await _rewrite(stores.customers, dry_run)
+            async for each in _chosen(stores, customer):
+                for line in await _take_over(stores, each, facility_is, int(reactor.seconds()), dry_run):
+                    click.echo(f"{each.id}: {line}")
+            return report
 
     report = run_async(work)
     if report is None:
@@ -49,3 +60,41 @@ def migrate(source: Source, dry_run: bool) -> None:
         click.echo(line)
     if report.duplicates:
         raise Failed("two customers name the same logger, see above")
+
+
+async def _rewrite(customers: MongoCustomerStore, dry_run: bool) -> MigrationReport:
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=0, label="documents", file=sys.stderr, show_pos=True, hidden=hidden) as bar:
+
+        def progress(seen: int, total: int) -> None:
+            bar.length = total
+            bar.update(seen - bar.pos)
+
+        return await migrate_documents(customers.documents, dry_run=dry_run, progress=progress)
+
+
+async def _chosen(stores: Stores, name: str | None) -> AsyncIterator[Customer]:
+    if name is not None:
+        yield await find_customer(stores.customers, name)
+        return
+    after: str | None = None
+    while page := await stores.customers.page(after=after, limit=_PAGE):
+        for each in page:
+            yield each
+        after = page[-1].id
+
+
+async def _take_over(stores: Stores, customer: Customer, facility_is: str | None, now: int, dry_run: bool) -> list[str]:
+    """Store what the front end's settings mean, and which role its facility has; what was done, for a person."""
+    changes: dict[str, Any] = {}
+    lines = [f"warning: {note}" for note in problems_of(customer)]
+    for name, understood in usable_settings(customer).items():
+        if understood.value is not None:
+            changes.setdefault("extensions", {})[name] = understood.value
+            lines.append(f"{name}: taken over from the existing settings")
+    if facility_is == "load" and customer.facility and not customer.load:
+        changes |= {"load": customer.facility, "facility": ""}
+        lines.append(f"meter {customer.facility} measures the load: facility -> load")
+    if changes and not dry_run:
+        await change_customer(stores.customers, stores.readings, customer.id, changes, now)
+    return lines

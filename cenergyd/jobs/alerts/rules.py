@@ -20,6 +20,7 @@ from msgspec import Meta
 from cenergyd.customers.model import Customer, Role
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import ChannelType
+from cenergyd.jobs.existing_settings import alerts_json
 from cenergyd.runtime.structs import Resource, read, to_json, whole
 
 MAX_CHANNELS = 10
@@ -222,9 +223,14 @@ def parse_alerts(value: Any, field: str = "alerts", types: ChannelTypes = _NONE)
 
 
 def alerts_of(customer: Customer) -> AlertSettings | None:
-    """The customer's settings, or None where there are none. Raises InvalidField."""
-    value = customer.extensions.get("alerts")
-    return None if value is None else parse_alerts(value)
+    """The customer's settings, or those of an existing front end, or None where there are none. Raises InvalidField."""
+    value = alerts_json(customer)
+    try:
+        return None if value is None else parse_alerts(value)
+    except InvalidField:
+        if customer.extensions.get("alerts") is None:
+            return None  # the front end's: the setup report says what is wrong with them
+        raise
 
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
+from cenergyd.jobs.existing_check import problems_of
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
@@ -147,10 +148,14 @@ async def _gather(
 
 def check_settings(gathered: Gathered) -> list[Finding]:
     """What the settings alone say."""
-    return [
+    found = [
         Finding(severity="error", code=problem.code, field=problem.field, message=f"{problem.message[0].upper()}{problem.message[1:]}.")
         for problem in gathered.customer.problems()
     ]  # fmt: skip
+    for note in problems_of(gathered.customer):
+        message = f"Of the existing front end's settings: {note}."
+        found.append(Finding(severity="warning", code="existing_settings", message=message))
+    return found
 
 
 def check_logger(gathered: Gathered) -> list[Finding]:

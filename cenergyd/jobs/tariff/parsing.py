@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
+from cenergyd.jobs.existing_settings import tariff_json
 from cenergyd.jobs.tariff import schema
 from cenergyd.jobs.tariff.model import (
     DAYS,
@@ -36,9 +37,14 @@ _LEAP_YEAR = 2024
 
 
 def tariff_of(customer: Customer) -> Tariff | None:
-    """A customer's tariff, None where none is set; raises InvalidField where the stored one is not valid."""
-    stored = customer.extensions.get("tariff")
-    return _cached(json.dumps(stored, sort_keys=True)) if stored is not None else None
+    """A customer's tariff, or that of an existing front end, None where none is set; raises InvalidField where it is not valid."""
+    stored = tariff_json(customer)
+    try:
+        return _cached(json.dumps(stored, sort_keys=True)) if stored is not None else None
+    except InvalidField:
+        if customer.extensions.get("tariff") is None:
+            return None  # the front end's: the setup report says what is wrong with it
+        raise
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from cenergyd.errors import Conflict, NotFound
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of, edit_alerts, without_secrets
 from cenergyd.jobs.doctor.report import doctor
+from cenergyd.jobs.existing_settings import alerts_json
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups import report
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
@@ -170,7 +171,7 @@ class JobsApi:
         """Set the alert settings; secrets that are not sent stay."""
         etag = call.if_match()
         customer = await self._context.customer(customer_id)
-        edited = edit_alerts(customer.extensions.get("alerts"), call.json_object(), self._context.channel_types)
+        edited = edit_alerts(alerts_json(customer), call.json_object(), self._context.channel_types)
         if etag is not None and customer.etag != etag:
             raise Conflict("the customer was changed meanwhile")
         return _alerts_answer(await self._set(customer_id, "alerts", edited, customer.etag))

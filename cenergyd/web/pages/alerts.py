@@ -20,6 +20,7 @@ from cenergyd.jobs.alerts.rules import (
     parse_channel,
     public_channel,
 )
+from cenergyd.jobs.existing_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import Delivery, Outbox
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
@@ -192,6 +193,7 @@ class AlertPages:
             "done": _DONE.get(call.query("done") or "", ""),
             "rules": RULE_TEXTS,
             "titles": RULE_TITLES,
+            "from_existing": is_existing(customer, "alerts"),
             "label": field_label,
             "roles": ROLES,
             "channels": self._channel_views(settings, messages),
@@ -251,7 +253,7 @@ class AlertPages:
 
 def _raw(customer: Customer) -> Any:
     """The stored settings; None where they are not valid, so that saving the form repairs them."""
-    return customer.extensions.get("alerts") if _stored(customer) is not None else None
+    return alerts_json(customer) if _stored(customer) is not None else None
 
 
 def _stored(customer: Customer) -> AlertSettings | None:

@@ -9,6 +9,7 @@ import attrs
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict, InvalidField
+from cenergyd.jobs.existing_settings import is_existing, tariff_json
 from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.pages.saving import fingerprint, save_extension
@@ -111,6 +112,7 @@ class TariffPages:
             "added": added,
             "broken": broken,
             "is_set": customer.extensions.get("tariff") is not None,
+            "from_existing": is_existing(customer, "tariff"),
             "done": _DONE.get(call.query("done") or "", ""),
             "sections": SECTIONS,
             "days": DAYS,
@@ -134,10 +136,9 @@ class TariffPages:
 
 def _stored(customer: Customer) -> tuple[TariffDraft, str]:
     """A form of what is stored; where that is not valid an empty one, and what is wrong."""
-    stored = customer.extensions.get("tariff")
-    was = fingerprint(stored)
+    was = fingerprint(customer.extensions.get("tariff"))
     try:
-        return draft_of(stored, was), ""
+        return draft_of(tariff_json(customer), was), ""
     except InvalidField as error:
         return draft_of(None, was), f"{error.field}: {error}"
 

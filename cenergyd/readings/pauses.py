@@ -59,8 +59,10 @@ def spans(times: Sequence[int], longest: int) -> list[int]:
     usual = usual_intervals(times, longest)
     found: list[int] = []
     for index, time in enumerate(times):
-        near = [each for each in usual[max(0, index - 1) : index + 1] if each is not None]
-        interval = max(near, default=0)
-        is_last = index + 1 == len(times)
-        found.append(interval if is_last else min(interval, times[index + 1] - time))
+        before = time - times[index - 1] if index else longest + 1
+        after = times[index + 1] - time if index + 1 < len(times) else longest + 1
+        # What is usual beyond a gap says nothing of this side.
+        near = [usual[index - 1] if before <= longest else None, usual[index] if after <= longest else None]
+        interval = max((each for each in near if each is not None), default=0)
+        found.append(min(interval, after))
     return found

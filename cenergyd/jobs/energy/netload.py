@@ -5,6 +5,7 @@ It is the utility meter's P, measured or computed, kept as ``<serial>_net_load_1
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
@@ -12,14 +13,21 @@ from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import Chunk, Replacement, following_hours, walk
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
-from cenergyd.jobs.rollups.points import told_window
+from cenergyd.jobs.backlog_walk import Chunk, Replacement, walk
+from cenergyd.jobs.neighbours import NeighbourReader
+from cenergyd.jobs.rollups.aggregate import Columns
+from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
+from cenergyd.readings.pauses import spans
 from cenergyd.readings.signs import negated
 
 RESOLUTION = "15m"
+DAY = 86400
+LONGEST_PAUSE = 5400
+"""A longer pause between readings is a gap whatever is usual: the longest log period is an hour."""
+READ_AROUND = 7200
+"""Seconds of readings on either side of the hours that new readings lie in; rare loggers need more, which is read when they do."""
 FIELDS = ("P_mean", "P_min", "P_max", "P_count", "expected", "complete")
 
 
@@ -34,17 +42,24 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
     :raises InvalidField: the customer's time zone is none.
     """
     zone = zone_of(customer.time_zone)
+    neighbours = NeighbourReader(store=context.readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=context.now)
 
     def around(chunk: Chunk) -> Window:
-        reach = _reach(chunk, zone)
-        return Window(reach.start - LOOK_BACK, reach.end)
+        hours = widen(chunk.start, chunk.end, "1h", zone)
+        return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
-    places = role_segments(customer, "utility", start - 2 * LOOK_BACK, end + 3 * LOOK_BACK)
-    names = sorted({place.series for place in places})
-    window = Window(start, end)
-    async for chunk, readings in walk(context.readings, names, window, zone=zone, around=around):
-        reach = Window(chunk.start, chunk.end) if chunk.skipped else _reach(chunk, zone)
-        points = [] if chunk.skipped else _points(reach, utility_readings(customer, around(chunk), readings), zone)
+    segments = role_segments(customer, "utility", start - 2 * READ_AROUND, end + 2 * READ_AROUND)
+    names = sorted({segment.series for segment in segments})
+    async for chunk, readings in walk(context.readings, names, Window(start, end), zone=zone, around=around):
+        fresh = Window(chunk.start, chunk.end)
+        if chunk.skipped:
+            await context.readings.replace_points_many(_by_logger(customer, fresh, []))
+            continue
+        rows = await neighbours.completed(readings, around(chunk), fresh)
+        reach = widen(*neighbours.reach(rows, fresh), "1h", zone)
+        rows = await neighbours.completed(rows, around(chunk), reach)
+        known = utility_readings(customer, Window(reach.start - DAY, reach.end + DAY), rows)
+        points = _points(reach, known, zone)
         await context.readings.replace_points_many(_by_logger(customer, reach, points))
         await context.pause()
 
@@ -59,24 +74,25 @@ def utility_readings(customer: Customer, window: Window, readings: dict[str, lis
     ]
 
 
-def _reach(chunk: Chunk, zone: ZoneInfo) -> Window:
-    """The full hours that are written anew: how complete their windows are rests on all readings of the hour."""
-    hours = widen(chunk.start, chunk.end, "1h", zone)
-    return Window(hours.start, following_hours(hours.end, zone).end) if chunk.last else hours
-
-
 def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[FieldPoint]:
     columns = Columns(readings)
-    interval_of = interval_finder(columns.times)
+    known = spans(columns.times, LONGEST_PAUSE)
     points = []
-    for hour in windows(*reach, "1h", zone):
-        interval = interval_of(hour) if columns.any(*hour) else None
-        for window in windows(*hour, RESOLUTION, zone):
-            part = columns.part(*window)
-            if part is not None:
-                fields = told_window(window, part, interval)
-                points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
+    for window in windows(*reach, RESOLUTION, zone):
+        part = columns.part(*window)
+        if part is not None:
+            inside = known[bisect_left(columns.times, window.start) : bisect_left(columns.times, window.end)]
+            fields = told(window, part, _expected(window, inside))
+            points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
+
+
+def _expected(window: Window, stand_for: Sequence[int]) -> int | None:
+    """How many readings a window would have if no row were lost, by how long those that it has stand for; None where nobody knows."""
+    covered = sum(stand_for)
+    if not covered:
+        return None
+    return max(1, round(len(stand_for) * max(1.0, (window.end - window.start) / covered)))
 
 
 def _by_logger(customer: Customer, reach: Window, points: Sequence[FieldPoint]) -> list[Replacement]:

@@ -19,12 +19,16 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_lines import RoleLines
+from cenergyd.jobs.rollups.aggregate import Columns, combine, expected_readings
+from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
-from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, window_at
+from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
+from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint
+from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 
 LONGEST_GAP = 5400
@@ -54,18 +58,50 @@ async def rollup(
 async def role_rollup(
     customer: Customer, readings: ReadingStore, role: Role, resolution: str, within: Window
 ) -> list[JsonObject]:
-    """The stored windows of a role that start in a range, ascending, at most MAX_POINTS: from whichever series held it when they start, named in each.
+    """The windows of a role that start in a range, ascending, at most MAX_POINTS: ``series``, ``time`` and the fields (docs/rollups.md).
 
-    Import is positive also where the meter's CT is reversed.
+    Import is positive also where the meter's CT is reversed. A window in which the meter, its CT or the role changed is computed from the
+    readings of each part as it was then, and named by the last series. Windows of a time zone of before are left out.
 
     :raises InvalidField: no such resolution.
     """
-    found: list[JsonObject] = []
     zone = zone_of(customer.time_zone)
-    for place in role_segments(customer, role, *within):
-        for window in await rollup(readings, place.series, resolution, Window(place.start, place.end), zone):
-            found.append({"series": place.series, **(sign_corrected_rollup(window) if place.reversed else window)})
-    return found[:MAX_POINTS]
+    found: dict[int, JsonObject] = {}
+    for segment in role_segments(customer, role, *within):
+        for window in await rollup(readings, segment.series, resolution, Window(segment.start, segment.end), zone):
+            shown = sign_corrected_rollup(window) if segment.reversed else window
+            if window_at(window["time"], resolution, zone).start == window["time"]:
+                found[window["time"]] = {"series": segment.series, **shown}
+    for cut in _cut_windows(customer, role, resolution, within):
+        found.pop(cut.start, None)
+        if (whole := await _in_parts(customer, readings, role, cut)) is not None:
+            found[cut.start] = whole
+    return [found[time] for time in sorted(found)][:MAX_POINTS]
+
+
+def _cut_windows(customer: Customer, role: Role, resolution: str, within: Window) -> list[Window]:
+    """The windows that start in a range and in which the role's series or its meaning changes."""
+    zone = zone_of(customer.time_zone)
+    whole = widen(*within, resolution, zone)
+    edges = {edge for segment in role_segments(customer, role, *whole) for edge in segment[:2]} - set(whole)
+    cut = {window_at(edge, resolution, zone) for edge in edges}
+    return sorted(w for w in cut if w.start not in edges and within.start <= w.start < within.end)
+
+
+async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, window: Window) -> JsonObject | None:
+    parts, expected, series = [], 0, ""
+    for start, end, name, _, is_reversed in role_segments(customer, role, *window):
+        rows = (await readings.read([name], start, end))[name]
+        columns = Columns([sign_corrected(row) for row in rows] if is_reversed else rows)
+        part = columns.part(start, end)
+        if part is not None:
+            parts.append(part)
+            interval = typical_interval(columns.times)
+            expected += expected_readings(Window(start, end), interval) if interval else part.readings
+            series = name
+    if not parts:
+        return None
+    return {"series": series, "time": window.start, **told(window, combine(parts), expected)}
 
 
 async def energy_between(customer: Customer, readings: ReadingStore, start: int, end: int) -> JsonObject:

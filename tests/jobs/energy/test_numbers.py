@@ -11,9 +11,10 @@ import pytest
 
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.netload import net_load_series, update_net_load
 from cenergyd.jobs.energy.periods import energy_windows
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, points, run, store_with
+from tests.jobs.site import LOAD, SERIAL, SOLAR, UTILITY, context_on, customer_in, points, run, store_with
 
 DAY = 1_780_012_800  # 2026-05-29T00:00Z
 HOUR = 3600
@@ -184,3 +185,29 @@ def test_sums_tell_what_is_measured_bridged_and_interpolated() -> None:
     assert (grid.measured_seconds, grid.computed_seconds) == (2 * HOUR - 120, 0)
     assert (grid.import_kwh, grid.bridged_import_kwh, grid.interpolated_import_kwh) == pytest.approx((18.0, 6.0, 0.2))
     assert (solar.computed_seconds, solar.bridged_seconds) == (3 * HOUR, HOUR)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [60 * k for k in range(360)] + [900 * k for k in range(24, 49)],
+        [900 * k for k in range(24)] + [60 * k for k in range(360, 721)],
+        [HOUR * k + k for k in range(13)],
+    ],
+)
+def test_demand_counts_through_a_change_of_the_log_period_and_a_drifting_clock(times: list[int]) -> None:
+    log = constant(times)
+    store = store_with(utility=log)
+    run(update_net_load(customer_in("UTC"), log[0].time, log[-1].time + 1, context_on(store)))
+    quarters = points(store, net_load_series(SERIAL))
+    assert len(quarters) == len({time // 900 for time in times})
+    assert all(quarter.fields["complete"] == 1.0 for quarter in quarters[:-1])
+
+
+def test_a_quarter_of_an_hour_with_lost_rows_is_not_complete() -> None:
+    log = constant([60 * k for k in range(120) if not 32 <= k < 40])
+    store = store_with(utility=log)
+    run(update_net_load(customer_in("UTC"), log[0].time, log[-1].time + 1, context_on(store)))
+    found = {(p.time - DAY) // 900: p.fields["complete"] for p in points(store, net_load_series(SERIAL))}
+    assert found[2] == pytest.approx(7 / 15, abs=0.01)
+    assert all(value == 1.0 for quarter, value in found.items() if quarter != 2)

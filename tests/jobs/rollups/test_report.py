@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import Customer, Role, Window
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
@@ -205,3 +205,50 @@ def test_a_roles_rollups_follow_it_from_meter_to_meter_and_through_a_reversed_ct
     always = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
     (hour,) = run(role_rollup(always, store, "utility", "1h", Window(0, 1)))
     assert hour["P_sum"] == hour["PF_P_sum"] == 1770.0
+
+
+def day_of(customer: Customer, store: MemoryReadingStore, role: Role, resolution: str = "24h") -> dict[str, Any]:
+    (window,) = run(role_rollup(customer, store, role, resolution, Window(0, 86400)))
+    return window
+
+
+def test_a_day_in_which_a_ct_was_mended_is_of_both_parts() -> None:
+    log = [Reading(60 * k, P=-5.0 if k < 720 else 5.0) for k in range(1440)]
+    history = [{"until": 43200, "facility": "1", "load": "2", "solar": "", "reversed": ["utility"]}]
+    customer = customer_in("UTC", extensions={"history": history})
+    day = day_of(customer, computed(customer, utility=log), "utility")
+    assert (day["P_mean"], day["P_min"], day["P_max"], day["complete"]) == (5.0, 5.0, 5.0, 1.0)
+
+
+def test_a_day_in_which_the_meter_changed_is_weighted_by_the_readings_of_both() -> None:
+    """Meter 2 plays the role until 10:10, meter 1 after that, each with a log period of its own."""
+    utility = [Reading(60 * k, P=2.0) for k in range(1440)]
+    load = [Reading(600 * k, P=8.0) for k in range(144)]
+    history = [{"until": 36600, "facility": "2", "load": "1", "solar": ""}]
+    customer = customer_in("UTC", extensions={"history": history})
+    day = day_of(customer, computed(customer, utility=utility, load=load), "utility")
+    assert day["P_count"] == 61 + 830
+    assert day["P_mean"] == pytest.approx((61 * 8.0 + 830 * 2.0) / 891)
+    assert (day["P_min"], day["P_max"]) == (2.0, 8.0)
+
+
+def test_the_day_of_a_role_that_another_was_computed_for_is_each_part_as_it_was() -> None:
+    minutes = [Reading(60 * k, P=3.0) for k in range(1440)]
+    history = [{"until": 45600, "facility": "", "load": "2", "solar": "1"}]
+    customer = customer_in("UTC", extensions={"history": history})
+    store = computed(
+        customer,
+        utility=minutes,
+        load=[r._replace(P=7.0) for r in minutes],
+        solar=[r._replace(P=-1.0) for r in minutes],
+    )
+    day = day_of(customer, store, "utility")
+    assert day["P_mean"] == pytest.approx((760 * -1.0 + 680 * 3.0) / 1440)
+
+
+def test_days_of_a_zone_of_before_are_not_told() -> None:
+    customer = customer_in("America/New_York")
+    store = computed(customer, utility=[Reading(3600 * k, P=1.0) for k in range(72)])
+    moved = customer_in("UTC")
+    shown = run(role_rollup(moved, store, "utility", "24h", Window(0, 4 * 86400)))
+    assert all(window["time"] % 86400 == 0 for window in shown)

@@ -32,6 +32,10 @@ class StoreRejected(CenergydError):
     """A store answered that this data itself is wrong; repeating it would not help."""
 
 
+class StoredTypeConflict(StoreRejected):
+    """A store holds a field of this name with another type, written by somebody else: an operator must mend the store (answered 503)."""
+
+
 class Overloaded(CenergydError):
     """A bounded queue is full: answered 503, try again later."""
 

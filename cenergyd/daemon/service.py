@@ -48,6 +48,8 @@ __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 STOP_SECONDS = 20.0
 """What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then what runs is cancelled."""
+TYPE_CONFLICT_SECONDS = 900.0
+"""How long after a refusal for a field's type /readyz says so: loggers try again within that time."""
 LIVE: Final = frozenset(
     {
         "layout", "logging",
@@ -156,7 +158,18 @@ class Daemon(OrderedServices):
             if self.uploads.group_commit.queued_uploads >= MAX_QUEUED_UPLOADS:
                 raise Overloaded(f"{MAX_QUEUED_UPLOADS} uploads are waiting to be written")
 
-        return {"opened": opened, "customers": self.customers.ping, "readings": self.readings.ping, "queue": queue}
+        async def types() -> None:
+            last = self.uploads.receiver.type_conflict_at
+            if last is not None and 0 <= self._reactor.seconds() - last < TYPE_CONFLICT_SECONDS:
+                raise StoreUnavailable("a measurement has a field of another type; uploads of that meter are refused")
+
+        return {
+            "opened": opened,
+            "customers": self.customers.ping,
+            "readings": self.readings.ping,
+            "queue": queue,
+            "types": types,
+        }
 
     def _have_news(self, customer_id: str) -> None:
         """Readings of a customer were stored or computed."""

@@ -18,7 +18,15 @@ from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_
 from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.ownership import held_since
-from cenergyd.errors import CenergydError, FutureRows, Overloaded, StoreRejected, StoreUnavailable, UploadError
+from cenergyd.errors import (
+    CenergydError,
+    FutureRows,
+    Overloaded,
+    StoredTypeConflict,
+    StoreRejected,
+    StoreUnavailable,
+    UploadError,
+)
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import CredentialChecker
@@ -94,6 +102,8 @@ class Receiver:
             Mode.STATUS: self._status,
             Mode.TEST: self._test,
         }
+        self.type_conflict_at: float | None = None
+        """When the store last refused readings for a field of another type, UTC seconds."""
         self.in_progress = 0
         """Uploads being answered now."""
 
@@ -242,6 +252,8 @@ class Receiver:
         await self._keep(customer, logs, body)
 
     def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:
+        if isinstance(error, StoredTypeConflict):
+            self.type_conflict_at = self._clock.seconds()
         status, outcome, reason = _verdict(error)
         if outcome == "error":
             log.failure("upload {request_id} failed", request_id=request.request_id)
@@ -278,7 +290,11 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
         return 503, "unavailable", "all rows are later than the server's time; check the clocks of server and logger"
     if isinstance(error, StoreUnavailable):
         return 503, "unavailable", "the store does not answer, try again later"
-    if isinstance(error, UploadError | StoreRejected):
+    if isinstance(error, StoredTypeConflict):
+        return 503, "unavailable", "the store holds data of another type under this meter's name, try again later"
+    if isinstance(error, StoreRejected):
+        return 406, "refused", "the store refuses these readings"  # its own message names its address
+    if isinstance(error, UploadError):
         return 406, "refused", str(error)
     if isinstance(error, CenergydError):
         return 503, "unavailable", "try again later"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import pytest_twisted
@@ -10,7 +11,11 @@ import pytest_twisted
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK, LayoutTable
 from cenergyd.documents.kinds import HELD_LOG, HELD_METER, HELD_PART, LAYOUT
+from cenergyd.errors import StoredTypeConflict, StoreRejected
 from cenergyd.ingest.held_meters import HeldMeter
+from cenergyd.jobs.doctor.report import doctor
+from cenergyd.jobs.site_state.gather import gather
+from cenergyd.jobs.site_state.model import HeldLogs
 from cenergyd.readings.model import Reading
 from tests.acquisuite.test_layouts import Section
 from tests.ingest.intake import NOW, SERIAL, Intake, accepted
@@ -300,3 +305,42 @@ async def test_nothing_but_rows_of_the_future_is_not_acknowledged(intake: Intake
     assert (await intake.rows({NOW + 200_000: (1, 2)}, "9")).status == 503, "of a meter that is not known, too"
     message = encode.xml_message(SERIAL, [encode.xml_device("5", [Reading(NOW + 200_000, 4.0)], SHARK)])
     assert (await intake.xml(message)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StoredTypeConflict("influx.example:8086 holds x"), 503), (StoreRejected("influx.example:8086 rejects x"), 406)],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_refuses_readings_is_told_without_its_address(
+    intake: Intake, error: Exception, status: int
+) -> None:
+    async def refuse(batches: object) -> None:
+        raise error
+
+    await intake.choose({"1": {"P": 4}}, 0)
+    with patch.object(intake.readings, "write", refuse):
+        reply = await intake.rows({NOW: (1,)})
+    assert reply.status == status
+    assert b"influx" not in reply.body
+    assert (intake.receiver.type_conflict_at == NOW) == (status == 503)
+    assert accepted(await intake.rows({NOW: (1,)})), "the device sends it again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_doctor_and_the_site_s_state_tell_of_it(intake: Intake) -> None:
+    customer = await intake.customers.by_serial(SERIAL)
+    assert customer is not None
+    customer = await intake.customers.update(customer.id, {"facility": "1", "load": "2"})
+    await intake.config(LABELS)
+    await intake.rows({NOW: (7, 1.5, 0)})
+    await intake.rows({NOW: (7, 1.5, 0)}, "3", MODBUSDEVICECLASS="98")
+    await intake.rows({NOW: (7, 1.5, 0)}, "4", MODBUSDEVICECLASS="27")
+    await intake.meters.flush()
+    report = await doctor(customer, intake.readings, intake.documents, NOW)
+    told = {finding.message: finding.severity for finding in report.findings if finding.code == "meter_not_understood"}
+    assert [message[:24] for message in told] == ["1 logs of meter 1 are ke", "1 logs of meter 3 are ke"]
+    assert list(told.values()) == ["error", "warning"]
+    assert '"Main" in column 4' in next(iter(told))
+    (facts,) = await gather([customer], intake.documents)
+    assert [(meter.meter, meter.held) for meter in facts.meters] == [("1", HeldLogs(NOW, 1)), ("2", None)]

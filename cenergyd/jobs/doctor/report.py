@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.documents.kinds import LOGGER, METER
+from cenergyd.documents.kinds import HELD_METER, LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, stuck_resolution
@@ -97,6 +97,8 @@ class Gathered(NamedTuple):
     """What the logger says of its meters, by series."""
     rows: Mapping[str, Sequence[Reading]] = {}
     """The single readings of the roles' own meters, by series."""
+    held: Sequence[Document] = ()
+    """Meters of the logger whose logs are kept unread."""
 
 
 async def doctor(
@@ -135,6 +137,7 @@ async def _gather(
     serial = span.serial
     if not serial:
         return Gathered(customer, span, now, None, (), {}, {}, {})
+    held = await documents.find(HELD_METER, owner=serial, limit=300)
     seen = await readings.series_of(serial)
     wanted = [name for role in ROLES if (name := span.series_of(role)) is not None and name in seen]
     last = await readings.last(seen) if seen else {}
@@ -143,7 +146,7 @@ async def _gather(
     logger = await documents.get(LOGGER, serial)
     own = [name for name in wanted if not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
-    return Gathered(customer, span, now, logger, seen, last, minutes, meters, rows)
+    return Gathered(customer, span, now, logger, seen, last, minutes, meters, rows, held)
 
 
 def check_settings(gathered: Gathered) -> list[Finding]:
@@ -224,6 +227,7 @@ def check_meters(gathered: Gathered) -> list[Finding]:
             )  # fmt: skip
         else:
             found += _channels(gathered, series, role)
+    found += _not_understood(gathered, named)
     spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
     if spare:
         found.append(_spare(gathered, spare))
@@ -306,6 +310,28 @@ def _channels(gathered: Gathered, series: str, role: Role) -> list[Finding]:
         for channel, severity, code, what, advice in lacking
         if windows and channel not in present
     ]  # fmt: skip
+
+
+def _not_understood(gathered: Gathered, named: Mapping[str, Role]) -> list[Finding]:
+    """Meters whose logs are kept unread because their columns are not known."""
+    found = []
+    for document in gathered.held:
+        body, role = document.body, named.get(document.key)
+        asked = body.get("state") == "unknown" and not body.get("dismissed")
+        if not body.get("logs") or not (role or asked):
+            continue
+        doubts = "; ".join(str(doubt) for doubt in body.get("doubts") or ())
+        found.append(
+            Finding(
+                severity="error" if role else "warning", code="meter_not_understood",
+                field=FIELD_OF_ROLE[role] if role else "",
+                message=f"{body['logs']} logs of meter {body.get('meter')} are kept unread: {body.get('reason')}."
+                + (f" {doubts[0].upper()}{doubts[1:]}." if doubts else ""),
+                advice="Choose its columns on the meters page, or let the logger send the meter's config file; then the logs are read.",
+                evidence={"logs": body["logs"], "since": body.get("since")},
+            )
+        )  # fmt: skip
+    return found
 
 
 def _spare(gathered: Gathered, series: Sequence[str]) -> Finding:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import reached_before, window_of
-from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
+from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.ingest.rhythm import usual_gap
 from cenergyd.jobs.site_state.judge import judge
 from cenergyd.jobs.site_state.model import (
     Backlog,
     ComputedFacts,
+    HeldLogs,
     LoggedError,
     LoggerFacts,
     MeterFacts,
@@ -35,6 +36,7 @@ class _Known(NamedTuple):
     meters: Mapping[str, Document]
     derivations: Mapping[str, Document]
     rejected: Mapping[str, Document]
+    held: Mapping[str, Document]
     last: Mapping[str, Reading]
 
 
@@ -58,6 +60,7 @@ async def gather(
         await documents.get_many(METER, series_of_roles(customers)) if serials else {},
         await documents.get_many(DERIVATION, ids) if ids else {},
         await documents.get_many(REJECTED, serials) if serials else {},
+        await documents.get_many(HELD_METER, series_of_roles(customers)) if serials else {},
         last or {},
     )
     return [_facts(customer, known) for customer in customers]
@@ -113,7 +116,15 @@ def _meter(customer: Customer, role: Role, known: _Known) -> MeterFacts:
         last_upload=_int(body.get("last_upload")),
         interval=_int(body.get("interval")),
         error=_error(body.get("error")),
+        held=_held(known.held.get(series)),
     )
+
+
+def _held(document: Document | None) -> HeldLogs | None:
+    """The logs that could not be read: of whatever device, since a role names it."""
+    body: Mapping[str, Any] = document.body if document else {}
+    logs, since = _int(body.get("logs")), _int(body.get("since"))
+    return HeldLogs(since, logs) if logs and since is not None else None
 
 
 def _error(stored: Any) -> LoggedError | None:

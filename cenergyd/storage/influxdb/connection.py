@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from cenergyd.errors import CenergydError, StoreRejected, StoreUnavailable
+from cenergyd.errors import CenergydError, StoredTypeConflict, StoreRejected, StoreUnavailable
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.influxdb.address import InfluxAddress
 from cenergyd.storage.influxdb.client import InfluxClient
@@ -221,6 +221,9 @@ def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydErro
         return StoreUnavailable(f"{address} takes no new series: {reason}")
     if "HTTP request to an HTTPS server" in reason:
         return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
+    if "field type conflict" in reason:
+        # Only somebody else's points can do this: ours are floats, under names of our own.
+        return StoredTypeConflict(f"{address} holds a field of another type: {reason}")
     if error.code in (400, 413):
         return StoreRejected(f"{address} rejects the data: {reason}")
     return StoreUnavailable(f"{address} failed: {reason}")

@@ -33,7 +33,10 @@ MeterId = Annotated[str, Meta(description="Meter id; empty: not fitted.")]
 Reversed = Annotated[list[Role], Meta(description="Roles whose CT is mounted the wrong way round.")]
 Column = Annotated[int, Meta(ge=FIRST_POINT, le=MAX_COLUMN)]
 Layouts = Annotated[
-    dict[Annotated[str, Meta(max_length=8)], dict[Literal["P", "L1_PF", "L1_V", "Q"], Column]],
+    dict[
+        Annotated[str, Meta(max_length=8)],
+        dict[Literal["P", "L1_PF", "L1_V", "Q", "E_net", "E_import", "E_export"], Column],
+    ],
     Meta(max_length=_MAX_METERS, description="Meter id -> channel -> column of its logs, before any table."),
 ]
 

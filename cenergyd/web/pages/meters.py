@@ -25,7 +25,8 @@ from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import SERIAL, change_customer
 
 HOUR = 3600
-CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage"}
+CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage",
+                               "E_net": "Net energy (kWh)", "E_import": "Import (kWh)", "E_export": "Export (kWh)"}  # fmt: skip
 _MAX_TIME = 1 << 33
 _TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
 _DONE = {

@@ -15,7 +15,7 @@ from influxdb import InfluxDBClient
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
-from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
+from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.address import parse_address
 from cenergyd.storage.influxdb.line_protocol import batched, changes, reading_lines
@@ -192,7 +192,7 @@ async def test_a_field_of_another_type_is_rejected_and_the_rest_is_stored(
     async with opened(f"{influx.url}/{unique_name}") as store:
         other = InfluxDBClient(port=influx.port, database=unique_name)
         other.write([f'A_1 P="text" {T0}'], params={"db": unique_name, "precision": "s"}, protocol="line")
-        with pytest.raises(StoreRejected, match="field type conflict"):
+        with pytest.raises(StoredTypeConflict, match="field type conflict"):
             await store.write([*ONE, SeriesReadings("B_1", [Reading(T0, 1.0)])])
         assert await store.read(["B_1"], 0, T0 * 2) == {"B_1": [Reading(T0, 1.0)]}
 

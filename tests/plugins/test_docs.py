@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from cenergyd import hookspecs
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.commands.new_plugin import HOOKS, files
 from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.jobs.messages.receiver import Receiver
@@ -173,3 +175,38 @@ def test_the_examples_run_in_a_daemon(
     ], daemon.log()
     assert {message.body["room"] for message in receiver.got} == {"energy"}
     assert json.loads(inside(folder, LOOK)) == [[31.0], [21.0, 41.0]]
+
+
+def test_the_pages_own_tests_pass(installed: Path, tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_examples.py").write_text(blocks()["test_examples.py"])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", "."],
+        cwd=tests, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(PAGE.parents[1])])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def public_modules() -> list[str]:
+    section = PAGE.read_text().partition("## What you may build on")[2]
+    return re.findall(r"^\| `(cenergyd[\w.]*)` \|", section, re.MULTILINE)
+
+
+def test_what_is_said_to_be_public_is_there_and_is_all_that_examples_use() -> None:
+    public = public_modules()
+    assert len(public) == 8
+    for module in public:
+        assert importlib.import_module(module).__doc__
+    assert f"| {hookspecs.HOOK_VERSION} |" in PAGE.read_text()
+    examples = [path.read_text() for path in (PAGE.parents[1] / "examples" / "plugins").rglob("*.py")]
+    made = [text for hook in HOOKS for path, text in files("x", hook).items() if path.endswith(".py")]
+    for text in (*blocks().values(), *examples, *made):
+        for module in re.findall(r"^from (cenergyd[\w.]*) import", text, re.MULTILINE):
+            assert module in public, f"{module} is not public"
+
+
+def test_all_that_hooks_are_given_can_be_named_from_the_contract() -> None:
+    for name in ("Attempt", "Channel", "ChannelType", "JobContext", "Notification", "Resource", "AlignedReading"):
+        assert hasattr(hookspecs, name)

@@ -119,7 +119,7 @@ def test_links_lead_somewhere() -> None:
 def test_settings_that_are_named_exist() -> None:
     ini = (ROOT / "etc" / "cenergyd.ini").read_text(encoding="utf-8")
     for section, key in re.findall(r"`\[(\w+)\] (\w+)`", README):
-        assert re.search(rf"^\[{section}\]$.*?^{key} =", ini, re.MULTILINE | re.DOTALL), f"[{section}] {key}"
+        assert re.search(rf"^\[{section}\]$.*?^#?{key} =", ini, re.MULTILINE | re.DOTALL), f"[{section}] {key}"
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -101,7 +101,7 @@ def part_of(point: FieldPoint) -> Part:
 def told(window: Window, part: Part, expected: int | None) -> Fields:
     """What is told of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
 
-    ``expected`` readings and ``complete`` (0..1) are left out where the usual interval is not known.
+    ``expected`` readings and ``complete`` (of P, 0..1) are left out where the usual interval is not known.
     """
     fields: Fields = {"readings": part.readings, "estimated": part.estimated}
     for channel, stat in part.stats.items():
@@ -113,7 +113,7 @@ def told(window: Window, part: Part, expected: int | None) -> Fields:
         fields["PF"] = part.factor
     if expected is not None:
         fields["expected"] = expected
-        fields["complete"] = round(min(1.0, part.readings / expected), 4)
+        fields["complete"] = _complete(fields, expected)
     return fields
 
 
@@ -138,7 +138,12 @@ def told_again(window: Window, fields: Fields, interval: int | None) -> Fields:
     if interval is None:
         return fields
     expected = expected_readings(window, interval)
-    return {**fields, "expected": expected, "complete": round(min(1.0, int(fields["readings"]) / expected), 4)}
+    return {**fields, "expected": expected, "complete": _complete(fields, expected)}
+
+
+def _complete(fields: Mapping[str, float | int | str | bool], expected: int) -> float:
+    """Of P, which energy and demand are made of; of all readings where none has P."""
+    return round(min(1.0, int(fields.get("P_count", fields["readings"])) / expected), 4)
 
 
 def _is_even(part: Part) -> bool:

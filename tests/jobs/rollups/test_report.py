@@ -252,3 +252,10 @@ def test_days_of_a_zone_of_before_are_not_told() -> None:
     moved = customer_in("UTC")
     shown = run(role_rollup(moved, store, "utility", "24h", Window(0, 4 * 86400)))
     assert all(window["time"] % 86400 == 0 for window in shown)
+
+
+def test_complete_is_of_the_power() -> None:
+    log = [Reading(60 * k, P=6.0 if k % 10 == 0 else None, L1_V=120.0) for k in range(60)]
+    customer = customer_in("UTC")
+    (hour,) = run(role_rollup(customer, computed(customer, utility=log), "utility", "1h", Window(0, 3600)))
+    assert (hour["complete"], hour["expected"], hour["P_count"], hour["L1_V_count"]) == (0.1, 60, 6, 60)

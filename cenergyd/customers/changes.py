@@ -63,10 +63,24 @@ def checked_extensions(changes: Any) -> dict[str, Any]:
     return copy
 
 
+MAX_EXTENSIONS_BYTES = 262_144
+"""Size of a customer's extensions together (history, tariff, alerts, ...), as JSON."""
+
+
 def merged(extensions: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Extensions after checked changes."""
-    result = {**extensions, **changes}
-    return {key: value for key, value in result.items() if value is not None}
+    """Extensions after checked changes. Raises InvalidField where they are too large together."""
+    both = {**extensions, **changes}
+    result = {key: value for key, value in both.items() if value is not None}
+    # What is there already may be larger; then it may only shrink.
+    if _size(result) > max(MAX_EXTENSIONS_BYTES, _size(extensions)):
+        raise InvalidField(
+            "extensions", f"settings and history of a customer are bounded by {MAX_EXTENSIONS_BYTES} bytes"
+        )
+    return result
+
+
+def _size(extensions: Mapping[str, Any]) -> int:
+    return len(json.dumps(dict(extensions), separators=(",", ":")))
 
 
 def changed(customer: Customer, checked: Mapping[str, Any]) -> Customer:

@@ -162,6 +162,10 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     if change.changes is None:
         return await front_end.follow(change, {})
     update = checked_changes(followed(old, change.changes, now))
+    try:
+        changed(old, update)
+    except InvalidField:
+        update = checked_changes(change.changes)  # no room for another entry of the history
     serial = update.get("logger_serial_number")
     owner = await customers.by_serial(serial) if serial else None
     if owner is not None and owner.id != old.id:

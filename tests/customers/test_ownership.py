@@ -9,6 +9,7 @@ from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
 from cenergyd.customers.ownership import (
     FOREVER,
+    MAX_HELD,
     Held,
     given_up,
     held_loggers,
@@ -57,3 +58,9 @@ def test_what_is_not_a_list_of_loggers_is_none() -> None:
         assert released_loggers(Customer(id="a", extensions={"released": wrong})) == frozenset()
     customer = Customer(id="a", extensions={"loggers": [{"serial": 3}, 5, {"serial": "X", "since": 1, "until": "x"}]})
     assert held_loggers(customer) == [Held("X", 1, FOREVER)]
+
+
+def test_loggers_that_were_held_are_bounded() -> None:
+    kept = recorded([Held(f"X{number}", number, number + 1) for number in range(3 * MAX_HELD)])
+    assert len(kept) == MAX_HELD
+    assert kept[-1]["serial"] == f"X{3 * MAX_HELD - 1}"

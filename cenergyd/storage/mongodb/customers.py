@@ -172,8 +172,9 @@ class MongoCustomerStore:
         checked = checked_changes(changes)
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
+            new = changed(customer_of(own), checked)
             if await self._change(own, checked, pending):
-                return _with_window(changed(customer_of(own), checked), pending)
+                return _with_window(new, pending)
             # The next look tells why: NotFound, Conflict, or a change that does not show in the etag.
         raise Conflict("somebody else keeps changing this customer")
 

@@ -7,6 +7,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
+from cenergyd.customers.changes import MAX_EXTENSIONS_BYTES
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
 
@@ -238,3 +239,18 @@ async def test_settings_and_marks_at_the_same_time_lose_neither(store, second):
     )
     found = await store.get(added.id)
     assert (found.solar, found.pending_start, found.pending_end) == ("3", 50, 203)
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_and_history_together_are_bounded(store):
+    added = await store.add(FULL)
+    half = "x" * (MAX_EXTENSIONS_BYTES // 2)
+    await store.update(added.id, {"extensions": {"one": half}})
+    for _ in range(2):
+        with pytest.raises(InvalidField, match="bounded"):
+            await store.update(added.id, {"extensions": {"two": half}})
+    assert set((await store.get(added.id)).extensions) >= {"one"}
+    assert "two" not in (await store.get(added.id)).extensions
+    await store.update(added.id, {"extensions": {"one": None, "two": half}})
+    with pytest.raises(InvalidField, match="bounded"):
+        await store.add(attrs.evolve(FULL, logger_serial_number="AA77", extensions={"one": half, "two": half}))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source
+from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, require_databases
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
@@ -34,6 +34,7 @@ def backup(source: Source, folder: Path) -> None:
     """
     settings = source.load()
     databases = embedded(settings)
+    require_databases(settings)
     with bar("backing up") as progress:
         back_up(databases, folder, int(time.time()), progress)
     click.echo(f"{' and '.join(database.name for database in databases)} backed up into {folder}")

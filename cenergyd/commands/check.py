@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, run_async
+from cenergyd.commands.common import Failed, Source, is_missing, pass_source, run_async
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.logs import secrets_of
@@ -49,7 +49,11 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
     click.echo(f"readings   {redact(settings.readings.url)}")
     if offline:
         return
-    make_state_folders(settings)
+    missing = [url for url in (settings.customers.url, settings.readings.url) if is_missing(url)]
+    for url in missing:
+        click.echo(f"           {url} is not there yet: 'cenergyd run' makes it")
+    if missing:
+        return
     faults = run_async(lambda reactor: _ask_stores(settings, reactor))
     if faults:
         raise Failed(redact("\n".join(faults)))

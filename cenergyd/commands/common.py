@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,8 +20,11 @@ from twisted.python.failure import Failure
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, ConfigError, NotFound
+from cenergyd.runtime.logs import secrets_of
+from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
+from cenergyd.settings.state import embedded_path, in_folder, state_folder
 
 if TYPE_CHECKING:
     from cenergyd.storage.open import Stores
@@ -73,7 +77,9 @@ class Source:
 
         :param warn: told of settings that are there under an old name or are constants now.
         """
-        return load_settings(Settings, self.chosen_file, self.overrides, warn)
+        settings = load_settings(Settings, self.chosen_file, self.overrides, warn)
+        system_wide = self.chosen_file == SYSTEM_INI
+        return in_folder(settings, state_folder(settings, os.environ, system_wide=system_wide))
 
 
 pass_source = click.make_pass_decorator(Source)
@@ -159,15 +165,38 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 @asynccontextmanager
 async def stores_of(settings: Settings, reactor: Any) -> AsyncIterator[Stores]:
-    """The stores of the settings, open, and closed again at the end."""
+    """The stores of the settings, open, and closed again at the end; says on stderr which they are.
+
+    Raises Failed where an embedded one does not exist: only the daemon makes it, so that a command called in another folder does not
+    work on an empty one.
+    """
     from cenergyd.storage.open import open_stores  # with it come all drivers, which not every command needs
 
-    make_state_folders(settings)
+    require_databases(settings)
+    redact = Redactor(secrets_of(settings))
+    urls = dict.fromkeys((settings.customers.url, settings.readings.url))
+    click.echo(f"stores: {', '.join(redact(url) for url in urls)}", err=True)
     stores = await open_stores(settings, reactor)
     try:
         yield stores
     finally:
         await stores.close()
+
+
+def is_missing(url: str) -> bool:
+    """Whether a URL is that of an embedded database that is not there."""
+    path = embedded_path(url)
+    return path is not None and not path.exists()
+
+
+def require_databases(settings: Settings) -> None:
+    """Raises Failed where an embedded database is not there."""
+    for url in (settings.customers.url, settings.readings.url):
+        if is_missing(url):
+            raise Failed(
+                f"there is no database {embedded_path(url)}; 'cenergyd run' makes it. Is this the right place? "
+                "--config, --state and [state] folder name another"
+            )
 
 
 def make_state_folders(settings: Settings) -> None:

@@ -104,6 +104,13 @@ def optional_path(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
+def absolute_path(text: str) -> Path | None:
+    """An absolute path, or nothing."""
+    if text and not text.startswith("/"):
+        raise ValueError("an absolute path is needed")
+    return Path(text) if text else None
+
+
 def choice(*allowed: str) -> Kind:
     """One of some words."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from cenergyd.settings.loader import (
+    absolute_path,
     choice,
     chosen,
     integer,
@@ -44,6 +45,17 @@ class ServerSettings:
     shutdown_grace_seconds: int = setting(
         "20", integer(0, 300), "How long a stop waits for uploads that are being written.", "s"
     )
+
+
+@attrs.frozen(kw_only=True)
+class StateSettings:
+    """Where the embedded databases are."""
+
+    folder: Path | None = setting(  # noqa: RUF009
+        "", absolute_path,
+        "Relative paths of databases count from here. Empty: systemd's state folder; /var/lib/cenergyd for the settings in /etc; "
+        "else the current directory.",
+    )  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
@@ -283,6 +295,7 @@ class Settings:
     """All sections: those first in which something must be chosen."""
 
     server: ServerSettings
+    state: StateSettings
     customers: CustomersSettings
     readings: ReadingsSettings
     email: EmailSettings

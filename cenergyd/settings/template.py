@@ -20,7 +20,7 @@ A value may come from elsewhere, so that secrets stay out of this file: @file:/p
 @credential:NAME that of $CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=), @env:NAME an environment variable.
 """
 _WIDTH = 118
-_OBVIOUS = ("Any text.", "A path, or nothing.", "yes or no.", "Words", "A URL")
+_OBVIOUS = ("Any text.", "An absolute path,", "A path, or nothing.", "yes or no.", "Words", "A URL")
 """Beginnings of what a kind accepts that need no mention beside the reason and the default."""
 
 

@@ -16,6 +16,8 @@ from cenergyd.testing.ports import free_port
 
 TUNED = Path(__file__).with_name("tuned.py")
 
+_NEED_STORES = ("customers", "token", "doctor", "backfill")
+
 
 class RunningDaemon:
     """One daemon, with short intervals.
@@ -95,7 +97,10 @@ class RunningDaemon:
             link.close()
 
     def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run another ``cenergyd`` command with the same settings."""
+        """Run another ``cenergyd`` command with the same settings; before the first start the daemon runs once to make its databases."""
+        if words[0] in _NEED_STORES and self.process is None and self._lacks_databases():
+            self.start()
+            self.stop()
         return subprocess.run(
             self.arguments(*words),
             input=stdin,
@@ -105,6 +110,11 @@ class RunningDaemon:
             timeout=120,
             check=False,
         )
+
+    def _lacks_databases(self) -> bool:
+        urls = (self.settings["customers.url"], self.settings["readings.url"])
+        paths = [Path(url.removeprefix("sqlite:///")) for url in urls if url.startswith("sqlite:///")]
+        return not all(path.exists() for path in paths)
 
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""

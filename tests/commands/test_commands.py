@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cenergyd.cli import COMMANDS, main
+from tests.databases import make_databases
 
 
 def cenergyd(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -43,6 +44,12 @@ class Here:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     monkeypatch.chdir(tmp_path)
     return Here(monkeypatch, capsys)
+
+
+@pytest.fixture
+def databases(tmp_path: Path) -> None:
+    """What a daemon with default settings made here."""
+    make_databases(tmp_path / "var")
 
 
 def quick(*words: str) -> tuple[str, ...]:
@@ -134,15 +141,19 @@ def test_check_tells_a_wrong_ini_by_file_section_key_and_what_would_be_right(tmp
 
 
 def test_check_reports_and_asks_the_stores(tmp_path: Path) -> None:
-    result = cenergyd(
-        tmp_path, "check", "--state", "here", "--set", "layout:mine.device_classes=99", "--set", "layout:mine.P=4"
-    )
+    words = ("check", "--state", "here", "--set", "layout:mine.device_classes=99", "--set", "layout:mine.P=4")
+    before = cenergyd(tmp_path, *words)
+    assert before.returncode == 0, before.stderr
+    assert before.stdout.count("is not there yet: 'cenergyd run' makes it") == 2
+    assert list(tmp_path.iterdir()) == []
+    make_databases(tmp_path / "here")
+    result = cenergyd(tmp_path, *words)
     assert result.returncode == 0, result.stderr
     assert "layout     mine for 99" in result.stdout
     assert result.stdout.count("the store answers") == 2
-    assert (tmp_path / "here").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.usefixtures("databases")
 def test_check_says_which_store_does_not_answer_and_hides_its_password(tmp_path: Path) -> None:
     result = cenergyd(
         tmp_path, "check", "--set", "readings.url=influxdb://me:hunter2@127.0.0.1:1/x",
@@ -171,6 +182,7 @@ def test_plugins_lists_the_built_in_ones(here: Here) -> None:
     assert found["solar"]["state"] == "disabled"
 
 
+@pytest.mark.usefixtures("databases")
 def test_a_customers_life(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("hunter2\n")
     added = cenergyd(
@@ -198,9 +210,10 @@ def test_a_customers_life(tmp_path: Path) -> None:
     assert cenergyd(tmp_path, "customers", "remove", shown["id"], "--yes").returncode == 0
     gone = cenergyd(tmp_path, "customers", "show", shown["id"])
     assert gone.returncode == 1
-    assert gone.stderr.startswith("cenergyd: there is no customer with the id")
+    assert "\ncenergyd: there is no customer with the id" in gone.stderr
 
 
+@pytest.mark.usefixtures("databases")
 def test_problems_of_a_customer_are_noted(tmp_path: Path) -> None:
     result = cenergyd(tmp_path, "customers", "add", "--no-password", "--facility", "1")
     assert result.returncode == 0
@@ -214,10 +227,14 @@ def test_settings_options_work_before_and_after_the_command(tmp_path: Path) -> N
         ("customers", "--state", "b", "list"),
         ("customers", "list", "--state", "c"),
     ):
-        assert cenergyd(tmp_path, *words).returncode == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+        folder = next(word for word in words if len(word) == 1)
+        make_databases(tmp_path / folder)
+        done = cenergyd(tmp_path, *words)
+        assert done.returncode == 0
+        assert f"{tmp_path}/{folder}/customers.sqlite" in done.stderr
 
 
+@pytest.mark.usefixtures("databases")
 def test_backfill_of_a_customer_without_a_missing_meter_says_so(tmp_path: Path) -> None:
     cenergyd(tmp_path, "customers", "add", "--no-password", "--serial", "00AA", "--facility", "1")
     result = cenergyd(tmp_path, "backfill", "00AA", "--from", "1d")
@@ -225,6 +242,7 @@ def test_backfill_of_a_customer_without_a_missing_meter_says_so(tmp_path: Path) 
     assert "nothing is computed for this customer" in result.stderr
 
 
+@pytest.mark.usefixtures("databases")
 def test_migrate_of_the_embedded_store(tmp_path: Path) -> None:
     result = cenergyd(tmp_path, "migrate", "--dry-run")
     assert result.returncode == 0
@@ -240,6 +258,7 @@ def test_the_reader_of_our_output_may_leave(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.usefixtures("databases")
 def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path) -> None:
     added = cenergyd(tmp_path, "customers", "add", "--no-password", "--serial", "A1", "--facility", "1", "--solar", "2")
     assert added.returncode == 0, added.stderr
@@ -259,6 +278,7 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
         assert database.execute("SELECT solar, pending_start FROM customer").fetchall() == [("3", 1750000000)]
 
 
+@pytest.mark.usefixtures("databases")
 def test_a_customers_derivation_plugin(tmp_path: Path) -> None:
     def shown() -> str:
         done = cenergyd(tmp_path, *quick("customers", "show", "--json"), "001EC6001434")
@@ -272,3 +292,22 @@ def test_a_customers_derivation_plugin(tmp_path: Path) -> None:
     assert "no such plugin; there are load, solar, utility" in refused.stderr
     assert cenergyd(tmp_path, *quick("customers", "set"), "001EC6001434", "--derivation-plugin", "").returncode == 0
     assert shown() == ""
+
+
+@pytest.mark.parametrize("words", [("customers", "list"), ("token", "list"), ("backup", "copy")])
+def test_a_command_makes_no_databases(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """So that one that is called in another folder does not work on an empty store."""
+    done = cenergyd(tmp_path, *words)
+    assert done.returncode == 1
+    assert f"there is no database {tmp_path}/var/customers.sqlite; 'cenergyd run' makes it" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("databases")
+def test_a_command_says_which_store_it_speaks_to(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    done = cenergyd(folder, "customers", "list", "--set", f"state.folder={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert f"stores: sqlite:///{tmp_path}/var/customers.sqlite" in done.stderr
+    assert list(folder.iterdir()) == []

@@ -16,6 +16,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.web.access.tokens import Tokens
+from tests.databases import make_databases
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +32,7 @@ async def test_add_list_revoke(tmp_path: Path) -> None:
     await customers.open()
     customer = await customers.add(Customer(id="", logger_serial_number="A1"))
     await customers.close()
+    await deferToThread(make_databases, tmp_path)
     operator = await deferToThread(run, tmp_path, "add", "--operator", "my laptop")
     assert operator.returncode == 0, operator.stderr
     own = await deferToThread(run, tmp_path, "add", "--customer", "a1", "--days", "3", "--once", "the customer's")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import attrs
+
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
@@ -26,7 +28,9 @@ from cenergyd.jobs.site_state.model import (
     SiteFacts,
     SiteState,
 )
+from cenergyd.jobs.site_state.solar import may_be_dark, solar_zero_since
 from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
 
 
 class _Known(NamedTuple):
@@ -67,10 +71,25 @@ async def gather(
 
 
 async def site_states(
-    customers: Sequence[Customer], documents: DocumentStore, now: int, last: Mapping[str, Reading] | None = None
+    customers: Sequence[Customer],
+    documents: DocumentStore,
+    now: int,
+    last: Mapping[str, Reading] | None = None,
+    readings: ReadingStore | None = None,
 ) -> list[SiteState]:
-    """The state of each customer's site at ``now``. ``last``: see :func:`gather`."""
-    return [judge(facts, now) for facts in await gather(customers, documents, last)]
+    """The state of each customer's site at ``now``.
+
+    :param last: see :func:`gather`.
+    :param readings: where the last days of solar meters are looked at that give nothing by day; None: they are not.
+    """
+    states = []
+    for facts in await gather(customers, documents, last):
+        known = facts
+        if readings is not None and last is not None and may_be_dark(facts, now):
+            since = await solar_zero_since(facts.customer, facts, readings, now)
+            known = attrs.evolve(facts, solar_zero_since=since)
+        states.append(judge(known, now))
+    return states
 
 
 def _facts(customer: Customer, known: _Known) -> SiteFacts:

@@ -123,7 +123,7 @@ class SiteStateService(PeriodicService):
         if not known:
             return
         last = await self._last(known)
-        states = await site_states(known, self._documents, now, last)
+        states = await site_states(known, self._documents, now, last, self._readings)
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         judgements = [Judgement(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._judged(judgements)

@@ -312,7 +312,7 @@ class StatusReader:
         last = await self._context.readings.last(series) if series else {}
         ids = [customer.id for customer in customers]
         told = await self._context.documents.get_many(DERIVATION, ids) if ids else {}
-        states = await site_states(customers, self._context.documents, now, last)
+        states = await site_states(customers, self._context.documents, now, last, self._context.readings)
         return [
             self._entry(
                 customer, loggers, last, told.get(customer.id), SiteStateJson.of(state, customer.time_zone, now)

@@ -18,4 +18,4 @@ async def states_of(context: Context, customers: Sequence[Customer], now: int) -
         last = await context.readings.last(series) if series else {}
     except (StoreUnavailable, Overloaded):
         last = None
-    return await site_states(customers, context.documents, now, last)
+    return await site_states(customers, context.documents, now, last, context.readings)

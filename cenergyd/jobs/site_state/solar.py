@@ -1,0 +1,79 @@
+"""Does solar give nothing through hours of sun? Compared with its own last days, from the hours that rollups keep. Pure but for the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cenergyd.customers.model import Customer
+from cenergyd.jobs.site_state.model import SiteFacts
+from cenergyd.jobs.site_state.sun import Place, place_of, sun_height
+from cenergyd.readings.store import ReadingStore
+
+HIGH_SUN = 20.0
+"""Degrees: a panel gives something below this, too, but not surely, and a zone's city may be far from the site."""
+HOURS = 3
+"""So many hours of high sun without power are no cloud."""
+DAYS = 7
+DAYS_NEEDED = 2
+"""On so many of the last days the same hours must have given something."""
+NOTHING = 0.02
+"""Share of its own highest hour that counts as nothing; clouds leave more."""
+_HOUR, _DAY = 3600, 86400
+
+
+def may_be_dark(facts: SiteFacts, now: int) -> bool:
+    """Whether a look at the last days is worth it: the newest reading is near zero, and the sun has been high for hours."""
+    solar = next((meter for meter in facts.meters if meter.role == "solar"), None)
+    if (
+        solar is None
+        or solar.last_time is None
+        or solar.power is None
+        or solar.power > 0.2
+        or now - solar.last_time > 2 * _HOUR
+    ):
+        return False
+    place = place_of(facts.customer)
+    return place is not None and all(
+        sun_height(solar.last_time - hour * _HOUR, place) >= HIGH_SUN for hour in range(HOURS + 1)
+    )
+
+
+def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> int | None:
+    """Since when solar has given nothing though the sun is high; None where that is not so, or cannot be told.
+
+    :param highest: start of an hour -> highest power in it, kW, of the last days.
+    :param last_hour: start of the newest full hour.
+    """
+    most = max(highest.values(), default=0.0)
+    if most <= 0:
+        return None
+    dark = []
+    hour = last_hour
+    while hour in highest and highest[hour] <= NOTHING * most and sun_height(hour, place) >= HIGH_SUN:
+        dark.append(hour)
+        hour -= _HOUR
+    if len(dark) < HOURS:
+        return None
+    gave = 0
+    for day in range(1, DAYS + 1):
+        before = [highest.get(each - day * _DAY, 0.0) for each in dark[:HOURS]]
+        gave += min(before) > NOTHING * most
+    return dark[-1] if gave >= DAYS_NEEDED else None
+
+
+async def solar_zero_since(customer: Customer, facts: SiteFacts, readings: ReadingStore, now: int) -> int | None:
+    """Since when a site's solar meter has given nothing in high sun; None where that is not so."""
+    place, series = place_of(customer), customer.series_of("solar")
+    if place is None or series is None or not may_be_dark(facts, now):
+        return None
+    last_hour = now - now % _HOUR - _HOUR
+    points = await readings.read_points(f"{series}_1h", last_hour - DAYS * _DAY - _DAY // 2, last_hour + 1)
+    reversed_sign = -1.0 if "solar" in customer.current.reversed_roles else 1.0
+    highest = {
+        point.time - point.time % _HOUR: max(
+            reversed_sign * float(point.fields["P_max"]), reversed_sign * float(point.fields["P_min"])
+        )
+        for point in points
+        if "P_max" in point.fields
+    }
+    return dark_since(highest, last_hour, place)

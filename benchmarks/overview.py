@@ -1,0 +1,90 @@
+"""How long the list of all sites takes over HTTP, at 10,000 customers: the first answer after a start, and the following ones.
+
+    python benchmarks/overview.py [--customers 10000]
+
+Every site's state is made up; the stores are SQLite. "cold" reads all of them, as the first request does; "warm" is what an operator's open page asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from twisted.internet import defer, reactor, task
+
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.documents.kinds import SITE
+from cenergyd.documents.store import NewDocument
+from cenergyd.jobs.site_state.model import KINDS, Issue, RoleState, SiteState
+from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_of, summary_to_json
+from tests.web.harness import World
+
+QUERIES: tuple[dict[str, str], ...] = (
+    {},
+    {"state": "logger_silent"},
+    {"sort": "made", "order": "descending"},
+    {"search": "site 99"},
+    {"cursor": "5000"},
+)
+BATCH = 1000
+
+
+def made_up(number: int, now: int) -> SiteSummary:
+    """A site in any state."""
+    kind = random.choice(KINDS)
+    issues = () if kind == "good" else (Issue(kind=kind, role="solar", meter="2", since=now - 3600),)
+    roles = tuple(
+        RoleState(role=role, computed=role == "load", time=now, power=random.random(), stale=False) for role in ROLES
+    )
+    state = SiteState(kind=kind, issues=issues, roles=roles, last_upload=now, usual_gap=900, lag_seconds=0)
+    customer = Customer(
+        id=f"{number:024x}", name=f"Site {number}", time_zone="America/Denver", logger_serial_number=f"AA{number:010}"
+    )
+    energy = tuple(DayEnergy(role, random.random(), random.random()) for role in ROLES)
+    return summary_of(customer, state, energy_day="2026-01-01", energy=energy, alerts=0)
+
+
+async def run(customers: int) -> None:
+    """Fill the store, ask, print."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        await world.start()
+        now = world.clock.now
+        for first in range(0, customers, BATCH):
+            sites = [made_up(number, now) for number in range(first, min(first + BATCH, customers))]
+            await world.documents.put_many(
+                SITE, [NewDocument(site.customer_id, summary_to_json(site), site.state.kind, now) for site in sites]
+            )
+        cold, warm = [], []
+        for _ in range(5):
+            for query in QUERIES:
+                for times, forget in ((cold, True), (warm, False)):
+                    if forget:
+                        world.context.fleet.forget()
+                    began = time.perf_counter()
+                    answer = await world.operator.get("overview", params=query)
+                    times.append(time.perf_counter() - began)
+                    assert answer.status == 200
+        for name, times in (("cold", cold), ("warm", warm)):
+            print(
+                f"{name}: median {median(times) * 1000:.0f} ms, slowest {max(times) * 1000:.0f} ms, {customers} customers"
+            )
+        await world.stop()
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--customers", type=int, default=10_000)
+    options = parser.parse_args()
+    main_: Any = lambda _: defer.Deferred.fromCoroutine(run(options.customers))  # noqa: E731
+    task.react(main_, _reactor=reactor)
+
+
+if __name__ == "__main__":
+    main()

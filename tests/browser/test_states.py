@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
 from selenium import webdriver
@@ -90,33 +91,46 @@ def keep(daemon: RunningDaemon, serial: str, customer: str, bodies: Bodies) -> N
     database.close()
 
 
-@pytest.fixture(scope="session")
-def sites(daemon: RunningDaemon, operator_token: str) -> dict[str, tuple[str, str, str]]:
+class States(NamedTuple):
+    """A daemon with a site in every state."""
+
+    daemon: RunningDaemon
+    token: str
+    sites: dict[str, tuple[str, str, str]]
     """State -> customer, first words, badge."""
-    found = {}
+
+
+@pytest.fixture(scope="session")
+def known_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[States]:
+    """A daemon of its own: what is known of its sites is written into the store while it is stopped."""
+    daemon = RunningDaemon(tmp_path_factory.mktemp("states"), {"web.max_failures_per_address": "1000"})
+    daemon.start()
+    token = daemon.run("token", "add", "--operator", "the operator").stdout.strip()
+    found: dict[str, tuple[str, str, str]] = {}
+    kept = []
     for number, (name, (bodies, words, badge)) in enumerate(states(int(time.time())).items()):
-        site = Site(daemon, operator_token, f"001EC6DD{number:04X}")
-        customer = site.register(facility="1", solar="2", name=f"State {name}", time_zone="America/Denver")
-        keep(daemon, site.serial, customer, bodies)
-        site.api("PATCH", f"customers/{customer}", {"name": f"State: {name}"})  # judged at once
+        site = Site(daemon, token, f"001EC6DD{number:04X}")
+        customer = site.register(facility="1", solar="2", name=name, time_zone="America/Denver")
+        kept.append((site, customer, bodies))
         found[name] = (customer, words, badge)
-    incomplete = Site(daemon, operator_token, "001EC6DDFFFF")
-    found["settings_incomplete"] = (
-        incomplete.register(facility="1", name="State: settings_incomplete"), "Settings incomplete.", "Settings incomplete",
-    )  # fmt: skip
-    return found
+    incomplete = Site(daemon, token, "001EC6DDFFFF")
+    customer = incomplete.register(facility="1", name="settings_incomplete")
+    found["settings_incomplete"] = (customer, "Settings incomplete.", "Settings incomplete")
+    daemon.stop()
+    for site, customer, bodies in kept:
+        keep(daemon, site.serial, customer, bodies)
+    daemon.start()
+    for name, (customer, _, _) in found.items():
+        incomplete.api("PATCH", f"customers/{customer}", {"name": f"State: {name}"})  # judged at once
+    yield States(daemon, token, found)
+    daemon.stop()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_first_words_of_a_site_are_its_state(
-    theme: str,
-    browser: webdriver.Chrome,
-    daemon: RunningDaemon,
-    operator_token: str,
-    sites: dict[str, tuple[str, str, str]],
-) -> None:
+def test_the_first_words_of_a_site_are_its_state(theme: str, browser: webdriver.Chrome, known_sites: States) -> None:
+    daemon, token, sites = known_sites
     set_theme(browser, theme)
-    sign_in(browser, daemon, operator_token)
+    sign_in(browser, daemon, token)
     faults: list[str] = []
     for name, (customer, words, _) in sites.items():
         browser.get(f"{daemon.url}/customers/{customer}/power")
@@ -135,9 +149,10 @@ def test_the_first_words_of_a_site_are_its_state(
 
 
 def test_the_list_of_sites_has_troubles_first_and_each_state_to_bookmark(
-    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, sites: dict[str, tuple[str, str, str]]
+    browser: webdriver.Chrome, known_sites: States
 ) -> None:
-    sign_in(browser, daemon, operator_token)
+    daemon, token, sites = known_sites
+    sign_in(browser, daemon, token)
     browser.get(f"{daemon.url}/overview?search=State")
     rows = browser.find_elements(By.CSS_SELECTOR, ".sites tbody tr")
     shown = {row.find_element(By.TAG_NAME, "a").text: row.find_element(By.CSS_SELECTOR, ".badge").text for row in rows}

@@ -62,7 +62,7 @@ class FleetTotals(NamedTuple):
     """What all the sites come to."""
 
     power: Mapping[Role, float]
-    """kW now, of the sites that are current."""
+    """kW now, of the sites that are current; roles that no site knows are left out."""
     current: int
     """Sites whose power is known now."""
     energy: Mapping[Role, DayEnergy]
@@ -182,7 +182,7 @@ def totals_of(sites: Sequence[SiteSummary], days: _Days) -> FleetTotals:
             imported[each.role].append(each.imported)
             exported[each.role].append(each.exported)
     energy = {role: DayEnergy(role, fsum(imported[role]), fsum(exported[role])) for role in ROLES}
-    return FleetTotals({role: fsum(values) for role, values in power.items()}, current, energy)
+    return FleetTotals({role: fsum(values) for role, values in power.items() if values}, current, energy)
 
 
 class _Days:

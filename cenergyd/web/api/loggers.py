@@ -243,7 +243,10 @@ class OverviewEntry(Resource, frozen=True, kw_only=True):
 class OverviewTotals(Resource, frozen=True, kw_only=True):
     """What all sites that match the search come to."""
 
-    power: Annotated[dict[Role, float], Meta(description="kW now, of the sites that are current.")]
+    power: Annotated[
+        dict[Role, float],
+        Meta(description="kW now, of the sites that are current; without roles that none of them knows."),
+    ]
     current: Annotated[int, Meta(description="Sites whose power is known now.")]
     today: Annotated[list[RoleEnergy], Meta(description="Of each site's day so far.")]
 

@@ -54,5 +54,5 @@ def _flow(role: Role, state: RoleState | None, now: int, ways: tuple[str, str]) 
     if amount < SMALL_KW:
         amount, direction = 0.0, "nothing"
     age = texts.age(state.time, now)
-    text = f"{texts.number(amount)} kW" + (f", {age}" if state.stale else "")
+    text = age if state.stale else f"{texts.number(amount)} kW"
     return Flow(amount, forward, direction, role, state.stale, age, text)

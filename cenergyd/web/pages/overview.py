@@ -14,12 +14,14 @@ from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_n
 from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.jobs.site_state.words import TITLES, tell
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.web.api.loggers import fleet_query
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 
 _REJECTED_SHOWN = 5
 _MAX_REJECTED = 1000
+_AT_ONCE = 20
 _LARGEST_FIRST = ("utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload")
 
 
@@ -121,7 +123,11 @@ class OverviewPages:
     async def _rejected(self) -> list[Mapping[str, Any]]:
         # Their number is bounded where they are gathered.
         found = await self._context.documents.find(REJECTED, limit=_MAX_REJECTED)
-        views = [{"serial": document.key, **document.body} for document in found]
+        owners = await gather_limited([self._context.customers.by_serial(document.key) for document in found], _AT_ONCE)
+        views = [
+            {"serial": document.key, "customer_id": owner.id if owner else None, **document.body}
+            for document, owner in zip(found, owners, strict=True)
+        ]
         return sorted(views, key=lambda view: -int(view.get("time") or 0))
 
     def routes(self) -> Sequence[PageRoute]:

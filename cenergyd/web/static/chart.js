@@ -1,7 +1,6 @@
 // The curves, drawn by uPlot: gaps stay gaps, computed is dashed, estimated has a strip, min and max are a band, and where meters were
 // changed there is an upright line.
 /* global uPlot */
-import { number } from "./lib.js";
 
 export const ROLES = ["utility", "load", "solar"];
 export const NAMES = { utility: "Utility", load: "Load", solar: "Solar" };
@@ -64,6 +63,13 @@ function alone(plot, index, show) {
   for (let i = 0; i < values.length; i++) if (values[i] !== undefined) known.push(i);
   const there = (k) => k >= 0 && k < known.length && values[known[k]] !== null;
   return known.filter((_, k) => there(k) && !there(k - 1) && !there(k + 1));
+}
+
+/** Numbers at an axis, with as many digits as their distance needs. */
+function tickTexts(_, ticks) {
+  const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
+  const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
+  return ticks.map((tick) => (tick < 0 ? "\u2212" : "") + Math.abs(tick).toFixed(digits));
 }
 
 export class PowerChart {
@@ -149,7 +155,8 @@ export class PowerChart {
       scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range: (_, low, high) => this.heights(low, high) } },
       axes: [
         { ...axis, values: TICKS, space: 64 },
-        { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => number(tick, this.channel === "L1_PF" ? 2 : 1).replace(/\.0+$/, "")) },
+        // Where there is nothing to show there is no scale either.
+        { ...axis, size: 52, show: this.data[0].length > 0, label: UNITS[this.channel] || null, labelSize: 18, labelFont: axis.font, values: tickTexts },
       ],
       cursor: {
         y: false, drag: { x: true, y: false, setScale: false }, points: { size: 7 },

@@ -5,7 +5,8 @@ const POLL_SECONDS = 15;
 
 /**
  * @param api address of the customer in the API.
- * @param on handlers by event name (settings, latest, readings, status), and gone() when the session is over.
+ * @param on handlers by event name (settings, latest, readings, status), gone() when the session is over, lost() when the daemon does not
+ *   answer, and back() when it does again.
  */
 export function follow(api, on) {
   let source = null;
@@ -14,6 +15,8 @@ export function follow(api, on) {
 
   async function look() {
     const answer = await fetch(`${api}/latest`, { credentials: "same-origin" }).catch(() => null);
+    if (answer === null) on.lost?.();
+    else on.back?.();
     if (answer?.status === 401) on.gone();
     if (answer?.ok) on.latest(await answer.json(), true);
   }
@@ -39,7 +42,9 @@ export function follow(api, on) {
     for (const name of ["settings", "latest", "readings", "status"]) {
       source.addEventListener(name, (event) => on[name]?.(JSON.parse(event.data), false));
     }
+    source.addEventListener("open", () => on.back?.());
     source.addEventListener("error", () => {
+      on.lost?.();
       // A lost connection is tried again by the browser; a refused one is not.
       if (source !== null && source.readyState === EventSource.CLOSED) fallBack();
     });

@@ -112,6 +112,7 @@ async function load(told) {
     if (answer.status === 401) return gone();
     if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
     shown = await answer.json();
+    element.classList.remove("unknown");
     loaded = Date.now();
     draw(start, end);
     // What comes while one looks is not announced, but for the first of it.
@@ -120,6 +121,8 @@ async function load(told) {
     if (told) reloadTable();
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (told) element.classList.add("unknown");
+    if (error instanceof TypeError) lost();
     summary.textContent = `The readings cannot be loaded (${error.message}); trying again.`;
     timer = setTimeout(() => load(true), 10000);
   } finally {
@@ -179,7 +182,7 @@ function summarise() {
   if (changes.length) parts.push(`meters changed ${changes.slice(-3).join(", ")}${changes.length > 3 ? " and before" : ""}`);
   const step = shown.resolution ? `One point per ${spanText(shown.resolution)}.` : "Every reading.";
   summarised = chart.curves.some((curve) => curve.time.length);
-  summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range.";
+  summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range. Choose another one, or see above what the site lacks.";
 }
 
 function showLegend(index) {
@@ -257,8 +260,26 @@ function loadSoon() {
   timer = setTimeout(() => load(false), Math.max(300, loaded + least - Date.now()));
 }
 
+let lostSince = null;
+
+function lost() {
+  if (lostSince === null) lostSince = now();
+  const box = document.getElementById("lost");
+  box.querySelector('[data-part="lost-since"]').textContent = localText(lostSince, zone).slice(11, 16);
+  box.hidden = false;
+}
+
+function connected() {
+  if (lostSince === null) return;
+  lostSince = null;
+  document.getElementById("lost").hidden = true;
+  load(false);
+}
+
 follow(api, {
   gone,
+  lost,
+  back: connected,
   latest(data, polled) {
     for (const role of ROLES) showReading(role, data.roles[role]);
     if (polled || loaded) loadSoon();

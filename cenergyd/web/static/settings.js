@@ -67,7 +67,15 @@ function addReveal() {
   wrapper.append(input, button);
 }
 
+/** A new customer is most often where its operator is. */
+function guessZone() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const choice = field("time_zone");
+  if ([...choice.options].some((option) => option.value === zone)) choice.value = zone;
+}
+
 addReveal();
+if (location.pathname === "/customers/new" && document.getElementById("errors") === null) guessZone();
 showWhatIsComputed();
 if (document.getElementById("connection") !== null) {
   whileVisible(4, async () => {

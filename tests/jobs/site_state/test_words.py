@@ -80,4 +80,4 @@ def test_a_silent_logger_that_is_refused_says_so() -> None:
 
 def test_progress() -> None:
     told = tell(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
-    assert told.text == "Load is being computed from older readings: 50% done."
+    assert told.text == "Load is being computed from older readings: 50 % done."

@@ -62,7 +62,7 @@ def test_the_third_curve_appears_while_one_looks(
     customer = site.register(facility="1", solar="2")
     sign_in(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/power?range=hour")
-    until(browser, lambda: text(browser, "#chart-summary") .startswith("No readings in this range."))
+    until(browser, lambda: text(browser, "#chart-summary").startswith("No readings in this range."))
     browser.execute_script("window.sameDocument = true")
     site.upload("1", minutes(2.0, 50))
     until(browser, lambda: browser.execute_script(PAINTED) == ["utility"])

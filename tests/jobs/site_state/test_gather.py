@@ -8,9 +8,9 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer
-from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
+from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
-from cenergyd.jobs.site_state.model import Backlog, LoggedError, Refusal, SiteFacts, SiteState
+from cenergyd.jobs.site_state.model import Backlog, HeldLogs, LoggedError, Refusal, SiteFacts, SiteState
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 
@@ -71,6 +71,17 @@ def test_the_newest_readings_count_where_they_are_at_hand() -> None:
     assert facts.computed is not None
     assert (facts.computed.last_time, facts.computed.power) == (NOW - 70, 4.0)
     assert facts.logger.last_upload == NOW - 10, "a crash lost when it uploaded, not what"
+
+
+def test_held_logs() -> None:
+    for held, wanted in (
+        ({"logs": 3, "since": NOW - 60}, HeldLogs(NOW - 60, 3)),
+        ({"logs": 0, "since": NOW - 60}, None),
+    ):
+        documents = stored(**METERS)
+        Deferred.fromCoroutine(documents.put(HELD_METER, f"{SERIAL}_2", held))
+        (facts,) = facts_of([CUSTOMER], documents)
+        assert [meter.held for meter in facts.meters] == [None, wanted]
 
 
 def test_backlogs() -> None:

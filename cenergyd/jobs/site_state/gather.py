@@ -150,13 +150,6 @@ def _error(stored: Any) -> LoggedError | None:
     return LoggedError(int(stored["code"]), int(stored["time"])) if isinstance(stored, Mapping) else None
 
 
-def _held(document: Document | None) -> HeldLogs | None:
-    """Logs of a meter that wait for somebody to say what its columns are."""
-    if document is None or not document.body.get("logs"):
-        return None
-    return HeldLogs(_int(document.body.get("since")) or 0, int(document.body["logs"]))
-
-
 def _computed(customer: Customer, told: Mapping[str, Any], last: Mapping[str, Reading]) -> ComputedFacts | None:
     role = customer.missing_role
     if role is None or not customer.logger_serial_number:

@@ -26,6 +26,7 @@ _DEVICE_FORM: Final = re.compile(r"multipart/form-data; boundary=([\w-]{1,70})",
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
+_HEAD_BYTES: Final = 16 * 1024
 _MAX_URLENCODED: Final = 64 * 1024
 """Bytes; such a form carries no file, and decoding it is slow."""
 
@@ -78,6 +79,27 @@ def parse_form(
     if kind == "application/x-www-form-urlencoded":
         return _parse_urlencoded(body, max_fields, max_field_bytes)
     raise UploadError("the request is not a multipart/form-data form")
+
+
+def parse_head(
+    body: bytes, content_type: bytes | str | None, *, max_fields: int = 64, max_field_bytes: int = 4096
+) -> Form:
+    """The variables of a multipart form that come before its first file, within its first 16 KiB; none where that is no form's beginning.
+
+    So a large form need not be taken apart before its sender is known. Raises UploadError as :func:`parse_form`.
+    """
+    head = body[:_HEAD_BYTES]
+    boundary, line_end, _ = head.partition(b"\r\n")
+    file = head.find(b"; filename=")
+    end = head.rfind(b"\r\n" + boundary + b"\r\n", 0, file if file >= 0 else len(head))
+    if not (boundary.startswith(b"--") and line_end and end > 0):
+        return Form()
+    return parse_form(
+        head[:end] + b"\r\n" + boundary + b"--\r\n",
+        content_type,
+        max_fields=max_fields,
+        max_field_bytes=max_field_bytes,
+    )
 
 
 def _multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form:

@@ -111,15 +111,17 @@ def parse_log(
 
 def parse_log_steps(
     content: bytes, layout: Layout, *, earliest: int = YEAR_2000, latest: int, max_inflated_bytes: int
-) -> Generator[None, None, ParsedLog]:
-    """The same in steps of a millisecond or two: yields None after each 128 KiB of text or 500 lines, returns the result.
+) -> Generator[int, None, ParsedLog]:
+    """The same in steps of a millisecond or two: yields, after each 128 KiB of text or 500 lines, about how many
+    bytes the readings so far hold; returns the result.
 
     For callers on the reactor's thread, which a long log must not block.
 
     :param earliest: UTC seconds; earlier rows are only counted, in :attr:`ParsedLog.earlier`.
     :param latest: UTC seconds; later rows are skipped.
     """
-    parser = _Parser(RowCollector(layout, latest, earliest))
+    collector = RowCollector(layout, latest, earliest)
+    parser = _Parser(collector)
     for text, cut in _whole_lines(inflated_chunks(content, max_inflated_bytes)):
         if cut:
             parser.take_damaged([text], cut)
@@ -131,8 +133,8 @@ def parse_log_steps(
                     parser.take_damaged(step, cut)
                 else:
                     parser.take(step)
-                yield
-        yield
+                yield collector.held_bytes
+        yield collector.held_bytes
     return parser.result()
 
 
@@ -149,6 +151,10 @@ def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
             yield joined[:end], False
     if tail:
         yield tail, True
+
+
+READING_BYTES: Final = 450
+"""A reading with its numbers and its place in a dictionary."""
 
 
 class RowCollector:
@@ -180,6 +186,11 @@ class RowCollector:
     def last_column(self) -> int:
         """The last one that holds a value."""
         return self.layout.last_column
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the readings so far take of memory."""
+        return len(self.found) * READING_BYTES
 
     def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
         """One row: None for a time or error number that is not readable, and the columns, time being column 0."""

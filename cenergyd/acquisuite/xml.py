@@ -30,6 +30,9 @@ _MAX_FIELDS: Final = 64
 _STEP: Final = 16 * 1024
 _MAX_SILENT_STEPS: Final = 8
 _MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
+_VALUE_BYTES: Final = 200
+_RECORD_BYTES: Final = 700
+"""A point's value, and a record with its dictionary and later its reading, in memory."""
 _UTC: Final = ("", "UTC", "GMT", "Z")
 
 
@@ -115,6 +118,16 @@ class XmlMessage:
         return read_status({"LOOPNAME": self.name, **self.fields})
 
 
+@attrs.frozen(slots=True)
+class XmlProgress:
+    """How far a message is read."""
+
+    held_bytes: int
+    """About what was kept of it so far."""
+    head: XmlMessage | None
+    """What comes before its first device, without devices; None until that begins."""
+
+
 def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000) -> XmlMessage:
     """Parse a whole message at once, about 3 us an element; :func:`parse_xml_steps` is for large ones.
 
@@ -132,8 +145,8 @@ def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: i
 
 def parse_xml_steps(
     body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000
-) -> Generator[None, None, XmlMessage]:
-    """The same in steps of some milliseconds: yields None after each 16 KiB, returns the message."""
+) -> Generator[XmlProgress, None, XmlMessage]:
+    """The same in steps of some milliseconds: yields how far it is after each 16 KiB, returns the message."""
     if len(body) > max_bytes:
         raise UploadError(f"the message has {len(body)} bytes, more than the {max_bytes} allowed")
     reader = _Reader(max_elements)
@@ -147,7 +160,7 @@ def parse_xml_steps(
             silent = silent + 1 if reader.seen == seen else 0
             if silent > _MAX_SILENT_STEPS:
                 raise UploadError("the XML message has an attribute or comment that is too long")
-            yield
+            yield XmlProgress(reader.held_bytes, reader.head)
         message: XmlMessage = parser.close()
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise UploadError(f"the XML message is not acceptable: {type(error).__name__}") from error
@@ -160,6 +173,8 @@ class _Reader:
     def __init__(self, max_elements: int) -> None:
         self.seen = 0
         """Elements and pieces of text so far."""
+        self.held_bytes = 0
+        self.head: XmlMessage | None = None
         self._path: list[str] = []
         self._text: list[str] = []
         self._length = 0
@@ -197,6 +212,8 @@ class _Reader:
             self._zone = attributes.get("zone", "").strip().upper()
         elif tag == "device":
             self._device, self._points, self._records = {}, {}, []
+            if self.head is None:
+                self.head = self._message(dict(self._fields))
 
     def data(self, text: str) -> None:
         """Text, possibly in pieces."""
@@ -225,23 +242,19 @@ class _Reader:
 
     def close(self) -> XmlMessage:
         """The message."""
-        fields = self._fields
+        message = self._message(self._fields)
+        if message.mode is Mode.LOGFILEUPLOAD and not self._devices and not self._left_out:
+            raise UploadError("the XML message has no device")
+        return attrs.evolve(message, devices=tuple(self._devices), left_out=self._left_out)
+
+    def _message(self, fields: dict[str, str]) -> XmlMessage:
         mode = parse_mode(fields.pop("MODE", ""))
         if mode not in (Mode.LOGFILEUPLOAD, Mode.STATUS, Mode.TEST):
             raise UploadError(f"mode {mode} is not supported in XML")
         serial = fields.pop("SERIAL", "") or fields.pop("SERIALNUMBER", "")
-        if mode is Mode.LOGFILEUPLOAD and not self._devices and not self._left_out:
-            raise UploadError("the XML message has no device")
         name = device_text(fields.pop("NAME", ""))
         fields.pop("DEVICES", None)
-        return XmlMessage(
-            mode=mode,
-            serial=serial,
-            name=name,
-            devices=tuple(self._devices),
-            left_out=self._left_out,
-            fields=fields,
-        )
+        return XmlMessage(mode=mode, serial=serial, name=name, fields=fields)
 
     def _start_point(self, attributes: Mapping[str, str]) -> None:
         digits = attributes.get("number", "").strip()
@@ -249,6 +262,7 @@ class _Reader:
             return
         number = int(digits)
         self._values[number] = attributes.get("value", "")[:64]
+        self.held_bytes += _VALUE_BYTES
         if number not in self._points:
             name, units = device_text(attributes.get("name")), device_text(attributes.get("units"), 32)
             self._points[number] = Point(number, name, units)
@@ -261,6 +275,7 @@ class _Reader:
 
     def _end_record(self) -> None:
         self._records.append(XmlRecord(self._time, self._error, self._values))
+        self.held_bytes += _RECORD_BYTES
 
     def _end_device(self) -> None:
         if len(self._devices) + self._left_out >= _MAX_DEVICES:

@@ -17,6 +17,7 @@ from cenergyd.daemon.plugins import PluginManager
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.errors import ConfigError
 from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.runtime.byte_budget import ByteBudget
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
@@ -35,6 +36,8 @@ from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, Bounde
 from cenergyd.web.server.upload import UploadApp, UploadShortcut
 from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnChange
 
+PROCESS_BYTES = 160 << 20
+"""What of ``[server] max_memory_mb`` the process itself takes; requests share the rest."""
 UPLOAD_SHORTCUT = True
 """Whether uploads take the short way past Klein's router; a test compares the answers of both ways."""
 _POLL_SECONDS = 0.05
@@ -131,11 +134,15 @@ class WebServer(Service):
         return BoundedSite(
             cast(IResource, Root(mounts, whole)),
             self._reactor,
+            upload_paths=(path,),
             max_body_bytes=MAX_BODY_BYTES,
             max_connections=server.max_connections,
             idle_seconds=server.request_timeout_seconds,
             request_seconds=MAX_REQUEST_SECONDS,
             direct={path: cast(IResource, UploadShortcut(uploads))} if UPLOAD_SHORTCUT else None,
+            budget=ByteBudget((server.max_memory_mb << 20) - PROCESS_BYTES),
+            known_networks=self._uploads.receiver.known_networks,
+            clients=self._clients,
         )
 
     def reload(self, settings: Settings) -> None:

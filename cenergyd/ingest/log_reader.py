@@ -25,8 +25,11 @@ _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
 _NO_COLUMNS: Final = Layout("no column known")
 
+S = TypeVar("S")
 T = TypeVar("T")
-_Parse = Callable[[Layout, int, int], Generator[None, None, ParsedLog]]
+_Parse = Callable[[Layout, int, int], Generator[int, None, ParsedLog]]
+Hold = Callable[[int], None]
+"""Told how many bytes a computation holds; raises Overloaded where that is too much."""
 """Parses the rows from a time to another, both inclusive."""
 
 
@@ -66,10 +69,13 @@ class LogReader:
         self._clock = clock
         self.max_future_seconds = max_future_seconds
 
-    async def read_file(self, customer: Customer, file: LogFile, now: int | None = None) -> ReadLog:
+    async def read_file(
+        self, customer: Customer, file: LogFile, now: int | None = None, hold: Hold | None = None
+    ) -> ReadLog:
         """Read a log file.
 
         :param now: when it came, UTC seconds; None: now.
+        :param hold: told what is held.
         :raises UploadError: it is damaged, too large, or has no readable row.
         :raises FutureRows: all its rows are later than ``now``.
         """
@@ -79,12 +85,12 @@ class LogReader:
             device_class=file.device_class, device_type=file.device_type, points=head.points, header=head.header
         )
 
-        def parse(layout: Layout, earliest: int, latest: int) -> Generator[None, None, ParsedLog]:
+        def parse(layout: Layout, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
             return parse_log_steps(
                 content, layout, earliest=earliest, latest=latest, max_inflated_bytes=MAX_INFLATED_BYTES
             )
 
-        read = await self._read(customer, file.meter, facts, parse, now)
+        read = await self._read(customer, file.meter, facts, parse, now, hold=hold)
         if is_all_future(read):
             raise FutureRows(read.parsed.skipped["future"])
         return read
@@ -93,26 +99,37 @@ class LogReader:
         """Read a device of an XML message; rows that are not readable are only counted."""
         facts = device.facts()
 
-        def parse(layout: Layout, earliest: int, latest: int) -> Generator[None, None, ParsedLog]:
-            yield
+        def parse(layout: Layout, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
+            yield 0
             return device.parse(layout, earliest=earliest, latest=latest)
 
         return await self._read(customer, device.meter, facts, parse, now)
 
-    async def _read(self, customer: Customer, meter: str, facts: MeterFacts, parse: _Parse, now: int | None) -> ReadLog:
+    async def _read(
+        self,
+        customer: Customer,
+        meter: str,
+        facts: MeterFacts,
+        parse: _Parse,
+        now: int | None,
+        *,
+        hold: Hold | None = None,
+    ) -> ReadLog:
         resolutions = await self._layouts.resolve(customer, meter, facts)
         came = int(self._clock.seconds()) if now is None else now
-        parsed, unread = await self._parse(resolutions, parse, came + self.max_future_seconds)
+        parsed, unread = await self._parse(resolutions, parse, came + self.max_future_seconds, hold)
         reason = next((timed.resolution for timed in resolutions if timed.resolution.layout is None), None)
         return ReadLog(parsed, facts, resolutions[0].resolution, unread, reason if unread else None)
 
-    async def _parse(self, resolutions: Sequence[TimedResolution], parse: _Parse, latest: int) -> tuple[ParsedLog, int]:
+    async def _parse(
+        self, resolutions: Sequence[TimedResolution], parse: _Parse, latest: int, hold: Hold | None
+    ) -> tuple[ParsedLog, int]:
         """Parse by the latest layout; earlier rows, where there are any, by the layouts of their time."""
         whole: ParsedLog | None = None
         unread = 0
         for timed in resolutions:
             layout = timed.resolution.layout
-            part = await in_steps(self._clock, parse(layout or _NO_COLUMNS, timed.since, latest))
+            part = await in_steps(self._clock, parse(layout or _NO_COLUMNS, timed.since, latest), hold)
             if layout is None:
                 part, count = part.without_skipped("no_values")
                 unread += count
@@ -129,15 +146,17 @@ def is_all_future(read: ReadLog) -> bool:
     return bool(read.parsed.skipped.get("future")) and not read.parsed.readings and not read.unread
 
 
-async def in_steps(clock: Timers, steps: Generator[None, None, T]) -> T:
-    """Run a long computation, yielding to the reactor every few steps."""
+async def in_steps(clock: Timers, steps: Generator[S, None, T], told: Callable[[S], object] | None = None) -> T:
+    """Run a long computation, yielding to the reactor every few steps; ``told`` gets what each step yields."""
     count = 0
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        if told is not None:
+            told(step)
         count += 1
         if count % _STEPS_AT_ONCE == 0:
             await deferLater(cast(Any, clock), 0)  # Timers is what mypy understands of IReactorTime

@@ -10,10 +10,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cenergyd.acquisuite import replies
-from cenergyd.acquisuite.form import CredentialsError, Form, basic_credentials, credentials, parse_form
+from cenergyd.acquisuite.form import (
+    CredentialsError,
+    Form,
+    basic_credentials,
+    credentials,
+    parse_form,
+    parse_head,
+)
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
 from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
@@ -33,9 +41,10 @@ from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLog
 from cenergyd.ingest.held_reader import HeldLogService
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, is_all_future
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, is_all_future
 from cenergyd.readings.model import SeriesReadings, series_name
 from cenergyd.runtime.attempts import TooManyAttempts
+from cenergyd.runtime.byte_budget import SMALL, KnownNetworks, Lease
 from cenergyd.runtime.metrics import Metrics
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -61,6 +70,13 @@ class UploadRequest:
     address: str = ""
     """The client's IP address, for throttling and for the list of rejected loggers."""
     request_id: str = ""
+    lease: Lease | None = attrs.field(default=None, repr=False)
+    """What it holds of the memory that requests may take; None: it is not counted."""
+
+    def hold(self, parsed_bytes: int) -> None:
+        """Count the body twice, as received and as taken apart, and what was made of it. Raises Overloaded."""
+        if self.lease is not None:
+            self.lease.hold(2 * len(self.body) + parsed_bytes)
 
 
 @attrs.frozen(slots=True)
@@ -86,7 +102,7 @@ class Receiver:
         held: HeldLogService,
         activity: LoggerActivity,
         metrics: Metrics,
-        clock: Any,
+        clock: Any,  # IReactorTime
         config_archive: ConfigArchive,
     ) -> None:
         self._credentials = credential_checker
@@ -104,6 +120,7 @@ class Receiver:
         }
         self.type_conflict_at: float | None = None
         """When the store last refused readings for a field of another type, UTC seconds."""
+        self.known_networks = KnownNetworks()
         self.in_progress = 0
         """Uploads being answered now."""
 
@@ -121,6 +138,8 @@ class Receiver:
             reply = self._failure(error, request, xml)
         finally:
             self.in_progress -= 1
+            if request.lease is not None:
+                request.lease.release()
         self._metrics.upload(seen[-1], reply.outcome, self._clock.seconds() - started)
         return reply
 
@@ -129,6 +148,16 @@ class Receiver:
 
         :param seen: takes the mode as soon as it is known, so that a refused upload is counted under it.
         """
+        basic = basic_credentials(request.authorization)
+        if len(request.body) > SMALL and request.content_type[:10].lower() == b"multipart/":
+            # Who sends that much is to be known before it costs more than its bytes.
+            head = parse_head(
+                request.body, request.content_type, max_fields=MAX_FORM_FIELDS, max_field_bytes=MAX_FIELD_BYTES
+            )
+            if "MODE" in head.fields:
+                seen.append(read_mode(head))
+            await self._known(credentials(head, basic), request)
+        request.hold(0)
         form = parse_form(
             request.body,
             request.content_type,
@@ -143,14 +172,20 @@ class Receiver:
         return await self._modes.get(mode, self._config_file)(customer, form, request)
 
     async def _authorized(self, form: Form, request: UploadRequest, loop_name: str) -> Customer:
-        serial, password = credentials(form, basic_credentials(request.authorization))
+        customer = await self._known(credentials(form, basic_credentials(request.authorization)), request)
+        self._activity.uploaded(customer.logger_serial_number, request.address, device_text(loop_name))
+        return customer
+
+    async def _known(self, pair: tuple[str, str], request: UploadRequest) -> Customer:
+        serial, password = pair
         customer = self._credentials.cached(serial, password)
         if customer is None:
             customer = await self._credentials.check(serial, password, request.address)
         if customer is None:
             self._activity.rejected(serial, request.address, "unknown serial number or wrong password")
             raise CredentialsError(_UNAUTHORIZED)
-        self._activity.uploaded(serial, request.address, device_text(loop_name))
+        if request.lease is not None:
+            self.known_networks.add(request.lease.network)
         return customer
 
     async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
@@ -161,7 +196,7 @@ class Receiver:
             device_class=header.device_class,
             device_type=header.device_type,
         )
-        read = await self._reader.read_file(customer, file)
+        read = await self._reader.read_file(customer, file, hold=request.hold)
         came = HeldLog(
             serial=customer.logger_serial_number,
             meter=header.meter,
@@ -227,15 +262,36 @@ class Receiver:
         return UploadReply(200, replies.success() if body is None else body)
 
     async def _xml(self, request: UploadRequest, seen: list[str]) -> UploadReply:
-        message = await in_steps(self._clock, parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES))
-        seen.append(message.mode)
-        customer = await self._authorized(message.as_form(), request, message.name)
+        message, known = await self._read_xml(request, seen)
+        # What came after the head may contradict it.
+        customer = known[1] if known is not None and known[0] == message.as_form() else None
+        if customer is None:
+            customer = await self._authorized(message.as_form(), request, message.name)
         if message.mode is Mode.STATUS:
             self._activity.status(customer.logger_serial_number, message.status().as_document())
         elif message.mode is Mode.LOGFILEUPLOAD:
             await self._xml_log(customer, message, request.body)
         notes = [f"{message.left_out} device(s) without a Modbus address left out"] if message.left_out else []
         return UploadReply(200, replies.xml_success(notes), _XML)
+
+    async def _read_xml(
+        self, request: UploadRequest, seen: list[str]
+    ) -> tuple[XmlMessage, tuple[Form, Customer] | None]:
+        """The message, and who sent it by what comes before its first device: what follows is long."""
+        known: tuple[Form, Customer] | None = None
+        steps = parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES)
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                seen.append(stop.value.mode)
+                return stop.value, known
+            request.hold(progress.held_bytes)
+            if known is None and progress.head is not None:
+                seen.append(progress.head.mode)
+                form = progress.head.as_form()
+                known = form, await self._authorized(form, request, progress.head.name)
+            await deferLater(self._clock, 0)
 
     async def _xml_log(self, customer: Customer, message: XmlMessage, body: bytes) -> None:
         now = int(self._clock.seconds())

@@ -39,6 +39,12 @@ class ServerSettings:
         "", words, "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.", essential=True
     )  # fmt: skip
     max_connections: int = setting("4000", integer(10, 100000), "Open connections; more are closed on arrival.")
+    max_memory_mb: int = setting(
+        "512",
+        integer(256, 1 << 20),
+        "What the process may take of memory; requests that find no room left get 503.",
+        "MB",
+    )
     request_timeout_seconds: int = setting(
         "120", integer(5, 3600), "A connection on which nothing arrives for so long is closed.", "s"
     )

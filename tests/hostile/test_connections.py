@@ -111,7 +111,7 @@ def test_slow_senders_are_dropped_by_max_request_seconds_and_idle_ones_by_reques
 @pytest.fixture
 def idle(daemon: RunningDaemon) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(connect(daemon)) for _ in range(MOST + 30)]
+        yield [stack.enter_context(connect(daemon, f"127.0.0.{1 + n % 6}")) for n in range(MOST + 30)]
 
 
 def test_connections_beyond_max_connections_are_closed_at_once(
@@ -137,7 +137,7 @@ def test_idle_connections_cost_little_memory(tmp_path_factory: pytest.TempPathFa
         before = memory(running)
         with ExitStack() as stack:
             for number in range(1000):
-                link = stack.enter_context(connect(running))
+                link = stack.enter_context(connect(running, f"127.0.0.{1 + number % 8}"))
                 if number % 2:
                     link.sendall(b"POST /consume HTTP/1.1\r\nHost: x\r\n")
             still_serves(running, SERIAL)
@@ -175,3 +175,10 @@ def asked(daemon: RunningDaemon, method: str, path: str) -> bytes:
     with connect(daemon) as link:
         link.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
         return read_all(link)
+
+
+def test_one_address_cannot_take_every_connection(daemon: RunningDaemon) -> None:
+    with ExitStack() as stack:
+        links = [stack.enter_context(connect(daemon, "127.0.0.66")) for _ in range(MOST // 4 + 10)]
+        assert readable(links, 10, within=IDLE - 1) == 10
+        still_serves(daemon, SERIAL)

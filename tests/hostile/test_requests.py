@@ -248,17 +248,16 @@ def test_guesses_are_slowed_and_devices_at_the_guessers_address_still_upload(dae
     # Not known yet and from the guesser's address: it waits its turn, and is served.
     assert status_of(exchange(daemon, log_request(serial, content), guesser)) == 200
     with ExitStack() as stack:
-        crowd = [stack.enter_context(connect(daemon, guesser)) for _ in range(90)]
+        crowd = [stack.enter_context(connect(daemon, guesser)) for _ in range(25)]
         for number, link in enumerate(crowd):
             link.sendall(log_request(serial, content, f"more {number}"))
-        # The crowd's turns take a minute; what is known to be right waits for none of them, nor does another logger.
+        # The crowd's turns take half a minute; what is known to be right waits for none of them, nor does another logger.
         assert status_of(exchange(daemon, log_request(serial, content), guesser)) == 200
         assert status_of(exchange(daemon, log_request(serial, content), neighbour)) == 200
         assert status_of(exchange(daemon, log_request(other, content), guesser)) == 200
-        refused_at_once = [link for link in crowd if select.select([link], [], [], 0)[0]]
-        statuses = [status_of(read_all(link)) for link in refused_at_once]
-    assert statuses.count(503) >= 25
-    assert 200 not in statuses
+        answered = [link for link in crowd if select.select([link], [], [], 0)[0]]
+        assert 200 not in [status_of(read_all(link)) for link in answered]
+        assert len(answered) < 25
     add_customer(daemon, "001EC6700004", load="1", solar="2")
     assert status_of(exchange(daemon, log_request("001EC6700004", content), guesser)) == 200
 
@@ -279,6 +278,37 @@ def test_the_list_of_rejected_serials_is_bounded(tmp_path_factory: pytest.TempPa
         still_serves(running, SERIAL)
     finally:
         running.kill()
+
+
+def test_a_large_form_of_somebody_unknown_is_refused_by_its_first_parts(daemon: RunningDaemon) -> None:
+    content = b"x" * (MAX_BODY - 5000)
+    before = memory(daemon)
+    refused(exchange(daemon, log_request("AB00000000", content), "127.0.0.31"), 401)
+    refused(exchange(daemon, form_request({"MODE": "LOGFILEUPLOAD"}, content), "127.0.0.31"), 401)
+    assert memory(daemon) - before < 20_000
+
+
+def test_a_large_xml_message_of_somebody_unknown_is_refused_at_its_first_device(daemon: RunningDaemon) -> None:
+    record = "<record><time>2026-01-01 00:00:00</time>" + '<point number="10" value="1"/>' * 20 + "</record>"
+    head = "<DAS><mode>LOGFILEUPLOAD</mode><serial>AB00000000</serial><devices><device><address>1</address><records>"
+    body = (head + record * (900_000 // len(record)) + "<broken").encode()
+    request = f"POST /consume HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    # Not 406 for what is broken at its end: that far nobody looked.
+    refused(exchange(daemon, request + body, "127.0.0.32"), 401)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/v1/customers", "/settings", "/sign-in", "/healthz", "/static/app.css", "/consume/x"]
+)
+def test_a_body_to_any_other_path_is_small(daemon: RunningDaemon, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    refused(exchange(daemon, f"{head}Content-Length: 200000\r\n\r\n".encode()), 413)
+    refused(
+        exchange(
+            daemon, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"8000\r\n" + b"x" * 32768 + b"\r\n") * 6
+        ),
+        413,
+    )
 
 
 def test_nothing_of_all_this_was_stored_nor_filled_the_memory(daemon: RunningDaemon) -> None:

@@ -44,14 +44,14 @@ class Clients:
     def address_of(self, request: Request) -> str:
         """Its address alone, see :class:`Client`."""
         peer = _peer(request)
-        return self._forwarded_for(request, peer) if self._is_trusted(peer) else peer
+        return self._forwarded_for(request, peer) if self.is_trusted(peer) else peer
 
     def of(self, request: Request) -> Client:
         """The client of a Twisted request."""
         peer = _peer(request)
         host = _header(request, "host")
         secure = bool(request.isSecure())
-        if not self._is_trusted(peer):
+        if not self.is_trusted(peer):
             return Client(peer, secure, host.lower())
         proto = _last(_header(request, "x-forwarded-proto"))
         return Client(
@@ -67,12 +67,13 @@ class Clients:
             address = _address(item)
             if address is None:
                 return peer
-            if not self._is_trusted(address):
+            if not self.is_trusted(address):
                 return address
             peer = address
         return peer
 
-    def _is_trusted(self, address: str) -> bool:
+    def is_trusted(self, address: str) -> bool:
+        """Whether this is a proxy of ours."""
         if not self._trusted:
             return False
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Container, Mapping
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -15,11 +16,18 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, NoResource, Resource
 from twisted.web.server import Request, Site
 
+from cenergyd.runtime.attempts import network_of
+from cenergyd.runtime.byte_budget import ByteBudget, Lease
+from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.security import set_security_headers
 
 _TOO_LARGE = (
     b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
+)
+_NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Retry-After: 60\r\nContent-Length: 57\r\n\r\nFAILURE: too much is being received already, try later.\n\n"
 )
 _AMBIGUOUS = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
@@ -29,6 +37,10 @@ MAX_BODY_BYTES = 32 << 20
 """A larger request is refused with 413. The 8 MB of a logger's flash fit, also as XML or uncompressed."""
 MAX_REQUEST_SECONDS = 900
 """A request must have arrived completely within so long, however slowly it comes."""
+MAX_OTHER_BODY_BYTES = 128 << 10
+"""Of a request that is no upload. Forms and JSON have bounds of half of it, and tell so better."""
+DEFAULT_BUDGET_BYTES = 352 << 20
+MIN_CONNECTIONS_OF_ADDRESS = 20
 _SWEEP_SECONDS = 5
 _NEW_SECONDS = 2.0
 """A stop waits so long for the request of a connection that has not sent one yet."""
@@ -42,6 +54,8 @@ class BoundedRequest(Request):
     channel: Any
     _refused = False
     _received = 0
+    _most = 0
+    _lease: Lease | None = None
     _id: str | None = None
 
     @property
@@ -54,7 +68,12 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
         """The headers are read; ``length`` is None for a chunked body."""
         super().gotLength(length)
-        if length is not None and length > self.channel.site.max_body_bytes:
+        site = self.channel.site
+        # Twisted tells the request its path only once it is read whole.
+        self._most = site.body_limit(self.channel._path)
+        network = network_of(site.address_of(self))
+        self._lease = site.budget.lease(network, known=network in site.known_networks)
+        if length is not None and length > self._most:
             self._refuse_size()
         codings = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
         if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
@@ -64,8 +83,10 @@ class BoundedRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Part of the body."""
         self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
+        if self._received > self._most:
             self._refuse_size()
+        elif self._lease is not None and not self._refused and not self._lease.fits(self._received):
+            self._refuse(_NO_ROOM)
         if not self._refused:
             super().handleContentChunk(data)
 
@@ -80,6 +101,26 @@ class BoundedRequest(Request):
         self.responseHeaders.removeHeader(b"server")
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         super().render(resrc)
+
+    def take_lease(self) -> Lease | None:
+        """What the request holds of the memory that requests may take; whoever takes it releases it."""
+        lease, self._lease = self._lease, None
+        return lease
+
+    def finish(self) -> None:
+        """The answer is whole."""
+        super().finish()
+        self._release()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """The client has gone."""
+        super().connectionLost(reason)
+        self._release()
+
+    def _release(self) -> None:
+        lease = self.take_lease()
+        if lease is not None:
+            lease.release()
 
     def _refuse_size(self) -> None:
         if not self._refused:
@@ -109,6 +150,8 @@ class BoundedChannel(HTTPChannel):
 
     factory: Any
     site: BoundedSite
+    counted_for: str | None = None
+    """The network whose connection it is."""
     reading_since: float | None = None
     """When the request that is being read began; None between requests and while one is answered."""
 
@@ -121,7 +164,7 @@ class BoundedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
         """Unregister."""
-        self.site.channels.discard(self)
+        self.site.forget(self)
         super().connectionLost(reason)
 
     def close(self) -> None:
@@ -159,7 +202,8 @@ class BoundedSite(Site):
     """A Site with bounds.
 
     :param max_body_bytes: a larger request body is refused with 413.
-    :param max_connections: connections beyond that are closed as they come.
+    :param upload_paths: where a body may be so large; any other path takes :data:`MAX_OTHER_BODY_BYTES`.
+    :param max_connections: connections beyond that are closed as they come; of one address, a quarter of that.
     :param idle_seconds: a connection on which nothing comes for so long is dropped.
     :param request_seconds: a request must be read completely within so long, however slowly it trickles in.
     :param direct: path -> leaf that answers POSTs there in place of ``root``, for what a fleet asks all the time.
@@ -170,11 +214,15 @@ class BoundedSite(Site):
         root: IResource,
         reactor: Any,
         *,
+        upload_paths: Collection[str] = (),
         max_body_bytes: int,
         max_connections: int,
         idle_seconds: float,
         request_seconds: float,
         direct: Mapping[str, IResource] | None = None,
+        budget: ByteBudget | None = None,
+        known_networks: Container[str] = (),
+        clients: Clients | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -185,6 +233,11 @@ class BoundedSite(Site):
         )
         self.clock: Any = reactor
         self.max_body_bytes = max_body_bytes
+        self.budget = budget or ByteBudget(DEFAULT_BUDGET_BYTES)
+        self.known_networks = known_networks
+        self._clients = clients or Clients()
+        self._upload_paths = frozenset(path.encode() for path in upload_paths)
+        self._of_address: Counter[str] = Counter()
         self.max_connections = max_connections
         self.request_seconds = request_seconds
         self.channels: set[BoundedChannel] = set()
@@ -212,10 +265,35 @@ class BoundedSite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802 - Twisted's name
         """A channel, or None (the connection is closed) where there are too many."""
-        if len(self.channels) >= self.max_connections:
+        address = getattr(addr, "host", None)
+        # A proxy brings the connections of all its clients.
+        own = address is not None and not self._clients.is_trusted(address)
+        share = max(MIN_CONNECTIONS_OF_ADDRESS, self.max_connections // 4)
+        if len(self.channels) >= self.max_connections or (own and self._of_address[network_of(address)] >= share):
             self.refused_connections += 1
             return None
-        return super().buildProtocol(addr)
+        channel = super().buildProtocol(addr)
+        if own and channel is not None:
+            channel.counted_for = network_of(address)
+            self._of_address[channel.counted_for] += 1
+        return channel
+
+    def forget(self, channel: BoundedChannel) -> None:
+        """A connection is over."""
+        self.channels.discard(channel)
+        network, channel.counted_for = channel.counted_for, None
+        if network is not None:
+            self._of_address[network] -= 1
+            if not self._of_address[network]:
+                del self._of_address[network]
+
+    def body_limit(self, path: bytes) -> int:
+        """Bytes that a request to a path may have."""
+        return self.max_body_bytes if path.partition(b"?")[0] in self._upload_paths else MAX_OTHER_BODY_BYTES
+
+    def address_of(self, request: Request) -> str:
+        """Whose request it is."""
+        return self._clients.address_of(request)
 
     def getResourceFor(self, request: Any) -> Any:  # noqa: N802 - Twisted's name
         """Who answers."""

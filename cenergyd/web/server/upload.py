@@ -39,6 +39,7 @@ class UploadApp:
             authorization=request.getHeader(b"authorization"),
             address=self._clients.address_of(request),
             request_id=request.request_id,
+            lease=request.take_lease(),
         )
         # Klein cancels it when the sender goes away.
         answer: Deferred[bytes] = Deferred()

@@ -1,0 +1,104 @@
+"""How many bytes the requests that are being received and worked on may hold together.
+
+A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks from which nobody has
+ever been right hold at most half, so that strangers leave room for known loggers. Small requests are refused only where nothing at all is left.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+
+from cenergyd.errors import Overloaded
+
+SMALL = 64 << 10
+"""Bytes of a request that no bound but the whole budget refuses."""
+
+
+class KnownNetworks:
+    """Networks from which somebody was right, of whom the last ones are remembered."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, network: object) -> bool:
+        return network in self._known
+
+    def add(self, network: str) -> None:
+        """Somebody was right from there."""
+        self._known[network] = None
+        self._known.move_to_end(network)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+class ByteBudget:
+    """Counts what leases hold.
+
+    :param total: bytes in all; a network gets a quarter of it, networks not known half of it together.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.held = 0
+        self.held_by_unknown = 0
+        self.refused = 0
+        """Times that there was no room so far."""
+        self._by_network: defaultdict[str, int] = defaultdict(int)
+
+    def lease(self, network: str, *, known: bool) -> Lease:
+        """A lease that holds nothing yet."""
+        return Lease(self, network, known)
+
+    def held_by(self, network: str) -> int:
+        """Bytes that a network's requests hold."""
+        return self._by_network.get(network, 0)
+
+    def _allows(self, lease: Lease, size: int) -> bool:
+        more = size - lease.held
+        if more <= 0:
+            return True
+        if self.held + more > self.total:
+            return False
+        if size <= SMALL:
+            return True
+        if self.held_by(lease.network) + more > self.total // 4:
+            return False
+        return lease.known or self.held_by_unknown + more <= self.total // 2
+
+    def _account(self, lease: Lease, more: int) -> None:
+        self.held += more
+        if not lease.known:
+            self.held_by_unknown += more
+        self._by_network[lease.network] += more
+        if not self._by_network[lease.network]:
+            del self._by_network[lease.network]
+
+
+class Lease:
+    """What one request holds; see :class:`ByteBudget`."""
+
+    def __init__(self, budget: ByteBudget, network: str, known: bool) -> None:
+        self._budget = budget
+        self.network = network
+        self.known = known
+        """Whether somebody from this network was right before."""
+        self.held = 0
+
+    def fits(self, size: int) -> bool:
+        """Hold so many bytes in all from now on; False, and nothing is changed, where there is no room."""
+        if not self._budget._allows(self, size):
+            self._budget.refused += 1
+            return False
+        self._budget._account(self, size - self.held)
+        self.held = size
+        return True
+
+    def hold(self, size: int) -> None:
+        """The same; raises Overloaded where there is no room."""
+        if not self.fits(size):
+            raise Overloaded("the requests at hand hold as much memory as they may")
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self.fits(0)

@@ -45,7 +45,8 @@ from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
 
 QUARTER = 900
 QUIET = 0.06
-"""Of a core: a side that uses less for two seconds has nothing more to do, which is then asked for."""
+"""Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
+ASK_SECONDS = 5
 PROBES = 200
 """Uploads of a burst's further sites."""
 
@@ -127,7 +128,8 @@ def main() -> None:
     parser.add_argument("--burst", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    start = int(time.time()) // 86400 * 86400 - 86400 + 3600 * 6
+    # Fresh rows, as they arrive: the last quarter of an hour is that which has just ended.
+    start = int(time.time()) // QUARTER * QUARTER - QUARTER * (arguments.quarters + 1)
     with ExitStack() as stack:
         sides = []
         if arguments.stores == "servers" and not arguments.no_peer:
@@ -176,16 +178,15 @@ def run_quarter(
 
 
 def wait_until_done(side: Side) -> None:
-    """Until nothing is pending. Asked for only when the processes are quiet, for asking costs the stores something too."""
-    quiet, before = 0, sum(side.cpu().values())
+    """Until nothing is pending. Asked for when the processes are quiet or from time to time: asking costs the stores something too."""
+    waited, before = 0, sum(side.cpu().values())
     while True:
         time.sleep(1)
-        now = sum(side.cpu().values())
-        quiet, before = quiet + 1 if now - before < QUIET else 0, now
-        if quiet >= 2:
-            if side.tell("pending") == "0":
-                return
-            quiet, before = 0, sum(side.cpu().values())
+        waited, now = waited + 1, sum(side.cpu().values())
+        if (now - before < QUIET or waited >= ASK_SECONDS) and side.tell("pending") == "0":
+            return
+        waited = 0 if waited >= ASK_SECONDS else waited
+        before = sum(side.cpu().values())
 
 
 def tell_quarter(side: Side, quarter: int, arguments: argparse.Namespace) -> None:

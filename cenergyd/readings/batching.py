@@ -140,6 +140,8 @@ class BatchingReadingStore:
         self._replacements: Batcher[Sequence[_Replacement], None] = Batcher(
             self._replace_points, clock, lambda items: [series for series, *_ in items]
         )
+        self._lasts: Batcher[tuple[Sequence[str], int | None], dict[str, Reading]] = Batcher(self._last, clock)
+        self._firsts: Batcher[tuple[Sequence[str], int], dict[str, Reading]] = Batcher(self._first, clock)
         self._merges: Batcher[Sequence[tuple[str, Sequence[FieldPoint]]], None] = Batcher(
             self._merge_points, clock, lambda items: [series for series, _ in items]
         )
@@ -187,10 +189,10 @@ class BatchingReadingStore:
         return [None] * len(requests)
 
     async def _read(self, requests: Sequence[_Read]) -> list[dict[str, list[Reading]]]:
-        return await _by_range(lambda series, rest: self._store.read(series, *rest), requests)
+        return await _by_range(lambda series, rest: self._store.read(series, *rest), requests, _lists)
 
     async def _summarise(self, requests: Sequence[_Summarise]) -> list[dict[str, list[Summary]]]:
-        return await _by_range(lambda series, rest: self._store.summarise(series, *rest), requests)
+        return await _by_range(lambda series, rest: self._store.summarise(series, *rest), requests, _lists)
 
     async def _read_points(self, requests: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
         found = iter(await self._store.read_points_many([each for ranges in requests for each in ranges]))
@@ -225,12 +227,18 @@ class BatchingReadingStore:
         await self._store.replace_many(items)
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
-        """As the store does."""
-        return await self._store.last(series, before)
+        """Merged with others before the same time."""
+        return await self._lasts.submit((series, before))
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
-        """As the store does."""
-        return await self._store.first(series, since)
+        """Merged with others since the same time."""
+        return await self._firsts.submit((series, since))
+
+    async def _last(self, requests: Sequence[tuple[Sequence[str], int | None]]) -> list[dict[str, Reading]]:
+        return await _by_range(self._store.last, requests, _that_exists)
+
+    async def _first(self, requests: Sequence[tuple[Sequence[str], int]]) -> list[dict[str, Reading]]:
+        return await _by_range(self._store.first, requests, _that_exists)
 
     async def series_of(self, serial: str) -> list[str]:
         """As the store does."""
@@ -242,13 +250,22 @@ class BatchingReadingStore:
 
 
 async def _by_range(
-    read: Callable[[Sequence[str], RestT], Awaitable[dict[str, list[ItemT]]]],
+    read: Callable[[Sequence[str], RestT], Awaitable[dict[str, ItemT]]],
     requests: Sequence[tuple[Sequence[str], RestT]],
-) -> list[dict[str, list[ItemT]]]:
-    """One call for all requests that differ in nothing but their series."""
-    found: dict[RestT, dict[str, list[ItemT]]] = {}
+    select: Callable[[dict[str, ItemT], Sequence[str]], dict[str, ItemT]],
+) -> list[dict[str, ItemT]]:
+    """One call for all requests that differ in nothing but their series; ``select`` takes each one's part of its result."""
+    found: dict[RestT, dict[str, ItemT]] = {}
     for rest in dict.fromkeys(rest for _, rest in requests):
         names = dict.fromkeys(name for series, other in requests if other == rest for name in series)
         found[rest] = await read(list(names), rest)
-    # Each gets lists of its own: two requests may name the same series.
-    return [{name: list(found[rest][name]) for name in series} for series, rest in requests]
+    return [select(found[rest], series) for series, rest in requests]
+
+
+def _lists(found: dict[str, list[ItemT]], series: Sequence[str]) -> dict[str, list[ItemT]]:
+    """Lists of its own for each request: two may name the same series."""
+    return {name: list(found[name]) for name in series}
+
+
+def _that_exists(found: dict[str, Reading], series: Sequence[str]) -> dict[str, Reading]:
+    return {name: found[name] for name in series if name in found}

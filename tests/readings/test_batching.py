@@ -85,6 +85,33 @@ def test_reads_of_one_moment_and_range_are_one_call(place: tuple[Clock, Slow, Ba
     assert store.calls == ["read", "read"]
 
 
+def test_first_and_last_readings_are_found_for_many_at_once(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
+    clock, store, together = place
+    calls: list[tuple[str, list[str], int | None]] = []
+    for name in ("first", "last"):
+        original = getattr(store, name)
+
+        async def noted(series: list[str], time: int | None, name: str = name, original: Any = original) -> Any:
+            calls.append((name, series, time))
+            return await original(series, time)
+
+        setattr(store, name, noted)
+    asked = [start(together.last([f"A_{n}", "A_9"], T0 + 60)) for n in range(1, 4)]
+    asked += [start(together.last(["A_1"])), start(together.first(["A_5"], T0)), start(together.first(["A_9"], T0))]
+    clock.advance(0)
+    assert [outcome(each) for each in asked] == [
+        *({f"A_{n}": Reading(T0 + n, float(n))} for n in range(1, 4)),
+        {"A_1": Reading(T0 + 1, 1.0)},
+        {"A_5": Reading(T0 + 5, 5.0)},
+        {},
+    ]
+    assert calls == [
+        ("last", ["A_1", "A_9", "A_2", "A_3"], T0 + 60),
+        ("last", ["A_1"], None),
+        ("first", ["A_5", "A_9"], T0),
+    ]
+
+
 def test_a_long_range_goes_alone(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     _, store, together = place
     for _ in range(2):

@@ -19,6 +19,7 @@ from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
+from cenergyd.web.pages.held_meters import chosen_columns, dismiss, held_views, with_columns
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
@@ -31,6 +32,8 @@ _MAX_TIME = 1 << 33
 _TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
 _DONE = {
     "changed": "The meters were changed. What is touched is computed anew.",
+    "chosen": "The columns were chosen. What was kept is read now.",
+    "dismissed": "It is not asked about any more. What it sends is still kept for a while.",
     "queued": "The range is queued to be computed again.",
 }
 _WHY: Mapping[str, tuple[str, str]] = {
@@ -91,6 +94,25 @@ class MeterPages:
             return await self._page(call, fresh, typed, conflict=True, status=409)
         return Redirect(customer_path(customer_id, "meters") + "?done=changed")
 
+    async def choose_held(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Choose the columns of a meter whose logs are kept unread, or say that it is no power meter."""
+        old = await self._context.customer(customer_id)
+        try:
+            meter = call.form.get("meter", "")
+            if not (meter.isascii() and meter.isdigit() and len(meter) <= 3):
+                raise InvalidField("held", "name the meter")
+            if call.form.get("dismiss"):
+                await dismiss(self._context, old, meter)
+                return Redirect(customer_path(customer_id, "meters") + "?done=dismissed")
+            update = with_columns(old, meter, chosen_columns(call.form))
+            await change_customer(self._context, call.principal, customer_id, update, old.etag)
+        except InvalidField as error:
+            wrong = Typed(_stored(old), {"held": texts.sentence(str(error))})
+            return await self._page(call, old, wrong, status=422)
+        except Conflict:
+            return await self._page(call, await self._context.customer(customer_id), conflict=True, status=409)
+        return Redirect(customer_path(customer_id, "meters") + "?done=chosen")
+
     async def backfill(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Derive a range again."""
         customer = await self._context.customer(customer_id)
@@ -139,6 +161,7 @@ class MeterPages:
             "hour_error": {"hour": error} if error else {},
             "explained": explained_runs(explained),
             "columns": (FIRST_POINT, MAX_COLUMN),
+            "held": await held_views(self._context, customer),
         }
         return Page("meters.html", values, 422 if error else status, customer, "meters")
 
@@ -155,6 +178,7 @@ class MeterPages:
         return (
             PageRoute("GET", base, self.show, "signed_in"),
             PageRoute("POST", base, self.change, "signed_in"),
+            PageRoute("POST", f"{base}/held", self.choose_held, "signed_in"),
             PageRoute("POST", f"{base}/backfill", self.backfill, "operator"),
         )
 

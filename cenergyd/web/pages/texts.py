@@ -11,6 +11,7 @@ MINUS = "\u2212"
 NOTHING = "\u2013"
 ROLE_NAMES: Mapping[str, str] = {"utility": "Utility", "load": "Load", "solar": "Solar"}
 FIELD_NAMES: Mapping[str, str] = {
+    "held": "Meter that is not understood",
     "name": "Name of the site",
     "time_zone": "Time zone",
     "logger_serial_number": "Logger serial number",

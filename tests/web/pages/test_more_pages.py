@@ -8,9 +8,12 @@ from typing import Any
 import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import Notification
+from cenergyd.ingest.held_logs import HeldLog, HeldLogs
+from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from tests.web.harness import World
@@ -442,3 +445,31 @@ async def test_forms_need_their_token_and_pages_their_customer(world: World) -> 
         assert stranger.page.status == 404, page
     assert (await stored(world, customer)).extensions == {}
     assert other.id != customer.id
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_columns_of_a_held_meter_are_chosen_by_its_rows(world: World) -> None:
+    customer, visitor, base = await begin(world, facility="1", solar="3")
+    serial = customer.logger_serial_number
+    meters = HeldMeters(world.documents, world.clock, logger_bytes=1 << 20, all_bytes=1 << 20)
+    logs = HeldLogs(world.documents, meters, world.clock, 90)
+    unknown = Resolution(state="unknown", reason="device class 98 is not in the table")
+    for meter in ("1", "7"):
+        log = HeldLog(serial=serial, meter=meter, received=1_750_000_000, format="log", device_name=EVIL)
+        row = f"'2025-06-15 12:00:00',0,0,0,77.5,{EVIL[:10]},6.25\n"
+        await logs.hold(log, row.encode(), Unread(MeterFacts(points=3), unknown, None))
+    text = await visitor.open(f"{base}/meters")
+    assert "Meter 7 is not understood" in text
+    assert "77.5" in text
+    assert EVIL not in text
+    refused = await visitor.submit(f"{base}/meters/held", meter="7")
+    assert "hoose the column of real power" in refused.content.decode()
+    await visitor.open(f"{base}/meters")
+    done = await visitor.submit(f"{base}/meters/held", meter="7", **{"column.6": "P", "column.4": "E_net"})
+    assert done.status == 303
+    kept = await world.customers.get(customer.id)
+    assert kept is not None
+    assert kept.extensions["meters"]["layouts"] == {"7": {"P": 6, "E_net": 4}}
+    await visitor.submit(f"{base}/meters/held", meter="7", dismiss="yes")
+    assert "Meter 7 is not understood" not in await visitor.open(f"{base}/meters")
+    assert "Meter 1 is not understood" in await visitor.open(f"{base}/meters")

@@ -1,0 +1,115 @@
+"""Meters whose logs are kept unread: what their columns held last, and a person's choice of what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from cenergyd.acquisuite.layouts import is_column
+from cenergyd.acquisuite.log_head import first_rows
+from cenergyd.acquisuite.points import FIRST_POINT
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField, UploadError
+from cenergyd.ingest.held_logs import HeldLogs
+from cenergyd.ingest.held_meters import HeldMeter, HeldMeters
+from cenergyd.readings.model import VALUES
+from cenergyd.web.views.context import Context
+
+_ROWS: Final = 3
+_MAX_SHOWN: Final = 256
+_MAX_INFLATED: Final = 1 << 24
+
+
+class HeldColumn(NamedTuple):
+    """A column of held rows. Texts are the device's: hostile."""
+
+    number: int
+    name: str
+    values: tuple[str, ...]
+
+
+class HeldView(NamedTuple):
+    """A meter whose columns are to be chosen."""
+
+    meter: HeldMeter
+    columns: tuple[HeldColumn, ...]
+
+
+async def held_views(context: Context, customer: Customer) -> list[HeldView]:
+    """The meters of the customer's logger that a person should explain, and those that a role names."""
+    if not customer.logger_serial_number:
+        return []
+    meters, logs = _held(context)
+    named = {customer.facility, customer.load, customer.solar}
+    found = await meters.of_logger(customer.logger_serial_number)
+    wanted = [meter for meter in found if meter.is_not_understood or (meter.logs and meter.meter in named)]
+    return [HeldView(meter, await _columns(logs, meter)) for meter in wanted[:20]]
+
+
+async def dismiss(context: Context, customer: Customer, meter: str) -> None:
+    """Note that a person says that it is no power meter."""
+    meters, _ = _held(context)
+    await meters.dismiss(f"{customer.logger_serial_number}_{meter}", True)
+
+
+def chosen_columns(form: Mapping[str, str]) -> dict[str, int]:
+    """Value -> column of a form's fields ``column.<number>``. Raises InvalidField."""
+    chosen: dict[str, int] = {}
+    for name, value in form.items():
+        number = name.removeprefix("column.")
+        if number == name or not value:
+            continue
+        if value not in VALUES or not is_column(number):
+            raise InvalidField("held", "there is no such column or value")
+        if value in chosen:
+            raise InvalidField("held", "two columns were chosen for the same value")
+        chosen[value] = int(number)
+    if "P" not in chosen:
+        raise InvalidField("held", "choose the column of real power; without it nothing can be computed")
+    return chosen
+
+
+def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, Any]:
+    """The update by which a meter of the present logger has these columns at all times; who played which role stays as it was."""
+    meters = dict(customer.extensions.get("meters") or {})
+    meters["layouts"] = {**(meters.get("layouts") or {}), meter: dict(columns)}
+    update: dict[str, Any] = {"meters": meters}
+    history = customer.extensions.get("history")
+    if history:
+        update["history"] = [_entry(customer, entry, meter, columns) for entry in history]
+    return {"extensions": update}
+
+
+def _entry(customer: Customer, entry: Any, meter: str, columns: Mapping[str, int]) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    serial = entry.get("logger_serial_number") or customer.logger_serial_number
+    if serial != customer.logger_serial_number:
+        return entry
+    return {**entry, "layouts": {**(entry.get("layouts") or {}), meter: dict(columns)}}
+
+
+def _held(context: Context) -> tuple[HeldMeters, HeldLogs]:
+    meters = HeldMeters(context.documents, context.clock, logger_bytes=0, all_bytes=0)
+    return meters, HeldLogs(context.documents, meters, context.clock, 1)
+
+
+async def _columns(logs: HeldLogs, meter: HeldMeter) -> tuple[HeldColumn, ...]:
+    """The columns of the first held rows; of an XML message only the names are shown."""
+    names = {point.number: f"{point.name} ({point.units})" if point.units else point.name for point in meter.names}
+    rows: list[list[str]] = []
+    for log in await logs.page(meter.series, limit=1):
+        if log.format == "log":
+            try:
+                rows = first_rows(await logs.content(log), _MAX_INFLATED, _ROWS)
+            except UploadError:
+                rows = []
+    width = max([*(len(row) - FIRST_POINT for row in rows), *(number + 1 for number in names)], default=0)
+    return tuple(
+        HeldColumn(
+            FIRST_POINT + number,
+            names.get(number, ""),
+            tuple(row[FIRST_POINT + number] if FIRST_POINT + number < len(row) else "" for row in rows),
+        )
+        for number in range(min(width, _MAX_SHOWN))
+    )

@@ -16,7 +16,7 @@ from twisted.web.client import Agent
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Attempt, Notification, hookimpl
-from cenergyd.jobs.messages.http import Answer, request
+from cenergyd.jobs.messages.http import HttpResponse, request
 from cenergyd.settings.sections import SmsSettings
 
 TIMEOUT_SECONDS = 20.0
@@ -90,7 +90,7 @@ async def _was_taken(notification: Notification, to: str, attempt: Attempt, opti
         raise SmsFailed("Twilio's list of messages cannot be read") from error
 
 
-async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: Any) -> Answer:
+async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: Any) -> HttpResponse:
     pair = f"{options.account_sid}:{options.auth_token}".encode()
     path = f"/2010-04-01/Accounts/{options.account_sid}/Messages.json"
     reactor = attempt.reactor
@@ -105,7 +105,7 @@ async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: A
     )
 
 
-def _message(answer: Answer) -> str:
+def _message(answer: HttpResponse) -> str:
     try:
         return str(json.loads(answer.body)["message"])[:200]
     except (ValueError, KeyError, TypeError):

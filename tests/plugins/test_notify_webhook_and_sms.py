@@ -16,7 +16,7 @@ from twisted.internet import reactor
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.messages.http import MAX_ANSWER, NotReached, is_public
+from cenergyd.jobs.messages.http import MAX_RESPONSE, ConnectionFailed, is_public
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.plugins import notify_sms, notify_webhook
 from cenergyd.plugins.notify_sms import SmsFailed, reference, sms_text
@@ -90,11 +90,11 @@ async def test_a_receiver_that_is_not_there_or_never_answers(
     with monkeypatch.context() as patch, pytest.raises(DeliveryUnknown):
         patch.setattr(notify_webhook, "TIMEOUT_SECONDS", 0.2)
         await post(web, notification)
-    with pytest.raises(NotReached):
+    with pytest.raises(ConnectionFailed):
         await notify_webhook.send(
             notification, {"type": "webhook", "url": f"http://127.0.0.1:{free_port()}/"}, attempt(), HERE
         )
-    with pytest.raises(NotReached):
+    with pytest.raises(ConnectionFailed):
         await notify_webhook.send(notification, {"type": "webhook", "url": "http://nowhere.invalid/"}, attempt(), HERE)
 
 
@@ -105,7 +105,7 @@ async def test_an_endless_answer_is_bounded_in_time_and_memory(
     monkeypatch.setattr(notify_webhook, "TIMEOUT_SECONDS", 0.5)
     web.answers = ["endless"]
     assert await post(web, notification) is True
-    assert MAX_ANSWER < 1 << 20
+    assert MAX_RESPONSE < 1 << 20
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
@@ -117,7 +117,7 @@ async def test_private_addresses_are_refused_however_they_are_written(
     channel = {"type": "webhook", "url": f"http://{host}:{port}/"}
     with pytest.raises(CenergydError) as caught:
         await notify_webhook.send(notification, channel, attempt(), WebhookSettings())
-    assert isinstance(caught.value, DeliveryRefused | NotReached)
+    assert isinstance(caught.value, DeliveryRefused | ConnectionFailed)
     if host in ("127.0.0.1", "localhost"):
         assert "private address" in str(caught.value)
     assert web.asked == []

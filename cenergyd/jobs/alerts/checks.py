@@ -16,7 +16,7 @@ from cenergyd.jobs.alerts.rules import (
     StuckMeterRule,
     VoltageRule,
 )
-from cenergyd.jobs.alerts.state import Judged, Verdict
+from cenergyd.jobs.alerts.state import Verdict, WindowVerdict
 from cenergyd.readings.store import Summary
 
 MINUTE = 60
@@ -31,14 +31,14 @@ def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summar
     return [window for window in windows if window.time + resolution <= now]
 
 
-def judge_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[Judged]:
+def judge_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[WindowVerdict]:
     """Minutes of the grid meter, measured or computed (load - solar)."""
     return [
         _above(w.time, p, rule.threshold_kw, rule.hysteresis_kw) for w in utility if (p := _mean(w, "P")) is not None
     ]
 
 
-def judge_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[Judged]:
+def judge_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[WindowVerdict]:
     """From P and Q of the minute where the meter gives Q, otherwise from its own power factor."""
     found = []
     for window in windows:
@@ -50,7 +50,7 @@ def judge_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> lis
     return found
 
 
-def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[Judged]:
+def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowVerdict]:
     """Distance from nominal, either way. A meter without voltage is not judged."""
     found = []
     for window in windows:
@@ -63,7 +63,7 @@ def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[Judged]
 
 def judge_implausible(
     minutes: Iterable[Summary], rule: ImplausibleRule, role: Role, zone: ZoneInfo, now: int
-) -> list[Judged]:
+) -> list[WindowVerdict]:
     """Quarter-hour means that cannot be: negative load at any time, negative solar between 10 and 15 o'clock.
 
     A quarter and not a minute, because inverters draw a little and meters are read some seconds apart.
@@ -82,7 +82,7 @@ def stuck_resolution(rule: StuckMeterRule) -> int:
     return max(MINUTE, rule.after_minutes * 60 // 12 // MINUTE * MINUTE)
 
 
-def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[Judged]:
+def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
     """Whether a meter says exactly the same in every reading of the period that ends with the one at ``last``.
 
     Stuck means that every channel it gives has one single value in the whole period, that P is one of them and not zero (a
@@ -105,13 +105,13 @@ def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> 
         return []
     power = next(iter(values["P"]))
     same = all(len(seen) == 1 for seen in values.values()) and power != 0
-    return [Judged(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
+    return [WindowVerdict(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
 
 
-def judge_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> Judged:
+def judge_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> WindowVerdict:
     """Whether a logger has been silent for too long; the value is minutes."""
     minutes = (now - last_upload) / 60
-    return Judged(now, "breach" if minutes >= rule.after_minutes else "clear", round(minutes, 1), minutes)
+    return WindowVerdict(now, "breach" if minutes >= rule.after_minutes else "clear", round(minutes, 1), minutes)
 
 
 def merge(windows: Iterable[Summary], resolution: int) -> list[Summary]:
@@ -151,10 +151,10 @@ def _power_factor(window: Summary) -> float | None:
     return None if factor is None else abs(factor)
 
 
-def _above(time: int, value: float, threshold: float, hysteresis: float) -> Judged:
+def _above(time: int, value: float, threshold: float, hysteresis: float) -> WindowVerdict:
     verdict: Verdict = "hold"
     if value > threshold:
         verdict = "breach"
     elif value <= threshold - hysteresis:
         verdict = "clear"
-    return Judged(time, verdict, value, value - threshold)
+    return WindowVerdict(time, verdict, value, value - threshold)

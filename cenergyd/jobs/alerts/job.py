@@ -33,7 +33,7 @@ from cenergyd.jobs.alerts.checks import (
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
-from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.state import AlertState, Event, Limits, WindowVerdict, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import write_message
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
@@ -75,7 +75,7 @@ class AlertView(NamedTuple):
     state: AlertState
 
 
-class Case(NamedTuple):
+class Evaluation(NamedTuple):
     """A customer, what it wants to be told of, and what the job may use."""
 
     customer: Customer
@@ -97,12 +97,12 @@ async def judge_readings(customer: Customer, start: int, end: int, context: JobC
     fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)
     if settings is None or end <= fresh_from:
         return
-    case = Case(customer, settings, context)
-    judged = await _judge(case, fresh_from, min(end - 1, context.now))
+    evaluation = Evaluation(customer, settings, context)
+    judged = await _judge(evaluation, fresh_from, min(end - 1, context.now))
     keys = {key.text(): key for key in judged}
     known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
     for text, key in keys.items():
-        await apply_judged(case, key, judged[key], known.get(text))
+        await apply_judged(evaluation, key, judged[key], known.get(text))
 
 
 async def judge_silence(context: JobContext) -> None:
@@ -136,8 +136,8 @@ async def maintain_alerts(context: JobContext) -> None:
             continue  # another daemon was quicker
 
 
-async def _judge(case: Case, first: int, last: int) -> dict[AlertKey, list[Judged]]:
-    customer, settings, context = case
+async def _judge(evaluation: Evaluation, first: int, last: int) -> dict[AlertKey, list[WindowVerdict]]:
+    customer, settings, context = evaluation
     wanted = _wanted_roles(customer, settings)
     if not wanted:
         return {}
@@ -146,17 +146,19 @@ async def _judge(case: Case, first: int, last: int) -> dict[AlertKey, list[Judge
     series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
     summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
     minutes = {role: _sign_corrected(customer, role, summaries.get(name, ())) for role, name in series.items()}
-    found: dict[AlertKey, list[Judged]] = {}
-    for kind, role, judged in _judge_minutes(case, minutes):
+    found: dict[AlertKey, list[WindowVerdict]] = {}
+    for kind, role, judged in _judge_minutes(evaluation, minutes):
         found[AlertKey(customer.id, kind, series[role])] = judged
     if settings.stuck_meter.enabled:
-        for name, judged in (await _judge_stuck(case, last)).items():
+        for name, judged in (await _judge_stuck(evaluation, last)).items():
             found[AlertKey(customer.id, "stuck_meter", name)] = judged
     return {key: judged for key, judged in found.items() if judged}
 
 
-def _judge_minutes(case: Case, minutes: Mapping[Role, Sequence[Summary]]) -> Iterable[tuple[str, Role, list[Judged]]]:
-    customer, settings, now = case.customer, case.settings, case.context.now
+def _judge_minutes(
+    evaluation: Evaluation, minutes: Mapping[Role, Sequence[Summary]]
+) -> Iterable[tuple[str, Role, list[WindowVerdict]]]:
+    customer, settings, now = evaluation.customer, evaluation.settings, evaluation.context.now
     ended = {role: closed(windows, MINUTE, now) for role, windows in minutes.items()}
     if settings.net_load.enabled and "utility" in ended:
         yield "net_load", "utility", judge_net_load(ended["utility"], settings.net_load)
@@ -176,8 +178,8 @@ def _judge_minutes(case: Case, minutes: Mapping[Role, Sequence[Summary]]) -> Ite
                 )
 
 
-async def _judge_stuck(case: Case, last: int) -> dict[str, list[Judged]]:
-    customer, settings, context = case
+async def _judge_stuck(evaluation: Evaluation, last: int) -> dict[str, list[WindowVerdict]]:
+    customer, settings, context = evaluation
     measured = [
         f"{customer.logger_serial_number}_{meter}" for role in ROLES if (meter := customer.current.meter_of(role))
     ]
@@ -230,7 +232,7 @@ async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
     judged = judge_silent(logger.due, settings.silent_logger, context.now)
     if judged.verdict == "clear":
         return NewDocument(logger.key, {}, None, min(again, logger.due + settings.silent_logger.after_minutes * 60))
-    await _apply_silence(Case(customer, settings, context), logger, judged)
+    await _apply_silence(Evaluation(customer, settings, context), logger, judged)
     return NewDocument(logger.key, {}, None, again)
 
 
@@ -245,10 +247,10 @@ async def _look_again(alert: Document, context: JobContext) -> None:
         # Switched off or gone on purpose: nobody waits to hear that it is over.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return
-    case = Case(customer, settings, context)
+    evaluation = Evaluation(customer, settings, context)
     logger = await context.documents.get(LOGGER, series) if kind == SILENT else None
     if logger is not None and logger.due is not None:
-        await _apply_silence(case, logger, judge_silent(logger.due, settings.silent_logger, context.now))
+        await _apply_silence(evaluation, logger, judge_silent(logger.due, settings.silent_logger, context.now))
         return
     state = state_from_json(alert.body["state"])
     if context.now - state.judged_until > KEEP_DAYS * 86400:
@@ -263,22 +265,26 @@ def _has(customer: Customer, kind: str, series: str) -> bool:
     return any(customer.series_of(role) == series for role in ROLES)
 
 
-async def _apply_silence(case: Case, logger: Document, judged: Judged) -> None:
-    key = AlertKey(case.customer.id, SILENT, logger.key)
-    known = await case.context.documents.get(ALERT, key.text())
+async def _apply_silence(evaluation: Evaluation, logger: Document, judged: WindowVerdict) -> None:
+    key = AlertKey(evaluation.customer.id, SILENT, logger.key)
+    known = await evaluation.context.documents.get(ALERT, key.text())
     # The silence began with the last upload, not when it was noticed.
-    await apply_judged(case, key, [judged], known, began=logger.due)
+    await apply_judged(evaluation, key, [judged], known, began=logger.due)
 
 
 async def apply_judged(
-    case: Case, key: AlertKey, judged: Sequence[Judged], known: Document | None, began: int | None = None
+    evaluation: Evaluation,
+    key: AlertKey,
+    judged: Sequence[WindowVerdict],
+    known: Document | None,
+    began: int | None = None,
 ) -> None:
     """Bring an alert up to date with what was judged, and queue what is to be told.
 
     :param known: its document as it was read.
     :param began: since when it is so, where that is known better than from ``judged``.
     """
-    settings, context = case.settings, case.context
+    settings, context = evaluation.settings, evaluation.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
     for _ in range(TRIES):
         old = state_from_json(known.body["state"]) if known else AlertState()
@@ -288,9 +294,9 @@ async def apply_judged(
         if event is not None and began is not None and event.transition == "raised":
             new, event = attrs.evolve(new, since=began), event._replace(since=began)
         unsent = [*(known.body["unsent"] if known else ())]
-        told = _audience(case, key.kind)
+        told = _audience(evaluation, key.kind)
         if event is not None and told:
-            unsent.append(_notification(case, key, event, told)._asdict())
+            unsent.append(_notification(evaluation, key, event, told)._asdict())
         try:
             written = await _write(key, new, unsent, known.version if known else 0, context)
         except Conflict:
@@ -327,17 +333,17 @@ async def _send_unsent(document: Document, context: JobContext) -> None:
         return  # whoever changed it queues the same messages under the same ids
 
 
-def _audience(case: Case, kind: str) -> list[str]:
+def _audience(evaluation: Evaluation, kind: str) -> list[str]:
     """Who is told: the customer's channels, the operators' ones."""
-    told = ["customer"] if case.settings.channels and case.settings.rule(kind).enabled else []
-    if kind in SITE_RULES and case.context.settings.alerts.operators:
+    told = ["customer"] if evaluation.settings.channels and evaluation.settings.rule(kind).enabled else []
+    if kind in SITE_RULES and evaluation.context.settings.alerts.operators:
         told.append("operators")
     return told
 
 
-def _notification(case: Case, key: AlertKey, event: Event, told: Sequence[str]) -> Notification:
-    customer = case.customer
-    message = write_message(customer, case.settings, key.kind, key.series, event)
+def _notification(evaluation: Evaluation, key: AlertKey, event: Event, told: Sequence[str]) -> Notification:
+    customer = evaluation.customer
+    message = write_message(customer, evaluation.settings, key.kind, key.series, event)
     data = {
         "customer": customer.id,
         "site": customer.name,

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.alerts.job import AlertKey, Case, apply_judged, settings_or_none
+from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_judged, settings_or_none
 from cenergyd.jobs.alerts.rules import AlertSettings
-from cenergyd.jobs.alerts.state import Judged
+from cenergyd.jobs.alerts.state import WindowVerdict
 from cenergyd.jobs.site_state.model import Issue, Kind
 from cenergyd.jobs.site_state.service import Judgement
 
@@ -55,15 +55,17 @@ class SiteAlerts:
         customer, state, before = judgement
         now = _troubles(judgement, state.issues)
         then = _troubles(judgement, before.state.issues if before else ())
-        case = Case(customer, settings_or_none(customer) or AlertSettings(), context)
+        evaluation = Evaluation(customer, settings_or_none(customer) or AlertSettings(), context)
         for text in {**then, **now}:
             trouble = now.get(text)
-            verdict = Judged(context.now, "clear")
+            verdict = WindowVerdict(context.now, "clear")
             if trouble is not None:
-                verdict = Judged(context.now, "breach", float(trouble.issue.code) if trouble.issue.code else None)
+                verdict = WindowVerdict(
+                    context.now, "breach", float(trouble.issue.code) if trouble.issue.code else None
+                )
             key = (trouble or then[text]).key
             known = await context.documents.get(ALERT, text)
-            await apply_judged(case, key, [verdict], known, began=trouble.issue.since if trouble else None)
+            await apply_judged(evaluation, key, [verdict], known, began=trouble.issue.since if trouble else None)
         return bool(now or then)
 
 

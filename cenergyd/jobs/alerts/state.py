@@ -24,7 +24,7 @@ Verdict = Literal["breach", "clear", "hold"]
 Transition = Literal["raised", "reminder", "passed", "resolved"]
 
 
-class Judged(NamedTuple):
+class WindowVerdict(NamedTuple):
     """The verdict on one window."""
 
     time: int
@@ -94,7 +94,9 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
     return AlertState(**values)
 
 
-def step(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> tuple[AlertState, Event | None]:
+def step(
+    state: AlertState, judged: Iterable[WindowVerdict], now: int, limits: Limits
+) -> tuple[AlertState, Event | None]:
     """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
     remembered, state = state, _without_future(state, now, limits)
     windows = _fit_to_judge(state, judged, now, limits)
@@ -111,7 +113,7 @@ def step(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) 
     return remembered, None
 
 
-def windows_breach(windows: Sequence[Judged]) -> bool:
+def windows_breach(windows: Sequence[WindowVerdict]) -> bool:
     """Whether any of the windows is bad."""
     return any(window.verdict == "breach" for window in windows)
 
@@ -126,12 +128,12 @@ def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
     return state
 
 
-def _fit_to_judge(state: AlertState, judged: Iterable[Judged], now: int, limits: Limits) -> list[Judged]:
+def _fit_to_judge(state: AlertState, judged: Iterable[WindowVerdict], now: int, limits: Limits) -> list[WindowVerdict]:
     oldest = max(now - limits.fresh, state.judged_until + 1)
     return sorted(window for window in judged if oldest <= window.time <= now + limits.future)
 
 
-def _fold(state: AlertState, windows: Sequence[Judged]) -> AlertState:
+def _fold(state: AlertState, windows: Sequence[WindowVerdict]) -> AlertState:
     for window in windows:
         if window.verdict == "clear":
             state = attrs.evolve(state, active=False)

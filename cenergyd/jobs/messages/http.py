@@ -26,15 +26,15 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 
-MAX_ANSWER = 262144
+MAX_RESPONSE = 262144
 """Bytes of an answer that are read; the rest is left."""
 
 
-class NotReached(CenergydError):
+class ConnectionFailed(CenergydError):
     """No connection came about, so nothing was taken."""
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """An HTTP answer."""
 
     code: int
@@ -51,18 +51,18 @@ async def request(
     headers: Mapping[str, str],
     data: Any = None,
     params: Mapping[str, str] | None = None,
-) -> Answer:
+) -> HttpResponse:
     """One request through an ``IAgent``; redirects are not followed, nothing is tried again.
 
-    Raises DeliveryRefused for a URL that cannot be used, NotReached where no connection came about, DeliveryUnknown where the request may have been taken.
+    Raises DeliveryRefused for a URL that cannot be used, ConnectionFailed where no connection came about, DeliveryUnknown where the request may have been taken.
     """
     client = HTTPClient(agent)
     body = bytearray()
 
     def collect(part: bytes) -> None:
-        body.extend(part[: MAX_ANSWER - len(body)])
+        body.extend(part[: MAX_RESPONSE - len(body)])
 
-    async def exchange() -> Answer:
+    async def exchange() -> HttpResponse:
         response = await client.request(
             method,
             url,
@@ -76,13 +76,13 @@ async def request(
         try:
             await response.collect(collect)
         except (CancelledError, Exception):
-            return Answer(response.code, bytes(body))
-        return Answer(response.code, bytes(body))
+            return HttpResponse(response.code, bytes(body))
+        return HttpResponse(response.code, bytes(body))
 
     try:
         return await Deferred.fromCoroutine(exchange()).addTimeout(timeout, reactor)
     except (ConnectError, DNSLookupError, ConnectingCancelledError) as error:
-        raise NotReached(f"no connection: {error}") from error
+        raise ConnectionFailed(f"no connection: {error}") from error
     except (DeferredTimeout, CancelledError) as error:
         raise DeliveryUnknown(f"no answer within {timeout:g} s") from error
     except ResponseNeverReceived as error:

@@ -9,22 +9,22 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.jobs.alerts.state import AlertState, Event, Judged, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.state import AlertState, Event, Limits, WindowVerdict, state_from_json, state_to_json, step
 
 LIMITS = Limits(frequency=3600, fresh=7200)
 T = 1_800_000_000
 
 
-def bad(time: int, value: float = 60.0) -> Judged:
-    return Judged(time, "breach", value, value - 50)
+def bad(time: int, value: float = 60.0) -> WindowVerdict:
+    return WindowVerdict(time, "breach", value, value - 50)
 
 
-def good(time: int) -> Judged:
-    return Judged(time, "clear", 40.0, -10)
+def good(time: int) -> WindowVerdict:
+    return WindowVerdict(time, "clear", 40.0, -10)
 
 
-def between(time: int) -> Judged:
-    return Judged(time, "hold", 49.5, -0.5)
+def between(time: int) -> WindowVerdict:
+    return WindowVerdict(time, "hold", 49.5, -0.5)
 
 
 def test_raise_remind_resolve() -> None:
@@ -106,7 +106,7 @@ looks = st.lists(
 )
 
 
-def naive_active(seen: list[Judged]) -> bool:
+def naive_active(seen: list[WindowVerdict]) -> bool:
     """The plain meaning: the last window that is not in between decides."""
     for window in reversed(seen):
         if window.verdict != "hold":
@@ -120,7 +120,7 @@ def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int,
     limits = Limits(frequency=minutes * 60, fresh=7200)
     state, now, seen, told = AlertState(), T, [], []
     for length, kinds, late in course:
-        fresh = [Judged(now + n * 60, kinds[n], float(n), float(n)) for n in range(length)]
+        fresh = [WindowVerdict(now + n * 60, kinds[n], float(n), float(n)) for n in range(length)]
         now += length * 60
         batch = [*fresh, *([bad(now - 90000), good(now - 89000)] if late else [])]
         seen += fresh
@@ -149,6 +149,6 @@ def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int,
 @given(st.lists(st.tuples(st.integers(7201, 10**6), verdicts), max_size=30))
 def test_only_stale_windows_change_nothing(ages: list[tuple[int, Any]]) -> None:
     active, _ = step(AlertState(), [bad(T - 60)], T, LIMITS)
-    windows = [Judged(T - age, verdict, 1.0, 1.0) for age, verdict in ages]
+    windows = [WindowVerdict(T - age, verdict, 1.0, 1.0) for age, verdict in ages]
     for state in (AlertState(), active):
         assert step(state, windows, T, LIMITS) == (state, None)

@@ -225,11 +225,25 @@ def _line(name: str, window: EnergyWindow) -> Line:
         computed = [texts.ROLE_NAMES[role] for role, each in window.roles.items() if each.computed_seconds]
         notes += [f"{known:.0%} of the time known"] if known < 0.98 else []
         notes += [f"{', '.join(computed)} computed"] if computed else []
+        notes += kinds_of(window)
     return Line(
         name,
         tuple(texts.number(value, 2) for value in values),
         "; ".join(notes) or ("" if window.roles else "no readings"),
     )
+
+
+def kinds_of(window: EnergyWindow) -> list[str]:
+    """What of a window's energy is not from regular readings: bridged by the meters' registers, or over lost rows."""
+    notes = []
+    for role, each in window.roles.items():
+        for kind, amount in (
+            ("bridged", each.bridged_import_kwh + each.bridged_export_kwh),
+            ("interpolated", each.interpolated_import_kwh + each.interpolated_export_kwh),
+        ):
+            if amount:
+                notes.append(f"{texts.ROLE_NAMES[role]}: {texts.number(amount)} kWh {kind}")
+    return notes
 
 
 def _name(window: EnergyWindow, step: Step, zone: ZoneInfo) -> str:

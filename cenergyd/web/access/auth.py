@@ -148,11 +148,12 @@ class Authenticator:
         _set_cookie(request, self.clients.of(request), "", 0)
 
     async def still_valid(self, request: Request) -> bool:
-        """Whether a long-lived response (a live view) may go on."""
-        try:
+        """Whether a long-lived response (a live view) may go on. A token that is over is no guess."""
+        authorization = request.getHeader(b"authorization")
+        if authorization is None:
             return await self.identify(request) is not None
-        except RequestProblem:
-            return False
+        secret = authorization.decode("latin-1").partition(" ")[2]
+        return await self._tokens.check(secret.strip(), self._now()) is not None
 
     async def _bearer(self, client: Client, authorization: str) -> Principal:
         scheme, _, secret = authorization.partition(" ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cenergyd.runtime.attempts import network_of
 from cenergyd.web.api import openapi
 from cenergyd.web.api.live import LiveViews
 from cenergyd.web.api.routing import STREAMED, Call, Response, Route
@@ -20,8 +21,8 @@ class EventsApi:
         if call.request.method == b"HEAD":
             return Response("", media_type="text/event-stream")
         principal = call.principal
-        client = principal.session.key if principal.session else principal.token_id
-        await self._views.serve(call.request, customer_id, client)
+        # By token: one token can have many sessions.
+        await self._views.serve(call.request, customer_id, principal.token_id, network_of(call.client.address))
         return STREAMED
 
     def routes(self) -> Sequence[Route]:

@@ -25,7 +25,10 @@ from cenergyd.web.views.curves import LatestReading
 from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
-CHECK_SECONDS = 60
+CHECK_SECONDS = 1
+"""How often a stream looks whether its token or session still lasts, in whichever daemon that ended."""
+STREAMS_PER_ADDRESS = 64
+"""Live views open at once from one network."""
 POLL_SECONDS = 3.0
 """How often a live view looks for readings that another daemon received."""
 STREAMS_PER_CLIENT = 8
@@ -216,7 +219,7 @@ class EventStream:
         self._waiting.extend(_encoded(event) for event in first)
         self._waiting.extend(meanwhile)
         self._request.registerProducer(self, True)
-        self._loop.start(KEEP_ALIVE_SECONDS / 3, now=False)
+        self._loop.start(CHECK_SECONDS, now=False)
         self.resumeProducing()
 
     async def finished(self) -> None:
@@ -300,19 +303,19 @@ class LiveViews:
         """Customers that are looked at for somebody."""
         return len(self._customers)
 
-    async def serve(self, request: Any, customer_id: str, client: str) -> None:
-        """Send events until the client goes or may no longer look. ``client`` names the token or session.
+    async def serve(self, request: Any, customer_id: str, client: str, network: str) -> None:
+        """Send events until the client goes or may no longer look. ``client`` names the token, ``network`` who counts with this address.
 
         Raises NotFound, Overloaded, a 429 problem.
         """
-        self._check_room(client)
+        self._check_room(client, network)
 
         async def may_go_on() -> bool:
             return await self._context.authenticator.still_valid(request)
 
         stream = EventStream(request, self._context.clock, may_go_on)
         self._streams.add(stream)
-        self._per_client[client] += 1
+        self._per_client.update((client, network))
         live = self._live(customer_id)
         live.watch(stream)
         try:
@@ -321,9 +324,7 @@ class LiveViews:
         finally:
             live.unwatch(stream)
             self._streams.discard(stream)
-            self._per_client[client] -= 1
-            if not self._per_client[client]:
-                del self._per_client[client]
+            self._per_client -= Counter((client, network))
             stream.end()
 
     def close(self) -> None:
@@ -331,8 +332,8 @@ class LiveViews:
         for stream in tuple(self._streams):
             stream.end()
 
-    def _check_room(self, client: str) -> None:
-        if self._per_client[client] >= STREAMS_PER_CLIENT:
+    def _check_room(self, client: str, network: str) -> None:
+        if self._per_client[client] >= STREAMS_PER_CLIENT or self._per_client[network] >= STREAMS_PER_ADDRESS:
             raise RequestProblem(
                 429, "too_many_streams", f"at most {STREAMS_PER_CLIENT} live views at once",
                 headers={"Retry-After": "10"},

@@ -193,3 +193,32 @@ async def test_who_may_look(world: World) -> None:
     assert (await world.operator.get("customers/unknown/events")).status == 404
     head = await world.operator.call("HEAD", f"customers/{customer.id}/events")
     assert (head.status, len(views(world))) == (200, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_is_revoked_takes_its_views_along_and_those_of_its_sessions(world: World) -> None:
+    customer, client = await site(world)
+    stream = await opened(world, client, customer)
+    browser = world.anybody()
+    assert (await browser.post("session", {"token": client.token})).status == 200
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    url = f"{world.url}/api/v1/customers/{customer.id}/events".encode()
+    response = await world.agent.request(b"GET", url, Headers({"Cookie": [cookie]}))
+    assert response.code == 200
+    of_session = Stream()
+    response.deliverBody(of_session)
+    (token,) = (await world.operator.get(f"tokens?customer_id={customer.id}")).json["tokens"]
+    assert (await world.operator.delete(f"tokens/{token['id']}")).status == 204
+    await stream.ended.addTimeout(WAIT, reactor)
+    await of_session.ended.addTimeout(WAIT, reactor)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_address_cannot_take_every_view(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "STREAMS_PER_ADDRESS", 2)
+    customer, client = await site(world)
+    await opened(world, client, customer)
+    await opened(world, world.operator, customer)
+    _, other = await world.customer(name="other")
+    (found,) = (await other.get("customers")).json["customers"]
+    assert (await other.get(f"customers/{found['id']}/events")).status == 429

@@ -172,7 +172,7 @@ class RollupsSettings:
     max_gap_seconds: int = setting(
         "5400",
         integer(1, 5400),
-        "Energy is never integrated over a longer gap, nor over one longer than 1.5 times the meter's usual interval.",
+        "A longer pause between readings is a gap in the energy, whatever is usual; only the meter's registers bridge it.",
         "s",
     )
 

@@ -59,7 +59,9 @@ def register(group: click.Group) -> None:
 @click.option(
     "--faults", "fault_words", default="none", show_default=True, help=f"none, all, or of: {', '.join(KINDS)}."
 )
-@click.option("--config-exchange", is_flag=True, help="Also send STATUS and the meters' config files first.")
+@click.option(
+    "--config-exchange", is_flag=True, help="Also send STATUS before and the meters' config files after the logs."
+)
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Sessions at once.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",

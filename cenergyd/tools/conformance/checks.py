@@ -61,7 +61,7 @@ def send(
     server: Server, content: bytes, *, meter: str = METER, version: str = "1.1", name: str | None = None, **more: str
 ) -> Response:
     """Upload a log file; ``more`` adds or replaces form variables."""
-    fields = encode.log_fields(server.serial, server.password, meter, content, device_class="27", **more)
+    fields = encode.log_fields(server.serial, server.password, meter, content, **more)
     return server.form(fields, name or encode.log_filename(meter), content, version=version)
 
 
@@ -213,7 +213,7 @@ def config_upload(server: Server) -> str | None:
     content = b"POINT00NAME=Conformance\nPOINT00UNITS=kWh\nPOINT10NAME=Real power\nPOINT10UNITS=kW\n"
     fields = {
         "MODE": "CONFIGFILEUPLOAD", "SERIALNUMBER": server.serial, "PASSWORD": server.password, "MODBUSDEVICE": METER,
-        "MODBUSDEVICECLASS": "27", "MD5CHECKSUM": encode.md5(content), "FILETIME": "2001-09-09 01:00:00",
+        "MODBUSDEVICECLASS": encode.VERIS_CLASS, "MD5CHECKSUM": encode.md5(content), "FILETIME": "2001-09-09 01:00:00",
     }  # fmt: skip
     stored = server.form(fields, f"modbus/mb-{METER}.ini", content, file_field="CONFIGFILE")
     listed = mode(server, "CONFIGFILEMANIFEST")
@@ -382,6 +382,41 @@ def asks_for_unknown(server: Server) -> str | None:
         if any(line.startswith("CONFIGFILE,loggerconfig.ini,") for line in lines)
         else "loggerconfig.ini is not in it"
     )
+
+
+@rule(
+    "9",
+    "Logs come before their description: an unknown meter's log is SUCCESS, and the manifest of that session names the meter",
+)
+def unknown_meter(server: Server) -> str | None:
+    text = b"'2001-09-09 05:00:00',0,0,0,1,2.5,3\n"
+    fields = encode.log_fields(server.serial, server.password, "248", text, device_class="9999")
+    uploaded = server.form(fields, encode.log_filename("248", compressed=False), text)
+    lines = mode(server, "CONFIGFILEMANIFEST").body.decode("latin-1").splitlines()
+    named = any(line.startswith("CONFIGFILE,modbus/mb-248.ini,") for line in lines)
+    return first(accepted(uploaded), None if named else "the manifest does not name meter 248")
+
+
+@rule("9", "A device that measures no power: SUCCESS")
+def no_power_meter(server: Server) -> str | None:
+    text = b"'2001-09-09 05:00:00',0,0,0,999874,NULL\n"
+    fields = encode.log_fields(server.serial, server.password, "249", text, device_class="27")
+    return accepted(server.form(fields, encode.log_filename("249", compressed=False), text))
+
+
+@rule("9", "XML devices without an address are left out, the others taken: SUCCESS")
+def xml_without_address(server: Server) -> str | None:
+    record = '<record><time zone="UTC">2001-09-09 05:00:00</time><error>0</error><point number="1" name="Real Power" units="kW" value="4.5"/></record>'
+    devices = (
+        f"<device><address>247</address><class>2</class><records>{record}</records></device>"
+        f"<device><serialnumber>0012AB</serialnumber><class>1010</class><records>{record}</records></device>"
+    )
+    return _xml_success(_xml(server, "LOGFILEUPLOAD", f"<devices>{devices}</devices>"))
+
+
+@rule("9", "Bytes after a whole gzip log are ignored")
+def bytes_after_gzip(server: Server) -> str | None:
+    return first(*(accepted(send(server, encode.gz(log()) + after)) for after in (b"\xff" * 90, b"\r\n", b"\0")))
 
 
 @rule("7", "AcquiSuite-XML LOGFILEUPLOAD with several devices and records: text/xml SUCCESS")

@@ -118,7 +118,7 @@ class SimulatedLogger:
     :param start: UTC seconds of the first row at the earliest.
     :param pause: waits some seconds between two tries.
     :param acknowledged: called with every log that the server acknowledged, once.
-    :param introduce: send STATUS and exchange config files before the first upload, as devices do.
+    :param introduce: send STATUS before the logs of the first session and exchange config files after them, as devices do.
     """
 
     def __init__(
@@ -183,23 +183,32 @@ class SimulatedLogger:
         Returns False where the server's response ended the session (401, 402, 403, 404, 407).
         """
         if self._introduce:
-            await self._introduction()
+            await self._send_status()
         for log in list(self.flash):
             disposition = await self._upload(log)
             if disposition is Disposition.ABANDON:
                 self._counts.abandoned_sessions += 1
                 return False
+        if self._introduce:
+            await self._exchange_configs()
         return True
 
-    async def _introduction(self) -> None:
-        """STATUS, then config files. Neither holds up the logs; without a response it is tried again in the next session."""
+    async def _send_status(self) -> None:
+        """STATUS; nothing depends on its reply."""
+        try:
+            await self._post(*self._status(), version=self.version)
+        except NoResponse as error:
+            self._counts.no_reply += 1
+            self._counts.last_refusal = str(error)
+
+    async def _exchange_configs(self) -> None:
+        """The manifest and what it asks for: after the logs, as devices do. Without a response it is tried again in the next session."""
         site, meter = self.site, self._meter
         files = [
             meter_config(METER_OF_ROLE[role], meter.layout, meter.columns, meter.device_class, self._started)
             for role in site.roles
         ]
         try:
-            await self._post(*self._status(), version=self.version)
             await exchange(self._post, site.serial, self._password, files, site.name)
             self._introduce = False
         except NoResponse as error:

@@ -215,14 +215,17 @@ async def test_http10_is_spoken(server: Server) -> None:
 async def test_introduces_itself_once(server: Server) -> None:
     logger, _ = logger_for(server, introduce=True)
     logger.record(START + 60)
-    server.answers = [(200, b"SUCCESS\n"), (200, b"CONFIGFILE,loggerconfig.ini,,\nCONFIGFILE,modbus/mb-002.ini,,\n")]
+    server.answers = [
+        *[(200, b"SUCCESS\n")] * 3,
+        (200, b"CONFIGFILE,loggerconfig.ini,,\nCONFIGFILE,modbus/mb-002.ini,,\n"),
+    ]
     await logger.session()
     logger.record(START + 120)
     await logger.session()
     assert [form.fields["MODE"] for form in server.forms] == [
-        "STATUS", "CONFIGFILEMANIFEST", "CONFIGFILEUPLOAD", "CONFIGFILEUPLOAD", *["LOGFILEUPLOAD"] * 4,
+        "STATUS", *["LOGFILEUPLOAD"] * 2, "CONFIGFILEMANIFEST", *["CONFIGFILEUPLOAD"] * 2, *["LOGFILEUPLOAD"] * 2,
     ]  # fmt: skip
-    uploaded = server.forms[2].files["CONFIGFILE"]
+    uploaded = server.forms[4].files["CONFIGFILE"]
     assert uploaded.filename == "modbus/mb-002.ini"
     assert b"POINT10NAME=Total Net Instantaneous Real Power\r\nPOINT10UNITS=kW\r\n" in uploaded.content
 

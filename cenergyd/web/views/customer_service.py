@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from cenergyd.web.access.auth import Principal
 from cenergyd.web.server.problems import FieldError, RequestProblem
 from cenergyd.web.views.context import Context
 
+MAX_SETTINGS_BYTES = 512 << 10
+"""Tariff, alerts, history of meters and layouts of one customer, as JSON: every derivation reads them."""
 SERIAL = "logger_serial_number"
 FOREIGN_LOGGER = "the operator has not released this logger to you: ask them to, or to enter it for you"
 FOREIGN_LOGGER_CODE = "logger_not_released"
@@ -42,6 +45,7 @@ async def change_customer(
     operator = caller is not None and caller.is_operator
 
     async def check(old: Customer, new: Customer) -> None:
+        check_size(old, new)
         if not operator:
             refuse_foreign_logger(old, new)
 
@@ -64,6 +68,18 @@ def refuse_foreign_logger(old: Customer, new: Customer) -> None:
     if serial in {period.serial for period in setup_periods(old, 0, FOREVER)}:
         return
     raise RequestProblem(403, FOREIGN_LOGGER_CODE, FOREIGN_LOGGER, [FieldError(SERIAL, FOREIGN_LOGGER)])
+
+
+def check_size(old: Customer, new: Customer) -> None:
+    """Raise a 422 problem where a change makes more of a customer's settings and history than :data:`MAX_SETTINGS_BYTES`."""
+    size = _size(new)
+    if size > MAX_SETTINGS_BYTES and size > _size(old):
+        detail = f"a customer's settings and history may have {MAX_SETTINGS_BYTES} bytes in all"
+        raise RequestProblem(422, "too_many_settings", detail, [FieldError("extensions", detail)])
+
+
+def _size(customer: Customer) -> int:
+    return len(json.dumps(dict(customer.extensions), default=str))
 
 
 def _now(context: Context) -> int:

@@ -11,7 +11,8 @@ import pytest_twisted
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.web.views.customer_service import FOREIGN_LOGGER
+from cenergyd.web.server.problems import RequestProblem
+from cenergyd.web.views.customer_service import FOREIGN_LOGGER, check_size
 from tests.web.harness import Client, World
 from tests.web.pages.reading import Visitor, mount_pages
 
@@ -308,3 +309,13 @@ async def test_the_api_document_names_the_answer(world: World) -> None:
         described = paths[path][method]
         assert "403" in described["responses"]
         assert "logger_not_released" in described["description"]
+
+
+def test_the_whole_of_a_customers_settings_is_bounded() -> None:
+    small, large = Customer(id="a"), Customer(id="a", extensions={"history": [{"layouts": "x" * 1000}] * 600})
+    check_size(small, small)
+    check_size(large, small)
+    check_size(large, large)
+    with pytest.raises(RequestProblem) as caught:
+        check_size(small, large)
+    assert caught.value.details.status == 422

@@ -7,10 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from cenergyd.customers import passwords
 from tests.servers import RunningInflux, RunningMongo
 
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 # Hashes as a daemon makes them would be most of the time of many tests.
 passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
 

@@ -15,7 +15,7 @@ BOUNDS = {
     "cenergyd.web.server.site.MAX_REQUEST_SECONDS": "7",
     "server.max_connections": "120",
     "cenergyd.web.server.site.MAX_BODY_BYTES": "1048576",
-    "cenergyd.ingest.receiver.MAX_INFLATED_BYTES": "4194304",
+    "cenergyd.ingest.log_reader.MAX_INFLATED_BYTES": "4194304",
     "cenergyd.ingest.receiver.MAX_FORM_FIELDS": "16",
     "cenergyd.ingest.receiver.MAX_FIELD_BYTES": "256",
     "credentials.max_failures": "3",

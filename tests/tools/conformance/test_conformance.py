@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     daemon = RunningDaemon(
         tmp_path_factory.mktemp("conformance"),
         {
-            "cenergyd.ingest.receiver.MAX_INFLATED_BYTES": "67108864",
+            "cenergyd.ingest.log_reader.MAX_INFLATED_BYTES": "67108864",
             "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.1",
             "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
         },

@@ -32,7 +32,7 @@ class ServerSettings:
 
     listen: tuple[str, ...] = setting(
         "tcp:8080:interface=127.0.0.1", words,
-        "Twisted endpoint strings, one or more. TLS: ssl:443:privateKey=key.pem:certKey=cert.pem; systemd: systemd:domain=INET:index=0.",
+        "Twisted endpoints. TLS: ssl:443:privateKey=key.pem:certKey=cert.pem; systemd: systemd:domain=INET:index=0.",
         essential=True,
     )  # fmt: skip
     trusted_proxies: tuple[str, ...] = setting(
@@ -42,7 +42,7 @@ class ServerSettings:
     max_memory_mb: int = setting(
         "512",
         integer(256, 1 << 20),
-        "What the process may take of memory; requests that find no room left get 503.",
+        "Memory for the process; requests that find none get 503.",
         "MB",
     )
     request_timeout_seconds: int = setting(
@@ -59,8 +59,7 @@ class StateSettings:
 
     folder: Path | None = setting(  # noqa: RUF009
         "", absolute_path,
-        "Relative paths of databases count from here. Empty: systemd's state folder; /var/lib/cenergyd for the settings in /etc; "
-        "else the current directory.",
+        "For relative paths. Empty: systemd's state folder, /var/lib/cenergyd for settings in /etc, else the current one.",
     )  # fmt: skip
 
 
@@ -128,7 +127,7 @@ class CredentialsSettings:
     """Checking loggers' passwords."""
 
     max_failures: int = setting(
-        "10", integer(1, 10000), "Wrong passwords per serial number and network (IPv6: /64) within the window; then one a second is checked."
+        "10", integer(1, 10000), "Wrong passwords per serial and network in the window; then one a second."
     )  # fmt: skip
     max_failures_per_address: int = setting(
         "100", integer(1, 100000), "Wrong passwords per address within the window (a site may have many loggers)."
@@ -145,7 +144,7 @@ class DerivationSettings:
     )
     formula: str = setting(
         "physical", choice("physical", "literal"),
-        "physical: P and Q add up, PF from them, voltage the mean. literal: plain sums and differences of all three channels.",
+        "physical: P and Q add up, PF follows, V is the mean. literal: plain sums and differences.",
     )  # fmt: skip
     interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for pending customers.", "s")
     plugin_timeout_seconds: float = setting("30", number(0.1, 3600), "A plugin that takes longer has failed.", "s")
@@ -172,7 +171,7 @@ class RollupsSettings:
     max_gap_seconds: int = setting(
         "5400",
         integer(1, 5400),
-        "A longer pause between readings is a gap in the energy, whatever is usual; only the meter's registers bridge it.",
+        "A longer pause is a gap in the energy; only registers bridge it.",
         "s",
     )
 
@@ -183,12 +182,11 @@ class AlertsSettings:
 
     max_age_seconds: int = setting(
         "3600", integer(1800, 172800),
-        "Readings older than this raise no alert. More than the loggers' upload interval plus their delays.", "s",
+        "Older readings raise no alert. More than upload interval plus delays.", "s",
     )  # fmt: skip
     operators: tuple[str, ...] = setting(
         "", words,
-        "Who is told when a logger falls silent, a meter stops, solar gives nothing by day or a meter is not computed, of every site: "
-        "email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows it.",
+        "Who is told of faults at any site: email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows them.",
     )  # fmt: skip
 
 
@@ -199,8 +197,7 @@ class OutboxSettings:
     max_attempts: int = setting("12", integer(1, 100), "Attempts at a message; then it is 'failed'.")
     idempotent_channels: tuple[str, ...] = setting(
         "sms webhook", words,
-        "Channel types that are tried again where a message may have been taken: their notifiers prevent duplicates. "
-        "Others then count as 'unsure' and are never sent twice. Add email if twice is better than never.",
+        "Channel types whose notifiers prevent duplicates: a message that may have been taken is sent again.",
     )  # fmt: skip
 
 
@@ -212,7 +209,7 @@ class EmailSettings:
     port: int = setting("587", integer(1, 65535), "587 for starttls, 465 for tls, 25 within a site.", essential=True)
     security: str = setting(
         "starttls", choice("starttls", "optional", "tls", "none"),
-        "starttls: required. optional: where the server offers it. tls: from the first byte. none: plain text. Certificates are always verified.",
+        "starttls: required. optional: if offered. tls: from the first byte. none: plain.",
         essential=True,
     )  # fmt: skip
     username: str = setting("", text, "Account at the server; empty: no sign-in.", essential=True)

@@ -15,7 +15,6 @@ from cenergyd.settings.sections import Settings
 _HEAD = """\
 Settings of cenergyd. What you will set stands as it is, what you may set is a comment with its default.
 Sections with something to set come first. 'cenergyd check' says what is wrong, by section and key.
-
 A value may come from elsewhere, so that secrets stay out of this file: @file:/path is the content of a file,
 @credential:NAME that of $CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=), @env:NAME an environment variable.
 """

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
+from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected, StoreUnavailable
 from cenergyd.ingest.group_commit import GroupCommit, pieces
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -446,7 +446,7 @@ async def test_one_wrong_upload_among_many_in_influxdb(influx: RunningInflux, un
             [commit.commit(SeriesReadings(name, [Reading(T0 + 1, 1.0)])) for name in names], consumeErrors=True
         )
         failed = {name: result.type for name, (success, result) in zip(names, answers, strict=True) if not success}
-        assert failed == {"BAD_1": StoreRejected}
+        assert failed == {"BAD_1": StoredTypeConflict}
         names.remove("BAD_1")
         assert await store.read(names, 0, T0 * 2) == {name: [Reading(T0 + 1, 1.0)] for name in names}
     finally:

@@ -266,6 +266,10 @@ def parse_json(body: bytes) -> Any:
         _check_depth(value)
         if _ESCAPED_SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RequestProblem(
+            400, "not_json", "the body is not JSON: a text has half of a surrogate pair, which is no character"
+        ) from None
     except (ValueError, RecursionError) as error:
         reason = "too deep" if isinstance(error, RecursionError) else str(error)[:200]
         raise RequestProblem(400, "not_json", f"the body is not JSON: {reason}") from None

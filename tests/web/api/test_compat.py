@@ -15,6 +15,7 @@ async def test_old_shape(world: World) -> None:
     assert read.json == {
         "facility": "1", "load": "", "solar": "", "logger_serial_number": "A1", "logger_password_set": True,
     }  # fmt: skip
+    await world.customers.update(customer.id, {"extensions": {"released": ["B2"]}})
     written = await client.post(
         "/settings",
         {"facility": "1", "load": "2", "solar": "", "logger_serial_number": "b2", "logger_password": ""},

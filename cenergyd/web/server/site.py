@@ -25,6 +25,11 @@ _TOO_LARGE = (
     b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: 40\r\n\r\nFAILURE: the request body is too large.\n"
 )
+_PROBLEM = b'{"type":"about:blank","title":"Content Too Large","status":413,"code":"too_large","detail":"the body is too large"}\n'
+_API_TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+    b"X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\n\r\n%s" % (len(_PROBLEM), _PROBLEM)
+)
 _NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     b"Retry-After: 60\r\nContent-Length: 57\r\n\r\nFAILURE: too much is being received already, try later.\n\n"
@@ -125,7 +130,7 @@ class BoundedRequest(Request):
     def _refuse_size(self) -> None:
         if not self._refused:
             self.channel.site.refused_bodies += 1
-            self._refuse(_TOO_LARGE)
+            self._refuse(_API_TOO_LARGE if self.channel._path.startswith(b"/api/") else _TOO_LARGE)
 
     def _refuse(self, answer: bytes) -> None:
         if not self._refused:

@@ -131,6 +131,10 @@ expected-statuses = ["2xx", "404", "412", "422"]
 [checks.missing_required_header]
 expected-statuses = ["401", "428"]
 
+# A body of more than 64 KiB is refused before it is looked at.
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+
 [[operations]]
 include-operation-id = "signIn"
 [operations.checks.positive_data_acceptance]

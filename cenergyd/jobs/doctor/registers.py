@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cenergyd.customers.model import FIELD_OF_ROLE, Role, Window
 from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.jobs.energy.energy import energy
-from cenergyd.jobs.energy.lines import power_lines
+from cenergyd.jobs.energy.gap_bridging import power_lines
 from cenergyd.readings.model import Reading
 from cenergyd.readings.pauses import REGULAR_FACTOR
 

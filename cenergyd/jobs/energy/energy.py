@@ -1,4 +1,4 @@
-"""Energy from power: kWh imported and exported, the area under the lines of :mod:`cenergyd.jobs.energy.lines`. Pure.
+"""Energy from power: kWh imported and exported, the area under the lines of :mod:`cenergyd.jobs.energy.gap_bridging`. Pure.
 
 Where a line crosses zero, import and export are parted exactly there. So energy adds up over any way to cut a time into pieces.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
-from cenergyd.jobs.energy.lines import KINDS, Kind, Line, power_at
+from cenergyd.jobs.energy.gap_bridging import KINDS, Kind, Line, power_at
 
 
 class KindEnergy(NamedTuple):

@@ -18,7 +18,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, replace_in_turn, series_between, walk
 from cenergyd.jobs.energy.energy import KindEnergy, energy
-from cenergyd.jobs.energy.lines import Line
+from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.role_lines import RoleLines
 from cenergyd.jobs.neighbours import Rows
 from cenergyd.jobs.tariff.model import Labelled, Tariff

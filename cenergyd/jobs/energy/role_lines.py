@@ -1,4 +1,4 @@
-"""Reading what is known of the power of a customer's roles over a time: :mod:`cenergyd.jobs.energy.lines` of every role.
+"""Reading what is known of the power of a customer's roles over a time: :mod:`cenergyd.jobs.energy.gap_bridging` of every role.
 
 A computed role's lines are the sum or difference of the other two's where both are known, by the same intervals. So its energy is what the
 site equation makes of theirs, also where one of them is bridged.
@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
-from cenergyd.jobs.energy.lines import MAX_BRIDGE_SECONDS, Gap, Line, bridge, gaps_between, power_lines, sum_lines
+from cenergyd.jobs.energy.gap_bridging import (
+    MAX_BRIDGE_SECONDS,
+    Gap,
+    Line,
+    bridge,
+    gaps_between,
+    power_lines,
+    sum_lines,
+)
 from cenergyd.jobs.neighbours import NeighbourReader
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.energy.energy import Energy, energy
+from cenergyd.jobs.energy.gap_bridging import Line, power_lines
 from cenergyd.jobs.energy.job import energy_series, update_energy
-from cenergyd.jobs.energy.lines import Line, power_lines
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.rollups.test_job import logs, window_of

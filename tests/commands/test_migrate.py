@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from tests.commands.test_commands import cenergyd
+from tests.databases import make_databases
 from tests.jobs.test_existing_settings import EXISTING
 from tests.servers import RunningMongo
 
@@ -37,12 +38,9 @@ def test_settings_are_taken_over_and_facility_becomes_the_load(
             }
         )
         shared.insert_one({"_id": "other", "name": "other", "facility": "1", "solar": "2", "voltage_threshold": 900})
-        url = (
-            "--set",
-            f"customers.url={mongo.url}/{unique_name}",
-            "--set",
-            f"readings.url=sqlite:///{tmp_path}/r.sqlite",
-        )
+        settings = {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+        url = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        make_databases(tmp_path, {"readings.url": settings["readings.url"]})
         before = list(shared.find())
         dry = cenergyd(tmp_path, *url, "migrate", "--dry-run", "--facility-is", "load")
         assert dry.returncode == 0, dry.stderr

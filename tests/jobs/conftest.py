@@ -26,7 +26,7 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
-from tests.derivation.conftest import steady_machine as steady_machine
+from tests.derivation.conftest import steady_machine  # noqa: F401 - for all tests of this folder
 from tests.jobs.messages.receiver import Receiver
 
 START = 1_800_000_000 - 1_800_000_000 % 86400 + 12 * 3600

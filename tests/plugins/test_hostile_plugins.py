@@ -107,7 +107,7 @@ def test_no_exception_of_any_kind_reaches_another_customer(daemon: RunningDaemon
             assert acknowledged(upload(daemon, serial, meter, values))
     wait_for(lambda: failures(daemon, "cenergyd_plugin_failures", "raises") >= len(MISDEEDS), 60, "a failure of each")
     wait_for(lambda: failures(daemon, "cenergyd_job_failures", "raises") >= len(MISDEEDS), 60, "a failed job of each")
-    wait_for(lambda: "cenergyd_derived_readings_total 10.0" in daemon.get("/metrics")[1].decode(), 30, "the good one's")
+    wait_for(lambda: "cenergyd_derived_readings_total 10.0" in daemon.get("/metrics")[1].decode(), 90, "the good one's")
     for error in MISDEEDS:
         assert error.partition("(")[0].rpartition(".")[2] in daemon.log()
     assert daemon.stop() == 0

@@ -249,7 +249,7 @@ def test_a_stop_does_not_wait_for_a_store_for_ever(tmp_path: Path, own_influx: C
     influx = own_influx()
     settings = {
         "readings.url": f"{influx.url}/x",
-        "readings.timeout_seconds": "2",
+        "readings.timeout_seconds": "8",
         "server.shutdown_grace_seconds": "1",
     }
     daemon = RunningDaemon(tmp_path, settings)

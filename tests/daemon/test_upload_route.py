@@ -72,5 +72,8 @@ def test_both_ways_answer_the_same(
     daemons: tuple[RunningDaemon, RunningDaemon], method: str, path: str, sent: tuple[str, bytes], status: int | None
 ) -> None:
     short, routed = (ask(daemon, method, path, *sent) for daemon in daemons)
+    for answer in (short, routed):
+        if "allow" in answer[1]:  # Twisted names the methods in the order of a set
+            answer[1]["allow"] = sorted(answer[1]["allow"].split(", "))
     assert short == routed
     assert status is None or short[0] == status

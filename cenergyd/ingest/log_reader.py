@@ -28,9 +28,9 @@ _NO_COLUMNS: Final = Layout("no column known")
 S = TypeVar("S")
 T = TypeVar("T")
 _Parse = Callable[[Layout, int, int], Generator[int, None, ParsedLog]]
+"""Parses the rows from a time to another, both inclusive."""
 Hold = Callable[[int], None]
 """Told how many bytes a computation holds; raises Overloaded where that is too much."""
-"""Parses the rows from a time to another, both inclusive."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.structs import Resource
 from cenergyd.settings.sections import Settings
 
@@ -171,7 +172,7 @@ class Attempt(NamedTuple):
     """True where an earlier attempt may have been taken."""
     now: int
     """UTC seconds."""
-    reactor: Any
+    reactor: Reactor
     """Twisted's reactor, for asynchronous clients."""
     in_thread: Callable[..., Awaitable[Any]]
     """``await attempt.in_thread(function, *arguments)`` runs a synchronous client in one of the plugin's own threads."""

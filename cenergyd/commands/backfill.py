@@ -13,6 +13,7 @@ from cenergyd.derivation.backfill import Progress, follow, run
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import CHUNK_READINGS
 from cenergyd.hookspecs import Formula
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.settings.sections import Settings
 
@@ -38,7 +39,7 @@ def backfill(source: Source, customer: str, start: int, end: int, through_daemon
         raise click.UsageError(f"--to {utc(end)} is not after --from {utc(start)}")
     settings = source.load()
 
-    async def work(reactor: Any) -> Progress:
+    async def work(reactor: Reactor) -> Progress:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             if found.missing_role is None:
@@ -69,7 +70,7 @@ def backfill(source: Source, customer: str, start: int, end: int, through_daemon
         click.echo(f"{progress.derived} readings computed, {progress.written} of them new or different")
 
 
-def _deriver(settings: Settings, reactor: Any) -> Deriver:
+def _deriver(settings: Settings, reactor: Reactor) -> Deriver:
     return Deriver(
         plugins=build_plugin_manager(settings),
         formula=cast(Formula, settings.derivation.formula),

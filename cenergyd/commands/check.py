@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import click
 
 from cenergyd.commands.common import Failed, Source, is_missing, pass_source, run_async
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
@@ -59,7 +59,7 @@ def check(source: Source, print_defaults: bool, offline: bool) -> None:
         raise Failed(redact("\n".join(faults)))
 
 
-async def _ask_stores(settings: Settings, reactor: Any) -> list[str]:
+async def _ask_stores(settings: Settings, reactor: Reactor) -> list[str]:
     from cenergyd.storage.open import open_stores
 
     try:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, ConfigError, NotFound
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.loader import load_settings
@@ -164,7 +165,7 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 
 @asynccontextmanager
-async def stores_of(settings: Settings, reactor: Any) -> AsyncIterator[Stores]:
+async def stores_of(settings: Settings, reactor: Reactor) -> AsyncIterator[Stores]:
     """The stores of the settings, open, and closed again at the end; says on stderr which they are.
 
     Raises Failed where an embedded one does not exist: only the daemon makes it, so that a command called in another folder does not

@@ -27,6 +27,7 @@ from cenergyd.customers.passwords import hash_password
 from cenergyd.daemon.plugins import find_plugins
 from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.errors import InvalidField
+from cenergyd.runtime.clock import Reactor
 from cenergyd.settings.sections import Settings
 
 _PAGE = 500
@@ -77,7 +78,7 @@ def add(
             raise click.UsageError("give the logger's password: --password-file, --password-stdin or --no-password")
         password = click.prompt("Password of the logger", hide_input=True, confirmation_prompt=True, err=True)
 
-    async def work(reactor: Any) -> Customer:
+    async def work(reactor: Reactor) -> Customer:
         async with stores_of(settings, reactor) as stores:
             added = Customer(id="", **changes, **_hashed(settings, password))
             return await add_customer(stores.customers, stores.readings, added, int(reactor.seconds()))
@@ -101,7 +102,7 @@ def change(
     if not changes and password is None:
         raise click.UsageError("nothing to change: give at least one option")
 
-    async def work(reactor: Any) -> Customer:
+    async def work(reactor: Reactor) -> Customer:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             given = {**changes, **_hashed(settings, password)}
@@ -120,7 +121,7 @@ def release(source: Source, customer: str, serial: str, take_back: bool) -> None
     """Let a customer name a logger that was never theirs, on their own settings page."""
     settings, serial = source.load(), clean_serial(serial)
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Reactor) -> None:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             released = released_loggers(found) - {serial} if take_back else released_loggers(found) | {serial}
@@ -139,7 +140,7 @@ def show(source: Source, customer: str, as_json: bool) -> None:
     """Show one customer, never the password."""
     settings = source.load()
 
-    async def work(reactor: Any) -> Customer:
+    async def work(reactor: Reactor) -> Customer:
         async with stores_of(settings, reactor) as stores:
             return await find_customer(stores.customers, customer)
 
@@ -161,7 +162,7 @@ def list_customers(source: Source, search: str | None, as_json: bool) -> None:
     """List customers: id, serial, which meter is computed, name."""
     settings = source.load()
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Reactor) -> None:
         async with stores_of(settings, reactor) as stores:
             after: str | None = None
             while page := await stores.customers.page(after=after, limit=_PAGE, search=search):
@@ -182,7 +183,7 @@ def remove(source: Source, customer: str, yes: bool) -> None:
         click.confirm(f"Remove {customer}?", abort=True, err=True)
     settings = source.load()
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Reactor) -> None:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             await stores.customers.remove(found.id)

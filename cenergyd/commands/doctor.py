@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import click
 
 from cenergyd.commands.common import SettingsCommand, Source, find_customer, pass_source, run_async, stores_of
 from cenergyd.jobs.doctor.report import Report
 from cenergyd.jobs.doctor.report import doctor as examine
+from cenergyd.runtime.clock import Reactor
 
 _FOUND_ERRORS = 3
 
@@ -32,7 +32,7 @@ def doctor(source: Source, customer: str, days: int, as_json: bool) -> int:
     """
     settings = source.load()
 
-    async def work(reactor: Any) -> Report:
+    async def work(reactor: Reactor) -> Report:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             return await examine(found, stores.readings, stores.documents, int(time.time()), days=days)

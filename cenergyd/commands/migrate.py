@@ -12,6 +12,7 @@ from cenergyd.commands.common import Failed, Source, find_customer, pass_source,
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.jobs.existing_check import problems_of, usable_settings
+from cenergyd.runtime.clock import Reactor
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.migrate import MigrationReport
 from cenergyd.storage.mongodb.migrate import migrate as migrate_documents
@@ -42,7 +43,7 @@ def migrate(source: Source, dry_run: bool, facility_is: str | None, customer: st
     """
     settings = source.load()
 
-    async def work(reactor: Any) -> MigrationReport | None:
+    async def work(reactor: Reactor) -> MigrationReport | None:
         async with stores_of(settings, reactor) as stores:
             if not isinstance(stores.customers, MongoCustomerStore):
                 return None  # the embedded store never had another shape; opening it has upgraded its schema

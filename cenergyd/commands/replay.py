@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
-from twisted.internet.task import deferLater
 
 from cenergyd.commands.common import Failed, password_options, read_password, run_async
+from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.replay import Replay, ReplayCounts, ReplayJournal, Stopped, find_logs
 
@@ -54,14 +53,14 @@ def replay(
         raise Failed(f"there is no log file (mb-NNN*.log or .log.gz) below {folder}")
     journal = ReplayJournal(progress_file or folder / PROGRESS_FILE, url, folder)
 
-    async def work(reactor: Any) -> ReplayCounts:
+    async def work(reactor: Reactor) -> ReplayCounts:
         try:
             target = Target(reactor, url)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--url") from error
 
         async def pause(seconds: float) -> None:
-            await deferLater(reactor, seconds)
+            await sleep(reactor, seconds)
 
         with click.progressbar(
             length=len(logs), label="log files", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()

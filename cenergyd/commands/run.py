@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from cenergyd.commands.common import Source, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.hook_times import HangWatch
 from cenergyd.runtime.logs import Output, secrets_of, start_logging
 from cenergyd.runtime.redact import Redactor
@@ -61,7 +62,7 @@ def run(source: Source, port: int | None, demo: bool) -> None:
         raise failure
 
 
-def _demo(reactor: Any, daemon: Daemon) -> Companion:
+def _demo(reactor: Reactor, daemon: Daemon) -> Companion:
     from cenergyd.commands.simulated_customers import register_sites
     from cenergyd.tools.simulator.demo import Demo
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twisted.internet.task import deferLater
 
 from cenergyd.commands.common import (
     Failed,
@@ -25,6 +24,7 @@ from cenergyd.commands.common import (
     utc,
 )
 from cenergyd.commands.simulated_customers import register_sites
+from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.check import Findings, compare, read_report
 from cenergyd.tools.simulator.faults import KINDS, faults_of
@@ -153,7 +153,7 @@ def _password(source: Source, file: Path | None, create: bool) -> str:
 
 
 async def _upload(
-    reactor: Any,
+    reactor: Reactor,
     plan: Plan,
     sites: Sequence[SimulatedSite],
     password: str,
@@ -216,14 +216,14 @@ def _check(settings: Settings, report: Path, wait: float) -> None:
     with report.open(encoding="utf-8") as lines:
         expected = read_report(lines)
 
-    async def work(reactor: Any) -> Findings:
+    async def work(reactor: Reactor) -> Findings:
         deadline = reactor.seconds() + wait
         async with stores_of(settings, reactor) as stores:
             while True:
                 found = await compare(expected, stores.readings)
                 if not found.not_derived or reactor.seconds() >= deadline:
                     return found
-                await deferLater(reactor, 0.5)
+                await sleep(reactor, 0.5)
 
     found = run_async(work)
     click.echo(

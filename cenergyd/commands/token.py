@@ -18,6 +18,7 @@ from cenergyd.commands.common import (
     stores_of,
     utc,
 )
+from cenergyd.runtime.clock import Reactor
 from cenergyd.web.access.tokens import TokenInfo, Tokens
 
 _PAGE = 500
@@ -48,7 +49,7 @@ def add(source: Source, /, *, name: str, operator: bool, customer: str | None, d
     settings = source.load()
     now = int(time.time())
 
-    async def work(reactor: Any) -> str:
+    async def work(reactor: Reactor) -> str:
         async with stores_of(settings, reactor) as stores:
             owner = (await find_customer(stores.customers, customer)).id if customer is not None else None
             secret, _ = await Tokens(stores.documents).add(
@@ -71,7 +72,7 @@ def show(source: Source, /, *, as_json: bool) -> None:
     """List tokens; their text is not known any more."""
     settings = source.load()
 
-    async def work(reactor: Any) -> list[TokenInfo]:
+    async def work(reactor: Reactor) -> list[TokenInfo]:
         async with stores_of(settings, reactor) as stores:
             tokens = Tokens(stores.documents)
             found: list[TokenInfo] = []
@@ -90,7 +91,7 @@ def revoke(source: Source, /, *, ids: tuple[str, ...]) -> None:
     """Revoke tokens by id, and end the sessions that they opened."""
     settings = source.load()
 
-    async def work(reactor: Any) -> list[str]:
+    async def work(reactor: Reactor) -> list[str]:
         async with stores_of(settings, reactor) as stores:
             tokens = Tokens(stores.documents)
             return [token_id for token_id in ids if not await tokens.revoke(token_id)]

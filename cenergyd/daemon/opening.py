@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cenergyd.errors import StoreUnavailable
-from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.isolation import describe
 from cenergyd.storage.open import Stores
 
@@ -60,7 +58,7 @@ class StoreOpening(Service):
 
     async def _retry(self) -> None:
         while self.fault is not None:
-            await deferLater(cast(Any, self._clock), REOPEN_SECONDS)
+            await sleep(self._clock, REOPEN_SECONDS)
             try:
                 await self._open()
             except StoreUnavailable as error:

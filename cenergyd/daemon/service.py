@@ -36,6 +36,7 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
 from cenergyd.jobs.site_state.service import SiteStateService
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.ordered_services import OrderedServices
 from cenergyd.runtime.plugin_threads import PluginThreads
@@ -69,7 +70,7 @@ class Daemon(OrderedServices):
     sites, jobs, derivation, uploads, web.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, stores: Stores) -> None:
+    def __init__(self, settings: Settings, reactor: Reactor, stores: Stores) -> None:
         super().__init__(reactor, settings.server.shutdown_grace_seconds + STOP_SECONDS)
         self.settings = settings
         self.stores = stores
@@ -256,6 +257,6 @@ def _operators(settings: Settings) -> Sequence[Mapping[str, Any]]:
         raise ConfigError(f"[alerts] operators: {error}") from error
 
 
-def build_daemon(settings: Settings, reactor: Any) -> Daemon:
+def build_daemon(settings: Settings, reactor: Reactor) -> Daemon:
     """A daemon of the settings, not yet started. Raises ConfigError."""
     return Daemon(settings, reactor, make_stores(settings, reactor))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -23,6 +23,7 @@ from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.readings.model import series_name
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings
@@ -36,14 +37,14 @@ ALL_LOGGERS: Final = 64
 class UploadParts(Service):
     """What an upload passes through, from its password to its readings' durable copy; the endpoint itself is the web's.
 
-    :param reactor: IReactorTime and IReactorFromThreads.
+    :param reactor: Timers and IReactorFromThreads.
     :param stored: called with the id of each customer for whom readings were stored.
     """
 
     name = "uploads"
 
     def __init__(
-        self, settings: Settings, reactor: Any, stores: Stores, metrics: Metrics, stored: Callable[[str], None]
+        self, settings: Settings, reactor: Reactor, stores: Stores, metrics: Metrics, stored: Callable[[str], None]
     ) -> None:
         self._queue = stores.customers.derivation_queue
         self._stored = stored

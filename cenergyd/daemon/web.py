@@ -9,7 +9,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
@@ -18,6 +17,7 @@ from cenergyd.daemon.uploads import UploadParts
 from cenergyd.errors import ConfigError
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.runtime.byte_budget import ByteBudget
+from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
@@ -57,7 +57,7 @@ class WebServer(Service):
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,
+        reactor: Reactor,
         stores: Stores,
         metrics: Metrics,
         *,
@@ -178,6 +178,6 @@ class WebServer(Service):
         began = self._reactor.seconds()
         # A clock that is set back must not lengthen it.
         while self.site.busy and 0 <= self._reactor.seconds() - began < self.grace_seconds:
-            await deferLater(self._reactor, _POLL_SECONDS)
+            await sleep(self._reactor, _POLL_SECONDS)
         for channel in list(self.site.channels):
             channel.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-from twisted.internet.task import deferLater
+from typing import NamedTuple
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore, PendingQueue
@@ -18,6 +16,7 @@ from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers, sleep
 
 
 class Progress(NamedTuple):
@@ -59,7 +58,7 @@ async def follow(
     documents: DocumentStore,
     tolerance: int,
     report: Report,
-    clock: Any,
+    clock: Timers,
     poll_seconds: float = 1.0,
 ) -> Progress:
     """Mark a range and report how far the daemons are, until they are through. Cancel it to stop watching; they go on.
@@ -79,7 +78,7 @@ async def follow(
         progress = _after(progress, customer, document, seen)
         report(progress)
         if progress.done < end:
-            await deferLater(clock, poll_seconds, _nothing)
+            await sleep(clock, poll_seconds)
     return progress
 
 
@@ -153,7 +152,3 @@ def _after(progress: Progress, customer: Customer, document: Document | None, se
     if isinstance(start, int) and isinstance(done, int) and start <= progress.done and not waits:
         progress = progress._replace(done=max(progress.done, min(done, progress.end)))
     return progress._replace(failure=message)
-
-
-def _nothing() -> None:
-    pass

@@ -13,6 +13,7 @@ from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.gaps import Gaps, Missing
 from cenergyd.derivation.status import reached_before
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.runtime.yielding import CooperativeYield
 
@@ -30,7 +31,7 @@ class Backlog:
     committer: Committer
     deriver: Deriver
     readings: ReadingStore
-    clock: Any
+    clock: Timers
     _sum: Derivation = attrs.field(default=Derivation(None, 0, None, Gaps()), init=False)
     _told_at: float = attrs.field(default=0.0, init=False)
 

@@ -24,6 +24,7 @@ from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import SeriesReadings
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, failure_of
 
 MAX_REMEMBERED_FAILURES = 10_000
@@ -94,7 +95,7 @@ class Committer:
     documents: DocumentStore
     queue: PendingQueue
     job_queue: PendingQueue
-    clock: Any
+    clock: Timers
     tolerance: int
     ttl: int
     """Seconds that a claim lives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.write_probes import probe_times
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe, pending
 from cenergyd.runtime.yielding import CooperativeYield
 
@@ -52,7 +53,7 @@ class Deriver:
     """Seconds between readings that belong together."""
     timeout: float
     """Seconds that a plugin may take."""
-    clock: Any
+    clock: Timers
 
     async def derive(
         self, customer: Customer, piece: Piece, stored: Mapping[str, Sequence[Reading]], reached: int | None = None

@@ -8,8 +8,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
@@ -17,6 +15,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.derivation.reconfigure import follow_front_end
 from cenergyd.errors import CenergydError
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers, sleep
 
 PASS_SECONDS = 30.0
 """Time between the starts of two passes over all customers: a change is noticed within a minute."""
@@ -36,7 +35,7 @@ class FrontEndWatch(Service):
 
     def __init__(
         self,
-        clock: IReactorTime,
+        clock: Timers,
         customers: CustomerStore,
         readings: ReadingStore,
         on_change: Callable[[Customer | None, Customer | None], Awaitable[None]],
@@ -93,7 +92,7 @@ class FrontEndWatch(Service):
 
     async def _sleep(self, seconds: float) -> None:
         if self.running:
-            self._sleeping = deferLater(self._clock, seconds)
+            self._sleeping = sleep(self._clock, seconds)
             with suppress(CancelledError):
                 await self._sleeping
             self._sleeping = None

@@ -30,6 +30,7 @@ from cenergyd.hookspecs import Formula
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe
 from cenergyd.runtime.periodic import PeriodicService
@@ -71,7 +72,7 @@ class DerivationService(Service):
     def __init__(
         self,
         *,
-        clock: Any,
+        clock: Timers,
         settings: DerivationSettings,
         plugins: PluginManager,
         readings: ReadingStore,

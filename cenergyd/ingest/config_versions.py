@@ -30,6 +30,7 @@ from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
 from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.runtime.clock import Timers
 
 MAX_VERSIONS = 20
 """Versions kept of a config file; the oldest is dropped."""
@@ -63,7 +64,7 @@ class ConfigArchive:
         self,
         documents: DocumentStore,
         layouts: MeterLayouts,
-        clock: Any,
+        clock: Timers,
         *,
         remote: bool,
         max_versions: int = MAX_VERSIONS,

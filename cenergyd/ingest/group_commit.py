@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
 from cenergyd.readings.model import SeriesReadings
+from cenergyd.runtime.clock import Timers
 
 Mark = TypeVar("Mark")
 MAX_QUEUED_UPLOADS = 2000
@@ -64,7 +65,7 @@ class GroupCommit(Generic[Mark]):
     def __init__(
         self,
         store: Writes,
-        clock: Any,
+        clock: Timers,
         after_write: Callable[[Sequence[Mark]], Awaitable[None]],
         *,
         max_queued_uploads: int = MAX_QUEUED_UPLOADS,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar
 
 import attrs
-from twisted.internet.task import deferLater
 
 from cenergyd.acquisuite.inflate import unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
@@ -17,7 +16,7 @@ from cenergyd.acquisuite.xml import XmlDevice
 from cenergyd.customers.model import Customer
 from cenergyd.errors import FutureRows
 from cenergyd.ingest.layouts import MeterLayouts, TimedResolution
-from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.clock import Timers, sleep
 
 MAX_INFLATED_BYTES: Final = 128 << 20
 """Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
@@ -159,4 +158,4 @@ async def in_steps(clock: Timers, steps: Generator[S, None, T], told: Callable[[
             told(step)
         count += 1
         if count % _STEPS_AT_ONCE == 0:
-            await deferLater(cast(Any, clock), 0)  # Timers is what mypy understands of IReactorTime
+            await sleep(clock, 0)

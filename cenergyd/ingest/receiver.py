@@ -7,10 +7,9 @@ lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cenergyd.acquisuite import replies
@@ -45,6 +44,7 @@ from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, R
 from cenergyd.readings.model import SeriesReadings, series_name
 from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.runtime.byte_budget import SMALL, KnownNetworks, Lease
+from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.metrics import Metrics
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -102,7 +102,7 @@ class Receiver:
         held: HeldLogService,
         activity: LoggerActivity,
         metrics: Metrics,
-        clock: Any,  # IReactorTime
+        clock: Timers,  # IReactorTime
         config_archive: ConfigArchive,
     ) -> None:
         self._credentials = credential_checker
@@ -291,7 +291,7 @@ class Receiver:
                 seen.append(progress.head.mode)
                 form = progress.head.as_form()
                 known = form, await self._authorized(form, request, progress.head.name)
-            await deferLater(self._clock, 0)
+            await sleep(self._clock, 0)
 
     async def _xml_log(self, customer: Customer, message: XmlMessage, body: bytes) -> None:
         now = int(self._clock.seconds())

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.task import deferLater
 
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.hookspecs import Notification
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.settings.sections import Settings
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class RunningJobContext:
     settings: Settings
     notifier: Callable[[Notification], Awaitable[None]]
     """Queues a message durably (the outbox)."""
-    clock: Any
+    clock: Timers
     """The reactor."""
     run_in_thread: Callable[..., Awaitable[Any]]
     """Runs a function in one of the plugin's threads."""
@@ -53,8 +53,4 @@ class RunningJobContext:
 
     async def pause(self) -> None:
         """Let the daemon do other things; await it after every 10 ms or so of computing."""
-        await deferLater(self.clock, 0, _nothing)
-
-
-def _nothing() -> None:
-    pass
+        await sleep(self.clock, 0)

@@ -32,6 +32,7 @@ from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.batching import Batcher, BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, failure_of, pending
 from cenergyd.runtime.periodic import PeriodicService
@@ -88,7 +89,7 @@ class JobService(Service):
     def __init__(
         self,
         *,
-        clock: Any,
+        clock: Timers,
         settings: Settings,
         plugins: PluginManager,
         readings: ReadingStore,

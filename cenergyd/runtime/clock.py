@@ -1,9 +1,13 @@
-"""What the daemon's parts need of a reactor for time."""
+"""What the daemon's parts need of Twisted's reactor, as Protocols: its own zope interfaces say nothing to mypy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostnameResolver, IReactorTime
+from twisted.internet.task import deferLater
 
 
 class Clock(Protocol):
@@ -21,14 +25,68 @@ class DelayedCall(Protocol):
         """Whether it has been neither made nor cancelled."""
         ...
 
+    def getTime(self) -> float:  # noqa: N802
+        """When it is due, in the clock's seconds."""
+        ...
+
+    def reset(self, secondsFromNow: float) -> None:
+        """Make it that much later than now."""
+        ...
+
     def cancel(self) -> None:
         """Do not make it."""
         ...
 
 
 class Timers(Clock, Protocol):
-    """A clock that can call later: Twisted's ``IReactorTime``, in a form that mypy understands."""
+    """A clock that can call later: Twisted's ``IReactorTime``."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> DelayedCall:  # noqa: N802
         """Call after ``delay`` seconds."""
         ...
+
+    def getDelayedCalls(self) -> Sequence[DelayedCall]:  # noqa: N802
+        """What is still to be called."""
+        ...
+
+
+class FromThreads(Protocol):
+    """A reactor that other threads may call: Twisted's ``IReactorFromThreads``."""
+
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> object:  # noqa: N802
+        """Have it called in the reactor's thread."""
+        ...
+
+
+class Reactor(Timers, FromThreads, Protocol):
+    """The running reactor: Twisted's ``IReactorCore``, ``IReactorTime``, ``IReactorFromThreads`` and its names' resolver."""
+
+    nameResolver: IHostnameResolver
+
+    def run(self) -> None:
+        """Run until something stops it."""
+        ...
+
+    def stop(self) -> None:
+        """End :meth:`run`."""
+        ...
+
+    def callWhenRunning(self, callable: Callable[..., object], *args: object, **kwargs: object) -> object:  # noqa: N802
+        """Call as soon as it runs."""
+        ...
+
+    def addSystemEventTrigger(  # noqa: N802
+        self, phase: str, eventType: str, callable: Callable[..., object], *args: object, **kwargs: object
+    ) -> object:
+        """Call at an event such as ``shutdown``."""
+        ...
+
+
+def twisted_clock(clock: Timers) -> IReactorTime:
+    """The same clock, for Twisted's functions and mypy."""
+    return cast(IReactorTime, clock)
+
+
+def sleep(clock: Timers, seconds: float) -> Deferred[None]:
+    """Fires after so many seconds; 0 gives the reactor a turn. May be cancelled."""
+    return deferLater(twisted_clock(clock), seconds)

@@ -6,11 +6,10 @@ from typing import Any, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.clock import Timers, sleep
 
 CANCEL_SECONDS = 1.0
 """How long a part may take to end once it was cancelled; then the stop goes on without it."""
@@ -59,7 +58,7 @@ class OrderedServices(MultiService):
             log.error("{service} did not stop", service=name)
 
     async def _within(self, ended: Deferred[None], seconds: float) -> bool:
-        timer: Deferred[Any] = deferLater(cast(Any, self._clock), seconds)
+        timer: Deferred[Any] = sleep(self._clock, seconds)
         _, first = cast("tuple[object, int]", await DeferredList([ended, timer], fireOnOneCallback=True))
         timer.addErrback(lambda _: None)
         timer.cancel()

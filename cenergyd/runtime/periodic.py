@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -11,7 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from cenergyd.errors import CenergydError
-from cenergyd.runtime.clock import DelayedCall, Timers
+from cenergyd.runtime.clock import DelayedCall, Timers, twisted_clock
 
 REST = 9.0
 """Seconds of rest for each second of work: a tenth of the time is for it."""
@@ -52,7 +51,7 @@ class PeriodicService(Service):
         self._now = now
         self._failed = failed or self._log_failure
         self._loop = LoopingCall(self._once)
-        self._loop.clock = cast(Any, clock)
+        self._loop.clock = twisted_clock(clock)
         self._running: Deferred[None] | None = None
         self._rest: tuple[DelayedCall, Deferred[None]] | None = None
         self._ended: list[Deferred[None]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from cenergyd.errors import Overloaded
+from cenergyd.runtime.clock import FromThreads
 
 PER_PLUGIN = 4
 """Threads of one plugin."""
@@ -31,7 +32,7 @@ class PluginThreads:
     :param reactor: the reactor that results return to.
     """
 
-    def __init__(self, reactor: IReactorFromThreads) -> None:
+    def __init__(self, reactor: FromThreads) -> None:
         self._reactor = reactor
         self._pools: dict[str, _Pool] = {}
         self._calls: dict[str, int] = {}
@@ -57,7 +58,7 @@ class PluginThreads:
             finally:
                 self._reactor.callFromThread(self._ended, plugin)
 
-        return deferToThreadPool(self._reactor, pool, counted)
+        return deferToThreadPool(cast(IReactorFromThreads, self._reactor), pool, counted)
 
     def stop(self) -> None:
         """End the threads, after what they run now, but within STOP_SECONDS. Blocks, so call it at the very end."""

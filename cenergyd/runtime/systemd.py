@@ -6,10 +6,11 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from cenergyd.runtime.clock import Reactor, twisted_clock
 
 _log = Logger()
 EXTEND_SECONDS = 10.0
@@ -36,10 +37,10 @@ class SystemdNotifier:
             interval = int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None
         return cls(environ.get("NOTIFY_SOCKET") or None, interval)
 
-    def extend_start(self, reactor: Any) -> Callable[[], None]:
+    def extend_start(self, reactor: Reactor) -> Callable[[], None]:
         """Ask for more time again and again while the start takes long; returns what ends that."""
         loop = LoopingCall(self._send, f"EXTEND_TIMEOUT_USEC={int(3 * EXTEND_SECONDS * 1e6)}")
-        loop.clock = reactor
+        loop.clock = twisted_clock(reactor)
         loop.start(EXTEND_SECONDS).addErrback(lambda failure: _log.failure("asking for time", failure))
         return loop.stop
 
@@ -59,12 +60,12 @@ class SystemdNotifier:
         """Still alive."""
         self._send("WATCHDOG=1")
 
-    def keep_alive(self, reactor: Any) -> LoopingCall | None:
+    def keep_alive(self, reactor: Reactor) -> LoopingCall | None:
         """Start telling the watchdog that ``reactor`` still turns; returns what to stop, or None without a watchdog."""
         if not self._address or not self.watchdog_seconds:
             return None
         loop = LoopingCall(self.watchdog)
-        loop.clock = reactor
+        loop.clock = twisted_clock(reactor)
         # Half the limit, as sd_watchdog_enabled(3) advises.
         loop.start(self.watchdog_seconds / 2).addErrback(lambda failure: _log.failure("watchdog", failure))
         return loop

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from cenergyd.errors import Overloaded
+from cenergyd.runtime.clock import FromThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class BoundedPool:
     :param max_waiting: calls accepted beyond those running; one more raises :class:`Overloaded`.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, size: int, max_waiting: int) -> None:
+    def __init__(self, reactor: FromThreads, name: str, size: int, max_waiting: int) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(0, size, name)
         self._limit = size + max_waiting

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import Logger
+
+from cenergyd.runtime.clock import Reactor
 
 _LOOK_SECONDS = 1.0
 _STEP_SECONDS = 2.0
@@ -26,7 +27,7 @@ class ClockWatch:
     :param monotonic: seconds that never step.
     """
 
-    def __init__(self, reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, reactor: Reactor, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reactor = reactor
         self._monotonic = monotonic
         self._offset = reactor.seconds() - monotonic()

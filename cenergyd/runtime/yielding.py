@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
 
-from twisted.internet.task import deferLater
+from cenergyd.runtime.clock import Timers, sleep
 
 STRETCH = 0.008
 """Seconds of computation after which the reactor gets a turn; uploads wait no longer than about that."""
@@ -14,16 +13,12 @@ STRETCH = 0.008
 class CooperativeYield:
     """``await breather()`` between small pieces of work: it lets the reactor run when it is time, else it costs next to nothing."""
 
-    def __init__(self, clock: Any, stretch: float = STRETCH) -> None:
+    def __init__(self, clock: Timers, stretch: float = STRETCH) -> None:
         self._clock = clock
         self._stretch = stretch
         self._since = perf_counter()
 
     async def __call__(self) -> None:
         if perf_counter() - self._since >= self._stretch:
-            await deferLater(self._clock, 0, _nothing)
+            await sleep(self._clock, 0)
             self._since = perf_counter()
-
-
-def _nothing() -> None:
-    pass

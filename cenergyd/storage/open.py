@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import attrs
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Reactor
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.mongodb.connection import MongoDatabase
@@ -19,10 +19,6 @@ from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
-
-
-class Reactor(IReactorTime, IReactorFromThreads):
-    """What the stores need of the reactor."""
 
 
 @attrs.frozen(kw_only=True)

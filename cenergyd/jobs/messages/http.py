@@ -25,6 +25,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
+from cenergyd.runtime.clock import Reactor, twisted_clock
 
 MAX_RESPONSE = 262144
 """Bytes of an answer that are read; the rest is left."""
@@ -42,7 +43,7 @@ class HttpResponse(NamedTuple):
 
 
 async def request(
-    reactor: Any,
+    reactor: Reactor,
     agent: Any,
     method: str,
     url: str,
@@ -80,7 +81,7 @@ async def request(
         return HttpResponse(response.code, bytes(body))
 
     try:
-        return await Deferred.fromCoroutine(exchange()).addTimeout(timeout, reactor)
+        return await Deferred.fromCoroutine(exchange()).addTimeout(timeout, twisted_clock(reactor))
     except (ConnectError, DNSLookupError, ConnectingCancelledError) as error:
         raise ConnectionFailed(f"no connection: {error}") from error
     except (DeferredTimeout, CancelledError) as error:
@@ -99,7 +100,7 @@ async def request(
 class PublicEndpoints:
     """Connects only to addresses of the public internet."""
 
-    reactor: Any
+    reactor: Reactor
     timeout: float
     refused: str = ""
     """An address that was refused."""
@@ -132,7 +133,7 @@ def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 @implementer(IReactorPluggableNameResolver)
 class _GuardedReactor:
-    def __init__(self, reactor: Any, resolver: Any) -> None:
+    def __init__(self, reactor: Reactor, resolver: Any) -> None:
         self._reactor = reactor
         self.nameResolver = resolver
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
@@ -22,7 +22,7 @@ from cenergyd.documents.store import Document
 from cenergyd.errors import CenergydError, Conflict, DeliveryRefused, DeliveryUnknown
 from cenergyd.hookspecs import Attempt
 from cenergyd.jobs.messages.outbox import AttemptResult, Outbox, notification_of
-from cenergyd.runtime.clock import DelayedCall, Timers
+from cenergyd.runtime.clock import DelayedCall, Reactor, Timers, twisted_clock
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, failure_of, pending
 from cenergyd.runtime.plugin_threads import PluginThreads
 
@@ -60,7 +60,7 @@ class OutboxService(Service):
         outbox: Outbox,
         plugins: PluginManager,
         threads: PluginThreads,
-        reactor: Any,
+        reactor: Reactor,
         clock: Timers | None = None,
     ) -> None:
         self._outbox = outbox
@@ -75,7 +75,7 @@ class OutboxService(Service):
         self._more_due = False
         self._next_look: DelayedCall | None = None
         self._loop = LoopingCall(self._look)
-        self._loop.clock = cast(Any, self._clock)
+        self._loop.clock = twisted_clock(self._clock)
         self._looking: Deferred[None] | None = None
         self.counts: Counter[str] = Counter()
         """Attempts by their result: sent, retry, refused, unknown."""

@@ -15,11 +15,11 @@ from itertools import islice
 from typing import Any, TypedDict, TypeVar
 
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from cenergyd.errors import CenergydError, StoredTypeConflict, StoreRejected, StoreUnavailable
+from cenergyd.runtime.clock import FromThreads
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.storage.influxdb.address import InfluxAddress
 from cenergyd.storage.influxdb.client import InfluxClient
@@ -58,7 +58,7 @@ class InfluxConnection:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
+        reactor: FromThreads,
         address: InfluxAddress,
         retention_policy: str,
         threads: int,

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-from twisted.internet.interfaces import IReactorFromThreads
-
 from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import (
     LATEST,
@@ -27,6 +25,7 @@ from cenergyd.readings.checks import (
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.readings.write_probes import probe_times
+from cenergyd.runtime.clock import FromThreads
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.influxdb.address import parse_address
 from cenergyd.storage.influxdb.connection import InfluxConnection, StatementResult
@@ -120,7 +119,7 @@ class InfluxReadingStore:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
+        reactor: FromThreads,
         url: str,
         *,
         retention_policy: str = "",

@@ -26,7 +26,7 @@ from pymongo.errors import (
 from pymongo.uri_parser import parse_uri
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
@@ -46,7 +46,7 @@ from txmongo.errors import TimeExceeded
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from cenergyd.errors import ConfigError, StoreRejected, StoreUnavailable
-from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.clock import Clock, Timers, twisted_clock
 from cenergyd.storage.mongodb.scram import ScramProtocol
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class MongoDatabase:
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, url: str, timeout_seconds: float = 10.0, connections: int = 4) -> None:
+    def __init__(self, reactor: Timers, url: str, timeout_seconds: float = 10.0, connections: int = 4) -> None:
         self._reactor = reactor
         self._url = url
         self._timeout = timeout_seconds
@@ -182,7 +182,7 @@ class MongoDatabase:
 
     def _in_time(self, call: Coroutine[Any, Any, T]) -> Deferred[T]:
         """The call's result, or what :data:`_DOWN` names; :class:`_CallerCancelled` where it was not the server's fault."""
-        running = Deferred.fromCoroutine(call).addTimeout(self._timeout, self._reactor)
+        running = Deferred.fromCoroutine(call).addTimeout(self._timeout, twisted_clock(self._reactor))
 
         def cancelled(deferred: Deferred[T]) -> None:
             # First, because txmongo reports some outages as CancelledError, too.

@@ -13,13 +13,13 @@ from secrets import token_hex
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IReactorFromThreads
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import holds_or_held
 from cenergyd.customers.store import FrontEnd, PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
+from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
 
@@ -36,7 +36,7 @@ class SqliteCustomerStore:
     :param path: the file, which other stores may share; its folder must exist.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, path: Path) -> None:
+    def __init__(self, reactor: FromThreads, path: Path) -> None:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "customer", "customers"
         )

@@ -14,9 +14,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TypeVar
 
-from twisted.internet.interfaces import IReactorFromThreads
-
 from cenergyd.errors import StoreUnavailable
+from cenergyd.runtime.clock import FromThreads
 from cenergyd.runtime.threads import BoundedPool
 
 T = TypeVar("T")
@@ -49,7 +48,7 @@ class EmbeddedDatabase:
     """
 
     def __init__(
-        self, reactor: IReactorFromThreads, path: Path, schema: Traversable, namespace: str, max_waiting: int = 1000
+        self, reactor: FromThreads, path: Path, schema: Traversable, namespace: str, max_waiting: int = 1000
     ) -> None:
         self._path = path
         self._schema = schema

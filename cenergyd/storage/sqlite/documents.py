@@ -12,6 +12,7 @@ from typing import Any
 from cenergyd.documents.body import body_of, body_text
 from cenergyd.documents.store import Document, NewDocument
 from cenergyd.errors import Conflict
+from cenergyd.runtime.clock import Reactor
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 _COLUMNS = "kind, key, body, version, owner, due"
@@ -29,7 +30,7 @@ class SqliteDocumentStore:
     :param path: the file, which other stores may share; its folder must exist.
     """
 
-    def __init__(self, reactor: Any, path: Path) -> None:
+    def __init__(self, reactor: Reactor, path: Path) -> None:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "document", "documents"
         )

@@ -27,6 +27,7 @@ from cenergyd.readings.checks import (
 )
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
@@ -62,7 +63,7 @@ class SqliteReadingStore:
     :param path: the file; its folder must exist.
     """
 
-    def __init__(self, reactor: Any, path: Path) -> None:
+    def __init__(self, reactor: Reactor, path: Path) -> None:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "readings", "readings"
         )

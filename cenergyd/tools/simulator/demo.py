@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Reactor, twisted_clock
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.fleet import Fleet, Plan
 from cenergyd.tools.simulator.http import Target
@@ -45,7 +46,7 @@ class Demo:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         daemon: RunningDaemon,
         register: Callable[[SimulatedSite, str], Awaitable[Customer]],
         say: Callable[[str], None],
@@ -57,7 +58,7 @@ class Demo:
         self._site: SimulatedSite = next(make_sites(1, seed=1))
         self._uploading: Deferred[Any] | None = None
         self._telling = LoopingCall(self._tell_safely)
-        self._telling.clock = reactor
+        self._telling.clock = twisted_clock(reactor)
         self._told = 0
 
     async def start(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any, TextIO
 
 import attrs
 from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.internet.task import deferLater
 
 from cenergyd.readings.model import VALUES
+from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import Target
@@ -64,7 +64,7 @@ class Fleet:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         plan: Plan,
         target: Target,
         sites: Sequence[SimulatedSite],
@@ -139,7 +139,7 @@ class Fleet:
             await self._pause(due - now)
 
     async def _pause(self, seconds: float) -> None:
-        await deferLater(self._reactor, seconds)
+        await sleep(self._reactor, seconds)
 
 
 class Report:

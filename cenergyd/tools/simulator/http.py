@@ -20,6 +20,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Reactor, twisted_clock
 
 Version = Literal["1.0", "1.1"]
 MAX_RESPONSE: Final = 4 << 20
@@ -59,7 +60,7 @@ class Target:
     :param timeout: seconds for one whole request.
     """
 
-    def __init__(self, reactor: Any, url: str, timeout: float = 60.0) -> None:
+    def __init__(self, reactor: Reactor, url: str, timeout: float = 60.0) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a URL: http://host:port/consume is needed")
@@ -93,8 +94,8 @@ class Target:
         exchange = _Exchange(request, lose_reply)
         try:
             connecting = self._endpoint.connect(Factory.forProtocol(lambda: exchange))
-            await connecting.addTimeout(self._timeout, self._reactor)
-            raw = await exchange.done.addTimeout(self._timeout, self._reactor)
+            await connecting.addTimeout(self._timeout, twisted_clock(self._reactor))
+            raw = await exchange.done.addTimeout(self._timeout, twisted_clock(self._reactor))
         except (ConnectError, ConnectionLost, ConnectionDone, DNSLookupError, DeferredTimeout, OSError) as error:
             exchange.abort()
             raise NoResponse(f"{self._host}: {error or type(error).__name__}") from error

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.web.server import Request
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.documents.kinds import DERIVATION, LOGGER
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
+from cenergyd.runtime.clock import Timers, twisted_clock
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.api.customers import SeriesOfRoles
 from cenergyd.web.api.loggers import DerivationState, LoggerJson, derivation_state
@@ -83,7 +85,7 @@ class LiveCustomer:
         self._again = False
         self._busy = False
         self._loop = LoopingCall(self._look)
-        self._loop.clock = context.clock
+        self._loop.clock = twisted_clock(context.clock)
         self._unsubscribe: Callable[[], None] | None = None
 
     def watch(self, watcher: Watcher) -> None:
@@ -194,7 +196,7 @@ def _encoded(event: Event) -> bytes:
 class EventStream:
     """Events over one HTTP response, with back pressure: a client that does not read is dropped, not buffered for."""
 
-    def __init__(self, request: Any, clock: Any, may_go_on: Callable[[], Any]) -> None:
+    def __init__(self, request: Request, clock: Timers, may_go_on: Callable[[], Any]) -> None:
         self._request = request
         self._clock = clock
         self._may_go_on = may_go_on
@@ -206,7 +208,7 @@ class EventStream:
         self._quiet_since = clock.seconds()
         self._checked = clock.seconds()
         self._loop = LoopingCall(self._tick)
-        self._loop.clock = clock
+        self._loop.clock = twisted_clock(clock)
 
     def begin(self, first: Sequence[Event]) -> None:
         """Send the headers, the first events, and what has come meanwhile."""
@@ -303,7 +305,7 @@ class LiveViews:
         """Customers that are looked at for somebody."""
         return len(self._customers)
 
-    async def serve(self, request: Any, customer_id: str, client: str, network: str) -> None:
+    async def serve(self, request: Request, customer_id: str, client: str, network: str) -> None:
         """Send events until the client goes or may no longer look. ``client`` names the token, ``network`` who counts with this address.
 
         Raises NotFound, Overloaded, a 429 problem.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+
+from twisted.web.server import Request
 
 from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
@@ -59,6 +60,6 @@ class Pages:
         self.app = router.app
 
         @self.app.route("/favicon.ico", methods=["GET"])
-        def favicon(request: Any) -> bytes:
+        def favicon(request: Request) -> bytes:
             """For whoever asks without having read a page."""
             return self.static.answer(request, "favicon.svg")

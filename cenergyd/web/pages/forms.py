@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl
+
+from twisted.web.server import Request
 
 from cenergyd.web.server.problems import RequestProblem
 
@@ -20,12 +22,12 @@ class Typed(NamedTuple):
     errors: Mapping[str, str] = {}
 
 
-def read_form(request: Any, max_bytes: int) -> Mapping[str, str]:
+def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
     """The fields of a posted form; where a name comes twice the last counts. Raises problems 400, 413 and 415."""
     media_type = (request.getHeader(b"content-type") or b"").decode("latin-1").split(";", 1)[0].strip().lower()
     if media_type != FORM:
         raise RequestProblem(415, "unsupported_media_type", "this address takes forms")
-    body = request.content.read(max_bytes + 1)
+    body = request.content.read(max_bytes + 1) if request.content else b""
     if len(body) > max_bytes:
         raise RequestProblem(413, "too_large", f"the form may have {max_bytes} bytes")
     try:

@@ -14,6 +14,7 @@ import attrs
 from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 
 from cenergyd.customers.model import Customer
 from cenergyd.web.access.auth import CSRF_FIELD, SAFE_METHODS, Principal
@@ -97,7 +98,7 @@ class PageRouter:
             )
 
     def _guarded(self, route: PageRoute) -> Callable[..., Any]:
-        async def endpoint(request: Any, **path: str) -> bytes:
+        async def endpoint(request: Request, **path: str) -> bytes:
             client = self._prepare(request)
             caller = await self._auth.identify(request)
             if caller is None and route.access != "public":
@@ -112,7 +113,12 @@ class PageRouter:
         return endpoint
 
     def _check(
-        self, route: PageRoute, request: Any, caller: Principal | None, form: Mapping[str, str], path: Mapping[str, str]
+        self,
+        route: PageRoute,
+        request: Request,
+        caller: Principal | None,
+        form: Mapping[str, str],
+        path: Mapping[str, str],
     ) -> None:
         if caller is None:
             return
@@ -123,7 +129,7 @@ class PageRouter:
         if "customer_id" in path:
             caller.check_customer(path["customer_id"])
 
-    def _prepare(self, request: Any) -> Any:
+    def _prepare(self, request: Request) -> Any:
         client = self._auth.clients.of(request)
         set_security_headers(
             request, secure=client.secure, policy=PAGE_POLICY, hsts_seconds=self._context.settings.hsts_seconds
@@ -131,13 +137,13 @@ class PageRouter:
         request.setHeader(b"Cache-Control", b"no-store")
         return client
 
-    def _answer(self, request: Any, call: PageCall, answer: Page | Redirect) -> bytes:
+    def _answer(self, request: Request, call: PageCall, answer: Page | Redirect) -> bytes:
         if isinstance(answer, Redirect):
             return _redirect(request, answer.location)
         request.setResponseCode(answer.status)
         return self._html(request, answer, call.caller, call.now)
 
-    def _html(self, request: Any, page: Page, caller: Principal | None, now: int) -> bytes:
+    def _html(self, request: Request, page: Page, caller: Principal | None, now: int) -> bytes:
         values = {
             "caller": caller,
             "csrf": caller.session.csrf if caller is not None and caller.session is not None else "",
@@ -153,7 +159,7 @@ class PageRouter:
         request.setHeader(b"Content-Length", str(len(body)).encode())
         return body
 
-    async def _failed(self, request: Any, failure: Failure) -> bytes:
+    async def _failed(self, request: Request, failure: Failure) -> bytes:
         if request.startedWriting:
             request.loseConnection()
             return b""
@@ -169,7 +175,7 @@ class PageRouter:
         page = Page("error.html", {"problem": details, "request_id": getattr(request, "request_id", "")})
         return self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
 
-    async def _whoever(self, request: Any) -> Principal | None:
+    async def _whoever(self, request: Request) -> Principal | None:
         """Who sees the error, where that can be told: the page must not need what has just failed."""
         try:
             return await self._auth.identify(request)
@@ -177,7 +183,7 @@ class PageRouter:
             return None
 
 
-def sign_in_path(request: Any) -> str:
+def sign_in_path(request: Request) -> str:
     """The sign-in page that leads back to this one."""
     if request.method not in SAFE_METHODS or request.uri == b"/":
         return SIGN_IN
@@ -189,14 +195,14 @@ def customer_path(customer_id: str, page: str) -> str:
     return f"/customers/{quote(customer_id, safe='')}/{page}"
 
 
-def _redirect(request: Any, location: str) -> bytes:
+def _redirect(request: Request, location: str) -> bytes:
     request.setResponseCode(303)
     request.setHeader(b"Location", location.encode("ascii", "replace").replace(b"\r", b"").replace(b"\n", b""))
     request.setHeader(b"Content-Length", b"0")
     return b""
 
 
-def _log(request: Any, failure: Failure, details: ProblemDetails) -> None:
+def _log(request: Request, failure: Failure, details: ProblemDetails) -> None:
     path = request.path.decode("latin-1")
     if details.status == 500:
         log.failure("page {path} failed", failure, path=path, request_id=getattr(request, "request_id", None))

@@ -6,10 +6,10 @@ import gzip
 import hashlib
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
 
 import attrs
 from twisted.web.resource import Resource
+from twisted.web.server import Request
 
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.security import set_security_headers
@@ -51,11 +51,11 @@ class StaticFiles(Resource):
         """The address of a file; it changes with the content. Raises KeyError where there is none."""
         return f"{BASE}/{name}?v={self._files[name].version}"
 
-    def render_GET(self, request: Any) -> bytes:  # noqa: N802 - Twisted's name
+    def render_GET(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
         """One file."""
-        return self.answer(request, b"/".join(request.postpath).decode("utf-8", "replace"))
+        return self.answer(request, b"/".join(request.postpath or []).decode("utf-8", "replace"))
 
-    def answer(self, request: Any, name: str) -> bytes:
+    def answer(self, request: Request, name: str) -> bytes:
         """Answer with a file, or 404."""
         file = self._files.get(name)
         set_security_headers(request, secure=self._clients.of(request).secure, hsts_seconds=self._hsts)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.web.server import Request
 
 from cenergyd.errors import CenergydError
+from cenergyd.runtime.clock import Timers, twisted_clock
 from cenergyd.runtime.metrics import Metrics
 
 Check = Callable[[], Awaitable[None]]
@@ -24,7 +25,9 @@ class Operations:
 
     app = Klein()
 
-    def __init__(self, checks: Mapping[str, Check], metrics: Metrics, clock: Any, timeout_seconds: float = 5) -> None:
+    def __init__(
+        self, checks: Mapping[str, Check], metrics: Metrics, clock: Timers, timeout_seconds: float = 5
+    ) -> None:
         self._checks = checks
         self._metrics = metrics
         self._clock = clock  # IReactorTime
@@ -33,13 +36,13 @@ class Operations:
         """What was found when it was asked last."""
 
     @app.route("/healthz", methods=["GET", "HEAD"])
-    def healthz(self, request: Any) -> bytes:
+    def healthz(self, request: Request) -> bytes:
         """The process answers; says nothing about its stores."""
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         return b"ok\n"
 
     @app.route("/readyz", methods=["GET", "HEAD"])
-    async def readyz(self, request: Any) -> bytes:
+    async def readyz(self, request: Request) -> bytes:
         """200 when an upload could be stored now; 503 with the reasons while not."""
         report = await self._report()
         request.setResponseCode(200 if self.ready else 503)
@@ -48,7 +51,7 @@ class Operations:
         return json.dumps(body, indent=1).encode() + b"\n"
 
     @app.route("/metrics", methods=["GET"])
-    async def metrics(self, request: Any) -> bytes:
+    async def metrics(self, request: Request) -> bytes:
         """Prometheus text; whether it is ready is asked anew."""
         await self._report()
         request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -66,7 +69,7 @@ class Operations:
             await check()
 
         try:
-            await Deferred.fromCoroutine(run()).addTimeout(self._timeout, self._clock)
+            await Deferred.fromCoroutine(run()).addTimeout(self._timeout, twisted_clock(self._clock))
         except CenergydError as error:
             return str(error)
         except Exception as error:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cenergyd.errors import (
@@ -120,7 +121,7 @@ def _routing_problem(error: HTTPException) -> ProblemDetails:
     return ProblemDetails(status, "bad_request", HTTPStatus(status).phrase)
 
 
-def answer_problem(request: Any, failure: Failure) -> bytes:
+def answer_problem(request: Request, failure: Failure) -> bytes:
     """Write status and headers of a failed request and return the body; what nobody expected is logged."""
     details = problem_of(failure.value or RuntimeError())
     if details.status >= 500:
@@ -137,12 +138,12 @@ def answer_problem(request: Any, failure: Failure) -> bytes:
     return body
 
 
-def _request_id(request: Any) -> str | None:
+def _request_id(request: Request) -> str | None:
     """What the log calls this request (:class:`cenergyd.web.server.site.BoundedRequest`)."""
     return getattr(request, "request_id", None)
 
 
-def _log(request: Any, failure: Failure, details: ProblemDetails) -> None:
+def _log(request: Request, failure: Failure, details: ProblemDetails) -> None:
     path = request.path.decode("latin-1")
     if details.status == 500:
         log.failure("request to {path} failed", failure, path=path, request_id=_request_id(request))

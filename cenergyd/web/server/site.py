@@ -13,11 +13,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource, NoResource, Resource
 from twisted.web.server import Request, Site
 
 from cenergyd.runtime.attempts import network_of
 from cenergyd.runtime.byte_budget import ByteBudget, Lease
+from cenergyd.runtime.clock import Reactor, Timers, twisted_clock
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.security import set_security_headers
 
@@ -192,7 +194,7 @@ class BoundedChannel(HTTPChannel):
         self._networkProducer.resumeProducing()  # type: ignore[misc]
         self.dataReceived(b"")
 
-    def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name
+    def checkPersistence(self, request: Request, version: bytes) -> bool:  # noqa: N802 - Twisted's name
         """Whether another request may follow on this connection."""
         return not self.site.draining and bool(super().checkPersistence(request, version))
 
@@ -217,7 +219,7 @@ class BoundedSite(Site):
     def __init__(
         self,
         root: IResource,
-        reactor: Any,
+        reactor: Reactor,
         *,
         upload_paths: Collection[str] = (),
         max_body_bytes: int,
@@ -236,7 +238,7 @@ class BoundedSite(Site):
             timeout=idle_seconds,
             reactor=reactor,
         )
-        self.clock: Any = reactor
+        self.clock: Timers = reactor
         self.max_body_bytes = max_body_bytes
         self.budget = budget or ByteBudget(DEFAULT_BUDGET_BYTES)
         self.known_networks = known_networks
@@ -254,7 +256,7 @@ class BoundedSite(Site):
         self.site = self
         self._direct = {path.encode(): resource for path, resource in (direct or {}).items()}
         self._sweeper = LoopingCall(self._sweep)
-        self._sweeper.clock = self.clock
+        self._sweeper.clock = twisted_clock(self.clock)
 
     def startFactory(self) -> None:  # noqa: N802 - Twisted's name
         """Begin to look for slow senders."""
@@ -300,7 +302,7 @@ class BoundedSite(Site):
         """Whose request it is."""
         return self._clients.address_of(request)
 
-    def getResourceFor(self, request: Any) -> Any:  # noqa: N802 - Twisted's name
+    def getResourceFor(self, request: Request) -> Any:  # noqa: N802 - Twisted's name
         """Who answers."""
         direct = self._direct.get(request.path) if request.method == b"POST" else None
         if direct is None:
@@ -328,7 +330,7 @@ class BoundedSite(Site):
         since = channel.reading_since
         return since is not None and 0 <= self.clock.seconds() - since < _NEW_SECONDS
 
-    def log(self, request: Any) -> None:
+    def log(self, request: HTTPRequest) -> None:
         """No access log: what matters is logged as structured events by those who handle it."""
 
     def _sweep(self) -> None:
@@ -355,9 +357,9 @@ class Root(Resource):
         self._mounts |= {_segments(path): (resource, False) for path, resource in whole.items()}
         self._depths = sorted({len(path) for path in self._mounts}, reverse=True)
 
-    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's name
+    def getChild(self, path: bytes, request: Request) -> Resource | IResource:  # noqa: N802 - Twisted's name
         """Twisted's traversal took the first segment; find the mount and leave it the rest."""
-        segments = (*request.prepath, *request.postpath)
+        segments = (*(request.prepath or ()), *(request.postpath or ()))
         if not (_is_text(*segments) and _is_host(request.getRequestHostname())):
             # Klein and werkzeug would refuse it as well, but log each one as an error of ours.
             return BadRequest()
@@ -377,7 +379,7 @@ class BadRequest(Resource):
 
     isLeaf = True
 
-    def render(self, request: Any) -> bytes:
+    def render(self, request: Request) -> bytes:
         """400 and no more."""
         request.setResponseCode(400)
         set_security_headers(request, secure=False)

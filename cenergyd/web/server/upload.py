@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -14,6 +12,7 @@ from twisted.web.server import NOT_DONE_YET
 from cenergyd.acquisuite import replies
 from cenergyd.ingest.receiver import Receiver, UploadReply, UploadRequest
 from cenergyd.web.server.clients import Clients
+from cenergyd.web.server.site import BoundedRequest
 
 log = Logger()
 
@@ -31,10 +30,10 @@ class UploadApp:
         self.app.route(path, methods=["POST"])(self.upload)
         self.app.route(path, methods=["GET"])(self.probe)
 
-    def upload(self, request: Any) -> Deferred[bytes]:
+    def upload(self, request: BoundedRequest) -> Deferred[bytes]:
         """A device's upload. One whose sender went away is finished all the same: it may be durable already."""
         upload = UploadRequest(
-            body=request.content.read(),
+            body=request.content.read() if request.content else b"",
             content_type=request.getHeader(b"content-type") or b"",
             authorization=request.getHeader(b"authorization"),
             address=self._clients.address_of(request),
@@ -56,7 +55,7 @@ class UploadApp:
         Deferred.fromCoroutine(self._receiver.receive(upload)).addBoth(answered)
         return answer
 
-    def probe(self, request: Any) -> bytes:
+    def probe(self, request: BoundedRequest) -> bytes:
         """A person, or a device's probe, looks whether somebody is there."""
         body = replies.success(["this is where AcquiSuite loggers upload to"])
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
@@ -76,7 +75,7 @@ class UploadShortcut(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._uploads = uploads
 
-    def render_POST(self, request: Any) -> int:  # noqa: N802 - Twisted's name
+    def render_POST(self, request: BoundedRequest) -> int:  # noqa: N802 - Twisted's name
         """Answer as the route does."""
         answer = self._uploads.upload(request)
         gone = False
@@ -99,7 +98,7 @@ class UploadShortcut(Resource):
         return NOT_DONE_YET
 
 
-def _prepare(request: Any, reply: UploadReply) -> bytes:
+def _prepare(request: BoundedRequest, reply: UploadReply) -> bytes:
     """Set status and headers; what is left is the body."""
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -17,6 +16,7 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups.report import LONGEST_GAP
 from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.plugin_info import PluginInfo
 from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
@@ -51,7 +51,7 @@ class Context:
     documents: DocumentStore
     tokens: Tokens
     authenticator: Authenticator
-    clock: Any
+    clock: Timers
     """The reactor: UTC seconds and timers (IReactorTime)."""
     settings: WebSettings
     hash_password: HashPassword

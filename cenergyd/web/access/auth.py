@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from cenergyd.errors import NotFound
 from cenergyd.runtime.attempts import Limit, Throttle, TooManyAttempts, network_of
 from cenergyd.runtime.clock import Clock, Timers
-from cenergyd.web.access.sessions import Session, Sessions
+from cenergyd.web.access.sessions import Session, SessionInfo, Sessions
 from cenergyd.web.access.tokens import AccessRole, Tokens
 from cenergyd.web.server.clients import Client, Clients
 from cenergyd.web.server.problems import RequestProblem
@@ -81,7 +81,7 @@ class Authenticator:
             return await self._bearer(self.clients.of(request), authorization.decode("latin-1"))
         client = self.clients.of(request)
         cookie = request.getCookie(cookie_name(client))
-        session = await self._sessions.find(cookie.decode("latin-1"), self._now()) if cookie else None
+        session = await self._sessions.find(cookie.decode("latin-1"), self._now(), client.address) if cookie else None
         return _principal_of(session) if session else None
 
     async def require(self, request: Request) -> Principal:
@@ -131,7 +131,7 @@ class Authenticator:
         # Sessions come only from here, so that is also the time to forget those that are over.
         await self._sessions.purge(self._now())
         old = request.getCookie(cookie_name(client))
-        opened = await self._sessions.open(secret.strip(), self._now())
+        opened = await self._sessions.open(secret.strip(), self._now(), client.address)
         if opened is None:
             raise await self._wrong(client)
         if old and (previous := await self._sessions.find(old.decode("latin-1"), self._now())):
@@ -146,6 +146,17 @@ class Authenticator:
         if principal.session is not None:
             await self._sessions.close(principal.session)
         _set_cookie(request, self.clients.of(request), "", 0)
+
+    async def sessions(self, principal: Principal, after: str | None, limit: int) -> list[SessionInfo]:
+        """Open sessions by id: an operator sees all, a customer those of all their own tokens."""
+        customer_id = None if principal.is_operator else principal.customer_id or ""
+        return await self._sessions.page(self._now(), after=after, limit=limit, customer_id=customer_id)
+
+    async def end_session(self, principal: Principal, session_id: str) -> None:
+        """End an open session and with it its live views, in every daemon. Raises NotFound also for somebody else's."""
+        if not await self._sessions.end(session_id, None if principal.is_operator else principal.customer_id or ""):
+            raise NotFound("there is no such session")
+        log.info("{role} {name} ended session {session}", role=principal.role, name=principal.name, session=session_id)
 
     async def still_valid(self, request: Request) -> bool:
         """Whether a long-lived response (a live view) may go on. A token that is over is no guess."""

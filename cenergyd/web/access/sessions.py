@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from typing import cast
 
 import attrs
@@ -22,7 +23,11 @@ from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens
 
 PER_TOKEN = 20
 """Sessions open at once with one token; the oldest is ended for a new one."""
+ID_LENGTH = 16
 _RENEWALS = 20
+_ADDRESS_SECONDS = 60
+"""A use from another address is noted at most once in so long."""
+_PAGE = 200
 
 log = Logger()
 
@@ -42,6 +47,35 @@ class Session:
     """Must come back with everything that changes something: header X-CSRF-Token or form field ``csrf``."""
     ends: int
     """UTC seconds; latest end, however busy it is."""
+
+    @property
+    def id(self) -> str:
+        """Names it in the list of sessions."""
+        return self.key[:ID_LENGTH]
+
+
+@attrs.frozen
+class SessionInfo:
+    """What is known of an open session, without what its browser alone knows."""
+
+    id: str
+    """Names it for ``end``; the beginning of the hash of its cookie."""
+    role: AccessRole
+    customer_id: str | None
+    """Whose it is, for role ``customer``."""
+    name: str
+    """The name of the token that it was opened with."""
+    token_id: str
+    created: int
+    """UTC seconds, as the following times."""
+    address: str
+    """From where it was opened; empty where that is not known."""
+    last_used: int
+    """To within a twentieth of the idle time."""
+    last_address: str
+    """From where it was last used."""
+    ends: int
+    """Latest end."""
 
 
 class Sessions:
@@ -67,8 +101,8 @@ class Sessions:
         self._max = max_seconds
         self._per_token = per_token
 
-    async def open(self, secret: str, now: int) -> tuple[str, Session] | None:
-        """Sign in with a token's text: the cookie's value and the session, or None where the token is no good."""
+    async def open(self, secret: str, now: int, address: str = "") -> tuple[str, Session] | None:
+        """Sign in with a token's text from an address: the cookie's value and the session, or None where the token is no good."""
         token = await self._tokens.check(secret, now)
         if token is None or (token.one_time and not await self._tokens.use_up(token)):
             return None
@@ -80,14 +114,15 @@ class Sessions:
         body = {
             "token": None if token.one_time else token.key, "token_id": token.id, "role": token.role,
             "customer_id": token.customer_id, "name": token.name, "created": now, "seen": now, "ends": ends,
+            "address": address, "last_address": address,
         }  # fmt: skip
         document = await self._documents.put(
             SESSION, _hash(cookie), body, owner=token.id, due=min(ends, now + self._idle), expected_version=0
         )
         return cookie, _session(document, cookie)
 
-    async def find(self, cookie: str, now: int) -> Session | None:
-        """The live session of a cookie, or None; notes that it is in use."""
+    async def find(self, cookie: str, now: int, address: str = "") -> Session | None:
+        """The live session of a cookie, or None; notes that it is in use, and from where."""
         if not cookie or len(cookie) > 200:
             return None
         document = await self._documents.get(SESSION, _hash(cookie))
@@ -97,30 +132,80 @@ class Sessions:
         if token_key is not None and await self._tokens.by_key(token_key, now) is None:
             await self._documents.delete(SESSION, document.key)
             return None
-        await self._renew(document, now)
+        await self._renew(document, now, address)
         return _session(document, cookie)
 
     async def close(self, session: Session) -> None:
         """Sign out."""
         await self._documents.delete(SESSION, session.key)
 
+    async def page(
+        self, now: int, *, after: str | None = None, limit: int = 100, customer_id: str | None = None
+    ) -> list[SessionInfo]:
+        """Open sessions, all or one customer's, by id ascending, after an id."""
+        after_key = None if after is None else after + "~"  # sorts after every key that begins with the id
+        if customer_id is not None:
+            return await self._page_of_customer(customer_id, now, after_key, limit)
+        found: list[Document] = []
+        while len(found) < limit:
+            documents = await self._documents.find(SESSION, after_key=after_key, limit=_PAGE)
+            found += await self._open_ones(documents, now)
+            if len(documents) < _PAGE:
+                break
+            after_key = documents[-1].key
+        return [_info(document) for document in found[:limit]]
+
+    async def end(self, session_id: str, customer_id: str | None = None) -> bool:
+        """End an open session. False: there is none with this id, or it is not the customer's (None: anybody's)."""
+        if len(session_id) != ID_LENGTH:
+            return False
+        found = await self._documents.find(SESSION, after_key=session_id, limit=1)
+        if not found or _info(found[0]).id != session_id:
+            return False
+        if customer_id is not None and found[0].body["customer_id"] != customer_id:
+            return False
+        return await self._documents.delete(SESSION, found[0].key)
+
     async def purge(self, now: int) -> int:
         """Remove sessions that are over; how many."""
         return await self._documents.purge(SESSION, now)
+
+    async def _page_of_customer(
+        self, customer_id: str, now: int, after_key: str | None, limit: int
+    ) -> list[SessionInfo]:
+        found: list[Document] = []
+        after_token = None
+        while tokens := await self._tokens.page(after=after_token, limit=_PAGE, customer_id=customer_id):
+            after_token = tokens[-1].id
+            for token in tokens:
+                found += await self._documents.find(SESSION, owner=token.id, after_key=after_key, limit=limit)
+        found = [document for document in found if document.body["customer_id"] == customer_id]
+        found = sorted(await self._open_ones(found, now), key=lambda document: document.key)
+        return [_info(document) for document in found[:limit]]
+
+    async def _open_ones(self, documents: Sequence[Document], now: int) -> list[Document]:
+        """Without those that are over, or whose token is."""
+        timely = [document for document in documents if document.due is not None and document.due > now]
+        keys = {document.body["token"] for document in timely} - {None}
+        lasting = await self._tokens.valid_keys(sorted(keys), now)
+        return [document for document in timely if document.body["token"] in (None, *lasting)]
 
     async def _make_room(self, token: TokenInfo) -> None:
         open_now = await self._documents.find(SESSION, owner=token.id, limit=self._per_token + 100)
         for old in sorted(open_now, key=lambda document: -document.body["created"])[self._per_token - 1 :]:
             await self._documents.delete(SESSION, old.key)
 
-    async def _renew(self, document: Document, now: int) -> None:
+    async def _renew(self, document: Document, now: int, address: str) -> None:
         # A write per request would cost more than the request: the idle time is exact to a twentieth.
-        if now - document.body["seen"] < self._idle / _RENEWALS:
+        moved = address not in ("", document.body.get("last_address", ""))
+        pause = self._idle / _RENEWALS
+        if now - document.body["seen"] < (min(_ADDRESS_SECONDS, pause) if moved else pause):
             return
+        body = {**document.body, "seen": now, "last_address": address or document.body.get("last_address", "")}
         due = min(document.body["ends"], now + self._idle)
         try:
             await self._documents.put(
-                SESSION, document.key, {**document.body, "seen": now},
+                SESSION, document.key, body,
                 owner=document.owner, due=due, expected_version=document.version,
             )  # fmt: skip
         except Conflict:
@@ -137,6 +222,22 @@ def _csrf(cookie: str) -> str:
     # Derived, so that nothing more is stored; says nothing of the cookie itself.
     digest = hmac.digest(cookie.encode("utf-8", "replace"), b"cenergyd csrf", "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _info(document: Document) -> SessionInfo:
+    body = document.body
+    return SessionInfo(
+        id=document.key[:ID_LENGTH],
+        role=cast(AccessRole, body["role"]),
+        customer_id=body["customer_id"],
+        name=body["name"],
+        token_id=body["token_id"],
+        created=body["created"],
+        address=body.get("address", ""),  # sessions of earlier versions have none
+        last_used=body["seen"],
+        last_address=body.get("last_address", ""),
+        ends=body["ends"],
+    )
 
 
 def _session(document: Document, cookie: str) -> Session:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import attrs
@@ -125,6 +125,12 @@ class Tokens:
         if not info.one_time and (info.last_used is None or now - info.last_used >= _USED_SECONDS):
             await self._note_use(document, now)
         return info
+
+    async def valid_keys(self, keys: Sequence[str], now: int) -> set[str]:
+        """Those of the keys under which a valid token is stored; this is no use of them."""
+        found = await self._documents.get_many(TOKEN, keys) if keys else {}
+        infos = (_info(document) for document in found.values())
+        return {info.key for info in infos if info.expires is None or info.expires > now}
 
     async def use_up(self, token: TokenInfo) -> bool:
         """Take a one-time token out of use; True for exactly one caller. Other unused first tokens go with it."""

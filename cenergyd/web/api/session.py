@@ -1,4 +1,4 @@
-"""Signing in and out, and tokens."""
+"""Signing in and out, open sessions, and tokens."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec import Meta
 from cenergyd.errors import InvalidField, NotFound
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.access.auth import Principal
+from cenergyd.web.access.sessions import SessionInfo
 from cenergyd.web.access.tokens import AccessRole, TokenInfo
 from cenergyd.web.api import openapi
 from cenergyd.web.api.openapi import Next
@@ -96,8 +97,38 @@ def _token(token: TokenInfo) -> dict[str, Any]:
     return known
 
 
+class SessionJson(Resource, frozen=True, kw_only=True):
+    """An open session: a browser in which somebody signed in with a token."""
+
+    id: str
+    role: AccessRole
+    customer_id: CustomerId
+    name: Annotated[str, Meta(description="The name of the token that it was opened with.")]
+    token_id: str
+    created: Time
+    address: Annotated[str, Meta(description="From where it was opened; empty where that is not known.")]
+    last_used: Annotated[
+        int, Meta(description="UTC seconds, to within a twentieth of the time after which it ends unused.")
+    ]
+    last_address: Annotated[str, Meta(description="From where it was last used.")]
+    ends: Annotated[int, Meta(description="UTC seconds: latest end.")]
+    current: Annotated[bool, Meta(description="Whether this request is made in it.")]
+
+    @classmethod
+    def of(cls, session: SessionInfo, caller: Principal) -> SessionJson:
+        """What is known of a session."""
+        return SessionJson(**asdict(session), current=caller.session is not None and caller.session.id == session.id)
+
+
+class SessionList(Resource, frozen=True, kw_only=True):
+    """A page of open sessions."""
+
+    sessions: list[SessionJson]
+    next: Next
+
+
 class SessionApi:
-    """``/session`` and ``/tokens``."""
+    """``/session``, ``/sessions`` and ``/tokens``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -114,6 +145,20 @@ class SessionApi:
     async def sign_out(self, call: Call) -> Response:
         """End the session; a bearer token stays as it is."""
         await self._context.authenticator.sign_out(call.request, call.principal)
+        return Response(status=204)
+
+    async def sessions(self, call: Call) -> Response:
+        """A page of open sessions."""
+        limit = call.limit(self._context.page_size)
+        auth = self._context.authenticator
+        found = await auth.sessions(call.principal, call.query("cursor") or None, limit + 1)
+        more = found[limit - 1].id if len(found) > limit else None
+        shown = [SessionJson.of(session, call.principal) for session in found[:limit]]
+        return Response(SessionList(sessions=shown, next=more))
+
+    async def end(self, call: Call, session_id: str) -> Response:
+        """End a session."""
+        await self._context.authenticator.end_session(call.principal, session_id)
         return Response(status=204)
 
     async def page(self, call: Call) -> Response:
@@ -148,6 +193,8 @@ class SessionApi:
             Route("POST", "/session", self.sign_in, "public", _SIGN_IN),
             Route("GET", "/session", self.who, "signed_in", _WHO),
             Route("DELETE", "/session", self.sign_out, "signed_in", _SIGN_OUT),
+            Route("GET", "/sessions", self.sessions, "signed_in", _sessions_operation(self._context.page_size)),
+            Route("DELETE", "/sessions/{session_id}", self.end, "signed_in", _END),
             Route("GET", "/tokens", self.page, "operator", _list_operation(self._context.page_size)),
             Route("POST", "/tokens", self.create, "operator", _CREATE),
             Route("DELETE", "/tokens/{token_id}", self.revoke, "operator", _REVOKE),
@@ -160,6 +207,10 @@ _SIGN_IN = openapi.Operation(
 )  # fmt: skip
 _WHO = openapi.Operation("readSession", "session", "Who the caller is", response=Caller)
 _SIGN_OUT = openapi.Operation("signOut", "session", "End the session", status=204)
+_END = openapi.Operation(
+    "endSession", "session", "End an open session and its live views; operators any, customers their own",
+    status=204, parameters=[openapi.path_parameter("session_id", "The session's id.")],
+)  # fmt: skip
 _CREATE = openapi.Operation(
     "createToken", "tokens", "Make a token (operators)",
     response=MadeToken, status=201, body=NewToken,
@@ -168,6 +219,13 @@ _REVOKE = openapi.Operation(
     "revokeToken", "tokens", "Revoke a token and end its sessions (operators)",
     status=204, parameters=[openapi.path_parameter("token_id", "The token's id.")],
 )  # fmt: skip
+
+
+def _sessions_operation(page_size: int) -> openapi.Operation:
+    return openapi.Operation(
+        "listSessions", "session", "Open sessions by id; operators see all, customers their own",
+        response=SessionList, parameters=openapi.page_parameters(page_size),
+    )  # fmt: skip
 
 
 def _list_operation(page_size: int) -> openapi.Operation:

@@ -18,6 +18,7 @@ from cenergyd.web.pages.plugins import PluginPages
 from cenergyd.web.pages.power import PowerPages
 from cenergyd.web.pages.routing import PageRouter, PageSubject
 from cenergyd.web.pages.session import SessionPages
+from cenergyd.web.pages.sessions import OpenSessionPages
 from cenergyd.web.pages.settings import SettingsPages
 from cenergyd.web.pages.static import StaticFiles
 from cenergyd.web.pages.tariff import TariffPages
@@ -37,6 +38,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     MeterPages,
     LoggerPages,
     AccessPages,
+    OpenSessionPages,
     PluginPages,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""

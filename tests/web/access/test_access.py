@@ -21,6 +21,7 @@ def filled(route: Route, customer_id: str) -> str:
         .replace("{customer_id}", customer_id)
         .replace("{serial}", "A1")
         .replace("{token_id}", "0" * 16)
+        .replace("{session_id}", "0" * 16)
     )
 
 

@@ -15,6 +15,8 @@ from twisted.web.http_headers import Headers
 
 from cenergyd.customers.model import Customer
 from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.web.access.sessions import Sessions
+from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api import live
 from tests.web.harness import Client, World
 
@@ -55,7 +57,9 @@ class Stream(Protocol):
 
 async def opened(world: World, client: Client, customer: Customer) -> Stream:
     url = f"{world.url}/api/v1/customers/{customer.id}/events".encode()
-    response = await world.agent.request(b"GET", url, Headers({"Authorization": [f"Bearer {client.token}"]}))
+    cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    credentials = {"Authorization": [f"Bearer {client.token}"]} if client.token else {"Cookie": [cookie]}
+    response = await world.agent.request(b"GET", url, Headers(credentials))
     assert response.code == 200
     assert response.headers.getRawHeaders("Content-Type") == ["text/event-stream"]
     stream = Stream()
@@ -201,16 +205,23 @@ async def test_a_token_that_is_revoked_takes_its_views_along_and_those_of_its_se
     stream = await opened(world, client, customer)
     browser = world.anybody()
     assert (await browser.post("session", {"token": client.token})).status == 200
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    url = f"{world.url}/api/v1/customers/{customer.id}/events".encode()
-    response = await world.agent.request(b"GET", url, Headers({"Cookie": [cookie]}))
-    assert response.code == 200
-    of_session = Stream()
-    response.deliverBody(of_session)
+    of_session = await opened(world, browser, customer)
     (token,) = (await world.operator.get(f"tokens?customer_id={customer.id}")).json["tokens"]
     assert (await world.operator.delete(f"tokens/{token['id']}")).status == 204
     await stream.ended.addTimeout(WAIT, reactor)
     await of_session.ended.addTimeout(WAIT, reactor)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_another_daemon_ends_takes_its_views_along(world: World) -> None:
+    customer, client = await site(world)
+    browser = world.anybody()
+    assert (await browser.post("session", {"token": client.token})).status == 200
+    stream = await opened(world, browser, customer)
+    other = Sessions(world.documents, Tokens(world.documents), idle_seconds=1000, max_seconds=10000)
+    (session,) = await other.page(world.clock.now)
+    assert await other.end(session.id)
+    await stream.ended.addTimeout(WAIT, reactor)
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,69 @@
+"""Open sessions: who is signed in, since when and from where; each can be ended. A customer sees the own ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from cenergyd.errors import NotFound
+from cenergyd.web.access.sessions import SessionInfo
+from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.views.context import Context
+
+SESSIONS = "/sessions"
+_DONE = {"ended": "Ended: that browser is signed out.", "gone": "That session had ended already."}
+
+
+class OpenSessionPages:
+    """``/sessions``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show(self, call: PageCall) -> Page:
+        """The open sessions, page by page."""
+        limit = self._context.page_size
+        cursor = call.query("cursor") or None
+        found = await self._context.authenticator.sessions(call.principal, cursor, limit + 1)
+        shown = found[:limit]
+        session = call.principal.session
+        values = {
+            "sessions": shown,
+            "paged": cursor is not None,
+            "next": f"{SESSIONS}?{urlencode({'cursor': shown[-1].id})}" if len(found) > limit else None,
+            "owners": await self._owners(shown) if call.principal.is_operator else {},
+            "own": session.id if session is not None else "",
+            "done": _DONE.get(call.query("done") or "", ""),
+            "zone": ZoneInfo("UTC"),
+        }
+        return Page("sessions.html", values, tab="sessions")
+
+    async def end(self, call: PageCall) -> Redirect:
+        """End a session; one's own leads to the sign-in page."""
+        wanted = call.form.get("session", "")
+        session = call.principal.session
+        if session is not None and session.id == wanted:
+            await self._context.authenticator.sign_out(call.request, call.principal)
+            return Redirect(f"{SIGN_IN}?done=signed-out")
+        try:
+            await self._context.authenticator.end_session(call.principal, wanted)
+        except NotFound:
+            return Redirect(f"{SESSIONS}?done=gone")
+        return Redirect(f"{SESSIONS}?done=ended")
+
+    async def _owners(self, sessions: Sequence[SessionInfo]) -> dict[str, tuple[str, str]]:
+        """Name and page of the sessions' customers, by id."""
+        found: dict[str, tuple[str, str]] = {}
+        for customer_id in sorted({session.customer_id for session in sessions if session.customer_id}):
+            customer = await self._context.customers.get(customer_id)
+            name = customer.name if customer is not None else ""
+            found[customer_id] = (name or f"Customer {customer_id}", customer_path(customer_id, "power"))
+        return found
+
+    def routes(self) -> Sequence[PageRoute]:
+        """All of this subject's pages."""
+        return (
+            PageRoute("GET", SESSIONS, self.show, "signed_in"),
+            PageRoute("POST", f"{SESSIONS}/end", self.end, "signed_in"),
+        )

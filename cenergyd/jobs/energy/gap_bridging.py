@@ -79,7 +79,7 @@ def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap
     ends = [line.end for line in lines]
     found = []
     for before, after in pairwise(readings):
-        if not (_has_registers(before) and _has_registers(after)) or after.time - before.time > MAX_BRIDGE_SECONDS:
+        if not (has_registers(before) and has_registers(after)) or after.time - before.time > MAX_BRIDGE_SECONDS:
             continue
         position = bisect_right(ends, before.time)
         if position == len(lines) or lines[position].start >= after.time:
@@ -96,9 +96,9 @@ def bridge(gap: Gap, highest: float, lowest: float) -> Line | None:
     before, after = gap
     seconds = after.time - before.time
     cap = PLAUSIBLE_FACTOR * highest * seconds / 3600
-    imported = _advance(before.E_import, after.E_import, cap)
-    exported = _advance(before.E_export, after.E_export, cap)
-    net = _net_advance(before.E_net, after.E_net, cap)
+    imported = advance(before.E_import, after.E_import, cap)
+    exported = advance(before.E_export, after.E_export, cap)
+    net = net_advance(before.E_net, after.E_net, cap)
     if exported is None and imported is not None:
         exported = max(0.0, imported - net) if net is not None else (0.0 if lowest >= 0 else None)
     if imported is not None and exported is not None:
@@ -143,12 +143,13 @@ def _has_power(reading: Reading) -> bool:
     return reading.P is not None and abs(reading.P) <= MAX_VALUE
 
 
-def _has_registers(reading: Reading) -> bool:
+def has_registers(reading: Reading) -> bool:
+    """Whether a reading has a register that tells what was imported, or the net."""
     return reading.E_net is not None or reading.E_import is not None
 
 
-def _advance(before: float | None, after: float | None, cap: float) -> float | None:
-    """How far a register that only counts up has gone on, kWh; None where it was reset or cannot have."""
+def advance(before: float | None, after: float | None, cap: float) -> float | None:
+    """How far a register that only counts up has gone on, kWh; None where it was reset, or where it is more than ``cap``."""
     if before is None or after is None:
         return None
     for step in (0.0, *[each for each in _ROLLOVERS if each > max(before, after)][:1]):
@@ -158,13 +159,11 @@ def _advance(before: float | None, after: float | None, cap: float) -> float | N
     return None
 
 
-def _net_advance(before: float | None, after: float | None, cap: float) -> float | None:
-    """How far a register that counts both ways has gone, kWh."""
+def net_advance(before: float | None, after: float | None, cap: float) -> float | None:
+    """How far a register that counts both ways has gone, kWh, the shortest way; None where it is more than ``cap``."""
     if before is None or after is None:
         return None
     rollover = [each for each in _ROLLOVERS if each > max(abs(before), abs(after))][:1]
-    for step in (0.0, *rollover, *(-each for each in rollover)):
-        ahead = after - before + step
-        if abs(ahead) <= cap and isfinite(ahead):
-            return ahead
-    return None
+    ways = (after - before + step for step in (0.0, *rollover, *(-each for each in rollover)))
+    ahead = min(ways, key=abs)
+    return ahead if abs(ahead) <= cap else None

@@ -19,6 +19,7 @@ from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import Chunk, Replacement, replace_in_turn, series_between, walk
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
+from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_lines import RoleLines
 from cenergyd.jobs.neighbours import Rows
 from cenergyd.jobs.tariff.model import Labelled, Tariff
@@ -73,21 +74,22 @@ class _Metering:
         rows = await self._lines.neighbours.completed(rows, read, reach)
         await self._context.pause()
         lines = await self._lines.lines(rows, reach)
+        steps = {role: await self._lines.steps(role, rows, lines[role], reach) for role in ROLES}
         points: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *reach)}
         for role in ROLES:
             for segment in role_segments(self._customer, role, *reach):
-                points[segment.series] += await self._points(segment, lines[role])
+                points[segment.series] += await self._points(segment, lines[role], steps[role])
         items: list[Replacement] = [
             (energy_series(name), *reach, sorted(found, key=lambda point: point.time)) for name, found in points.items()
         ]
         await replace_in_turn(self._context.readings, items)
 
-    async def _points(self, segment: RoleSegment, lines: Sequence[Line]) -> list[FieldPoint]:
+    async def _points(self, segment: RoleSegment, lines: Sequence[Line], steps: Sequence[Step]) -> list[FieldPoint]:
         points = []
         for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
             within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
             for piece in label_pieces(within, self._tariff, self._zone):
-                point = energy_point(piece, lines)
+                point = energy_point(piece, lines, steps)
                 if point is not None:
                     points.append(point)
             if number % PAUSE_HOURS == PAUSE_HOURS - 1:
@@ -100,10 +102,10 @@ def label_pieces(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Seque
     return [window] if tariff is None else list(tariff.pieces(window, zone))
 
 
-def energy_point(piece: Labelled | Window, lines: Sequence[Line]) -> FieldPoint | None:
+def energy_point(piece: Labelled | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
     """The stored energy of a piece of an hour; None where nothing of it is known.
 
-    What is bridged or interpolated of it has fields of its own where there is any.
+    What is bridged or interpolated of it, and what the meter's registers count, has fields of its own where there is any.
     """
     found = energy(lines, piece.start, piece.end)
     if not found.covered_seconds:
@@ -115,6 +117,7 @@ def energy_point(piece: Labelled | Window, lines: Sequence[Line]) -> FieldPoint 
         "seconds": piece.end - piece.start,
         **_kind_fields("bridged", found.bridged),
         **_kind_fields("interpolated", found.interpolated),
+        **register_fields(counted(steps, lines, Window(piece.start, piece.end))),
     }
     if isinstance(piece, Labelled):
         fields["season"] = piece.label.season
@@ -130,6 +133,41 @@ def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
         f"{kind}_export_kwh": part.export_kwh,
         f"{kind}_seconds": part.seconds,
     }
+
+
+def register_fields(found: Counted | None) -> dict[str, float]:
+    """What the registers count of a piece, as it is stored; :func:`counted_of` is the inverse."""
+    if found is None:
+        return {}
+    fields = {"register_seconds": float(found.seconds)}
+    for name in ("import_kwh", "export_kwh", "net_kwh"):
+        value = getattr(found, name)
+        if value is not None:
+            fields[f"register_{name}"] = value
+    for name in ("import_kwh", "export_kwh"):
+        if value := getattr(found, f"uncounted_{name}"):
+            fields[f"uncounted_{name}"] = value
+    return fields
+
+
+def counted_of(point: FieldPoint) -> Counted | None:
+    """What the registers count of a stored piece."""
+    fields = point.fields
+    if "register_seconds" not in fields:
+        return None
+
+    def value(name: str) -> float | None:
+        found = fields.get(f"register_{name}")
+        return None if found is None else float(found)
+
+    return Counted(
+        int(fields["register_seconds"]),
+        value("import_kwh"),
+        value("export_kwh"),
+        value("net_kwh"),
+        float(fields.get("uncounted_import_kwh", 0.0)),
+        float(fields.get("uncounted_export_kwh", 0.0)),
+    )
 
 
 def _valid_tariff(customer: Customer) -> Tariff | None:

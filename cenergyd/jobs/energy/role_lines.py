@@ -20,7 +20,8 @@ from cenergyd.jobs.energy.gap_bridging import (
     power_lines,
     sum_lines,
 )
-from cenergyd.jobs.neighbours import NeighbourReader
+from cenergyd.jobs.energy.registers import Step, judged, known_steps, steps_between
+from cenergyd.jobs.neighbours import NeighbourReader, Rows
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
@@ -57,12 +58,12 @@ class RoleLines:
         }
         return sorted(found - computed)
 
-    async def over(self, window: Window) -> dict[Role, list[Line]]:
-        """The lines of each role that reach into a window, and perhaps others near it."""
+    async def rows_over(self, window: Window) -> Rows:
+        """The readings that decide what is known of a window."""
         names = self.names(window)
         read = Window(window.start - 2 * self._longest, window.end + 2 * self._longest)
         rows = await self._store.read(names, *read) if names else {}
-        return await self.lines(await self.neighbours.completed(rows, read, window), window)
+        return await self.neighbours.completed(rows, read, window)
 
     async def lines(self, rows: Mapping[str, Sequence[Reading]], window: Window) -> dict[Role, list[Line]]:
         """The lines of each role, ascending. Never across a change of meter, CT or role."""
@@ -82,10 +83,29 @@ class RoleLines:
             found[role].sort()
         return found
 
+    async def steps(
+        self, role: Role, rows: Mapping[str, Sequence[Reading]], lines: Sequence[Line], window: Window
+    ) -> list[Step]:
+        """What the registers of a role's own meters count over the times that its lines tell, ascending.
+
+        Nothing of a computed role: of two meters' registers nobody knows what they were at the same moment.
+        """
+        margin = MAX_BRIDGE_SECONDS + DAY
+        found: list[Step] = []
+        for segment in role_segments(self._customer, role, window.start - margin, window.end + margin):
+            if segment.computed:
+                continue
+            counts, doubtful = steps_between(_of_segment(segment, rows.get(segment.series, ())), self._longest)
+            near = [pair for pair in doubtful if pair[0].time < window.end and pair[1].time > window.start]
+            if near:
+                extremes = await self._extremes(segment, [Gap(*pair) for pair in near])
+                late = (judged(pair, highest) for pair, (highest, _) in zip(near, extremes, strict=True))
+                counts = sorted([*counts, *(step for step in late if step is not None)])
+            found += counts
+        return known_steps(found, lines)
+
     async def _measured(self, segment: RoleSegment, readings: Sequence[Reading], window: Window) -> list[Line]:
-        own = readings[bisect_left(readings, (segment.start,)) : bisect_left(readings, (segment.end,))]
-        if segment.reversed:
-            own = [sign_corrected(reading) for reading in own]
+        own = _of_segment(segment, readings)
         lines = power_lines(own, self._longest)
         gaps = [
             gap for gap in gaps_between(own, lines) if gap.before.time < window.end and gap.after.time > window.start
@@ -97,16 +117,33 @@ class RoleLines:
 
     async def _bridges(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[Line]:
         """The gaps that registers tell of. What is plausible follows from the month before and after."""
-        start, end = gaps[0].before.time - MAX_BRIDGE_SECONDS, gaps[-1].after.time + MAX_BRIDGE_SECONDS
-        start, end = max(start, segment.start), min(end, segment.end)
-        days = (await self._store.summarise([segment.series], start, end, DAY, ["P"]))[segment.series]
-        extremes = [value for day in days for value in (day.channels["P"][0], day.channels["P"][2])]
-        if not extremes:
-            return []
-        sign = -1.0 if segment.reversed else 1.0
-        highest, lowest = max(map(abs, extremes)), min(sign * value for value in extremes)
-        bridges = (bridge(gap, highest, lowest) for gap in gaps)
+        extremes = await self._extremes(segment, gaps)
+        bridges = (bridge(gap, *each) for gap, each in zip(gaps, extremes, strict=True))
         return [line for line in bridges if line is not None]
+
+    async def _extremes(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[tuple[float, float]]:
+        """For each gap the meter's highest |P| and its lowest P, kW, of the days from a month before it to a month after; 0 where none is known."""
+        ranges = [(gap.before.time - MAX_BRIDGE_SECONDS, gap.after.time + MAX_BRIDGE_SECONDS) for gap in gaps]
+        ranges = [(start // DAY * DAY, -(-end // DAY) * DAY) for start, end in ranges]
+        start, end = max(ranges[0][0], segment.start), min(ranges[-1][1], segment.end)
+        days = (await self._store.summarise([segment.series], start, end, DAY, ["P"]))[segment.series]
+        sign = -1.0 if segment.reversed else 1.0
+        found = []
+        for since, until in ranges:
+            values = [
+                sign * value
+                for day in days
+                if since <= day.time < until and "P" in day.channels
+                for value in (day.channels["P"][0], day.channels["P"][2])
+            ]
+            found.append((max(map(abs, values), default=0.0), min(values, default=0.0)))
+        return found
+
+
+def _of_segment(segment: RoleSegment, readings: Sequence[Reading]) -> Sequence[Reading]:
+    """The readings of a segment's time, sign-corrected."""
+    own = readings[bisect_left(readings, (segment.start,)) : bisect_left(readings, (segment.end,))]
+    return [sign_corrected(reading) for reading in own] if segment.reversed else own
 
 
 def _within(lines: Sequence[Line], segment: RoleSegment) -> list[Line]:

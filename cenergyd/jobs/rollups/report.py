@@ -12,19 +12,22 @@ from math import fsum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+import attrs
+
 from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.job import energy_point, energy_series
+from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_lines import RoleLines
 from cenergyd.jobs.rollups.aggregate import Columns, combine, expected_readings
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
-from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour
+from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour, RegisterUse
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
+from cenergyd.jobs.tariff.register_energy import by_registers
 from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint
@@ -165,15 +168,22 @@ async def charges_of(
     """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy."""
     zone = zone_of(customer.time_zone)
     total = ChargesSum(tariff, zone, window, now)
+    energies: list[EnergyPiece] = []
     for place in role_segments(customer, "utility", *window):
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
-            total.add_energy(await _pieces(customer, points, readings, tariff, max_gap=max_gap, now=now))
+            pieces = await _pieces(customer, points, readings, tariff, max_gap=max_gap, now=now)
+            meter = "" if place.computed else place.series
+            energies += [piece._replace(meter=meter) for piece in pieces]
     for span in setup_periods(customer, *window):
         for start, end in _slices(span.start, span.end) if span.serial else ():
             points = await readings.read_points(net_load_series(span.serial), start, end)
             total.add_net_load(_quarters(points, tariff, zone))
-    return total.result()
+    registers = None
+    if tariff.energy_from == "registers":
+        energies, registers = by_registers(energies)
+    total.add_energy(energies)
+    return attrs.evolve(total.result(), registers=registers)
 
 
 def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Window]:
@@ -233,7 +243,14 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
         "total": money(charges.total),
         "energy_complete": round(charges.energy_complete, 4),
         "demand_complete": round(charges.demand_complete, 4),
+        "energy_from": "power" if charges.registers is None else "registers",
+        "registers": charges.registers and _register_use(charges.registers),
     }
+
+
+def _register_use(use: RegisterUse) -> JsonObject:
+    missing = [each._asdict() for each in use.missing]
+    return {"register_seconds": use.register_seconds, "power_seconds": use.power_seconds, "missing": missing}
 
 
 def sign_corrected_rollup(window: JsonObject) -> JsonObject:
@@ -285,15 +302,24 @@ async def _anew(
     customer: Customer, labelled: Sequence[Labelled], readings: ReadingStore, max_gap: int, now: int
 ) -> list[EnergyPiece]:
     window = Window(labelled[0].start, labelled[-1].end)
-    lines = (await RoleLines(customer, readings, max_gap, now).over(window))["utility"]
-    points = ((piece.label, energy_point(piece, lines)) for piece in labelled)
+    known = RoleLines(customer, readings, max_gap, now)
+    rows = await known.rows_over(window)
+    lines = (await known.lines(rows, window))["utility"]
+    steps = await known.steps("utility", rows, lines, window)
+    points = ((piece.label, energy_point(piece, lines, steps)) for piece in labelled)
     return [_energy_piece(label, point) for label, point in points if point is not None]
 
 
 def _energy_piece(label: Period, point: FieldPoint) -> EnergyPiece:
     fields = point.fields
     return EnergyPiece(
-        label, float(fields["import_kwh"]), float(fields["export_kwh"]), float(fields["covered_seconds"])
+        label,
+        float(fields["import_kwh"]),
+        float(fields["export_kwh"]),
+        float(fields["covered_seconds"]),
+        point.time,
+        point.time + int(fields["seconds"]),
+        counted_of(point),
     )
 
 

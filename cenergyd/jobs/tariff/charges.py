@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from math import fsum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import attrs
 
 from cenergyd.customers.model import Window
+from cenergyd.jobs.energy.registers import Counted
 from cenergyd.jobs.tariff.model import QUARTER, DemandPrice, Period, Tariff
 from cenergyd.jobs.windows import local_date
 
@@ -35,6 +36,36 @@ class EnergyPiece(NamedTuple):
     import_kwh: float
     export_kwh: float
     covered_seconds: float
+    start: int = 0
+    """UTC seconds; only a bill by registers asks for this and what follows."""
+    end: int = 0
+    counted: Counted | None = None
+    """What the meter's registers counted; None: nothing."""
+    meter: str = ""
+    """The series of the meter; '' where it is computed."""
+
+
+class MissingRange(NamedTuple):
+    """A time in which energy is taken from power because the registers do not tell all of it."""
+
+    start: int
+    """UTC seconds; a full hour of the customer's clock, or where the meter or the price changed."""
+    end: int
+    seconds: int
+    """How much of it is known by power alone."""
+    reason: Literal["computed", "no_registers"]
+    """``computed``: the meter at the grid is computed. ``no_registers``: they were reset, leapt or are not there."""
+
+
+@attrs.frozen(slots=True)
+class RegisterUse:
+    """How far a bill by registers rests on them."""
+
+    register_seconds: int
+    power_seconds: int
+    """How much of the time is known by power alone."""
+    missing: tuple[MissingRange, ...]
+    """Ascending; the first of them where there are very many."""
 
 
 class QuarterHour(NamedTuple):
@@ -96,6 +127,8 @@ class Charges:
     """The share of the time until now whose energy is known, 0..1."""
     demand_complete: float
     """The share of its quarter hours that count, 0..1."""
+    registers: RegisterUse | None = None
+    """None where the tariff has energy from power."""
 
     @property
     def final(self) -> bool:

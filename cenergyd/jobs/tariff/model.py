@@ -10,13 +10,15 @@ Kept as JSON in ``customer.extensions["tariff"]``::
      "demand": [{"season": "summer", "per_kw": "12.00"}],
      "peak_demand": [{"season": "summer", "period": "peak", "per_kw": "8.00"}],
      "fixed": "25.00",
+     "energy_from": "power",
      "billing": {"day_of_month": 15}}
 
 Every key may be left out. Without seasons there is one, ``all``; without schedules one period, ``all``, holds all the time. The seasons cover every
 day of the year once, the schedules of a season every quarter hour of every weekday once. ``"holiday"`` may be named as a day; a season that
 does not name it treats holidays as Sundays. ``nth`` counts from the end of the month where negative; ``observed`` moves a holiday on a Saturday to
 Friday and one on a Sunday to Monday. A billing period starts at local midnight of a day of each month (its last day where the month
-is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date.
+is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date. ``energy_from``: ``power`` (the default) or ``registers``
+(:mod:`cenergyd.jobs.tariff.register_energy`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -34,6 +36,7 @@ import attrs
 from cenergyd.customers.model import Window
 from cenergyd.jobs.windows import day_start, local_date
 
+EnergyFrom = Literal["power", "registers"]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
 QUARTER = 900
 """Schedules change on quarter hours, because demand is measured over them."""
@@ -161,6 +164,8 @@ class Tariff:
     fixed: Decimal
     """Per billing period."""
     billing: Billing
+    energy_from: EnergyFrom
+    """What a period's energy is the sum of: power over time, or what the meter's registers counted."""
     _weeks: dict[str, tuple[tuple[str, ...], ...]] = attrs.field(init=False, repr=False)
     """Season -> day of DAYS -> quarter hour -> period."""
     _holidays: dict[int, frozenset[date]] = attrs.field(init=False, repr=False, factory=dict)

@@ -75,6 +75,7 @@ def tariff_from_json(value: Any, path: str = "tariff") -> Tariff:
         peak_demand=_peak_demand(body.peak_demand or (), f"{path}.peak_demand", known),
         fixed=_price(body.fixed, f"{path}.fixed"),
         billing=_billing(body.billing, f"{path}.billing"),
+        energy_from=body.energy_from,
     )
 
 
@@ -116,6 +117,7 @@ def described(tariff: Tariff) -> TariffJson:
             for d in tariff.peak_demand
         ],
         fixed=str(tariff.fixed),
+        energy_from=tariff.energy_from,
         billing=schema.TariffBilling(dates=[day.isoformat() for day in billing.dates])
         if billing.dates
         else schema.TariffBilling(day_of_month=billing.day_of_month),

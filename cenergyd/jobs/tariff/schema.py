@@ -132,3 +132,10 @@ class TariffJson(Resource, frozen=True, kw_only=True):
     peak_demand: Annotated[list[TariffPeakDemandPrice], _ENTRIES] | None = None
     fixed: Price = "0"
     billing: TariffBilling | None = None
+    energy_from: Annotated[
+        Literal["power", "registers"],
+        Meta(
+            description="registers: a period's energy is what the grid meter's kWh registers counted, its hours by power; "
+            "where they counted nothing it is by power.",
+        ),
+    ] = "power"

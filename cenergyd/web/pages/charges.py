@@ -16,6 +16,11 @@ from cenergyd.web.views.context import Context
 
 NAMES: Mapping[str, str] = {"this": "This period", "last": "Last period", "last_year": "A year ago"}
 _WIDEST = 100
+_SHOWN_RANGES = 5
+_REASONS: Mapping[str, str] = {
+    "computed": "the meter at the grid is computed",
+    "no_registers": "no register, or one that was reset or leapt",
+}
 
 
 class Line(NamedTuple):
@@ -67,6 +72,7 @@ class ChargesPages:
             "groups": groups_of(report, zone_or_utc(customer.time_zone)) if report else (),
             "totals": _totals(report) if report else (),
             "bars": bars_of(report) if report else (),
+            "register_notes": register_notes(report, zone_or_utc(customer.time_zone)) if report else (),
             "ranges": {name: _range(report[name]) for name in NAMES} if report else {},
             "zone": zone_or_utc(customer.time_zone),
         }
@@ -97,6 +103,30 @@ def bars_of(report: Mapping[str, Any]) -> tuple[Bar, ...]:
         Bar(NAMES[name], max(1, round(_WIDEST * max(size, 0.0) / most)), _bar_text(report[name], priced, size))
         for name, size in sizes.items()
     )
+
+
+def register_notes(report: Mapping[str, Any], zone: Any) -> tuple[str, ...]:
+    """Per period how far its energy rests on the grid meter's registers; none where the tariff has energy from power."""
+    return tuple(
+        f"{NAMES[name]}: {_register_note(use, zone)}"
+        for name in NAMES
+        if (use := report[name]["registers"]) is not None
+    )
+
+
+def _register_note(use: Mapping[str, Any], zone: Any) -> str:
+    known = use["register_seconds"] + use["power_seconds"]
+    if not known:
+        return "nothing is known."
+    share = f"registers for {use['register_seconds'] * 100 // known} % of the time that is known"
+    if not use["missing"]:
+        return f"{share}."
+    shown = [
+        f"{texts.local_minute(each['start'], zone)} to {texts.local_minute(each['end'], zone)} ({_REASONS[each['reason']]})"
+        for each in use["missing"][:_SHOWN_RANGES]
+    ]
+    more = f" and {len(use['missing']) - _SHOWN_RANGES} more" if len(use["missing"]) > _SHOWN_RANGES else ""
+    return f"{share}, power for {texts.span(use['power_seconds'])}: {', '.join(shown)}{more}."
 
 
 def _size(period: Mapping[str, Any], priced: bool) -> float:

@@ -15,6 +15,7 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, cust
 from cenergyd.web.pages.saving import fingerprint, save_extension
 from cenergyd.web.pages.tariff_form import (
     DAY_NAMES,
+    ENERGY_FROM,
     HOLIDAY_KINDS,
     MONTHS,
     NTHS,
@@ -85,7 +86,7 @@ class TariffPages:
         stored, _ = _stored(customer)
         differing = [section.title for name, section in SECTIONS.items() if stored.rows[name] != _filled(draft, name)]
         if stored.plain != draft.plain:
-            differing.append("Currency, fixed charge and billing")
+            differing.append("Currency, fixed charge, energy and billing")
         now = attrs.evolve(draft, was=stored.was)
         return self._page(call, customer, now, 409, stored=stored, differing=differing)
 
@@ -116,6 +117,7 @@ class TariffPages:
             "done": _DONE.get(call.query("done") or "", ""),
             "sections": SECTIONS,
             "days": DAYS,
+            "energy_from": ENERGY_FROM,
             "day_names": DAY_NAMES,
             "holiday_kinds": HOLIDAY_KINDS,
             "nths": NTHS,

@@ -69,7 +69,8 @@ SECTIONS: Mapping[str, Section] = {
     )
 }  # fmt: skip
 _YEARLY = "A day of the year is needed as MM-DD, such as 07-04."
-PLAIN = ("currency", "fixed", "billing.kind", "billing.day_of_month", "billing.dates")
+ENERGY_FROM: Mapping[str, str] = {"power": "power over time", "registers": "the meter's kWh registers"}
+PLAIN = ("currency", "fixed", "energy_from", "billing.kind", "billing.day_of_month", "billing.dates")
 
 
 @attrs.frozen
@@ -121,6 +122,7 @@ def draft_of(stored: Any, was: str) -> TariffDraft:
     plain = {
         "currency": body["currency"],
         "fixed": body["fixed"],
+        "energy_from": body["energy_from"],
         "billing.kind": "dates" if "dates" in billing else "day",
         "billing.day_of_month": str(billing.get("day_of_month", 1)),
         "billing.dates": "\n".join(billing.get("dates", ())),
@@ -175,7 +177,11 @@ def empty_row(section: Section) -> Row:
 
 def entries_of(draft: TariffDraft) -> Entries:
     """The JSON of what was typed, without the empty rows; not yet checked."""
-    body: dict[str, Any] = {"currency": draft.plain["currency"].strip(), "fixed": _price(draft.plain["fixed"] or "0")}
+    body: dict[str, Any] = {
+        "currency": draft.plain["currency"].strip(),
+        "fixed": _price(draft.plain["fixed"] or "0"),
+        "energy_from": draft.plain["energy_from"] or "power",
+    }
     numbers: dict[str, list[int]] = {}
     for name, section in SECTIONS.items():
         used = [(index, row) for index, row in enumerate(draft.rows[name]) if not _is_blank(section, row)]

@@ -301,6 +301,27 @@ async def test_charges_with_and_without_a_tariff(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_charges_by_registers_say_where_power_counted(world: World) -> None:
+    customer, visitor, base = await begin(world, time_zone="UTC")
+    await visitor.open(f"{base}/tariff")
+    assert (await visitor.submit(f"{base}/tariff", energy_from="registers")).status == 303
+    assert (await stored(world, customer)).extensions["tariff"]["energy_from"] == "registers"
+    hour = world.clock.now // 3600 * 3600 - 7200
+    by_power = {"import_kwh": 8.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600}
+    counted = {**by_power, "register_import_kwh": 9.5, "register_export_kwh": 0.0, "register_seconds": 3600.0}
+    points = [FieldPoint(hour, counted), FieldPoint(hour + 3600, by_power)]
+    await world.readings.write_points(energy_series(f"{SERIAL}_1"), points)
+    text = await visitor.open(f"{base}/charges?basis=calendar")
+    assert "17.50 kWh" in text
+    assert "registers for 50 % of the time that is known, power for 1 h" in text
+    told = (await world.operator.get(f"customers/{customer.id}/charges?basis=calendar")).json["this"]
+    assert told["energy_from"] == "registers"
+    assert told["registers"]["missing"] == [
+        {"start": hour + 3600, "end": hour + 7200, "seconds": 3600, "reason": "no_registers"}
+    ]
+
+
+@pytest_twisted.ensureDeferred
 async def test_checks_are_listed_worst_first(world: World) -> None:
     _, visitor, base = await begin(world)
     text = await visitor.open(f"{base}/doctor")

@@ -1,0 +1,179 @@
+"""What a meter's kWh registers count from reading to reading, for bills. Pure.
+
+The register at a time between two readings follows their power: of what it went on by from one to the other, the share that the area under
+P has until then. So the register has one value at each moment, and the counts of neighbouring times add up to the difference of the readings.
+
+Where a register was reset, leaps or is missing in more than MAX_MISSING readings in a row, nothing is counted: energy is known by power alone.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from math import fsum
+from typing import NamedTuple
+
+from cenergyd.customers.model import Window
+from cenergyd.jobs.energy.energy import energy
+from cenergyd.jobs.energy.gap_bridging import PLAUSIBLE_FACTOR, Line, advance, has_registers, net_advance
+from cenergyd.readings.model import Reading
+
+MAX_MISSING = 2
+"""Readings without registers in a row that are passed over."""
+LEAST_PLAUSIBLE = 1.0
+"""kWh by which a register may always go on: what many displays count in."""
+PLAUSIBLE_SECONDS = 3600
+"""A register that counts in whole kWh goes on by one at once: what is plausible is reckoned for at least so long."""
+
+Pair = tuple[Reading, Reading]
+
+
+class Step(NamedTuple):
+    """What the registers went on by between two readings, kWh. What the meter does not count is None."""
+
+    start: int
+    """UTC seconds."""
+    end: int
+    import_kwh: float | None
+    export_kwh: float | None
+    net_kwh: float | None
+    """Import less export, where it has only that register."""
+
+
+class Counted(NamedTuple):
+    """What the registers counted over a time, and what power says of the rest of it."""
+
+    seconds: int
+    """How much of the time is counted."""
+    import_kwh: float | None
+    """None where the meter has no such register."""
+    export_kwh: float | None
+    net_kwh: float | None
+    uncounted_import_kwh: float
+    """The energy by power of the time that is not counted."""
+    uncounted_export_kwh: float
+
+
+def steps_between(readings: Sequence[Reading], longest: int) -> tuple[list[Step], list[Pair]]:
+    """The steps of a series' registers, ascending, and the readings between which only the meter's highest power can tell (:func:`judged`).
+
+    :param readings: of one meter, ascending, sign-corrected.
+    :param longest: over a longer time no reading without registers is passed over, s.
+    """
+    own = [(index, reading) for index, reading in enumerate(readings) if has_registers(reading)]
+    found: list[Step] = []
+    doubtful: list[Pair] = []
+    for (first, before), (last, after) in pairwise(own):
+        passed_over = last - first - 1
+        if passed_over and (passed_over > MAX_MISSING or after.time - before.time > 2 * longest):
+            continue
+        # No more than what the highest power makes plausible, so it is looked up only where this is too little.
+        step = _step(before, after, max(abs(before.P or 0.0), abs(after.P or 0.0)))
+        if step is None:
+            doubtful.append((before, after))
+        else:
+            found.append(step)
+    return found, doubtful
+
+
+def judged(pair: Pair, highest: float) -> Step | None:
+    """The step between two readings by the meter's highest power (kW); None where its registers cannot have gone on so."""
+    return _step(*pair, highest)
+
+
+def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
+    """Those over times of which power is known all the time; both ascending."""
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and runs[-1][1] == line.start:
+            runs[-1][1] = line.end
+        else:
+            runs.append([line.start, line.end])
+    found, index = [], 0
+    for step in steps:
+        while index < len(runs) and runs[index][1] < step.end:
+            index += 1
+        if index < len(runs) and runs[index][0] <= step.start:
+            found.append(step)
+    return found
+
+
+def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Counted | None:
+    """What the registers count over a time; None where they count nothing of it.
+
+    Where some of its readings have more registers than others, those with the most count.
+    """
+    first = bisect_right(steps, within.start, key=lambda step: step.end)
+    last = bisect_left(steps, within.end, key=lambda step: step.start)
+    mine = steps[first:last]
+    if not mine:
+        return None
+    most = max(map(_number_of_registers, mine))
+    parts = [_cut(step, lines, within) for step in mine if _number_of_registers(step) == most]
+    rest = [energy(lines, *gap) for gap in _between(parts, within)]
+    return Counted(
+        sum(part.end - part.start for part in parts),
+        _sum([part.import_kwh for part in parts]),
+        _sum([part.export_kwh for part in parts]),
+        _sum([part.net_kwh for part in parts]),
+        fsum(each.import_kwh for each in rest),
+        fsum(each.export_kwh for each in rest),
+    )
+
+
+def _step(before: Reading, after: Reading, highest: float) -> Step | None:
+    seconds = max(after.time - before.time, PLAUSIBLE_SECONDS)
+    cap = max(PLAUSIBLE_FACTOR * highest * seconds / 3600, LEAST_PLAUSIBLE)
+    net = net_advance(before.E_net, after.E_net, cap)
+    if before.E_import is None or after.E_import is None:
+        return None if net is None else Step(before.time, after.time, None, None, net)
+    imported = advance(before.E_import, after.E_import, cap)
+    if imported is None:
+        return None
+    if before.E_export is not None and after.E_export is not None:
+        exported = advance(before.E_export, after.E_export, cap)
+        return None if exported is None else Step(before.time, after.time, imported, exported, None)
+    return Step(before.time, after.time, imported, None if net is None else max(0.0, imported - net), None)
+
+
+def _number_of_registers(step: Step) -> int:
+    """2: import and export, 1: import, 0: net."""
+    return 0 if step.import_kwh is None else 1 if step.export_kwh is None else 2
+
+
+def _cut(step: Step, lines: Sequence[Line], within: Window) -> Step:
+    """The part of a step that lies within a time."""
+    if within.start <= step.start and step.end <= within.end:
+        return step
+    start, end = max(step.start, within.start), min(step.end, within.end)
+    whole, inside = energy(lines, step.start, step.end), energy(lines, start, end)
+    share = (end - start) / (step.end - step.start)
+    net = None
+    if step.net_kwh is not None:  # a share of a net near 0 could be anything: what power does not tell goes on evenly
+        missed = step.net_kwh - (whole.import_kwh - whole.export_kwh)
+        net = inside.import_kwh - inside.export_kwh + missed * share
+    return Step(
+        start,
+        end,
+        _share(step.import_kwh, inside.import_kwh, whole.import_kwh, share),
+        _share(step.export_kwh, inside.export_kwh, whole.export_kwh, share),
+        net,
+    )
+
+
+def _share(count: float | None, inside: float, whole: float, share: float) -> float | None:
+    if count is None:
+        return None
+    return count * (inside / whole if whole else share)
+
+
+def _between(parts: Sequence[Step], within: Window) -> list[Window]:
+    """The times of a window that no step covers."""
+    edges = [within.start, *(edge for part in parts for edge in part[:2]), within.end]
+    return [Window(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if known else None

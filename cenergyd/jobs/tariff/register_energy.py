@@ -1,0 +1,89 @@
+"""The energy of a billing period by the meter's registers, spread over its hours by power. Pure.
+
+What the registers counted over the period is the sum of what they counted in its pieces. Each piece has the share of it that its energy by
+power has of all pieces of the same meter. A meter with a net register only: what its power misses of the net is put to the larger of import and
+export. Where the registers count nothing (a reset, no such columns, a computed meter), the energy is that by power.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from math import fsum
+from typing import Literal
+
+from cenergyd.jobs.energy.registers import Counted
+from cenergyd.jobs.tariff.charges import EnergyPiece, MissingRange, RegisterUse
+
+MAX_RANGES = 100
+"""Ranges without registers that are told."""
+
+
+def by_registers(pieces: Sequence[EnergyPiece]) -> tuple[list[EnergyPiece], RegisterUse]:
+    """The energy of a billing period's pieces (ascending in time) by registers, and how far it rests on them."""
+    groups: defaultdict[tuple[str, bool, bool], list[int]] = defaultdict(list)
+    for index, piece in enumerate(pieces):
+        if piece.counted is not None:
+            has = piece.counted.import_kwh is not None, piece.counted.export_kwh is not None
+            groups[(piece.meter, *has)].append(index)
+    found = list(pieces)
+    for indices in groups.values():
+        for index, spread in zip(indices, _spread([pieces[index] for index in indices]), strict=True):
+            found[index] = spread
+    seconds = sum(piece.counted.seconds for piece in pieces if piece.counted is not None)
+    missing = _missing(pieces)
+    return found, RegisterUse(seconds, sum(each.seconds for each in missing), tuple(missing[:MAX_RANGES]))
+
+
+def _spread(pieces: Sequence[EnergyPiece]) -> list[EnergyPiece]:
+    """Pieces of one meter with the same registers."""
+    counts = [piece.counted for piece in pieces if piece.counted is not None]
+    imports = [piece.import_kwh - each.uncounted_import_kwh for piece, each in zip(pieces, counts, strict=True)]
+    exports = [piece.export_kwh - each.uncounted_export_kwh for piece, each in zip(pieces, counts, strict=True)]
+    imported, exported = _totals(counts, fsum(imports), fsum(exports))
+    seconds = [each.seconds for each in counts]
+    spread = zip(pieces, counts, _shared(imported, imports, seconds), _shared(exported, exports, seconds), strict=True)
+    return [
+        piece._replace(
+            import_kwh=each.uncounted_import_kwh + own_import, export_kwh=each.uncounted_export_kwh + own_export
+        )
+        for piece, each, own_import, own_export in spread
+    ]
+
+
+def _totals(counts: Sequence[Counted], imported: float, exported: float) -> tuple[float, float]:
+    """Import and export by the registers, kWh; by power (``imported``, ``exported``) what they do not count."""
+    if counts[0].import_kwh is not None:
+        total = _sum(counts, lambda each: each.import_kwh)
+        return total, exported if counts[0].export_kwh is None else _sum(counts, lambda each: each.export_kwh)
+    net = _sum(counts, lambda each: each.net_kwh)
+    missed = net - (imported - exported)
+    imported, exported = (imported + missed, exported) if imported >= exported else (imported, exported - missed)
+    # More than all of one direction: the rest is of the other.
+    return (imported, exported) if min(imported, exported) >= 0 else (max(net, 0.0), max(-net, 0.0))
+
+
+def _sum(counts: Sequence[Counted], value: Callable[[Counted], float | None]) -> float:
+    return fsum(value(each) or 0.0 for each in counts)
+
+
+def _shared(total: float, parts: Sequence[float], seconds: Sequence[int]) -> list[float]:
+    """A total spread by parts; evenly where all are 0."""
+    whole = fsum(parts)
+    if whole <= 0:
+        return [total * each / sum(seconds) for each in seconds]
+    return [total * part / whole for part in parts]
+
+
+def _missing(pieces: Sequence[EnergyPiece]) -> list[MissingRange]:
+    found: list[MissingRange] = []
+    for piece in pieces:
+        seconds = int(piece.covered_seconds) - (piece.counted.seconds if piece.counted else 0)
+        if seconds <= 0:
+            continue
+        reason: Literal["computed", "no_registers"] = "computed" if not piece.meter else "no_registers"
+        if found and found[-1].end == piece.start and found[-1].reason == reason:
+            found[-1] = found[-1]._replace(end=piece.end, seconds=found[-1].seconds + seconds)
+        else:
+            found.append(MissingRange(piece.start, piece.end, seconds, reason))
+    return found

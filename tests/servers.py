@@ -137,13 +137,14 @@ class RunningMongo(RunningServer):
     """A single server that speaks MongoDB's wire protocol.
 
     :param options: further command line options (``--auth``, ``--tls-cert-file``, ...).
+    :param replica_set: whether it is a replica set of one server, which has change streams.
     """
 
     name = "mongo"
 
-    def __init__(self, options: Sequence[str] = ()) -> None:
+    def __init__(self, options: Sequence[str] = (), *, replica_set: bool = False) -> None:
         super().__init__()
-        self.options = tuple(options)
+        self.options = (*(() if replica_set else ("--standalone",)), *options)
         self.client_options: dict[str, object] = {}
         """What a client needs besides the address, in order to see that it answers (TLS)."""
 
@@ -155,7 +156,7 @@ class RunningMongo(RunningServer):
         program = Path(sys.executable).with_name("secantusd-py")
         return (
             str(program), "--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.folder / "data"),
-            "--standalone", "--cache-size", "64M", "--log-level", "WARNING", *self.options,
+            "--cache-size", "64M", "--log-level", "WARNING", *self.options,
         )  # fmt: skip
 
     def answers(self) -> bool:

@@ -46,6 +46,13 @@ class FrontEnd(Protocol):
         """
         ...
 
+    async def streamed_changes(self) -> list[FrontEndChange] | None:
+        """Changes since the last pass or call, of a few hundred customers at most, where the store tells of changes by itself.
+
+        None where it does not, or has lost track: then only passes find changes. Cheap enough for every second.
+        """
+        ...
+
     async def change_of(self, customer_id: str) -> FrontEndChange | None:
         """What has been changed of one customer, None if nothing."""
         ...

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
-from cenergyd.customers.store import CustomerStore
+from cenergyd.customers.store import CustomerStore, FrontEndChange
 from cenergyd.derivation.reconfigure import follow_front_end
 from cenergyd.errors import CenergydError
 from cenergyd.readings.store import ReadingStore
@@ -19,6 +18,10 @@ from cenergyd.runtime.clock import Timers, sleep
 
 PASS_SECONDS = 30.0
 """Time between the starts of two passes over all customers: a change is noticed within a minute."""
+STREAM_SECONDS = 1.0
+"""Pause between two looks at a change stream."""
+STREAM_PASS_SECONDS = 1800.0
+"""Time between two passes where there is a change stream: its changes need no pass, which only makes sure."""
 PAGE_SECONDS = 0.1
 """Pause between two pages of a pass, so that 100,000 customers take half a minute and uploads go first."""
 
@@ -40,7 +43,7 @@ class FrontEndWatch(Service):
         readings: ReadingStore,
         on_change: Callable[[Customer | None, Customer | None], Awaitable[None]],
     ) -> None:
-        self._clock: Any = clock
+        self._clock = clock
         self._customers = customers
         self._readings = readings
         self._on_change = on_change
@@ -66,6 +69,17 @@ class FrontEndWatch(Service):
         if front_end is None:
             return True
         changes, complete = await front_end.next_changes()
+        await self._take_over(changes)
+        return complete
+
+    async def look_at_stream(self) -> bool:
+        """Take over what a change stream tells; False where there is none. Raises StoreUnavailable."""
+        front_end = self._customers.front_end
+        changes = await front_end.streamed_changes() if front_end is not None else None
+        await self._take_over(changes or ())
+        return changes is not None
+
+    async def _take_over(self, changes: Iterable[FrontEndChange]) -> None:
         for change in changes:
             if await follow_front_end(self._customers, self._readings, change, int(self._clock.seconds())):
                 log.info(
@@ -75,7 +89,6 @@ class FrontEndWatch(Service):
                 )
                 after = await self._customers.get(change.customer.id)
                 await self._on_change(change.customer, after)
-        return complete
 
     async def _run(self) -> None:
         while self.running:
@@ -83,12 +96,19 @@ class FrontEndWatch(Service):
             try:
                 while self.running and not await self.look():
                     await self._sleep(PAGE_SECONDS)
+                await self._follow_stream()
             except CenergydError as error:
                 log.warn("changes of the front end are looked for later: {reason}", reason=str(error))
             except Exception:
                 log.failure("changes of the front end cannot be taken over")
             took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
             await self._sleep(max(PAGE_SECONDS, PASS_SECONDS - took))
+
+    async def _follow_stream(self) -> None:
+        for _ in range(int(STREAM_PASS_SECONDS / STREAM_SECONDS)):
+            if not self.running or not await self.look_at_stream():
+                return
+            await self._sleep(STREAM_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
         if self.running:

@@ -15,7 +15,13 @@ from twisted.internet.task import Clock
 
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import Customer, Role
-from cenergyd.derivation.front_end_watch import PAGE_SECONDS, PASS_SECONDS, FrontEndWatch
+from cenergyd.derivation.front_end_watch import (
+    PAGE_SECONDS,
+    PASS_SECONDS,
+    STREAM_PASS_SECONDS,
+    STREAM_SECONDS,
+    FrontEndWatch,
+)
 from cenergyd.derivation.reconfigure import change_customer, followed
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -160,6 +166,9 @@ async def test_the_service_makes_a_pass_every_half_minute_and_survives_outages()
                 raise RuntimeError("unexpected")
             return [], self.asked != 1
 
+        async def streamed_changes(self) -> None:
+            return None
+
     class Customers:
         front_end = FrontEnd()
 
@@ -176,6 +185,47 @@ async def test_the_service_makes_a_pass_every_half_minute_and_survives_outages()
     assert isinstance(stopped, Deferred)
     await stopped
     assert not world.clock.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_stream_is_looked_at_every_second_and_passes_are_rare() -> None:
+    class FrontEnd:
+        passes = looks = 0
+        alive = True
+
+        async def next_changes(self) -> tuple[list[Any], bool]:
+            self.passes += 1
+            return [], True
+
+        async def streamed_changes(self) -> list[Any] | None:
+            self.looks += 1
+            return [] if self.alive else None
+
+    class Customers:
+        front_end = FrontEnd()
+
+    front_end = Customers.front_end
+    stores: Any = Stores(customers=Customers(), readings=None, documents=None)  # type: ignore[arg-type]
+    world = World(stores)
+    world.watch.startService()
+    for _ in range(100):
+        world.clock.advance(STREAM_SECONDS)
+    assert (front_end.passes, front_end.looks) == (1, 101)
+    front_end.alive = False  # the stream ends: everything is looked at again, and then every half minute
+    world.clock.advance(STREAM_SECONDS)
+    world.clock.advance(PAGE_SECONDS)
+    assert front_end.passes == 2
+    world.clock.advance(PASS_SECONDS)
+    assert front_end.passes == 3
+    front_end.alive = True
+    world.clock.advance(PASS_SECONDS)
+    for _ in range(int(STREAM_PASS_SECONDS / STREAM_SECONDS)):
+        world.clock.advance(STREAM_SECONDS)
+    world.clock.advance(PAGE_SECONDS)
+    assert front_end.passes == 5
+    stopped = world.watch.stopService()
+    assert isinstance(stopped, Deferred)
+    await stopped
 
 
 def test_a_full_history_is_no_reason_to_miss_a_change() -> None:

@@ -89,6 +89,7 @@ class MongoCustomerStore:
 
     async def close(self) -> None:
         """Disconnect."""
+        await self._front_end.close()
         await self._mongo.close()
 
     async def ping(self) -> None:

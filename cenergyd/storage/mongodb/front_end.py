@@ -1,14 +1,17 @@
 """Following the existing front end: what it changes in the shared collection counts here, too.
 
 A pass reads every shared document once, by one cursor, as raw bytes, and compares a fingerprint with that of the pass
-before. Only documents that differ are decoded and compared with our own document (``seen``). One daemon at a time makes
-passes; the others find the result in our own documents.
+before. Only documents that differ are decoded and compared with our own document (``seen``). Where MongoDB has change
+streams, the pass is followed by the stream, which was opened before the pass began, so that nothing is missed in between.
+One daemon at a time does this; the others find the result in our own documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +25,7 @@ from txmongo.database import Database
 from cenergyd.customers.model import Window
 from cenergyd.customers.store import FrontEndChange
 from cenergyd.errors import CenergydError, StoreUnavailable
+from cenergyd.storage.mongodb.change_stream import ChangeStream
 from cenergyd.storage.mongodb.connection import CHECKS
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments
 from cenergyd.storage.mongodb.ids import id_text, id_value
@@ -40,8 +44,13 @@ from cenergyd.storage.mongodb.shared_document import PROJECTION, SERIAL, mapping
 
 _PAGE = 500
 _LEASE = "front_end"
-LEASE_SECONDS = 180
-"""A daemon that has not read on for so long leaves the passes to another one."""
+LEASE_SECONDS = 45
+"""A daemon that has not read on for so long leaves this to another one; longer than the pause between two passes."""
+_RENEW_SECONDS = 10
+_UNWRITTEN_SECONDS = 30
+"""How often changes that a dead daemon left unwritten are looked for beside a stream."""
+_MAX_UNSETTLED = 10_000
+"""More changed customers than these are left to a pass."""
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 log = Logger()
@@ -54,6 +63,10 @@ class MongoFrontEnd:
         self._documents = documents
         self._holder = uuid4().hex
         self._lease_until = 0.0
+        self._stream = ChangeStream(documents.mongo, documents.shared.name)
+        self._unsettled: dict[str, Any] = {}
+        """``_id`` of documents that the stream has named, until they are what our own documents say."""
+        self._looked_for_unwritten = 0.0
         self._batches: AsyncGenerator[list[RawBSONDocument], None] | None = None
         self._known: dict[str, bytes] = {}
         self._seen: set[str] = set()
@@ -66,17 +79,42 @@ class MongoFrontEnd:
             return [], True
         try:
             if self._batches is None:
+                await self._stream.begin()
                 await self._finish_unwritten()
                 self._seen = set()
                 self._batches = self._documents.mongo.batches(self._cursor)
             documents = await anext(self._batches, None)
             if documents is not None:
-                return await self._compared(documents), False
+                return self._remembered(await self._compared(documents)), False
             self._batches = None
-            return await self._vanished(), True
+            return self._remembered(await self._vanished()), True
         except StoreUnavailable:
             self._batches = None
             raise
+
+    async def streamed_changes(self) -> list[FrontEndChange] | None:
+        """Changes that the change stream tells of; None where there is no stream."""
+        if not await self._hold_lease():
+            await self._end_stream()
+            return None
+        ids = await self._stream.next_ids()
+        if ids is None or len(self._unsettled) > _MAX_UNSETTLED:
+            await self._end_stream()
+            return None
+        if self._documents.mongo.seconds() >= self._looked_for_unwritten + _UNWRITTEN_SECONDS:
+            await self._finish_unwritten()
+        self._unsettled |= {id_text(key): key for key in ids}
+        return await self._settled()
+
+    async def close(self) -> None:
+        """Leave the watching to another daemon, at once."""
+        if self._lease_until <= self._documents.mongo.seconds():
+            return
+        mine = {"_id": _LEASE, "holder": self._holder}
+        self._lease_until = 0.0
+        with suppress(CenergydError):
+            await self._documents.mongo.run(lambda database: database[CHECKS].delete_one(mine))
+            await self._end_stream()
 
     async def change_of(self, customer_id: str) -> FrontEndChange | None:
         """What the front end has changed of one customer."""
@@ -101,9 +139,39 @@ class MongoFrontEnd:
         gone = {GONE: int(self._documents.mongo.seconds())}
         return await self._documents.change_own(own, {"$set": gone, "$unset": cleared, "$inc": {VERSION: 1}})
 
-    def _cursor(self, database: Database) -> Cursor:
+    async def _end_stream(self) -> None:
+        self._unsettled.clear()
+        await self._stream.end()
+
+    def _remembered(self, changes: list[FrontEndChange]) -> list[FrontEndChange]:
+        """A change that a pass found may be followed too late; the next pass is far away where there is a stream."""
+        if self._stream.is_open:
+            self._unsettled |= {change.customer.id: change.state[0]["_id"] for change in changes}
+        return changes
+
+    async def _settled(self) -> list[FrontEndChange]:
+        """Compare the documents that the stream named: those without a change are settled."""
+        wanted = dict(islice(self._unsettled.items(), _PAGE))
+        if not wanted:
+            return []
+        query = {"_id": {"$in": list(wanted.values())}}
+        found = await self._documents.mongo.run(lambda database: self._raw(database, query, len(wanted) + 1))
+        changes = await self._compared(found)
+        present = {id_text(raw["_id"]) for raw in found}
+        changes += await self._gone(key for key in wanted if key not in present)
+        unsettled = {change.customer.id for change in changes}
+        for key, value in wanted.items():
+            del self._unsettled[key]
+            if key in unsettled:
+                self._unsettled[key] = value  # at the end: others come first
+        return changes
+
+    def _raw(self, database: Database, query: Mapping[str, Any], size: int) -> Cursor:
         shared = database[self._documents.shared.name].with_options(codec_options=_RAW)
-        return shared.find({}, projection=PROJECTION, batch_size=_PAGE)
+        return shared.find(query, projection=PROJECTION, batch_size=size)
+
+    def _cursor(self, database: Database) -> Cursor:
+        return self._raw(database, {}, _PAGE)
 
     async def _compared(self, documents: Iterable[RawBSONDocument]) -> list[FrontEndChange]:
         different: list[tuple[str, bytes, dict[str, Any]]] = []
@@ -140,10 +208,11 @@ class MongoFrontEnd:
         self._passes += 1
         # The first pass also finds those that vanished before this process started.
         candidates = list(self._known) if self._passes > 1 else await self._own_ids()
+        return await self._gone(key for key in candidates if key not in self._seen)
+
+    async def _gone(self, keys: Iterable[str]) -> list[FrontEndChange]:
         changes = []
-        for key in candidates:
-            if key in self._seen:
-                continue
+        for key in keys:
             self._known.pop(key, None)
             change = await self.change_of(key)
             if change is not None and change.changes is None and UNWRITTEN not in change.state[0]:
@@ -158,6 +227,7 @@ class MongoFrontEnd:
 
     async def _finish_unwritten(self) -> None:
         """Write what a daemon that ended in between has left unwritten."""
+        self._looked_for_unwritten = self._documents.mongo.seconds()
         query = {UNWRITTEN: {"$exists": True}}
         found = await self._documents.run_own(lambda own: own.find(query, limit=_PAGE, batch_size=_PAGE))
         for own in found:
@@ -170,7 +240,7 @@ class MongoFrontEnd:
 
     async def _hold_lease(self) -> bool:
         now = int(self._documents.mongo.seconds())
-        if now < self._lease_until - LEASE_SECONDS / 2:
+        if self._lease_until - LEASE_SECONDS <= now < self._lease_until - LEASE_SECONDS + _RENEW_SECONDS:
             return True
         query = {"_id": _LEASE, "$or": [{"holder": self._holder}, {"until": {"$lte": now}}]}
         lease = {"$set": {"holder": self._holder, "until": now + LEASE_SECONDS}}

@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from cenergyd.commands.common import Failed, Moment, Source, find_customer, pass_source, run_async, stores_of, utc
+from cenergyd.customers.meter_history import uses_sums
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.backfill import Progress, follow, run
 from cenergyd.derivation.derive import Deriver
@@ -31,7 +32,7 @@ def register(group: click.Group) -> None:
 @click.option("--through-daemon", is_flag=True, help="Leave the work to the running daemon and watch it.")
 @pass_source
 def backfill(source: Source, customer: str, start: int, end: int, through_daemon: bool) -> None:
-    """Derive the missing meter of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
+    """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
 
     History keeps its meaning: of times before a change of meters, the meters of then are taken.
     """
@@ -42,7 +43,7 @@ def backfill(source: Source, customer: str, start: int, end: int, through_daemon
     async def work(reactor: Reactor) -> Progress:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
-            if found.missing_role is None:
+            if found.missing_role is None and not uses_sums(found):
                 raise Failed(
                     "\n".join(["nothing is computed for this customer", *(p.message for p in found.problems())])
                 )

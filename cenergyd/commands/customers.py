@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import (
+    Moment,
     SettingsGroup,
     Source,
     find_customer,
@@ -20,7 +21,9 @@ from cenergyd.commands.common import (
     run_async,
     stores_of,
 )
+from cenergyd.customers import meter_history
 from cenergyd.customers.fields import clean_password, clean_serial, clean_settings
+from cenergyd.customers.meter_history import CHANGEABLE
 from cenergyd.customers.model import Customer
 from cenergyd.customers.ownership import RELEASED, released_loggers
 from cenergyd.customers.passwords import hash_password
@@ -53,9 +56,21 @@ def _fields(command: Any) -> Any:
         ),
         click.option("--time-zone", metavar="ZONE", help="IANA name, for example America/Denver."),
         click.option("--serial", metavar="SERIAL", help="Serial number of the logger (its Ethernet MAC address)."),
-        click.option("--solar", metavar="METER", help="Meter id of the solar meter; '' where none is fitted."),
-        click.option("--load", metavar="METER", help="Meter id of the load meter; '' where none is fitted."),
-        click.option("--facility", metavar="METER", help="Meter id of the utility meter; '' where none is fitted."),
+        click.option(
+            "--solar",
+            metavar="METER",
+            help="Meter id of the solar meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+        ),
+        click.option(
+            "--load",
+            metavar="METER",
+            help="Meter id of the load meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+        ),
+        click.option(
+            "--facility",
+            metavar="METER",
+            help="Meter id of the utility meter, or a sum such as 1+4 or 2*10; '' where none is fitted.",
+        ),
         click.option("--name", help="Name for people."),
     ):
         command = option(command)
@@ -91,9 +106,21 @@ def add(
 @customers.command(name="set")
 @click.argument("customer")
 @_fields
+@click.option(
+    "--from",
+    "since",
+    type=Moment(),
+    help="Meters and logger are these from then on (UTC); what was before keeps its meaning. Default: it was always so.",
+)
 @pass_source
 def change(
-    source: Source, /, customer: str, password_file: Path | None, password_stdin: bool, **fields: str | None
+    source: Source,
+    /,
+    customer: str,
+    password_file: Path | None,
+    password_stdin: bool,
+    since: int | None,
+    **fields: str | None,
 ) -> None:
     """Change what is given and leave the rest."""
     settings = source.load()
@@ -105,9 +132,10 @@ def change(
     async def work(reactor: Reactor) -> Customer:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
-            given = {**changes, **_hashed(settings, password)}
             now = int(reactor.seconds())
-            return (await change_customer(stores.customers, stores.readings, found.id, given, now)).new
+            given = _dated(found, since, changes, now) | _hashed(settings, password)
+            etag = None if since is None else found.etag
+            return (await change_customer(stores.customers, stores.readings, found.id, given, now, etag=etag)).new
 
     _warn(run_async(work))
 
@@ -202,6 +230,17 @@ def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, 
     if plugin is not None:
         changes["extensions"] = {"derivation": {"plugin": _derivation_plugin(plugin, settings)} if plugin else None}
     return changes
+
+
+def _dated(customer: Customer, since: int | None, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """The same changes, meters and logger only from a time on."""
+    meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
+    if since is None:
+        return dict(changes)
+    if not meters:
+        raise click.UsageError("--from dates a change of meters or logger: give one")
+    dated = meter_history.changed(customer, since, meters, now)
+    return {**changes, **dated, "extensions": {**changes.get("extensions", {}), **dated["extensions"]}}
 
 
 def _derivation_plugin(name: str, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
+from cenergyd.customers.meter_sum import SUM_PATTERN, NoSum, normal_sum
 from cenergyd.errors import InvalidField
 
 MAX_NAME = 200
@@ -15,11 +16,11 @@ MAX_SERIAL = 32
 MAX_PASSWORD = 128
 
 _TEXT = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]"
-_METER = r"^(0{0,8}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?))?$"
+_METERS = rf"^({SUM_PATTERN})?$"
 PATTERNS: Mapping[str, str] = {
-    "facility": _METER,
-    "load": _METER,
-    "solar": _METER,
+    "facility": _METERS,
+    "load": _METERS,
+    "solar": _METERS,
     "logger_serial_number": rf"^([0-9A-Za-z]{{0,{MAX_SERIAL}}}|[0-9A-Fa-f]{{2}}([:-][0-9A-Fa-f]{{2}}){{5}})$",
     "logger_password": rf"^{_TEXT}{{0,{MAX_PASSWORD}}}$",
     "name": rf"^{_TEXT}{{0,{MAX_NAME}}}$",
@@ -62,11 +63,13 @@ def clean_password(value: str) -> str:
 
 
 def clean_meter(field: str, value: str) -> str:
-    """A meter id: the Modbus address, without the leading zeros of log file names. '' means that no such meter is fitted."""
-    meter = value.strip()
-    if not _fits(field, meter):
-        raise InvalidField(field, "a Modbus address from 1 to 255 is needed, or nothing where no such meter is fitted")
-    return meter.lstrip("0")
+    """A meter id (the Modbus address, without the leading zeros of log file names) or a sum of meters; '' where none is fitted."""
+    if not value.strip():
+        return ""
+    try:
+        return normal_sum(value)
+    except NoSum as error:
+        raise InvalidField(field, str(error)) from None
 
 
 CLEANERS: Mapping[str, Callable[[str], str]] = {

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from cenergyd.customers.model import MISSING_METER, ROLES, Customer, MeterSetup, Role
+from cenergyd.customers.meter_sum import is_sum
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup, Role
 from cenergyd.customers.ownership import FOREVER, Held, held_loggers, parts_held
 from cenergyd.errors import InvalidField
 
@@ -39,6 +40,8 @@ class RoleSegment(NamedTuple):
     """Whether it is computed from the other two roles."""
     reversed: bool
     """Whether the meter's CTs are mounted the wrong way round: :mod:`cenergyd.readings.signs`."""
+    sum: str = ""
+    """The sum of meters that the series is (:mod:`cenergyd.customers.meter_sum`); '' where it is none."""
 
 
 class SetupPeriod(NamedTuple):
@@ -53,21 +56,17 @@ class SetupPeriod(NamedTuple):
     setup: MeterSetup
 
     def series_of(self, role: Role) -> str | None:
-        """The series that holds a role then: a meter's, the computed one, or None."""
-        if not self.serial:
-            return None
-        meter = self.setup.meter_of(role)
-        if meter:
-            return f"{self.serial}_{meter}"
-        return f"{self.serial}_{MISSING_METER}" if role == self.setup.missing_role else None
+        """The series that holds a role then: a meter's, its sum's, the computed one, or None."""
+        return self.setup.series_of(role, self.serial)
 
     def segment_of(self, role: Role) -> RoleSegment | None:
         """Where the role's readings are then, or None."""
         series = self.series_of(role)
         if series is None:
             return None
-        computed = not self.setup.meter_of(role)
-        return RoleSegment(self.start, self.end, series, computed, not computed and role in self.setup.reversed_roles)
+        meters = self.setup.meter_of(role)
+        is_reversed = bool(meters) and role in self.setup.reversed_roles
+        return RoleSegment(self.start, self.end, series, not meters, is_reversed, meters if is_sum(meters) else "")
 
 
 def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]:
@@ -101,6 +100,18 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
         else:
             found.append(segment)
     return found
+
+
+def uses_sums(customer: Customer) -> bool:
+    """Whether a role is, or was at some time, a sum of meters."""
+    if customer.current.has_sums:
+        return True
+    history = customer.extensions.get("history")
+    entries = history if isinstance(history, list | tuple) else ()
+    fields = FIELD_OF_ROLE.values()
+    return any(
+        is_sum(str(entry.get(field) or "")) for entry in entries if isinstance(entry, Mapping) for field in fields
+    )
 
 
 def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:

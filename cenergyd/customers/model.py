@@ -9,10 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
+from cenergyd.customers.meter_sum import fault_of, is_sum, meters_of
+
 Role = Literal["utility", "load", "solar"]
 ROLES: tuple[Role, ...] = ("utility", "load", "solar")
 FIELD_OF_ROLE: Mapping[Role, str] = {"utility": "facility", "load": "load", "solar": "solar"}
 MISSING_METER = "missing_meter"
+SUM = "sum"
 
 
 class Problem(NamedTuple):
@@ -38,7 +41,7 @@ class MeterSetup:
     """meter id -> channel -> column: chosen by the customer; used before any built-in layout."""
 
     def meter_of(self, role: Role) -> str:
-        """The meter id of a role, '' where none is fitted."""
+        """The meter id of a role, or its sum of meters (:mod:`cenergyd.customers.meter_sum`); '' where none is fitted."""
         meter: str = getattr(self, role)
         return meter
 
@@ -46,8 +49,28 @@ class MeterSetup:
     def missing_role(self) -> Role | None:
         """The role to compute: None unless exactly one role has no meter and the other two have different ones."""
         empty = [role for role in ROLES if not self.meter_of(role)]
-        meters = [self.meter_of(role) for role in ROLES if self.meter_of(role)]
-        return empty[0] if len(empty) == 1 and len(set(meters)) == 2 else None
+        if len(empty) != 1:
+            return None
+        meters = [meter for role in ROLES for meter in meters_of(self.meter_of(role))]
+        return empty[0] if len(set(meters)) == len(meters) else None
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether a role is a sum of meters."""
+        return is_sum(self.utility) or is_sum(self.load) or is_sum(self.solar)
+
+    def series_of(self, role: Role, serial: str) -> str | None:
+        """The series of a logger that holds a role: a meter's, its sum's, the computed one for the missing role, or None."""
+        if not serial:
+            return None
+        meter = self.meter_of(role)
+        if meter:
+            return f"{serial}_{role}_{SUM}" if is_sum(meter) else f"{serial}_{meter}"
+        return f"{serial}_{MISSING_METER}" if role == self.missing_role else None
+
+    def measured_series_of(self, role: Role, serial: str) -> list[str]:
+        """The series of every meter that a role is measured by."""
+        return [f"{serial}_{meter}" for meter in meters_of(self.meter_of(role))] if serial else []
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -99,13 +122,20 @@ class Customer:
         return self.current.missing_role
 
     def series_of(self, role: Role) -> str | None:
-        """The series that holds a role: a meter's, the computed one for the missing role, or None."""
-        if not self.logger_serial_number:
-            return None
-        meter = self.current.meter_of(role)
-        if meter:
-            return f"{self.logger_serial_number}_{meter}"
-        return f"{self.logger_serial_number}_{MISSING_METER}" if role == self.missing_role else None
+        """The series that holds a role: a meter's, its sum's, the computed one for the missing role, or None."""
+        return self.current.series_of(role, self.logger_serial_number)
+
+    def measured_series_of(self, role: Role) -> list[str]:
+        """The series of every meter that a role is measured by now."""
+        return self.current.measured_series_of(role, self.logger_serial_number)
+
+    def role_of(self, series: str) -> Role | None:
+        """The role that a series holds now, or helps to measure; None where it is none's."""
+        setup, serial = self.current, self.logger_serial_number
+        for role in ROLES:
+            if setup.series_of(role, serial) == series or series in setup.measured_series_of(role, serial):
+                return role
+        return None
 
     def problems(self) -> tuple[Problem, ...]:
         """What keeps the missing meter from being computed, in the order in which one would fix it."""
@@ -114,19 +144,22 @@ class Customer:
             found.append(Problem("logger_serial_number", "no_logger", "no logger serial number is set"))
         if not self.logger_password:
             found.append(Problem("logger_password", "no_password", "no logger password is set"))
-        meters = [self.current.meter_of(role) for role in ROLES]
-        fitted = [meter for meter in meters if meter]
+        setup = self.current
+        fitted = [role for role in ROLES if setup.meter_of(role)]
+        meters = [meter for role in ROLES for meter in dict.fromkeys(meters_of(setup.meter_of(role)))]
         if len(fitted) < 2:
             found.extend(
                 Problem(FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third")
                 for role in ROLES
-                if not self.current.meter_of(role)
+                if role not in fitted
             )
         for role in ROLES:
-            meter = self.current.meter_of(role)
-            if meter and meters.count(meter) > 1:
+            if fault := fault_of(setup.meter_of(role)):
+                found.append(Problem(FIELD_OF_ROLE[role], "invalid", fault))
+            shared = next((meter for meter in meters_of(setup.meter_of(role)) if meters.count(meter) > 1), None)
+            if shared is not None:
                 found.append(
-                    Problem(FIELD_OF_ROLE[role], "same_meter", f"meter {meter} is named for more than one role")
+                    Problem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")
                 )
         return tuple(found)
 

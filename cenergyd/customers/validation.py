@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cenergyd.customers.fields import clean_settings, clean_time_zone
+from cenergyd.customers.meter_sum import fault_of
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer
 from cenergyd.customers.passwords import is_hash
 from cenergyd.errors import InvalidField
@@ -25,9 +26,8 @@ def faults_of(customer: Customer) -> list[InvalidField]:
         if value != given[field] and given[field]
     )
     for field in FIELD_OF_ROLE.values():
-        meter = getattr(customer, field)
-        if meter and not is_meter(meter):
-            faults.append(InvalidField(field, "a Modbus address from 1 to 255 is needed, or nothing"))
+        if fault := fault_of(getattr(customer, field)):
+            faults.append(InvalidField(field, fault))
     return faults
 
 

@@ -28,7 +28,7 @@ def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> li
     their_times = [reading[0] for reading in theirs]
     if our_times == their_times:
         return _together(first, second, our_times, zip(ours, theirs, strict=True))
-    pairs = list(_mutual(our_times, their_times, tolerance))
+    pairs = list(mutual(our_times, their_times, tolerance))
     times = [min(our_times[i], their_times[j]) for i, j in pairs]
     return _together(first, second, times, ((ours[i], theirs[j]) for i, j in pairs))
 
@@ -55,7 +55,8 @@ def _two_roles(role_readings: Mapping[Role, Sequence[Reading]]) -> tuple[Role, R
     return present[0], present[1]
 
 
-def _mutual(ours: Sequence[int], theirs: Sequence[int], tolerance: int) -> Iterable[tuple[int, int]]:
+def mutual(ours: Sequence[int], theirs: Sequence[int], tolerance: int) -> Iterable[tuple[int, int]]:
+    """The positions of times that are each other's nearest and within the tolerance, both ascending."""
     if not ours or not theirs:
         return
     back = _nearest(theirs, ours)

@@ -10,8 +10,10 @@ from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Deriver
-from cenergyd.derivation.plan import pieces, touched
+from cenergyd.derivation.plan import pieces, reach
 from cenergyd.derivation.status import reached_before, window_of
+from cenergyd.derivation.sum_deriver import write_sums
+from cenergyd.derivation.sum_plan import sum_pieces
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
@@ -73,8 +75,8 @@ async def follow(
         if customer is None:
             raise NotFound(f"there is no customer {customer_id}")
         document = await documents.get(DERIVATION, customer_id)
-        if not pieces(customer, start, end, tolerance):
-            progress = progress._replace(done=end)  # no meter was missing: there is nothing to wait for
+        if not pieces(customer, start, end, tolerance) and not sum_pieces(customer, start, end, tolerance):
+            progress = progress._replace(done=end)  # nothing is computed: there is nothing to wait for
         progress = _after(progress, customer, document, seen)
         report(progress)
         if progress.done < end:
@@ -105,6 +107,8 @@ async def run(
     before = await documents.get(DERIVATION, customer.id)
     progress = Progress(start, end, start, 0, 0)
     report(progress)
+    summed = await write_sums(readings, sum_pieces(customer, start, end, deriver.tolerance), deriver.tolerance)
+    progress = progress._replace(written=summed)
     for piece in pieces(customer, start, end, deriver.tolerance):
         reached = reached_before(before.body if before else None)
         async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
@@ -116,7 +120,7 @@ async def run(
                 written=(progress.written or 0) + (len(change.readings) if change else 0),
             )
             report(progress)
-    await customers.job_queue.mark([PendingMark(customer.id, *touched(start, end, deriver.tolerance))])
+    await customers.job_queue.mark([PendingMark(customer.id, *reach(customer, start, end, deriver.tolerance))])
     after = await documents.get(DERIVATION, customer.id)
     if after != before:
         await request(customers.derivation_queue, customer.id, start, end)

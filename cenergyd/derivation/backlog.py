@@ -7,11 +7,13 @@ from typing import Any
 
 import attrs
 
+from cenergyd.customers.model import PendingMark
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import Committer, Done, Task
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.gaps import Gaps, Missing
 from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.sum_deriver import SumDeriver
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed
@@ -31,6 +33,7 @@ class Backlog:
     committer: Committer
     deriver: Deriver
     readings: ReadingStore
+    sums: SumDeriver
     clock: Timers
     _sum: Derivation = attrs.field(default=Derivation(None, 0, None, Gaps()), init=False)
     _told_at: float = attrs.field(default=0.0, init=False)
@@ -41,6 +44,8 @@ class Backlog:
         :param limit: readings of each series held at once.
         """
         self._told_at = self.clock.seconds()
+        if self.task.sums and not await self._add_up(stopping):
+            return
         try:
             if not await self._all_chunks(limit, stopping):
                 return
@@ -48,6 +53,16 @@ class Backlog:
             await self.committer.fail(Done(self.task, failure=error), self.bodies)
             return
         await self.committer.commit([Done(self.task, [self._sum])], self.bodies)
+
+    async def _add_up(self, stopping: Callable[[], bool]) -> bool:
+        if not await self.sums.run(self.task, stopping):
+            return False
+        # What is derived next is marked chunk by chunk, but a sum may be where no meter is missing.
+        customer_id = self.task.customer_id
+        await self.committer.job_queue.mark(
+            [PendingMark(customer_id, piece.start, piece.end) for piece in self.task.sums]
+        )
+        return True
 
     async def _all_chunks(self, limit: int, stopping: Callable[[], bool]) -> bool:
         task, tolerance = self.task, self.deriver.tolerance

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import Customer, Window
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import Piece
 from cenergyd.readings.model import Reading
@@ -32,7 +32,10 @@ async def chunks(
     while start < piece.end:
         rest = piece.cut(start, piece.end, deriver.tolerance)
         stored = await store.read(rest.series, rest.read_start, rest.read_end, limit)
-        end = _complete_until(rest, stored, limit, deriver.tolerance)
+        sources = [source.series for source in rest.sources]
+        end = complete_until(
+            Window(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=deriver.tolerance
+        )
         derivation = await deriver.derive(customer, rest.cut(start, end, deriver.tolerance), stored, reached)
         yield Chunk(start, end, derivation)
         if derivation.derived_until is not None:
@@ -45,14 +48,26 @@ def least_limit(tolerance: int) -> int:
     return 4 * tolerance + 100
 
 
-def _complete_until(piece: Piece, stored: dict[str, list[Reading]], limit: int, tolerance: int) -> int:
-    """Before which computed time everything that matters has been read."""
-    end = piece.end
-    for source in piece.sources:
-        readings = stored[source.series]
+def complete_until(
+    window: Window,
+    sources: Sequence[str],
+    target: str,
+    stored: Mapping[str, Sequence[Reading]],
+    *,
+    limit: int,
+    tolerance: int,
+) -> int:
+    """Before which computed time of a window everything that matters has been read.
+
+    :param sources: series that it is computed from.
+    :param target: series of what is computed.
+    """
+    end = window.end
+    for series in sources:
+        readings = stored[series]
         if len(readings) >= limit:
             end = min(end, readings[-1].time - 2 * tolerance + 1)
-    there = stored[piece.target]
+    there = stored[target]
     if len(there) >= limit:
         end = min(end, there[-1].time + 1)
-    return max(end, piece.start + 1)
+    return max(end, window.start + 1)

@@ -17,8 +17,9 @@ from cenergyd.customers.model import PendingMark, PendingWork
 from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import Change
-from cenergyd.derivation.plan import Piece, touched
+from cenergyd.derivation.plan import Piece, reach
 from cenergyd.derivation.status import Outcome, next_body
+from cenergyd.derivation.sum_plan import SumPiece
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
@@ -43,6 +44,8 @@ class Task:
     """When its claim was made or renewed."""
     start: int
     """Where its window began; the work's own ``start`` moves on in a backlog."""
+    sums: Sequence[SumPiece] = ()
+    """Sums of meters that are made before the pieces are derived."""
 
     @property
     def customer_id(self) -> str:
@@ -182,7 +185,8 @@ class Committer:
     async def _mark_jobs(self, results: Sequence[Done]) -> None:
         marks = []
         for done in results:
-            window = touched(done.task.work.start, done.task.work.end, self.tolerance)
+            work = done.task.work
+            window = reach(work.customer, work.start, work.end, self.tolerance)
             marks.append(PendingMark(done.task.customer_id, *window))
         if marks:
             await self.job_queue.mark(marks)
@@ -237,7 +241,7 @@ class Committer:
         for done, outcome in results:
             customer_id = done.task.customer_id
             before = bodies.get(customer_id)
-            if before is None and not done.task.pieces:
+            if before is None and not done.task.pieces and not done.task.sums:
                 continue  # nothing to derive for this customer, and never was
             body = next_body(before, outcome, now)
             if body != before:
@@ -258,6 +262,12 @@ class Committer:
     def _announce(self, task: Task, derivations: Sequence[Derivation]) -> None:
         if any(each.change is not None for each in derivations):
             self.derived(task.customer_id)
+
+    async def write_part(self, task: Task, derivation: Derivation) -> None:
+        """Write, count and announce a part of a sum; the window stays claimed."""
+        await self._write([derivation])
+        self._count([derivation])
+        self._announce(task, [derivation])
 
     def _lost(self, task: Task) -> None:
         self.status.claims_lost += 1

@@ -80,7 +80,7 @@ class Deriver:
             len(readings),
             readings[-1][0] if readings else None,
             found,
-            kept=_kept(piece.target, readings, changed),
+            kept=kept_readings(piece.target, readings, changed),
         )
 
     async def _in_slices(
@@ -127,7 +127,8 @@ class Deriver:
         return None
 
 
-def _kept(series: str, readings: Sequence[Reading], changed: Change | None) -> SeriesReadings | None:
+def kept_readings(series: str, readings: Sequence[Reading], changed: Change | None) -> SeriesReadings | None:
+    """Of computed readings that are there already, those to write again: :mod:`cenergyd.readings.write_probes`."""
     written = [reading[0] for reading in changed.readings] if changed else ()
     times = set(probe_times((reading[0] for reading in readings), written))
     return SeriesReadings(series, [reading for reading in readings if reading[0] in times]) if times else None

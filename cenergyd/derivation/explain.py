@@ -5,6 +5,8 @@ from __future__ import annotations
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.plan import pieces_between
 from cenergyd.derivation.provenance import MINUTE, Explanation, explain
+from cenergyd.derivation.sum_plan import sum_pieces_between
+from cenergyd.derivation.sum_provenance import explain_sum
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import Formula
 from cenergyd.readings.store import ReadingStore
@@ -16,15 +18,20 @@ MAX_MINUTES = 1440
 async def explanations(
     store: ReadingStore, customer: Customer, start: int, end: int, *, tolerance: int, formula: Formula
 ) -> list[Explanation]:
-    """Explain a customer's computed meter from ``start`` to ``end`` (exclusive, UTC seconds), ascending.
+    """Explain a customer's computed meter, and its sums of meters, from ``start`` to ``end`` (exclusive, UTC seconds).
 
-    Empty where no meter is (or was) missing.
+    Each is ascending, sums first. Empty where no meter is (or was) missing and no role is a sum.
 
     :raises InvalidField: the range is empty or longer than :data:`MAX_MINUTES`.
     """
     if not 0 < end - start <= MAX_MINUTES * MINUTE:
         raise InvalidField("end", f"a range of 1 to {MAX_MINUTES} minutes is needed")
     found: list[Explanation] = []
+    for total in sum_pieces_between(customer, start, end, tolerance):
+        stored = await store.read(total.series, total.read_start, total.read_end)
+        last = await store.last([term.series for term in total.terms])
+        latest = {series: reading.time for series, reading in last.items()}
+        found += explain_sum(total, stored, tolerance=tolerance, reached=latest)
     for piece in pieces_between(customer, start, end, tolerance):
         stored = await store.read(piece.series, piece.read_start, piece.read_end)
         names = {source.role: source.series for source in piece.sources}

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
-from cenergyd.customers.meter_history import SetupPeriod, setup_periods
+from cenergyd.customers.meter_history import SetupPeriod, setup_periods, uses_sums
+from cenergyd.customers.meter_sum import is_sum, terms_of
 from cenergyd.customers.model import ROLES, Customer, Role, Window
-from cenergyd.readings.model import Reading, missing_series, series_name
+from cenergyd.readings.model import Reading, missing_series, series_name, sum_series
 from cenergyd.readings.signs import sign_corrected
 
 CHUNK_READINGS = 2000
@@ -62,12 +63,18 @@ def touched(start: int, end: int, tolerance: int) -> Window:
     return Window(max(0, start - 2 * tolerance), end + tolerance)
 
 
+def reach(customer: Customer, start: int, end: int, tolerance: int) -> Window:
+    """The same for a customer whose roles may be sums of meters: the readings change the sums, and these the computed readings."""
+    window = touched(start, end, tolerance)
+    return touched(*window, tolerance) if uses_sums(customer) else window
+
+
 def pieces(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
     """What to derive after readings of ``start <= time < end`` came in, ascending.
 
     Nothing where no meter is missing, or more than one, or the settings are not such that series could exist.
     """
-    return pieces_between(customer, *touched(start, end, tolerance), tolerance)
+    return pieces_between(customer, *reach(customer, start, end, tolerance), tolerance)
 
 
 def pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
@@ -152,7 +159,7 @@ def _piece(span: SetupPeriod, start: int, end: int, tolerance: int) -> Piece | N
     try:
         target = missing_series(span.serial)
         first, second = (
-            Source(present, series_name(span.serial, span.setup.meter_of(present)), _is_reversed(span, present))
+            Source(present, _series_of(span, present), _is_reversed(span, present))
             for present in ROLES
             if present != role
         )
@@ -169,6 +176,15 @@ def _piece(span: SetupPeriod, start: int, end: int, tolerance: int) -> Piece | N
         target,
         (first, second),
     )
+
+
+def _series_of(span: SetupPeriod, role: Role) -> str:
+    """Raises ValueError where the settings name no meter that could be."""
+    meters = span.setup.meter_of(role)
+    if not is_sum(meters):
+        return series_name(span.serial, meters)
+    terms_of(meters)
+    return sum_series(span.serial, role)
 
 
 def _is_reversed(span: SetupPeriod, role: Role) -> bool:

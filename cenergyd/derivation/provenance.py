@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cenergyd.customers.model import Role
@@ -28,16 +28,18 @@ class SourceTime(NamedTuple):
     series: str
     time: int | None
     """Of its reading, UTC seconds; None where it has none."""
+    factor: float | None = None
+    """Of a meter of a sum: what its reading was multiplied by."""
 
 
 class Explanation(NamedTuple):
-    """One computed point, or one minute without."""
+    """One computed point, or a point of a sum of meters, or one minute without."""
 
     time: int
     """Of the point, or the start of the minute; UTC seconds."""
     why: Why
     role: Role
-    """The computed role."""
+    """The computed role, or the one that is a sum."""
     series: str
     sources: tuple[SourceTime, ...]
     formula: str
@@ -66,14 +68,19 @@ def explain(
     """
     view = _View(piece, stored, tolerance, formula, reached or {})
     found: list[Explanation] = []
-    for minute in range(piece.start - piece.start % MINUTE, piece.end, MINUTE):
-        start, end = max(minute, piece.start), min(minute + MINUTE, piece.end)
+    for start, end in minutes_of(piece.start, piece.end):
         points = _within(view.points, start, end)
         if points:
             found.extend(_point(view, point) for point in points)
         else:
             found.append(_gap(view, start, end))
     return found
+
+
+def minutes_of(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The minutes of a range, the first and last cut to it."""
+    for minute in range(start - start % MINUTE, end, MINUTE):
+        yield max(minute, start), min(minute + MINUTE, end)
 
 
 class _View:

@@ -183,7 +183,8 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
 def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, Any]:
     """The update by which a change of the front end is taken over."""
     meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
-    if not meters or old.missing_role is None or not old.logger_serial_number:
+    computes = old.missing_role is not None or old.current.has_sums
+    if not meters or not computes or not old.logger_serial_number:
         return dict(changes)
     try:
         return {**changes, **meter_history.changed(old, now, meters, now)}
@@ -197,6 +198,7 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
         return None
     # The computed series as well: by the old settings it may reach further back than the readings of the present meters.
     series = [name for role in ROLES if (name := new.series_of(role))]
+    series += [name for role in ROLES for name in new.measured_series_of(role) if name not in series]
     history = new.extensions.get("history")
     if history and (old is None or history != old.extensions.get("history")):
         start: int | None = int(history[-1]["until"])

@@ -23,15 +23,18 @@ from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Tas
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import CHUNK_READINGS, Group, expected_readings, grouped, pieces
 from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.sum_deriver import SumDeriver
+from cenergyd.derivation.sum_plan import sum_pieces
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
-from cenergyd.errors import Overloaded, StoreUnavailable
+from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
 from cenergyd.hookspecs import Formula
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.concurrency import Slots
+from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe
 from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.runtime.yielding import CooperativeYield
@@ -49,6 +52,8 @@ CONCURRENT_BATCHES = 2
 """While one batch waits for the stores, another computes."""
 CONCURRENT_BACKLOGS = 2
 """Customers whose long backlogs are derived at once, beside everybody's new readings."""
+SUMS_AT_ONCE = 20
+"""Customers of a batch whose sums of meters are made at once; their store calls are merged."""
 MAX_WAITING_PLUGINS = 200
 """Customers that may wait for a slow plugin at once; more are tried again later."""
 PATIENCE = 0.2
@@ -106,6 +111,9 @@ class DerivationService(Service):
             retry_seconds=RETRY_SECONDS,
             status=self.status,
             derived=derived,
+        )
+        self._sums = SumDeriver(
+            readings=readings, committer=self._committer, tolerance=settings.tolerance_seconds, clock=clock
         )
         self._batches = Slots(CONCURRENT_BATCHES)
         self._tasks: set[Deferred[None]] = set()
@@ -176,12 +184,14 @@ class DerivationService(Service):
         breather = CooperativeYield(self._clock)
         for work in works:
             await breather()
-            tasks.append(Task(work, pieces(work.customer, work.start, work.end, tolerance), now, work.start))
+            place = (work.customer, work.start, work.end, tolerance)
+            tasks.append(Task(work, pieces(*place), now, work.start, sum_pieces(*place)))
         await self._guarded(tasks, self._sorted_out(tasks))
 
     async def _sorted_out(self, tasks: Sequence[Task]) -> None:
         """Each task goes its way: nothing to derive, long, or short and together with others."""
         bodies = await self._bodies(tasks)
+        tasks = await self._summed(tasks, bodies)
         idle = [task for task in tasks if not task.pieces]
         if idle:
             await self._committer.commit([Done(task) for task in idle], bodies)
@@ -199,6 +209,26 @@ class DerivationService(Service):
                 await self._give_back(members, self._clock.seconds())
             else:
                 await self._guarded(members, self._together(group, members, bodies))
+
+    async def _summed(self, tasks: Sequence[Task], bodies: Mapping[str, Mapping[str, Any]]) -> list[Task]:
+        """Make the sums of meters; the tasks that are left to derive. Long windows go their own way."""
+        found = [task for task in tasks if not task.sums]
+        short = []
+        for task in tasks:
+            if task.sums and sum(piece.expected_readings for piece in task.sums) > CHUNK_READINGS:
+                await self._begin_backlog(task, bodies)
+            elif task.sums:
+                short.append(task)
+        made = await gather_limited([self._sums_of(task, bodies) for task in short], SUMS_AT_ONCE)
+        return found + [task for task, ours in zip(short, made, strict=True) if ours]
+
+    async def _sums_of(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> bool:
+        try:
+            return await self._sums.run(task, lambda: self._stopping)
+        except StoreRejected as error:
+            refused = PluginFailed("cenergyd", f"the store refused a sum of meters: {error}")
+            await self._committer.commit([Done(task, failure=refused)], bodies)
+            return False
 
     async def _together(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, Any]]) -> None:
         """Read, derive and write customers with similar windows; those that take longer leave ``tasks``."""
@@ -271,6 +301,7 @@ class DerivationService(Service):
                 committer=self._committer,
                 deriver=self._deriver,
                 readings=self._readings,
+                sums=self._sums,
                 clock=self._clock,
             )
             await backlog.run(CHUNK_READINGS, lambda: self._stopping)

@@ -13,13 +13,13 @@ from typing import Any, cast
 import attrs
 
 from cenergyd.customers.meter_history import setup_periods
-from cenergyd.customers.model import MISSING_METER, Customer
+from cenergyd.customers.model import Customer
 from cenergyd.customers.ownership import FOREVER
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import SESSION, TOKEN
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import CenergydError
-from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings, is_computed
 from cenergyd.readings.store import ReadingStore
 
 _BUILT_IN_RESULT = re.compile(r".*_(?:1m|5m|15m|30m|1h|24h)\Z")
@@ -52,7 +52,7 @@ class Writer:
         if serial is None:
             raise NotAllowed(f"series {name} is not one of customer {self.customer.id}")
         rest = name[len(serial) + 1 :]
-        if rest == MISSING_METER or _METER_ID.match(rest):
+        if is_computed(name) or _METER_ID.match(rest):
             raise NotAllowed(f"series {name} holds measured or computed readings, which jobs may not change")
         if not self.built_in and _BUILT_IN_RESULT.match(rest):
             raise NotAllowed(f"series {name} has a name of the built-in plugins' results: choose another")

@@ -15,6 +15,8 @@ VALUES = CHANNELS + REGISTERS
 MAX_VALUE = 1e30
 """The largest that a meter can mean. A larger one is damage, and sums of such would not be finite."""
 MISSING_METER = "missing_meter"
+SUM = "sum"
+_COMPUTED = re.compile(rf"({MISSING_METER}|[a-z]+_{SUM})\Z")
 _SERIES = re.compile(r"[0-9A-Za-z]{1,32}_[0-9A-Za-z_]{1,48}\Z")
 
 
@@ -82,6 +84,16 @@ def series_name(serial: str, meter: str) -> str:
 def missing_series(serial: str) -> str:
     """The computed meter's series, ``<serial>_missing_meter``."""
     return series_name(serial, MISSING_METER)
+
+
+def sum_series(serial: str, role: str) -> str:
+    """The series of a role that is a sum of meters, ``<serial>_<role>_sum``."""
+    return series_name(serial, f"{role}_{SUM}")
+
+
+def is_computed(series: str) -> bool:
+    """Whether the readings of a series are made from other series': the missing meter's, or a sum's. They may go again."""
+    return bool(_COMPUTED.match(series.partition("_")[2]))
 
 
 def is_series_name(name: str) -> bool:

@@ -276,6 +276,18 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
     assert changed.returncode == 0, changed.stderr
     with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:
         assert database.execute("SELECT solar, pending_start FROM customer").fetchall() == [("3", 1750000000)]
+    summed = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "03+4*2", "--from", "2025-06-16")
+    assert summed.returncode == 0, summed.stderr
+    with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:
+        ((solar, extensions),) = database.execute("SELECT solar, extensions FROM customer").fetchall()
+    assert solar == "3+4*2"
+    (entry,) = json.loads(extensions)["history"]
+    assert (entry["until"], entry["solar"]) == (1750032000, "3")
+    wrong = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "3+")
+    assert wrong.returncode == 2
+    assert "a sum of meters such as 1+4" in wrong.stderr
+    dated = cenergyd(tmp_path, "customers", "set", "A1", "--name", "x", "--from", "2025-06-16")
+    assert dated.returncode == 2
 
 
 @pytest.mark.usefixtures("databases")

@@ -126,3 +126,30 @@ async def test_a_corrected_reading_replaces_what_was_computed(stores: tuple[Sett
     assert [(each.time, each.P, each.estimated) for each in found] == [(START, 4.0, True), (START + 31, 7.0, True)]
     assert pytest.approx(3.0) == found[1].Q
     await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_role_of_two_inverters(stores: tuple[Settings, Stores]) -> None:
+    settings, opened = stores
+    customer = await opened.customers.add(
+        Customer(id="", facility="1", solar="2+4*0.5", logger_serial_number="00AC", logger_password="x")
+    )
+    service = daemon(settings, opened)
+    name = "00AC_solar_sum"
+    await came(opened, customer, "1", minutes(3))
+    await came(opened, customer, "2", minutes(3))
+    await service.tick()
+    assert (await opened.readings.read([name], 0, 1 << 32))[name] == []
+    assert await computed(opened, customer) == [], "meter 4 is missing: a gap"
+    await came(opened, customer, "4", [Reading(START + 60 * i + 5, 2.0, 1.0, 120.0, 0.0, E_net=10.0) for i in range(3)])
+    await service.tick()
+    total = (await opened.readings.read([name], 0, 1 << 32))[name]
+    assert [each.P for each in total] == [2.0, 3.0, 4.0]
+    assert [each.P for each in await computed(opened, customer)] == [3.0, 5.0, 7.0]
+    assert name not in await opened.readings.series_of("00AC"), "it is no meter of the logger"
+    await opened.readings.replace("00AC_4", START, START + 70, [])  # gone again
+    await opened.customers.derivation_queue.mark([PendingMark(customer.id, START, START + 180)])
+    await service.tick()
+    assert [each.time for each in (await opened.readings.read([name], 0, 1 << 32))[name]] == [START + 120]
+    assert [each.P for each in await computed(opened, customer)] == [7.0]
+    await service.stopService()

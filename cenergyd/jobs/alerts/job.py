@@ -180,9 +180,7 @@ def _judge_minutes(
 
 async def _judge_stuck(evaluation: Evaluation, last: int) -> dict[str, list[WindowVerdict]]:
     customer, settings, context = evaluation
-    measured = [
-        f"{customer.logger_serial_number}_{meter}" for role in ROLES if (meter := customer.current.meter_of(role))
-    ]
+    measured = [name for role in ROLES for name in customer.measured_series_of(role)]
     resolution = stuck_resolution(settings.stuck_meter)
     start = last - settings.stuck_meter.after_minutes * 60 - resolution
     summaries = await context.readings.summarise(measured, start - start % resolution, last + 1, resolution)
@@ -262,7 +260,7 @@ async def _look_again(alert: Document, context: JobContext) -> None:
 def _has(customer: Customer, kind: str, series: str) -> bool:
     if kind in (SILENT, "missed_upload"):
         return customer.logger_serial_number == series
-    return any(customer.series_of(role) == series for role in ROLES)
+    return customer.role_of(series) is not None
 
 
 async def _apply_silence(evaluation: Evaluation, logger: Document, judged: WindowVerdict) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_judged, settings_or_none
@@ -75,8 +76,16 @@ def _troubles(judgement: Judgement, issues: Sequence[Issue]) -> dict[str, _Troub
     found: dict[str, _Trouble] = {}
     for issue in issues:
         kind = KIND_OF_ISSUE.get(issue.kind)
-        series = customer.logger_serial_number if issue.role is None else customer.series_of(issue.role)
+        series = _series_of(customer, issue)
         if kind is not None and series:
             key = AlertKey(customer.id, kind, series)
             found[key.text()] = _Trouble(key, issue)
     return found
+
+
+def _series_of(customer: Customer, issue: Issue) -> str | None:
+    """What an issue is about: the logger, a role, or one of the meters of a sum."""
+    if issue.role is None:
+        return customer.logger_serial_number
+    measured = f"{customer.logger_serial_number}_{issue.meter}"
+    return measured if measured in customer.measured_series_of(issue.role) else customer.series_of(issue.role)

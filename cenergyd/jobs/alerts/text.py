@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.errorcodes import describe
-from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
     AlertSettings,
@@ -116,7 +116,5 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
 
 def role_words(customer: Customer, series: str) -> str:
     """What a series measures, in words; the series itself where it has no role (any more)."""
-    for role in ROLES:
-        if customer.series_of(role) == series:
-            return ROLE_WORDS[role]
-    return series
+    role = customer.role_of(series)
+    return ROLE_WORDS[role] if role else series

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.threads import deferToThread
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods
+from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.kinds import HELD_METER, LOGGER, METER
@@ -139,12 +140,14 @@ async def _gather(
         return Gathered(customer, span, now, None, (), {}, {}, {})
     held = await documents.find(HELD_METER, owner=serial, limit=300)
     seen = await readings.series_of(serial)
-    wanted = [name for role in ROLES if (name := span.series_of(role)) is not None and name in seen]
+    roles = [name for role in ROLES if (name := span.series_of(role)) is not None]
+    measured = [name for role in ROLES for name in span.setup.measured_series_of(role, serial)]
+    wanted = [name for name in dict.fromkeys([*roles, *measured]) if name in seen or name in _sums_of(span)]
     last = await readings.last(seen) if seen else {}
     minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
     meters = {document.key: document for document in await documents.find(METER, owner=serial, limit=300)}
     logger = await documents.get(LOGGER, serial)
-    own = [name for name in wanted if not name.endswith(f"_{MISSING_METER}")]
+    own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
     return Gathered(customer, span, now, logger, seen, last, minutes, meters, rows, held)
 
@@ -205,7 +208,7 @@ def check_meters(gathered: Gathered) -> list[Finding]:
     found = []
     serial, zone = gathered.span.serial, zone_or_utc(gathered.customer.time_zone)
     newest = max((reading.time for reading in gathered.last.values()), default=0)
-    named = {f"{serial}_{meter}": role for role in ROLES if (meter := gathered.span.setup.meter_of(role))}
+    named = {name: role for role in ROLES for name in gathered.span.setup.measured_series_of(role, serial)}
     for series, role in named.items() if serial else ():
         if series not in gathered.seen:
             found.append(
@@ -219,8 +222,8 @@ def check_meters(gathered: Gathered) -> list[Finding]:
             found.append(
                 Finding(
                     severity="error", code="stopped_meter", field=FIELD_OF_ROLE[role],
-                    message=f"The {role} meter gave its last reading at {moment(gathered.last[series].time, zone)}, "
-                    "others of the logger go on.",
+                    message=f"{_the_meter(gathered, series, role)} gave its last reading at "
+                    f"{moment(gathered.last[series].time, zone)}, others of the logger go on.",
                     advice="Check the meter's power, its Modbus wiring and address.",
                     evidence={"last": gathered.last[series].time},
                 )
@@ -241,8 +244,14 @@ def check_readings(gathered: Gathered) -> list[Finding]:
     found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)] if len(power) > 1 else []
     found += _registers(gathered, zone)
     rule = StuckMeterRule(enabled=True)
-    for role in power:
-        series = cast(str, gathered.span.series_of(role))
+    measured = [
+        (role, series)
+        for role in power
+        for series in gathered.span.setup.measured_series_of(role, gathered.span.serial)
+    ]
+    for role, series in measured:
+        if not gathered.minutes.get(series):
+            continue
         windows = merge(gathered.minutes[series], stuck_resolution(rule))
         last = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
         for judged in judge_stuck(windows, rule, last):
@@ -250,7 +259,7 @@ def check_readings(gathered: Gathered) -> list[Finding]:
                 found.append(
                     Finding(
                         severity="error", code="stuck_meter", field=FIELD_OF_ROLE[role],
-                        message=f"The {role} meter has given exactly {plain(judged.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
+                        message=f"{_the_meter(gathered, series, role)} has given exactly {plain(judged.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
                         advice="Check the meter and its Modbus wiring.",
                     )
                 )  # fmt: skip
@@ -284,6 +293,17 @@ def measured_power(gathered: Gathered) -> Power:
     return power
 
 
+def _sums_of(span: SetupPeriod) -> set[str]:
+    """The series of roles that are sums of meters."""
+    return {series for role in ROLES if is_sum(span.setup.meter_of(role)) and (series := span.series_of(role))}
+
+
+def _the_meter(gathered: Gathered, series: str, role: Role) -> str:
+    """``The solar meter``, with its id where the role has several."""
+    several = gathered.span.series_of(role) != series
+    return f"The {role} meter {series.partition('_')[2]}" if several else f"The {role} meter"
+
+
 def _longest_silence(customer: Customer) -> int:
     try:
         settings = alerts_of(customer)
@@ -305,7 +325,7 @@ def _channels(gathered: Gathered, series: str, role: Role) -> list[Finding]:
     return [
         Finding(
             severity=cast(Severity, severity), code=code, field=FIELD_OF_ROLE[role],
-            message=f"The {role} meter {what}.", advice=advice,
+            message=f"{_the_meter(gathered, series, role)} {what}.", advice=advice,
         )
         for channel, severity, code, what, advice in lacking
         if windows and channel not in present

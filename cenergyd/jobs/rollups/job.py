@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import MISSING_METER, Customer, Window
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
@@ -20,7 +20,7 @@ from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
 from cenergyd.jobs.rollups.read import is_final
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
-from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
 _HOUR = RESOLUTIONS["1h"]
 _MINUTE = RESOLUTIONS["1m"]
@@ -145,7 +145,7 @@ class _Roller:
         days = await self._days(touched)
         for each in touched:
             items = [*await self._fine_windows(each), *self._hour_windows(each), *days.get(each.name, ())]
-            if each.name.endswith(f"_{MISSING_METER}"):
+            if is_computed(each.name):
                 replaced += items  # computed readings, unlike measured ones, may be gone
             else:
                 written += [(series, points) for series, _, _, points in items if points]

@@ -93,7 +93,7 @@ def _cut_windows(customer: Customer, role: Role, resolution: str, within: Window
 
 async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, window: Window) -> JsonObject | None:
     parts, expected, series = [], 0, ""
-    for start, end, name, _, is_reversed in role_segments(customer, role, *window):
+    for start, end, name, _, is_reversed, _ in role_segments(customer, role, *window):
         rows = (await readings.read([name], start, end))[name]
         columns = Columns([sign_corrected(row) for row in rows] if is_reversed else rows)
         part = columns.part(start, end)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
@@ -27,6 +28,7 @@ from cenergyd.jobs.site_state.model import (
     Refusal,
     SiteFacts,
     SiteState,
+    SumFacts,
 )
 from cenergyd.jobs.site_state.solar import may_be_dark, solar_zero_since
 from cenergyd.readings.model import Reading
@@ -45,8 +47,13 @@ class _Known(NamedTuple):
 
 
 def series_of_roles(customers: Iterable[Customer]) -> list[str]:
-    """The series of every role that has one now, measured or computed, each once."""
-    names = (customer.series_of(role) for customer in customers for role in ROLES)
+    """The series of every role that has one now, measured or computed, and of the meters of sums, each once."""
+    names = (
+        name
+        for customer in customers
+        for role in ROLES
+        for name in (customer.series_of(role), *customer.measured_series_of(role))
+    )
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
@@ -96,11 +103,14 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
     serial = customer.logger_serial_number
     derivation = known.derivations.get(customer.id)
     told = derivation.body if derivation else {}
-    meters = tuple(_meter(customer, role, known) for role in ROLES if serial and customer.current.meter_of(role))
+    meters = tuple(
+        _meter(customer, role, series, known) for role in ROLES for series in customer.measured_series_of(role)
+    )
     return SiteFacts(
         customer=customer,
         logger=_logger(known.loggers.get(serial), meters),
         meters=meters,
+        sums=tuple(_sum(customer, role, known) for role in ROLES if is_sum(customer.current.meter_of(role))),
         computed=_computed(customer, told, known.last),
         backlog=_backlog(customer, told),
         refusal=_refusal(known.rejected.get(serial)),
@@ -116,8 +126,15 @@ def _logger(document: Document | None, meters: Sequence[MeterFacts]) -> LoggerFa
     )
 
 
-def _meter(customer: Customer, role: Role, known: _Known) -> MeterFacts:
-    series = customer.series_of(role) or ""
+def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:
+    reading = known.last.get(customer.series_of(role) or "")
+    power = reading.P if reading else None
+    if power is not None and role in customer.current.reversed_roles:
+        power = -power
+    return SumFacts(role=role, last_time=reading.time if reading else None, power=power)
+
+
+def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterFacts:
     document = known.meters.get(series)
     body: Mapping[str, Any] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")
@@ -129,7 +146,7 @@ def _meter(customer: Customer, role: Role, known: _Known) -> MeterFacts:
         power = -power
     return MeterFacts(
         role=role,
-        meter=customer.current.meter_of(role),
+        meter=series.rpartition("_")[2],
         last_time=time,
         power=power,
         last_upload=_int(body.get("last_upload")),

@@ -164,11 +164,15 @@ def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleSta
     silent = any(issue.kind == "logger_silent" for issue in issues)
     troubled = {issue.role for issue in issues if issue.kind in _NO_READINGS}
     found: dict[Role, RoleState] = {}
+    sums = {each.role: each for each in facts.sums}
     for meter in facts.meters:
         old = meter.last_time is not None and now - meter.last_time > limit + _lack(meter)
         stale = meter.last_time is not None and (silent or meter.role in troubled or old)
+        shown = sums.get(meter.role, meter)
+        # A sum is as old as the oldest of its meters.
+        stale = stale or (meter.role in found and found[meter.role].stale)
         found[meter.role] = RoleState(
-            role=meter.role, computed=False, time=meter.last_time, power=meter.power, stale=stale
+            role=meter.role, computed=False, time=shown.last_time, power=shown.power, stale=stale
         )
     if (computed := facts.computed) is not None:
         # It is as old as the older one of the meters that it comes from.

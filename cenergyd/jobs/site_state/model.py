@@ -89,7 +89,7 @@ class LoggerFacts:
 
 @attrs.frozen(slots=True, kw_only=True)
 class MeterFacts:
-    """What is known of a measured role."""
+    """What is known of a meter that measures a role, or a part of it."""
 
     role: Role
     meter: str
@@ -104,6 +104,15 @@ class MeterFacts:
     """The usual time between two of its readings, seconds."""
     error: LoggedError | None = None
     held: HeldLogs | None = None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SumFacts:
+    """What is known of a role that is a sum of meters."""
+
+    role: Role
+    last_time: int | None = None
+    power: float | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -134,7 +143,8 @@ class SiteFacts:
     customer: Customer
     logger: LoggerFacts = attrs.field(factory=LoggerFacts)
     meters: tuple[MeterFacts, ...] = ()
-    """The measured roles."""
+    """Of the measured roles; several of a role that is a sum."""
+    sums: tuple[SumFacts, ...] = ()
     computed: ComputedFacts | None = None
     backlog: Backlog | None = None
     refusal: Refusal | None = None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cenergyd.customers.meter_sum import NoSum, is_sum, normal_sum
 from cenergyd.customers.validation import is_time_zone
 
 METER_FIELDS = ("facility", "load", "solar")
@@ -96,13 +97,18 @@ def password_of(value: Any) -> str:
 
 
 def meter_of(value: Any) -> str:
-    """A meter id from any shape: text, number, ``{id, api_key}``, or a list of those, of which the first counts."""
+    """A meter id, or a sum of meters, from any shape: text, number, ``{id, api_key}``, or a list of those, of which the first counts."""
     if isinstance(value, list | tuple):
         found = [meter for meter in map(meter_of, value) if meter]
         return found[0] if found else ""
     if isinstance(value, Mapping):
         return meter_of(value.get("id"))
     text = text_of(value)
+    if is_sum(text):
+        try:
+            return normal_sum(text)
+        except NoSum:
+            return text  # told in the customer's settings
     return (text.lstrip("0") or "0") if text.isdecimal() else text
 
 

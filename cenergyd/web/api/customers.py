@@ -22,7 +22,7 @@ from cenergyd.web.views.customer_service import FOREIGN_LOGGER_ANSWER, add_custo
 
 Change = Callable[[Principal | None, str, Mapping[str, Any], str | None], Awaitable[Customer]]
 _DESCRIBED: Mapping[str, str] = {
-    "facility": "Modbus address of the utility (grid) meter; empty: not fitted.",
+    "facility": "Modbus address of the utility (grid) meter, or a sum of meters such as `1+4` or `2*10`; empty: not fitted.",
     "load": "Modbus address of the load meter.",
     "solar": "Modbus address of the solar meter.",
     "logger_serial_number": "The AcquiSuite's serial number, its MAC address.",

@@ -29,7 +29,9 @@ _MAX_METERS = 255
 _METERS = ("facility", "load", "solar")
 
 Moment = Annotated[int, Meta(ge=0, le=_MAX_TIME, extra={"needed": "UTC seconds since 1970 are needed"})]
-MeterId = Annotated[str, Meta(description="Meter id; empty: not fitted.")]
+MeterId = Annotated[
+    str, Meta(description="Meter id, or a sum of meters such as `1+4`, `1-4`, `2*10` or `1+4*0.5`; empty: not fitted.")
+]
 Reversed = Annotated[list[Role], Meta(description="Roles whose CT is mounted the wrong way round.")]
 Column = Annotated[int, Meta(ge=FIRST_POINT, le=MAX_COLUMN)]
 Layouts = Annotated[
@@ -42,11 +44,12 @@ Layouts = Annotated[
 
 
 class ExplainedSource(Resource, frozen=True, kw_only=True):
-    """A reading that a computed point was made of; without a time: there was none."""
+    """A reading that a computed point, or a sum of meters, was made of; without a time: there was none."""
 
     role: Role
     series: str
     time: Time | None
+    factor: Annotated[float | None, Meta(description="Of a meter of a sum; null: none.")]
 
 
 class ExplainedMinute(Resource, frozen=True, kw_only=True):

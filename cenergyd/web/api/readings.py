@@ -10,7 +10,7 @@ from msgspec import Meta
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import CHANNELS, MISSING_METER, VALUES, Reading, is_series_name
+from cenergyd.readings.model import CHANNELS, VALUES, Reading, is_computed, is_series_name
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
@@ -284,7 +284,7 @@ def _series_source(customer: Customer, name: str) -> SeriesSource:
     serial = customer.logger_serial_number
     if not serial or not is_series_name(name) or not name.startswith(f"{serial}_"):
         raise InvalidField("series", "no series of this customer's logger")
-    return SeriesSource(name, None, name == f"{serial}_{MISSING_METER}")
+    return SeriesSource(name, None, is_computed(name))
 
 
 _TAG = "readings"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import attrs
 
+from cenergyd.customers.meter_sum import NoSum, fault_of, is_sum, meters_of, normal_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup
-from cenergyd.customers.validation import is_meter
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.texts import EQUATIONS, ROLE_NAMES
 from cenergyd.web.server.problems import RequestProblem
@@ -125,10 +125,12 @@ def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
     """What three meter fields come to, by field name."""
     of_role = {role: _plain(meters[FIELD_OF_ROLE[role]]) for role in ROLES}
     fitted = [meter for meter in of_role.values() if meter]
-    wrong = next((meter for meter in fitted if not is_meter(meter)), None)
+    wrong = next((meter for meter in fitted if fault_of(meter)), None)
     if wrong is not None:
-        return ComputedMeter("warn", f"Nothing is computed: {wrong} is no Modbus address.")
-    doubled = next((meter for meter in fitted if fitted.count(meter) > 1), None)
+        what = "sum of meters" if is_sum(wrong) else "Modbus address"
+        return ComputedMeter("warn", f"Nothing is computed: {wrong} is no {what}.")
+    meters_named = [meter for role in fitted for meter in meters_of(role)]
+    doubled = next((meter for meter in meters_named if meters_named.count(meter) > 1), None)
     if doubled is not None:
         return ComputedMeter("warn", f"Nothing is computed: meter {doubled} is named more than once.")
     if len(fitted) < 2:
@@ -141,4 +143,9 @@ def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
 
 def _plain(meter: str) -> str:
     meter = meter.strip()
+    if is_sum(meter):
+        try:
+            return normal_sum(meter)
+        except NoSum:
+            return meter
     return meter.lstrip("0") or meter if meter.isdigit() else meter

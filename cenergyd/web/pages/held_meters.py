@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 from cenergyd.acquisuite.layouts import is_column
 from cenergyd.acquisuite.log_head import first_rows
 from cenergyd.acquisuite.points import FIRST_POINT
-from cenergyd.customers.model import Customer
+from cenergyd.customers.meter_sum import meters_of
+from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import InvalidField, UploadError
 from cenergyd.ingest.held_logs import HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, HeldMeters
@@ -40,7 +41,7 @@ async def held_views(context: Context, customer: Customer) -> list[HeldView]:
     if not customer.logger_serial_number:
         return []
     meters, logs = _held(context)
-    named = {customer.facility, customer.load, customer.solar}
+    named = {meter for role in ROLES for meter in meters_of(customer.current.meter_of(role))}
     found = await meters.of_logger(customer.logger_serial_number)
     wanted = [meter for meter in found if meter.is_not_understood or (meter.logs and meter.meter in named)]
     return [HeldView(meter, await _columns(logs, meter)) for meter in wanted[:20]]

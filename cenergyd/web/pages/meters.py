@@ -11,10 +11,11 @@ from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import changed, setup_periods
+from cenergyd.customers.meter_sum import is_sum, meters_of
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.explain import explanations
-from cenergyd.derivation.provenance import Explanation
+from cenergyd.derivation.provenance import Explanation, SourceTime
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
 from cenergyd.web.pages import texts
@@ -198,7 +199,7 @@ def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
     """Explanations with neighbours of the same kind joined; points are told one by one only as a number."""
     found: list[ExplainedRun] = []
     for each in explained:
-        sources = ", ".join(f"{source.role} {source.series}" for source in each.sources)
+        sources = ", ".join(_source_text(source) for source in each.sources)
         text = f"{each.text} ({each.formula})" if each.why in ("computed", "estimated") else each.text
         why = _WHY[each.why]
         if found and (found[-1].why, found[-1].text, found[-1].sources) == (why, text, sources):
@@ -206,6 +207,11 @@ def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
         else:
             found.append(ExplainedRun(each.time, each.time, 1, why, text, sources))
     return found
+
+
+def _source_text(source: SourceTime) -> str:
+    text = f"{source.role} {source.series}"
+    return text if source.factor is None else f"{text} * {source.factor:g}"
 
 
 def _change_fields() -> tuple[str, ...]:
@@ -251,12 +257,11 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, Any]:
         columns = _columns(role, values)
         if columns and not meter:
             raise InvalidField(next(name for name in _column_names(role) if values[name]), "name the meter, too")
-        if meter:
+        if is_sum(meter):
+            _check_kept(role, columns, values, [layouts.get(each, {}) for each in meters_of(meter)])
+        elif meter:
             layouts[meter] = columns
-    meters = [values[field].lstrip("0") for field in FIELD_OF_ROLE.values() if values[field]]
-    if len(set(meters)) < len(meters):
-        field = next(f for f in FIELD_OF_ROLE.values() if meters.count(values[f].lstrip("0")) > 1)
-        raise InvalidField(field, "a meter plays one role")
+    _check_one_role(values)
     turned = [role for role in ROLES if values[f"reversed.{role}"]]
     if set(turned) != stored.reversed_roles:
         changes["reversed"] = turned
@@ -266,6 +271,24 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, Any]:
     if not changes:
         raise InvalidField("since", "nothing differs from what is valid now")
     return changes
+
+
+def _check_one_role(values: Mapping[str, str]) -> None:
+    taken: set[str] = set()
+    for field in FIELD_OF_ROLE.values():
+        meters = meters_of(clean_meter(field, values[field]))
+        if not taken.isdisjoint(meters):
+            raise InvalidField(field, "a meter plays one role")
+        taken.update(meters)
+
+
+def _check_kept(
+    role: str, columns: Mapping[str, int], values: Mapping[str, str], layouts: Sequence[Mapping[str, int]]
+) -> None:
+    """Columns are one meter's: those of a meter that has become part of a sum stay, others cannot be chosen here."""
+    if columns and columns not in layouts:
+        name = next(name for name in _column_names(role) if values[name])
+        raise InvalidField(name, "columns are one meter's: choose them while the role is that meter alone")
 
 
 def _column_names(role: str) -> list[str]:

@@ -6,12 +6,21 @@ const EQUATIONS = { utility: "load \u2212 solar", load: "utility + solar", solar
 const FIELDS = ["facility", "load", "solar"];
 const field = (name) => document.getElementById(name);
 const plain = (name) => field(name).value.trim().replace(/^0+(?=\d+$)/, "");
+const SUM = /^[+-]? *\d+ *(\* *\d{1,7}(\.\d{1,6})? *)?([+-] *\d+ *(\* *\d{1,7}(\.\d{1,6})? *)?){0,15}$/;
+const termsOf = (text) => text.replace(/^[+-]/, "").split(/[+-]/).map((term) => term.split("*").map(Number));
+
+function isWrong(text) {
+  return !SUM.test(text) || termsOf(text).some(([meter, factor]) => meter < 1 || meter > 255 || factor === 0);
+}
 
 function computedMeter() {
   const fitted = FIELDS.map(plain).filter((meter) => meter !== "");
-  const wrong = fitted.find((meter) => !/^[1-9]\d{0,2}$/.test(meter) || Number(meter) > 255);
-  if (wrong !== undefined) return ["warn", `Nothing is computed: ${wrong} is no Modbus address.`];
-  const doubled = fitted.find((meter, index) => fitted.indexOf(meter) !== index);
+  const wrong = fitted.find(isWrong);
+  if (wrong !== undefined) {
+    return ["warn", `Nothing is computed: ${wrong} is no ${/[+*-]/.test(wrong) ? "sum of meters" : "Modbus address"}.`];
+  }
+  const meters = fitted.flatMap((text) => termsOf(text).map(([meter]) => meter));
+  const doubled = meters.find((meter, index) => meters.indexOf(meter) !== index);
   if (doubled !== undefined) return ["warn", `Nothing is computed: meter ${doubled} is named more than once.`];
   if (fitted.length < 2) return ["warn", "Nothing is computed yet: two of the three meters are needed."];
   if (fitted.length === 3) return ["ok", "All three meters are measured; nothing needs to be computed."];

@@ -34,6 +34,39 @@ async def test_a_meter_changes_at_a_time_and_history_keeps_its_meaning(world: Wo
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
+    customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)
+    path = f"customers/{customer.id}/meters"
+    wrong = await client.post(path, {"solar": "2+"}, headers={"If-Match": "*"})
+    assert wrong.status == 422
+    assert "1+4" in wrong.json["errors"][0]["detail"]
+    done = await client.post(path, {"effective_from": START, "solar": "02 + 4*0.50"}, headers={"If-Match": "*"})
+    assert done.status == 200, done.content
+    assert done.json["solar"] == "2+4*0.5"
+    shown = (await client.get(path)).json["setups"]
+    assert [(item["since"], item["solar"], item["missing_role"]) for item in shown] == [
+        (None, "2", "load"),
+        (START, "2+4*0.5", "load"),
+    ]
+    series = f"{SERIAL}_solar_sum"
+    await world.readings.write([SeriesReadings(f"{SERIAL}_2", [Reading(START - 60, P=7.0), Reading(START, P=1.0)])])
+    await world.readings.write([SeriesReadings(f"{SERIAL}_4", [Reading(START + 1, P=4.0)])])
+    await world.readings.write([SeriesReadings(series, [Reading(START, P=3.0)])])
+    answer = await client.get(f"customers/{customer.id}/explain?start={START}&end={START + 120}")
+    points = [item for item in answer.json["minutes"] if item["series"] == series]
+    assert [item["why"] for item in points] == ["computed", "no_readings"]
+    assert points[0]["sources"] == [
+        {"role": "solar", "series": f"{SERIAL}_2", "time": START, "factor": 1.0},
+        {"role": "solar", "series": f"{SERIAL}_4", "time": START + 1, "factor": 0.5},
+    ]
+    curves = await client.get(
+        f"customers/{customer.id}/readings?role=solar&start={START - 60}&end={START + 60}&resolution=raw"
+    )
+    (curve,) = curves.json["curves"]
+    assert [segment["series"] for segment in curve["segments"]] == [f"{SERIAL}_2", series]
+
+
+@pytest_twisted.ensureDeferred
 async def test_explains_points_and_gaps(world: World) -> None:
     customer, client = await world.customer(load="1", solar="2", logger_serial_number=SERIAL)
     await world.readings.write(

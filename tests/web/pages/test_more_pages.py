@@ -330,6 +330,27 @@ async def test_checks_are_listed_worst_first(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/meters"
+    await visitor.open(path)
+    await visitor.submit(path, since="2025-06-15T12:00", solar="2*")
+    assert "1+4" in error_beside(visitor.page.content.decode(), "solar")
+    await visitor.submit(path, since="2025-06-15T12:00", solar="2+1")
+    assert "one role" in visitor.page.content.decode()
+    await visitor.submit(path, solar="2+4*0.5", **{"columns.solar.P": "14"})
+    assert "one meter" in error_beside(visitor.page.content.decode(), "columns.solar.P")
+    assert (await visitor.submit(path, **{"columns.solar.P": ""})).status == 303
+    kept = await stored(world, customer)
+    assert kept.solar == "2+4*0.5"
+    assert kept.extensions["history"][0]["solar"] == "2"
+    assert "sum 2+4*0.5" in await visitor.open(path)
+    settings = await visitor.open(f"{base}/settings")
+    assert "will be computed" in settings
+    assert 'value="2+4*0.5"' in settings
+
+
+@pytest_twisted.ensureDeferred
 async def test_meters_change_from_a_time_on(world: World) -> None:
     customer, visitor, base = await begin(world)
     path = f"{base}/meters"

@@ -3,7 +3,7 @@
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
-# Needs Python 3.11 or newer and, for make test, Debian's packages below, which it installs where they are missing.
+# Needs Python 3.11 or newer. What is missing of Debian's packages it installs, by root or sudo, or says what an administrator should run.
 
 SHELL  := /bin/bash
 PYTHON ?= python3
@@ -13,20 +13,22 @@ PORT   ?= 8080
 STATE  ?= ./var
 JOBS   ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
-APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
-# Program that must be there -> Debian package that brings it.
-TEST_PROGRAMS := influxd chromium chromedriver mosquitto
-TEST_PACKAGES := influxdb chromium chromium-driver fonts-dejavu-core mosquitto
+# Debian's packages for make test, and programs that are taken out of theirs: an InfluxDB that is installed would listen on all addresses.
+TEST_PACKAGES := chromium chromium-driver fonts-dejavu-core mosquitto
+TEST_PROGRAMS := influxd:influxdb promtool:prometheus nginx:nginx
+ifeq ($(shell id -u),0)
+TEST_PACKAGES += debootstrap systemd-container
+endif
 
 .PHONY: run test lint docs format types imports ini clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.installed
-	@mkdir -p $(STATE)
-	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state $(STATE)
+	@mkdir -p "$(STATE)"
+	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state "$(STATE)"
 
-test: $(VENV)/.installed-test $(VENV)/.debian $(BIN)/promtool lint docs
+test: $(VENV)/.installed-test $(VENV)/.debian lint docs
 	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal)
 
 lint: $(VENV)/.installed-test
@@ -51,12 +53,28 @@ ini: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
+# A virtual environment holds whole paths, and one Python: a checkout that was moved, or another PYTHON=, needs a new one.
+ifneq ($(wildcard $(VENV)/.made),)
+ifneq ($(shell grep -qsF "$(CURDIR)/$(VENV)/bin/" $(BIN)/pip && $(BIN)/python -c '' 2>/dev/null && echo same),same)
+REMADE := the checkout was moved, or its Python is gone
+else ifneq ($(filter command line environment,$(origin PYTHON)),)
+WHICH := -c 'import sys; print(sys.base_prefix, sys.version)'
+ifneq ($(shell "$(PYTHON)" $(WHICH) 2>&1),$(shell $(BIN)/python $(WHICH)))
+REMADE := PYTHON=$(PYTHON) is another one
+endif
+endif
+endif
+ifdef REMADE
+.PHONY: $(VENV)/.made
+endif
+
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(if $(REMADE),echo "a new $(VENV): $(REMADE)"; rm -rf $(VENV))
+	@command -v "$(PYTHON)" >/dev/null || contrib/debian-packages python3 python3-venv
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 chooses one" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	    { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends python3-venv; }
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || contrib/debian-packages python3-venv
+	"$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
 # Editable, so that a change of the code needs no new install; setup.py says what the packages are.
@@ -68,15 +86,10 @@ $(VENV)/.installed-test: $(VENV)/.made setup.py
 	$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
-# promtool for the tests of the alert rules, unpacked from its package: the Prometheus server that comes with it is not wanted here.
-$(BIN)/promtool: $(VENV)/.made
-	@folder="$$(mktemp -d)" && cd "$$folder" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && \
-	    cp usr/bin/promtool "$(CURDIR)/$@" || echo "no promtool: the tests of the alert rules are skipped"
-
-$(VENV)/.debian: $(VENV)/.made
-	@for program in $(TEST_PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then \
-	    echo "installing $(TEST_PACKAGES)"; \
-	    $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq --no-install-recommends $(TEST_PACKAGES); \
-	fi
+$(VENV)/.debian: $(VENV)/.made contrib/debian-packages contrib/debian-unpack
+	@contrib/debian-packages $(TEST_PACKAGES)
+	@for pair in $(TEST_PROGRAMS); do \
+	    PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || \
+	        contrib/debian-unpack "$${pair%%:*}" "$${pair##*:}" $(BIN) || exit 1; \
+	done
 	@touch $@

@@ -5,6 +5,7 @@ Every server has a temporary folder of its own, is waited for by polling, and is
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
@@ -24,6 +25,12 @@ from pymongo.errors import PyMongoError
 from cenergyd.testing.ports import free_port
 
 READY_SECONDS = 60.0
+
+
+def program(name: str) -> str:
+    """A server's program: beside Python, where ``make test`` puts it, or installed. Its bare name where it is neither."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=os.pathsep.join([str(beside), os.environ["PATH"], "/usr/sbin"])) or name
 
 
 class RunningServer:
@@ -225,7 +232,7 @@ class RunningInflux(RunningServer):
         return f"influxdb://127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
-        return ("influxd", "run", "-config", str(self._conf))
+        return (program("influxd"), "run", "-config", str(self._conf))
 
     def answers(self) -> bool:
         try:

@@ -29,7 +29,7 @@ from cenergyd.web.api.compat import Legacy
 from cenergyd.web.api.feed import ReadingFeed
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
-from cenergyd.web.server.accept import accept_singly
+from cenergyd.web.server.accept import accept_singly, accept_waiting, use_own_family
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Check, Operations
 from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite, Root
@@ -72,6 +72,7 @@ class WebServer(Service):
         self._reactor = reactor
         self._uploads = uploads
         self._ports: list[IListeningPort] = []
+        self._shared: list[IListeningPort] = []
         self.addresses: list[str] = []
         self.grace_seconds: float = settings.server.shutdown_grace_seconds
         """How long a stop waits for requests that are being read or answered."""
@@ -155,15 +156,18 @@ class WebServer(Service):
         """Listen on every address. Raises ConfigError where that is not possible."""
         for text in self._settings.server.listen:
             try:
-                port: Any = await serverFromString(self._reactor, text).listen(self.site)
+                endpoint = serverFromString(self._reactor, text)
+                use_own_family(endpoint)
+                port: Any = await endpoint.listen(self.site)
             except Exception as error:
                 raise ConfigError(f"[server] listen: cannot listen on {text}: {error}") from error
             self._ports.append(port)
             if text.startswith("systemd:"):
                 accept_singly(port)
+                self._shared.append(port)
             host = port.getHost()
             scheme = "https" if text.startswith("ssl:") else "http"
-            self.addresses.append(f"{scheme}://{host.host}:{host.port}/" if hasattr(host, "port") else text)
+            self.addresses.append(f"{scheme}://{_in_url(host.host)}:{host.port}/" if hasattr(host, "port") else text)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Take no new connections; fires when the requests that are being read or answered are answered, or their time is over."""
@@ -172,6 +176,8 @@ class WebServer(Service):
 
     async def _finish(self) -> None:
         for port in self._ports:
+            if port not in self._shared:
+                accept_waiting(port)
             await maybeDeferred(cast(Any, port).stopListening)
         self.api.close()
         self.site.drain()
@@ -181,3 +187,7 @@ class WebServer(Service):
             await sleep(self._reactor, _POLL_SECONDS)
         for channel in list(self.site.channels):
             channel.close()
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

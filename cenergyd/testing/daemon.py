@@ -123,9 +123,14 @@ class RunningDaemon:
             self.process.wait(20)
 
     def freeze(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
+        """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped, which takes a moment."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 30
+        while not _is_stopped(self.process.pid):
+            if time.monotonic() > end:
+                raise AssertionError("the daemon did not stop at SIGSTOP")
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -143,6 +148,11 @@ class RunningDaemon:
     def log(self) -> str:
         """What it has said."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+
+def _is_stopped(process: int) -> bool:
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] in "Tt" for thread in threads)
 
 
 def raw_post(

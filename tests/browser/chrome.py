@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,16 @@ def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     if not javascript:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    browser = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    browser = webdriver.Chrome(options, Service("/usr/bin/chromedriver", env=_environment(profile)))
     browser.set_page_load_timeout(20)
     set_size(browser, DESKTOP)
     return browser
+
+
+def _environment(profile: Path) -> dict[str, str]:
+    # Chromium keeps crash reports, and its wrapper settings, beside the profile otherwise: in the home of whoever runs the tests.
+    own = {name: str(profile / name.lower()) for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    return {**os.environ, **own}
 
 
 def set_size(browser: webdriver.Chrome, size: tuple[int, int]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -194,6 +196,9 @@ class InfluxConnection:
         if isinstance(error, SSLError):
             return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
         if isinstance(error, HTTPError | OSError):
+            if not refused and not self.address.tls and _answers_with_tls(self.address, self._timeout):
+                # InfluxDB may reset a plain connection before the reply that says so has been read.
+                return _speaks_tls(self.address)
             return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
         return StoreUnavailable(f"{self.address} sent a reply that cannot be read: {type(error).__name__}")
 
@@ -212,6 +217,21 @@ def _run(client: InfluxClient, statements: Sequence[str]) -> list[StatementResul
     return [result.get("series", []) for result in results]
 
 
+def _speaks_tls(address: InfluxAddress) -> StoreUnavailable:
+    return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
+
+
+def _answers_with_tls(address: InfluxAddress, timeout: float) -> bool:
+    """Whether a TLS handshake succeeds there; nothing is sent through it, so whose certificate it is does not matter."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((address.host, address.port), timeout) as link, context.wrap_socket(link):
+            return True
+    except OSError:
+        return False
+
+
 def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydError:
     """Whether a refused request is the data's fault or the store's state."""
     reason = _reason(error)
@@ -220,7 +240,7 @@ def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydErro
     if "max-series-per-database" in reason or "max-values-per-tag" in reason:
         return StoreUnavailable(f"{address} takes no new series: {reason}")
     if "HTTP request to an HTTPS server" in reason:
-        return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
+        return _speaks_tls(address)
     if "field type conflict" in reason:
         # Only somebody else's points can do this: ours are floats, under names of our own.
         return StoredTypeConflict(f"{address} holds a field of another type: {reason}")

@@ -35,11 +35,12 @@ class Client:
 class Clients:
     """Finds the :class:`Client` of a request.
 
-    :param trusted_proxies: addresses or networks (``10.0.0.0/8``); raises ValueError for anything else.
+    :param trusted_proxies: addresses or networks (``10.0.0.0/8``, or mapped into IPv6, ``::ffff:10.0.0.0/104``); raises ValueError for
+        anything else.
     """
 
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
-        self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(item, strict=False) for item in trusted_proxies)
+        self._trusted: tuple[Network, ...] = tuple(_network(item) for item in trusted_proxies)
 
     def address_of(self, request: Request) -> str:
         """Its address alone, see :class:`Client`."""
@@ -77,10 +78,18 @@ class Clients:
         if not self._trusted:
             return False
         try:
-            parsed = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(_address(address) or address)
         except ValueError:
             return False
         return any(parsed in network for network in self._trusted if network.version == parsed.version)
+
+
+def _network(text: str) -> Network:
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _peer(request: Request) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +187,36 @@ async def test_tls_checks_the_certificate_and_the_name(own_influx: OwnInflux, tm
         with pytest.raises(StoreUnavailable, match=reason):
             async with opened(url):
                 pass
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tls_server_that_resets_plain_requests_is_named(tmp_path: Path) -> None:
+    chain, key = Authority(tmp_path).issue("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_reset_what_is_not_tls, args=(listening, context))
+        thread.start()
+        with pytest.raises(StoreUnavailable, match="speaks TLS: the URL must begin with https"):
+            async with opened(f"influxdb://127.0.0.1:{listening.getsockname()[1]}/db"):
+                pass
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def _reset_what_is_not_tls(listening: socket.socket, context: ssl.SSLContext) -> None:
+    while True:
+        try:
+            link, _ = listening.accept()
+        except OSError:
+            return
+        first = link.recv(1, socket.MSG_PEEK)
+        if first == b"\x16":  # a TLS handshake begins so
+            with suppress(OSError):
+                context.wrap_socket(link, server_side=True).close()
+        else:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        link.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -111,3 +111,11 @@ def test_clients_of_other_transports() -> None:
     assert Clients(["::1"]).of(FakeRequest(IPv6Address("TCP", "::1", 1), {}, secure=True)).secure
     with pytest.raises(ValueError, match="proxy"):
         Clients(["proxy.example"])
+
+
+@pytest.mark.parametrize("peer", [IPv4Address("TCP", "10.0.0.1", 1), IPv6Address("TCP", "::ffff:10.0.0.1", 1)])
+@pytest.mark.parametrize("proxies", ["10.0.0.0/24", "10.0.0.1", "::ffff:10.0.0.0/120", "::ffff:10.0.0.1"])
+def test_a_proxy_is_trusted_in_both_families(peer: IPv4Address | IPv6Address, proxies: str) -> None:
+    request = FakeRequest(peer, {"Host": ["h"], "X-Forwarded-For": ["::ffff:192.0.2.7"]})
+    assert Clients([proxies]).of(request).address == "192.0.2.7"
+    assert Clients(["10.0.1.0/24", "::ffff:10.0.1.0/120"]).of(request).address == "10.0.0.1"

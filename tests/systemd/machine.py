@@ -5,6 +5,7 @@ What needs the network (debootstrap, the wheels of what cenergyd needs) is fetch
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -100,11 +101,17 @@ class Machine:
 
 def install_debian(suite: str = SUITE) -> Path:
     """A folder with a minimal Debian and the wheels of what cenergyd needs in ``/wheels``, made unless it is kept from before."""
-    base = KEPT / suite
+    KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (KEPT / f"{suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side begin at the same time
+        return _installed(KEPT / suite)
+
+
+def _installed(base: Path) -> Path:
     if not base.exists():
-        unfinished = KEPT / f"{suite}.unfinished"
+        suite = base.name
+        unfinished = base.with_name(f"{suite}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
         _quiet(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(unfinished)])
         # Nothing is fetched from inside: pip finds everything in the folder.
         (unfinished / "etc" / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")

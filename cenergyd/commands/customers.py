@@ -25,7 +25,7 @@ from cenergyd.customers import meter_history
 from cenergyd.customers.fields import clean_password, clean_serial, clean_settings
 from cenergyd.customers.meter_history import CHANGEABLE
 from cenergyd.customers.model import Customer
-from cenergyd.customers.ownership import RELEASED, released_loggers
+from cenergyd.customers.ownership import released_change, released_loggers
 from cenergyd.customers.passwords import hash_password
 from cenergyd.daemon.plugins import find_plugins
 from cenergyd.derivation.reconfigure import add_customer, change_customer
@@ -154,7 +154,7 @@ def release(source: Source, customer: str, serial: str, take_back: bool) -> None
             found = await find_customer(stores.customers, customer)
             released = released_loggers(found) - {serial} if take_back else released_loggers(found) | {serial}
             now = int(reactor.seconds())
-            changes = {"extensions": {RELEASED: sorted(released) or None}}
+            changes = {"extensions": released_change(released)}
             await change_customer(stores.customers, stores.readings, found.id, changes, now)
 
     run_async(work)

@@ -16,12 +16,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
 
 HELD = "loggers"
 RELEASED = "released"
 """The extension with the serial numbers that an operator has released to a customer, who may then name them."""
 FOREVER = 1 << 53
 """After every time (JavaScript's largest whole number, so that JSON keeps it)."""
+MAX_RELEASED = 200
+"""Loggers that a customer may be allowed to name."""
 MAX_HELD = 200
 """Loggers that one customer may have held."""
 
@@ -71,6 +74,14 @@ def released_loggers(customer: Customer) -> frozenset[str]:
         if isinstance(released, list | tuple)
         else frozenset()
     )
+
+
+def released_change(serials: Iterable[str]) -> dict[str, Any]:
+    """The change of extensions that makes these the loggers released to a customer. Raises InvalidField for too many."""
+    released = sorted(set(serials))
+    if len(released) > MAX_RELEASED:
+        raise InvalidField("released_loggers", f"at most {MAX_RELEASED} loggers")
+    return {RELEASED: released or None}
 
 
 def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:

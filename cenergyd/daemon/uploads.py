@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.passwords import hash_password
+from cenergyd.customers.passwords import hash_password, verify_password
 from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
@@ -21,6 +21,7 @@ from cenergyd.ingest.held_meters import HeldMeters
 from cenergyd.ingest.held_reader import HeldLogService
 from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.logger_proof import LoggerProof
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.readings.model import series_name
 from cenergyd.runtime.clock import Reactor
@@ -51,6 +52,7 @@ class UploadParts(Service):
         self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
         self._hash_pool.start()  # without a thread, until there is a password to hash
         self.credentials = CredentialChecker(stores.customers, self._hash_pool, reactor, settings.credentials)
+        self.proof = LoggerProof(stores.customers, stores.documents, self._check_password, reactor)
         self.group_commit: GroupCommit[PendingMark] = GroupCommit(
             stores.readings, reactor, self._mark, took=metrics.store
         )
@@ -101,6 +103,9 @@ class UploadParts(Service):
         """A new hash, made in a thread."""
         return await self._hash_pool.run(hash_password, password)
 
+    async def _check_password(self, stored: str, password: str) -> bool:
+        return await self._hash_pool.run(_is_password, stored, password)
+
     def forget(self, *customers: Customer | None) -> None:
         """Forget what is remembered of their loggers."""
         for customer in customers:
@@ -122,6 +127,7 @@ class UploadParts(Service):
     async def _finish(self) -> None:
         try:
             await self.group_commit.stop(0)  # every request has been answered or given up by now
+            self.proof.close()
             await self.credentials.finish()
         finally:
             self._hash_pool.stop()
@@ -136,6 +142,12 @@ class UploadParts(Service):
         await self._queue.mark(list(merged.values()))
         for customer_id in merged:
             self._stored(customer_id)
+
+
+def _is_password(stored: str, password: str) -> bool:
+    if not stored:
+        hash_password(password)  # takes as long as a comparison
+    return verify_password(stored, password)
 
 
 def layout_table(settings: Settings) -> LayoutTable:

@@ -102,6 +102,7 @@ class WebServer(Service):
             clock=self._reactor,
             settings=settings.web,
             hash_password=self._uploads.hash_password,
+            proves_logger=self._uploads.proof.proves,
             on_change=on_change,
             feed=feed,
             derivation=settings.derivation,

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
+from cenergyd.ingest.logger_proof import PROVEN_BY
 from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
 from cenergyd.ingest.rhythm import with_upload
 from cenergyd.readings.interval import typical_interval
@@ -122,10 +123,13 @@ class LoggerActivity(PeriodicService):
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
         self._pending[LOGGER_STATUS][serial] = NewDocument(serial, body, serial)
 
-    def rejected(self, serial: str, address: str, reason: str) -> None:
-        """A request had a serial that belongs to no customer, or a wrong password."""
+    def rejected(self, serial: str, address: str, reason: str, unowned_password: str = "") -> None:
+        """A request had a serial that belongs to no customer, or a wrong password.
+
+        :param unowned_password: the password's hash, where the logger belongs to nobody.
+        """
         self.rejected_total += 1
-        self._rejected.add(serial, address, reason, int(self._clock.seconds()))
+        self._rejected.add(serial, address, reason, int(self._clock.seconds()), unowned_password)
 
     async def flush(self, *, everything: bool = True) -> None:
         """Write what was gathered (without ``everything``: only what was not written recently); keep what could not be written."""
@@ -197,7 +201,8 @@ class LoggerActivity(PeriodicService):
 
 
 def _body(known: Attempts) -> dict[str, Any]:
-    return {"time": known.time, "address": known.address, "reason": known.reason, "count": known.attempts}
+    body = {"time": known.time, "address": known.address, "reason": known.reason, "count": known.attempts}
+    return {**body, PROVEN_BY: known.password} if known.password else body
 
 
 def _attempts(document: Document) -> Attempts:
@@ -207,6 +212,7 @@ def _attempts(document: Document) -> Attempts:
         str(body.get("address") or ""),
         str(body.get("reason") or ""),
         int(body.get("count") or 0),
+        str(body.get(PROVEN_BY) or ""),
     )
 
 

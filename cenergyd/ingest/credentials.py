@@ -77,6 +77,8 @@ class _CachedFailure(NamedTuple):
 
     stored: str | None
     looked_up: float
+    hashed: str = ""
+    """The wrong password's hash, where the logger belongs to nobody."""
 
 
 class _Attempt(NamedTuple):
@@ -202,6 +204,12 @@ class CredentialChecker:
             answer = self._join(flight)
         return await answer
 
+    def unowned_password(self, serial: str, password: str) -> str:
+        """The hash of a password that was refused, where the logger belongs to nobody; '' otherwise."""
+        serial = normal_serial(serial)
+        wrong = self._wrong.get((serial, self._digest(serial, password)))
+        return wrong.hashed if wrong is not None and wrong.stored is None else ""
+
     def forget(self, serial: str) -> None:
         """A customer's settings changed: the next check looks it up."""
         self._make_stale(normal_serial(serial))
@@ -265,10 +273,13 @@ class CredentialChecker:
         stored = (customer.logger_password or None) if customer else None
         right = self._remembered(key, stored)
         if right is None:
-            right = await self._hashed_check(keys, had_turn, stored, attempt.password)
+            right, hashed = await self._hashed_check(keys, had_turn, stored, attempt.password)
+        else:
+            before = self._wrong.get(key)
+            hashed = before.hashed if before is not None else ""
         looked_up = NEVER if flight.forgotten else now
         if customer is None or not right:
-            self._wrong.put(key, _CachedFailure(stored, looked_up))
+            self._wrong.put(key, _CachedFailure(stored, looked_up, hashed))
             return None
         self._right.put(serial, _CachedSuccess(customer, digest, looked_up))
         if self._store.hashes_passwords and needs_rehash(customer.logger_password):
@@ -285,8 +296,8 @@ class CredentialChecker:
 
     async def _hashed_check(
         self, keys: Mapping[str, Hashable], had_turn: bool, stored: str | None, password: str
-    ) -> bool:
-        """Whether a password that was not given before is right; a wrong one counts."""
+    ) -> tuple[bool, str]:
+        """Whether a password that was not given before is right, and its hash where nothing is stored; a wrong one counts."""
         if len(self._hashes.waiting) >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} passwords wait to be checked already")
         await self._hashes.acquire()
@@ -296,23 +307,25 @@ class CredentialChecker:
             await self._throttle.turn(keys)
             await self._hashes.acquire()
         try:
-            right = await self._pool.run(self._compare, stored, password)
+            right, hashed = await self._pool.run(self._compare, stored, password)
             self.hashes += 1
             if not right:
                 self._throttle.failed(keys)
         finally:
             # Only now: the next one is to see this failure.
             self._hashes.release()
-        return right
+        return right, hashed
 
-    def _compare(self, stored: str | None, password: str) -> bool:
+    def _compare(self, stored: str | None, password: str) -> tuple[bool, str]:
         """In a thread. Takes about the same time whether the logger is known or not, its password hashed or not."""
-        right = verify_password(stored or "", password)
-        if stored is None or not is_hash(stored):
+        if stored is None:
+            return False, hash_password(password)
+        right = verify_password(stored, password)
+        if not is_hash(stored):
             if self._nobody is None:
                 self._nobody = hash_password(token_bytes(16).hex())
             verify_password(self._nobody, password)
-        return right
+        return right, ""
 
     async def _rehash(self, customer: Customer, password: str) -> None:
         """Replace a clear-text password, or a hash of another cost, by a hash."""

@@ -182,7 +182,8 @@ class Receiver:
         if customer is None:
             customer = await self._credentials.check(serial, password, request.address)
         if customer is None:
-            self._activity.rejected(serial, request.address, "unknown serial number or wrong password")
+            hashed = self._credentials.unowned_password(serial, password)
+            self._activity.rejected(serial, request.address, "unknown serial number or wrong password", hashed)
             raise CredentialsError(_UNAUTHORIZED)
         if request.lease is not None:
             self.known_networks.add(request.lease.network)

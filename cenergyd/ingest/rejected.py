@@ -23,6 +23,8 @@ class Attempts(NamedTuple):
     address: str
     reason: str
     attempts: int
+    password: str = ""
+    """The hash of the last password, where the logger belongs to nobody (:mod:`cenergyd.ingest.logger_proof`)."""
 
 
 class RejectedAttempts:
@@ -39,18 +41,18 @@ class RejectedAttempts:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, serial: str, address: str, reason: str, now: int) -> None:
+    def add(self, serial: str, address: str, reason: str, now: int, password: str = "") -> None:
         """Somebody was refused."""
         known = self._found.get(serial)
         if known is not None:
             # The address that it was first seen from stays counted.
-            self._found[serial] = Attempts(now, address, reason, known.attempts + 1)
+            self._found[serial] = Attempts(now, address, reason, known.attempts + 1, password)
             return
         network = network_of(address)
         if len(self._found) >= self._most or self._of_network[network] >= PER_NETWORK:
             return
         self._of_network[network] += 1
-        self._found[serial] = Attempts(now, address, reason, 1)
+        self._found[serial] = Attempts(now, address, reason, 1, password)
 
     def take(self) -> dict[str, Attempts]:
         """All of them, which are forgotten here."""

@@ -163,7 +163,8 @@ class SettingsEditor:
         if not cleaned:
             return old
         changes = await self._hashed(cleaned)
-        return await change_customer(self._context, caller, customer_id, changes, etag)
+        password = cleaned.get("logger_password", "")
+        return await change_customer(self._context, caller, customer_id, changes, etag, password=password)
 
     async def replace(
         self, caller: Principal | None, customer_id: str, given: Mapping[str, Any], etag: str | None

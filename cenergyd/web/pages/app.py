@@ -13,6 +13,7 @@ from cenergyd.web.pages.doctor import DoctorPages
 from cenergyd.web.pages.energy import EnergyPages
 from cenergyd.web.pages.loggers import LoggerPages
 from cenergyd.web.pages.meters import MeterPages
+from cenergyd.web.pages.operator_settings import OperatorSettingsPages
 from cenergyd.web.pages.overview import OverviewPages
 from cenergyd.web.pages.plugins import PluginPages
 from cenergyd.web.pages.power import PowerPages
@@ -39,6 +40,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     LoggerPages,
     AccessPages,
     OpenSessionPages,
+    OperatorSettingsPages,
     PluginPages,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""

@@ -12,6 +12,7 @@ from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
 from cenergyd.hookspecs import ChannelType
 from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.logger_proof import proves_nothing
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups.report import LONGEST_GAP
 from cenergyd.jobs.site_state.fleet import FleetReader
@@ -25,6 +26,9 @@ from cenergyd.web.api.feed import ReadingFeed
 
 HashPassword = Callable[[str], Awaitable[str]]
 """From a password in clear text to what is stored."""
+
+ProvesLogger = Callable[[str, str, str], Awaitable[bool]]
+"""Whether a customer (id) proves by a password that a logger (serial number), which belongs to nobody, is theirs."""
 
 OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
 """Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials.
@@ -55,6 +59,7 @@ class Context:
     """The reactor: UTC seconds and timers (IReactorTime)."""
     settings: WebSettings
     hash_password: HashPassword
+    proves_logger: ProvesLogger = proves_nothing
     on_change: OnChange = nothing_to_tell
     feed: ReadingFeed = attrs.field(factory=ReadingFeed)
     derivation: DerivationSettings = attrs.field(factory=DerivationSettings)

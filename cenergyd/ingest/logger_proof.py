@@ -1,0 +1,66 @@
+"""Proof that a logger is somebody's: they know the password with which it uploads, though it belongs to nobody yet.
+
+What an unknown logger sent as its password is kept, hashed, with its entry in the list of rejected loggers. A customer who names that
+serial number and that password gets the logger. Whoever does not know the password is told nothing: neither whether there is such a
+logger nor whether it belongs to somebody, and the answer takes the same time.
+
+Somebody who makes up a serial number, uploads with it and names it gains nothing but its future uploads, until an operator says
+otherwise; loggers that belong to a customer are never given to another one this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.kinds import REJECTED
+from cenergyd.documents.store import DocumentStore
+from cenergyd.runtime.attempts import Limit, Throttle
+from cenergyd.runtime.clock import Timers
+
+PROVEN_BY = "hashed"
+"""The field of a rejected logger's document with the hash of its last password; only where the logger belongs to nobody."""
+MAX_AGE_SECONDS = 2 * 86400
+"""A logger that has not tried for so long proves nothing any more."""
+_WRONG, _PACE, _WINDOW = 5, 10.0, 3600.0
+"""After 5 wrong guesses of a customer, or at a logger, within an hour: one in 10 s."""
+
+CheckPassword = Callable[[str, str], Awaitable[bool]]
+"""Whether a stored hash ('' matches nothing) is that of a password, in about the same time either way."""
+
+
+class LoggerProof:
+    """Checks such claims. Wrong ones are slowed, per customer and per logger."""
+
+    def __init__(self, customers: CustomerStore, documents: DocumentStore, check: CheckPassword, clock: Timers) -> None:
+        self._customers = customers
+        self._documents = documents
+        self._check = check
+        self._clock = clock
+        limit = Limit(_WRONG, _PACE)
+        self._throttle = Throttle(clock, {"customer": limit, "logger": limit}, window_seconds=_WINDOW)
+
+    async def proves(self, customer_id: str, serial: str, password: str) -> bool:
+        """Whether an unowned logger uploads with this password. Raises TooManyAttempts, StoreUnavailable."""
+        if not serial or not password:
+            return False
+        keys = {"customer": customer_id, "logger": serial}
+        await self._throttle.turn(keys)
+        document = await self._documents.get(REJECTED, serial)
+        body = document.body if document is not None else {}
+        fresh = self._clock.seconds() - float(body.get("time") or 0) < MAX_AGE_SECONDS
+        owner = await self._customers.by_serial(serial)
+        stored = str(body.get(PROVEN_BY) or "") if fresh and owner is None else ""
+        if await self._check(stored, password):
+            return True
+        self._throttle.failed(keys)
+        return False
+
+    def close(self) -> None:
+        """Refuse those who wait for their turn."""
+        self._throttle.close()
+
+
+async def proves_nothing(customer_id: str, serial: str, password: str) -> bool:
+    """For where no loggers upload: nobody can prove anything."""
+    return False

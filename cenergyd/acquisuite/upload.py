@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -80,7 +80,7 @@ class StatusReport:
     gsm_signal: str = ""
     loop_name: str = ""
 
-    def as_document(self) -> dict[str, Any]:
+    def as_document(self) -> dict[str, object]:
         """JSON values."""
         return attrs.asdict(self)
 

@@ -132,16 +132,16 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     from twisted.internet import reactor as installed
 
     reactor = cast(Any, installed)
-    outcome: list[Any] = []
+    outcome: list[object] = []
     interrupted = False
 
-    def stop(result: Any) -> None:
+    def stop(result: object) -> None:
         outcome.append(result)
         with suppress(ReactorNotRunning):
             reactor.stop()
 
     def begin() -> None:
-        running: Deferred[Any] = Deferred.fromCoroutine(work(reactor))
+        running: Deferred[object] = Deferred.fromCoroutine(work(reactor))
         ended: Deferred[None] = Deferred()
 
         def interrupt() -> Deferred[None]:
@@ -226,7 +226,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """UTC where the text names no offset."""
         if isinstance(value, int):
             return value

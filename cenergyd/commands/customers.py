@@ -226,7 +226,7 @@ def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, 
     cleaned, faults = clean_settings(given)
     if faults:
         raise InvalidField(faults[0].field, "\n".join(_with_option(fault) for fault in faults))
-    changes: dict[str, Any] = dict(cleaned)
+    changes: dict[str, object] = dict(cleaned)
     if plugin is not None:
         changes["extensions"] = {"derivation": {"plugin": _derivation_plugin(plugin, settings)} if plugin else None}
     return changes
@@ -261,7 +261,7 @@ def _hashed(settings: Settings, password: str | None) -> dict[str, Any]:
     return {"logger_password": hash_password(clean_password(password))}
 
 
-def _plain(customer: Customer) -> dict[str, Any]:
+def _plain(customer: Customer) -> dict[str, object]:
     return {
         "id": customer.id,
         "name": customer.name,
@@ -282,7 +282,7 @@ def _line(customer: Customer) -> str:
     return f"{customer.id}\t{customer.logger_serial_number or '-'}\t{computed}\t{customer.name}"
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if value else "-"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import click
 
@@ -101,7 +100,7 @@ def revoke(source: Source, /, *, ids: tuple[str, ...]) -> None:
         raise Failed(f"there is no token {', '.join(unknown)}")
 
 
-def _plain(info: TokenInfo) -> dict[str, Any]:
+def _plain(info: TokenInfo) -> dict[str, object]:
     return {
         "id": info.id,
         "role": info.role,

@@ -28,12 +28,12 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+def checked_changes(changes: Mapping[str, object]) -> dict[str, Any]:
     """Changes as the stores take them: known fields only, each of its type, the serial number in upper case.
 
     Raises InvalidField. :mod:`cenergyd.customers.validation` says which values are acceptable beyond that.
     """
-    checked: dict[str, Any] = {}
+    checked: dict[str, object] = {}
     for field, value in changes.items():
         if field in TEXT_FIELDS:
             if not isinstance(value, str):
@@ -48,7 +48,7 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def checked_extensions(changes: Any) -> dict[str, Any]:
+def checked_extensions(changes: object) -> dict[str, object]:
     """Changes of extensions by key (None removes one), or InvalidField."""
     if not isinstance(changes, Mapping):
         raise InvalidField("extensions", "an object is needed")
@@ -57,7 +57,7 @@ def checked_extensions(changes: Any) -> dict[str, Any]:
             raise InvalidField("extensions", "a key must not be empty, begin with '$', or contain '.' or NUL")
     try:
         # A copy that is certainly JSON: no tuples, no NaN, no keys other than text.
-        copy: dict[str, Any] = json.loads(json.dumps(dict(changes), allow_nan=False))
+        copy: dict[str, object] = json.loads(json.dumps(dict(changes), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InvalidField("extensions", f"not JSON: {error}") from None
     return copy
@@ -67,7 +67,7 @@ MAX_EXTENSIONS_BYTES = 262_144
 """Size of a customer's extensions together (history, tariff, alerts, ...), as JSON."""
 
 
-def merged(extensions: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(extensions: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Extensions after checked changes. Raises InvalidField where they are too large together."""
     both = {**extensions, **changes}
     result = {key: value for key, value in both.items() if value is not None}
@@ -79,7 +79,7 @@ def merged(extensions: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
     return result
 
 
-def _size(extensions: Mapping[str, Any]) -> int:
+def _size(extensions: Mapping[str, object]) -> int:
     return len(json.dumps(dict(extensions), separators=(",", ":")))
 
 

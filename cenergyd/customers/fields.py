@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
 from zoneinfo import available_timezones
 
 from cenergyd.customers.meter_sum import SUM_PATTERN, NoSum, normal_sum
@@ -84,7 +83,7 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 """Every setting that people can change."""
 
 
-def clean_settings(given: Mapping[str, Any]) -> tuple[dict[str, str], list[InvalidField]]:
+def clean_settings(given: Mapping[str, object]) -> tuple[dict[str, str], list[InvalidField]]:
     """Clean the given settings (None means ''); returns the good ones and what is wrong with the others."""
     cleaned: dict[str, str] = {}
     faults: list[InvalidField] = []
@@ -102,7 +101,7 @@ def time_zones() -> tuple[str, ...]:
     return tuple(sorted(_zones()))
 
 
-def _cleaned(field: str, value: Any) -> str:
+def _cleaned(field: str, value: object) -> str:
     cleaner = CLEANERS.get(field)
     if cleaner is None:
         shown = field[:100].encode("ascii", "backslashreplace").decode()

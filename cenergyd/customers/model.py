@@ -90,7 +90,7 @@ class Customer:
     """As stored: an argon2 hash, or clear text from the existing front end."""
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
-    existing: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    existing: Mapping[str, object] = attrs.field(factory=dict, repr=False)
     """Alerts and tariff that the existing front end keeps, in its shape; they count where ``extensions`` has none."""
     pending_start: int | None = None
     """Start of the times (UTC seconds) of readings that no derivation has taken yet."""

@@ -13,7 +13,7 @@ next change of logger or history writes the list.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
@@ -76,7 +76,7 @@ def released_loggers(customer: Customer) -> frozenset[str]:
     )
 
 
-def released_change(serials: Iterable[str]) -> dict[str, Any]:
+def released_change(serials: Iterable[str]) -> dict[str, object]:
     """The change of extensions that makes these the loggers released to a customer. Raises InvalidField for too many."""
     released = sorted(set(serials))
     if len(released) > MAX_RELEASED:
@@ -118,7 +118,7 @@ def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | N
     return found
 
 
-def recorded(held: Iterable[Held]) -> list[dict[str, Any]]:
+def recorded(held: Iterable[Held]) -> list[dict[str, object]]:
     """The value of ``extensions["loggers"]``."""
     return [
         {"serial": each.serial, "since": each.since, **({} if each.until == FOREVER else {"until": each.until})}

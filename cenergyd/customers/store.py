@@ -57,7 +57,7 @@ class FrontEnd(Protocol):
         """What has been changed of one customer, None if nothing."""
         ...
 
-    async def follow(self, change: FrontEndChange, update: Mapping[str, Any], pending: Window | None = None) -> bool:
+    async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
         """Take a change over; False where the customer has been changed again meanwhile.
 
         :param update: as for :meth:`CustomerStore.update`; it decides what the change means (which may be less than it says).
@@ -163,7 +163,7 @@ class CustomerStore(Protocol):
     async def update(
         self,
         customer_id: str,
-        changes: Mapping[str, Any],
+        changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
         pending: Window | None = None,

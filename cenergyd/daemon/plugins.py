@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -206,7 +205,7 @@ def _with_channels(manager: PluginManager, info: PluginInfo) -> PluginInfo:
     return info
 
 
-def _checked_channels(kinds: Any, taken: Mapping[str, ChannelType]) -> list[ChannelType]:
+def _checked_channels(kinds: object, taken: Mapping[str, ChannelType]) -> list[ChannelType]:
     found = list(kinds) if isinstance(kinds, list | tuple) else []
     if not found or not all(isinstance(kind, ChannelType) for kind in found):
         raise BadDeclaration("cenergyd_channels: a list of ChannelType is needed")

@@ -194,7 +194,7 @@ class Daemon(OrderedServices):
         await self.outbox.notify(notification, int(self._reactor.seconds()))
 
     @property
-    def api_document(self) -> dict[str, Any]:
+    def api_document(self) -> dict[str, object]:
         """The OpenAPI document of its API."""
         return self.web.api.document
 
@@ -250,7 +250,7 @@ def need_restart(running: Settings, wanted: Settings) -> list[str]:
     return found
 
 
-def _operators(settings: Settings) -> Sequence[Mapping[str, Any]]:
+def _operators(settings: Settings) -> Sequence[Mapping[str, object]]:
     try:
         return operator_channels(settings.alerts.operators)
     except InvalidField as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 
@@ -28,7 +27,7 @@ class Backlog:
     """A claimed task and what came of it so far."""
 
     task: Task
-    bodies: Mapping[str, Mapping[str, Any]]
+    bodies: Mapping[str, Mapping[str, object]]
     """The status documents' bodies as they were."""
     committer: Committer
     deriver: Deriver

@@ -122,7 +122,7 @@ class Committer:
                 self._lost(task)
         return kept
 
-    async def commit(self, results: Sequence[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def commit(self, results: Sequence[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Write, mark, finish and tell what came of whole windows.
 
         :param bodies: the status documents' bodies as they were, by customer id.
@@ -154,12 +154,12 @@ class Committer:
         await self.queue.mark([PendingMark(task.customer_id, start, end)])
         return False
 
-    async def fail(self, done: Done, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def fail(self, done: Done, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """A long window failed where it is now."""
         await self._fail([done])
         await self._tell([(done, self._outcome(done))], bodies)
 
-    async def tell(self, done: Done, up_to: int, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def tell(self, done: Done, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Write how far a long window is."""
         outcome = self._outcome(done)
         await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
@@ -235,7 +235,7 @@ class Committer:
                 plugin=failure.plugin, reason=failure.reason,
             )  # fmt: skip
 
-    async def _tell(self, results: Sequence[tuple[Done, Outcome]], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _tell(self, results: Sequence[tuple[Done, Outcome]], bodies: Mapping[str, Mapping[str, object]]) -> None:
         now = int(self.clock.seconds())
         documents = []
         for done, outcome in results:

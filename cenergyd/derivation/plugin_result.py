@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 from numbers import Real
-from typing import Any
 
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import CHANNELS, Reading
@@ -15,7 +14,7 @@ class BadResult(ValueError):
     """A plugin returned something that is no answer to what it was asked."""
 
 
-def checked(aligned: Sequence[AlignedReading], returned: Any) -> list[Reading]:
+def checked(aligned: Sequence[AlignedReading], returned: object) -> list[Reading]:
     """The returned readings, ascending in time.
 
     :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite. Energy
@@ -30,7 +29,7 @@ def checked(aligned: Sequence[AlignedReading], returned: Any) -> list[Reading]:
     return result
 
 
-def _checked(returned: Any, free: set[int]) -> Reading:
+def _checked(returned: object, free: set[int]) -> Reading:
     if not isinstance(returned, Reading):
         raise BadResult(f"a Reading is needed, not {type(returned).__name__}")
     reading: Reading = returned

@@ -8,7 +8,7 @@ without the other. A derivation under way with the old settings has a working wi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -55,7 +55,7 @@ async def change_customer(
     customers: CustomerStore,
     readings: ReadingStore,
     customer_id: str,
-    changes: Mapping[str, Any],
+    changes: Mapping[str, object],
     now: int,
     *,
     etag: str | None = None,
@@ -98,7 +98,7 @@ async def change_customer(
 
 async def _ownership(
     customers: CustomerStore, readings: ReadingStore, old: Customer, new: Customer, *, by_operator: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The change of extensions that records who holds which logger after a change; empty where that stays as it is."""
     before, after = old.logger_serial_number, new.logger_serial_number
     if before == after and old.extensions.get("history") == new.extensions.get("history"):
@@ -180,7 +180,7 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     return await front_end.follow(change, update, window)
 
 
-def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, Any]:
+def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, object]:
     """The update by which a change of the front end is taken over."""
     meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
     computes = old.missing_role is not None or old.current.has_sums
@@ -212,7 +212,7 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
     return Window(start, latest + 1)
 
 
-def _meters(customer: Customer) -> tuple[Any, ...]:
+def _meters(customer: Customer) -> tuple[object, ...]:
     """Everything that decides which series are read and which is computed."""
     extensions = customer.extensions
     return customer.logger_serial_number, customer.current, extensions.get("history"), extensions.get(HELD)

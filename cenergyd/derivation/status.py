@@ -35,13 +35,13 @@ class Outcome:
     failure: PluginFailed | None = None
 
 
-def reached_before(body: Mapping[str, Any] | None) -> int | None:
+def reached_before(body: Mapping[str, object] | None) -> int | None:
     """The time that both meters are known to have reached."""
     value = (body or {}).get("derived_until")
     return value if isinstance(value, int) else None
 
 
-def next_body(previous: Mapping[str, Any] | None, outcome: Outcome, now: int) -> dict[str, Any]:
+def next_body(previous: Mapping[str, object] | None, outcome: Outcome, now: int) -> dict[str, object]:
     """The document's body after an outcome."""
     old = dict(previous or {})
     if outcome.failure is not None:
@@ -60,17 +60,17 @@ def next_body(previous: Mapping[str, Any] | None, outcome: Outcome, now: int) ->
     }
 
 
-def _shape(old: Mapping[str, Any]) -> dict[str, Any]:
+def _shape(old: Mapping[str, object]) -> dict[str, object]:
     empty = dict.fromkeys(("derived_until", "waiting_for", "waiting_since", "missing", "failure", "window"))
     return {**empty, "no_plugin": False, **old}
 
 
-def _failure(old: Any, failure: PluginFailed, now: int) -> dict[str, Any]:
+def _failure(old: object, failure: PluginFailed, now: int) -> dict[str, object]:
     since = old["since"] if isinstance(old, Mapping) and isinstance(old.get("since"), int) else now
     return {"plugin": failure.plugin, "message": failure.reason, "since": since}
 
 
-def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[Any, Any]:
+def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
     """What waits now, in this window or from before; what is older than a computed reading waits no longer."""
     found = [
         (each.gaps.waiting_since, each.gaps.waiting_for)
@@ -84,18 +84,18 @@ def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None
     return role, since
 
 
-def missing_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
+def missing_of(body: Mapping[str, object]) -> dict[str, object] | None:
     """``missing`` of a document's body, of whatever version."""
     found = _half_open(body.get("missing"))
     return dict(found) if found is not None else None
 
 
-def window_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def window_of(body: Mapping[str, object]) -> Mapping[str, object] | None:
     """``window`` of a document's body, of whatever version."""
     return _half_open(body.get("window"))
 
 
-def _half_open(stored: Any) -> Mapping[str, Any] | None:
+def _half_open(stored: object) -> Mapping[str, object] | None:
     if not isinstance(stored, Mapping):
         return None
     if "until" not in stored:
@@ -105,7 +105,7 @@ def _half_open(stored: Any) -> Mapping[str, Any] | None:
     return {**rest, "start": _int(stored.get("since")), "end": _int(stored["until"]) + 1, **done}
 
 
-def _missing(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, Any] | None:
+def _missing(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, object] | None:
     found = [gap for each in outcome.derivations for gap in each.gaps.missing]
     if found:
         latest = max(found, key=lambda gap: gap.end)
@@ -117,7 +117,7 @@ def _missing(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, Any] 
     return None if healed else dict(old)
 
 
-def _window(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, int]:
+def _window(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, int]:
     """The window; one that goes on where an unfinished one stopped is still the same."""
     start = outcome.start
     if old is not None and _int(old.get("done")) < _int(old.get("end")):
@@ -127,5 +127,5 @@ def _window(old: Mapping[str, Any] | None, outcome: Outcome) -> dict[str, int]:
     return {"start": start, "end": outcome.end, "done": outcome.done}
 
 
-def _int(value: Any) -> int:
+def _int(value: object) -> int:
     return value if isinstance(value, int) else 0

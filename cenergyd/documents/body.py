@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from cenergyd.errors import StoreRejected
 
 
-def body_text(body: Mapping[str, Any]) -> str:
+def body_text(body: Mapping[str, object]) -> str:
     """A body as JSON. Raises StoreRejected where it is none."""
     try:
         return json.dumps(dict(body), separators=(",", ":"), allow_nan=False)
@@ -17,7 +16,7 @@ def body_text(body: Mapping[str, Any]) -> str:
         raise StoreRejected(f"a document's body is not JSON: {error}") from None
 
 
-def body_of(text: str) -> dict[str, Any]:
+def body_of(text: str) -> dict[str, object]:
     """The body of a stored text."""
-    body: dict[str, Any] = json.loads(text)
+    body: dict[str, object] = json.loads(text)
     return body

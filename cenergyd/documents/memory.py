@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cenergyd.documents.body import body_of, body_text
 from cenergyd.documents.store import Document, NewDocument
@@ -35,7 +34,7 @@ class MemoryDocumentStore:
         self,
         kind: str,
         key: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         *,
         owner: str | None = None,
         due: int | None = None,

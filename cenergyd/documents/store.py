@@ -25,7 +25,7 @@ class NewDocument(NamedTuple):
     """What ``put_many`` takes: a document without its version."""
 
     key: str
-    body: Mapping[str, Any]
+    body: Mapping[str, object]
     owner: str | None = None
     due: int | None = None
 
@@ -53,7 +53,7 @@ class DocumentStore(Protocol):
         self,
         kind: str,
         key: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         *,
         owner: str | None = None,
         due: int | None = None,

@@ -108,18 +108,18 @@ class _LruCache(Generic[V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[Any, V] = OrderedDict()
+        self._values: OrderedDict[object, V] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: Any) -> V | None:
+    def get(self, key: object) -> V | None:
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: Any, value: V) -> None:
+    def put(self, key: object, value: V) -> None:
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._size:
@@ -341,7 +341,7 @@ class CredentialChecker:
     def _keep(self, task: Deferred[None]) -> None:
         self._background.add(task)
 
-        def ended(result: Any) -> None:
+        def ended(result: object) -> None:
             self._background.discard(task)
             if isinstance(result, Failure):
                 # Only the kind: an error's text is not known to be free of secrets.
@@ -351,7 +351,7 @@ class CredentialChecker:
 
 
 def _passing(waiting: Deferred[None]) -> Any:
-    def passed(result: Any) -> Any:
+    def passed(result: object) -> object:
         waiting.callback(None)
         return result
 

@@ -10,7 +10,7 @@ import base64
 import gzip
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -165,7 +165,7 @@ def _part_key(log: HeldLog, number: int) -> str:
     return f"{log.key}/{number:04d}"
 
 
-def _body(log: HeldLog) -> dict[str, Any]:
+def _body(log: HeldLog) -> dict[str, object]:
     return attrs.asdict(log, filter=lambda attribute, _: attribute.name != "key")
 
 

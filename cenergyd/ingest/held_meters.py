@@ -198,7 +198,7 @@ class HeldMeters:
         self._gathered.pop(series, None)
         self._usage.pop(series.rpartition("_")[0], None)
 
-        def change(body: dict[str, Any]) -> dict[str, Any]:
+        def change(body: dict[str, object]) -> dict[str, object]:
             told = _told(resolution) if resolution is not None else {}
             return {**body, **told, "logs": logs, "bytes": size}
 
@@ -207,7 +207,7 @@ class HeldMeters:
     async def subtract(self, series: str, logs: int, size: int) -> None:
         """Logs of the meter are held no more."""
 
-        def change(body: dict[str, Any]) -> dict[str, Any]:
+        def change(body: dict[str, Any]) -> dict[str, object]:
             return {**body, "logs": max(0, body["logs"] - logs), "bytes": max(0, body["bytes"] - size)}
 
         await self._change(series, change)
@@ -274,7 +274,7 @@ class HeldMeters:
             raise
 
     async def _change(
-        self, series: str, change: Callable[[dict[str, Any]], dict[str, Any]], serial: str | None = None
+        self, series: str, change: Callable[[dict[str, object]], dict[str, object]], serial: str | None = None
     ) -> None:
         """Change a meter's document, compare-and-set; without ``serial`` only one that exists. Raises Conflict after some tries."""
         for tries_left in reversed(range(_TRIES)):
@@ -334,7 +334,7 @@ def _merged_rows(earlier: HeldMeter, later: HeldMeter) -> HeldMeter:
     )
 
 
-def _with(body: Mapping[str, Any], gathered: _Gathered) -> dict[str, Any]:
+def _with(body: Mapping[str, Any], gathered: _Gathered) -> dict[str, object]:
     """A meter's document with what was gathered since it was written."""
     if not body:
         return _to_body(attrs.evolve(gathered.latest, logs=gathered.logs, bytes=gathered.bytes))
@@ -349,10 +349,10 @@ def _with(body: Mapping[str, Any], gathered: _Gathered) -> dict[str, Any]:
     )
 
 
-def _to_body(meter: HeldMeter) -> dict[str, Any]:
+def _to_body(meter: HeldMeter) -> dict[str, object]:
     body = {name: getattr(meter, name) for name in _FIELDS}
     return {**body, "doubts": list(meter.doubts), "names": [list(point) for point in meter.names]}
 
 
-def _told(resolution: Resolution) -> dict[str, Any]:
+def _told(resolution: Resolution) -> dict[str, object]:
     return {"state": resolution.state, "reason": resolution.reason, "doubts": list(resolution.doubts)}

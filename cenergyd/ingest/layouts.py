@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cenergyd.acquisuite.configfiles import MeterConfig, config_name, inflated_config, parse_meter_config
 from cenergyd.acquisuite.layouts import LayoutTable
@@ -133,7 +133,7 @@ def choices(customer: Customer, meter: str) -> list[Choice]:
     return found[::-1]
 
 
-def _valid_columns(chosen: Any) -> Mapping[str, int]:
+def _valid_columns(chosen: object) -> Mapping[str, int]:
     """What is usable of stored columns: the collection is shared, so anything may be in it."""
     if not isinstance(chosen, Mapping):
         return {}

@@ -46,7 +46,7 @@ class RunningJobContext:
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
         await self.notifier(notification)
 
-    async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def in_thread(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
         """Run a synchronous function in one of the plugin's own threads and return what it returns or raises."""
         result: T = await self.run_in_thread(function, *args, **kwargs)
         return result

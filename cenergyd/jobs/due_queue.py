@@ -7,7 +7,6 @@ a claim that ends by itself. Messages and failed jobs wait in such queues.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
@@ -29,7 +28,7 @@ class DueQueue:
         """One document."""
         return await self.documents.get(self.kind, key)
 
-    async def add(self, key: str, body: Mapping[str, Any], *, owner: str, due: int) -> bool:
+    async def add(self, key: str, body: Mapping[str, object], *, owner: str, due: int) -> bool:
         """Put a new document into the queue. False, and nothing changes, where the key is taken."""
         try:
             await self.documents.put(self.kind, key, body, owner=owner, due=due, expected_version=0)
@@ -41,7 +40,7 @@ class DueQueue:
         """Documents whose time has come, the longest due first."""
         return await self.documents.find(self.kind, due_before=now + 1, limit=limit)
 
-    async def update(self, document: Document, body: Mapping[str, Any], due: int) -> Document:
+    async def update(self, document: Document, body: Mapping[str, object], due: int) -> Document:
         """Replace a document, and its time. Raises Conflict where somebody else changed it first."""
         return await self.documents.put(
             self.kind, document.key, body, owner=document.owner, due=due, expected_version=document.version

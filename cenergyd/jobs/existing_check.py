@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
@@ -26,7 +25,7 @@ def problems_of(customer: Customer) -> list[str]:
     return [note for understood in usable_settings(customer).values() for note in understood.notes]
 
 
-def _checked(understood: Understood, parse: Callable[[Any], object]) -> Understood:
+def _checked(understood: Understood, parse: Callable[[object], object]) -> Understood:
     if understood.value is None:
         return understood
     try:

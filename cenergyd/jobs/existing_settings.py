@@ -24,7 +24,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 class Understood(NamedTuple):
     """Settings in today's shape, and what of the front end's could not be understood."""
 
-    value: dict[str, Any] | None
+    value: dict[str, object] | None
     """None where there are none."""
     notes: tuple[str, ...]
 
@@ -39,13 +39,13 @@ def existing_tariff(customer: Customer) -> Understood:
     return _tariff(json.dumps(dict(customer.existing), sort_keys=True)) if customer.existing else Understood(None, ())
 
 
-def alerts_json(customer: Customer) -> Any:
+def alerts_json(customer: Customer) -> object:
     """The customer's own alerts, or else the front end's; None where there are none."""
     stored = customer.extensions.get("alerts")
     return stored if stored is not None else existing_alerts(customer).value
 
 
-def tariff_json(customer: Customer) -> Any:
+def tariff_json(customer: Customer) -> object:
     """The customer's own tariff, or else the front end's; None where there is none."""
     stored = customer.extensions.get("tariff")
     return stored if stored is not None else existing_tariff(customer).value
@@ -63,7 +63,7 @@ def _alerts(text: str) -> Understood:
     notes: list[str] = []
     if existing.get("too_large"):
         return Understood(None, ("its alerts and tariff are too large to be read",))
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     threshold = _number(existing, "one_minute_netload_avg_threshold", 0, 1e6, notes)
     if threshold:
         found["net_load"] = {"enabled": True, "threshold_kw": threshold}
@@ -85,7 +85,7 @@ def _alerts(text: str) -> Understood:
     return Understood(found, tuple(notes))
 
 
-def _channels(existing: Mapping[str, Any], notes: list[str]) -> list[dict[str, str]]:
+def _channels(existing: Mapping[str, object], notes: list[str]) -> list[dict[str, str]]:
     channels: list[dict[str, str]] = []
     for field, kind in (("alerts_emails", "email"), ("alerts_phones", "sms")):
         given = existing.get(field) or ()
@@ -107,7 +107,7 @@ def _phone(text: str) -> str | None:
     return f"+1{digits[-10:]}" if re.fullmatch(r"1?[2-9][0-9]{9}", digits) else None
 
 
-def _number(existing: Mapping[str, Any], field: str, low: float, high: float, notes: list[str]) -> float | None:
+def _number(existing: Mapping[str, object], field: str, low: float, high: float, notes: list[str]) -> float | None:
     value = existing.get(field)
     if value is None or value == 0:
         return None
@@ -138,7 +138,7 @@ class _Tariff:
 
     def value(self) -> dict[str, Any]:
         """The tariff as JSON."""
-        found: dict[str, Any] = {"seasons": self._season_dates(), "schedules": [], "energy": []}
+        found: dict[str, object] = {"seasons": self._season_dates(), "schedules": [], "energy": []}
         for season in self._seasons:
             self._add_prices(found, season)
         days = [_day(each) for each in self._existing.get("holidays") or ()]
@@ -184,7 +184,7 @@ class _Tariff:
                 found.setdefault("peak_demand", []).append(entry)
 
 
-def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, object]]:
     """A period's times; days of one time together, times over midnight as two entries of the same day."""
     days: dict[tuple[str, str], set[int]] = {}
     for entry in period.get("schedule") or ():
@@ -205,7 +205,7 @@ def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _clock(text: Any, *, end: bool) -> str:
+def _clock(text: object, *, end: bool) -> str:
     """A wall-clock time HH:MM. An end such as 17:59:59 is the whole minute after it."""
     hours, minutes, *seconds = (int(float(part)) for part in str(text).split(":"))
     if not (0 <= hours <= 24 and 0 <= minutes < 60):
@@ -214,13 +214,13 @@ def _clock(text: Any, *, end: bool) -> str:
     return f"{total // 60:02d}:{total % 60:02d}"
 
 
-def _name(part: Mapping[str, Any]) -> str:
+def _name(part: Mapping[str, object]) -> str:
     return str(part["name"]).strip()
 
 
-def _moment(text: Any) -> datetime:
+def _moment(text: object) -> datetime:
     return datetime.fromisoformat(str(text)).replace(tzinfo=None)
 
 
-def _day(text: Any) -> date:
+def _day(text: object) -> date:
     return _moment(text).date()

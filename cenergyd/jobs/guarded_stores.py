@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import attrs
 
@@ -72,7 +72,7 @@ class GuardedReadings:
         self._store = store
         self._writer = writer
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
@@ -128,12 +128,12 @@ class GuardedDocuments:
         self._store = store
         self._writer = writer
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name in ("open", "close"):
             raise NotAllowed("the stores are the daemon's to open and close")
         method = getattr(self._store, name)
 
-        def checked(kind: str, *arguments: Any, **options: Any) -> Any:
+        def checked(kind: str, *arguments: object, **options: object) -> object:
             if name in ("put", "put_many", "delete", "purge"):
                 self._writer.check_kind(kind)
             if kind in _SECRET_KINDS:
@@ -149,7 +149,7 @@ class ReadOnlyCustomers:
     def __init__(self, store: CustomerStore) -> None:
         self._store = store
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name not in _READ_OF_CUSTOMERS:
             raise NotAllowed(f"plugins may look customers up, not {name}")
         return getattr(self._store, name)

@@ -68,7 +68,7 @@ class Retries:
         """Forget it. What another daemon added meanwhile stays."""
         await self._queue.remove(document)
 
-    async def _update(self, document: Document, changes: dict[str, Any], due: int) -> Document | None:
+    async def _update(self, document: Document, changes: dict[str, object], due: int) -> Document | None:
         try:
             rest = {name: value for name, value in document.body.items() if name not in ("since", "until")}
             body = {**rest, **window_of(document)._asdict(), **changes}

@@ -182,7 +182,7 @@ class JobService(Service):
     async def _due(self, limit: int) -> list[Document]:
         return await self._retries.due(int(self._clock.seconds()), limit)
 
-    async def _in_slot(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _in_slot(self, work: Coroutine[object, object, None]) -> None:
         await self._slots.acquire()
         try:
             await work
@@ -280,7 +280,7 @@ class JobService(Service):
         # A longer rest than it was given belongs to a clock that was set back.
         return bool(0 < self._resting.get(plugin, 0) - self._clock.seconds() <= RETRY_SECONDS)
 
-    async def _call(self, implementation: Implementation, arguments: dict[str, Any]) -> None:
+    async def _call(self, implementation: Implementation, arguments: dict[str, object]) -> None:
         """Raises PluginFailed, and StoreTrouble where a store was the reason."""
         plugin = implementation.plugin
         try:

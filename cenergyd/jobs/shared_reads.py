@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cenergyd.readings.batching import LONG_SECONDS
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -21,7 +20,7 @@ class SharedReads:
         self._range = (0, 0)
         self._found: dict[str, list[Reading]] = {}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
     async def read(

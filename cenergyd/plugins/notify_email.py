@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Mapping
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import formatdate
-from typing import Any
 
 from twisted.internet.defer import CancelledError
 
@@ -25,7 +24,7 @@ _POLICY = EmailPolicy(linesep="\r\n", max_line_length=76, cte_type="7bit")
 
 @hookimpl
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: EmailSettings
+    notification: Notification, channel: Mapping[str, object], attempt: Attempt, options: EmailSettings
 ) -> Awaitable[bool] | None:
     """Send to one address."""
     if channel.get("type") != "email":

@@ -35,7 +35,7 @@ class SmsFailed(CenergydError):
 
 @hookimpl
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: SmsSettings
+    notification: Notification, channel: Mapping[str, object], attempt: Attempt, options: SmsSettings
 ) -> Awaitable[bool] | None:
     """Send to one number."""
     if channel.get("type") != "sms":

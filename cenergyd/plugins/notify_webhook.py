@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Mapping
-from typing import Any
 
 from twisted.web.client import Agent
 
@@ -35,7 +34,7 @@ class WebhookFailed(CenergydError):
 
 @hookimpl
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: WebhookSettings
+    notification: Notification, channel: Mapping[str, object], attempt: Attempt, options: WebhookSettings
 ) -> Awaitable[bool] | None:
     """POST to one URL."""
     if channel.get("type") != "webhook":
@@ -44,7 +43,7 @@ def cenergyd_notify(
 
 
 async def send(
-    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: WebhookSettings
+    notification: Notification, channel: Mapping[str, object], attempt: Attempt, options: WebhookSettings
 ) -> bool:
     """Deliver one message. Raises WebhookFailed, DeliveryRefused or DeliveryUnknown."""
     reactor = attempt.reactor
@@ -57,7 +56,7 @@ async def send(
     if channel.get("secret"):
         headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, attempt.now)
     endpoints = None if options.allow_private_addresses else PublicEndpoints(reactor, TIMEOUT_SECONDS)
-    agent: Any
+    agent: object
     if endpoints is None:
         agent = Agent(reactor, connectTimeout=TIMEOUT_SECONDS)
     else:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-async def gather_limited(work: Sequence[Coroutine[Any, Any, T]], at_once: int) -> list[T]:
+async def gather_limited(work: Sequence[Coroutine[Any, object, T]], at_once: int) -> list[T]:
     """What all return, in order; ``at_once`` run together, so that the threads' queue keeps room for others.
 
     Raises the error of the first that failed in that order, once all that ran beside it have ended; what was not begun is not run.

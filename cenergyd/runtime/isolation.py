@@ -39,7 +39,7 @@ class Implementation(NamedTuple):
 
     plugin: str
     hook: str
-    function: Callable[..., Any]
+    function: Callable[..., object]
     arguments: Sequence[str]
     """The arguments of the hook that it asks for."""
 
@@ -66,7 +66,7 @@ class PluginManager(pluggy.PluginManager):
             if not (each.wrapper or each.hookwrapper)
         ]
 
-    def call(self, implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
+    def call(self, implementation: Implementation, arguments: Mapping[str, object]) -> object:
         """Call with those of the arguments that it asks for. Raises PluginFailed."""
         plugin, hook, function, names = implementation
         before = self.times.enter(plugin, hook)
@@ -77,7 +77,7 @@ class PluginManager(pluggy.PluginManager):
         finally:
             self.times.leave(before)
 
-    async def settled(self, implementation: Implementation, result: Any, seconds: float, clock: Timers) -> Any:
+    async def settled(self, implementation: Implementation, result: object, seconds: float, clock: Timers) -> object:
         """What a Deferred or coroutine of a plugin comes to. Raises PluginFailed, at the latest after ``seconds``."""
         plugin = implementation.plugin
 
@@ -92,13 +92,13 @@ class PluginManager(pluggy.PluginManager):
         waiting = within(self._as_deferred(implementation, result), seconds, clock, expired)
         return await waiting.addErrback(failed)
 
-    def _as_deferred(self, implementation: Implementation, result: Any) -> Deferred[Any]:
+    def _as_deferred(self, implementation: Implementation, result: Any) -> Deferred[object]:
         if isinstance(result, Deferred):
             return result
         return Deferred.fromCoroutine(_awaited(_TimedSteps(result, implementation, self.times)))
 
 
-def pending(result: Any) -> bool:
+def pending(result: object) -> bool:
     """Whether a plugin's result is still to come (a Deferred, a coroutine)."""
     try:
         return isinstance(result, Deferred) or inspect.isawaitable(result)
@@ -106,26 +106,26 @@ def pending(result: Any) -> bool:
         return False
 
 
-def within(deferred: Deferred[Any], seconds: float, clock: Timers, expired: Exception) -> Deferred[Any]:
+def within(deferred: Deferred[object], seconds: float, clock: Timers, expired: Exception) -> Deferred[object]:
     """Fires as ``deferred`` does, or with ``expired``; for certain, even where a coroutine ignores its cancellation."""
 
     def expire() -> None:
         outer.errback(expired)
         _cancel(deferred)
 
-    def cancel(_: Deferred[Any]) -> None:
+    def cancel(_: Deferred[object]) -> None:
         if timer.active():
             timer.cancel()
         _cancel(deferred)
 
-    def done(result: Any) -> None:
+    def done(result: object) -> None:
         if timer.active():
             timer.cancel()
         if not outer.called:
             outer.callback(result)  # a Failure makes it an errback
         # Later than that, an answer is no longer wanted and its failure was told already.
 
-    outer: Deferred[Any] = Deferred(cancel)
+    outer: Deferred[object] = Deferred(cancel)
     timer = clock.callLater(seconds, expire)
     deferred.addBoth(done)
     return outer
@@ -146,7 +146,7 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(error.__cause__ or error)
 
 
-def _cancel(deferred: Deferred[Any]) -> None:
+def _cancel(deferred: Deferred[object]) -> None:
     try:
         deferred.cancel()
     except BaseException:
@@ -156,16 +156,16 @@ def _cancel(deferred: Deferred[Any]) -> None:
 class _TimedSteps:
     """An awaitable whose every step, from one await to the next, is timed like a call."""
 
-    def __init__(self, awaitable: Awaitable[Any], implementation: Implementation, times: HookTimes) -> None:
+    def __init__(self, awaitable: Awaitable[object], implementation: Implementation, times: HookTimes) -> None:
         self._awaitable = awaitable
         self._implementation = implementation
         self._times = times
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[object, object, object]:
         plugin, hook, _, _ = self._implementation
         steps = _steps_of(self._awaitable)
         step: Callable[[Any], Any] = steps.send
-        given: Any = None
+        given: object = None
         while True:
             before = self._times.enter(plugin, hook)
             try:
@@ -183,9 +183,9 @@ class _TimedSteps:
                 step, given = steps.throw, error
 
 
-def _steps_of(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+def _steps_of(awaitable: Awaitable[object]) -> Generator[object, object, object]:
     return (yield from awaitable.__await__())
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
+async def _awaited(awaitable: Awaitable[object]) -> object:
     return await awaitable

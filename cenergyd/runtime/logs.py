@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import RLock
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
@@ -92,7 +92,7 @@ def text_line(event: LogEvent, redact: Redactor) -> str:
 
 def json_line(event: LogEvent, redact: Redactor) -> str:
     """One event for machines: a JSON object with time, level, namespace, event, and the event's own fields."""
-    line: dict[str, Any] = {
+    line: dict[str, object] = {
         "time": _moment(event),
         "level": getattr(event.get("log_level"), "name", "info"),
         "namespace": _namespace(event),
@@ -162,7 +162,7 @@ class StandardLogging(logging.Handler):
             text = f"(a message that cannot be formatted: {type(broken).__name__})"
         level = LogLevel.error if record.levelno >= logging.ERROR else LogLevel.warn
         error = record.exc_info[1] if record.exc_info else None
-        fields: dict[str, Any] = {"log_failure": Failure(error)} if error is not None else {}
+        fields: dict[str, object] = {"log_failure": Failure(error)} if error is not None else {}
         Logger(namespace=record.name).emit(level, "{text}", text=text, **fields)
 
 
@@ -174,7 +174,7 @@ def start_logging(settings: LoggingSettings, redact: Redactor, out: TextIO = sys
     return output
 
 
-def _wanted(event: LogEvent, minimum: Any) -> bool:
+def _wanted(event: LogEvent, minimum: object) -> bool:
     level = event.get("log_level") or LogLevel.info
     if level == LogLevel.info and not str(event.get("log_namespace", "")).startswith("cenergyd"):
         # Twisted's own "Starting factory ..." lines are of use to nobody but a debugger.
@@ -207,7 +207,7 @@ def _traceback(event: LogEvent, redact: Redactor) -> str:
     return redact.excerpt(text, 0, head) + left_out + redact.excerpt(text, tail, len(text))
 
 
-def _plain(value: Any, redact: Redactor) -> Any:
+def _plain(value: object, redact: Redactor) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

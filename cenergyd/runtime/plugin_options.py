@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -20,7 +19,7 @@ class BadDeclaration(ValueError):
     """What a plugin declares cannot be options."""
 
 
-def check_declaration(kind: Any) -> type[Resource]:
+def check_declaration(kind: object) -> type[Resource]:
     """The class as declared. Raises BadDeclaration unless each option has a default and says what it is for."""
     if not (isinstance(kind, type) and issubclass(kind, Resource)):
         raise BadDeclaration(f"cenergyd_options: a subclass of Resource is needed, not {str(kind)[:100]}")
@@ -35,7 +34,7 @@ def check_declaration(kind: Any) -> type[Resource]:
 def read_options(plugin: str, kind: type[Resource], section: PluginSection) -> tuple[Resource, list[str]]:
     """The options of a section, and a line for each fault in it; with a fault, that option has its default."""
     fields = {field.name: field for field in _fields(kind)}
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     faults: list[str] = []
     for key, text in section.values.items():
         origin = f"{section.origins.get(key, 'settings')}: [plugin:{plugin}] {key}"
@@ -81,8 +80,8 @@ def default_text(field: inspect.Field) -> str:
     return "" if value is None else str(value)
 
 
-def _converted(kind: type[Resource], field: inspect.Field, text: str) -> Any:
-    value: Any = text
+def _converted(kind: type[Resource], field: inspect.Field, text: str) -> object:
+    value: object = text
     types = _plain_types(field.type)
     if any(isinstance(each, inspect.BoolType) for each in types):
         value = _SWITCH.get(text.lower(), text)
@@ -105,15 +104,15 @@ def _plain_types(node: inspect.Type) -> list[inspect.Type]:
     return [node]
 
 
-def _meta(field: inspect.Field) -> Mapping[str, Any]:
+def _meta(field: inspect.Field) -> Mapping[str, object]:
     node = field.type
     return (node.extra_json_schema or {}) if isinstance(node, inspect.Metadata) else {}
 
 
-def _extra(node: inspect.Type) -> Mapping[str, Any]:
+def _extra(node: inspect.Type) -> Mapping[str, object]:
     return (node.extra or {}) if isinstance(node, inspect.Metadata) else {}
 
 
-def _meant(key: str, fields: Mapping[str, Any]) -> str:
+def _meant(key: str, fields: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(key, fields, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(fields)}" if fields else "; it has none"

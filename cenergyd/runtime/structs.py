@@ -36,7 +36,12 @@ def whole(pattern: str) -> str:
 
 
 def read(
-    value: Any, kind: type[T], path: str = "", *, style: Literal["brackets", "dots"] = "brackets", strict: bool = True
+    value: object,
+    kind: type[T],
+    path: str = "",
+    *,
+    style: Literal["brackets", "dots"] = "brackets",
+    strict: bool = True,
 ) -> T:
     """Check a JSON value and make the described type of it.
 
@@ -63,25 +68,25 @@ def read(
     raise InvalidField(_named(path, steps, style), message)
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: object) -> Any:
     """Dictionaries, lists and plain values of what holds resources."""
     return msgspec.to_builtins(value)
 
 
-def schemas(kinds: Iterable[Any]) -> dict[str, Any]:
+def schemas(kinds: Iterable[object]) -> dict[str, object]:
     """JSON Schema components of types and of all that they refer to, by the class's name without ``Json`` at its end."""
     _, components = msgspec.json.schema_components(list(kinds), ref_template=_COMPONENT)
     return {name.removesuffix("Json"): _tidy(schema) for name, schema in components.items()}
 
 
-def schema_of(kind: Any) -> dict[str, Any]:
+def schema_of(kind: object) -> dict[str, object]:
     """The JSON Schema of one type: a reference where it is a resource."""
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=_COMPONENT)
-    tidy: dict[str, Any] = _tidy(schema)
+    tidy: dict[str, object] = _tidy(schema)
     return tidy
 
 
-def _tidy(schema: Any) -> Any:
+def _tidy(schema: object) -> Any:
     """Without titles that repeat the name, without defaults (absent and null are told apart by words), plain patterns."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
@@ -114,7 +119,7 @@ def _unknown(node: inspect.Type | None) -> str:
     return "there is no such key"
 
 
-def _type_at(kind: Any, steps: Iterable[str]) -> inspect.Type | None:
+def _type_at(kind: object, steps: Iterable[str]) -> inspect.Type | None:
     """What the description says of a place in a value."""
     node: inspect.Type | None = inspect.type_info(kind)
     for step in steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -61,14 +61,14 @@ class BoundedPool:
                 raise CancelledError
             return function(*args, **kwargs)
 
-        def ended(success: bool, result: Any) -> None:  # in the thread
+        def ended(success: bool, result: object) -> None:  # in the thread
             self._reactor.callFromThread(self._ended, answer, result)
 
         self.busy += 1
         self._pool.callInThreadWithCallback(ended, work)
         return await answer
 
-    def _ended(self, answer: Deferred[Any], result: Any) -> None:
+    def _ended(self, answer: Deferred[object], result: object) -> None:
         self.busy -= 1
         if not answer.called:
             answer.callback(result)  # a Failure given here becomes an errback

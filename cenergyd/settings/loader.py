@@ -26,7 +26,7 @@ from cenergyd.settings.retired import CONSTANT, RENAMED
 log = Logger()
 
 T = TypeVar("T")
-Kind = Callable[[str], Any]
+Kind = Callable[[str], object]
 
 
 def setting(
@@ -45,7 +45,7 @@ def setting(
     )
 
 
-def settings_in(section: type[Any]) -> list[attrs.Attribute[Any]]:
+def settings_in(section: type[Any]) -> list[attrs.Attribute[object]]:
     """The settings that a section's class declares."""
     return [field for field in attrs.fields(section) if "kind" in field.metadata]
 
@@ -239,7 +239,7 @@ class _Where:
 
 def _build(cls: type[T], raw: Mapping[str, Mapping[str, str]], where: _Where) -> T:
     faults: list[str] = []
-    sections: dict[str, Any] = {}
+    sections: dict[str, object] = {}
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in attrs.fields(cls)}  # type: ignore[arg-type]
     for name in raw:
@@ -270,18 +270,18 @@ def _section_origin(where: _Where, name: str, values: Mapping[str, str]) -> str:
     return "command line" if values and all(where.of(name, key) != where.file for key in values) else where.file
 
 
-def _is_family(section_class: Any) -> bool:
+def _is_family(section_class: object) -> bool:
     return getattr(section_class, "__origin__", None) is dict
 
 
-def _meant(name: str, known: Mapping[str, Any]) -> str:
+def _meant(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
 
 
-def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faults: list[str]) -> Any:
+def _section(cls: Any, name: str, values: Mapping[str, str], where: _Where, faults: list[str]) -> object:
     fields = {field.name: field for field in attrs.fields(cls)}
-    parsed: dict[str, Any] = {}
+    parsed: dict[str, object] = {}
     for key, value in values.items():
         if key not in fields:
             faults.append(f"{where.of(name, key)}: [{name}] {key}: no such setting{_meant(key, fields)}")

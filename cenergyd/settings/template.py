@@ -36,7 +36,7 @@ def default_ini(cls: type[Any] = Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _settings(cls: type[Any]) -> Iterator[str]:
+def _settings(cls: type[object]) -> Iterator[str]:
     """First what an installation is likely to set."""
     for field in sorted(settings_in(cls), key=lambda field: not field.metadata["essential"]):
         yield from _about(field)
@@ -44,7 +44,7 @@ def _settings(cls: type[Any]) -> Iterator[str]:
         yield f"{mark}{field.name} = {field.metadata['default']}".rstrip()
 
 
-def _about(field: attrs.Attribute[Any]) -> Iterator[str]:
+def _about(field: attrs.Attribute[object]) -> Iterator[str]:
     meta = field.metadata
     unit = f" Unit: {meta['unit']}." if meta["unit"] else ""
     accepts = describe(meta["kind"])
@@ -57,7 +57,7 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _first_paragraph(cls: type[Any]) -> str:
+def _first_paragraph(cls: type[object]) -> str:
     return " ".join((inspect.getdoc(cls) or "").split("\n\n", 1)[0].split())
 
 

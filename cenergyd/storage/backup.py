@@ -188,7 +188,7 @@ def _check(path: Path) -> None:
         raise BackupError(f"{path} is damaged: {verdict}")
 
 
-def _described(path: Path, holds: str) -> dict[str, Any]:
+def _described(path: Path, holds: str) -> dict[str, object]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"holds": holds, "name": path.name, "bytes": path.stat().st_size, "sha256": digest}
@@ -212,7 +212,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _copy_verified(source: Path, target: Path, entry: dict[str, Any], report: Callable[[int], None]) -> None:
+def _copy_verified(source: Path, target: Path, entry: dict[str, object], report: Callable[[int], None]) -> None:
     """Copy a file of the backup and compare its checksum with the manifest's."""
     digest, done = hashlib.sha256(), 0
     target.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -308,7 +308,7 @@ async def apply_judged(
 
 
 async def _write(
-    key: AlertKey, state: AlertState, unsent: Sequence[Mapping[str, Any]], version: int, context: JobContext
+    key: AlertKey, state: AlertState, unsent: Sequence[Mapping[str, object]], version: int, context: JobContext
 ) -> Document:
     due = context.now + KEEP_DAYS * 86400
     if unsent:

@@ -196,7 +196,7 @@ SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed")
 """Watched for every site, whatever its settings: operators are told. A customer is where its rule is on."""
 
 
-def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, Any], ...]:
+def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, object], ...]:
     """Channels of ``[alerts] operators``: ``email:ops@example.org``, ``sms:+1555...``, ``webhook:https://...``. Raises InvalidField."""
     found = []
     for text in addresses:
@@ -213,7 +213,7 @@ ChannelTypes = Mapping[str, ChannelType]
 _NONE: ChannelTypes = {}
 
 
-def parse_alerts(value: Any, field: str = "alerts", types: ChannelTypes = _NONE) -> AlertSettings:
+def parse_alerts(value: object, field: str = "alerts", types: ChannelTypes = _NONE) -> AlertSettings:
     """Checked settings from JSON. Raises InvalidField, which names the first wrong value.
 
     :param types: the kinds of channels that plugins declare; channels of an unknown kind are taken as they are.
@@ -233,7 +233,7 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
         raise
 
 
-def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, Any]:
+def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, object]:
     """JSON for the store (``secrets=True``) or for anybody else (``has_secret`` in their place)."""
     found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
     return {**found, "channels": list(found["channels"])}
@@ -244,7 +244,7 @@ def without_secrets(settings: AlertSettings) -> AlertSettings:
     return msgspec.structs.replace(settings, channels=tuple(map(public_channel, settings.channels)))
 
 
-def edit_alerts(stored: Any, sent: Any, types: ChannelTypes = _NONE) -> dict[str, Any]:
+def edit_alerts(stored: Any, sent: object, types: ChannelTypes = _NONE) -> dict[str, object]:
     """What to store after an editor sent ``sent``: checked, and with secrets kept that the editor could not see.
 
     A channel with ``has_secret`` true and no secret of its own takes that of the stored channel with the same address.
@@ -256,7 +256,7 @@ def edit_alerts(stored: Any, sent: Any, types: ChannelTypes = _NONE) -> dict[str
     return alerts_to_json(parse_alerts(values, types=types), secrets=True)
 
 
-def public_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+def public_channel(channel: Mapping[str, object]) -> dict[str, object]:
     """A channel without its secrets."""
     shown = {key: value for key, value in channel.items() if key not in SECRET_KEYS}
     if any(channel.get(key) for key in SECRET_KEYS):
@@ -264,7 +264,7 @@ def public_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def with_secrets(channel: Any, stored: Iterable[Mapping[str, Any]]) -> Any:
+def with_secrets(channel: object, stored: Iterable[Mapping[str, object]]) -> object:
     """A channel that an editor sent (``has_secret``) with the secrets of the stored one of the same address."""
     if not isinstance(channel, Mapping) or not channel.get("has_secret") or any(channel.get(k) for k in SECRET_KEYS):
         return channel
@@ -272,13 +272,13 @@ def with_secrets(channel: Any, stored: Iterable[Mapping[str, Any]]) -> Any:
     return {**channel, **{key: known[key] for key in SECRET_KEYS if key in known}}
 
 
-def channel_id(channel: Mapping[str, Any]) -> str:
+def channel_id(channel: Mapping[str, object]) -> str:
     """Names a channel by its address, whatever its secrets."""
     shown = {k: v for k, v in channel.items() if k not in SECRET_KEYS and k != "has_secret"}
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def parse_channel(value: Any, field: str = "channel", types: ChannelTypes = _NONE) -> dict[str, Any]:
+def parse_channel(value: object, field: str = "channel", types: ChannelTypes = _NONE) -> dict[str, object]:
     """One checked channel. Raises InvalidField."""
     if not isinstance(value, Mapping):
         raise InvalidField(field, 'an object such as {"type": "email", "to": ...} is needed')
@@ -296,13 +296,13 @@ def parse_channel(value: Any, field: str = "channel", types: ChannelTypes = _NON
     return channel
 
 
-def _check_plain(channel: Mapping[str, Any], field: str) -> None:
+def _check_plain(channel: Mapping[str, object], field: str) -> None:
     for key, item in channel.items():
         if not isinstance(item, str | int | float):
             raise InvalidField(f"{field}.{key}", "text, a number, true or false is needed")
 
 
-def _parse_channels(value: Iterable[Any], field: str, types: ChannelTypes) -> tuple[Mapping[str, Any], ...]:
+def _parse_channels(value: Iterable[object], field: str, types: ChannelTypes) -> tuple[Mapping[str, object], ...]:
     channels = tuple(parse_channel(item, f"{field}.{n}", types) for n, item in enumerate(value))
     seen: set[str] = set()
     for n, channel in enumerate(channels):

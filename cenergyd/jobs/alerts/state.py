@@ -77,11 +77,11 @@ class AlertState:
     last_sent: int | None = None
     judged_until: int = 0
     """The newest window judged."""
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[Mapping[str, object], ...] = ()
     """What happened, oldest first: transition, at, since, until, worst, told."""
 
 
-def state_to_json(state: AlertState) -> dict[str, Any]:
+def state_to_json(state: AlertState) -> dict[str, object]:
     """JSON of a state."""
     return attrs.asdict(state) | {"history": [dict(entry) for entry in state.history]}
 

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -44,7 +44,7 @@ class Finding:
     """The setting that it is about (``facility``, ``logger_serial_number``, ...), or ''."""
     message: str
     advice: str = ""
-    evidence: Mapping[str, Any] = attrs.field(factory=dict)
+    evidence: Mapping[str, object] = attrs.field(factory=dict)
     """Numbers behind it, JSON values."""
 
 
@@ -281,7 +281,7 @@ def _thinned(times: Sequence[int], count: int) -> Sequence[int]:
     return times if len(times) <= count else [times[n * len(times) // count] for n in range(count)]
 
 
-def _implausible(evidence: Mapping[str, Any]) -> Finding:
+def _implausible(evidence: Mapping[str, object]) -> Finding:
     return Finding(
         severity="warning",
         code="implausible",
@@ -292,7 +292,7 @@ def _implausible(evidence: Mapping[str, Any]) -> Finding:
     )
 
 
-def _exchanged(best: Wiring, evidence: Mapping[str, Any]) -> list[Finding]:
+def _exchanged(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
     if not best.exchanged:
         return []
     words = " and ".join(f"the meter named {best.measured_by[role]} measures {role}" for role in best.exchanged)
@@ -311,7 +311,7 @@ def _exchanged(best: Wiring, evidence: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _turned(best: Wiring, evidence: Mapping[str, Any]) -> list[Finding]:
+def _turned(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
     return [
         Finding(
             severity="error",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import fsum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cenergyd.customers.model import FIELD_OF_ROLE, Role, Window
 from cenergyd.jobs.doctor.checks import Finding
@@ -134,7 +134,7 @@ def _why(wrong: Sequence[ComparedDay], worst: ComparedDay) -> tuple[str, str]:
     return "for a reason that the readings do not show", "Look whether power and registers are of the same meter."
 
 
-def _evidence(day: ComparedDay) -> Mapping[str, Any]:
+def _evidence(day: ComparedDay) -> Mapping[str, object]:
     return {
         "start": day.start,
         "integral_kwh": round(day.integral_kwh, 3),

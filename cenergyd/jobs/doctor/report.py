@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -60,7 +60,7 @@ class Report:
         """The gravest severity."""
         return self.findings[0].severity if self.findings else "ok"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """JSON values."""
         return {
             **attrs.asdict(self, recurse=False),

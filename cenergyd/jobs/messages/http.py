@@ -133,14 +133,14 @@ def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 @implementer(IReactorPluggableNameResolver)
 class _GuardedReactor:
-    def __init__(self, reactor: Reactor, resolver: Any) -> None:
+    def __init__(self, reactor: Reactor, resolver: object) -> None:
         self._reactor = reactor
         self.nameResolver = resolver
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:  # noqa: N802 - Twisted's name
         raise NotImplementedError
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._reactor, name)
 
 
@@ -150,7 +150,7 @@ class _PublicResolver:
         self._inner = inner
         self._owner = owner
 
-    def resolveHostName(self, resolutionReceiver: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - Twisted's name
+    def resolveHostName(self, resolutionReceiver: object, *args: object, **kwargs: object) -> object:  # noqa: N802 - Twisted's name
         return self._inner.resolveHostName(_PublicOnly(resolutionReceiver, self._owner), *args, **kwargs)
 
 

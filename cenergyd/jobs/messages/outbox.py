@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from twisted.logger import Logger
 
@@ -56,7 +56,7 @@ class Delivery(NamedTuple):
     key: str
     kind: str
     subject: str
-    channel: Mapping[str, Any]
+    channel: Mapping[str, object]
     state: State
     attempts: int
     error: str
@@ -80,7 +80,7 @@ class Outbox:
         documents: DocumentStore,
         customers: CustomerStore,
         settings: OutboxSettings,
-        operators: Sequence[Mapping[str, Any]] = (),
+        operators: Sequence[Mapping[str, object]] = (),
         idempotent: Collection[str] = (),
     ) -> None:
         self.documents = documents
@@ -119,7 +119,7 @@ class Outbox:
             await self.enqueue(notification, channel, now)
         return len(channels)
 
-    async def enqueue(self, notification: Notification, channel: Mapping[str, Any], now: int) -> str:
+    async def enqueue(self, notification: Notification, channel: Mapping[str, object], now: int) -> str:
         """Queue a message to one channel and return its key; nothing changes where it is queued or done already."""
         key = message_key(notification, channel)
         owner = notification.customer_id
@@ -139,7 +139,7 @@ class Outbox:
             log.debug("message {key} is in the outbox already", key=key)
         return key
 
-    async def enqueue_test(self, customer: Customer, channel: Any, now: int) -> str:
+    async def enqueue_test(self, customer: Customer, channel: object, now: int) -> str:
         """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
 
         A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises Overloaded past
@@ -245,7 +245,7 @@ class Outbox:
         return await self._queue.update(document, body, now + KEEP_SECONDS)
 
 
-def message_key(notification: Notification, channel: Mapping[str, Any]) -> str:
+def message_key(notification: Notification, channel: Mapping[str, object]) -> str:
     """The key of a message over a channel."""
     return hashlib.sha256(f"{notification.id}\0{channel_id(channel)}".encode()).hexdigest()[:40]
 
@@ -267,7 +267,7 @@ def as_delivery(document: Document) -> Delivery:
     )
 
 
-def _channels_of(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+def _channels_of(customer: Customer) -> tuple[Mapping[str, object], ...]:
     try:
         settings = alerts_of(customer)
     except InvalidField:

@@ -69,7 +69,7 @@ class OutboxService(Service):
         self._reactor = reactor
         self._clock: Timers = reactor if clock is None else clock
         self._sending: dict[str, Deferred[None]] = {}
-        self._calls: dict[str, Deferred[Any]] = {}
+        self._calls: dict[str, Deferred[object]] = {}
         self._busy: Counter[str] = Counter()
         self._unwritten: dict[str, tuple[Document, AttemptResult, str]] = {}
         self._more_due = False
@@ -221,7 +221,7 @@ class OutboxService(Service):
             return "refused", f"no plugin sends to channels of type {channel_type}"
         return ("sent", "") if taken is True else ("retry", "the notifier did not take the message")
 
-    def _judge(self, error: PluginFailed, channel_type: Any) -> tuple[AttemptResult, str]:
+    def _judge(self, error: PluginFailed, channel_type: object) -> tuple[AttemptResult, str]:
         """What the error of a notifier says of the message."""
         cause = error.__cause__
         if isinstance(cause, DeliveryRefused):
@@ -237,7 +237,7 @@ class OutboxService(Service):
         log.failure("plugin {plugin} failed for {type}", failure_of(error), plugin=error.plugin, type=channel_type)
         return "retry", f"the notifier failed: {error.reason}"
 
-    async def _ask_plugins(self, claimed: Document) -> Any:
+    async def _ask_plugins(self, claimed: Document) -> object:
         """The answer of the first plugin that has one. Raises PluginFailed.
 
         One that raises at once is passed over, for the message may be another's; if it is nobody else's, that failure counts.
@@ -275,7 +275,7 @@ class OutboxService(Service):
             raise fault
         return None
 
-    async def _cancellable(self, key: str, settled: Coroutine[Any, Any, Any]) -> Any:
+    async def _cancellable(self, key: str, settled: Coroutine[Any, Any, object]) -> object:
         call = self._calls[key] = Deferred.fromCoroutine(settled)
         try:
             return await call

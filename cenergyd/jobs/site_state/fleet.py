@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import fsum
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -206,7 +206,7 @@ def _is_wanted(site: SiteSummary, state: str) -> bool:
     return not state or site.state.kind == state
 
 
-def _energy_key(name: str) -> Callable[[SiteSummary, _Days], Any]:
+def _energy_key(name: str) -> Callable[[SiteSummary, _Days], object]:
     role, way = _ENERGY[name]
 
     def key(site: SiteSummary, days: _Days) -> float | None:
@@ -215,11 +215,11 @@ def _energy_key(name: str) -> Callable[[SiteSummary, _Days], Any]:
     return key
 
 
-def _power_key(role: Role) -> Callable[[SiteSummary, _Days], Any]:
+def _power_key(role: Role) -> Callable[[SiteSummary, _Days], object]:
     return lambda site, _: site.power(role)
 
 
-_KEYS: Mapping[str, Callable[[SiteSummary, _Days], Any]] = {
+_KEYS: Mapping[str, Callable[[SiteSummary, _Days], object]] = {
     "name": lambda site, _: site.title.casefold(),
     "alerts": lambda site, _: site.alerts,
     "last_upload": lambda site, _: site.state.last_upload,

@@ -7,7 +7,7 @@ readings count, for the documents are written some seconds later and a crash may
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
@@ -136,7 +136,7 @@ def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:
 
 def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterFacts:
     document = known.meters.get(series)
-    body: Mapping[str, Any] = document.body if document else {}
+    body: Mapping[str, object] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")
     power = values.get("P") if isinstance(values, Mapping) else None
     reading = known.last.get(series)
@@ -158,22 +158,22 @@ def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterF
 
 def _held(document: Document | None) -> HeldLogs | None:
     """The logs that could not be read: of whatever device, since a role names it."""
-    body: Mapping[str, Any] = document.body if document else {}
+    body: Mapping[str, object] = document.body if document else {}
     logs, since = _int(body.get("logs")), _int(body.get("since"))
     return HeldLogs(since, logs) if logs and since is not None else None
 
 
-def _error(stored: Any) -> LoggedError | None:
+def _error(stored: object) -> LoggedError | None:
     return LoggedError(int(stored["code"]), int(stored["time"])) if isinstance(stored, Mapping) else None
 
 
-def _computed(customer: Customer, told: Mapping[str, Any], last: Mapping[str, Reading]) -> ComputedFacts | None:
+def _computed(customer: Customer, told: Mapping[str, object], last: Mapping[str, Reading]) -> ComputedFacts | None:
     role = customer.missing_role
     if role is None or not customer.logger_serial_number:
         return None
     reading = last.get(customer.series_of(role) or "")
     failure = told.get("failure")
-    failed: Mapping[str, Any] = failure if isinstance(failure, Mapping) else {}
+    failed: Mapping[str, object] = failure if isinstance(failure, Mapping) else {}
     return ComputedFacts(
         role=role,
         last_time=reading.time if reading else reached_before(told),
@@ -184,7 +184,7 @@ def _computed(customer: Customer, told: Mapping[str, Any], last: Mapping[str, Re
     )
 
 
-def _backlog(customer: Customer, told: Mapping[str, Any]) -> Backlog | None:
+def _backlog(customer: Customer, told: Mapping[str, object]) -> Backlog | None:
     window = window_of(told)
     if window is not None:
         start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
@@ -201,5 +201,5 @@ def _refusal(document: Document | None) -> Refusal | None:
     return Refusal(_int(document.body.get("time")) or 0, str(document.body.get("reason") or "refused"))
 
 
-def _int(value: Any) -> int | None:
+def _int(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -67,7 +67,7 @@ def summary_of(
     )
 
 
-def summary_to_json(summary: SiteSummary) -> dict[str, Any]:
+def summary_to_json(summary: SiteSummary) -> dict[str, object]:
     """The body of a site's document."""
     return {"site": _ENCODER.encode(summary).decode()}
 

@@ -52,7 +52,7 @@ def _cached(text: str) -> Tariff:
     return tariff_from_json(json.loads(text))
 
 
-def tariff_from_json(value: Any, path: str = "tariff") -> Tariff:
+def tariff_from_json(value: object, path: str = "tariff") -> Tariff:
     """Read and check a tariff.
 
     :param path: how the errors' fields begin.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 import attrs
@@ -28,10 +27,10 @@ class InfluxAnswer:
     """What the client's methods read of an answer."""
 
     content: bytes
-    _msgpack: Any
+    _msgpack: object
     """The decoded content where it is MessagePack, which, unlike JSON, tells 1.0 from 1; else None."""
 
-    def json(self) -> Any:
+    def json(self) -> object:
         """The content; raises ValueError where it is not JSON (an older server answers in it)."""
         return json.loads(self.content)
 
@@ -63,7 +62,7 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
         self,
         url: str,
         method: str = "GET",
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, object] | None = None,
         data: bytes | None = None,
         stream: bool = False,
         expected_response_code: int = 200,

@@ -148,7 +148,7 @@ class Changes(NamedTuple):
     """Times of the points to write, ascending."""
 
 
-def changes(old: Mapping[int, Mapping[str, Any]], new: Mapping[int, Mapping[str, Any]]) -> Changes:
+def changes(old: Mapping[int, Mapping[str, object]], new: Mapping[int, Mapping[str, object]]) -> Changes:
     """The cheapest changes that turn ``old`` into ``new`` (fields by time).
 
     InfluxDB merges the fields written at one time, so a time or a field can only be removed by a DELETE. That costs about a

@@ -168,8 +168,8 @@ class MongoDatabase:
         async def begin(database: Database) -> list[Cursor]:
             return [find(database)]  # in a list, because a cursor is awaitable itself
 
-        async def following(_: Database) -> list[Any]:
-            batch: list[Any] = await cursor.next_batch()
+        async def following(_: Database) -> list[object]:
+            batch: list[object] = await cursor.next_batch()
             return batch
 
         (cursor,) = await self.run(begin)
@@ -180,7 +180,7 @@ class MongoDatabase:
             if not cursor.exhausted and self._pool is not None:
                 cursor.close().addErrback(lambda _: None)
 
-    def _in_time(self, call: Coroutine[Any, Any, T]) -> Deferred[T]:
+    def _in_time(self, call: Coroutine[Any, object, T]) -> Deferred[T]:
         """The call's result, or what :data:`_DOWN` names; :class:`_CallerCancelled` where it was not the server's fault."""
         running = Deferred.fromCoroutine(call).addTimeout(self._timeout, twisted_clock(self._reactor))
 
@@ -278,7 +278,7 @@ def _code_of(error: PyMongoError) -> tuple[int | None, str]:
 
 def _parsed(url: str) -> Mapping[str, Any]:
     try:
-        parsed: Any = parse_uri(url)
+        parsed: object = parse_uri(url)
     except OSError as error:
         raise ConfigError(f"the MongoDB URL: {error.filename}: {error.strerror}") from None
     except (InvalidURI, ConfigurationError, ValueError) as error:
@@ -286,7 +286,7 @@ def _parsed(url: str) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], parsed)
 
 
-def _options(parsed: Mapping[str, Any]) -> dict[str, Any]:
+def _options(parsed: Mapping[str, Any]) -> dict[str, object]:
     return {key.lower(): value for key, value in parsed["options"].items()}
 
 

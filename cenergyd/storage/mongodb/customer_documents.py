@@ -90,40 +90,40 @@ class CustomerDocuments:
         unwritten = {"name": UNWRITTEN, "partialFilterExpression": {UNWRITTEN: {"$exists": True}}}
         await self.run_own(lambda own: own.create_index(sort_by(ASCENDING(UNWRITTEN)), **unwritten))
 
-    async def find_shared(self, key: Any) -> dict[str, Any] | None:
+    async def find_shared(self, key: object) -> dict[str, object] | None:
         """The shared document of a customer."""
-        found: dict[str, Any] | None = await self.run_shared(
+        found: dict[str, object] | None = await self.run_shared(
             lambda shared: shared.find_one({"_id": key}, projection=PROJECTION)
         )
         return found
 
-    async def find_shared_by_id(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
+    async def find_shared_by_id(self, keys: Sequence[object]) -> list[dict[str, object]]:
         """Those of the shared documents that exist."""
         if not keys:
             return []
         query, size = {"_id": {"$in": list(keys)}}, len(keys) + 1
-        found: list[dict[str, Any]] = await self.run_shared(
+        found: list[dict[str, object]] = await self.run_shared(
             lambda shared: shared.find(query, projection=PROJECTION, batch_size=size)
         )
         return found
 
-    async def find_shared_by_serial(self, serial: str) -> list[dict[str, Any]]:
+    async def find_shared_by_serial(self, serial: str) -> list[dict[str, object]]:
         """Shared documents that name a logger, of which the front end may have many: some of them."""
         # The front end may have stored what a person typed.
         query = {SERIAL: {"$in": list(dict.fromkeys((serial, serial.lower())))}}
-        found: list[dict[str, Any]] = await self.run_shared(
+        found: list[dict[str, object]] = await self.run_shared(
             lambda shared: shared.find(query, projection=PROJECTION, limit=10, batch_size=10)
         )
         return found
 
-    async def find_own(self, key: Any) -> dict[str, Any] | None:
+    async def find_own(self, key: object) -> dict[str, object] | None:
         """Our document of a customer; it is made if there is only a shared one."""
-        own: dict[str, Any] | None = await self.run_own(lambda collection: collection.find_one({"_id": key}))
+        own: dict[str, object] | None = await self.run_own(lambda collection: collection.find_one({"_id": key}))
         if own is None and (document := await self.find_shared(key)):
             own = (await self.own_of([document])).get(id_text(key))
         return None if own is None or GONE in own else own
 
-    async def own_of(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    async def own_of(self, documents: Sequence[Mapping[str, object]]) -> dict[str, dict[str, object]]:
         """Our documents of some shared ones, by the text of the id; those that are missing are made."""
         owns = await self.owns_by_id([document["_id"] for document in documents])
         missing = [document for document in documents if id_text(document["_id"]) not in owns]
@@ -133,7 +133,7 @@ class CustomerDocuments:
             owns |= await self.owns_by_id([document["_id"] for document in missing])
         return owns
 
-    async def owns_by_id(self, keys: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    async def owns_by_id(self, keys: Sequence[object]) -> dict[str, dict[str, object]]:
         """Those of our documents that exist, by the text of the id."""
         if not keys:
             return {}
@@ -142,7 +142,7 @@ class CustomerDocuments:
         )
         return {id_text(own["_id"]): own for own in found}
 
-    async def insert_own(self, own: dict[str, Any]) -> bool:
+    async def insert_own(self, own: dict[str, object]) -> bool:
         """Store a new document of ours. False where there is one already; without its logger where that is another's."""
         try:
             await self.run_own(lambda collection: collection.insert_one(own))
@@ -156,7 +156,7 @@ class CustomerDocuments:
             return await self.insert_own({**own, SERIAL: ""})
         return True
 
-    def shared_batches(self) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def shared_batches(self) -> AsyncGenerator[list[dict[str, object]], None]:
         """Every shared document, some hundred at once."""
         return self.mongo.batches(
             lambda database: database[self.shared.name].find({}, projection=PROJECTION, batch_size=_BATCH)
@@ -164,17 +164,17 @@ class CustomerDocuments:
 
     async def shared_page(
         self, after: str | None, limit: int, fields: Sequence[str] | None = PROJECTION
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, object]]:
         """Shared documents in the order of ids, whole or with some fields."""
-        found: list[dict[str, Any]] = []
+        found: list[dict[str, object]] = []
         for query in ids_after(after):
             if len(found) < limit:
                 found += await self._page(self.shared.name, query, limit - len(found), fields)
         return found
 
-    async def own_page(self, after: str | None, limit: int, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def own_page(self, after: str | None, limit: int, query: Mapping[str, object]) -> list[dict[str, object]]:
         """Our documents that match, in the order of ids."""
-        found: list[dict[str, Any]] = []
+        found: list[dict[str, object]] = []
         for ids in ids_after(after):
             if len(found) < limit:
                 found += await self._page(OWN_COLLECTION, {**query, **ids}, limit - len(found), None)
@@ -182,12 +182,12 @@ class CustomerDocuments:
 
     async def update_own(
         self,
-        own: Mapping[str, Any],
+        own: Mapping[str, object],
         checked: Mapping[str, Any],
         *,
         pending: Window | None = None,
         unwritten: Mapping[str, str] | None = None,
-        also: Mapping[str, Mapping[str, Any]] | None = None,
+        also: Mapping[str, Mapping[str, object]] | None = None,
     ) -> bool:
         """Change settings in our document, if its version still is the one read. Raises SerialTaken.
 
@@ -204,18 +204,18 @@ class CustomerDocuments:
         except DuplicateKeyError:
             raise SerialTaken(checked.get(SERIAL, "")) from None
 
-    async def change_own(self, own: Mapping[str, Any], update: Mapping[str, Any]) -> bool:
+    async def change_own(self, own: Mapping[str, object], update: Mapping[str, object]) -> bool:
         """Apply an update to our document, if its version still is the one read."""
         query = {"_id": own["_id"], VERSION: own[VERSION]}
         result = await self.run_own(lambda collection: collection.update_one(query, dict(update)))
         return bool(result.matched_count)
 
-    async def delete(self, key: Any) -> None:
+    async def delete(self, key: object) -> None:
         """Delete the shared document, then ours."""
         await self.run_shared(lambda shared: shared.delete_one({"_id": key}))
         await self.run_own(lambda own: own.delete_one({"_id": key}))
 
-    async def prepare_agreed(self, own: Mapping[str, Any], agreed: Mapping[str, str]) -> None:
+    async def prepare_agreed(self, own: Mapping[str, object], agreed: Mapping[str, str]) -> None:
         """Raise what forbids a change of agreed fields: SerialTaken, NotFound, ChangedElsewhere."""
         if agreed.get(SERIAL):
             await self.check_serial_free(agreed[SERIAL], own["_id"])
@@ -225,7 +225,7 @@ class CustomerDocuments:
         if UNWRITTEN in own or changed_since_seen(own, document):
             raise ChangedElsewhere("the existing front end has just changed this customer")
 
-    async def check_serial_free(self, serial: str, key: Any) -> None:
+    async def check_serial_free(self, serial: str, key: object) -> None:
         """The index of our own documents forbids duplicates; this also finds one that the front end has just made."""
         owner = await self.run_own(lambda own: own.find_one({SERIAL: serial}, projection=["_id"]))
         others = [owner] if owner else await self.find_shared_by_serial(serial)
@@ -238,7 +238,7 @@ class CustomerDocuments:
         Raises SerialTaken or Conflict where a unique index of the front end forbids it; our change is then taken back.
         """
         unwritten = {field: value for field, value in own[UNWRITTEN].items() if field in AGREED_FIELDS}
-        document: dict[str, Any] | None = None
+        document: dict[str, object] | None = None
         try:
             for _ in range(_ATTEMPTS):
                 document = await self.find_shared(own["_id"])
@@ -256,27 +256,29 @@ class CustomerDocuments:
                 raise SerialTaken(unwritten.get(SERIAL, "")) from None
             raise Conflict("a unique index of the shared collection has such a customer already") from None
 
-    async def _insert_shared(self, own: Mapping[str, Any], unwritten: Mapping[str, str]) -> dict[str, Any]:
-        document: dict[str, Any] = {"_id": own["_id"], **self.shared.new_document}
+    async def _insert_shared(self, own: Mapping[str, object], unwritten: Mapping[str, str]) -> dict[str, object]:
+        document: dict[str, object] = {"_id": own["_id"], **self.shared.new_document}
         if own.get("name"):
             document["name"] = own["name"]
         document.update({field: value for field, value in unwritten.items() if value or field in METER_FIELDS})
         await self.run_shared(lambda shared: shared.insert_one(document))
         return document
 
-    async def _write_agreed(self, document: Mapping[str, Any], unwritten: Mapping[str, str]) -> bool:
+    async def _write_agreed(self, document: Mapping[str, object], unwritten: Mapping[str, str]) -> bool:
         update = agreed_update(document, unwritten)
         if not update:
             return True
         result = await self.run_shared(lambda shared: shared.update_one(observed(document), update))
         return bool(result.matched_count)
 
-    async def _written(self, own: Mapping[str, Any], document: Mapping[str, Any], unwritten: Mapping[str, str]) -> None:
+    async def _written(
+        self, own: Mapping[str, object], document: Mapping[str, object], unwritten: Mapping[str, str]
+    ) -> None:
         """Note in our document that the shared one has it now; what that had in an older shape is kept."""
         seen = seen_of(own["_id"], {**settings_of(document), **unwritten})
         if SEEN in own:
             seen = {field: seen[field] for field in unwritten}  # what the front end changes is still to be noticed
-        sets: dict[str, Any] = {f"{SEEN}.{field}": value for field, value in seen.items()}
+        sets: dict[str, object] = {f"{SEEN}.{field}": value for field, value in seen.items()}
         for field in METER_FIELDS:
             old = document.get(field)
             if field in unwritten and isinstance(old, list | Mapping) and old:
@@ -297,9 +299,9 @@ class CustomerDocuments:
         await self.run_own(lambda collection: collection.update_one(query, update))
 
     async def _page(
-        self, collection: str, query: Mapping[str, Any], limit: int, fields: Sequence[str] | None
-    ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self.mongo.run(
+        self, collection: str, query: Mapping[str, object], limit: int, fields: Sequence[str] | None
+    ) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = await self.mongo.run(
             lambda database: database[collection].find(
                 dict(query), projection=list(fields) if fields else None, sort=_BY_ID, limit=limit, batch_size=limit
             )

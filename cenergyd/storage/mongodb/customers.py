@@ -164,7 +164,7 @@ class MongoCustomerStore:
     async def update(
         self,
         customer_id: str,
-        changes: Mapping[str, Any],
+        changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
         pending: Window | None = None,
@@ -199,7 +199,7 @@ class MongoCustomerStore:
         except ChangedElsewhere:
             return False
 
-    async def _change(self, own: Mapping[str, Any], checked: Mapping[str, Any], pending: Window | None) -> bool:
+    async def _change(self, own: Mapping[str, object], checked: Mapping[str, Any], pending: Window | None) -> bool:
         agreed = {field: checked[field] for field in AGREED_FIELDS if field in checked}
         agreed = {field: value for field, value in agreed.items() if value != (own.get(field) or "")}
         if agreed:
@@ -223,7 +223,7 @@ class MongoCustomerStore:
                 customers=count, shared=self.documents.shared.name, own=OWN_COLLECTION,
             )  # fmt: skip
 
-    async def _expected(self, customer_id: str, etag: str | None) -> dict[str, Any]:
+    async def _expected(self, customer_id: str, etag: str | None) -> dict[str, object]:
         own = await self.documents.find_own(id_value(customer_id)) if is_storable(customer_id) else None
         if own is None:
             raise NotFound(f"no customer {customer_id}")

@@ -64,7 +64,7 @@ class MongoDocumentStore:
         self,
         kind: str,
         key: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         *,
         owner: str | None = None,
         due: int | None = None,
@@ -125,7 +125,7 @@ class MongoDocumentStore:
 
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
         """Remove."""
-        query: dict[str, Any] = {"_id": _id(kind, key)}
+        query: dict[str, object] = {"_id": _id(kind, key)}
         if expected_version is not None:
             query["version"] = expected_version
         result = await self._run(lambda documents: documents.delete_one(query))
@@ -147,7 +147,7 @@ class MongoDocumentStore:
         limit: int = 100,
     ) -> list[Document]:
         """A page."""
-        query: dict[str, Any] = {}
+        query: dict[str, object] = {}
         ids = {"$gt": _id(kind, after_key)} if after_key is not None else {}
         if owner is not None:
             query = {"kind": kind, "owner": owner}
@@ -168,7 +168,7 @@ class MongoDocumentStore:
 
     async def count(self, kind: str, *, owner: str | None = None) -> int:
         """How many documents."""
-        every: dict[str, Any] = {"_id": {"$gte": _id(kind, ""), "$lt": f"{kind}0"}}
+        every: dict[str, object] = {"_id": {"$gte": _id(kind, ""), "$lt": f"{kind}0"}}
         query = every if owner is None else {"kind": kind, "owner": owner}
         return int(await self._run(lambda documents: documents.count_documents(query)))
 
@@ -188,10 +188,10 @@ def _id(kind: str, key: str) -> str:
 
 
 def _update(kind: str, document: NewDocument) -> dict[str, Any]:
-    fields: dict[str, Any] = {"kind": kind, "key": document.key, "body": body_text(document.body)}
-    places: dict[str, Any] = {"owner": document.owner, "due": document.due}
+    fields: dict[str, object] = {"kind": kind, "key": document.key, "body": body_text(document.body)}
+    places: dict[str, object] = {"owner": document.owner, "due": document.due}
     fields.update((name, value) for name, value in places.items() if value is not None)
-    update: dict[str, Any] = {"$set": fields, "$inc": {"version": 1}}
+    update: dict[str, object] = {"$set": fields, "$inc": {"version": 1}}
     absent = {name: "" for name, value in places.items() if value is None}
     return {**update, "$unset": absent} if absent else update
 

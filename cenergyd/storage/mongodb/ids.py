@@ -12,7 +12,7 @@ from bson import CodecOptions, Decimal128, ObjectId
 from bson.binary import UuidRepresentation
 from bson.errors import BSONError
 
-_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+_CODEC: CodecOptions[dict[str, object]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 # BSON's order of types, as $type numbers; a comparison finds values of its own type only.
 # Numbers, text, documents, bytes, ObjectIds, booleans, times.
 _TYPE_ORDER = ((1, 16, 18, 19), (2,), (3,), (5,), (7,), (8,), (9,))
@@ -30,7 +30,7 @@ def id_text(value: Any) -> str:
     return "~b" + urlsafe_b64encode(bson.encode({"": value}, codec_options=_CODEC)).decode().rstrip("=")
 
 
-def id_value(text: str) -> Any:
+def id_value(text: str) -> object:
     """The ``_id`` that :func:`id_text` made a text of; a text that it never made is itself the ``_id``."""
     if text.startswith("~s"):
         return text[2:]

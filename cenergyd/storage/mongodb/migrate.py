@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 
@@ -74,7 +73,7 @@ class MigrationReport:
         return [*lines, f"{self.documents} documents, {would} {self.changed}, {len(self.duplicates)} duplicate serials"]
 
 
-def plan(document: Mapping[str, Any]) -> Plan | None:
+def plan(document: Mapping[str, object]) -> Plan | None:
     """What a document's agreed fields become; None where they are as they should be. What is absent stays absent."""
     settings = settings_of(document)
     changes: dict[str, str] = {}
@@ -93,7 +92,7 @@ def plan(document: Mapping[str, Any]) -> Plan | None:
     return Plan(changes=changes, lines=tuple(lines)) if changes else None
 
 
-def warnings_of(document: Mapping[str, Any]) -> tuple[str, ...]:
+def warnings_of(document: Mapping[str, object]) -> tuple[str, ...]:
     """What a migration leaves for a person to put right."""
     found = [f"{fault.field}: {fault}" for fault in faults_of(customer_of(own_of_shared(document)))]
     for field in METER_FIELDS:
@@ -132,7 +131,9 @@ async def migrate(documents: CustomerDocuments, *, dry_run: bool, progress: Prog
     )
 
 
-async def _one(documents: CustomerDocuments, document: Mapping[str, Any], dry_run: bool) -> tuple[DocumentReport, bool]:
+async def _one(
+    documents: CustomerDocuments, document: Mapping[str, object], dry_run: bool
+) -> tuple[DocumentReport, bool]:
     customer_id = id_text(document["_id"])
     planned, warnings = plan(document), warnings_of(document)
     if planned is None:
@@ -143,7 +144,7 @@ async def _one(documents: CustomerDocuments, document: Mapping[str, Any], dry_ru
     return DocumentReport(customer_id=customer_id, changes=planned.lines, warnings=warnings), True
 
 
-async def _rewrite(documents: CustomerDocuments, document: Mapping[str, Any], planned: Plan) -> str:
+async def _rewrite(documents: CustomerDocuments, document: Mapping[str, object], planned: Plan) -> str:
     """Write what is planned; the reason if that is not possible."""
     meanwhile = "somebody else changed it meanwhile; run this again"
     own = (await documents.own_of([document])).get(id_text(document["_id"]))
@@ -158,13 +159,13 @@ async def _rewrite(documents: CustomerDocuments, document: Mapping[str, Any], pl
     return ""
 
 
-def _all_meters(value: Any) -> list[str]:
+def _all_meters(value: object) -> list[str]:
     if not isinstance(value, list | tuple):
         return []
     return [meter for meter in map(meter_of, value) if meter]
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     """An old value without what may be secret in it."""
     if value is None:
         return "nothing"

@@ -55,20 +55,20 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
     )
 
 
-def own_of_shared(document: Mapping[str, Any]) -> dict[str, Any]:
+def own_of_shared(document: Mapping[str, object]) -> dict[str, object]:
     """The own document of a shared one that has none yet."""
     settings = settings_of(document)
-    own: dict[str, Any] = {"_id": document["_id"], **settings, EXTENSIONS: {}, VERSION: 1}
+    own: dict[str, object] = {"_id": document["_id"], **settings, EXTENSIONS: {}, VERSION: 1}
     own[SEEN] = seen_of(document["_id"], settings)
     if existing := existing_of(document):
         own[EXISTING] = json.dumps(existing)
     return own
 
 
-def own_of_customer(customer: Customer, key: Any, pending: Window | None) -> dict[str, Any]:
+def own_of_customer(customer: Customer, key: object, pending: Window | None) -> dict[str, object]:
     """The own document of a customer that cenergyd adds; its agreed fields are not yet in a shared document."""
     settings = {field: getattr(customer, field) for field in SETTINGS}
-    own: dict[str, Any] = {"_id": key, **settings, EXTENSIONS: dict(customer.extensions), VERSION: 1}
+    own: dict[str, object] = {"_id": key, **settings, EXTENSIONS: dict(customer.extensions), VERSION: 1}
     own[UNWRITTEN] = {"insert": True, **{field: settings[field] for field in AGREED_FIELDS}}
     if pending is not None:
         own |= {PENDING_START: pending.start, PENDING_END: pending.end}
@@ -77,8 +77,8 @@ def own_of_customer(customer: Customer, key: Any, pending: Window | None) -> dic
 
 def settings_update(checked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """MongoDB's update of an own document for checked changes (see :mod:`cenergyd.customers.changes`)."""
-    sets: dict[str, Any] = {}
-    unsets: dict[str, Any] = {}
+    sets: dict[str, object] = {}
+    unsets: dict[str, object] = {}
     for field, value in checked.items():
         if field != EXTENSIONS:
             sets[field] = value
@@ -98,12 +98,12 @@ def widening(pending: Window | None) -> dict[str, dict[str, int]]:
     return {"$min": {PENDING_START: pending.start}, "$max": {PENDING_END: pending.end}}
 
 
-def seen_of(key: Any, settings: Mapping[str, str]) -> dict[str, str]:
+def seen_of(key: object, settings: Mapping[str, str]) -> dict[str, str]:
     """Settings of a shared document as ``seen`` keeps them."""
     return {field: _seen(key, field, settings[field]) for field in SETTINGS}
 
 
-def changed_since_seen(own: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, str]:
+def changed_since_seen(own: Mapping[str, object], document: Mapping[str, object]) -> dict[str, str]:
     """Settings that the front end has changed since a shared document was last compared, with their values there.
 
     Those that cenergyd's own document has already are no change. Where the document had vanished, everything is compared.
@@ -117,7 +117,7 @@ def changed_since_seen(own: Mapping[str, Any], document: Mapping[str, Any]) -> d
     }
 
 
-def is_current(own: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+def is_current(own: Mapping[str, object], document: Mapping[str, object]) -> bool:
     """Whether nothing is to be taken over from a shared document."""
     settings, existing = settings_of(document), existing_of(document)
     return (
@@ -128,11 +128,11 @@ def is_current(own: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     )
 
 
-def comparison_update(own: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def comparison_update(own: Mapping[str, object], document: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """The ``$set`` and ``$unset`` that note the state of a shared document as compared."""
     existing = existing_of(document)
-    sets: dict[str, Any] = {SEEN: seen_of(own["_id"], settings_of(document))}
-    unsets: dict[str, Any] = {GONE: ""}
+    sets: dict[str, object] = {SEEN: seen_of(own["_id"], settings_of(document))}
+    unsets: dict[str, object] = {GONE: ""}
     if existing:
         sets[EXISTING] = json.dumps(existing)
     else:
@@ -140,19 +140,19 @@ def comparison_update(own: Mapping[str, Any], document: Mapping[str, Any]) -> di
     return {"$set": sets, "$unset": unsets}
 
 
-def time_of(value: Any) -> int | None:
+def time_of(value: object) -> int | None:
     """A time field, UTC seconds, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if abs(value) < float("inf") else None
 
 
-def serial_of(own: Mapping[str, Any]) -> str:
+def serial_of(own: Mapping[str, object]) -> str:
     """The serial number in an own document."""
     return text_of(own.get(SERIAL))
 
 
-def _seen(key: Any, field: str, value: str) -> str:
+def _seen(key: object, field: str, value: str) -> str:
     if field != PASSWORD or not value:
         return value
     return hashlib.sha256(f"{id_text(key)}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -132,7 +132,7 @@ class MongoPendingQueue:
         if not candidates:
             return []
         fields = self._fields
-        claiming: list[dict[str, Any]] = [
+        claiming: list[dict[str, object]] = [
             {"$set": {**self._merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}},
             {"$unset": [fields.start, fields.end, fields.retry_at, fields.done]},
         ]
@@ -168,7 +168,7 @@ class MongoPendingQueue:
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
         fields, merged = self._fields, self._merged()
-        give_back: list[dict[str, Any]] = [
+        give_back: list[dict[str, object]] = [
             {"$set": {
                 fields.start: merged[fields.work_start], fields.end: merged[fields.work_end], fields.retry_at: retry_at,
             }},
@@ -196,7 +196,7 @@ class MongoPendingQueue:
             oldest += [int(own[fields.work_start]) for own in works]
         return PendingSummary(max(0, waiting + claimed - both), min(oldest, default=None))
 
-    def _merged(self) -> dict[str, Any]:
+    def _merged(self) -> dict[str, object]:
         """The working window together with the pending one; for an update by pipeline."""
         fields = self._fields
         return {
@@ -204,11 +204,11 @@ class MongoPendingQueue:
             fields.work_end: {"$max": [f"${fields.end}", f"${fields.work_end}"]},
         }
 
-    def _free(self, now: int) -> dict[str, Any]:
+    def _free(self, now: int) -> dict[str, object]:
         """Not under a live claim, and not postponed."""
         return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
 
-    async def _candidates(self, now: int, limit: int) -> list[dict[str, Any]]:
+    async def _candidates(self, now: int, limit: int) -> list[dict[str, object]]:
         """Filters of customers that may be claimed, oldest first: with a pending window, or with expired work only."""
         fields = self._fields
         both = [fields.start, fields.work_start]
@@ -217,14 +217,14 @@ class MongoPendingQueue:
             {fields.claim_until: {"$gte": 0, "$lte": now}, fields.retry_at: {"$not": {"$gt": now}}},
             both, fields.claim_until, limit + _EXPIRED,
         )  # fmt: skip
-        oldest: dict[Any, tuple[int, dict[str, Any]]] = {}
+        oldest: dict[object, tuple[int, dict[str, object]]] = {}
         for own in (*expired, *pending):
             times = [time for field in both if (time := time_of(own.get(field))) is not None]
             at_hand = fields.start if fields.start in own else fields.work_start
             oldest[own["_id"]] = (min(times), {"_id": own["_id"], at_hand: _EXISTS})
         return [query for _, query in sorted(oldest.values(), key=lambda each: each[0])[:limit]]
 
-    def _owned(self, work: PendingWork) -> dict[str, Any]:
+    def _owned(self, work: PendingWork) -> dict[str, object]:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
     async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False) -> int:
@@ -241,9 +241,9 @@ class MongoPendingQueue:
         return int(result.matched_count)
 
     async def _find(
-        self, query: Mapping[str, Any], fields: Sequence[str], order: str | None, limit: int
+        self, query: Mapping[str, object], fields: Sequence[str], order: str | None, limit: int
     ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self._mongo.run(
+        found: list[dict[str, object]] = await self._mongo.run(
             lambda db: db[self._collection].find(
                 dict(query), projection=list(fields), sort=sort_by(ASCENDING(order)) if order else None,
                 limit=limit, batch_size=limit,
@@ -251,5 +251,5 @@ class MongoPendingQueue:
         )  # fmt: skip
         return found
 
-    async def _count(self, query: Mapping[str, Any]) -> int:
+    async def _count(self, query: Mapping[str, object]) -> int:
         return int(await self._mongo.run(lambda db: db[self._collection].count_documents(dict(query))))

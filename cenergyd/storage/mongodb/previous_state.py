@@ -32,12 +32,12 @@ PREVIOUS_INDEXES = (
 """Indexes that earlier versions made in the shared collection; the first one conflicts with the front end's own."""
 
 
-def has_previous_state(document: Mapping[str, Any]) -> bool:
+def has_previous_state(document: Mapping[str, object]) -> bool:
     """Whether there is anything to move."""
     return any(field in document for field in PREVIOUS_FIELDS)
 
 
-def own_of_previous(document: Mapping[str, Any]) -> dict[str, Any]:
+def own_of_previous(document: Mapping[str, object]) -> dict[str, object]:
     """Our document of a shared one, with everything that an earlier version kept there. Claims are not moved."""
     own = own_of_shared(document)
     previous = mapping_of(document.get(PREVIOUS_OWN))
@@ -49,7 +49,7 @@ def own_of_previous(document: Mapping[str, Any]) -> dict[str, Any]:
     return own | _windows(document)
 
 
-async def move_previous_state(documents: CustomerDocuments, document: Mapping[str, Any]) -> None:
+async def move_previous_state(documents: CustomerDocuments, document: Mapping[str, object]) -> None:
     """Move one document's state. Something written there meanwhile stays, for the next time."""
     own = own_of_previous(document)
     if not await documents.insert_own(own):
@@ -74,7 +74,7 @@ async def move_all(documents: CustomerDocuments) -> int:
 
 async def _merge(documents: CustomerDocuments, moved: Mapping[str, Any], document: Mapping[str, Any]) -> None:
     """Add what was moved to a document of ours that is there already; what is newer there stays."""
-    found: dict[str, Any] | None = await documents.run_own(lambda own: own.find_one({"_id": moved["_id"]}))
+    found: dict[str, object] | None = await documents.run_own(lambda own: own.find_one({"_id": moved["_id"]}))
     if found is None:
         return
     settings, present = settings_of(document), mapping_of(found.get(EXTENSIONS))
@@ -100,7 +100,7 @@ async def _drop_index(documents: CustomerDocuments, name: str) -> None:
         await documents.mongo.run(lambda db: db.command("dropIndexes", documents.shared.name, index=name))
 
 
-def _windows(document: Mapping[str, Any]) -> dict[str, int]:
+def _windows(document: Mapping[str, object]) -> dict[str, int]:
     """The windows of both queues, pending and working ones together. Their ends were inclusive."""
     previous = mapping_of(document.get(PREVIOUS_OWN))
     places = {

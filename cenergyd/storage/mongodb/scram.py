@@ -117,7 +117,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
     async def _command(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
         message = Msg.create({**command, "$db": database}, codec_options=DEFAULT_CODEC_OPTIONS)
         response = await self._send_raw_msg(message)
-        reply: dict[str, Any] = response.to_dict(DEFAULT_CODEC_OPTIONS)
+        reply: dict[str, object] = response.to_dict(DEFAULT_CODEC_OPTIONS)
         return reply
 
 

@@ -149,7 +149,7 @@ class SqliteCustomerStore:
     async def update(
         self,
         customer_id: str,
-        changes: Mapping[str, Any],
+        changes: Mapping[str, object],
         *,
         expected_etag: str | None = None,
         pending: Window | None = None,

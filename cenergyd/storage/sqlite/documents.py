@@ -65,7 +65,7 @@ class SqliteDocumentStore:
         self,
         kind: str,
         key: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         *,
         owner: str | None = None,
         due: int | None = None,

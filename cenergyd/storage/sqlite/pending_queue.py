@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from cenergyd.customers.model import Customer, PendingMark, PendingWork
 from cenergyd.customers.store import PendingSummary
@@ -26,7 +25,7 @@ class SqlitePendingQueue:
     """
 
     def __init__(
-        self, database: EmbeddedDatabase, prefix: str, columns: str, customer_of: Callable[[Sequence[Any]], Customer]
+        self, database: EmbeddedDatabase, prefix: str, columns: str, customer_of: Callable[[Sequence[object]], Customer]
     ) -> None:
         self._database = database
         self._prefix = prefix

@@ -56,7 +56,7 @@ class Demo:
         self._register = register
         self._say = say
         self._site: SimulatedSite = next(make_sites(1, seed=1))
-        self._uploading: Deferred[Any] | None = None
+        self._uploading: Deferred[object] | None = None
         self._telling = LoopingCall(self._tell_safely)
         self._telling.clock = twisted_clock(reactor)
         self._told = 0

@@ -29,7 +29,7 @@ class Faults:
 
 
 NO_FAULTS: Final = Faults()
-KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
+KINDS: Final[Mapping[str, Mapping[str, object]]] = {
     "lost": {"lost_replies": 0.05},
     "resend": {"resends": 0.05},
     "outage": {"outages": 0.25},

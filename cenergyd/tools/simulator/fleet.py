@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 import attrs
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -158,6 +158,6 @@ class Report:
         rows = [[reading.time, *reading.values] for reading in log.readings]
         self._line({"series": log.series, "columns": ["time", *VALUES], "readings": rows})
 
-    def _line(self, value: Any) -> None:
+    def _line(self, value: object) -> None:
         self._out.write(json.dumps(value, separators=(",", ":")) + "\n")
         self._out.flush()

@@ -6,7 +6,7 @@ import base64
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -129,7 +129,7 @@ class SimulatedLogger:
         interval: int,
         start: int,
         post: Post,
-        pause: Callable[[float], Awaitable[Any]],
+        pause: Callable[[float], Awaitable[object]],
         acknowledged: Callable[[LogFile], None],
         counts: Counts,
         meter: Meter = METERS["veris"],

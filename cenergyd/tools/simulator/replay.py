@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import attrs
 
@@ -128,7 +128,7 @@ class Replay:
     def __init__(
         self,
         post: Post,
-        pause: Callable[[float], Awaitable[Any]],
+        pause: Callable[[float], Awaitable[object]],
         journal: ReplayJournal,
         *,
         password: str,

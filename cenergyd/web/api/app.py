@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cenergyd
 from cenergyd.web.api import openapi
@@ -70,7 +69,7 @@ class Api:
         return tuple(self._router.routes)
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """The OpenAPI document."""
         return self._document
 

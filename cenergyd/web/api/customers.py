@@ -20,7 +20,7 @@ from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import FOREIGN_LOGGER_ANSWER, add_customer, change_customer
 
-Change = Callable[[Principal | None, str, Mapping[str, Any], str | None], Awaitable[Customer]]
+Change = Callable[[Principal | None, str, Mapping[str, object], str | None], Awaitable[Customer]]
 _DESCRIBED: Mapping[str, str] = {
     "facility": "Modbus address of the utility (grid) meter, or a sum of meters such as `1+4` or `2*10`; empty: not fitted.",
     "load": "Modbus address of the load meter.",
@@ -39,7 +39,7 @@ def _input(field: str) -> Any:
     return Annotated[str, Meta(pattern=PATTERNS[field].replace(r"\ud800-\udfff", ""))]
 
 
-def _input_type(name: str, about: str) -> Any:
+def _input_type(name: str, about: str) -> object:
     fields = []
     for field in CLEANERS:
         meta = Meta(
@@ -149,13 +149,13 @@ class SettingsEditor:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def create(self, given: Mapping[str, Any]) -> Customer:
+    async def create(self, given: Mapping[str, object]) -> Customer:
         """Add a customer."""
         changes = await self._hashed(_cleaned(given))
         return await add_customer(self._context, attrs.evolve(Customer(id=""), **changes))
 
     async def merge(
-        self, caller: Principal | None, customer_id: str, given: Mapping[str, Any], etag: str | None
+        self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
         """Change the settings that are given, with a caller's rights; None empties one. ``etag`` None: whatever is there now."""
         cleaned = _cleaned(given)
@@ -167,7 +167,7 @@ class SettingsEditor:
         return await change_customer(self._context, caller, customer_id, changes, etag, password=password)
 
     async def replace(
-        self, caller: Principal | None, customer_id: str, given: Mapping[str, Any], etag: str | None
+        self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
         """Set all settings; what is not given is emptied, but for the password, which nobody can have read."""
         emptied = {field: "" for field in CLEANERS if field != "logger_password"}

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -109,7 +109,7 @@ def energy_csv(windows: Sequence[EnergyWindow], time_zone: str) -> str:
     )
     for window in windows:
         moment = datetime.fromtimestamp(window.start, UTC)
-        cells: list[Any] = [
+        cells: list[object] = [
             moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.astimezone(zone).isoformat(), int(window.due_seconds),
         ]  # fmt: skip
         for role in ROLES:

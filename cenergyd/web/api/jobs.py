@@ -197,7 +197,7 @@ class JobsApi:
         key = await self._outbox().enqueue_test(customer, call.json_object(), call.now)
         return Response(Queued(key=key), 202)
 
-    async def _set(self, customer_id: str, name: str, value: Any, etag: str | None) -> Customer:
+    async def _set(self, customer_id: str, name: str, value: object, etag: str | None) -> Customer:
         return await change_customer(self._context, None, customer_id, {"extensions": {name: value}}, etag)
 
     def _outbox(self) -> Outbox:

@@ -39,7 +39,7 @@ RETRY_MILLISECONDS = 5000
 _MAX_WAITING = 100
 _MAX_NEW = 500
 
-Event = tuple[str, Any]
+Event = tuple[str, object]
 
 log = Logger()
 
@@ -158,8 +158,8 @@ class LiveCustomer:
         series = [source.series for source in role_sources(customer)]
         return customer, await self._context.readings.last(series) if series else {}
 
-    async def _fresh(self, sources: Sequence[SeriesSource], last: Mapping[str, Reading]) -> dict[str, Any]:
-        fresh: dict[str, Any] = {}
+    async def _fresh(self, sources: Sequence[SeriesSource], last: Mapping[str, Reading]) -> dict[str, object]:
+        fresh: dict[str, object] = {}
         for source in sources:
             newest = last.get(source.series)
             if newest is None or newest.time <= self._known.get(source.series, -1):

@@ -467,7 +467,7 @@ def fleet_query(call: Call, page_size: int) -> FleetQuery:
 
 
 def _seen(serial: str, document: Document | None) -> dict[str, Any]:
-    body: Mapping[str, Any] = document.body if document else {}
+    body: Mapping[str, object] = document.body if document else {}
     return {
         "serial": serial,
         "loop_name": _text(body, "loop_name"),
@@ -476,7 +476,7 @@ def _seen(serial: str, document: Document | None) -> dict[str, Any]:
     }
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
+def _text(body: Mapping[str, object], name: str) -> str:
     return str(body.get(name) or "")
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from cenergyd.runtime.structs import Resource, schema_of, schemas
 from cenergyd.web.server.problems import MEDIA_TYPE
 
-JsonObject = Mapping[str, Any]
+JsonObject = Mapping[str, object]
 
 _ERRORS: Mapping[int, str] = {
     400: "The request is not well formed.",
@@ -57,11 +57,11 @@ class Operation:
     """Unique in the document."""
     tag: str
     summary: str
-    response: Any = None
+    response: object = None
     """The type of what comes back; None: nothing."""
     status: int = 200
     response_media_type: str = "application/json"
-    body: Any = None
+    body: object = None
     """The type of what is sent; None: nothing."""
     body_media_types: Sequence[str] = ("application/json",)
     parameters: Sequence[JsonObject] = ()
@@ -72,13 +72,13 @@ class Operation:
     description: str = ""
 
     @property
-    def types(self) -> list[Any]:
+    def types(self) -> list[object]:
         """The types of what is sent and of what comes back."""
         return [kind for kind in (self.body, self.response) if kind is not None]
 
     def to_openapi(self) -> JsonObject:
         """The operation object with everything that it may answer."""
-        made: dict[str, Any] = {
+        made: dict[str, object] = {
             "operationId": self.id,
             "tags": [self.tag],
             "summary": self.summary,
@@ -108,7 +108,7 @@ class Operation:
         return codes
 
     def _success(self) -> JsonObject:
-        made: dict[str, Any] = {"description": "Done."}
+        made: dict[str, object] = {"description": "Done."}
         if self.response is not None:
             made["content"] = {self.response_media_type: {"schema": schema_of(self.response)}}
         if self.etag:
@@ -122,7 +122,7 @@ def path_parameter(name: str, description: str) -> JsonObject:
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
 
 
-def query_parameter(name: str, schema: JsonObject, description: str, **more: Any) -> JsonObject:
+def query_parameter(name: str, schema: JsonObject, description: str, **more: object) -> JsonObject:
     """A query parameter, optional unless ``required=True``."""
     return {"name": name, "in": "query", "schema": schema, "description": description, **more}
 
@@ -150,9 +150,9 @@ def document(
     version: str,
     base: str,
     operations: Sequence[tuple[str, str, Operation]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The whole document; ``operations`` are (method, path, operation)."""
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, object]] = {}
     for method, path, operation in operations:
         paths.setdefault(path, {})[method.lower()] = operation.to_openapi()
     problem = {MEDIA_TYPE: {"schema": schema_of(Problem)}}

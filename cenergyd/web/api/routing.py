@@ -40,7 +40,7 @@ _ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 class Response:
     """What a handler answers. ``body``: a resource or JSON values, or text or bytes as they are; None for no body at all."""
 
-    body: Any = None
+    body: object = None
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
     media_type: str = JSON
@@ -101,7 +101,7 @@ class Call:
         value = self.request.getHeader(name.encode())
         return value.decode("latin-1").strip() if value is not None else None
 
-    def json(self, media_types: Sequence[str] = (JSON,)) -> Any:
+    def json(self, media_types: Sequence[str] = (JSON,)) -> object:
         """The request's body. Raises problems 400 (not JSON), 413 and 415."""
         media_type = (self.header("content-type") or "").split(";", 1)[0].strip().lower()
         if media_type not in media_types:
@@ -112,7 +112,7 @@ class Call:
             raise RequestProblem(413, "too_large", f"the body may have {self.max_body_bytes} bytes")
         return parse_json(body)
 
-    def json_object(self, media_types: Sequence[str] = (JSON,)) -> dict[str, Any]:
+    def json_object(self, media_types: Sequence[str] = (JSON,)) -> dict[str, object]:
         """As :meth:`json`, where only an object makes sense. Raises a 400 problem for anything else."""
         value = self.json(media_types)
         if not isinstance(value, dict):
@@ -253,13 +253,13 @@ def write_response(request: Request, response: Response) -> bytes:
     return body
 
 
-def dump_json(value: Any) -> bytes:
+def dump_json(value: object) -> bytes:
     """Compact JSON in ASCII, also of resources; numbers that JSON does not know raise ValueError."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_builtins)
     return text.encode() + b"\n"
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> object:
     """Strict JSON (RFC 8259, names once only, no NaN). Raises a 400 problem."""
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
@@ -286,24 +286,24 @@ def unquoted_etag(value: str) -> str:
     return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
 
 
-def _builtins(value: Any) -> Any:
+def _builtins(value: object) -> object:
     if not isinstance(value, Resource):
         raise TypeError(f"{type(value).__name__} is no JSON")
     return to_json(value)
 
 
-def _refuse(constant: str) -> Any:
+def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a name comes more than once in one object")
     return members
 
 
-def _check_depth(value: Any, depth: int = 0) -> None:
+def _check_depth(value: object, depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deep")
     if isinstance(value, dict | list):

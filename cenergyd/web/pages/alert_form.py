@@ -157,7 +157,7 @@ def checked(draft: RulesDraft) -> RulesDraft:
     return attrs.evolve(draft, errors=errors)
 
 
-def rules_json(draft: RulesDraft) -> dict[str, Any]:
+def rules_json(draft: RulesDraft) -> dict[str, object]:
     """The rules as the API takes them, without channels."""
     body: dict[str, Any] = {kind: {} for kind in RULES}
     for name in FIELDS:
@@ -183,13 +183,13 @@ def shown(text: str) -> str:
     return {ON: "on", OFF: "(empty)"}.get(text, ROLE_NAMES.get(text, text))
 
 
-def _at(body: Mapping[str, Any], name: str) -> Any:
+def _at(body: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         body = body[part]
     return body
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return ON if value else OFF
     if value is None:
@@ -197,7 +197,7 @@ def _text(value: Any) -> str:
     return format(value, ".10g") if isinstance(value, float) else str(value)
 
 
-def _value(part: str, text: str) -> Any:
+def _value(part: str, text: str) -> object:
     """What a field's text means; what means nothing stays text, and is refused by the check."""
     if part == "enabled":
         return text == ON

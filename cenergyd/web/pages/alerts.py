@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
@@ -118,7 +118,7 @@ class AlertPages:
         try:
             parsed = parse_channel(channel, types=self._context.channel_types)
 
-            def added(customer: Customer) -> Any:
+            def added(customer: Customer) -> object:
                 stored = _stored(customer) or AlertSettings()
                 channels = [*stored.channels, parsed]
                 return edit_alerts(_raw(customer), _with_channels(customer, channels))
@@ -135,7 +135,7 @@ class AlertPages:
         """Remove a channel; one that is gone already is removed."""
         wanted = call.form.get("channel", "")
 
-        def without(customer: Customer) -> Any:
+        def without(customer: Customer) -> object:
             stored = _stored(customer) or AlertSettings()
             channels = [channel for channel in stored.channels if channel_id(channel) != wanted]
             return edit_alerts(_raw(customer), _with_channels(customer, channels))
@@ -230,7 +230,7 @@ class AlertPages:
             )
         return views
 
-    def _address(self, channel: Mapping[str, Any]) -> str:
+    def _address(self, channel: Mapping[str, object]) -> str:
         kind = str(channel.get("type"))
         declared = self._context.channel_types.get(kind)
         key = declared.address if declared is not None else _ADDRESS.get(kind)
@@ -251,7 +251,7 @@ class AlertPages:
         )
 
 
-def _raw(customer: Customer) -> Any:
+def _raw(customer: Customer) -> object:
     """The stored settings; None where they are not valid, so that saving the form repairs them."""
     return alerts_json(customer) if _stored(customer) is not None else None
 
@@ -263,7 +263,7 @@ def _stored(customer: Customer) -> AlertSettings | None:
         return None
 
 
-def _with_channels(customer: Customer, channels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _with_channels(customer: Customer, channels: Sequence[Mapping[str, object]]) -> dict[str, object]:
     stored = alerts_to_json(_stored(customer) or AlertSettings(), secrets=False)
     return {**stored, "channels": [dict(channel) for channel in channels]}
 

@@ -83,7 +83,7 @@ class ChargesPages:
         return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in"),)
 
 
-def groups_of(report: Mapping[str, Any], zone: Any) -> tuple[Group, ...]:
+def groups_of(report: Mapping[str, object], zone: object) -> tuple[Group, ...]:
     """The report's lines side by side; a line that one period lacks has a dash there."""
     found = (
         Group("Energy imported", _lines(report, "energy", lambda line: _energy(line, "import"))),

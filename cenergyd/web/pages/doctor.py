@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.doctor.report import doctor
@@ -44,7 +43,7 @@ class DoctorPages:
         return (PageRoute("GET", "/customers/<customer_id>/doctor", self.show, "signed_in"),)
 
 
-def evidence_lines(evidence: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def evidence_lines(evidence: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """Evidence as names and values; what is nested is named by its path."""
     lines: list[tuple[str, str]] = []
     for name, value in evidence.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
@@ -87,7 +87,7 @@ class EnergyPages:
         compare = "last_year" if call.query("compare") == "last_year" else "previous"
         day, error = _asked_day(call, today)
         period = period_of(view, day)
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "period": period,
             "compare": compare,
             "comparisons": COMPARISONS,
@@ -106,7 +106,7 @@ class EnergyPages:
 
     async def _figures(
         self, customer: Customer, period: Period, compare: str, now: int, zone: ZoneInfo
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         step, other = VIEWS[period.view][1], compared(period, compare)
         readings = self._context.readings
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cenergyd.acquisuite.layouts import is_column
 from cenergyd.acquisuite.log_head import first_rows
@@ -70,18 +70,18 @@ def chosen_columns(form: Mapping[str, str]) -> dict[str, int]:
     return chosen
 
 
-def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, Any]:
+def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, object]:
     """The update by which a meter of the present logger has these columns at all times; who played which role stays as it was."""
     meters = dict(customer.extensions.get("meters") or {})
     meters["layouts"] = {**(meters.get("layouts") or {}), meter: dict(columns)}
-    update: dict[str, Any] = {"meters": meters}
+    update: dict[str, object] = {"meters": meters}
     history = customer.extensions.get("history")
     if history:
         update["history"] = [_entry(customer, entry, meter, columns) for entry in history]
     return {"extensions": update}
 
 
-def _entry(customer: Customer, entry: Any, meter: str, columns: Mapping[str, int]) -> Any:
+def _entry(customer: Customer, entry: object, meter: str, columns: Mapping[str, int]) -> object:
     if not isinstance(entry, Mapping):
         return entry
     serial = entry.get("logger_serial_number") or customer.logger_serial_number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.layouts import MAX_COLUMN
@@ -242,14 +242,14 @@ def _since(values: Mapping[str, str], zone: ZoneInfo, now: int) -> int:
         raise InvalidField("since", _TIME_NEEDED) from None
 
 
-def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, Any]:
+def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, object]:
     """What differs from what is valid now. Raises InvalidField."""
     stored = customer.current
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     serial = clean_serial(values[SERIAL])
     if serial != customer.logger_serial_number:
         changes[SERIAL] = serial
-    layouts: dict[str, Any] = {meter: dict(columns) for meter, columns in stored.layouts.items()}
+    layouts: dict[str, Mapping[str, int]] = {meter: dict(columns) for meter, columns in stored.layouts.items()}
     for role, field in FIELD_OF_ROLE.items():
         meter = clean_meter(field, values[field])
         if meter != stored.meter_of(role):

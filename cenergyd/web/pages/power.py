@@ -106,7 +106,7 @@ class PowerPages:
         except InvalidField:
             return None  # the stored time zone is none
 
-    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, Any]:
+    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)
         seconds = auto_resolution(span.start, span.end, _ROWS)
         curves = await self._curves.read(tracks, span.start, span.end, str(seconds), ("P",))
@@ -138,9 +138,9 @@ def alert_line(customer: Customer, view: AlertView) -> AlertLine:
     return AlertLine(RULE_TITLES.get(view.kind, view.kind), meter, view.state.since)
 
 
-def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, Any]]:
+def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, object]]:
     """A row per window that has a reading, its cells in the curves' order; None where there is none."""
-    cells: dict[int, list[Any]] = {}
+    cells: dict[int, list[object]] = {}
     for column, curve in enumerate(curves.curves):
         for point in curve.points:
             row = cells.setdefault(point.time, [None] * len(curves.curves))

@@ -43,7 +43,7 @@ class Page:
     """A template and what it shows."""
 
     template: str
-    values: Mapping[str, Any] = attrs.field(factory=dict)
+    values: Mapping[str, object] = attrs.field(factory=dict)
     status: int = 200
     customer: Customer | None = None
     """Whose page it is: names it in the header and shows its tabs."""

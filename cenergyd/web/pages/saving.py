@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict
@@ -15,18 +14,18 @@ from cenergyd.web.views.customer_service import change_customer
 _TRIES = 4
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """Names a stored value; a form carries that of what it was filled with."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
-async def save_extension(context: Context, customer: Customer, name: str, value: Any) -> Customer:
+async def save_extension(context: Context, customer: Customer, name: str, value: object) -> Customer:
     """Store one extension of a customer as it was read. Raises Conflict where it was changed since."""
     return await change_customer(context, None, customer.id, {"extensions": {name: value}}, customer.etag)
 
 
 async def change_extension(
-    context: Context, customer_id: str, name: str, change: Callable[[Customer], Any]
+    context: Context, customer_id: str, name: str, change: Callable[[Customer], object]
 ) -> Customer:
     """Store what ``change`` makes of the customer, again where somebody else was quicker: for changes that do not depend on the rest."""
     for _ in range(_TRIES - 1):

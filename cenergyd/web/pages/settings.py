@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
@@ -120,7 +119,7 @@ class SettingsPages:
         }
         return Page("settings.html", values, status, customer, "settings")
 
-    def _common(self, call: PageCall) -> dict[str, Any]:
+    def _common(self, call: PageCall) -> dict[str, object]:
         return {"zones": time_zones(), "upload_url": call.client.origin + self._upload_path}
 
     def _remove_page(self, customer: Customer, *, changed: bool = False, status: int = 200) -> Page:

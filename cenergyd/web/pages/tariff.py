@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
@@ -103,7 +102,7 @@ class TariffPages:
         changed: bool = False,
         added: str = "",
     ) -> Page:
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "draft": with_spare_rows(draft),
             "weeks": weeks_of(draft),
             "stored": stored,
@@ -145,6 +144,6 @@ def _stored(customer: Customer) -> tuple[TariffDraft, str]:
         return draft_of(None, was), f"{error.field}: {error}"
 
 
-def _filled(draft: TariffDraft, name: str) -> list[Any]:
+def _filled(draft: TariffDraft, name: str) -> list[object]:
     section = SECTIONS[name]
     return [row for row in draft.rows[name] if any(row[field].strip() for field in section.blank)]

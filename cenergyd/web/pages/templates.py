@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cenergyd.web.pages import texts
@@ -30,6 +28,6 @@ class Templates:
             number=texts.number, percent=texts.percent,
         )  # fmt: skip
 
-    def render(self, name: str, values: dict[str, Any]) -> bytes:
+    def render(self, name: str, values: dict[str, object]) -> bytes:
         """One page as UTF-8."""
         return self._environment.get_template(name).render(values).encode("utf-8", "replace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 MINUS = "\u2212"
@@ -85,6 +84,6 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share * 100:.0f} %"
 
 
-def signed(value: Any) -> str:
+def signed(value: object) -> str:
     """A stored value of any kind as text."""
     return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -49,9 +49,9 @@ class ProblemDetails:
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """The problem document. ``type`` is about:blank (RFC 9457, 4.2.1): status, ``code`` and ``errors`` say it all."""
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,

@@ -169,7 +169,7 @@ class BoundedChannel(HTTPChannel):
         self.reading_since = self.site.clock.seconds()
         self.site.channels.add(self)
 
-    def connectionLost(self, reason: Any = None) -> None:  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: object = None) -> None:  # noqa: N802 - Twisted's name
         """Unregister."""
         self.site.forget(self)
         super().connectionLost(reason)
@@ -302,7 +302,7 @@ class BoundedSite(Site):
         """Whose request it is."""
         return self._clients.address_of(request)
 
-    def getResourceFor(self, request: Request) -> Any:  # noqa: N802 - Twisted's name
+    def getResourceFor(self, request: Request) -> object:  # noqa: N802 - Twisted's name
         """Who answers."""
         direct = self._direct.get(request.path) if request.method == b"POST" else None
         if direct is None:

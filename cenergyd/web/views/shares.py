@@ -15,7 +15,7 @@ class Shares(NamedTuple):
     """Of what was used here, what did not come from the grid: (load - import) / load."""
 
 
-def shares_of(energy: Mapping[str, Any]) -> Shares:
+def shares_of(energy: Mapping[str, object]) -> Shares:
     """From the energies of each role over one time (``import_kwh``, ``export_kwh``, ``covered_seconds``)."""
     utility, solar, load = (_known(energy.get(role)) for role in ("utility", "solar", "load"))
     consumption = _share(solar[0], utility[1]) if solar and utility else None

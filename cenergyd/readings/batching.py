@@ -6,8 +6,8 @@ than one call's data, so calls made while another is in progress are collected a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -119,6 +119,7 @@ class _SummaryRange(NamedTuple):
     end: int
     resolution: int
     channels: tuple[str, ...]
+    offset: int
 
 
 _Read = tuple[Sequence[str], _ReadRange]
@@ -155,12 +156,19 @@ class BatchingReadingStore:
         return await self._reads.submit((series, _ReadRange(start, end, limit)))
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
-        """Merged with others of the same range, resolution and channels."""
+        """Merged with others of the same range, resolution, channels and offset."""
         if end - start > LONG_SECONDS:
-            return await self._store.summarise(series, start, end, resolution, channels)
-        return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels))))
+            return await self._store.summarise(series, start, end, resolution, channels, offset=offset)
+        return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels), offset)))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """As the store does."""
@@ -192,7 +200,10 @@ class BatchingReadingStore:
         return await _by_range(lambda series, rest: self._store.read(series, *rest), requests, _lists)
 
     async def _summarise(self, requests: Sequence[_Summarise]) -> list[dict[str, list[Summary]]]:
-        return await _by_range(lambda series, rest: self._store.summarise(series, *rest), requests, _lists)
+        def summarise(series: Sequence[str], asked: _SummaryRange) -> Coroutine[Any, Any, dict[str, list[Summary]]]:
+            return self._store.summarise(series, *asked[:4], offset=asked.offset)
+
+        return await _by_range(summarise, requests, _lists)
 
     async def _read_points(self, requests: Sequence[Sequence[_Range]]) -> list[list[list[FieldPoint]]]:
         found = iter(await self._store.read_points_many([each for ranges in requests for each in ranges]))

@@ -80,16 +80,16 @@ def points_to_keep(points: Iterable[FieldPoint], start: int, end: int) -> dict[i
     return checked
 
 
-def window_start(time: int, resolution: int) -> int:
-    """Start of the window that contains a time: a multiple of the resolution."""
-    return time - time % resolution
+def window_start(time: int, resolution: int, offset: int = 0) -> int:
+    """Start of the window that contains a time: a multiple of the resolution, plus an offset."""
+    return time - (time - offset) % resolution
 
 
-def slices(start: int, end: int, resolution: int, max_seconds: int) -> Iterator[tuple[int, int]]:
+def slices(start: int, end: int, resolution: int, max_seconds: int, offset: int = 0) -> Iterator[tuple[int, int]]:
     """A range cut into slices of about ``max_seconds`` that start and end at window boundaries of the resolution."""
     step = window_start(max_seconds, resolution) or resolution
     while start < end:
-        until = min(end, window_start(start, resolution) + step)
+        until = min(end, window_start(start, resolution, offset) + step)
         yield start, until
         start = until
 

@@ -96,12 +96,19 @@ class MemoryReadingStore:
         return found
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(*series)
         check_resolution(resolution, channels, CHANNELS)
-        return {name: summaries(self._range(name, start, end), resolution, channels) for name in series}
+        return {name: summaries(self._range(name, start, end), resolution, channels, offset) for name in series}
 
     async def series_of(self, serial: str) -> list[str]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -155,11 +162,13 @@ class MemoryReadingStore:
         return [stored[time] for time in sorted(stored) if start <= time < end]
 
 
-def summaries(readings: Iterable[Reading], resolution: int, channels: Sequence[str] = CHANNELS) -> list[Summary]:
+def summaries(
+    readings: Iterable[Reading], resolution: int, channels: Sequence[str] = CHANNELS, offset: int = 0
+) -> list[Summary]:
     """Summaries of readings of one series; windows without a value of the channels are left out."""
     windows: defaultdict[int, list[Reading]] = defaultdict(list)
     for reading in readings:
-        windows[window_start(reading.time, resolution)].append(reading)
+        windows[window_start(reading.time, resolution, offset)].append(reading)
     found = (_summary(time, windows[time], channels) for time in sorted(windows))
     return [summary for summary in found if summary.channels]
 

@@ -12,7 +12,7 @@ class Summary(NamedTuple):
     """One window of a series at a resolution: ``channel -> (min, mean, max)``, absent where no value."""
 
     time: int
-    """Start of the window, UTC seconds, a multiple of the resolution."""
+    """Start of the window, UTC seconds, a multiple of the resolution (plus an offset where one was asked for)."""
     readings: int
     """Readings in the window: those that have P or, in a window without any P, the next of CHANNELS that it has."""
     channels: Mapping[str, tuple[float, float, float]]
@@ -74,11 +74,20 @@ class ReadingStore(Protocol):
         ...
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """min, mean, max per channel and window of ``resolution`` seconds, windows without readings left out.
 
         Only the readings in the range count, so its first and last window may be partial. Fewer channels cost less.
+
+        :param offset: windows start at the multiples of the resolution plus this, s: so days may be of another zone.
         """
         ...
 

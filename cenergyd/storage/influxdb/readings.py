@@ -192,17 +192,24 @@ class InfluxReadingStore:
         return await self._edge(series, start, f"{start} AND time < {nanoseconds(since)} + {RECENT}", "ASC")
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
         check_resolution(resolution, channels, CHANNELS)
         kept = [channel for channel in CHANNELS if channel in channels]
         longest = max(SUMMARY_SLICE_SECONDS, (end - start) // SUMMARY_SLICES)
-        parts = list(slices(start, end, resolution, longest))
+        parts = list(slices(start, end, resolution, longest, offset))
         ask = partial(
             self._paged,
-            tail=f" GROUP BY time({resolution}s) fill(none)",
+            tail=f" GROUP BY time({resolution}s, {offset % resolution}s) fill(none)",
             window=resolution,
             most=max(1, min(SERIES_AT_ONCE - 1, SUMMARY_SECONDS // min(longest, max(1, end - start)))),
         )

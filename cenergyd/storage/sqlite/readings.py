@@ -119,7 +119,14 @@ class SqliteReadingStore:
         return await self._edge(series, _clamped(since), LATEST, "ASC")
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
@@ -129,10 +136,10 @@ class SqliteReadingStore:
         visits = [
             (name, since, until)
             for name, (low, high) in extents.items()
-            for since, until in slices(max(start, low), min(end, high + 1), resolution, SLICE_SECONDS)
+            for since, until in slices(max(start, low), min(end, high + 1), resolution, SLICE_SECONDS, offset)
         ]
         found: dict[str, list[Summary]] = {name: [] for name in series}
-        work = [self._database.read(partial(_summarise, visit, resolution, channels)) for visit in visits]
+        work = [self._database.read(partial(_summarise, visit, (resolution, offset), channels)) for visit in visits]
         # Both reading threads share the work; SQLite computes without Python's lock.
         for (name, _, _), summaries in zip(visits, await gather_limited(work, VISITS_AT_ONCE), strict=True):
             found[name] += summaries
@@ -252,13 +259,14 @@ def _extents(series: Sequence[str], start: int, end: int, connection: sqlite3.Co
 
 
 def _summarise(
-    visit: tuple[str, int, int], resolution: int, channels: Sequence[str], connection: sqlite3.Connection
+    visit: tuple[str, int, int], windows: tuple[int, int], channels: Sequence[str], connection: sqlite3.Connection
 ) -> list[Summary]:
     kept = [channel for channel in CHANNELS if channel in channels]
     values = ", ".join(f"MIN({c}), AVG({c}), MAX({c})" for c in kept)
     count = f"COALESCE({', '.join(f'NULLIF(COUNT({c}), 0)' for c in kept)}, 0)"
+    resolution, offset = windows
     # SQLite's % takes the sign of the dividend; a window starts at or before its times also before 1970.
-    window = f"time - (time % {resolution:d} + {resolution:d}) % {resolution:d}"
+    window = f"time - ((time - {offset:d}) % {resolution:d} + {resolution:d}) % {resolution:d}"
     query = (
         f"SELECT {window} AS window, {count}, MAX(estimated), {values} "  # noqa: S608
         f"FROM reading WHERE {_RANGE} GROUP BY window ORDER BY window"

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from msgspec import Meta
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import CHANNELS, VALUES, Reading, is_computed, is_series_name
+from cenergyd.readings.model import VALUES, Reading, is_computed, is_series_name
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.curves import (
-    LADDER,
-    Curve,
-    CurveJson,
-    LatestReading,
-    Point,
-    add_points,
-    auto_resolution,
-    check_resolution,
-    csv_of,
-    points_of_readings,
-    points_of_summaries,
-)
+from cenergyd.web.views.curve_reader import CurveReader, Curves
+from cenergyd.web.views.curves import CurveJson, LatestReading, csv_of
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
-    ranges_without_change,
     role_sources,
     role_track,
     role_tracks,
@@ -41,20 +29,6 @@ from cenergyd.web.views.sources import (
 
 MAX_TIME = 1 << 34
 _MAX_SERIES = 16
-
-
-class Curves(NamedTuple):
-    """What was read for a range."""
-
-    start: int
-    end: int
-    resolution: int | None
-    """Seconds; None: single readings."""
-    next_start: int | None
-    """Where to go on, in case the single readings were too many for one answer."""
-    curves: list[Curve]
-    channels: Sequence[str] = CHANNELS
-    """What was asked for."""
 
 
 class CurvesJson(Resource, frozen=True, kw_only=True):
@@ -85,80 +59,6 @@ class Latest(Resource, frozen=True, kw_only=True):
     customer_id: str
     now: Time
     roles: LatestOfRoles
-
-
-class CurveReader:
-    """Reads curves in bounded size. Used by the API and the pages.
-
-    :param points: points per curve that ``auto`` aims at.
-    :param max_points: most points per curve.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._readings = context.readings
-        self._points = context.settings.target_points
-        self._max_points = context.settings.max_points
-
-    async def read(
-        self,
-        tracks: Sequence[Track],
-        start: int,
-        end: int,
-        resolution: str = "auto",
-        channels: Sequence[str] = CHANNELS,
-    ) -> Curves:
-        """Curves of tracks over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
-
-        Fewer ``channels`` of a long range cost less.
-        """
-        if resolution == "raw":
-            return await self._raw(tracks, start, end, channels)
-        if resolution != "auto":
-            seconds = int(resolution)
-            check_resolution(start, end, seconds, self._max_points)
-            return await self._summaries(tracks, start, end, seconds, channels)
-        seconds = auto_resolution(start, end, self._points)
-        if seconds == LADDER[0]:
-            curves = await self._raw(tracks, start, end, channels)
-            if curves.next_start is None:
-                return curves
-        return await self._summaries(tracks, start, end, seconds, channels)
-
-    async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
-        limit = self._max_points
-        found: list[list[Point]] = [[] for _ in tracks]
-        for since, until in ranges_without_change(tracks):
-            sources = _sources_at(tracks, since)
-            read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
-            for points, source in zip(found, sources, strict=True):
-                if source is not None:
-                    add_points(points, points_of_readings(source, read[source.series]))
-            if any(len(points) > limit for points in found):
-                break
-        # All curves end at the same time, so that the next answer begins at one.
-        cuts = [points[limit].time for points in found if len(points) > limit]
-        cut = min(cuts) if cuts else None
-        curves = [
-            Curve(track, None, [point for point in points if cut is None or point.time < cut])
-            for track, points in zip(tracks, found, strict=True)
-        ]
-        return Curves(start, end, None, cut, curves, channels)
-
-    async def _summaries(
-        self, tracks: Sequence[Track], start: int, end: int, seconds: int, channels: Sequence[str]
-    ) -> Curves:
-        channels = [channel for channel in channels if channel in CHANNELS]
-        if not channels:
-            raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
-        found: list[list[Point]] = [[] for _ in tracks]
-        for since, until in ranges_without_change(tracks):
-            sources = _sources_at(tracks, since)
-            read = await self._readings.summarise(_names(sources), since, until, seconds, channels)
-            for points, source in zip(found, sources, strict=True):
-                if source is not None:
-                    add_points(points, points_of_summaries(source, read.get(source.series, [])))
-        curves = [Curve(track, seconds, points) for track, points in zip(tracks, found, strict=True)]
-        return Curves(start, end, seconds, None, curves, channels)
 
 
 class ReadingsApi:
@@ -199,7 +99,10 @@ class ReadingsApi:
         channels = _channels(call)
         customer = await self._context.customer(customer_id)
         tracks = _tracks(call, customer, start, end)
-        return customer, await self._reader.read(tracks, start, end, resolution, channels)
+        zone = zone_or_utc(customer.time_zone)
+        return customer, await self._reader.read(
+            tracks, start, end, zone=zone, resolution=resolution, channels=channels
+        )
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -230,10 +133,6 @@ def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping
 
 def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
     return list(dict.fromkeys(source.series for source in sources if source is not None))
-
-
-def _sources_at(tracks: Sequence[Track], time: int) -> list[SeriesSource | None]:
-    return [track.source_at(time) for track in tracks]
 
 
 def _range(call: Call) -> tuple[int, int, str]:
@@ -296,7 +195,8 @@ _PARAMETERS = (
     openapi.query_parameter(
         "resolution",
         {"anyOf": [{"enum": ["auto", "raw"]}, {"type": "integer", "minimum": 1, "maximum": 366 * 86400}]},
-        "`auto` (default): what fits the range; `raw`: single readings; or seconds per point, each with min, mean and max.",
+        "`auto` (default): what fits the range; `raw`: single readings; or seconds per point, each with min, mean and max. "
+        "Whole days (86400 and its multiples) are those of the customer's zone.",
     ),
     openapi.query_parameter(
         "channel",

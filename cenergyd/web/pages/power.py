@@ -16,12 +16,13 @@ from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
-from cenergyd.web.api.readings import MAX_TIME, CurveReader, Curves, latest_readings
+from cenergyd.web.api.readings import MAX_TIME, latest_readings
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import RULE_TITLES
 from cenergyd.web.pages.flow import flows_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import auto_resolution
 from cenergyd.web.views.shares import shares_of
 from cenergyd.web.views.site_state import states_of
@@ -109,7 +110,9 @@ class PowerPages:
     async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)
         seconds = auto_resolution(span.start, span.end, _ROWS)
-        curves = await self._curves.read(tracks, span.start, span.end, str(seconds), ("P",))
+        curves = await self._curves.read(
+            tracks, span.start, span.end, zone=zone, resolution=str(seconds), channels=("P",)
+        )
         estimated = any(point.estimated for curve in curves.curves for point in curve.points)
         rows = table_rows(curves, zone)
         return {"step": texts.span(seconds), "columns": tracks, "rows": rows, "estimated": estimated}

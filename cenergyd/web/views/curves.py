@@ -9,8 +9,9 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from math import fsum
 from statistics import median_low
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import attrs
 from msgspec import UNSET, Meta, UnsetType
@@ -98,17 +99,38 @@ def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> lis
     return [_point_of_reading(reading, source) for reading in readings]
 
 
-def points_of_summaries(source: SeriesSource, summaries: Sequence[Summary]) -> list[Point]:
-    """Windows of a source."""
-    return [_point_of_summary(summary, source) for summary in summaries]
+class Part(NamedTuple):
+    """What one source says of a window, or of a part of one."""
+
+    source: SeriesSource
+    summary: Summary
+    counts: Mapping[str, int]
+    """Readings that have a channel; needed of channels that several parts have."""
 
 
-def add_points(points: list[Point], later: Sequence[Point]) -> None:
-    """Append the points of the next segment; a window in which the source changed is one point, told as of the later source."""
-    if points and later and points[-1].time == later[0].time:
-        points[-1] = _joined(points[-1], later[0])
-        later = later[1:]
-    points.extend(later)
+def joined(parts: Sequence[Part]) -> Point:
+    """One window of its parts, ascending in time (at least one); told as of the last source."""
+    shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
+    if len(shown) == 1:
+        (summary,) = shown
+        return Point(parts[0].source, summary.time, summary.readings, summary.channels, summary.estimated)
+    channels: dict[str, Triple] = {}
+    for channel in CHANNELS:
+        mine = [
+            (each.channels[channel], part.counts)
+            for each, part in zip(shown, parts, strict=True)
+            if channel in each.channels
+        ]
+        if len(mine) == 1:
+            channels[channel] = mine[0][0]
+        elif mine:
+            lows, means, highs = zip(*(triple for triple, _ in mine), strict=True)
+            weights = [counts[channel] for _, counts in mine]
+            mean = fsum(mean * weight for mean, weight in zip(means, weights, strict=True)) / sum(weights)
+            low, high = min(lows), max(highs)
+            channels[channel] = (low, min(high, max(low, mean)), high)
+    readings = sum(each.readings for each in shown)
+    return Point(parts[-1].source, shown[-1].time, readings, channels, any(each.estimated for each in shown))
 
 
 class LatestReading(Resource, frozen=True, kw_only=True):
@@ -273,20 +295,3 @@ def _point_of_reading(reading: Reading, source: SeriesSource) -> Point:
         if value is not None:
             channels[channel] = (value, value, value)
     return Point(source, reading.time, 1, channels, reading.estimated)
-
-
-def _point_of_summary(summary: Summary, source: SeriesSource) -> Point:
-    shown = sign_corrected_summary(summary) if source.reversed else summary
-    return Point(source, shown.time, shown.readings, shown.channels, shown.estimated)
-
-
-def _joined(before: Point, after: Point) -> Point:
-    """Both parts of one window; a mean counts as many readings as its part has."""
-    channels = {**before.channels, **after.channels}
-    for channel in before.channels.keys() & after.channels.keys():
-        (low, mean, high), (low_after, mean_after, high_after) = before.channels[channel], after.channels[channel]
-        readings = before.readings + after.readings
-        mean = (mean * before.readings + mean_after * after.readings) / readings
-        channels[channel] = (min(low, low_after), mean, max(high, high_after))
-    estimated = before.estimated or after.estimated
-    return Point(after.source, after.time, before.readings + after.readings, channels, estimated)

@@ -374,6 +374,8 @@ async def test_summaries(store: ReadingStore, serial: str) -> None:
     # A range that begins inside a window: the window's own start, the range's readings.
     partial = (await store.summarise([a], T0 + 1, T0 + 61, 900))[a]
     assert [(s.time, s.readings, s.channels["P"]) for s in partial] == [(T0, 1, (4.0, 4.0, 4.0))]
+    shifted = (await store.summarise([a], T0, T0 + 2701, 900, ["P"], offset=60))[a]
+    assert [(s.time, s.channels["P"][1]) for s in shifted] == [(T0 - 840, -2.0), (T0 + 60, 4.0), (T0 + 1860, 1.0)]
     assert await store.summarise([a], END, END + 1, 60) == {a: []}
     for resolution, channels in ((0, CHANNELS), (60, ()), (60, ("time",))):
         with pytest.raises(StoreRejected):
@@ -390,17 +392,18 @@ tame = st.one_of(st.none(), st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: 
     ),
     resolution=st.sampled_from([1, 60, 300, 7000, 86400, 40 * 86400]),
     bounds=st.tuples(*[st.integers(T0 - 4000, T0 + 401 * 86400)] * 2),
+    offset=st.sampled_from([0, 0, 17, 18000, -19800, 86399]),
 )
 async def test_summaries_as_the_reference_says(
-    store: ReadingStore, given: list[Reading], resolution: int, bounds: tuple[int, int]
+    store: ReadingStore, given: list[Reading], resolution: int, bounds: tuple[int, int], offset: int
 ) -> None:
     series = fresh_series()
     start, end = sorted(bounds)
 
     await store.write([SeriesReadings(series, given)])
     stored = (await store.read([series], start, end))[series]
-    found = await store.summarise([series], start, end, resolution)
-    assert same(found[series], summaries(stored, resolution))
+    found = await store.summarise([series], start, end, resolution, offset=offset)
+    assert same(found[series], summaries(stored, resolution, offset=offset))
 
 
 # --- series_of

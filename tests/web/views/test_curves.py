@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.errors import InvalidField
-from cenergyd.readings.model import Reading
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import to_json
+from cenergyd.web.views.curve_reader import CurveReader
+from cenergyd.web.views.curve_windows import runs
 from cenergyd.web.views.curves import (
     DAY,
     LADDER,
     Curve,
     CurveJson,
-    Point,
-    add_points,
+    Part,
     auto_resolution,
     check_resolution,
     csv_of,
+    joined,
     points_of_readings,
-    points_of_summaries,
 )
-from cenergyd.web.views.sources import SeriesSource, series_track
+from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment, series_track
+from tests.jobs.site import run
 
 SOURCE = SeriesSource("A_1", "load", False)
 times = st.lists(st.integers(0, 10**6), unique=True, max_size=40).map(sorted)
@@ -79,7 +87,8 @@ def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
 
 
 def test_summaries_keep_zero_apart_from_missing() -> None:
-    points = points_of_summaries(SOURCE, [Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {})])
+    summaries = (Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {}))
+    points = [joined([Part(SOURCE, summary, {})]) for summary in summaries]
     curve = Curve(series_track(SOURCE, 0, 120), 60, points)
     view = CurveJson.of(curve)
     assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
@@ -95,41 +104,105 @@ def test_no_curve_from_nothing() -> None:
         check_resolution(0, 100, 1, 10)
 
 
-def windows(source: SeriesSource, values: list[tuple[int, float]], resolution: int) -> list[Point]:
-    """What a store makes of single values, window by window."""
-    found = []
-    for start in sorted({time // resolution * resolution for time, _ in values}):
-        mine = [value for time, value in values if start <= time < start + resolution]
-        channels = {"P": (min(mine), sum(mine) / len(mine), max(mine))}
-        found.append(Summary(start, len(mine), channels, estimated=any(value > 90 for value in mine)))
-    return points_of_summaries(source, found)
+class Site:
+    """A context with readings in memory, for a CurveReader."""
+
+    settings = attrs.make_class(
+        "Settings", {"target_points": attrs.field(default=500), "max_points": attrs.field(default=10_000)}
+    )()
+
+    def __init__(self, **readings: list[Reading]) -> None:
+        self.readings = MemoryReadingStore()
+        run(self.readings.write([SeriesReadings(name, rows) for name, rows in readings.items()]))
+
+    def curve(
+        self, track: Track, start: int, end: int, resolution: int, zone: str = "UTC", others: Sequence[Track] = ()
+    ) -> Curve:
+        reader = CurveReader(cast(Any, self))
+        found = run(reader.read([track, *others], start, end, zone=ZoneInfo(zone), resolution=str(resolution)))
+        return found.curves[0]
 
 
-@given(
-    st.dictionaries(st.integers(0, 1000), st.floats(-100, 100), max_size=60).map(lambda found: sorted(found.items())),
-    st.lists(st.integers(0, 1000), max_size=3).map(sorted),
-    st.integers(1, 300),
-)
-def test_windows_read_in_segments_are_those_of_the_whole(
-    values: list[tuple[int, float]], cuts: list[int], resolution: int
-) -> None:
-    joined: list[Point] = []
-    for start, end in zip([0, *cuts], [*cuts, 1001], strict=True):
-        add_points(joined, windows(SOURCE, [item for item in values if start <= item[0] < end], resolution))
-    whole = windows(SOURCE, values, resolution)
-    assert [(point.time, point.readings, point.estimated) for point in joined] == [
-        (point.time, point.readings, point.estimated) for point in whole
-    ]
-    for point, expected in zip(joined, whole, strict=True):
-        assert point.channels["P"] == pytest.approx(expected.channels["P"], abs=1e-9)
+@st.composite
+def rows_of_a_meter(draw: st.DrawFn) -> list[Reading]:
+    value = st.one_of(st.none(), st.floats(-100, 100))
+    moments = draw(st.lists(st.integers(0, 1000), unique=True, max_size=60).map(sorted))
+    rows = [Reading(time, P=draw(value), Q=draw(value), L1_V=draw(value)) for time in moments]
+    return [row for row in rows if (row.P, row.Q, row.L1_V) != (None, None, None)]
+
+
+@given(rows_of_a_meter(), st.lists(st.integers(1, 1000), max_size=3, unique=True).map(sorted), st.integers(1, 300))
+def test_windows_read_in_segments_are_those_of_the_whole(rows: list[Reading], cuts: list[int], resolution: int) -> None:
+    """Also where only another role changed: each channel's mean is of its own readings."""
+    site = Site(A_1=rows)
+    edges = [0, *cuts, 1001]
+    cut = Track("load", [TrackSegment(start, end, SOURCE) for start, end in pairwise(edges)])
+    whole = site.curve(series_track(SOURCE, 0, 1001), 0, 1001, resolution).points
+    parts = site.curve(cut, 0, 1001, resolution).points
+    assert [point.time for point in parts] == [point.time for point in whole]
+    for point, expected in zip(parts, whole, strict=True):
+        assert point.channels.keys() == expected.channels.keys()
+        for channel, triple in point.channels.items():
+            assert triple == pytest.approx(expected.channels[channel], abs=1e-9)
 
 
 def test_a_window_of_two_sources_keeps_what_only_one_has() -> None:
     after = SeriesSource("A_2", "load", False)
-    points = points_of_summaries(SOURCE, [Summary(0, 1, {"P": (1.0, 1.0, 1.0), "Q": (5.0, 5.0, 5.0)})])
-    add_points(
-        points, points_of_summaries(after, [Summary(0, 3, {"P": (3.0, 5.0, 9.0), "L1_V": (230.0, 230.0, 230.0)})])
+    site = Site(
+        A_1=[Reading(0, P=1.0, Q=5.0)],
+        A_2=[Reading(time, P=P, L1_V=230.0) for time, P in ((40, 3.0), (50, 3.0), (55, 9.0))],
     )
-    (point,) = points
+    track = Track("load", [TrackSegment(0, 30, SOURCE), TrackSegment(30, 60, after)])
+    (point,) = site.curve(track, 0, 60, 60).points
     assert (point.source, point.readings) == (after, 4)
     assert point.channels == {"P": (1.0, 4.0, 9.0), "Q": (5.0, 5.0, 5.0), "L1_V": (230.0, 230.0, 230.0)}
+
+
+def test_a_channel_that_few_readings_have_weighs_little() -> None:
+    """Before the change 1 of 10 readings has a voltage, after it all 10: the mean is of 11 voltages, not of 20 readings."""
+    after = SeriesSource("A_2", "load", False)
+    site = Site(
+        A_1=[Reading(k, P=1.0, L1_V=100.0 if k == 0 else None) for k in range(10)],
+        A_2=[Reading(30 + k, P=1.0, L1_V=200.0) for k in range(10)],
+    )
+    track = Track("load", [TrackSegment(0, 30, SOURCE), TrackSegment(30, 60, after)])
+    (point,) = site.curve(track, 0, 60, 60).points
+    assert point.channels["L1_V"][1] == pytest.approx(2100 / 11)
+
+
+def test_a_day_is_the_customers() -> None:
+    """10 kW on one local day only: on two UTC days that was 6.667 and 3.333."""
+    zone = ZoneInfo("America/Los_Angeles")
+    midnight = int(datetime(2026, 5, 20, tzinfo=zone).timestamp())
+    site = Site(
+        A_1=[Reading(midnight + time, P=10.0 if 0 <= time < DAY else 0.0) for time in range(-DAY, 2 * DAY, 900)]
+    )
+    points = site.curve(series_track(SOURCE, 0, 1 << 34), midnight - DAY, midnight + 2 * DAY, DAY, zone.key).points
+    assert [(point.time, point.channels["P"][1]) for point in points] == [
+        (midnight - DAY, 0.0), (midnight, 10.0), (midnight + DAY, 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia", "UTC"])
+@pytest.mark.parametrize("days", [1, 3, 30])
+def test_days_cover_the_time_once(zone: str, days: int) -> None:
+    """Over changes of the clock, and over the day that Samoa left out."""
+    start, end = 1_320_000_000, 1_350_000_000
+    site = Site(A_1=[Reading(time, P=1.0) for time in range(start - start % 900, end, 7200)])
+    points = site.curve(series_track(SOURCE, start, end), start, end, days * DAY, zone).points
+    assert sum(point.readings for point in points) == len(range(start - start % 900 + 7200, end, 7200))
+    locals_ = [datetime.fromtimestamp(point.time, ZoneInfo(zone)) for point in points]
+    assert {(local.hour, local.minute) for local in locals_} == {(0, 0)}
+    assert sorted({point.time for point in points}) == [point.time for point in points]
+    gaps = {(later.date() - earlier.date()).days for earlier, later in pairwise(locals_)}
+    assert gaps <= ({days} if zone != "Pacific/Apia" else {days, days + 1})
+
+
+@given(
+    st.integers(0, 1 << 33), st.integers(1, 4 * 366 * DAY), st.integers(1, 40),
+    st.sampled_from(["America/New_York", "Europe/Berlin", "Africa/Casablanca", "Asia/Kathmandu"]),
+)  # fmt: skip
+def test_runs_hold_every_time_once(start: int, length: int, days: int, zone: str) -> None:
+    found = runs(start, start + length, days * DAY, ZoneInfo(zone))
+    assert (found[0].start, found[-1].end) == (start, start + length)
+    assert all(before.end == after.start for before, after in pairwise(found))

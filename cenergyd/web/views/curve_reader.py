@@ -1,0 +1,181 @@
+"""Reads curves in bounded size, for the API and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from cenergyd.errors import InvalidField
+from cenergyd.readings.model import CHANNELS
+from cenergyd.readings.store import Summary
+from cenergyd.runtime.gather import gather_limited
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.curve_windows import DAY, Run, runs
+from cenergyd.web.views.curves import (
+    LADDER,
+    Curve,
+    Part,
+    Point,
+    auto_resolution,
+    check_resolution,
+    joined,
+    points_of_readings,
+)
+from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change
+
+_RUNS_AT_ONCE = 4
+
+
+class Curves(NamedTuple):
+    """What was read for a range."""
+
+    start: int
+    end: int
+    resolution: int | None
+    """Seconds; None: single readings."""
+    next_start: int | None
+    """Where to go on, in case the single readings were too many for one answer."""
+    curves: list[Curve]
+    channels: Sequence[str] = CHANNELS
+    """What was asked for."""
+
+
+class _Found(NamedTuple):
+    """A summary of a part of a window, and where it is from."""
+
+    source: SeriesSource
+    run: Run
+    summary: Summary
+
+
+class CurveReader:
+    """Reads the curves of a context's readings.
+
+    ``auto`` aims at ``[web] target_points`` a curve; more than ``max_points`` are refused.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._readings = context.readings
+        self._points = context.settings.target_points
+        self._max_points = context.settings.max_points
+
+    async def read(
+        self,
+        tracks: Sequence[Track],
+        start: int,
+        end: int,
+        *,
+        zone: ZoneInfo,
+        resolution: str = "auto",
+        channels: Sequence[str] = CHANNELS,
+    ) -> Curves:
+        """Curves of tracks over ``start <= time < end``; ``resolution`` is ``auto``, ``raw`` or seconds. Raises InvalidField.
+
+        Fewer ``channels`` of a long range cost less. Whole days are those of ``zone``.
+        """
+        if resolution == "raw":
+            return await self._raw(tracks, start, end, channels)
+        if resolution != "auto":
+            seconds = int(resolution)
+            check_resolution(start, end, seconds, self._max_points)
+            return await self._summaries(tracks, Run(start, end, seconds, 0), zone, channels)
+        seconds = auto_resolution(start, end, self._points)
+        if seconds == LADDER[0]:
+            curves = await self._raw(tracks, start, end, channels)
+            if curves.next_start is None:
+                return curves
+        return await self._summaries(tracks, Run(start, end, seconds, 0), zone, channels)
+
+    async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
+        limit = self._max_points
+        found: list[list[Point]] = [[] for _ in tracks]
+        for since, until in ranges_without_change(tracks):
+            sources = _sources_at(tracks, since)
+            read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
+            for points, source in zip(found, sources, strict=True):
+                if source is not None:
+                    points.extend(points_of_readings(source, read[source.series]))
+            if any(len(points) > limit for points in found):
+                break
+        # All curves end at the same time, so that the next answer begins at one.
+        cuts = [points[limit].time for points in found if len(points) > limit]
+        cut = min(cuts) if cuts else None
+        curves = [
+            Curve(track, None, [point for point in points if cut is None or point.time < cut])
+            for track, points in zip(tracks, found, strict=True)
+        ]
+        return Curves(start, end, None, cut, curves, channels)
+
+    async def _summaries(self, tracks: Sequence[Track], asked: Run, zone: ZoneInfo, channels: Sequence[str]) -> Curves:
+        channels = [channel for channel in channels if channel in CHANNELS]
+        if not channels:
+            raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
+        found: list[list[_Found]] = [[] for _ in tracks]
+        for since, until in ranges_without_change(tracks):
+            sources = _sources_at(tracks, since)
+            for run, read in await self._read_runs(
+                _names(sources), asked._replace(start=since, end=until), zone, channels
+            ):
+                for parts, source in zip(found, sources, strict=True):
+                    if source is not None:
+                        parts += [_Found(source, run, summary) for summary in read.get(source.series, ())]
+        curves = [
+            Curve(track, asked.resolution, [await self._point(parts) for parts in _by_window(each)])
+            for track, each in zip(tracks, found, strict=True)
+        ]
+        return Curves(asked.start, asked.end, asked.resolution, None, curves, channels)
+
+    async def _read_runs(
+        self, names: Sequence[str], asked: Run, zone: ZoneInfo, channels: Sequence[str]
+    ) -> list[tuple[Run, dict[str, list[Summary]]]]:
+        start, end = asked.start, asked.end
+        if (
+            asked.resolution % DAY == 0 and names
+        ):  # many days of another length are many requests: none where nothing is
+            first = await self._readings.first(names, since=start)
+            last = await self._readings.last(names, before=end)
+            start = max(start, min((reading.time for reading in first.values()), default=end))
+            end = min(end, max((reading.time + 1 for reading in last.values()), default=start))
+        wanted = runs(start, end, asked.resolution, zone) if start < end and names else []
+        read = [
+            self._readings.summarise(names, run.start, run.end, run.resolution, channels, offset=run.offset)
+            for run in wanted
+        ]
+        return list(zip(wanted, await gather_limited(read, _RUNS_AT_ONCE), strict=True))
+
+    async def _point(self, parts: Sequence[_Found]) -> Point:
+        """One window; where its source or the setup of another role changed in it, its parts count by their channels' own readings."""
+        if len(parts) == 1:
+            return joined([Part(parts[0].source, parts[0].summary, {})])
+        shared = [channel for channel in CHANNELS if sum(channel in part.summary.channels for part in parts) > 1]
+        counted = []
+        for source, run, summary in parts:
+            counts: dict[str, int] = {}
+            for channel in shared:
+                if channel in summary.channels:
+                    only = await self._readings.summarise(
+                        [source.series],
+                        max(run.start, summary.time),
+                        min(run.end, summary.time + run.resolution),
+                        run.resolution,
+                        [channel],
+                        offset=run.offset,
+                    )
+                    counts[channel] = sum(each.readings for each in only[source.series])
+            counted.append(Part(source, summary, counts))
+        return joined(counted)
+
+
+def _by_window(found: Sequence[_Found]) -> Iterator[list[_Found]]:
+    for _, parts in groupby(found, key=lambda each: each.summary.time):
+        yield list(parts)
+
+
+def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
+    return list(dict.fromkeys(source.series for source in sources if source is not None))
+
+
+def _sources_at(tracks: Sequence[Track], time: int) -> list[SeriesSource | None]:
+    return [track.source_at(time) for track in tracks]

@@ -90,7 +90,9 @@ class _Reader:
         if points and resolution not in ("1h", "24h"):
             hours = widen(points[0].time, points[-1].time + 1, "1h", self._zone)
             intervals = {hour.time: interval_of(hour) for hour in await self._hours(hours, points)}
-        return {point.time: self._told(resolution, point, intervals) for point in points}
+        # Points of a time zone of before overlap those of now.
+        mine = [point for point in points if window_at(point.time, resolution, self._zone).start == point.time]
+        return {point.time: self._told(resolution, point, intervals) for point in mine}
 
     async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:
         """The windows of the range that are not stored yet, from finer data."""

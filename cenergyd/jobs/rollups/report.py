@@ -73,8 +73,7 @@ async def role_rollup(
     for segment in role_segments(customer, role, *within):
         for window in await rollup(readings, segment.series, resolution, Window(segment.start, segment.end), zone):
             shown = sign_corrected_rollup(window) if segment.reversed else window
-            if window_at(window["time"], resolution, zone).start == window["time"]:
-                found[window["time"]] = {"series": segment.series, **shown}
+            found[window["time"]] = {"series": segment.series, **shown}
     for cut in _cut_windows(customer, role, resolution, within):
         found.pop(cut.start, None)
         if (whole := await _in_parts(customer, readings, role, cut)) is not None:

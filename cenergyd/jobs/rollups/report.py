@@ -164,17 +164,21 @@ async def charges_report(
 async def charges_of(
     customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
 ) -> Charges:
-    """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy."""
+    """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy.
+
+    :param now: UTC seconds; hours and quarter hours that begin later do not count, so an earlier time gives the charges until then.
+    """
     zone = zone_of(customer.time_zone)
     total = ChargesSum(tariff, zone, window, now)
     energies: list[EnergyPiece] = []
-    for place in role_segments(customer, "utility", *window):
+    passed = Window(window.start, min(window.end, now))
+    for place in role_segments(customer, "utility", *passed):
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
-            pieces = await _pieces(customer, points, readings, tariff, max_gap=max_gap, now=now)
+            pieces = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
             meter = "" if place.computed else place.series
             energies += [piece._replace(meter=meter) for piece in pieces]
-    for span in setup_periods(customer, *window):
+    for span in setup_periods(customer, *passed):
         for start, end in _slices(span.start, span.end) if span.serial else ():
             points = await readings.read_points(net_load_series(span.serial), start, end)
             total.add_net_load(_quarters(points, tariff, zone))
@@ -210,10 +214,10 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
         return {
             "season": line.season,
             "period": line.period,
-            "kw": line.kw,
+            "kw": line.kw if line.known else None,
             "time": line.time,
             "share": float(line.share),
-            "charge": money(line.charge),
+            "charge": money(line.charge if line.known else None),
         }
 
     return {
@@ -239,7 +243,7 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
         "demand": [demand(line) for line in charges.demand],
         "peak_demand": [demand(line) for line in charges.peak_demand],
         "fixed": money(charges.fixed),
-        "total": money(charges.total),
+        "total": money(charges.total if charges.known else None),
         "energy_complete": round(charges.energy_complete, 4),
         "demand_complete": round(charges.demand_complete, 4),
         "energy_from": "power" if charges.registers is None else "registers",
@@ -282,10 +286,17 @@ async def _role_energy(
     return {"series": places[-1].series, **{name: fsum(values) for name, values in sums.items()}}
 
 
-async def _pieces(
-    customer: Customer, points: Sequence[FieldPoint], readings: ReadingStore, tariff: Tariff, *, max_gap: int, now: int
+async def labelled_energy(
+    customer: Customer,
+    points: Sequence[FieldPoint],
+    readings: ReadingStore,
+    tariff: Tariff,
+    *,
+    max_gap: int,
+    now: int,
+    role: Role = "utility",
 ) -> list[EnergyPiece]:
-    """Stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
+    """A role's stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
     found = []
     zone = zone_of(customer.time_zone)
     for point in points:
@@ -293,18 +304,15 @@ async def _pieces(
         if len(labelled) == 1:
             found.append(_energy_piece(labelled[0].label, point))
         else:
-            found += await _anew(customer, labelled, readings, max_gap, now)
+            found += await _anew(labelled, RoleLines(customer, readings, max_gap, now), role)
     return found
 
 
-async def _anew(
-    customer: Customer, labelled: Sequence[Labelled], readings: ReadingStore, max_gap: int, now: int
-) -> list[EnergyPiece]:
+async def _anew(labelled: Sequence[Labelled], lines_of: RoleLines, role: Role) -> list[EnergyPiece]:
     window = Window(labelled[0].start, labelled[-1].end)
-    known = RoleLines(customer, readings, max_gap, now)
-    rows = await known.rows_over(window)
-    lines = (await known.lines(rows, window))["utility"]
-    steps = await known.steps("utility", rows, lines, window)
+    rows = await lines_of.rows_over(window)
+    lines = (await lines_of.lines(rows, window))[role]
+    steps = await lines_of.steps(role, rows, lines, window)
     points = ((piece.label, energy_point(piece, lines, steps)) for piece in labelled)
     return [_energy_piece(label, point) for label, point in points if point is not None]
 

@@ -88,6 +88,8 @@ class EnergyLine:
     period: str
     import_kwh: float
     export_kwh: float
+    covered_seconds: float
+    """How much of the time of this season and period is known."""
     import_charge: Decimal | None
     """None where the tariff has no energy prices."""
     export_credit: Decimal | None
@@ -101,6 +103,8 @@ class DemandLine:
     period: str | None
     """None for the demand of the whole season."""
     kw: float
+    known: bool
+    """Whether any quarter hour of it is known: where none is, no demand is told, not a demand of zero."""
     time: int | None
     """Start of the quarter hour, UTC seconds; None where there was none above zero."""
     share: Decimal
@@ -131,6 +135,11 @@ class Charges:
     """None where the tariff has energy from power."""
 
     @property
+    def known(self) -> bool:
+        """Whether anything of it is known; else the total is only the fixed charge and says nothing."""
+        return self.energy_complete > 0 or self.demand_complete > 0
+
+    @property
     def final(self) -> bool:
         """Whether the billing period is over (late data can still change it)."""
         return self.until >= self.window.end
@@ -150,7 +159,7 @@ class ChargesSum:
         self._until = max(window.start, min(window.end, until))
         self._import: defaultdict[Period, list[float]] = defaultdict(list)
         self._export: defaultdict[Period, list[float]] = defaultdict(list)
-        self._covered: list[float] = []
+        self._covered: defaultdict[Period, list[float]] = defaultdict(list)
         self._counted = 0
         self._highest: dict[Period, QuarterHour] = {}
 
@@ -159,7 +168,7 @@ class ChargesSum:
         for piece in pieces:
             self._import[piece.label].append(piece.import_kwh)
             self._export[piece.label].append(piece.export_kwh)
-            self._covered.append(piece.covered_seconds)
+            self._covered[piece.label].append(piece.covered_seconds)
 
     def add_net_load(self, quarters: Iterable[QuarterHour]) -> None:
         """Add quarter hours, each once."""
@@ -182,6 +191,7 @@ class ChargesSum:
         total = fixed + sum((line.charge for line in (*demand, *peak)), Decimal(0))
         total += sum(((line.import_charge or 0) - (line.export_credit or 0) for line in energy), Decimal(0))
         elapsed = self._until - self._window.start
+        covered = fsum(seconds for pieces in self._covered.values() for seconds in pieces)
         return Charges(
             window=self._window,
             until=self._until,
@@ -192,7 +202,7 @@ class ChargesSum:
             highest=min(self._highest.values(), key=_from_highest, default=None),
             fixed=fixed,
             total=total,
-            energy_complete=min(1.0, fsum(self._covered) / elapsed) if elapsed else 0.0,
+            energy_complete=min(1.0, covered / elapsed) if elapsed else 0.0,
             demand_complete=min(1.0, self._counted * QUARTER / elapsed) if elapsed else 0.0,
         )
 
@@ -208,6 +218,7 @@ class ChargesSum:
                     period=label.period,
                     import_kwh=imported,
                     export_kwh=exported,
+                    covered_seconds=fsum(self._covered[label]),
                     import_charge=_round(price.import_per_kwh * _decimal(imported)) if price else None,
                     export_credit=_round(price.export_per_kwh * _decimal(exported)) if price else None,
                 )
@@ -215,11 +226,12 @@ class ChargesSum:
         return tuple(lines)
 
     def _demand_line(self, price: DemandPrice, shares: Mapping[str, Decimal]) -> DemandLine:
-        counting = [
+        mine = [
             quarter
             for label, quarter in self._highest.items()
-            if label.season == price.season and price.period in (None, label.period) and quarter.P > 0
+            if label.season == price.season and price.period in (None, label.period)
         ]
+        counting = [quarter for quarter in mine if quarter.P > 0]
         highest = min(counting, key=_from_highest, default=None)
         kw = highest.P if highest else 0.0
         share = shares[price.season]
@@ -227,6 +239,7 @@ class ChargesSum:
             season=price.season,
             period=price.period,
             kw=kw,
+            known=bool(mine),
             time=highest.start if highest else None,
             share=share,
             charge=_round(price.per_kw * _decimal(kw) * share),

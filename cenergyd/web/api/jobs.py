@@ -16,6 +16,7 @@ from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.existing_settings import alerts_json
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.rollups import report
+from cenergyd.jobs.rollups.costs import charges_csv, charges_overview
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
 from cenergyd.jobs.tariff.schema import TariffJson
 from cenergyd.jobs.windows import RESOLUTIONS
@@ -90,7 +91,12 @@ EnergyToday = Annotated[
 ]
 Charges = Annotated[
     Report,
-    Meta(description="this, last and last_year: energy per period, demand peaks with time, amounts as text."),
+    Meta(
+        description="this, last and last_year: energy per period, demand peaks with time, amounts as text; null is not known. "
+        "to_same_day: last and last_year until the day that this period has reached. projected: import_kwh, export_kwh and total of the end of "
+        "this period if it goes on as it did, an estimate. today: import_charge, export_credit, total. saved: what solar saved today and in this "
+        "period, over the hours in which load and grid are both known."
+    ),
 ]
 DoctorFindings = Annotated[Report, Meta(description="findings: severity, code, field, message, advice, evidence.")]
 Channel = Annotated[
@@ -137,10 +143,23 @@ class JobsApi:
         basis = call.query("basis") or "billing"
         if basis not in _BASES:
             raise invalid_fields([FieldError("basis", f"one of {', '.join(_BASES)} is needed")])
+        return Response(await self._charges(call, customer_id, basis))
+
+    async def charges_csv(self, call: Call, customer_id: str) -> Response:
+        """The same as CSV."""
+        basis = call.query("basis") or "billing"
+        if basis not in _BASES:
+            raise invalid_fields([FieldError("basis", f"one of {', '.join(_BASES)} is needed")])
+        found = await self._charges(call, customer_id, basis)
+        name = f"charges-{found['this']['first_day']}.csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(charges_csv(found), headers=headers, media_type="text/csv; charset=utf-8")
+
+    async def _charges(self, call: Call, customer_id: str, basis: str) -> Report:
         context = self._context
         customer = await context.customer(customer_id)
         max_gap = context.max_gap_seconds
-        return Response(await report.charges_report(customer, context.readings, call.now, basis, max_gap))  # type: ignore[arg-type]
+        return await charges_overview(customer, context.readings, call.now, basis, max_gap)  # type: ignore[arg-type]
 
     async def doctor(self, call: Call, customer_id: str) -> Response:
         """The setup checks."""
@@ -213,6 +232,7 @@ class JobsApi:
             Route("GET", f"{one}/energy/today", self.energy_today, "signed_in", _ENERGY),
             Route("GET", f"{one}/net-load", self.net_load, "signed_in", _NET_LOAD),
             Route("GET", f"{one}/charges", self.charges, "signed_in", _CHARGES),
+            Route("GET", f"{one}/charges.csv", self.charges_csv, "signed_in", _CHARGES_CSV),
             Route("GET", f"{one}/doctor", self.doctor, "signed_in", _DOCTOR),
             Route("GET", f"{one}/tariff", self.read_tariff, "signed_in", _READ_TARIFF),
             Route("PUT", f"{one}/tariff", self.set_tariff, "signed_in", _SET_TARIFF),
@@ -279,6 +299,10 @@ _NET_LOAD = openapi.Operation(
 )
 _CHARGES = openapi.Operation(
     "readCharges", _TAG, "Charges of this, the last and last year's period", response=Charges,
+    parameters=[openapi.CUSTOMER_ID, openapi.query_parameter("basis", {"enum": list(_BASES)}, "Billing periods or calendar months.")],
+)  # fmt: skip
+_CHARGES_CSV = openapi.Operation(
+    "readChargesCsv", _TAG, "Charges as CSV", response=str, response_media_type="text/csv",
     parameters=[openapi.CUSTOMER_ID, openapi.query_parameter("basis", {"enum": list(_BASES)}, "Billing periods or calendar months.")],
 )  # fmt: skip
 _DOCTOR = openapi.Operation(

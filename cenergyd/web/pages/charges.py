@@ -1,4 +1,4 @@
-"""What a customer owes: this and the last period, and the same one last year."""
+"""What a customer owes: today, this period so far beside the last ones to the same day, and where it will end."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.rollups.report import Basis, charges_report
+from cenergyd.jobs.rollups.costs import charges_overview
+from cenergyd.jobs.rollups.report import Basis
+from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 
-NAMES: Mapping[str, str] = {"this": "This period", "last": "Last period", "last_year": "A year ago"}
 _WIDEST = 100
 _SHOWN_RANGES = 5
 _REASONS: Mapping[str, str] = {
@@ -23,12 +26,26 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+class Column(NamedTuple):
+    """A period in the table."""
+
+    name: str
+    period: Mapping[str, Any]
+    whole: bool = False
+
+    @property
+    def range(self) -> str:
+        """Its days as people write them."""
+        first, last = date.fromisoformat(self.period["first_day"]), date.fromisoformat(self.period["last_day"])
+        return texts.days(first, last)
+
+
 class Line(NamedTuple):
     """One line of the table."""
 
     text: str
     cells: tuple[tuple[str, str], ...]
-    """Per period: the amount (or the quantity where there is no price) and a remark."""
+    """Per column: the amount (or the quantity where there is no price) and a remark."""
 
 
 class Group(NamedTuple):
@@ -43,8 +60,17 @@ class Bar(NamedTuple):
 
     name: str
     width: int
-    """In hundredths of the longest."""
+    """In hundredths of the longest; 0 where it is not known."""
     text: str
+    note: str = ""
+
+
+class Figure(NamedTuple):
+    """One figure above the picture."""
+
+    name: str
+    value: str
+    note: str
 
 
 class ChargesPages:
@@ -56,25 +82,27 @@ class ChargesPages:
     async def show(self, call: PageCall, customer_id: str) -> Page:
         """The table; ``basis=calendar`` compares calendar months."""
         customer = await self._context.customer(customer_id)
+        zone = zone_or_utc(customer.time_zone)
         basis: Basis = "calendar" if call.query("basis") == "calendar" else "billing"
         report, broken = None, ""
         try:
-            report = await charges_report(
-                customer, self._context.readings, call.now, basis, self._context.max_gap_seconds
-            )
+            readings, max_gap = self._context.readings, self._context.max_gap_seconds
+            report = await charges_overview(customer, readings, call.now, basis, max_gap)
         except InvalidField as error:
-            broken = f"{error.field}: {error}"
+            broken = texts.sentence(str(error))
+        columns = columns_of(report) if report else ()
         values = {
             "basis": basis,
             "broken": broken,
             "report": report,
-            "names": NAMES,
-            "groups": groups_of(report, zone_or_utc(customer.time_zone)) if report else (),
-            "totals": _totals(report) if report else (),
-            "bars": bars_of(report) if report else (),
-            "register_notes": register_notes(report, zone_or_utc(customer.time_zone)) if report else (),
-            "ranges": {name: _range(report[name]) for name in NAMES} if report else {},
-            "zone": zone_or_utc(customer.time_zone),
+            "columns": columns,
+            "figures": figures_of(report, zone) if report else (),
+            "groups": groups_of(columns, zone),
+            "totals": _totals(columns, report) if report else (),
+            "bars": bars_of(columns, report) if report else (),
+            "register_notes": register_notes(columns, zone),
+            "csv": f"{BASE}/customers/{quote(customer.id, safe='')}/charges.csv?basis={basis}",
+            "zone": zone,
         }
         return Page("charges.html", values, customer=customer, tab="charges")
 
@@ -83,38 +111,79 @@ class ChargesPages:
         return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in"),)
 
 
-def groups_of(report: Mapping[str, object], zone: object) -> tuple[Group, ...]:
-    """The report's lines side by side; a line that one period lacks has a dash there."""
+def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The periods side by side: like with like, and the last bill as it was."""
+    to_same_day = report["to_same_day"]
+    return (
+        Column("This period so far", report["this"]),
+        Column("Last period to the same day", to_same_day["last"]),
+        Column("A year ago to the same day", to_same_day["last_year"]),
+        Column("Last period, whole", report["last"], whole=True),
+    )
+
+
+def figures_of(report: Mapping[str, Any], zone: ZoneInfo) -> tuple[Figure, ...]:
+    """Cost today, the end of the period, and what solar saved; nothing where nothing is priced."""
+    if not report["tariff"]:
+        return ()
+    this, today, end, saved = report["this"], report["today"], report["projected"], report["saved"]
+    currency = this["currency"]
+    done, days = _day_of(this, zone)
+    found = [
+        Figure("Energy today", money(today["total"], currency), "bought, less the credit for export"),
+        Figure("This period so far", money(this["total"], currency), f"day {done} of {days}"),
+        Figure(
+            "Estimated end of the period",
+            money(end["total"] if end else None, currency),
+            "if it goes on as it did" if end else "after three known days",
+        ),
+    ]
+    whole = saved["this"]
+    if whole:
+        note = f"today {money(saved['today']['total'], currency)}" if saved["today"] else "in this period so far"
+        found.append(Figure("Saved by solar", money(whole["total"], currency), note))
+    return tuple(found)
+
+
+def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[Group, ...]:
+    """The periods' lines side by side; a line that one period lacks has a dash there."""
     found = (
-        Group("Energy imported", _lines(report, "energy", lambda line: _energy(line, "import"))),
-        Group("Energy exported", _lines(report, "energy", lambda line: _energy(line, "export"))),
-        Group("Demand", _lines(report, "demand", lambda line: _demand(line, zone))),
-        Group("Peak demand", _lines(report, "peak_demand", lambda line: _demand(line, zone))),
+        Group("Energy from the grid", _lines(columns, "energy", lambda line: _energy(line, "import"))),
+        Group("Energy to the grid", _lines(columns, "energy", lambda line: _energy(line, "export"))),
+        Group("Demand", _lines(columns, "demand", lambda line: _demand(line, zone))),
+        Group("Peak demand", _lines(columns, "peak_demand", lambda line: _demand(line, zone))),
     )
     return tuple(group for group in found if group.lines)
 
 
-def bars_of(report: Mapping[str, Any]) -> tuple[Bar, ...]:
-    """A bar per period: what is unsent, or the energy imported where no tariff is set."""
+def bars_of(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Bar, ...]:
+    """A bar per period: what it costs, or the energy from the grid where no tariff is set; then the estimated end beside the last bill."""
     priced = bool(report["tariff"])
-    sizes = {name: _size(report[name], priced) for name in NAMES}
-    most = max((abs(size) for size in sizes.values()), default=0.0) or 1.0
+    sizes = [(column.name, _size(column.period, priced)) for column in columns]
+    if end := report["projected"]:
+        sizes.insert(3, ("This period, estimated end", float(end["total"] if priced else end["import_kwh"])))
+    most = max((abs(size) for _, size in sizes if size is not None), default=0.0) or 1.0
+    currency = report["this"]["currency"]
     return tuple(
-        Bar(NAMES[name], max(1, round(_WIDEST * max(size, 0.0) / most)), _bar_text(report[name], priced, size))
-        for name, size in sizes.items()
+        Bar(
+            name,
+            0 if size is None else max(1, round(_WIDEST * max(size, 0.0) / most)),
+            "not known" if size is None else money(f"{size:.2f}", currency) if priced else f"{texts.number(size)} kWh",
+        )
+        for name, size in sizes
     )
 
 
-def register_notes(report: Mapping[str, Any], zone: Any) -> tuple[str, ...]:
+def register_notes(columns: Sequence[Column], zone: ZoneInfo) -> tuple[str, ...]:
     """Per period how far its energy rests on the grid meter's registers; none where the tariff has energy from power."""
     return tuple(
-        f"{NAMES[name]}: {_register_note(use, zone)}"
-        for name in NAMES
-        if (use := report[name]["registers"]) is not None
+        f"{column.name}: {_register_note(use, zone)}"
+        for column in columns
+        if (use := column.period["registers"]) is not None
     )
 
 
-def _register_note(use: Mapping[str, Any], zone: Any) -> str:
+def _register_note(use: Mapping[str, Any], zone: ZoneInfo) -> str:
     known = use["register_seconds"] + use["power_seconds"]
     if not known:
         return "nothing is known."
@@ -129,14 +198,16 @@ def _register_note(use: Mapping[str, Any], zone: Any) -> str:
     return f"{share}, power for {texts.span(use['power_seconds'])}: {', '.join(shown)}{more}."
 
 
-def _size(period: Mapping[str, Any], priced: bool) -> float:
+def _size(period: Mapping[str, Any], priced: bool) -> float | None:
     if priced:
-        return float(period["total"])
-    return float(sum(line["import_kwh"] for line in period["energy"]))
+        return None if period["total"] is None else float(period["total"])
+    return float(sum(line["import_kwh"] for line in period["energy"])) if period["energy"] else None
 
 
-def _bar_text(period: Mapping[str, Any], priced: bool, size: float) -> str:
-    return money(period["total"], period["currency"]) if priced else f"{texts.number(size)} kWh"
+def _day_of(period: Mapping[str, Any], zone: ZoneInfo) -> tuple[int, int]:
+    """The number of the day that a period has reached, and how many it has."""
+    first, last = date.fromisoformat(period["first_day"]), date.fromisoformat(period["last_day"])
+    return (texts.moment(period["until"], zone).date() - first).days + 1, (last - first).days + 1
 
 
 def money(amount: str | None, currency: str | None) -> str:
@@ -148,21 +219,21 @@ def money(amount: str | None, currency: str | None) -> str:
     return f"{texts.MINUS if value < 0 else ''}{shown}{f' {currency}' if currency else ''}"
 
 
-def _totals(report: Mapping[str, Any]) -> tuple[Line, ...]:
+def _totals(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Line, ...]:
     if not report["tariff"]:
         return ()
-    fixed = tuple((money(report[name]["fixed"], None), "") for name in NAMES)
-    total = tuple((money(report[name]["total"], report[name]["currency"]), "") for name in NAMES)
+    fixed = tuple((money(column.period["fixed"], None), "") for column in columns)
+    total = tuple((money(column.period["total"], column.period["currency"]), "") for column in columns)
     return Line("Fixed charge", fixed), Line("Total", total)
 
 
-def _lines(report: Mapping[str, Any], kind: str, cell: Any) -> tuple[Line, ...]:
-    keys = dict.fromkeys((line["season"], line["period"]) for name in NAMES for line in report[name][kind])
+def _lines(columns: Sequence[Column], kind: str, cell: Any) -> tuple[Line, ...]:
+    keys = dict.fromkeys((line["season"], line["period"]) for column in columns for line in column.period[kind])
     lines = []
     for season, period in keys:
         cells = []
-        for name in NAMES:
-            mine = [line for line in report[name][kind] if (line["season"], line["period"]) == (season, period)]
+        for column in columns:
+            mine = [line for line in column.period[kind] if (line["season"], line["period"]) == (season, period)]
             cells.append(cell(mine[0]) if mine else (texts.NOTHING, ""))
         lines.append(Line(_label(season, period), tuple(cells)))
     return tuple(lines)
@@ -181,12 +252,9 @@ def _energy(line: Mapping[str, Any], way: str) -> tuple[str, str]:
     return money(amount if way == "import" else str(0 - Decimal(amount)), None), kwh
 
 
-def _demand(line: Mapping[str, Any], zone: Any) -> tuple[str, str]:
+def _demand(line: Mapping[str, Any], zone: ZoneInfo) -> tuple[str, str]:
+    if line["kw"] is None:
+        return texts.NOTHING, "not known"
     when = f", {texts.local_minute(line['time'], zone)}" if line["time"] is not None else ""
     share = f", {line['share']:.0%} of the period" if line["share"] < 1 else ""
     return money(line["charge"], None), f"{texts.number(line['kw'])} kW{when}{share}"
-
-
-def _range(period: Mapping[str, Any]) -> str:
-    first, last = date.fromisoformat(period["first_day"]), date.fromisoformat(period["last_day"])
-    return f"{first.isoformat()} to {last.isoformat()}"

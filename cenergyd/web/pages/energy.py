@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -13,7 +12,7 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.periods import EnergyWindow, Step, energy_windows, total_of
-from cenergyd.jobs.rollups.report import charges_of
+from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import day_start, local_date
 from cenergyd.web.api.app import BASE
@@ -142,19 +141,21 @@ class EnergyPages:
         except InvalidField:
             return ()
         window = Window(day_start(period.first, zone), day_start(period.after, zone))
-        if tariff is None or window.start >= now:
+        if tariff is None:
             return ()
-        charges = await charges_of(
-            customer, self._context.readings, tariff, window, now, max_gap=self._context.max_gap_seconds
-        )
-        if not charges.energy_complete:
+        readings, max_gap = self._context.readings, self._context.max_gap_seconds
+        found = await energy_costs(customer, readings, tariff, window, now, max_gap=max_gap)
+        if found is None:
             return ()
-        cost = sum((line.import_charge for line in charges.energy if line.import_charge is not None), Decimal(0))
-        credit = sum((line.export_credit for line in charges.energy if line.export_credit is not None), Decimal(0))
-        return (
-            Total("Energy bought", money(str(cost), charges.currency), ""),
+        charges, bought, credit = found
+        totals = [
+            Total("Energy bought", money(str(bought), charges.currency), ""),
             Total("Credit for export", money(str(credit), charges.currency), ""),
-        )
+        ]
+        saved = await solar_saving(customer, readings, tariff, window, now, max_gap=max_gap)
+        if saved is not None:
+            totals.append(Total("Saved by solar", money(saved["total"], charges.currency), ""))
+        return tuple(totals)
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 MINUS = "\u2212"
@@ -60,13 +60,36 @@ def moment(time: int, where: ZoneInfo) -> datetime:
 
 
 def local(time: int | None, where: ZoneInfo) -> str:
-    """``2026-11-24 14:30:00 EST``."""
-    return moment(time, where).strftime("%Y-%m-%d %H:%M:%S %Z") if time is not None else NOTHING
+    """``24 Nov 2026, 14:30:00 EST``."""
+    if time is None:
+        return NOTHING
+    found = moment(time, where)
+    return f"{day(found)}, {found:%H:%M:%S %Z}"
 
 
 def local_minute(time: int, where: ZoneInfo) -> str:
-    """``2026-11-24 14:30``."""
-    return moment(time, where).strftime("%Y-%m-%d %H:%M")
+    """``24 Nov 2026, 14:30``."""
+    found = moment(time, where)
+    return f"{day(found)}, {found:%H:%M}"
+
+
+def clock(time: int, where: ZoneInfo) -> str:
+    """``14:30``."""
+    return f"{moment(time, where):%H:%M}"
+
+
+def day(value: date) -> str:
+    """``24 Nov 2026``."""
+    return f"{value.day} {value:%b %Y}"
+
+
+def days(first: date, last: date) -> str:
+    """``1 to 30 Nov 2026``, ``15 Oct to 14 Nov 2026``: from one day to another, both included."""
+    if first == last:
+        return day(first)
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day} to {day(last)}"
+    return f"{first.day} {first:%b} to {day(last)}" if first.year == last.year else f"{day(first)} to {day(last)}"
 
 
 def number(value: float | None, digits: int = 2) -> str:

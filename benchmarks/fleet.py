@@ -1,7 +1,7 @@
 """The whole work of a site's quarter of an hour, against the design it replaces, in one run on one machine.
 
 Every quarter each site's logger uploads the next 15 minutes (15 rows of 75 columns) of two meters, evenly over some seconds. Then
-the third meter is computed and rolled up, net load and energy are stored, alerts are judged. Counted until nothing is pending: CPU
+the third meter is computed and rolled up, net load and energy are stored, alerts are evaluated. Counted until nothing is pending: CPU
 time of every process, what the stores were asked, and how long uploads took. The sides take turns, quarter by quarter, each with
 stores of its own. The peer is the design to replace: Flask, one write an upload, a task that loops over all
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.

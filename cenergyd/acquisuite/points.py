@@ -47,7 +47,7 @@ class _Match(NamedTuple):
     """Higher is better. Empty: the name says too little to take it."""
 
 
-_Judge = Callable[[Point], "_Match | None"]
+_Matcher = Callable[[Point], "_Match | None"]
 
 _KW: Final = {"kw": 1.0, "kilowatt": 1.0, "kilowatts": 1.0, "w": 0.001, "watt": 0.001, "watts": 0.001, "mw": 1000.0,
               "megawatt": 1000.0, "megawatts": 1000.0}  # fmt: skip
@@ -209,7 +209,7 @@ def describe(points: tuple[Point, ...]) -> Description:
     known = [_tidied(point) for point in points]
     taken: dict[str, _Match] = {}
     doubts: dict[str, str] = {}
-    for value, words, judge in (
+    for value, words, matcher in (
         ("P", "real power", _real_power),
         ("L1_PF", "power factor", _power_factor),
         ("L1_V", "voltage phase A to neutral", _volts),
@@ -218,7 +218,7 @@ def describe(points: tuple[Point, ...]) -> Description:
         ("E_export", "exported energy", _exported),
         ("E_net", "energy", _net_energy),
     ):
-        best, doubt = _choose(words, [match for point in known if (match := judge(point))])
+        best, doubt = _choose(words, [match for point in known if (match := matcher(point))])
         if best is not None:
             taken[value] = best
         elif doubt:

@@ -7,7 +7,16 @@ from typing import Any, cast
 
 import click
 
-from cenergyd.commands.common import Failed, Moment, Source, find_customer, pass_source, run_async, stores_of, utc
+from cenergyd.commands.common import (
+    Failed,
+    SettingsSource,
+    TimeParam,
+    find_customer,
+    pass_source,
+    run_async,
+    stores_of,
+    utc,
+)
 from cenergyd.customers.meter_history import uses_sums
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.backfill import Progress, follow, run
@@ -27,11 +36,13 @@ def register(group: click.Group) -> None:
 
 
 @click.argument("customer")
-@click.option("--from", "start", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31, '30d ago'.")
-@click.option("--to", "end", type=Moment(), default="now", show_default=True, help="Its end, exclusive.")
+@click.option(
+    "--from", "start", type=TimeParam(), required=True, help="Start of the range (UTC): 2026-01-31, '30d ago'."
+)
+@click.option("--to", "end", type=TimeParam(), default="now", show_default=True, help="Its end, exclusive.")
 @click.option("--through-daemon", is_flag=True, help="Leave the work to the running daemon and watch it.")
 @pass_source
-def backfill(source: Source, customer: str, start: int, end: int, through_daemon: bool) -> None:
+def backfill(source: SettingsSource, customer: str, start: int, end: int, through_daemon: bool) -> None:
     """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
 
     History keeps its meaning: of times before a change of meters, the meters of then are taken.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cenergyd.commands.common import Failed, Source, make_state_folders, pass_source, require_databases
+from cenergyd.commands.common import Failed, SettingsSource, make_state_folders, pass_source, require_databases
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
@@ -27,7 +27,7 @@ def register(group: click.Group) -> None:
 
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @pass_source
-def backup(source: Source, folder: Path) -> None:
+def backup(source: SettingsSource, folder: Path) -> None:
     """Copy the embedded store into DIR, a new or empty folder. The daemon may run; uploads wait for two seconds.
 
     DIR then holds everything: password hashes, tokens' hashes, contacts. Keep it as safe as the store itself.
@@ -43,7 +43,7 @@ def backup(source: Source, folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
 @click.option("--force", is_flag=True, help="Also where databases are there already; they are kept under another name.")
 @pass_source
-def restore(source: Source, folder: Path, force: bool) -> None:
+def restore(source: SettingsSource, folder: Path, force: bool) -> None:
     """Put a backup in the place of the embedded store. Stop the daemon first: a database in use is never replaced.
 
     Messages that waited when the backup was made are not sent but shown as unsure; they may have gone out since.

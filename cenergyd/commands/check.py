@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from cenergyd.commands.common import Failed, Source, is_missing, pass_source, run_async
+from cenergyd.commands.common import Failed, SettingsSource, is_missing, pass_source, run_async
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Reactor
@@ -24,7 +24,7 @@ def register(group: click.Group) -> None:
 @click.option("--print-defaults", is_flag=True, help="Print the whole default ini file and do nothing else.")
 @click.option("--offline", is_flag=True, help="Check the settings only, ask no store.")
 @pass_source
-def check(source: Source, print_defaults: bool, offline: bool) -> None:
+def check(source: SettingsSource, print_defaults: bool, offline: bool) -> None:
     """Check the settings and report what they mean; ask the stores whether they answer."""
     if print_defaults:
         click.echo(default_ini(), nl=False)

@@ -42,7 +42,7 @@ class Failed(CenergydError):
 
 
 @attrs.define
-class Source:
+class SettingsSource:
     """Where this run's settings come from: a file and what the command line adds."""
 
     file: Path | None = None
@@ -83,11 +83,11 @@ class Source:
         return in_folder(settings, state_folder(settings, os.environ, system_wide=system_wide))
 
 
-pass_source = click.make_pass_decorator(Source)
+pass_source = click.make_pass_decorator(SettingsSource)
 
 
 class _TakesSettings(click.Command):
-    """A command with ``--config``, ``--set`` and ``--state``, which fill the :class:`Source` of this run."""
+    """A command with ``--config``, ``--set`` and ``--state``, which fill the :class:`SettingsSource` of this run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,7 +107,7 @@ class _TakesSettings(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Take our options out of the way, then run the command."""
-        source = ctx.ensure_object(Source)
+        source = ctx.ensure_object(SettingsSource)
         source.add(ctx.params.pop("config"), ctx.params.pop("pairs"), ctx.params.pop("state"))
         return super().invoke(ctx)
 
@@ -221,7 +221,7 @@ async def find_customer(customers: CustomerStore, name: str) -> Customer:
     return found
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases
+class TimeParam(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases
     """A time on the command line, as UTC seconds: ``2026-01-31``, ``2026-01-31T18:30``, ``...Z``, ``2d ago``, ``now``."""
 
     name = "time"

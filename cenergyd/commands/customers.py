@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import (
-    Moment,
     SettingsGroup,
-    Source,
+    SettingsSource,
+    TimeParam,
     find_customer,
     pass_source,
     password_options,
@@ -82,7 +82,7 @@ def _fields(command: Any) -> Any:
 @click.option("--no-password", is_flag=True, help="Add without a password: uploads are refused until one is set.")
 @pass_source
 def add(
-    source: Source, /, password_file: Path | None, password_stdin: bool, no_password: bool, **fields: str | None
+    source: SettingsSource, /, password_file: Path | None, password_stdin: bool, no_password: bool, **fields: str | None
 ) -> None:
     """Add a customer. Asks for the logger's password where no option gives it."""
     settings = source.load()
@@ -109,12 +109,12 @@ def add(
 @click.option(
     "--from",
     "since",
-    type=Moment(),
+    type=TimeParam(),
     help="Meters and logger are these from then on (UTC); what was before keeps its meaning. Default: it was always so.",
 )
 @pass_source
 def change(
-    source: Source,
+    source: SettingsSource,
     /,
     customer: str,
     password_file: Path | None,
@@ -145,7 +145,7 @@ def change(
 @click.argument("serial")
 @click.option("--take-back", is_flag=True, help="The customer may no longer name it.")
 @pass_source
-def release(source: Source, customer: str, serial: str, take_back: bool) -> None:
+def release(source: SettingsSource, customer: str, serial: str, take_back: bool) -> None:
     """Let a customer name a logger that was never theirs, on their own settings page."""
     settings, serial = source.load(), clean_serial(serial)
 
@@ -164,7 +164,7 @@ def release(source: Source, customer: str, serial: str, take_back: bool) -> None
 @click.argument("customer")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @pass_source
-def show(source: Source, customer: str, as_json: bool) -> None:
+def show(source: SettingsSource, customer: str, as_json: bool) -> None:
     """Show one customer, never the password."""
     settings = source.load()
 
@@ -186,7 +186,7 @@ def show(source: Source, customer: str, as_json: bool) -> None:
 @click.option("--search", metavar="TEXT", help="Only those with this in their name or serial.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_source
-def list_customers(source: Source, search: str | None, as_json: bool) -> None:
+def list_customers(source: SettingsSource, search: str | None, as_json: bool) -> None:
     """List customers: id, serial, which meter is computed, name."""
     settings = source.load()
 
@@ -205,7 +205,7 @@ def list_customers(source: Source, search: str | None, as_json: bool) -> None:
 @click.argument("customer")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_source
-def remove(source: Source, customer: str, yes: bool) -> None:
+def remove(source: SettingsSource, customer: str, yes: bool) -> None:
     """Remove a customer. Its readings stay in the store."""
     if not yes:
         click.confirm(f"Remove {customer}?", abort=True, err=True)

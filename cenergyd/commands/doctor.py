@@ -7,7 +7,7 @@ import time
 
 import click
 
-from cenergyd.commands.common import SettingsCommand, Source, find_customer, pass_source, run_async, stores_of
+from cenergyd.commands.common import SettingsCommand, SettingsSource, find_customer, pass_source, run_async, stores_of
 from cenergyd.jobs.doctor.report import Report
 from cenergyd.jobs.doctor.report import doctor as examine
 from cenergyd.runtime.clock import Reactor
@@ -25,7 +25,7 @@ def register(group: click.Group) -> None:
 @click.option("--days", type=click.IntRange(1, 31), default=3, show_default=True, help="Days of readings to look at.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_source
-def doctor(source: Source, customer: str, days: int, as_json: bool) -> int:
+def doctor(source: SettingsSource, customer: str, days: int, as_json: bool) -> int:
     """Check the set-up of CUSTOMER (an id or a logger serial number): settings, logger, meters, CTs, clocks.
 
     Exit code 3 where something is wrong (ERROR), 0 otherwise.

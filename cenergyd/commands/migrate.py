@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cenergyd.commands.common import Failed, Source, find_customer, pass_source, run_async, stores_of
+from cenergyd.commands.common import Failed, SettingsSource, find_customer, pass_source, run_async, stores_of
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.jobs.existing_check import problems_of, usable_settings
@@ -35,7 +35,7 @@ def register(group: click.Group) -> None:
     "--customer", metavar="CUSTOMER", help="Only this one (id or serial number) for --facility-is and settings."
 )
 @pass_source
-def migrate(source: Source, dry_run: bool, facility_is: str | None, customer: str | None) -> None:
+def migrate(source: SettingsSource, dry_run: bool, facility_is: str | None, customer: str | None) -> None:
     """Rewrite customers of older shapes (lists of meters) and take over alerts and tariffs of the existing front end.
 
     Fields of others stay. May be repeated, beside a running daemon. Exit code 1 where something is left for a person to put right:

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import click
 
-from cenergyd.commands.common import Failed, SettingsGroup, Source, pass_source
+from cenergyd.commands.common import Failed, SettingsGroup, SettingsSource, pass_source
 from cenergyd.commands.new_plugin import HOOKS, make
 from cenergyd.daemon.plugins import find_plugins
 from cenergyd.errors import ConfigError
@@ -28,7 +28,7 @@ def register(group: click.Group) -> None:
 )
 @click.pass_context
 @pass_source
-def plugins(source: Source, context: click.Context, as_json: bool, show_options: bool) -> None:
+def plugins(source: SettingsSource, context: click.Context, as_json: bool, show_options: bool) -> None:
     """List installed plugins, built-in ones first.
 
     Exits with 1 where one is missing, cannot be loaded, is hidden by another of its name, or has functions without @hookimpl.

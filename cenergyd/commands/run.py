@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from cenergyd.commands.common import Source, make_state_folders, pass_source
+from cenergyd.commands.common import SettingsSource, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.hook_times import HangWatch
@@ -43,7 +43,7 @@ def register(group: click.Group) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen on 127.0.0.1 and this port only (0: a free one).")
 @click.option("--demo", is_flag=True, help="Also simulate a solar site that uploads, and print what is derived.")
 @pass_source
-def run(source: Source, port: int | None, demo: bool) -> None:
+def run(source: SettingsSource, port: int | None, demo: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; uploads in hand are finished first. SIGHUP reads the settings again."""
     if port is not None:
         source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
@@ -89,7 +89,7 @@ class Companion(Protocol):
 class _Runner:
     """One run of the daemon: start, signals, stop."""
 
-    def __init__(self, source: Source, settings: Settings, notifier: SystemdNotifier, output: Output) -> None:
+    def __init__(self, source: SettingsSource, settings: Settings, notifier: SystemdNotifier, output: Output) -> None:
         from twisted.internet import reactor
 
         self.reactor = cast(Any, reactor)

@@ -15,8 +15,8 @@ import click
 
 from cenergyd.commands.common import (
     Failed,
-    Moment,
-    Source,
+    SettingsSource,
+    TimeParam,
     pass_source,
     read_password,
     run_async,
@@ -28,7 +28,7 @@ from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.check import Findings, compare, read_report
 from cenergyd.tools.simulator.faults import KINDS, faults_of
-from cenergyd.tools.simulator.fleet import Fleet, Plan, Report
+from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, Report
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.logger import METERS, Counts
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
@@ -51,7 +51,7 @@ def register(group: click.Group) -> None:
     "--speed", type=click.FloatRange(0), default=0.0, show_default=True,
     help="Simulated seconds a second, never past the present; 0: as fast as possible.",
 )  # fmt: skip
-@click.option("--from", "start", type=Moment(), help="First row. Default: as many days ago as --days says.")
+@click.option("--from", "start", type=TimeParam(), help="First row. Default: as many days ago as --days says.")
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="How much to simulate. Default: 1, or up to now.")
 @click.option("--live", is_flag=True, help="Go on for ever; once the present is reached, at its speed.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same sites and days.")
@@ -82,7 +82,7 @@ def register(group: click.Group) -> None:
     "Default: simulator.password in the --state folder or here.",
 )  # fmt: skip
 @pass_source
-def simulate(source: Source, /, **given: Any) -> None:
+def simulate(source: SettingsSource, /, **given: Any) -> None:
     """Upload days of simulated solar sites with two of three meters each (the missing one goes round).
 
     Without --register the sites' customers must be there already: run it once with --register where the daemon's
@@ -107,7 +107,7 @@ def simulate(source: Source, /, **given: Any) -> None:
     _summary(fleet, time.monotonic() - started)
 
 
-def _plan(given: dict[str, Any]) -> Plan:
+def _plan(given: dict[str, Any]) -> FleetPlan:
     now = int(time.time())
     start, days = given["start"], given["days"]
     if start is None:
@@ -119,7 +119,7 @@ def _plan(given: dict[str, Any]) -> Plan:
         faults = faults_of(given["fault_words"])
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--faults") from error
-    return Plan(
+    return FleetPlan(
         start=start,
         end=end,
         interval=given["interval"],
@@ -132,7 +132,7 @@ def _plan(given: dict[str, Any]) -> Plan:
     )
 
 
-def _password(source: Source, file: Path | None, create: bool) -> str:
+def _password(source: SettingsSource, file: Path | None, create: bool) -> str:
     if file is None:
         customers = source.overrides.get("customers.url", "")
         folder = Path(customers.removeprefix("sqlite:///")).parent if customers.startswith("sqlite:///") else Path()
@@ -154,7 +154,7 @@ def _password(source: Source, file: Path | None, create: bool) -> str:
 
 async def _upload(
     reactor: Reactor,
-    plan: Plan,
+    plan: FleetPlan,
     sites: Sequence[SimulatedSite],
     password: str,
     url: str,

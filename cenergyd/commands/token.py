@@ -10,7 +10,7 @@ import click
 from cenergyd.commands.common import (
     Failed,
     SettingsGroup,
-    Source,
+    SettingsSource,
     find_customer,
     pass_source,
     run_async,
@@ -41,7 +41,9 @@ def token() -> None:
 @click.option("--days", type=click.IntRange(1, 36500), metavar="N", help="Expires after so many days. Default: never.")
 @click.option("--once", is_flag=True, help="Good for one sign-in only.")
 @pass_source
-def add(source: Source, /, *, name: str, operator: bool, customer: str | None, days: int | None, once: bool) -> None:
+def add(
+    source: SettingsSource, /, *, name: str, operator: bool, customer: str | None, days: int | None, once: bool
+) -> None:
     """Make a token and print it: this once, it is stored only as a hash. NAME is for you to know it by."""
     if operator == (customer is not None):
         raise click.UsageError("give either --operator or --customer")
@@ -67,7 +69,7 @@ def add(source: Source, /, *, name: str, operator: bool, customer: str | None, d
 @token.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @pass_source
-def show(source: Source, /, *, as_json: bool) -> None:
+def show(source: SettingsSource, /, *, as_json: bool) -> None:
     """List tokens; their text is not known any more."""
     settings = source.load()
 
@@ -86,7 +88,7 @@ def show(source: Source, /, *, as_json: bool) -> None:
 @token.command(name="revoke")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @pass_source
-def revoke(source: Source, /, *, ids: tuple[str, ...]) -> None:
+def revoke(source: SettingsSource, /, *, ids: tuple[str, ...]) -> None:
     """Revoke tokens by id, and end the sessions that they opened."""
     settings = source.load()
 

@@ -102,7 +102,7 @@ class Daemon(OrderedServices):
             customers=self.customers,
             documents=self.documents,
             readings=self.readings,
-            judged=SiteAlerts(lambda: self.jobs.context("alerts")).judged,
+            evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
         )
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
         self.jobs = JobService(
@@ -178,14 +178,14 @@ class Daemon(OrderedServices):
         self.site_states.news(customer_id)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
-        """Forget what is remembered of its logger, and judge its site anew."""
+        """Forget what is remembered of its logger, and evaluate its site anew."""
         self.uploads.forget(old, new)
         if new is not None and new.logger_serial_number:
             await self.uploads.columns_changed(new)
         changed = new or old
         if changed is not None:
             try:
-                await self.site_states.judge([changed.id])
+                await self.site_states.evaluate([changed.id])
             except CenergydError:
                 self.site_states.news(changed.id)  # it was saved: that its state is told later is no failure
             self.web.context.fleet.forget()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 ALERT: Final = "alert"
-"""State of one alert; key customer, rule and series; owner customer; due when it is judged again."""
+"""State of one alert; key customer, rule and series; owner customer; due when it is evaluated again."""
 ALERT_LOOKED: Final = "alert_looked"
-"""When a silent logger was judged; key serial; due when it may be judged again."""
+"""When a silent logger was evaluated; key serial; due when it may be evaluated again."""
 CONFIG_FILE: Final = "config_file"
 """Newest version of a logger's config file; key ``<serial>/<name>``; owner serial."""
 CONFIG_VERSION: Final = "config_version"
@@ -37,7 +37,7 @@ OUTBOX_TESTS: Final = "outbox_tests"
 REJECTED: Final = "rejected"
 """A serial number whose uploads were refused; key serial; due time of the last attempt."""
 SITE: Final = "site"
-"""A site's state when it was last judged; key customer; owner the state; due when it is judged again."""
+"""A site's state when it was last evaluated; key customer; owner the state; due when it is evaluated again."""
 SESSION: Final = "session"
 """A signed-in browser; key hash of the cookie; owner token id; due end of the session."""
 TOKEN: Final = "token"  # noqa: S105 - a kind of document

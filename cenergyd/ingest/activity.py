@@ -1,6 +1,6 @@
 """What loggers do: last upload, meters with their last reading, STATUS, rejected serials.
 
-Shown by the settings page and judged by the alerts; an acknowledgement does not depend on it, so it is gathered in
+Shown by the settings page and evaluated by the alerts; an acknowledgement does not depend on it, so it is gathered in
 memory and written every few seconds, each logger and meter once however often it uploads.
 """
 

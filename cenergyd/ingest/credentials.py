@@ -302,7 +302,7 @@ class CredentialChecker:
             raise Overloaded(f"{MAX_WAITING} passwords wait to be checked already")
         await self._hashes.acquire()
         if not had_turn and self._throttle.is_slow(keys):
-            # Those before have been judged meanwhile: a crowd of guesses is not checked for having come at once.
+            # Those before have ended meanwhile: that many guesses came at once does not get them all checked.
             self._hashes.release()
             await self._throttle.turn(keys)
             await self._hashes.acquire()

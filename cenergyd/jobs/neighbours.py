@@ -1,4 +1,4 @@
-"""Reading as many readings around a window as decide what its own mean: pauses are judged by their neighbours."""
+"""Reading as many readings around a window as decide what its own mean: pauses are evaluated by their neighbours."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class NeighbourReader:
                 return
 
     def reach(self, rows: Rows, window: Window) -> Window:
-        """The times whose pauses may be judged otherwise with readings of a window."""
+        """The times whose pauses may be evaluated otherwise with readings of a window."""
         start, end = window
         for readings in rows.values():
             k = bisect_left(readings, (window.start,))

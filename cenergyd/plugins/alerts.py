@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.alerts.job import judge_readings, judge_silence, maintain_alerts
+from cenergyd.jobs.alerts.job import check_readings, check_silence, maintain_alerts
 
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Judge new readings by the customer's rules."""
-    await judge_readings(customer, start, end, context)
+    """Evaluate new readings by the customer's rules."""
+    await check_readings(customer, start, end, context)
 
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Judge silent loggers, and send what is unsent."""
-    await judge_silence(context)
+    """Evaluate silent loggers, and send what is unsent."""
+    await check_silence(context)
     await maintain_alerts(context)

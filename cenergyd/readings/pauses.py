@@ -1,7 +1,7 @@
 """Pauses between a meter's readings: which are its usual interval, which a lost row or two, and which a gap. Pure.
 
-The usual interval is a local fact: a pause is judged by the two pauses before it and the two after it. So a change of the log period
-(1 to 15 to 60 minutes and back) is no gap, a clock that drifts does not matter, and what is judged depends on nothing far away.
+The usual interval is a local fact: a pause is evaluated by the two pauses before it and the two after it. So a change of the log period
+(1 to 15 to 60 minutes and back) is no gap, a clock that drifts does not matter, and what is evaluated depends on nothing far away.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 NEIGHBOURS = 2
-"""Pauses on either side that a pause is judged by."""
+"""Pauses on either side that a pause is evaluated by."""
 REGULAR_FACTOR = 1.5
 """A pause of up to so many usual intervals is one interval: clocks drift, and a row may be late."""
 LOST_FACTOR = 3

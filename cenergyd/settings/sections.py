@@ -178,7 +178,7 @@ class RollupsSettings:
 
 @attrs.frozen(kw_only=True)
 class AlertsSettings:
-    """Judging readings and loggers for alerts; what to judge is each customer's own setting."""
+    """Evaluating readings and loggers for alerts; what to evaluate is each customer's own setting."""
 
     max_age_seconds: int = setting(
         "3600", integer(1800, 172800),

@@ -121,7 +121,7 @@ def known_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[States]:
         keep(daemon, site.serial, customer, bodies)
     daemon.start()
     for name, (customer, _, _) in found.items():
-        incomplete.api("PATCH", f"customers/{customer}", {"name": f"State: {name}"})  # judged at once
+        incomplete.api("PATCH", f"customers/{customer}", {"name": f"State: {name}"})  # evaluated at once
     yield States(daemon, token, found)
     daemon.stop()
 

@@ -183,7 +183,7 @@ class World:
         async def on_change(old: Customer | None, new: Customer | None) -> None:
             self.changes.append((old, new))
             if (changed := new or old) is not None:
-                await self.judge(changed)
+                await self.evaluate(changed)
 
         self.context = Context(
             customers=self.customers,
@@ -226,9 +226,9 @@ class World:
         for store in (self.customers, self.documents, self.readings):
             await store.close()
 
-    async def judge(self, *customers: Customer) -> None:
+    async def evaluate(self, *customers: Customer) -> None:
         """Have the list of sites know the state of customers as it is now."""
-        await self.site_states.judge([customer.id for customer in customers])
+        await self.site_states.evaluate([customer.id for customer in customers])
         self.context.fleet.forget()
 
     def anybody(self, **headers: str) -> Client:
@@ -238,6 +238,6 @@ class World:
     async def customer(self, **settings: str) -> tuple[Customer, Client]:
         """A customer and a client with its token."""
         made = await self.customers.add(attrs.evolve(Customer(id=""), **settings))
-        await self.judge(made)
+        await self.evaluate(made)
         token, _ = await self.tokens.add("customer", "a customer", self.clock.now, customer_id=made.id)
         return made, Client(self, token)

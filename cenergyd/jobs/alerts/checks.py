@@ -31,27 +31,27 @@ def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summar
     return [window for window in windows if window.time + resolution <= now]
 
 
-def judge_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[WindowVerdict]:
+def check_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[WindowVerdict]:
     """Minutes of the grid meter, measured or computed (load - solar)."""
     return [
         _above(w.time, p, rule.threshold_kw, rule.hysteresis_kw) for w in utility if (p := _mean(w, "P")) is not None
     ]
 
 
-def judge_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[WindowVerdict]:
+def check_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[WindowVerdict]:
     """From P and Q of the minute where the meter gives Q, otherwise from its own power factor."""
     found = []
     for window in windows:
         factor = _power_factor(window)
         power = _mean(window, "P")
         if factor is not None and power is not None and abs(power) >= rule.min_kw:
-            judged = _above(window.time, -factor, -rule.below, rule.hysteresis)
-            found.append(judged._replace(value=factor))
+            evaluated = _above(window.time, -factor, -rule.below, rule.hysteresis)
+            found.append(evaluated._replace(value=factor))
     return found
 
 
-def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowVerdict]:
-    """Distance from nominal, either way. A meter without voltage is not judged."""
+def check_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowVerdict]:
+    """Distance from nominal, either way. A meter without voltage is not evaluated."""
     found = []
     for window in windows:
         volts = _mean(window, "L1_V")
@@ -61,7 +61,7 @@ def judge_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowV
     return found
 
 
-def judge_implausible(
+def check_implausible(
     minutes: Iterable[Summary], rule: ImplausibleRule, role: Role, zone: ZoneInfo, now: int
 ) -> list[WindowVerdict]:
     """Quarter-hour means that cannot be: negative load at any time, negative solar between 10 and 15 o'clock.
@@ -82,7 +82,7 @@ def stuck_resolution(rule: StuckMeterRule) -> int:
     return max(MINUTE, rule.after_minutes * 60 // 12 // MINUTE * MINUTE)
 
 
-def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
+def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
     """Whether a meter says exactly the same in every reading of the period that ends with the one at ``last``.
 
     Stuck means that every channel it gives has one single value in the whole period, that P is one of them and not zero (a
@@ -108,7 +108,7 @@ def judge_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> 
     return [WindowVerdict(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
 
 
-def judge_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> WindowVerdict:
+def check_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> WindowVerdict:
     """Whether a logger has been silent for too long; the value is minutes."""
     minutes = (now - last_upload) / 60
     return WindowVerdict(now, "breach" if minutes >= rule.after_minutes else "clear", round(minutes, 1), minutes)

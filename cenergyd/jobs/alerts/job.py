@@ -1,7 +1,7 @@
-"""Alerts of customers: reads, judges, remembers, tells.
+"""Alerts of customers: reads, evaluates, remembers, tells.
 
 One document of kind ``alert`` per customer, kind of trouble and series holds the state and the messages that it owes (``unsent``). Both
-change in one compare-and-set, and messages are queued only after it, by ids that the outbox takes once. So two daemons that judge
+change in one compare-and-set, and messages are queued only after it, by ids that the outbox takes once. So two daemons that evaluate
 the same readings tell once, and a crash at any point loses nothing and repeats nothing.
 """
 
@@ -23,13 +23,13 @@ from cenergyd.hookspecs import JobContext, Notification
 from cenergyd.jobs.alerts.checks import (
     MINUTE,
     QUARTER,
+    check_implausible,
+    check_net_load,
+    check_power_factor,
+    check_silent,
+    check_stuck,
+    check_voltage,
     closed,
-    judge_implausible,
-    judge_net_load,
-    judge_power_factor,
-    judge_silent,
-    judge_stuck,
-    judge_voltage,
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
@@ -91,26 +91,26 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
     return sorted(views, key=lambda view: (not view.state.active, -view.state.since, view.kind))
 
 
-async def judge_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Judge the readings of ``start <= time < end``, which are new or changed; only fresh ones count."""
+async def check_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
+    """Evaluate the readings of ``start <= time < end``, which are new or changed; only fresh ones count."""
     settings = settings_or_none(customer)
     fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)
     if settings is None or end <= fresh_from:
         return
     evaluation = Evaluation(customer, settings, context)
-    judged = await _judge(evaluation, fresh_from, min(end - 1, context.now))
-    keys = {key.text(): key for key in judged}
+    verdicts = await _evaluate(evaluation, fresh_from, min(end - 1, context.now))
+    keys = {key.text(): key for key in verdicts}
     known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
     for text, key in keys.items():
-        await apply_judged(evaluation, key, judged[key], known.get(text))
+        await apply_verdicts(evaluation, key, verdicts[key], known.get(text))
 
 
-async def judge_silence(context: JobContext) -> None:
+async def check_silence(context: JobContext) -> None:
     """Look for loggers that fell silent; run regularly, since silence brings no readings."""
     quiet = await context.documents.find(LOGGER, due_before=context.now - SHORTEST_SILENCE, limit=MAX_SILENT_LOGGERS)
     if len(quiet) == MAX_SILENT_LOGGERS:
         log.warn(
-            "{loggers} loggers are silent; further ones are not judged",
+            "{loggers} loggers are silent; further ones are not evaluated",
             loggers=len(quiet),
         )
     if quiet:
@@ -136,55 +136,55 @@ async def maintain_alerts(context: JobContext) -> None:
             continue  # another daemon was quicker
 
 
-async def _judge(evaluation: Evaluation, first: int, last: int) -> dict[AlertKey, list[WindowVerdict]]:
+async def _evaluate(evaluation: Evaluation, first: int, last: int) -> dict[AlertKey, list[WindowVerdict]]:
     customer, settings, context = evaluation
     wanted = _wanted_roles(customer, settings)
     if not wanted:
         return {}
-    # One quarter earlier: a window that had not ended at the last look is judged now.
+    # One quarter earlier: a window that had not ended at the last look is evaluated now.
     start, end = first - first % QUARTER - QUARTER, last - last % QUARTER + QUARTER
     series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
     summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
     minutes = {role: _sign_corrected(customer, role, summaries.get(name, ())) for role, name in series.items()}
     found: dict[AlertKey, list[WindowVerdict]] = {}
-    for kind, role, judged in _judge_minutes(evaluation, minutes):
-        found[AlertKey(customer.id, kind, series[role])] = judged
+    for kind, role, verdicts in _check_minutes(evaluation, minutes):
+        found[AlertKey(customer.id, kind, series[role])] = verdicts
     if settings.stuck_meter.enabled:
-        for name, judged in (await _judge_stuck(evaluation, last)).items():
-            found[AlertKey(customer.id, "stuck_meter", name)] = judged
-    return {key: judged for key, judged in found.items() if judged}
+        for name, verdicts in (await _check_stuck(evaluation, last)).items():
+            found[AlertKey(customer.id, "stuck_meter", name)] = verdicts
+    return {key: verdicts for key, verdicts in found.items() if verdicts}
 
 
-def _judge_minutes(
+def _check_minutes(
     evaluation: Evaluation, minutes: Mapping[Role, Sequence[Summary]]
 ) -> Iterable[tuple[str, Role, list[WindowVerdict]]]:
     customer, settings, now = evaluation.customer, evaluation.settings, evaluation.context.now
     ended = {role: closed(windows, MINUTE, now) for role, windows in minutes.items()}
     if settings.net_load.enabled and "utility" in ended:
-        yield "net_load", "utility", judge_net_load(ended["utility"], settings.net_load)
+        yield "net_load", "utility", check_net_load(ended["utility"], settings.net_load)
     factor, voltage, implausible = settings.power_factor, settings.voltage, settings.implausible
     if factor.enabled and factor.role in ended:
-        yield "power_factor", factor.role, judge_power_factor(ended[factor.role], factor)
+        yield "power_factor", factor.role, check_power_factor(ended[factor.role], factor)
     if voltage.enabled and voltage.role in ended:
-        yield "voltage", voltage.role, judge_voltage(ended[voltage.role], voltage)
+        yield "voltage", voltage.role, check_voltage(ended[voltage.role], voltage)
     if implausible.enabled:
-        judgeable: tuple[Role, ...] = ("solar", "load")
-        for role in judgeable:
+        checkable: tuple[Role, ...] = ("solar", "load")
+        for role in checkable:
             if role in minutes:
                 yield (
                     "implausible",
                     role,
-                    judge_implausible(minutes[role], implausible, role, zone_or_utc(customer.time_zone), now),
+                    check_implausible(minutes[role], implausible, role, zone_or_utc(customer.time_zone), now),
                 )
 
 
-async def _judge_stuck(evaluation: Evaluation, last: int) -> dict[str, list[WindowVerdict]]:
+async def _check_stuck(evaluation: Evaluation, last: int) -> dict[str, list[WindowVerdict]]:
     customer, settings, context = evaluation
     measured = [name for role in ROLES for name in customer.measured_series_of(role)]
     resolution = stuck_resolution(settings.stuck_meter)
     start = last - settings.stuck_meter.after_minutes * 60 - resolution
     summaries = await context.readings.summarise(measured, start - start % resolution, last + 1, resolution)
-    return {name: judge_stuck(summaries.get(name, ()), settings.stuck_meter, last) for name in measured}
+    return {name: check_stuck(summaries.get(name, ()), settings.stuck_meter, last) for name in measured}
 
 
 def _wanted_roles(customer: Customer, settings: AlertSettings) -> set[Role]:
@@ -227,10 +227,10 @@ async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
     again = context.now + RECHECK_SECONDS
     if customer is None or settings is None or not settings.silent_logger.enabled or logger.due is None:
         return NewDocument(logger.key, {}, None, again)
-    judged = judge_silent(logger.due, settings.silent_logger, context.now)
-    if judged.verdict == "clear":
+    verdict = check_silent(logger.due, settings.silent_logger, context.now)
+    if verdict.verdict == "clear":
         return NewDocument(logger.key, {}, None, min(again, logger.due + settings.silent_logger.after_minutes * 60))
-    await _apply_silence(Evaluation(customer, settings, context), logger, judged)
+    await _apply_silence(Evaluation(customer, settings, context), logger, verdict)
     return NewDocument(logger.key, {}, None, again)
 
 
@@ -248,7 +248,7 @@ async def _look_again(alert: Document, context: JobContext) -> None:
     evaluation = Evaluation(customer, settings, context)
     logger = await context.documents.get(LOGGER, series) if kind == SILENT else None
     if logger is not None and logger.due is not None:
-        await _apply_silence(evaluation, logger, judge_silent(logger.due, settings.silent_logger, context.now))
+        await _apply_silence(evaluation, logger, check_silent(logger.due, settings.silent_logger, context.now))
         return
     state = state_from_json(alert.body["state"])
     if context.now - state.judged_until > KEEP_DAYS * 86400:
@@ -263,30 +263,30 @@ def _has(customer: Customer, kind: str, series: str) -> bool:
     return customer.role_of(series) is not None
 
 
-async def _apply_silence(evaluation: Evaluation, logger: Document, judged: WindowVerdict) -> None:
+async def _apply_silence(evaluation: Evaluation, logger: Document, verdict: WindowVerdict) -> None:
     key = AlertKey(evaluation.customer.id, SILENT, logger.key)
     known = await evaluation.context.documents.get(ALERT, key.text())
     # The silence began with the last upload, not when it was noticed.
-    await apply_judged(evaluation, key, [judged], known, began=logger.due)
+    await apply_verdicts(evaluation, key, [verdict], known, began=logger.due)
 
 
-async def apply_judged(
+async def apply_verdicts(
     evaluation: Evaluation,
     key: AlertKey,
-    judged: Sequence[WindowVerdict],
+    verdicts: Sequence[WindowVerdict],
     known: Document | None,
     began: int | None = None,
 ) -> None:
-    """Bring an alert up to date with what was judged, and queue what is to be told.
+    """Bring an alert up to date with what was evaluated, and queue what is to be told.
 
     :param known: its document as it was read.
-    :param began: since when it is so, where that is known better than from ``judged``.
+    :param began: since when it is so, where that is known better than from ``verdicts``.
     """
     settings, context = evaluation.settings, evaluation.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
     for _ in range(TRIES):
         old = state_from_json(known.body["state"]) if known else AlertState()
-        new, event = step(old, judged, context.now, limits)
+        new, event = step(old, verdicts, context.now, limits)
         if new is old and not (key.kind == SILENT and old.active):
             return
         if event is not None and began is not None and event.transition == "raised":

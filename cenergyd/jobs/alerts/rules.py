@@ -50,11 +50,11 @@ class NetLoadRule(Rule, frozen=True, kw_only=True):
 
 
 class PowerFactorRule(Rule, frozen=True, kw_only=True):
-    """The power factor of a 1-minute window is below a bound; not judged near zero power, where it means nothing."""
+    """The power factor of a 1-minute window is below a bound; not evaluated near zero power, where it means nothing."""
 
     below: Annotated[float, Meta(ge=0, le=1)] = 0.9
     hysteresis: Annotated[float, Meta(ge=0, le=0.5)] = 0.02
-    min_kw: Annotated[float, Meta(ge=0.001, le=1e6, description="Windows with a smaller |P| are not judged.")] = 1.0
+    min_kw: Annotated[float, Meta(ge=0.001, le=1e6, description="Windows with a smaller |P| are not evaluated.")] = 1.0
     role: Role = "utility"
 
 
@@ -83,12 +83,12 @@ class ImplausibleRule(Rule, frozen=True, kw_only=True):
     """Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT."""
 
     noise_kw: Annotated[
-        Kilowatts, Meta(description="A quarter-hour mean nearer to zero than this is not judged negative.")
+        Kilowatts, Meta(description="A quarter-hour mean nearer to zero than this does not count as negative.")
     ] = 0.2
 
 
 class MissedUploadRule(Rule, frozen=True, kw_only=True):
-    """The logger misses the time at which it usually uploads: judged by its own rhythm."""
+    """The logger misses the time at which it usually uploads: evaluated by its own rhythm."""
 
 
 class StoppedMeterRule(Rule, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Alerts that rest on a site's state: raised and ended by each judgement of it, watched for every site.
+"""Alerts that rest on a site's state: raised and ended by each evaluation of it, watched for every site.
 
 Operators are told of them (``[alerts] operators``); a customer is, where the customer has switched the rule on.
 """
@@ -11,11 +11,11 @@ from typing import NamedTuple
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_judged, settings_or_none
+from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_verdicts, settings_or_none
 from cenergyd.jobs.alerts.rules import AlertSettings
 from cenergyd.jobs.alerts.state import WindowVerdict
 from cenergyd.jobs.site_state.model import Issue, Kind
-from cenergyd.jobs.site_state.service import Judgement
+from cenergyd.jobs.site_state.service import SiteEvaluation
 
 KIND_OF_ISSUE: Mapping[Kind, str] = {
     "logger_silent": "missed_upload",
@@ -41,22 +41,22 @@ class SiteAlerts:
     def __init__(self, context: Callable[[], JobContext]) -> None:
         self._context = context
 
-    async def judged(self, judgements: Sequence[Judgement]) -> Mapping[str, int]:
-        """Take judgements; the number of active alerts of those customers whose alerts may have changed."""
+    async def evaluated(self, evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
+        """Take evaluations; the number of active alerts of those customers whose alerts may have changed."""
         context = self._context()
         counts: dict[str, int] = {}
-        for judgement in judgements:
-            touched = await self._one(judgement, context)
-            if touched or "alerts" in judgement.customer.extensions:
-                found = await context.documents.find(ALERT, owner=judgement.customer.id, limit=MAX_COUNTED)
-                counts[judgement.customer.id] = sum(1 for each in found if each.body["state"]["active"])
+        for evaluation in evaluations:
+            touched = await self._one(evaluation, context)
+            if touched or "alerts" in evaluation.customer.extensions:
+                found = await context.documents.find(ALERT, owner=evaluation.customer.id, limit=MAX_COUNTED)
+                counts[evaluation.customer.id] = sum(1 for each in found if each.body["state"]["active"])
         return counts
 
-    async def _one(self, judgement: Judgement, context: JobContext) -> bool:
-        customer, state, before = judgement
-        now = _troubles(judgement, state.issues)
-        then = _troubles(judgement, before.state.issues if before else ())
-        evaluation = Evaluation(customer, settings_or_none(customer) or AlertSettings(), context)
+    async def _one(self, evaluation: SiteEvaluation, context: JobContext) -> bool:
+        customer, state, before = evaluation
+        now = _troubles(evaluation, state.issues)
+        then = _troubles(evaluation, before.state.issues if before else ())
+        told = Evaluation(customer, settings_or_none(customer) or AlertSettings(), context)
         for text in {**then, **now}:
             trouble = now.get(text)
             verdict = WindowVerdict(context.now, "clear")
@@ -66,13 +66,13 @@ class SiteAlerts:
                 )
             key = (trouble or then[text]).key
             known = await context.documents.get(ALERT, text)
-            await apply_judged(evaluation, key, [verdict], known, began=trouble.issue.since if trouble else None)
+            await apply_verdicts(told, key, [verdict], known, began=trouble.issue.since if trouble else None)
         return bool(now or then)
 
 
-def _troubles(judgement: Judgement, issues: Sequence[Issue]) -> dict[str, _Trouble]:
+def _troubles(evaluation: SiteEvaluation, issues: Sequence[Issue]) -> dict[str, _Trouble]:
     """Those issues that there are alerts for, by the key of the alert's document."""
-    customer = judgement.customer
+    customer = evaluation.customer
     found: dict[str, _Trouble] = {}
     for issue in issues:
         kind = KIND_OF_ISSUE.get(issue.kind)

@@ -1,6 +1,6 @@
 """The life of one alert, pure: raise, remind, throttle, resolve.
 
-One alert is one kind of trouble of one series of one customer. :func:`step` takes what was judged of its windows and says what
+One alert is one kind of trouble of one series of one customer. :func:`step` takes what was evaluated of its windows and says what
 to tell, at most one thing a step:
 
 - ``raised``: it began and lasts.  ``reminder``: it still lasts, and the throttle has passed.
@@ -9,7 +9,7 @@ to tell, at most one thing a step:
 
 The throttle counts from the last ``raised``, ``reminder`` or ``passed``. A beginning that the throttle holds back is told later if
 it still lasts then. Windows older than ``fresh`` seconds say nothing about now and are left out, so late data never raises
-(or ends) an alert; so are windows from the future and those judged before.
+(or ends) an alert; so are windows from the future and those evaluated before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WindowVerdict(NamedTuple):
     """UTC seconds: the start of the window."""
     verdict: Verdict
     value: float | None = None
-    """What was judged, in its own unit."""
+    """What was evaluated, in its own unit."""
     badness: float = 0.0
     """Larger is worse; the worst window's value is told."""
 
@@ -42,7 +42,7 @@ class Limits(NamedTuple):
     frequency: int
     """At most one message in so long."""
     fresh: int
-    """Older windows are not judged."""
+    """Older windows are not evaluated."""
     future: int = 300
     """Nor are later ones than this after now: the logger's clock is wrong."""
     history: int = 20
@@ -76,7 +76,7 @@ class AlertState:
     """Whether the beginning of this episode was told."""
     last_sent: int | None = None
     judged_until: int = 0
-    """The newest window judged."""
+    """The newest window evaluated."""
     history: tuple[Mapping[str, object], ...] = ()
     """What happened, oldest first: transition, at, since, until, worst, told."""
 
@@ -95,11 +95,11 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
 
 
 def step(
-    state: AlertState, judged: Iterable[WindowVerdict], now: int, limits: Limits
+    state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits
 ) -> tuple[AlertState, Event | None]:
     """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
     remembered, state = state, _without_future(state, now, limits)
-    windows = _fit_to_judge(state, judged, now, limits)
+    windows = _to_evaluate(state, verdicts, now, limits)
     if not windows:
         return remembered, None
     folded = _fold(state, windows)
@@ -128,9 +128,9 @@ def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
     return state
 
 
-def _fit_to_judge(state: AlertState, judged: Iterable[WindowVerdict], now: int, limits: Limits) -> list[WindowVerdict]:
+def _to_evaluate(state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits) -> list[WindowVerdict]:
     oldest = max(now - limits.fresh, state.judged_until + 1)
-    return sorted(window for window in judged if oldest <= window.time <= now + limits.future)
+    return sorted(window for window in verdicts if oldest <= window.time <= now + limits.future)
 
 
 def _fold(state: AlertState, windows: Sequence[WindowVerdict]) -> AlertState:

@@ -81,7 +81,7 @@ def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
             Finding(
                 severity="info",
                 code="too_little_data",
-                message="There are too few readings by day and by night to judge the wiring.",
+                message="There are too few readings by day and by night to evaluate the wiring.",
                 advice="Look again after the meters have been read for a whole day.",
             )
         ]

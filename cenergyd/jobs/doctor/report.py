@@ -16,7 +16,7 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.kinds import HELD_METER, LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.alerts.checks import MINUTE, judge_stuck, merge, stuck_resolution
+from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolution
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
@@ -254,12 +254,12 @@ def check_readings(gathered: Gathered) -> list[Finding]:
             continue
         windows = merge(gathered.minutes[series], stuck_resolution(rule))
         last = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
-        for judged in judge_stuck(windows, rule, last):
-            if judged.verdict == "breach":
+        for window in check_stuck(windows, rule, last):
+            if window.verdict == "breach":
                 found.append(
                     Finding(
                         severity="error", code="stuck_meter", field=FIELD_OF_ROLE[role],
-                        message=f"{_the_meter(gathered, series, role)} has given exactly {plain(judged.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
+                        message=f"{_the_meter(gathered, series, role)} has given exactly {plain(window.value or 0.0)} kW for {rule.after_minutes} minutes or more.",
                         advice="Check the meter and its Modbus wiring.",
                     )
                 )  # fmt: skip

@@ -216,12 +216,12 @@ class OutboxService(Service):
         try:
             taken = await self._ask_plugins(claimed)
         except PluginFailed as error:
-            return self._judge(error, channel_type)
+            return self._evaluate(error, channel_type)
         if taken is None:
             return "refused", f"no plugin sends to channels of type {channel_type}"
         return ("sent", "") if taken is True else ("retry", "the notifier did not take the message")
 
-    def _judge(self, error: PluginFailed, channel_type: object) -> tuple[AttemptResult, str]:
+    def _evaluate(self, error: PluginFailed, channel_type: object) -> tuple[AttemptResult, str]:
         """What the error of a notifier says of the message."""
         cause = error.__cause__
         if isinstance(cause, DeliveryRefused):

@@ -17,7 +17,7 @@ from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.ingest.rhythm import usual_gap
-from cenergyd.jobs.site_state.judge import judge
+from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.model import (
     Backlog,
     ComputedFacts,
@@ -95,7 +95,7 @@ async def site_states(
         if readings is not None and last is not None and may_be_dark(facts, now):
             since = await solar_zero_since(facts.customer, facts, readings, now)
             known = attrs.evolve(facts, solar_zero_since=since)
-        states.append(judge(known, now))
+        states.append(evaluate(known, now))
     return states
 
 

@@ -1,4 +1,4 @@
-"""A site's state: what is known of it, and what that comes to. Values only; :mod:`.judge` makes the one from the other."""
+"""A site's state: what is known of it, and what that comes to. Values only; :mod:`.evaluate` makes the one from the other."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Backlog(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class SiteFacts:
-    """Everything that a site's state is judged by."""
+    """Everything that a site's state is evaluated by."""
 
     customer: Customer
     logger: LoggerFacts = attrs.field(factory=LoggerFacts)

@@ -1,6 +1,6 @@
-"""Keeps every site's state: judged when something has come for it, and when time alone changes it.
+"""Keeps every site's state: evaluated when something has come for it, and when time alone changes it.
 
-So the cost follows what arrives, and a list of all sites is a reading of what is kept. Several daemons may judge the same site; what
+So the cost follows what arrives, and a list of all sites is a reading of what is kept. Several daemons may evaluate the same site; what
 they write is the same.
 """
 
@@ -34,7 +34,7 @@ SETTLING = 8.0
 SECOND_LOOK = 90
 """Seconds after news: then rollups and energy are there, too."""
 LONGEST = 3600
-"""A site is judged once in so many seconds at least: others may have changed its settings."""
+"""A site is evaluated once in so many seconds at least: others may have changed its settings."""
 BATCH = 200
 DUE_AT_ONCE = 1000
 AT_ONCE = 50
@@ -44,7 +44,7 @@ COMPARE_EVERY = 60.0
 log = Logger()
 
 
-class Judgement(NamedTuple):
+class SiteEvaluation(NamedTuple):
     """A site's state, and what it was before."""
 
     customer: Customer
@@ -52,19 +52,19 @@ class Judgement(NamedTuple):
     before: SiteSummary | None
 
 
-Judged = Callable[[Sequence[Judgement]], Awaitable[Mapping[str, int]]]
-"""Told of every judgement; returns the number of active alerts by customer."""
+Evaluated = Callable[[Sequence[SiteEvaluation]], Awaitable[Mapping[str, int]]]
+"""Told of every evaluation; returns the number of active alerts by customer."""
 
 
-async def no_alerts(judgements: Sequence[Judgement]) -> Mapping[str, int]:
-    """A :data:`Judged` that does nothing."""
+async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
+    """An :data:`Evaluated` that does nothing."""
     return {}
 
 
 class SiteStateService(PeriodicService):
-    """Judges sites and keeps what came of it, one document of kind ``site`` per customer.
+    """Evaluates sites and keeps what came of it, one document of kind ``site`` per customer.
 
-    :param judged: raises and ends the alerts that rest on it.
+    :param evaluated: raises and ends the alerts that rest on it.
     """
 
     name = "site_states"
@@ -76,13 +76,13 @@ class SiteStateService(PeriodicService):
         customers: CustomerStore,
         documents: DocumentStore,
         readings: ReadingStore,
-        judged: Judged = no_alerts,
+        evaluated: Evaluated = no_alerts,
     ) -> None:
-        super().__init__(clock, self.tick, INTERVAL, what="judging the states of sites", log=log, longest_rest=30.0)
+        super().__init__(clock, self.tick, INTERVAL, what="evaluating the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
-        self._judged = judged
+        self._evaluated = evaluated
         self._news: dict[str, float] = {}
         self._compared = float("-inf")
         self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
@@ -93,7 +93,7 @@ class SiteStateService(PeriodicService):
         self._news.setdefault(customer_id, self._clock.seconds())
 
     async def tick(self) -> None:
-        """One look: judge what there is news of, and what is due."""
+        """One look: evaluate what there is news of, and what is due."""
         now = self._clock.seconds()
         fresh = [key for key, since in self._news.items() if since <= now - SETTLING or since > now]
         due = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
@@ -103,16 +103,16 @@ class SiteStateService(PeriodicService):
             self.counts = {kind: await self._documents.count(SITE, owner=kind) for kind in KINDS}
             self._compared = now
         for batch in _batches(fresh):
-            await self.judge(batch, look_again=SECOND_LOOK)
+            await self.evaluate(batch, look_again=SECOND_LOOK)
             for key in batch:
                 self._news.pop(key, None)
         for batch in _batches(dict.fromkeys(others)):
-            await self.judge(batch)
+            await self.evaluate(batch)
 
-    async def judge(self, customer_ids: Sequence[str], look_again: int = LONGEST) -> None:
-        """Judge some customers now.
+    async def evaluate(self, customer_ids: Sequence[str], look_again: int = LONGEST) -> None:
+        """Evaluate some customers now.
 
-        :param look_again: seconds after which they are judged again at the latest.
+        :param look_again: seconds after which they are evaluated again at the latest.
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
@@ -125,13 +125,13 @@ class SiteStateService(PeriodicService):
         last = await self._last(known)
         states = await site_states(known, self._documents, now, last, self._readings)
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
-        judgements = [Judgement(*each) for each in zip(known, states, olds, strict=True)]
-        alerts = await self._judged(judgements)
+        evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
+        alerts = await self._evaluated(evaluations)
         energies = await gather_limited(
-            [self._energy(each, now, readable=last is not None) for each in judgements], AT_ONCE
+            [self._energy(each, now, readable=last is not None) for each in evaluations], AT_ONCE
         )
         items = []
-        for (customer, state, old), (day, energy) in zip(judgements, energies, strict=True):
+        for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
             due = min(now + look_again, state.next_change or now + LONGEST)
@@ -145,8 +145,10 @@ class SiteStateService(PeriodicService):
         except (StoreUnavailable, Overloaded):
             return None
 
-    async def _energy(self, judgement: Judgement, now: int, *, readable: bool) -> tuple[str, tuple[DayEnergy, ...]]:
-        customer, _, old = judgement
+    async def _energy(
+        self, evaluation: SiteEvaluation, now: int, *, readable: bool
+    ) -> tuple[str, tuple[DayEnergy, ...]]:
+        customer, _, old = evaluation
         kept = (old.energy_day, old.energy) if old else ("", ())
         if not readable or not customer.logger_serial_number:
             return kept
@@ -160,7 +162,7 @@ class SiteStateService(PeriodicService):
         return found["date"], tuple(DayEnergy(role, each["import_kwh"], each["export_kwh"]) for role, each in energies)
 
     async def _unknown(self) -> list[str]:
-        """Customers without a judgement, and judgements without a customer; looked for only where their numbers differ."""
+        """Customers without an evaluation, and evaluations without a customer; looked for only where their numbers differ."""
         if await self._customers.count() == await self._documents.count(SITE):
             return []
         found: list[str] = []

@@ -1,4 +1,4 @@
-"""What is kept of a site's last judgement: enough for a list of all sites, without a look at any of them. Values only.
+"""What is kept of a site's last evaluation: enough for a list of all sites, without a look at any of them. Values only.
 
 It is kept as one text of JSON lists: ten thousand of them are read for one page, and objects within objects would take five times as long.
 """
@@ -73,7 +73,7 @@ def summary_to_json(summary: SiteSummary) -> dict[str, object]:
 
 
 def summary_from_json(body: Mapping[str, Any]) -> SiteSummary | None:
-    """The summary of :func:`summary_to_json`; None for one of another version, which is judged anew before long."""
+    """The summary of :func:`summary_to_json`; None for one of another version, which is evaluated anew before long."""
     try:
         return _DECODER.decode(body.get("site", ""))
     except (msgspec.DecodeError, TypeError):

@@ -26,7 +26,7 @@ ABANDONS: Final = (401, 402, 403, 404, 407)
 
 
 @attrs.frozen(slots=True)
-class Rule:
+class ProtocolRule:
     """One sentence of the protocol and how to check it."""
 
     section: str
@@ -34,14 +34,14 @@ class Rule:
     check: Check
 
 
-RULES: list[Rule] = []
+RULES: list[ProtocolRule] = []
 
 
 def rule(section: str, says: str) -> Callable[[Check], Check]:
     """Register a check."""
 
     def register(check: Check) -> Check:
-        RULES.append(Rule(section, says, check))
+        RULES.append(ProtocolRule(section, says, check))
         return check
 
     return register
@@ -496,7 +496,7 @@ def _xml_success(response: Response) -> str | None:
     )
 
 
-def run(server: Server) -> Iterator[tuple[Rule, str | None]]:
+def run(server: Server) -> Iterator[tuple[ProtocolRule, str | None]]:
     """Every rule with None or what is wrong."""
     for item in RULES:
         try:

@@ -35,7 +35,7 @@ class Power(NamedTuple):
         return abs(self.P) / apparent if apparent else None
 
 
-class Moment(NamedTuple):
+class SiteMoment(NamedTuple):
     """The whole site at one time."""
 
     time: int
@@ -74,7 +74,7 @@ def sun_elevation_sine(place: Place, time: int) -> float:
     return height
 
 
-def moment(site: SimulatedSite, time: int) -> Moment:
+def moment(site: SimulatedSite, time: int) -> SiteMoment:
     """The site at one time."""
     solar_kw = _solar_kw(site, time)
     load_kw = _load_kw(site, time)
@@ -86,10 +86,10 @@ def moment(site: SimulatedSite, time: int) -> Moment:
     # Import lowers the voltage, export raises it.
     swing = 0.006 * utility.P / max(site.peak_solar_kw, site.mean_load_kw)
     volts = site.nominal_volts * (1.0 + 0.008 * _noise(site.seed, 6, time, 900) - swing)
-    return Moment(time, utility, load, solar, round(volts, 2))
+    return SiteMoment(time, utility, load, solar, round(volts, 2))
 
 
-def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterator[Moment]:
+def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterator[SiteMoment]:
     """The site every ``interval`` seconds from ``start`` (aligned up) to before ``end``."""
     return (moment(site, time) for time in range(-(-start // interval) * interval, end, interval))
 

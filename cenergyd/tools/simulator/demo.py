@@ -17,7 +17,7 @@ from cenergyd.customers.model import ROLES, Customer
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor, twisted_clock
 from cenergyd.settings.sections import Settings
-from cenergyd.tools.simulator.fleet import Fleet, Plan
+from cenergyd.tools.simulator.fleet import Fleet, FleetPlan
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 
@@ -29,7 +29,7 @@ _CATCH_UP_WITHIN: Final = 3600
 log = Logger()
 
 
-class RunningDaemon(Protocol):
+class DemoDaemon(Protocol):
     """What the demo needs of the daemon."""
 
     settings: Settings
@@ -47,7 +47,7 @@ class Demo:
     def __init__(
         self,
         reactor: Reactor,
-        daemon: RunningDaemon,
+        daemon: DemoDaemon,
         register: Callable[[SimulatedSite, str], Awaitable[Customer]],
         say: Callable[[str], None],
     ) -> None:
@@ -87,7 +87,7 @@ class Demo:
             self._uploading.cancel()
 
     def _fleet(self, target: Target, password: str, start: int, end: int | None, upload_every: int) -> Fleet:
-        plan = Plan(
+        plan = FleetPlan(
             start=start, end=end, interval=60 if end else INTERVAL, upload_every=upload_every, introduce=end is None
         )
         return Fleet(self._reactor, plan, target, [self._site], password=password)

@@ -22,7 +22,7 @@ _LAST_SESSIONS = 20
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Plan:
+class FleetPlan:
     """What a fleet does. Times are UTC seconds."""
 
     start: int
@@ -65,7 +65,7 @@ class Fleet:
     def __init__(
         self,
         reactor: Reactor,
-        plan: Plan,
+        plan: FleetPlan,
         target: Target,
         sites: Sequence[SimulatedSite],
         *,

@@ -125,7 +125,7 @@ class _Exchange(Protocol):
             self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        """The end, good or bad: the parser judges whether the reply is whole."""
+        """The end, good or bad: the parser decides whether the reply is whole."""
         if not self.done.called:
             self.done.callback(b"" if self._lose_reply else bytes(self._received))
 

@@ -26,7 +26,7 @@ from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.simulator.configs import exchange, meter_config
-from cenergyd.tools.simulator.day import Energy, Moment, advance, moment
+from cenergyd.tools.simulator.day import Energy, SiteMoment, advance, moment
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import NoResponse, Response, Version
 from cenergyd.tools.simulator.site import METER_OF_ROLE, SimulatedSite
@@ -288,7 +288,7 @@ class SimulatedLogger:
         content_type, body = multipart_form(fields, log.filename, content)
         return [("Content-Type", content_type)], body
 
-    def _write_log(self, role: Role, taken: Sequence[Moment]) -> None:
+    def _write_log(self, role: Role, taken: Sequence[SiteMoment]) -> None:
         rows: list[str] = []
         readings: list[Reading] = []
         for at in taken:
@@ -308,7 +308,7 @@ class SimulatedLogger:
             series = series_name(self.site.serial, meter)
             self.flash.append(LogFile(series=series, meter=meter, filename=name, text=text, readings=tuple(readings)))
 
-    def _reading(self, role: Role, at: Moment, time: int) -> Reading:
+    def _reading(self, role: Role, at: SiteMoment, time: int) -> Reading:
         power = at.of(role)
         factor = power.power_factor
         energy = self._energy[role]
@@ -324,7 +324,7 @@ class SimulatedLogger:
         known = self._meter.layout.columns
         return Reading.of_values(time, [values[value] if value in known else None for value in VALUES])
 
-    def _count_energy(self, role: Role, at: Moment) -> None:
+    def _count_energy(self, role: Role, at: SiteMoment) -> None:
         now = at.of(role).P
         before = self._last_power.get(role, now)
         self._energy[role] = advance(self._energy[role], before, now, self._interval)

@@ -252,7 +252,7 @@ class OverviewTotals(Resource, frozen=True, kw_only=True):
 
 
 class Overview(Resource, frozen=True, kw_only=True):
-    """A page of all customers' states, as they were last judged: some seconds ago."""
+    """A page of all customers' states, as they were last evaluated: some seconds ago."""
 
     customers: list[OverviewEntry]
     next: Next

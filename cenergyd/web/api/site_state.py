@@ -39,7 +39,7 @@ class RoleNow(Resource, frozen=True, kw_only=True):
 
 
 class SiteStateJson(Resource, frozen=True, kw_only=True):
-    """What a site's state is, judged by its logger's own rhythm and its meters' usual intervals."""
+    """What a site's state is, evaluated by its logger's own rhythm and its meters' usual intervals."""
 
     kind: Kind
     level: Literal["bad", "warn", "idle", "ok"]

@@ -51,7 +51,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         (
             Input("below", "Bound", "", "From 0 to 1."),
             Input("hysteresis", "Ends above it by"),
-            Input("min_kw", "Not judged under", "kW", "Near zero power it means nothing."),
+            Input("min_kw", "Not evaluated under", "kW", "Near zero power it means nothing."),
             _METER,
             _FREQUENCY,
         ),
@@ -76,7 +76,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     ),
     RuleText(
         "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT.",
-        (Input("noise_kw", "Noise", "kW", "What is nearer to zero is not judged."), _FREQUENCY),
+        (Input("noise_kw", "Noise", "kW", "What is nearer to zero is not evaluated."), _FREQUENCY),
     ),
     RuleText(
         "missed_upload", "Logger misses its upload", "The logger misses the time at which it usually uploads, by its own rhythm.",

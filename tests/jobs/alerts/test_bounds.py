@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from cenergyd.documents.kinds import LOGGER
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts import job
-from cenergyd.jobs.alerts.job import judge_silence
+from cenergyd.jobs.alerts.job import check_silence
 from cenergyd.jobs.messages.sender import CONCURRENCY
 from tests.jobs.conftest import START, World
 from tests.jobs.messages.sending import send_due
@@ -33,7 +33,7 @@ async def test_silent_loggers_in_one_round_are_bounded(world: World, monkeypatch
     for n in range(15):
         await world.context.documents.put(LOGGER, f"A{n:02d}", {}, due=START + n)
     world.clock.advance(86400)
-    await judge_silence(world.context)
+    await check_silence(world.context)
     assert looked == [f"A{n:02d}" for n in range(10)], "the longest silent first"
 
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.jobs.alerts.checks import (
+    check_implausible,
+    check_net_load,
+    check_power_factor,
+    check_silent,
+    check_stuck,
+    check_voltage,
     closed,
-    judge_implausible,
-    judge_net_load,
-    judge_power_factor,
-    judge_silent,
-    judge_stuck,
-    judge_voltage,
     merge,
     stuck_resolution,
 )
@@ -44,19 +44,19 @@ async def summaries(readings: list[Reading], resolution: int = 60) -> list[Summa
 
 
 @pytest_twisted.ensureDeferred
-async def test_net_load_is_judged_by_the_minutes_mean_and_its_hysteresis() -> None:
+async def test_net_load_is_evaluated_by_the_minutes_mean_and_its_hysteresis() -> None:
     rule = NetLoadRule(threshold_kw=50, hysteresis_kw=2)
     # The second minute peaks at 90 but its mean is 49; the third is 51; the fourth 48 exactly at the edge.
     minutes = [(40, 40), (90, 8), (51, 51), (48, 48), (49, 49)]
     readings = [Reading(NOON + n * 60 + k * 30, float(pair[k])) for n, pair in enumerate(minutes) for k in (0, 1)]
-    judged = judge_net_load(await summaries(readings), rule)
-    assert [j.verdict for j in judged] == ["clear", "hold", "breach", "clear", "hold"]
-    assert judged[2].value == 51
-    assert [j.time for j in judged] == [NOON + n * 60 for n in range(5)]
+    evaluated = check_net_load(await summaries(readings), rule)
+    assert [j.verdict for j in evaluated] == ["clear", "hold", "breach", "clear", "hold"]
+    assert evaluated[2].value == 51
+    assert [j.time for j in evaluated] == [NOON + n * 60 for n in range(5)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_power_factor_comes_from_p_and_q_and_is_not_judged_near_zero() -> None:
+async def test_power_factor_comes_from_p_and_q_and_is_not_evaluated_near_zero() -> None:
     rule = PowerFactorRule(below=0.9, hysteresis=0.02, min_kw=1)
     readings = [
         Reading(NOON, 3.0, 0.99, None, 4.0),  # 3-4-5: 0.6, whatever the meter's own factor says
@@ -66,8 +66,8 @@ async def test_power_factor_comes_from_p_and_q_and_is_not_judged_near_zero() -> 
         Reading(NOON + 240, 30.0, 0.91),
         Reading(NOON + 300, 30.0),  # nothing known
     ]
-    judged = judge_power_factor(await summaries(readings), rule)
-    assert [(j.time - NOON, j.verdict, j.value) for j in judged] == [
+    evaluated = check_power_factor(await summaries(readings), rule)
+    assert [(j.time - NOON, j.verdict, j.value) for j in evaluated] == [
         (0, "breach", pytest.approx(0.6)), (120, "breach", 0.7), (180, "clear", 0.95), (240, "hold", 0.91),
     ]  # fmt: skip
 
@@ -77,9 +77,9 @@ async def test_voltage_either_way_from_nominal() -> None:
     rule = VoltageRule(nominal_voltage=120, percent=5, hysteresis_percent=1)
     volts = [120.0, 126.5, 113.0, 125.5, 124.0, None]
     readings = [Reading(NOON + n * 60, 1.0, None, v) for n, v in enumerate(volts)]
-    judged = judge_voltage(await summaries(readings), rule)
-    assert [j.verdict for j in judged] == ["clear", "breach", "breach", "hold", "clear"]
-    assert judged[2].value == 113.0
+    evaluated = check_voltage(await summaries(readings), rule)
+    assert [j.verdict for j in evaluated] == ["clear", "breach", "breach", "hold", "clear"]
+    assert evaluated[2].value == 113.0
 
 
 @pytest_twisted.ensureDeferred
@@ -94,10 +94,10 @@ async def test_negative_solar_counts_in_daylight_only_and_negative_load_always()
     ):
         minutes = await summaries([Reading(start + n * 60, power) for n in range(15)])
         for role, expected in (("solar", solar), ("load", load)):
-            judged = judge_implausible(minutes, rule, role, ZONE, start + 900)
-            assert [j.verdict for j in judged] == ([expected] if expected else [])
-            # A quarter that has not ended is not judged.
-            assert judge_implausible(minutes, rule, role, ZONE, start + 899) == []
+            evaluated = check_implausible(minutes, rule, role, ZONE, start + 900)
+            assert [j.verdict for j in evaluated] == ([expected] if expected else [])
+            # A quarter that has not ended is not evaluated.
+            assert check_implausible(minutes, rule, role, ZONE, start + 899) == []
 
 
 STUCK = StuckMeterRule(after_minutes=60)
@@ -105,7 +105,7 @@ STUCK = StuckMeterRule(after_minutes=60)
 
 async def stuck(readings: list[Reading], until: int) -> list[str]:
     windows = await summaries(readings, stuck_resolution(STUCK))
-    return [j.verdict for j in judge_stuck(windows, STUCK, until)]
+    return [j.verdict for j in check_stuck(windows, STUCK, until)]
 
 
 @pytest_twisted.ensureDeferred
@@ -142,8 +142,8 @@ async def test_nothing_is_said_of_a_meter_that_has_not_spoken_throughout() -> No
 
 def test_silence() -> None:
     rule = SilentLoggerRule(after_minutes=30)
-    assert judge_silent(NOON, rule, NOON + 1799).verdict == "clear"
-    assert judge_silent(NOON, rule, NOON + 1800).verdict == "breach"
+    assert check_silent(NOON, rule, NOON + 1799).verdict == "clear"
+    assert check_silent(NOON, rule, NOON + 1800).verdict == "breach"
 
 
 def test_only_ended_windows_are_means() -> None:

@@ -29,7 +29,7 @@ NET_LOAD = {
 
 
 async def upload(world: World, customer: Customer, meter: str, powers: list[float | Reading]) -> None:
-    """One upload of minutes that end now, judged, and what is unsent sent."""
+    """One upload of minutes that end now, evaluated, and what is unsent sent."""
     now = world.context.now
     first = now - 60 * len(powers)
     readings = [p if isinstance(p, Reading) else Reading(first + n * 60, p) for n, p in enumerate(powers)]
@@ -83,7 +83,7 @@ async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_computed_grid_meter_is_judged_like_a_measured_one(world: World) -> None:
+async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(world: World) -> None:
     customer = await world.customer(NET_LOAD, facility="", load="3")
     world.clock.advance(60)
     await upload(world, customer, "missing_meter", [60.0])
@@ -92,7 +92,7 @@ async def test_the_computed_grid_meter_is_judged_like_a_measured_one(world: Worl
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_grid_meter_turned_round_is_judged_by_its_true_sign(world: World) -> None:
+async def test_a_grid_meter_turned_round_is_evaluated_by_its_true_sign(world: World) -> None:
     extensions = {"alerts": NET_LOAD, "meters": {"reversed": ["utility"]}}
     customer = await world.customer({}, extensions=extensions)
     await minutes(world, customer, [60])
@@ -149,7 +149,7 @@ async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: Wo
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_daemons_that_judge_the_same_readings_tell_once(world: World) -> None:
+async def test_two_daemons_that_evaluate_the_same_readings_tell_once(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     for power in (70.0, 40.0):
         world.clock.advance(7200)

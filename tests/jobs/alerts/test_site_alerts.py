@@ -19,7 +19,7 @@ from cenergyd.jobs.alerts.rules import operator_channels
 from cenergyd.jobs.alerts.site_alerts import SiteAlerts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.model import Issue, SiteState
-from cenergyd.jobs.site_state.service import Judgement
+from cenergyd.jobs.site_state.service import SiteEvaluation
 from cenergyd.jobs.site_state.summary import summary_of
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import OutboxSettings, Settings
@@ -58,14 +58,14 @@ class Place:
         self.alerts = SiteAlerts(lambda: self.context)  # type: ignore[arg-type,return-value]
         self.before: SiteState | None = None
 
-    async def judge(self, customer: Customer, *issues: Issue) -> Mapping[str, int]:
-        """A judgement ten minutes after the last one."""
+    async def evaluate(self, customer: Customer, *issues: Issue) -> Mapping[str, int]:
+        """An evaluation ten minutes after the last one."""
         self.context.now += 600
         kind = issues[0].kind if issues else "good"
         state = SiteState(kind=kind, issues=issues, roles=(), last_upload=NOW, usual_gap=900)
         before = summary_of(customer, self.before, energy_day="", energy=(), alerts=0) if self.before else None
         self.before = state
-        return await self.alerts.judged([Judgement(customer, state, before)])
+        return await self.alerts.evaluated([SiteEvaluation(customer, state, before)])
 
     async def told(self, customer: Customer) -> list[tuple[str, str]]:
         """Receiver and subject of each message, oldest first."""
@@ -97,8 +97,8 @@ async def customer(here: Place, **alerts: Any) -> Customer:
 async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None:
     site = await customer(here)
     stopped = Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139)
-    assert await here.judge(site, stopped) == {site.id: 1}
-    assert await here.judge(site, stopped) == {site.id: 1}
+    assert await here.evaluate(site, stopped) == {site.id: 1}
+    assert await here.evaluate(site, stopped) == {site.id: 1}
     assert await here.told(site) == [(OPERATOR, "Roof: a meter has stopped")]
     (view,) = await alerts_for(here.documents, site.id)
     assert (view.kind, view.series, view.state.active, view.state.since) == (
@@ -107,21 +107,21 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
         True,
         NOW - 7200,
     )
-    assert await here.judge(site) == {site.id: 0}
+    assert await here.evaluate(site) == {site.id: 0}
     assert await here.told(site) == [
         (OPERATOR, "Roof: a meter has stopped"),
         (OPERATOR, "Roof: over: a meter has stopped"),
     ]
-    assert await here.judge(site) == {}, "nothing to look at"
+    assert await here.evaluate(site) == {}, "nothing to look at"
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_customer_is_told_whose_rule_is_on(here: Place) -> None:
     site = await customer(here, missed_upload={"enabled": True})
-    await here.judge(site, Issue(kind="logger_silent", since=NOW - 7200))
+    await here.evaluate(site, Issue(kind="logger_silent", since=NOW - 7200))
     assert await here.told(site) == [(OPERATOR, "Roof: the logger is silent"), (OWNER, "Roof: the logger is silent")]
     other = Issue(kind="not_computed", role="load", since=NOW - 7200)
-    await here.judge(site, other)
+    await here.evaluate(site, other)
     subject = "Roof: a meter is not computed"
     assert [receiver for receiver, each in await here.told(site) if each == subject] == [OPERATOR]
 
@@ -129,7 +129,7 @@ async def test_a_customer_is_told_whose_rule_is_on(here: Place) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_message_names_the_error(here: Place) -> None:
     site = await customer(here)
-    await here.judge(site, Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139))
+    await here.evaluate(site, Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139))
     (delivery,) = await here.outbox.deliveries(site.id)
     document = await here.outbox.document(delivery.key)
     assert document is not None
@@ -142,7 +142,7 @@ async def test_the_message_names_the_error(here: Place) -> None:
 async def test_other_states_are_no_alerts(here: Place) -> None:
     site = await customer(here)
     for kind in ("settings_incomplete", "waiting", "never_uploaded", "computing", "meter_not_understood"):
-        assert await here.judge(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
+        assert await here.evaluate(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
     assert await alerts_for(here.documents, site.id) == []
 
 

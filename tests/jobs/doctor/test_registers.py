@@ -59,7 +59,7 @@ def test_they_differ_and_it_says_why(readings: list[Reading], why: str) -> None:
     assert why in finding.message
 
 
-def test_a_meter_without_registers_is_not_judged() -> None:
+def test_a_meter_without_registers_is_not_evaluated() -> None:
     assert check_registers("utility", compared_days([r._replace(E_net=None) for r in log()], DAYS, 5400)) == []
 
 

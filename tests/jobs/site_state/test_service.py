@@ -15,7 +15,7 @@ from cenergyd.documents.kinds import LOGGER, METER, SITE
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.site_state.fleet import FleetQuery, FleetReader
-from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, Judgement, SiteStateService
+from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, SiteEvaluation, SiteStateService
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
@@ -34,14 +34,18 @@ class Place:
         self.customers = SqliteCustomerStore(reactor, folder / "c.sqlite")
         self.documents = SqliteDocumentStore(reactor, folder / "c.sqlite")
         self.readings: Any = SqliteReadingStore(reactor, folder / "r.sqlite")
-        self.judged: list[Judgement] = []
+        self.evaluated: list[SiteEvaluation] = []
 
-        async def judged(judgements: Sequence[Judgement]) -> Mapping[str, int]:
-            self.judged += judgements
-            return {each.customer.id: 2 for each in judgements if each.state.kind == "logger_silent"}
+        async def evaluated(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
+            self.evaluated += evaluations
+            return {each.customer.id: 2 for each in evaluations if each.state.kind == "logger_silent"}
 
         self.service = SiteStateService(
-            clock=self.clock, customers=self.customers, documents=self.documents, readings=self.readings, judged=judged
+            clock=self.clock,
+            customers=self.customers,
+            documents=self.documents,
+            readings=self.readings,
+            evaluated=evaluated,
         )
         self.fleet = FleetReader(self.documents, self.clock)
 
@@ -81,13 +85,13 @@ async def here(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_site_is_judged_after_its_news_have_been_written_down(here: Place) -> None:
+async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: Place) -> None:
     customer = await here.site()
     await here.service.tick()  # finds a customer without a state
-    here.judged.clear()
+    here.evaluated.clear()
     here.service.news(customer.id)
     await here.service.tick()
-    assert here.judged == []
+    assert here.evaluated == []
     here.clock.offset += SETTLING
     await here.service.tick()
     summary, due = await here.stored(customer)
@@ -98,9 +102,9 @@ async def test_a_site_is_judged_after_its_news_have_been_written_down(here: Plac
         ("solar", 1.5),
     ]
     assert here.clock.now < due <= here.clock.now + SECOND_LOOK
-    here.judged.clear()
+    here.evaluated.clear()
     await here.service.tick()
-    assert here.judged == [], "news are news once"
+    assert here.evaluated == [], "news are news once"
 
 
 @pytest_twisted.ensureDeferred
@@ -113,7 +117,7 @@ async def test_silence_is_noticed_by_time_alone(here: Place) -> None:
         await here.service.tick()
     summary, _ = await here.stored(customer)
     assert (summary.state.kind, summary.alerts) == ("logger_silent", 2)
-    before = [each.before.state.kind if each.before else None for each in here.judged]
+    before = [each.before.state.kind if each.before else None for each in here.evaluated]
     assert before[0] is None
     assert "good" in before
     here.clock.offset += COMPARE_EVERY
@@ -143,7 +147,7 @@ async def test_energy_of_today_is_kept_while_the_readings_store_is_down(
     hour = here.clock.now - here.clock.now % 3600
     fields: dict[str, Any] = {"import_kwh": 2.5, "export_kwh": 0.5, "covered_seconds": 3600.0, "seconds": 3600}
     await here.readings.write_points(energy_series(f"{customer.logger_serial_number}_1"), [FieldPoint(hour, fields)])
-    await here.service.judge([customer.id])
+    await here.service.evaluate([customer.id])
     summary, _ = await here.stored(customer)
     assert summary.energy == (DayEnergy("utility", 2.5, 0.5),)
 
@@ -152,7 +156,7 @@ async def test_energy_of_today_is_kept_while_the_readings_store_is_down(
 
     for name in ("last", "read_points", "read_points_many"):
         monkeypatch.setattr(here.readings, name, down)
-    await here.service.judge([customer.id])
+    await here.service.evaluate([customer.id])
     again, _ = await here.stored(customer)
     assert again.energy == summary.energy
     assert again.state.kind == "good", "the documents say so"
@@ -160,16 +164,16 @@ async def test_energy_of_today_is_kept_while_the_readings_store_is_down(
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_unknown_zone_keeps_nobody_else_from_being_judged(here: Place) -> None:
+async def test_an_unknown_zone_keeps_nobody_else_from_being_evaluated(here: Place) -> None:
     foreign, other = await here.site(1), await here.site(2)
     await here.customers.update(foreign.id, {"time_zone": "Mars/Olympus"})
-    await here.service.judge([foreign.id, other.id, "nobody"])
+    await here.service.evaluate([foreign.id, other.id, "nobody"])
     assert (await here.stored(foreign))[0].state.kind == "settings_incomplete"
     assert (await here.stored(other))[0].state.kind == "good"
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_written_is_judged_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_written_is_evaluated_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     customer = await here.site()
     await here.service.tick()
     here.service.news(customer.id)
@@ -182,6 +186,6 @@ async def test_what_cannot_be_written_is_judged_again(here: Place, monkeypatch: 
         patch.setattr(here.documents, "put_many", down)
         with pytest.raises(StoreUnavailable):
             await here.service.tick()
-    here.judged.clear()
+    here.evaluated.clear()
     await here.service.tick()
-    assert [each.customer.id for each in here.judged] == [customer.id]
+    assert [each.customer.id for each in here.evaluated] == [customer.id]

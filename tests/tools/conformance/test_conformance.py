@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cenergyd.tools.conformance.checks import RULES, Rule, run
+from cenergyd.tools.conformance.checks import RULES, ProtocolRule, run
 from cenergyd.tools.conformance.client import Server
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, add_customer
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.section}-{rule.check.__name__}")
-def test_our_daemon(server: Server, rule: Rule) -> None:
+def test_our_daemon(server: Server, rule: ProtocolRule) -> None:
     assert rule.check(server) is None
 
 

@@ -17,7 +17,7 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings, missing_series
 from cenergyd.tools.simulator.check import ReportError, compare, read_report
 from cenergyd.tools.simulator.faults import faults_of
-from cenergyd.tools.simulator.fleet import Fleet, Plan, Report
+from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, Report
 from cenergyd.tools.simulator.http import Response, Target
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
@@ -38,8 +38,8 @@ class FakeTarget:
         return succeed(Response(200, b"SUCCESS\n"))
 
 
-def plan(**changes: Any) -> Plan:
-    return attrs.evolve(Plan(start=START, end=START + 3600, interval=60, upload_every=900), **changes)
+def plan(**changes: Any) -> FleetPlan:
+    return attrs.evolve(FleetPlan(start=START, end=START + 3600, interval=60, upload_every=900), **changes)
 
 
 def test_sessions_end_at_the_end() -> None:

@@ -398,7 +398,7 @@ async def test_the_overview_is_filtered_sorted_and_paged(world: World) -> None:
         await world.readings.write(
             [SeriesReadings(f"{serial}_{meter}", readings) for meter in ("1", "2", "missing_meter")]
         )
-        await world.judge(made)
+        await world.evaluate(made)
 
     async def names(**query: Any) -> list[str]:
         answer = await world.operator.get("overview", params=query)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.site_state.judge import LATE_ALWAYS, LEAST_LACK, UNKNOWN_GAP, judge, silence_limit
+from cenergyd.jobs.site_state.evaluate import LATE_ALWAYS, LEAST_LACK, UNKNOWN_GAP, evaluate, silence_limit
 from cenergyd.jobs.site_state.model import (
     KINDS,
     Backlog,
@@ -55,7 +55,7 @@ def site(
 
 
 def test_a_good_site() -> None:
-    state = judge(site(), NOW)
+    state = evaluate(site(), NOW)
     assert (state.kind, state.level, state.issues, state.lag_seconds) == ("good", "ok", (), 0)
     assert [(each.role, each.computed, each.stale) for each in state.roles] == [
         ("utility", False, False), ("load", True, False), ("solar", False, False),
@@ -64,7 +64,7 @@ def test_a_good_site() -> None:
 
 def test_a_solar_meter_that_died_twelve_hours_ago_is_not_good() -> None:
     died = NOW - 12 * HOUR
-    state = judge(site(solar={"last_time": died, "last_upload": died}, computed={"last_time": died}), NOW)
+    state = evaluate(site(solar={"last_time": died, "last_upload": died}, computed={"last_time": died}), NOW)
     assert (state.kind, state.level) == ("meter_stopped", "bad")
     (issue,) = state.issues
     assert (issue.role, issue.meter, issue.since) == ("solar", "2", died)
@@ -75,22 +75,22 @@ def test_a_solar_meter_that_died_twelve_hours_ago_is_not_good() -> None:
 def test_a_meter_in_error_is_told_with_its_code() -> None:
     died = NOW - 2 * HOUR
     error = LoggedError(139, NOW - 360)
-    state = judge(site(solar={"last_time": died, "error": error}, computed={"last_time": died}), NOW)
+    state = evaluate(site(solar={"last_time": died, "error": error}, computed={"last_time": died}), NOW)
     assert (state.kind, state.issues[0].role, state.issues[0].code, state.issues[0].since) == (
         "meter_error", "solar", 139, died,
     )  # fmt: skip
 
 
 def test_one_bad_row_is_no_error_of_the_meter() -> None:
-    assert judge(site(solar={"error": LoggedError(139, NOW - 300)}), NOW).kind == "good"
+    assert evaluate(site(solar={"error": LoggedError(139, NOW - 300)}), NOW).kind == "good"
 
 
 def test_a_silent_logger_by_its_own_rhythm() -> None:
     for gap in (900, HOUR, DAY):
         limit = silence_limit(gap)
         uploaded = NOW - limit
-        assert judge(site(uploaded=uploaded, gap=gap), NOW - 1).kind == "good"
-        state = judge(site(uploaded=uploaded, gap=gap), NOW)
+        assert evaluate(site(uploaded=uploaded, gap=gap), NOW - 1).kind == "good"
+        state = evaluate(site(uploaded=uploaded, gap=gap), NOW)
         assert (state.kind, state.issues[0].since) == ("logger_silent", uploaded)
         assert all(each.stale for each in state.roles)
     assert silence_limit(900) == 2 * 900 + LATE_ALWAYS
@@ -99,52 +99,52 @@ def test_a_silent_logger_by_its_own_rhythm() -> None:
 
 
 def test_why_a_logger_is_silent_where_it_is_refused() -> None:
-    state = judge(site(uploaded=NOW - DAY, refusal=Refusal(NOW - 60, "wrong password")), NOW)
+    state = evaluate(site(uploaded=NOW - DAY, refusal=Refusal(NOW - 60, "wrong password")), NOW)
     assert (state.kind, state.issues[0].reason) == ("logger_silent", "wrong password")
-    before = judge(site(uploaded=NOW - DAY, refusal=Refusal(NOW - 2 * DAY, "wrong password")), NOW)
+    before = evaluate(site(uploaded=NOW - DAY, refusal=Refusal(NOW - 2 * DAY, "wrong password")), NOW)
     assert before.issues[0].reason == ""
 
 
 def test_a_logger_that_never_uploaded() -> None:
-    state = judge(SiteFacts(customer=CUSTOMER, refusal=Refusal(NOW, "wrong password")), NOW)
+    state = evaluate(SiteFacts(customer=CUSTOMER, refusal=Refusal(NOW, "wrong password")), NOW)
     assert (state.kind, state.level, state.issues[0].reason) == ("never_uploaded", "idle", "wrong password")
 
 
 def test_a_meter_that_is_not_understood() -> None:
     held = HeldLogs(since=NOW - HOUR, logs=4)
-    state = judge(site(solar={"last_time": None, "held": held}, computed={"last_time": None}), NOW)
+    state = evaluate(site(solar={"last_time": None, "held": held}, computed={"last_time": None}), NOW)
     assert (state.kind, state.issues[0].role) == ("meter_not_understood", "solar")
-    assert judge(site(solar={"held": HeldLogs(since=NOW - DAY, logs=4)}), NOW).kind == "good"
+    assert evaluate(site(solar={"held": HeldLogs(since=NOW - DAY, logs=4)}), NOW).kind == "good"
 
 
 def test_waiting_for_a_meter_that_nothing_came_from() -> None:
     facts = site(solar={"last_time": None, "last_upload": None, "power": None}, computed={"last_time": None})
-    state = judge(facts, NOW)
+    state = evaluate(facts, NOW)
     assert (state.kind, state.issues[0].role, state.issues[0].since) == ("waiting", "solar", None)
     just_now = site(
         uploaded=NOW - 60, solar={"last_time": None, "last_upload": None, "power": None}, computed={"last_time": None}
     )
-    assert judge(just_now, NOW).kind == "good", "the logger may still be sending"
+    assert evaluate(just_now, NOW).kind == "good", "the logger may still be sending"
 
 
 def test_waiting_for_the_meter_that_is_behind() -> None:
     behind = NOW - 300 - 1500
-    state = judge(site(solar={"last_time": behind}, computed={"last_time": behind}), NOW)
+    state = evaluate(site(solar={"last_time": behind}, computed={"last_time": behind}), NOW)
     assert (state.kind, state.issues[0].role, state.issues[0].since) == ("waiting", "solar", behind)
 
 
 def test_a_backlog_is_being_computed() -> None:
     facts = site(backlog=Backlog(NOW - 30 * DAY, NOW, NOW - 15 * DAY), computed={"last_time": NOW - 15 * DAY})
-    state = judge(facts, NOW)
+    state = evaluate(facts, NOW)
     assert (state.kind, state.level, state.progress) == ("computing", "idle", 0.5)
-    assert judge(site(backlog=Backlog(NOW - HOUR, NOW, NOW - HOUR)), NOW).kind == "good", "a short one is no news"
-    assert judge(site(backlog=Backlog(NOW - 30 * DAY, NOW, NOW)), NOW).kind == "good", "it is done"
+    assert evaluate(site(backlog=Backlog(NOW - HOUR, NOW, NOW - HOUR)), NOW).kind == "good", "a short one is no news"
+    assert evaluate(site(backlog=Backlog(NOW - 30 * DAY, NOW, NOW)), NOW).kind == "good", "it is done"
 
 
 def test_a_logger_that_sends_what_it_stored() -> None:
     old = NOW - 2 * DAY
     both: dict[str, Any] = {"last_time": old}
-    state = judge(site(utility=both, solar=both, computed=both), NOW)
+    state = evaluate(site(utility=both, solar=both, computed=both), NOW)
     assert (state.kind, state.issues[0].since) == ("computing", old)
 
 
@@ -155,31 +155,31 @@ def test_what_is_not_computed() -> None:
         ({"no_plugin": True}, "no_plugin"),
         ({"failing_plugin": "mine", "failing_since": NOW - HOUR}, ""),
     ):
-        state = judge(site(uploaded=NOW - 1000, computed=computed), NOW)
+        state = evaluate(site(uploaded=NOW - 1000, computed=computed), NOW)
         assert (state.kind, state.issues[0].role, state.issues[0].reason) == ("not_computed", "load", reason)
         assert state.issues[0].plugin == computed.get("failing_plugin", "")
-    soon = judge(site(uploaded=NOW - 600, computed={"last_time": NOW - 5 * HOUR}), NOW)
+    soon = evaluate(site(uploaded=NOW - 600, computed={"last_time": NOW - 5 * HOUR}), NOW)
     assert soon.kind == "good", "it takes its time after an upload"
 
 
 def test_settings_that_lack_something() -> None:
-    state = judge(site(customer=attrs.evolve(CUSTOMER, logger_password="")), NOW)
+    state = evaluate(site(customer=attrs.evolve(CUSTOMER, logger_password="")), NOW)
     assert (state.kind, state.level, state.issues[0].field) == ("settings_incomplete", "warn", "logger_password")
-    nothing = judge(SiteFacts(customer=Customer(id="1")), NOW)
+    nothing = evaluate(SiteFacts(customer=Customer(id="1")), NOW)
     assert nothing.kind == "settings_incomplete"
-    foreign = judge(site(customer=attrs.evolve(CUSTOMER, time_zone="Mars/Olympus")), NOW)
+    foreign = evaluate(site(customer=attrs.evolve(CUSTOMER, time_zone="Mars/Olympus")), NOW)
     assert (foreign.kind, foreign.issues[0].field) == ("settings_incomplete", "time_zone")
 
 
 def test_no_solar_power_by_day() -> None:
-    state = judge(site(solar_zero_since=NOW - 3 * HOUR), NOW)
+    state = evaluate(site(solar_zero_since=NOW - 3 * HOUR), NOW)
     assert (state.kind, state.issues[0].role) == ("solar_zero", "solar")
 
 
 def test_three_measured_meters_need_nothing_computed() -> None:
     customer = attrs.evolve(CUSTOMER, load="3")
     facts = attrs.evolve(site(customer=customer), computed=None)
-    assert judge(facts, NOW).kind == "good"
+    assert evaluate(facts, NOW).kind == "good"
 
 
 times = st.none() | st.integers(NOW - 40 * DAY, NOW + HOUR)
@@ -210,7 +210,7 @@ def any_facts(draw: st.DrawFn) -> SiteFacts:
 
 @given(any_facts())
 def test_good_is_only_said_where_something_was_seen(facts: SiteFacts) -> None:
-    state = judge(facts, NOW)
+    state = evaluate(facts, NOW)
     assert state.kind in KINDS
     assert list(state.issues) == sorted(state.issues, key=lambda issue: KINDS.index(issue.kind))
     assert (state.kind == "good") == (not state.issues)
@@ -222,10 +222,10 @@ def test_good_is_only_said_where_something_was_seen(facts: SiteFacts) -> None:
 
 @given(any_facts(), st.integers(0, 3 * DAY))
 def test_nothing_changes_before_the_time_that_is_told(facts: SiteFacts, later: int) -> None:
-    state = judge(facts, NOW)
+    state = evaluate(facts, NOW)
     assert state.next_change is None or state.next_change > NOW
     if state.next_change is None or NOW + later < state.next_change:
-        after = judge(facts, NOW + later)
+        after = evaluate(facts, NOW + later)
         assert (after.kind, after.issues) == (state.kind, state.issues)
         assert [each.stale for each in after.roles] == [each.stale for each in state.roles]
 
@@ -241,4 +241,4 @@ def test_what_a_meter_may_lack_follows_its_interval(interval: int) -> None:
             computed={"last_time": last},
         )
         facts = attrs.evolve(facts, meters=facts.meters[1:])  # the other one apart: no waiting
-        assert judge(facts, NOW).kind == kind
+        assert evaluate(facts, NOW).kind == kind

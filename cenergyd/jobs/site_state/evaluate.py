@@ -41,7 +41,7 @@ def silence_limit(usual_gap: int | None) -> int:
     return usual_gap + min(usual_gap, LATEST_EXTRA) + LATE_ALWAYS
 
 
-def judge(facts: SiteFacts, now: int) -> SiteState:
+def evaluate(facts: SiteFacts, now: int) -> SiteState:
     """The state at ``now``, UTC seconds."""
     issues = sorted(_issues(facts, now), key=lambda issue: KINDS.index(issue.kind))
     measured = [meter.last_time for meter in facts.meters if meter.last_time is not None]

@@ -227,7 +227,7 @@ def best_lag(first: Mapping[int, float], second: Mapping[int, float], step: int)
 
     Changes and not values, because the sun makes all values of a day go together. A correlation of either sign counts.
     """
-    one, two = _changes(first, step), _changes(second, step)
+    one, two = changes_of(first, step), changes_of(second, step)
     results = {}
     for steps in range(-MAX_LAG_STEPS, MAX_LAG_STEPS + 1):
         shift = steps * step
@@ -250,7 +250,8 @@ def step_of(power: Power) -> int:
     return int(median(gaps)) if gaps else 0
 
 
-def _changes(series: Mapping[int, float], step: int) -> dict[int, float]:
+def changes_of(series: Mapping[int, float], step: int) -> dict[int, float]:
+    """How much the newest values differ from those one step before."""
     grid = {time - time % step: value for time, value in series.items()}
     newest = sorted(grid)[-MAX_CHANGES:]
     return {time: grid[time] - grid[time - step] for time in newest if time - step in grid}

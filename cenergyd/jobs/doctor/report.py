@@ -20,6 +20,7 @@ from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolu
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
+from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.existing_check import problems_of
 from cenergyd.jobs.windows import windows
@@ -241,7 +242,11 @@ def check_readings(gathered: Gathered) -> list[Finding]:
     """What the measured power says about wiring, clocks and stuck meters."""
     power = measured_power(gathered)
     zone = zone_or_utc(gathered.customer.time_zone)
-    found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)] if len(power) > 1 else []
+    found: list[Finding] = []
+    if len(power) > 1:
+        found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)]
+        if all(each.severity != "error" for each in found):  # else the wiring is to be put right first
+            found += check_grid_or_load(power)
     found += _registers(gathered, zone)
     rule = StuckMeterRule(enabled=True)
     measured = [

@@ -203,7 +203,7 @@ async def test_a_site_that_is_well(world: World) -> None:
     await case.store({"1": "utility", "2": "solar"}, Q=1.0)
     await case.heard()
     report = await case.report()
-    assert [(f.severity, f.code) for f in report.findings] == [("ok", "wiring")]
+    assert [(f.severity, f.code) for f in report.findings] == [("ok", "wiring"), ("ok", "grid_or_load")]
     assert report.worst == "ok"
     assert json.loads(json.dumps(report.to_json()))["worst"] == "ok"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import random
-import time
 from typing import Any
 
 import mongoengine
@@ -13,8 +11,6 @@ import pytest_twisted
 from bson import ObjectId
 from pymongo import MongoClient
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.threads import deferToThread
 
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken, StoreUnavailable
@@ -23,7 +19,6 @@ from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, SharedCo
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from tests.storage.customers.front_end import FrontEndCustomer
 
-AGREED = ("facility", "load", "solar", "logger_serial_number", "logger_password")
 SHOP = {"name": "mill", "facility_name": "Old Mill", "facility": "1", "load": "2", "solar": "", "logger_serial_number": "001EC6001433", "logger_password": "secret"}  # fmt: skip
 
 
@@ -370,65 +365,3 @@ def _after(real, patched, store, crash):
         return result
 
     return insert_own
-
-
-SAVES_SECONDS = 20
-
-
-@pytest.mark.slow
-@pytest_twisted.ensureDeferred
-async def test_ten_thousand_saves_beside_everything_that_is_done_here(store, front_end, database):
-    """Bounded by time; on a slow machine fewer are made, and never fewer than 500 saves."""
-    for number in range(20):
-        front_end(name=f"site {number}", facility="1", load="2", logger_serial_number=f"AA{number:04}", voltage_threshold=5.0).save()  # fmt: skip
-    await store.open()
-    ids = [customer.id for customer in await store.page()]
-    end, saves, truth = time.monotonic() + SAVES_SECONDS, 0, {}
-    followed: list[bool] = []
-    refused: list[Exception] = []
-
-    def front_end_works() -> None:
-        nonlocal saves
-        chance = random.Random(1)
-        while saves < 10_000 and (time.monotonic() < end or saves < 500):
-            for customer in front_end.objects:
-                customer.last_alerted = saves
-                if not chance.randrange(10):
-                    customer.facility_name = f"name {saves}"
-                if not chance.randrange(20):
-                    customer.solar = str(chance.randrange(3, 9))
-                customer.save()
-                truth[str(customer.id)] = (customer.last_alerted, customer.facility_name)
-                saves += 1
-
-    async def cenergyd_works(seed: int) -> None:
-        chance, turn = random.Random(seed), 0
-        while time.monotonic() < end:
-            turn += 1
-            customer_id = chance.choice(ids)
-            await store.derivation_queue.mark([PendingMark(customer_id, turn, turn + 900)])
-            works = await store.derivation_queue.claim(f"{seed}-{turn}", turn, 60, 5)
-            await store.derivation_queue.finish(works)
-            try:
-                await store.update(customer_id, {"extensions": {f"k{seed}": turn}})
-                if not turn % 5:
-                    await store.update(customer_id, {"logger_password": f"p{turn}"})
-            except Conflict as error:
-                refused.append(error)
-
-    async def cenergyd_follows() -> None:
-        while time.monotonic() < end:
-            for change in await changes_of(store):
-                followed.append(await store.front_end.follow(change, change.changes or {}))
-
-    work = [Deferred.fromCoroutine(each) for each in (cenergyd_works(1), cenergyd_works(2), cenergyd_follows())]
-    await gatherResults([deferToThread(front_end_works), *work], consumeErrors=True)
-    await follow_all(store)
-    assert saves >= 500
-    assert True in followed and len(refused) < saves
-    for customer in front_end.objects:
-        assert (customer.last_alerted, customer.facility_name) == truth[str(customer.id)]
-        assert customer.voltage_threshold == 5.0
-        known = await store.get(str(customer.id))
-        assert {field: getattr(known, field) for field in AGREED} == {field: customer[field] or "" for field in AGREED}
-    assert await changes_of(store) == []

@@ -75,6 +75,12 @@ def put(browser: webdriver.Chrome, **values: str) -> None:
         enter(browser.find_element(By.ID, name.replace("__", ".")), value)
 
 
+def add(browser: webdriver.Chrome, section: str, expected: str) -> None:
+    """Give a list of the tariff another row."""
+    browser.find_element(By.CSS_SELECTOR, f"button[name=add][value={section}]").click()
+    until(browser, lambda: browser.find_element(By.ID, expected))
+
+
 def choose_days(browser: webdriver.Chrome, row: int) -> None:
     for day in WEEK:
         browser.find_element(By.NAME, f"schedules.{row}.{day}").click()
@@ -120,19 +126,21 @@ def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, o
     sign_in(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/tariff")
     browser.execute_script("window.sameDocument = true")
+    add(browser, "schedules", "schedules.0.period")
     put(browser, schedules__0__period="day", schedules__0__to="20:00")
     choose_days(browser, 0)
     # The week is drawn as one types, and names the hole.
     until(browser, lambda: "Mon 20:00 to 24:00: no period" in text(browser, "#picture"))
-    browser.find_element(By.CSS_SELECTOR, "button[name=add][value=schedules]").click()
-    until(browser, lambda: browser.find_element(By.ID, "schedules.2.period"))
-    assert browser.switch_to.active_element.get_attribute("id") == "schedules.2.season"
-    put(browser, schedules__2__period="night", schedules__2__from="20:00")
+    add(browser, "schedules", "schedules.1.period")
+    assert browser.switch_to.active_element.get_attribute("id") == "schedules.1.period"
+    add(browser, "schedules", "schedules.2.period")
+    put(browser, schedules__2__period="night", schedules__2__from="8 pm")
     choose_days(browser, 2)
     until(browser, lambda: "no period" not in text(browser, "#picture") and "night" in text(browser, "#picture"))
     browser.find_element(By.CSS_SELECTOR, "button[name=remove][value='schedules.1']").click()
     until(browser, lambda: not browser.find_elements(By.ID, "schedules.2.period"))
     assert browser.execute_script("return window.sameDocument")
+    add(browser, "holidays", "holidays.0.kind")
     put(browser, holidays__0__kind="Nth weekday of a month")
     put(browser, holidays__0__nth="4th", holidays__0__weekday="Thu", holidays__0__month="November")
     press(browser, "Save")
@@ -146,18 +154,20 @@ def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operato
     sign_in(plain, daemon, operator_token)
     base = f"{daemon.url}/customers/{customer}"
     plain.get(f"{base}/tariff")
+    press(plain, "One price")
+    until(plain, lambda: "type the prices" in text(plain, "main"))
+    add(plain, "schedules", "schedules.0.period")
     put(plain, schedules__0__period="all day", schedules__0__to="22:00")
     choose_days(plain, 0)
     press(plain, "Draw what is typed")
     until(plain, lambda: "Mon 22:00 to 24:00: no period" in text(plain, "#picture"))
     press(plain, "Save")
     until(plain, lambda: "no period holds from 22:00" in text(plain, "#schedules-error"))
-    plain.find_element(By.CSS_SELECTOR, "button[name=add][value=schedules]").click()
-    until(plain, lambda: plain.find_element(By.ID, "schedules.2.period"))
+    add(plain, "schedules", "schedules.1.period")
     put(plain, schedules__0__to="24:00", energy__0__import_per_kwh="0.25")
     plain.find_element(By.ID, "fixed").send_keys(Keys.ENTER)
     until(plain, lambda: "Saved." in text(plain, "main"))
-    plain.find_element(By.CSS_SELECTOR, "main summary").click()
+    plain.find_elements(By.CSS_SELECTOR, "main summary")[-1].click()
     press(plain, "Remove the tariff")
     until(plain, lambda: "The tariff was removed." in text(plain, "main"))
 

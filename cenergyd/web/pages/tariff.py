@@ -16,18 +16,19 @@ from cenergyd.web.pages.tariff_form import (
     DAY_NAMES,
     ENERGY_FROM,
     HOLIDAY_KINDS,
-    MONTHS,
     NTHS,
     SECTIONS,
     TariffDraft,
     checked,
     draft_from,
     draft_of,
+    with_prices,
     with_row,
-    with_spare_rows,
     without_row,
 )
+from cenergyd.web.pages.tariff_presets import PRESETS, with_preset
 from cenergyd.web.pages.week import clock, weeks_of
+from cenergyd.web.pages.written_dates import MONTHS
 from cenergyd.web.views.context import Context
 
 _DONE = {"saved": "Saved.", "removed": "The tariff was removed."}
@@ -49,6 +50,8 @@ class TariffPages:
         """Save, or show why not; or give the form another row, or draw what was typed."""
         draft = draft_from(call.form)
         customer = await self._context.customer(customer_id)
+        if "preset" in call.form:
+            return self._page(call, customer, with_preset(draft, call.form["preset"]), preset=call.form["preset"])
         if "add" in call.form:
             return self._page(call, customer, with_row(draft, call.form["add"]), added=call.form["add"])
         if "remove" in call.form:
@@ -101,15 +104,18 @@ class TariffPages:
         differing: Sequence[str] = (),
         changed: bool = False,
         added: str = "",
+        preset: str = "",
     ) -> Page:
         values: dict[str, object] = {
-            "draft": with_spare_rows(draft),
+            "draft": with_prices(draft),
             "weeks": weeks_of(draft),
             "stored": stored,
             "stored_weeks": weeks_of(stored) if stored else None,
             "differing": differing,
             "changed": changed,
             "added": added,
+            "preset": preset,
+            "presets": PRESETS,
             "broken": broken,
             "is_set": customer.extensions.get("tariff") is not None,
             "from_existing": is_existing(customer, "tariff"),

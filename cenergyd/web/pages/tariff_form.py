@@ -15,11 +15,10 @@ import attrs
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
+from cenergyd.web.pages import written_dates
 from cenergyd.web.pages.texts import sentence
 
 MAX_ROWS = 500
-SPARE_ROWS = 2
-"""Empty rows below each list that has none yet: a browser without scripts can fill them in at once."""
 DAY_NAMES: Mapping[str, str] = {
     "mon": "Mon", "tue": "Tue", "wed": "Wed", "thu": "Thu", "fri": "Fri", "sat": "Sat", "sun": "Sun", "holiday": "Holiday",
 }  # fmt: skip
@@ -33,10 +32,6 @@ NTHS: Mapping[str, str] = {
     "1": "1st", "2": "2nd", "3": "3rd", "4": "4th", "5": "5th", "-1": "last", "-2": "last but one",
     "-3": "3rd from the end", "-4": "4th from the end", "-5": "5th from the end",
 }  # fmt: skip
-MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-
 Row = Mapping[str, str]
 
 
@@ -68,7 +63,6 @@ SECTIONS: Mapping[str, Section] = {
         Section("peak_demand", "Peak demand", ("season", "period", "per_kw"), ("per_kw",), "price"),
     )
 }  # fmt: skip
-_YEARLY = "A day of the year is needed as MM-DD, such as 07-04."
 ENERGY_FROM: Mapping[str, str] = {"power": "power over time", "registers": "the meter's kWh registers"}
 PLAIN = ("currency", "fixed", "energy_from", "billing.kind", "billing.day_of_month", "billing.dates")
 
@@ -111,12 +105,12 @@ def draft_of(stored: Any, was: str) -> TariffDraft:
     given = stored if isinstance(stored, Mapping) else {}
     rows: dict[str, Sequence[Row]] = {
         # What the tariff left out is left out here as well, not filled with the one season "all".
-        "seasons": body["seasons"] if given.get("seasons") else (),
+        "seasons": [_season_row(entry) for entry in body["seasons"]] if _has_seasons(given) else (),
         "schedules": [_schedule_row(entry) for entry in body["schedules"]] if given.get("schedules") else (),
         "holidays": [_holiday_row(entry) for entry in body["holidays"]],
-        "energy": body["energy"],
-        "demand": body["demand"],
-        "peak_demand": body["peak_demand"],
+        "energy": [_named_row(entry) for entry in body["energy"]],
+        "demand": [_named_row(entry) for entry in body["demand"]],
+        "peak_demand": [_named_row(entry) for entry in body["peak_demand"]],
     }
     billing = body["billing"]
     plain = {
@@ -125,7 +119,7 @@ def draft_of(stored: Any, was: str) -> TariffDraft:
         "energy_from": body["energy_from"],
         "billing.kind": "dates" if "dates" in billing else "day",
         "billing.day_of_month": str(billing.get("day_of_month", 1)),
-        "billing.dates": "\n".join(billing.get("dates", ())),
+        "billing.dates": "\n".join(map(written_dates.shown_date, billing.get("dates", ()))),
     }
     return TariffDraft(plain, rows, was)
 
@@ -152,21 +146,18 @@ def without_row(draft: TariffDraft, which: str) -> TariffDraft:
     return attrs.evolve(draft, rows={**draft.rows, section: rows})
 
 
-def with_spare_rows(draft: TariffDraft) -> TariffDraft:
-    """The form with a row for every price that is lacking, and empty ones where a list has none."""
+def with_prices(draft: TariffDraft) -> TariffDraft:
+    """The form with a row for every price that is lacking."""
     rows = dict(draft.rows)
     known = draft.known_periods()
     kept = [row for row in rows["energy"] if not _is_leftover(row, known)]
-    priced = {(_season(row["season"]), row["period"].strip()) for row in kept}
+    priced = {(_season(row["season"]), row["period"].strip() or "all") for row in kept}
     lacking = [
-        {**empty_row(SECTIONS["energy"]), "season": season, "period": period}
+        {**empty_row(SECTIONS["energy"]), "season": _unnamed(season), "period": _unnamed(period)}
         for season, period in known
         if (season, period) not in priced
     ]
     rows["energy"] = [*kept, *lacking][:MAX_ROWS]
-    for name, section in SECTIONS.items():
-        if not rows[name]:
-            rows[name] = [empty_row(section)] * SPARE_ROWS
     return attrs.evolve(draft, rows=rows)
 
 
@@ -178,7 +169,7 @@ def empty_row(section: Section) -> Row:
 def entries_of(draft: TariffDraft) -> Entries:
     """The JSON of what was typed, without the empty rows; not yet checked."""
     body: dict[str, Any] = {
-        "currency": draft.plain["currency"].strip(),
+        "currency": draft.plain["currency"].strip().upper(),
         "fixed": _price(draft.plain["fixed"] or "0"),
         "energy_from": draft.plain["energy_from"] or "power",
     }
@@ -188,7 +179,10 @@ def entries_of(draft: TariffDraft) -> Entries:
         numbers[name] = [index for index, _ in used]
         body[name] = [_ENTRY[name](row) for _, row in used]
     if draft.plain["billing.kind"] == "dates":
-        body["billing"] = {"dates": re.split(r"[\s,;]+", draft.plain["billing.dates"].strip())}
+        # One a line or with semicolons; commas and spaces only where no month is named.
+        typed = draft.plain["billing.dates"].strip()
+        dates = re.split(r"[\n;]+" if re.search("[A-Za-z]", typed) else r"[\s,;]+", typed)
+        body["billing"] = {"dates": [written_dates.full_date(each) for each in dates if each.strip()]}
     else:
         body["billing"] = {"day_of_month": _number(draft.plain["billing.day_of_month"])}
     return Entries(body, numbers)
@@ -201,8 +195,7 @@ def checked(draft: TariffDraft) -> tuple[TariffDraft, dict[str, Any] | None]:
         body = tariff_to_json(tariff_from_json(entries.body))
     except InvalidField as error:
         name = _form_name(error.field, entries, draft)
-        text = sentence(str(error))
-        return attrs.evolve(draft, errors={name: _YEARLY if _is_yearly(name, draft) else text}), None
+        return attrs.evolve(draft, errors={name: _day_fault(name, draft) or sentence(str(error))}), None
     for name in ("seasons", "schedules"):
         if not entries.body[name]:
             del body[name]
@@ -223,10 +216,14 @@ def _form_name(path: str, entries: Entries, draft: TariffDraft) -> str:
     return f"{row}.{field}" if field in SECTIONS[section].fields else row
 
 
-def _is_yearly(name: str, draft: TariffDraft) -> bool:
-    """Whether a fault is of a holiday that is to be a day of each year."""
-    match = re.fullmatch(r"holidays\.([0-9]+)\.when", name)
-    return match is not None and draft.rows["holidays"][int(match[1])]["kind"] in ("yearly", "observed")
+def _day_fault(name: str, draft: TariffDraft) -> str:
+    """What to say of a day that cannot be read; empty where the fault is another."""
+    if re.fullmatch(r"seasons\.[0-9]+\.(from|to)", name):
+        return written_dates.YEAR_DAY
+    if match := re.fullmatch(r"holidays\.([0-9]+)\.when", name):
+        yearly = draft.rows["holidays"][int(match[1])]["kind"] in ("yearly", "observed")
+        return written_dates.YEAR_DAY if yearly else written_dates.DATE
+    return ""
 
 
 def _sent_rows(form: Mapping[str, str], section: Section) -> list[Row]:
@@ -244,8 +241,8 @@ def _is_blank(section: Section, row: Row) -> bool:
 
 def _is_leftover(row: Row, known: Sequence[tuple[str, str]]) -> bool:
     """A row that was offered for a period which has another name by now."""
-    named = (_season(row["season"]), row["period"].strip())
-    return bool(row["period"].strip()) and named not in known and _is_blank(SECTIONS["energy"], row)
+    named = (_season(row["season"]), row["period"].strip() or "all")
+    return named not in known and _is_blank(SECTIONS["energy"], row)
 
 
 def _season(text: str) -> str:
@@ -262,9 +259,35 @@ def _number(text: str) -> int | str:
     return int(stripped) if stripped.isascii() and stripped.isdigit() and len(stripped) < 6 else stripped
 
 
+def _unnamed(text: str) -> str:
+    """A season or period that stands for all is not named in the form."""
+    return "" if text == "all" else text
+
+
+def _has_seasons(given: Mapping[str, Any]) -> bool:
+    """Whether there are seasons to show: the one of a whole year, as the API tells a tariff without seasons, is none."""
+    seasons: Sequence[Any] = given.get("seasons") or ()
+    return bool(seasons) and not (len(seasons) == 1 and seasons[0].get("name") == "all")
+
+
+def _season_row(entry: Mapping[str, Any]) -> Row:
+    first, last = written_dates.shown_month_day(entry["from"]), written_dates.shown_month_day(entry["to"])
+    return {"name": entry["name"], "from": first, "to": last}
+
+
+def _named_row(entry: Mapping[str, Any]) -> Row:
+    return {name: _unnamed(value) if name in ("season", "period") else value for name, value in entry.items()}
+
+
 def _schedule_row(entry: Mapping[str, Any]) -> Row:
     days = {day: "1" if day in entry["days"] else "" for day in DAYS}
-    return {"season": entry["season"], "period": entry["period"], **days, "from": entry["from"], "to": entry["to"]}
+    return {
+        "season": _unnamed(entry["season"]),
+        "period": entry["period"],
+        **days,
+        "from": entry["from"],
+        "to": entry["to"],
+    }
 
 
 def _schedule_entry(row: Row) -> dict[str, Any]:
@@ -272,27 +295,21 @@ def _schedule_entry(row: Row) -> dict[str, Any]:
         "season": _season(row["season"]),
         "period": row["period"].strip(),
         "days": [day for day in DAYS if row[day]],
-        "from": _clock(row["from"]) or "00:00",
-        "to": _clock(row["to"]) or "24:00",
+        "from": written_dates.clock(row["from"]) or "00:00",
+        "to": written_dates.clock(row["to"]) or "24:00",
     }
-
-
-def _clock(text: str) -> str:
-    """``8`` and ``8:00`` are typed for ``08:00``."""
-    match = re.fullmatch(r"([0-9]{1,2})(?::([0-9]{2}))?", text.strip())
-    return f"{int(match[1]):02d}:{match[2] or '00'}" if match else text.strip()
 
 
 def _holiday_row(entry: Any) -> Row:
     row = dict(empty_row(SECTIONS["holidays"]))
     if isinstance(entry, str):
-        row["when"] = entry
+        row["when"] = written_dates.shown_date(entry)
     elif "nth" in entry:
         row |= {"kind": "nth", "nth": str(entry["nth"]), "weekday": entry["weekday"], "month": str(entry["month"])}
     else:
         row |= {
             "kind": "observed" if entry["observed"] else "yearly",
-            "when": f"{entry['month']:02d}-{entry['day']:02d}",
+            "when": written_dates.shown_month_day(f"{entry['month']:02d}-{entry['day']:02d}"),
         }
     return row
 
@@ -303,11 +320,11 @@ def _holiday_entry(row: Row) -> Any:
         nth = int(row["nth"]) if row["nth"] in NTHS else row["nth"]
         return {"month": _number(row["month"]), "weekday": row["weekday"], "nth": nth}
     if row["kind"] in ("yearly", "observed"):
-        match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", when)
+        match = re.fullmatch(r"([0-9]{2})-([0-9]{2})", written_dates.month_day(when))
         if match is None:
             return {"month": 1, "day": when}  # refused by the check
         return {"month": int(match[1]), "day": int(match[2]), "observed": row["kind"] == "observed"}
-    return when
+    return written_dates.full_date(when)
 
 
 def _energy_entry(row: Row) -> dict[str, Any]:
@@ -328,7 +345,11 @@ def _peak_entry(row: Row) -> dict[str, Any]:
 
 
 _ENTRY: Mapping[str, Callable[[Row], Any]] = {
-    "seasons": lambda row: {"name": row["name"].strip(), "from": row["from"].strip(), "to": row["to"].strip()},
+    "seasons": lambda row: {
+        "name": row["name"].strip(),
+        "from": written_dates.month_day(row["from"]),
+        "to": written_dates.month_day(row["to"]),
+    },
     "schedules": _schedule_entry,
     "holidays": _holiday_entry,
     "energy": _energy_entry,

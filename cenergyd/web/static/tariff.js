@@ -30,7 +30,7 @@ async function changeRows(button) {
   const page = await post(name, value);
   form().replaceWith(document.adoptNode(page.getElementById("tariff")));
   const rows = document.querySelectorAll(`#${section} .entry`);
-  const place = name === "add" ? rows[rows.length - 1]?.querySelector("input, select") : null;
+  const place = name === "add" ? rows[rows.length - 1]?.querySelector("input:not([type=hidden]), select") : null;
   (place ?? document.querySelector(`#${section} button[name=add]`)).focus();
 }
 

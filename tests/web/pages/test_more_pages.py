@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
@@ -16,6 +17,7 @@ from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.web.pages.tariff_presets import PRESETS
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, error_beside, mount_pages
 
@@ -200,6 +202,9 @@ async def test_a_tariff_is_built_from_rows_without_scripts(world: World) -> None
     customer, visitor, base = await begin(world)
     path = f"{base}/tariff"
     await visitor.open(path)
+    assert "schedules.0.period" not in visitor.fields
+    await visitor.submit(path, add="schedules")
+    await visitor.submit(path, add="schedules")
     days = {f"schedules.1.{day}": "1" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
     typed = {"schedules.1.season": "", "schedules.1.period": "flat", **days, "schedules.1.to": "22"}
     hole = await visitor.submit(path, **typed)
@@ -218,11 +223,13 @@ async def test_a_tariff_is_built_from_rows_without_scripts(world: World) -> None
     assert (await visitor.submit(path, **{"schedules.2.from": "21:00"})).status == 422
     assert "already" in error_beside(visitor.page.content.decode(), "schedules.2")
     assert "more than one period" in visitor.page.content.decode()
-    done = await visitor.submit(path, **{"schedules.2.from": "22:00", "energy.0.import_per_kwh": "0,20"})
+    done = await visitor.submit(
+        path, **{"schedules.2.from": "10 pm", "currency": "eur", "energy.0.import_per_kwh": "0,20"}
+    )
     assert done.status == 303, done.content
     tariff = (await stored(world, customer)).extensions["tariff"]
     assert [(entry["from"], entry["to"]) for entry in tariff["schedules"]] == [("00:00", "22:00"), ("22:00", "24:00")]
-    assert tariff["energy"][0]["import_per_kwh"] == "0.20"
+    assert (tariff["energy"][0]["import_per_kwh"], tariff["currency"]) == ("0.20", "EUR")
     await visitor.open(path)
     assert (await visitor.submit(path, remove="schedules.1")).status == 200
     assert "schedules.1.period" not in visitor.fields
@@ -233,21 +240,41 @@ async def test_holidays_of_each_kind_and_their_faults(world: World) -> None:
     customer, visitor, base = await begin(world)
     path = f"{base}/tariff"
     await visitor.open(path)
-    await visitor.submit(path, add="holidays")
+    for _ in range(3):
+        await visitor.submit(path, add="holidays")
     typed = {
         "holidays.0.kind": "date", "holidays.0.when": "2026-13-01", "holidays.1.kind": "observed", "holidays.1.when": "7/4",
         "holidays.2.kind": "nth", "holidays.2.nth": "4", "holidays.2.weekday": "thu", "holidays.2.month": "11",
     }  # fmt: skip
     await visitor.submit(path, **typed)
-    assert "YYYY-MM-DD" in error_beside(visitor.page.content.decode(), "holidays.0.when")
-    await visitor.submit(path, **{"holidays.0.when": "2026-12-24"})
-    assert "MM-DD" in error_beside(visitor.page.content.decode(), "holidays.1.when")
-    await visitor.submit(path, **{"holidays.1.when": "13-04"})
+    assert "such as 24 December 2026" in error_beside(visitor.page.content.decode(), "holidays.0.when")
+    await visitor.submit(path, **{"holidays.0.when": "24 December 2026"})
+    assert "such as 1 June" in error_beside(visitor.page.content.decode(), "holidays.1.when")
+    await visitor.submit(path, **{"holidays.1.when": "31 June"})
     assert error_beside(visitor.page.content.decode(), "holidays.1.when")
-    assert (await visitor.submit(path, **{"holidays.1.when": "7-4"})).status == 303
+    assert (await visitor.submit(path, **{"holidays.1.when": "July 4"})).status == 303
     assert (await stored(world, customer)).extensions["tariff"]["holidays"] == [
         "2026-12-24", {"month": 7, "day": 4, "observed": True}, {"month": 11, "weekday": "thu", "nth": 4},
     ]  # fmt: skip
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("name", sorted(PRESETS))
+async def test_a_common_tariff_needs_only_its_prices(name: str, world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/tariff"
+    await visitor.open(path)
+    assert (await visitor.submit(path, preset=name)).status == 200
+    prices = {field: "0.25" for field in visitor.fields if field.endswith(".import_per_kwh")}
+    assert len(prices) == {"flat": 1, "night": 2, "peak": 2, "seasons": 4}[name]
+    assert (await visitor.submit(path, **prices)).status == 303
+    tariff = (await stored(world, customer)).extensions["tariff"]
+    assert [price["import_per_kwh"] for price in tariff["energy"]] == ["0.25"] * len(prices)
+    text = await visitor.open(path)
+    if name == "seasons":
+        assert visitor.fields["seasons.0.from"] == "1 Jun"
+    assert (await visitor.submit(path)).status == 303
+    assert (await stored(world, customer)).extensions["tariff"] == tariff, text
 
 
 @pytest_twisted.ensureDeferred

@@ -1,5 +1,5 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
-# make test [JOBS=2]                   everything that CI checks; so many tests at once (0: one by one, in order)
+# make test [JOBS=2] [TESTS=...]      everything that CI checks; so many tests at once (0: one by one, in order); those tests only
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
@@ -12,6 +12,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 8080
 STATE  ?= ./var
 JOBS   ?= 2
+TESTS  ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # Debian's packages for make test, and programs that are taken out of theirs: an InfluxDB that is installed would listen on all addresses.
@@ -29,7 +30,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state "$(STATE)"
 
 test: $(VENV)/.installed-test $(VENV)/.debian lint docs
-	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal)
+	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal) $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

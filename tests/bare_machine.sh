@@ -44,12 +44,14 @@ run_until_computed="
     kill -INT -- -\$job; wait \$job
     tail -5 run.log; grep -q '(computed)' run.log && test -e '../my state/readings.sqlite'"
 clone='rm -rf "my checkout"; git clone -q /cenergyd.bundle "my checkout"; cd "my checkout"'
-enabled='! ls /etc/systemd/system/*.wants /etc/rc?.d 2>/dev/null | grep -E "influx|mosquitto|nginx|prometheus"'
+enabled='! ls /etc/systemd/system/*.wants /etc/rc?.d/S* 2>/dev/null | grep -E "influx|mosquitto|nginx|prometheus"'
 
 for suite in "${suites[@]}"; do
     root="$folder/$suite"
+    rm -rf --one-file-system "$root"
     debootstrap --variant=minbase "$suite" "$root" > "$folder/debootstrap.log" 2>&1 || { tail "$folder/debootstrap.log"; exit 1; }
     git bundle create -q "$root/cenergyd.bundle" HEAD && chmod 644 "$root/cenergyd.bundle"
+    echo "127.0.0.1 localhost" > "$root/etc/hosts"  # as Debian's installer does
     inside "useradd --create-home meter" > /dev/null
     check "apt-get update" inside "apt-get update -qq"
     check "make and python3 alone" inside "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends make git python3"
@@ -65,9 +67,9 @@ for suite in "${suites[@]}"; do
         check "make test names its packages, to a user without sudo" \
             says "apt-get install -y --no-install-recommends chromium" as_user "cd moved; make test"
         LINES_SHOWN=60 check "make test by root ${TEST:-}" inside "cd '/root/my checkout'; make test $words"
-        grep -E "passed|failed" "$folder/log" | sed 's/^/        /'
+        grep -E "^[0-9]+ (passed|failed).* in " "$folder/log" | sed 's/^/        /'
         LINES_SHOWN=60 check "make test by a user ${TEST:-}" as_user "cd moved; make test $words"
-        grep -E "passed|failed" "$folder/log" | sed 's/^/        /'
+        grep -E "^[0-9]+ (passed|failed).* in " "$folder/log" | sed 's/^/        /'
         check "nothing is enabled by make test" inside "$enabled"
         check "nothing in the home folders" inside '! ls -d /root/.config/chromium /home/meter/.config/chromium 2>/dev/null'
     fi

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.logger import Logger
 
 from cenergyd.customers.store import PendingQueue
+from cenergyd.daemon.retention import Retention
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
+from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import Settings
+from cenergyd.settings.state import embedded_path
 
 INTERVAL = 15.0
 """Seconds between two looks: as often as Prometheus usually asks."""
@@ -41,12 +42,28 @@ class BacklogFigures(PeriodicService):
         self.outbox_oldest_due = due[0].due if due else None
 
 
-def store_sizes(settings: Settings) -> dict[str, float]:
-    """Bytes of the embedded stores' files, by store; empty for servers, which have figures of their own."""
-    sizes: dict[str, float] = {}
-    for name, url in (("customers", settings.customers.url), ("readings", settings.readings.url)):
-        if url.startswith("sqlite:///"):
-            path = Path(url.removeprefix("sqlite:///"))
-            files = [path.with_name(path.name + suffix) for suffix in ("", "-wal")]
-            sizes[name] = float(sum(file.stat().st_size for file in files if file.exists()))
-    return sizes
+def store_infos(settings: Settings, retention: Retention) -> tuple[StoreInfo, ...]:
+    """What there is to tell of the stores now."""
+    return (
+        StoreInfo(
+            name="customers", engine=_engine(settings.customers.url), bytes=_size(settings.customers.url),
+        ),
+        StoreInfo(
+            name="readings", engine=_engine(settings.readings.url), bytes=_size(settings.readings.url),
+            reusable_bytes=retention.reusable_bytes, keep_days=settings.readings.keep_days,
+            freed_rows=dict(retention.freed), waiting=retention.reason,
+        ),
+    )  # fmt: skip
+
+
+def _engine(url: str) -> str:
+    scheme = url.partition(":")[0]
+    return {"sqlite": "SQLite", "mongodb": "MongoDB", "mongodb+srv": "MongoDB"}.get(scheme, "InfluxDB")
+
+
+def _size(url: str) -> int | None:
+    path = embedded_path(url)
+    if path is None:
+        return None
+    files = [path.with_name(path.name + suffix) for suffix in ("", "-wal")]
+    return sum(file.stat().st_size for file in files if file.exists())

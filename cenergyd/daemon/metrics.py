@@ -13,6 +13,7 @@ from cenergyd.jobs.site_state.model import Kind
 from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.plugin_info import PluginInfo
+from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.web.server.site import BoundedSite
 
 
@@ -93,9 +94,9 @@ def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService)
 
 
 def bind_backlog_metrics(
-    metrics: Metrics, figures: BacklogFigures, sizes: Callable[[], Mapping[str, float]], seconds: Callable[[], float]
+    metrics: Metrics, figures: BacklogFigures, stores: Callable[[], Sequence[StoreInfo]], seconds: Callable[[], float]
 ) -> None:
-    """What waits for jobs and for sending, and how large the embedded stores are."""
+    """What waits for jobs and for sending, how large the embedded stores are, and what was freed in them."""
 
     def age(since: float | None) -> float:
         return 0.0 if since is None else max(0.0, seconds() - since)
@@ -112,7 +113,18 @@ def bind_backlog_metrics(
         "How long the oldest message that is due waits.",
         lambda: age(figures.outbox_oldest_due),
     )
-    metrics.gauges("store_bytes", "Size of an embedded store's files.", "store", sizes)
+    metrics.gauges(
+        "store_bytes", "Size of an embedded store's files.", "store",
+        lambda: {info.name: float(info.bytes) for info in stores() if info.bytes is not None},
+    )  # fmt: skip
+    metrics.gauges(
+        "store_reusable_bytes", "Of an embedded store's files, what is free for new rows.", "store",
+        lambda: {info.name: float(info.reusable_bytes) for info in stores() if info.reusable_bytes is not None},
+    )  # fmt: skip
+    metrics.counters(
+        "freed_rows", "Rows freed after the days that they are kept.", "kind",
+        lambda: {kind: count for info in stores() for kind, count in info.freed_rows.items()},
+    )  # fmt: skip
 
 
 def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[Kind, int]]) -> None:

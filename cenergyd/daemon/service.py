@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
-from cenergyd.daemon.figures import BacklogFigures, store_sizes
+from cenergyd.daemon.figures import BacklogFigures, store_infos
 from cenergyd.daemon.metrics import (
     bind_backlog_metrics,
     bind_derivation_metrics,
@@ -23,6 +23,7 @@ from cenergyd.daemon.metrics import (
 )
 from cenergyd.daemon.opening import StoreOpening
 from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
+from cenergyd.daemon.retention import Retention, oldest_pending
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
 from cenergyd.derivation.front_end_watch import FrontEndWatch
@@ -40,6 +41,7 @@ from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.ordered_services import OrderedServices
 from cenergyd.runtime.plugin_threads import PluginThreads
+from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, make_stores, open_stores
 from cenergyd.web.access.tokens import FIRST_TOKEN_SECONDS, ensure_first_token
@@ -66,7 +68,7 @@ log = Logger()
 class Daemon(OrderedServices):
     """Everything that ``cenergyd run`` runs, as one tree. Listens at once; answers uploads as soon as the stores do.
 
-    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, states of
+    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, figures, retention, states of
     sites, jobs, derivation, uploads, web.
     """
 
@@ -115,11 +117,19 @@ class Daemon(OrderedServices):
             notify=self._notify,
             threads=self.plugin_threads,
         )
+        self.retention = Retention(
+            reactor, stores.old_rows, settings.readings.keep_days,
+            (
+                oldest_pending(self.customers.derivation_queue), oldest_pending(self.customers.job_queue),
+                self.jobs.oldest_retry,
+            ),
+        )  # fmt: skip
         self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
         self.web = WebServer(
             settings, reactor, stores, self.metrics,
             uploads=self.uploads, outbox=self.outbox, feed=self.feed,
             checks=self._checks(), on_change=self._customer_changed, plugins=self.plugins,
+            store_infos=self.store_infos,
         )  # fmt: skip
         parts = (
             self.opening,
@@ -127,6 +137,7 @@ class Daemon(OrderedServices):
             self.uploads.held,
             self.sender,
             self.figures,
+            self.retention,
             self.site_states,
             self.front_end_watch,
             self.jobs,
@@ -147,8 +158,12 @@ class Daemon(OrderedServices):
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
         bind_state_metrics(self.metrics, lambda: self.site_states.counts)
-        bind_backlog_metrics(self.metrics, self.figures, lambda: store_sizes(self.settings), self._reactor.seconds)
+        bind_backlog_metrics(self.metrics, self.figures, self.store_infos, self._reactor.seconds)
         bind_job_metrics(self.metrics, self.jobs.status, self.sender)
+
+    def store_infos(self) -> Sequence[StoreInfo]:
+        """What operators are told of the stores."""
+        return store_infos(self.settings, self.retention)
 
     def _checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         async def opened() -> None:

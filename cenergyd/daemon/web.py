@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -19,6 +19,7 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.runtime.byte_budget import ByteBudget
 from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.metrics import Metrics
+from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
 from cenergyd.web.access.auth import Authenticator, token_throttle
@@ -67,6 +68,7 @@ class WebServer(Service):
         checks: Mapping[str, Check],
         on_change: OnChange,
         plugins: PluginManager,
+        store_infos: Callable[[], Sequence[StoreInfo]],
     ) -> None:
         self._settings = settings
         self._reactor = reactor
@@ -79,6 +81,7 @@ class WebServer(Service):
         self._clients = Clients(settings.server.trusted_proxies)
         self.tokens = Tokens(stores.documents)
         self._plugins = plugins
+        self._store_infos = store_infos
         self.context = context = self._context(stores, outbox, feed, on_change)
         self.operations = Operations(checks, metrics, reactor)
         self.api = Api(context)
@@ -111,6 +114,7 @@ class WebServer(Service):
             outbox=outbox,
             channel_types=self._plugins.channel_types,
             plugins=self._plugins.infos,
+            store_infos=self._store_infos,
             page_size=PAGE_SIZE,
             max_json_bytes=MAX_JSON_BYTES,
         )

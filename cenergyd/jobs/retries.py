@@ -18,6 +18,7 @@ from cenergyd.jobs.due_queue import DueQueue
 
 LONGEST_RETRY_SECONDS = 3600
 """The longest wait between two attempts."""
+MOST_LOOKED_AT = 1000
 
 
 class Retries:
@@ -47,6 +48,13 @@ class Retries:
     async def due(self, now: int, limit: int) -> list[Document]:
         """Windows to try again."""
         return await self._queue.due(now, limit)
+
+    async def oldest(self) -> int | None:
+        """The earliest start of any window that is kept; 0 where there are too many to look at."""
+        documents = await self._queue.documents.find(JOB_RETRY, limit=MOST_LOOKED_AT)
+        if len(documents) == MOST_LOOKED_AT:
+            return 0
+        return min((window_of(document).start for document in documents), default=None)
 
     async def claim(self, document: Document, start: int, expires: int) -> Document | None:
         """Claim one until ``expires``; what remains of it begins at ``start``. None: another daemon was faster."""

@@ -30,6 +30,7 @@ from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.jobs.retries import Retries, window_of
 from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.batching import Batcher, BatchingReadingStore
+from cenergyd.readings.retention import computed_since
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.clock import Timers
@@ -153,6 +154,10 @@ class JobService(Service):
             await _all([self._in_slot(self._again(document)) for document in documents])
         self.status.last_tick = self._clock.seconds()
 
+    async def oldest_retry(self) -> int | None:
+        """The earliest start of a window that some plugin's job failed on, None where there is none. Raises StoreUnavailable."""
+        return await self._retries.oldest()
+
     async def periodic(self) -> None:
         """Call every plugin's ``cenergyd_periodic``."""
         for implementation in self._plugins.implementations("cenergyd_periodic"):
@@ -204,7 +209,10 @@ class JobService(Service):
 
     async def _window(self, work: PendingWork, claimed_at: float) -> None:
         renewed_at = claimed_at
-        async for start, end in self._pieces(work.customer, work.start, work.end):
+        kept_since = computed_since(self._all_settings.readings.keep_days, int(claimed_at))
+        # What was computed from readings that are gone stays as it is.
+        begin = work.start if kept_since is None else max(work.start, kept_since)
+        async for start, end in self._pieces(work.customer, begin, work.end):
             now = self._clock.seconds()
             if start > work.start or now - renewed_at > self._ttl / 3:
                 if not await self._queue.advance(work, start, int(now), self._ttl):

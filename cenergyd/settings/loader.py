@@ -149,6 +149,23 @@ def pairs(text: str) -> dict[str, str]:
     return found
 
 
+def days_of(*names: str, least: int, most: int) -> Kind:
+    """Words NAME=DAYS for some of the names, with whole numbers of days within bounds."""
+
+    def parse(text: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, value in pairs(text).items():
+            if name not in names:
+                raise ValueError(f"{name!r}: only {', '.join(names)} are kept")
+            if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+                raise ValueError(f"{name}={value}: a whole number of days from {least} to {most} is needed")
+            found[name] = int(value)
+        return found
+
+    parse.__doc__ = f"Words NAME=DAYS, the names {', '.join(names)}, {least} to {most} days each."
+    return parse
+
+
 def chosen(*allowed: str) -> Kind:
     """Some of a few words, each once, in the given order of ``allowed``."""
 

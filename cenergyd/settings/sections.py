@@ -13,6 +13,7 @@ from cenergyd.settings.loader import (
     absolute_path,
     choice,
     chosen,
+    days_of,
     integer,
     number,
     optional_path,
@@ -97,9 +98,20 @@ class ReadingsSettings:
         secret=True, essential=True,
     )  # fmt: skip
     retention_policy: str = setting("", text, "InfluxDB retention policy to write to; empty: the database's default.")
+    keep_days: dict[str, int] = setting(  # noqa: RUF009
+        "", days_of("raw", "1m", "longer", least=60, most=36500),
+        "Days that readings and rollups are kept, as raw=800 1m=800 longer=3650; not named: for ever.",
+    )  # fmt: skip
     timeout_seconds: float = setting(
         "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
     )
+
+    def __attrs_post_init__(self) -> None:
+        raw, longer = self.keep_days.get("raw"), self.keep_days.get("longer")
+        if longer is not None and (raw is None or longer < raw):
+            raise ValueError("keep_days: longer must not be less than raw, from which it is computed")
+        if self.keep_days and not self.url.startswith("sqlite:") and not self.retention_policy:
+            raise ValueError("keep_days: InfluxDB needs the name of a policy to make, retention_policy")
 
 
 @attrs.frozen(kw_only=True)

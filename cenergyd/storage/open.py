@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
+from cenergyd.readings.retention import MARGIN_DAYS
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor
 from cenergyd.settings.sections import Settings
@@ -18,6 +20,7 @@ from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
+from cenergyd.storage.sqlite.old_rows import OldRows
 from cenergyd.storage.sqlite.readings import SqliteReadingStore
 
 
@@ -28,6 +31,8 @@ class Stores:
     customers: CustomerStore
     readings: ReadingStore
     documents: DocumentStore
+    old_rows: OldRows | None = None
+    """Of an embedded readings store."""
 
     async def open(self) -> None:
         """Connect to all; raises StoreUnavailable. May be called again after a failure."""
@@ -45,7 +50,9 @@ class Stores:
 def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     """The stores, not yet open. Raises ConfigError for a URL that cannot be used."""
     customers, documents = _customer_stores(settings, reactor)
-    return Stores(customers=customers, readings=_reading_store(settings, reactor), documents=documents)
+    readings = _reading_store(settings, reactor)
+    old_rows = readings.old_rows if isinstance(readings, SqliteReadingStore) else None
+    return Stores(customers=customers, readings=readings, documents=documents, old_rows=old_rows)
 
 
 async def open_stores(settings: Settings, reactor: Reactor) -> Stores:
@@ -82,8 +89,17 @@ def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:
         reactor,
         chosen.url,
         retention_policy=chosen.retention_policy,
+        policy_days=_policy_days(chosen.keep_days),
         timeout_seconds=chosen.timeout_seconds,
     )
+
+
+def _policy_days(keep_days: Mapping[str, int]) -> int | None:
+    """How long the one policy of all kinds keeps: for the longest of them, 0 for ever; None where nothing is said."""
+    if not keep_days:
+        return None
+    longest = keep_days.get("longer")
+    return 0 if longest is None else max(longest, keep_days.get("1m", 0)) + MARGIN_DAYS
 
 
 def _sqlite_path(url: str) -> Path | None:

@@ -91,7 +91,11 @@ class Place:
 
 def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Place:
     here = site(*customers)
-    chosen = load_settings(Settings, None, {f"jobs.{key}": value for key, value in overrides.items()})
+    chosen = load_settings(
+        Settings,
+        None,
+        {key.replace("__", ".") if "__" in key else f"jobs.{key}": value for key, value in overrides.items()},
+    )
     plugins = PluginManager()
     for name, job in reversed(jobs.items()):  # pluggy calls the latest first
         plugins.register(job, name)
@@ -172,6 +176,18 @@ def _raises(*_: Any) -> Any:
 
 async def _raises_later(*_: Any) -> Any:
     raise ZeroDivisionError("oh no")
+
+
+def test_what_was_computed_from_readings_that_may_be_gone_stays() -> None:
+    job = Job()
+    here = place(customer("a"), customer("b"), jobs={"job": job}, readings__keep_days="raw=60")
+    border = int(here.clock.seconds()) - 60 * DAY
+    here.mark("a", border - 5 * DAY, border + 3599)
+    here.mark("b", border - 5 * DAY, border - DAY)
+    here.tick()
+    assert (job.windows[0][1], job.windows[-1][2]) == (border, border + 3600)
+    assert {name for name, _, _ in job.windows} == {"a"}
+    assert settle(here.clock, here.queue.summary()).customers == 0, "both windows are done"
 
 
 @pytest.mark.parametrize("answer", [_raises, _raises_later, lambda *_: Deferred()])

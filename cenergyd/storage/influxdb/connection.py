@@ -113,6 +113,38 @@ class InfluxConnection:
         """Run statements that change something (DELETE) in one request."""
         await self._writers.run(self._guarded, partial(_run, statements=statements))
 
+    async def ensure_policy(self, days: int) -> None:
+        """Make the retention policy where it is not there, for so many days, 0 for ever. One that is there is never altered: InfluxDB would delete at once."""
+        await self._writers.run(self._guarded, partial(self._ensure_policy, days=days))
+
+    def _ensure_policy(self, client: InfluxClient, days: int) -> None:
+        database = self.address.database
+        wanted = f"{days}d" if days else "INF"
+        make = f'CREATE RETENTION POLICY "{self._policy}" ON "{database}" DURATION {wanted} REPLICATION 1'
+        try:
+            policies = {policy["name"]: policy["duration"] for policy in client.get_list_retention_policies(database)}
+            if self._policy not in policies:
+                client.create_retention_policy(self._policy, wanted, "1", database)
+                log.info(
+                    "made the retention policy {policy}, which keeps {duration}", policy=self._policy, duration=wanted
+                )
+                return
+        except InfluxDBClientError as error:
+            if error.code not in (401, 403):
+                raise
+            log.warn(
+                "user {user} may not see or make retention policies; where {policy} is not there, an administrator runs: {make}",
+                user=self.address.user, policy=self._policy, make=make,
+            )  # fmt: skip
+            return
+        hours = policies[self._policy].partition("h")[0]
+        kept = "INF" if hours == "0" else f"{int(hours) // 24}d"
+        if kept != wanted:
+            log.warn(
+                "the retention policy {policy} keeps {kept}, the settings say {wanted}; it is left as it is",
+                policy=self._policy, kept=kept, wanted=wanted,
+            )  # fmt: skip
+
     def _send_all(self, client: InfluxClient, make_lines: Callable[[], Iterator[str]]) -> None:
         lines = make_lines()
         while some := list(islice(lines, WRITE_LINES)):

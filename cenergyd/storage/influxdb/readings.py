@@ -113,6 +113,7 @@ class InfluxReadingStore:
 
     :param url: see :func:`~cenergyd.storage.influxdb.line_protocol.parse_address`; raises ConfigError.
     :param retention_policy: where to write and read; '' is the database's default one.
+    :param policy_days: how long that policy keeps points where it is not there and is made, 0 for ever; None: it is not made.
     :param threads: for all requests; half of them, rounded up, write.
     :param timeout_seconds: how long to wait for a connection, and for an answer.
     """
@@ -123,17 +124,21 @@ class InfluxReadingStore:
         url: str,
         *,
         retention_policy: str = "",
+        policy_days: int | None = None,
         threads: int = THREADS,
         timeout_seconds: float = 10.0,
     ) -> None:
         if any(char in retention_policy for char in '"\\\n'):
             raise ConfigError(f"retention_policy {retention_policy!r}: quotes and backslashes are not possible")
         self._policy = retention_policy
+        self._policy_days = policy_days
         self._influx = InfluxConnection(reactor, parse_address(url), retention_policy, threads, timeout_seconds)
 
     async def open(self) -> None:
         """Start the threads; create the database if it is missing and we may."""
         self._influx.start()
+        if self._policy_days is not None:
+            await self._influx.ensure_policy(self._policy_days)
         await self.ping()
 
     async def close(self) -> None:

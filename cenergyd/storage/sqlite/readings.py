@@ -30,6 +30,7 @@ from cenergyd.readings.store import Summary
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
+from cenergyd.storage.sqlite.old_rows import OldRows
 
 SLICE_READINGS = 20_000
 """Readings fetched in one visit to a reading thread."""
@@ -67,6 +68,7 @@ class SqliteReadingStore:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "readings", "readings"
         )
+        self.old_rows = OldRows(self._database)
 
     async def open(self) -> None:
         """Create or upgrade the tables."""

@@ -19,6 +19,7 @@ from cenergyd.web.api.plugins import PluginsApi
 from cenergyd.web.api.readings import ReadingsApi
 from cenergyd.web.api.routing import Call, Response, Route, Router, Subject
 from cenergyd.web.api.session import SessionApi
+from cenergyd.web.api.stores import StoresApi
 from cenergyd.web.views.context import Context
 
 BASE = "/api/v1"
@@ -34,6 +35,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     ConfigsApi,
     OperatorSettingsApi,
     PluginsApi,
+    StoresApi,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 

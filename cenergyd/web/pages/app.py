@@ -22,6 +22,7 @@ from cenergyd.web.pages.session import SessionPages
 from cenergyd.web.pages.sessions import OpenSessionPages
 from cenergyd.web.pages.settings import SettingsPages
 from cenergyd.web.pages.static import StaticFiles
+from cenergyd.web.pages.stores import StorePages
 from cenergyd.web.pages.tariff import TariffPages
 from cenergyd.web.pages.templates import Templates
 from cenergyd.web.views.context import Context
@@ -42,6 +43,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     OpenSessionPages,
     OperatorSettingsPages,
     PluginPages,
+    StorePages,
 )
 """What is there; a new subject is a module with such a class and a name in this tuple."""
 

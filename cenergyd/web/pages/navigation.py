@@ -22,6 +22,7 @@ MAIN = (
     Link("rejected", "Rejected loggers", "/rejected"),
     Link("access", "Access", "/access"),
     Link("plugins", "Plugins", "/plugins"),
+    Link("stores", "Stores", "/stores"),
 )
 """For operators."""
 

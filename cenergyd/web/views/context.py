@@ -19,6 +19,7 @@ from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.plugin_info import PluginInfo
+from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
 from cenergyd.web.access.tokens import Tokens
@@ -73,6 +74,8 @@ class Context:
     """Kinds of channels that plugins declare."""
     plugins: Sequence[PluginInfo] = ()
     """Plugins that are installed or required."""
+    store_infos: Callable[[], Sequence[StoreInfo]] = tuple
+    """What there is to tell of the stores."""
     fleet: FleetReader = attrs.Factory(lambda self: FleetReader(self.documents, self.clock), takes_self=True)
     """The list of all sites."""
     page_size: int = PAGE_SIZE

@@ -17,7 +17,7 @@ import pytest_twisted
 from hypothesis import strategies as st
 from influxdb import InfluxDBClient
 from twisted.internet import reactor
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 
 from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
@@ -410,3 +410,33 @@ def test_addresses_that_are_wrong(url: str) -> None:
 def test_a_retention_policy_cannot_leave_its_quotes() -> None:
     with pytest.raises(ConfigError):
         InfluxReadingStore(reactor, "influxdb://h/db", retention_policy='x"; DROP DATABASE db')
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_retention_policy_is_made_and_one_that_is_there_is_left(
+    influx: RunningInflux, unique_name: str
+) -> None:
+    client = InfluxDBClient(port=influx.port)
+
+    def durations() -> dict[str, str]:
+        return {policy["name"]: policy["duration"] for policy in client.get_list_retention_policies(unique_name)}
+
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
+    try:
+        for days in (400, 500):
+            async with opened(f"{influx.url}/{unique_name}", retention_policy="kept", policy_days=days) as store:
+                recent = [SeriesReadings("A_1", [Reading(int(time.time()), 1.0)])]
+                await store.write(recent)
+                assert (await store.read(["A_1"], 0, 1 << 33))["A_1"] == recent[0].readings
+            assert durations()["kept"] == "9600h0m0s"
+        async with opened(f"{influx.url}/{unique_name}", retention_policy="ever", policy_days=0):
+            assert durations()["ever"] == "0s"
+    finally:
+        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
+    said = [formatEvent(event) for event in events if "retention policy" in str(event.get("log_format"))]
+    assert said == [
+        "made the retention policy kept, which keeps 400d",
+        "the retention policy kept keeps 400d, the settings say 500d; it is left as it is",
+        "made the retention policy ever, which keeps INF",
+    ]

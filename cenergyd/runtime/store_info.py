@@ -1,0 +1,27 @@
+"""What operators are told of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class StoreInfo:
+    """One store."""
+
+    name: str
+    """``customers`` or ``readings``."""
+    engine: str
+    """``SQLite``, ``MongoDB`` or ``InfluxDB``."""
+    bytes: int | None = None
+    """Size of its files; None for a server, which has figures of its own."""
+    reusable_bytes: int | None = None
+    """Of these, free for new rows; None where that is not known."""
+    keep_days: Mapping[str, int] = attrs.field(factory=dict)
+    """How long kinds are kept that are not kept for ever."""
+    freed_rows: Mapping[str, int] = attrs.field(factory=dict)
+    """Rows freed since the start, by kind."""
+    waiting: str = ""
+    """Why nothing is freed now, for people; empty where nothing is in the way."""

@@ -1,0 +1,71 @@
+"""Finds rows that are older than they are to be kept, and frees them, a bounded number at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from cenergyd.storage.sqlite.database import EmbeddedDatabase
+
+Key = tuple[int, int]
+"""Number of a series and time of a row."""
+SERIES_AT_ONCE = 500
+"""Series looked at in one visit to a reading thread: each costs one look into the index."""
+
+
+class Found(NamedTuple):
+    """Old rows."""
+
+    keys: list[Key]
+    next_series: int | None
+    """Where the next look begins; None at the end of the series."""
+
+
+class OldRows:
+    """Of an embedded readings store. Kinds are ``raw``, ``1m`` and ``longer``, as in ``[readings] keep_days``. Raises StoreUnavailable."""
+
+    def __init__(self, database: EmbeddedDatabase) -> None:
+        self._database = database
+
+    async def find(self, kind: str, before: int, first_series: int, limit: int) -> Found:
+        """Rows of a kind whose time is less than ``before``, of the series from a number on; ``limit`` at most."""
+        return await self._database.read(partial(_find, kind, before, first_series, limit))
+
+    async def free(self, kind: str, keys: Sequence[Key]) -> None:
+        """Delete rows, in one transaction. The file keeps its size; what is free in it is used again."""
+        await self._database.write(partial(_free, kind, keys))
+
+    async def reusable_bytes(self) -> int:
+        """What is free in the file."""
+        return await self._database.read(_reusable_bytes)
+
+
+def _table(kind: str) -> str:
+    return "reading" if kind == "raw" else "point"
+
+
+def _find(kind: str, before: int, first_series: int, limit: int, connection: sqlite3.Connection) -> Found:
+    series = connection.execute(
+        "SELECT id, name FROM series WHERE id >= ? ORDER BY id LIMIT ?", (first_series, SERIES_AT_ONCE)
+    ).fetchall()
+    query = f"SELECT time FROM {_table(kind)} WHERE series_id = ? AND time < ? ORDER BY time LIMIT ?"  # noqa: S608
+    keys: list[Key] = []
+    for number, name in series:
+        if kind != "raw" and name.endswith("_1m") != (kind == "1m"):
+            continue
+        keys += [(number, time) for (time,) in connection.execute(query, (number, before, limit - len(keys)))]
+        if len(keys) >= limit:
+            return Found(keys, number)
+    return Found(keys, series[-1][0] + 1 if len(series) == SERIES_AT_ONCE else None)
+
+
+def _free(kind: str, keys: Sequence[Key], connection: sqlite3.Connection) -> None:
+    connection.executemany(f"DELETE FROM {_table(kind)} WHERE series_id = ? AND time = ?", keys)  # noqa: S608
+
+
+def _reusable_bytes(connection: sqlite3.Connection) -> int:
+    pages: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    return pages * size

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, Window
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK
-from cenergyd.jobs.windows import widen, window_at
+from cenergyd.jobs.windows import window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
@@ -94,11 +93,6 @@ async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> 
         count += len(item[3])
     if together:
         await store.replace_points_many(together)
-
-
-def following_hours(end: int, zone: ZoneInfo) -> Window:
-    """The hours after a full hour whose usual interval depends on readings before it."""
-    return widen(end, end + LOOK_BACK, "1h", zone)
 
 
 def series_between(customer: Customer, start: int, end: int) -> list[str]:

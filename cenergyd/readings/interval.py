@@ -21,6 +21,10 @@ def typical_interval(times: Sequence[int]) -> int | None:
     steps = sorted(step for earlier, later in pairwise(times) if (step := later - earlier) <= LONGEST_INTERVAL)
     if not steps:
         return None
-    step = max(1, steps[len(steps) // 4])
+    return near_clock_interval(max(1, steps[len(steps) // 4]))
+
+
+def near_clock_interval(step: int) -> int:
+    """The interval that a logger can be set to nearest to a time between readings, s; the time itself where none is near."""
     near = min(_CLOCK_INTERVALS, key=lambda interval: abs(interval - step))
     return near if abs(near - step) <= _NEAR * near else step

@@ -17,6 +17,7 @@ from cenergyd.jobs.backlog_walk import Chunk, Replacement, walk
 from cenergyd.jobs.neighbours import NeighbourReader
 from cenergyd.jobs.rollups.aggregate import Columns
 from cenergyd.jobs.rollups.points import told
+from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
 from cenergyd.readings.pauses import spans
@@ -24,8 +25,6 @@ from cenergyd.readings.signs import negated
 
 RESOLUTION = "15m"
 DAY = 86400
-LONGEST_PAUSE = 5400
-"""A longer pause between readings is a gap whatever is usual: the longest log period is an hour."""
 READ_AROUND = 7200
 """Seconds of readings on either side of the hours that new readings lie in; rare loggers need more, which is read when they do."""
 FIELDS = ("P_mean", "P_min", "P_max", "P_count", "expected", "complete")
@@ -82,17 +81,9 @@ def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[
         part = columns.part(*window)
         if part is not None:
             inside = known[bisect_left(columns.times, window.start) : bisect_left(columns.times, window.end)]
-            fields = told(window, part, _expected(window, inside))
+            fields = told(window, part, expected_by_spans(window, inside))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
-
-
-def _expected(window: Window, stand_for: Sequence[int]) -> int | None:
-    """How many readings a window would have if no row were lost, by how long those that it has stand for; None where nobody knows."""
-    covered = sum(stand_for)
-    if not covered:
-        return None
-    return max(1, round(len(stand_for) * max(1.0, (window.end - window.start) / covered)))
 
 
 def _by_logger(customer: Customer, reach: Window, points: Sequence[FieldPoint]) -> list[Replacement]:

@@ -3,30 +3,22 @@
 Pure. Sums are :func:`math.fsum`, which is exact before its one rounding, so they do not depend on the order of readings. A power
 factor never comes from other power factors: it is ``|sum of P| / sqrt((sum of P)^2 + (sum of Q)^2)`` over the readings whose Q is known
 or can be estimated from their own power factor.
-
-How complete a window is: its readings against those that the meter's usual interval makes one expect. The usual interval of an hour
-comes from the readings of that hour and the two before, so it depends on nothing far away, and is kept in the hour's point.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import power_factor, reactive_power
-from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 
 CHANNELS = ("P", "Q", "L1_V")
 """Channels that are rolled up: kW, kvar, V."""
-
-LOOK_BACK = 7200
-"""Readings of so many seconds before an hour help to find its usual interval: two of a logger with the longest one (60 min)."""
 
 LARGEST = 1e30
 """A value beyond this is no meter's; it is left out, so that every sum stays finite."""
@@ -107,6 +99,10 @@ class Columns:
         """Whether there is any reading of ``start <= time < end``."""
         return bisect_left(self.times, end) > bisect_left(self.times, start)
 
+    def times_within(self, start: int, end: int) -> list[int]:
+        """The times of all readings of ``start <= time < end``."""
+        return self.times[bisect_left(self.times, start) : bisect_left(self.times, end)]
+
     def part(self, start: int, end: int) -> Part | None:
         """What the readings of ``start <= time < end`` add up to; None where there are none."""
         count = bisect_left(self.times, end) - bisect_left(self.times, start)
@@ -144,17 +140,3 @@ def combine(parts: Sequence[Part]) -> Part:
         pf_Q,
         power_factor(pf_P, pf_Q),
     )
-
-
-def expected_readings(window: Window, interval: int) -> int:
-    """How many readings a full window has; one at least, as a window may be shorter than the interval."""
-    return max(1, round((window.end - window.start) / interval))
-
-
-def interval_finder(times: Sequence[int]) -> Callable[[Window], int | None]:
-    """A function that tells an hour's usual interval; ``times`` (ascending) must begin LOOK_BACK before the first hour asked for."""
-
-    def interval(hour: Window) -> int | None:
-        return typical_interval(times[bisect_left(times, hour.start - LOOK_BACK) : bisect_left(times, hour.end)])
-
-    return interval

@@ -2,8 +2,7 @@
 
 Windows up to an hour are computed from readings, a day from its stored hours. A window is written once it is over, and again where late data
 touch it; until then, and for windows of a minute, :mod:`cenergyd.jobs.rollups.read` computes it. So when readings go on after a pause, the
-windows that the last reading before it is in are written too. One thing reaches further than the touched windows: the usual interval of an
-hour, which its point keeps, rests on two hours before it too.
+windows that the last reading before it is in are written too.
 """
 
 from __future__ import annotations
@@ -15,13 +14,16 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, following_hours, replace_in_turn, series_between, walk
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
+from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.rollups.aggregate import Columns
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
-from cenergyd.jobs.rollups.read import is_final
+from cenergyd.jobs.rollups.read import is_final, pauses_of_day
+from cenergyd.jobs.rollups.usual_interval import hour_interval
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
+READ_BEFORE = 3600
+"""Seconds before the touched hours in which the last reading before them is looked for first."""
 _HOUR = RESOLUTIONS["1h"]
 _MINUTE = RESOLUTIONS["1m"]
 
@@ -45,8 +47,8 @@ class _Touched(NamedTuple):
     """The last reading before it, if it is of the same hour: windows may have been left open for it."""
     hours: Window
     """The full hours of the chunk."""
-    following: Window
-    """Those after it whose usual interval depends on it."""
+    last: bool
+    """Whether the chunk is the end of the backlog."""
     newest: int | None
     """The series' newest reading; None where it is not among those that were read."""
     columns: Columns
@@ -88,10 +90,7 @@ class _Roller:
 
     def _around(self, chunk: Chunk) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        return Window(hours.start - LOOK_BACK, self._following(hours, chunk).end)
-
-    def _following(self, hours: Window, chunk: Chunk) -> Window:
-        return following_hours(hours.end, self._zone) if chunk.last else Window(hours.end, hours.end)
+        return Window(hours.start - READ_BEFORE, hours.end)
 
     def _nothing(self, name: str, chunk: Chunk) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
@@ -136,8 +135,7 @@ class _Roller:
             if start:
                 await self._context.pause()
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        window, following = Window(chunk.start, chunk.end), self._following(hours, chunk)
-        return _Touched(name, window, before, hours, following, newest, columns)
+        return _Touched(name, Window(chunk.start, chunk.end), before, hours, chunk.last, newest, columns)
 
     async def _write(self, touched: Sequence[_Touched]) -> None:
         replaced: list[Replacement] = []
@@ -182,8 +180,6 @@ class _Roller:
         points = self._hour_points(touched)
         name = f"{touched.name}_1h"
         over = [hour for hour in windows(*touched.hours, "1h", self._zone) if not touched.is_open(hour)]
-        # A later hour without readings has no point.
-        over += [hour for hour in windows(*touched.following, "1h", self._zone) if hour.start in points]
         items: list[Replacement] = []
         for hour in over:
             there = [points[hour.start]] if hour.start in points else []
@@ -195,12 +191,12 @@ class _Roller:
 
     def _hour_points(self, touched: _Touched) -> dict[int, FieldPoint]:
         """The points of the hours that are over and have readings."""
-        interval = interval_finder(touched.columns.times)
         found = {}
-        for hour in windows(touched.hours.start, touched.following.end, "1h", self._zone):
+        for hour in windows(*touched.hours, "1h", self._zone):
             part = None if touched.is_open(hour) else touched.columns.part(*hour)
             if part is not None:
-                found[hour.start] = stored_hour(hour.start, part, interval(hour))
+                interval = hour_interval(touched.columns.times_within(*hour))
+                found[hour.start] = stored_hour(hour.start, part, interval)
         return found
 
     async def _days(self, touched: Sequence[_Touched]) -> dict[str, list[Replacement]]:
@@ -217,7 +213,8 @@ class _Roller:
         for (each, resolution, day), before in zip(wanted, stored, strict=True):
             start, end = each.hours
             points = {hour.time: hour for hour in before if not start <= hour.time < end} | self._hour_points(each)
-            point = stored_day(day, list(windows(*day, "1h", self._zone)), points)
+            pauses = await pauses_of_day(self._context.readings, each.name, day, points)
+            point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
             item = (f"{each.name}_{resolution}", *day, [] if point is None else [point])
             found.setdefault(each.name, []).append(item)
         return found
@@ -226,9 +223,6 @@ class _Roller:
         return await self._context.readings.read_points_many(ranges) if ranges else []
 
     def _days_of(self, touched: _Touched, resolution: str) -> list[Window]:
-        """The days of the chunk's hours, and of those after it that have readings; the last chunk of each writes it."""
-        hours, following = touched.hours, touched.following
-        end = following.end if touched.columns.any(*following) else hours.end
-        days = windows(hours.start, end, resolution, self._zone)
-        is_last = following.start < following.end
-        return [day for day in days if is_last or day.end <= hours.end]
+        """The days of the chunk's hours; the last chunk of each writes it."""
+        days = windows(*touched.hours, resolution, self._zone)
+        return [day for day in days if touched.last or day.end <= touched.hours.end]

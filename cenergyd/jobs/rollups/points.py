@@ -7,7 +7,8 @@ Stored (field: meaning, kW, kvar, V):
 - ``readings``: how many the window has.
 - ``flags``: 1: the power factor rests on an estimated Q. 2: the counts or the sums that the power factor is of do not follow from the rest,
   so they are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``. 4: there is no power factor (no power at all).
-- ``interval``: 1h windows only; the meter's usual interval, s; 0 where it is not known. ``expected``: 24h windows only; likewise.
+- ``interval``: 1h windows only; the usual interval that the hour's own readings tell, s; 0 where they do not
+  (:mod:`cenergyd.jobs.rollups.usual_interval`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
 
 A window is written over the one before it field by field, so whatever may have to vanish is told by ``flags`` or 0. Points without
 ``flags`` are of the first version, which stored what is told.
@@ -19,7 +20,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import CHANNELS, Part, Stat, combine, expected_readings
+from cenergyd.jobs.rollups.aggregate import CHANNELS, Part, Stat, combine
+from cenergyd.jobs.rollups.usual_interval import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
 from cenergyd.readings.model import FieldPoint
 
 Fields = dict[str, float | int | str | bool]
@@ -46,35 +48,55 @@ def stored_window(start: int, part: Part) -> FieldPoint:
     return FieldPoint(start, fields)
 
 
-def stored_hour(start: int, part: Part, interval: int | None) -> FieldPoint:
-    """The point of a 1h window."""
+def stored_hour(start: int, part: Part, interval: int) -> FieldPoint:
+    """The point of a 1h window.
+
+    :param interval: what its own readings tell of their usual interval, s; 0 where they do not.
+    """
     point = stored_window(start, part)
-    point.fields["interval"] = interval or 0
+    point.fields["interval"] = interval
     return point
 
 
-def stored_day(day: Window, hours: Sequence[Window], points: Mapping[int, FieldPoint]) -> FieldPoint | None:
-    """The point of a 24h window from the points of the hours in it (by start); None where there is none."""
+def stored_day(
+    day: Window, hours: Sequence[Window], points: Mapping[int, FieldPoint], pauses: Pauses | None = None
+) -> FieldPoint | None:
+    """The point of a 24h window from the points of the hours in it (by start); None where there is none.
+
+    :param pauses: those between the readings of the hours of :func:`doubtful_of`.
+    """
     present = [points[hour.start] for hour in hours if hour.start in points]
     if not present:
         return None
     point = stored_window(day.start, combine([part_of(each) for each in present]))
-    point.fields["expected"] = _expected_of_day(hours, points) or 0
+    point.fields["expected"] = _expected_of_day(hours, points, pauses) or 0
     return point
 
 
-def _expected_of_day(hours: Sequence[Window], points: Mapping[int, FieldPoint]) -> int | None:
-    known = {start: interval for start, point in points.items() if (interval := interval_of(point))}
+def _expected_of_day(hours: Sequence[Window], points: Mapping[int, FieldPoint], pauses: Pauses | None) -> int | None:
+    known = intervals_of(points)
     intervals = Counter(known[hour.start] for hour in hours if hour.start in known)
     if not intervals:
         return None
     usual = min(intervals, key=lambda interval: (-intervals[interval], interval))
-    return sum(expected_readings(hour, known.get(hour.start, usual)) for hour in hours)
+    doubtful = frozenset(doubtful_of(points) if pauses else ())
+    return sum(
+        (pauses.expected(hour) if pauses and hour.start in doubtful else None)
+        or expected_readings(hour, known.get(hour.start, usual))
+        for hour in hours
+    )
 
 
-def interval_of(hour: FieldPoint) -> int | None:
-    """The usual interval that the stored point of an hour tells."""
-    return int(hour.fields.get("interval") or 0) or None
+def intervals_of(hours: Mapping[int, FieldPoint]) -> dict[int, int]:
+    """The usual interval of hours, s, from their stored points, both by start; those of which nobody knows are left out."""
+    return usual_intervals_of_hours(
+        {start: (int(hour.fields["readings"]), int(hour.fields.get("interval") or 0)) for start, hour in hours.items()}
+    )
+
+
+def doubtful_of(hours: Mapping[int, FieldPoint]) -> list[int]:
+    """The starts of the hours of which only their single readings tell how many they would have, from their stored points by start."""
+    return doubtful_hours({start: int(hour.fields["readings"]) for start, hour in hours.items()}, intervals_of(hours))
 
 
 def part_of(point: FieldPoint) -> Part:
@@ -101,7 +123,7 @@ def part_of(point: FieldPoint) -> Part:
 def told(window: Window, part: Part, expected: int | None) -> Fields:
     """What is told of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
 
-    ``expected`` readings and ``complete`` (of P, 0..1) are left out where the usual interval is not known.
+    ``expected`` readings, ``P_complete`` and so on (0..1) and ``complete``, which is that of P, are left out where the usual interval is not known.
     """
     fields: Fields = {"readings": part.readings, "estimated": part.estimated}
     for channel, stat in part.stats.items():
@@ -112,19 +134,13 @@ def told(window: Window, part: Part, expected: int | None) -> Fields:
     if part.factor is not None:
         fields["PF"] = part.factor
     if expected is not None:
-        fields["expected"] = expected
-        fields["complete"] = _complete(fields, expected)
+        fields |= _completeness(fields, expected)
     return fields
 
 
-def told_window(window: Window, part: Part, interval: int | None) -> Fields:
-    """As :func:`told`, by the usual interval of the window's hour."""
-    return told(window, part, None if interval is None else expected_readings(window, interval))
-
-
-def told_hour(window: Window, part: Part, interval: int | None) -> Fields:
-    """As :func:`told_window`, and the sums and the interval."""
-    fields = told_window(window, part, interval)
+def told_hour(window: Window, part: Part, expected: int | None, interval: int | None) -> Fields:
+    """As :func:`told`, and the sums and the usual interval."""
+    fields = told(window, part, expected)
     for channel, stat in part.stats.items():
         fields[f"{channel}_sum"] = stat.total
     fields["PF_P_sum"], fields["PF_Q_sum"] = part.pf_P, part.pf_Q
@@ -133,17 +149,22 @@ def told_hour(window: Window, part: Part, interval: int | None) -> Fields:
     return fields
 
 
-def told_again(window: Window, fields: Fields, interval: int | None) -> Fields:
-    """What a point of the first version tells, by the usual interval of its hour as it is known now."""
-    if interval is None:
-        return fields
-    expected = expected_readings(window, interval)
-    return {**fields, "expected": expected, "complete": _complete(fields, expected)}
+def told_again(fields: Fields, expected: int | None) -> Fields:
+    """What a point of the first version tells, by what is expected of its window as it is known now."""
+    return fields if expected is None else {**fields, **_completeness(fields, expected)}
 
 
-def _complete(fields: Mapping[str, float | int | str | bool], expected: int) -> float:
-    """Of P, which energy and demand are made of; of all readings where none has P."""
-    return round(min(1.0, int(fields.get("P_count", fields["readings"])) / expected), 4)
+def _completeness(fields: Mapping[str, float | int | str | bool], expected: int) -> Fields:
+    """Of each channel; ``complete`` is that of P, which energy and demand are made of, or of all readings where none has P."""
+
+    def share(number: float | int | str | bool) -> float:
+        return round(min(1.0, int(number) / expected), 4)
+
+    found: Fields = {"expected": expected, "complete": share(fields.get("P_count", fields["readings"]))}
+    for channel in CHANNELS:
+        if f"{channel}_count" in fields:
+            found[f"{channel}_complete"] = share(fields[f"{channel}_count"])
+    return found
 
 
 def _is_even(part: Part) -> bool:

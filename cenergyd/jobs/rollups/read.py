@@ -7,23 +7,30 @@ whoever asks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import LOOK_BACK, Columns, interval_finder
+from cenergyd.jobs.rollups.aggregate import Columns, Part
 from cenergyd.jobs.rollups.points import (
     Fields,
-    interval_of,
+    doubtful_of,
+    intervals_of,
     part_of,
     stored_day,
     stored_hour,
     told,
     told_again,
     told_hour,
-    told_window,
 )
-from cenergyd.jobs.windows import widen, window_at, windows
+from cenergyd.jobs.rollups.usual_interval import (
+    NEARBY_SECONDS,
+    Pauses,
+    expected_readings,
+    hour_interval,
+)
+from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 
@@ -58,6 +65,37 @@ async def read_rollup(
     return [FieldPoint(start, found[start]) for start in sorted(found)]
 
 
+async def pauses_of_day(
+    readings: ReadingStore, series: str, day: Window, hours: Mapping[int, FieldPoint]
+) -> Pauses | None:
+    """The pauses of a day's readings where its hours (stored points by start) leave in doubt how many it would have; else None."""
+    if not doubtful_of(hours):
+        return None
+    return Pauses([reading.time for reading in (await readings.read([series], *day))[series]])
+
+
+class _Expectation(NamedTuple):
+    """How many readings the windows of a time would have."""
+
+    zone: ZoneInfo
+    intervals: Mapping[int, int]
+    """Of the hours, s, by start."""
+    doubtful: Mapping[int, Pauses]
+    """The pauses in and around hours whose interval does not tell, by start."""
+
+    def interval(self, time: int) -> int | None:
+        """The usual interval of the hour that holds a time, s."""
+        return self.intervals.get(window_at(time, "1h", self.zone).start)
+
+    def of(self, window: Window) -> int | None:
+        """Of a window of an hour or less; None where nobody knows."""
+        start = window_at(window.start, "1h", self.zone).start
+        if start in self.doubtful and (found := self.doubtful[start].expected(window)) is not None:
+            return found
+        interval = self.intervals.get(start)
+        return None if interval is None else expected_readings(window, interval)
+
+
 class _Reader:
     """The rollups of one series."""
 
@@ -74,7 +112,8 @@ class _Reader:
             end = min(within.end, widen(start, start + SLICE, "1h", self._zone).end)
             columns = await self._columns(Window(start, end))
             if columns.any(start, end + 59):
-                found += [FieldPoint(*each) for each in self._computed("1m", Window(start, end), columns)]
+                expectation = await self._expectation(Window(start, end))
+                found += [FieldPoint(*each) for each in self._computed("1m", Window(start, end), columns, expectation)]
                 start = end
                 continue
             following = await self._store.first([self._series], since=end)
@@ -86,13 +125,14 @@ class _Reader:
     async def stored(self, resolution: str, within: Window) -> dict[int, Fields]:
         """What the stored points tell, by start."""
         points = await self._store.read_points(f"{self._series}_{resolution}", *within, MAX_POINTS)
-        intervals: dict[int, int | None] = {}
-        if points and resolution not in ("1h", "24h"):
-            hours = widen(points[0].time, points[-1].time + 1, "1h", self._zone)
-            intervals = {hour.time: interval_of(hour) for hour in await self._hours(hours, points)}
         # Points of a time zone of before overlap those of now.
         mine = [point for point in points if window_at(point.time, resolution, self._zone).start == point.time]
-        return {point.time: self._told(resolution, point, intervals) for point in mine}
+        if not mine:
+            return {}
+        expectation = None
+        if resolution != "24h":
+            expectation = await self._expectation(Window(mine[0].time, mine[-1].time + 1))
+        return {point.time: self._told(resolution, point, expectation) for point in mine}
 
     async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:
         """The windows of the range that are not stored yet, from finer data."""
@@ -111,67 +151,72 @@ class _Reader:
                 found |= await self._day(each) if resolution == "24h" else await self._window(resolution, each)
         return found
 
-    async def _hours(self, hours: Window, points: Sequence[FieldPoint]) -> list[FieldPoint]:
-        """The stored 1h points of a range; those at its end that are not stored are computed."""
-        found = await self._store.read_points(f"{self._series}_1h", *hours)
-        starts = {hour.time for hour in found}
-        open_hours = [
-            hour
-            for hour in windows(max(hours.start, hours.end - 2 * LOOK_BACK), hours.end, "1h", self._zone)
-            if hour.start not in starts
-        ]
-        if open_hours:
-            columns = await self._columns(Window(open_hours[0].start, open_hours[-1].end))
-            found += self._computed_hours(open_hours, columns)
+    async def _expectation(self, within: Window) -> _Expectation:
+        hours = await self._hours(widen(*within, "1h", self._zone))
+        doubtful: dict[int, Pauses] = {}
+        for start in doubtful_of(hours):
+            if within.start - RESOLUTIONS["1h"] < start < within.end:
+                near = Window(start - NEARBY_SECONDS, start + RESOLUTIONS["1h"] + NEARBY_SECONDS)
+                doubtful[start] = Pauses((await self._columns(near)).times)
+        return _Expectation(self._zone, intervals_of(hours), doubtful)
+
+    async def _hours(self, hours: Window) -> dict[int, FieldPoint]:
+        """The 1h points of a range and of the hours near it, by start; those at the end that are not stored are computed."""
+        near = widen(hours.start - NEARBY_SECONDS, hours.end + NEARBY_SECONDS, "1h", self._zone)
+        found = {hour.time: hour for hour in await self._store.read_points(f"{self._series}_1h", *near)}
+        last = (await self._store.last([self._series], before=near.end)).get(self._series)
+        if last is not None and last.time >= near.start:
+            open_from = max(near.start, last.time - NEARBY_SECONDS)
+            missing = [hour for hour in windows(open_from, last.time + 1, "1h", self._zone) if hour.start not in found]
+            if missing:
+                columns = await self._columns(Window(missing[0].start, missing[-1].end))
+                found |= {hour.time: hour for hour in self._computed_hours(missing, columns)}
         return found
 
     async def _window(self, resolution: str, window: Window) -> dict[int, Fields]:
-        return dict(self._computed(resolution, window, await self._columns(window)))
+        expectation = await self._expectation(window)
+        return dict(self._computed(resolution, window, await self._columns(window), expectation))
 
     async def _day(self, day: Window) -> dict[int, Fields]:
-        hours = list(windows(*day, "1h", self._zone))
-        points = {hour.time: hour for hour in await self._store.read_points(f"{self._series}_1h", *day)}
-        last = (await self._store.last([self._series], before=day.end))[self._series].time
-        since = max((start for start in points if start < last - LOOK_BACK), default=day.start)
-        missing = [hour for hour in hours if since <= hour.start <= last]
-        columns = await self._columns(Window(since, window_at(last, "1h", self._zone).end))
-        points |= {hour.time: hour for hour in self._computed_hours(missing, columns)}
-        point = stored_day(day, hours, points)
-        return {} if point is None else {day.start: self._told("24h", point, {})}
+        points = {start: hour for start, hour in (await self._hours(day)).items() if day.start <= start < day.end}
+        pauses = await pauses_of_day(self._store, self._series, day, points)
+        point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
+        return {} if point is None else {day.start: self._told("24h", point, None)}
 
     async def _columns(self, window: Window) -> Columns:
-        """The readings that windows of a range depend on."""
-        start = window_at(window.start, "1h", self._zone).start - LOOK_BACK
-        end = window_at(window.end - 1, "1h", self._zone).end
-        return Columns((await self._store.read([self._series], start, end))[self._series])
+        """The readings of the hours of a range."""
+        hours = widen(*window, "1h", self._zone)
+        return Columns((await self._store.read([self._series], *hours))[self._series])
 
-    def _computed(self, resolution: str, within: Window, columns: Columns) -> list[tuple[int, Fields]]:
+    def _computed(
+        self, resolution: str, within: Window, columns: Columns, expectation: _Expectation
+    ) -> list[tuple[int, Fields]]:
         """What the readings tell of the windows of a range, an hour or shorter."""
-        interval = interval_finder(columns.times)
-        tell = told_hour if resolution == "1h" else told_window
         found = []
-        for hour in windows(*within, "1h", self._zone):
-            usual = interval(hour) if columns.any(*hour) else None
-            inside = Window(max(hour.start, within.start), min(hour.end, within.end))
-            for window in windows(*inside, resolution, self._zone):
-                part = columns.part(*window)
-                if part is not None:
-                    found.append((window.start, tell(window, part, usual)))
+        for window in windows(*within, resolution, self._zone):
+            part = columns.part(*window)
+            if part is not None:
+                found.append((window.start, self._tell(resolution, window, part, expectation)))
         return found
 
     def _computed_hours(self, hours: Sequence[Window], columns: Columns) -> list[FieldPoint]:
-        interval = interval_finder(columns.times)
         parts = ((hour, columns.part(*hour)) for hour in hours)
-        return [stored_hour(hour.start, part, interval(hour)) for hour, part in parts if part is not None]
+        return [
+            stored_hour(hour.start, part, hour_interval(columns.times_within(*hour)))
+            for hour, part in parts
+            if part is not None
+        ]
 
-    def _told(self, resolution: str, point: FieldPoint, intervals: dict[int, int | None]) -> Fields:
-        window = window_at(point.time, resolution, self._zone)
-        usual = intervals.get(window_at(point.time, "1h", self._zone).start)
-        if "flags" not in point.fields:
-            return told_again(window, point.fields, usual)
-        part = part_of(point)
-        if resolution == "24h":
-            return told(window, part, int(point.fields["expected"]) or None)
+    def _tell(self, resolution: str, window: Window, part: Part, expectation: _Expectation) -> Fields:
+        expected = expectation.of(window)
         if resolution == "1h":
-            return told_hour(window, part, interval_of(point))
-        return told_window(window, part, usual)
+            return told_hour(window, part, expected, expectation.interval(window.start))
+        return told(window, part, expected)
+
+    def _told(self, resolution: str, point: FieldPoint, expectation: _Expectation | None) -> Fields:
+        window = window_at(point.time, resolution, self._zone)
+        if "flags" not in point.fields:
+            return told_again(point.fields, expectation.of(window) if expectation else None)
+        if expectation is None:
+            return told(window, part_of(point), int(point.fields["expected"]) or None)
+        return self._tell(resolution, window, part_of(point), expectation)

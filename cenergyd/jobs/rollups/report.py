@@ -21,15 +21,15 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_lines import RoleLines
-from cenergyd.jobs.rollups.aggregate import Columns, combine, expected_readings
+from cenergyd.jobs.rollups.aggregate import Columns, combine
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
+from cenergyd.jobs.rollups.usual_interval import Pauses
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour, RegisterUse
 from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
 from cenergyd.jobs.tariff.register_energy import by_registers
 from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
-from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
@@ -98,8 +98,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
         part = columns.part(start, end)
         if part is not None:
             parts.append(part)
-            interval = typical_interval(columns.times)
-            expected += expected_readings(Window(start, end), interval) if interval else part.readings
+            expected += Pauses(columns.times).expected(Window(start, end)) or part.readings
             series = name
     if not parts:
         return None

@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
-from cenergyd.jobs.rollups.aggregate import Columns, combine, expected_readings
-from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour, told_window
+from cenergyd.jobs.rollups.aggregate import Columns, combine
+from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour
+
+    expected_readings,
+    hour_interval,
+    usual_intervals_of_hours,
+)
+from cenergyd.jobs.rollups.usual_interval import (
+    Pauses,
+    doubtful_hours,
+    expected_readings,
+    hour_interval,
+    usual_intervals_of_hours,
+)
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import FieldPoint, Reading
 
@@ -63,7 +75,7 @@ def test_a_window_says_what_its_readings_say(readings: list[Reading]) -> None:
         assert part is None
         return
     assert part is not None
-    got = told_window(Window(0, 3600), part, None)
+    got = told(Window(0, 3600), part, None)
     want = reference(readings)
     if "PF" not in want:
         got.pop("PF", None)  # sums that cancel to within rounding: any power factor is as good
@@ -114,7 +126,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
         other = back.stats[channel]
         assert (other.number, other.mean, other.low, other.high) == (stat.number, stat.mean, stat.low, stat.high)
         assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
-    of_first_version = FieldPoint(0, told_hour(Window(0, 3600), part, 60))
+    of_first_version = FieldPoint(0, told_hour(Window(0, 3600), part, 60, 60))
     assert part_of(of_first_version) == part
 
 
@@ -127,8 +139,8 @@ def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[li
     for part in parts:
         fields |= stored_hour(0, part, 60).fields
     if parts:
-        found = told_window(window, part_of(FieldPoint(0, fields)), 60)
-        assert found == pytest.approx(told_window(window, parts[-1], 60), rel=1e-12, abs=1e-9)
+        found = told(window, part_of(FieldPoint(0, fields)), 60)
+        assert found == pytest.approx(told(window, parts[-1], 60), rel=1e-12, abs=1e-9)
 
 
 def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> None:
@@ -136,7 +148,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
     readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
     part = Columns(readings).part(0, 3600)
     assert part is not None
-    fields = told_window(Window(0, 3600), part, None)
+    fields = told(Window(0, 3600), part, None)
     assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
     assert fields["estimated"] is False
 
@@ -144,7 +156,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
 def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
     part = Columns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
     assert part is not None
-    fields = told_window(Window(0, 60), part, None)
+    fields = told(Window(0, 60), part, None)
     assert fields["PF"] == pytest.approx(0.8)
     assert fields["estimated"] is True
     assert "Q_mean" not in fields
@@ -154,7 +166,7 @@ def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
     readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
     part = Columns(readings).part(0, 60)
     assert part is not None
-    fields = told_window(Window(0, 60), part, 1)
+    fields = told(Window(0, 60), part, 1)
     assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
 
 
@@ -183,7 +195,8 @@ def test_how_complete_a_window_is() -> None:
     def complete(count: int, length: int, interval: int | None) -> object:
         part = Columns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
         assert part is not None
-        return told_window(Window(0, length), part, interval).get("complete")
+        expected = None if interval is None else expected_readings(Window(0, length), interval)
+        return told(Window(0, length), part, expected).get("complete")
 
     assert complete(60, 3600, 60) == 1
     assert complete(45, 3600, 60) == 0.75
@@ -206,3 +219,50 @@ def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
     assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
     assert told(Window(0, 4 * 3600), part_of(day), 192)["complete"] == round(102 / 192, 4)
     assert stored_day(Window(0, 4 * 3600), hours, {}) is None
+
+
+def test_an_hours_own_interval() -> None:
+    assert hour_interval(range(0, 3600, 60)) == 60
+    assert hour_interval([60 * k + k % 3 for k in range(60)]) == 60
+    assert hour_interval([60 * k for k in range(60) if k % 7]) == 60  # lost rows
+    assert hour_interval([0, 900, 1800, 2700]) == 900
+    assert hour_interval([0, 1800]) == 1800
+    assert hour_interval([1234]) == hour_interval([]) == 0
+
+
+def test_an_hour_in_which_the_log_period_changed_is_judged_by_its_pauses() -> None:
+    """30 minutes of minutes and two quarters of an hour: 32 readings."""
+    readings = {0: 60, 3600: 32, 7200: 4, 10800: 30}
+    assert doubtful_hours(readings, {0: 60, 3600: 60, 7200: 900, 10800: 60}) == [3600, 10800]
+    pauses = Pauses([*range(0, 5400, 60), *range(5400, 14400, 900)])
+    assert pauses.expected(Window(3600, 7200)) == 32
+    assert pauses.expected(Window(3600, 5400)) == 30
+    assert pauses.expected(Window(5400, 6300)) == 1
+
+
+@pytest.mark.parametrize(
+    ("hours", "usual"),
+    [
+        # 1 to 15 to 60 minutes and back: no hour expects what only others have.
+        ([(60, 60), (60, 60), (4, 900), (4, 900)], [60, 60, 900, 900]),
+        ([(4, 900), (4, 900), (1, 0), (1, 0), (1, 0)], [900, 900, 3600, 3600, 3600]),
+        ([(60, 60), (60, 60), (1, 0), (1, 0), (1, 0)], [60, 60, 3600, 3600, 3600]),
+        ([(1, 0), (1, 0), (1, 0), (60, 60), (60, 60)], [3600, 3600, 3600, 60, 60]),
+        # An outage leaves one reading: it expects as many as its neighbours.
+        ([(60, 60), (60, 60), (1, 0), (60, 60), (60, 60)], [60] * 5),
+        ([(4, 900), (4, 900), (3, 900), (4, 900)], [900] * 4),
+        # Two readings an hour and a clock that drifts: three in one hour, one in another.
+        ([(2, 1800), (1, 0), (3, 1800), (2, 1800)], [1800] * 4),
+        ([(1, 0)], None),
+        ([(2, 1800)], [1800]),
+    ],
+)
+def test_hours_with_few_readings_are_judged_by_those_around_them(
+    hours: list[tuple[int, int]], usual: list[int] | None
+) -> None:
+    found = usual_intervals_of_hours({3600 * k: hour for k, hour in enumerate(hours)})
+    assert found == ({} if usual is None else {3600 * k: interval for k, interval in enumerate(usual)})
+
+
+def test_an_hour_far_away_tells_nothing() -> None:
+    assert usual_intervals_of_hours({0: (60, 60), 5 * 3600: (2, 1200)}) == {0: 60, 5 * 3600: 1200}

@@ -259,3 +259,39 @@ def test_complete_is_of_the_power() -> None:
     customer = customer_in("UTC")
     (hour,) = run(role_rollup(customer, computed(customer, utility=log), "utility", "1h", Window(0, 3600)))
     assert (hour["complete"], hour["expected"], hour["P_count"], hour["L1_V_count"]) == (0.1, 60, 6, 60)
+
+
+@pytest.mark.parametrize(
+    "minutes",
+    [(1, 15), (15, 1), (15, 60), (60, 15), (1, 60), (60, 1)],
+)
+@pytest.mark.parametrize("at", [12 * 3600, 12 * 3600 + 1800])
+def test_a_change_of_the_log_period_costs_completeness_one_interval(minutes: tuple[int, int], at: int) -> None:
+    """Every window of every resolution, and the day."""
+    first, then = (60 * each for each in minutes)
+    start = 1_780_012_800
+    times = [*range(0, at, first), *range(-(-at // then) * then, 86400, then)]
+    customer = customer_in("UTC")
+    store = computed(customer, utility=[Reading(start + time, P=6.0) for time in times])
+    day = Window(start, start + 86400)
+    for resolution, length in (("15m", 900), ("1h", 3600), ("24h", 86400)):
+        windows = run(role_rollup(customer, store, "utility", resolution, day))
+        lost = sum((1 - window["complete"]) * length for window in windows)
+        assert lost <= max(first, then), [(w["time"] - start, w["complete"]) for w in windows if w["complete"] < 1]
+
+
+def test_hourly_rows_of_a_clock_that_drifts_are_complete() -> None:
+    start = 1_780_012_800
+    customer = customer_in("UTC")
+    store = computed(customer, utility=[Reading(start + 3601 * k, P=6.0) for k in range(24)])
+    hours = run(role_rollup(customer, store, "utility", "1h", Window(start, start + 86400)))
+    assert [hour["complete"] for hour in hours] == [1.0] * 24
+
+
+def test_complete_is_told_of_each_channel() -> None:
+    log = [Reading(60 * k, P=6.0 if k % 10 == 0 else None, L1_V=120.0) for k in range(60)]
+    customer = customer_in("UTC")
+    for resolution in ("15m", "1h"):
+        first = run(role_rollup(customer, computed(customer, utility=log), "utility", resolution, Window(0, 3600)))[0]
+        assert (first["P_complete"], first["L1_V_complete"]) == (pytest.approx(0.1, abs=0.04), 1.0)
+        assert "Q_complete" not in first

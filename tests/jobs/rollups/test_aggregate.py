@@ -14,11 +14,6 @@ from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import Columns, combine
 from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour
-
-    expected_readings,
-    hour_interval,
-    usual_intervals_of_hours,
-)
 from cenergyd.jobs.rollups.usual_interval import (
     Pauses,
     doubtful_hours,

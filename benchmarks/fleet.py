@@ -47,6 +47,7 @@ QUARTER = 900
 QUIET = 0.06
 """Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
 ASK_SECONDS = 5
+DETAIL = "detail: "
 PROBES = 200
 """Uploads of a burst's further sites."""
 
@@ -77,6 +78,8 @@ class Side:
     def counts(self) -> Counter[str]:
         """What its stores were asked so far."""
         found: Counter[str] = Counter(self.counter.counts if self.counter else {})
+        if self.counter is not None:
+            found.update({f"{DETAIL}{name}": count for name, count in self.counter.detailed.items()})
         if self.influx is not None:
             found.update(_influx_counts(self.influx.port))
         if self.mongo is not None and self.counter is None:
@@ -216,7 +219,10 @@ def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
             name: sum(each[name] for each in side.asked[1:]) for name in sorted({k for c in side.asked for k in c})
         }
         share = arguments.sites * arguments.quarters
-        print("          " + ", ".join(f"{name} {count / share:.2f}" for name, count in asked.items() if count))
+        counts = {name: count / share for name, count in asked.items() if count}
+        print("          " + ", ".join(f"{name} {n:.2f}" for name, n in counts.items() if not name.startswith(DETAIL)))
+        for name in sorted((name for name in counts if name.startswith(DETAIL)), key=counts.__getitem__, reverse=True):
+            print(f"            {counts[name]:6.2f} {name.removeprefix(DETAIL)}")
         times = [1000 * percentile(side.took, share) for share in (0.5, 0.99, 1.0)]
         print("          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times))
     for name in ("peer", "old"):

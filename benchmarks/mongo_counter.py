@@ -1,6 +1,7 @@
 """A proxy in front of a MongoDB server that counts finds, updates and, above all, documents written, from the wire.
 
-MongoDB counts commands; one bulk update may write a thousand documents.
+MongoDB counts commands; one bulk update may write a thousand documents. Each is also counted by what is asked of: a
+collection, of cenergyd's documents their kind.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bson
@@ -24,6 +25,8 @@ class MongoCounter:
     def __init__(self, target: int) -> None:
         self._target = target
         self.counts: Counter[str] = Counter()
+        self.detailed: Counter[str] = Counter()
+        """Commands, and statements of bulks, by what they ask of."""
         self.port = 0
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -62,6 +65,7 @@ class MongoCounter:
                     document = _first_document(body)
                     if is_request:
                         asked[number] = next(iter(document))
+                        self.detailed.update(_details(document, body))
                     else:
                         self._count(asked.pop(answers, "?"), document)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -77,6 +81,52 @@ class MongoCounter:
             self.counts["documents written"] += reply.get("n", 0)
         elif command.lower() == "findandmodify":
             self.counts["documents written"] += reply.get("lastErrorObject", {}).get("n", 0)
+
+
+def _details(command: Mapping[str, Any], body: bytes) -> Counter[str]:
+    name = next(iter(command))
+    collection = str(command[name])
+    if name == "find":
+        query = command.get("filter", {})
+        return Counter({f"find {collection} {_subject(query)}": 1})
+    if name == "update":
+        statements = [*command.get("updates", ()), *_sequence(body)]
+        return Counter(f"update {collection} {_subject(each['q'], each.get('u'))}" for each in statements)
+    return Counter({f"{name} {collection} {_subject(command.get('query', {}))}": 1})
+
+
+def _subject(query: Mapping[str, Any], update: Any = None) -> str:
+    """The kind of document that is asked for, or the fields that are asked by."""
+    key = query.get("_id", "")
+    if isinstance(key, Mapping):
+        key = next(iter(key.values()))
+    if isinstance(key, list):
+        key = f"{key[0] if key else ''} and others"
+    if isinstance(key, str) and "/" in key:
+        return key.partition("/")[0] + (" and others" if key.endswith(" and others") else "")
+    changes = update if isinstance(update, Mapping) else {}
+    fields = [name for part in changes.values() if isinstance(part, Mapping) for name in part]
+    return (
+        " ".join(map(str, [*query, *(["->", *fields] if fields else ())]))
+        if "kind" not in query
+        else str(query["kind"])
+    )
+
+
+def _sequence(body: bytes) -> Iterator[Mapping[str, Any]]:
+    """The documents of sections of kind 1."""
+    position = 4  # flags
+    while position < len(body):
+        kind = body[position]
+        (size,) = struct.unpack_from("<i", body, position + 1)
+        end = position + 1 + size
+        if kind == 1:
+            at = body.index(b"\0", position + 5) + 1
+            while at < end:
+                (length,) = struct.unpack_from("<i", body, at)
+                yield bson.decode(body[at : at + length])
+                at += length
+        position = end
 
 
 def _first_document(body: bytes) -> Mapping[str, Any]:

@@ -22,7 +22,9 @@ from cenergyd.runtime.clock import Clock
 CACHE_SECONDS: Final = 60
 """A config file that another daemon learned counts here after at most so long."""
 MAX_CACHED: Final = 50_000
-"""Series whose config file, or the lack of one, is remembered."""
+"""Meters whose config file is remembered; a logger without any counts as one."""
+MAX_METERS: Final = 256
+"""Meters of one logger."""
 _BEGINNING: Final = 0
 _END: Final = 1 << 40
 
@@ -44,6 +46,21 @@ class TimedResolution(NamedTuple):
     resolution: Resolution
 
 
+class _LoggerConfigs:
+    """What is stored of the config files of one logger's meters; each is read when it is asked for."""
+
+    def __init__(self, documents: Mapping[str, Document], expires: float) -> None:
+        self.documents = documents
+        """By series."""
+        self.expires = expires
+        self.read: dict[str, ConfigPoints | None] = {}
+
+    @property
+    def size(self) -> int:
+        """How many it counts for."""
+        return max(1, len(self.documents))
+
+
 class MeterLayouts:
     """Finds what the columns of a log are. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
 
@@ -54,7 +71,8 @@ class MeterLayouts:
         self.table = table
         self._documents = documents
         self._clock = clock
-        self._configs: OrderedDict[str, tuple[float, ConfigPoints | None]] = OrderedDict()
+        self._configs: OrderedDict[str, _LoggerConfigs] = OrderedDict()
+        self._cached = 0
         self._learned: list[Callable[[str, str], None]] = []
 
     def when_learned(self, told: Callable[[str, str], None]) -> None:
@@ -74,25 +92,35 @@ class MeterLayouts:
         series = series_name(serial, meter)
         body = {"points": [list(point) for point in config.points], "count": config.count, "device_class": device_class}
         await self._documents.put(LAYOUT, series, body, owner=serial)
-        self._configs.pop(series, None)
+        self._forget(serial)
         for told in self._learned:
             told(serial, meter)
 
     async def _config(self, serial: str, meter: str) -> ConfigPoints | None:
+        """One query for all meters of a logger: it sends their logs one after another."""
         series = series_name(serial, meter)
         now = self._clock.seconds()
-        cached = self._configs.get(series)
-        if cached is not None and cached[0] > now:
-            return cached[1]
-        config = await self._stored(serial, meter)
-        self._configs[series] = (now + CACHE_SECONDS, config)
-        self._configs.move_to_end(series)
-        while len(self._configs) > MAX_CACHED:
-            self._configs.popitem(last=False)
-        return config
+        cached = self._configs.get(serial)
+        if cached is None or cached.expires <= now:
+            found = await self._documents.find(LAYOUT, owner=serial, limit=MAX_METERS)
+            cached = _LoggerConfigs({document.key: document for document in found}, now + CACHE_SECONDS)
+            self._remember(serial, cached)
+        if series not in cached.read:
+            cached.read[series] = await self._read(serial, meter, cached.documents.get(series))
+        return cached.read[series]
 
-    async def _stored(self, serial: str, meter: str) -> ConfigPoints | None:
-        document = await self._documents.get(LAYOUT, series_name(serial, meter))
+    def _remember(self, serial: str, configs: _LoggerConfigs) -> None:
+        self._forget(serial)
+        self._configs[serial] = configs
+        self._cached += configs.size
+        while self._cached > MAX_CACHED and len(self._configs) > 1:
+            self._forget(next(iter(self._configs)))
+
+    def _forget(self, serial: str) -> None:
+        old = self._configs.pop(serial, None)
+        self._cached -= old.size if old is not None else 0
+
+    async def _read(self, serial: str, meter: str, document: Document | None) -> ConfigPoints | None:
         if document is None:
             return None
         if "points" not in document.body:

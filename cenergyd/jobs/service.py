@@ -46,8 +46,8 @@ PERIODIC_SECONDS = 60.0
 """Time between two calls of ``cenergyd_periodic``."""
 BATCH_CUSTOMERS = 200
 """Customers taken from the queue at once."""
-CONCURRENT_CUSTOMERS = 8
-"""Customers whose jobs run at once; the jobs of one customer run one after another."""
+CONCURRENT_CUSTOMERS = 64
+"""Customers whose jobs run at once and share requests to the stores; the jobs of one customer run one after another."""
 CHUNK_HOURS = 24
 """A backlog is handed to jobs in pieces no longer than this."""
 CLAIM_SECONDS = 180

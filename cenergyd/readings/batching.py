@@ -171,8 +171,11 @@ class BatchingReadingStore:
         return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels), offset)))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
-        """As the store does."""
-        return await self._store.read_points(series, start, end, limit)
+        """Merged with any others, where all points of a short range are wanted."""
+        if limit is not None or end - start > LONG_SECONDS:
+            return await self._store.read_points(series, start, end, limit)
+        (found,) = await self._points.submit([(series, start, end)])
+        return found
 
     async def read_points_many(self, ranges: Sequence[_Range]) -> list[list[FieldPoint]]:
         """Merged with any others."""

@@ -112,6 +112,25 @@ def test_first_and_last_readings_are_found_for_many_at_once(place: tuple[Clock, 
     ]
 
 
+def test_points_read_at_once_are_read_together(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
+    clock, store, together = place
+    start(store.write_points("A_1_1h", [FieldPoint(T0, {"P": 1.0}), FieldPoint(T0 + 60, {"P": 2.0})]))
+    calls: list[Sequence[tuple[str, int, int]]] = []
+    read_points_many = store.read_points_many
+
+    async def counted(ranges: Sequence[tuple[str, int, int]]) -> list[list[FieldPoint]]:
+        calls.append(ranges)
+        return await read_points_many(ranges)
+
+    store.read_points_many = counted  # type: ignore[method-assign]
+    asked = [start(together.read_points(name, T0, T0 + 60)) for name in ("A_1_1h", "A_2_1h")]
+    limited = start(together.read_points("A_1_1h", T0, T0 + 120, 1))
+    clock.advance(0)
+    assert [outcome(each) for each in asked] == [[FieldPoint(T0, {"P": 1.0})], []]
+    assert outcome(limited) == [FieldPoint(T0, {"P": 1.0})]
+    assert calls == [[("A_1_1h", T0, T0 + 60), ("A_2_1h", T0, T0 + 60)]]
+
+
 def test_a_long_range_goes_alone(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     _, store, together = place
     for _ in range(2):
@@ -129,8 +148,8 @@ def test_a_rejected_replacement_costs_nobody_else_anything(place: tuple[Clock, S
     for _ in range(4):
         store.answer()
     assert [type(outcome(each)) for each in asked] == [type(None), StoreRejected, type(None)]
-    assert outcome(start(together.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"bad": False})]
-    assert outcome(start(together.read_points("A_2_1h", T0, T0 + 60))) == []
+    assert outcome(start(store.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"bad": False})]
+    assert outcome(start(store.read_points("A_2_1h", T0, T0 + 60))) == []
 
 
 def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
@@ -143,7 +162,7 @@ def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Sl
     store.answer()
     assert [each.called for each in asked] == [True, False, True]
     store.answer()
-    assert outcome(start(together.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
+    assert outcome(start(store.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
 
 
 def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from cenergyd.errors import Overloaded, StoreRejected, StoreUnavailable
 from cenergyd.readings.model import SeriesReadings
-from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.clock import DelayedCall, Timers
 
 Mark = TypeVar("Mark")
 MAX_QUEUED_UPLOADS = 2000
@@ -28,6 +28,13 @@ MAX_WRITE_READINGS = 10_000
 """The size that InfluxDB takes best; SQLite gains little from more."""
 MAX_IN_FLIGHT = 2
 """While one group is on its way to the store, the next one can be."""
+
+BUSY_UPLOADS = 20
+"""With so many uploads in the last second a group waits for more; with fewer nobody waits."""
+GROUP_SECONDS = 0.05
+"""Time from the start of one group to that of the next on a busy daemon; a device does not notice it, and stores have less to do."""
+FULL_GROUP = 16
+"""Uploads that need not wait any longer: more of them in a group would save little."""
 
 
 class Writes(Protocol):
@@ -75,7 +82,7 @@ class GroupCommit(Generic[Mark]):
         took: Callable[[str, float], None] = lambda step, seconds: None,
     ) -> None:
         self._store = store
-        self._clock = clock  # IReactorTime
+        self._clock = clock
         self._after_write = after_write
         self._max_uploads = max_queued_uploads
         self._max_readings = max_queued_readings
@@ -85,7 +92,9 @@ class GroupCommit(Generic[Mark]):
         self._queue: deque[_Upload[Mark]] = deque()
         self._busy_series: set[str] = set()
         self._large_in_flight = 0
-        self._start_is_due = False
+        self._next_start: DelayedCall | None = None
+        self._started_at = float("-inf")
+        self._arrivals: deque[float] = deque(maxlen=BUSY_UPLOADS)
         self._stopping = False
         self._idle: list[Deferred[None]] = []
         self.queued_uploads = 0
@@ -121,6 +130,7 @@ class GroupCommit(Generic[Mark]):
         answer: Deferred[None] = Deferred()
         series = frozenset(batch.series for batch in batches)
         self._queue.append(_Upload(batches, mark, readings, series, answer))
+        self._arrivals.append(self._clock.seconds())
         self.queued_uploads += 1
         self.queued_readings += readings
         self._start_soon()
@@ -135,6 +145,7 @@ class GroupCommit(Generic[Mark]):
         self._stopping = True
         if not self.queued_uploads:
             return
+        self._start_soon()
         idle: Deferred[None] = Deferred()
         self._idle.append(idle)
         giving_up = None if grace_seconds is None else self._clock.callLater(grace_seconds, self._give_up)
@@ -155,18 +166,29 @@ class GroupCommit(Generic[Mark]):
                 idle.callback(None)
 
     def _start_soon(self) -> None:
-        if not self._start_is_due:
-            self._start_is_due = True
-            self._clock.callLater(0, self._start_groups)
+        delay = self._delay()
+        if self._next_start is None:
+            self._next_start = self._clock.callLater(delay, self._start_groups)
+        elif not delay:
+            self._next_start.reset(0)
+
+    def _delay(self) -> float:
+        """Seconds that the next group waits for further uploads."""
+        now = self._clock.seconds()
+        busy = len(self._arrivals) == BUSY_UPLOADS and now - 1 < self._arrivals[0] <= now
+        if self._stopping or not busy or len(self._queue) >= FULL_GROUP:
+            return 0.0
+        return min(GROUP_SECONDS, max(0.0, self._started_at + GROUP_SECONDS - now))
 
     def _start_groups(self) -> None:
-        self._start_is_due = False
+        self._next_start = None
         while self.in_flight < self._max_in_flight:
             group = self._next_group()
             if not group:
                 return
             large = group[0].readings > self._max_write
             series = frozenset[str]().union(*(upload.series for upload in group))
+            self._started_at = self._clock.seconds()
             self.in_flight += 1
             self._large_in_flight += large
             self._busy_series |= series

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected, StoreUnavailable
-from cenergyd.ingest.group_commit import GroupCommit, pieces
+from cenergyd.ingest.group_commit import BUSY_UPLOADS, FULL_GROUP, GROUP_SECONDS, GroupCommit, pieces
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -81,6 +81,39 @@ class Bench:
 
     def turn(self) -> None:
         self.clock.advance(0)
+
+
+def test_on_a_busy_daemon_a_group_waits_for_more_uploads_but_not_for_long() -> None:
+    bench = Bench()
+    for k in range(BUSY_UPLOADS - 1):
+        bench.upload(f"u{k}")
+        bench.turn()
+        bench.store.finish(-1)
+        bench.turn()
+        bench.clock.advance(0.9 / BUSY_UPLOADS)
+    before = len(bench.store.writes)
+    for k in range(2):
+        bench.upload(f"late{k}")
+        bench.turn()
+    assert len(bench.store.writes) == before
+    bench.clock.advance(GROUP_SECONDS)
+    assert len(bench.store.writes) == before + 1
+    bench.store.finish(-1)
+    bench.turn()
+    assert bench.answers["late0"] == bench.answers["late1"] == "ok"
+    for k in range(FULL_GROUP):
+        bench.upload(f"full{k}")
+    bench.turn()
+    assert len(bench.store.writes) == before + 2
+    bench.store.finish(-1)
+    bench.turn()
+    bench.upload("last")
+    stopped = Deferred.fromCoroutine(bench.commit.stop())
+    bench.turn()
+    bench.store.finish(-1)
+    bench.turn()
+    assert stopped.called
+    assert bench.answers["last"] == "ok"
 
 
 def test_uploads_of_one_turn_share_a_write_and_so_do_those_that_come_meanwhile() -> None:
@@ -383,7 +416,7 @@ async def test_the_store_ends_as_if_each_upload_had_been_written_in_turn(
         if store.waiting and rng.random() < 0.5:
             store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)
     for _ in range(1000):
-        bench.turn()
+        bench.clock.advance(GROUP_SECONDS)  # on a busy daemon the last group waits for more
         if not store.waiting:
             break
         store.waiting.pop(rng.randrange(len(store.waiting))).callback(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cenergyd.daemon.figures import BacklogFigures
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
+from cenergyd.ingest.archive import UploadArchive
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobStatus
 from cenergyd.jobs.site_state.model import Kind
@@ -40,6 +41,13 @@ def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
     metrics.counter("held_logs_read", "Held logs that were read.", lambda: held.read_logs)
     metrics.counter("held_logs_expired", "Held logs given up unread.", lambda: logs.expired)
     metrics.counter("held_logs_refused", "Logs refused as there was no room to hold them.", lambda: logs.refused)
+
+
+def bind_archive_metrics(metrics: Metrics, archive: UploadArchive) -> None:
+    """Accepted uploads that are kept as they came."""
+    metrics.counter("archived_uploads", "Accepted uploads that were archived.", lambda: archive.kept)
+    metrics.counter("unarchived_uploads", "Accepted uploads that could not be archived.", lambda: archive.left_out)
+    metrics.gauge("archive_bytes", "What the archive's files take.", lambda: archive.total_bytes)
 
 
 def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:

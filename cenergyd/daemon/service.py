@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from cenergyd.customers.model import Customer
 from cenergyd.daemon.figures import BacklogFigures, store_infos
 from cenergyd.daemon.metrics import (
+    bind_archive_metrics,
     bind_backlog_metrics,
     bind_derivation_metrics,
     bind_held_metrics,
@@ -135,6 +136,7 @@ class Daemon(OrderedServices):
             self.opening,
             self.uploads.activity,
             self.uploads.held,
+            *([self.uploads.archive] if self.uploads.archive else []),
             self.sender,
             self.figures,
             self.retention,
@@ -154,6 +156,8 @@ class Daemon(OrderedServices):
     def _bind_metrics(self) -> None:
         bind_upload_metrics(self.metrics, self.uploads, lambda: self.web.operations.ready)
         bind_held_metrics(self.metrics, self.uploads)
+        if self.uploads.archive:
+            bind_archive_metrics(self.metrics, self.uploads.archive)
         bind_site_metrics(self.metrics, self.web.site)
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)

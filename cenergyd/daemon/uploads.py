@@ -13,6 +13,8 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password, verify_password
 from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
+from cenergyd.ingest.archive import UploadArchive
+from cenergyd.ingest.archive_files import ArchiveFolder
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import HASH_THREADS, MAX_WAITING, CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
@@ -73,6 +75,7 @@ class UploadParts(Service):
         self.config_archive = ConfigArchive(
             stores.documents, self.layouts, reactor, remote=settings.upload.remote_configuration
         )
+        self.archive = upload_archive(settings, reactor)
         self.receiver = Receiver(
             credential_checker=self.credentials,
             group_commit=self.group_commit,
@@ -82,6 +85,7 @@ class UploadParts(Service):
             metrics=metrics,
             clock=reactor,
             config_archive=self.config_archive,
+            archive=self.archive.keep if self.archive else None,
         )
         self.held.store = self.receiver.store
 
@@ -148,6 +152,14 @@ def _is_password(stored: str, password: str) -> bool:
     if not stored:
         hash_password(password)  # takes as long as a comparison
     return verify_password(stored, password)
+
+
+def upload_archive(settings: Settings, reactor: Reactor) -> UploadArchive | None:
+    """The archive of accepted uploads; None where they are not kept."""
+    wanted = settings.archive
+    if not wanted.days:
+        return None
+    return UploadArchive(reactor, ArchiveFolder(wanted.folder, wanted.days, wanted.max_gb * 1000 * MEGABYTE))
 
 
 def layout_table(settings: Settings) -> LayoutTable:

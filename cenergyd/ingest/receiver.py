@@ -35,6 +35,7 @@ from cenergyd.errors import (
     UploadError,
 )
 from cenergyd.ingest.activity import LoggerActivity
+from cenergyd.ingest.archive_format import ArchivedUpload, Format, without_secrets
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
@@ -104,6 +105,7 @@ class Receiver:
         metrics: Metrics,
         clock: Timers,  # IReactorTime
         config_archive: ConfigArchive,
+        archive: Callable[[ArchivedUpload], None] | None = None,
     ) -> None:
         self._credentials = credential_checker
         self._commit = group_commit
@@ -113,6 +115,7 @@ class Receiver:
         self._metrics = metrics
         self._clock = clock  # IReactorTime
         self._configs = config_archive
+        self._archive = archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {
             Mode.LOGFILEUPLOAD: self._log_upload,
             Mode.STATUS: self._status,
@@ -209,6 +212,7 @@ class Receiver:
             filename=header.filename,
         )
         await self._keep(customer, [(came, read)], header.content)
+        self._archived(customer, "log", header.content, form.fields, header.filename)
         lines = trace_lines(read.resolution, read.parsed, read.unread) if header.trace else ()
         return UploadReply(200, replies.success(lines))
 
@@ -307,6 +311,29 @@ class Receiver:
         if future and not any(read.parsed.readings or read.unread for _, read in logs):
             raise FutureRows(sum(read.parsed.skipped["future"] for read in future))
         await self._keep(customer, logs, body)
+        self._archived(customer, "xml", body)
+
+    def _archived(
+        self,
+        customer: Customer,
+        form: Format,
+        content: bytes,
+        fields: Mapping[str, str] | None = None,
+        filename: str = "",
+    ) -> None:
+        """Have an accepted upload kept as it came, if that is wanted."""
+        if self._archive is not None:
+            self._archive(
+                ArchivedUpload(
+                    serial=customer.logger_serial_number,
+                    customer_id=customer.id,
+                    received=int(self._clock.seconds()),
+                    format=form,
+                    content=content,
+                    fields=without_secrets(fields or {}),
+                    filename=filename,
+                )
+            )
 
     def _failure(self, error: Exception, request: UploadRequest, xml: bool) -> UploadReply:
         if isinstance(error, StoredTypeConflict):

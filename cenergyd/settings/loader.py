@@ -104,6 +104,13 @@ def optional_path(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
+def needed_path(text: str) -> Path:
+    """A path, relative or absolute."""
+    if not text:
+        raise ValueError("a path is needed")
+    return Path(text)
+
+
 def absolute_path(text: str) -> Path | None:
     """An absolute path, or nothing."""
     if text and not text.startswith("/"):

@@ -15,6 +15,7 @@ from cenergyd.settings.loader import (
     chosen,
     days_of,
     integer,
+    needed_path,
     number,
     optional_path,
     pairs,
@@ -132,6 +133,19 @@ class UploadSettings:
     remote_configuration: bool = setting(
         "no", switch, "Whether loggers may fetch config files that an operator queued for them."
     )
+
+
+@attrs.frozen(kw_only=True)
+class ArchiveSettings:
+    """Keeping accepted logs as they came, to read them again by another layout (``cenergyd reread``)."""
+
+    days: int = setting(
+        "0", integer(0, 3650), "Accepted logs are kept as they came for so long; 0: they are not.", "days"
+    )
+    folder: Path = setting(  # noqa: RUF009
+        "archive", needed_path, "Where; counted from the state folder. Several daemons may share one."
+    )
+    max_gb: int = setting("20", integer(1, 100000), "Room for all of it; beyond it the oldest days are deleted.", "GB")
 
 
 @attrs.frozen(kw_only=True)
@@ -317,6 +331,7 @@ class Settings:
     sms: SmsSettings
     webhook: WebhookSettings
     upload: UploadSettings
+    archive: ArchiveSettings
     credentials: CredentialsSettings
     derivation: DerivationSettings
     jobs: JobsSettings

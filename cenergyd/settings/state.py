@@ -29,11 +29,12 @@ def state_folder(settings: Settings, environ: Mapping[str, str], *, system_wide:
 
 
 def in_folder(settings: Settings, folder: Path) -> Settings:
-    """The settings with every relative path of a database counted from ``folder``."""
+    """The settings with every relative path of a database, and of the archive, counted from ``folder``."""
     return attrs.evolve(
         settings,
         customers=attrs.evolve(settings.customers, url=_resolved(settings.customers.url, folder)),
         readings=attrs.evolve(settings.readings, url=_resolved(settings.readings.url, folder)),
+        archive=attrs.evolve(settings.archive, folder=folder / settings.archive.folder),
     )
 
 

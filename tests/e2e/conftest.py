@@ -16,6 +16,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDa
     """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
     # What a killed daemon had claimed is free after so long.
     settings = {"cenergyd.derivation.service.CLAIM_SECONDS": "5", "derivation.plugin_timeout_seconds": "2"}
+    settings |= getattr(request.module, "MORE_SETTINGS", {})
     if request.param == "production":
         influx: RunningInflux = request.getfixturevalue("influx")
         mongo: RunningMongo = request.getfixturevalue("mongo")

@@ -31,5 +31,7 @@ def test_relative_paths_count_from_it_and_others_stay() -> None:
     found = in_folder(settings(), Path("/srv/x"))
     assert found.customers.url == "sqlite:////srv/x/var/customers.sqlite"
     assert found.readings.url == "sqlite:////srv/x/var/readings.sqlite"
-    given = settings(customers__url="mongodb://h/d", readings__url="sqlite:////data/r.sqlite")
+    given = settings(
+        customers__url="mongodb://h/d", readings__url="sqlite:////data/r.sqlite", archive__folder="/data/archive"
+    )
     assert in_folder(given, Path("/srv/x")) == given

@@ -1,0 +1,115 @@
+"""``cenergyd reread``: archived uploads read again, after a layout was put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from cenergyd.commands.common import (
+    Failed,
+    SettingsSource,
+    TimeParam,
+    find_customer,
+    pass_source,
+    run_async,
+    stores_of,
+    utc,
+)
+from cenergyd.customers.changes import normal_serial
+from cenergyd.customers.fields import clean_meter
+from cenergyd.customers.model import Window
+from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.daemon.uploads import layout_table
+from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.reread import DAY, MAX_DAYS, RereadCounts, Rereader
+from cenergyd.jobs.windows import RESOLUTIONS, widen
+from cenergyd.runtime.clock import Reactor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def register(group: click.Group) -> None:
+    """Add the command."""
+    group.command(name="reread")(reread)
+
+
+@click.argument("serial")
+@click.option("--meter", metavar="METER", help="Only this meter of the logger. Default: all.")
+@click.option(
+    "--from", "start", type=TimeParam(), required=True, help="Rows from this time on (UTC): 2026-01-31, '30d ago'."
+)
+@click.option("--to", "end", type=TimeParam(), default="now", show_default=True, help="Up to this time, exclusive.")
+@click.option(
+    "--archive",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The archive's folder. Default: that of the ini's [archive].",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@pass_source
+def reread(
+    source: SettingsSource, serial: str, meter: str | None, start: int, end: int, *, folder: Path | None, dry_run: bool
+) -> None:
+    """Read the archived uploads of the logger SERIAL again, by today's layouts, and replace what is stored of their rows.
+
+    The running daemon, or the next one, derives what follows. It may be repeated, and may run beside the daemon.
+    """
+    if not start < end <= start + MAX_DAYS * DAY:
+        raise click.UsageError(f"--to must be later than --from, by {MAX_DAYS} days at most")
+    settings = source.load()
+    place = folder or settings.archive.folder
+    if not place.is_dir():
+        raise Failed(f"there is no archive in {place}: [archive] days switches it on")
+    wanted = clean_meter("meter", meter) if meter else None
+
+    async def work(reactor: Reactor) -> RereadCounts:
+        async with stores_of(settings, reactor) as stores:
+            customer = await find_customer(stores.customers, serial)
+            if customer.logger_serial_number != normal_serial(serial):
+                raise Failed(f"{serial} is the logger of no customer now")
+            zone = zone_or_utc(customer.time_zone)
+
+            async def removed(series: str, first: int, last: int) -> None:
+                for resolution in RESOLUTIONS:
+                    window = widen(first, last, resolution, zone)
+                    await stores.readings.replace_points(f"{series}_{resolution}", *window, ())
+
+            layouts = MeterLayouts(layout_table(settings), stores.documents, reactor)
+            rereader = Rereader(
+                readings=stores.readings,
+                queue=stores.customers.derivation_queue,
+                reader=LogReader(layouts, reactor, settings.upload.max_future_seconds),
+                clock=reactor,
+                in_thread=_in_thread,
+                removed=removed,
+                dry_run=dry_run,
+            )
+            return await rereader.run(place, customer, Window(start, end), meter=wanted)
+
+    _tell(run_async(work), start, end, dry_run)
+
+
+def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    return deferToThread(function, *args, **kwargs)
+
+
+def _tell(counts: RereadCounts, start: int, end: int, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    click.echo(f"{counts.uploads} archived uploads read, {counts.readings} readings from {utc(start)} to {utc(end)}")
+    click.echo(f"{counts.changed} readings {would}changed or added, {counts.removed} {would}removed")
+    for count, what in (
+        (counts.unread, "uploads have rows whose columns are still not known"),
+        (counts.others, "uploads are of when the logger was another customer's: left out"),
+        (counts.refused, "uploads cannot be read"),
+    ):
+        if count:
+            click.echo(f"{count} {what}", err=True)
+    for damaged in counts.damaged:
+        click.echo(f"skipped: {damaged}", err=True)

@@ -1,0 +1,259 @@
+"""Reading archived uploads again, after a layout was put right: what they say replaces what was stored at the times of their rows.
+
+Nothing else is touched: a time that no archived row has keeps its reading. Uploads are read in the order they came, so of one time in two
+of them the later counts, channel by channel, as it does when they arrive. What changes is marked for derivation, and the rest follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.acquisuite.form import FilePart, Form
+from cenergyd.acquisuite.inflate import inflated_chunks
+from cenergyd.acquisuite.row_times import row_times
+from cenergyd.acquisuite.upload import read_log_header
+from cenergyd.acquisuite.xml import parse_xml_steps
+from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.customers.ownership import held_since
+from cenergyd.customers.store import PendingQueue
+from cenergyd.derivation.committer import write_derived
+from cenergyd.derivation.derive import Derivation
+from cenergyd.derivation.diff import Change, change
+from cenergyd.derivation.gaps import NO_GAPS
+from cenergyd.errors import FutureRows, UploadError
+from cenergyd.ingest.archive_format import (
+    ArchivedUpload,
+    Damage,
+    DamagedRecord,
+    Entry,
+    day_of,
+    entries_of,
+    file_day,
+    read_upload,
+)
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps
+from cenergyd.readings.model import Reading, series_name
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
+
+DAY: Final = 86400
+MAX_DAYS: Final = 400
+"""The longest range in one run: every time of it that was read is remembered."""
+log = Logger()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a blocking function elsewhere."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """What it returns or raises."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class RereadCounts:
+    """What came of it."""
+
+    uploads: int = 0
+    """Archived uploads that were read."""
+    readings: int = 0
+    """Readings in them, within the range."""
+    changed: int = 0
+    """Stored readings that are others now, or new."""
+    removed: int = 0
+    """Stored readings that are gone, since their row gives none by the present layout."""
+    unread: int = 0
+    """Uploads with rows whose columns are still not known: of those nothing was removed."""
+    others: int = 0
+    """Uploads of when the logger was another customer's: left out."""
+    refused: int = 0
+    """Uploads that cannot be read at all."""
+    damaged: list[str] = attrs.field(factory=list)
+    """Damaged records, for a person."""
+
+
+class Rows(NamedTuple):
+    """What an upload says of one meter."""
+
+    times: set[int]
+    """Of its rows."""
+    readings: Sequence[Reading]
+
+
+@attrs.define(kw_only=True)
+class Rereader:
+    """One run. Methods raise StoreUnavailable, OSError."""
+
+    readings: ReadingStore
+    queue: PendingQueue
+    reader: LogReader
+    clock: Timers
+    in_thread: InThread
+    removed: Callable[[str, int, int], Awaitable[None]]
+    """Told where readings of a series were removed, before that is marked: what was made of them alone must go."""
+    dry_run: bool = False
+    counts: RereadCounts = attrs.field(factory=RereadCounts)
+    _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
+
+    async def run(self, folder: Path, customer: Customer, window: Window, *, meter: str | None = None) -> RereadCounts:
+        """Read the uploads of a customer's logger again, as far as their rows are within a range.
+
+        :param meter: only this one.
+        """
+        within = Window(max(window.start, held_since(customer)), window.end)
+        first = day_of(max(0, window.start - self.reader.max_future_seconds))
+        for paths in _days(folder, first):
+            found = await self.in_thread(_entries, paths, customer.logger_serial_number)
+            await self._day(customer, found, within, meter)
+        return self.counts
+
+    async def _day(
+        self, customer: Customer, found: Sequence[Entry | Damage], within: Window, meter: str | None
+    ) -> None:
+        rows: dict[str, list[Rows]] = {}
+        for each in found:
+            if isinstance(each, Damage):
+                what = "ends with a record that was cut short" if each.is_end else f"is damaged at byte {each.at}"
+                self.counts.damaged.append(f"{each.path.name} {what}")
+                continue
+            upload = await self._upload(each)
+            if upload is None:
+                continue
+            if upload.customer_id != customer.id:
+                self.counts.others += 1
+                continue
+            for name, part in await self._rows(customer, upload, meter):
+                kept = {time for time in part.times if within.start <= time < within.end}
+                inside = [reading for reading in part.readings if reading.time in kept]
+                if kept:
+                    rows.setdefault(name, []).append(Rows(kept, inside))
+        for name, parts in rows.items():
+            await self._store(customer, series_name(customer.logger_serial_number, name), parts)
+
+    async def _upload(self, entry: Entry) -> ArchivedUpload | None:
+        try:
+            return await self.in_thread(read_upload, entry)
+        except DamagedRecord as error:
+            self.counts.damaged.append(str(error))
+            return None
+
+    async def _rows(self, customer: Customer, upload: ArchivedUpload, meter: str | None) -> list[tuple[str, Rows]]:
+        """Meter ids, and what the upload says of them by the present layouts."""
+        try:
+            if upload.format == "log":
+                found = await self._log_rows(customer, upload, meter)
+            else:
+                found = await self._xml_rows(customer, upload, meter)
+        except (UploadError, FutureRows) as error:
+            self.counts.refused += 1
+            log.warn("an archived upload of {serial} cannot be read: {reason}", serial=upload.serial, reason=str(error))
+            return []
+        self.counts.uploads += bool(found)
+        return found
+
+    async def _log_rows(self, customer: Customer, upload: ArchivedUpload, meter: str | None) -> list[tuple[str, Rows]]:
+        header = read_log_header(Form(upload.fields, {"LOGFILE": FilePart(upload.filename, upload.content)}))
+        if meter not in (None, header.meter):
+            return []
+        file = LogFile(
+            meter=header.meter,
+            content=header.content,
+            device_class=header.device_class,
+            device_type=header.device_type,
+        )
+        read = await self.reader.read_file(customer, file, upload.received)
+        times = set() if read.unread else row_times(header.content, MAX_INFLATED_BYTES)
+        return [(header.meter, self._known(read, times, upload))]
+
+    async def _xml_rows(self, customer: Customer, upload: ArchivedUpload, meter: str | None) -> list[tuple[str, Rows]]:
+        body = b"".join(inflated_chunks(upload.content, MAX_INFLATED_BYTES))
+        message = await in_steps(self.clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
+        found = []
+        for device in message.devices:
+            if meter in (None, device.meter):
+                read = await self.reader.read_device(customer, device, upload.received)
+                times = {record.time for record in device.records if record.time and record.error == 0}
+                found.append((device.meter, self._known(read, times, upload)))
+        return found
+
+    def _known(self, read: ReadLog, times: set[int], upload: ArchivedUpload) -> Rows:
+        own = {reading.time for reading in read.parsed.readings}
+        if read.unread:
+            self.counts.unread += 1
+            return Rows(own, read.parsed.readings)  # of the rest nothing is known
+        latest = upload.received + self.reader.max_future_seconds
+        return Rows({time for time in times if time <= latest} | own, read.parsed.readings)
+
+    async def _store(self, customer: Customer, series: str, parts: Sequence[Rows]) -> None:
+        """What one day of the archive says of a series, stored day by day of the readings' own times."""
+        days = sorted({time // DAY for part in parts for time in part.times})
+        for day in days:
+            start, end = day * DAY, (day + 1) * DAY
+            before = (await self.readings.read([series], start, end))[series]
+            after = self._replaced(series, before, parts, Window(start, end))
+            self.counts.readings += sum(start <= reading.time < end for part in parts for reading in part.readings)
+            difference = change(series, start, end, before, after)
+            if difference is not None:
+                await self._write(difference, before)
+            if not self.dry_run:
+                times = [time for part in parts for time in part.times if start <= time < end]
+                await self.queue.mark([PendingMark(customer.id, min(times), max(times) + 1)])
+
+    def _replaced(self, series: str, before: Sequence[Reading], parts: Sequence[Rows], window: Window) -> list[Reading]:
+        start, end = window
+        now = {reading.time: reading for reading in before}
+        done = self._done.setdefault(series, set())
+        for part in parts:
+            times = {time for time in part.times if start <= time < end}
+            for time in times - done:
+                now.pop(time, None)
+            done |= times
+            for reading in part.readings:
+                if start <= reading.time < end:
+                    now[reading.time] = _merged(now.get(reading.time), reading)
+        return [now[time] for time in sorted(now)]
+
+    async def _write(self, difference: Change, before: Sequence[Reading]) -> None:
+        old = {reading.time: reading for reading in before}
+        new = {reading.time: reading for reading in difference.readings}
+        self.counts.changed += sum(old.get(time) != reading for time, reading in new.items())
+        if difference.replace:
+            self.counts.removed += len(old.keys() - new.keys())
+        if self.dry_run:
+            return
+        await write_derived(self.readings, [Derivation(difference, 0, None, NO_GAPS)])
+        if difference.replace:
+            others = [time for time, reading in old.items() if new.get(time) != reading]
+            await self.removed(difference.series, min(others), max(others) + 1)
+
+
+def _days(folder: Path, first: str) -> list[list[Path]]:
+    """The archive's files from a day on, those of each day together, ascending."""
+    days: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        day = file_day(path.name)
+        if day is not None and day >= first:
+            days.setdefault(day, []).append(path)
+    return [days[day] for day in sorted(days)]
+
+
+def _entries(paths: Sequence[Path], serial: str) -> list[Entry | Damage]:
+    """A day's records in the order in which they came, whichever daemon took them, and what is damaged."""
+    found = [each for path in paths for each in entries_of(path, serial)]
+    entries = sorted((each for each in found if isinstance(each, Entry)), key=lambda each: each.received)
+    return [*(each for each in found if isinstance(each, Damage)), *entries]
+
+
+def _merged(old: Reading | None, new: Reading) -> Reading:
+    """As a store merges: a value replaces the old one, None leaves it."""
+    if old is None:
+        return new
+    values = [was if value is None else value for was, value in zip(old.values, new.values, strict=True)]
+    return Reading.of_values(new.time, values, new.estimated)

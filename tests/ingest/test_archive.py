@@ -1,0 +1,321 @@
+"""The archive of accepted uploads: its records, its folder, the service, and reading it again."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from cenergyd.acquisuite.encode import gz, log_text
+from cenergyd.acquisuite.layouts import VERIS, LayoutTable
+from cenergyd.acquisuite.row_times import row_times
+from cenergyd.customers.model import Customer, Window
+from cenergyd.documents.memory import MemoryDocumentStore
+from cenergyd.ingest.archive import UploadArchive, without_password
+from cenergyd.ingest.archive_files import ArchiveFolder, ArchiveFull
+from cenergyd.ingest.archive_format import (
+    ArchivedUpload,
+    Damage,
+    DamagedRecord,
+    Entry,
+    day_of,
+    encoded,
+    entries_of,
+    file_day,
+    read_upload,
+    without_secrets,
+)
+from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.reread import RereadCounts, Rereader
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+
+DAY = 86400
+NOW = 1_750_000_000
+SERIAL = "001EC6001433"
+
+
+def upload(content: bytes = b"x", *, received: int = NOW, serial: str = SERIAL, **more: Any) -> ArchivedUpload:
+    return ArchivedUpload(
+        serial=serial, customer_id="c1", received=received, format=more.pop("format", "log"), content=content, **more
+    )
+
+
+def uploads_in(path: Path, serial: str = SERIAL) -> tuple[list[ArchivedUpload], list[Damage]]:
+    found = list(entries_of(path, serial))
+    return (
+        [read_upload(each) for each in found if isinstance(each, Entry)],
+        [each for each in found if isinstance(each, Damage)],
+    )
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    uploads=st.lists(
+        st.builds(
+            upload,
+            st.binary(max_size=200) | st.just(gzip.compress(b"rows")),
+            serial=st.sampled_from(["A1", "A12", "B2"]),
+            fields=st.dictionaries(texts.filter(lambda name: "PASSWORD" not in name.upper()), texts, max_size=4),
+            filename=texts,
+        ),
+        max_size=6,
+    ),
+    cut=st.integers(0, 400),
+)
+def test_records_come_back_as_they_were_and_a_cut_one_hides_no_other(
+    tmp_path_factory: pytest.TempPathFactory, uploads: list[ArchivedUpload], cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("a") / "f"
+    records = [encoded(each) for each in uploads]
+    path.write_bytes(b"".join(records))
+    found, damage = uploads_in(path, "A1")
+    assert (found, damage) == ([each for each in uploads if each.serial == "A1"], [])
+    data = b"".join(records)
+    path.write_bytes(data[: max(0, len(data) - cut)])
+    whole, left = 0, len(data) - cut
+    for record in records:
+        left -= len(record)
+        if left < 0:
+            break
+        whole += 1
+    found, damage = uploads_in(path, "A1")
+    assert found == [each for each in uploads[:whole] if each.serial == "A1"]
+    assert all(each.is_end for each in damage) and len(damage) <= 1
+
+
+def test_damage_within_a_file_is_stepped_over(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    one, two, three = (encoded(upload(text)) for text in (b"one", b"two", b"three"))
+    path.write_bytes(one + b"?" * 30 + b"\n" + two + three)
+    found, damage = uploads_in(path)
+    assert [each.content for each in found] == [b"one", b"two", b"three"]
+    assert [(each.at, each.is_end) for each in damage] == [(len(one), False)]
+    broken = bytearray(one)
+    broken[-3] ^= 1
+    path.write_bytes(bytes(broken) + two)
+    first, second = entries_of(path, SERIAL)
+    assert isinstance(first, Entry) and isinstance(second, Entry)
+    with pytest.raises(DamagedRecord):
+        read_upload(first)
+    assert read_upload(second).content == b"two"
+
+
+def test_no_password_is_kept() -> None:
+    assert without_secrets({"PASSWORD": "x", "ESERVERPASSWORD": "x", "MODE": "y"}) == {"MODE": "y"}
+    message = (
+        b"<DAS><mode>LOGFILEUPLOAD</mode><serial>%s</serial>%s<devices><device><address>1</address>"
+        b"</device></devices></DAS>"
+    )
+    secret = b"<Password >hu&#110;ter2</Password><password/><password>hunter3</password>"
+    kept = without_password(upload(message % (SERIAL.encode(), secret), format="xml"))
+    assert kept is not None
+    assert b"unter" not in kept.content and SERIAL.encode() in kept.content
+    wide = (message % (SERIAL.encode(), b"<password>hunter2</password>")).decode().encode("utf-16")
+    assert without_password(upload(wide, format="xml")) is None, "where it cannot be taken out, nothing is kept"
+
+
+def test_one_file_a_day_and_daemon_for_the_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "archive"
+    one, two = ArchiveFolder(folder, 10, 1 << 20), ArchiveFolder(folder, 10, 1 << 20)
+    one.append([encoded(upload(b"a"))], NOW)
+    two.append([encoded(upload(b"b"))], NOW)
+    one.append([encoded(upload(b"c"))], NOW)
+    one.append([encoded(upload(b"d"))], NOW + DAY)
+    paths = sorted(folder.iterdir())
+    assert [file_day(path.name) for path in paths] == [day_of(NOW), day_of(NOW), day_of(NOW + DAY)]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert sorted(each.content for path in paths for each in uploads_in(path)[0]) == [b"a", b"b", b"c", b"d"]
+    for path in paths:
+        path.unlink()  # by somebody
+    one.append([encoded(upload(b"e"))], NOW + DAY)
+    assert [each.content for path in folder.iterdir() for each in uploads_in(path)[0]] == [b"e"]
+    one.close()
+    two.close()
+
+
+def test_old_days_are_deleted_and_the_oldest_beyond_the_bound(tmp_path: Path) -> None:
+    record = encoded(upload(os.urandom(1000)))
+    for ago in range(6):
+        (tmp_path / f"{day_of(NOW - ago * DAY)}.other-daemon.uploads").write_bytes(record)
+    (tmp_path / "notes.txt").write_text("somebody's")
+    folder = ArchiveFolder(tmp_path, 4, 10 * len(record))
+    assert folder.prune(NOW) == 1
+    assert folder.total_bytes == 5 * len(record)
+    folder.max_bytes = 3 * len(record)
+    folder.append([record], NOW + 3600)
+    left = sorted(path.name[:10] for path in tmp_path.iterdir())
+    assert left == sorted([day_of(NOW), day_of(NOW), day_of(NOW - DAY), "notes.txt"])
+    with pytest.raises(ArchiveFull):
+        folder.append([record] * 3, NOW + 7200)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.uploads")) <= 3 * len(record)
+    folder.close()
+
+
+def test_a_full_disk_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ArchiveFolder(tmp_path, 4, 1 << 20)
+    folder.append([encoded(upload(b"before"))], NOW)
+    write = os.write
+
+    def full(file: int, data: Any) -> int:
+        write(file, bytes(data)[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.append([encoded(upload(b"lost"))], NOW)
+    monkeypatch.setattr(os, "write", write)
+    folder.append([encoded(upload(b"after"))], NOW)
+    (path,) = tmp_path.iterdir()
+    found, damage = uploads_in(path)
+    assert ([each.content for each in found], damage) == ([b"before", b"after"], [])
+    folder.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_service_keeps_what_it_was_given_and_tells_what_it_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ArchiveFolder(tmp_path, 4, 1 << 20)
+    archive = UploadArchive(reactor, folder)  # type: ignore[arg-type]
+    archive.keep(upload(b"too early"))
+    archive.startService()
+    for number in range(50):
+        archive.keep(upload(b"%d" % number))
+    monkeypatch.setattr("cenergyd.ingest.archive.QUEUE_BYTES", 100)
+    archive.keep(upload(bytes(101)))
+    await archive.stopService()
+    (path,) = tmp_path.iterdir()
+    assert [each.content for each in uploads_in(path)[0]] == [b"%d" % number for number in range(50)]
+    assert (archive.kept, archive.left_out) == (50, 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_fails_costs_archived_uploads_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    archive = UploadArchive(reactor, ArchiveFolder(tmp_path / "file" / "x", 4, 1 << 20))  # type: ignore[arg-type]
+    archive.startService()
+    archive.keep(upload())
+    await archive.stopService()
+    assert (archive.kept, archive.left_out) == (0, 1)
+
+
+def test_times_of_rows() -> None:
+    rows = (
+        b"time(UTC),error,lowrange,highrange,x\r\n'2025-06-15 12:00:00',0,,,1\r\n'2025-06-15 12:01:00',139,,,\r\n"
+        b"2025-06-15 12:02:00,,,,\nrubbish\n'2025-06-15 12:03:00',0"
+    )
+    noon = 1_749_988_800
+    for content in (rows, gzip.compress(rows)):
+        assert row_times(content, 1 << 20) == {noon, noon + 120, noon + 180}
+
+
+class Play:
+    """A logger's meter with an archive in a folder and readings in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.customer = Customer(id="c1", load="1", solar="2", logger_serial_number=SERIAL)
+        self.readings = MemoryReadingStore()
+        self.marked: list[Any] = []
+        self.gone: list[tuple[str, int, int]] = []
+        self.files = ArchiveFolder(folder, 400, 1 << 30)
+
+    async def mark(self, marks: Any) -> None:
+        self.marked += marks
+
+    async def removed(self, series: str, start: int, end: int) -> None:
+        self.gone.append((series, start, end))
+
+    def archive(self, rows: list[Reading], *, received: int, meter: str = "1", **more: Any) -> None:
+        fields = {"MODE": "LOGFILEUPLOAD", "MODBUSDEVICE": meter, "MODBUSDEVICECLASS": "48"}
+        kept = upload(
+            gz(log_text(rows, VERIS)), received=received, fields=fields, filename=f"mb-{meter:0>3}.log.gz", **more
+        )
+        self.files.append([encoded(kept)], received)
+
+    async def reread(self, start: int, end: int, meter: str | None = None, *, dry_run: bool = False) -> RereadCounts:
+        layouts = MeterLayouts(LayoutTable(), MemoryDocumentStore(), reactor)  # type: ignore[arg-type]
+        rereader = Rereader(
+            readings=self.readings, queue=self, reader=LogReader(layouts, reactor, 3600), clock=reactor,  # type: ignore[arg-type]
+            in_thread=deferToThread, removed=self.removed, dry_run=dry_run,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return await rereader.run(self.folder, self.customer, Window(start, end), meter=meter)
+
+    async def stored(self, meter: str = "1") -> dict[int, float | None]:
+        name = f"{SERIAL}_{meter}"
+        return {each.time: each.P for each in (await self.readings.read([name], 0, 1 << 40))[name]}
+
+
+def rows(times: range, P: float) -> list[Reading]:
+    return [Reading(time, P=P, L1_PF=1.0, L1_V=120.0, Q=0.0) for time in times]
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_times_that_the_archive_has_are_replaced(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    base = NOW // DAY * DAY
+    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base - 120, base + 600, 60), 99.0))])
+    play.archive(rows(range(base, base + 300, 60), 1.0), received=base + 400)
+    play.archive(rows(range(base + 240, base + 360, 60), 2.0), received=base + 500)  # overlaps: the later counts
+    play.archive(rows(range(base + 120, base + 180, 60), 3.0), received=base + 3 * DAY)  # came days late
+    looked = await play.reread(base + 60, base + 10_000, dry_run=True)
+    assert (looked.changed, looked.removed, play.marked) == (6, 0, []), "of one time in two uploads each counts"
+    counts = await play.reread(base + 60, base + 10_000)
+    assert (counts.uploads, counts.changed, counts.removed) == (3, 6, 0)
+    stored = await play.stored()
+    assert stored == {
+        **dict.fromkeys(range(base - 120, base + 600, 60), 99.0),
+        base + 60: 1.0, base + 120: 3.0, base + 180: 1.0, base + 240: 2.0, base + 300: 2.0,
+    }  # fmt: skip
+    assert [(mark.start, mark.end) for mark in play.marked] == [(base + 60, base + 301), (base + 120, base + 121)]
+    await play.reread(base + 60, base + 10_000)  # repeating it comes to the same
+    assert await play.stored() == stored
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_row_that_gives_nothing_now_takes_its_reading_away(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    base = NOW // DAY * DAY
+    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 240, 60), 99.0))])
+    empty = [Reading(base + 60), Reading(base + 120)]
+    play.archive([*rows(range(base, base + 60, 60), 1.0), *empty], received=base + 200)
+    counts = await play.reread(base, base + DAY)
+    assert (counts.changed, counts.removed) == (1, 2)
+    assert await play.stored() == {base: 1.0, base + 180: 99.0}
+    assert play.gone == [(f"{SERIAL}_1", base, base + 121)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_meters_other_owners_and_unknown_columns_are_left_alone(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    base = NOW // DAY * DAY
+    play.archive(rows(range(base, base + 60, 60), 1.0), received=base + 200)
+    play.archive(rows(range(base, base + 60, 60), 2.0), received=base + 200, meter="2")
+    kept = upload(
+        gz(log_text(rows(range(base, base + 60, 60), 1.0), VERIS)), received=base,
+        fields={"MODE": "LOGFILEUPLOAD", "MODBUSDEVICE": "3", "MODBUSDEVICECLASS": "9999"}, filename="mb-003.log.gz",
+    )  # fmt: skip
+    others = ArchivedUpload(serial=SERIAL, customer_id="c0", received=base, format="log", content=b"x")
+    play.files.append([encoded(kept), encoded(others), encoded(upload(b"x", received=base))], base)
+    await play.readings.write([SeriesReadings(f"{SERIAL}_3", rows(range(base, base + 60, 60), 7.0))])
+    counts = await play.reread(base, base + DAY, meter="2")
+    assert (counts.uploads, counts.changed) == (1, 1)
+    counts = await play.reread(base, base + DAY)
+    assert (counts.uploads, counts.unread, counts.others, counts.refused) == (3, 1, 1, 1)
+    assert await play.stored("3") == {base: 7.0}
+    assert await play.stored("1") == {base: 1.0} and await play.stored("2") == {base: 2.0}

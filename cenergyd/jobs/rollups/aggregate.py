@@ -15,11 +15,14 @@ from typing import NamedTuple
 import attrs
 
 from cenergyd.derivation.formulas import power_factor, reactive_power
-from cenergyd.readings.model import Reading
+from cenergyd.readings.model import MISSING_METER, Reading
+from cenergyd.readings.signs import SIGNED
 
 CHANNELS = ("P", "Q", "L1_V")
 """Channels that are rolled up: kW, kvar, V."""
 
+FACTOR_SLACK = 1e-6
+"""How far a stored power factor may be from that of its P and Q: it is rounded to 9 decimals."""
 LARGEST = 1e30
 """A value beyond this is no meter's; it is left out, so that every sum stays finite."""
 
@@ -56,12 +59,19 @@ class Part:
     """Sum of their Q, kvar."""
     factor: float | None
     """Power factor of these sums; None where there is none."""
+    pf_Q_estimated: float = 0.0
+    """The part of ``pf_Q`` that is estimated, kvar."""
 
 
 class Columns:
-    """Readings of one series, ready for many windows."""
+    """Readings of one series, ready for many windows.
 
-    def __init__(self, readings: Sequence[Reading] = ()) -> None:
+    :param series: its name. The missing meter's readings count for the power factor only where their own follows from their P and Q: with the
+        literal formula it is a sum of power factors, which means nothing.
+    """
+
+    def __init__(self, readings: Sequence[Reading] = (), *, series: str = "") -> None:
+        self._is_missing_meter = series.endswith(f"_{MISSING_METER}")
         self.times: list[int] = []
         """Of all readings, ascending."""
         self._channels: dict[str, tuple[list[int], list[float]]] = {channel: ([], []) for channel in CHANNELS}
@@ -69,6 +79,7 @@ class Columns:
         self._pf_times: list[int] = []
         self._pf_P: list[float] = []
         self._pf_Q: list[float] = []
+        self._pf_estimated: list[float] = []
         self.add(readings)
 
     def add(self, readings: Sequence[Reading]) -> None:
@@ -85,13 +96,14 @@ class Columns:
 
     def _add_power(self, reading: Reading) -> None:
         estimated = reading.estimated
-        if reading.P is not None:
+        if reading.P is not None and (not self._is_missing_meter or _has_physical_factor(reading)):
             Q, guessed = reactive_power(reading)
             if Q is not None and abs(Q) <= LARGEST and abs(reading.P) <= LARGEST:
                 estimated = estimated or guessed
                 self._pf_times.append(reading.time)
                 self._pf_P.append(reading.P)
                 self._pf_Q.append(Q)
+                self._pf_estimated.append(Q if guessed else 0.0)
         if estimated:
             self._estimates.append(reading.time)
 
@@ -116,7 +128,7 @@ class Columns:
         first, last = bisect_left(self._pf_times, start), bisect_left(self._pf_times, end)
         pf_P, pf_Q = fsum(self._pf_P[first:last]), fsum(self._pf_Q[first:last])
         estimated = bisect_left(self._estimates, end) > bisect_left(self._estimates, start)
-        return Part(count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q))
+        return Part(count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), fsum(self._pf_estimated[first:last]))
 
 
 def combine(parts: Sequence[Part]) -> Part:
@@ -139,4 +151,25 @@ def combine(parts: Sequence[Part]) -> Part:
         pf_P,
         pf_Q,
         power_factor(pf_P, pf_Q),
+        fsum(part.pf_Q_estimated for part in parts),
     )
+
+
+def turned(part: Part) -> Part:
+    """What a meter whose CTs are reversed would have added up to with them mounted the right way.
+
+    An estimated Q stays: it is taken as lagging whichever way P flows, as in the derivation.
+    """
+    stats = dict(part.stats)
+    for channel in SIGNED & stats.keys():
+        each = stats[channel]
+        stats[channel] = Stat(each.number, 0 - each.total, 0 - each.high, 0 - each.low, 0 - each.mean)  # 0, not -0.0
+    pf_P, pf_Q = 0 - part.pf_P, 2 * part.pf_Q_estimated - part.pf_Q
+    return Part(part.readings, part.estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), part.pf_Q_estimated)
+
+
+def _has_physical_factor(reading: Reading) -> bool:
+    if reading.P is None or reading.Q is None:
+        return False
+    factor = power_factor(reading.P, reading.Q)
+    return reading.L1_PF is None or (factor is not None and abs(reading.L1_PF - factor) <= FACTOR_SLACK)

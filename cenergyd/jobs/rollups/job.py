@@ -129,7 +129,7 @@ class _Roller:
     async def _touched(
         self, name: str, chunk: Chunk, readings: Sequence[Reading], before: int | None, newest: int | None
     ) -> _Touched:
-        columns = Columns()
+        columns = Columns(series=name)
         for start in range(0, len(readings), PIECE):
             columns.add(readings[start : start + PIECE])
             if start:

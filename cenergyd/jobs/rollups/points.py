@@ -6,7 +6,8 @@ Stored (field: meaning, kW, kvar, V):
   sums.
 - ``readings``: how many the window has.
 - ``flags``: 1: the power factor rests on an estimated Q. 2: the counts or the sums that the power factor is of do not follow from the rest,
-  so they are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``. 4: there is no power factor (no power at all).
+  so they are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``, and ``PF_Q_estimated``, the part of it that is estimated, where some
+  readings have a Q of their own. 4: there is no power factor (no power at all).
 - ``interval``: 1h windows only; the usual interval that the hour's own readings tell, s; 0 where they do not
   (:mod:`cenergyd.jobs.rollups.usual_interval`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
 
@@ -23,6 +24,7 @@ from cenergyd.customers.model import Window
 from cenergyd.jobs.rollups.aggregate import CHANNELS, Part, Stat, combine
 from cenergyd.jobs.rollups.usual_interval import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
 from cenergyd.readings.model import FieldPoint
+from cenergyd.readings.signs import SIGNED
 
 Fields = dict[str, float | int | str | bool]
 ESTIMATED = 1
@@ -44,6 +46,8 @@ def stored_window(start: int, part: Part) -> FieldPoint:
         flags += UNEVEN
         fields.update((f"{channel}_count", stat.number) for channel, stat in part.stats.items())
         fields["PF_P_sum"], fields["PF_Q_sum"] = part.pf_P, part.pf_Q
+        if "Q" in part.stats:  # where no reading has a Q, all of it is estimated
+            fields["PF_Q_estimated"] = part.pf_Q_estimated
     fields["flags"] = flags
     return FieldPoint(start, fields)
 
@@ -112,12 +116,14 @@ def part_of(point: FieldPoint) -> Part:
             mean = float(fields[channel])
             low, high = float(fields[f"{channel}_min"]), float(fields[f"{channel}_max"])
             stats[channel] = Stat(number, mean * number, low, high, mean)
+    estimated = 0.0
     if flags & UNEVEN:
         pf_P, pf_Q = float(fields["PF_P_sum"]), float(fields["PF_Q_sum"])
+        estimated = float(fields.get("PF_Q_estimated", 0.0)) if "Q" in stats else pf_Q
     else:
         pf_P, pf_Q = _even_sums(stats)
     factor = None if flags & NO_FACTOR else float(fields["L1_PF"])
-    return Part(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor)
+    return Part(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor, estimated)
 
 
 def told(window: Window, part: Part, expected: int | None) -> Fields:
@@ -149,9 +155,23 @@ def told_hour(window: Window, part: Part, expected: int | None, interval: int | 
     return fields
 
 
-def told_again(fields: Fields, expected: int | None) -> Fields:
-    """What a point of the first version tells, by what is expected of its window as it is known now."""
-    return fields if expected is None else {**fields, **_completeness(fields, expected)}
+def told_again(fields: Fields, expected: int | None, *, is_reversed: bool) -> Fields:
+    """What a point of the first version tells, by what is expected of its window as it is known now.
+
+    :param is_reversed: turn what has a direction; its power factor stays, also where it rests on an estimated Q.
+    """
+    found = fields if expected is None else {**fields, **_completeness(fields, expected)}
+    if not is_reversed:
+        return found
+    told = dict(found)
+    for channel in SIGNED:
+        if f"{channel}_count" in found:
+            low, high = float(found[f"{channel}_min"]), float(found[f"{channel}_max"])
+            told[f"{channel}_min"], told[f"{channel}_max"] = 0 - high, 0 - low
+    for name in ("P_mean", "P_sum", "Q_mean", "Q_sum", "PF_P_sum", "PF_Q_sum"):
+        if name in found:
+            told[name] = 0 - float(found[name])  # 0 and not -0.0
+    return told
 
 
 def _completeness(fields: Mapping[str, float | int | str | bool], expected: int) -> Fields:
@@ -199,4 +219,5 @@ def _part_of_first_version(fields: Mapping[str, float | int | str | bool]) -> Pa
         float(fields["PF_P_sum"]),
         float(fields["PF_Q_sum"]),
         None if factor is None else float(factor),
+        0.0 if "Q" in stats else float(fields["PF_Q_sum"]),
     )

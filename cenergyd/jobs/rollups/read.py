@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import Columns, Part
+from cenergyd.jobs.rollups.aggregate import Columns, Part, turned
 from cenergyd.jobs.rollups.points import (
     Fields,
     doubtful_of,
@@ -50,13 +50,14 @@ def is_final(window: Window, newest: int) -> bool:
 
 
 async def read_rollup(
-    readings: ReadingStore, series: str, resolution: str, within: Window, zone: ZoneInfo
+    readings: ReadingStore, series: str, resolution: str, within: Window, zone: ZoneInfo, *, is_reversed: bool = False
 ) -> list[FieldPoint]:
     """The windows of a series that start in a range and have readings, ascending, at most MAX_POINTS.
 
     :param resolution: a key of RESOLUTIONS.
+    :param is_reversed: tell what the meter would have said with its CTs mounted the right way round.
     """
-    reader = _Reader(readings, series, zone)
+    reader = _Reader(readings, series, zone, is_reversed)
     if resolution == "1m":
         return await reader.minutes(within)
     found = await reader.stored(resolution, within)
@@ -99,7 +100,8 @@ class _Expectation(NamedTuple):
 class _Reader:
     """The rollups of one series."""
 
-    def __init__(self, readings: ReadingStore, series: str, zone: ZoneInfo) -> None:
+    def __init__(self, readings: ReadingStore, series: str, zone: ZoneInfo, is_reversed: bool) -> None:
+        self._is_reversed = is_reversed
         self._store = readings
         self._series = series
         self._zone = zone
@@ -186,7 +188,7 @@ class _Reader:
     async def _columns(self, window: Window) -> Columns:
         """The readings of the hours of a range."""
         hours = widen(*window, "1h", self._zone)
-        return Columns((await self._store.read([self._series], *hours))[self._series])
+        return Columns((await self._store.read([self._series], *hours))[self._series], series=self._series)
 
     def _computed(
         self, resolution: str, within: Window, columns: Columns, expectation: _Expectation
@@ -209,6 +211,7 @@ class _Reader:
 
     def _tell(self, resolution: str, window: Window, part: Part, expectation: _Expectation) -> Fields:
         expected = expectation.of(window)
+        part = turned(part) if self._is_reversed else part
         if resolution == "1h":
             return told_hour(window, part, expected, expectation.interval(window.start))
         return told(window, part, expected)
@@ -216,7 +219,9 @@ class _Reader:
     def _told(self, resolution: str, point: FieldPoint, expectation: _Expectation | None) -> Fields:
         window = window_at(point.time, resolution, self._zone)
         if "flags" not in point.fields:
-            return told_again(point.fields, expectation.of(window) if expectation else None)
-        if expectation is None:
-            return told(window, part_of(point), int(point.fields["expected"]) or None)
-        return self._tell(resolution, window, part_of(point), expectation)
+            expected = expectation.of(window) if expectation else None
+            return told_again(point.fields, expected, is_reversed=self._is_reversed)
+        part = part_of(point)
+        if expectation is not None:
+            return self._tell(resolution, window, part, expectation)
+        return told(window, turned(part) if self._is_reversed else part, int(point.fields["expected"]) or None)

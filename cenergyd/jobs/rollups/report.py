@@ -71,9 +71,9 @@ async def role_rollup(
     zone = zone_of(customer.time_zone)
     found: dict[int, JsonObject] = {}
     for segment in role_segments(customer, role, *within):
-        for window in await rollup(readings, segment.series, resolution, Window(segment.start, segment.end), zone):
-            shown = sign_corrected_rollup(window) if segment.reversed else window
-            found[window["time"]] = {"series": segment.series, **shown}
+        place = Window(segment.start, segment.end)
+        for point in await read_rollup(readings, segment.series, resolution, place, zone, is_reversed=segment.reversed):
+            found[point.time] = {"series": segment.series, "time": point.time, **point.fields}
     for cut in _cut_windows(customer, role, resolution, within):
         found.pop(cut.start, None)
         if (whole := await _in_parts(customer, readings, role, cut)) is not None:
@@ -94,7 +94,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
     parts, expected, series = [], 0, ""
     for start, end, name, _, is_reversed, _ in role_segments(customer, role, *window):
         rows = (await readings.read([name], start, end))[name]
-        columns = Columns([sign_corrected(row) for row in rows] if is_reversed else rows)
+        columns = Columns([sign_corrected(row) for row in rows] if is_reversed else rows, series=name)
         part = columns.part(start, end)
         if part is not None:
             parts.append(part)
@@ -253,21 +253,6 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
 def _register_use(use: RegisterUse) -> JsonObject:
     missing = [each._asdict() for each in use.missing]
     return {"register_seconds": use.register_seconds, "power_seconds": use.power_seconds, "missing": missing}
-
-
-def sign_corrected_rollup(window: JsonObject) -> JsonObject:
-    """A window of a meter whose CTs are reversed, corrected."""
-    turned = dict(window)
-    for channel in ("P", "Q"):
-        if f"{channel}_count" in window:
-            turned[f"{channel}_min"], turned[f"{channel}_max"] = (
-                0 - window[f"{channel}_max"],
-                0 - window[f"{channel}_min"],
-            )
-    for name in ("P_mean", "P_sum", "Q_mean", "Q_sum", "PF_P_sum", "PF_Q_sum"):
-        if name in window:
-            turned[name] = 0 - window[name]  # 0 and not -0.0
-    return turned
 
 
 async def _role_energy(

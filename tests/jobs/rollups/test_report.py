@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from itertools import pairwise
+from math import hypot
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.derivation.formulas import compute, reactive_power
 from cenergyd.errors import InvalidField
+from cenergyd.hookspecs import AlignedReading
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.jobs.rollups.job import roll_up
@@ -29,6 +32,7 @@ from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.jobs.windows import local_date
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading
+from cenergyd.readings.signs import sign_corrected
 from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, run, store_with
 from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
 
@@ -295,3 +299,57 @@ def test_complete_is_told_of_each_channel() -> None:
         first = run(role_rollup(customer, computed(customer, utility=log), "utility", resolution, Window(0, 3600)))[0]
         assert (first["P_complete"], first["L1_V_complete"]) == (pytest.approx(0.1, abs=0.04), 1.0)
         assert "Q_complete" not in first
+
+
+def test_an_estimated_q_is_lagging_whichever_way_the_ct_is_mounted() -> None:
+    """As in the derivation, which estimates from the corrected P; a measured Q turns with the CT."""
+    log = [Reading(60 * k, P=-3.0, L1_PF=0.6) if k % 2 else Reading(60 * k, P=-3.0, Q=-1.0) for k in range(120)]
+    customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
+    for resolution, length in (("1m", 60), ("15m", 900), ("1h", 3600)):
+        for window in run(
+            role_rollup(customer, computed(customer, utility=log), "utility", resolution, Window(0, 7200))
+        ):
+            rows = [sign_corrected(row) for row in log if window["time"] <= row.time < window["time"] + length]
+            P, Q = sum(row.P or 0.0 for row in rows), sum(reactive_power(row)[0] or 0.0 for row in rows)
+            assert window["PF"] == pytest.approx(P / hypot(P, Q)), (resolution, window["time"])
+            if resolution == "1h":
+                assert (window["PF_P_sum"], window["PF_Q_sum"]) == (
+                    pytest.approx(180.0),
+                    pytest.approx(30 * 4.0 + 30 * 1.0),
+                )
+
+
+@pytest.mark.parametrize("Q", [None, 0.5])
+def test_the_literal_formula_gives_the_computed_meter_no_power_factor(Q: float | None) -> None:
+    minutes = range(0, 7200, 60)
+    load, utility = Reading(0, 5.0, 0.9, 120.0, Q), Reading(0, 2.0, 0.3, 119.0, Q)
+    aligned = [
+        AlignedReading(time, utility=utility._replace(time=time), load=load._replace(time=time), solar=None)
+        for time in minutes
+    ]
+    solar = compute("solar", aligned, "literal")
+    customer = customer_in("UTC")
+    store = computed(
+        customer,
+        utility=[utility._replace(time=t) for t in minutes],
+        load=[load._replace(time=t) for t in minutes],
+        solar=solar,
+    )
+    for resolution in ("1m", "15m", "1h", "24h"):
+        windows = run(role_rollup(customer, store, "solar", resolution, Window(0, 7200)))
+        assert windows and not any("PF" in window for window in windows)
+        assert all(window["P_mean"] == 3.0 for window in windows)
+    physical = computed(customer, utility=[], load=[Reading(0, P=1.0)], solar=compute("solar", aligned))
+    (first, *_) = run(role_rollup(customer, physical, "solar", "1h", Window(0, 7200)))
+    assert "PF" in first
+
+
+def test_zero_is_never_negative() -> None:
+    log = [Reading(60 * k, P=0.0, Q=0.0, L1_PF=1.0) for k in range(120)]
+    customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
+    store = computed(customer, utility=log)
+    for resolution in ("1m", "15m", "1h", "24h"):
+        told = run(role_rollup(customer, store, "utility", resolution, Window(0, 86400)))
+        assert "-0.0" not in json.dumps(told)
+    assert "-0.0" not in json.dumps(run(energy_between(customer, store, 0, 86400)))
+    assert "-0.0" not in json.dumps(run(net_load(customer, store, 0, 86400)))

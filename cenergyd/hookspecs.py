@@ -6,9 +6,10 @@ Register one by the entry point group ``cenergyd`` (see the README); built-ins c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pluggy
+from msgspec import Meta
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.store import CustomerStore
@@ -88,6 +89,59 @@ def cenergyd_channels(options: Any) -> Sequence[ChannelType]:
     raise NotImplementedError
 
 
+Frequency = Annotated[int, Meta(ge=1, le=43200, description="At most one message about one thing in so many minutes.")]
+
+
+class AlertRule(Resource, frozen=True, kw_only=True):
+    """What all rules of alerts have; subclasses add fields, each with a default."""
+
+    enabled: bool = False
+    alert_frequency_in_minutes: Frequency | None = None
+    """At most one message about this in so many minutes; None: the customer's general value."""
+
+
+RuleFields = type[AlertRule]
+
+
+class AlertRuleType(NamedTuple):
+    """A kind of alert that a plugin raises."""
+
+    kind: str
+    """Names it in settings, messages and the API: small letters, digits and ``_``."""
+    label: str
+    """What the page and messages call it, such as ``Freezer too warm``."""
+    text: str
+    """When it is raised, a sentence for the page."""
+    fields: RuleFields
+    """Checks a customer's settings of it. Fields are int, float, str, or ``Role`` where named ``role``; ``Meta(title=..., description=...)``
+    is what the page says of one, ``Meta(extra={"unit": "kW"})`` its unit."""
+
+
+Verdict = Literal["breach", "clear", "hold"]
+"""Beyond the threshold; back within it by the hysteresis; in between, where nothing changes."""
+
+
+class WindowVerdict(NamedTuple):
+    """The verdict on one window."""
+
+    time: int
+    """UTC seconds: the start of the window."""
+    verdict: Verdict
+    value: float | None = None
+    """What was judged, in its own unit."""
+    badness: float = 0.0
+    """Larger is worse; the worst window's value is told."""
+
+
+@hookspec
+def cenergyd_alert_rules(options: Any) -> Sequence[AlertRuleType]:
+    """Declare the kinds of alerts that the plugin's ``cenergyd_job`` raises by ``context.alert``.
+
+    Customers switch them on and set them on the alerts page or by the API. Called once, when the plugin is loaded.
+    """
+    raise NotImplementedError
+
+
 @hookspec(firstresult=True)
 def cenergyd_derive(
     customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula, options: Any
@@ -133,6 +187,19 @@ class JobContext(Protocol):
 
     def for_customer(self, customer: Customer) -> JobContext:
         """A context that may write that customer's series, for ``cenergyd_periodic``, whose own may write none."""
+        ...
+
+    def alert_rule(self, kind: str) -> AlertRule | None:
+        """What the job's customer has set of an alert that the plugin declares, as its ``fields``; None where it is off."""
+        ...
+
+    async def alert(self, kind: str, series: str, verdicts: Sequence[WindowVerdict], text: str) -> None:
+        """Bring an alert about one of the customer's series up to date: raise it, remind of it, end it, as for the built-in ones.
+
+        Windows that were judged before, and old ones, do not count, so the same may be given again. Does nothing where the rule is off.
+
+        :param text: what is wrong, a sentence for the message.
+        """
         ...
 
     async def notify(self, notification: Notification) -> None:

@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd import hookspecs
+from cenergyd.daemon.plugin_alert_rules import checked_rules
 from cenergyd.errors import ConfigError
-from cenergyd.hookspecs import Channel, ChannelType
+from cenergyd.hookspecs import AlertRuleType, Channel, ChannelType
 from cenergyd.jobs.alerts.rules import BUILT_IN_CHANNELS
 from cenergyd.runtime import isolation
 from cenergyd.runtime.isolation import PluginFailed, describe
@@ -48,8 +49,14 @@ class PluginManager(isolation.PluginManager):
         """What is wrong with the settings of plugins, a line each."""
         self.channel_types: dict[str, ChannelType] = {}
         """The kinds of channels that plugins declare, by type."""
+        self.alert_rules: dict[str, dict[str, AlertRuleType]] = {}
+        """The kinds of alerts that plugins declare, by plugin and kind."""
         self.declared: dict[str, type[Resource]] = {}
         """The options that plugins declare, by plugin."""
+
+    def rules_by_kind(self) -> dict[str, AlertRuleType]:
+        """The kinds of alerts that plugins declare."""
+        return {kind: rule for rules in self.alert_rules.values() for kind, rule in rules.items()}
 
     def secrets(self) -> set[str]:
         """The values of options that must not be shown."""
@@ -188,12 +195,16 @@ def _with_options(manager: PluginManager, info: PluginInfo, settings: Settings) 
         manager.faults += tuple(faults)
     elif info.name in settings.plugin:
         manager.faults += (f"[plugin:{info.name}]: plugin {info.name} has no options",)
-    return _with_channels(manager, info)
+    return _with_kinds(manager, info)
 
 
-def _with_channels(manager: PluginManager, info: PluginInfo) -> PluginInfo:
-    """Ask a plugin for the kinds of channels that it sends to."""
+def _with_kinds(manager: PluginManager, info: PluginInfo) -> PluginInfo:
+    """Ask a plugin for the kinds of channels that it sends to, and of alerts that it raises."""
     try:
+        for implementation in manager.implementations("cenergyd_alert_rules"):
+            if implementation.plugin == info.name:
+                rules = checked_rules(manager.call(implementation, {}), manager.rules_by_kind())
+                manager.alert_rules[info.name] = {rule.kind: rule for rule in rules}
         for implementation in manager.implementations("cenergyd_channels"):
             if implementation.plugin == info.name:
                 for kind in _checked_channels(manager.call(implementation, {}), manager.channel_types):
@@ -201,6 +212,7 @@ def _with_channels(manager: PluginManager, info: PluginInfo) -> PluginInfo:
                     manager.notifiers[kind.type] = info.name
     except (PluginFailed, BadDeclaration) as error:
         manager.unregister(name=info.name)
+        manager.alert_rules.pop(info.name, None)
         return attrs.evolve(info, state="failed", hooks=(), problem=str(error))
     return info
 

@@ -117,6 +117,7 @@ class Daemon(OrderedServices):
             customers=self.customers,
             notify=self._notify,
             threads=self.plugin_threads,
+            alert_rules=self.plugins.alert_rules,
         )
         self.retention = Retention(
             reactor, stores.old_rows, settings.readings.keep_days,

@@ -113,6 +113,7 @@ class WebServer(Service):
             archive=self._uploads.config_archive,
             outbox=outbox,
             channel_types=self._plugins.channel_types,
+            alert_rules=self._plugins.rules_by_kind(),
             plugins=self._plugins.infos,
             store_infos=self._store_infos,
             page_size=PAGE_SIZE,

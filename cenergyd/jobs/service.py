@@ -7,7 +7,7 @@ other customers', go on. A job may be called again for a window it has done (aft
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from math import ceil
 from typing import Any, cast
@@ -25,6 +25,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.jobs.retries import Retries, window_of
@@ -83,6 +84,7 @@ class JobService(Service):
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
     :param threads: for jobs whose clients are synchronous.
+    :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
     """
 
     name = "jobs"
@@ -98,7 +100,9 @@ class JobService(Service):
         customers: CustomerStore,
         notify: Callable[[Notification], Awaitable[None]],
         threads: PluginThreads,
+        alert_rules: Mapping[str, RulesOfPlugin] = {},
     ) -> None:
+        self._alert_rules = alert_rules
         self.status = JobStatus()
         self._clock = clock
         self._settings = settings.jobs
@@ -383,6 +387,9 @@ class JobService(Service):
             notifier=self._notify,
             clock=self._clock,
             run_in_thread=partial(self._threads.run, plugin),
+            customer=customer,
+            rules=self._alert_rules.get(plugin, {}),
+            all_documents=self._documents,
         )
 
     def _count_trouble(self) -> None:

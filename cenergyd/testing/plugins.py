@@ -18,7 +18,7 @@ from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.hookspecs import AlignedReading, Attempt, Formula, Notification
-from cenergyd.jobs.alerts.rules import parse_channel
+from cenergyd.jobs.alerts.rules import edit_alerts, parse_channel
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.readings.memory import MemoryReadingStore
@@ -113,6 +113,10 @@ class PluginTest:
         """A channel as it is stored once it was entered on the page or by the API. Raises InvalidField."""
         return parse_channel(channel, types=self.manager.channel_types)
 
+    def check_alerts(self, alerts: Mapping[str, Any]) -> dict[str, object]:
+        """Alert settings as they are stored in a customer once they were entered, ``{"plugin_rules": {kind: {...}}, ...}``. Raises InvalidField."""
+        return edit_alerts(None, alerts, self.manager.channel_types, self.manager.rules_by_kind())
+
     def day(self, day: SimulatedDay) -> list[Reading]:
         """Run the plugin over a day as the daemon does: derive (a built-in plugin where this one does not), store, then its job, twice.
 
@@ -146,6 +150,7 @@ class PluginTest:
         return _TestContext(
             now=self.now, readings=stores[0], documents=stores[1], customers=stores[2], settings=self.settings,
             notifier=self._notified, clock=reactor, run_in_thread=_at_once, context_for=self.context,
+            customer=customer, rules=self.manager.alert_rules.get(self.name, {}), all_documents=self.documents,
         )  # fmt: skip
 
     async def _notified(self, notification: Notification) -> None:

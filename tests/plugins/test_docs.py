@@ -97,7 +97,15 @@ def test_the_page_explains_every_hook_with_all_its_arguments_and_an_example_of_e
 
 def test_the_page_names_all_that_a_job_is_given() -> None:
     page = PAGE.read_text()
-    members = {*hookspecs.JobContext.__annotations__, "notify", "pause", "in_thread", "for_customer"}
+    members = {
+        *hookspecs.JobContext.__annotations__,
+        "notify",
+        "pause",
+        "in_thread",
+        "for_customer",
+        "alert",
+        "alert_rule",
+    }
     for member in members:
         assert f"context.{member}" in page, f"docs/plugins.md does not say what context.{member} is"
 
@@ -149,7 +157,7 @@ def test_the_examples_run_in_a_daemon(
         },
     )
     listed = daemon.run("plugins").stdout
-    for name in ("carport", "daily_peak", "good_morning", "chat"):
+    for name in ("carport", "daily_peak", "good_morning", "chat", "night_use"):
         assert name in listed
     words = ("customers", "add", "--name", "Carport", "--serial", SERIAL, "--facility", "1", "--solar", "2")
     added = daemon.run(*words, "--password-stdin", stdin="secret\n")
@@ -208,5 +216,7 @@ def test_what_is_said_to_be_public_is_there_and_is_all_that_examples_use() -> No
 
 
 def test_all_that_hooks_are_given_can_be_named_from_the_contract() -> None:
+    for name in ("AlertRule", "AlertRuleType", "WindowVerdict"):
+        assert hasattr(hookspecs, name)
     for name in ("Attempt", "Channel", "ChannelType", "JobContext", "Notification", "Resource", "AlignedReading"):
         assert hasattr(hookspecs, name)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Role
+from cenergyd.hookspecs import Verdict, WindowVerdict
 from cenergyd.jobs.alerts.rules import (
     ImplausibleRule,
     NetLoadRule,
@@ -16,7 +17,6 @@ from cenergyd.jobs.alerts.rules import (
     StuckMeterRule,
     VoltageRule,
 )
-from cenergyd.jobs.alerts.state import Verdict, WindowVerdict
 from cenergyd.readings.store import Summary
 
 MINUTE = 60

@@ -19,7 +19,7 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, LOGGER
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import Conflict, InvalidField
-from cenergyd.hookspecs import JobContext, Notification
+from cenergyd.hookspecs import JobContext, Notification, WindowVerdict
 from cenergyd.jobs.alerts.checks import (
     MINUTE,
     QUARTER,
@@ -33,8 +33,8 @@ from cenergyd.jobs.alerts.checks import (
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
-from cenergyd.jobs.alerts.state import AlertState, Event, Limits, WindowVerdict, state_from_json, state_to_json, step
-from cenergyd.jobs.alerts.text import write_message
+from cenergyd.jobs.alerts.state import AlertState, Event, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.text import Words, write_message
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 
@@ -260,7 +260,9 @@ async def _look_again(alert: Document, context: JobContext) -> None:
 def _has(customer: Customer, kind: str, series: str) -> bool:
     if kind in (SILENT, "missed_upload"):
         return customer.logger_serial_number == series
-    return customer.role_of(series) is not None
+    serial = customer.logger_serial_number
+    is_plugins = kind not in RULES and bool(serial) and series.startswith(f"{serial}_")
+    return is_plugins or customer.role_of(series) is not None
 
 
 async def _apply_silence(evaluation: Evaluation, logger: Document, verdict: WindowVerdict) -> None:
@@ -275,11 +277,14 @@ async def apply_verdicts(
     key: AlertKey,
     verdicts: Sequence[WindowVerdict],
     known: Document | None,
+    *,
     began: int | None = None,
+    words: Words | None = None,
 ) -> None:
     """Bring an alert up to date with what was evaluated, and queue what is to be told.
 
     :param known: its document as it was read.
+    :param words: what a plugin says of an alert of its own.
     :param began: since when it is so, where that is known better than from ``verdicts``.
     """
     settings, context = evaluation.settings, evaluation.context
@@ -294,7 +299,7 @@ async def apply_verdicts(
         unsent = [*(known.body["unsent"] if known else ())]
         told = _audience(evaluation, key.kind)
         if event is not None and told:
-            unsent.append(_notification(evaluation, key, event, told)._asdict())
+            unsent.append(_notification(evaluation, key, event, told, words)._asdict())
         try:
             written = await _write(key, new, unsent, known.version if known else 0, context)
         except Conflict:
@@ -339,9 +344,11 @@ def _audience(evaluation: Evaluation, kind: str) -> list[str]:
     return told
 
 
-def _notification(evaluation: Evaluation, key: AlertKey, event: Event, told: Sequence[str]) -> Notification:
+def _notification(
+    evaluation: Evaluation, key: AlertKey, event: Event, told: Sequence[str], words: Words | None
+) -> Notification:
     customer = evaluation.customer
-    message = write_message(customer, evaluation.settings, key.kind, key.series, event)
+    message = write_message(customer, evaluation.settings, key.kind, key.series, event, words=words)
     data = {
         "customer": customer.id,
         "site": customer.name,

@@ -19,25 +19,21 @@ from msgspec import Meta
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.errors import InvalidField
-from cenergyd.hookspecs import ChannelType
+from cenergyd.hookspecs import AlertRule as Rule
+from cenergyd.hookspecs import AlertRuleType, ChannelType, Frequency
 from cenergyd.jobs.existing_settings import alerts_json
 from cenergyd.runtime.structs import Resource, read, to_json, whole
 
 MAX_CHANNELS = 10
 MAX_CHANNEL_BYTES = 4096
+MAX_PLUGIN_RULES = 50
+MAX_PLUGIN_RULE_BYTES = 2048
+KIND = r"[a-z][a-z0-9_]{0,31}"
+"""A kind of alert."""
 SECRET_KEYS = ("secret", "token", "password", "api_key")
 """Keys of a channel that never leave the store."""
 
-Frequency = Annotated[int, Meta(ge=1, le=43200, description="At most one message about one thing in so many minutes.")]
 Kilowatts = Annotated[float, Meta(ge=0, le=1e6)]
-
-
-class Rule(Resource, frozen=True, kw_only=True):
-    """What all rules have."""
-
-    enabled: bool = False
-    alert_frequency_in_minutes: Frequency | None = None
-    """At most one message about this in so many minutes; None: the customer's general value."""
 
 
 class NetLoadRule(Rule, frozen=True, kw_only=True):
@@ -155,6 +151,10 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
     stopped_meter: StoppedMeterRule = StoppedMeterRule()
     solar_zero: SolarZeroRule = SolarZeroRule()
     not_computed: NotComputedRule = NotComputedRule()
+    plugin_rules: Annotated[
+        Mapping[str, Mapping[str, Any]],
+        Meta(max_length=MAX_PLUGIN_RULES, description="Rules of plugins, by the kind that they declare."),
+    ] = {}
     channels: Annotated[
         tuple[Mapping[str, Any], ...],
         Meta(
@@ -166,9 +166,12 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
     ] = ()
 
     def rule(self, kind: str) -> Rule:
-        """The rule of one kind of alert."""
-        found: Rule = getattr(self, kind)
-        return found
+        """The rule of one kind of alert; of a plugin's only what all rules have."""
+        if kind in RULES:
+            found: Rule = getattr(self, kind)
+            return found
+        common = {name: value for name, value in self.plugin_rules.get(kind, {}).items() if name in _COMMON}
+        return read(common, Rule)
 
     def frequency_seconds(self, kind: str) -> int:
         """The shortest time between two messages of one kind."""
@@ -179,6 +182,7 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
         return f"AlertSettings({', '.join(kind for kind in RULES if self.rule(kind).enabled)})"
 
 
+_COMMON = ("enabled", "alert_frequency_in_minutes")
 RULES: Mapping[str, type[Rule]] = {
     "net_load": NetLoadRule,
     "power_factor": PowerFactorRule,
@@ -211,15 +215,49 @@ def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, object], ...]
 ChannelTypes = Mapping[str, ChannelType]
 """Kinds of channels that plugins declare, by type."""
 _NONE: ChannelTypes = {}
+RuleTypes = Mapping[str, AlertRuleType]
+"""Kinds of alerts that plugins declare, by kind."""
+_NO_RULES: RuleTypes = {}
 
 
-def parse_alerts(value: object, field: str = "alerts", types: ChannelTypes = _NONE) -> AlertSettings:
+def parse_alerts(
+    value: object, field: str = "alerts", types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
+) -> AlertSettings:
     """Checked settings from JSON. Raises InvalidField, which names the first wrong value.
 
     :param types: the kinds of channels that plugins declare; channels of an unknown kind are taken as they are.
+    :param rules: the kinds of alerts that plugins declare; rules of an unknown kind are kept as they are.
     """
     settings = read(value, AlertSettings, field, style="dots")
-    return msgspec.structs.replace(settings, channels=_parse_channels(settings.channels, f"{field}.channels", types))
+    place = f"{field}.plugin_rules"
+    return msgspec.structs.replace(
+        settings,
+        plugin_rules={
+            kind: _parse_plugin_rule(rule, f"{place}.{kind}", rules.get(kind))
+            for kind, rule in settings.plugin_rules.items()
+            if _is_kind(kind, place)
+        },
+        channels=_parse_channels(settings.channels, f"{field}.channels", types),
+    )
+
+
+def _is_kind(kind: str, place: str) -> bool:
+    if not re.fullmatch(KIND, kind) or kind in RULES:
+        raise InvalidField(place, "kinds of alerts that plugins declare are needed")
+    return True
+
+
+def _parse_plugin_rule(rule: Mapping[str, Any], field: str, declared: AlertRuleType | None) -> Mapping[str, Any]:
+    if declared is not None:
+        checked: Mapping[str, Any] = to_json(read(rule, declared.fields, field, style="dots"))
+        return checked
+    read({name: value for name, value in rule.items() if name in _COMMON}, Rule, field, style="dots")
+    for name, value in rule.items():
+        if not isinstance(value, str | int | float | None):
+            raise InvalidField(f"{field}.{name[:50]}", "text, a number, true or false is needed")
+    if len(json.dumps(rule)) > MAX_PLUGIN_RULE_BYTES:
+        raise InvalidField(field, f"a rule may have at most {MAX_PLUGIN_RULE_BYTES} bytes")
+    return rule
 
 
 def alerts_of(customer: Customer) -> AlertSettings | None:
@@ -244,7 +282,9 @@ def without_secrets(settings: AlertSettings) -> AlertSettings:
     return msgspec.structs.replace(settings, channels=tuple(map(public_channel, settings.channels)))
 
 
-def edit_alerts(stored: Any, sent: object, types: ChannelTypes = _NONE) -> dict[str, object]:
+def edit_alerts(
+    stored: Any, sent: object, types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
+) -> dict[str, object]:
     """What to store after an editor sent ``sent``: checked, and with secrets kept that the editor could not see.
 
     A channel with ``has_secret`` true and no secret of its own takes that of the stored channel with the same address.
@@ -253,7 +293,7 @@ def edit_alerts(stored: Any, sent: object, types: ChannelTypes = _NONE) -> dict[
     values = dict(sent) if isinstance(sent, Mapping) else sent
     if isinstance(values, dict) and isinstance(values.get("channels"), list | tuple):
         values["channels"] = [with_secrets(channel, old.values()) for channel in values["channels"]]
-    return alerts_to_json(parse_alerts(values, types=types), secrets=True)
+    return alerts_to_json(parse_alerts(values, types=types, rules=rules), secrets=True)
 
 
 def public_channel(channel: Mapping[str, object]) -> dict[str, object]:

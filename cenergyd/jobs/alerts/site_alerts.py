@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT
-from cenergyd.hookspecs import JobContext
+from cenergyd.hookspecs import JobContext, WindowVerdict
 from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_verdicts, settings_or_none
 from cenergyd.jobs.alerts.rules import AlertSettings
-from cenergyd.jobs.alerts.state import WindowVerdict
 from cenergyd.jobs.site_state.model import Issue, Kind
 from cenergyd.jobs.site_state.service import SiteEvaluation
 

@@ -19,21 +19,9 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
-Verdict = Literal["breach", "clear", "hold"]
-"""Beyond the threshold; back within it by the hysteresis; in between, where nothing changes."""
+from cenergyd.hookspecs import WindowVerdict
+
 Transition = Literal["raised", "reminder", "passed", "resolved"]
-
-
-class WindowVerdict(NamedTuple):
-    """The verdict on one window."""
-
-    time: int
-    """UTC seconds: the start of the window."""
-    verdict: Verdict
-    value: float | None = None
-    """What was evaluated, in its own unit."""
-    badness: float = 0.0
-    """Larger is worse; the worst window's value is told."""
 
 
 class Limits(NamedTuple):

@@ -43,6 +43,13 @@ _SITE_WORDS: Mapping[str, str] = {
 }
 
 
+class Words(NamedTuple):
+    """What a plugin says of an alert of its own."""
+
+    title: str
+    what: str
+
+
 class Message(NamedTuple):
     """Words of one notification."""
 
@@ -62,13 +69,15 @@ def plain(value: float, digits: int = 2) -> str:
     return "0" if text == "-0" else text
 
 
-def write_message(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> Message:
-    """The words for one event of one alert."""
+def write_message(
+    customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event, *, words: Words | None = None
+) -> Message:
+    """The words for one event of one alert; ``words`` where it is a plugin's."""
     zone = zone_or_utc(customer.time_zone)
     site = customer.name or customer.logger_serial_number
     begin, end = moment(event.since, zone), moment(event.until, zone)
-    what = _what(customer, settings, kind, series, event)
-    title = _TITLES.get(kind, kind)
+    what = words.what if words is not None else _what(customer, settings, kind, series, event)
+    title = words.title if words is not None else _TITLES.get(kind, kind)
     if event.transition == "resolved":
         subject, first = f"{site}: over: {title}", f"This is over. It lasted from {begin} to {end}."
     elif event.transition == "passed":

@@ -190,7 +190,9 @@ class JobsApi:
         """Set the alert settings; secrets that are not sent stay."""
         etag = call.if_match()
         customer = await self._context.customer(customer_id)
-        edited = edit_alerts(alerts_json(customer), call.json_object(), self._context.channel_types)
+        edited = edit_alerts(
+            alerts_json(customer), call.json_object(), self._context.channel_types, self._context.alert_rules
+        )
         if etag is not None and customer.etag != etag:
             raise Conflict("the customer was changed meanwhile")
         return _alerts_answer(await self._set(customer_id, "alerts", edited, customer.etag))

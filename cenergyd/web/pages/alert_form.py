@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import attrs
+from msgspec import inspect
 
 from cenergyd.customers.model import ROLES
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.alerts.rules import RULES, AlertSettings, alerts_to_json, parse_alerts
+from cenergyd.hookspecs import AlertRule, AlertRuleType
+from cenergyd.jobs.alerts.rules import AlertSettings, RuleTypes, alerts_to_json, parse_alerts
+from cenergyd.runtime.structs import read, to_json
 from cenergyd.web.pages.draft import BASE_PREFIX, Difference
 from cenergyd.web.pages.texts import ROLE_NAMES, sentence
 
@@ -24,6 +27,7 @@ class Input(NamedTuple):
     label: str
     unit: str = ""
     hint: str = ""
+    holds: Literal["number", "whole", "text"] = "number"
 
 
 class RuleText(NamedTuple):
@@ -93,11 +97,85 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}
-FIELDS: tuple[str, ...] = (
-    GENERAL,
-    *(f"{rule.kind}.{name}" for rule in RULE_TEXTS for name in ("enabled", *(each.name for each in rule.inputs))),
-)
+_PLUGINS = "plugin_rules."
 _INTEGERS = frozenset({GENERAL, "after_minutes"})
+
+
+@attrs.frozen
+class Rules:
+    """The built-in rules, and those that plugins declare."""
+
+    types: RuleTypes = attrs.field(factory=dict)
+
+    @property
+    def texts(self) -> tuple[RuleText, ...]:
+        """How they are written; the ``kind`` of a plugin's is its place in the settings."""
+        return (*RULE_TEXTS, *map(_plugin_text, self.types.values()))
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Kind of alert -> its title."""
+        return {**RULE_TITLES, **{kind: declared.label for kind, declared in self.types.items()}}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all fields of the form."""
+        parts = ((rule.kind, ("enabled", *(each.name for each in rule.inputs))) for rule in self.texts)
+        return (GENERAL, *(f"{kind}.{name}" for kind, names in parts for name in names))
+
+    def label(self, name: str) -> str:
+        """What a person calls a field."""
+        rule, each = self._input(name)
+        if rule is None:
+            return "At most one in"
+        label = each.label if each is not None else "on or off"
+        return f"{rule.title}: {label[0].lower()}{label[1:]}"
+
+    def value(self, name: str, text: str) -> object:
+        """What a field's text means; what means nothing stays text, and is refused by the check."""
+        part = name.rpartition(".")[2]
+        _, each = self._input(name)
+        if part == "enabled":
+            return text == ON
+        if part == "role":
+            return text if text in ROLES else ""
+        if part == GENERAL and not text:
+            return None
+        if each is not None and each.holds == "text":
+            return text
+        whole = part in _INTEGERS or (each is not None and each.holds == "whole")
+        try:
+            return int(text) if whole else float(text.replace(",", "."))
+        except ValueError:
+            return text
+
+    def _input(self, name: str) -> tuple[RuleText | None, Input | None]:
+        kind, _, part = name.rpartition(".")
+        rule = next((each for each in self.texts if each.kind == kind), None)
+        return rule, next((each for each in rule.inputs if each.name == part), None) if rule is not None else None
+
+
+def _plugin_text(declared: AlertRuleType) -> RuleText:
+    described = inspect.type_info(declared.fields)
+    assert isinstance(described, inspect.StructType)
+    own = (field for field in described.fields if field.name not in AlertRule.__struct_fields__)
+    inputs = (*map(_plugin_input, own), _FREQUENCY)
+    return RuleText(_PLUGINS + declared.kind, declared.label, declared.text, inputs)
+
+
+def _plugin_input(field: inspect.Field) -> Input:
+    node = field.type
+    schema: Mapping[str, object] = {}
+    extra: Mapping[str, object] = {}
+    if isinstance(node, inspect.Metadata):
+        schema, extra, node = node.extra_json_schema or {}, node.extra or {}, node.type
+    holds: Literal["number", "whole", "text"] = "number"
+    if isinstance(node, inspect.IntType):
+        holds = "whole"
+    elif isinstance(node, inspect.StrType | inspect.LiteralType):
+        holds = "text"
+    label = schema.get("title") or field.name.replace("_", " ").capitalize()
+    return Input(field.name, str(label), str(extra.get("unit", "")), str(schema.get("description", "")), holds)
 
 
 @attrs.frozen
@@ -107,6 +185,7 @@ class RulesDraft:
     values: Mapping[str, str]
     base: Mapping[str, str]
     """The stored values that it was filled with."""
+    rules: Rules = Rules()
     errors: Mapping[str, str] = attrs.field(factory=dict)
     differences: Sequence[Difference] = ()
 
@@ -116,71 +195,81 @@ class RulesDraft:
         return bool(self.differences)
 
 
-def field_label(name: str) -> str:
-    """What a person calls a field."""
-    kind, _, part = name.rpartition(".")
-    if not kind:
-        return "At most one in"
-    rule = next(each for each in RULE_TEXTS if each.kind == kind)
-    label = next((each.label for each in rule.inputs if each.name == part), "on or off")
-    return f"{rule.title}: {label[0].lower()}{label[1:]}"
-
-
-def stored_values(settings: AlertSettings | None) -> dict[str, str]:
+def stored_values(settings: AlertSettings | None, rules: Rules) -> dict[str, str]:
     """The fields of what is stored, as text."""
     body = alerts_to_json(settings or AlertSettings(), secrets=False)
-    return {name: _text(_at(body, name)) for name in FIELDS}
+    body["plugin_rules"] = {kind: _as_declared(body, declared) for kind, declared in rules.types.items()}
+    return {name: _text(_at(body, name)) for name in rules.fields}
 
 
-def draft_of(settings: AlertSettings | None) -> RulesDraft:
+def draft_of(settings: AlertSettings | None, rules: Rules) -> RulesDraft:
     """A form of what is stored."""
-    values = stored_values(settings)
-    return RulesDraft(values, values)
+    values = stored_values(settings, rules)
+    return RulesDraft(values, values, rules)
 
 
-def draft_from(form: Mapping[str, str]) -> RulesDraft:
+def draft_from(form: Mapping[str, str], rules: Rules) -> RulesDraft:
     """A form as it was sent."""
-    values = {name: form.get(name, "").strip() for name in FIELDS}
-    return RulesDraft(values, {name: form.get(BASE_PREFIX + name, "") for name in FIELDS})
+    values = {name: form.get(name, "").strip() for name in rules.fields}
+    return RulesDraft(values, {name: form.get(BASE_PREFIX + name, "") for name in rules.fields}, rules)
 
 
 def checked(draft: RulesDraft) -> RulesDraft:
     """The form with every fault beside its field."""
     errors: dict[str, str] = {}
-    for name in FIELDS:
-        kind, _, part = name.rpartition(".")
-        value = _value(part, draft.values[name])
+    for name, text in draft.values.items():
         try:
-            parse_alerts({kind: {part: value}} if kind else {part: value})
+            parse_alerts(_put({}, name, draft.rules.value(name, text)), rules=draft.rules.types)
         except InvalidField as error:
             errors[name] = sentence(str(error))
     return attrs.evolve(draft, errors=errors)
 
 
-def rules_json(draft: RulesDraft) -> dict[str, object]:
-    """The rules as the API takes them, without channels."""
-    body: dict[str, Any] = {kind: {} for kind in RULES}
-    for name in FIELDS:
-        kind, _, part = name.rpartition(".")
-        (body[kind] if kind else body)[part] = _value(part, draft.values[name])
+def rules_json(draft: RulesDraft, stored: AlertSettings | None) -> dict[str, object]:
+    """The rules as the API takes them, without channels; rules of plugins that are not loaded stay as they are stored."""
+    kept = stored.plugin_rules if stored is not None else {}
+    body: dict[str, Any] = {
+        "plugin_rules": {kind: rule for kind, rule in kept.items() if kind not in draft.rules.types}
+    }
+    for name, text in draft.values.items():
+        _put(body, name, draft.rules.value(name, text))
     return body
 
 
 def merged(draft: RulesDraft, settings: AlertSettings | None) -> RulesDraft:
     """The form beside what is stored now: fields that only others changed are theirs, those changed here stay as typed."""
-    now = stored_values(settings)
+    now = stored_values(settings, draft.rules)
     differences = [
         Difference(name, shown(draft.base[name]), shown(now[name]), shown(draft.values[name]))
-        for name in FIELDS
+        for name in draft.rules.fields
         if now[name] != draft.base[name] and now[name] != draft.values[name]
     ]
-    kept = {name: draft.values[name] if draft.values[name] != draft.base[name] else now[name] for name in FIELDS}
+    kept = {
+        name: draft.values[name] if draft.values[name] != draft.base[name] else now[name] for name in draft.rules.fields
+    }
     return attrs.evolve(draft, values=kept, base=now, differences=differences)
 
 
 def shown(text: str) -> str:
     """A value in a table."""
     return {ON: "on", OFF: "(empty)"}.get(text, ROLE_NAMES.get(text, text))
+
+
+def _as_declared(body: Mapping[str, Any], declared: AlertRuleType) -> object:
+    """A plugin's rule with all its fields; the defaults where what is stored does not fit (the plugin has changed)."""
+    try:
+        return to_json(read(body["plugin_rules"].get(declared.kind, {}), declared.fields))
+    except InvalidField:
+        return to_json(declared.fields())
+
+
+def _put(body: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    place = body
+    *parts, last = name.split(".")
+    for part in parts:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return body
 
 
 def _at(body: Mapping[str, Any], name: str) -> object:
@@ -195,17 +284,3 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return format(value, ".10g") if isinstance(value, float) else str(value)
-
-
-def _value(part: str, text: str) -> object:
-    """What a field's text means; what means nothing stays text, and is refused by the check."""
-    if part == "enabled":
-        return text == ON
-    if part == "role":
-        return text if text in ROLES else ""
-    if part == GENERAL and not text:
-        return None
-    try:
-        return int(text) if part in _INTEGERS else float(text.replace(",", "."))
-    except ValueError:
-        return text

@@ -24,13 +24,11 @@ from cenergyd.jobs.existing_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import Delivery, Outbox
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
-    RULE_TEXTS,
-    RULE_TITLES,
+    Rules,
     RulesDraft,
     checked,
     draft_from,
     draft_of,
-    field_label,
     merged,
     rules_json,
 )
@@ -97,14 +95,16 @@ class AlertPages:
 
     async def save(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Save the rules; the channels stay."""
-        draft = checked(draft_from(call.form))
+        draft = checked(draft_from(call.form, self._rules()))
         customer = await self._context.customer(customer_id)
         stored = _stored(customer)
         draft = merged(draft, stored)
         if draft.conflict or draft.errors:
             return await self._page(call, customer_id, Shown(draft, status=409 if draft.conflict else 422))
         channels = [dict(channel) for channel in stored.channels] if stored else []
-        value = edit_alerts(_raw(customer), {**rules_json(draft), "channels": channels})
+        value = edit_alerts(
+            _raw(customer), {**rules_json(draft, stored), "channels": channels}, rules=draft.rules.types
+        )
         try:
             await save_extension(self._context, customer, "alerts", value)
         except Conflict:
@@ -170,6 +170,9 @@ class AlertPages:
             return await self._page(call, customer_id, Shown(problem=problem, status=409))
         return _done(customer_id, "again", "messages")
 
+    def _rules(self) -> Rules:
+        return Rules(self._context.alert_rules)
+
     def _outbox(self) -> Outbox:
         if self._context.outbox is None:
             raise NotFound("this daemon sends no messages")
@@ -180,21 +183,21 @@ class AlertPages:
         outbox = self._context.outbox
         messages = await outbox.deliveries(customer_id, _SHOWN_MESSAGES) if outbox else []
         broken = ""
-        types = self._context.channel_types
+        types, rules = self._context.channel_types, self._rules()
         try:
             settings = alerts_of(customer)
         except InvalidField as error:
             settings, broken = None, f"{error.field}: {error}"
         values = {
-            "draft": shown.rules or draft_of(settings),
+            "draft": shown.rules or draft_of(settings, rules),
             "adding": shown.adding,
             "problem": shown.problem,
             "broken": broken,
             "done": _DONE.get(call.query("done") or "", ""),
-            "rules": RULE_TEXTS,
-            "titles": RULE_TITLES,
+            "rules": rules.texts,
+            "titles": rules.titles,
             "from_existing": is_existing(customer, "alerts"),
-            "label": field_label,
+            "label": rules.label,
             "roles": ROLES,
             "channels": self._channel_views(settings, messages),
             "channel_names": {**CHANNEL_NAMES, **{name: kind.label for name, kind in types.items()}},

@@ -10,7 +10,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
-from cenergyd.hookspecs import ChannelType
+from cenergyd.hookspecs import AlertRuleType, ChannelType
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.logger_proof import proves_nothing
 from cenergyd.jobs.messages.outbox import Outbox
@@ -72,6 +72,8 @@ class Context:
     """Messages to customers."""
     channel_types: Mapping[str, ChannelType] = attrs.field(factory=dict)
     """Kinds of channels that plugins declare."""
+    alert_rules: Mapping[str, AlertRuleType] = attrs.field(factory=dict)
+    """Kinds of alerts that plugins declare."""
     plugins: Sequence[PluginInfo] = ()
     """Plugins that are installed or required."""
     store_infos: Callable[[], Sequence[StoreInfo]] = tuple

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.jobs.alerts.state import AlertState, Event, Limits, WindowVerdict, state_from_json, state_to_json, step
+from cenergyd.hookspecs import WindowVerdict
+from cenergyd.jobs.alerts.state import AlertState, Event, Limits, state_from_json, state_to_json, step
 
 LIMITS = Limits(frequency=3600, fresh=7200)
 T = 1_800_000_000

@@ -8,7 +8,9 @@ import pytest_twisted
 from msgspec import Meta
 
 from cenergyd.hookspecs import Channel, ChannelType
+from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.runtime.plugin_info import PluginInfo
+from tests.plugins.test_alert_rules import FREEZER
 from tests.web.harness import Client, World
 from tests.web.pages.reading import Visitor, mount_pages
 
@@ -74,3 +76,44 @@ async def test_a_declared_channel_is_offered_and_checked(world: World) -> None:
         f"customers/{customer.id}/alerts", {"channels": [{"type": "chat", "room": "X"}]}, headers={"If-Match": "*"}
     )
     assert wrong.status == 422
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_and_the_api_offer_and_check_them(world: World) -> None:
+    object.__setattr__(world.context, "alert_rules", {"freezer": FREEZER})  # what the daemon's plugins would be
+    mount_pages(world)
+    customer, client = await world.customer(name="Mill", logger_serial_number="AA01", load="1", solar="2")
+    path, api = f"/customers/{customer.id}/alerts", f"customers/{customer.id}/alerts"
+    gone = {"of_old": {"enabled": True}}
+    saved = await client.put(api, {"plugin_rules": {**gone, "freezer": {"above": -5}}}, headers={"If-Match": "*"})
+    assert saved.json["alerts"]["plugin_rules"]["freezer"]["above"] == -5
+    wrong = await client.put(api, {"plugin_rules": {"freezer": {"above": 99}}}, headers={"If-Match": "*"})
+    assert wrong.status == 422 and wrong.json["errors"][0]["field"] == "alerts.plugin_rules.freezer.above"
+    visitor = Visitor(world, client.token or "")
+    await visitor.sign_in()
+    page = await visitor.open(path)
+    for said in (
+        "Freezer too warm",
+        "It is warmer than this.",
+        "Warmer than",
+        "°C",
+        "Where it stands.",
+        'value="kitchen"',
+    ):
+        assert said in page
+    refused = await visitor.submit(path, **{"plugin_rules.freezer.minutes": "1.5"})
+    assert refused.status == 422 and "Freezer too warm: minutes" in refused.content.decode()
+    form = {
+        "plugin_rules.freezer.enabled": "yes",
+        "plugin_rules.freezer.minutes": "15",
+        "plugin_rules.freezer.role": "solar",
+    }
+    assert (await visitor.submit(path, **form)).status == 303
+    stored = await world.customers.get(customer.id)
+    assert stored is not None
+    settings = alerts_of(stored)
+    assert settings is not None
+    assert settings.plugin_rules["freezer"] == {
+        "enabled": True, "alert_frequency_in_minutes": None, "above": -5.0, "minutes": 15, "room": "kitchen", "role": "solar",
+    }  # fmt: skip
+    assert settings.plugin_rules["of_old"] == {"enabled": True}  # its plugin is not loaded at the moment

@@ -12,7 +12,8 @@ from cenergyd.errors import CenergydError, ConfigError, InvalidField
 
 _FAILED, _USAGE = 1, 2
 COMMANDS = (
-    "run", "check", "migrate", "plugins", "customers", "doctor", "backfill", "simulate", "replay", "reread", "token", "conformance",
+    "run", "check", "migrate", "plugins", "customers", "doctor", "backfill", "readings", "simulate", "replay", "reread", "token",
+    "conformance",
     "backup", "restore",
 )  # fmt: skip
 """Each is a module of :mod:`cenergyd.commands` whose ``register(group)`` adds the command of that name."""

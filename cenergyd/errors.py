@@ -44,6 +44,10 @@ class Conflict(CenergydError):
     """Somebody else changed the same thing first (compare-and-set failed)."""
 
 
+class Incompatible(CenergydError):
+    """What is asked does not go together with what is there; the message says with what (answered 409)."""
+
+
 class ChangedElsewhere(Conflict):
     """The front end that shares the collection has changed the customer, and that is not taken over yet."""
 

@@ -27,6 +27,7 @@ from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
 from cenergyd.daemon.retention import Retention, oldest_pending
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
+from cenergyd.derivation.corrections import CorrectionFollowUp, Corrector
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import CenergydError, ConfigError, InvalidField, Overloaded, StoreUnavailable
@@ -108,6 +109,9 @@ class Daemon(OrderedServices):
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
         )
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
+        self.correction_follow_up = CorrectionFollowUp(
+            reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
+        )
         self.jobs = JobService(
             clock=reactor,
             settings=settings,
@@ -143,6 +147,7 @@ class Daemon(OrderedServices):
             self.retention,
             self.site_states,
             self.front_end_watch,
+            self.correction_follow_up,
             self.jobs,
             self.derivation,
             self.uploads,

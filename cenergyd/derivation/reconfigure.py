@@ -19,7 +19,9 @@ from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
 from cenergyd.customers.ownership import FOREVER, HELD, Held, given_up, held_loggers, recorded
 from cenergyd.customers.store import CustomerStore, FrontEndChange
+from cenergyd.derivation.corrections import end_corrections
 from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound
+from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.store import ReadingStore
 
 _TRIES = 5
@@ -83,6 +85,7 @@ async def change_customer(
         owned = await _ownership(customers, readings, old, new, by_operator=by_operator)
         update = {**checked, "extensions": {**checked.get("extensions", {}), **owned}} if owned else checked
         window = await touched_window(readings, old, changed(old, update), now)
+        await _end_corrections(readings, old, new, now)
         try:
             # Always compared, because the window was determined for this ``old``.
             return Changed(old, await customers.update(customer_id, update, expected_etag=old.etag, pending=window))
@@ -134,7 +137,8 @@ def _times(customer: Customer, serial: str) -> list[Held]:
 
 
 async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None, int | None]:
-    """Times of the first and last reading of a logger's meters."""
+    """Times of the first and last reading of a logger's meters, as they were measured: no correction changes what is whose."""
+    readings = as_measured(readings)
     series = [name for name in await readings.series_of(serial) if not name.endswith(f"_{MISSING_METER}")]
     if not series:
         return None, None
@@ -143,6 +147,14 @@ async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None
         min((reading.time for reading in first.values()), default=None),
         max((reading.time for reading in last.values()), default=None),
     )
+
+
+async def _end_corrections(readings: ReadingStore, old: Customer, new: Customer, now: int) -> None:
+    """Where a logger is given up, its corrections end with the last reading that is the customer's."""
+    serial = old.logger_serial_number
+    if serial and serial != new.logger_serial_number:
+        _, last = await _stored_times(readings, serial)
+        await end_corrections(readings, serial, 0 if last is None else last + 1, now)
 
 
 async def _follow_one(customers: CustomerStore, readings: ReadingStore, customer_id: str, now: int) -> None:
@@ -177,6 +189,7 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     owned = await _ownership(customers, readings, old, changed(old, update), by_operator=False)
     update["extensions"] = {**update.get("extensions", {}), **owned}
     window = await touched_window(readings, old, changed(old, update), now)
+    await _end_corrections(readings, old, changed(old, update), now)
     return await front_end.follow(change, update, window)
 
 

@@ -20,6 +20,7 @@ from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.backlog import Backlog
 from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
+from cenergyd.derivation.corrections import widened
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import CHUNK_READINGS, Group, expected_readings, grouped, pieces
 from cenergyd.derivation.status import reached_before
@@ -190,6 +191,8 @@ class DerivationService(Service):
 
     async def _sorted_out(self, tasks: Sequence[Task]) -> None:
         """Each task goes its way: nothing to derive, long, or short and together with others."""
+        kept = set(map(id, await widened([task.work for task in tasks], self._readings, self._queue)))
+        tasks = [task for task in tasks if id(task.work) in kept]
         bodies = await self._bodies(tasks)
         tasks = await self._summed(tasks, bodies)
         idle = [task for task in tasks if not task.pieces]

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import CustomerStore
+from cenergyd.derivation.corrections import refresh
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
@@ -108,6 +109,7 @@ class JobService(Service):
         self._settings = settings.jobs
         self._all_settings = settings
         self._plugins = plugins
+        self._stored = readings
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
         self._documents = documents
         self._customers = customers
@@ -186,10 +188,20 @@ class JobService(Service):
             log.failure("a look for jobs failed, will be tried again", Failure(error))
 
     async def _claimed(self, limit: int) -> list[PendingWork]:
-        return await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._ttl, limit)
+        works = await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._ttl, limit)
+        if works:
+            try:
+                await refresh(self._stored)
+            except (StoreUnavailable, Overloaded):
+                await self._queue.postpone(works, int(self._clock.seconds()))
+                raise
+        return works
 
     async def _due(self, limit: int) -> list[Document]:
-        return await self._retries.due(int(self._clock.seconds()), limit)
+        documents = await self._retries.due(int(self._clock.seconds()), limit)
+        if documents:
+            await refresh(self._stored)
+        return documents
 
     async def _in_slot(self, work: Coroutine[object, object, None]) -> None:
         await self._slots.acquire()

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from cenergyd.errors import StoreRejected
+from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore, Summary
 
@@ -215,6 +216,10 @@ class BatchingReadingStore:
     async def _replace_points(self, requests: Sequence[Sequence[_Replacement]]) -> list[None]:
         await self._store.replace_points_many([item for items in requests for item in items])
         return [None] * len(requests)
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        """As the store does."""
+        return await ever_corrected(self._store, series)
 
     async def open(self) -> None:
         """As the store does."""

@@ -9,6 +9,8 @@ import attrs
 
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
+from cenergyd.readings.corrected import corrected_store
+from cenergyd.readings.correction_book import CorrectionBook
 from cenergyd.readings.retention import MARGIN_DAYS
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor
@@ -30,6 +32,7 @@ class Stores:
 
     customers: CustomerStore
     readings: ReadingStore
+    """Reads with people's corrections in force (:mod:`cenergyd.readings.corrected`), and writes what the meters say."""
     documents: DocumentStore
     old_rows: OldRows | None = None
     """Of an embedded readings store."""
@@ -50,8 +53,9 @@ class Stores:
 def make_stores(settings: Settings, reactor: Reactor) -> Stores:
     """The stores, not yet open. Raises ConfigError for a URL that cannot be used."""
     customers, documents = _customer_stores(settings, reactor)
-    readings = _reading_store(settings, reactor)
-    old_rows = readings.old_rows if isinstance(readings, SqliteReadingStore) else None
+    measured = _reading_store(settings, reactor)
+    old_rows = measured.old_rows if isinstance(measured, SqliteReadingStore) else None
+    readings = corrected_store(measured, CorrectionBook(documents, reactor.seconds))
     return Stores(customers=customers, readings=readings, documents=documents, old_rows=old_rows)
 
 

@@ -19,6 +19,8 @@ from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.service import SiteStateService
+from cenergyd.readings.corrected import corrected_store
+from cenergyd.readings.correction_book import CorrectionBook
 from cenergyd.settings.sections import OutboxSettings, WebSettings
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
@@ -148,7 +150,8 @@ class World:
         mongo = MongoDatabase(reactor, mongo_url, 10) if mongo_url else None
         self.customers: Any = MongoCustomerStore(mongo) if mongo else SqliteCustomerStore(reactor, database)
         self.documents: Any = MongoDocumentStore(mongo) if mongo else SqliteDocumentStore(reactor, database)
-        self.readings: Any = SqliteReadingStore(reactor, folder / "readings.sqlite")
+        measured = SqliteReadingStore(reactor, folder / "readings.sqlite")
+        self.readings: Any = corrected_store(measured, CorrectionBook(self.documents, reactor.seconds))
         self.settings = WebSettings(**(settings or {}))
         self.sessions_per_token = sessions_per_token
         self.page_size = page_size

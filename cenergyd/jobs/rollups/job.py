@@ -20,6 +20,7 @@ from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
 from cenergyd.jobs.rollups.read import is_final, pauses_of_day
 from cenergyd.jobs.rollups.usual_interval import hour_interval
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
+from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
 READ_BEFORE = 3600
@@ -141,10 +142,11 @@ class _Roller:
         replaced: list[Replacement] = []
         written: list[tuple[str, Sequence[FieldPoint]]] = []
         days = await self._days(touched)
+        voidable = await ever_corrected(self._context.readings, [each.name for each in touched])
         for each in touched:
             items = [*await self._fine_windows(each), *self._hour_windows(each), *days.get(each.name, ())]
-            if is_computed(each.name):
-                replaced += items  # computed readings, unlike measured ones, may be gone
+            if is_computed(each.name) or each.name in voidable:
+                replaced += items  # computed and corrected readings, unlike measured ones, may be gone
             else:
                 written += [(series, points) for series, _, _, points in items if points]
         await self._context.readings.merge_points_many(written)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import cenergyd
 from cenergyd.web.api import openapi
 from cenergyd.web.api.configs import ConfigsApi
+from cenergyd.web.api.corrections import CorrectionsApi
 from cenergyd.web.api.customers import CustomersApi
 from cenergyd.web.api.energy import EnergyApi
 from cenergyd.web.api.events import EventsApi
@@ -30,6 +31,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     ReadingsApi,
     LoggersApi,
     HistoryApi,
+    CorrectionsApi,
     JobsApi,
     EnergyApi,
     ConfigsApi,

@@ -18,6 +18,7 @@ _ERRORS: Mapping[int, str] = {
     401: "No credentials, or wrong ones.",
     403: "Not for this caller, or the CSRF token is missing.",
     404: "There is no such thing, or none that the caller may see.",
+    409: "It does not go together with what is there; `detail` says with what.",
     412: "Somebody else changed it: read it again (the If-Match header has another ETag).",
     413: "The body is too large.",
     415: "The body has another media type.",

@@ -67,6 +67,7 @@ class ReadingsApi:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._reader = CurveReader(context)
+        self._original = CurveReader(context, original=True)
 
     async def read(self, call: Call, customer_id: str) -> Response:
         """Curves as JSON."""
@@ -100,9 +101,8 @@ class ReadingsApi:
         customer = await self._context.customer(customer_id)
         tracks = _tracks(call, customer, start, end)
         zone = zone_or_utc(customer.time_zone)
-        return customer, await self._reader.read(
-            tracks, start, end, zone=zone, resolution=resolution, channels=channels
-        )
+        reader = self._original if call.query_integer("original", 0, 1) else self._reader
+        return customer, await reader.read(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -209,7 +209,12 @@ _PARAMETERS = (
     openapi.query_parameter(
         "series",
         {"type": "array", "items": {"type": "string", "maxLength": 81}, "maxItems": _MAX_SERIES - 3},
-        "Only these series of the customer's logger, as they were measured.",
+        "Only these series of the customer's logger, with the sign that the meter gave.",
+    ),
+    openapi.query_parameter(
+        "original",
+        {"type": "integer", "minimum": 0, "maximum": 1},
+        "1: meters as they were measured, without people's corrections; what is computed stays as it is. Default 0.",
     ),
 )
 _READ = openapi.Operation("readReadings", _TAG, "Readings over a range", response=CurvesJson, parameters=_PARAMETERS)

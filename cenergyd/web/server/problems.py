@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from cenergyd.errors import (
     CenergydError,
     Conflict,
+    Incompatible,
     InvalidField,
     NotFound,
     Overloaded,
@@ -97,6 +98,8 @@ def problem_of(error: BaseException) -> ProblemDetails:
     match error:
         case NotFound():
             return ProblemDetails(404, "not_found", str(error) or "there is no such thing here")
+        case Incompatible():
+            return ProblemDetails(409, "incompatible", str(error))
         case Conflict():
             return ProblemDetails(
                 412, "conflict", "somebody else changed this meanwhile: read it again, then change it"

@@ -1,0 +1,360 @@
+"""Making, listing and undoing corrections of readings, such that everything that follows from the readings is computed again.
+
+A correction is stored together with the note that its times are yet to be marked for derivation, then all daemons are told, then the
+times are marked, then the note is struck out. Where that stops half-way, a look every minute (:meth:`Corrector.finish`) does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.ownership import FOREVER
+from cenergyd.customers.store import CustomerStore, PendingQueue
+from cenergyd.documents.kinds import CORRECTIONS
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import Conflict, Incompatible, InvalidField, NotFound
+from cenergyd.readings.corrected import CorrectedReadings, as_measured
+from cenergyd.readings.correction_book import CorrectionBook, corrections_in, serial_of, tell_changed
+from cenergyd.readings.corrections import (
+    MAX_ACTIVE,
+    Correction,
+    View,
+    added,
+    bounded,
+    check,
+    ended,
+    to_body,
+    undone,
+    view_of,
+)
+from cenergyd.readings.model import series_name
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.periodic import PeriodicService
+
+FUTURE_SECONDS = 86400
+"""A shift may bring what is stored so far beyond now: a clock that was slow by less is put right in good faith."""
+FOLLOW_UP_SECONDS = 60
+_TRIES = 5
+_METER = re.compile(r"[0-9]{1,3}\Z")
+_MAX_SERIES = 300
+_ID = re.compile(r"(?P<series>[0-9A-Za-z]{1,32}_[0-9]{1,3})\.(?P<number>[0-9]{1,9})\Z")
+
+log = Logger()
+
+
+class Listed(NamedTuple):
+    """A correction and whose it is."""
+
+    series: str
+    correction: Correction
+
+    @property
+    def id(self) -> str:
+        """Names it everywhere: ``001EC6001433_2.7``."""
+        return f"{self.series}.{self.correction.number}"
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """A correction that somebody wants."""
+
+    meter: str
+    """Meter id."""
+    kind: str
+    start: int
+    end: int
+    factor: float | None = None
+    seconds: int | None = None
+    reason: str
+    serial: str = ""
+    """The logger; '': the present one."""
+
+
+@attrs.frozen(kw_only=True)
+class Corrector:
+    """Changes and lists the corrections of customers' meters. Methods raise StoreUnavailable."""
+
+    customers: CustomerStore
+    readings: ReadingStore
+    documents: DocumentStore
+
+    async def listed(self, customer: Customer) -> list[Listed]:
+        """Every correction of a customer's meters, in force or undone, the latest first."""
+        found = [
+            Listed(document.key, each)
+            for serial in serials_held(customer)
+            for document in await self.documents.find(CORRECTIONS, owner=serial, limit=_MAX_SERIES)
+            for each in corrections_in(document)
+            if _concerns(customer, serial, each)
+        ]
+        return sorted(found, key=lambda each: (each.correction.at, each.series, each.correction.number), reverse=True)
+
+    async def add(self, customer: Customer, wanted: Wanted, by: str, now: int) -> Listed:
+        """Make a correction.
+
+        :raises InvalidField: it cannot be, or the logger was not the customer's all that time.
+        :raises Incompatible: it meets another one, or a shift would put readings where others are; there are too many.
+        :raises Conflict: others change the meter's corrections all the time.
+        """
+        series = await self._series(customer, wanted)
+        mine = [each for each in await self.listed(customer) if each.correction.is_active]
+        if len(mine) >= MAX_ACTIVE:
+            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, which is as many as there may be: undo some")
+        for _ in range(_TRIES):
+            document = await self.documents.get(CORRECTIONS, series)
+            before = corrections_in(document)
+            new = Correction(
+                number=_last_number(document) + 1, kind=wanted.kind, start=wanted.start, end=wanted.end,  # type: ignore[arg-type]
+                factor=wanted.factor, seconds=wanted.seconds, reason=wanted.reason.strip(),
+                customer_id=customer.id, by=by, at=now,
+            )  # fmt: skip
+            after = added(before, new)
+            if new.kind == "shift":
+                await self._check_room(series, view_of(before), new, now)
+            if await self._change(series, document, customer.id, after, number=new.number, now=now):
+                _log("made", by, Listed(series, new))
+                return Listed(series, new)
+        raise Conflict("others change the corrections of this meter now: try again")
+
+    async def undo(self, customer: Customer, correction_id: str, by: str, now: int) -> Listed:
+        """Undo a correction: everything is as if it had never been made.
+
+        :raises NotFound: the customer has no such correction.
+        :raises Incompatible: it is undone already, or a later one rests on it.
+        :raises Conflict: others change the meter's corrections all the time.
+        """
+        asked = _ID.match(correction_id)
+        known = {each.id: each for each in await self.listed(customer)}
+        if asked is None or correction_id not in known:
+            raise NotFound("there is no such correction")
+        series, number = asked["series"], int(asked["number"])
+        for _ in range(_TRIES):
+            document = await self.documents.get(CORRECTIONS, series)
+            before = corrections_in(document)
+            if number not in {each.number for each in before}:
+                raise NotFound("there is no such correction")
+            after = undone(before, number, by, now)
+            (changed,) = [each for each in after if each.number == number]
+            if await self._change(series, document, customer.id, after, number=number, now=now):
+                _log("undone", by, Listed(series, changed))
+                return Listed(series, changed)
+        raise Conflict("others change the corrections of this meter now: try again")
+
+    async def finish(self, now: int, older_than: int = FOLLOW_UP_SECONDS) -> int:
+        """Do the rest for changes that stopped half-way; how many there were."""
+        documents = await self.documents.find(CORRECTIONS, due_before=now - older_than, limit=100)
+        for document in documents:
+            await self._tell_and_mark(document)
+        return len(documents)
+
+    async def _series(self, customer: Customer, wanted: Wanted) -> str:
+        check(
+            kind=wanted.kind, start=wanted.start, end=wanted.end,
+            factor=wanted.factor, seconds=wanted.seconds, reason=wanted.reason,
+        )  # fmt: skip
+        serial = wanted.serial or customer.logger_serial_number
+        if not _METER.match(wanted.meter):
+            raise InvalidField("meter", "the id of a measured meter is needed, such as 2")
+        if serial not in serials_held(customer):
+            raise InvalidField("logger_serial_number", "no logger of this customer")
+        shift = wanted.seconds or 0
+        for name, start, end in (
+            ("start", wanted.start, wanted.end),
+            ("seconds", wanted.start + shift, wanted.end + shift),
+        ):
+            if not holds_all(customer, serial, start, end):
+                raise InvalidField(name, "the logger was not this customer's all that time")
+        series = series_name(serial, wanted.meter)
+        if not await as_measured(self.readings).first([series]):
+            raise InvalidField("meter", f"meter {wanted.meter} has stored no readings")
+        return series
+
+    async def _check_room(self, series: str, view: View, new: Correction, now: int) -> None:
+        """Raise where the shifted readings would meet others, or come to be in the future."""
+        seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view}))
+        last = (await seen.last([series], new.end)).get(series)
+        if last is not None and last.time >= new.start and last.time + (new.seconds or 0) > now + FUTURE_SECONDS:
+            raise InvalidField("seconds", "readings would come to be in the future")
+        start, end = new.target
+        for since, until in ((start, min(end, new.start)), (max(start, new.end), end)):
+            if since < until:
+                other = (await seen.first([series], since)).get(series)
+                if other is not None and other.time < until:
+                    raise Incompatible(
+                        f"there are other readings where the shifted ones would be, the first at {other.time}: void them first"
+                    )
+
+    async def _change(
+        self,
+        series: str,
+        document: Document | None,
+        customer_id: str,
+        after: Sequence[Correction],
+        *,
+        number: int,
+        now: int,
+    ) -> bool:
+        """Store what is after a change of one correction, and have it take effect; False where somebody else was first."""
+        (hull,) = [each.hull for each in after if each.number == number]
+        window = await self._affected(series, hull, corrections_in(document), after)
+        body: dict[str, Any] = dict(document.body) if document is not None else {}
+        marks = [*body.get("unmarked", ()), *([] if window is None else [[customer_id, *window]])]
+        body |= {
+            "corrections": [to_body(each) for each in bounded(after, customer_id)],
+            "last_number": max([_last_number(document), *(each.number for each in after)]),
+            "unmarked": marks,
+        }
+        version = document.version if document is not None else 0
+        try:
+            stored = await self.documents.put(
+                CORRECTIONS, series, body, owner=serial_of(series), due=now, expected_version=version
+            )
+        except Conflict:
+            return False
+        await self._tell_and_mark(stored)
+        return True
+
+    async def _tell_and_mark(self, stored: Document) -> None:
+        await tell_changed(self.documents, [stored.key])
+        await refresh(self.readings)
+        marks = [PendingMark(*each) for each in stored.body.get("unmarked", ())]
+        if marks:
+            await self.customers.derivation_queue.mark(marks)
+        body = {name: value for name, value in stored.body.items() if name != "unmarked"}
+        try:
+            await self.documents.put(CORRECTIONS, stored.key, body, owner=stored.owner, expected_version=stored.version)
+        except Conflict:
+            log.debug("a later change of {series} marks its times", series=stored.key)
+
+    async def _affected(
+        self, series: str, hull: tuple[int, int], before: Sequence[Correction], after: Sequence[Correction]
+    ) -> Window | None:
+        """The times that a change can change anything at; None where no reading is."""
+        times: list[int] = []
+        for corrections in (before, after):
+            seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view_of(corrections)}))
+            first, last = await seen.first([series]), await seen.last([series])
+            times += [each.time for each in (*first.values(), *last.values())]
+        if not times:
+            return None
+        start, end = max(hull[0], min(times), 0), min(hull[1], max(times) + 1)
+        return Window(start, end) if start < end else None
+
+
+class CorrectionFollowUp(PeriodicService):
+    """Looks every minute whether a change of corrections stopped half-way, and does the rest."""
+
+    def __init__(self, clock: Timers, corrector: Corrector) -> None:
+        async def finish() -> None:
+            await corrector.finish(int(clock.seconds()))
+
+        super().__init__(
+            clock, finish, FOLLOW_UP_SECONDS, what="a look for corrections that are not in force yet", log=log
+        )
+
+
+async def refresh(readings: ReadingStore) -> None:
+    """Have a store read with every correction that is stored now. Raises StoreUnavailable."""
+    book = book_of(readings)
+    if book is not None:
+        await book.refresh()
+
+
+def book_of(readings: ReadingStore) -> CorrectionBook | None:
+    """What a store knows of corrections; None where it has none."""
+    book = readings.corrections if isinstance(readings, CorrectedReadings) else None
+    return book if isinstance(book, CorrectionBook) else None
+
+
+async def end_corrections(readings: ReadingStore, serial: str, until: int, now: int) -> None:
+    """Have no correction of a logger reach beyond a time, because it is somebody else's from then on. Raises StoreUnavailable, Conflict."""
+    book = book_of(readings)
+    if book is None:
+        return
+    for document in await book.documents.find(CORRECTIONS, owner=serial, limit=_MAX_SERIES):
+        before = corrections_in(document)
+        after = ended(before, until, "the logger was given up", now)
+        if after != before:
+            body = {**document.body, "corrections": [to_body(each) for each in after]}
+            await book.documents.put(
+                CORRECTIONS, document.key, body, owner=serial, due=document.due, expected_version=document.version
+            )
+            await tell_changed(book.documents, [document.key])
+    await book.refresh()
+
+
+async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: PendingQueue) -> list[PendingWork]:
+    """Claimed works with all corrections known; those of which a shift puts readings outside their window are marked anew and left out.
+
+    Raises StoreUnavailable.
+    """
+    book = book_of(readings)
+    if book is None:
+        return list(works)
+    await book.refresh()
+    kept = []
+    for work in works:
+        start, end = work.start, work.end
+        for serial in serials_held(work.customer) if book.knows_any else ():
+            for view in (await book.of_serial(serial)).values():
+                start, end = view.reach(start, end)
+        if (start, end) == (work.start, work.end):
+            kept.append(work)
+        else:
+            await queue.mark([PendingMark(work.customer.id, start, end)])
+            await queue.finish([work])
+    return kept
+
+
+def serials_held(customer: Customer) -> list[str]:
+    """Serial numbers of loggers that are or were the customer's."""
+    return sorted({period.serial for period in setup_periods(customer, 0, FOREVER) if period.serial})
+
+
+def holds_all(customer: Customer, serial: str, start: int, end: int) -> bool:
+    """Whether a logger is the customer's at every time of a range."""
+    reached = start
+    for period in setup_periods(customer, start, end):
+        if period.serial == serial and period.start == reached:
+            reached = period.end
+    return reached == end
+
+
+def _concerns(customer: Customer, serial: str, each: Correction) -> bool:
+    """Whether a correction is a customer's, or (one of a removed customer's) changes times that are theirs now."""
+    if each.customer_id == customer.id:
+        return True
+    return any(period.serial == serial for period in setup_periods(customer, *each.hull))
+
+
+def _last_number(document: Document | None) -> int:
+    return int(document.body.get("last_number", 0)) if document is not None else 0
+
+
+def _log(what: str, by: str, listed: Listed) -> None:
+    each = listed.correction
+    log.info(
+        "correction {id} {what} by {by}: {kind} of {start} to {end}",
+        id=listed.id, what=what, by=by, kind=each.kind, start=each.start, end=each.end,
+    )  # fmt: skip
+
+
+@attrs.frozen
+class _Fixed:
+    """Views that are given."""
+
+    given: Mapping[str, View]
+
+    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+        return {name: self.given[name] for name in series if name in self.given}
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        return frozenset(name for name in series if name in self.given)

@@ -1,0 +1,283 @@
+"""A reading store as everybody sees it who shows or computes: with the corrections of :mod:`cenergyd.readings.corrections` in force.
+
+Only what is read differs; what is written goes through as it is. So the store keeps what the meters said, and late or resent readings
+of a corrected range are corrected as well. Field points (rollups, energy) are made from corrected readings and are not touched here.
+A series without corrections costs nothing but a look into a set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from cenergyd.readings.checks import check_resolution, window_start
+from cenergyd.readings.corrections import BEGINNING, END, Piece, View
+from cenergyd.readings.model import CHANNELS, Reading
+from cenergyd.readings.store import ReadingStore, Summary
+
+SLICE_SECONDS = 4 * 86400
+"""Readings of at most so long are held at once where single ones are needed to summarise."""
+
+
+MAX_STEPS = 50
+"""Readings of which a scale leaves nothing (only registers) that are passed over in the search of the first or last one."""
+
+
+class Corrections(Protocol):
+    """Knows the corrections of series."""
+
+    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+        """Those of the series that have corrections in force."""
+        ...
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        """Those of the series that have, or had, corrections."""
+        ...
+
+
+class CorrectedReadings:
+    """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one; see the module's docstring.
+
+    :ivar measured: the store behind it, with what the meters said.
+    """
+
+    def __init__(self, measured: ReadingStore, corrections: Corrections) -> None:
+        self.measured = measured
+        self.corrections = corrections
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.measured, name)
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        """Those of the series that have, or had, corrections: their readings may be gone, as measured ones never are."""
+        return await self.corrections.ever_corrected(series)
+
+    async def read(
+        self, series: Sequence[str], start: int, end: int, limit: int | None = None
+    ) -> dict[str, list[Reading]]:
+        """As the store's, corrected."""
+        views = await self.corrections.views(series)
+        if not views:
+            return await self.measured.read(series, start, end, limit)
+        plain = [name for name in series if name not in views]
+        found = await self.measured.read(plain, start, end, limit) if plain else {}
+        for name, view in views.items():
+            found[name] = await self._read(name, view, start, end, limit)
+        return {name: found[name] for name in series}
+
+    async def _read(self, name: str, view: View, start: int, end: int, limit: int | None) -> list[Reading]:
+        found: list[Reading] = []
+        for piece in view.between(start, end):
+            since, until = piece.measured
+            # A piece may leave readings out, so that a limit counts what is left.
+            while since < until and (limit is None or len(found) < limit):
+                asked = None if limit is None else limit - len(found)
+                rows = (await self.measured.read([name], since, until, asked))[name]
+                found += piece.corrected(rows)
+                if asked is None or len(rows) < asked:
+                    break
+                since = rows[-1].time + 1
+        return found if limit is None else found[:limit]
+
+    async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
+        """As the store's, corrected."""
+        views = await self.corrections.views(series)
+        if not views:
+            return await self.measured.last(series, before)
+        plain = [name for name in series if name not in views]
+        found = await self.measured.last(plain, before) if plain else {}
+        for name, view in views.items():
+            reading = await self._last(name, view, END if before is None else before)
+            if reading is not None:
+                found[name] = reading
+        return found
+
+    async def _last(self, name: str, view: View, before: int) -> Reading | None:
+        for piece in reversed(view.between(BEGINNING, before)):
+            since, end = piece.measured
+            until = None if end == END else end
+            for _ in range(MAX_STEPS):
+                reading = (await self.measured.last([name], until)).get(name)
+                if reading is None or reading.time < since:
+                    break
+                if kept := piece.corrected([reading]):
+                    return kept[0]
+                until = reading.time
+        return None
+
+    async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
+        """As the store's, corrected."""
+        views = await self.corrections.views(series)
+        if not views:
+            return await self.measured.first(series, since)
+        plain = [name for name in series if name not in views]
+        found = await self.measured.first(plain, since) if plain else {}
+        for name, view in views.items():
+            reading = await self._first(name, view, since)
+            if reading is not None:
+                found[name] = reading
+        return found
+
+    async def _first(self, name: str, view: View, since: int) -> Reading | None:
+        for piece in view.between(since, END):
+            start, end = piece.measured
+            for _ in range(MAX_STEPS):
+                reading = (await self.measured.first([name], start)).get(name)
+                if reading is None or reading.time >= end:
+                    break
+                if kept := piece.corrected([reading]):
+                    return kept[0]
+                start = reading.time + 1
+        return None
+
+    async def summarise(
+        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+    ) -> dict[str, list[Summary]]:
+        """As the store's, corrected."""
+        check_resolution(resolution, channels, CHANNELS)
+        views = await self.corrections.views(series)
+        if not views:
+            return await self.measured.summarise(series, start, end, resolution, channels)
+        plain = [name for name in series if name not in views]
+        found = await self.measured.summarise(plain, start, end, resolution, channels) if plain else {}
+        for name, view in views.items():
+            summing = _Summing(self.measured, name, resolution, [each for each in CHANNELS if each in channels])
+            found[name] = await summing.all(view.between(start, end))
+        return {name: found[name] for name in series}
+
+
+class _Summing:
+    """Summaries of one corrected series."""
+
+    def __init__(self, store: ReadingStore, name: str, resolution: int, channels: Sequence[str]) -> None:
+        self._store = store
+        self._name = name
+        self._resolution = resolution
+        self._channels = channels
+        self._whole: dict[int, Summary] = {}
+        self._parts: dict[int, _Part] = {}
+
+    async def all(self, pieces: Sequence[Piece]) -> list[Summary]:
+        """Of pieces, ascending."""
+        # A window that is in more than one piece is put together from its parts, each with its own count.
+        owners: dict[int, int] = {}
+        for piece in pieces:
+            for window in {window_start(piece.start, self._resolution), window_start(piece.end - 1, self._resolution)}:
+                owners[window] = owners.get(window, 0) + 1
+        shared = {window for window, count in owners.items() if count > 1}
+        for piece in pieces:
+            await self._piece(piece, shared)
+        for window, part in self._parts.items():
+            summary = part.summary(window, self._channels)
+            if summary is not None:
+                self._whole[window] = summary
+        return [self._whole[window] for window in sorted(self._whole)]
+
+    async def _piece(self, piece: Piece, shared: set[int]) -> None:
+        if piece.shift % self._resolution:
+            await self._rows(piece)
+            return
+        first, last = window_start(piece.start, self._resolution), window_start(piece.end - 1, self._resolution)
+        inner = piece
+        for window in dict.fromkeys((first, last)):
+            if window in shared:
+                await self._counted(piece.cut(window, window + self._resolution), window)
+        if first in shared:
+            inner = inner._replace(start=first + self._resolution)
+        if last in shared:
+            inner = inner._replace(end=min(inner.end, last))
+        if inner.start < inner.end:
+            await self._bulk(inner)
+
+    async def _bulk(self, piece: Piece) -> None:
+        asked = await self._store.summarise([self._name], *piece.measured, self._resolution, self._channels)
+        for summary in asked[self._name]:
+            made = piece.corrected_summary(summary)
+            if made.channels:
+                self._whole[made.time] = made
+
+    async def _counted(self, piece: Piece, window: int) -> None:
+        """A part of a window: each channel on its own, so that its count is known."""
+        part = self._parts.setdefault(window, _Part({}))
+        for channel in self._channels:
+            asked = await self._store.summarise([self._name], *piece.measured, self._resolution, [channel])
+            for summary in asked[self._name]:
+                part.add_summary(channel, summary.readings, piece.corrected_summary(summary))
+
+    async def _rows(self, piece: Piece) -> None:
+        """A piece whose shift is no multiple of the resolution: its windows are none of the store's."""
+        start, end = piece.measured
+        first = (await self._store.first([self._name], start)).get(self._name)
+        last = (await self._store.last([self._name], end)).get(self._name)
+        if first is None or last is None:
+            return
+        for since in range(max(start, first.time), min(end, last.time + 1), SLICE_SECONDS):
+            until = min(since + SLICE_SECONDS, end)
+            rows = (await self._store.read([self._name], since, until))[self._name]
+            for reading in piece.corrected(rows):
+                window = window_start(reading.time, self._resolution)
+                self._parts.setdefault(window, _Part({})).add(reading, self._channels)
+
+
+class _Stat(NamedTuple):
+    number: int
+    low: float
+    total: float
+    high: float
+
+
+class _Part:
+    """What is known of a window so far."""
+
+    def __init__(self, stats: dict[str, _Stat]) -> None:
+        self._stats = stats
+        self._estimated = False
+
+    def add(self, reading: Reading, channels: Sequence[str]) -> None:
+        """One reading."""
+        for channel in channels:
+            value = getattr(reading, channel)
+            if value is not None:
+                self._merge(channel, _Stat(1, value, value, value))
+                self._estimated = self._estimated or reading.estimated
+
+    def add_summary(self, channel: str, count: int, summary: Summary) -> None:
+        """One channel of a part of the window."""
+        if channel in summary.channels:
+            low, mean, high = summary.channels[channel]
+            self._merge(channel, _Stat(count, low, mean * count, high))
+            self._estimated = self._estimated or summary.estimated
+
+    def _merge(self, channel: str, new: _Stat) -> None:
+        old = self._stats.get(channel)
+        if old is not None:
+            new = _Stat(old.number + new.number, min(old.low, new.low), old.total + new.total, max(old.high, new.high))
+        self._stats[channel] = new
+
+    def summary(self, window: int, channels: Sequence[str]) -> Summary | None:
+        """The whole window; None where it has no value."""
+        if not self._stats:
+            return None
+        counted = next(self._stats[channel].number for channel in channels if channel in self._stats)
+        triples = {
+            channel: (stat.low, stat.total / stat.number, stat.high)
+            for channel in channels
+            if (stat := self._stats.get(channel)) is not None
+        }
+        return Summary(window, counted, triples, self._estimated)
+
+
+def corrected_store(measured: ReadingStore, corrections: Corrections) -> ReadingStore:
+    """A store with corrections in force."""
+    return cast(ReadingStore, CorrectedReadings(measured, corrections))
+
+
+def as_measured(store: ReadingStore) -> ReadingStore:
+    """The store of what the meters said, behind a corrected one; any other store itself."""
+    return store.measured if isinstance(store, CorrectedReadings) else store
+
+
+async def ever_corrected(store: ReadingStore, series: Sequence[str]) -> frozenset[str]:
+    """Those of the series whose readings may be gone because of a correction."""
+    ask = getattr(store, "ever_corrected", None)
+    return cast(frozenset[str], await ask(series)) if ask is not None else frozenset()

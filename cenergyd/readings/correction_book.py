@@ -1,0 +1,150 @@
+"""The corrections of all series, in the documents store, as every daemon reads them.
+
+One document a series holds its corrections. One more names the series that changed last; its version tells a daemon whether it knows
+them all. That one is read at most every few seconds, and once after every claim of work (:meth:`CorrectionBook.refresh`): a change is
+stored before the times that it affects are marked, so whoever claims these times reads with the change in force.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import DeferredLock
+
+from cenergyd.documents.kinds import CORRECTIONS, CORRECTIONS_CHANGED
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import Conflict
+from cenergyd.readings.corrections import Correction, View, of_body, view_of
+
+REFRESH_SECONDS = 5.0
+"""How long what is shown may lag behind a change made in another daemon."""
+MAX_VIEWS = 5000
+"""Series whose corrections are held in memory; of others only that they have some."""
+_RECENT = 200
+_KEY = "all"
+_PAGE = 500
+_TRIES = 20
+
+
+class CorrectionBook:
+    """Reads corrections, remembering what has not changed. Methods raise StoreUnavailable.
+
+    :param seconds: the time, of which only differences count.
+    """
+
+    def __init__(self, documents: DocumentStore, seconds: Callable[[], float]) -> None:
+        self.documents = documents
+        self._refreshing = DeferredLock()
+        self._seconds = seconds
+        self._looked_at: float | None = None
+        self._version = -1
+        self._of_serial: dict[str, set[str]] = {}
+        self._views: OrderedDict[str, View] = OrderedDict()
+
+    @property
+    def knows_any(self) -> bool:
+        """Whether any series has, or had, corrections, as far as was learnt."""
+        return bool(self._of_serial)
+
+    async def views(self, series: Sequence[str]) -> dict[str, View]:
+        """Those of the series that have corrections in force."""
+        names = await self.ever_corrected(series)
+        found = {name: await self._view(name) for name in series if name in names} if names else {}
+        return {name: view for name, view in found.items() if not view.changes_nothing}
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        """Those of the series that have, or had, corrections."""
+        await self._look()
+        if not self._of_serial:
+            return frozenset()
+        return frozenset(name for name in series if name in self._of_serial.get(serial_of(name), ()))
+
+    async def of_serial(self, serial: str) -> dict[str, View]:
+        """The meters of a logger that have corrections in force."""
+        await self._look()
+        return await self.views(sorted(self._of_serial.get(serial, ())))
+
+    async def refresh(self) -> None:
+        """Learn of every change that is stored now."""
+        await self._refreshing.acquire()
+        try:
+            await self._refresh()
+        finally:
+            self._refreshing.release()
+
+    async def _refresh(self) -> None:
+        looked_at = self._seconds()
+        document = await self.documents.get(CORRECTIONS_CHANGED, _KEY)
+        version = document.version if document is not None else 0
+        self._looked_at = looked_at
+        if version <= self._version:
+            return
+        names: list[str] = list(document.body["series"])[-(version - self._version) :] if document is not None else []
+        if self._version < 0 or version - self._version > len(names):
+            await self._learn_all()
+            self._views.clear()
+        else:
+            for name in names:
+                self._of_serial.setdefault(serial_of(name), set()).add(name)
+                self._views.pop(name, None)
+        self._version = version
+
+    async def _look(self) -> None:
+        since = None if self._looked_at is None else self._seconds() - self._looked_at
+        if since is None or self._version < 0 or not 0 <= since < REFRESH_SECONDS:
+            await self.refresh()
+
+    async def _learn_all(self) -> None:
+        found: dict[str, set[str]] = {}
+        after: str | None = None
+        while True:
+            page = await self.documents.find(CORRECTIONS, after_key=after, limit=_PAGE)
+            for each in page:
+                found.setdefault(serial_of(each.key), set()).add(each.key)
+            if len(page) < _PAGE:
+                break
+            after = page[-1].key
+        self._of_serial = found
+
+    async def _view(self, name: str) -> View:
+        while name not in self._views:
+            version = self._version
+            view = view_of(corrections_in(await self.documents.get(CORRECTIONS, name)))
+            if version == self._version:  # else what was read may be older than the change that was learnt of meanwhile
+                self._views[name] = view
+                if len(self._views) > MAX_VIEWS:
+                    self._views.popitem(last=False)
+                return view
+        return self._views[name]
+
+
+async def tell_changed(documents: DocumentStore, series: Iterable[str]) -> None:
+    """Have every daemon learn that the corrections of series have changed. Raises StoreUnavailable, Conflict."""
+    for name in series:
+        for tries_left in reversed(range(_TRIES)):
+            document = await documents.get(CORRECTIONS_CHANGED, _KEY)
+            known: Sequence[Any] = document.body["series"] if document is not None else ()
+            try:
+                await documents.put(
+                    CORRECTIONS_CHANGED,
+                    _KEY,
+                    {"series": [*known, name][-_RECENT:]},
+                    expected_version=document.version if document is not None else 0,
+                )
+                break
+            except Conflict:
+                if not tries_left:
+                    raise
+
+
+def corrections_in(document: Document | None) -> list[Correction]:
+    """The corrections that a series' document holds."""
+    body: Mapping[str, Any] = document.body if document is not None else {}
+    return [of_body(each) for each in body.get("corrections", ())]
+
+
+def serial_of(series: str) -> str:
+    """The logger's serial number."""
+    return series.partition("_")[0]

@@ -1,0 +1,359 @@
+"""What a person has said of wrong readings: void a range, scale it, or shift it in time. Pure functions.
+
+What the meter said stays stored as it is. A correction is a statement beside it, and :class:`View` is what all of a series' corrections
+make of it: pieces of time, each with the time shift and the factor by which the measured readings become the corrected ones.
+
+Corrections count in the order in which they were made: the range of each names times as the corrections before it left them, which is
+what its author saw. An undone correction counts as if it had never been made.
+
+A shift takes its range away and puts it elsewhere. There the shifted readings stand alone: whatever other reading the meter has stored
+for those times is hidden while the shift stands, so that no time is there twice. A range can be shifted once: neither it nor where it
+goes may touch those of another shift.
+
+A factor scales P and Q. The energy registers of a scaled range are left out: they count on from what they counted wrongly, so a
+difference to a register outside the range would mean nothing. Where factors cancel out, readings are as measured, registers too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import Any, Literal, NamedTuple, get_args
+
+import attrs
+
+from cenergyd.errors import Incompatible, InvalidField
+from cenergyd.readings.model import MAX_VALUE, Reading
+from cenergyd.readings.store import Summary
+
+Kind = Literal["void", "scale", "shift"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LATEST = 1 << 33
+"""The end of the latest range, UTC seconds (year 2242)."""
+BEGINNING, END = -(1 << 53), 1 << 53
+"""Before and after every time."""
+MAX_FACTOR = 1e6
+"""Of one correction, and of all that meet at a time: W instead of kW is 1000, a CT ratio some thousands at most."""
+MAX_REASON = 300
+"""Characters of a reason."""
+MAX_ACTIVE = 100
+"""Corrections that a customer may have in force at once."""
+MAX_UNDONE = 100
+"""Undone corrections of a customer that are kept in the list; the oldest go first."""
+SCALED = frozenset(("P", "Q"))
+
+
+@attrs.frozen(kw_only=True)
+class Correction:
+    """One statement of a person about a range of a series."""
+
+    number: int
+    """Of the series, ascending in the order in which they were made."""
+    kind: Kind
+    start: int
+    """UTC seconds, as the corrections before this one left the times."""
+    end: int
+    """Exclusive."""
+    factor: float | None = None
+    """Of ``scale``."""
+    seconds: int | None = None
+    """Of ``shift``: added to the time."""
+    reason: str
+    customer_id: str
+    """Who held the logger then."""
+    by: str
+    """Who said so."""
+    at: int
+    """When, UTC seconds."""
+    undone_by: str | None = None
+    undone_at: int | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it counts."""
+        return self.undone_at is None
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """Where its readings are afterwards: start and end."""
+        return self.start + (self.seconds or 0), self.end + (self.seconds or 0)
+
+    @property
+    def hull(self) -> tuple[int, int]:
+        """The times that it changes: the range, and where a shift puts it."""
+        start, end = self.target
+        return min(self.start, start), max(self.end, end)
+
+
+class Piece(NamedTuple):
+    """A time over which all readings are corrected alike."""
+
+    start: int
+    """Corrected time, UTC seconds."""
+    end: int
+    """Exclusive."""
+    shift: int = 0
+    """Corrected time less measured time, s."""
+    factor: float = 1.0
+
+    def cut(self, start: int, end: int) -> Piece:
+        """The part within a range."""
+        return self._replace(start=max(self.start, start), end=min(self.end, end))
+
+    @property
+    def measured(self) -> tuple[int, int]:
+        """The same in the meter's own times."""
+        return self.start - self.shift, self.end - self.shift
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the readings are as measured."""
+        return self.shift == 0 and self.factor == 1.0
+
+    def corrected(self, readings: Sequence[Reading]) -> list[Reading]:
+        """Measured readings of the piece, corrected. One of which nothing is left is left out."""
+        if self.changes_nothing:
+            return list(readings)
+        if self.factor == 1.0:
+            return [reading._replace(time=reading.time + self.shift) for reading in readings]
+        found = (
+            Reading(r.time + self.shift, self.scaled(r.P), r.L1_PF, r.L1_V, self.scaled(r.Q), r.estimated)
+            for r in readings
+        )
+        return [reading for reading in found if any(value is not None for value in reading[1:5])]
+
+    def corrected_summary(self, summary: Summary) -> Summary:
+        """The same for a window's minimum, mean and maximum."""
+        channels = {}
+        for name, triple in summary.channels.items():
+            values = [self.scaled(value) for value in triple] if name in SCALED else list(triple)
+            low, mean, high = values
+            if low is not None and mean is not None and high is not None:
+                channels[name] = (min(low, high), mean, max(low, high))
+        return summary._replace(time=summary.time + self.shift, channels=channels)
+
+    def scaled(self, value: float | None) -> float | None:
+        """A value times the factor; None where that is more than a meter can mean. Never -0.0."""
+        if value is None:
+            return None
+        product = value * self.factor + 0.0
+        return product if abs(product) <= MAX_VALUE else None
+
+
+@attrs.frozen
+class View:
+    """What the corrections of a series make of it. Times that no piece holds are void."""
+
+    pieces: tuple[Piece, ...] = (Piece(BEGINNING, END),)
+    """Ascending, not overlapping."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every reading is as measured."""
+        return self.pieces == (Piece(BEGINNING, END),)
+
+    @property
+    def shifts(self) -> bool:
+        """Whether any time is changed."""
+        return any(piece.shift for piece in self.pieces)
+
+    def between(self, start: int, end: int) -> list[Piece]:
+        """The pieces of a range of corrected time, cut to it."""
+        return [piece.cut(start, end) for piece in self.pieces if piece.start < end and piece.end > start]
+
+    def reach(self, start: int, end: int) -> tuple[int, int]:
+        """The hull of a range of times and of where readings measured in it are now, and of what those ranges reach in turn."""
+        while True:
+            low, high = start, end
+            for piece in self.pieces:
+                if piece.shift and piece.start - piece.shift < end and piece.end - piece.shift > start:
+                    moved = piece.cut(start + piece.shift, end + piece.shift)
+                    low, high = min(low, moved.start), max(high, moved.end)
+            if (low, high) == (start, end):
+                return start, end
+            start, end = low, high
+
+    def void(self, start: int, end: int) -> View:
+        """Without a range."""
+        return View(tuple(_outside(self.pieces, start, end)))
+
+    def scaled(self, start: int, end: int, factor: float) -> View:
+        """With a range scaled."""
+        inside = [piece._replace(factor=piece.factor * factor) for piece in self.between(start, end)]
+        return View(_joined([*_outside(self.pieces, start, end), *inside]))
+
+    def shifted(self, start: int, end: int, seconds: int) -> View:
+        """With a range moved; it stands alone where it comes to be."""
+        moved = [
+            Piece(piece.start + seconds, piece.end + seconds, piece.shift + seconds, piece.factor)
+            for piece in self.between(start, end)
+        ]
+        rest = _outside(_outside(self.pieces, start, end), start + seconds, end + seconds)
+        return View(_joined([*rest, *moved]))
+
+
+def view_of(corrections: Iterable[Correction]) -> View:
+    """What the active ones make of a series, in their order."""
+    view = View()
+    for each in sorted(corrections, key=lambda each: each.number):
+        if each.is_active:
+            view = _with(view, each)
+    return view
+
+
+def corrected(view: View, readings: Sequence[Reading]) -> list[Reading]:
+    """All readings of a series, ascending, as the view has them."""
+    times = [reading.time for reading in readings]
+    found: list[Reading] = []
+    for piece in view.pieces:
+        start, end = piece.measured
+        found += piece.corrected(readings[bisect_right(times, start - 1) : bisect_right(times, end - 1)])
+    return found
+
+
+def check(*, kind: str, start: int, end: int, factor: float | None, seconds: int | None, reason: str) -> None:
+    """Raise InvalidField for a correction that cannot be, whatever else is there."""
+    if kind not in KINDS:
+        raise InvalidField("kind", f"one of {', '.join(KINDS)} is needed")
+    if not 0 <= start < LATEST:
+        raise InvalidField("start", "UTC seconds since 1970 are needed")
+    if not start < end <= LATEST:
+        raise InvalidField("end", "a time later than the start is needed")
+    _check_factor(kind, factor)
+    _check_seconds(kind, start, end, seconds)
+    if not reason.strip():
+        raise InvalidField("reason", "a reason is needed: others will ask")
+    if len(reason) > MAX_REASON:
+        raise InvalidField("reason", f"at most {MAX_REASON} characters")
+    if not reason.isprintable():
+        raise InvalidField("reason", "one line of plain text is needed")
+
+
+def added(corrections: Sequence[Correction], new: Correction) -> list[Correction]:
+    """The corrections of a series with one more.
+
+    :raises Incompatible: a range would be shifted twice.
+    :raises InvalidField: the factors that meet would be too large or too small together.
+    """
+    if new.kind == "shift":
+        for each in corrections:
+            if each.is_active and each.kind == "shift" and _touch(each, new):
+                raise Incompatible(f"correction {each.number} shifts these times already: undo it first")
+    together = [*corrections, new]
+    for piece in view_of(together).pieces:
+        if not 1 / MAX_FACTOR <= abs(piece.factor) <= MAX_FACTOR:
+            raise InvalidField(
+                "factor", "together with the corrections that are there the factor is too large or too small"
+            )
+    return together
+
+
+def undone(corrections: Sequence[Correction], number: int, by: str, at: int) -> list[Correction]:
+    """The corrections of a series with one undone.
+
+    :raises Incompatible: it is undone already, or a later one names times that it has shifted.
+    """
+    (found,) = [each for each in corrections if each.number == number]
+    if not found.is_active:
+        raise Incompatible("it is undone already")
+    if found.kind == "shift":
+        later = [
+            str(each.number) for each in corrections if each.is_active and each.number > number and _touch(found, each)
+        ]
+        if later:
+            raise Incompatible(f"undo {', '.join(later)} first: later corrections name times that this one has shifted")
+    return [attrs.evolve(each, undone_by=by, undone_at=at) if each is found else each for each in corrections]
+
+
+def ended(corrections: Sequence[Correction], until: int, by: str, at: int) -> list[Correction]:
+    """The corrections of a series whose logger is somebody else's from a time on: none of them reaches beyond it.
+
+    A correction whose range ends later is cut, a shift such that nothing comes to be later either; one of which nothing is left is undone.
+    """
+    found = []
+    for each in corrections:
+        end = min(each.end, until, until - (each.seconds or 0))
+        if not each.is_active or end == each.end:
+            found.append(each)
+        elif end > each.start:
+            found.append(attrs.evolve(each, end=end))
+        else:
+            found.append(attrs.evolve(each, undone_by=by, undone_at=at))
+    return found
+
+
+def bounded(corrections: Sequence[Correction], customer_id: str) -> list[Correction]:
+    """Without the oldest undone ones of a customer beyond MAX_UNDONE."""
+    gone = [each.number for each in corrections if each.customer_id == customer_id and not each.is_active]
+    left_out = set(gone[: max(0, len(gone) - MAX_UNDONE)])
+    return [each for each in corrections if each.number not in left_out]
+
+
+def to_body(each: Correction) -> dict[str, Any]:
+    """As JSON, without what is None."""
+    return {name: value for name, value in attrs.asdict(each).items() if value is not None}
+
+
+def of_body(body: Any) -> Correction:
+    """The inverse of :func:`to_body`."""
+    return Correction(**body)
+
+
+def _with(view: View, each: Correction) -> View:
+    if each.kind == "void":
+        return view.void(each.start, each.end)
+    if each.kind == "scale":
+        return view.scaled(each.start, each.end, each.factor or 1.0)
+    return view.shifted(each.start, each.end, each.seconds or 0)
+
+
+def _outside(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:
+    found = []
+    for piece in pieces:
+        if piece.end <= start or piece.start >= end:
+            found.append(piece)
+            continue
+        if piece.start < start:
+            found.append(piece._replace(end=start))
+        if piece.end > end:
+            found.append(piece._replace(start=end))
+    return found
+
+
+def _joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Ascending; neighbours that are alike are one."""
+    found: list[Piece] = []
+    for piece in sorted(pieces):
+        if found and found[-1].end == piece.start and found[-1][2:] == piece[2:]:
+            found[-1] = found[-1]._replace(end=piece.end)
+        else:
+            found.append(piece)
+    return tuple(found)
+
+
+def _touch(shift: Correction, other: Correction) -> bool:
+    """Whether the range of a shift, or where it goes, meets that of another correction."""
+    mine = ((shift.start, shift.end), shift.target)
+    theirs = {(other.start, other.end), other.target}
+    return any(a < d and c < b for a, b in mine for c, d in theirs)
+
+
+def _check_factor(kind: str, factor: float | None) -> None:
+    if kind != "scale":
+        if factor is not None:
+            raise InvalidField("factor", "only a scale has a factor")
+    elif factor is None or not isfinite(factor) or not 1 / MAX_FACTOR <= abs(factor) <= MAX_FACTOR or factor == 1:
+        raise InvalidField(
+            "factor", f"a factor from {1 / MAX_FACTOR:g} to {MAX_FACTOR:g}, or its negative, is needed, and not 1"
+        )
+
+
+def _check_seconds(kind: str, start: int, end: int, seconds: int | None) -> None:
+    if kind != "shift":
+        if seconds is not None:
+            raise InvalidField("seconds", "only a shift has seconds")
+    elif not seconds or abs(seconds) > LATEST:
+        raise InvalidField("seconds", "whole seconds, not 0, are needed; later is positive")
+    elif start + seconds < 0 or end + seconds > LATEST:
+        raise InvalidField("seconds", f"the shifted range must be within 0 to {LATEST}, UTC seconds")

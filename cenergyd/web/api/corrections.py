@@ -1,0 +1,153 @@
+"""Corrections of wrong readings: made, listed with who, when and why, and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from cenergyd.derivation.corrections import Corrector, Listed, Wanted
+from cenergyd.readings.corrections import LATEST, MAX_ACTIVE, MAX_FACTOR, MAX_REASON, Kind
+from cenergyd.runtime.structs import Resource, Time
+from cenergyd.web.access.auth import Principal
+from cenergyd.web.api import openapi
+from cenergyd.web.api.routing import Call, Response, Route
+from cenergyd.web.views.context import Context
+
+Moment = Annotated[int, Meta(ge=0, le=LATEST, extra={"needed": "UTC seconds since 1970 are needed"})]
+
+
+class NewCorrection(Resource, frozen=True, kw_only=True):
+    """What a person says of wrong readings of a measured meter."""
+
+    meter: Annotated[str, Meta(max_length=8, description="Id of a meter that is measured, such as `2`.")]
+    kind: Annotated[
+        Literal["void", "scale", "shift"],
+        Meta(description="`void`: the readings do not count; `scale`: P and Q times a factor; `shift`: other times."),
+    ]
+    start: Annotated[Moment, Meta(description="First time of the range, UTC seconds, as readings are shown now.")]
+    end: Annotated[
+        Moment, Meta(description="Exclusive. May be later than now: then it counts for what is yet to come.")
+    ]
+    factor: (
+        Annotated[float, Meta(ge=-MAX_FACTOR, le=MAX_FACTOR, description="Of `scale`: not 0 and not 1.")] | UnsetType
+    ) = UNSET
+    seconds: (
+        Annotated[int, Meta(ge=-LATEST, le=LATEST, description="Of `shift`: added to the time; not 0.")] | UnsetType
+    ) = UNSET
+    reason: Annotated[str, Meta(min_length=1, max_length=MAX_REASON, description="Why, in one line.")]
+    logger_serial_number: (
+        Annotated[
+            str, Meta(max_length=32, description="A logger that is or was the customer's; default: the present one.")
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class CorrectionJson(Resource, frozen=True, kw_only=True):
+    """A correction, in force or undone."""
+
+    id: str
+    series: str
+    meter: str
+    kind: Kind
+    start: Time
+    end: Annotated[int, Meta(description="UTC seconds, exclusive.")]
+    factor: float | None
+    seconds: int | None
+    reason: str
+    made_by: str
+    made_at: Time
+    undone_by: str | None
+    undone_at: Time | None
+
+    @classmethod
+    def of(cls, listed: Listed) -> CorrectionJson:
+        """A listed correction."""
+        each = listed.correction
+        return cls(
+            id=listed.id, series=listed.series, meter=listed.series.partition("_")[2], kind=each.kind,
+            start=each.start, end=each.end, factor=each.factor, seconds=each.seconds, reason=each.reason,
+            made_by=each.by, made_at=each.at, undone_by=each.undone_by, undone_at=each.undone_at,
+        )  # fmt: skip
+
+
+class CorrectionList(Resource, frozen=True, kw_only=True):
+    """Corrections, the latest first."""
+
+    corrections: list[CorrectionJson]
+
+
+class CorrectionsApi:
+    """``/customers/{customer_id}/corrections``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._corrector = corrector_of(context)
+
+    async def show(self, call: Call, customer_id: str) -> Response:
+        """Every correction of the customer's meters, in force or undone."""
+        found = await self._corrector.listed(await self._context.customer(customer_id))
+        return Response(CorrectionList(corrections=[CorrectionJson.of(each) for each in found]))
+
+    async def add(self, call: Call, customer_id: str) -> Response:
+        """Make a correction."""
+        given = call.body(NewCorrection)
+        customer = await self._context.customer(customer_id)
+        wanted = Wanted(
+            meter=given.meter, kind=given.kind, start=given.start, end=given.end,
+            factor=None if given.factor is UNSET else given.factor,
+            seconds=None if given.seconds is UNSET else given.seconds,
+            reason=given.reason,
+            serial="" if given.logger_serial_number is UNSET else given.logger_serial_number.upper(),
+        )  # fmt: skip
+        made = await self._corrector.add(customer, wanted, author(call.principal), call.now)
+        return Response(CorrectionJson.of(made), 201)
+
+    async def undo(self, call: Call, customer_id: str, correction_id: str) -> Response:
+        """Undo a correction; it stays in the list."""
+        customer = await self._context.customer(customer_id)
+        return Response(
+            CorrectionJson.of(await self._corrector.undo(customer, correction_id, author(call.principal), call.now))
+        )
+
+    def routes(self) -> Sequence[Route]:
+        """All of this subject's routes."""
+        every = "/customers/{customer_id}/corrections"
+        return (
+            Route("GET", every, self.show, "signed_in", _LIST),
+            Route("POST", every, self.add, "signed_in", _ADD),
+            Route("DELETE", f"{every}/{{correction_id}}", self.undo, "signed_in", _UNDO),
+        )
+
+
+def corrector_of(context: Context) -> Corrector:
+    """The corrector of the daemon's stores."""
+    return Corrector(customers=context.customers, readings=context.readings, documents=context.documents)
+
+
+def author(principal: Principal) -> str:
+    """Who makes a correction, for everybody who reads the list."""
+    return f"{principal.role}: {principal.name}"
+
+
+_TAG = "corrections"
+_LIST = openapi.Operation(
+    "readCorrections", _TAG, "Corrections of readings, with who, when and why", response=CorrectionList,
+    parameters=[openapi.CUSTOMER_ID],
+)  # fmt: skip
+_ADD = openapi.Operation(
+    "addCorrection", _TAG, "Void, scale or shift a range of a meter's readings", response=CorrectionJson, status=201,
+    body=NewCorrection, parameters=[openapi.CUSTOMER_ID], errors=[409, 412],
+    description=f"""What the meter said stays stored (`original=1` where readings are read); everything that is shown or computed follows
+the correction, late and resent readings too. Corrections count in the order in which they were made. A shifted range stands alone where it
+comes to be: 409 if other readings are there, and later ones are hidden. A range can be shifted once. The energy registers of a scaled range
+are left out. At most {MAX_ACTIVE} corrections of a customer are in force at once. The logger must have been the customer's at all times of
+the range.""",
+)  # fmt: skip
+_UNDO = openapi.Operation(
+    "undoCorrection", _TAG, "Undo a correction", response=CorrectionJson, errors=[409, 412],
+    parameters=[openapi.CUSTOMER_ID, openapi.path_parameter("correction_id", "The correction's id.")],
+    description="Everything is as if it had never been made. 409 if it is undone already, or a later one rests on its shift.",
+)  # fmt: skip

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.errors import InvalidField
+from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import CHANNELS
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.gather import gather_limited
@@ -54,10 +55,12 @@ class CurveReader:
     """Reads the curves of a context's readings.
 
     ``auto`` aims at ``[web] target_points`` a curve; more than ``max_points`` are refused.
+
+    :param original: whether meters are shown as they were measured, without people's corrections.
     """
 
-    def __init__(self, context: Context) -> None:
-        self._readings = context.readings
+    def __init__(self, context: Context, *, original: bool = False) -> None:
+        self._readings = as_measured(context.readings) if original else context.readings
         self._points = context.settings.target_points
         self._max_points = context.settings.max_points
 

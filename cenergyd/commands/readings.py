@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import (
-    Moment,
     SettingsGroup,
-    Source,
+    SettingsSource,
+    TimeParam,
     find_customer,
     pass_source,
     run_async,
@@ -49,9 +49,9 @@ def _wanted(command: Any) -> Any:
     """The arguments and options that every correction has."""
     for add in (
         click.option("--reason", required=True, metavar="TEXT", help="Why, in one line, for whoever asks later."),
-        click.option("--to", "end", type=Moment(), required=True, help="Its end, exclusive; may be later than now."),
+        click.option("--to", "end", type=TimeParam(), required=True, help="Its end, exclusive; may be later than now."),
         click.option(
-            "--from", "start", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31T18:30."
+            "--from", "start", type=TimeParam(), required=True, help="Start of the range (UTC): 2026-01-31T18:30."
         ),
         click.option("--serial", default="", help="An earlier logger of the customer; default: the present one."),
         click.argument("meter"),
@@ -64,7 +64,7 @@ def _wanted(command: Any) -> Any:
 
 @readings.command(name="void")
 @_wanted
-def void(source: Source, /, **given: Any) -> None:
+def void(source: SettingsSource, /, **given: Any) -> None:
     """Have the readings of a range of METER (its id) of CUSTOMER not count: a gap."""
     _add(source, "void", **given)
 
@@ -77,7 +77,7 @@ def void(source: Source, /, **given: Any) -> None:
     help="P and Q times this: 2 for a CT ratio that is half of what it should be.",
 )
 @_wanted
-def scale(source: Source, /, **given: Any) -> None:
+def scale(source: SettingsSource, /, **given: Any) -> None:
     """Multiply power (P and Q) of a range of METER of CUSTOMER by a factor. Its energy registers are left out."""
     _add(source, "scale", **given)
 
@@ -85,7 +85,7 @@ def scale(source: Source, /, **given: Any) -> None:
 @readings.command(name="shift")
 @click.option("--seconds", type=int, required=True, help="Added to the time: 3600 for a clock that was an hour slow.")
 @_wanted
-def shift(source: Source, /, **given: Any) -> None:
+def shift(source: SettingsSource, /, **given: Any) -> None:
     """Move the readings of a range of METER of CUSTOMER in time.
 
     Refused where other readings are where they would come to be: void these first.
@@ -98,7 +98,7 @@ def shift(source: Source, /, **given: Any) -> None:
 @click.option("--all", "undone", is_flag=True, help="Also those that were undone.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_source
-def show(source: Source, customer: str, undone: bool, as_json: bool) -> None:
+def show(source: SettingsSource, customer: str, undone: bool, as_json: bool) -> None:
     """List the corrections of CUSTOMER's meters: who made them, when and why."""
 
     async def work(stores: Stores, found: Customer) -> list[Listed]:
@@ -113,7 +113,7 @@ def show(source: Source, customer: str, undone: bool, as_json: bool) -> None:
 @click.argument("customer")
 @click.argument("correction")
 @pass_source
-def undo(source: Source, customer: str, correction: str) -> None:
+def undo(source: SettingsSource, customer: str, correction: str) -> None:
     """Undo a CORRECTION of CUSTOMER, by its id: everything is as if it had never been made."""
 
     async def work(stores: Stores, found: Customer) -> Listed:
@@ -126,13 +126,13 @@ def undo(source: Source, customer: str, correction: str) -> None:
 @click.argument("customer")
 @click.argument("meter")
 @click.option(
-    "--from", "start", type=Moment(), required=True, help="Start of the range (UTC): 2026-01-31T18:30, '1h ago'."
+    "--from", "start", type=TimeParam(), required=True, help="Start of the range (UTC): 2026-01-31T18:30, '1h ago'."
 )
-@click.option("--to", "end", type=Moment(), default="now", show_default=True, help="Its end, exclusive.")
+@click.option("--to", "end", type=TimeParam(), default="now", show_default=True, help="Its end, exclusive.")
 @click.option("--serial", default="", help="An earlier logger of the customer; default: the present one.")
 @click.option("--original", is_flag=True, help="As the meter said, without corrections.")
 @pass_source
-def show_readings(source: Source, /, *, customer: str, meter: str, original: bool, **given: Any) -> None:
+def show_readings(source: SettingsSource, /, *, customer: str, meter: str, original: bool, **given: Any) -> None:
     """Show the readings of METER of CUSTOMER as tab-separated values: time (UTC), P kW, power factor, voltage, Q kvar."""
 
     async def work(stores: Stores, found: Customer) -> None:
@@ -148,7 +148,7 @@ def show_readings(source: Source, /, *, customer: str, meter: str, original: boo
     _with_customer(source.load(), customer, work)
 
 
-def _add(source: Source, kind: str, /, *, customer: str, serial: str, **given: Any) -> None:
+def _add(source: SettingsSource, kind: str, /, *, customer: str, serial: str, **given: Any) -> None:
     wanted = Wanted(kind=kind, serial=serial.upper(), **given)
 
     async def work(stores: Stores, found: Customer) -> Listed:

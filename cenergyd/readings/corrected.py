@@ -7,6 +7,7 @@ A series without corrections costs nothing but a look into a set.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -14,10 +15,6 @@ from cenergyd.readings.checks import check_resolution, window_start
 from cenergyd.readings.corrections import BEGINNING, END, Piece, View
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import ReadingStore, Summary
-
-SLICE_SECONDS = 4 * 86400
-"""Readings of at most so long are held at once where single ones are needed to summarise."""
-
 
 MAX_STEPS = 50
 """Readings of which a scale leaves nothing (only registers) that are passed over in the search of the first or last one."""
@@ -131,28 +128,47 @@ class CorrectedReadings:
         return None
 
     async def summarise(
-        self, series: Sequence[str], start: int, end: int, resolution: int, channels: Sequence[str] = CHANNELS
+        self,
+        series: Sequence[str],
+        start: int,
+        end: int,
+        resolution: int,
+        channels: Sequence[str] = CHANNELS,
+        *,
+        offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """As the store's, corrected."""
         check_resolution(resolution, channels, CHANNELS)
         views = await self.corrections.views(series)
-        if not views:
-            return await self.measured.summarise(series, start, end, resolution, channels)
         plain = [name for name in series if name not in views]
-        found = await self.measured.summarise(plain, start, end, resolution, channels) if plain else {}
+        found: dict[str, list[Summary]] = {}
+        if plain:
+            found = await self.measured.summarise(plain, start, end, resolution, channels, offset=offset)
+        if not views:
+            return found
         for name, view in views.items():
-            summing = _Summing(self.measured, name, resolution, [each for each in CHANNELS if each in channels])
+            windows = _Windows(resolution, offset)
+            summing = _Summing(self.measured, name, windows, [each for each in CHANNELS if each in channels])
             found[name] = await summing.all(view.between(start, end))
         return {name: found[name] for name in series}
+
+
+class _Windows(NamedTuple):
+    resolution: int
+    offset: int
+
+    def start_of(self, time: int) -> int:
+        """Start of the window that contains a time."""
+        return window_start(time, self.resolution, self.offset)
 
 
 class _Summing:
     """Summaries of one corrected series."""
 
-    def __init__(self, store: ReadingStore, name: str, resolution: int, channels: Sequence[str]) -> None:
+    def __init__(self, store: ReadingStore, name: str, windows: _Windows, channels: Sequence[str]) -> None:
         self._store = store
         self._name = name
-        self._resolution = resolution
+        self._windows = windows
         self._channels = channels
         self._whole: dict[int, Summary] = {}
         self._parts: dict[int, _Part] = {}
@@ -160,10 +176,11 @@ class _Summing:
     async def all(self, pieces: Sequence[Piece]) -> list[Summary]:
         """Of pieces, ascending."""
         # A window that is in more than one piece is put together from its parts, each with its own count.
-        owners: dict[int, int] = {}
-        for piece in pieces:
-            for window in {window_start(piece.start, self._resolution), window_start(piece.end - 1, self._resolution)}:
-                owners[window] = owners.get(window, 0) + 1
+        owners = Counter(
+            window
+            for piece in pieces
+            for window in {self._windows.start_of(piece.start), self._windows.start_of(piece.end - 1)}
+        )
         shared = {window for window, count in owners.items() if count > 1}
         for piece in pieces:
             await self._piece(piece, shared)
@@ -174,49 +191,35 @@ class _Summing:
         return [self._whole[window] for window in sorted(self._whole)]
 
     async def _piece(self, piece: Piece, shared: set[int]) -> None:
-        if piece.shift % self._resolution:
-            await self._rows(piece)
-            return
-        first, last = window_start(piece.start, self._resolution), window_start(piece.end - 1, self._resolution)
+        resolution = self._windows.resolution
+        first, last = self._windows.start_of(piece.start), self._windows.start_of(piece.end - 1)
         inner = piece
         for window in dict.fromkeys((first, last)):
             if window in shared:
-                await self._counted(piece.cut(window, window + self._resolution), window)
+                await self._counted(piece.cut(window, window + resolution), window)
         if first in shared:
-            inner = inner._replace(start=first + self._resolution)
+            inner = inner._replace(start=first + resolution)
         if last in shared:
             inner = inner._replace(end=min(inner.end, last))
         if inner.start < inner.end:
-            await self._bulk(inner)
-
-    async def _bulk(self, piece: Piece) -> None:
-        asked = await self._store.summarise([self._name], *piece.measured, self._resolution, self._channels)
-        for summary in asked[self._name]:
-            made = piece.corrected_summary(summary)
-            if made.channels:
-                self._whole[made.time] = made
+            for summary in await self._summaries(inner, self._channels):
+                if summary.channels:
+                    self._whole[summary.time] = summary
 
     async def _counted(self, piece: Piece, window: int) -> None:
         """A part of a window: each channel on its own, so that its count is known."""
-        part = self._parts.setdefault(window, _Part({}))
+        part = self._parts.setdefault(window, _Part())
         for channel in self._channels:
-            asked = await self._store.summarise([self._name], *piece.measured, self._resolution, [channel])
-            for summary in asked[self._name]:
-                part.add_summary(channel, summary.readings, piece.corrected_summary(summary))
+            for summary in await self._summaries(piece, [channel]):
+                part.add(channel, summary)
 
-    async def _rows(self, piece: Piece) -> None:
-        """A piece whose shift is no multiple of the resolution: its windows are none of the store's."""
-        start, end = piece.measured
-        first = (await self._store.first([self._name], start)).get(self._name)
-        last = (await self._store.last([self._name], end)).get(self._name)
-        if first is None or last is None:
-            return
-        for since in range(max(start, first.time), min(end, last.time + 1), SLICE_SECONDS):
-            until = min(since + SLICE_SECONDS, end)
-            rows = (await self._store.read([self._name], since, until))[self._name]
-            for reading in piece.corrected(rows):
-                window = window_start(reading.time, self._resolution)
-                self._parts.setdefault(window, _Part({})).add(reading, self._channels)
+    async def _summaries(self, piece: Piece, channels: Sequence[str]) -> list[Summary]:
+        """Of a piece, corrected; the store's windows are those that the shift brings to ours."""
+        found = await self._store.summarise(
+            [self._name], *piece.measured, self._windows.resolution, channels,
+            offset=(self._windows.offset - piece.shift) % self._windows.resolution,
+        )  # fmt: skip
+        return [piece.corrected_summary(summary) for summary in found[self._name]]
 
 
 class _Stat(NamedTuple):
@@ -229,23 +232,15 @@ class _Stat(NamedTuple):
 class _Part:
     """What is known of a window so far."""
 
-    def __init__(self, stats: dict[str, _Stat]) -> None:
-        self._stats = stats
+    def __init__(self) -> None:
+        self._stats: dict[str, _Stat] = {}
         self._estimated = False
 
-    def add(self, reading: Reading, channels: Sequence[str]) -> None:
-        """One reading."""
-        for channel in channels:
-            value = getattr(reading, channel)
-            if value is not None:
-                self._merge(channel, _Stat(1, value, value, value))
-                self._estimated = self._estimated or reading.estimated
-
-    def add_summary(self, channel: str, count: int, summary: Summary) -> None:
+    def add(self, channel: str, summary: Summary) -> None:
         """One channel of a part of the window."""
         if channel in summary.channels:
             low, mean, high = summary.channels[channel]
-            self._merge(channel, _Stat(count, low, mean * count, high))
+            self._merge(channel, _Stat(summary.readings, low, mean * summary.readings, high))
             self._estimated = self._estimated or summary.estimated
 
     def _merge(self, channel: str, new: _Stat) -> None:

@@ -81,6 +81,7 @@ times = st.integers(T0 - 4000, T0 + SPAN + 90000)
     kept=rows,
     asked=st.tuples(times, times).map(sorted).filter(lambda pair: pair[0] < pair[1]),
     resolution=st.sampled_from([1, 60, 300, 3600, 86400]),
+    offset=st.sampled_from([0, 0, 7, -1800, 19800]),
     channels=st.sampled_from([CHANNELS, ("P",), ("L1_V", "Q")]),
     limit=st.integers(1, 30),
 )
@@ -90,6 +91,7 @@ async def test_it_answers_as_if_the_corrected_readings_were_stored(
     kept: list[Reading],
     asked: tuple[int, int],
     resolution: int,
+    offset: int,
     channels: tuple[str, ...],
     limit: int,
 ) -> None:
@@ -107,8 +109,8 @@ async def test_it_answers_as_if_the_corrected_readings_were_stored(
     assert await seen.last(both, asked[1]) == await expected.last(both, asked[1])
     assert await seen.first(both) == await expected.first(both)
     assert await seen.first(both, asked[0]) == await expected.first(both, asked[0])
-    found = await seen.summarise(both, *asked, resolution, channels)
-    wanted = await expected.summarise(both, *asked, resolution, channels)
+    found = await seen.summarise(both, *asked, resolution, channels, offset=offset)
+    wanted = await expected.summarise(both, *asked, resolution, channels, offset=offset)
     assert _plain(found[name]) == approx(_plain(wanted[name]))
     assert found[other] == wanted[other]
     # What the meter said is still there, exactly.

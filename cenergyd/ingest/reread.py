@@ -37,6 +37,7 @@ from cenergyd.ingest.archive_format import (
     read_upload,
 )
 from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps
+from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import Reading, series_name
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
@@ -91,7 +92,8 @@ class Rows(NamedTuple):
 class Rereader:
     """One run. Methods raise StoreUnavailable, OSError."""
 
-    readings: ReadingStore
+    readings: ReadingStore = attrs.field(converter=as_measured)
+    """What is read again replaces what the meter said: people's corrections stay beside it."""
     queue: PendingQueue
     reader: LogReader
     clock: Timers

@@ -1,5 +1,6 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
 # make test [JOBS=2] [TESTS=...]      everything that CI checks; so many tests at once (0: one by one, in order); those tests only
+# make flicker [TIMES=20] [TESTS=...]  the tests so many times, in random order
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #
@@ -13,16 +14,17 @@ PORT   ?= 8080
 STATE  ?= ./var
 JOBS   ?= 2
 TESTS  ?=
+TIMES  ?= 20
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # Debian's packages for make test, and programs that are taken out of theirs: an InfluxDB that is installed would listen on all addresses.
 TEST_PACKAGES := chromium chromium-driver fonts-dejavu-core mosquitto
-TEST_PROGRAMS := influxd:influxdb promtool:prometheus nginx:nginx
+TEST_PROGRAMS := influxd:influxdb promtool:promtool:prometheus nginx:nginx
 ifeq ($(shell id -u),0)
 TEST_PACKAGES += debootstrap systemd-container
 endif
 
-.PHONY: run test lint docs format types imports ini clean
+.PHONY: run test flicker lint docs format types imports ini clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.installed
@@ -31,6 +33,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-test $(VENV)/.debian lint docs
 	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal) $(TESTS)
+
+flicker: $(VENV)/.installed-test $(VENV)/.debian
+	JOBS=$(JOBS) tests/flicker.sh $(TIMES) $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -89,8 +94,9 @@ $(VENV)/.installed-test: $(VENV)/.made setup.py
 
 $(VENV)/.debian: $(VENV)/.made contrib/debian-packages contrib/debian-unpack
 	@contrib/debian-packages $(TEST_PACKAGES)
-	@for pair in $(TEST_PROGRAMS); do \
-	    PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || \
-	        contrib/debian-unpack "$${pair%%:*}" "$${pair##*:}" $(BIN) || exit 1; \
+	@for words in $(TEST_PROGRAMS); do \
+	    program="$${words%%:*}"; packages="$${words#*:}"; \
+	    PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin" command -v "$$program" >/dev/null || \
+	        contrib/debian-unpack "$$program" $(BIN) $${packages//:/ } || exit 1; \
 	done
 	@touch $@

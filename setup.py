@@ -74,6 +74,7 @@ setup(
             "mypy>=1.14",
             "paho-mqtt>=2.1",
             "pytest>=8.3",
+            "pytest-random-order>=1.1.1",
             "pytest-twisted>=1.14.3",
             "pytest-xdist>=3.6",
             "pyyaml>=6",

@@ -98,6 +98,7 @@ class AccessPages:
             "own": call.principal.token_id,
             "typed": typed or Typed({"name": "", "last_day": ""}),
             "made": made,
+            "first": customer is None and call.query("first") is not None,
             "done": _DONE.get(call.query("done") or "", ""),
             "zone": _zone(customer),
         }

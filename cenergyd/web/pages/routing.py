@@ -17,12 +17,13 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from cenergyd.customers.model import Customer
-from cenergyd.web.access.auth import CSRF_FIELD, SAFE_METHODS, Principal
+from cenergyd.web.access.auth import CSRF_FIELD, SAFE_METHODS, Principal, cookie_name
 from cenergyd.web.api.routing import Access, Call
 from cenergyd.web.pages.forms import read_form
+from cenergyd.web.pages.kept_form import KeptForm, keep
 from cenergyd.web.pages.navigation import customer_tabs, main_links
 from cenergyd.web.pages.templates import Templates
-from cenergyd.web.server.problems import ProblemDetails, problem_of
+from cenergyd.web.server.problems import ProblemDetails, RequestProblem, problem_of
 from cenergyd.web.server.security import PAGE_POLICY, set_security_headers
 from cenergyd.web.views.context import Context
 
@@ -101,16 +102,34 @@ class PageRouter:
         async def endpoint(request: Request, **path: str) -> bytes:
             client = self._prepare(request)
             caller = await self._auth.identify(request)
-            if caller is None and route.access != "public":
-                return _redirect(request, sign_in_path(request))
             limit = self._context.max_json_bytes
-            form = {} if request.method in SAFE_METHODS else read_form(request, limit)
-            self._check(route, request, caller, form, path)
             now = int(self._context.clock.seconds())
+            ended = request.getCookie(cookie_name(client)) is not None
+            if caller is None and route.access != "public" and request.method in SAFE_METHODS:
+                return _redirect(request, sign_in_path(request, ended=ended))
+            form = {} if request.method in SAFE_METHODS else read_form(request, limit)
             call = PageCall(request, client, caller, now, limit, form)
+            if route.access != "public" and request.method not in SAFE_METHODS:
+                if caller is None:
+                    if request.path == b"/sign-out" or not form:
+                        return _redirect(request, SIGN_IN)
+                    self._auth.check_origin(request)
+                    return self._answer(request, call, _sign_in_first(request, form))
+                if self._is_of_an_old_session(request, caller, form):
+                    return self._answer(request, call, resume_page(keep(_path(request), form), caller))
+            self._check(route, request, caller, form, path)
             return self._answer(request, call, await route.handler(call, **path))
 
         return endpoint
+
+    def _is_of_an_old_session(self, request: Request, caller: Principal, form: Mapping[str, str]) -> bool:
+        """Whether a form was opened in a session that has ended since, by the browser's word that a page of this site sent it."""
+        told = request.getHeader(b"sec-fetch-site") is not None or request.getHeader(b"origin") is not None
+        try:
+            self._auth.check_csrf(request, caller, form.get(CSRF_FIELD))
+        except RequestProblem as problem:
+            return told and problem.details.code == "csrf" and bool(form.get(CSRF_FIELD))
+        return False
 
     def _check(
         self,
@@ -183,11 +202,36 @@ class PageRouter:
             return None
 
 
-def sign_in_path(request: Request) -> str:
-    """The sign-in page that leads back to this one."""
+def sign_in_path(request: Request, *, ended: bool = False) -> str:
+    """The sign-in page that leads back to this one.
+
+    :param ended: there was a session.
+    """
     if request.method not in SAFE_METHODS or request.uri == b"/":
         return SIGN_IN
-    return f"{SIGN_IN}?{urlencode({'next': request.uri.decode('latin-1')})}"
+    why = {"why": "ended"} if ended else {}
+    return f"{SIGN_IN}?{urlencode({'next': _path(request), **why})}"
+
+
+def sign_in_page(status: int = 200, **values: object) -> Page:
+    """The sign-in form."""
+    empty = {"error": "", "next": "", "signed_out": False, "ended": False, "kept": ""}
+    return Page("sign_in.html", {**empty, **values}, status)
+
+
+def resume_page(kept: KeptForm, caller: Principal) -> Page:
+    """The offer to save what was typed in a session that has ended."""
+    csrf = caller.session.csrf if caller.session is not None else ""
+    values = {"kept": kept, "csrf": csrf, "caller": caller, "links": main_links(caller)}
+    return Page("resume.html", values)
+
+
+def _sign_in_first(request: Request, form: Mapping[str, str]) -> Page:
+    return sign_in_page(401, ended=True, kept=keep(_path(request), form).text)
+
+
+def _path(request: Request) -> str:
+    return request.uri.decode("latin-1")
 
 
 def customer_path(customer_id: str, page: str) -> str:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.pages.forms import local_path
-from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.pages.kept_form import FIELD, kept_form
+from cenergyd.web.pages.routing import (
+    SIGN_IN,
+    Page,
+    PageCall,
+    PageRoute,
+    Redirect,
+    customer_path,
+    resume_page,
+    sign_in_page,
+)
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
 
@@ -20,6 +30,7 @@ class SessionPages:
     """``/``, ``/sign-in``, ``/sign-out``."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._auth = context.authenticator
 
     async def root(self, call: PageCall) -> Redirect:
@@ -31,9 +42,8 @@ class SessionPages:
         after = local_path(call.query("next"))
         if call.caller is not None:
             return Redirect(after or home(call.caller))
-        return Page(
-            "sign_in.html", {"error": "", "next": after or "", "signed_out": call.query("done") == "signed-out"}
-        )
+        signed_out, ended = call.query("done") == "signed-out", call.query("why") == "ended"
+        return sign_in_page(next=after or "", signed_out=signed_out, ended=ended)
 
     async def sign_in(self, call: PageCall) -> Page | Redirect:
         """Open a session."""
@@ -51,8 +61,13 @@ class SessionPages:
                 call.request.setHeader(name.encode(), value.encode())
             # A browser that gets 401 with WWW-Authenticate must not open a box of its own.
             call.request.responseHeaders.removeHeader(b"www-authenticate")
-            values = {"error": details.detail, "next": after or "", "signed_out": False}
-            return Page("sign_in.html", values, details.status)
+            kept_text = call.form.get(FIELD, "")
+            return sign_in_page(details.status, error=details.detail, next=after or "", kept=kept_text)
+        if (kept := kept_form(call.form.get(FIELD, ""))) is not None:
+            return resume_page(kept, principal)
+        if principal.is_operator and not await self._context.tokens.any_lasting_operator(call.now):
+            # A one-time token is used up: without a lasting one nobody comes back.
+            return Redirect("/access?first=1")
         return Redirect(after or home(principal))
 
     async def sign_out(self, call: PageCall) -> Redirect:

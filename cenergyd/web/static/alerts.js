@@ -1,5 +1,5 @@
 // Keeps alerts, messages and the state of test messages up to date; the secret is asked for where the kind of channel has one.
-import { refresh, whileVisible } from "./lib.js";
+import { refresh, sessionOver, whileVisible } from "./lib.js";
 
 const kind = document.getElementById("type");
 const secret = document.querySelector(".add-channel .secret");
@@ -12,5 +12,5 @@ if (kind !== null) {
 }
 
 whileVisible(5, async () => {
-  if (!(await refresh(location.pathname))) location.reload();
+  if (!(await refresh(location.pathname))) sessionOver();
 });

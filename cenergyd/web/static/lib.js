@@ -70,6 +70,34 @@ export async function refresh(url, names = null) {
   return true;
 }
 
+let lostAt = null;
+
+/** Say that the daemon does not answer. */
+export function connectionLost() {
+  const box = document.getElementById("lost");
+  if (box === null || lostAt !== null) return;
+  lostAt = new Date();
+  box.querySelector('[data-part="lost-since"]').textContent = lostAt.toTimeString().slice(0, 5);
+  box.hidden = false;
+}
+
+/** Take it back; true where it had been said. */
+export function connectionBack() {
+  if (lostAt === null) return false;
+  lostAt = null;
+  document.getElementById("lost").hidden = true;
+  document.dispatchEvent(new Event("connectionback"));
+  return true;
+}
+
+/** Say that the session is over. The page stays: what was typed into it must not be lost. */
+export function sessionOver() {
+  const box = document.getElementById("gone");
+  if (box === null) return;
+  box.querySelector("a").href = `/sign-in?why=ended&next=${encodeURIComponent(location.pathname + location.search)}`;
+  box.hidden = false;
+}
+
 /** Call again and again while the page is visible; at once when it becomes visible after a pause. */
 export function whileVisible(seconds, action) {
   let last = Date.now();

@@ -1,6 +1,6 @@
 // Keeps the lists of customers and rejected loggers up to date.
-import { refresh, whileVisible } from "./lib.js";
+import { refresh, sessionOver, whileVisible } from "./lib.js";
 
 whileVisible(15, async () => {
-  if (!(await refresh(location.href))) location.reload();
+  if (!(await refresh(location.href))) sessionOver();
 });

@@ -1,6 +1,33 @@
 // On every page.
-import { updateAges } from "./lib.js";
+import { connectionBack, connectionLost, updateAges } from "./lib.js";
 
 document.documentElement.classList.add("js");
 setInterval(updateAges, 5000);
 document.querySelector("#errors, #conflict")?.scrollIntoView({ block: "start" });
+
+// A daemon that is gone, or hangs, is told within ten seconds: five to the next question and four for its answer.
+async function ask() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(4000) });
+    if (answer.status >= 500) connectionLost();
+    else connectionBack();
+  } catch {
+    connectionLost();
+  }
+}
+if (document.getElementById("lost") !== null) setInterval(ask, 5000);
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.addEventListener("click", async () => {
+    const source = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // Without TLS a browser may refuse: then it is selected, to be copied by hand.
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+  });
+}

@@ -1,6 +1,6 @@
 // The power view: ranges, zoom and pan, live values, the table and the CSV of what is shown.
 import { ESTIMATED, NAMES, PowerChart, ROLES, UNITS, isComputed } from "./chart.js";
-import { ageText, knownZone, localText, number, refresh, spanText, whileVisible } from "./lib.js";
+import { ageText, connectionBack, connectionLost, knownZone, localText, number, refresh, sessionOver, spanText, whileVisible } from "./lib.js";
 import { follow } from "./live.js";
 
 const LONGEST = 20 * 366 * 86400;
@@ -109,7 +109,7 @@ async function load(told) {
   try {
     const asked = `start=${start}&end=${end}&channel=${channelSelect.value}&resolution=${resolutionFor(end - start)}`;
     const answer = await fetch(`${api}/readings?${asked}`, { signal: mine.signal, credentials: "same-origin" });
-    if (answer.status === 401) return gone();
+    if (answer.status === 401) return sessionOver();
     if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
     shown = await answer.json();
     element.classList.remove("unknown");
@@ -122,7 +122,7 @@ async function load(told) {
   } catch (error) {
     if (error.name === "AbortError") return;
     if (told) element.classList.add("unknown");
-    if (error instanceof TypeError) lost();
+    if (error instanceof TypeError) connectionLost();
     summary.textContent = `The readings cannot be loaded (${error.message}); trying again.`;
     timer = setTimeout(() => load(true), 10000);
   } finally {
@@ -228,13 +228,9 @@ async function reloadTable(open = false) {
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById("values");
-  if (fresh === null) return gone();
+  if (fresh === null) return sessionOver();
   document.getElementById("values").replaceWith(document.adoptNode(fresh));
   if (open) document.querySelector("#values .scroll")?.focus();
-}
-
-function gone() {
-  document.getElementById("gone").hidden = false;
 }
 
 function showReading(role, reading) {
@@ -260,26 +256,12 @@ function loadSoon() {
   timer = setTimeout(() => load(false), Math.max(300, loaded + least - Date.now()));
 }
 
-let lostSince = null;
-
-function lost() {
-  if (lostSince === null) lostSince = now();
-  const box = document.getElementById("lost");
-  box.querySelector('[data-part="lost-since"]').textContent = localText(lostSince, zone).slice(11, 16);
-  box.hidden = false;
-}
-
-function connected() {
-  if (lostSince === null) return;
-  lostSince = null;
-  document.getElementById("lost").hidden = true;
-  load(false);
-}
+document.addEventListener("connectionback", () => load(false));
 
 follow(api, {
-  gone,
-  lost,
-  back: connected,
+  gone: sessionOver,
+  lost: connectionLost,
+  back: connectionBack,
   latest(data, polled) {
     for (const role of ROLES) showReading(role, data.roles[role]);
     if (polled || loaded) loadSoon();
@@ -338,7 +320,7 @@ element.addEventListener("keydown", (event) => {
 });
 
 whileVisible(30, async () => {
-  if (!(await refresh(location.pathname, ["energy", "problems"]))) gone();
+  if (!(await refresh(location.pathname, ["energy", "problems"]))) sessionOver();
   if (view.key) loadSoon();
 });
 load(true);

@@ -1,5 +1,5 @@
 // The settings form: which meter will be computed as one types, meters to choose by a press, the connection kept up to date.
-import { refresh, whileVisible } from "./lib.js";
+import { refresh, sessionOver, whileVisible } from "./lib.js";
 
 const NAMES = { utility: "Utility", load: "Load", solar: "Solar" };
 const EQUATIONS = { utility: "load \u2212 solar", load: "utility + solar", solar: "load \u2212 utility" };
@@ -88,7 +88,7 @@ if (location.pathname === "/customers/new" && document.getElementById("errors") 
 showWhatIsComputed();
 if (document.getElementById("connection") !== null) {
   whileVisible(4, async () => {
-    if (!(await refresh(location.pathname))) location.reload();
+    if (!(await refresh(location.pathname))) sessionOver();
     showWhatIsComputed();
   });
 }

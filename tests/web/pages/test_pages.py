@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,6 +80,28 @@ async def test_every_page_is_closed_to_strangers(web: Web) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_form_without_a_session_is_kept_over_the_sign_in(web: Web) -> None:
+    customer = await web.world.customers.add(Customer(id="", name="before"))
+    path = f"/customers/{customer.id}/settings"
+    client = web.world.anybody()
+    kept = await web.post(client, path, csrf="old", name="typed <b>", logger_password="secret words")
+    assert kept.status == 401
+    assert kept.header("Cache-Control") == "no-store"
+    field = re.search(r'name="kept" value="([^"]+)"', kept.content.decode())
+    assert field
+    assert "csrf" not in unescape(field[1])
+    crossed = await web.post(client, path, {"Origin": "https://evil.example"}, name="theirs")
+    assert crossed.status == 403
+    resumed = await web.post(client, "/sign-in", token=web.world.operator_token, kept=unescape(field[1]))
+    text = resumed.content.decode()
+    assert resumed.status == 200
+    assert "typed &lt;b&gt;" in text
+    assert (await web.world.customers.get(customer.id)) == customer
+    for wrong in ("[]", '["//evil.example", {}]', '["/x", {"a": 1}]', "{", '["/x"]', "null"):
+        assert (await web.post(client, "/sign-in", token=web.world.operator_token, kept=wrong)).status == 303
+
+
+@pytest_twisted.ensureDeferred
 async def test_every_change_needs_the_csrf_token(web: Web) -> None:
     client, csrf = await web.operator()
     customer = await web.world.customers.add(Customer(id="", name="safe"))
@@ -104,7 +127,7 @@ async def test_a_customer_reaches_no_page_of_another(web: Web) -> None:
     csrf = re.search(r'name="csrf" value="([^"]+)"', page)
     assert csrf
     for route in Pages(web.world.context).routes:
-        if route.access == "public" or route.path == "/sign-out":
+        if route.access == "public" or route.path == "/sign-out" or route.path.startswith("/sessions"):
             continue
         path = re.sub(r"<[^>]+>", other.id, route.path)
         send = {"csrf": csrf[1], "name": "x"}

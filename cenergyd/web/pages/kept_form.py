@@ -1,0 +1,44 @@
+"""What was typed when the session had ended: carried over the sign-in, and offered to be saved after it.
+
+It is never saved unasked: whoever signs in sees where it goes and presses once. A page of another site cannot bring such a form in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cenergyd.web.access.auth import CSRF_FIELD
+from cenergyd.web.pages.forms import MAX_FIELDS, local_path
+
+FIELD = "kept"
+
+
+class KeptForm(NamedTuple):
+    """A form that could not be taken."""
+
+    path: str
+    fields: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """For a hidden field of the sign-in form."""
+        return json.dumps([self.path, dict(self.fields)])
+
+
+def keep(path: str, form: Mapping[str, str]) -> KeptForm:
+    """What was sent to a path, without the old session's token."""
+    return KeptForm(path, {name: value for name, value in form.items() if name not in (CSRF_FIELD, FIELD)})
+
+
+def kept_form(text: str) -> KeptForm | None:
+    """What a sign-in form carries; None where it carries nothing that this server made."""
+    try:
+        path, fields = json.loads(text)
+    except (ValueError, TypeError):
+        return None
+    path = local_path(path) if isinstance(path, str) else None
+    if path is None or not isinstance(fields, dict) or len(fields) > MAX_FIELDS:
+        return None
+    return KeptForm(path, fields) if all(isinstance(value, str) for value in fields.values()) else None

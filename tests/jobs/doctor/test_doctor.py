@@ -238,6 +238,23 @@ async def test_a_ct_marked_as_reversed_is_taken_at_its_true_sign(world: World) -
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_role_that_is_a_sum_is_looked_at_as_one_and_its_meters_each(world: World) -> None:
+    case = Case(world)
+    await case.store({"1": "utility", "solar_sum": "solar"}, Q=1.0)
+    await case.store({"2": "solar"}, sign=0.5, Q=1.0)
+    await case.store({"4": "solar"}, sign=0.5)
+    await case.heard()
+    report = await case.report(solar="2+4")
+    found = by_code(report)
+    assert "unused_meters" not in found and "unseen_meter" not in found
+    assert found["wiring"].severity == "ok"
+    assert found["no_reactive_power"].message.startswith("The solar meter 4 gives no reactive power")
+    await world.context.customers.remove((await world.context.customers.page())[0].id)
+    found = by_code(await case.report(solar="2+4+7"))
+    assert found["unseen_meter"].message.startswith("No reading of meter 7 (solar)")
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_readings_under_the_present_settings_count(world: World) -> None:
     case = Case(world)
     await case.store({"1": "solar", "2": "utility"}, Q=1.0)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
+from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import Backlog, HeldLogs, LoggedError, Refusal, SiteFacts, SiteState
+from cenergyd.jobs.site_state.words import tell
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 
@@ -119,3 +122,22 @@ def test_customers_without_a_logger_need_no_documents() -> None:
     Deferred.fromCoroutine(coroutine).addCallback(states.append)
     assert [state.kind for state in states[0]] == ["settings_incomplete", "never_uploaded", "settings_incomplete"]
     assert series_of_roles(customers) == [f"{SERIAL}_1", f"{SERIAL}_missing_meter", f"{SERIAL}_2", "B_1", "B_2", "B_3"]
+
+
+def test_each_meter_of_a_sum_is_known_and_the_missing_one_named() -> None:
+    customer = attrs.evolve(CUSTOMER, solar="2+4*0.5", extensions={})
+    assert series_of_roles([customer]) == [
+        f"{SERIAL}_1", f"{SERIAL}_missing_meter", f"{SERIAL}_solar_sum", f"{SERIAL}_2", f"{SERIAL}_4",
+    ]  # fmt: skip
+    documents = stored(logger={"last_upload": NOW - 300, "gaps": [[1, 900]]})
+    for meter, ago in (("1", 360), ("2", 360), ("4", 9000)):
+        body = {"last_time": NOW - ago, "last_upload": NOW - 300, "interval": 60, "last": {"P": 2.0}, "error": None}
+        Deferred.fromCoroutine(documents.put(METER, f"{SERIAL}_{meter}", body))
+    last = {f"{SERIAL}_solar_sum": Reading(NOW - 9000, 3.0)}
+    (facts,) = facts_of([customer], documents, last)
+    assert [(meter.role, meter.meter) for meter in facts.meters] == [("utility", "1"), ("solar", "2"), ("solar", "4")]
+    state = evaluate(facts, NOW)
+    assert [(issue.kind, issue.role, issue.meter) for issue in state.issues] == [("meter_stopped", "solar", "4")]
+    assert "(meter 4)" in tell(state.issues[0], state, NOW, ZoneInfo("UTC")).text
+    solar = next(each for each in state.roles if each.role == "solar")
+    assert (solar.time, solar.power, solar.stale, solar.computed) == (NOW - 9000, 3.0, True, False)

@@ -162,6 +162,13 @@ async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_e
     assert (after.load, after.solar, after.logger_password, after.pending_start) == ("", "3", "other", 5)
     assert after.extensions == {"history": [1]}
     assert await changes_of(store) == []
+    mill.solar = " 03 + 4*0.50"  # a sum of meters stays a string
+    mill.save()
+    (change,) = await changes_of(store)
+    assert change.changes == {"solar": "3+4*0.5"}
+    assert await store.front_end.follow(change, change.changes)
+    assert (await store.get(known.id)).solar == "3+4*0.5"
+    assert front_end.objects.get(id=mill.id).solar == " 03 + 4*0.50"
     # Names and zones set here last until they are changed there.
     await store.update(known.id, {"name": "Mine", "time_zone": "Europe/Rome"})
     mill.alerts_emails = ["a@example.org"]

@@ -1,0 +1,80 @@
+"""A role that is a sum of meters, from uploads to energy, on both pairs of stores; it becomes one while the daemon runs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cenergyd.readings.model import Reading
+from tests.daemon_process import RunningDaemon
+from tests.e2e.device import acknowledged, add_customer, upload, wait_for
+from tests.e2e.stored import derived
+
+SERIAL = "001EC6001433"
+SUM, MISSING = f"{SERIAL}_solar_sum", f"{SERIAL}_missing_meter"
+HOUR = 3600
+
+
+def get(daemon: RunningDaemon, token: str, path: str) -> Any:
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link.request("GET", f"/api/v1/{path}", headers={"Authorization": f"Bearer {token}"})
+    reply = link.getresponse()
+    content = reply.read()
+    link.close()
+    assert reply.status == 200, content
+    return json.loads(content) if "json" in (reply.getheader("Content-Type") or "") else content.decode()
+
+
+def rows(start: int, power: float, *, lost: range = range(0)) -> list[Reading]:
+    """Three hours of a constant power, with a register that counts it."""
+    return [
+        Reading(start + 60 * i, P=power, L1_PF=1.0, L1_V=120.0, Q=0.0, E_net=power * i / 60)
+        for i in range(181)
+        if i not in lost
+    ]
+
+
+def test_a_role_becomes_a_sum_and_everything_follows(daemon: RunningDaemon) -> None:
+    add_customer(daemon, SERIAL, facility="1", solar="2")
+    token = daemon.run("token", "add", "--operator", "o").stdout.strip()
+    start = int(time.time()) // HOUR * HOUR - 4 * HOUR
+    assert acknowledged(upload(daemon, SERIAL, "1", rows(start, 1.0)))
+    assert acknowledged(upload(daemon, SERIAL, "2", rows(start, 6.0)))
+    # Meter 4 lost the better part of an hour: the sum has a gap, and its energy is bridged by both registers.
+    assert acknowledged(upload(daemon, SERIAL, "4", rows(start, 8.0, lost=range(70, 110))))
+    found = derived(daemon, {MISSING: 181})
+    assert {each.P for each in found[MISSING]} == {7.0}
+    changed = daemon.run("customers", "set", SERIAL, "--solar", "2+4*0.5")
+    assert changed.returncode == 0, changed.stderr
+    found = derived(daemon, {SUM: 141, MISSING: 141})
+    assert {each.P for each in found[SUM]} == {10.0}
+    assert {each.P for each in found[MISSING]} == {11.0}
+    assert found[SUM][-1].E_net == 10.0 * 3
+
+    (customer,) = get(daemon, token, "customers")["customers"]
+    base = f"customers/{customer['id']}"
+    first = datetime.fromtimestamp(start, UTC).date()
+    query = f"{base}/energy?step=hour&start={first}&end={first + timedelta(days=2)}"
+
+    def hours() -> list[dict[str, Any]]:
+        windows = get(daemon, token, query)["windows"]
+        return [each["roles"] for each in windows if start <= each["start"] < start + 3 * HOUR]
+
+    def known() -> bool:
+        roles = hours()
+        return all("solar" in each and (each["load"] or {}).get("import_kwh", 0) > 10.9 for each in roles)
+
+    wait_for(known, 60, "the energy of three hours")
+    for each in hours():
+        assert abs(each["solar"]["import_kwh"] - 10.0) < 1e-6
+        assert abs(each["load"]["import_kwh"] - 11.0) < 1e-6
+        assert abs(each["utility"]["import_kwh"] - 1.0) < 1e-6
+    assert hours()[1]["solar"]["bridged_seconds"] > 0
+    csv = get(daemon, token, f"{base}/readings.csv?role=solar&start={start}&end={start + 120}&resolution=raw")
+    assert SUM in csv
+    why = get(daemon, token, f"{base}/explain?start={start + 80 * 60}&end={start + 81 * 60}")["minutes"]
+    assert [(each["why"], each["series"]) for each in why] == [("missing", SUM), ("missing", MISSING)]
+    assert why[0]["text"] == "meter 4 of the sum 2+4*0.5 gave no reading"

@@ -56,7 +56,7 @@ def upload(site: int, meter: int, start: int, rows: int = ROWS, interval: int = 
 
 
 _rng = random.Random(7)
-_OTHER = [",".join(f"{_rng.uniform(0, 500):.3f}" for _ in range(count)) for count in (9, 1, 52, 4) for _ in range(499)]
+_OTHER = [",".join(f"{_rng.uniform(0, 500):.3f}" for _ in range(count)) for count in (7, 1, 52, 4) for _ in range(499)]
 """Columns of no interest, as text: of each run of them 499."""
 
 _COUNTED_SINCE = 1_700_000_000
@@ -70,10 +70,12 @@ def _rows(site: int, meter: int, start: int, rows: int, interval: int) -> list[s
         first, second, third, fourth = (_OTHER[499 * run + (place + row) % 499] for run in range(4))
         moment = start + interval * row
         stamp = time.strftime("'%Y-%m-%d %H:%M:%S',0,0,0", time.gmtime(moment))
-        energy = (moment - _COUNTED_SINCE) / 3600 * 25  # column 4, the register of kWh: it goes on by the mean power
+        energy = (moment - _COUNTED_SINCE) / 3600 * 25  # columns 4 to 6: net, import, export
         P, Q = 1 + 49 * rng.random(), 9 * rng.random()  # columns 14 and 15
         factor, volts = 0.9 + 0.1 * rng.random(), 118 + 4 * rng.random()  # columns 17 and 70
-        lines.append(f"{stamp},{energy:.3f},{first},{P:.3f},{Q:.3f},{second},{factor:.3f},{third},{volts:.2f},{fourth}")
+        lines.append(
+            f"{stamp},{energy:.3f},{energy:.3f},0.000,{first},{P:.3f},{Q:.3f},{second},{factor:.3f},{third},{volts:.2f},{fourth}"
+        )
     return lines
 
 

@@ -97,11 +97,22 @@ class PendingQueue(Protocol):
         ...
 
 
+class DerivationQueue(PendingQueue, Protocol):
+    """The queue whose work goes on to the jobs."""
+
+    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """As :meth:`finish`, and widen the job queue's pending window of each customer by its window in the same write.
+
+        Durable on return, unlike the end of a claim alone. Where the claim was lost nothing is changed.
+        """
+        ...
+
+
 class CustomerStore(Protocol):
     """Stores customers and their pending windows. Every method raises StoreUnavailable when the store does not answer."""
 
     @property
-    def derivation_queue(self) -> PendingQueue:
+    def derivation_queue(self) -> DerivationQueue:
         """Readings to derive the missing meter from (``pending_start``, ``pending_end`` on the customer)."""
         ...
 

@@ -1,4 +1,4 @@
-"""What happens to a derived window, in the order that loses nothing: write, mark for the jobs, finish, tell.
+"""What happens to a derived window, in the order that loses nothing: write, hand over to the jobs, tell.
 
 A daemon may be frozen and wake when another has taken its work. So claims are renewed before a write that is not fresh, and a window whose
 claim turns out lost after it is marked once more: whatever the sleeper wrote over, it is derived again.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
-from cenergyd.customers.model import PendingMark, PendingWork
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.model import PendingMark, PendingWork, Window
+from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import Change
 from cenergyd.derivation.plan import Piece, reach
@@ -23,7 +22,7 @@ from cenergyd.derivation.sum_plan import SumPiece
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
-from cenergyd.readings.model import SeriesReadings
+from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, failure_of
@@ -96,7 +95,7 @@ class Committer:
 
     readings: ReadingStore
     documents: DocumentStore
-    queue: PendingQueue
+    queue: DerivationQueue
     job_queue: PendingQueue
     clock: Timers
     tolerance: int
@@ -123,7 +122,7 @@ class Committer:
         return kept
 
     async def commit(self, results: Sequence[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Write, mark, finish and tell what came of whole windows.
+        """Write, hand over and tell what came of whole windows.
 
         :param bodies: the status documents' bodies as they were, by customer id.
         """
@@ -132,8 +131,8 @@ class Committer:
         ours = await self._written(ours)
         good = [done for done in ours if done.failure is None]
         bad = [done for done in ours if done.failure is not None]
-        await self._mark_jobs([*good, *(done for done in bad if self._is_news(done))])
-        await self._finish(good)
+        await self._mark_jobs([done for done in bad if self._is_news(done)])
+        await self._hand_over(good)
         await self._fail(bad)
         await self._tell([(done, self._outcome(done)) for done in ours], bodies)
 
@@ -183,19 +182,21 @@ class Committer:
         self.status.written_points += sum(len(each.change.readings) for each in derivations if each.change is not None)
 
     async def _mark_jobs(self, results: Sequence[Done]) -> None:
-        marks = []
-        for done in results:
-            work = done.task.work
-            window = reach(work.customer, work.start, work.end, self.tolerance)
-            marks.append(PendingMark(done.task.customer_id, *window))
+        marks = [PendingMark(done.task.customer_id, *self._reach(done)) for done in results]
         if marks:
             await self.job_queue.mark(marks)
 
-    async def _finish(self, good: Sequence[Done]) -> None:
+    def _reach(self, done: Done) -> Window:
+        work = done.task.work
+        return reach(work.customer, work.start, work.end, self.tolerance)
+
+    async def _hand_over(self, good: Sequence[Done]) -> None:
+        """The jobs get what is derived in the write that ends the claim."""
         if not good:
             return
         works = [done.task.work for done in good]
-        lost = [work for work, ours in zip(works, await self.queue.finish(works), strict=True) if not ours]
+        ended = await self.queue.hand_over(works, [self._reach(done) for done in good])
+        lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
         for done in good:
             self._failing.pop(done.task.customer_id, None)
             self._count(done.derivations)
@@ -286,5 +287,5 @@ async def write_derived(readings: ReadingStore, derivations: Sequence[Derivation
         await readings.write(additions)
 
 
-def _as_item(change: Change) -> tuple[str, int, int, Any]:
+def _as_item(change: Change) -> tuple[str, int, int, Sequence[Reading]]:
     return change.series, change.start, change.end, change.readings

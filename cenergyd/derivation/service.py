@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cenergyd.customers.model import PendingWork
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.backlog import Backlog
 from cenergyd.derivation.committer import Committer, DerivationStatus, Done, Task, nobody_listens
 from cenergyd.derivation.corrections import widened
@@ -83,7 +83,7 @@ class DerivationService(Service):
         plugins: PluginManager,
         readings: ReadingStore,
         documents: DocumentStore,
-        derivation_queue: PendingQueue,
+        derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
         derived: Callable[[str], None] = nobody_listens,
     ) -> None:
@@ -213,7 +213,7 @@ class DerivationService(Service):
             else:
                 await self._guarded(members, self._together(group, members, bodies))
 
-    async def _summed(self, tasks: Sequence[Task], bodies: Mapping[str, Mapping[str, Any]]) -> list[Task]:
+    async def _summed(self, tasks: Sequence[Task], bodies: Mapping[str, Mapping[str, object]]) -> list[Task]:
         """Make the sums of meters; the tasks that are left to derive. Long windows go their own way."""
         found = [task for task in tasks if not task.sums]
         short = []
@@ -225,7 +225,7 @@ class DerivationService(Service):
         made = await gather_limited([self._sums_of(task, bodies) for task in short], SUMS_AT_ONCE)
         return found + [task for task, ours in zip(short, made, strict=True) if ours]
 
-    async def _sums_of(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> bool:
+    async def _sums_of(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> bool:
         try:
             return await self._sums.run(task, lambda: self._stopping)
         except StoreRejected as error:
@@ -233,7 +233,7 @@ class DerivationService(Service):
             await self._committer.commit([Done(task, failure=refused)], bodies)
             return False
 
-    async def _together(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _together(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Read, derive and write customers with similar windows; those that take longer leave ``tasks``."""
         tasks[:] = await self._committer.held(tasks)
         limit = group.limit
@@ -269,7 +269,7 @@ class DerivationService(Service):
             log.failure("deriving customer {customer_id} failed", customer_id=customer.id)
             return Done(task, failure=PluginFailed("cenergyd", describe(error)))
 
-    def _go_on_alone(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    def _go_on_alone(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """The batch does not wait for this one's plugin any longer."""
         crowded = len(self._late) >= MAX_WAITING_PLUGINS
         self._late[task.customer_id] = deferred
@@ -277,7 +277,7 @@ class DerivationService(Service):
         if crowded or self._stopping:
             deferred.cancel()
 
-    async def _late_one(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _late_one(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
         self.status.waiting_plugins += 1
         try:
             done = await deferred
@@ -289,14 +289,14 @@ class DerivationService(Service):
         else:
             await self._committer.commit([done], bodies)
 
-    async def _begin_backlog(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _begin_backlog(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
         if self._stopping or self.status.backlogs >= CONCURRENT_BACKLOGS:
             await self._give_back([task], self._clock.seconds() + self._settings.interval_seconds)
             return
         self.status.backlogs += 1
         self._spawn(self._guarded([task], self._backlog(task, bodies)))
 
-    async def _backlog(self, task: Task, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _backlog(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
         try:
             backlog = Backlog(
                 task=task,
@@ -312,7 +312,7 @@ class DerivationService(Service):
             self.status.backlogs -= 1
         self._backoff.succeeded()
 
-    async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, Any]]:
+    async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, object]]:
         found = await self._documents.get_many(DERIVATION, [task.customer_id for task in tasks])
         return {key: document.body for key, document in found.items()}
 
@@ -354,7 +354,7 @@ class DerivationService(Service):
         """Wait until all have fired, but no longer than PATIENCE; none is cancelled."""
         gate: Deferred[None] = Deferred()
 
-        def open_gate(_: Any = None) -> None:
+        def open_gate(_: object = None) -> None:
             if timer.active():
                 timer.cancel()
             if not gate.called:
@@ -364,7 +364,7 @@ class DerivationService(Service):
         DeferredList(deferreds).addCallback(open_gate)
         await gate
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
+    def _spawn(self, work: Coroutine[Deferred[object], object, None]) -> Deferred[None]:
         deferred = Deferred.fromCoroutine(work)
         self._tasks.add(deferred)
 

@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.daemon.plugins import PluginManager, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
@@ -26,10 +26,11 @@ START = 1_700_000_040
 
 
 class MemoryQueue:
-    """See cenergyd.customers.store.PendingQueue; customers are looked up in ``customers``."""
+    """See cenergyd.customers.store.DerivationQueue; customers are looked up in ``customers``."""
 
-    def __init__(self, customers: dict[str, Customer]) -> None:
+    def __init__(self, customers: dict[str, Customer], following: MemoryQueue | None = None) -> None:
         self.customers = customers
+        self.following = following
         self.pending: dict[str, tuple[int, int]] = {}
         self.working: dict[str, tuple[int, int, str, int]] = {}
         self.retry_at: dict[str, int] = {}
@@ -86,6 +87,13 @@ class MemoryQueue:
         for work, is_ours in zip(works, ours, strict=True):
             if is_ours:
                 del self.working[work.customer.id]
+        return ours
+
+    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        ours = await self.finish(works)
+        assert self.following is not None
+        marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
+        await self.following.mark([mark for mark, is_ours in zip(marks, ours, strict=True) if is_ours])
         return ours
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
@@ -169,7 +177,8 @@ def site(
     )
     plugins = build_plugin_manager(settings, extra=extra)
     readings, documents = MemoryReadingStore(), MemoryDocumentStore()
-    queue, jobs = MemoryQueue(known), MemoryQueue(known)
+    jobs = MemoryQueue(known)
+    queue = MemoryQueue(known, jobs)
     news: list[str] = []
     service = DerivationService(
         clock=clock, settings=settings.derivation, plugins=plugins, readings=readings, documents=documents,

@@ -48,12 +48,9 @@ LOST = [
     Lost("claim", "mongo_proxy", lambda data, _: _queue_update(data, b"pending_start") and b"$literal" in data, False),
     Lost("reading", "influx_proxy", lambda data, serial: b"SELECT" in data and serial.encode() in data, False),
     Lost("derived", "influx_proxy", lambda data, serial: f"{serial}_missing_meter P=".encode() in data, False),
-    Lost("mark for the jobs", "mongo_proxy",
-        lambda data, _: _queue_update(data, b"jobs_start") and b"claim" not in data, False,
-    ),
     Lost(
-        "finish", "mongo_proxy",
-        lambda data, _: _queue_update(data, b"pending_done") and b"$literal" not in data, False,
+        "hand over", "mongo_proxy",
+        lambda data, _: _queue_update(data, b"pending_done") and b"jobs_start" in data, False,
     ),
 ]  # fmt: skip
 

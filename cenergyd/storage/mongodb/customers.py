@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.ownership import HELD, holds_or_held
-from cenergyd.customers.store import FrontEnd, PendingQueue
+from cenergyd.customers.store import DerivationQueue, FrontEnd, PendingQueue
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has
@@ -55,12 +55,12 @@ class MongoCustomerStore:
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection | None = None) -> None:
         self.documents = CustomerDocuments(mongo, shared or SharedCollection())
         self._mongo = mongo
-        self._derivation = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION)
+        self._derivation = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=JOBS)
         self._jobs = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
         self._front_end = MongoFrontEnd(self.documents)
 
     @property
-    def derivation_queue(self) -> PendingQueue:
+    def derivation_queue(self) -> DerivationQueue:
         """Readings to derive."""
         return self._derivation
 

@@ -15,7 +15,7 @@ from pymongo.write_concern import WriteConcern
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
-from cenergyd.customers.model import PendingMark, PendingWork
+from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
@@ -90,12 +90,18 @@ JOBS = QueueFields("jobs")
 
 
 class MongoPendingQueue:
-    """See :class:`cenergyd.customers.store.PendingQueue`."""
+    """See :class:`cenergyd.customers.store.DerivationQueue`.
 
-    def __init__(self, mongo: MongoDatabase, collection: str, fields: QueueFields) -> None:
+    :param following: the queue that work is handed over to; without one it cannot be.
+    """
+
+    def __init__(
+        self, mongo: MongoDatabase, collection: str, fields: QueueFields, following: QueueFields | None = None
+    ) -> None:
         self._mongo = mongo
         self._collection = collection
         self._fields = fields
+        self._following = following
 
     async def ensure_indexes(self) -> None:
         """Create what makes the cost follow the customers with work, not all of them."""
@@ -153,12 +159,25 @@ class MongoPendingQueue:
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
         """Drop the work. One round trip while no claim is lost."""
+        return await self._release(works, [{}] * len(works), journaled=False)
+
+    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """Drop the work and widen the following queue's pending windows, one write a customer."""
+        assert self._following is not None
+        start, end = self._following.start, self._following.end
+        more = [{"$min": {start: window.start}, "$max": {end: window.end}} for window in windows]
+        return await self._release(works, more, journaled=True)
+
+    async def _release(
+        self, works: Sequence[PendingWork], more: Sequence[Mapping[str, Any]], *, journaled: bool
+    ) -> list[bool]:
         fields = self._fields
         unset = dict.fromkeys(fields.work, "")
         requests = [
-            UpdateOne(self._owned(work), {"$unset": unset, "$set": {fields.done: work.claim}}) for work in works
+            UpdateOne(self._owned(work), {"$unset": unset, "$set": {fields.done: work.claim}, **also})
+            for work, also in zip(works, more, strict=True)
         ]
-        if await self._update(requests) == len(works):
+        if await self._update(requests, journaled=journaled) == len(works):
             return [True] * len(works)
         ids = [id_value(work.customer.id) for work in works]
         found = await self._find({"_id": {"$in": ids}}, [fields.done], None, len(ids))

@@ -17,7 +17,7 @@ import attrs
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import holds_or_held
-from cenergyd.customers.store import FrontEnd, PendingQueue
+from cenergyd.customers.store import DerivationQueue, FrontEnd, PendingQueue
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -40,11 +40,11 @@ class SqliteCustomerStore:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "customer", "customers"
         )
-        self._derivation = SqlitePendingQueue(self._database, "pending", COLUMNS, customer_of)
         self._jobs = SqlitePendingQueue(self._database, "jobs", COLUMNS, customer_of)
+        self._derivation = SqlitePendingQueue(self._database, "pending", COLUMNS, customer_of, following=self._jobs)
 
     @property
-    def derivation_queue(self) -> PendingQueue:
+    def derivation_queue(self) -> DerivationQueue:
         """Readings to derive."""
         return self._derivation
 

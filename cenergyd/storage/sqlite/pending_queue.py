@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from cenergyd.customers.model import Customer, PendingMark, PendingWork
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
@@ -18,19 +18,26 @@ _BUSY_ROWS = (
 
 
 class SqlitePendingQueue:
-    """See :class:`cenergyd.customers.store.PendingQueue`.
+    """See :class:`cenergyd.customers.store.DerivationQueue`.
 
     :param prefix: of the columns: ``pending`` or ``jobs``.
     :param columns: what ``customer_of`` takes a row of.
+    :param following: the queue that work is handed over to; without one it cannot be.
     """
 
     def __init__(
-        self, database: EmbeddedDatabase, prefix: str, columns: str, customer_of: Callable[[Sequence[object]], Customer]
+        self,
+        database: EmbeddedDatabase,
+        prefix: str,
+        columns: str,
+        customer_of: Callable[[Sequence[object]], Customer],
+        following: SqlitePendingQueue | None = None,
     ) -> None:
         self._database = database
         self._prefix = prefix
         self._columns = columns
         self._customer_of = customer_of
+        self._following = following
 
     def _sql(self, text: str) -> str:
         """``@start`` stands for the queue's column ``<prefix>_start``, and so on."""
@@ -80,6 +87,19 @@ class SqlitePendingQueue:
         """Drop the work."""
         return await self._release(works, "")
 
+    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """Drop the work and widen the following queue's pending windows, in one transaction."""
+        following = self._following
+        assert following is not None
+        marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
+
+        def hand_over(db: sqlite3.Connection) -> list[bool]:
+            ours = self._release_within(db, works, "")
+            following.mark_within(db, [mark for mark, is_ours in zip(marks, ours, strict=True) if is_ours])
+            return ours
+
+        return await self._database.write(hand_over)
+
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
         back = (
@@ -97,12 +117,11 @@ class SqlitePendingQueue:
         return PendingSummary(*await self._database.read(lambda db: db.execute(sql).fetchone()))
 
     async def _release(self, works: Sequence[PendingWork], back: str) -> list[bool]:
+        return await self._database.write(lambda db: self._release_within(db, works, back))
+
+    def _release_within(self, db: sqlite3.Connection, works: Sequence[PendingWork], back: str) -> list[bool]:
         sql = self._sql(
             f"UPDATE customer SET {back} @work_start = NULL, @work_end = NULL, @claim = NULL, @claim_until = NULL"
             " WHERE id = ? AND @claim = ?"
         )
-
-        def release(db: sqlite3.Connection) -> list[bool]:
-            return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]
-
-        return await self._database.write(release)
+        return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.store import PendingSummary
 
 NOW, TTL = 1_000_000, 60
@@ -62,6 +62,29 @@ async def test_nothing_is_nothing(store, queue):
     assert await queue.finish([]) == []
     await queue.postpone([], NOW)
     assert await queue.summary() == PendingSummary(0, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_derived_work_is_handed_over_to_the_jobs(store):
+    one, two, three = await add(store, 3)
+    queue, jobs = store.derivation_queue, store.job_queue
+    await mark(queue, (one, 100, 200), (two, 100, 200), (three, 100, 200))
+    await mark(jobs, (one, 50, 60))
+    works = {work.customer.id: work for work in await claim(queue, "c1")}
+    (running,) = await claim(jobs, "j1")
+    await mark(queue, (one, 300, 400))
+    await queue.postpone([works[two]], NOW)
+    (again,) = [work for work in await claim(queue, "c2", limit=9) if work.customer.id == two]
+    handed = [works[one], works[two], works[three]]
+    assert await queue.hand_over(handed, [Window(90, 210), Window(80, 220), Window(70, 230)]) == [True, False, True]
+    assert windows(await claim(jobs, "j2")) == [
+        (three, 70, 230)
+    ]  # the first one's jobs run; the second's claim was lost
+    assert await jobs.finish([running]) == [True]
+    assert windows(await claim(jobs, "j3")) == [(one, 90, 210)]
+    assert windows(await claim(queue, "c3")) == [(one, 300, 400)]
+    assert await queue.finish([again]) == [True]
+    assert await queue.hand_over([], []) == []
 
 
 @pytest_twisted.ensureDeferred

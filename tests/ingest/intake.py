@@ -15,6 +15,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.ingest.activity import LoggerActivity
+from cenergyd.ingest.archive_format import ArchivedUpload
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLogs
@@ -85,6 +86,7 @@ class Intake:
         self.activity = LoggerActivity(documents, clock)
         self.configs = ConfigArchive(documents, self.layouts, clock, remote=False)
         commit: GroupCommit[PendingMark] = GroupCommit(self.readings, reactor, self._mark)
+        self.archived: list[ArchivedUpload] = []
         credentials: Any = Trusting(customers)
         self.receiver = Receiver(
             credential_checker=credentials,
@@ -95,6 +97,7 @@ class Intake:
             metrics=Metrics(),
             clock=self.clock,
             config_archive=self.configs,
+            archive=self.archived.append,
         )
         self.held.store = self.receiver.store
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from cenergyd.acquisuite.encode import gz, log_text
+from cenergyd.acquisuite.encode import gz, log_text, xml_device, xml_message
 from cenergyd.acquisuite.layouts import VERIS, LayoutTable
 from cenergyd.acquisuite.row_times import row_times
 from cenergyd.customers.model import Customer, Window
@@ -40,6 +40,8 @@ from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.reread import RereadCounts, Rereader
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
+from tests.ingest.intake import NOW as INTAKE_NOW
+from tests.ingest.intake import Intake, accepted
 
 DAY = 86400
 NOW = 1_750_000_000
@@ -319,3 +321,36 @@ async def test_other_meters_other_owners_and_unknown_columns_are_left_alone(tmp_
     assert (counts.uploads, counts.unread, counts.others, counts.refused) == (3, 1, 1, 1)
     assert await play.stored("3") == {base: 7.0}
     assert await play.stored("1") == {base: 1.0} and await play.stored("2") == {base: 2.0}
+
+
+@pytest_twisted.ensureDeferred
+async def test_accepted_logs_are_archived_and_nothing_else(intake: Intake) -> None:
+    content = gz(log_text(rows(range(INTAKE_NOW, INTAKE_NOW + 60, 60), 1.0), VERIS))
+    assert accepted(await intake.log(content, device_class="48"))
+    assert not accepted(await intake.log(b"no log", device_class="48"))
+    assert accepted(await intake.config(b"POINT00NAME=x\n"))
+    assert accepted(await intake.rows({INTAKE_NOW: (7, 1.5, 0)}, "9")), "held"
+    one, held = intake.archived
+    assert (one.content, one.format, one.received, one.serial) == (content, "log", INTAKE_NOW, SERIAL)
+    assert one.fields["MODBUSDEVICECLASS"] == "48" and "PASSWORD" not in one.fields
+    assert held.fields["MODBUSDEVICE"] == "9"
+    body = xml_message(SERIAL, [xml_device("1", rows(range(INTAKE_NOW + 60, INTAKE_NOW + 120, 60), 2.0), VERIS)])
+    assert accepted(await intake.xml(body))
+    assert (intake.archived[-1].format, intake.archived[-1].content) == ("xml", body)
+
+
+@pytest_twisted.ensureDeferred
+async def test_messages_in_xml_are_read_again(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    base = NOW // DAY * DAY
+    devices = [
+        xml_device("1", rows(range(base, base + 120, 60), 2.0), VERIS),
+        xml_device("2", rows(range(base, base + 60, 60), 3.0), VERIS),
+    ]
+    body = xml_message(SERIAL, devices)
+    play.files.append([encoded(upload(body, received=base + 300, format="xml"))], base + 300)
+    await play.readings.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 60, 60), 99.0))])
+    counts = await play.reread(base, base + DAY)
+    assert (counts.uploads, counts.readings) == (1, 3)
+    assert await play.stored("1") == {base: 2.0, base + 60: 2.0}
+    assert await play.stored("2") == {base: 3.0}

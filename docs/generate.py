@@ -13,7 +13,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from twisted.internet.task import Clock
 
-from cenergyd.daemon.service import LIVE, Daemon, build_daemon
+from cenergyd.daemon.reloading import LIVE
+from cenergyd.daemon.service import Daemon, build_daemon
 from cenergyd.settings.loader import describe, load_settings, settings_in
 from cenergyd.settings.sections import Settings
 

@@ -19,7 +19,8 @@ from twisted.internet.task import Clock
 
 from cenergyd.acquisuite.layouts import TABLE
 from cenergyd.cli import COMMANDS
-from cenergyd.daemon.service import LIVE, build_daemon
+from cenergyd.daemon.reloading import LIVE
+from cenergyd.daemon.service import build_daemon
 from cenergyd.readings.model import VALUES
 from cenergyd.settings.loader import load_settings, settings_in
 from cenergyd.settings.sections import Settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-import attrs
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -24,15 +24,16 @@ from cenergyd.daemon.metrics import (
 )
 from cenergyd.daemon.opening import StoreOpening
 from cenergyd.daemon.plugins import build_plugin_manager, log_plugins
+from cenergyd.daemon.readiness import readiness_checks
+from cenergyd.daemon.reloading import need_restart
 from cenergyd.daemon.retention import Retention, oldest_pending
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.daemon.web import WebServer
 from cenergyd.derivation.corrections import CorrectionFollowUp, Corrector
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
-from cenergyd.errors import CenergydError, ConfigError, InvalidField, Overloaded, StoreUnavailable
+from cenergyd.errors import CenergydError, ConfigError, InvalidField
 from cenergyd.hookspecs import Notification
-from cenergyd.ingest.group_commit import MAX_QUEUED_UPLOADS
 from cenergyd.jobs.alerts.rules import operator_channels
 from cenergyd.jobs.alerts.site_alerts import SiteAlerts
 from cenergyd.jobs.messages.outbox import Outbox
@@ -53,17 +54,6 @@ __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 STOP_SECONDS = 20.0
 """What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then what runs is cancelled."""
-TYPE_CONFLICT_SECONDS = 900.0
-"""How long after a refusal for a field's type /readyz says so: loggers try again within that time."""
-LIVE: Final = frozenset(
-    {
-        "layout", "logging",
-        "upload.max_future_seconds", "upload.remote_configuration", "upload.unknown_meters",
-        "upload.held_days", "upload.held_mb",
-        "server.max_connections", "server.request_timeout_seconds", "server.shutdown_grace_seconds",
-    }
-)  # fmt: skip
-"""Sections and settings that a reload changes at once; ``[logging]`` by whoever began the logging."""
 log = Logger()
 
 
@@ -79,10 +69,10 @@ class Daemon(OrderedServices):
         self.settings = settings
         self.stores = stores
         self.customers, self.readings, self.documents = stores.customers, stores.readings, stores.documents
+        self._reactor = reactor
         self.metrics = Metrics()
         self.plugins = build_plugin_manager(settings)
         self.plugin_threads = PluginThreads(reactor)
-        self._reactor = reactor
         self.feed = ReadingFeed()
         self.opening = StoreOpening(stores, reactor, self._opened)
         self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news)
@@ -91,9 +81,26 @@ class Daemon(OrderedServices):
             [kind.type for kind in self.plugins.channel_types.values() if kind.idempotent],
         )  # fmt: skip
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
-        self.derivation = DerivationService(
-            clock=reactor,
-            settings=settings.derivation,
+        self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
+        self.derivation = self._derivation()
+        self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
+        self.correction_follow_up = CorrectionFollowUp(
+            reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
+        )
+        self.jobs = self._jobs()
+        self.site_states = self._site_states()
+        self.retention = self._retention()
+        self.web = self._web()
+        self.addresses = self.web.addresses
+        """URLs where it listens, once started."""
+        for part in self._parts():
+            cast(Any, part).setServiceParent(self)
+        self._bind_metrics()
+
+    def _derivation(self) -> DerivationService:
+        return DerivationService(
+            clock=self._reactor,
+            settings=self.settings.derivation,
             plugins=self.plugins,
             readings=self.readings,
             documents=self.documents,
@@ -101,20 +108,11 @@ class Daemon(OrderedServices):
             job_queue=self.customers.job_queue,
             derived=self._have_news,
         )
-        self.site_states = SiteStateService(
-            clock=reactor,
-            customers=self.customers,
-            documents=self.documents,
-            readings=self.readings,
-            evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
-        )
-        self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
-        self.correction_follow_up = CorrectionFollowUp(
-            reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
-        )
-        self.jobs = JobService(
-            clock=reactor,
-            settings=settings,
+
+    def _jobs(self) -> JobService:
+        return JobService(
+            clock=self._reactor,
+            settings=self.settings,
             plugins=self.plugins,
             readings=self.readings,
             documents=self.documents,
@@ -123,21 +121,32 @@ class Daemon(OrderedServices):
             threads=self.plugin_threads,
             alert_rules=self.plugins.alert_rules,
         )
-        self.retention = Retention(
-            reactor, stores.old_rows, settings.readings.keep_days,
-            (
-                oldest_pending(self.customers.derivation_queue), oldest_pending(self.customers.job_queue),
-                self.jobs.oldest_retry,
-            ),
-        )  # fmt: skip
-        self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
-        self.web = WebServer(
-            settings, reactor, stores, self.metrics,
+
+    def _site_states(self) -> SiteStateService:
+        return SiteStateService(
+            clock=self._reactor,
+            customers=self.customers,
+            documents=self.documents,
+            readings=self.readings,
+            evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
+        )
+
+    def _retention(self) -> Retention:
+        queues = (self.customers.derivation_queue, self.customers.job_queue)
+        waiting = (*map(oldest_pending, queues), self.jobs.oldest_retry)
+        return Retention(self._reactor, self.stores.old_rows, self.settings.readings.keep_days, waiting)
+
+    def _web(self) -> WebServer:
+        return WebServer(
+            self.settings, self._reactor, self.stores, self.metrics,
             uploads=self.uploads, outbox=self.outbox, feed=self.feed,
-            checks=self._checks(), on_change=self._customer_changed, plugins=self.plugins,
-            store_infos=self.store_infos,
+            checks=readiness_checks(self.opening, self.stores, self.uploads, self._reactor),
+            on_change=self._customer_changed, plugins=self.plugins, store_infos=self.store_infos,
         )  # fmt: skip
-        parts = (
+
+    def _parts(self) -> Sequence[Service]:
+        """In the order in which they start."""
+        return (
             self.opening,
             self.uploads.activity,
             self.uploads.held,
@@ -153,11 +162,6 @@ class Daemon(OrderedServices):
             self.uploads,
             self.web,
         )
-        self.addresses = self.web.addresses
-        """URLs where it listens, once started."""
-        for part in parts:
-            cast(Any, part).setServiceParent(self)
-        self._bind_metrics()
 
     def _bind_metrics(self) -> None:
         bind_upload_metrics(self.metrics, self.uploads, lambda: self.web.operations.ready)
@@ -174,28 +178,6 @@ class Daemon(OrderedServices):
     def store_infos(self) -> Sequence[StoreInfo]:
         """What operators are told of the stores."""
         return store_infos(self.settings, self.retention)
-
-    def _checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        async def opened() -> None:
-            if self.opening.fault is not None:
-                raise StoreUnavailable(self.opening.fault)
-
-        async def queue() -> None:
-            if self.uploads.group_commit.queued_uploads >= MAX_QUEUED_UPLOADS:
-                raise Overloaded(f"{MAX_QUEUED_UPLOADS} uploads are waiting to be written")
-
-        async def types() -> None:
-            last = self.uploads.receiver.type_conflict_at
-            if last is not None and 0 <= self._reactor.seconds() - last < TYPE_CONFLICT_SECONDS:
-                raise StoreUnavailable("a measurement has a field of another type; uploads of that meter are refused")
-
-        return {
-            "opened": opened,
-            "customers": self.customers.ping,
-            "readings": self.readings.ping,
-            "queue": queue,
-            "types": types,
-        }
 
     def _have_news(self, customer_id: str) -> None:
         """Readings of a customer were stored or computed."""
@@ -248,7 +230,7 @@ class Daemon(OrderedServices):
         return super().stopService().addCallback(lambda _: self.plugin_threads.stop())
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings: :data:`LIVE` at once; of others that differ from the running ones the log says that they need a restart.
+        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; of others that differ from the running ones the log says that they need a restart.
 
         Passwords remembered are looked up afresh. Raises ConfigError, and then nothing has changed.
         """
@@ -258,21 +240,6 @@ class Daemon(OrderedServices):
         waiting = need_restart(self.settings, settings)
         if waiting:
             log.warn("changes of these settings need a restart: {settings}", settings=", ".join(waiting))
-
-
-def need_restart(running: Settings, wanted: Settings) -> list[str]:
-    """Settings that differ and that :meth:`Daemon.reload` does not take, as ``[section] key``."""
-    found: list[str] = []
-    for section in attrs.fields(Settings):
-        name, old, new = section.name, getattr(running, section.name), getattr(wanted, section.name)
-        if name in LIVE or old == new:
-            continue
-        if isinstance(old, Mapping):
-            found += [f"[{name}:{member}]" for member in sorted({*old, *new}) if old.get(member) != new.get(member)]
-            continue
-        keys = [field.name for field in attrs.fields(type(old)) if getattr(old, field.name) != getattr(new, field.name)]
-        found += [f"[{name}] {key}" for key in keys if f"{name}.{key}" not in LIVE]
-    return found
 
 
 def _operators(settings: Settings) -> Sequence[Mapping[str, object]]:

@@ -21,7 +21,17 @@ from threading import RLock
 from typing import TextIO, cast
 
 import attrs
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    PredicateResult,
+    formatEvent,
+    globalLogBeginner,
+)
 from twisted.python.failure import Failure
 
 from cenergyd.runtime.log_limit import LogLimit
@@ -121,11 +131,18 @@ class Output:
         self._out = out
         self._lock = RLock()  # an object that is logged may log itself when it is made text
         self._limit = LogLimit()
+        self._wanted_ones = FilteringLogObserver(
+            cast(ILogObserver, self._write), [cast(ILogFilterPredicate, self._filter)]
+        )
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event (an ILogObserver)."""
-        if not _wanted(event, _LEVELS[self.settings.level]):
-            return
+        self._wanted_ones(event)
+
+    def _filter(self, event: LogEvent) -> object:
+        return PredicateResult.maybe if _wanted(event, _LEVELS[self.settings.level]) else PredicateResult.no
+
+    def _write(self, event: LogEvent) -> None:
         render = json_line if self.settings.format == "json" else text_line
         # A closed stderr must not take the daemon down. Threads log too.
         with self._lock, suppress(OSError, ValueError):

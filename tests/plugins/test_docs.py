@@ -25,16 +25,19 @@ from tests.jobs.messages.receiver import Receiver
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SERIAL = "001EC6001433"
-ALERTS = {"channels": [{"type": "chat", "room": "energy"}]}
+MILL = "001EC6001444"
+CHANNELS = {"channels": [{"type": "chat", "room": "energy"}]}
+NIGHT = {"plugin_rules": {"night_use": {"enabled": True, "above_kw": 1, "until_hour": 24}}, **CHANNELS}
 
 # What a test cannot do from outside: set the customer's channels, and read the points that the job wrote.
 SET_UP = f"""
 from cenergyd.customers.model import Customer
 from twisted.internet.defer import Deferred
 async def work(stores):
-    customer = (await stores.customers.page())[0]
-    await stores.customers.update(customer.id, {{"extensions": {{"alerts": {ALERTS!r}}}}})
-    await stores.documents.put("good_morning", "reader", {{"customer_id": customer.id}})
+    carport, mill = await stores.customers.page()
+    await stores.customers.update(carport.id, {{"extensions": {{"alerts": {CHANNELS!r}}}}})
+    await stores.customers.update(mill.id, {{"extensions": {{"alerts": {NIGHT!r}}}}})
+    await stores.documents.put("good_morning", "reader", {{"customer_id": carport.id}})
 """
 LOOK = f"""
 import json
@@ -52,9 +55,7 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 async def main():
-    folder = sys.argv[1]
-    settings = load_settings(Settings, None, {
-        "customers.url": f"sqlite:///{folder}/customers.sqlite", "readings.url": f"sqlite:///{folder}/readings.sqlite"})
+    settings = load_settings(Settings, None, {"customers.url": sys.argv[1], "readings.url": sys.argv[2]})
     stores = await open_stores(settings, reactor)
     try:
         await work(stores)
@@ -125,24 +126,34 @@ def installed(tmp_path: Path) -> Path:
     return target
 
 
-def inside(folder: Path, work: str) -> str:
+def inside(daemon: RunningDaemon, work: str) -> str:
+    urls = [daemon.settings[f"{store}.url"] for store in ("customers", "readings")]
     done = subprocess.run(
-        [sys.executable, "-c", work + RUN, folder], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", work + RUN, *urls], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
+def upload(daemon: RunningDaemon, serial: str, meter: str, readings: list[Reading]) -> None:
     content = encode.gz(encode.log_text(readings, VERIS))
-    form = encode.log_fields(SERIAL, "secret", meter, content)
+    form = encode.log_fields(serial, "secret", meter, content)
     kind, body = encode.multipart_form(form, encode.log_filename(meter), content)
     status, answer = raw_post(daemon.port, "/consume", kind, body)
     assert (status, b"SUCCESS" in answer) == (200, True)
 
 
+@pytest.fixture(params=["embedded", "production"])
+def store_urls(request: pytest.FixtureRequest, unique_name: str) -> dict[str, str]:
+    """Of both pairs of stores."""
+    if request.param == "embedded":
+        return {}
+    mongo, influx = request.getfixturevalue("mongo"), request.getfixturevalue("influx")
+    return {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"{influx.url}/{unique_name}"}
+
+
 def test_the_examples_run_in_a_daemon(
-    installed: Path, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    installed: Path, tmp_path: Path, receiver: Receiver, store_urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [str(installed), str(PAGE.parents[1]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
@@ -151,6 +162,7 @@ def test_the_examples_run_in_a_daemon(
     daemon = RunningDaemon(
         folder,
         {
+            **store_urls,
             "plugin:chat.url": f"http://127.0.0.1:{receiver.server_port}/",
             "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
             "cenergyd.jobs.messages.sender.INTERVAL_SECONDS": "0.2",
@@ -159,30 +171,43 @@ def test_the_examples_run_in_a_daemon(
     listed = daemon.run("plugins").stdout
     for name in ("carport", "daily_peak", "good_morning", "chat", "night_use"):
         assert name in listed
-    words = ("customers", "add", "--name", "Carport", "--serial", SERIAL, "--facility", "1", "--solar", "2")
-    added = daemon.run(*words, "--password-stdin", stdin="secret\n")
-    assert added.returncode == 0, added.stderr
-    inside(folder, SET_UP)
+    for name, serial in (("Carport", SERIAL), ("Mill", MILL)):
+        words = ("customers", "add", "--name", name, "--serial", serial, "--facility", "1", "--solar", "2")
+        added = daemon.run(*words, "--password-stdin", stdin="secret\n")
+        assert added.returncode == 0, added.stderr
+    inside(daemon, SET_UP)
     daemon.start()
     try:
         start = int(time.time()) // 86400 * 86400
         for meter, powers in (("1", (10.0, 30.0)), ("2", (10.0, 10.0))):
-            upload(daemon, meter, [Reading(start + n, power, 0.99, 120.0, 0.5) for n, power in enumerate(powers)])
+            upload(
+                daemon, SERIAL, meter, [Reading(start + n, power, 0.99, 120.0, 0.5) for n, power in enumerate(powers)]
+            )
+        quarter = int(time.time()) // 900 * 900 - 900
+        for meter in ("1", "2"):
+            upload(daemon, MILL, meter, [Reading(quarter + 60 * n, 1.5, 0.99, 120.0, 0.5) for n in range(14)])
         said: set[str] = set()
-        end = time.monotonic() + 60
-        while time.monotonic() < end and len(said) < 2:
-            said = {message.body["text"] for message in receiver.got}
+        end = time.monotonic() + 120
+        while time.monotonic() < end and len(said) < 3:
+            said = {text for text in map(said_by, receiver.got) if not text.startswith("Mill: a record")}
             time.sleep(0.1)
         time.sleep(2.5)  # long enough for further rounds of what must not be said again
     finally:
         daemon.stop()
-    texts = [message.body["text"] for message in receiver.got]
-    assert sorted(texts) == [
+    texts = [text for text in map(said_by, receiver.got) if not text.startswith("Mill: a record")]
+    alert = next((text for text in texts if text.startswith("Mill: High load at night")), "")
+    assert "The load at night was above 1 kW." in alert, daemon.log()
+    assert sorted(text for text in texts if text != alert) == [
         "Carport: a record load of 31 kW\nThe load of Carport was never higher: 31 kW.\n",
-        "Good morning\nThere are 1 customers.\n",
+        "Good morning\nThere are 2 customers.\n",
     ], daemon.log()
     assert {message.body["room"] for message in receiver.got} == {"energy"}
-    assert json.loads(inside(folder, LOOK)) == [[31.0], [21.0, 41.0]]
+    assert json.loads(inside(daemon, LOOK)) == [[31.0], [21.0, 41.0]]
+
+
+def said_by(message: Any) -> str:
+    text: str = message.body["text"]
+    return text
 
 
 def test_the_pages_own_tests_pass(installed: Path, tmp_path: Path) -> None:

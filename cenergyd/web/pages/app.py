@@ -9,6 +9,7 @@ from twisted.web.server import Request
 from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
 from cenergyd.web.pages.charges import ChargesPages
+from cenergyd.web.pages.corrections import CorrectionPages
 from cenergyd.web.pages.doctor import DoctorPages
 from cenergyd.web.pages.energy import EnergyPages
 from cenergyd.web.pages.loggers import LoggerPages
@@ -32,6 +33,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     SessionPages,
     OverviewPages,
     PowerPages,
+    CorrectionPages,
     EnergyPages,
     AlertPages,
     TariffPages,

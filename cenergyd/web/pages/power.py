@@ -15,6 +15,7 @@ from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
+from cenergyd.web.api.corrections import corrector_of
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_readings
 from cenergyd.web.pages import texts
@@ -65,14 +66,15 @@ class PowerPages:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._curves = CurveReader(context)
+        self._curves = {original: CurveReader(context, original=original) for original in (False, True)}
+        self._corrector = corrector_of(context)
         self._reader = StatusReader(context)
 
     async def show(self, call: PageCall, customer_id: str) -> Page:
         """The page; ``table=1`` adds the values as a table, for those who cannot see or run the curves."""
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
-        span = chosen_span(call, zone)
+        span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
         (status,) = await self._reader.status([customer], call.now)
         latest = await latest_readings(self._context, customer, call.now)
         (state,) = await states_of(self._context, [customer], call.now)
@@ -94,10 +96,13 @@ class PowerPages:
             "latest": latest.roles,
             "status": status,
             "energy": energy,
-            "table": await self._table(customer, span, zone) if call.query("table") else None,
-            "table_link": self._table_link(span),
+            "table": await self._table(customer, span, zone, original) if call.query("table") else None,
+            "table_link": self._link(span, original, table=True),
+            "original": original,
+            "other_link": self._link(span, not original),
+            "corrected": await self._corrected(customer),
             "api": f"{BASE}/customers/{quote(customer.id, safe='')}",
-            "csv_query": urlencode({"start": span.start, "end": span.end}),
+            "csv_query": urlencode({"start": span.start, "end": span.end, **_asked(original)}),
         }
         return Page("power.html", values, 422 if span.errors else 200, customer, "power")
 
@@ -107,23 +112,32 @@ class PowerPages:
         except InvalidField:
             return None  # the stored time zone is none
 
-    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo) -> dict[str, object]:
+    async def _corrected(self, customer: Customer) -> list[tuple[int, int]]:
+        """Ranges of readings that a correction changes."""
+        found = await self._corrector.listed(customer)
+        return sorted({each.correction.hull for each in found if each.correction.is_active})
+
+    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo, original: bool) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)
         seconds = auto_resolution(span.start, span.end, _ROWS)
-        curves = await self._curves.read(
+        curves = await self._curves[original].read(
             tracks, span.start, span.end, zone=zone, resolution=str(seconds), channels=("P",)
         )
         estimated = any(point.estimated for curve in curves.curves for point in curve.points)
         rows = table_rows(curves, zone)
         return {"step": texts.span(seconds), "columns": tracks, "rows": rows, "estimated": estimated}
 
-    def _table_link(self, span: Span) -> str:
+    def _link(self, span: Span, original: bool, *, table: bool = False) -> str:
         query = {"range": span.key} if span.key else {"start": span.start, "end": span.end}
-        return f"?{urlencode({**query, 'table': '1'})}#values"
+        return f"?{urlencode({**query, **_asked(original), **({'table': '1'} if table else {})})}{'#values' if table else ''}"
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
         return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in"),)
+
+
+def _asked(original: bool) -> dict[str, str]:
+    return {"original": "1"} if original else {}
 
 
 class AlertLine(NamedTuple):

@@ -55,6 +55,15 @@ function columnsOf(line, channel, resolution) {
   return columns;
 }
 
+/** Other curves' times within a gap are of the gap as well: uPlot ends one at the next time that is not null. */
+function fillGaps(values) {
+  let inGap = false;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === undefined) values[i] = inGap ? null : undefined;
+    else inGap = values[i] === null;
+  }
+}
+
 /** Points that no line reaches: alone between two gaps. */
 function alone(plot, index, show) {
   if (show === false) return [];
@@ -87,6 +96,7 @@ export class PowerChart {
     this.data = [[]];
     this.curves = [];
     this.lines = [];
+    this.corrected = JSON.parse(element.dataset.corrected);
     new ResizeObserver(() => this.resize()).observe(element);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -107,6 +117,7 @@ export class PowerChart {
     });
     const tables = this.lines.map((line) => columnsOf(line, this.channel, this.answer.resolution));
     this.data = tables.some((table) => table[0].length) ? uPlot.join(tables) : [[], ...tables.flatMap((table) => table.slice(1))];
+    this.data.slice(1).forEach(fillGaps);
     const cursor = this.plot?.cursor.idx ?? null;
     this.plot?.destroy();
     this.element.querySelector(".uplot")?.remove();
@@ -166,7 +177,7 @@ export class PowerChart {
         setSelect: [(plot) => this.selected(plot)],
         setCursor: [(plot) => this.on.cursor(plot.cursor.idx ?? null)],
         drawAxes: [(plot) => this.drawZero(plot), (plot) => this.drawChanges(plot)],
-        draw: [(plot) => this.drawEstimated(plot)],
+        draw: [(plot) => this.drawEstimated(plot), (plot) => this.drawCorrected(plot)],
       },
     };
   }
@@ -235,6 +246,24 @@ export class PowerChart {
         const right = Math.min(Math.ceil(plot.valToPos(curve.time[i] + step, "x", true)), bbox.left + bbox.width);
         ctx.fillRect(left, bbox.top + bbox.height - height, Math.max(right - left, 1), height);
       });
+    }
+    ctx.restore();
+  }
+
+  /** Whether any range of corrected readings is shown. */
+  hasCorrected() {
+    return this.corrected.some(([start, end]) => start < this.end && end > this.start);
+  }
+
+  drawCorrected(plot) {
+    const { ctx, bbox } = plot;
+    const at = (time) => Math.min(Math.max(plot.valToPos(time, "x", true), bbox.left), bbox.left + bbox.width);
+    ctx.save();
+    ctx.fillStyle = this.colour("muted");
+    for (const [start, end] of this.corrected) {
+      if (start >= this.end || end <= this.start) continue;
+      const left = Math.floor(at(start));
+      ctx.fillRect(left, bbox.top, Math.max(Math.ceil(at(end)) - left, 1), 4 * devicePixelRatio);
     }
     ctx.restore();
   }

@@ -28,8 +28,15 @@ let loaded = 0;
 let summarised = false;
 const before = [];
 
+const original = element.dataset.original === "1" ? "&original=1" : "";
+const selectWrong = document.getElementById("select-wrong");
+const selecting = () => selectWrong.getAttribute("aria-pressed") === "true";
+
 const chart = new PowerChart(element, zone, {
-  select: (start, end) => go({ key: "", start, end: Math.max(end, start + SHORTEST) }),
+  select: (start, end) => {
+    if (selecting()) location.assign(`${element.dataset.correct}?start=${start}&end=${end}`);
+    else go({ key: "", start, end: Math.max(end, start + SHORTEST) });
+  },
   zoomOut: () => zoom(2),
   cursor: (index) => showLegend(index),
 });
@@ -81,7 +88,10 @@ const actions = { left: () => pan(-0.5), right: () => pan(0.5), in: () => zoom(0
 /** Everything on the page that names the range. */
 function showView() {
   const [start, end] = times();
-  const query = view.key ? `range=${view.key}` : `start=${start}&end=${end}`;
+  const query = (view.key ? `range=${view.key}` : `start=${start}&end=${end}`) + original;
+  document.getElementById("correct").href = `${element.dataset.correct}?start=${start}&end=${end}`;
+  const other = document.getElementById("other");
+  if (other !== null) other.href = `?${query.replace(original, "")}${original ? "" : "&original=1"}`;
   history.replaceState(null, "", `?${query}`);
   for (const link of document.querySelectorAll("#ranges [data-range]")) {
     if (link.dataset.range === view.key) link.setAttribute("aria-current", "true");
@@ -107,7 +117,7 @@ async function load(told) {
   const [start, end] = times();
   element.setAttribute("aria-busy", "true");
   try {
-    const asked = `start=${start}&end=${end}&channel=${channelSelect.value}&resolution=${resolutionFor(end - start)}`;
+    const asked = `start=${start}&end=${end}&channel=${channelSelect.value}&resolution=${resolutionFor(end - start)}${original}`;
     const answer = await fetch(`${api}/readings?${asked}`, { signal: mine.signal, credentials: "same-origin" });
     if (answer.status === 401) return sessionOver();
     if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
@@ -138,6 +148,7 @@ function draw(start, end) {
   document.getElementById("chart-note").textContent = [
     chart.curves.some((curve) => isComputed(curve) !== false) ? "Dashed: computed from the other two meters." : "",
     chart.changes().length ? "Upright line: meters were changed." : "",
+    chart.hasCorrected() ? "Strip at the top: readings were corrected." : "",
     shown.resolution ? "Band: lowest to highest." : "",
     estimated.length ? estimatedText(estimated.join(", ")) : "",
   ].filter(Boolean).join(" ");
@@ -218,13 +229,13 @@ function makeLegendButton(role) {
 
 function showCsv() {
   const resolution = shown.resolution ?? "raw";
-  document.getElementById("csv").href = `${api}/readings.csv?start=${shown.start}&end=${shown.end}&resolution=${resolution}`;
+  document.getElementById("csv").href = `${api}/readings.csv?start=${shown.start}&end=${shown.end}&resolution=${resolution}${original}`;
 }
 
 async function reloadTable(open = false) {
   if (!open && document.querySelector("#values table, #values .empty") === null) return;
   const [start, end] = times();
-  const answer = await fetch(`${location.pathname}?start=${start}&end=${end}&table=1`, { credentials: "same-origin" });
+  const answer = await fetch(`${location.pathname}?start=${start}&end=${end}&table=1${original}`, { credentials: "same-origin" });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById("values");
@@ -293,6 +304,12 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("#show-table") === null) return;
   event.preventDefault();
   reloadTable(true);
+});
+selectWrong.addEventListener("click", () => {
+  const pressed = !selecting();
+  selectWrong.setAttribute("aria-pressed", String(pressed));
+  summary.textContent = pressed ? "Drag over the readings that are wrong." : "";
+  if (!pressed) summarise();
 });
 channelSelect.addEventListener("change", () => load(true));
 

@@ -14,7 +14,6 @@ from tests.browser.people import Site, minutes, press, sign_in, text, until
 from tests.browser.test_looks import look
 from tests.daemon_process import RunningDaemon
 
-
 IN_GAP = """
 const canvas = document.querySelector('#chart canvas'), over = document.querySelector('#chart .u-over');
 const ratio = canvas.width / canvas.clientWidth;

@@ -104,7 +104,7 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
 
 def uses_sums(customer: Customer) -> bool:
     """Whether a role is, or was at some time, a sum of meters."""
-    if customer.current.has_sums:
+    if is_sum(customer.facility) or is_sum(customer.load) or is_sum(customer.solar):
         return True
     history = customer.extensions.get("history")
     entries = history if isinstance(history, list | tuple) else ()

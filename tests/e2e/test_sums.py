@@ -78,3 +78,17 @@ def test_a_role_becomes_a_sum_and_everything_follows(daemon: RunningDaemon) -> N
     why = get(daemon, token, f"{base}/explain?start={start + 80 * 60}&end={start + 81 * 60}")["minutes"]
     assert [(each["why"], each["series"]) for each in why] == [("missing", SUM), ("missing", MISSING)]
     assert why[0]["text"] == "meter 4 of the sum 2+4*0.5 gave no reading"
+
+    # What is voided of one meter is a gap of the sum, until that is undone.
+    within = ["--from", iso(start + 600), "--to", iso(start + 1200), "--reason", "a test"]
+    voided = daemon.run("readings", "void", SERIAL, "2", *within)
+    assert voided.returncode == 0, voided.stderr
+    derived(daemon, {SUM: 131, MISSING: 131})
+    undone = daemon.run("readings", "undo", SERIAL, voided.stdout.split()[0])
+    assert undone.returncode == 0, undone.stderr
+    found = derived(daemon, {SUM: 141, MISSING: 141})
+    assert {each.P for each in found[SUM]} == {10.0}
+
+
+def iso(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

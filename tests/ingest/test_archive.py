@@ -126,6 +126,8 @@ def test_no_password_is_kept() -> None:
     kept = without_password(upload(message % (SERIAL.encode(), secret), format="xml"))
     assert kept is not None
     assert b"unter" not in kept.content and SERIAL.encode() in kept.content
+    plain = upload(message % (SERIAL.encode(), b""), format="xml")
+    assert without_password(plain) is plain
     wide = (message % (SERIAL.encode(), b"<password>hunter2</password>")).decode().encode("utf-16")
     assert without_password(upload(wide, format="xml")) is None, "where it cannot be taken out, nothing is kept"
 
@@ -204,6 +206,12 @@ async def test_the_service_keeps_what_it_was_given_and_tells_what_it_could_not(
     (path,) = tmp_path.iterdir()
     assert [each.content for each in uploads_in(path)[0]] == [b"%d" % number for number in range(50)]
     assert (archive.kept, archive.left_out) == (50, 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_never_began_ends_at_once(tmp_path: Path) -> None:
+    await UploadArchive(reactor, ArchiveFolder(tmp_path / "x", 4, 1 << 20)).stopService()  # type: ignore[arg-type]
+    assert not (tmp_path / "x").exists()
 
 
 @pytest_twisted.ensureDeferred

@@ -23,8 +23,8 @@ from cenergyd.web.views.customer_service import FOREIGN_LOGGER_ANSWER, add_custo
 Change = Callable[[Principal | None, str, Mapping[str, object], str | None], Awaitable[Customer]]
 _DESCRIBED: Mapping[str, str] = {
     "facility": "Modbus address of the utility (grid) meter, or a sum of meters such as `1+4` or `2*10`; empty: not fitted.",
-    "load": "Modbus address of the load meter.",
-    "solar": "Modbus address of the solar meter.",
+    "load": "Modbus address of the load meter, or a sum of meters.",
+    "solar": "Modbus address of the solar meter, or a sum of meters.",
     "logger_serial_number": "The AcquiSuite's serial number, its MAC address.",
     "logger_password": "The logger's password; never returned. Empty: no password, so the logger is refused.",
     "name": "The site's name, for people.",

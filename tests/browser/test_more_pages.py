@@ -185,7 +185,7 @@ def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operato
     plain.find_element(By.CSS_SELECTOR, ".channel form[action$=test] button").click()
     until(plain, lambda: "A test message is queued" in text(plain, "main"))
     assert "Test " in text(plain, ".channel")
-    assert "test message" in text(plain, "#messages")
+    assert "Test message" in text(plain, "#messages")
     plain.find_element(By.CSS_SELECTOR, ".channel form[action$=remove] button").click()
     until(plain, lambda: "The channel was removed" in text(plain, "main"))
 

@@ -331,9 +331,9 @@ async def test_through_the_outbox_a_mail_whose_fate_is_unknown_is_not_sent_twice
 async def test_the_test_button_sends_a_real_mail(world: World, serve: Any) -> None:
     mailbox = Mailbox()
     service = _mail_service(world, serve(mailbox))
-    customer = await world.customer({})
+    customer = await world.customer({"channels": [{"type": "email", "to": "you@example.org"}]})
     await world.outbox.enqueue_test(customer, {"type": "email", "to": "you@example.org"}, world.context.now)
     await send_due(service)
     (delivery,) = await world.outbox.deliveries(customer.id)
     assert delivery.state == "sent"
-    assert mailbox.messages[0]["Subject"] == "Mill: test message"
+    assert mailbox.messages[0]["Subject"] == "Test message of the alerts of Mill"

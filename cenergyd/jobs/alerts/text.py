@@ -19,6 +19,7 @@ from cenergyd.jobs.alerts.rules import (
     VoltageRule,
 )
 from cenergyd.jobs.alerts.state import Event
+from cenergyd.jobs.messages.wording import site_name
 
 ROLE_WORDS: Mapping[Role, str] = {"utility": "utility (grid)", "load": "load", "solar": "solar"}
 _TITLES: Mapping[str, str] = {
@@ -74,18 +75,21 @@ def write_message(
 ) -> Message:
     """The words for one event of one alert; ``words`` where it is a plugin's."""
     zone = zone_or_utc(customer.time_zone)
-    site = customer.name or customer.logger_serial_number
+    site = site_name(customer)
     begin, end = moment(event.since, zone), moment(event.until, zone)
     what = words.what if words is not None else _what(customer, settings, kind, series, event)
     title = words.title if words is not None else _TITLES.get(kind, kind)
     if event.transition == "resolved":
-        subject, first = f"{site}: over: {title}", f"This is over. It lasted from {begin} to {end}."
+        subject, first = f"Alert over: {title} at {site}", f"This is over. It lasted from {begin} to {end}."
     elif event.transition == "passed":
-        subject, first = f"{site}: {title} (over again)", f"This was so from {begin} to {end}, and is over again."
+        subject, first = (
+            f"Alert: {title} at {site} (over again)",
+            f"This was so from {begin} to {end}, and is over again.",
+        )
     elif event.transition == "reminder":
-        subject, first = f"{site}: still: {title}", f"This has been so since {begin}."
+        subject, first = f"Alert goes on: {title} at {site}", f"This has been so since {begin}."
     else:
-        subject, first = f"{site}: {title}", f"This has been so since {begin}."
+        subject, first = f"Alert: {title} at {site}", f"This has been so since {begin}."
     again = settings.frequency_seconds(kind) // 60
     last = f"You get at most one message about this in {again} minutes, and one when it is over."
     return Message(subject, f"{what}\n{first}\n\nSite: {site}\nMeter: {series}\n\n{last}\n")

@@ -25,12 +25,15 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
-from cenergyd.documents.kinds import OUTBOX, OUTBOX_TESTS
+from cenergyd.documents.kinds import OUTBOX
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, InvalidField, Overloaded
 from cenergyd.hookspecs import Notification
+from cenergyd.jobs.alerts.receivers import needs_confirmation, open_channels
 from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.jobs.due_queue import DueQueue
+from cenergyd.jobs.messages import rations
+from cenergyd.jobs.messages.wording import site_name
 from cenergyd.settings.sections import OutboxSettings
 
 MAX_TEXT = 8000
@@ -42,8 +45,13 @@ KEEP_SECONDS = 2 * 86400
 """Sent and failed messages are kept for so long, to be shown and to recognize duplicates."""
 MAX_PER_CUSTOMER = 2000
 """Messages kept per customer; further ones are dropped and logged."""
-MAX_TESTS_PER_HOUR = 10
-"""Test messages that one customer may have sent: they go to anybody's address."""
+MAX_TESTS_PER_DAY = 20
+"""Test messages that one customer may have sent in a UTC day."""
+MAX_SMS_PER_DAY = 100
+"""SMS to one customer's channels in a UTC day: each costs the operator money."""
+CONFIRMATION = "confirmation"
+"""Kind of the message with which a receiver is asked to confirm."""
+_NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
 State = Literal["queued", "sending", "sent", "failed", "unsure"]
 AttemptResult = Literal["sent", "retry", "refused", "unknown"]
@@ -98,7 +106,7 @@ class Outbox:
         told = notification.data.get("told", ("customer",))
         count = 0
         for channel in self._operators if "operators" in told else ():
-            await self.enqueue(notification, channel, now)
+            await self.enqueue(notification, channel, now, rationed=False)
             count += 1
         return count + (await self._notify_customer(notification, now) if "customer" in told else 0)
 
@@ -107,20 +115,24 @@ class Outbox:
         if customer is None:
             return 0
         try:
-            settings = alerts_of(customer)
+            channels = open_channels(customer)
         except InvalidField as error:
             log.error(
                 "customer {customer} gets no message, its channels are wrong at {field}: {reason}",
                 customer=customer.id, field=error.field, reason=str(error),
             )  # fmt: skip
             return 0
-        channels = settings.channels if settings else ()
         for channel in channels:
             await self.enqueue(notification, channel, now)
         return len(channels)
 
-    async def enqueue(self, notification: Notification, channel: Mapping[str, object], now: int) -> str:
-        """Queue a message to one channel and return its key; nothing changes where it is queued or done already."""
+    async def enqueue(
+        self, notification: Notification, channel: Mapping[str, object], now: int, *, rationed: bool = True
+    ) -> str:
+        """Queue a message to one channel and return its key; nothing changes where it is queued or done already.
+
+        :param rationed: whether an SMS counts as one of the customer's.
+        """
         key = message_key(notification, channel)
         owner = notification.customer_id
         if await self.documents.count(OUTBOX, owner=owner) >= MAX_PER_CUSTOMER:
@@ -135,6 +147,13 @@ class Outbox:
             "error": "",
             "created": now,
         }
+        counts = rationed and channel.get("type") == "sms" and not await self._queue.get(key)
+        if counts and not await self._takes_sms(owner, now):
+            # Shown with the others, so that whoever waits for it learns why.
+            body |= {"state": "failed", "error": _NO_MORE_SMS}
+            log.warn("customer {customer}: {reason}", customer=owner, reason=_NO_MORE_SMS)
+            await self._queue.add(key, body, owner=owner, due=now + KEEP_SECONDS)
+            return key
         if not await self._queue.add(key, body, owner=owner, due=now):
             log.debug("message {key} is in the outbox already", key=key)
         return key
@@ -142,34 +161,29 @@ class Outbox:
     async def enqueue_test(self, customer: Customer, channel: object, now: int) -> str:
         """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
 
-        A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises Overloaded past
-        MAX_TESTS_PER_HOUR: whoever may sign in must not be able to flood others in our name.
+        A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises InvalidField for an address or number
+        that is not confirmed, Overloaded past MAX_TESTS_PER_DAY: nobody is to be flooded in the operator's name.
         """
         checked = parse_channel(with_secrets(channel, _channels_of(customer)))
-        await self._count_test(customer.id, channel_id(checked), now)
-        site = customer.name or customer.logger_serial_number or customer.id
+        named = channel_id(checked)
+        if needs_confirmation(checked) and named not in {channel_id(each) for each in _open_channels_of(customer)}:
+            raise InvalidField("channel", "its owner has not confirmed it yet")
+        site = site_name(customer)
         notification = Notification(
-            f"test-{customer.id}-{channel_id(checked)}-{now // 60}",
+            f"test-{customer.id}-{named}-{now // 60}",
             customer.id,
             "test",
-            f"{site}: test message",
-            f"This is the test message you asked for. Alerts of {site} come to you this way.\n",
+            f"Test message of the alerts of {site}",
+            f"This is the test message you asked for. Energy alerts of {site} come to you this way.\n",
             {"customer": customer.id, "kind": "test", "at": now},
         )
+        new = await self._queue.get(message_key(notification, checked)) is None
+        if new and not await rations.take(self.documents, customer.id, "test", MAX_TESTS_PER_DAY, now):
+            raise Overloaded(f"{MAX_TESTS_PER_DAY} test messages were sent today; try again tomorrow")
         return await self.enqueue(notification, checked, now)
 
-    async def _count_test(self, customer_id: str, channel: str, now: int) -> None:
-        document = await self.documents.get(OUTBOX_TESTS, customer_id)
-        recent = [mark for mark in (document.body["sent"] if document else ()) if now - 3600 < mark[0] <= now]
-        if [now // 60 * 60, channel] in recent:
-            return  # the same message: nothing new goes out
-        if len(recent) >= MAX_TESTS_PER_HOUR:
-            raise Overloaded(f"{len(recent)} test messages were sent within an hour; try again later")
-        sent = [*recent, [now // 60 * 60, channel]]
-        version = document.version if document else 0
-        await self.documents.put(
-            OUTBOX_TESTS, customer_id, {"sent": sent}, owner=customer_id, due=now + 3600, expected_version=version
-        )
+    async def _takes_sms(self, customer_id: str, now: int) -> bool:
+        return await rations.take(self.documents, customer_id, "sms", MAX_SMS_PER_DAY, now)
 
     async def due(self, now: int, limit: int) -> list[Document]:
         """Messages to which something is to happen now."""
@@ -194,6 +208,11 @@ class Outbox:
         """Queue a failed or unsure message once more, on a person's wish. False where it is neither."""
         document = await self._queue.get(key)
         if document is None or document.body["state"] not in ("failed", "unsure"):
+            return False
+        if document.body["notification"]["kind"] == CONFIRMATION:
+            return False  # a new code is sent instead, which is rationed
+        is_sms = document.body["channel"].get("type") == "sms" and document.owner
+        if is_sms and not await self._takes_sms(str(document.owner), now):
             return False
         body = {**document.body, "state": "queued", "attempts": 0}
         try:
@@ -275,10 +294,18 @@ def _channels_of(customer: Customer) -> tuple[Mapping[str, object], ...]:
     return settings.channels if settings else ()
 
 
+def _open_channels_of(customer: Customer) -> tuple[Mapping[str, object], ...]:
+    try:
+        return open_channels(customer)
+    except InvalidField:
+        return ()
+
+
 def notification_of(document: Document) -> Notification:
     """The message itself."""
     return Notification(**document.body["notification"])
 
 
 def _bounded(notification: Notification) -> Notification:
-    return notification._replace(subject=notification.subject[:200], text=notification.text[:MAX_TEXT])
+    subject = " ".join(notification.subject.split())[:200]
+    return notification._replace(subject=subject, text=notification.text[:MAX_TEXT])

@@ -11,10 +11,12 @@ from msgspec import Meta
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.jobs.alerts.job import alerts_for
-from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of, edit_alerts, without_secrets
+from cenergyd.jobs.alerts.receivers import By, edit_receivers, public_settings
+from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.existing_settings import alerts_json
 from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.rollups import report
 from cenergyd.jobs.rollups.costs import charges_csv, charges_overview
 from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of, tariff_to_json
@@ -26,6 +28,7 @@ from cenergyd.web.api.routing import Call, Response, Route, quoted_etag
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import change_customer
+from cenergyd.web.views.receivers import confirm_receiver, send_codes
 
 _MAX_TIME = 1 << 33
 _BASES = ("billing", "calendar")
@@ -105,6 +108,16 @@ Channel = Annotated[
         description='One channel: {"type": "email", "to": ...}, {"type": "sms", "to": ...}, {"type": "webhook", "url": ...}.'
     ),
 ]
+
+
+class Confirmation(Resource, frozen=True, kw_only=True):
+    """A receiver to confirm."""
+
+    channel: Channel
+    code: Annotated[
+        Annotated[str, Meta(max_length=40)] | None,
+        Meta(description="The code that was sent there; operators may leave it out."),
+    ] = None
 
 
 class JobsApi:
@@ -190,12 +203,29 @@ class JobsApi:
         """Set the alert settings; secrets that are not sent stay."""
         etag = call.if_match()
         customer = await self._context.customer(customer_id)
-        edited = edit_alerts(
-            alerts_json(customer), call.json_object(), self._context.channel_types, self._context.alert_rules
-        )
+        edited = edit_receivers(
+            alerts_json(customer), call.json_object(), self._context.channel_types, self._context.alert_rules,
+            by_operator=call.principal.is_operator, now=call.now,
+        )  # fmt: skip
         if etag is not None and customer.etag != etag:
             raise Conflict("the customer was changed meanwhile")
-        return _alerts_answer(await self._set(customer_id, "alerts", edited, customer.etag))
+        changed = await self._set(customer_id, "alerts", edited, customer.etag)
+        await send_codes(self._context.outbox, customer, changed, call.now)
+        return _alerts_answer(changed)
+
+    async def send_code(self, call: Call, customer_id: str) -> Response:
+        """Send a code to a receiver that is not confirmed."""
+        customer = await self._context.customer(customer_id)
+        return Response(Queued(key=await send_code(self._outbox(), customer, call.json_object(), call.now)), 202)
+
+    async def confirm(self, call: Call, customer_id: str) -> Response:
+        """Confirm a receiver by its code; operators without."""
+        given = call.body(Confirmation)
+        await self._context.customer(customer_id)
+        if not call.principal.is_operator or given.code is not None:
+            await use_code(self._context.documents, customer_id, given.channel, given.code or "", call.now)
+        by: By = "owner" if given.code is not None else "operator"
+        return _alerts_answer(await confirm_receiver(self._context, customer_id, given.channel, by))
 
     async def alert_states(self, call: Call, customer_id: str) -> Response:
         """Alerts that are active or were."""
@@ -244,6 +274,8 @@ class JobsApi:
             Route("GET", f"{one}/alerts/states", self.alert_states, "signed_in", _STATES),
             Route("GET", f"{one}/alerts/messages", self.deliveries, "signed_in", _MESSAGES),
             Route("POST", f"{one}/alerts/test", self.test_message, "signed_in", _TEST),
+            Route("POST", f"{one}/alerts/code", self.send_code, "signed_in", _SEND_CODE),
+            Route("POST", f"{one}/alerts/confirm", self.confirm, "signed_in", _CONFIRM),
         )
 
 
@@ -255,7 +287,7 @@ def _tariff_answer(customer: Customer) -> Response:
 
 def _alerts_answer(customer: Customer) -> Response:
     settings = alerts_of(customer)
-    answer = AlertsAnswer(alerts=None if settings is None else without_secrets(settings))
+    answer = AlertsAnswer(alerts=None if settings is None else public_settings(settings, alerts_json(customer)))
     return Response(answer, headers={"ETag": quoted_etag(customer.etag)})
 
 
@@ -345,4 +377,12 @@ _MESSAGES = openapi.Operation(
 _TEST = openapi.Operation(
     "sendTestMessage", _TAG, "Queue a test message to a channel", response=Queued, status=202,
     body=Channel, parameters=[openapi.CUSTOMER_ID],
+)  # fmt: skip
+_SEND_CODE = openapi.Operation(
+    "sendConfirmationCode", _TAG, "Send a code to an e-mail address or number that is not confirmed", response=Queued, status=202,
+    body=Channel, parameters=[openapi.CUSTOMER_ID],
+)  # fmt: skip
+_CONFIRM = openapi.Operation(
+    "confirmReceiver", _TAG, "Confirm an e-mail address or number by its code, as an operator without", response=AlertsAnswer,
+    body=Confirmation, etag=True, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip

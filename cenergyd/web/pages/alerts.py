@@ -10,18 +10,19 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded
 from cenergyd.hookspecs import ChannelType
 from cenergyd.jobs.alerts.job import alerts_for
+from cenergyd.jobs.alerts.receivers import edit_receivers, unconfirmed_channels
 from cenergyd.jobs.alerts.rules import (
     MAX_CHANNELS,
     AlertSettings,
     alerts_of,
     alerts_to_json,
     channel_id,
-    edit_alerts,
     parse_channel,
     public_channel,
 )
 from cenergyd.jobs.existing_settings import alerts_json, is_existing
-from cenergyd.jobs.messages.outbox import Delivery, Outbox
+from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery, Outbox
+from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
     Rules,
@@ -35,6 +36,7 @@ from cenergyd.web.pages.alert_form import (
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.pages.saving import change_extension, save_extension
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.receivers import confirm_receiver, send_codes
 
 _SHOWN_MESSAGES = 50
 _ADDRESS: Mapping[str, str] = {"email": "to", "sms": "to", "webhook": "url"}
@@ -49,6 +51,8 @@ _STATES: Mapping[str, tuple[str, str]] = {
 _DONE: Mapping[str, str] = {
     "saved": "Saved.",
     "added": "The channel was added. Send a test message to see whether it works.",
+    "code": "A code was sent there. Alerts go there once it is entered here.",
+    "confirmed": "Confirmed: alerts go there from now on.",
     "removed": "The channel was removed.",
     "test": "A test message is queued. Its state is shown with the channel.",
     "again": "The message is queued once more.",
@@ -64,6 +68,8 @@ class ChannelView(NamedTuple):
     has_secret: bool
     test: Delivery | None
     """Its latest test message."""
+    confirmed: bool
+    """Whether alerts go there; else its owner has not confirmed it yet."""
 
 
 class Adding(NamedTuple):
@@ -102,9 +108,7 @@ class AlertPages:
         if draft.conflict or draft.errors:
             return await self._page(call, customer_id, Shown(draft, status=409 if draft.conflict else 422))
         channels = [dict(channel) for channel in stored.channels] if stored else []
-        value = edit_alerts(
-            _raw(customer), {**rules_json(draft, stored), "channels": channels}, rules=draft.rules.types
-        )
+        value = self._edited(call, customer, {**rules_json(draft, stored), "channels": channels})
         try:
             await save_extension(self._context, customer, "alerts", value)
         except Conflict:
@@ -121,15 +125,18 @@ class AlertPages:
             def added(customer: Customer) -> object:
                 stored = _stored(customer) or AlertSettings()
                 channels = [*stored.channels, parsed]
-                return edit_alerts(_raw(customer), _with_channels(customer, channels))
+                return self._edited(call, customer, _with_channels(customer, channels))
 
-            await change_extension(self._context, customer_id, "alerts", added)
+            before = await self._context.customer(customer_id)
+            after = await change_extension(self._context, customer_id, "alerts", added)
         except InvalidField as error:
             part = error.field.rpartition(".")[2]
             field = "secret" if part == "secret" else "address"
             errors = {field: texts.sentence(str(error))}
             return await self._page(call, customer_id, Shown(adding=adding._replace(errors=errors), status=422))
-        return _done(customer_id, "added")
+        await send_codes(self._context.outbox, before, after, call.now)
+        waits = any(channel_id(each) == channel_id(parsed) for each in unconfirmed_channels(after))
+        return _done(customer_id, "code" if waits else "added", "channels" if waits else "")
 
     async def remove_channel(self, call: PageCall, customer_id: str) -> Redirect:
         """Remove a channel; one that is gone already is removed."""
@@ -138,7 +145,7 @@ class AlertPages:
         def without(customer: Customer) -> object:
             stored = _stored(customer) or AlertSettings()
             channels = [channel for channel in stored.channels if channel_id(channel) != wanted]
-            return edit_alerts(_raw(customer), _with_channels(customer, channels))
+            return self._edited(call, customer, _with_channels(customer, channels))
 
         await change_extension(self._context, customer_id, "alerts", without)
         return _done(customer_id, "removed")
@@ -159,6 +166,35 @@ class AlertPages:
             return await self._page(call, customer_id, Shown(problem=problem, status=429))
         return _done(customer_id, "test", "channels")
 
+    async def code(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Send a code to a receiver that is not confirmed."""
+        customer = await self._context.customer(customer_id)
+        channel = _unconfirmed(customer, call.form.get("channel", ""))
+        if channel is None:
+            return _done(customer_id, "confirmed", "channels")
+        try:
+            await send_code(self._outbox(), customer, channel, call.now)
+        except Overloaded as error:
+            problem = f"No code was sent: {error}."
+            return await self._page(call, customer_id, Shown(problem=problem, status=429))
+        return _done(customer_id, "code", "channels")
+
+    async def confirm(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Confirm a receiver by its code; an operator without one."""
+        channel = _unconfirmed(await self._context.customer(customer_id), call.form.get("channel", ""))
+        if channel is None:
+            return _done(customer_id, "confirmed", "channels")
+        code = call.form.get("code", "").strip()[:40]
+        by_word = call.principal.is_operator and not code
+        try:
+            if not by_word:
+                await use_code(self._context.documents, customer_id, channel, code, call.now)
+        except InvalidField as error:
+            problem = f"The code {error}."
+            return await self._page(call, customer_id, Shown(problem=problem, status=422))
+        await confirm_receiver(self._context, customer_id, channel, "operator" if by_word else "owner")
+        return _done(customer_id, "confirmed", "channels")
+
     async def again(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Send a failed or unsure message once more."""
         outbox, key = self._outbox(), call.form.get("message", "")
@@ -172,6 +208,10 @@ class AlertPages:
 
     def _rules(self) -> Rules:
         return Rules(self._context.alert_rules)
+
+    def _edited(self, call: PageCall, customer: Customer, sent: object) -> dict[str, object]:
+        types, rules = self._context.channel_types, self._context.alert_rules
+        return edit_receivers(_raw(customer), sent, types, rules, by_operator=call.principal.is_operator, now=call.now)
 
     def _outbox(self) -> Outbox:
         if self._context.outbox is None:
@@ -195,11 +235,12 @@ class AlertPages:
             "broken": broken,
             "done": _DONE.get(call.query("done") or "", ""),
             "rules": rules.texts,
-            "titles": rules.titles,
+            "titles": {**rules.titles, CONFIRMATION: "Confirmation"},
+            "confirmation": CONFIRMATION,
             "from_existing": is_existing(customer, "alerts"),
             "label": rules.label,
             "roles": ROLES,
-            "channels": self._channel_views(settings, messages),
+            "channels": self._channel_views(customer, settings, messages),
             "channel_names": {**CHANNEL_NAMES, **{name: kind.label for name, kind in types.items()}},
             "hints": [kind.hint for kind in types.values() if kind.hint],
             "with_secret": " ".join(["webhook", *(name for name, kind in types.items() if _has_secret(kind))]),
@@ -222,14 +263,24 @@ class AlertPages:
             channel["secret"] = form["secret"]
         return Adding(kind, address), channel
 
-    def _channel_views(self, settings: AlertSettings | None, messages: Sequence[Delivery]) -> list[ChannelView]:
+    def _channel_views(
+        self, customer: Customer, settings: AlertSettings | None, messages: Sequence[Delivery]
+    ) -> list[ChannelView]:
         views = []
+        waiting = {channel_id(channel) for channel in unconfirmed_channels(customer)}
         for channel in settings.channels if settings else ():
             named = channel_id(channel)
             shown = public_channel(channel)
             test = next((m for m in messages if m.kind == "test" and channel_id(m.channel) == named), None)
             views.append(
-                ChannelView(named, str(shown["type"]), self._address(shown), bool(shown.get("has_secret")), test)
+                ChannelView(
+                    named,
+                    str(shown["type"]),
+                    self._address(shown),
+                    bool(shown.get("has_secret")),
+                    test,
+                    named not in waiting,
+                )
             )
         return views
 
@@ -250,6 +301,8 @@ class AlertPages:
             PageRoute("POST", f"{base}/channels", self.add_channel, "signed_in"),
             PageRoute("POST", f"{base}/channels/remove", self.remove_channel, "signed_in"),
             PageRoute("POST", f"{base}/channels/test", self.test, "signed_in"),
+            PageRoute("POST", f"{base}/channels/code", self.code, "signed_in"),
+            PageRoute("POST", f"{base}/channels/confirm", self.confirm, "signed_in"),
             PageRoute("POST", f"{base}/messages/again", self.again, "signed_in"),
         )
 
@@ -257,6 +310,10 @@ class AlertPages:
 def _raw(customer: Customer) -> object:
     """The stored settings; None where they are not valid, so that saving the form repairs them."""
     return alerts_json(customer) if _stored(customer) is not None else None
+
+
+def _unconfirmed(customer: Customer, named: str) -> Mapping[str, object] | None:
+    return next((each for each in unconfirmed_channels(customer) if channel_id(each) == named), None)
 
 
 def _stored(customer: Customer) -> AlertSettings | None:

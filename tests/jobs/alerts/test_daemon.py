@@ -76,7 +76,7 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         daemon.stop()
     ((key, body),) = receiver.got
     assert key == body["id"]
-    assert body["subject"] == "Mill: net load is high"
+    assert body["subject"] == "Alert: net load is high at Mill"
     assert body["text"].startswith("The net load rose to 55 kW (1-minute mean); the threshold is 50 kW.")
     assert body["data"]["series"] == f"{SERIAL}_missing_meter"
     assert body["data"]["since"] == minute

@@ -46,7 +46,12 @@ async def minutes(world: World, customer: Customer, powers: list[float]) -> None
 
 def told(world: World) -> list[str]:
     """What was told, in order, without the site's name."""
-    return [subject.removeprefix("Mill: ") for subject in world.recorder.subjects]
+    begins = {"Alert: ": "", "Alert goes on: ": "still: ", "Alert over: ": "over: "}
+    found = []
+    for subject in world.recorder.subjects:
+        begin = next(each for each in begins if subject.startswith(each))
+        found.append(begins[begin] + subject.removeprefix(begin).replace(" at Mill", ""))
+    return found
 
 
 @pytest_twisted.ensureDeferred
@@ -159,7 +164,7 @@ async def test_two_daemons_that_evaluate_the_same_readings_tell_once(world: Worl
         await gatherResults(works)
     documents = await world.outbox_documents()
     subjects = sorted(document.body["notification"]["subject"] for document in documents)
-    assert subjects == ["Mill: net load is high", "Mill: over: net load is high"]
+    assert subjects == ["Alert over: net load is high at Mill", "Alert: net load is high at Mill"]
 
 
 @attrs.define

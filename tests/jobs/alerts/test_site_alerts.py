@@ -99,7 +99,7 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
     stopped = Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139)
     assert await here.evaluate(site, stopped) == {site.id: 1}
     assert await here.evaluate(site, stopped) == {site.id: 1}
-    assert await here.told(site) == [(OPERATOR, "Roof: a meter has stopped")]
+    assert await here.told(site) == [(OPERATOR, "Alert: a meter has stopped at Roof")]
     (view,) = await alerts_for(here.documents, site.id)
     assert (view.kind, view.series, view.state.active, view.state.since) == (
         "stopped_meter",
@@ -109,8 +109,8 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
     )
     assert await here.evaluate(site) == {site.id: 0}
     assert await here.told(site) == [
-        (OPERATOR, "Roof: a meter has stopped"),
-        (OPERATOR, "Roof: over: a meter has stopped"),
+        (OPERATOR, "Alert: a meter has stopped at Roof"),
+        (OPERATOR, "Alert over: a meter has stopped at Roof"),
     ]
     assert await here.evaluate(site) == {}, "nothing to look at"
 
@@ -119,10 +119,13 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
 async def test_a_customer_is_told_whose_rule_is_on(here: Place) -> None:
     site = await customer(here, missed_upload={"enabled": True})
     await here.evaluate(site, Issue(kind="logger_silent", since=NOW - 7200))
-    assert await here.told(site) == [(OPERATOR, "Roof: the logger is silent"), (OWNER, "Roof: the logger is silent")]
+    assert await here.told(site) == [
+        (OPERATOR, "Alert: the logger is silent at Roof"),
+        (OWNER, "Alert: the logger is silent at Roof"),
+    ]
     other = Issue(kind="not_computed", role="load", since=NOW - 7200)
     await here.evaluate(site, other)
-    subject = "Roof: a meter is not computed"
+    subject = "Alert: a meter is not computed at Roof"
     assert [receiver for receiver, each in await here.told(site) if each == subject] == [OPERATOR]
 
 

@@ -256,7 +256,7 @@ async def test_one_test_message_a_minute_goes_to_a_channel(world: World) -> None
         await send_due(world.service)
     assert world.recorder.sent[-1][1] == AGAIN
     assert [d.state for d in await world.outbox.deliveries(customer.id)] == ["sent", "sent"]
-    assert world.recorder.subjects == ["Mill: test message"] * 3
+    assert world.recorder.subjects == ["Test message of the alerts of Mill"] * 3
     with pytest.raises(InvalidField):
         await world.outbox.enqueue_test(customer, {"type": "email", "to": "nowhere"}, world.context.now)
 
@@ -264,14 +264,14 @@ async def test_one_test_message_a_minute_goes_to_a_channel(world: World) -> None
 @pytest_twisted.ensureDeferred
 async def test_nobody_can_flood_strangers_with_test_messages(world: World) -> None:
     customer = await world.customer({})
-    for n in range(10):
+    for n in range(20):
         await world.outbox.enqueue_test(customer, {"type": "record", "to": str(n)}, world.context.now)
-    await world.outbox.enqueue_test(customer, {"type": "record", "to": "9"}, world.context.now)  # the same again
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "19"}, world.context.now)  # the same again
     with pytest.raises(Overloaded):
-        await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
-    world.clock.advance(3600)
-    await world.outbox.enqueue_test(customer, {"type": "record", "to": "10"}, world.context.now)
-    assert len(await world.outbox_documents()) == 11
+        await world.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, world.context.now)
+    world.clock.advance(86400)
+    await world.outbox.enqueue_test(customer, {"type": "record", "to": "20"}, world.context.now)
+    assert len(await world.outbox_documents()) == 21
 
 
 @pytest_twisted.ensureDeferred

@@ -67,9 +67,9 @@ async def test_alert_settings_hide_secrets_and_keep_them(world: World) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_test_message_is_queued_once_a_minute(world: World) -> None:
     customer, client = await site(world)
-    sent = await client.post(f"customers/{customer.id}/alerts/test", {"type": "email", "to": "a@example.org"})
-    assert sent.status == 202
-    await client.post(f"customers/{customer.id}/alerts/test", {"type": "email", "to": "a@example.org"})
+    hook = {"type": "webhook", "url": "https://example.org/hook"}
+    assert (await client.post(f"customers/{customer.id}/alerts/test", hook)).status == 202
+    await client.post(f"customers/{customer.id}/alerts/test", hook)
     listed = (await client.get(f"customers/{customer.id}/alerts/messages")).json["messages"]
     assert [(message["kind"], message["state"]) for message in listed] == [("test", "queued")] * len(listed)
     assert 1 <= len(listed) <= 2

@@ -1,0 +1,122 @@
+"""Which e-mail addresses and numbers of a customer may be sent messages: those whose owner, or an operator, has confirmed them. Pure.
+
+Kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``, ``operator``, ``earlier``) and when.
+Only :func:`edit_receivers` and :func:`confirm` write it, never what an editor sends. Settings without it were made before there was
+confirmation, or are an existing front end's: the operator has answered for their receivers so far, so these count as confirmed, and stay so
+(``earlier``) when the settings are next saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from cenergyd.customers.model import Customer
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.alerts.rules import (
+    AlertSettings,
+    ChannelTypes,
+    RuleTypes,
+    alerts_of,
+    channel_id,
+    edit_alerts,
+    public_channel,
+)
+from cenergyd.jobs.existing_settings import alerts_json
+
+CONFIRMED = "confirmed"
+"""Key of the stored settings, and of a channel as it is shown."""
+CONFIRMED_TYPES = ("email", "sms")
+"""Types of channels that reach a person who may not have asked for it."""
+
+By = Literal["owner", "operator", "earlier"]
+
+
+def needs_confirmation(channel: Mapping[str, Any]) -> bool:
+    """Whether messages go to such a channel only once it is confirmed."""
+    return channel.get("type") in CONFIRMED_TYPES
+
+
+def is_confirmed(stored: Any, channel: Mapping[str, Any]) -> bool:
+    """Whether messages may go to a channel of the stored settings."""
+    if not needs_confirmation(channel) or not isinstance(stored, Mapping) or CONFIRMED not in stored:
+        return True
+    return channel_id(channel) in stored[CONFIRMED]
+
+
+def open_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+    """The channels that messages may go to. Raises InvalidField where the settings are not valid."""
+    settings, stored = alerts_of(customer), alerts_json(customer)
+    return tuple(channel for channel in (settings.channels if settings else ()) if is_confirmed(stored, channel))
+
+
+def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+    """The channels whose owner has not confirmed them yet; none where the settings are not valid."""
+    try:
+        settings, stored = alerts_of(customer), alerts_json(customer)
+    except InvalidField:
+        return ()
+    return tuple(channel for channel in (settings.channels if settings else ()) if not is_confirmed(stored, channel))
+
+
+def shown_channel(stored: Any, channel: Mapping[str, Any]) -> dict[str, Any]:
+    """A channel without its secrets, and with whether it is confirmed."""
+    shown = public_channel(channel)
+    return {**shown, CONFIRMED: is_confirmed(stored, channel)} if needs_confirmation(channel) else shown
+
+
+def edit_receivers(
+    stored: Any, sent: object, types: ChannelTypes, rules: RuleTypes, *, by_operator: bool, now: int
+) -> dict[str, object]:
+    """What to store after an editor sent settings: see :func:`~cenergyd.jobs.alerts.rules.edit_alerts`. Raises InvalidField.
+
+    What was confirmed stays so. What an operator adds counts as confirmed by them; what a customer adds has to be confirmed.
+    """
+    edited = edit_alerts(stored, sent, types, rules)
+    known = _known(stored, now)
+    confirmed: dict[str, Any] = {}
+    for channel in _channels(edited):
+        named = channel_id(channel)
+        if named in known:
+            confirmed[named] = known[named]
+        elif needs_confirmation(channel) and by_operator and named not in _ids(stored):
+            confirmed[named] = _entry("operator", now)
+    return {**edited, CONFIRMED: confirmed}
+
+
+def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[str, Any]:
+    """The stored settings with a channel of theirs confirmed. Raises InvalidField where it is none of theirs."""
+    named = channel_id(channel)
+    if not isinstance(stored, Mapping) or named not in _ids(stored):
+        raise InvalidField("channel", "is none of the stored channels")
+    return {**stored, CONFIRMED: {**_known(stored, now), named: _entry(by, now)}}
+
+
+def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
+    """The settings as anybody may see them: without secrets, and with which receivers are confirmed."""
+    return AlertSettings(
+        **{name: getattr(settings, name) for name in settings.__struct_fields__ if name != "channels"},
+        channels=tuple(shown_channel(stored, channel) for channel in settings.channels),
+    )
+
+
+def _known(stored: Any, now: int) -> dict[str, Any]:
+    """Id -> confirmation, of what is stored."""
+    if not isinstance(stored, Mapping):
+        return {}
+    if CONFIRMED in stored:
+        return dict(stored[CONFIRMED])
+    earlier = (channel for channel in _channels(stored) if needs_confirmation(channel))
+    return {channel_id(channel): _entry("earlier", now) for channel in earlier}
+
+
+def _ids(stored: Any) -> set[str]:
+    return {channel_id(channel) for channel in _channels(stored)}
+
+
+def _channels(stored: Any) -> Iterable[Mapping[str, Any]]:
+    return stored.get("channels", ()) if isinstance(stored, Mapping) else ()
+
+
+def _entry(by: By, now: int) -> dict[str, Any]:
+    return {"by": by, "at": now}

@@ -1,0 +1,38 @@
+"""Rations of messages that cost money or may annoy strangers, per customer or address and UTC day; kept where all daemons see them."""
+
+from __future__ import annotations
+
+from cenergyd.documents.kinds import MESSAGE_COUNT
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import Conflict
+
+DAY = 86400
+_TRIES = 10
+
+
+async def take(documents: DocumentStore, key: str, what: str, most: int, now: int) -> bool:
+    """Count one more of something on the day of ``now``; False, and nothing is counted, where ``most`` are counted already.
+
+    Raises StoreUnavailable; Conflict where others count all the time.
+    """
+    day = now // DAY
+    for _ in range(_TRIES):
+        document = await documents.get(MESSAGE_COUNT, key)
+        counts = dict(document.body["counts"]) if document and document.body["day"] == day else {}
+        if counts.get(what, 0) >= most:
+            return False
+        counts[what] = counts.get(what, 0) + 1
+        try:
+            await documents.put(
+                MESSAGE_COUNT, key, {"day": day, "counts": counts},
+                owner=None, due=(day + 1) * DAY, expected_version=document.version if document else 0,
+            )  # fmt: skip
+        except Conflict:
+            continue
+        return True
+    raise Conflict(f"messages of {key} are counted by others all the time")
+
+
+async def purge(documents: DocumentStore, now: int) -> None:
+    """Forget the counts of days that are over."""
+    await documents.purge(MESSAGE_COUNT, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from tests.browser.chrome import complaints
+from tests.browser.chrome import PHONE, complaints, set_size
 from tests.browser.people import Site, minutes, press, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 
@@ -86,7 +87,7 @@ def test_the_end_of_a_session_is_told(browser: webdriver.Chrome, power: str) -> 
 
 
 def test_ranges_keys_and_zoom(browser: webdriver.Chrome, power: str) -> None:
-    for key in ("hour", "week", "month", "year", "day"):
+    for key in ("hour", "week", "day"):
         browser.find_element(By.CSS_SELECTOR, f"[data-range={key}]").click()
         assert browser.current_url == f"{power}?range={key}"
         until(browser, lambda: drawn(browser))
@@ -188,3 +189,48 @@ def test_a_range_of_ones_own_is_in_the_sites_zone(browser: webdriver.Chrome, sit
     assert complaints(browser) == []
     browser.get(f"{power}?from=2026-11-02T00:00&to=2026-11-01T00:00")
     assert "later than the beginning" in text(browser, "#to-error")
+
+
+def test_quantity_and_hidden_curves_are_told_and_fingers_move_the_range(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(load="1", solar="2")
+    site.upload("1", minutes(4.0, 90))
+    site.upload("2", minutes(1.0, 90))
+    sign_in(browser, daemon, operator_token)
+    set_size(browser, PHONE)
+    power = f"{daemon.url}/customers/{customer}/power"
+    browser.get(f"{power}?range=hour")
+    until(browser, lambda: "mean" in text(browser, "#chart-summary"))
+    Select(browser.find_element(By.ID, "channel")).select_by_value("L1_V")
+    until(browser, lambda: browser.current_url == f"{power}?range=hour&quantity=L1_V")
+    browser.refresh()
+    until(browser, lambda: "Load: mean 121" in text(browser, "#chart-summary"))
+    browser.find_element(By.CSS_SELECTOR, "#legend [data-role=load]").click()
+    until(browser, lambda: "Hidden: Load" in text(browser, "#chart-note"))
+
+    def touch(kind: str, *places: int) -> None:
+        box = browser.execute_script(
+            "const b = document.getElementById('chart').getBoundingClientRect(); return [b.left, b.top]"
+        )
+        points = [{"x": box[0] + place, "y": box[1] + 80, "id": number} for number, place in enumerate(places)]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    browser.execute_script("document.getElementById('chart').scrollIntoView({block: 'center'})")
+    touch("touchStart", 100)
+    touch("touchMove", 160)
+    touch("touchMove", 200)
+    touch("touchEnd")
+    until(browser, lambda: "start=" in browser.current_url)
+    start, end = shown(browser)
+    assert 3590 <= end - start <= 3610
+    assert end < time.time() - 600, "what came before is shown"
+    touch("touchStart", 120, 180)
+    touch("touchMove", 60, 240)
+    touch("touchEnd")
+    until(browser, lambda: shown(browser) != (start, end))
+    assert 900 < shown(browser)[1] - shown(browser)[0] < 1500
+    for name, path in (("Month", "month"), ("Year", "year")):
+        link = browser.find_element(By.ID, "ranges").find_element(By.LINK_TEXT, name)
+        assert (link.get_attribute("href") or "").endswith(f"/customers/{customer}/energy?view={path}")
+    assert complaints(browser) == []

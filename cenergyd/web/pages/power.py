@@ -51,6 +51,14 @@ RANGES = (
 )
 
 
+QUANTITIES: Mapping[str, str] = {
+    "P": "Power, kW",
+    "Q": "Reactive power, kvar",
+    "L1_PF": "Power factor",
+    "L1_V": "Voltage, V",
+}
+
+
 class Span(NamedTuple):
     """The range that is shown, ``start <= time < end``, UTC seconds."""
 
@@ -89,6 +97,8 @@ class PowerPages:
             "zone": zone,
             "zone_name": zone.key,
             "ranges": RANGES,
+            "quantities": QUANTITIES,
+            "quantity": call.query("quantity"),
             "span": span,
             "start_text": texts.moment(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
             "end_text": texts.moment(span.end, zone).strftime("%Y-%m-%dT%H:%M"),

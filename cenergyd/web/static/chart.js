@@ -277,6 +277,12 @@ export class PowerChart {
     if (this.plot && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize({ width, height });
   }
 
+  /** Another range while fingers move, with the readings that are there. */
+  preview(start, end) {
+    Object.assign(this, { start, end });
+    this.plot?.setScale("x", { min: start, max: end });
+  }
+
   toggle(role) {
     if (!this.hidden.delete(role)) this.hidden.add(role);
     this.draw();

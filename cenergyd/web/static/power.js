@@ -2,6 +2,7 @@
 import { ESTIMATED, NAMES, PowerChart, ROLES, UNITS, isComputed } from "./chart.js";
 import { ageText, connectionBack, connectionLost, knownZone, localText, number, refresh, sessionOver, spanText, whileVisible } from "./lib.js";
 import { follow } from "./live.js";
+import { followFingers } from "./touch.js";
 
 const LONGEST = 20 * 366 * 86400;
 const SHORTEST = 60;
@@ -19,7 +20,8 @@ const ranges = new Map(
   [...document.querySelectorAll("#ranges [data-range]")].map((link) => [link.dataset.range, Number(link.dataset.seconds)]),
 );
 
-let view = { key: element.dataset.range, start: Number(element.dataset.start), end: Number(element.dataset.end) };
+const asked = element.dataset.range;
+let view = { key: ranges.has(asked) ? asked : "", start: Number(element.dataset.start), end: Number(element.dataset.end) };
 let shown = null;
 let loading = null;
 let settings = null;
@@ -88,10 +90,12 @@ const actions = { left: () => pan(-0.5), right: () => pan(0.5), in: () => zoom(0
 /** Everything on the page that names the range. */
 function showView() {
   const [start, end] = times();
-  const query = (view.key ? `range=${view.key}` : `start=${start}&end=${end}`) + original;
+  const quantity = channelSelect.value === "P" ? "" : `&quantity=${channelSelect.value}`;
+  const range = (view.key ? `range=${view.key}` : `start=${start}&end=${end}`) + quantity;
+  const query = range + original;
   document.getElementById("correct").href = `${element.dataset.correct}?start=${start}&end=${end}`;
   const other = document.getElementById("other");
-  if (other !== null) other.href = `?${query.replace(original, "")}${original ? "" : "&original=1"}`;
+  if (other !== null) other.href = `?${range}${original ? "" : "&original=1"}`;
   history.replaceState(null, "", `?${query}`);
   for (const link of document.querySelectorAll("#ranges [data-range]")) {
     if (link.dataset.range === view.key) link.setAttribute("aria-current", "true");
@@ -144,14 +148,24 @@ function draw(start, end) {
   chart.show(shown, channelSelect.value, start, end);
   element.setAttribute("aria-label", `${channelSelect.selectedOptions[0].text} over time`);
   showLegend(chart.plot?.cursor.idx ?? null);
+  showNote();
+}
+
+function showNote() {
   const estimated = chart.curves.filter((curve) => curve.estimated.includes(true)).map((curve) => NAMES[curve.role]);
   document.getElementById("chart-note").textContent = [
     chart.curves.some((curve) => isComputed(curve) !== false) ? "Dashed: computed from the other two meters." : "",
+    hiddenText(),
     chart.changes().length ? "Upright line: meters were changed." : "",
     chart.hasCorrected() ? "Strip at the top: readings were corrected." : "",
     shown.resolution ? "Band: lowest to highest." : "",
     estimated.length ? estimatedText(estimated.join(", ")) : "",
   ].filter(Boolean).join(" ");
+}
+
+function hiddenText() {
+  const names = chart.curves.filter((curve) => chart.hidden.has(curve.role)).map((curve) => NAMES[curve.role]);
+  return names.length ? `Hidden: ${names.join(", ")}; press the name to show it.` : "";
 }
 
 function estimatedText(names) {
@@ -223,6 +237,7 @@ function makeLegendButton(role) {
   button.addEventListener("click", () => {
     chart.toggle(role);
     showLegend(null);
+    showNote();
   });
   return button;
 }
@@ -311,7 +326,15 @@ selectWrong.addEventListener("click", () => {
   summary.textContent = pressed ? "Drag over the readings that are wrong." : "";
   if (!pressed) summarise();
 });
-channelSelect.addEventListener("change", () => load(true));
+channelSelect.addEventListener("change", () => {
+  showView();
+  load(true);
+});
+followFingers(element, {
+  times,
+  preview: (start, end) => chart.preview(start, end),
+  choose: (start, end) => go({ key: "", start: Math.max(0, start), end: Math.min(Math.max(end, start + SHORTEST), start + LONGEST) }),
+});
 
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", "+": "in", "=": "in", "-": "out", Backspace: "back", End: "now" };
 

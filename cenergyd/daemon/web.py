@@ -114,6 +114,7 @@ class WebServer(Service):
             outbox=outbox,
             channel_types=self._plugins.channel_types,
             alert_rules=self._plugins.rules_by_kind(),
+            channels_set_up=_channels_set_up(settings),
             plugins=self._plugins.infos,
             store_infos=self._store_infos,
             page_size=PAGE_SIZE,
@@ -197,3 +198,10 @@ class WebServer(Service):
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _channels_set_up(settings: Settings) -> frozenset[str]:
+    """The kinds of channels that can send: webhooks always, e-mail and SMS where there is an account."""
+    email = {"email"} if settings.email.host and settings.email.sender else set()
+    sms = {"sms"} if settings.sms.account_sid and settings.sms.sender else set()
+    return frozenset({"webhook"} | email | sms)

@@ -68,17 +68,18 @@ def integer(low: int, high: int) -> Kind:
 
 def number(low: float, high: float) -> Kind:
     """A number within bounds."""
+    needed = f"a number from {low:,.10g} to {high:,.10g} is needed"
 
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            raise ValueError(f"a number from {low:g} to {high:g} is needed") from None
+            raise ValueError(needed) from None
         if not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g} is needed")
+            raise ValueError(needed)
         return value
 
-    parse.__doc__ = f"A number from {low:g} to {high:g}."
+    parse.__doc__ = f"A number from {low:,.10g} to {high:,.10g}."
     return parse
 
 

@@ -27,11 +27,15 @@ def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, oper
     sign_in(plain, daemon, operator_token)
     assert plain.find_elements(By.CSS_SELECTOR, "html.js") == []
     press(plain, "Add a customer")
-    fill(plain, name="Plain", logger_serial_number=f"{site.serial}!", load="1")
+    fill(plain, name="Plain", logger_serial_number=f"{site.serial}!", logger_password=PASSWORD, load="1")
+    press(plain, "Add the customer")
+    until(plain, lambda: "Choose the time zone" in text(plain, "#time_zone-error"))
+    fill(plain, time_zone="America/Denver")
     press(plain, "Add the customer")
     until(plain, lambda: "letters A-Z and digits" in text(plain, "#logger_serial_number-error"))
     assert value(plain, "name") == "Plain"
-    fill(plain, logger_serial_number=site.serial, logger_password=PASSWORD)
+    # What was typed stays, also the password.
+    fill(plain, logger_serial_number=site.serial)
     press(plain, "Add the customer")
     until(plain, lambda: "The customer was added" in text(plain, "main"))
     site.upload("1", minutes(3.0, 90))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded
+from cenergyd.errors import Conflict, InvalidField, NotFound, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import ChannelType
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.receivers import edit_receivers, unconfirmed_channels
@@ -23,6 +23,8 @@ from cenergyd.jobs.alerts.rules import (
 from cenergyd.jobs.existing_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery, Outbox
 from cenergyd.jobs.messages.receivers import send_code, use_code
+from cenergyd.jobs.site_state.gather import series_of_roles
+from cenergyd.jobs.site_state.words import tell
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
     Rules,
@@ -37,6 +39,7 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, cust
 from cenergyd.web.pages.saving import change_extension, save_extension
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.receivers import confirm_receiver, send_codes
+from cenergyd.web.views.site_state import states_of
 
 _SHOWN_MESSAGES = 50
 _ADDRESS: Mapping[str, str] = {"email": "to", "sms": "to", "webhook": "url"}
@@ -213,6 +216,28 @@ class AlertPages:
         types, rules = self._context.channel_types, self._context.alert_rules
         return edit_receivers(_raw(customer), sent, types, rules, by_operator=call.principal.is_operator, now=call.now)
 
+    def _offered(self) -> dict[str, str]:
+        """The kinds of channels that can send with the daemon's settings."""
+        context = self._context
+        own = {name: text for name, text in CHANNEL_NAMES.items() if name in context.channels_set_up}
+        return own | {name: kind.label for name, kind in context.channel_types.items()}
+
+    async def _calm(self, call: PageCall, customer: Customer, *, broken: bool) -> str:
+        """What may be said where no alert is active: that nothing is wrong only if something was looked at."""
+        if broken:
+            return "Nothing is watched, because the stored settings are not valid."
+        try:
+            await self._context.readings.last(series_of_roles([customer]))
+        except (StoreUnavailable, Overloaded):
+            return "The readings store does not answer, so it is not known whether anything is wrong."
+        (state,) = await states_of(self._context, [customer], call.now)
+        if state.last_upload is None:
+            return "The logger has not uploaded yet, so there was nothing to watch."
+        if state.issues:
+            told = tell(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
+            return f"No alert is active, but not all is well: {told.title[0].lower()}{told.title[1:]}."
+        return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
+
     def _outbox(self) -> Outbox:
         if self._context.outbox is None:
             raise NotFound("this daemon sends no messages")
@@ -245,6 +270,8 @@ class AlertPages:
             "hints": [kind.hint for kind in types.values() if kind.hint],
             "with_secret": " ".join(["webhook", *(name for name, kind in types.items() if _has_secret(kind))]),
             "max_channels": MAX_CHANNELS,
+            "offered": self._offered(),
+            "calm": await self._calm(call, customer, broken=bool(broken)),
             "can_send": outbox is not None,
             "alerts": await alerts_for(self._context.documents, customer_id),
             "messages": [(message, self._address(message.channel)) for message in messages],

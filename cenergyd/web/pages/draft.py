@@ -55,6 +55,8 @@ class Draft:
     differences: Sequence[Difference] = ()
     conflict: bool = False
     remove_password: bool = False
+    password: str = attrs.field(default="", repr=False)
+    """As typed, so that a fault elsewhere does not cost it; never what is stored."""
 
     @property
     def computed_meter(self) -> ComputedMeter:
@@ -77,7 +79,13 @@ def draft_from(form: Mapping[str, str]) -> Draft:
     """A form as it was sent."""
     values = {field: form.get(field, "") for field in TEXT_FIELDS}
     base = {field: form.get(BASE_PREFIX + field, "") for field in TEXT_FIELDS}
-    return Draft(values, base, form.get("etag", ""), remove_password=bool(form.get(REMOVE_PASSWORD)))
+    return Draft(
+        values,
+        base,
+        form.get("etag", ""),
+        remove_password=bool(form.get(REMOVE_PASSWORD)),
+        password=form.get(PASSWORD, ""),
+    )
 
 
 def changes_of(form: Mapping[str, str]) -> dict[str, str]:

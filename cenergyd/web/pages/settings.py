@@ -28,6 +28,12 @@ from cenergyd.web.views.context import Context
 
 _FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number", PASSWORD)
 
+_ASKED_FOR = {
+    "name": "A name is needed, as people call the site.",
+    "time_zone": "Choose the time zone of the site: its days and charges follow it.",
+}
+"""Of a new customer."""
+
 
 class SettingsPages:
     """``/customers/new``, a customer's ``settings`` and ``remove``.
@@ -49,11 +55,15 @@ class SettingsPages:
         """The empty form; a refused logger's serial number may come along."""
         empty = draft_of(Customer(id=""))
         serial = (call.query("serial") or "")[:32]
-        return self._new_page(call, attrs.evolve(empty, values={**empty.values, "logger_serial_number": serial}))
+        # No zone is guessed here: the browser knows its own, and days and bills of a wrong one are wrong.
+        values = {**empty.values, "logger_serial_number": serial, "time_zone": ""}
+        return self._new_page(call, attrs.evolve(empty, values=values))
 
     async def create(self, call: PageCall) -> Page | Redirect:
         """Add a customer."""
         draft = draft_from(call.form)
+        if lacking := {name: text for name, text in _ASKED_FOR.items() if not draft.values[name].strip()}:
+            return self._new_page(call, attrs.evolve(draft, errors=lacking), 422)
         try:
             customer = await self._editor.create(changes_of(call.form))
         except (InvalidField, RequestProblem) as error:

@@ -74,6 +74,8 @@ class Context:
     """Kinds of channels that plugins declare."""
     alert_rules: Mapping[str, AlertRuleType] = attrs.field(factory=dict)
     """Kinds of alerts that plugins declare."""
+    channels_set_up: frozenset[str] = frozenset({"email", "sms", "webhook"})
+    """Kinds of the daemon's own channels that can send with its settings; the others are not offered."""
     plugins: Sequence[PluginInfo] = ()
     """Plugins that are installed or required."""
     store_infos: Callable[[], Sequence[StoreInfo]] = tuple

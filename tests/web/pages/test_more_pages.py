@@ -11,7 +11,7 @@ import pytest_twisted
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.customers.model import Customer
-from cenergyd.documents.kinds import ALERT
+from cenergyd.documents.kinds import ALERT, LOGGER
 from cenergyd.hookspecs import Notification
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
@@ -542,3 +542,26 @@ async def test_the_columns_of_a_held_meter_are_chosen_by_its_rows(world: World) 
     await visitor.submit(f"{base}/meters/held", meter="7", dismiss="yes")
     assert "Meter 7 is not understood" not in await visitor.open(f"{base}/meters")
     assert "Meter 1 is not understood" in await visitor.open(f"{base}/meters")
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_said_to_be_well_that_nobody_looked_at(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    assert "has not uploaded yet" in await visitor.open(f"{base}/alerts")
+    await world.customers.update(customer.id, {"extensions": {"alerts": {"x": EVIL}}})
+    assert "Nothing is watched" in await visitor.open(f"{base}/alerts")
+    now = world.clock.now
+    await world.customers.update(customer.id, {"extensions": {"alerts": {}}})
+    body = {"loop_name": "", "address": "192.0.2.1", "last_upload": now - 12 * 3600, "gaps": [[1, 900]]}
+    await world.documents.put(LOGGER, SERIAL, body)
+    assert "not all is well: logger silent" in await visitor.open(f"{base}/alerts")
+
+
+@pytest_twisted.ensureDeferred
+async def test_e_mail_is_offered_only_where_it_is_set_up(world: World) -> None:
+    object.__setattr__(world.context, "channels_set_up", frozenset({"webhook"}))
+    _, visitor, base = await begin(world)
+    text = await visitor.open(f"{base}/alerts")
+    assert "E-mail is not set up" in text
+    assert '<option value="email"' not in text
+    assert '<option value="webhook"' in text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from itertools import pairwise
 from typing import Any
 
 LONGEST = 5400
@@ -44,6 +45,70 @@ def hours(
             if second in known:
                 _add(pieces.setdefault((role, begin), {}), known[second])
     return pieces
+
+
+def counts(
+    setups: list[tuple[int, dict[str, tuple[str, bool]]]],
+    rows: dict[str, list[Row]],
+    zone: str,
+    start: int,
+    end: int,
+) -> dict[int, dict[str, float]]:
+    """start of the utility's piece -> what its registers count in it: register_import_kwh, register_export_kwh, seconds, and the rest by power."""
+    found: dict[int, dict[str, float]] = {}
+    for since, until, what in _spans("utility", setups):
+        if what is None:
+            continue
+        own = _corrected(rows.get(what[0], []), since, until, what[1])
+        power = _meter_seconds(own, start, end)
+        shares = _register_seconds(own, power, start, end)
+        begin = start
+        for second in range(start, end):
+            if _is_cut("utility", setups, second, zone):
+                begin = second
+            if second not in power:
+                continue
+            piece = found.setdefault(begin, dict.fromkeys(_COUNTS, 0.0))
+            if second in shares:
+                piece["register_import_kwh"] += shares[second][0]
+                piece["register_export_kwh"] += shares[second][1]
+                piece["seconds"] += 1
+            else:
+                net, both, _ = power[second]
+                piece["uncounted_import_kwh"] += (max(net, 0.0) + both) / 3600
+                piece["uncounted_export_kwh"] += (max(-net, 0.0) + both) / 3600
+    return {begin: piece for begin, piece in found.items() if piece["seconds"]}
+
+
+_COUNTS = ("register_import_kwh", "register_export_kwh", "seconds", "uncounted_import_kwh", "uncounted_export_kwh")
+
+
+def _register_seconds(
+    rows: list[Row], power: dict[int, Second], start: int, end: int
+) -> dict[int, tuple[float, float]]:
+    """second -> kWh of import and export that the registers count in it, from one row that has them to the next."""
+    found: dict[int, tuple[float, float]] = {}
+    highest = max((abs(row["P"]) for row in rows), default=0.0)
+    having = [k for k, row in enumerate(rows) if row["E_import"] is not None]
+    for k, j in pairwise(having):
+        before, after = rows[k], rows[j]
+        pause = after["time"] - before["time"]
+        if j - k > 3 or (j - k > 1 and pause > 2 * LONGEST):
+            continue
+        most = max(1.0, 2 * highest * max(pause, 3600) / 3600)
+        imported = _counted(before["E_import"], after["E_import"], most)
+        exported = _counted(before["E_export"], after["E_export"], most)
+        seconds = range(before["time"], after["time"])
+        if imported is None or exported is None or any(second not in power for second in seconds):
+            continue
+        ups = [max(power[second][0], 0.0) + power[second][1] for second in seconds]
+        downs = [max(-power[second][0], 0.0) + power[second][1] for second in seconds]
+        for second, up, down in zip(seconds, ups, downs, strict=True):
+            found[second] = (
+                imported * (up / sum(ups) if sum(ups) else 1 / pause) if start <= second < end else 0.0,
+                exported * (down / sum(downs) if sum(downs) else 1 / pause) if start <= second < end else 0.0,
+            )
+    return found
 
 
 def _add(piece: dict[str, float], second: Second) -> None:
@@ -101,6 +166,14 @@ def _role_seconds(
 ) -> dict[int, Second]:
     """What the role's own meters say: never across a change."""
     found: dict[int, Second] = {}
+    for since, until, what in _spans(role, setups):
+        if what is not None:
+            found.update(_meter_seconds(_corrected(rows.get(what[0], []), since, until, what[1]), start, end))
+    return found
+
+
+def _spans(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]]) -> list[tuple[int, int, Any]]:
+    """Times over which a role is one meter with one sign (None: no meter)."""
     spans: list[list[Any]] = []
     for position, (since, setup) in enumerate(setups):
         until = setups[position + 1][0] if position + 1 < len(setups) else 1 << 40
@@ -109,15 +182,14 @@ def _role_seconds(
             spans[-1][1] = until
         else:
             spans.append([since if position else -(1 << 40), until, what])
-    for since, until, what in spans:
-        if what is None:
-            continue
-        meter, is_reversed = what
-        own = [row for row in rows.get(meter, []) if since <= row["time"] < until]
-        if is_reversed:
-            own = [{"time": r["time"], "P": -r["P"], "E_import": r["E_export"], "E_export": r["E_import"]} for r in own]
-        found.update(_meter_seconds(own, start, end))
-    return found
+    return [(since, until, what) for since, until, what in spans]
+
+
+def _corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> list[Row]:
+    own = [row for row in rows if since <= row["time"] < until]
+    if is_reversed:
+        own = [{"time": r["time"], "P": -r["P"], "E_import": r["E_export"], "E_export": r["E_import"]} for r in own]
+    return own
 
 
 def _meter_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
@@ -125,12 +197,12 @@ def _meter_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
     pauses = [rows[i + 1]["time"] - rows[i]["time"] for i in range(len(rows) - 1)]
     for i, pause in enumerate(pauses):
         before, after = rows[i], rows[i + 1]
-        usual = _usual(pauses, i)
+        interval = usual(pauses, i)
         kind = "gap"
-        if usual is not None and pause <= LONGEST:
-            if pause <= 1.5 * usual:
+        if interval is not None and pause <= LONGEST:
+            if pause <= 1.5 * interval:
                 kind = "measured"
-            elif pause <= 3 * usual and (pause <= 900 or pause <= 1.5 * usual):
+            elif pause <= 3 * interval and (pause <= 900 or pause <= 1.5 * interval):
                 kind = "interpolated"
         if kind != "gap":
             for second in range(max(start, before["time"]), min(end, after["time"])):
@@ -148,15 +220,15 @@ def _meter_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
     return found
 
 
-def _usual(pauses: list[int], i: int) -> int | None:
+def usual(pauses: list[int], i: int) -> int | None:
     """The longer of what is usual before and after; on each side the shorter of the two nearest pauses."""
     before: list[int] = []
-    for pause in reversed(pauses[:i]):
+    for pause in reversed(pauses[max(0, i - 2) : i]):
         if pause > LONGEST or len(before) == 2:
             break
         before.append(pause)
     after: list[int] = []
-    for pause in pauses[i + 1 :]:
+    for pause in pauses[i + 1 : i + 3]:
         if pause > LONGEST or len(after) == 2:
             break
         after.append(pause)

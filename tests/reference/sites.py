@@ -7,8 +7,8 @@ from math import sin
 from typing import Any, NamedTuple
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Australia/Sydney")
-STARTS = (1_772_946_000, 1_775_318_400, 1_793_505_600)
-"""2026-03-08T05:00Z, 2026-04-04T16:00Z, 2026-11-01T04:00Z: clocks change within hours."""
+STARTS = (1_741_496_400, 1_743_868_800, 1_762_056_000)
+"""2025-03-09T05:00Z, 2025-04-05T16:00Z, 2025-11-02T04:00Z: clocks change within hours."""
 ROLES = ("utility", "load", "solar")
 Row = dict[str, Any]
 
@@ -59,6 +59,7 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
     step = rng.choice([60, 60, 300, 900, 1800])
     jitter, drift = rng.choice([0, 0, 5]), rng.choice([0.0, 0.0, 1 / 3600])
     has_registers = rng.random() < 0.7
+    has = {name: rng.random() < 0.6 for name in ("Q", "L1_PF", "L1_V")}
     counted = {"E_import": rng.choice([0.0, 812.5, 9990.0]), "E_export": rng.choice([0.0, 99.5])}
     rows: list[Row] = []
     times: list[int] = []
@@ -78,14 +79,28 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
         last = at
         P = round(base + swing * sin(at * speed), 3)
         registers: Row = {name: round(value % 10000, 2) if has_registers else None for name, value in counted.items()}
-        rows.append({"time": at, "P": P, **registers})
+        rows.append({"time": at, "P": P, **_channels(rng, P, has), **registers})
     for k in range(len(rows)):
         if has_registers and rng.random() < 0.002:  # a reset: from here on it counts from zero
             zero = rows[k]["E_import"]
             for row in rows[k:]:
                 row["E_import"] = round(max(0.0, row["E_import"] - zero), 2)
             break
+    for k in range(len(rows)):
+        if rng.random() < 0.02:  # the registers could not be read for a while
+            for row in rows[k : k + rng.choice([1, 2, 3, 5])]:
+                row["E_import"] = row["E_export"] = None
     return rows
+
+
+def _channels(rng: random.Random, P: float, has: dict[str, bool]) -> Row:
+    """The other channels: some meters lack one, and a row may miss one that the meter has."""
+    values = {
+        "Q": round(rng.uniform(-1, 2), 3),
+        "L1_PF": round(rng.choice([1.0, 0.97, 0.8, -0.9, 0.0]), 3),
+        "L1_V": round(rng.uniform(118, 122), 1),
+    }
+    return {name: value if has[name] and rng.random() < 0.97 else None for name, value in values.items()}
 
 
 def _uploads(rng: random.Random, rows: dict[str, list[Row]]) -> list[tuple[str, list[Row]]]:

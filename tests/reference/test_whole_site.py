@@ -1,0 +1,269 @@
+"""Whole random sites on every pair of stores: each stored point, rollup, energy hour, quarter hour of demand and charge is what the reference says.
+
+Uploads come in as they did, late ones and repeated ones too; derivation and jobs run between them, now and then.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.customers.model import Customer, PendingMark, Role, Window
+from cenergyd.daemon.plugins import build_plugin_manager
+from cenergyd.derivation.service import DerivationService
+from cenergyd.documents.memory import MemoryDocumentStore
+from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.netload import net_load_series, update_net_load
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.rollups.read import read_rollup
+from cenergyd.jobs.rollups.report import charges_of, role_rollup
+from cenergyd.jobs.tariff.parsing import tariff_from_json
+from cenergyd.jobs.windows import RESOLUTIONS, window_at
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import Reading, SeriesReadings
+from cenergyd.settings.loader import load_settings
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import open_stores
+from tests.derivation.memory import MemoryQueue
+from tests.jobs.site import SERIAL, context_on
+from tests.reference import charges, derive, energy, rollups
+from tests.reference.sites import Site, random_site
+from tests.reference.test_energy import NEAR, customer_of, segments
+
+MISSING = f"{SERIAL}_missing_meter"
+CHANNELS = ("P", "Q", "L1_PF", "L1_V")
+
+
+@attrs.frozen
+class Daemon:
+    """What works on a customer's readings, on some stores."""
+
+    readings: Any
+    pending: Any
+    jobs: Any
+    service: DerivationService
+    customer: Customer
+
+    async def came(self, meter: str, rows: list[dict[str, Any]]) -> None:
+        """An upload."""
+        readings = [
+            Reading(r["time"], r["P"], r["L1_PF"], r["L1_V"], r["Q"], E_import=r["E_import"], E_export=r["E_export"])
+            for r in rows
+        ]
+        await self.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
+        await self.pending.mark([PendingMark(self.customer.id, readings[0].time, readings[-1].time + 1)])
+
+    async def catch_up(self) -> None:
+        """Derive and run the jobs until nothing is left."""
+        while (await self.pending.summary()).customers:
+            await self.service.tick()
+        while works := await self.jobs.claim("test", 1 << 32, 60, 10):
+            for work in works:
+                for job in (roll_up, update_energy, update_net_load):
+                    await job(self.customer, work.start, work.end, context_on(self.readings))
+            await self.jobs.finish(works)
+
+
+def daemon_on(customer: Customer, readings: Any, documents: Any, pending: Any, jobs: Any) -> Daemon:
+    service = DerivationService(
+        clock=reactor, settings=load_settings(Settings, None, {}).derivation, plugins=build_plugin_manager(),
+        readings=readings, documents=documents, derivation_queue=pending, job_queue=jobs,
+    )  # fmt: skip
+    return Daemon(readings, pending, jobs, service, customer)
+
+
+async def in_memory(site: Site) -> Daemon:
+    customer = customer_of(site)
+    customers = {customer.id: customer}
+    return daemon_on(
+        customer, MemoryReadingStore(), MemoryDocumentStore(), MemoryQueue(customers), MemoryQueue(customers)
+    )
+
+
+@pytest_twisted.async_yield_fixture(params=["sqlite", "servers"])
+async def stores(request: Any, tmp_path: Path, unique_name: str) -> AsyncIterator[Any]:
+    urls = {"customers.url": f"sqlite:///{tmp_path}/c.sqlite", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
+    if request.param == "servers":
+        influx, mongo = request.getfixturevalue("influx"), request.getfixturevalue("mongo")
+        urls = {
+            "customers.url": f"{mongo.url}/{unique_name}",
+            "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
+        }
+    opened = await open_stores(load_settings(Settings, None, urls), reactor)
+    yield opened
+    await opened.close()
+
+
+async def check(daemon: Daemon, site: Site, seed: int) -> None:
+    rng = random.Random(seed)
+    for meter, rows in site.uploads:
+        await daemon.came(meter, rows)
+        if rng.random() < 0.15:
+            await daemon.catch_up()
+    await daemon.catch_up()
+    await daemon.service.stopService()
+    rows = {**site.rows, "missing_meter": derive.missing_meter(site.setups, site.rows)}
+    await check_points(daemon, rows)
+    await check_rollups(daemon, site, rows)
+    await check_roles(daemon, site, rows)
+    quarters = await check_net_load(daemon, site, rows)
+    await check_charges(daemon, site, quarters)
+
+
+async def check_points(daemon: Daemon, rows: dict[str, list[dict[str, Any]]]) -> None:
+    for meter, own in rows.items():
+        stored = (await daemon.readings.read([f"{SERIAL}_{meter}"], 0, 1 << 33))[f"{SERIAL}_{meter}"]
+        assert [reading.time for reading in stored] == [row["time"] for row in own], meter
+        for reading, row in zip(stored, own, strict=True):
+            assert reading.estimated == row.get("estimated", False), (meter, row)
+            for channel in (*CHANNELS, "E_import", "E_export"):
+                assert getattr(reading, channel) == near(row[channel]), (meter, channel, row)
+
+
+def near(value: float | None) -> Any:
+    return None if value is None else pytest.approx(value, abs=2e-9)
+
+
+async def check_rollups(daemon: Daemon, site: Site, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Of the series that play a role all the time; jobs look at a meter only while it has one."""
+    always = set.intersection(*({meter for meter, _ in setup.values()} for _, setup in site.setups))
+    for meter in sorted({*always, "missing_meter"}):
+        own = rows[meter]
+        for resolution in RESOLUTIONS:
+            series = f"{SERIAL}_{meter}"
+            told = await read_rollup(daemon.readings, series, resolution, Window(0, 1 << 33), ZoneInfo(site.zone))
+            wanted = rollups.windows(own, resolution, site.zone)
+            assert [point.time for point in told] == sorted(wanted), (meter, resolution)
+            for point in told:
+                same(point.fields, wanted[point.time], (meter, resolution, point.time))
+
+
+def same(found: dict[str, Any], wanted: dict[str, Any], where: Any) -> None:
+    for name, value in wanted.items():
+        assert name in found, (where, name)
+        if name == "complete":
+            assert found[name] == pytest.approx(value, abs=6e-5), (where, name)
+        else:
+            assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-7), (where, name)
+    assert ("PF" in found, "expected" in found) == ("PF" in wanted, "expected" in wanted), where
+
+
+async def check_roles(daemon: Daemon, site: Site, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Each role's windows of hours and days, those in which its meter or CT changed as well."""
+    roles: tuple[Role, ...] = ("utility", "load", "solar")
+    for role in roles:
+        own = role_rows(site, role, rows)
+        for resolution in ("1h", "24h"):
+            within = Window(site.start - 2 * 86400, site.end + 2 * 86400)
+            told = await role_rollup(daemon.customer, daemon.readings, role, resolution, within)
+            wanted = rollups.windows(own, resolution, site.zone)
+            assert [window["time"] for window in told] == sorted(wanted), (role, resolution)
+            for window in told:
+                plain = {k: v for k, v in wanted[window["time"]].items() if k not in ("expected", "complete")}
+                for name, value in plain.items():
+                    assert window[name] == pytest.approx(value, rel=1e-6, abs=1e-7), (
+                        role,
+                        resolution,
+                        window["time"],
+                        name,
+                    )
+
+
+def role_rows(site: Site, role: str, rows: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    found = []
+    for position, (since, setup) in enumerate(site.setups):
+        until = site.setups[position + 1][0] if position + 1 < len(site.setups) else 1 << 40
+        meter, is_reversed = setup.get(role, ("missing_meter", False))
+        found += derive.corrected(rows[meter], since, until, is_reversed)
+    return found
+
+
+async def check_net_load(daemon: Daemon, site: Site, rows: dict[str, list[dict[str, Any]]]) -> dict[int, Any]:
+    own = role_rows(site, "utility", rows)
+    lasting = rollups.stand_for([row["time"] for row in own])
+    wanted: dict[int, Any] = {}
+    for window in sorted({rollups.window_of(time, "15m", site.zone) for time in lasting}):
+        inside = [row for row in own if window[0] <= row["time"] < window[1]]
+        expected = rollups.by_pauses(window, [row["time"] for row in inside], lasting)
+        wanted[window[0]] = rollups.summary(inside, expected)
+    stored = await daemon.readings.read_points(net_load_series(SERIAL), 0, 1 << 33)
+    assert [point.time for point in stored] == list(wanted)
+    for point in stored:
+        for name in ("P_mean", "P_min", "P_max", "P_count", "expected", "complete"):
+            value = wanted[point.time].get(name)
+            assert (name in point.fields) == (value is not None), (point.time, name)
+            if value is not None:
+                assert point.fields[name] == pytest.approx(value, rel=1e-9, abs=6e-5), (point.time, name)
+    return wanted
+
+
+async def check_energy(daemon: Daemon, site: Site, hours: dict[tuple[str, int], dict[str, float]]) -> None:
+    found = {}
+    for role in ("utility", "load", "solar"):
+        for since, until, series in segments(site, role, site.start - 2 * 86400, site.end + 2 * 86400):
+            for point in await daemon.readings.read_points(energy_series(series), since, until):
+                found[(role, point.time)] = point.fields
+    assert found.keys() == hours.keys()
+    for key, fields in found.items():
+        for name, value in hours[key].items():
+            assert fields.get(name, 0.0) == pytest.approx(value, abs=NEAR), (key, name)
+
+
+async def check_charges(daemon: Daemon, site: Site, quarters: dict[int, Any]) -> None:
+    zone = ZoneInfo(site.zone)
+    start, end = window_at(site.start, "24h", zone).start, window_at(site.end, "24h", zone).end
+    known = site.start - 7200, site.end + 7200
+    hours = energy.hours(site.setups, site.rows, site.zone, *known)
+    await check_energy(daemon, site, hours)
+    pieces = {begin: piece for (role, begin), piece in hours.items() if role == "utility"}
+    counts = energy.counts(site.setups, site.rows, site.zone, *known)
+    meters = {
+        begin: f"{meter}"
+        for since, until, meter in segments(site, "utility", start, end)
+        for begin in counts
+        if since <= begin < until
+    }
+    for since, until, series in segments(site, "utility", start, end):
+        for point in await daemon.readings.read_points(energy_series(series), since, until):
+            for name, value in counts.get(point.time, {}).items():
+                stored = point.fields.get("register_seconds" if name == "seconds" else name, 0.0)
+                assert stored == pytest.approx(value, abs=NEAR), (point.time, name)
+            assert ("register_seconds" in point.fields) == (point.time in counts), point.time
+    highest = max((q["P_mean"] for q in quarters.values() if q.get("complete", 1.0) >= 0.5), default=0.0)
+    for way in ("power", "registers"):
+        tariff = tariff_from_json({**charges.TARIFF, "energy_from": way})
+        told = await charges_of(daemon.customer, daemon.readings, tariff, Window(start, end), end)
+        wanted = charges.by_power(pieces, site.zone)
+        if way == "registers":
+            wanted = charges.by_registers(pieces, counts, meters, site.zone)
+        assert {line.period for line in told.energy} == set(wanted)
+        for line in told.energy:
+            assert (line.import_kwh, line.export_kwh) == pytest.approx(wanted[line.period], abs=12 * NEAR), (way, line)
+        assert [line.kw for line in told.demand] == [pytest.approx(max(0.0, highest))]
+        assert float(told.total) == pytest.approx(float(charges.bill(wanted, highest)), abs=0.04)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("seed", range(1))
+async def test_on_real_stores(stores: Any, seed: int) -> None:
+    site = random_site(seed)
+    customer = await stores.customers.add(attrs.evolve(customer_of(site), id=""))
+    daemon = daemon_on(
+        customer, stores.readings, stores.documents, stores.customers.derivation_queue, stores.customers.job_queue
+    )
+    await check(daemon, site, seed)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("seed", range(100, 107))
+async def test_in_memory(seed: int) -> None:
+    site = random_site(seed)
+    await check(await in_memory(site), site, seed)

@@ -18,7 +18,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import PluginManager
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification, hookimpl
-from cenergyd.jobs import service
+from cenergyd.jobs import service, window_parts
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.service import JobService
 from cenergyd.readings.memory import MemoryReadingStore
@@ -146,7 +146,7 @@ def test_a_backlog_comes_in_pieces(start: int, length: int, readings: list[int],
     here = place(customer(), jobs={"one": job})
     settle(here.clock, here.readings.write([SeriesReadings("00A_2", [Reading(t, 1.0) for t in readings])]))
     here.mark("a", start, start + length - 1)
-    with patch.object(service, "CHUNK_HOURS", hours):
+    with patch.object(window_parts, "LONGEST_SECONDS", hours * 3600):
         here.tick()
     found = [(begin, end) for _, begin, end in job.windows]
     longest = hours * 3600
@@ -308,7 +308,7 @@ def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     here.mark("b", START, START)
     here.tick()
     del here.queue.customers["a"]
-    here.service._plugins = PluginManager()  # the same daemon, started with the plugin disabled
+    here.service.calls.plugins = PluginManager()  # the same daemon, started with the plugin disabled
     here.clock.advance(61)
     here.tick()
     assert here.kept == [("bad", "b", START, START + 1)], "kept until it is enabled again"

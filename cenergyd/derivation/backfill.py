@@ -9,7 +9,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
-from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import pieces, reach
 from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.derivation.sum_deriver import write_sums
@@ -41,6 +41,15 @@ class Progress(NamedTuple):
     def fraction(self) -> float:
         """From 0 to 1."""
         return (self.done - self.start) / (self.end - self.start)
+
+    def after(self, derivation: Derivation, until: int) -> Progress:
+        """With a derivation that was written, of the times before ``until``."""
+        change = derivation.change
+        return self._replace(
+            done=max(self.done, min(until, self.end)),
+            derived=(self.derived or 0) + derivation.derived,
+            written=(self.written or 0) + (len(change.readings) if change else 0),
+        )
 
 
 Report = Callable[[Progress], None]
@@ -112,13 +121,8 @@ async def run(
     for piece in pieces(customer, start, end, deriver.tolerance):
         reached = reached_before(before.body if before else None)
         async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
-            change = chunk.derivation.change
             await write_derived(readings, [chunk.derivation])
-            progress = progress._replace(
-                done=max(progress.done, min(chunk.end, end)),
-                derived=(progress.derived or 0) + chunk.derivation.derived,
-                written=(progress.written or 0) + (len(change.readings) if change else 0),
-            )
+            progress = progress.after(chunk.derivation, chunk.end)
             report(progress)
     await customers.job_queue.mark([PendingMark(customer.id, *reach(customer, start, end, deriver.tolerance))])
     after = await documents.get(DERIVATION, customer.id)

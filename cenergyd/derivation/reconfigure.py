@@ -74,11 +74,7 @@ async def change_customer(
     """
     checked = checked_changes(changes)
     for tries_left in reversed(range(_TRIES)):
-        old = await customers.get(customer_id)
-        if old is None:
-            raise NotFound("there is no such customer")
-        if etag is not None and old.etag != etag:
-            raise Conflict("the customer was changed meanwhile")
+        old = await _unchanged(customers, customer_id, etag)
         new = changed(old, checked)
         if check is not None:
             await check(old, new)
@@ -97,6 +93,15 @@ async def change_customer(
             if etag is not None or not tries_left:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _unchanged(customers: CustomerStore, customer_id: str, etag: str | None) -> Customer:
+    customer = await customers.get(customer_id)
+    if customer is None:
+        raise NotFound("there is no such customer")
+    if etag is not None and customer.etag != etag:
+        raise Conflict("the customer was changed meanwhile")
+    return customer
 
 
 async def _ownership(

@@ -74,6 +74,8 @@ class DerivationService(Service):
     """
 
     name = "derivation"
+    _stopping = False
+    _summary_at = 0.0
 
     def __init__(
         self,
@@ -94,13 +96,7 @@ class DerivationService(Service):
         self._documents = documents
         self._queue = derivation_queue
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
-        self._deriver = Deriver(
-            plugins=plugins,
-            formula=cast(Formula, settings.formula),
-            tolerance=settings.tolerance_seconds,
-            timeout=settings.plugin_timeout_seconds,
-            clock=clock,
-        )
+        self._deriver = _deriver_of(settings, plugins, clock)
         self._committer = Committer(
             readings=readings,
             documents=documents,
@@ -119,11 +115,12 @@ class DerivationService(Service):
         self._batches = Slots(CONCURRENT_BATCHES)
         self._tasks: set[Deferred[None]] = set()
         self._late: dict[str, Deferred[Done]] = {}
-        self._stopping = False
         self._backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation goes on"), self._count_trouble)
-        self._summary_at = 0.0
-        self._dispatcher = PeriodicService(
-            clock, self.tick, settings.interval_seconds,
+        self._dispatcher = self._periodic_looks(settings.interval_seconds)
+
+    def _periodic_looks(self, interval_seconds: float) -> PeriodicService:
+        return PeriodicService(
+            self._clock, self.tick, interval_seconds,
             what="a look for pending customers", log=log, longest_rest=MAX_REST_SECONDS,
         )  # fmt: skip
 
@@ -375,6 +372,16 @@ class DerivationService(Service):
 
         deferred.addBoth(ended)
         return deferred
+
+
+def _deriver_of(settings: DerivationSettings, plugins: PluginManager, clock: Timers) -> Deriver:
+    return Deriver(
+        plugins=plugins,
+        formula=cast(Formula, settings.formula),
+        tolerance=settings.tolerance_seconds,
+        timeout=settings.plugin_timeout_seconds,
+        clock=clock,
+    )
 
 
 def _take(deferred: Deferred[Done], results: list[Done]) -> bool:

@@ -69,6 +69,15 @@ class GroupCommit(Generic[Mark]):
     :param took: told how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
     """
 
+    groups = 0
+    """Groups answered since the start."""
+    written_readings = 0
+    """Readings acknowledged since the start."""
+    rejected_uploads = 0
+    """Uploads that the store rejected since the start."""
+    last_group_uploads = 0
+    """Uploads in the last answered group."""
+
     def __init__(
         self,
         store: Writes,
@@ -103,14 +112,6 @@ class GroupCommit(Generic[Mark]):
         """Their readings."""
         self.in_flight = 0
         """Groups being written now."""
-        self.groups = 0
-        """Groups answered since the start."""
-        self.written_readings = 0
-        """Readings acknowledged since the start."""
-        self.rejected_uploads = 0
-        """Uploads that the store rejected since the start."""
-        self.last_group_uploads = 0
-        """Uploads in the last answered group."""
 
     def commit(self, batches: SeriesReadings | Sequence[SeriesReadings], mark: Mark | None = None) -> Deferred[None]:
         """Write one upload. Fires once its readings are durable and its mark is made.

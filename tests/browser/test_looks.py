@@ -43,6 +43,7 @@ def pages(customer: str) -> dict[str, str]:
         "overview": "/overview", "nobody": "/overview?search=nobody+has+this", "rejected": "/rejected", "new": "/customers/new",
         "access": "/access", "customer-access": f"{one}/access", "sessions": "/sessions",
         "power": f"{one}/power", "hour": f"{one}/power?range=hour&table=1", "settings": f"{one}/settings", "remove": f"{one}/remove",
+        "operator": f"{one}/operator", "plugins": "/plugins",
         "energy": f"{one}/energy", "energy-year": f"{one}/energy?view=year", "silent": "/overview?state=logger_silent&sort=last_upload",
         "missing": "/nothing/here", "wrong-range": f"{one}/power?from=&to=x",
     }  # fmt: skip

@@ -20,7 +20,6 @@ from twisted.logger import Logger
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.ownership import HELD, holds_or_held
-from cenergyd.customers.store import DerivationQueue, FrontEnd, PendingQueue
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has
@@ -55,24 +54,9 @@ class MongoCustomerStore:
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection | None = None) -> None:
         self.documents = CustomerDocuments(mongo, shared or SharedCollection())
         self._mongo = mongo
-        self._derivation = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=JOBS)
-        self._jobs = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
-        self._front_end = MongoFrontEnd(self.documents)
-
-    @property
-    def derivation_queue(self) -> DerivationQueue:
-        """Readings to derive."""
-        return self._derivation
-
-    @property
-    def job_queue(self) -> PendingQueue:
-        """Readings that the jobs have not processed yet."""
-        return self._jobs
-
-    @property
-    def front_end(self) -> FrontEnd:
-        """The front end that shares the collection."""
-        return self._front_end
+        self.derivation_queue = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=JOBS)
+        self.job_queue = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
+        self.front_end = MongoFrontEnd(self.documents)
 
     @property
     def hashes_passwords(self) -> bool:
@@ -83,13 +67,13 @@ class MongoCustomerStore:
         """Connect, create the indexes, and move what earlier versions stored. May be called again after StoreUnavailable."""
         await self._mongo.open()
         await self.documents.ensure_indexes()
-        await self._derivation.ensure_indexes()
-        await self._jobs.ensure_indexes()
+        await self.derivation_queue.ensure_indexes()
+        await self.job_queue.ensure_indexes()
         await self._move_previous_state()
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._front_end.close()
+        await self.front_end.close()
         await self._mongo.close()
 
     async def ping(self) -> None:

@@ -17,7 +17,7 @@ import attrs
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import holds_or_held
-from cenergyd.customers.store import DerivationQueue, FrontEnd, PendingQueue
+from cenergyd.customers.store import FrontEnd
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
@@ -36,32 +36,17 @@ class SqliteCustomerStore:
     :param path: the file, which other stores may share; its folder must exist.
     """
 
+    front_end: FrontEnd | None = None
+    hashes_passwords = True
+
     def __init__(self, reactor: FromThreads, path: Path) -> None:
         self._database = EmbeddedDatabase(
             reactor, path, files("cenergyd.storage.sqlite") / "schema" / "customer", "customers"
         )
-        self._jobs = SqlitePendingQueue(self._database, "jobs", COLUMNS, customer_of)
-        self._derivation = SqlitePendingQueue(self._database, "pending", COLUMNS, customer_of, following=self._jobs)
-
-    @property
-    def derivation_queue(self) -> DerivationQueue:
-        """Readings to derive."""
-        return self._derivation
-
-    @property
-    def job_queue(self) -> PendingQueue:
-        """Readings that the jobs have not taken yet."""
-        return self._jobs
-
-    @property
-    def front_end(self) -> FrontEnd | None:
-        """Nobody else changes customers here."""
-        return None
-
-    @property
-    def hashes_passwords(self) -> bool:
-        """Always."""
-        return True
+        self.job_queue = SqlitePendingQueue(self._database, "jobs", COLUMNS, customer_of)
+        self.derivation_queue = SqlitePendingQueue(
+            self._database, "pending", COLUMNS, customer_of, following=self.job_queue
+        )
 
     async def open(self) -> None:
         """Open the file, create or upgrade the tables."""
@@ -185,7 +170,7 @@ class SqliteCustomerStore:
 
     def _mark(self, db: sqlite3.Connection, customer_id: str, pending: Window | None) -> None:
         if pending is not None:
-            self._derivation.mark_within(db, [PendingMark(customer_id, *pending)])
+            self.derivation_queue.mark_within(db, [PendingMark(customer_id, *pending)])
 
 
 def _touch(db: sqlite3.Connection) -> None:

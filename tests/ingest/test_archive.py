@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from cenergyd.ingest.archive_format import (
 from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.reread import RereadCounts, Rereader
+from cenergyd.readings.corrected import corrected_store
+from cenergyd.readings.corrections import LATEST, View
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.ingest.intake import NOW as INTAKE_NOW
@@ -362,3 +365,28 @@ async def test_messages_in_xml_are_read_again(tmp_path: Path) -> None:
     assert (counts.uploads, counts.readings) == (1, 3)
     assert await play.stored("1") == {base: 2.0, base + 60: 2.0}
     assert await play.stored("2") == {base: 3.0}
+
+
+class Halved:
+    """A correction of every series: P times a half."""
+
+    async def views(self, series: Sequence[str]) -> dict[str, View]:
+        return {name: View().scaled(0, LATEST, 0.5) for name in series}
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        return frozenset(series)
+
+
+@pytest_twisted.ensureDeferred
+async def test_corrections_in_force_do_not_get_into_what_is_stored(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    base = NOW // DAY * DAY
+    measured = play.readings
+    await measured.write([SeriesReadings(f"{SERIAL}_1", rows(range(base, base + 600, 60), 99.0))])
+    play.archive([*rows(range(base, base + 60, 60), 1.0), Reading(base + 60)], received=base + 400)
+    play.readings = corrected_store(measured, Halved())  # type: ignore[assignment]
+    assert set((await play.stored()).values()) == {49.5}
+    counts = await play.reread(base, base + DAY)
+    assert (counts.changed, counts.removed) == (1, 1)
+    play.readings = measured
+    assert await play.stored() == {base: 1.0, **dict.fromkeys(range(base + 120, base + 600, 60), 99.0)}

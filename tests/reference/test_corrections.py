@@ -1,0 +1,100 @@
+"""Energy with corrections in force is what the reference says of rows that were corrected by hand, however the uploads arrived."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+
+from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.readings.corrected import CorrectedReadings
+from cenergyd.readings.corrections import Correction, View, view_of
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import SeriesReadings
+from tests.jobs.site import SERIAL, context_on
+from tests.reference import energy as reference
+from tests.reference.sites import Row, Site, random_site
+from tests.reference.test_energy import NEAR, customer_of, readings_of, segments
+
+
+@attrs.define
+class Said:
+    """Corrections that a test makes."""
+
+    of: dict[str, View] = attrs.field(factory=dict)
+
+    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+        return {name: self.of[name] for name in series if name in self.of}
+
+    async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+        return frozenset(self.of) & frozenset(series)
+
+
+def random_correction(site: Site, rng: random.Random) -> tuple[str, Correction]:
+    """A meter, and what somebody says of some of its time."""
+    start = rng.randrange(site.start, site.end - 3600)
+    end = rng.randrange(start + 600, site.end)
+    kind, more = rng.choice(["void", "scale", "shift"]), {}
+    if kind == "scale":
+        more = {"factor": rng.choice([2.0, -1.0, 0.25])}
+    if kind == "shift":  # to a time of which there is nothing
+        more = {"seconds": rng.choice([-1, 1]) * (site.end - site.start + rng.randrange(60, 9000))}
+    made = Correction(number=1, kind=kind, start=start, end=end, reason="x", customer_id="c", by="x", at=1, **more)  # type: ignore[arg-type]
+    return rng.choice(["1", "2"]), made
+
+
+def by_hand(rows: list[Row], made: Correction) -> list[Row]:
+    """The rows as a person would correct them."""
+    found = []
+    for row in rows:
+        if not made.start <= row["time"] < made.end:
+            found.append(row)
+        elif made.kind == "scale":
+            found.append({**row, "P": row["P"] * made.factor, "E_import": None, "E_export": None})
+        elif made.kind == "shift":
+            found.append({**row, "time": row["time"] + made.seconds})
+    return sorted(found, key=lambda row: row["time"])
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("seed", range(100, 108))
+async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
+    rng = random.Random(seed)
+    site = random_site(seed)
+    meter, made = random_correction(site, rng)
+    said, customer = Said(), customer_of(site)
+    store: Any = CorrectedReadings(MemoryReadingStore(), said)
+    name = f"{SERIAL}_{meter}"
+    half = rng.randrange(len(site.uploads))
+    for number, (of, rows) in enumerate(site.uploads):
+        if number == half:
+            said.of[name] = view_of([made])
+            await update_energy(customer, *made.hull, context_on(store))
+        await store.write([SeriesReadings(f"{SERIAL}_{of}", readings_of(rows))])
+        first, after = rows[0]["time"], rows[-1]["time"] + 1
+        if of == meter and name in said.of:
+            first, after = said.of[name].reach(first, after)
+        await update_energy(customer, first, after, context_on(store))
+    await compare(store, site, {**site.rows, meter: by_hand(site.rows[meter], made)})
+    said.of.clear()
+    await update_energy(customer, *made.hull, context_on(store))
+    await compare(store, site, site.rows)
+
+
+async def compare(store: Any, site: Site, rows: dict[str, list[Row]]) -> None:
+    times = [row["time"] for own in rows.values() for row in own]
+    start, end = min(times) - 7200, max(times) + 7200
+    expected = reference.hours(site.setups, rows, site.zone, start, end)
+    found = {}
+    for role in ("utility", "load", "solar"):
+        for since, until, series in segments(site, role, start, end):
+            for point in await store.read_points(energy_series(series), since, until):
+                found[(role, point.time)] = point.fields
+    assert found.keys() == expected.keys()
+    for key, fields in found.items():
+        for field, value in expected[key].items():
+            assert fields.get(field, 0.0) == pytest.approx(value, abs=NEAR), (key, field)

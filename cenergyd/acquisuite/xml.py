@@ -28,6 +28,7 @@ _MAX_TEXT: Final = 1024
 _MAX_DEVICES: Final = 255
 _MAX_FIELDS: Final = 64
 _STEP: Final = 16 * 1024
+_STEP_RECORDS: Final = 200
 _MAX_SILENT_STEPS: Final = 8
 _MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
 _VALUE_BYTES: Final = 200
@@ -77,16 +78,28 @@ class XmlDevice:
         :param layout: as for a log: point n is column 4 + n.
         :param earliest: UTC seconds; earlier records are only counted. Later ones than ``latest`` are skipped.
         """
+        steps = self.parse_steps(layout, earliest=earliest, latest=latest)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                parsed: ParsedLog = stop.value
+                return parsed
+
+    def parse_steps(self, layout: Layout, *, earliest: int = YEAR_2000, latest: int) -> Generator[int, None, ParsedLog]:
+        """The same in steps of a millisecond or two: yields about how many bytes the readings so far hold."""
         # A row of the wanted columns alone: a column's number, which people choose, must not size a list.
         packed = {value: FIRST_POINT + place for place, value in enumerate(layout.columns)}
         collector = RowCollector(attrs.evolve(layout, columns=packed), latest, earliest)
         numbers = [column - FIRST_POINT for column in layout.columns.values()]
-        for record in self.records:
+        for count, record in enumerate(self.records, 1):
             fields = [b""] * FIRST_POINT
             for number in numbers:
                 value = record.values.get(number, "")
                 fields.append(b"" if "_" in value else value.encode("ascii", "replace"))
             collector.row(record.time, record.error, fields)
+            if count % _STEP_RECORDS == 0:
+                yield collector.held_bytes
         return collector.collected()
 
 

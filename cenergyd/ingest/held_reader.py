@@ -9,7 +9,6 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.model import Customer
@@ -18,7 +17,7 @@ from cenergyd.errors import CenergydError, FutureRows, StoreRejected, UploadErro
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, Unread
 from cenergyd.ingest.layouts import MeterLayouts
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
@@ -190,7 +189,7 @@ class HeldLogService(PeriodicService):
                 meter=held.meter, content=content, device_class=held.device_class, device_type=held.device_type
             )
             return await self._reader.read_file(customer, file, held.received)
-        body = b"".join(inflated_chunks(content, MAX_INFLATED_BYTES))
-        message = await in_steps(self._clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
+        body = await inflated(self._reader.turns, self._clock, content)
+        message = await in_steps(self._reader.turns, self._clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
         devices = [device for device in message.devices if device.meter == held.meter]
         return await self._reader.read_device(customer, devices[0], held.received) if devices else None

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import attrs
 
-from cenergyd.acquisuite.inflate import unpacked_if_short
+from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.log_head import read_head
 from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
@@ -17,11 +17,14 @@ from cenergyd.customers.model import Customer
 from cenergyd.errors import FutureRows
 from cenergyd.ingest.layouts import MeterLayouts, TimedResolution
 from cenergyd.runtime.clock import Timers, sleep
+from cenergyd.runtime.yielding import SharedTurns
 
 MAX_INFLATED_BYTES: Final = 128 << 20
 """Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
 _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
+SHORT_STEPS: Final = 8
+"""What needs no more steps than this is short, and does not wait for the turns of what is long."""
 _NO_COLUMNS: Final = Layout("no column known")
 
 S = TypeVar("S")
@@ -66,6 +69,7 @@ class LogReader:
     def __init__(self, layouts: MeterLayouts, clock: Timers, max_future_seconds: int) -> None:
         self._layouts = layouts
         self._clock = clock
+        self.turns = SharedTurns(clock)
         self.max_future_seconds = max_future_seconds
 
     async def read_file(
@@ -99,8 +103,7 @@ class LogReader:
         facts = device.facts()
 
         def parse(layout: Layout, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
-            yield 0
-            return device.parse(layout, earliest=earliest, latest=latest)
+            return device.parse_steps(layout, earliest=earliest, latest=latest)
 
         return await self._read(customer, device.meter, facts, parse, now)
 
@@ -128,7 +131,7 @@ class LogReader:
         unread = 0
         for timed in resolutions:
             layout = timed.resolution.layout
-            part = await in_steps(self._clock, parse(layout or _NO_COLUMNS, timed.since, latest), hold)
+            part = await in_steps(self.turns, self._clock, parse(layout or _NO_COLUMNS, timed.since, latest), hold)
             if layout is None:
                 part, count = part.without_skipped("no_values")
                 unread += count
@@ -145,7 +148,23 @@ def is_all_future(read: ReadLog) -> bool:
     return bool(read.parsed.skipped.get("future")) and not read.parsed.readings and not read.unread
 
 
-async def in_steps(clock: Timers, steps: Generator[S, None, T], told: Callable[[S], object] | None = None) -> T:
+async def inflated(turns: SharedTurns, clock: Timers, content: bytes) -> bytes:
+    """A file unpacked, in steps. Raises UploadError."""
+
+    def steps() -> Generator[int, None, bytes]:
+        chunks, size = [], 0
+        for chunk in inflated_chunks(content, MAX_INFLATED_BYTES):
+            chunks.append(chunk)
+            size += len(chunk)
+            yield size
+        return b"".join(chunks)
+
+    return await in_steps(turns, clock, steps())
+
+
+async def in_steps(
+    turns: SharedTurns, clock: Timers, steps: Generator[S, None, T], told: Callable[[S], object] | None = None
+) -> T:
     """Run a long computation, yielding to the reactor every few steps; ``told`` gets what each step yields."""
     count = 0
     while True:
@@ -158,4 +177,4 @@ async def in_steps(clock: Timers, steps: Generator[S, None, T], told: Callable[[
             told(step)
         count += 1
         if count % _STEPS_AT_ONCE == 0:
-            await sleep(clock, 0)
+            await (sleep(clock, 0) if count <= SHORT_STEPS else turns.next())

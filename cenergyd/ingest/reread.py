@@ -14,7 +14,6 @@ import attrs
 from twisted.logger import Logger
 
 from cenergyd.acquisuite.form import FilePart, Form
-from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.row_times import row_times
 from cenergyd.acquisuite.upload import read_log_header
 from cenergyd.acquisuite.xml import parse_xml_steps
@@ -36,7 +35,7 @@ from cenergyd.ingest.archive_format import (
     file_day,
     read_upload,
 )
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
 from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import Reading, series_name
 from cenergyd.readings.store import ReadingStore
@@ -175,8 +174,8 @@ class Rereader:
         return [(header.meter, self._known(read, times, upload))]
 
     async def _xml_rows(self, customer: Customer, upload: ArchivedUpload, meter: str | None) -> list[tuple[str, Rows]]:
-        body = b"".join(inflated_chunks(upload.content, MAX_INFLATED_BYTES))
-        message = await in_steps(self.clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
+        body = await inflated(self.reader.turns, self.clock, upload.content)
+        message = await in_steps(self.reader.turns, self.clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
         found = []
         for device in message.devices:
             if meter in (None, device.meter):

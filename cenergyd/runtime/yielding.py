@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from time import perf_counter
+
+from twisted.internet.defer import Deferred
 
 from cenergyd.runtime.clock import Timers, sleep
 
@@ -22,3 +25,38 @@ class CooperativeYield:
         if perf_counter() - self._since >= self._stretch:
             await sleep(self._clock, 0)
             self._since = perf_counter()
+
+
+class SharedTurns:
+    """Long computations of many requests, one stretch a turn of the reactor among all of them.
+
+    Were each to go on in every turn, a turn would take as long as all their stretches, and whatever is short, such as a logger's usual upload,
+    would wait for that several times. So they go on one after the other, and a turn stays as short as one stretch, however many there are.
+    """
+
+    def __init__(self, clock: Timers) -> None:
+        self._clock = clock
+        self._waiting: deque[Deferred[None]] = deque()
+        self._scheduled = False
+
+    def next(self) -> Deferred[None]:
+        """Fires when it is the caller's turn: after all who wait already, in a turn of the reactor of its own. May be cancelled."""
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting.append(waiting)
+        self._schedule()
+        return waiting
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._scheduled = False
+        if self._waiting:
+            waiting = self._waiting.popleft()
+            self._schedule()
+            waiting.callback(None)
+
+    def _forget(self, waiting: Deferred[None]) -> None:
+        self._waiting.remove(waiting)

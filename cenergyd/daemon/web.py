@@ -41,6 +41,9 @@ PROCESS_BYTES = 160 << 20
 """What of ``[server] max_memory_mb`` the process itself takes; requests share the rest."""
 UPLOAD_SHORTCUT = True
 """Whether uploads take the short way past Klein's router; a test compares the answers of both ways."""
+BACKLOG = 1024
+"""Connections that the kernel keeps ready for us. Of Twisted's 50 a burst of a few hundred leaves no place, and a logger that comes then waits for
+seconds until it tries again."""
 _POLL_SECONDS = 0.05
 log = Logger()
 
@@ -163,7 +166,7 @@ class WebServer(Service):
         """Listen on every address. Raises ConfigError where that is not possible."""
         for text in self._settings.server.listen:
             try:
-                endpoint = serverFromString(self._reactor, text)
+                endpoint = serverFromString(self._reactor, with_backlog(text))
                 use_own_family(endpoint)
                 port: Any = await endpoint.listen(self.site)
             except Exception as error:
@@ -205,3 +208,11 @@ def _channels_set_up(settings: Settings) -> frozenset[str]:
     email = {"email"} if settings.email.host and settings.email.sender else set()
     sms = {"sms"} if settings.sms.account_sid and settings.sms.sender else set()
     return frozenset({"webhook"} | email | sms)
+
+
+def with_backlog(endpoint: str) -> str:
+    """The description of an endpoint, with :data:`BACKLOG` where it is one of ours to bind and names no backlog."""
+    kind = endpoint.partition(":")[0]
+    if kind not in ("tcp", "tcp4", "tcp6", "ssl") or ":backlog=" in endpoint:
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"

@@ -145,6 +145,33 @@ def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any],
     return update
 
 
+def change_times(customer: Customer) -> list[int]:
+    """When its meters, CTs, columns or logger were changed, UTC seconds, ascending: what :func:`taken_back` takes."""
+    if not isinstance(customer.extensions.get("history"), list | tuple):
+        return []
+    return [period.start for period in _all_periods(customer)][1:]
+
+
+def taken_back(customer: Customer, at: int) -> dict[str, Any]:
+    """The update by which a change of a time never was: what was before it goes on until the next change, or is valid now.
+
+    :raises InvalidField: there is no change at that time.
+    """
+    if at not in change_times(customer):
+        raise InvalidField("since", "there is no change at that time any more")
+    periods = list(_all_periods(customer))
+    place = next(index for index, period in enumerate(periods) if period.start == at)
+    before, gone = periods[place - 1], periods.pop(place)
+    kept = [_entry(period) for period in periods[:-1]]
+    if place < len(periods):
+        kept[place - 1] = _entry(before._replace(end=gone.end))
+        return {"extensions": {"history": kept}}
+    entry = _entry(before)
+    meters = {**(customer.extensions.get("meters") or {}), "reversed": entry["reversed"], "layouts": entry["layouts"]}
+    names = ("facility", "load", "solar", "logger_serial_number")
+    return {**{name: entry[name] for name in names}, "extensions": {"history": kept or None, "meters": meters}}
+
+
 def _roles(value: Any) -> list[Role]:
     if not isinstance(value, list | tuple | set | frozenset) or not set(value) <= set(ROLES):
         raise InvalidField("reversed", f"a list of roles ({', '.join(ROLES)}) is needed")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cenergyd.customers.meter_history import (
     MAX_HISTORY,
     RoleSegment,
+    change_times,
     changed,
     role_segments,
     setup_periods,
+    taken_back,
 )
 from cenergyd.customers.model import Customer, MeterSetup, Role
 from cenergyd.errors import InvalidField
@@ -52,6 +56,41 @@ def test_a_change_keeps_what_was() -> None:
     assert (old.utility, old.solar, old.reversed_roles) == ("1", "2", {"solar"})
     assert (new.utility, new.solar, new.reversed_roles, new.effective_from) == ("7", "2", frozenset(), 1000)
     assert [(span.start, span.end) for span in setup_periods(later, 999, 1001)] == [(999, 1000), (1000, 1001)]
+
+
+def test_the_latest_change_is_taken_back() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
+    back = apply(later, taken_back(later, 1000))
+    assert "history" not in back.extensions
+    assert (back.facility, back.solar, back.current.reversed_roles) == ("1", "2", {"solar"})
+    assert setups(back, 0, NOW) == [(0, NOW, SITE.current)]
+    assert back.extensions["tariff"] == {"x": 1}
+
+
+def test_an_earlier_change_is_taken_back_and_the_later_one_stays() -> None:
+    later = apply(SITE, changed(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
+    later = apply(later, changed(later, 2000, {"facility": "7"}, NOW))
+    assert change_times(later) == [1000, 2000]
+    back = apply(later, taken_back(later, 1000))
+    assert change_times(back) == [2000]
+    assert series(back, "utility") == [(0, 2000, "00A_1"), (2000, NOW, "00B_7")]
+    with pytest.raises(InvalidField):
+        taken_back(back, 1000)
+    assert change_times(SITE) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, NOW), st.sampled_from("123456789")), min_size=1, max_size=6), st.data())
+def test_taking_a_change_back_leaves_the_others_where_they_are(
+    changes: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    customer = SITE
+    for since, meter in sorted(dict(changes).items()):
+        customer = apply(customer, changed(customer, since, {"facility": meter}, NOW))
+    at = data.draw(st.sampled_from(change_times(customer)))
+    back = apply(customer, taken_back(customer, at))
+    assert change_times(back) == [time for time in change_times(customer) if time != at]
+    for start, end, setup in setups(back, 0, NOW):
+        assert setups(customer, start, end)[0][2].utility == setup.utility
 
 
 def test_a_new_logger_keeps_the_old_series() -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import changed, setup_periods
+from cenergyd.customers.meter_history import change_times, changed, setup_periods, taken_back
 from cenergyd.customers.meter_sum import is_sum, meters_of
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
@@ -32,6 +32,7 @@ CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 powe
 _MAX_TIME = 1 << 33
 _TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
 _DONE = {
+    "taken_back": "The change was taken back; what it affects is derived again.",
     "changed": "The meters were changed. What is touched is computed anew.",
     "chosen": "The columns were chosen. What was kept is read now.",
     "dismissed": "It is not asked about any more. What it sends is still kept for a while.",
@@ -95,6 +96,22 @@ class MeterPages:
             return await self._page(call, fresh, typed, conflict=True, status=409)
         return Redirect(customer_path(customer_id, "meters") + "?done=changed")
 
+    async def take_back(self, call: PageCall, customer_id: str) -> Page | Redirect:
+        """Take a change back: what was before it goes on in its place."""
+        old = await self._context.customer(customer_id)
+        if call.form.get("etag") != old.etag:
+            return await self._page(call, old, conflict=True, status=409)
+        try:
+            at = call.form.get("at", "")
+            update = taken_back(old, int(at) if at.isascii() and at.isdigit() and len(at) < 12 else -1)
+            await change_customer(self._context, call.principal, customer_id, update, old.etag)
+        except InvalidField as error:
+            wrong = Typed(_stored(old), {"since": texts.sentence(str(error))})
+            return await self._page(call, old, wrong, status=422)
+        except Conflict:
+            return await self._page(call, await self._context.customer(customer_id), conflict=True, status=409)
+        return Redirect(customer_path(customer_id, "meters") + "?done=taken_back")
+
     async def choose_held(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Choose the columns of a meter whose logs are kept unread, or say that it is no power meter."""
         old = await self._context.customer(customer_id)
@@ -154,6 +171,7 @@ class MeterPages:
             "etag": customer.etag,
             "done": _DONE.get(call.query("done") or "", ""),
             "history": list(reversed(setup_periods(customer, 0, call.now + 1))),
+            "change_times": change_times(customer),
             "roles": [(role, FIELD_OF_ROLE[role]) for role in ROLES],
             "channels": CHANNELS,
             "zone": zone,
@@ -180,6 +198,7 @@ class MeterPages:
             PageRoute("GET", base, self.show, "signed_in"),
             PageRoute("POST", base, self.change, "signed_in"),
             PageRoute("POST", f"{base}/held", self.choose_held, "signed_in"),
+            PageRoute("POST", f"{base}/take-back", self.take_back, "signed_in"),
             PageRoute("POST", f"{base}/backfill", self.backfill, "operator"),
         )
 

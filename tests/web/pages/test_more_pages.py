@@ -10,6 +10,7 @@ import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.customers.meter_history import changed
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT, LOGGER
 from cenergyd.hookspecs import Notification
@@ -565,3 +566,19 @@ async def test_e_mail_is_offered_only_where_it_is_set_up(world: World) -> None:
     assert "E-mail is not set up" in text
     assert '<option value="email"' not in text
     assert '<option value="webhook"' in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_of_meters_is_taken_back(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    path = f"{base}/meters"
+    assert "Take back" not in await visitor.open(path)
+    update = changed(await stored(world, customer), world.clock.now - 3600, {"facility": "9"}, world.clock.now)
+    await world.customers.update(customer.id, update)
+    assert "Take back" in await visitor.open(path)
+    assert (await visitor.submit(f"{path}/take-back", at="17")).status == 422
+    assert (await visitor.submit(f"{path}/take-back", etag="old")).status == 409
+    await visitor.open(path)
+    assert (await visitor.submit(f"{path}/take-back")).status == 303
+    assert (await stored(world, customer)).facility == "1"
+    assert "Take back" not in await visitor.open(f"{path}?done=taken_back")

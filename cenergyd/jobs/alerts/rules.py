@@ -101,6 +101,10 @@ class NotComputedRule(Rule, frozen=True, kw_only=True):
     """Both other meters have readings, but the third one is not computed."""
 
 
+class MeterNotUnderstoodRule(Rule, frozen=True, kw_only=True):
+    """A meter's logs are kept unread because nobody has said what its columns are."""
+
+
 class EmailChannel(Resource, frozen=True, kw_only=True):
     """Messages by e-mail."""
 
@@ -153,6 +157,7 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
     stopped_meter: StoppedMeterRule = StoppedMeterRule()
     solar_zero: SolarZeroRule = SolarZeroRule()
     not_computed: NotComputedRule = NotComputedRule()
+    meter_not_understood: MeterNotUnderstoodRule = MeterNotUnderstoodRule()
     plugin_rules: Annotated[
         Mapping[str, Mapping[str, Any]],
         Meta(max_length=MAX_PLUGIN_RULES, description="Rules of plugins, by the kind that they declare."),
@@ -197,9 +202,10 @@ RULES: Mapping[str, type[Rule]] = {
     "stopped_meter": StoppedMeterRule,
     "solar_zero": SolarZeroRule,
     "not_computed": NotComputedRule,
+    "meter_not_understood": MeterNotUnderstoodRule,
 }
 """Kind of alert -> the class of its rule."""
-SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed")
+SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed", "meter_not_understood")
 """Watched for every site, whatever its settings: operators are told. A customer is where its rule is on."""
 
 

@@ -22,6 +22,7 @@ KIND_OF_ISSUE: Mapping[Kind, str] = {
     "meter_stopped": "stopped_meter",
     "solar_zero": "solar_zero",
     "not_computed": "not_computed",
+    "meter_not_understood": "meter_not_understood",
 }
 MAX_COUNTED = 100
 

@@ -33,6 +33,7 @@ _TITLES: Mapping[str, str] = {
     "stopped_meter": "a meter has stopped",
     "solar_zero": "no solar power by day",
     "not_computed": "a meter is not computed",
+    "meter_not_understood": "a meter is not understood",
 }
 
 
@@ -40,6 +41,7 @@ _SITE_WORDS: Mapping[str, str] = {
     "missed_upload": "The logger {serial} has missed the time at which it usually uploads. Check its power and network.",
     "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
     "solar_zero": "Solar gives nothing though the sun is up, unlike on the days before. Check inverter, breaker and fuses.",
+    "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the meters page.",
     "not_computed": "Both other meters have readings, but {role} is not computed. The setup report says more.",
 }
 

@@ -11,6 +11,7 @@ from cenergyd.web.api.corrections import CorrectionsApi
 from cenergyd.web.api.customers import CustomersApi
 from cenergyd.web.api.energy import EnergyApi
 from cenergyd.web.api.events import EventsApi
+from cenergyd.web.api.held_meters import HeldMetersApi
 from cenergyd.web.api.history import HistoryApi
 from cenergyd.web.api.jobs import JobsApi
 from cenergyd.web.api.live import LiveViews
@@ -30,6 +31,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     CustomersApi,
     ReadingsApi,
     LoggersApi,
+    HeldMetersApi,
     HistoryApi,
     CorrectionsApi,
     JobsApi,

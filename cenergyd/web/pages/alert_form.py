@@ -95,6 +95,10 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
         "not_computed", "Not computed", "Both other meters have readings, but the third one is not computed.", (_FREQUENCY,),
     ),
+    RuleText(
+        "meter_not_understood", "Meter not understood", "A meter's logs are kept unread because its columns are not known.",
+        (_FREQUENCY,),
+    ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}
 _PLUGINS = "plugin_rules."

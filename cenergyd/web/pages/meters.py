@@ -20,11 +20,11 @@ from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import Formula
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
-from cenergyd.web.pages.held_meters import chosen_columns, dismiss, held_views, with_columns
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import SERIAL, change_customer
+from cenergyd.web.views.held_meters import chosen_columns, dismiss, held_views, with_columns
 
 HOUR = 3600
 CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage",

@@ -142,9 +142,22 @@ async def test_the_message_names_the_error(here: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_operators_are_told_of_a_meter_that_is_not_understood(here: Place) -> None:
+    site = await customer(here)
+    await here.evaluate(site, Issue(kind="meter_not_understood", role="solar", meter="2", since=NOW - 7200))
+    (delivery,) = await here.outbox.deliveries(site.id)
+    document = await here.outbox.document(delivery.key)
+    assert document is not None
+    text = document.body["notification"]["text"]
+    assert "Logs of the solar meter are kept unread" in text
+    await here.evaluate(site)
+    assert [view.state.active for view in await alerts_for(here.documents, site.id)] == [False]
+
+
+@pytest_twisted.ensureDeferred
 async def test_other_states_are_no_alerts(here: Place) -> None:
     site = await customer(here)
-    for kind in ("settings_incomplete", "waiting", "never_uploaded", "computing", "meter_not_understood"):
+    for kind in ("settings_incomplete", "waiting", "never_uploaded", "computing"):
         assert await here.evaluate(site, Issue(kind=kind, role="solar", since=NOW)) == {}  # type: ignore[arg-type]
     assert await alerts_for(here.documents, site.id) == []
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.ingest.held_logs import HeldLog, HeldLogs
+from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.web.harness import World
 
@@ -116,3 +119,42 @@ async def test_config_files_are_redacted_compared_and_queued(world: World) -> No
     _, client = await world.customer(logger_serial_number=SERIAL)
     assert (await client.get(base)).status == 403
     assert (await operator.get("loggers/NOBODY/configs")).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_held_meters_are_listed_with_their_columns_and_chosen(world: World) -> None:
+    customer, client = await world.customer(facility="1", solar="3", logger_serial_number=SERIAL)
+    meters = HeldMeters(world.documents, world.clock, logger_bytes=1 << 20, all_bytes=1 << 20)
+    logs = HeldLogs(world.documents, meters, world.clock, 90)
+    unknown = Resolution(state="unknown", reason="device class 98 is not in the table", doubts=("column 6 may be kW",))
+    for meter in ("1", "7"):
+        log = HeldLog(serial=SERIAL, meter=meter, received=1_750_000_000, format="log", device_name="<Main>")
+        rows = b"'2025-06-15 12:00:00',0,0,0,77.5,9,6.25\n'2025-06-15 12:01:00',0,0,0,77.6,9,6.5\n"
+        await logs.hold(log, rows, Unread(MeterFacts(points=3), unknown, None))
+    path = f"customers/{customer.id}/held-meters"
+    one, seven = (await client.get(path)).json["meters"]
+    assert (one["meter"], seven["meter"]) == ("1", "7")
+    assert (seven["state"], seven["reason"], seven["logs"]) == ("unknown", "device class 98 is not in the table", 1)
+    assert (seven["device_name"], seven["doubts"]) == ("<Main>", ["column 6 may be kW"])
+    assert [(c["column"], c["values"]) for c in seven["columns"]] == [
+        (4, ["77.5", "77.6"]), (5, ["9", "9"]), (6, ["6.25", "6.5"]),
+    ]  # fmt: skip
+    for wrong in (
+        {},
+        {"columns": {"Q": 6}},
+        {"columns": {"P": 6, "Q": 6}},
+        {"columns": {"P": 3}},
+        {"columns": {"P": 6}, "no_power_meter": True},
+    ):
+        assert (await client.post(f"{path}/7", wrong, headers={"If-Match": "*"})).status == 422, wrong
+    assert (await client.post(f"{path}/9", {"columns": {"P": 6}}, headers={"If-Match": "*"})).status == 404
+    assert (await client.post(f"{path}/7", {"columns": {"P": 6}}, headers={"If-Match": '"old"'})).status == 412
+    done = await client.post(f"{path}/7", {"columns": {"P": 6, "E_net": 4}}, headers={"If-Match": f'"{customer.etag}"'})
+    assert done.status == 200, done.content
+    kept = await world.customers.get(customer.id)
+    assert kept is not None
+    assert kept.extensions["meters"]["layouts"] == {"7": {"P": 6, "E_net": 4}}
+    assert (await client.post(f"{path}/7", {"no_power_meter": True}, headers={"If-Match": "*"})).status == 200
+    assert [meter["meter"] for meter in (await client.get(path)).json["meters"]] == ["1"]
+    _, other = await world.customer(name="other")
+    assert (await other.get(path)).status in (403, 404)

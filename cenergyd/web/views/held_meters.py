@@ -65,9 +65,16 @@ def chosen_columns(form: Mapping[str, str]) -> dict[str, int]:
         if value in chosen:
             raise InvalidField("held", "two columns were chosen for the same value")
         chosen[value] = int(number)
+    return checked_columns(chosen, "held")
+
+
+def checked_columns(chosen: Mapping[str, int], field: str) -> dict[str, int]:
+    """Value -> column as chosen; raises InvalidField for ``field`` where they cannot be a meter's."""
     if "P" not in chosen:
-        raise InvalidField("held", "choose the column of real power; without it nothing can be computed")
-    return chosen
+        raise InvalidField(field, "choose the column of real power; without it nothing can be computed")
+    if len(set(chosen.values())) < len(chosen):
+        raise InvalidField(field, "one column was chosen for two values")
+    return dict(chosen)
 
 
 def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from cenergyd.storage.sqlite.old_rows import OldRows
 
 INTERVAL_SECONDS: Final = 900.0
 STEP_ROWS: Final = 2000
-"""Rows freed in one transaction: it takes the writing thread some 20 ms."""
+"""Rows freed in one transaction: 8 ms of the writing thread, measured on a busy machine; 25 ms at the worst tenth."""
 STEP_SECONDS: Final = 2.0
 """Between finding rows and freeing them. A late upload is stored before it is marked as pending: its mark is seen by then."""
 log = Logger()

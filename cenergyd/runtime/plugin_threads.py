@@ -74,4 +74,6 @@ class PluginThreads:
 
 
 class _Pool(ThreadPool):
-    threadFactory: Any = partial(threading.Thread, daemon=True)  # a plugin that hangs must not keep the process
+    threadFactory: Any = staticmethod(
+        partial(threading.Thread, daemon=True)
+    )  # a plugin that hangs must not keep the process

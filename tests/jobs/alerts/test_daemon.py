@@ -17,14 +17,14 @@ from tests.plugins.test_docs import RUN, inside
 SERIAL = "001EC6001433"
 
 
-def set_alerts(folder: Path, alerts: dict[str, Any]) -> None:
+def set_alerts(daemon: RunningDaemon, alerts: dict[str, Any]) -> None:
     work = f"""
 async def work(stores):
     customer = (await stores.customers.page())[0]
     await stores.customers.update(customer.id, {{"extensions": {{"alerts": {alerts!r}}}}})
 """
     assert RUN
-    inside(folder, work)
+    inside(daemon, work)
 
 
 def upload(daemon: RunningDaemon, meter: str, readings: list[Reading]) -> None:
@@ -56,7 +56,7 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
     added = daemon.run(*words, "--password-stdin", stdin="secret\n")
     assert added.returncode == 0, added.stderr
     channel = {"type": "webhook", "url": f"http://127.0.0.1:{receiver.server_port}/hook"}
-    set_alerts(tmp_path, {"net_load": {"enabled": True, "threshold_kw": 50}, "channels": [channel]})
+    set_alerts(daemon, {"net_load": {"enabled": True, "threshold_kw": 50}, "channels": [channel]})
     daemon.start()
     try:
         minute = int(time.time()) // 60 * 60 - 120

@@ -17,6 +17,7 @@ from cenergyd.commands.common import (
     Failed,
     SettingsSource,
     TimeParam,
+    find_customer,
     pass_source,
     read_password,
     run_async,
@@ -31,7 +32,7 @@ from cenergyd.tools.simulator.faults import KINDS, faults_of
 from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, Report
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.logger import METERS, Counts
-from cenergyd.tools.simulator.site import SimulatedSite, make_sites
+from cenergyd.tools.simulator.site import SimulatedSite, make_sites, site_of
 
 _DAY = 86400
 
@@ -75,6 +76,11 @@ def register(group: click.Group) -> None:
     "--wait", type=click.FloatRange(0), default=0.0, show_default=True,
     help="With --check: seconds to wait for what is still to be derived.",
 )  # fmt: skip
+@click.option(
+    "--customer",
+    metavar="ID|SERIAL",
+    help="Upload as the logger of this customer of the settings' store, such as one that was made in the browser.",
+)
 @click.option("--register", "add", is_flag=True, help="First add the sites' customers to the store of the settings.")
 @click.option(
     "--password-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -92,19 +98,45 @@ def simulate(source: SettingsSource, /, **given: Any) -> None:
         _check(source.load(), given["check_file"], given["wait"])
         return
     plan = _plan(given)
-    sites = list(make_sites(given["sites"], given["seed"]))
-    password = _password(source, given["password_file"], given["add"])
-    settings = source.load() if given["add"] else None
+    name, add = given["customer"], given["add"]
+    if name and add:
+        raise click.UsageError("--customer names one that is there; --register adds others")
+    password = _asked_password(given["password_file"]) if name else _password(source, given["password_file"], add)
+    settings = source.load() if add or name else None
     with ExitStack() as stack:
         report = None
         if given["report"]:
             report = Report(stack.enter_context(given["report"].open("w", encoding="utf-8")))
-            report.begin(sites)
         started = time.monotonic()
-        fleet = run_async(
-            lambda reactor: _upload(reactor, plan, sites, password, given["url"], settings=settings, report=report)
-        )
+
+        async def work(reactor: Reactor) -> Fleet:
+            if name:
+                assert settings is not None
+                sites = [await _site_of(reactor, settings, name, given["seed"])]
+            else:
+                sites = list(make_sites(given["sites"], given["seed"]))
+            if report is not None:
+                report.begin(sites)
+            to_register = settings if add else None
+            return await _upload(reactor, plan, sites, password, given["url"], settings=to_register, report=report)
+
+        fleet = run_async(work)
     _summary(fleet, time.monotonic() - started)
+
+
+async def _site_of(reactor: Reactor, settings: Settings, name: str, seed: int) -> SimulatedSite:
+    async with stores_of(settings, reactor) as stores:
+        customer = await find_customer(stores.customers, name)
+    try:
+        return site_of(customer, seed)
+    except ValueError as error:
+        raise Failed(f"customer {name} cannot be simulated: {error}") from None
+
+
+def _asked_password(file: Path | None) -> str:
+    """The logger's password, from the file or from whoever is asked: only its hash is stored."""
+    password = read_password(file, stdin=False) if file is not None else None
+    return password or str(click.prompt("The logger's password", hide_input=True, err=True))
 
 
 def _plan(given: dict[str, Any]) -> FleetPlan:

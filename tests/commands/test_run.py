@@ -164,6 +164,27 @@ def test_a_simulated_fleet_with_faults_ends_with_store_equal_to_acknowledged(dae
     assert daemon.run("simulate", "--check", "forged.jsonl").returncode == 1
 
 
+def test_a_customer_made_elsewhere_is_simulated_by_its_own_settings(daemon: RunningDaemon) -> None:
+    serial = "001EC60000AA"
+    (daemon.folder / "pw").write_text("a password of its own\n")
+    added = daemon.run(
+        "customers", "add", "--serial", serial, "--load", "7", "--solar", "12", "--time-zone", "America/Denver",
+        "--password-file", "pw",
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    words = ("simulate", "--url", f"{daemon.url}/consume", "--customer", serial, "--password-file", "pw")
+    done = daemon.run(*words, "--days", "0.1", "--report", "report.jsonl")
+    assert done.returncode == 0, done.stderr
+    checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "60")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    first = json.loads((daemon.folder / "report.jsonl").read_text().splitlines()[0])
+    assert (first["site"], first["facility"], first["load"], first["solar"]) == (serial, "", "7", "12")
+    assert daemon.run(*words, "--register").returncode == 2
+    unknown = daemon.run("simulate", "--customer", "nobody", "--password-file", "pw")
+    assert unknown.returncode == 1
+    assert "there is no customer" in unknown.stderr
+
+
 def test_simulate_with_a_wrong_password_fails_and_says_so(daemon: RunningDaemon) -> None:
     (daemon.folder / "pw").write_text("wrong\n")
     result = daemon.run("simulate", "--url", f"{daemon.url}/consume", "--days", "0.02", "--password-file", "pw")

@@ -29,7 +29,7 @@ from cenergyd.tools.simulator.configs import exchange, meter_config
 from cenergyd.tools.simulator.day import Energy, SiteMoment, advance, moment
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import NoResponse, Response, Version
-from cenergyd.tools.simulator.site import METER_OF_ROLE, SimulatedSite
+from cenergyd.tools.simulator.site import SimulatedSite
 
 Encoding = Literal["gz", "plain", "xml"]
 Post = Callable[..., Awaitable[Response]]
@@ -205,7 +205,7 @@ class SimulatedLogger:
         """The manifest and what it asks for: after the logs, as devices do. Without a response it is tried again in the next session."""
         site, meter = self.site, self._meter
         files = [
-            meter_config(METER_OF_ROLE[role], meter.layout, meter.columns, meter.device_class, self._started)
+            meter_config(site.meters[role], meter.layout, meter.columns, meter.device_class, self._started)
             for role in site.roles
         ]
         try:
@@ -300,7 +300,7 @@ class SimulatedLogger:
                 continue
             readings.append(self._reading(role, at, time))
             rows.append(log_row(time, self._columns(readings[-1]), self._meter.columns))
-        meter = METER_OF_ROLE[role]
+        meter = self.site.meters[role]
         self._sequence += 1
         if rows and (readings or self.encoding != "xml"):
             name = log_filename(meter, self._sequence, taken[0].time, compressed=self.encoding == "gz")

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
+from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 
 METER_OF_ROLE: Final[Mapping[Role, str]] = {"utility": "1", "load": "2", "solar": "3"}
 """Modbus addresses of a simulated site's meters."""
@@ -52,6 +52,8 @@ class SimulatedSite:
     mean_load_kw: float
     nominal_volts: float = 120.0
     load_power_factor: float = 0.93
+    meters: Mapping[Role, str] = METER_OF_ROLE
+    """Modbus addresses of the meters."""
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -61,7 +63,29 @@ class SimulatedSite:
     @property
     def fields(self) -> dict[str, str]:
         """The customer's settings: facility, load and solar, '' for the missing one."""
-        return {FIELD_OF_ROLE[role]: "" if role == self.missing else METER_OF_ROLE[role] for role in ROLES}
+        return {FIELD_OF_ROLE[role]: "" if role == self.missing else self.meters[role] for role in ROLES}
+
+
+def site_of(customer: Customer, seed: int) -> SimulatedSite:
+    """A site as a customer's settings describe it. Raises ValueError where they do not say enough."""
+    if not customer.logger_serial_number:
+        raise ValueError("its logger's serial number is not set")
+    meters = {role: meter for role in ROLES if (meter := customer.current.meter_of(role))}
+    if len(meters) != 2 or customer.missing_role is None or not all(meter.isdigit() for meter in meters.values()):
+        raise ValueError("two of its three meters are needed, each one meter")
+    chance = random.Random(f"{seed} {customer.id}")
+    mean_load = round(chance.lognormvariate(1.3, 0.6), 2)
+    place = next((each for each in PLACES if each.zone == customer.time_zone), None)
+    return SimulatedSite(
+        serial=customer.logger_serial_number,
+        name=customer.name or customer.id,
+        place=place or Place(customer.time_zone, customer.time_zone, 40.0, 0.0),
+        missing=customer.missing_role,
+        seed=chance.getrandbits(48),
+        peak_solar_kw=round(mean_load * 2.5, 2),
+        mean_load_kw=mean_load,
+        meters=meters,
+    )
 
 
 def make_sites(count: int, seed: int) -> Iterator[SimulatedSite]:

@@ -103,8 +103,10 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as ``62 %``; a dash for none."""
-    return NOTHING if share is None else f"{share * 100:.0f} %"
+    """A share as ``62 %``; a dash for none. What is not all is never rounded up to 100 %."""
+    if share is None:
+        return NOTHING
+    return f"{min(round(share * 100), 99) if share < 1 else 100} %"
 
 
 def signed(value: object) -> str:

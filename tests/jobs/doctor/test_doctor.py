@@ -300,3 +300,13 @@ async def test_without_a_logger_and_with_the_work_done_elsewhere(world: World) -
     customer = (await world.context.customers.page())[0]
     await doctor(customer, world.context.readings, world.context.documents, case.now, run=run)
     assert asked == [1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_meter_without_power(world: World) -> None:
+    case = Case(world)
+    await case.store({"1": "utility"}, Q=1.0)
+    await case.store({"2": "solar"}, P=None, Q=1.0)
+    await case.heard()
+    found = by_code(await case.report(facility="1", solar="2", logger_serial_number=SERIAL))
+    assert (found["no_power"].severity, found["no_power"].field) == ("error", "solar")

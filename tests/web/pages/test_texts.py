@@ -148,3 +148,8 @@ def test_ranges() -> None:
     assert (typed.start, typed.end, typed.errors) == (1795496400, 1795496400 + 86400, {})
     assert set(span(from_="", to="x").errors) == {"from", "to"}
     assert set(span(from_="2026-11-25T00:00", to="2026-11-24T00:00").errors) == {"to"}
+
+
+def test_a_share_is_never_rounded_up_to_all() -> None:
+    shown = [texts.percent(share) for share in (0.0, 0.624, 0.9958, 0.99999, 1.0, None)]
+    assert shown == ["0 %", "62 %", "99 %", "99 %", "100 %", texts.NOTHING]

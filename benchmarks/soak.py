@@ -177,11 +177,7 @@ def summary(looks: list[Look], daemon: RunningDaemon) -> None:
     print(f"CPU          {cpu / hours / 3600:.3f} of a core, {1000 * cpu / max(uploads, 1):.2f} ms an upload")
     print(f"uploads      {uploads / hours / 3600:.1f} acknowledged a second")
     # The last line of a traceback, which names the error, is the only one of it that is not indented any further.
-    ends = Counter(
-        re.findall(
-            r"^    \| ((?:\w+\.)*\w+(?:Error|Exception|Failure|Lost|Done)\b.{0,120})", daemon.log(), re.MULTILINE
-        )
-    )
+    ends = Counter(re.findall(r"^    \| (\w+(?:\.\w+)+: .{0,120})", daemon.log(), re.MULTILINE))
     print(f"tracebacks   {daemon.log().count('Traceback (most recent call last)')} in the log")
     for end, count in ends.most_common(10):
         print(f"             {count} times {end}")

@@ -33,6 +33,8 @@ from tests.hostile.wire import log_request, peak_memory, read_all, status_of
 ATTACKERS = 20
 PRODUCTION = {"cenergyd.customers.passwords.MEMORY_KIB": "19456", "cenergyd.customers.passwords.ITERATIONS": "2"}
 """Hashes as they are where it counts."""
+BOMBER = 99_999
+"""Number of the attackers' own logger, whose password is right."""
 PERIOD = 5.0
 """Seconds between two uploads of a site."""
 
@@ -117,7 +119,7 @@ def bomb_request() -> bytes:
         row.replace(b"2020-09-13", f"20{10 + n // 360:02}-{1 + n // 30 % 12:02}-{1 + n % 28:02}".encode())
         for n in range(5000)
     )
-    return log_request(serial_of(0), gzip.compress(rows * 60))
+    return log_request(serial_of(BOMBER), gzip.compress(rows * 60))
 
 
 def serial_of(site: int) -> str:
@@ -183,7 +185,7 @@ def register(daemon: RunningDaemon, sites: int) -> None:
     token = daemon.run("token", "add", "--operator", "benchmark").stdout.strip()
     link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    for site in range(sites):
+    for site in (*range(sites), BOMBER):
         body = {"logger_serial_number": serial_of(site), "logger_password": PASSWORD, "load": "1", "solar": "2"}
         link.request("POST", "/api/v1/customers", json.dumps(body), headers)
         answer = link.getresponse()

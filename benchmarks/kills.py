@@ -22,10 +22,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cenergyd.readings.model import Reading
-from tests.daemon_process import RunningDaemon
-from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
-from tests.e2e.stored import stored
+from twisted.internet import selectreactor
+
+# select() has no state in the kernel that forks would share, as epoll has. Before any import that takes the usual reactor.
+selectreactor.install()
+
+from cenergyd.readings.model import Reading  # noqa: E402
+from tests.daemon_process import RunningDaemon  # noqa: E402
+from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for  # noqa: E402
+from tests.e2e.stored import stored  # noqa: E402
 
 SITES = 5
 ROWS = 15
@@ -51,13 +56,10 @@ class ForkedDaemon(RunningDaemon):
 
     def _serve(self, orders: int, answers: int) -> None:
         """In the forked process: a new daemon for each byte that comes; ends, and the daemon with it, when no more can."""
-        from twisted.internet import selectreactor
-
-        # select() has no state in the kernel that forks would share, as epoll has.
-        selectreactor.install()
         import cenergyd.commands.run
         import cenergyd.daemon.service  # noqa: F401
         from cenergyd.daemon.plugins import build_plugin_manager
+        from cenergyd.testing.tuned import change
 
         build_plugin_manager()
         gc.freeze()
@@ -71,7 +73,11 @@ class ForkedDaemon(RunningDaemon):
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 os.chdir(self.folder)
-                sys.argv = ["cenergyd", *self.arguments("run")[3:]]
+                words = self.arguments("run")
+                cut = words.index("--")
+                for constant in words[2:cut]:
+                    change(constant)
+                sys.argv = ["cenergyd", *words[cut + 1 :]]
                 from cenergyd.cli import main
 
                 main()
@@ -134,8 +140,9 @@ def main(kills: int, seconds: float) -> int:
     folder = Path(tempfile.mkdtemp(prefix="cenergyd-kills-"))
     daemon = ForkedDaemon(folder)
     serials = [f"001EC69000{i:02X}" for i in range(SITES)]
+    other = RunningDaemon(folder)  # makes the databases with a start of its own
     for serial in serials:
-        add_customer(daemon, serial, load="1", solar="2")
+        add_customer(other, serial, load="1", solar="2")
     start = int(time.time()) // 60 * 60 - YEARS * 365 * 86400
     loggers = [Logger(daemon, serial, start) for serial in serials]
     begun = time.monotonic()

@@ -83,9 +83,9 @@ def daemon_on(customer: Customer, readings: Any, documents: Any, pending: Any, j
 async def in_memory(site: Site) -> Daemon:
     customer = customer_of(site)
     customers = {customer.id: customer}
-    return daemon_on(
-        customer, MemoryReadingStore(), MemoryDocumentStore(), MemoryQueue(customers), MemoryQueue(customers)
-    )
+    jobs = MemoryQueue(customers)
+    pending = MemoryQueue(customers, following=jobs)
+    return daemon_on(customer, MemoryReadingStore(), MemoryDocumentStore(), pending, jobs)
 
 
 @pytest_twisted.async_yield_fixture(params=["sqlite", "servers"])

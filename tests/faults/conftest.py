@@ -37,7 +37,7 @@ class Scene:
         self.influx_admin.request("query", "POST", params={"q": words})
         self.set_mongo_password(SECRET)
         self.mongo.stop()
-        self.mongo.options = ("--auth",)
+        self.mongo.options = ("--standalone", "--auth")
         self.mongo.start()
         self.influx_proxy = Proxy(self.influx.port)
         self.mongo_proxy = Proxy(self.mongo.port)

@@ -43,11 +43,11 @@ def _influx_password(scene: Scene, password: str) -> None:
 def _mongo_credentials(scene: Scene, password: str) -> None:
     """Change the password while no account is asked for, as the server's owner would; then every connection signs in anew."""
     scene.mongo.stop()
-    scene.mongo.options = ()
+    scene.mongo.options = ("--standalone",)
     scene.mongo.start()
     scene.set_mongo_password(password)
     scene.mongo.stop()
-    scene.mongo.options = ("--auth",)
+    scene.mongo.options = ("--standalone", "--auth")
     scene.mongo.start()
 
 

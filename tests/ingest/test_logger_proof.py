@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
@@ -118,9 +117,13 @@ async def test_guesses_are_slowed_per_customer_and_per_logger(rig: Rig) -> None:
     await rig.upload(SERIAL, "secret")
     for number in range(5):
         assert not await rig.proof.proves("a", SERIAL, f"guess{number}")
-    answers: list[Any] = []
-    for customer, serial in (("a", OTHER), ("b", SERIAL)):
-        Deferred.fromCoroutine(rig.proof.proves(customer, serial, "x")).addBoth(answers.append)
+    slowed = (("a", OTHER), ("b", SERIAL))
+    for customer, serial in slowed:
+        assert not await rig.proof.proves(customer, serial, "x")  # the first turn is at once
+    waiting = [Deferred.fromCoroutine(rig.proof.proves(*each, "x")) for each in slowed]
     assert await rig.proof.proves("c", OTHER, "secret") is False  # a stranger to both
-    compared = len(rig.compared)
-    assert compared < 8  # those two wait for their turn
+    assert len(rig.compared) == 8
+    assert not any(each.called for each in waiting)
+    rig.clock.advance(10)
+    assert [await each for each in waiting] == [False, False]
+    assert len(rig.compared) == 10

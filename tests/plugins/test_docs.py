@@ -195,7 +195,7 @@ def test_the_examples_run_in_a_daemon(
     finally:
         daemon.stop()
     texts = [text for text in map(said_by, receiver.got) if not text.startswith("Mill: a record")]
-    alert = next((text for text in texts if text.startswith("Mill: High load at night")), "")
+    alert = next((text for text in texts if text.startswith("Alert: High load at night at Mill\n")), "")
     assert "The load at night was above 1 kW." in alert, daemon.log()
     assert sorted(text for text in texts if text != alert) == [
         "Carport: a record load of 31 kW\nThe load of Carport was never higher: 31 kW.\n",

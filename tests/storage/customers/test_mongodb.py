@@ -135,7 +135,7 @@ async def test_signing_in(own_mongo, mechanism, where):
             "createUser", "cen", pwd="p@ss/w,=ord", roles=["root"], mechanisms=[mechanism]
         )  # fmt: skip
     server.stop()
-    server.options = ("--auth",)
+    server.options = ("--standalone", "--auth")
     server.start()
     host = f"127.0.0.1:{server.port}{where}"
     for user in ("", "cen:wr0ng@", "nobody:p%40ss@") if mechanism == "SCRAM-SHA-256" else ():
@@ -167,7 +167,7 @@ async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
         for user, password in (("\u2168", "\u2163"), ("IX", "IX")):
             client.admin.command("createUser", user, pwd=password, roles=["root"], mechanisms=["SCRAM-SHA-256"])
     server.stop()
-    server.options = ("--auth",)
+    server.options = ("--standalone", "--auth")
     server.start()
     for user, password, welcome in (
         ("\u2168", "\u2163", True), ("\u2168", "IV", True), ("IX", "IX", True), ("IX", "IV", False), ("\u2168", "IX", False),

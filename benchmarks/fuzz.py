@@ -20,11 +20,12 @@ import atheris
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 with atheris.instrument_imports(include=["cenergyd.acquisuite", "multipart", "defusedxml"]):
-    from cenergyd.acquisuite import configfiles, encode, form, layouts, logfile, points, replies, upload, xml
+    from cenergyd.acquisuite import configfiles, encode, form, layouts, logfile, points, replies, resolve, upload, xml
 from cenergyd.errors import CenergydError
 
 NOW = 1_800_000_000
 LIMIT = 1 << 20
+TABLE = layouts.LayoutTable()
 
 
 def check_log(log: logfile.ParsedLog) -> None:
@@ -54,15 +55,14 @@ def fuzz_form(data: bytes) -> None:
 
 def fuzz_xml(data: bytes) -> None:
     message = xml.parse_xml(data, max_bytes=LIMIT)
-    logs = xml.parse_devices(message, lambda device: layouts.SHARK, now=NOW, max_future_seconds=86400)
-    for found in logs:
-        check_log(found.log)
+    for device in message.devices:
+        check_log(device.parse(layouts.SHARK, latest=NOW + 86400))
+        resolve.resolve(device.facts(), None, TABLE)
     message.status()
 
 
 def fuzz_config(data: bytes) -> None:
-    found = configfiles.parse_points(data)
-    points.find_layout("x", found)
+    points.describe(configfiles.parse_meter_config(data).points)
     shown = configfiles.redact(data)
     assert isinstance(shown, str)
     configfiles.diff(data, data[1:])

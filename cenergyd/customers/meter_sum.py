@@ -21,7 +21,8 @@ _FACTOR = r"(?![0.]+ *([+-]|$))[0-9]{1,7}(\.[0-9]{1,6})?"
 _TERM = rf" *{_ADDRESS} *(\* *{_FACTOR} *)?"
 SUM_PATTERN = rf"[+-]?{_TERM}([+-]{_TERM}){{0,{MAX_TERMS - 1}}}"
 """Means the same in Python and JavaScript."""
-_ONE = re.compile(r"([+-]?) *([0-9]+) *(?:\* *([0-9.]+))?")
+_ONE = re.compile(r"([+-]?)([0-9]+)(?:\*([0-9.]+))?")
+"""A term without spaces."""
 _WHOLE = re.compile(SUM_PATTERN + r"\Z")
 _SIGNS = frozenset("+-*")
 
@@ -60,7 +61,7 @@ def terms_of(text: str) -> tuple[Term, ...]:
         raise NoSum(SUM_NEEDED)
     found = [
         Term(meter.lstrip("0"), float(factor or "1") * (-1 if sign == "-" else 1))
-        for sign, meter, factor in _ONE.findall(text)
+        for sign, meter, factor in _ONE.findall(text.replace(" ", ""))
     ]
     meters = [term.meter for term in found]
     doubled = next((meter for meter in meters if meters.count(meter) > 1), None)

@@ -28,6 +28,9 @@ PLAUSIBLE_SECONDS = 3600
 
 Pair = tuple[Reading, Reading]
 
+LEAST_AREA = 1e-9
+"""kWh. Where power tells less of a direction, it says nothing of when that went on: its register went on evenly."""
+
 
 class Step(NamedTuple):
     """What the registers went on by between two readings, kWh. What the meter does not count is None."""
@@ -165,7 +168,7 @@ def _cut(step: Step, lines: Sequence[Line], within: Window) -> Step:
 def _share(count: float | None, inside: float, whole: float, share: float) -> float | None:
     if count is None:
         return None
-    return count * (inside / whole if whole else share)
+    return count * (inside / whole if whole > LEAST_AREA else share)
 
 
 def _between(parts: Sequence[Step], within: Window) -> list[Window]:

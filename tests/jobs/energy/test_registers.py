@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import fsum
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
@@ -115,6 +115,7 @@ def test_nothing_where_power_is_not_known() -> None:
     ),
     st.lists(st.integers(0, 9000), max_size=6),
 )
+@example([*[(4, 0.0, 0.0, 0.0)] * 6, (1, -5.5, 0.5, 0.0), (1, 3.6e-67, 0.0, 0.0)], [1441])
 def test_neighbouring_times_add_up_to_the_difference(
     rows: list[tuple[int, float, float, float]], cuts: list[int]
 ) -> None:

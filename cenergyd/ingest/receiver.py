@@ -103,7 +103,7 @@ class Receiver:
         held: HeldLogService,
         activity: LoggerActivity,
         metrics: Metrics,
-        clock: Timers,  # IReactorTime
+        clock: Timers,
         config_archive: ConfigArchive,
         archive: Callable[[ArchivedUpload], None] | None = None,
     ) -> None:
@@ -113,7 +113,7 @@ class Receiver:
         self._held = held
         self._activity = activity
         self._metrics = metrics
-        self._clock = clock  # IReactorTime
+        self._clock = clock
         self._configs = config_archive
         self._archive = archive
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {

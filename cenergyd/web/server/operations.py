@@ -30,7 +30,7 @@ class Operations:
     ) -> None:
         self._checks = checks
         self._metrics = metrics
-        self._clock = clock  # IReactorTime
+        self._clock = clock
         self._timeout = timeout_seconds
         self.ready = False
         """What was found when it was asked last."""

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
-from cenergyd.derivation import service
+from cenergyd.derivation import backlog, batch
 from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -147,7 +147,7 @@ async def main(reactor: Any) -> None:
     arguments.add_argument("--stores", choices=("sqlite", "influx", "servers"), default="sqlite")
     arguments.add_argument("--chunk", type=int, help="readings per meter held at once; default: as shipped")
     chosen = arguments.parse_args()
-    service.CHUNK_READINGS = chosen.chunk or service.CHUNK_READINGS
+    backlog.CHUNK_READINGS = batch.CHUNK_READINGS = chosen.chunk or backlog.CHUNK_READINGS
     for traced in (False, True):
         await measure(reactor, chosen.stores, chosen.days, traced=traced)
 

@@ -11,13 +11,17 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import Committer, Done, Task
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.gaps import Gaps, Missing
+from cenergyd.derivation.plan import CHUNK_READINGS
 from cenergyd.derivation.status import reached_before
 from cenergyd.derivation.sum_deriver import SumDeriver
+from cenergyd.derivation.task_runner import TaskRunner
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.runtime.yielding import CooperativeYield
 
+CONCURRENT_BACKLOGS = 2
+"""Customers whose long backlogs are derived at once, beside everybody's new readings."""
 TELL_EVERY = 2.0
 """Seconds between reports of how far it is."""
 
@@ -87,6 +91,45 @@ class Backlog:
         if self.clock.seconds() - self._told_at >= TELL_EVERY:
             self._told_at = self.clock.seconds()
             await self.committer.tell(Done(self.task, [self._sum]), up_to, self.bodies)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Backlogs:
+    """Begins backlogs, a few at once."""
+
+    runner: TaskRunner
+    committer: Committer
+    deriver: Deriver
+    readings: ReadingStore
+    sums: SumDeriver
+    clock: Timers
+    retry_seconds: float
+    """When a task is claimed again for which there is no room now."""
+
+    async def begin(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
+        """Start it beside everything else, or give it back where too many run."""
+        status = self.committer.status
+        if self.runner.stopping or status.backlogs >= CONCURRENT_BACKLOGS:
+            await self.runner.give_back([task], self.clock.seconds() + self.retry_seconds)
+            return
+        status.backlogs += 1
+        self.runner.start(self.runner.guarded([task], self._run(task, bodies)))
+
+    async def _run(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
+        try:
+            backlog = Backlog(
+                task=task,
+                bodies=bodies,
+                committer=self.committer,
+                deriver=self.deriver,
+                readings=self.readings,
+                sums=self.sums,
+                clock=self.clock,
+            )
+            await backlog.run(CHUNK_READINGS, lambda: self.runner.stopping)
+        finally:
+            self.committer.status.backlogs -= 1
+        self.runner.backoff.succeeded()
 
 
 def joined(before: Derivation, after: Derivation) -> Derivation:

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
-from cenergyd.derivation import service
+from cenergyd.derivation import backlog, batch, service
 from cenergyd.derivation.service import DerivationService
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
@@ -39,7 +39,8 @@ async def stores(
             "customers.url": f"{mongo.url}/{unique_name}",
             "readings.url": f"influxdb://127.0.0.1:{influx.port}/{unique_name}",
         }
-    monkeypatch.setattr(service, "CHUNK_READINGS", 500)
+    for module in (backlog, batch):
+        monkeypatch.setattr(module, "CHUNK_READINGS", 500)
     monkeypatch.setattr(service, "BATCH_CUSTOMERS", 20)
     settings = load_settings(Settings, None, urls)
     opened = await open_stores(settings, reactor)

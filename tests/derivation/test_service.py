@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark, Role
-from cenergyd.derivation import service
+from cenergyd.derivation import backlog, batch, late_plugins, service
 from cenergyd.derivation.service import DerivationService
 from cenergyd.errors import StoreRejected, StoreUnavailable
 from cenergyd.hookspecs import AlignedReading, Derived, hookimpl
@@ -97,7 +97,8 @@ def test_nothing_to_derive_but_jobs_to_do(fields: dict[str, str]) -> None:
 
 
 def test_live_views_hear_of_computed_readings_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CHUNK_READINGS", 100)
+    for module in (backlog, batch):
+        monkeypatch.setattr(module, "CHUNK_READINGS", 100)
     here = site(customer("a"), customer("b"))
     both(here, "a", minutes(3))
     run(here, here.came("b", "1", minutes(3)))
@@ -283,7 +284,7 @@ def test_slow_plugins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         def cenergyd_derive(self, aligned: Sequence[AlignedReading]) -> Any:
             return Deferred()
 
-    monkeypatch.setattr(service, "MAX_WAITING_PLUGINS", 5)
+    monkeypatch.setattr(late_plugins, "MAX_WAITING_PLUGINS", 5)
     here = site(*(customer(f"c{i}") for i in range(20)), extra=[("slow", Slow())])
     for key in here.customers:
         both(here, key, minutes(1))
@@ -499,7 +500,8 @@ def test_it_looks_regularly_and_survives_surprises(logged: list[dict[str, Any]])
 
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CHUNK_READINGS", 500)
+    for module in (backlog, batch):
+        monkeypatch.setattr(module, "CHUNK_READINGS", 500)
 
 
 @pytest.mark.usefixtures("short_chunks")
@@ -530,7 +532,7 @@ def test_a_backlog_goes_chunk_by_chunk_and_is_told() -> None:
 
 @pytest.mark.usefixtures("short_chunks")
 def test_new_readings_do_not_wait_for_backlogs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CONCURRENT_BACKLOGS", 1)
+    monkeypatch.setattr(backlog, "CONCURRENT_BACKLOGS", 1)
     here = site(*(customer(f"old{i}") for i in range(4)), customer("new"))
     for i in range(4):
         both(here, f"old{i}", minutes(3000, start=START - 3000 * 60))

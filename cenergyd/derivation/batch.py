@@ -1,0 +1,141 @@
+"""New readings of many customers, read, derived and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cenergyd.customers.model import PendingWork
+from cenergyd.customers.store import DerivationQueue
+from cenergyd.derivation.backlog import Backlogs
+from cenergyd.derivation.committer import Committer, Done, Task
+from cenergyd.derivation.corrections import widened
+from cenergyd.derivation.derive import Deriver
+from cenergyd.derivation.late_plugins import LatePlugins, take_result
+from cenergyd.derivation.plan import CHUNK_READINGS, Group, expected_readings, grouped, pieces
+from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.sum_deriver import SumDeriver
+from cenergyd.derivation.sum_plan import sum_pieces
+from cenergyd.derivation.task_runner import TaskRunner
+from cenergyd.documents.kinds import DERIVATION
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import StoreRejected
+from cenergyd.readings.model import Reading
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.gather import gather_limited
+from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.yielding import CooperativeYield
+
+CONCURRENT_SUMS = 20
+"""Customers of a batch whose sums of meters are computed at once; their store calls are merged."""
+
+log = Logger()
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class BatchDeriver:
+    """Derives the customers of a batch; long windows go to the backlogs, customers of slow plugins are waited for on their own."""
+
+    runner: TaskRunner
+    committer: Committer
+    deriver: Deriver
+    sums: SumDeriver
+    backlogs: Backlogs
+    late: LatePlugins
+    readings: ReadingStore
+    documents: DocumentStore
+    queue: DerivationQueue
+    clock: Timers
+
+    async def run(self, works: Sequence[PendingWork]) -> None:
+        """Derive claimed windows. Raises nothing: what fails is logged and given back."""
+        now, tolerance = self.clock.seconds(), self.deriver.tolerance
+        tasks = []
+        breather = CooperativeYield(self.clock)
+        for work in works:
+            await breather()
+            place = (work.customer, work.start, work.end, tolerance)
+            tasks.append(Task(work, pieces(*place), now, work.start, sum_pieces(*place)))
+        await self.runner.guarded(tasks, self._sort_out(tasks))
+
+    async def _sort_out(self, tasks: Sequence[Task]) -> None:
+        """By what each task needs: nothing derived, a backlog, or to be derived with others."""
+        kept = set(map(id, await widened([task.work for task in tasks], self.readings, self.queue)))
+        tasks = [task for task in tasks if id(task.work) in kept]
+        bodies = await self._bodies(tasks)
+        tasks = await self._add_up(tasks, bodies)
+        idle = [task for task in tasks if not task.pieces]
+        if idle:
+            await self.committer.commit([Done(task) for task in idle], bodies)
+        short = []
+        for task in tasks:
+            if not task.pieces:
+                continue
+            if sum(map(expected_readings, task.pieces)) > CHUNK_READINGS:
+                await self.backlogs.begin(task, bodies)
+            else:
+                short.append(task)
+        for group in grouped([task.pieces for task in short], 4 * CHUNK_READINGS):
+            members = [short[i] for i in group.members]
+            if self.runner.stopping:
+                await self.runner.give_back(members, self.clock.seconds())
+            else:
+                await self.runner.guarded(members, self._derive_group(group, members, bodies))
+
+    async def _add_up(self, tasks: Sequence[Task], bodies: Mapping[str, Mapping[str, object]]) -> list[Task]:
+        """Compute the sums of meters; returns the tasks that are left to derive. Long windows go to the backlogs."""
+        remaining = [task for task in tasks if not task.sums]
+        short = []
+        for task in tasks:
+            if task.sums and sum(piece.expected_readings for piece in task.sums) > CHUNK_READINGS:
+                await self.backlogs.begin(task, bodies)
+            elif task.sums:
+                short.append(task)
+        held = await gather_limited([self._sums_of(task, bodies) for task in short], CONCURRENT_SUMS)
+        return remaining + [task for task, ours in zip(short, held, strict=True) if ours]
+
+    async def _sums_of(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> bool:
+        try:
+            return await self.sums.run(task, lambda: self.runner.stopping)
+        except StoreRejected as error:
+            refused = PluginFailed("cenergyd", f"the store refused a sum of meters: {error}")
+            await self.committer.commit([Done(task, failure=refused)], bodies)
+            return False
+
+    async def _derive_group(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, object]]) -> None:
+        """Read, derive and write customers with similar windows; those that take longer leave ``tasks``."""
+        tasks[:] = await self.committer.held(tasks)
+        stored = await self.readings.read(group.series, group.start, group.end, group.limit)
+        breather = CooperativeYield(self.clock)
+        results: list[Done] = []
+        waiting: list[tuple[Task, Deferred[Done]]] = []
+        for task in list(tasks):
+            await breather()
+            if any(len(stored[name]) >= group.limit for piece in task.pieces for name in piece.series):
+                tasks.remove(task)
+                await self.backlogs.begin(task, bodies)
+                continue
+            deferred = Deferred.fromCoroutine(self._derive(task, stored, reached_before(bodies.get(task.customer_id))))
+            if not take_result(deferred, results):
+                waiting.append((task, deferred))
+        results += await self.late.separate(tasks, waiting, bodies)
+        await self.committer.commit(results, bodies)
+        self.runner.backoff.succeeded()
+
+    async def _derive(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> Done:
+        customer = task.work.customer
+        try:
+            return Done(task, [await self.deriver.derive(customer, piece, stored, reached) for piece in task.pieces])
+        except PluginFailed as error:
+            return Done(task, failure=error)
+        except Exception as error:
+            log.failure("deriving customer {customer_id} failed", customer_id=customer.id)
+            return Done(task, failure=PluginFailed("cenergyd", describe(error)))
+
+    async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, object]]:
+        found = await self.documents.get_many(DERIVATION, [task.customer_id for task in tasks])
+        return {key: document.body for key, document in found.items()}

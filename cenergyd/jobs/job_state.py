@@ -1,0 +1,65 @@
+"""What the parts of the job service share while it runs: its counts, the store back-off, and whether it is stopping."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Window
+from cenergyd.jobs.plugin_calls import PluginCalls
+from cenergyd.runtime.backoff import StoreBackoff
+from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.isolation import PluginFailed, failure_of
+
+RETRY_SECONDS = 60
+"""A job that failed is tried again after this, each time twice as long, to an hour."""
+
+log = Logger()
+
+
+@attrs.define
+class JobStatus:
+    """Figures for metrics and the API."""
+
+    last_tick: float | None = None
+    """When the last pass ended, UTC seconds."""
+    customers_done: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+    """By plugin."""
+    claims_lost: int = 0
+    store_troubles: int = 0
+
+
+class JobState:
+    """Shared by the service and by what runs new and repeated windows."""
+
+    def __init__(self, calls: PluginCalls, clock: Timers, ttl: int) -> None:
+        self.calls = calls
+        self.clock = clock
+        self.ttl = ttl
+        """Seconds that a claim lives."""
+        self.status = JobStatus()
+        self.backoff = StoreBackoff(clock, log, ("jobs pause", "jobs go on"), self._count_store_error)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is being stopped."""
+        return self.calls.stopping
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new may begin: it is stopping, or a store did not answer a moment ago."""
+        return self.stopping or not self.backoff.ready
+
+    def log_failure(self, error: PluginFailed, customer_id: str, window: Window) -> None:
+        """Log that a job failed on a window."""
+        log.failure(
+            "job of plugin {plugin} for customer {customer_id} from {start} to {end} failed: {reason}",
+            failure_of(error), plugin=error.plugin, customer_id=customer_id, start=window.start, end=window.end,
+            reason=error.reason,
+        )  # fmt: skip
+
+    def _count_store_error(self) -> None:
+        self.status.store_troubles += 1

@@ -1,0 +1,69 @@
+"""Jobs over windows that they failed on before."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Customer
+from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.store import Document
+from cenergyd.errors import Overloaded, StoreUnavailable
+from cenergyd.jobs.job_state import RETRY_SECONDS, JobState
+from cenergyd.jobs.plugin_calls import StoreTrouble
+from cenergyd.jobs.retries import Retries, window_of
+from cenergyd.jobs.window_parts import window_parts
+from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.isolation import Implementation, PluginFailed
+
+log = Logger()
+
+
+class RetriedJobs:
+    """Runs one plugin's job again over a window that is kept in :class:`~cenergyd.jobs.retries.Retries`."""
+
+    def __init__(self, state: JobState, retries: Retries, readings: ReadingStore, customers: CustomerStore) -> None:
+        self._state = state
+        self._retries = retries
+        self._readings = readings
+        self._customers = customers
+
+    async def run(self, document: Document) -> None:
+        """Try one again. Raises nothing: what fails is logged and kept."""
+        try:
+            await self._retry(document)
+        except (StoreUnavailable, Overloaded, StoreTrouble) as error:
+            self._state.backoff.failed(error)
+        except CancelledError:
+            return  # its claim expires
+        except Exception:
+            log.failure("a job cannot be tried again")
+
+    async def _retry(self, document: Document) -> None:
+        calls, plugin = self._state.calls, document.body["plugin"]
+        found = [each for each in calls.plugins.implementations("cenergyd_job") if each.plugin == plugin]
+        customer = await self._customers.get(document.owner or "")
+        if customer is None:
+            await self._retries.succeeded(document)
+        elif not found or calls.is_resting(plugin):  # disabled for now, or not answering
+            await self._retries.postpone(document, int(self._state.clock.seconds()) + RETRY_SECONDS)
+        else:
+            await self._run_parts(document, customer, found[0])
+
+    async def _run_parts(self, document: Document, customer: Customer, job: Implementation) -> None:
+        clock = self._state.clock
+        async for part in window_parts(self._readings, customer, window_of(document)):
+            claimed = await self._retries.claim(document, part.start, int(clock.seconds()) + self._state.ttl)
+            if claimed is None:
+                return
+            document = claimed
+            try:
+                await self._state.calls.job(job, customer, part)
+            except PluginFailed as error:
+                self._state.status.failures[job.plugin] += 1
+                if await self._retries.failed(document, error.reason, int(clock.seconds())):
+                    self._state.log_failure(error, customer.id, part)
+                return
+            if self._state.paused:
+                return
+        await self._retries.succeeded(document)

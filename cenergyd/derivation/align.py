@@ -2,7 +2,7 @@
 
 Two readings belong together if and only if each is the other's nearest in time (of two equally near ones, the earlier) and
 they are not further apart than the tolerance. So each is used at most once, and a pair depends on nothing but the readings
-near it: whether times ``t`` are computed over a day or in pieces, the result is the same, as long as the readings from
+near it: whether times ``t`` are computed over a day or in segments, the result is the same, as long as the readings from
 ``t - tolerance`` to ``t + 2 * tolerance`` are there. The other way round, a reading at ``x`` can change nothing but computed
 readings from ``x - 2 * tolerance`` to ``x + tolerance``.
 """

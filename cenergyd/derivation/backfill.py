@@ -10,10 +10,10 @@ from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation, Deriver
-from cenergyd.derivation.plan import pieces, reach
+from cenergyd.derivation.plan import derivation_segments, reach
 from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.derivation.sum_deriver import write_sums
-from cenergyd.derivation.sum_plan import sum_pieces
+from cenergyd.derivation.sum_plan import sum_segments
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, NotFound
@@ -84,7 +84,9 @@ async def follow(
         if customer is None:
             raise NotFound(f"there is no customer {customer_id}")
         document = await documents.get(DERIVATION, customer_id)
-        if not pieces(customer, start, end, tolerance) and not sum_pieces(customer, start, end, tolerance):
+        if not derivation_segments(customer, start, end, tolerance) and not sum_segments(
+            customer, start, end, tolerance
+        ):
             progress = progress._replace(done=end)  # nothing is computed: there is nothing to wait for
         progress = _after(progress, customer, document, seen)
         report(progress)
@@ -116,11 +118,11 @@ async def run(
     before = await documents.get(DERIVATION, customer.id)
     progress = Progress(start, end, start, 0, 0)
     report(progress)
-    summed = await write_sums(readings, sum_pieces(customer, start, end, deriver.tolerance), deriver.tolerance)
+    summed = await write_sums(readings, sum_segments(customer, start, end, deriver.tolerance), deriver.tolerance)
     progress = progress._replace(written=summed)
-    for piece in pieces(customer, start, end, deriver.tolerance):
+    for segment in derivation_segments(customer, start, end, deriver.tolerance):
         reached = reached_before(before.body if before else None)
-        async for chunk in chunks(readings, deriver, customer, piece, limit=limit, reached=reached):
+        async for chunk in chunks(readings, deriver, customer, segment, limit=limit, reached=reached):
             await write_derived(readings, [chunk.derivation])
             progress = progress.after(chunk.derivation, chunk.end)
             report(progress)

@@ -8,7 +8,7 @@ import attrs
 
 from cenergyd.customers.model import PendingMark
 from cenergyd.derivation.chunks import chunks
-from cenergyd.derivation.committer import Committer, Done, Task
+from cenergyd.derivation.committer import Committer, Task, TaskResult
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.gaps import Gaps, Missing
 from cenergyd.derivation.plan import CHUNK_READINGS
@@ -53,9 +53,9 @@ class Backlog:
             if not await self._all_chunks(limit, stopping):
                 return
         except PluginFailed as error:
-            await self.committer.fail(Done(self.task, failure=error), self.bodies)
+            await self.committer.fail(TaskResult(self.task, failure=error), self.bodies)
             return
-        await self.committer.commit([Done(self.task, [self._sum])], self.bodies)
+        await self.committer.commit([TaskResult(self.task, [self._sum])], self.bodies)
 
     async def _add_up(self, stopping: Callable[[], bool]) -> bool:
         if not await self.sums.run(self.task, stopping):
@@ -63,7 +63,7 @@ class Backlog:
         # What is derived next is marked chunk by chunk, but a sum may be where no meter is missing.
         customer_id = self.task.customer_id
         await self.committer.job_queue.mark(
-            [PendingMark(customer_id, piece.start, piece.end) for piece in self.task.sums]
+            [PendingMark(customer_id, segment.start, segment.end) for segment in self.task.sums]
         )
         return True
 
@@ -71,9 +71,9 @@ class Backlog:
         task, tolerance = self.task, self.deriver.tolerance
         reached = reached_before(self.bodies.get(task.customer_id))
         breather = CooperativeYield(self.clock, 0)
-        for piece in task.pieces:
+        for segment in task.segments:
             async for chunk in chunks(
-                self.readings, self.deriver, task.work.customer, piece, limit=limit, reached=reached
+                self.readings, self.deriver, task.work.customer, segment, limit=limit, reached=reached
             ):
                 # Of readings from here on, no computed one before chunk.end depends any more.
                 rest = max(task.work.start, min(chunk.end + 2 * tolerance, task.work.end - 1))
@@ -90,7 +90,7 @@ class Backlog:
     async def _tell(self, up_to: int) -> None:
         if self.clock.seconds() - self._told_at >= TELL_EVERY:
             self._told_at = self.clock.seconds()
-            await self.committer.tell(Done(self.task, [self._sum]), up_to, self.bodies)
+            await self.committer.tell(TaskResult(self.task, [self._sum]), up_to, self.bodies)
 
 
 @attrs.frozen(slots=True, kw_only=True)

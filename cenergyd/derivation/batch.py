@@ -11,14 +11,14 @@ from twisted.logger import Logger
 from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import DerivationQueue
 from cenergyd.derivation.backlog import Backlogs
-from cenergyd.derivation.committer import Committer, Done, Task
+from cenergyd.derivation.committer import Committer, Task, TaskResult
 from cenergyd.derivation.corrections import widened
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins, take_result
-from cenergyd.derivation.plan import CHUNK_READINGS, Group, expected_readings, grouped, pieces
+from cenergyd.derivation.plan import CHUNK_READINGS, Group, derivation_segments, expected_readings, grouped
 from cenergyd.derivation.status import reached_before
 from cenergyd.derivation.sum_deriver import SumDeriver
-from cenergyd.derivation.sum_plan import sum_pieces
+from cenergyd.derivation.sum_plan import sum_segments
 from cenergyd.derivation.task_runner import TaskRunner
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
@@ -59,7 +59,7 @@ class BatchDeriver:
         for work in works:
             await breather()
             place = (work.customer, work.start, work.end, tolerance)
-            tasks.append(Task(work, pieces(*place), now, work.start, sum_pieces(*place)))
+            tasks.append(Task(work, derivation_segments(*place), now, work.start, sum_segments(*place)))
         await self.runner.guarded(tasks, self._sort_out(tasks))
 
     async def _sort_out(self, tasks: Sequence[Task]) -> None:
@@ -68,18 +68,18 @@ class BatchDeriver:
         tasks = [task for task in tasks if id(task.work) in kept]
         bodies = await self._bodies(tasks)
         tasks = await self._add_up(tasks, bodies)
-        idle = [task for task in tasks if not task.pieces]
+        idle = [task for task in tasks if not task.segments]
         if idle:
-            await self.committer.commit([Done(task) for task in idle], bodies)
+            await self.committer.commit([TaskResult(task) for task in idle], bodies)
         short = []
         for task in tasks:
-            if not task.pieces:
+            if not task.segments:
                 continue
-            if sum(map(expected_readings, task.pieces)) > CHUNK_READINGS:
+            if sum(map(expected_readings, task.segments)) > CHUNK_READINGS:
                 await self.backlogs.begin(task, bodies)
             else:
                 short.append(task)
-        for group in grouped([task.pieces for task in short], 4 * CHUNK_READINGS):
+        for group in grouped([task.segments for task in short], 4 * CHUNK_READINGS):
             members = [short[i] for i in group.members]
             if self.runner.stopping:
                 await self.runner.give_back(members, self.clock.seconds())
@@ -91,7 +91,7 @@ class BatchDeriver:
         remaining = [task for task in tasks if not task.sums]
         short = []
         for task in tasks:
-            if task.sums and sum(piece.expected_readings for piece in task.sums) > CHUNK_READINGS:
+            if task.sums and sum(segment.expected_readings for segment in task.sums) > CHUNK_READINGS:
                 await self.backlogs.begin(task, bodies)
             elif task.sums:
                 short.append(task)
@@ -103,7 +103,7 @@ class BatchDeriver:
             return await self.sums.run(task, lambda: self.runner.stopping)
         except StoreRejected as error:
             refused = PluginFailed("cenergyd", f"the store refused a sum of meters: {error}")
-            await self.committer.commit([Done(task, failure=refused)], bodies)
+            await self.committer.commit([TaskResult(task, failure=refused)], bodies)
             return False
 
     async def _derive_group(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, object]]) -> None:
@@ -111,11 +111,11 @@ class BatchDeriver:
         tasks[:] = await self.committer.held(tasks)
         stored = await self.readings.read(group.series, group.start, group.end, group.limit)
         breather = CooperativeYield(self.clock)
-        results: list[Done] = []
-        waiting: list[tuple[Task, Deferred[Done]]] = []
+        results: list[TaskResult] = []
+        waiting: list[tuple[Task, Deferred[TaskResult]]] = []
         for task in list(tasks):
             await breather()
-            if any(len(stored[name]) >= group.limit for piece in task.pieces for name in piece.series):
+            if any(len(stored[name]) >= group.limit for segment in task.segments for name in segment.series):
                 tasks.remove(task)
                 await self.backlogs.begin(task, bodies)
                 continue
@@ -126,15 +126,17 @@ class BatchDeriver:
         await self.committer.commit(results, bodies)
         self.runner.backoff.succeeded()
 
-    async def _derive(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> Done:
+    async def _derive(self, task: Task, stored: Mapping[str, Sequence[Reading]], reached: int | None) -> TaskResult:
         customer = task.work.customer
         try:
-            return Done(task, [await self.deriver.derive(customer, piece, stored, reached) for piece in task.pieces])
+            return TaskResult(
+                task, [await self.deriver.derive(customer, segment, stored, reached) for segment in task.segments]
+            )
         except PluginFailed as error:
-            return Done(task, failure=error)
+            return TaskResult(task, failure=error)
         except Exception as error:
             log.failure("deriving customer {customer_id} failed", customer_id=customer.id)
-            return Done(task, failure=PluginFailed("cenergyd", describe(error)))
+            return TaskResult(task, failure=PluginFailed("cenergyd", describe(error)))
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, object]]:
         found = await self.documents.get_many(DERIVATION, [task.customer_id for task in tasks])

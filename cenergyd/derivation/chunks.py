@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from cenergyd.customers.model import Customer, Window
 from cenergyd.derivation.derive import Derivation, Deriver
-from cenergyd.derivation.plan import Piece
+from cenergyd.derivation.plan import DerivationSegment
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 
 
 class Chunk(NamedTuple):
-    """A derived part of a long piece, not yet written."""
+    """A derived part of a long segment, not yet written."""
 
     start: int
     end: int
@@ -21,16 +21,22 @@ class Chunk(NamedTuple):
 
 
 async def chunks(
-    store: ReadingStore, deriver: Deriver, customer: Customer, piece: Piece, *, limit: int, reached: int | None = None
+    store: ReadingStore,
+    deriver: Deriver,
+    customer: Customer,
+    segment: DerivationSegment,
+    *,
+    limit: int,
+    reached: int | None = None,
 ) -> AsyncIterator[Chunk]:
-    """Derive a piece part by part, ascending and without a hole; write each before asking for the next.
+    """Derive a segment part by part, ascending and without a hole; write each before asking for the next.
 
     :param limit: readings of each series held at once. Raised where it is too small to get beyond the tolerance.
     """
     limit = max(limit, least_limit(deriver.tolerance))
-    start = piece.start
-    while start < piece.end:
-        rest = piece.cut(start, piece.end, deriver.tolerance)
+    start = segment.start
+    while start < segment.end:
+        rest = segment.cut(start, segment.end, deriver.tolerance)
         stored = await store.read(rest.series, rest.read_start, rest.read_end, limit)
         sources = [source.series for source in rest.sources]
         end = complete_until(

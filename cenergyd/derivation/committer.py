@@ -16,9 +16,9 @@ from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import Change
-from cenergyd.derivation.plan import Piece, reach
+from cenergyd.derivation.plan import DerivationSegment, reach
 from cenergyd.derivation.status import Outcome, next_body
-from cenergyd.derivation.sum_plan import SumPiece
+from cenergyd.derivation.sum_plan import SumSegment
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import StoreRejected
@@ -38,13 +38,13 @@ class Task:
     """A claimed customer."""
 
     work: PendingWork
-    pieces: Sequence[Piece]
+    segments: Sequence[DerivationSegment]
     renewed_at: float
     """When its claim was made or renewed."""
     start: int
     """Where its window began; the work's own ``start`` moves on in a backlog."""
-    sums: Sequence[SumPiece] = ()
-    """Sums of meters that are made before the pieces are derived."""
+    sums: Sequence[SumSegment] = ()
+    """Sums of meters that are made before the segments are derived."""
 
     @property
     def customer_id(self) -> str:
@@ -53,8 +53,8 @@ class Task:
 
 
 @attrs.frozen(slots=True)
-class Done:
-    """What came of a task: the derivations of its pieces, or the failure of a plugin."""
+class TaskResult:
+    """What came of a task: the derivations of its segments, or the failure of a plugin."""
 
     task: Task
     derivations: Sequence[Derivation] = ()
@@ -121,7 +121,7 @@ class Committer:
                 self._lost(task)
         return kept
 
-    async def commit(self, results: Sequence[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def commit(self, results: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Write, hand over and tell what came of whole windows.
 
         :param bodies: the status documents' bodies as they were, by customer id.
@@ -153,17 +153,17 @@ class Committer:
         await self.queue.mark([PendingMark(task.customer_id, start, end)])
         return False
 
-    async def fail(self, done: Done, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def fail(self, done: TaskResult, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """A long window failed where it is now."""
         await self._fail([done])
         await self._tell([(done, self._outcome(done))], bodies)
 
-    async def tell(self, done: Done, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def tell(self, done: TaskResult, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Write how far a long window is."""
         outcome = self._outcome(done)
         await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
 
-    async def _written(self, results: Sequence[Done]) -> list[Done]:
+    async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
         """Write together; where the store refuses, find out whose fault it is, so that nobody else pays for it."""
         good = [done for done in results if done.failure is None]
         others = [done for done in results if done.failure is not None]
@@ -181,16 +181,16 @@ class Committer:
         await write_derived(self.readings, derivations)
         self.status.written_points += sum(len(each.change.readings) for each in derivations if each.change is not None)
 
-    async def _mark_jobs(self, results: Sequence[Done]) -> None:
+    async def _mark_jobs(self, results: Sequence[TaskResult]) -> None:
         marks = [PendingMark(done.task.customer_id, *self._reach(done)) for done in results]
         if marks:
             await self.job_queue.mark(marks)
 
-    def _reach(self, done: Done) -> Window:
+    def _reach(self, done: TaskResult) -> Window:
         work = done.task.work
         return reach(work.customer, work.start, work.end, self.tolerance)
 
-    async def _hand_over(self, good: Sequence[Done]) -> None:
+    async def _hand_over(self, good: Sequence[TaskResult]) -> None:
         """The jobs get what is derived in the write that ends the claim."""
         if not good:
             return
@@ -209,19 +209,19 @@ class Committer:
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
-    async def _fail(self, bad: Sequence[Done]) -> None:
+    async def _fail(self, bad: Sequence[TaskResult]) -> None:
         if not bad:
             return
         for done in bad:
             self._log_failure(done)
         await self.queue.postpone([done.task.work for done in bad], int(self.clock.seconds()) + self.retry_seconds)
 
-    def _is_news(self, done: Done) -> bool:
+    def _is_news(self, done: TaskResult) -> bool:
         """The jobs hear of a failing window's measured readings once, not at every further attempt."""
         known = self._failing.get(done.task.customer_id)
         return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
-    def _log_failure(self, done: Done) -> None:
+    def _log_failure(self, done: TaskResult) -> None:
         failure, work = done.failure, done.task.work
         assert failure is not None
         self.status.failures[failure.plugin] += 1
@@ -236,13 +236,15 @@ class Committer:
                 plugin=failure.plugin, reason=failure.reason,
             )  # fmt: skip
 
-    async def _tell(self, results: Sequence[tuple[Done, Outcome]], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def _tell(
+        self, results: Sequence[tuple[TaskResult, Outcome]], bodies: Mapping[str, Mapping[str, object]]
+    ) -> None:
         now = int(self.clock.seconds())
         documents = []
         for done, outcome in results:
             customer_id = done.task.customer_id
             before = bodies.get(customer_id)
-            if before is None and not done.task.pieces and not done.task.sums:
+            if before is None and not done.task.segments and not done.task.sums:
                 continue  # nothing to derive for this customer, and never was
             body = next_body(before, outcome, now)
             if body != before:
@@ -251,7 +253,7 @@ class Committer:
             await self.documents.put_many(DERIVATION, documents)
 
     @staticmethod
-    def _outcome(done: Done) -> Outcome:
+    def _outcome(done: TaskResult) -> Outcome:
         work = done.task.work
         return Outcome(
             start=done.task.start, end=work.end, done=work.end, derivations=done.derivations, failure=done.failure

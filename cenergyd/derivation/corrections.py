@@ -25,7 +25,7 @@ from cenergyd.readings.correction_book import CorrectionBook, corrections_in, se
 from cenergyd.readings.corrections import (
     MAX_ACTIVE,
     Correction,
-    View,
+    CorrectionMap,
     added,
     bounded,
     check,
@@ -177,7 +177,7 @@ class Corrector:
             raise InvalidField("meter", f"meter {wanted.meter} has stored no readings")
         return series
 
-    async def _check_room(self, series: str, view: View, new: Correction, now: int) -> None:
+    async def _check_room(self, series: str, view: CorrectionMap, new: Correction, now: int) -> None:
         """Raise where the shifted readings would meet others, or come to be in the future."""
         seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view}))
         last = (await seen.last([series], new.end)).get(series)
@@ -351,9 +351,9 @@ def _log(what: str, by: str, listed: Listed) -> None:
 class _Fixed:
     """Views that are given."""
 
-    given: Mapping[str, View]
+    given: Mapping[str, CorrectionMap]
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.given[name] for name in series if name in self.given}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

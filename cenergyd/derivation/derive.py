@@ -1,4 +1,4 @@
-"""One piece of a customer: readings of the present meters in, readings of the missing one out, by way of the plugins."""
+"""One segment of a customer: readings of the present meters in, readings of the missing one out, by way of the plugins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cenergyd.customers.model import Customer, Role
 from cenergyd.derivation.align import align
 from cenergyd.derivation.diff import Change, change
 from cenergyd.derivation.gaps import Gaps, gaps
-from cenergyd.derivation.plan import Piece, role_readings
+from cenergyd.derivation.plan import DerivationSegment, role_readings
 from cenergyd.derivation.plugin_result import BadResult, checked
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -28,7 +28,7 @@ log = Logger()
 
 
 class Derivation(NamedTuple):
-    """What came of one piece."""
+    """What came of one segment."""
 
     change: Change | None
     """What to write; None: what is stored is right."""
@@ -56,31 +56,35 @@ class Deriver:
     clock: Timers
 
     async def derive(
-        self, customer: Customer, piece: Piece, stored: Mapping[str, Sequence[Reading]], reached: int | None = None
+        self,
+        customer: Customer,
+        segment: DerivationSegment,
+        stored: Mapping[str, Sequence[Reading]],
+        reached: int | None = None,
     ) -> Derivation:
-        """Compute the piece from the stored readings of its series.
+        """Compute the segment from the stored readings of its series.
 
         Does not yield unless a plugin does or there is much to compute.
 
-        :param stored: readings by series, ascending, at least those of the piece's range.
+        :param stored: readings by series, ascending, at least those of the segment's range.
         :param reached: a time that both meters are known to have reached.
         :raises PluginFailed: a plugin raised, was late or returned nonsense; nothing may be written.
         """
-        present = role_readings(piece, stored)
+        present = role_readings(segment, stored)
         aligned = align(present, self.tolerance)
-        found = gaps(present, aligned, piece.start, piece.end, reached)
-        if aligned and (aligned[0][0] < piece.start or aligned[-1][0] >= piece.end):
-            aligned = [pair for pair in aligned if piece.start <= pair[0] < piece.end]
-        readings = await self._in_slices(customer, piece.role, aligned)
+        found = gaps(present, aligned, segment.start, segment.end, reached)
+        if aligned and (aligned[0][0] < segment.start or aligned[-1][0] >= segment.end):
+            aligned = [pair for pair in aligned if segment.start <= pair[0] < segment.end]
+        readings = await self._in_slices(customer, segment.role, aligned)
         if readings is None:
             return Derivation(None, 0, None, found, no_plugin=True)
-        changed = change(piece.target, piece.start, piece.end, stored[piece.target], readings)
+        changed = change(segment.target, segment.start, segment.end, stored[segment.target], readings)
         return Derivation(
             changed,
             len(readings),
             readings[-1][0] if readings else None,
             found,
-            kept=kept_readings(piece.target, readings, changed),
+            kept=kept_readings(segment.target, readings, changed),
         )
 
     async def _in_slices(

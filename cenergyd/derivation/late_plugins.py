@@ -7,7 +7,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from cenergyd.derivation.committer import Committer, Done, Task
+from cenergyd.derivation.committer import Committer, Task, TaskResult
 from cenergyd.derivation.task_runner import TaskRunner
 from cenergyd.runtime.clock import Timers
 
@@ -24,16 +24,16 @@ class LatePlugins:
         self._runner = runner
         self._committer = committer
         self._clock = clock
-        self._waiting: dict[str, Deferred[Done]] = {}
+        self._waiting: dict[str, Deferred[TaskResult]] = {}
 
     async def separate(
         self,
         tasks: list[Task],
-        waiting: Sequence[tuple[Task, Deferred[Done]]],
+        waiting: Sequence[tuple[Task, Deferred[TaskResult]]],
         bodies: Mapping[str, Mapping[str, object]],
-    ) -> list[Done]:
+    ) -> list[TaskResult]:
         """The results that come within a moment; each other task leaves ``tasks`` and is waited for on its own."""
-        results: list[Done] = []
+        results: list[TaskResult] = []
         if waiting:
             await self._briefly([deferred for _, deferred in waiting])
         for task, deferred in waiting:
@@ -47,14 +47,18 @@ class LatePlugins:
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 
-    def _wait_alone(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    def _wait_alone(
+        self, task: Task, deferred: Deferred[TaskResult], bodies: Mapping[str, Mapping[str, object]]
+    ) -> None:
         too_many = len(self._waiting) >= MAX_WAITING_PLUGINS
         self._waiting[task.customer_id] = deferred
         self._runner.start(self._runner.guarded([task], self._finish(task, deferred, bodies)))
         if too_many or self._runner.stopping:
             deferred.cancel()
 
-    async def _finish(self, task: Task, deferred: Deferred[Done], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def _finish(
+        self, task: Task, deferred: Deferred[TaskResult], bodies: Mapping[str, Mapping[str, object]]
+    ) -> None:
         status = self._committer.status
         status.waiting_plugins += 1
         try:
@@ -67,7 +71,7 @@ class LatePlugins:
         else:
             await self._committer.commit([done], bodies)
 
-    async def _briefly(self, deferreds: Sequence[Deferred[Done]]) -> None:
+    async def _briefly(self, deferreds: Sequence[Deferred[TaskResult]]) -> None:
         """Wait until all have fired, but no longer than BATCH_WAIT_SECONDS; none is cancelled."""
         gate: Deferred[None] = Deferred()
 
@@ -82,12 +86,12 @@ class LatePlugins:
         await gate
 
 
-def take_result(deferred: Deferred[Done], results: list[Done]) -> bool:
+def take_result(deferred: Deferred[TaskResult], results: list[TaskResult]) -> bool:
     """Whether it has fired; then its result is appended.
 
     At once, and not by a callback: we may be called from one of its callbacks, and another would only run after we have returned.
     """
     if not deferred.called:
         return False
-    results.append(cast(Done, deferred.result))
+    results.append(cast(TaskResult, deferred.result))
     return True

@@ -28,7 +28,7 @@ class Source(NamedTuple):
     """Its P and Q are read with the opposite sign."""
 
 
-class Piece(NamedTuple):
+class DerivationSegment(NamedTuple):
     """A stretch of one customer's computed meter over which the same meters play the same roles."""
 
     start: int
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
         """All series to read."""
         return [self.sources[0].series, self.sources[1].series, self.target]
 
-    def cut(self, start: int, end: int, tolerance: int) -> Piece:
+    def cut(self, start: int, end: int, tolerance: int) -> DerivationSegment:
         """The part with computed times from ``start`` to ``end``."""
         return self._replace(
             start=start,
@@ -69,29 +69,31 @@ def reach(customer: Customer, start: int, end: int, tolerance: int) -> Window:
     return touched(*window, tolerance) if uses_sums(customer) else window
 
 
-def pieces(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
+def derivation_segments(customer: Customer, start: int, end: int, tolerance: int) -> tuple[DerivationSegment, ...]:
     """What to derive after readings of ``start <= time < end`` came in, ascending.
 
     Nothing where no meter is missing, or more than one, or the settings are not such that series could exist.
     """
-    return pieces_between(customer, *reach(customer, start, end, tolerance), tolerance)
+    return derivation_segments_between(customer, *reach(customer, start, end, tolerance), tolerance)
 
 
-def pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[Piece, ...]:
-    """As :func:`pieces`, by the computed times."""
+def derivation_segments_between(
+    customer: Customer, start: int, end: int, tolerance: int
+) -> tuple[DerivationSegment, ...]:
+    """As :func:`segments`, by the computed times."""
     found = []
     for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
-        piece = _piece(span, max(start, span.start), min(end, span.end), tolerance)
-        if piece is not None:
-            found.append(piece)
+        segment = _segment(span, max(start, span.start), min(end, span.end), tolerance)
+        if segment is not None:
+            found.append(segment)
     return tuple(found)
 
 
-def role_readings(piece: Piece, stored: Mapping[str, Sequence[Reading]]) -> dict[Role, Sequence[Reading]]:
-    """The readings of the present roles that a piece depends on, signs as the site equation has them."""
+def role_readings(segment: DerivationSegment, stored: Mapping[str, Sequence[Reading]]) -> dict[Role, Sequence[Reading]]:
+    """The readings of the present roles that a segment depends on, signs as the site equation has them."""
     found: dict[Role, Sequence[Reading]] = {}
-    for role, series, is_reversed in piece.sources:
-        readings = between(stored[series], piece.read_start, piece.read_end)
+    for role, series, is_reversed in segment.sources:
+        readings = between(stored[series], segment.read_start, segment.read_end)
         found[role] = [sign_corrected(reading) for reading in readings] if is_reversed else readings
     return found
 
@@ -103,9 +105,9 @@ def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Readi
     return readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
 
 
-def expected_readings(piece: Piece) -> int:
-    """How many readings of each meter a piece probably has."""
-    return ceil((piece.read_end - piece.read_start) / USUAL_INTERVAL)
+def expected_readings(segment: DerivationSegment) -> int:
+    """How many readings of each meter a segment probably has."""
+    return ceil((segment.read_end - segment.read_start) / USUAL_INTERVAL)
 
 
 class Group(NamedTuple):
@@ -120,17 +122,17 @@ class Group(NamedTuple):
     """Readings of each series to read; one that has as many may have more, and is read on its own."""
 
 
-def grouped(windows: Sequence[Sequence[Piece]], budget: int) -> list[Group]:
+def grouped(windows: Sequence[Sequence[DerivationSegment]], budget: int) -> list[Group]:
     """Group customers with similar windows, so that few reads serve many, each bounded by ``budget`` readings or so.
 
-    :param windows: the pieces of each customer, at least one.
+    :param windows: the segments of each customer, at least one.
     """
-    bounds = [(w[0].read_start, max(piece.read_end for piece in w)) for w in windows]
+    bounds = [(w[0].read_start, max(segment.read_end for segment in w)) for w in windows]
     order = sorted(range(len(windows)), key=lambda i: bounds[i])
     groups: list[Group] = []
     for i in order:
         low, high = bounds[i]
-        series = [name for piece in windows[i] for name in piece.series]
+        series = [name for segment in windows[i] for name in segment.series]
         last = groups[-1] if groups else None
         if last is not None and _fits(last, low, high, len(series), budget):
             end = max(last.end, high)
@@ -152,7 +154,7 @@ def _limit(seconds: int) -> int:
     return 16 + ceil(1.5 * seconds / USUAL_INTERVAL)
 
 
-def _piece(span: SetupPeriod, start: int, end: int, tolerance: int) -> Piece | None:
+def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> DerivationSegment | None:
     role = span.setup.missing_role
     if role is None or not span.serial or start >= end:
         return None
@@ -167,7 +169,7 @@ def _piece(span: SetupPeriod, start: int, end: int, tolerance: int) -> Piece | N
         return None  # told in the customer's settings; there can be no such series
     if target in (first.series, second.series):
         return None
-    return Piece(
+    return DerivationSegment(
         start,
         end,
         max(span.start, start - tolerance),

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from cenergyd.customers.model import Role
 from cenergyd.derivation.align import align, unmatched
 from cenergyd.derivation.formulas import VERSIONS
-from cenergyd.derivation.plan import Piece, role_readings
+from cenergyd.derivation.plan import DerivationSegment, role_readings
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading
 
@@ -54,21 +54,21 @@ def formula_name(formula: Formula) -> str:
 
 
 def explain(
-    piece: Piece,
+    segment: DerivationSegment,
     stored: Mapping[str, Sequence[Reading]],
     *,
     tolerance: int,
     formula: Formula,
     reached: Mapping[Role, int] | None = None,
 ) -> list[Explanation]:
-    """Explain a piece: an entry for each computed point, and one for each minute that has none.
+    """Explain a segment: an entry for each computed point, and one for each minute that has none.
 
-    :param stored: readings by series, ascending: the sources' over the piece's reading range, the computed ones over the piece.
+    :param stored: readings by series, ascending: the sources' over the segment's reading range, the computed ones over the segment.
     :param reached: the latest time of each present meter as far as known, besides ``stored``.
     """
-    view = _View(piece, stored, tolerance, formula, reached or {})
+    view = _View(segment, stored, tolerance, formula, reached or {})
     found: list[Explanation] = []
-    for start, end in minutes_of(piece.start, piece.end):
+    for start, end in minutes_of(segment.start, segment.end):
         points = _within(view.points, start, end)
         if points:
             found.extend(_point(view, point) for point in points)
@@ -88,16 +88,16 @@ class _View:
 
     def __init__(
         self,
-        piece: Piece,
+        segment: DerivationSegment,
         stored: Mapping[str, Sequence[Reading]],
         tolerance: int,
         formula: Formula,
         reached: Mapping[Role, int],
     ) -> None:
-        self.piece = piece
+        self.segment = segment
         self.formula = formula_name(formula)
-        self.points = stored[piece.target]
-        self.present = role_readings(piece, stored)
+        self.points = stored[segment.target]
+        self.present = role_readings(segment, stored)
         self.aligned = align(self.present, tolerance)
         self.pair_at = {pair.time: pair for pair in self.aligned}
         self.alone = unmatched(self.present, self.aligned)
@@ -141,9 +141,9 @@ def _entry(view: _View, time: int, why: Why, pair: AlignedReading | None, text: 
 
 
 def _made(view: _View, time: int, why: Why, times: Mapping[Role, int], text: str) -> Explanation:
-    piece = view.piece
-    sources = tuple(SourceTime(source.role, source.series, times.get(source.role)) for source in piece.sources)
-    return Explanation(time, why, piece.role, piece.target, sources, view.formula, text)
+    segment = view.segment
+    sources = tuple(SourceTime(source.role, source.series, times.get(source.role)) for source in segment.sources)
+    return Explanation(time, why, segment.role, segment.target, sources, view.formula, text)
 
 
 def _within(items: Sequence[Reading] | Sequence[AlignedReading], start: int, end: int) -> Sequence:  # type: ignore[type-arg]

@@ -31,7 +31,7 @@ class Outcome:
     done: int
     """Everything before this is derived."""
     derivations: Sequence[Derivation] = ()
-    """Of its pieces, ascending in time."""
+    """Of its segments, ascending in time."""
     failure: PluginFailed | None = None
 
 

@@ -1,6 +1,6 @@
 """Making the sums of meters of a claimed window, before the missing meter is computed from them.
 
-A piece is read and written part by part in bounded memory. The claim is looked after before each write, as the missing meter's is.
+A segment is read and written part by part in bounded memory. The claim is looked after before each write, as the missing meter's is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cenergyd.derivation.chunks import complete_until, least_limit
 from cenergyd.derivation.committer import Committer, Task, write_derived
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.plan import CHUNK_READINGS
-from cenergyd.derivation.sum_plan import SumPiece, summed
+from cenergyd.derivation.sum_plan import SumSegment, summed
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.yielding import CooperativeYield
@@ -35,8 +35,8 @@ class SumDeriver:
         Raises StoreUnavailable, Overloaded, StoreRejected.
         """
         breather = CooperativeYield(self.clock, 0)
-        for piece in task.sums:
-            async for part in sum_parts(self.readings, piece, self.tolerance):
+        for segment in task.sums:
+            async for part in sum_parts(self.readings, segment, self.tolerance):
                 if not await self.committer.held([task]):
                     return False
                 await self.committer.write_part(task, part)
@@ -47,23 +47,23 @@ class SumDeriver:
         return bool(await self.committer.held([task]))
 
 
-async def write_sums(readings: ReadingStore, pieces: Sequence[SumPiece], tolerance: int) -> int:
+async def write_sums(readings: ReadingStore, segments: Sequence[SumSegment], tolerance: int) -> int:
     """Make sums here and now; how many readings were written."""
     written = 0
-    for piece in pieces:
-        async for part in sum_parts(readings, piece, tolerance):
+    for segment in segments:
+        async for part in sum_parts(readings, segment, tolerance):
             await write_derived(readings, [part])
             written += len(part.change.readings) if part.change else 0
     return written
 
 
-async def sum_parts(readings: ReadingStore, piece: SumPiece, tolerance: int) -> AsyncIterator[Derivation]:
-    """A piece, part by part, ascending; write each before asking for the next."""
-    limit = max(CHUNK_READINGS // len(piece.terms), least_limit(tolerance))
-    sources = [term.series for term in piece.terms]
-    start = piece.start
-    while start < piece.end:
-        rest = piece.cut(start, piece.end, tolerance)
+async def sum_parts(readings: ReadingStore, segment: SumSegment, tolerance: int) -> AsyncIterator[Derivation]:
+    """A segment, part by part, ascending; write each before asking for the next."""
+    limit = max(CHUNK_READINGS // len(segment.terms), least_limit(tolerance))
+    sources = [term.series for term in segment.terms]
+    start = segment.start
+    while start < segment.end:
+        rest = segment.cut(start, segment.end, tolerance)
         stored = await readings.read(rest.series, rest.read_start, rest.read_end, limit)
         end = complete_until(Window(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=tolerance)
         yield summed(rest.cut(start, end, tolerance), stored, tolerance)

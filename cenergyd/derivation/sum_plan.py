@@ -23,7 +23,7 @@ class SumTerm(NamedTuple):
     factor: float
 
 
-class SumPiece(NamedTuple):
+class SumSegment(NamedTuple):
     """A stretch of one role over which it is the same sum of meters."""
 
     start: int
@@ -50,7 +50,7 @@ class SumPiece(NamedTuple):
         """How many readings of all meters together it probably has."""
         return len(self.terms) * (self.read_end - self.read_start) // USUAL_INTERVAL
 
-    def cut(self, start: int, end: int, tolerance: int) -> SumPiece:
+    def cut(self, start: int, end: int, tolerance: int) -> SumSegment:
         """The part with sums from ``start`` to ``end``."""
         return self._replace(
             start=start,
@@ -60,56 +60,58 @@ class SumPiece(NamedTuple):
         )
 
 
-def sum_pieces(customer: Customer, start: int, end: int, tolerance: int) -> tuple[SumPiece, ...]:
+def sum_segments(customer: Customer, start: int, end: int, tolerance: int) -> tuple[SumSegment, ...]:
     """The sums that readings of ``start <= time < end`` can change, by role, ascending."""
-    return sum_pieces_between(customer, *touched(start, end, tolerance), tolerance)
+    return sum_segments_between(customer, *touched(start, end, tolerance), tolerance)
 
 
-def sum_pieces_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[SumPiece, ...]:
-    """As :func:`sum_pieces`, by the sums' own times."""
+def sum_segments_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[SumSegment, ...]:
+    """As :func:`sum_segments`, by the sums' own times."""
     if not uses_sums(customer):
         return ()
     found = []
     for role in ROLES:
-        for segment in role_segments(customer, role, start - tolerance, end + 2 * tolerance):
-            piece = _piece(segment, role, max(start, segment.start), min(end, segment.end), tolerance)
-            if piece is not None:
-                found.append(piece)
+        for role_segment in role_segments(customer, role, start - tolerance, end + 2 * tolerance):
+            segment = _segment(
+                role_segment, role, max(start, role_segment.start), min(end, role_segment.end), tolerance
+            )
+            if segment is not None:
+                found.append(segment)
     return tuple(found)
 
 
-def summed(piece: SumPiece, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
-    """What leads from the stored sums of a piece to the right ones.
+def summed(segment: SumSegment, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
+    """What leads from the stored sums of a segment to the right ones.
 
-    :param stored: readings by series, ascending, at least those of the piece's range.
+    :param stored: readings by series, ascending, at least those of the segment's range.
     """
-    found = add_up([term.factor for term in piece.terms], meter_readings(piece, stored), tolerance)
-    readings = between(found, piece.start, piece.end)
-    changed = change(piece.target, piece.start, piece.end, stored[piece.target], readings)
-    kept = kept_readings(piece.target, readings, changed)
+    found = add_up([term.factor for term in segment.terms], meter_readings(segment, stored), tolerance)
+    readings = between(found, segment.start, segment.end)
+    changed = change(segment.target, segment.start, segment.end, stored[segment.target], readings)
+    kept = kept_readings(segment.target, readings, changed)
     return Derivation(changed, len(readings), readings[-1].time if readings else None, NO_GAPS, kept=kept)
 
 
-def meter_readings(piece: SumPiece, stored: Mapping[str, Sequence[Reading]]) -> list[Sequence[Reading]]:
-    """The readings of each meter that a piece depends on."""
-    return [between(stored[term.series], piece.read_start, piece.read_end) for term in piece.terms]
+def meter_readings(segment: SumSegment, stored: Mapping[str, Sequence[Reading]]) -> list[Sequence[Reading]]:
+    """The readings of each meter that a segment depends on."""
+    return [between(stored[term.series], segment.read_start, segment.read_end) for term in segment.terms]
 
 
-def _piece(segment: RoleSegment, role: Role, start: int, end: int, tolerance: int) -> SumPiece | None:
-    if not segment.sum or start >= end or not is_series_name(segment.series):
+def _segment(role_segment: RoleSegment, role: Role, start: int, end: int, tolerance: int) -> SumSegment | None:
+    if not role_segment.sum or start >= end or not is_series_name(role_segment.series):
         return None
     try:
-        terms = sorted(terms_of(segment.sum), key=lambda term: int(term.meter))
+        terms = sorted(terms_of(role_segment.sum), key=lambda term: int(term.meter))
     except NoSum:
         return None  # told in the customer's settings
-    serial = segment.series.partition("_")[0]
-    return SumPiece(
+    serial = role_segment.series.partition("_")[0]
+    return SumSegment(
         start,
         end,
-        max(segment.start, start - tolerance),
-        min(segment.end, end + 2 * tolerance),
+        max(role_segment.start, start - tolerance),
+        min(role_segment.end, end + 2 * tolerance),
         role,
-        segment.series,
+        role_segment.series,
         tuple(SumTerm(f"{serial}_{term.meter}", term.factor) for term in terms),
         sum_text(terms),
     )

@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from cenergyd.derivation.provenance import Explanation, SourceTime, Why, minutes_of
-from cenergyd.derivation.sum_plan import SumPiece, meter_readings
+from cenergyd.derivation.sum_plan import SumSegment, meter_readings
 from cenergyd.derivation.sums import FORMULA, aligned
 from cenergyd.readings.model import Reading
 
 
 def explain_sum(
-    piece: SumPiece,
+    segment: SumSegment,
     stored: Mapping[str, Sequence[Reading]],
     *,
     tolerance: int,
@@ -20,52 +20,52 @@ def explain_sum(
 ) -> list[Explanation]:
     """Explain a sum: an entry for each of its points, and one for each minute that has none.
 
-    :param stored: readings by series, ascending: the meters' over the piece's reading range, the sums over the piece.
+    :param stored: readings by series, ascending: the meters' over the segment's reading range, the sums over the segment.
     :param reached: the latest time of each meter's series as far as known, besides ``stored``.
     """
-    readings = meter_readings(piece, stored)
+    readings = meter_readings(segment, stored)
     together = {min(each.time for each in group): group for group in aligned(readings, tolerance)}
     times = sorted(together)
-    there = [reading.time for reading in stored[piece.target]]
-    estimated = {reading.time for reading in stored[piece.target] if reading.estimated}
+    there = [reading.time for reading in stored[segment.target]]
+    estimated = {reading.time for reading in stored[segment.target] if reading.estimated}
     own_times = [[reading.time for reading in each] for each in readings]
     found: list[Explanation] = []
-    for start, end in minutes_of(piece.start, piece.end):
+    for start, end in minutes_of(segment.start, segment.end):
         points = _within(there, start, end)
         if points:
-            found.extend(_point(piece, time, together.get(time), time in estimated) for time in points)
+            found.extend(_point(segment, time, together.get(time), time in estimated) for time in points)
         elif inside := _within(times, start, end):
-            found.append(_not_made(piece, start, together[inside[0]]))
+            found.append(_not_made(segment, start, together[inside[0]]))
         else:
-            found.append(_gap(piece, start, end, own_times, reached or {}))
+            found.append(_gap(segment, start, end, own_times, reached or {}))
     return found
 
 
-def _point(piece: SumPiece, time: int, group: Sequence[Reading] | None, estimated: bool) -> Explanation:
-    text = f"{piece.role} is the sum {piece.text} of meters"
+def _point(segment: SumSegment, time: int, group: Sequence[Reading] | None, estimated: bool) -> Explanation:
+    text = f"{segment.role} is the sum {segment.text} of meters"
     if estimated:
-        return _made(piece, time, "estimated", group, f"{text}; reactive power is estimated from P and PF")
-    return _made(piece, time, "computed", group, text)
+        return _made(segment, time, "estimated", group, f"{text}; reactive power is estimated from P and PF")
+    return _made(segment, time, "computed", group, text)
 
 
-def _not_made(piece: SumPiece, start: int, group: Sequence[Reading]) -> Explanation:
-    for term, reading in zip(piece.terms, group, strict=True):
+def _not_made(segment: SumSegment, start: int, group: Sequence[Reading]) -> Explanation:
+    for term, reading in zip(segment.terms, group, strict=True):
         if reading.P is None:
-            return _made(piece, start, "no_power", group, f"{_meter(term.series)} gave no real power")
-    return _made(piece, start, "pending", group, f"the sum {piece.text} is not made yet")
+            return _made(segment, start, "no_power", group, f"{_meter(term.series)} gave no real power")
+    return _made(segment, start, "pending", group, f"the sum {segment.text} is not made yet")
 
 
 def _gap(
-    piece: SumPiece, start: int, end: int, own_times: Sequence[Sequence[int]], reached: Mapping[str, int]
+    segment: SumSegment, start: int, end: int, own_times: Sequence[Sequence[int]], reached: Mapping[str, int]
 ) -> Explanation:
     there = [_within(each, start, end) for each in own_times]
-    lacking = [term.series for term, times in zip(piece.terms, there, strict=True) if not times]
+    lacking = [term.series for term, times in zip(segment.terms, there, strict=True) if not times]
     sources = tuple(
-        SourceTime(piece.role, term.series, times[0] if times else None, term.factor)
-        for term, times in zip(piece.terms, there, strict=True)
+        SourceTime(segment.role, term.series, times[0] if times else None, term.factor)
+        for term, times in zip(segment.terms, there, strict=True)
     )
     why: Why = "missing"
-    if len(lacking) == len(piece.terms):
+    if len(lacking) == len(segment.terms):
         why, text = "no_readings", "no meter of the sum gave a reading"
     elif not lacking:
         why, text = "not_aligned", "the meters' readings are too far apart in time"
@@ -73,21 +73,21 @@ def _gap(
         names = " and ".join(_meter(series) for series in lacking)
         latest = {
             term.series: max(reached.get(term.series, 0), each[-1] if each else 0)
-            for term, each in zip(piece.terms, own_times, strict=True)
+            for term, each in zip(segment.terms, own_times, strict=True)
         }
         if all(latest[series] < start for series in lacking):
-            why, text = "waiting", f"{names} of the sum {piece.text} has not uploaded this time yet"
+            why, text = "waiting", f"{names} of the sum {segment.text} has not uploaded this time yet"
         else:
-            text = f"{names} of the sum {piece.text} gave no reading"
-    return Explanation(start, why, piece.role, piece.target, sources, FORMULA, text)
+            text = f"{names} of the sum {segment.text} gave no reading"
+    return Explanation(start, why, segment.role, segment.target, sources, FORMULA, text)
 
 
-def _made(piece: SumPiece, time: int, why: Why, group: Sequence[Reading] | None, text: str) -> Explanation:
-    times = [reading.time for reading in group] if group else [None] * len(piece.terms)
+def _made(segment: SumSegment, time: int, why: Why, group: Sequence[Reading] | None, text: str) -> Explanation:
+    times = [reading.time for reading in group] if group else [None] * len(segment.terms)
     sources = tuple(
-        SourceTime(piece.role, term.series, own, term.factor) for term, own in zip(piece.terms, times, strict=True)
+        SourceTime(segment.role, term.series, own, term.factor) for term, own in zip(segment.terms, times, strict=True)
     )
-    return Explanation(time, why, piece.role, piece.target, sources, FORMULA, text)
+    return Explanation(time, why, segment.role, segment.target, sources, FORMULA, text)
 
 
 def _meter(series: str) -> str:

@@ -63,7 +63,7 @@ class GroupCommit(Generic[Mark]):
         raises, they all fail with that.
     :param max_queued_uploads: uploads not answered yet; one more raises Overloaded.
     :param max_queued_readings: their readings, likewise. An upload larger than that is taken when nothing else waits.
-    :param max_write_readings: readings in one write. A larger upload makes a group of its own, written piece by piece.
+    :param max_write_readings: readings in one write. A larger upload makes a group of its own, written part by part.
     :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are
         written in the order they came. One is kept free of larger uploads, so that a backlog delays nobody.
     :param took: told how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
@@ -272,10 +272,10 @@ class GroupCommit(Generic[Mark]):
                 failed.update((upload, error) for upload in written)
         return failed
 
-    async def _write(self, part: list[_Upload[Mark]]) -> None:
-        batches = [batch for upload in part for batch in upload.batches if batch.readings]
-        for piece in pieces(batches, self._max_write):
-            await self._timed("write", self._store.write(piece))
+    async def _write(self, group: list[_Upload[Mark]]) -> None:
+        batches = [batch for upload in group for batch in upload.batches if batch.readings]
+        for part in split_writes(batches, self._max_write):
+            await self._timed("write", self._store.write(part))
 
     async def _timed(self, step: str, work: Awaitable[None]) -> None:
         """Also where it fails: a store that hangs is to be seen."""
@@ -286,19 +286,19 @@ class GroupCommit(Generic[Mark]):
             self._took(step, self._clock.seconds() - began)
 
 
-def pieces(batches: Sequence[SeriesReadings], size: int) -> Iterator[list[SeriesReadings]]:
+def split_writes(batches: Sequence[SeriesReadings], size: int) -> Iterator[list[SeriesReadings]]:
     """The batches, in order, in lists of at most ``size`` readings; a batch is cut where it must be."""
-    piece: list[SeriesReadings] = []
+    part: list[SeriesReadings] = []
     room = size
     for series, readings in batches:
         position = 0
         while position < len(readings):
             taken = readings[position : position + room]
-            piece.append(SeriesReadings(series, taken))
+            part.append(SeriesReadings(series, taken))
             position += len(taken)
             room -= len(taken)
             if room == 0:
-                yield piece
-                piece, room = [], size
-    if piece:
-        yield piece
+                yield part
+                part, room = [], size
+    if part:
+        yield part

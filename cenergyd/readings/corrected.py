@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from cenergyd.readings.checks import check_resolution, window_start
-from cenergyd.readings.corrections import BEGINNING, END, Piece, View
+from cenergyd.readings.corrections import BEGINNING, END, CorrectionMap, CorrectionSegment
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import ReadingStore, Summary
 
@@ -23,7 +23,7 @@ MAX_STEPS = 50
 class Corrections(Protocol):
     """Knows the corrections of series."""
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         """Those of the series that have corrections in force."""
         ...
 
@@ -62,15 +62,15 @@ class CorrectedReadings:
             found[name] = await self._read(name, view, start, end, limit)
         return {name: found[name] for name in series}
 
-    async def _read(self, name: str, view: View, start: int, end: int, limit: int | None) -> list[Reading]:
+    async def _read(self, name: str, view: CorrectionMap, start: int, end: int, limit: int | None) -> list[Reading]:
         found: list[Reading] = []
-        for piece in view.between(start, end):
-            since, until = piece.measured
-            # A piece may leave readings out, so that a limit counts what is left.
+        for segment in view.between(start, end):
+            since, until = segment.measured
+            # A segment may leave readings out, so that a limit counts what is left.
             while since < until and (limit is None or len(found) < limit):
                 asked = None if limit is None else limit - len(found)
                 rows = (await self.measured.read([name], since, until, asked))[name]
-                found += piece.corrected(rows)
+                found += segment.corrected(rows)
                 if asked is None or len(rows) < asked:
                     break
                 since = rows[-1].time + 1
@@ -89,15 +89,15 @@ class CorrectedReadings:
                 found[name] = reading
         return found
 
-    async def _last(self, name: str, view: View, before: int) -> Reading | None:
-        for piece in reversed(view.between(BEGINNING, before)):
-            since, end = piece.measured
+    async def _last(self, name: str, view: CorrectionMap, before: int) -> Reading | None:
+        for segment in reversed(view.between(BEGINNING, before)):
+            since, end = segment.measured
             until = None if end == END else end
             for _ in range(MAX_STEPS):
                 reading = (await self.measured.last([name], until)).get(name)
                 if reading is None or reading.time < since:
                     break
-                if kept := piece.corrected([reading]):
+                if kept := segment.corrected([reading]):
                     return kept[0]
                 until = reading.time
         return None
@@ -115,14 +115,14 @@ class CorrectedReadings:
                 found[name] = reading
         return found
 
-    async def _first(self, name: str, view: View, since: int) -> Reading | None:
-        for piece in view.between(since, END):
-            start, end = piece.measured
+    async def _first(self, name: str, view: CorrectionMap, since: int) -> Reading | None:
+        for segment in view.between(since, END):
+            start, end = segment.measured
             for _ in range(MAX_STEPS):
                 reading = (await self.measured.first([name], start)).get(name)
                 if reading is None or reading.time >= end:
                     break
-                if kept := piece.corrected([reading]):
+                if kept := segment.corrected([reading]):
                     return kept[0]
                 start = reading.time + 1
         return None
@@ -173,30 +173,30 @@ class _Summing:
         self._whole: dict[int, Summary] = {}
         self._parts: dict[int, _Part] = {}
 
-    async def all(self, pieces: Sequence[Piece]) -> list[Summary]:
-        """Of pieces, ascending."""
-        # A window that is in more than one piece is put together from its parts, each with its own count.
+    async def all(self, segments: Sequence[CorrectionSegment]) -> list[Summary]:
+        """Of segments, ascending."""
+        # A window that is in more than one segment is put together from its parts, each with its own count.
         owners = Counter(
             window
-            for piece in pieces
-            for window in {self._windows.start_of(piece.start), self._windows.start_of(piece.end - 1)}
+            for segment in segments
+            for window in {self._windows.start_of(segment.start), self._windows.start_of(segment.end - 1)}
         )
         shared = {window for window, count in owners.items() if count > 1}
-        for piece in pieces:
-            await self._piece(piece, shared)
+        for segment in segments:
+            await self._segment(segment, shared)
         for window, part in self._parts.items():
             summary = part.summary(window, self._channels)
             if summary is not None:
                 self._whole[window] = summary
         return [self._whole[window] for window in sorted(self._whole)]
 
-    async def _piece(self, piece: Piece, shared: set[int]) -> None:
+    async def _segment(self, segment: CorrectionSegment, shared: set[int]) -> None:
         resolution = self._windows.resolution
-        first, last = self._windows.start_of(piece.start), self._windows.start_of(piece.end - 1)
-        inner = piece
+        first, last = self._windows.start_of(segment.start), self._windows.start_of(segment.end - 1)
+        inner = segment
         for window in dict.fromkeys((first, last)):
             if window in shared:
-                await self._counted(piece.cut(window, window + resolution), window)
+                await self._counted(segment.cut(window, window + resolution), window)
         if first in shared:
             inner = inner._replace(start=first + resolution)
         if last in shared:
@@ -206,20 +206,20 @@ class _Summing:
                 if summary.channels:
                     self._whole[summary.time] = summary
 
-    async def _counted(self, piece: Piece, window: int) -> None:
+    async def _counted(self, segment: CorrectionSegment, window: int) -> None:
         """A part of a window: each channel on its own, so that its count is known."""
         part = self._parts.setdefault(window, _Part())
         for channel in self._channels:
-            for summary in await self._summaries(piece, [channel]):
+            for summary in await self._summaries(segment, [channel]):
                 part.add(channel, summary)
 
-    async def _summaries(self, piece: Piece, channels: Sequence[str]) -> list[Summary]:
-        """Of a piece, corrected; the store's windows are those that the shift brings to ours."""
+    async def _summaries(self, segment: CorrectionSegment, channels: Sequence[str]) -> list[Summary]:
+        """Of a segment, corrected; the store's windows are those that the shift brings to ours."""
         found = await self._store.summarise(
-            [self._name], *piece.measured, self._windows.resolution, channels,
-            offset=(self._windows.offset - piece.shift) % self._windows.resolution,
+            [self._name], *segment.measured, self._windows.resolution, channels,
+            offset=(self._windows.offset - segment.shift) % self._windows.resolution,
         )  # fmt: skip
-        return [piece.corrected_summary(summary) for summary in found[self._name]]
+        return [segment.corrected_summary(summary) for summary in found[self._name]]
 
 
 class _Stat(NamedTuple):

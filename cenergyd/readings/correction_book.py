@@ -16,7 +16,7 @@ from twisted.internet.defer import DeferredLock
 from cenergyd.documents.kinds import CORRECTIONS, CORRECTIONS_CHANGED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
-from cenergyd.readings.corrections import Correction, View, of_body, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, of_body, view_of
 
 REFRESH_SECONDS = 5.0
 """How long what is shown may lag behind a change made in another daemon."""
@@ -41,14 +41,14 @@ class CorrectionBook:
         self._looked_at: float | None = None
         self._version = -1
         self._of_serial: dict[str, set[str]] = {}
-        self._views: OrderedDict[str, View] = OrderedDict()
+        self._views: OrderedDict[str, CorrectionMap] = OrderedDict()
 
     @property
     def knows_any(self) -> bool:
         """Whether any series has, or had, corrections, as far as was learnt."""
         return bool(self._of_serial)
 
-    async def views(self, series: Sequence[str]) -> dict[str, View]:
+    async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
         """Those of the series that have corrections in force."""
         names = await self.ever_corrected(series)
         found = {name: await self._view(name) for name in series if name in names} if names else {}
@@ -61,7 +61,7 @@ class CorrectionBook:
             return frozenset()
         return frozenset(name for name in series if name in self._of_serial.get(serial_of(name), ()))
 
-    async def of_serial(self, serial: str) -> dict[str, View]:
+    async def of_serial(self, serial: str) -> dict[str, CorrectionMap]:
         """The meters of a logger that have corrections in force."""
         await self._look()
         return await self.views(sorted(self._of_serial.get(serial, ())))
@@ -108,7 +108,7 @@ class CorrectionBook:
             after = page[-1].key
         self._of_serial = found
 
-    async def _view(self, name: str) -> View:
+    async def _view(self, name: str) -> CorrectionMap:
         while name not in self._views:
             version = self._version
             view = view_of(corrections_in(await self.documents.get(CORRECTIONS, name)))

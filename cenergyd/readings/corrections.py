@@ -1,7 +1,7 @@
 """What a person has said of wrong readings: void a range, scale it, or shift it in time. Pure functions.
 
-What the meter said stays stored as it is. A correction is a statement beside it, and :class:`View` is what all of a series' corrections
-make of it: pieces of time, each with the time shift and the factor by which the measured readings become the corrected ones.
+What the meter said stays stored as it is. A correction is a statement beside it, and :class:`CorrectionMap` is what all of a series' corrections
+make of it: segments of time, each with the time shift and the factor by which the measured readings become the corrected ones.
 
 Corrections count in the order in which they were made: the range of each names times as the corrections before it left them, which is
 what its author saw. An undone correction counts as if it had never been made.
@@ -86,7 +86,7 @@ class Correction:
         return min(self.start, start), max(self.end, end)
 
 
-class Piece(NamedTuple):
+class CorrectionSegment(NamedTuple):
     """A time over which all readings are corrected alike."""
 
     start: int
@@ -97,7 +97,7 @@ class Piece(NamedTuple):
     """Corrected time less measured time, s."""
     factor: float = 1.0
 
-    def cut(self, start: int, end: int) -> Piece:
+    def cut(self, start: int, end: int) -> CorrectionSegment:
         """The part within a range."""
         return self._replace(start=max(self.start, start), end=min(self.end, end))
 
@@ -112,7 +112,7 @@ class Piece(NamedTuple):
         return self.shift == 0 and self.factor == 1.0
 
     def corrected(self, readings: Sequence[Reading]) -> list[Reading]:
-        """Measured readings of the piece, corrected. One of which nothing is left is left out."""
+        """Measured readings of the segment, corrected. One of which nothing is left is left out."""
         if self.changes_nothing:
             return list(readings)
         if self.factor == 1.0:
@@ -142,73 +142,73 @@ class Piece(NamedTuple):
 
 
 @attrs.frozen
-class View:
-    """What the corrections of a series make of it. Times that no piece holds are void."""
+class CorrectionMap:
+    """What the corrections of a series make of it. Times that no segment holds are void."""
 
-    pieces: tuple[Piece, ...] = (Piece(BEGINNING, END),)
+    segments: tuple[CorrectionSegment, ...] = (CorrectionSegment(BEGINNING, END),)
     """Ascending, not overlapping."""
 
     @property
     def changes_nothing(self) -> bool:
         """Whether every reading is as measured."""
-        return self.pieces == (Piece(BEGINNING, END),)
+        return self.segments == (CorrectionSegment(BEGINNING, END),)
 
     @property
     def shifts(self) -> bool:
         """Whether any time is changed."""
-        return any(piece.shift for piece in self.pieces)
+        return any(segment.shift for segment in self.segments)
 
-    def between(self, start: int, end: int) -> list[Piece]:
-        """The pieces of a range of corrected time, cut to it."""
-        return [piece.cut(start, end) for piece in self.pieces if piece.start < end and piece.end > start]
+    def between(self, start: int, end: int) -> list[CorrectionSegment]:
+        """The segments of a range of corrected time, cut to it."""
+        return [segment.cut(start, end) for segment in self.segments if segment.start < end and segment.end > start]
 
     def reach(self, start: int, end: int) -> tuple[int, int]:
         """The hull of a range of times and of where readings measured in it are now, and of what those ranges reach in turn."""
         while True:
             low, high = start, end
-            for piece in self.pieces:
-                if piece.shift and piece.start - piece.shift < end and piece.end - piece.shift > start:
-                    moved = piece.cut(start + piece.shift, end + piece.shift)
+            for segment in self.segments:
+                if segment.shift and segment.start - segment.shift < end and segment.end - segment.shift > start:
+                    moved = segment.cut(start + segment.shift, end + segment.shift)
                     low, high = min(low, moved.start), max(high, moved.end)
             if (low, high) == (start, end):
                 return start, end
             start, end = low, high
 
-    def void(self, start: int, end: int) -> View:
+    def void(self, start: int, end: int) -> CorrectionMap:
         """Without a range."""
-        return View(tuple(_outside(self.pieces, start, end)))
+        return CorrectionMap(tuple(_outside(self.segments, start, end)))
 
-    def scaled(self, start: int, end: int, factor: float) -> View:
+    def scaled(self, start: int, end: int, factor: float) -> CorrectionMap:
         """With a range scaled."""
-        inside = [piece._replace(factor=piece.factor * factor) for piece in self.between(start, end)]
-        return View(_joined([*_outside(self.pieces, start, end), *inside]))
+        inside = [segment._replace(factor=segment.factor * factor) for segment in self.between(start, end)]
+        return CorrectionMap(_joined([*_outside(self.segments, start, end), *inside]))
 
-    def shifted(self, start: int, end: int, seconds: int) -> View:
+    def shifted(self, start: int, end: int, seconds: int) -> CorrectionMap:
         """With a range moved; it stands alone where it comes to be."""
         moved = [
-            Piece(piece.start + seconds, piece.end + seconds, piece.shift + seconds, piece.factor)
-            for piece in self.between(start, end)
+            CorrectionSegment(segment.start + seconds, segment.end + seconds, segment.shift + seconds, segment.factor)
+            for segment in self.between(start, end)
         ]
-        rest = _outside(_outside(self.pieces, start, end), start + seconds, end + seconds)
-        return View(_joined([*rest, *moved]))
+        rest = _outside(_outside(self.segments, start, end), start + seconds, end + seconds)
+        return CorrectionMap(_joined([*rest, *moved]))
 
 
-def view_of(corrections: Iterable[Correction]) -> View:
+def view_of(corrections: Iterable[Correction]) -> CorrectionMap:
     """What the active ones make of a series, in their order."""
-    view = View()
+    view = CorrectionMap()
     for each in sorted(corrections, key=lambda each: each.number):
         if each.is_active:
             view = _with(view, each)
     return view
 
 
-def corrected(view: View, readings: Sequence[Reading]) -> list[Reading]:
+def corrected(view: CorrectionMap, readings: Sequence[Reading]) -> list[Reading]:
     """All readings of a series, ascending, as the view has them."""
     times = [reading.time for reading in readings]
     found: list[Reading] = []
-    for piece in view.pieces:
-        start, end = piece.measured
-        found += piece.corrected(readings[bisect_right(times, start - 1) : bisect_right(times, end - 1)])
+    for segment in view.segments:
+        start, end = segment.measured
+        found += segment.corrected(readings[bisect_right(times, start - 1) : bisect_right(times, end - 1)])
     return found
 
 
@@ -241,8 +241,8 @@ def added(corrections: Sequence[Correction], new: Correction) -> list[Correction
             if each.is_active and each.kind == "shift" and _touch(each, new):
                 raise Incompatible(f"correction {each.number} shifts these times already: undo it first")
     together = [*corrections, new]
-    for piece in view_of(together).pieces:
-        if not 1 / MAX_FACTOR <= abs(piece.factor) <= MAX_FACTOR:
+    for segment in view_of(together).segments:
+        if not 1 / MAX_FACTOR <= abs(segment.factor) <= MAX_FACTOR:
             raise InvalidField(
                 "factor", "together with the corrections that are there the factor is too large or too small"
             )
@@ -300,7 +300,7 @@ def of_body(body: Any) -> Correction:
     return Correction(**body)
 
 
-def _with(view: View, each: Correction) -> View:
+def _with(view: CorrectionMap, each: Correction) -> CorrectionMap:
     if each.kind == "void":
         return view.void(each.start, each.end)
     if each.kind == "scale":
@@ -308,27 +308,27 @@ def _with(view: View, each: Correction) -> View:
     return view.shifted(each.start, each.end, each.seconds or 0)
 
 
-def _outside(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:
+def _outside(segments: Iterable[CorrectionSegment], start: int, end: int) -> list[CorrectionSegment]:
     found = []
-    for piece in pieces:
-        if piece.end <= start or piece.start >= end:
-            found.append(piece)
+    for segment in segments:
+        if segment.end <= start or segment.start >= end:
+            found.append(segment)
             continue
-        if piece.start < start:
-            found.append(piece._replace(end=start))
-        if piece.end > end:
-            found.append(piece._replace(start=end))
+        if segment.start < start:
+            found.append(segment._replace(end=start))
+        if segment.end > end:
+            found.append(segment._replace(start=end))
     return found
 
 
-def _joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+def _joined(segments: Iterable[CorrectionSegment]) -> tuple[CorrectionSegment, ...]:
     """Ascending; neighbours that are alike are one."""
-    found: list[Piece] = []
-    for piece in sorted(pieces):
-        if found and found[-1].end == piece.start and found[-1][2:] == piece[2:]:
-            found[-1] = found[-1]._replace(end=piece.end)
+    found: list[CorrectionSegment] = []
+    for segment in sorted(segments):
+        if found and found[-1].end == segment.start and found[-1][2:] == segment[2:]:
+            found[-1] = found[-1]._replace(end=segment.end)
         else:
-            found.append(piece)
+            found.append(segment)
     return tuple(found)
 
 

@@ -56,17 +56,17 @@ class Redactor:
         """``text[start:end]`` without secrets, whichever part of one is within it."""
         begin = max(0, start - self._margin)
         searched = text[begin : end + self._margin]
-        pieces: list[str] = []
+        parts: list[str] = []
         position, stop = start - begin, min(end - begin, len(searched))
         for first, after in sorted(self._found(searched)):
             if after <= position or first >= stop:
                 continue
             if first >= position:
-                pieces.append(searched[position:first])
-            pieces.append(HIDDEN)
+                parts.append(searched[position:first])
+            parts.append(HIDDEN)
             position = after
-        pieces.append(searched[position:stop])
-        return "".join(pieces)
+        parts.append(searched[position:stop])
+        return "".join(parts)
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of every secret."""

@@ -17,7 +17,7 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.diff import change
 from cenergyd.derivation.formulas import compute, difference, total
-from cenergyd.derivation.plan import grouped, pieces, pieces_between, touched
+from cenergyd.derivation.plan import derivation_segments, derivation_segments_between, grouped, touched
 from cenergyd.hookspecs import AlignedReading, hookimpl
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -70,12 +70,12 @@ def test_a_window_equals_the_reference(
     clock = Clock()
     whole = expected(role, one, other, tolerance)
     start, end = touched(since, since + length, tolerance)
-    (piece,) = pieces(site_without(role), since, since + length, tolerance)
+    (segment,) = derivation_segments(site_without(role), since, since + length, tolerance)
     stored = {
-        source.series: [reading(t) for t in numbers if piece.read_start <= t < piece.read_end]
-        for source, numbers in zip(piece.sources, (one, other), strict=True)
-    } | {piece.target: []}
-    derivation = settle(clock, deriver(tolerance, clock).derive(site_without(role), piece, stored))
+        source.series: [reading(t) for t in numbers if segment.read_start <= t < segment.read_end]
+        for source, numbers in zip(segment.sources, (one, other), strict=True)
+    } | {segment.target: []}
+    derivation = settle(clock, deriver(tolerance, clock).derive(site_without(role), segment, stored))
     found = list(derivation.change.readings) if derivation.change else []
     assert found == [each for each in whole if start <= each.time < end]
 
@@ -121,13 +121,13 @@ def test_chunks_equal_one_pass(role: str, one: list[int], other: list[int], tole
     async def derive(who: Customer, most: int) -> tuple[int, list[Reading]]:
         found: list[Reading] = []
         count = 0
-        for piece in pieces(who, 1, 500, tolerance):
-            end = piece.start
-            async for chunk in chunks(store, deriver(tolerance, clock), who, piece, limit=most):
+        for segment in derivation_segments(who, 1, 500, tolerance):
+            end = segment.start
+            async for chunk in chunks(store, deriver(tolerance, clock), who, segment, limit=most):
                 assert chunk.start == end  # without a hole, without overlap
                 end, count = chunk.end, count + 1
                 found += chunk.derivation.change.readings if chunk.derivation.change else []
-            assert end == piece.end
+            assert end == segment.end
         return count, found
 
     whole = expected(role, one, other, tolerance)
@@ -145,9 +145,9 @@ def test_a_window_looks_twice_the_tolerance_ahead() -> None:
     clock, store = Clock(), MemoryReadingStore()
     for meter, numbers in (("1", [99, 135]), ("2", [120])):
         settle(clock, store.write([SeriesReadings(f"00A_{meter}", [Reading(t, 1.0) for t in numbers])]))
-    (piece,) = pieces_between(customer(), 50, 100, 30)
-    stored = settle(clock, store.read(piece.series, piece.read_start, piece.read_end))
-    assert settle(clock, deriver(30, clock).derive(customer(), piece, stored)).derived == 0
+    (segment,) = derivation_segments_between(customer(), 50, 100, 30)
+    stored = settle(clock, store.read(segment.series, segment.read_start, segment.read_end))
+    assert settle(clock, deriver(30, clock).derive(customer(), segment, stored)).derived == 0
 
 
 def test_dense_data_gets_beyond_the_tolerance() -> None:
@@ -157,8 +157,8 @@ def test_dense_data_gets_beyond_the_tolerance() -> None:
     settle(clock, store.write([SeriesReadings("00A_1", every), SeriesReadings("00A_2", every)]))
 
     async def derive() -> tuple[int, int]:
-        (piece,) = pieces(customer(), 1, 3000, 300)
-        parts = [c async for c in chunks(store, deriver(300, clock), customer(), piece, limit=10)]
+        (segment,) = derivation_segments(customer(), 1, 3000, 300)
+        parts = [c async for c in chunks(store, deriver(300, clock), customer(), segment, limit=10)]
         return len(parts), sum(c.derivation.derived for c in parts)
 
     parts, derived = settle(clock, derive())
@@ -211,16 +211,18 @@ def test_a_change_leads_from_before_to_after(before: list[int], after: list[int]
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**5)), min_size=1, max_size=60))
 def test_groups_hold_everybody_once_and_cover_them(windows: list[tuple[int, int]]) -> None:
-    all_pieces = [pieces(customer(f"{i:02}"), since, since + length, 30) for i, (since, length) in enumerate(windows)]
+    all_pieces = [
+        derivation_segments(customer(f"{i:02}"), since, since + length, 30) for i, (since, length) in enumerate(windows)
+    ]
     groups = grouped(all_pieces, 20_000)
     assert sorted(i for group in groups for i in group.members) == list(range(len(windows)))
     for group in groups:
         assert len(group.members) == 1 or group.limit * len(group.series) <= 20_000
         for i in group.members:
-            for piece in all_pieces[i]:
-                assert group.start <= piece.read_start
-                assert piece.read_end <= group.end
-                assert set(piece.series) <= set(group.series)
+            for segment in all_pieces[i]:
+                assert group.start <= segment.read_start
+                assert segment.read_end <= group.end
+                assert set(segment.series) <= set(group.series)
 
 
 def test_what_the_customers_own_plugin_does_not_compute_no_other_does() -> None:

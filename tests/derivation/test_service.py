@@ -112,7 +112,7 @@ def test_live_views_hear_of_computed_readings_that_changed(monkeypatch: pytest.M
     while here.service.status.backlogs:
         here.clock.advance(0.05)
     assert set(here.news) == {"a", "b"}
-    assert here.news.count("b") > 2, "a backlog tells of each piece"
+    assert here.news.count("b") > 2, "a backlog tells of each segment"
 
 
 def test_an_hour_that_arrives_late_is_derived_without_a_command() -> None:

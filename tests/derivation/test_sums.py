@@ -13,7 +13,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.plan import reach
 from cenergyd.derivation.sum_deriver import sum_parts
-from cenergyd.derivation.sum_plan import sum_pieces, sum_pieces_between
+from cenergyd.derivation.sum_plan import sum_segments, sum_segments_between
 from cenergyd.derivation.sums import add_up, aligned
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.memory import MemoryReadingStore
@@ -97,25 +97,25 @@ def owner(**fields: object) -> Customer:
 
 
 def test_the_plan_is_in_the_order_of_meters_and_reaches_far_enough() -> None:
-    (piece,) = sum_pieces(owner(), 1000, 1010, TOLERANCE)
-    assert piece.text == "2*0.5+4"
-    assert piece.series == [f"{SERIAL}_2", f"{SERIAL}_4", f"{SERIAL}_solar_sum"]
-    assert (piece.start, piece.end, piece.read_start, piece.read_end) == (940, 1040, 910, 1100)
+    (segment,) = sum_segments(owner(), 1000, 1010, TOLERANCE)
+    assert segment.text == "2*0.5+4"
+    assert segment.series == [f"{SERIAL}_2", f"{SERIAL}_4", f"{SERIAL}_solar_sum"]
+    assert (segment.start, segment.end, segment.read_start, segment.read_end) == (940, 1040, 910, 1100)
     assert reach(owner(), 1000, 1010, TOLERANCE) == (880, 1070)
     assert reach(owner(solar="2"), 1000, 1010, TOLERANCE) == (940, 1040)
-    assert sum_pieces(owner(solar="2"), 1000, 1010, TOLERANCE) == ()
-    assert sum_pieces(owner(solar="2+"), 1000, 1010, TOLERANCE) == ()
+    assert sum_segments(owner(solar="2"), 1000, 1010, TOLERANCE) == ()
+    assert sum_segments(owner(solar="2+"), 1000, 1010, TOLERANCE) == ()
 
 
 async def test_parts_come_to_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cenergyd.derivation.sum_deriver.CHUNK_READINGS", 10)
     store = MemoryReadingStore()
-    (piece,) = sum_pieces_between(owner(), 0, 100_000, TOLERANCE)
+    (segment,) = sum_segments_between(owner(), 0, 100_000, TOLERANCE)
     two = [Reading(60 * i + i % 7, float(i)) for i in range(1500)]
     four = [Reading(60 * i + i % 3, 2.0 * i) for i in range(1500) if i % 100]
     await store.write([SeriesReadings(f"{SERIAL}_2", two), SeriesReadings(f"{SERIAL}_4", four)])
     parts = 0
-    async for part in sum_parts(store, piece, TOLERANCE):
+    async for part in sum_parts(store, segment, TOLERANCE):
         parts += 1
         if part.change is not None:
             await store.write([SeriesReadings(part.change.series, part.change.readings)])

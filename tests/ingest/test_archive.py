@@ -40,7 +40,7 @@ from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.reread import RereadCounts, Rereader
 from cenergyd.readings.corrected import corrected_store
-from cenergyd.readings.corrections import LATEST, View
+from cenergyd.readings.corrections import LATEST, CorrectionMap
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.ingest.intake import NOW as INTAKE_NOW
@@ -370,8 +370,8 @@ async def test_messages_in_xml_are_read_again(tmp_path: Path) -> None:
 class Halved:
     """A correction of every series: P times a half."""
 
-    async def views(self, series: Sequence[str]) -> dict[str, View]:
-        return {name: View().scaled(0, LATEST, 0.5) for name in series}
+    async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+        return {name: CorrectionMap().scaled(0, LATEST, 0.5) for name in series}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
         return frozenset(series)

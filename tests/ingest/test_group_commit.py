@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected, StoreUnavailable
-from cenergyd.ingest.group_commit import BUSY_UPLOADS, FULL_GROUP, GROUP_SECONDS, GroupCommit, pieces
+from cenergyd.ingest.group_commit import BUSY_UPLOADS, FULL_GROUP, GROUP_SECONDS, GroupCommit, split_writes
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -432,11 +432,11 @@ async def test_the_store_ends_as_if_each_upload_had_been_written_in_turn(
 )
 async def test_pieces_hold_everything_in_order(sizes: list[int], size: int) -> None:
     batches = [SeriesReadings(f"S_{k}", [Reading(k * 100 + j, 1.0) for j in range(n)]) for k, n in enumerate(sizes)]
-    found = list(pieces(batches, size))
-    assert [r for piece in found for batch in piece for r in batch.readings] == [r for b in batches for r in b.readings]
-    assert all(0 < sum(len(batch.readings) for batch in piece) <= size for piece in found)
+    found = list(split_writes(batches, size))
+    assert [r for part in found for batch in part for r in batch.readings] == [r for b in batches for r in b.readings]
+    assert all(0 < sum(len(batch.readings) for batch in part) <= size for part in found)
     assert all(len(p) > 0 for p in found[:-1])
-    assert all(sum(len(batch.readings) for batch in piece) == size for piece in found[:-1])
+    assert all(sum(len(batch.readings) for batch in part) == size for part in found[:-1])
 
 
 # --- with real stores

@@ -182,9 +182,9 @@ def test_factors_that_cancel_out_leave_the_readings_as_measured() -> None:
 
 
 def test_a_negative_factor_turns_minimum_and_maximum_round() -> None:
-    (piece,) = view_of([correction(1, "scale", 0, 20, factor=-2.0)]).between(0, 20)
+    (segment,) = view_of([correction(1, "scale", 0, 20, factor=-2.0)]).between(0, 20)
     summary = Summary(0, 3, {"P": (-1.0, 0.0, 4.0), "L1_V": (229.0, 230.0, 231.0)})
-    found = piece.corrected_summary(summary)
+    found = segment.corrected_summary(summary)
     assert found.channels == {"P": (-8.0, 0.0, 2.0), "L1_V": (229.0, 230.0, 231.0)}
 
 

@@ -12,7 +12,7 @@ import pytest_twisted
 
 from cenergyd.jobs.energy.job import energy_series, update_energy
 from cenergyd.readings.corrected import CorrectedReadings
-from cenergyd.readings.corrections import Correction, View, view_of
+from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import SeriesReadings
 from tests.jobs.site import SERIAL, context_on
@@ -25,9 +25,9 @@ from tests.reference.test_energy import NEAR, customer_of, readings_of, segments
 class Said:
     """Corrections that a test makes."""
 
-    of: dict[str, View] = attrs.field(factory=dict)
+    of: dict[str, CorrectionMap] = attrs.field(factory=dict)
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.of[name] for name in series if name in self.of}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

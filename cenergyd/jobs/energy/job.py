@@ -22,7 +22,7 @@ from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_lines import RoleLines
 from cenergyd.jobs.neighbours import Rows
-from cenergyd.jobs.tariff.model import Labelled, Tariff
+from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import widen, windows
 from cenergyd.readings.model import FieldPoint
@@ -88,8 +88,8 @@ class _Metering:
         points = []
         for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
             within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
-            for piece in label_pieces(within, self._tariff, self._zone):
-                point = energy_point(piece, lines, steps)
+            for part in labelled_windows(within, self._tariff, self._zone):
+                point = energy_point(part, lines, steps)
                 if point is not None:
                     points.append(point)
             if number % PAUSE_HOURS == PAUSE_HOURS - 1:
@@ -97,32 +97,32 @@ class _Metering:
         return points
 
 
-def label_pieces(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[Labelled | Window]:
+def labelled_windows(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | Window]:
     """The window cut where the tariff's season or period changes; whole where there is no tariff."""
-    return [window] if tariff is None else list(tariff.pieces(window, zone))
+    return [window] if tariff is None else list(tariff.labelled(window, zone))
 
 
-def energy_point(piece: Labelled | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
-    """The stored energy of a piece of an hour; None where nothing of it is known.
+def energy_point(part: LabelledWindow | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
+    """The stored energy of a part of an hour; None where nothing of it is known.
 
     What is bridged or interpolated of it, and what the meter's registers count, has fields of its own where there is any.
     """
-    found = energy(lines, piece.start, piece.end)
+    found = energy(lines, part.start, part.end)
     if not found.covered_seconds:
         return None
     fields: dict[str, float | int | str | bool] = {
         "import_kwh": found.import_kwh,
         "export_kwh": found.export_kwh,
         "covered_seconds": found.covered_seconds,
-        "seconds": piece.end - piece.start,
+        "seconds": part.end - part.start,
         **_kind_fields("bridged", found.bridged),
         **_kind_fields("interpolated", found.interpolated),
-        **register_fields(counted(steps, lines, Window(piece.start, piece.end))),
+        **register_fields(counted(steps, lines, Window(part.start, part.end))),
     }
-    if isinstance(piece, Labelled):
-        fields["season"] = piece.label.season
-        fields["period"] = piece.label.period
-    return FieldPoint(piece.start, fields)
+    if isinstance(part, LabelledWindow):
+        fields["season"] = part.label.season
+        fields["period"] = part.label.period
+    return FieldPoint(part.start, fields)
 
 
 def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
@@ -136,7 +136,7 @@ def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
 
 
 def register_fields(found: Counted | None) -> dict[str, float]:
-    """What the registers count of a piece, as it is stored; :func:`counted_of` is the inverse."""
+    """What the registers count of a part, as it is stored; :func:`counted_of` is the inverse."""
     if found is None:
         return {}
     fields = {"register_seconds": float(found.seconds)}
@@ -151,7 +151,7 @@ def register_fields(found: Counted | None) -> dict[str, float]:
 
 
 def counted_of(point: FieldPoint) -> Counted | None:
-    """What the registers count of a stored piece."""
+    """What the registers count of a stored part."""
     fields = point.fields
     if "register_seconds" not in fields:
         return None

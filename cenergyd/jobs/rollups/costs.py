@@ -120,11 +120,11 @@ async def solar_saving(
     sums: dict[str, _PerPeriod] = {}
     for role in ("load", "utility"):
         points = [energy[role][time] for time in both]
-        pieces = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now, role=role)
+        parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now, role=role)
         sums[role] = _PerPeriod(defaultdict(float), defaultdict(float))
-        for piece in pieces:
-            sums[role].imported[piece.label] += piece.import_kwh
-            sums[role].exported[piece.label] += piece.export_kwh
+        for part in parts:
+            sums[role].imported[part.label] += part.import_kwh
+            sums[role].exported[part.label] += part.export_kwh
     prices = {Period(price.season, price.period): price for price in tariff.energy}
     avoided = credit = Decimal(0)
     kwh = []

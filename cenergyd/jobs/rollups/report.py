@@ -25,8 +25,8 @@ from cenergyd.jobs.rollups.aggregate import Columns, combine
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.rollups.usual_interval import Pauses
-from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, EnergyPiece, QuarterHour, RegisterUse
-from cenergyd.jobs.tariff.model import Labelled, Period, Tariff
+from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, PeriodEnergy, QuarterHour, RegisterUse
+from cenergyd.jobs.tariff.model import LabelledWindow, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
 from cenergyd.jobs.tariff.register_energy import by_registers
 from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
@@ -169,14 +169,14 @@ async def charges_of(
     """
     zone = zone_of(customer.time_zone)
     total = ChargesSum(tariff, zone, window, now)
-    energies: list[EnergyPiece] = []
+    energies: list[PeriodEnergy] = []
     passed = Window(window.start, min(window.end, now))
     for place in role_segments(customer, "utility", *passed):
         for start, end in _slices(place.start, place.end):
             points = await readings.read_points(energy_series(place.series), start, end)
-            pieces = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
+            parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
             meter = "" if place.computed else place.series
-            energies += [piece._replace(meter=meter) for piece in pieces]
+            energies += [part._replace(meter=meter) for part in parts]
     for span in setup_periods(customer, *passed):
         for start, end in _slices(span.start, span.end) if span.serial else ():
             points = await readings.read_points(net_load_series(span.serial), start, end)
@@ -279,31 +279,31 @@ async def labelled_energy(
     max_gap: int,
     now: int,
     role: Role = "utility",
-) -> list[EnergyPiece]:
+) -> list[PeriodEnergy]:
     """A role's stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
     found = []
     zone = zone_of(customer.time_zone)
     for point in points:
-        labelled = list(tariff.pieces(Window(point.time, point.time + int(point.fields["seconds"])), zone))
+        labelled = list(tariff.labelled(Window(point.time, point.time + int(point.fields["seconds"])), zone))
         if len(labelled) == 1:
-            found.append(_energy_piece(labelled[0].label, point))
+            found.append(_period_energy(labelled[0].label, point))
         else:
             found += await _anew(labelled, RoleLines(customer, readings, max_gap, now), role)
     return found
 
 
-async def _anew(labelled: Sequence[Labelled], lines_of: RoleLines, role: Role) -> list[EnergyPiece]:
+async def _anew(labelled: Sequence[LabelledWindow], lines_of: RoleLines, role: Role) -> list[PeriodEnergy]:
     window = Window(labelled[0].start, labelled[-1].end)
     rows = await lines_of.rows_over(window)
     lines = (await lines_of.lines(rows, window))[role]
     steps = await lines_of.steps(role, rows, lines, window)
-    points = ((piece.label, energy_point(piece, lines, steps)) for piece in labelled)
-    return [_energy_piece(label, point) for label, point in points if point is not None]
+    points = ((part.label, energy_point(part, lines, steps)) for part in labelled)
+    return [_period_energy(label, point) for label, point in points if point is not None]
 
 
-def _energy_piece(label: Period, point: FieldPoint) -> EnergyPiece:
+def _period_energy(label: Period, point: FieldPoint) -> PeriodEnergy:
     fields = point.fields
-    return EnergyPiece(
+    return PeriodEnergy(
         label,
         float(fields["import_kwh"]),
         float(fields["export_kwh"]),

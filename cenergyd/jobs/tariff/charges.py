@@ -29,7 +29,7 @@ ENOUGH = 0.5
 _CENT = Decimal("0.01")
 
 
-class EnergyPiece(NamedTuple):
+class PeriodEnergy(NamedTuple):
     """Energy at the grid over a time of one season and period."""
 
     label: Period
@@ -146,7 +146,7 @@ class Charges:
 
 
 class ChargesSum:
-    """Adds up a billing period piece by piece; :meth:`result` may be asked for at any time.
+    """Adds up a billing period part by part; :meth:`result` may be asked for at any time.
 
     :param window: the billing period.
     :param until: how far it is known, UTC seconds (now, for the present period).
@@ -163,12 +163,12 @@ class ChargesSum:
         self._counted = 0
         self._highest: dict[Period, QuarterHour] = {}
 
-    def add_energy(self, pieces: Iterable[EnergyPiece]) -> None:
+    def add_energy(self, parts: Iterable[PeriodEnergy]) -> None:
         """Add energies; none may overlap another."""
-        for piece in pieces:
-            self._import[piece.label].append(piece.import_kwh)
-            self._export[piece.label].append(piece.export_kwh)
-            self._covered[piece.label].append(piece.covered_seconds)
+        for part in parts:
+            self._import[part.label].append(part.import_kwh)
+            self._export[part.label].append(part.export_kwh)
+            self._covered[part.label].append(part.covered_seconds)
 
     def add_net_load(self, quarters: Iterable[QuarterHour]) -> None:
         """Add quarter hours, each once."""
@@ -191,7 +191,7 @@ class ChargesSum:
         total = fixed + sum((line.charge for line in (*demand, *peak)), Decimal(0))
         total += sum(((line.import_charge or 0) - (line.export_credit or 0) for line in energy), Decimal(0))
         elapsed = self._until - self._window.start
-        covered = fsum(seconds for pieces in self._covered.values() for seconds in pieces)
+        covered = fsum(seconds for parts in self._covered.values() for seconds in parts)
         return Charges(
             window=self._window,
             until=self._until,

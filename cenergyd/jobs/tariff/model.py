@@ -52,7 +52,7 @@ class Period(NamedTuple):
     period: str
 
 
-class Labelled(NamedTuple):
+class LabelledWindow(NamedTuple):
     """A time over which one season and period hold, UTC seconds, end exclusive."""
 
     start: int
@@ -194,7 +194,7 @@ class Tariff:
         kind = _HOLIDAY if self.is_holiday(day) else day.weekday()
         return Period(season, self._weeks[season][kind][local.hour * 4 + local.minute // 15])
 
-    def pieces(self, window: Window, zone: ZoneInfo) -> Iterator[Labelled]:
+    def labelled(self, window: Window, zone: ZoneInfo) -> Iterator[LabelledWindow]:
         """The window (UTC seconds) cut wherever another season or period begins."""
         start, end = window
         label = self.period_at(start, zone)
@@ -202,10 +202,10 @@ class Tariff:
         while cut < end:
             following = self.period_at(cut, zone)
             if following != label:
-                yield Labelled(start, cut, label)
+                yield LabelledWindow(start, cut, label)
                 start, label = cut, following
             cut += QUARTER
-        yield Labelled(start, end, label)
+        yield LabelledWindow(start, end, label)
 
     def billing_period_at(self, time: int, zone: ZoneInfo) -> Window:
         """The billing period that holds a time."""

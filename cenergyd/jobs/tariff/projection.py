@@ -58,6 +58,6 @@ def projected(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> Projection | 
 def _seconds(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> dict[Period, int]:
     """How long each season and period holds in the whole billing period."""
     found: defaultdict[Period, int] = defaultdict(int)
-    for piece in tariff.pieces(charges.window, zone):
-        found[piece.label] += piece.end - piece.start
+    for part in tariff.labelled(charges.window, zone):
+        found[part.label] += part.end - part.start
     return found

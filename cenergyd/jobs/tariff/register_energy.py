@@ -1,7 +1,7 @@
 """The energy of a billing period by the meter's registers, spread over its hours by power. Pure.
 
-What the registers counted over the period is the sum of what they counted in its pieces. Each piece has the share of it that its energy by
-power has of all pieces of the same meter. A meter with a net register only: what its power misses of the net is put to the larger of import and
+What the registers counted over the period is the sum of what they counted in its parts. Each part has the share of it that its energy by
+power has of all parts of the same meter. A meter with a net register only: what its power misses of the net is put to the larger of import and
 export. Where the registers count nothing (a reset, no such columns, a computed meter), the energy is that by power.
 """
 
@@ -13,41 +13,41 @@ from math import fsum
 from typing import Literal
 
 from cenergyd.jobs.energy.registers import Counted
-from cenergyd.jobs.tariff.charges import EnergyPiece, MissingRange, RegisterUse
+from cenergyd.jobs.tariff.charges import MissingRange, PeriodEnergy, RegisterUse
 
 MAX_RANGES = 100
 """Ranges without registers that are told."""
 
 
-def by_registers(pieces: Sequence[EnergyPiece]) -> tuple[list[EnergyPiece], RegisterUse]:
-    """The energy of a billing period's pieces (ascending in time) by registers, and how far it rests on them."""
+def by_registers(parts: Sequence[PeriodEnergy]) -> tuple[list[PeriodEnergy], RegisterUse]:
+    """The energy of a billing period's parts (ascending in time) by registers, and how far it rests on them."""
     groups: defaultdict[tuple[str, bool, bool], list[int]] = defaultdict(list)
-    for index, piece in enumerate(pieces):
-        if piece.counted is not None:
-            has = piece.counted.import_kwh is not None, piece.counted.export_kwh is not None
-            groups[(piece.meter, *has)].append(index)
-    found = list(pieces)
+    for index, part in enumerate(parts):
+        if part.counted is not None:
+            has = part.counted.import_kwh is not None, part.counted.export_kwh is not None
+            groups[(part.meter, *has)].append(index)
+    found = list(parts)
     for indices in groups.values():
-        for index, spread in zip(indices, _spread([pieces[index] for index in indices]), strict=True):
+        for index, spread in zip(indices, _spread([parts[index] for index in indices]), strict=True):
             found[index] = spread
-    seconds = sum(piece.counted.seconds for piece in pieces if piece.counted is not None)
-    missing = _missing(pieces)
+    seconds = sum(part.counted.seconds for part in parts if part.counted is not None)
+    missing = _missing(parts)
     return found, RegisterUse(seconds, sum(each.seconds for each in missing), tuple(missing[:MAX_RANGES]))
 
 
-def _spread(pieces: Sequence[EnergyPiece]) -> list[EnergyPiece]:
+def _spread(parts: Sequence[PeriodEnergy]) -> list[PeriodEnergy]:
     """Pieces of one meter with the same registers."""
-    counts = [piece.counted for piece in pieces if piece.counted is not None]
-    imports = [piece.import_kwh - each.uncounted_import_kwh for piece, each in zip(pieces, counts, strict=True)]
-    exports = [piece.export_kwh - each.uncounted_export_kwh for piece, each in zip(pieces, counts, strict=True)]
+    counts = [part.counted for part in parts if part.counted is not None]
+    imports = [part.import_kwh - each.uncounted_import_kwh for part, each in zip(parts, counts, strict=True)]
+    exports = [part.export_kwh - each.uncounted_export_kwh for part, each in zip(parts, counts, strict=True)]
     imported, exported = _totals(counts, fsum(imports), fsum(exports))
     seconds = [each.seconds for each in counts]
-    spread = zip(pieces, counts, _shared(imported, imports, seconds), _shared(exported, exports, seconds), strict=True)
+    spread = zip(parts, counts, _shared(imported, imports, seconds), _shared(exported, exports, seconds), strict=True)
     return [
-        piece._replace(
+        part._replace(
             import_kwh=each.uncounted_import_kwh + own_import, export_kwh=each.uncounted_export_kwh + own_export
         )
-        for piece, each, own_import, own_export in spread
+        for part, each, own_import, own_export in spread
     ]
 
 
@@ -75,15 +75,15 @@ def _shared(total: float, parts: Sequence[float], seconds: Sequence[int]) -> lis
     return [total * part / whole for part in parts]
 
 
-def _missing(pieces: Sequence[EnergyPiece]) -> list[MissingRange]:
+def _missing(parts: Sequence[PeriodEnergy]) -> list[MissingRange]:
     found: list[MissingRange] = []
-    for piece in pieces:
-        seconds = int(piece.covered_seconds) - (piece.counted.seconds if piece.counted else 0)
+    for part in parts:
+        seconds = int(part.covered_seconds) - (part.counted.seconds if part.counted else 0)
         if seconds <= 0:
             continue
-        reason: Literal["computed", "no_registers"] = "computed" if not piece.meter else "no_registers"
-        if found and found[-1].end == piece.start and found[-1].reason == reason:
-            found[-1] = found[-1]._replace(end=piece.end, seconds=found[-1].seconds + seconds)
+        reason: Literal["computed", "no_registers"] = "computed" if not part.meter else "no_registers"
+        if found and found[-1].end == part.start and found[-1].reason == reason:
+            found[-1] = found[-1]._replace(end=part.end, seconds=found[-1].seconds + seconds)
         else:
-            found.append(MissingRange(piece.start, piece.end, seconds, reason))
+            found.append(MissingRange(part.start, part.end, seconds, reason))
     return found

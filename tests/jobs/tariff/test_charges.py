@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.tariff.charges import ChargesSum, EnergyPiece, QuarterHour, season_shares
+from cenergyd.jobs.tariff.charges import ChargesSum, PeriodEnergy, QuarterHour, season_shares
 from cenergyd.jobs.tariff.model import Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from tests.jobs.tariff.test_tariff import FULL, NEW_YORK, at
@@ -20,18 +20,18 @@ PEAK, OFF, WINTER = Period("summer", "peak"), Period("summer", "off"), Period("w
 JULY = Window(at("2026-07-15"), at("2026-08-15"))
 
 
-def charges_of(tariff: Tariff, window: Window, pieces: list[EnergyPiece], quarters: list[QuarterHour]):  # type: ignore[no-untyped-def]
+def charges_of(tariff: Tariff, window: Window, parts: list[PeriodEnergy], quarters: list[QuarterHour]):  # type: ignore[no-untyped-def]
     total = ChargesSum(tariff, NEW_YORK, window, window.end)
-    total.add_energy(pieces)
+    total.add_energy(parts)
     total.add_net_load(quarters)
     return total.result()
 
 
 def test_a_summer_bill() -> None:
-    pieces = [
-        EnergyPiece(PEAK, 100.0, 10.0, 3600),
-        EnergyPiece(PEAK, 23.45, 0.0, 3600),
-        EnergyPiece(OFF, 333.33, 4.0, 7200),
+    parts = [
+        PeriodEnergy(PEAK, 100.0, 10.0, 3600),
+        PeriodEnergy(PEAK, 23.45, 0.0, 3600),
+        PeriodEnergy(OFF, 333.33, 4.0, 7200),
     ]
     quarters = [
         QuarterHour(JULY.start, OFF, 50.0, 1.0),
@@ -40,7 +40,7 @@ def test_a_summer_bill() -> None:
         QuarterHour(JULY.start + 2700, PEAK, 99.0, 0.4),  # too few readings to be a mean
         QuarterHour(JULY.start + 3600, OFF, -20.0, 1.0),
     ]
-    bill = charges_of(tariff_from_json(FULL), JULY, pieces, quarters)
+    bill = charges_of(tariff_from_json(FULL), JULY, parts, quarters)
     lines = {(line.season, line.period): line for line in bill.energy}
     peak, off = lines[PEAK], lines[OFF]
     assert (peak.import_kwh, peak.export_kwh) == (123.45, 10.0)
@@ -86,19 +86,19 @@ def test_a_credit_may_outweigh_the_charges() -> None:
     tariff = tariff_from_json(
         {"energy": [{"season": "all", "period": "all", "import_per_kwh": "0.1", "export_per_kwh": "0.2"}]}
     )
-    bill = charges_of(tariff, JULY, [EnergyPiece(Period("all", "all"), 10.0, 100.0, 1.0)], [])
+    bill = charges_of(tariff, JULY, [PeriodEnergy(Period("all", "all"), 10.0, 100.0, 1.0)], [])
     assert bill.total == Decimal("-19.00")
 
 
 def test_a_tariff_without_prices_still_tells_the_energy() -> None:
-    bill = charges_of(tariff_from_json({}), JULY, [EnergyPiece(Period("all", "all"), 10.0, 1.0, 1.0)], [])
+    bill = charges_of(tariff_from_json({}), JULY, [PeriodEnergy(Period("all", "all"), 10.0, 1.0, 1.0)], [])
     assert [(line.import_kwh, line.import_charge) for line in bill.energy] == [(10.0, None)]
     assert bill.total == 0
 
 
 def test_the_present_period_counts_until_now() -> None:
     total = ChargesSum(tariff_from_json(FULL), NEW_YORK, JULY, JULY.start + 7200)
-    total.add_energy([EnergyPiece(OFF, 1.0, 0.0, 3600)])
+    total.add_energy([PeriodEnergy(OFF, 1.0, 0.0, 3600)])
     bill = total.result()
     assert (bill.final, bill.until, bill.energy_complete) == (False, JULY.start + 7200, 0.5)
     at_once = ChargesSum(tariff_from_json(FULL), NEW_YORK, JULY, JULY.start).result()
@@ -108,7 +108,7 @@ def test_the_present_period_counts_until_now() -> None:
 @given(
     st.lists(
         st.builds(
-            EnergyPiece,
+            PeriodEnergy,
             st.sampled_from([PEAK, OFF]),
             st.floats(0, 1000),
             st.floats(0, 1000),
@@ -130,13 +130,13 @@ def test_the_present_period_counts_until_now() -> None:
     st.randoms(),
 )
 def test_the_order_of_pieces_does_not_matter(
-    pieces: list[EnergyPiece], quarters: list[QuarterHour], random: Random
+    parts: list[PeriodEnergy], quarters: list[QuarterHour], random: Random
 ) -> None:
     tariff = tariff_from_json(FULL)
-    bill = charges_of(tariff, JULY, pieces, quarters)
-    random.shuffle(pieces)
+    bill = charges_of(tariff, JULY, parts, quarters)
+    random.shuffle(parts)
     random.shuffle(quarters)
-    assert charges_of(tariff, JULY, pieces, quarters) == bill
+    assert charges_of(tariff, JULY, parts, quarters) == bill
 
 
 def test_days_are_the_customers() -> None:

@@ -12,7 +12,7 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.registers import Counted
 from cenergyd.jobs.rollups.report import charges_of, charges_report
-from cenergyd.jobs.tariff.charges import Charges, EnergyPiece
+from cenergyd.jobs.tariff.charges import Charges, PeriodEnergy
 from cenergyd.jobs.tariff.model import Period
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
 from cenergyd.jobs.tariff.register_energy import by_registers
@@ -160,14 +160,14 @@ def test_a_tariff_that_cuts_the_hours_elsewhere_keeps_the_total() -> None:
 
 
 def test_what_a_net_register_tells_more_goes_to_the_larger_direction() -> None:
-    def piece(imported: float, exported: float, net: float) -> EnergyPiece:
-        return EnergyPiece(NIGHT, imported, exported, 3600, 0, 3600, Counted(3600, None, None, net, 0.0, 0.0), "m")
+    def part(imported: float, exported: float, net: float) -> PeriodEnergy:
+        return PeriodEnergy(NIGHT, imported, exported, 3600, 0, 3600, Counted(3600, None, None, net, 0.0, 0.0), "m")
 
-    (one,), _ = by_registers([piece(10.0, 2.0, 9.0)])
+    (one,), _ = by_registers([part(10.0, 2.0, 9.0)])
     assert (one.import_kwh, one.export_kwh) == (11.0, 2.0)
-    (two,), _ = by_registers([piece(2.0, 10.0, -9.0)])
+    (two,), _ = by_registers([part(2.0, 10.0, -9.0)])
     assert (two.import_kwh, two.export_kwh) == (2.0, 11.0)
-    (three,), _ = by_registers([piece(3.0, 2.0, -9.0)])
+    (three,), _ = by_registers([part(3.0, 2.0, -9.0)])
     assert (three.import_kwh, three.export_kwh) == (0.0, 9.0)
 
 

@@ -120,12 +120,12 @@ def test_the_wall_clock_counts_on_days_on_which_it_changes() -> None:
     ]}  # fmt: skip
     tariff = tariff_from_json(body)
     start = at("2026-11-01T00:00")
-    assert [(p.end - p.start, p.label.period) for p in tariff.pieces(Window(start, start + 25 * 3600), NEW_YORK)] == [
+    assert [(p.end - p.start, p.label.period) for p in tariff.labelled(Window(start, start + 25 * 3600), NEW_YORK)] == [
         (3 * 3600, "night"),
         (22 * 3600, "day"),
     ]
     start = at("2026-03-08T00:00")
-    assert [(p.end - p.start, p.label.period) for p in tariff.pieces(Window(start, start + 23 * 3600), NEW_YORK)] == [
+    assert [(p.end - p.start, p.label.period) for p in tariff.labelled(Window(start, start + 23 * 3600), NEW_YORK)] == [
         (2 * 3600, "night"),
         (21 * 3600, "day"),
     ]
@@ -135,12 +135,12 @@ def test_the_wall_clock_counts_on_days_on_which_it_changes() -> None:
 @given(st.integers(1_750_000_000, 1_800_000_000), st.integers(1, 200_000), st.sampled_from([NEW_YORK, LORD_HOWE]))
 def test_pieces_cover_a_window_and_hold_one_label_each(start: int, length: int, zone: ZoneInfo) -> None:
     tariff = tariff_from_json(FULL)
-    pieces = list(tariff.pieces(Window(start, start + length), zone))
-    assert (pieces[0].start, pieces[-1].end) == (start, start + length)
-    assert all(one.end == other.start and one.label != other.label for one, other in pairwise(pieces))
-    for piece in pieces:
-        for time in (piece.start, (piece.start + piece.end) // 2, piece.end - 1):
-            assert tariff.period_at(time, zone) == piece.label
+    parts = list(tariff.labelled(Window(start, start + length), zone))
+    assert (parts[0].start, parts[-1].end) == (start, start + length)
+    assert all(one.end == other.start and one.label != other.label for one, other in pairwise(parts))
+    for part in parts:
+        for time in (part.start, (part.start + part.end) // 2, part.end - 1):
+            assert tariff.period_at(time, zone) == part.label
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:

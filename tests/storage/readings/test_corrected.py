@@ -13,7 +13,7 @@ from pytest import approx
 
 from cenergyd.errors import Incompatible
 from cenergyd.readings.corrected import CorrectedReadings, as_measured, ever_corrected
-from cenergyd.readings.corrections import KINDS, Correction, View, added, corrected, view_of
+from cenergyd.readings.corrections import KINDS, Correction, CorrectionMap, added, corrected, view_of
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import CHANNELS, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -28,9 +28,9 @@ numbers = count()
 class Known:
     """Views that are given."""
 
-    given: Mapping[str, View]
+    given: Mapping[str, CorrectionMap]
 
-    async def views(self, series: Sequence[str]) -> Mapping[str, View]:
+    async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
         return {name: self.given[name] for name in series if name in self.given}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
@@ -132,7 +132,7 @@ def _plain(summaries: Sequence[Any]) -> dict[str, float]:
 @pytest_twisted.ensureDeferred
 async def test_writes_go_through_as_they_are(store: ReadingStore, serial: str) -> None:
     name = f"{serial}_1"
-    view = View().void(T0, T0 + 100)
+    view = CorrectionMap().void(T0, T0 + 100)
     seen: Any = CorrectedReadings(store, Known({name: view}))
     await seen.write([SeriesReadings(name, [Reading(T0, 1.0), Reading(T0 + 100, 2.0)])])
     assert (await seen.read([name], 0, 2 * T0))[name] == [Reading(T0 + 100, 2.0)]

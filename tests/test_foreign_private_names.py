@@ -11,7 +11,7 @@ from twisted.web.http import HTTPChannel
 from txmongo.protocol import MongoProtocol
 
 from cenergyd.storage.influxdb.address import parse_address
-from cenergyd.storage.influxdb.client import InfluxAnswer, InfluxClient
+from cenergyd.storage.influxdb.client import InfluxClient, InfluxResponse
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def client() -> InfluxClient:
 def test_the_influxdb_client_reads_decoded_messagepack(client: InfluxClient, monkeypatch: pytest.MonkeyPatch) -> None:
     # Else 1.0 and 1 would be the same, as they are in JSON.
     rows = {"results": [{"series": [{"name": "s", "columns": ["time", "P"], "values": [[60, 1.0]]}]}]}
-    monkeypatch.setattr(client, "request", lambda *_, **__: InfluxAnswer(b"no JSON", rows))
+    monkeypatch.setattr(client, "request", lambda *_, **__: InfluxResponse(b"no JSON", rows))
     assert list(client.query("SELECT P FROM s").get_points()) == [{"time": 60, "P": 1.0}]
 
 

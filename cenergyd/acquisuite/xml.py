@@ -162,7 +162,7 @@ def parse_xml_steps(
     """The same in steps of some milliseconds: yields how far it is after each 16 KiB, returns the message."""
     if len(body) > max_bytes:
         raise UploadError(f"the message has {len(body)} bytes, more than the {max_bytes} allowed")
-    reader = _Reader(max_elements)
+    reader = _XmlTarget(max_elements)
     try:
         parser = XMLParser(target=reader, forbid_dtd=True)
         silent = 0
@@ -180,7 +180,7 @@ def parse_xml_steps(
     return message
 
 
-class _Reader:
+class _XmlTarget:
     """The target of an XML parser: follows the path of elements and keeps what belongs to a message."""
 
     def __init__(self, max_elements: int) -> None:

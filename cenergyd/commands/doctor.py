@@ -8,7 +8,7 @@ import time
 import click
 
 from cenergyd.commands.common import SettingsCommand, SettingsSource, find_customer, pass_source, run_async, stores_of
-from cenergyd.jobs.doctor.report import Report
+from cenergyd.jobs.doctor.report import DoctorReport
 from cenergyd.jobs.doctor.report import doctor as examine
 from cenergyd.runtime.clock import Reactor
 
@@ -32,7 +32,7 @@ def doctor(source: SettingsSource, customer: str, days: int, as_json: bool) -> i
     """
     settings = source.load()
 
-    async def work(reactor: Reactor) -> Report:
+    async def work(reactor: Reactor) -> DoctorReport:
         async with stores_of(settings, reactor) as stores:
             found = await find_customer(stores.customers, customer)
             return await examine(found, stores.readings, stores.documents, int(time.time()), days=days)

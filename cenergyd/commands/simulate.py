@@ -29,7 +29,7 @@ from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.check import Findings, compare, read_report
 from cenergyd.tools.simulator.faults import KINDS, faults_of
-from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, Report
+from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, FleetReport
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.logger import METERS, Counts
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites, site_of
@@ -106,7 +106,7 @@ def simulate(source: SettingsSource, /, **given: Any) -> None:
     with ExitStack() as stack:
         report = None
         if given["report"]:
-            report = Report(stack.enter_context(given["report"].open("w", encoding="utf-8")))
+            report = FleetReport(stack.enter_context(given["report"].open("w", encoding="utf-8")))
         started = time.monotonic()
 
         async def work(reactor: Reactor) -> Fleet:
@@ -192,7 +192,7 @@ async def _upload(
     url: str,
     *,
     settings: Settings | None,
-    report: Report | None,
+    report: FleetReport | None,
 ) -> Fleet:
     try:
         target = Target(reactor, url)

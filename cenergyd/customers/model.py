@@ -18,7 +18,7 @@ MISSING_METER = "missing_meter"
 SUM = "sum"
 
 
-class Problem(NamedTuple):
+class SetupProblem(NamedTuple):
     """A reason in the settings why no meter can be computed, and the field to change."""
 
     field: str
@@ -137,29 +137,31 @@ class Customer:
                 return role
         return None
 
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[SetupProblem, ...]:
         """What keeps the missing meter from being computed, in the order in which one would fix it."""
-        found: list[Problem] = []
+        found: list[SetupProblem] = []
         if not self.logger_serial_number:
-            found.append(Problem("logger_serial_number", "no_logger", "no logger serial number is set"))
+            found.append(SetupProblem("logger_serial_number", "no_logger", "no logger serial number is set"))
         if not self.logger_password:
-            found.append(Problem("logger_password", "no_password", "no logger password is set"))
+            found.append(SetupProblem("logger_password", "no_password", "no logger password is set"))
         setup = self.current
         fitted = [role for role in ROLES if setup.meter_of(role)]
         meters = [meter for role in ROLES for meter in dict.fromkeys(meters_of(setup.meter_of(role)))]
         if len(fitted) < 2:
             found.extend(
-                Problem(FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third")
+                SetupProblem(
+                    FIELD_OF_ROLE[role], "two_empty", "two of the three meters are needed to compute the third"
+                )
                 for role in ROLES
                 if role not in fitted
             )
         for role in ROLES:
             if fault := fault_of(setup.meter_of(role)):
-                found.append(Problem(FIELD_OF_ROLE[role], "invalid", fault))
+                found.append(SetupProblem(FIELD_OF_ROLE[role], "invalid", fault))
             shared = next((meter for meter in meters_of(setup.meter_of(role)) if meters.count(meter) > 1), None)
             if shared is not None:
                 found.append(
-                    Problem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")
+                    SetupProblem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")
                 )
         return tuple(found)
 

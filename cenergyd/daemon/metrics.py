@@ -8,7 +8,7 @@ from cenergyd.daemon.figures import BacklogFigures
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
 from cenergyd.ingest.archive import UploadArchive
-from cenergyd.jobs.job_state import JobStatus
+from cenergyd.jobs.job_runtime import JobStatus
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.site_state.model import Kind
 from cenergyd.runtime.hook_times import HookTimes

@@ -52,7 +52,7 @@ class Progress(NamedTuple):
         )
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]
 
 
 async def request(queue: PendingQueue, customer_id: str, start: int, end: int) -> None:
@@ -68,7 +68,7 @@ async def follow(
     customers: CustomerStore,
     documents: DocumentStore,
     tolerance: int,
-    report: Report,
+    report: ReportProgress,
     clock: Timers,
     poll_seconds: float = 1.0,
 ) -> Progress:
@@ -105,7 +105,7 @@ async def run(
     customers: CustomerStore,
     deriver: Deriver,
     limit: int,
-    report: Report,
+    report: ReportProgress,
 ) -> Progress:
     """Derive the range ``start <= time < end`` here and now, by the same code as the daemon's; needs no daemon.
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.derive import Derivation
-from cenergyd.derivation.diff import Change
+from cenergyd.derivation.diff import SeriesChange
 from cenergyd.derivation.plan import DerivationSegment, reach
 from cenergyd.derivation.status import Outcome, next_body
 from cenergyd.derivation.sum_plan import SumSegment
@@ -289,5 +289,5 @@ async def write_derived(readings: ReadingStore, derivations: Sequence[Derivation
         await readings.write(additions)
 
 
-def _as_item(change: Change) -> tuple[str, int, int, Sequence[Reading]]:
+def _as_item(change: SeriesChange) -> tuple[str, int, int, Sequence[Reading]]:
     return change.series, change.start, change.end, change.readings

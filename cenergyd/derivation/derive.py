@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.derivation.align import align
-from cenergyd.derivation.diff import Change, change
+from cenergyd.derivation.diff import SeriesChange, change
 from cenergyd.derivation.gaps import Gaps, gaps
 from cenergyd.derivation.plan import DerivationSegment, role_readings
 from cenergyd.derivation.plugin_result import BadResult, checked
@@ -30,7 +30,7 @@ log = Logger()
 class Derivation(NamedTuple):
     """What came of one segment."""
 
-    change: Change | None
+    change: SeriesChange | None
     """What to write; None: what is stored is right."""
     derived: int
     """Readings computed."""
@@ -131,7 +131,7 @@ class Deriver:
         return None
 
 
-def kept_readings(series: str, readings: Sequence[Reading], changed: Change | None) -> SeriesReadings | None:
+def kept_readings(series: str, readings: Sequence[Reading], changed: SeriesChange | None) -> SeriesReadings | None:
     """Of computed readings that are there already, those to write again: :mod:`cenergyd.readings.write_probes`."""
     written = [reading[0] for reading in changed.readings] if changed else ()
     times = set(probe_times((reading[0] for reading in readings), written))

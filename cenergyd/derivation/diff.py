@@ -12,7 +12,7 @@ from cenergyd.derivation.plan import between
 from cenergyd.readings.model import Reading
 
 
-class Change(NamedTuple):
+class SeriesChange(NamedTuple):
     """How ``start`` to ``end`` (half open) of a series becomes what it should be."""
 
     series: str
@@ -23,21 +23,23 @@ class Change(NamedTuple):
     """True: exactly these; something has to go. False: write these, the others stay."""
 
 
-def change(series: str, start: int, end: int, before: Sequence[Reading], after: Sequence[Reading]) -> Change | None:
+def change(
+    series: str, start: int, end: int, before: Sequence[Reading], after: Sequence[Reading]
+) -> SeriesChange | None:
     """What leads from ``before`` to ``after`` (both ascending), or None where nothing differs.
 
     Writing merges channel by channel, so a value that must become None needs a replacement.
     """
     before = between(before, start, end)
     if not before:
-        return Change(series, start, end, after, False) if after else None
+        return SeriesChange(series, start, end, after, False) if after else None
     if list(before) == list(after):
         return None
     new = {reading[0]: reading for reading in after}
     if any(_loses(old, new.get(old[0])) for old in before):
-        return Change(series, start, end, after, True)
+        return SeriesChange(series, start, end, after, True)
     old = {reading[0]: reading for reading in before}
-    return Change(series, start, end, [reading for reading in after if old.get(reading[0]) != reading], False)
+    return SeriesChange(series, start, end, [reading for reading in after if old.get(reading[0]) != reading], False)
 
 
 def _loses(old: Reading, new: Reading | None) -> bool:

@@ -19,7 +19,7 @@ USUAL_INTERVAL = 60
 """Seconds between readings that is assumed before any has been read; only costs depend on it."""
 
 
-class Source(NamedTuple):
+class PresentMeter(NamedTuple):
     """A present meter."""
 
     role: Role
@@ -41,7 +41,7 @@ class DerivationSegment(NamedTuple):
     """The role to compute."""
     target: str
     """Series of the computed meter."""
-    sources: tuple[Source, Source]
+    sources: tuple[PresentMeter, PresentMeter]
 
     @property
     def series(self) -> list[str]:
@@ -161,7 +161,7 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
     try:
         target = missing_series(span.serial)
         first, second = (
-            Source(present, _series_of(span, present), _is_reversed(span, present))
+            PresentMeter(present, _series_of(span, present), _is_reversed(span, present))
             for present in ROLES
             if present != role
         )

@@ -55,7 +55,7 @@ class ArchivedUpload:
     filename: str = ""
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     """A record in a file, its content not yet read."""
 
     path: Path
@@ -99,7 +99,7 @@ def encoded(upload: ArchivedUpload) -> bytes:
     return b"%s%d %d %08x\n%s%s\n" % (MAGIC, len(head), len(content), crc32(content, crc32(head)), head, content)
 
 
-def entries_of(path: Path, serial: str) -> Iterator[Entry | Damage]:
+def entries_of(path: Path, serial: str) -> Iterator[ArchiveEntry | Damage]:
     """The records of a logger in a file, in the order they were written, and what is damaged. Raises OSError."""
     with path.open("rb") as file:
         if not path.stat().st_size:
@@ -108,7 +108,7 @@ def entries_of(path: Path, serial: str) -> Iterator[Entry | Damage]:
             yield from _entries(path, view, json.dumps(serial).encode())
 
 
-def _entries(path: Path, view: mmap.mmap, wanted: bytes) -> Iterator[Entry | Damage]:
+def _entries(path: Path, view: mmap.mmap, wanted: bytes) -> Iterator[ArchiveEntry | Damage]:
     at, size = 0, len(view)
     while at < size:
         line = _LINE.match(view[at : at + _LINE_BYTES])
@@ -129,7 +129,7 @@ def _entries(path: Path, view: mmap.mmap, wanted: bytes) -> Iterator[Entry | Dam
         if known is None:
             yield Damage(path, head_at, False)
         elif json.dumps(known["serial"]).encode() == wanted:
-            yield Entry(path, known, head_at, int(line[1]), int(line[2]), int(line[3], 16))
+            yield ArchiveEntry(path, known, head_at, int(line[1]), int(line[2]), int(line[3], 16))
 
 
 def _head(text: bytes) -> Mapping[str, Any] | None:
@@ -141,7 +141,7 @@ def _head(text: bytes) -> Mapping[str, Any] | None:
     return head if is_one and isinstance(head.get("serial"), str) else None
 
 
-def read_upload(entry: Entry) -> ArchivedUpload:
+def read_upload(entry: ArchiveEntry) -> ArchivedUpload:
     """The upload of a record. Raises DamagedRecord, OSError."""
     with entry.path.open("rb") as file:
         file.seek(entry.head_at)

@@ -81,7 +81,7 @@ class _CachedFailure(NamedTuple):
     """The wrong password's hash, where the logger belongs to nobody."""
 
 
-class _Attempt(NamedTuple):
+class _Login(NamedTuple):
     """A serial number and password, and the network that they came from."""
 
     serial: str
@@ -191,7 +191,7 @@ class CredentialChecker:
         wrong = self._wrong.get(key)
         if wrong is not None and self._is_fresh(wrong.looked_up):
             return None
-        attempt = _Attempt(serial, key[1], password, network_of(address))
+        attempt = _Login(serial, key[1], password, network_of(address))
         # Who must wait for a turn waits alone: the same pair from another network may be checked at once.
         slow = wrong is None and not self._was_right(key) and self._throttle.is_slow(attempt.keys)
         place = (*key, attempt.network if slow else "")
@@ -250,7 +250,7 @@ class CredentialChecker:
         flight.waiting.append(answer)
         return answer
 
-    async def _fly(self, flight: _PendingCheck, place: tuple[str, bytes, str], attempt: _Attempt) -> None:
+    async def _fly(self, flight: _PendingCheck, place: tuple[str, bytes, str], attempt: _Login) -> None:
         result: Customer | Failure | None
         try:
             result = await self._verify(flight, attempt)
@@ -263,7 +263,7 @@ class CredentialChecker:
             if not answer.called:
                 answer.callback(result)  # a Failure given here becomes an errback
 
-    async def _verify(self, flight: _PendingCheck, attempt: _Attempt) -> Customer | None:
+    async def _verify(self, flight: _PendingCheck, attempt: _Login) -> Customer | None:
         serial, digest = key = (attempt.serial, attempt.digest)
         keys = attempt.keys
         new = not self._was_right(key) and self._wrong.get(key) is None

@@ -109,7 +109,7 @@ class HeldMeter:
 
 
 @attrs.define(slots=True)
-class _Gathered:
+class _UncountedLogs:
     """Held logs of a meter that its document does not count yet."""
 
     latest: HeldMeter
@@ -130,7 +130,7 @@ class HeldMeters:
         self.logger_bytes = logger_bytes
         self.all_bytes = all_bytes
         self._listed: dict[str, float] = {}
-        self._gathered: dict[str, _Gathered] = {}
+        self._gathered: dict[str, _UncountedLogs] = {}
         self._usage: dict[str, tuple[float, int, int]] = {}
         self._all: tuple[float, int] = (0.0, 0)
         self.not_understood = 0
@@ -178,7 +178,7 @@ class HeldMeters:
         """A log of the meter is held. Its document exists, durably, when this returns."""
         series = series_name(log.serial, log.meter)
         latest = _described(log, why)
-        gathered = self._gathered.setdefault(series, _Gathered(latest))
+        gathered = self._gathered.setdefault(series, _UncountedLogs(latest))
         gathered.latest = _merged_rows(gathered.latest, latest)
         gathered.logs += 1
         gathered.bytes += size
@@ -261,7 +261,7 @@ class HeldMeters:
         if gathered is None:
             if latest is None:
                 return
-            gathered = _Gathered(latest)
+            gathered = _UncountedLogs(latest)
         try:
             await self._change(series, lambda body: _with(body, gathered), gathered.latest.serial)
         except BaseException:
@@ -334,7 +334,7 @@ def _merged_rows(earlier: HeldMeter, later: HeldMeter) -> HeldMeter:
     )
 
 
-def _with(body: Mapping[str, Any], gathered: _Gathered) -> dict[str, object]:
+def _with(body: Mapping[str, Any], gathered: _UncountedLogs) -> dict[str, object]:
     """A meter's document with what was gathered since it was written."""
     if not body:
         return _to_body(attrs.evolve(gathered.latest, logs=gathered.logs, bytes=gathered.bytes))

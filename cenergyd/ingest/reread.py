@@ -22,14 +22,14 @@ from cenergyd.customers.ownership import held_since
 from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation
-from cenergyd.derivation.diff import Change, change
+from cenergyd.derivation.diff import SeriesChange, change
 from cenergyd.derivation.gaps import NO_GAPS
 from cenergyd.errors import FutureRows, UploadError
 from cenergyd.ingest.archive_format import (
     ArchivedUpload,
+    ArchiveEntry,
     Damage,
     DamagedRecord,
-    Entry,
     day_of,
     entries_of,
     file_day,
@@ -116,7 +116,7 @@ class Rereader:
         return self.counts
 
     async def _day(
-        self, customer: Customer, found: Sequence[Entry | Damage], within: Window, meter: str | None
+        self, customer: Customer, found: Sequence[ArchiveEntry | Damage], within: Window, meter: str | None
     ) -> None:
         rows: dict[str, list[Rows]] = {}
         for each in found:
@@ -138,7 +138,7 @@ class Rereader:
         for name, parts in rows.items():
             await self._store(customer, series_name(customer.logger_serial_number, name), parts)
 
-    async def _upload(self, entry: Entry) -> ArchivedUpload | None:
+    async def _upload(self, entry: ArchiveEntry) -> ArchivedUpload | None:
         try:
             return await self.in_thread(read_upload, entry)
         except DamagedRecord as error:
@@ -221,7 +221,7 @@ class Rereader:
                     now[reading.time] = _merged(now.get(reading.time), reading)
         return [now[time] for time in sorted(now)]
 
-    async def _write(self, difference: Change, before: Sequence[Reading]) -> None:
+    async def _write(self, difference: SeriesChange, before: Sequence[Reading]) -> None:
         old = {reading.time: reading for reading in before}
         new = {reading.time: reading for reading in difference.readings}
         self.counts.changed += sum(old.get(time) != reading for time, reading in new.items())
@@ -245,10 +245,10 @@ def _days(folder: Path, first: str) -> list[list[Path]]:
     return [days[day] for day in sorted(days)]
 
 
-def _entries(paths: Sequence[Path], serial: str) -> list[Entry | Damage]:
+def _entries(paths: Sequence[Path], serial: str) -> list[ArchiveEntry | Damage]:
     """A day's records in the order in which they came, whichever daemon took them, and what is damaged."""
     found = [each for path in paths for each in entries_of(path, serial)]
-    entries = sorted((each for each in found if isinstance(each, Entry)), key=lambda each: each.received)
+    entries = sorted((each for each in found if isinstance(each, ArchiveEntry)), key=lambda each: each.received)
     return [*(each for each in found if isinstance(each, Damage)), *entries]
 
 

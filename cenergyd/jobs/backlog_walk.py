@@ -21,7 +21,7 @@ Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 """Arguments of ``ReadingStore.replace_points``: series, start, end, points."""
 
 
-class Chunk(NamedTuple):
+class BacklogPart(NamedTuple):
     """A piece of a backlog; two of them meet at a full hour. UTC seconds, end exclusive."""
 
     start: int
@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
 class Walked(NamedTuple):
     """A chunk and the readings around it."""
 
-    chunk: Chunk
+    chunk: BacklogPart
     readings: dict[str, list[Reading]]
 
 
@@ -45,7 +45,7 @@ async def walk(
     window: Window,
     *,
     zone: ZoneInfo,
-    around: Callable[[Chunk], Window],
+    around: Callable[[BacklogPart], Window],
 ) -> AsyncIterator[Walked]:
     """Go over a window of readings of some series, a bounded number of hours at a time; days without any in one step.
 
@@ -61,7 +61,7 @@ async def walk(
         if cursor < window.end and not any(readings.values()) and window_at(cursor, "24h", zone).start == cursor:
             target = await _next_day(store, names, cursor, window.end, zone)
             if target > cursor:
-                yield Walked(Chunk(cursor, target, last=False, skipped=True), {name: [] for name in names})
+                yield Walked(BacklogPart(cursor, target, last=False, skipped=True), {name: [] for name in names})
                 cursor = target
 
 
@@ -72,13 +72,13 @@ async def _next_day(store: ReadingStore, names: Sequence[str], cursor: int, end:
     return window_at(min(following, end - 1), "24h", zone).start
 
 
-def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> Chunk:
+def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> BacklogPart:
     day = window_at(start, "24h", zone)
     reach = window_at(min(day.end, start + hours * 3600) - 1, "1h", zone)
     # A start within an hour would make a chunk longer than asked for: end it with the hour before, if there is one.
     until = reach.end if reach.start <= start or reach.end - start <= hours * 3600 else reach.start
     until = min(until, day.end, end)
-    return Chunk(start, until, last=until == end)
+    return BacklogPart(start, until, last=until == end)
 
 
 async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:

@@ -123,13 +123,13 @@ def _tariff(text: str) -> Understood:
     if not isinstance(existing.get("seasons"), list):
         return Understood(None, ("seasons: a list was expected",) if "seasons" in existing else ())
     try:
-        found = _Tariff(existing).value()
+        found = _ExistingTariff(existing).value()
     except (InvalidField, ValueError, KeyError, TypeError, AttributeError) as error:
         return Understood(None, (f"the tariff cannot be understood: {error}",))
     return Understood(found, ())
 
 
-class _Tariff:
+class _ExistingTariff:
     """One front end's tariff, read part by part."""
 
     def __init__(self, existing: Mapping[str, Any]) -> None:

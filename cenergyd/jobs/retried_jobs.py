@@ -9,7 +9,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document
 from cenergyd.errors import Overloaded, StoreUnavailable
-from cenergyd.jobs.job_state import RETRY_SECONDS, JobState
+from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreTrouble
 from cenergyd.jobs.retries import Retries, window_of
 from cenergyd.jobs.window_parts import window_parts
@@ -22,8 +22,8 @@ log = Logger()
 class RetriedJobs:
     """Runs one plugin's job again over a window that is kept in :class:`~cenergyd.jobs.retries.Retries`."""
 
-    def __init__(self, state: JobState, retries: Retries, readings: ReadingStore, customers: CustomerStore) -> None:
-        self._state = state
+    def __init__(self, runtime: JobRuntime, retries: Retries, readings: ReadingStore, customers: CustomerStore) -> None:
+        self._runtime = runtime
         self._retries = retries
         self._readings = readings
         self._customers = customers
@@ -33,37 +33,37 @@ class RetriedJobs:
         try:
             await self._retry(document)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._state.backoff.failed(error)
+            self._runtime.backoff.failed(error)
         except CancelledError:
             return  # its claim expires
         except Exception:
             log.failure("a job cannot be tried again")
 
     async def _retry(self, document: Document) -> None:
-        calls, plugin = self._state.calls, document.body["plugin"]
+        calls, plugin = self._runtime.calls, document.body["plugin"]
         found = [each for each in calls.plugins.implementations("cenergyd_job") if each.plugin == plugin]
         customer = await self._customers.get(document.owner or "")
         if customer is None:
             await self._retries.succeeded(document)
         elif not found or calls.is_resting(plugin):  # disabled for now, or not answering
-            await self._retries.postpone(document, int(self._state.clock.seconds()) + RETRY_SECONDS)
+            await self._retries.postpone(document, int(self._runtime.clock.seconds()) + RETRY_SECONDS)
         else:
             await self._run_parts(document, customer, found[0])
 
     async def _run_parts(self, document: Document, customer: Customer, job: Implementation) -> None:
-        clock = self._state.clock
+        clock = self._runtime.clock
         async for part in window_parts(self._readings, customer, window_of(document)):
-            claimed = await self._retries.claim(document, part.start, int(clock.seconds()) + self._state.ttl)
+            claimed = await self._retries.claim(document, part.start, int(clock.seconds()) + self._runtime.ttl)
             if claimed is None:
                 return
             document = claimed
             try:
-                await self._state.calls.job(job, customer, part)
+                await self._runtime.calls.job(job, customer, part)
             except PluginFailed as error:
-                self._state.status.failures[job.plugin] += 1
+                self._runtime.status.failures[job.plugin] += 1
                 if await self._retries.failed(document, error.reason, int(clock.seconds())):
-                    self._state.log_failure(error, customer.id, part)
+                    self._runtime.log_failure(error, customer.id, part)
                 return
-            if self._state.paused:
+            if self._runtime.paused:
                 return
         await self._retries.succeeded(document)

@@ -23,7 +23,7 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
 from cenergyd.jobs.context import RunningJobContext
-from cenergyd.jobs.job_state import RETRY_SECONDS, JobState
+from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import PluginCalls, StoreTrouble
 from cenergyd.jobs.retried_jobs import RetriedJobs
 from cenergyd.jobs.retries import Retries
@@ -89,11 +89,11 @@ class JobService(Service):
             threads=threads,
             alert_rules=alert_rules,
         )
-        self._state = JobState(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
-        self.status = self._state.status
+        self._runtime = JobRuntime(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
+        self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)
-        self._window_jobs = WindowJobs(self._state, self._queue, batched, self._retries, settings.readings.keep_days)
-        self._retried_jobs = RetriedJobs(self._state, self._retries, batched, customers)
+        self._window_jobs = WindowJobs(self._runtime, self._queue, batched, self._retries, settings.readings.keep_days)
+        self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self._slots = Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
 
@@ -123,13 +123,13 @@ class JobService(Service):
     async def tick(self) -> None:
         """One pass: run the jobs of every pending customer, then of what failed before and is due."""
         limit = BATCH_CUSTOMERS
-        while not self._state.paused:
+        while not self._runtime.paused:
             works = await self._claimed(limit)
             claimed_at = self._clock.seconds()
             await _all([self._in_slot(self._window_jobs.run(work, claimed_at)) for work in works])
             if len(works) < limit:
                 break
-        if not self._state.paused:
+        if not self._runtime.paused:
             documents = await self._due(limit)
             await _all([self._in_slot(self._retried_jobs.run(document)) for document in documents])
         self.status.last_tick = self._clock.seconds()
@@ -137,7 +137,7 @@ class JobService(Service):
     async def periodic(self) -> None:
         """Call every plugin's ``cenergyd_periodic``."""
         for implementation in self.calls.plugins.implementations("cenergyd_periodic"):
-            if self._state.stopping:
+            if self._runtime.stopping:
                 return
             try:
                 await self.calls.call(implementation, {"context": self.context(implementation.plugin)})
@@ -158,12 +158,12 @@ class JobService(Service):
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, StoreUnavailable | Overloaded):
-            self._state.backoff.failed(error)
+            self._runtime.backoff.failed(error)
         else:
             log.failure("looking for jobs failed, will be tried again", Failure(error))
 
     async def _claimed(self, limit: int) -> list[PendingWork]:
-        works = await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._state.ttl, limit)
+        works = await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._runtime.ttl, limit)
         if works:
             try:
                 await refresh(self._stored)

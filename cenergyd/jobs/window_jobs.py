@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingQueue
 from cenergyd.errors import Overloaded, StoreUnavailable
-from cenergyd.jobs.job_state import RETRY_SECONDS, JobState
+from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreTrouble
 from cenergyd.jobs.retries import Retries
 from cenergyd.jobs.shared_reads import SharedReads
@@ -33,28 +33,28 @@ class WindowJobs:
 
     def __init__(
         self,
-        state: JobState,
+        runtime: JobRuntime,
         queue: PendingQueue,
         readings: ReadingStore,
         retries: Retries,
         keep_days: Mapping[str, int],
     ) -> None:
-        self._state = state
-        self._status = state.status
-        self._clock = state.clock
+        self._runtime = runtime
+        self._status = runtime.status
+        self._clock = runtime.clock
         self._queue = queue
         self._readings = readings
         self._retries = retries
         self._keep_days = keep_days
-        self._finishing: Batcher[PendingWork, bool] = Batcher(queue.finish, state.clock)
+        self._finishing: Batcher[PendingWork, bool] = Batcher(queue.finish, runtime.clock)
 
     async def run(self, work: PendingWork, claimed_at: float) -> None:
         """Run all jobs of one claimed window. Raises nothing: what fails is logged and given back."""
         try:
             await self._window(work, claimed_at)
         except (StoreUnavailable, Overloaded, StoreTrouble) as error:
-            self._state.backoff.failed(error)
-            await self._give_back(work, self._state.backoff.until)
+            self._runtime.backoff.failed(error)
+            await self._give_back(work, self._runtime.backoff.until)
         except CancelledError:
             await self._give_back(work, self._clock.seconds())
         except Exception:
@@ -68,12 +68,12 @@ class WindowJobs:
         begin = work.start if kept_since is None else max(work.start, kept_since)
         async for part in window_parts(self._readings, work.customer, Window(begin, work.end)):
             now = self._clock.seconds()
-            if part.start > work.start or now - renewed_at > self._state.ttl / 3:
+            if part.start > work.start or now - renewed_at > self._runtime.ttl / 3:
                 if not await self._renew(work, part.start):
                     return
                 work, renewed_at = work._replace(start=part.start), now
-            if self._state.paused:
-                await self._give_back(work, max(now, self._state.backoff.until))
+            if self._runtime.paused:
+                await self._give_back(work, max(now, self._runtime.backoff.until))
                 return
             if not await self._all_jobs(work, part):
                 return
@@ -83,9 +83,9 @@ class WindowJobs:
         """Every plugin's job over one part of a window. False: the claim is lost."""
         renewed_at = self._clock.seconds()
         readings = cast(ReadingStore, SharedReads(self._readings))
-        calls = self._state.calls
+        calls = self._runtime.calls
         for implementation in calls.plugins.implementations("cenergyd_job"):
-            if self._clock.seconds() - renewed_at > self._state.ttl / 3:
+            if self._clock.seconds() - renewed_at > self._runtime.ttl / 3:
                 renewed_at = self._clock.seconds()
                 if not await self._renew(work, part.start):
                     return False
@@ -97,7 +97,7 @@ class WindowJobs:
 
     async def _renew(self, work: PendingWork, start: int) -> bool:
         """Renew the claim; what remains of the window begins at ``start``. False: the claim is lost."""
-        if await self._queue.advance(work, start, int(self._clock.seconds()), self._state.ttl):
+        if await self._queue.advance(work, start, int(self._clock.seconds()), self._runtime.ttl):
             return True
         self._status.claims_lost += 1
         return False
@@ -105,7 +105,7 @@ class WindowJobs:
     async def _finish(self, work: PendingWork) -> None:
         if await self._finishing.submit(work):
             self._status.customers_done += 1
-            self._state.backoff.succeeded()
+            self._runtime.backoff.succeeded()
             return
         # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
         self._status.claims_lost += 1
@@ -114,10 +114,10 @@ class WindowJobs:
     async def _keep(self, error: PluginFailed, customer: Customer, part: Window) -> None:
         self._status.failures[error.plugin] += 1
         if await self._retries.add(error.plugin, customer.id, part, error.reason, int(self._clock.seconds())):
-            self._state.log_failure(error, customer.id, part)
+            self._runtime.log_failure(error, customer.id, part)
 
     async def _give_back(self, work: PendingWork, retry_at: float) -> None:
         try:
             await self._queue.postpone([work], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
-            self._state.backoff.failed(error)  # then the claim expires
+            self._runtime.backoff.failed(error)  # then the claim expires

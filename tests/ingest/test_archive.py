@@ -26,9 +26,9 @@ from cenergyd.ingest.archive import UploadArchive, without_password
 from cenergyd.ingest.archive_files import ArchiveFolder, ArchiveFull
 from cenergyd.ingest.archive_format import (
     ArchivedUpload,
+    ArchiveEntry,
     Damage,
     DamagedRecord,
-    Entry,
     day_of,
     encoded,
     entries_of,
@@ -60,7 +60,7 @@ def upload(content: bytes = b"x", *, received: int = NOW, serial: str = SERIAL, 
 def uploads_in(path: Path, serial: str = SERIAL) -> tuple[list[ArchivedUpload], list[Damage]]:
     found = list(entries_of(path, serial))
     return (
-        [read_upload(each) for each in found if isinstance(each, Entry)],
+        [read_upload(each) for each in found if isinstance(each, ArchiveEntry)],
         [each for each in found if isinstance(each, Damage)],
     )
 
@@ -113,7 +113,7 @@ def test_damage_within_a_file_is_stepped_over(tmp_path: Path) -> None:
     broken[-3] ^= 1
     path.write_bytes(bytes(broken) + two)
     first, second = entries_of(path, SERIAL)
-    assert isinstance(first, Entry) and isinstance(second, Entry)
+    assert isinstance(first, ArchiveEntry) and isinstance(second, ArchiveEntry)
     with pytest.raises(DamagedRecord):
         read_upload(first)
     assert read_upload(second).content == b"two"

@@ -15,7 +15,7 @@ from cenergyd.errors import StoredTypeConflict, StoreRejected
 from cenergyd.ingest.held_meters import HeldMeter
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.site_state.gather import gather
-from cenergyd.jobs.site_state.model import HeldLogs
+from cenergyd.jobs.site_state.model import HeldSummary
 from cenergyd.readings.model import Reading
 from tests.acquisuite.test_layouts import Section
 from tests.ingest.intake import NOW, SERIAL, Intake, accepted
@@ -343,4 +343,4 @@ async def test_the_doctor_and_the_site_s_state_tell_of_it(intake: Intake) -> Non
     assert list(told.values()) == ["error", "warning"]
     assert '"Main" in column 4' in next(iter(told))
     (facts,) = await gather([customer], intake.documents)
-    assert [(meter.meter, meter.held) for meter in facts.meters] == [("1", HeldLogs(NOW, 1)), ("2", None)]
+    assert [(meter.meter, meter.held) for meter in facts.meters] == [("1", HeldSummary(NOW, 1)), ("2", None)]

@@ -33,7 +33,7 @@ from cenergyd.jobs.alerts.checks import (
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
-from cenergyd.jobs.alerts.state import AlertState, Event, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import Words, write_message
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
@@ -345,7 +345,7 @@ def _audience(evaluation: Evaluation, kind: str) -> list[str]:
 
 
 def _notification(
-    evaluation: Evaluation, key: AlertKey, event: Event, told: Sequence[str], words: Words | None
+    evaluation: Evaluation, key: AlertKey, event: AlertEvent, told: Sequence[str], words: Words | None
 ) -> Notification:
     customer = evaluation.customer
     message = write_message(customer, evaluation.settings, key.kind, key.series, event, words=words)
@@ -361,7 +361,7 @@ def _notification(
     return Notification(f"alert-{secrets.token_hex(12)}", customer.id, key.kind, message.subject, message.text, data)
 
 
-def _log_event(key: AlertKey, event: Event | None) -> None:
+def _log_event(key: AlertKey, event: AlertEvent | None) -> None:
     if event is not None:
         log.info(
             "alert {kind} of customer {customer}, {series}: {transition}, value {value}",

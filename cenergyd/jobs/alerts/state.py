@@ -37,7 +37,7 @@ class Limits(NamedTuple):
     """Happenings remembered."""
 
 
-class Event(NamedTuple):
+class AlertEvent(NamedTuple):
     """Something to tell."""
 
     transition: Transition
@@ -84,7 +84,7 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
 
 def step(
     state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits
-) -> tuple[AlertState, Event | None]:
+) -> tuple[AlertState, AlertEvent | None]:
     """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
     remembered, state = state, _without_future(state, now, limits)
     windows = _to_evaluate(state, verdicts, now, limits)
@@ -142,7 +142,7 @@ def _fold(state: AlertState, windows: Sequence[WindowVerdict]) -> AlertState:
 
 def _lasting(
     state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
-) -> tuple[AlertState, Event | None]:
+) -> tuple[AlertState, AlertEvent | None]:
     announced = state.active and state.announced
     if may_tell:
         return _tell(folded, "reminder" if announced else "raised", now, limits, told=True, announced=True)
@@ -153,7 +153,7 @@ def _lasting(
 
 def _ended(
     state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
-) -> tuple[AlertState, Event | None]:
+) -> tuple[AlertState, AlertEvent | None]:
     if state.announced:
         return _tell(folded, "resolved", now, limits, told=True, announced=False)
     return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
@@ -161,8 +161,8 @@ def _ended(
 
 def _tell(
     folded: AlertState, transition: Transition, now: int, limits: Limits, *, told: bool, announced: bool
-) -> tuple[AlertState, Event | None]:
-    event = Event(transition, folded.since, folded.until, folded.worst)
+) -> tuple[AlertState, AlertEvent | None]:
+    event = AlertEvent(transition, folded.since, folded.until, folded.worst)
     entry = {
         "transition": transition,
         "at": now,

@@ -18,7 +18,7 @@ from cenergyd.jobs.alerts.rules import (
     StuckMeterRule,
     VoltageRule,
 )
-from cenergyd.jobs.alerts.state import Event
+from cenergyd.jobs.alerts.state import AlertEvent
 from cenergyd.jobs.messages.wording import site_name
 
 ROLE_WORDS: Mapping[Role, str] = {"utility": "utility (grid)", "load": "load", "solar": "solar"}
@@ -73,7 +73,13 @@ def plain(value: float, digits: int = 2) -> str:
 
 
 def write_message(
-    customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event, *, words: Words | None = None
+    customer: Customer,
+    settings: AlertSettings,
+    kind: str,
+    series: str,
+    event: AlertEvent,
+    *,
+    words: Words | None = None,
 ) -> Message:
     """The words for one event of one alert; ``words`` where it is a plugin's."""
     zone = zone_or_utc(customer.time_zone)
@@ -97,7 +103,7 @@ def write_message(
     return Message(subject, f"{what}\n{first}\n\nSite: {site}\nMeter: {series}\n\n{last}\n")
 
 
-def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, event: Event) -> str:
+def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, event: AlertEvent) -> str:
     rule = settings.rule(kind)
     value = 0.0 if event.value is None else event.value
     role = role_words(customer, series)

@@ -44,7 +44,7 @@ Run = Callable[[Callable[[], list[Finding]]], Awaitable[list[Finding]]]
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Report:
+class DoctorReport:
     """What was found, worst first."""
 
     customer_id: str
@@ -83,7 +83,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-class Gathered(NamedTuple):
+class CheckInputs(NamedTuple):
     """Everything that the checks look at."""
 
     customer: Customer
@@ -111,7 +111,7 @@ async def doctor(
     *,
     days: int = 3,
     run: Run | None = None,
-) -> Report:
+) -> DoctorReport:
     """Examine a customer's set-up by its settings and the readings of the last days, under its present settings only.
 
     :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; if None, in a thread of the reactor's
@@ -123,7 +123,7 @@ async def doctor(
     found = [*check_settings(gathered), *check_logger(gathered), *check_meters(gathered)]
     found += await (run or deferToThread)(lambda: check_readings(gathered))
     found.sort(key=lambda finding: _ORDER[finding.severity])
-    return Report(
+    return DoctorReport(
         customer_id=customer.id,
         name=customer.name,
         time_zone=customer.time_zone,
@@ -135,10 +135,10 @@ async def doctor(
 
 async def _gather(
     customer: Customer, span: SetupPeriod, readings: ReadingStore, documents: DocumentStore, now: int
-) -> Gathered:
+) -> CheckInputs:
     serial = span.serial
     if not serial:
-        return Gathered(customer, span, now, None, (), {}, {}, {})
+        return CheckInputs(customer, span, now, None, (), {}, {}, {})
     held = await documents.find(HELD_METER, owner=serial, limit=300)
     seen = await readings.series_of(serial)
     roles = [name for role in ROLES if (name := span.series_of(role)) is not None]
@@ -150,10 +150,10 @@ async def _gather(
     logger = await documents.get(LOGGER, serial)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
-    return Gathered(customer, span, now, logger, seen, last, minutes, meters, rows, held)
+    return CheckInputs(customer, span, now, logger, seen, last, minutes, meters, rows, held)
 
 
-def check_settings(gathered: Gathered) -> list[Finding]:
+def check_settings(gathered: CheckInputs) -> list[Finding]:
     """What the settings alone say."""
     found = [
         Finding(severity="error", code=problem.code, field=problem.field, message=f"{problem.message[0].upper()}{problem.message[1:]}.")
@@ -165,7 +165,7 @@ def check_settings(gathered: Gathered) -> list[Finding]:
     return found
 
 
-def check_logger(gathered: Gathered) -> list[Finding]:
+def check_logger(gathered: CheckInputs) -> list[Finding]:
     """Does the logger upload, and is its clock right?"""
     customer, now = gathered.customer, gathered.now
     field = "logger_serial_number"
@@ -204,7 +204,7 @@ def check_logger(gathered: Gathered) -> list[Finding]:
     return found
 
 
-def check_meters(gathered: Gathered) -> list[Finding]:
+def check_meters(gathered: CheckInputs) -> list[Finding]:
     """Meters named but not seen, seen but not named, stopped, or without some channel."""
     found = []
     serial, zone = gathered.span.serial, zone_or_utc(gathered.customer.time_zone)
@@ -238,7 +238,7 @@ def check_meters(gathered: Gathered) -> list[Finding]:
     return found
 
 
-def check_readings(gathered: Gathered) -> list[Finding]:
+def check_readings(gathered: CheckInputs) -> list[Finding]:
     """What the measured power says about wiring, clocks and stuck meters."""
     power = measured_power(gathered)
     zone = zone_or_utc(gathered.customer.time_zone)
@@ -271,7 +271,7 @@ def check_readings(gathered: Gathered) -> list[Finding]:
     return found
 
 
-def _registers(gathered: Gathered, zone: ZoneInfo) -> list[Finding]:
+def _registers(gathered: CheckInputs, zone: ZoneInfo) -> list[Finding]:
     found: list[Finding] = []
     for role in ROLES:
         series = gathered.span.series_of(role)
@@ -284,7 +284,7 @@ def _registers(gathered: Gathered, zone: ZoneInfo) -> list[Finding]:
     return found
 
 
-def measured_power(gathered: Gathered) -> Power:
+def measured_power(gathered: CheckInputs) -> Power:
     """Real power of the measured roles by minute, signs as the settings say."""
     power: dict[Role, Mapping[int, float]] = {}
     setup = gathered.span.setup
@@ -303,7 +303,7 @@ def _sums_of(span: SetupPeriod) -> set[str]:
     return {series for role in ROLES if is_sum(span.setup.meter_of(role)) and (series := span.series_of(role))}
 
 
-def _the_meter(gathered: Gathered, series: str, role: Role) -> str:
+def _the_meter(gathered: CheckInputs, series: str, role: Role) -> str:
     """``The solar meter``, with its id where the role has several."""
     several = gathered.span.series_of(role) != series
     return f"The {role} meter {series.partition('_')[2]}" if several else f"The {role} meter"
@@ -318,7 +318,7 @@ def _longest_silence(customer: Customer) -> int:
     return rule.after_minutes if rule and rule.enabled else USUAL_SILENCE_MINUTES
 
 
-def _channels(gathered: Gathered, series: str, role: Role) -> list[Finding]:
+def _channels(gathered: CheckInputs, series: str, role: Role) -> list[Finding]:
     windows = gathered.minutes.get(series, ())
     present = set().union(*(window.channels for window in windows)) if windows else set()
     lacking = (
@@ -337,7 +337,7 @@ def _channels(gathered: Gathered, series: str, role: Role) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _not_understood(gathered: Gathered, named: Mapping[str, Role]) -> list[Finding]:
+def _not_understood(gathered: CheckInputs, named: Mapping[str, Role]) -> list[Finding]:
     """Meters whose logs are kept unread because their columns are not known."""
     found = []
     for document in gathered.held:
@@ -359,7 +359,7 @@ def _not_understood(gathered: Gathered, named: Mapping[str, Role]) -> list[Findi
     return found
 
 
-def _spare(gathered: Gathered, series: Sequence[str]) -> Finding:
+def _spare(gathered: CheckInputs, series: Sequence[str]) -> Finding:
     shown = []
     for name in series[:20]:
         meter = name.partition("_")[2]

@@ -16,7 +16,7 @@ from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import Chunk, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, replace_in_turn, series_between, walk
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
@@ -63,11 +63,11 @@ class _Metering:
         async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
             await self._chunk(chunk, readings)
 
-    def _around(self, chunk: Chunk) -> Window:
+    def _around(self, chunk: BacklogPart) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
         return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
-    async def _chunk(self, chunk: Chunk, readings: Rows) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: Rows) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await self._lines.neighbours.completed(readings, read, fresh)
         reach = widen(*self._lines.neighbours.reach(rows, fresh), "1h", self._zone)

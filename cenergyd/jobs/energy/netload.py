@@ -13,9 +13,9 @@ from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import Chunk, Replacement, walk
+from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, walk
 from cenergyd.jobs.neighbours import NeighbourReader
-from cenergyd.jobs.rollups.aggregate import Columns
+from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
 from cenergyd.jobs.windows import widen, window_at, windows
@@ -43,7 +43,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
     zone = zone_of(customer.time_zone)
     neighbours = NeighbourReader(store=context.readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=context.now)
 
-    def around(chunk: Chunk) -> Window:
+    def around(chunk: BacklogPart) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", zone)
         return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
@@ -74,7 +74,7 @@ def utility_readings(customer: Customer, window: Window, readings: dict[str, lis
 
 
 def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[FieldPoint]:
-    columns = Columns(readings)
+    columns = ReadingColumns(readings)
     known = spans(columns.times, LONGEST_PAUSE)
     points = []
     for window in windows(*reach, RESOLUTION, zone):

@@ -53,7 +53,7 @@ class Submission:
         self.sender = sender
         self._to = to
         self._content = content
-        self.client: _Client | None = None
+        self.client: _DeadlineSmtp | None = None
         self._aborted = False
 
     def run(self) -> None:
@@ -84,7 +84,7 @@ class Submission:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _connected(self) -> _Client:
+    def _connected(self) -> _DeadlineSmtp:
         server = self.server
         context = ssl.create_default_context(cafile=server.ca_file)
         client = _TlsClient(self, context) if server.security == "tls" else _PlainClient(self)
@@ -98,7 +98,7 @@ class Submission:
                 raise EmailFailed("no secure connection to the mail server: it offers no STARTTLS")
         return client
 
-    def _sign_in(self, client: _Client) -> None:
+    def _sign_in(self, client: _DeadlineSmtp) -> None:
         if not self.server.username:
             return
         try:
@@ -106,7 +106,7 @@ class Submission:
         except smtplib.SMTPNotSupportedError:
             raise EmailFailed("the mail server did not accept our sign-in: it offers none that we know") from None
 
-    def _hand_over(self, client: _Client) -> None:
+    def _hand_over(self, client: _DeadlineSmtp) -> None:
         code, answer = client.mail(self.sender)
         if code not in _TAKEN:
             raise EmailFailed(_answered(code, answer))  # ours to mend, no fault of the recipient's
@@ -127,7 +127,7 @@ class Submission:
         return EmailFailed(reason)
 
 
-class _Client(smtplib.SMTP):
+class _DeadlineSmtp(smtplib.SMTP):
     """smtplib's, with one deadline for all, and remembering whether the whole text went out."""
 
     handed_over = False
@@ -162,12 +162,12 @@ class _Client(smtplib.SMTP):
         self.close()
 
 
-class _PlainClient(_Client):
+class _PlainClient(_DeadlineSmtp):
     def __init__(self, submission: Submission) -> None:
         super().__init__(**self._watch(submission))
 
 
-class _TlsClient(_Client, smtplib.SMTP_SSL):
+class _TlsClient(_DeadlineSmtp, smtplib.SMTP_SSL):
     def __init__(self, submission: Submission, context: ssl.SSLContext) -> None:
         super().__init__(**self._watch(submission), context=context)
 

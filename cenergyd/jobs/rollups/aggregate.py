@@ -45,7 +45,7 @@ def stat(number: int, total: float, low: float, high: float) -> Stat:
 
 
 @attrs.frozen(slots=True)
-class Part:
+class PartialRollup:
     """What adds up over windows."""
 
     readings: int
@@ -63,7 +63,7 @@ class Part:
     """The part of ``pf_Q`` that is estimated, kvar."""
 
 
-class Columns:
+class ReadingColumns:
     """Readings of one series, ready for many windows.
 
     :param series: its name. The missing meter's readings count for the power factor only where their own follows from their P and Q: with the
@@ -115,7 +115,7 @@ class Columns:
         """The times of all readings of ``start <= time < end``."""
         return self.times[bisect_left(self.times, start) : bisect_left(self.times, end)]
 
-    def part(self, start: int, end: int) -> Part | None:
+    def part(self, start: int, end: int) -> PartialRollup | None:
         """What the readings of ``start <= time < end`` add up to; None where there are none."""
         count = bisect_left(self.times, end) - bisect_left(self.times, start)
         if not count:
@@ -128,10 +128,12 @@ class Columns:
         first, last = bisect_left(self._pf_times, start), bisect_left(self._pf_times, end)
         pf_P, pf_Q = fsum(self._pf_P[first:last]), fsum(self._pf_Q[first:last])
         estimated = bisect_left(self._estimates, end) > bisect_left(self._estimates, start)
-        return Part(count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), fsum(self._pf_estimated[first:last]))
+        return PartialRollup(
+            count, estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), fsum(self._pf_estimated[first:last])
+        )
 
 
-def combine(parts: Sequence[Part]) -> Part:
+def combine(parts: Sequence[PartialRollup]) -> PartialRollup:
     """What several windows add up to; at least one is needed."""
     stats = {}
     for channel in CHANNELS:
@@ -144,7 +146,7 @@ def combine(parts: Sequence[Part]) -> Part:
                 max(each.high for each in found),
             )
     pf_P, pf_Q = fsum(part.pf_P for part in parts), fsum(part.pf_Q for part in parts)
-    return Part(
+    return PartialRollup(
         sum(part.readings for part in parts),
         any(part.estimated for part in parts),
         stats,
@@ -155,7 +157,7 @@ def combine(parts: Sequence[Part]) -> Part:
     )
 
 
-def turned(part: Part) -> Part:
+def turned(part: PartialRollup) -> PartialRollup:
     """What a meter whose CTs are reversed would have added up to with them mounted the right way.
 
     An estimated Q stays: it is taken as lagging whichever way P flows, as in the derivation.
@@ -165,7 +167,9 @@ def turned(part: Part) -> Part:
         each = stats[channel]
         stats[channel] = Stat(each.number, 0 - each.total, 0 - each.high, 0 - each.low, 0 - each.mean)  # 0, not -0.0
     pf_P, pf_Q = 0 - part.pf_P, 2 * part.pf_Q_estimated - part.pf_Q
-    return Part(part.readings, part.estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), part.pf_Q_estimated)
+    return PartialRollup(
+        part.readings, part.estimated, stats, pf_P, pf_Q, power_factor(pf_P, pf_Q), part.pf_Q_estimated
+    )
 
 
 def _has_physical_factor(reading: Reading) -> bool:

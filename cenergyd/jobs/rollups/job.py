@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import PIECE, Chunk, Replacement, replace_in_turn, series_between, walk
-from cenergyd.jobs.rollups.aggregate import Columns
+from cenergyd.jobs.backlog_walk import PIECE, BacklogPart, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
 from cenergyd.jobs.rollups.read import is_final, pauses_of_day
 from cenergyd.jobs.rollups.usual_interval import hour_interval
@@ -52,7 +52,7 @@ class _Touched(NamedTuple):
     """Whether the chunk is the end of the backlog."""
     newest: int | None
     """The series' newest reading; None where it is not among those that were read."""
-    columns: Columns
+    columns: ReadingColumns
 
     def is_open(self, window: Window) -> bool:
         """Whether a window is not over: the reader computes it."""
@@ -89,14 +89,16 @@ class _Roller:
             ]
             await self._write(touched)
 
-    def _around(self, chunk: Chunk) -> Window:
+    def _around(self, chunk: BacklogPart) -> Window:
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
         return Window(hours.start - READ_BEFORE, hours.end)
 
-    def _nothing(self, name: str, chunk: Chunk) -> list[Replacement]:
+    def _nothing(self, name: str, chunk: BacklogPart) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
 
-    async def _before(self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: Chunk) -> dict[str, int]:
+    async def _before(
+        self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: BacklogPart
+    ) -> dict[str, int]:
         """The last reading of each series before the chunk, if it is of the same hour; windows of an earlier one that it left open are written."""
         found = {
             name: earlier[-1]
@@ -118,7 +120,9 @@ class _Roller:
         found = (window_at(before, resolution, self._zone) for resolution in ("1h", *self._coarse))
         return any(window.end <= start and not is_final(window, before) for window in found)
 
-    async def _newest(self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: Chunk) -> dict[str, int]:
+    async def _newest(
+        self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: BacklogPart
+    ) -> dict[str, int]:
         """The newest reading of each series that has none after those that were read."""
         newest = {name: readings[name][-1].time for name in names if readings[name]}
         read_until = self._around(chunk).end
@@ -128,9 +132,9 @@ class _Roller:
         return newest
 
     async def _touched(
-        self, name: str, chunk: Chunk, readings: Sequence[Reading], before: int | None, newest: int | None
+        self, name: str, chunk: BacklogPart, readings: Sequence[Reading], before: int | None, newest: int | None
     ) -> _Touched:
-        columns = Columns(series=name)
+        columns = ReadingColumns(series=name)
         for start in range(0, len(readings), PIECE):
             columns.add(readings[start : start + PIECE])
             if start:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import CHANNELS, Part, Stat, combine
+from cenergyd.jobs.rollups.aggregate import CHANNELS, PartialRollup, Stat, combine
 from cenergyd.jobs.rollups.usual_interval import Pauses, doubtful_hours, expected_readings, usual_intervals_of_hours
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import SIGNED
@@ -32,7 +32,7 @@ UNEVEN = 2
 NO_FACTOR = 4
 
 
-def stored_window(start: int, part: Part) -> FieldPoint:
+def stored_window(start: int, part: PartialRollup) -> FieldPoint:
     """The point of a window shorter than an hour."""
     fields: Fields = {"readings": part.readings}
     for channel, stat in part.stats.items():
@@ -52,7 +52,7 @@ def stored_window(start: int, part: Part) -> FieldPoint:
     return FieldPoint(start, fields)
 
 
-def stored_hour(start: int, part: Part, interval: int) -> FieldPoint:
+def stored_hour(start: int, part: PartialRollup, interval: int) -> FieldPoint:
     """The point of a 1h window.
 
     :param interval: what its own readings tell of their usual interval, s; 0 where they do not.
@@ -103,7 +103,7 @@ def doubtful_of(hours: Mapping[int, FieldPoint]) -> list[int]:
     return doubtful_hours({start: int(hour.fields["readings"]) for start, hour in hours.items()}, intervals_of(hours))
 
 
-def part_of(point: FieldPoint) -> Part:
+def part_of(point: FieldPoint) -> PartialRollup:
     """What a stored point of an hour or less adds up to, of whichever version."""
     fields = point.fields
     if "flags" not in fields:
@@ -123,10 +123,10 @@ def part_of(point: FieldPoint) -> Part:
     else:
         pf_P, pf_Q = _even_sums(stats)
     factor = None if flags & NO_FACTOR else float(fields["L1_PF"])
-    return Part(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor, estimated)
+    return PartialRollup(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor, estimated)
 
 
-def told(window: Window, part: Part, expected: int | None) -> Fields:
+def told(window: Window, part: PartialRollup, expected: int | None) -> Fields:
     """What is told of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
 
     ``expected`` readings, ``P_complete`` and so on (0..1) and ``complete``, which is that of P, are left out where the usual interval is not known.
@@ -144,7 +144,7 @@ def told(window: Window, part: Part, expected: int | None) -> Fields:
     return fields
 
 
-def told_hour(window: Window, part: Part, expected: int | None, interval: int | None) -> Fields:
+def told_hour(window: Window, part: PartialRollup, expected: int | None, interval: int | None) -> Fields:
     """As :func:`told`, and the sums and the usual interval."""
     fields = told(window, part, expected)
     for channel, stat in part.stats.items():
@@ -187,7 +187,7 @@ def _completeness(fields: Mapping[str, float | int | str | bool], expected: int)
     return found
 
 
-def _is_even(part: Part) -> bool:
+def _is_even(part: PartialRollup) -> bool:
     counts = all(stat.number == part.readings for stat in part.stats.values())
     return counts and _even_sums(part.stats) == (part.pf_P, part.pf_Q)
 
@@ -199,7 +199,7 @@ def _even_sums(stats: Mapping[str, Stat]) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _part_of_first_version(fields: Mapping[str, float | int | str | bool]) -> Part:
+def _part_of_first_version(fields: Mapping[str, float | int | str | bool]) -> PartialRollup:
     stats = {
         channel: Stat(
             int(fields[f"{channel}_count"]),
@@ -212,7 +212,7 @@ def _part_of_first_version(fields: Mapping[str, float | int | str | bool]) -> Pa
         if f"{channel}_count" in fields
     }
     factor = fields.get("PF")
-    return Part(
+    return PartialRollup(
         int(fields["readings"]),
         bool(fields["estimated"]),
         stats,

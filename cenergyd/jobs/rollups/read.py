@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import Columns, Part, turned
+from cenergyd.jobs.rollups.aggregate import PartialRollup, ReadingColumns, turned
 from cenergyd.jobs.rollups.points import (
     Fields,
     doubtful_of,
@@ -57,7 +57,7 @@ async def read_rollup(
     :param resolution: a key of RESOLUTIONS.
     :param is_reversed: tell what the meter would have said with its CTs mounted the right way round.
     """
-    reader = _Reader(readings, series, zone, is_reversed)
+    reader = _RollupReader(readings, series, zone, is_reversed)
     if resolution == "1m":
         return await reader.minutes(within)
     found = await reader.stored(resolution, within)
@@ -97,7 +97,7 @@ class _Expectation(NamedTuple):
         return None if interval is None else expected_readings(window, interval)
 
 
-class _Reader:
+class _RollupReader:
     """The rollups of one series."""
 
     def __init__(self, readings: ReadingStore, series: str, zone: ZoneInfo, is_reversed: bool) -> None:
@@ -185,13 +185,13 @@ class _Reader:
         point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
         return {} if point is None else {day.start: self._told("24h", point, None)}
 
-    async def _columns(self, window: Window) -> Columns:
+    async def _columns(self, window: Window) -> ReadingColumns:
         """The readings of the hours of a range."""
         hours = widen(*window, "1h", self._zone)
-        return Columns((await self._store.read([self._series], *hours))[self._series], series=self._series)
+        return ReadingColumns((await self._store.read([self._series], *hours))[self._series], series=self._series)
 
     def _computed(
-        self, resolution: str, within: Window, columns: Columns, expectation: _Expectation
+        self, resolution: str, within: Window, columns: ReadingColumns, expectation: _Expectation
     ) -> list[tuple[int, Fields]]:
         """What the readings tell of the windows of a range, an hour or shorter."""
         found = []
@@ -201,7 +201,7 @@ class _Reader:
                 found.append((window.start, self._tell(resolution, window, part, expectation)))
         return found
 
-    def _computed_hours(self, hours: Sequence[Window], columns: Columns) -> list[FieldPoint]:
+    def _computed_hours(self, hours: Sequence[Window], columns: ReadingColumns) -> list[FieldPoint]:
         parts = ((hour, columns.part(*hour)) for hour in hours)
         return [
             stored_hour(hour.start, part, hour_interval(columns.times_within(*hour)))
@@ -209,7 +209,7 @@ class _Reader:
             if part is not None
         ]
 
-    def _tell(self, resolution: str, window: Window, part: Part, expectation: _Expectation) -> Fields:
+    def _tell(self, resolution: str, window: Window, part: PartialRollup, expectation: _Expectation) -> Fields:
         expected = expectation.of(window)
         part = turned(part) if self._is_reversed else part
         if resolution == "1h":

@@ -21,7 +21,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_lines import RoleLines
-from cenergyd.jobs.rollups.aggregate import Columns, combine
+from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.rollups.usual_interval import Pauses
@@ -94,7 +94,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
     parts, expected, series = [], 0, ""
     for start, end, name, _, is_reversed, _ in role_segments(customer, role, *window):
         rows = (await readings.read([name], start, end))[name]
-        columns = Columns([sign_corrected(row) for row in rows] if is_reversed else rows, series=name)
+        columns = ReadingColumns([sign_corrected(row) for row in rows] if is_reversed else rows, series=name)
         part = columns.part(start, end)
         if part is not None:
             parts.append(part)

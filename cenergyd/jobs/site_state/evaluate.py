@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from cenergyd.customers.model import ROLES, Role
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.site_state.model import KINDS, Backlog, Issue, MeterFacts, RoleState, SiteFacts, SiteState
+from cenergyd.jobs.site_state.model import KINDS, Issue, MeterStatus, PendingRange, RoleState, SiteFacts, SiteState
 
 UNKNOWN_GAP = 26 * 3600
 """Until its rhythm is known: loggers are set to upload once a day at least."""
@@ -94,7 +94,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     return [*found, *_computing(facts, uploaded, now, bool(told & set(ROLES)))]
 
 
-def _meter_issue(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> Issue | None:
+def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue | None:
     """Why a meter gives no readings though its logger uploads."""
     last, error = meter.last_time, meter.error
     lack = _lack(meter)
@@ -107,13 +107,13 @@ def _meter_issue(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> Issue | 
     return Issue(kind="meter_stopped", role=meter.role, meter=meter.meter, since=last)
 
 
-def _is_behind(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> bool:
+def _is_behind(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
     """Whether the logger's last upload should have brought newer readings."""
     gap = UNKNOWN_GAP if facts.logger.usual_gap is None else facts.logger.usual_gap
     return meter.last_time is not None and uploaded - meter.last_time > gap + _lack(meter)
 
 
-def _sends_stored(meter: MeterFacts, facts: SiteFacts, uploaded: int) -> bool:
+def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
     """Whether the logger goes on to send this meter's older logs, and those of every other meter."""
     fresh = meter.last_upload is not None and uploaded - meter.last_upload <= SETTLING
     return fresh and meter.error is None and all(_is_behind(each, facts, uploaded) for each in facts.meters)
@@ -195,16 +195,16 @@ def _deadlines(facts: SiteFacts) -> Iterator[int]:
         yield from (uploaded + SETTLING, uploaded + COMPUTING_TIME, uploaded + limit)
 
 
-def _lack(meter: MeterFacts) -> int:
+def _lack(meter: MeterStatus) -> int:
     """Seconds without a reading that say nothing yet."""
     return max(LEAST_LACK, FEW_READINGS * (meter.interval or UNKNOWN_INTERVAL))
 
 
-def _is_long(backlog: Backlog | None) -> bool:
+def _is_long(backlog: PendingRange | None) -> bool:
     return backlog is not None and backlog.done < backlog.end and backlog.end - backlog.start > LONG_BACKLOG
 
 
-def _progress(backlog: Backlog | None) -> float | None:
+def _progress(backlog: PendingRange | None) -> float | None:
     if backlog is None:
         return None
     return min(1.0, max(0.0, (backlog.done - backlog.start) / max(1, backlog.end - backlog.start)))

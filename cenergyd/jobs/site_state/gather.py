@@ -19,12 +19,12 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.ingest.rhythm import usual_gap
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.model import (
-    Backlog,
     ComputedFacts,
-    HeldLogs,
+    HeldSummary,
     LoggedError,
     LoggerFacts,
-    MeterFacts,
+    MeterStatus,
+    PendingRange,
     Refusal,
     SiteFacts,
     SiteState,
@@ -117,7 +117,7 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
     )
 
 
-def _logger(document: Document | None, meters: Sequence[MeterFacts]) -> LoggerFacts:
+def _logger(document: Document | None, meters: Sequence[MeterStatus]) -> LoggerFacts:
     if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
         return LoggerFacts(last_upload=uploaded, usual_gap=usual_gap(document.body.get("gaps") or ()))
     # A crash may lose when a logger uploaded, never what it uploaded.
@@ -134,7 +134,7 @@ def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:
     return SumFacts(role=role, last_time=reading.time if reading else None, power=power)
 
 
-def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterFacts:
+def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterStatus:
     document = known.meters.get(series)
     body: Mapping[str, object] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")
@@ -144,7 +144,7 @@ def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterF
         time, power = reading.time, reading.P
     if power is not None and role in customer.current.reversed_roles:
         power = -power
-    return MeterFacts(
+    return MeterStatus(
         role=role,
         meter=series.rpartition("_")[2],
         last_time=time,
@@ -156,11 +156,11 @@ def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterF
     )
 
 
-def _held(document: Document | None) -> HeldLogs | None:
+def _held(document: Document | None) -> HeldSummary | None:
     """The logs that could not be read: of whatever device, since a role names it."""
     body: Mapping[str, object] = document.body if document else {}
     logs, since = _int(body.get("logs")), _int(body.get("since"))
-    return HeldLogs(since, logs) if logs and since is not None else None
+    return HeldSummary(since, logs) if logs and since is not None else None
 
 
 def _error(stored: object) -> LoggedError | None:
@@ -184,14 +184,14 @@ def _computed(customer: Customer, told: Mapping[str, object], last: Mapping[str,
     )
 
 
-def _backlog(customer: Customer, told: Mapping[str, object]) -> Backlog | None:
+def _backlog(customer: Customer, told: Mapping[str, object]) -> PendingRange | None:
     window = window_of(told)
     if window is not None:
         start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
         if start is not None and end is not None and done is not None and done < end:
-            return Backlog(start, end, done)
+            return PendingRange(start, end, done)
     if customer.pending_start is not None and customer.pending_end is not None:
-        return Backlog(customer.pending_start, customer.pending_end, customer.pending_start)
+        return PendingRange(customer.pending_start, customer.pending_end, customer.pending_start)
     return None
 
 

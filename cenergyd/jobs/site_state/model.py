@@ -62,7 +62,7 @@ class LoggedError(NamedTuple):
     """UTC seconds: of the newest such row."""
 
 
-class HeldLogs(NamedTuple):
+class HeldSummary(NamedTuple):
     """Logs that are kept as they came, because their columns are not known."""
 
     since: int
@@ -88,7 +88,7 @@ class LoggerFacts:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class MeterFacts:
+class MeterStatus:
     """What is known of a meter that measures a role, or a part of it."""
 
     role: Role
@@ -103,7 +103,7 @@ class MeterFacts:
     interval: int | None = None
     """The usual time between two of its readings, seconds."""
     error: LoggedError | None = None
-    held: HeldLogs | None = None
+    held: HeldSummary | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class ComputedFacts:
     no_plugin: bool = False
 
 
-class Backlog(NamedTuple):
+class PendingRange(NamedTuple):
     """Readings that are being computed or wait for it, ``start <= time < end``, UTC seconds."""
 
     start: int
@@ -142,11 +142,11 @@ class SiteFacts:
 
     customer: Customer
     logger: LoggerFacts = attrs.field(factory=LoggerFacts)
-    meters: tuple[MeterFacts, ...] = ()
+    meters: tuple[MeterStatus, ...] = ()
     """Of the measured roles; several of a role that is a sum."""
     sums: tuple[SumFacts, ...] = ()
     computed: ComputedFacts | None = None
-    backlog: Backlog | None = None
+    backlog: PendingRange | None = None
     refusal: Refusal | None = None
     solar_zero_since: int | None = None
     """Set where solar has given nothing since then though the sun is up, unlike on the days before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.site_state.model import MeterFacts, SiteFacts, SumFacts
+from cenergyd.jobs.site_state.model import MeterStatus, SiteFacts, SumFacts
 from cenergyd.jobs.site_state.sun import Place, place_of, sun_height
 from cenergyd.readings.store import ReadingStore
 
@@ -23,7 +23,7 @@ _HOUR, _DAY = 3600, 86400
 
 def may_be_dark(facts: SiteFacts, now: int) -> bool:
     """Whether a look at the last days is worth it: the newest reading is near zero, and the sun has been high for hours."""
-    roles: list[SumFacts | MeterFacts] = [*facts.sums, *facts.meters]
+    roles: list[SumFacts | MeterStatus] = [*facts.sums, *facts.meters]
     solar = next((each for each in roles if each.role == "solar"), None)
     if (
         solar is None

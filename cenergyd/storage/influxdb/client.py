@@ -23,7 +23,7 @@ from cenergyd.storage.influxdb.address import InfluxAddress
 
 
 @attrs.frozen
-class InfluxAnswer:
+class InfluxResponse:
     """What the client's methods read of an answer."""
 
     content: bytes
@@ -67,7 +67,7 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
         stream: bool = False,
         expected_response_code: int = 200,
         headers: Mapping[str, str] | None = None,
-    ) -> InfluxAnswer:
+    ) -> InfluxResponse:
         """Send a request and read the whole answer; the client's other methods call this.
 
         :param url: ``query`` or ``write``.
@@ -87,7 +87,7 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
         packed = answer.headers.get("Content-Type") == "application/x-msgpack"
         decoded = unpackb(answer.data) if packed and answer.data else None
         if answer.status == expected_response_code:
-            return InfluxAnswer(answer.data, decoded)
+            return InfluxResponse(answer.data, decoded)
         reason = json.dumps(decoded) if decoded else answer.data
         if 500 <= answer.status < 600:
             raise InfluxDBServerError(reason)

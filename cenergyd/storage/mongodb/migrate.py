@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class MigrationPlan:
     """What agreed fields of older shapes become."""
 
     changes: Mapping[str, str]
@@ -73,7 +73,7 @@ class MigrationReport:
         return [*lines, f"{self.documents} documents, {would} {self.changed}, {len(self.duplicates)} duplicate serials"]
 
 
-def plan(document: Mapping[str, object]) -> Plan | None:
+def plan(document: Mapping[str, object]) -> MigrationPlan | None:
     """What a document's agreed fields become; None where they are as they should be. What is absent stays absent."""
     settings = settings_of(document)
     changes: dict[str, str] = {}
@@ -89,7 +89,7 @@ def plan(document: Mapping[str, object]) -> Plan | None:
         lines.append(f"{field}: {_described(old)} -> {new!r}")
         if field in METER_FIELDS and isinstance(old, list | Mapping) and old:
             lines[-1] += " (the old value, with any api_key, is kept in cenergyd_customer)"
-    return Plan(changes=changes, lines=tuple(lines)) if changes else None
+    return MigrationPlan(changes=changes, lines=tuple(lines)) if changes else None
 
 
 def warnings_of(document: Mapping[str, object]) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ async def _one(
     return DocumentReport(customer_id=customer_id, changes=planned.lines, warnings=warnings), True
 
 
-async def _rewrite(documents: CustomerDocuments, document: Mapping[str, object], planned: Plan) -> str:
+async def _rewrite(documents: CustomerDocuments, document: Mapping[str, object], planned: MigrationPlan) -> str:
     """Write what is planned; the reason if that is not possible."""
     meanwhile = "somebody else changed it meanwhile; run this again"
     own = (await documents.own_of([document])).get(id_text(document["_id"]))

@@ -51,7 +51,7 @@ class SiteMoment(NamedTuple):
         return power
 
 
-class Energy(NamedTuple):
+class RegisterTotals(NamedTuple):
     """A meter's energy registers."""
 
     imported: float
@@ -94,10 +94,10 @@ def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterato
     return (moment(site, time) for time in range(-(-start // interval) * interval, end, interval))
 
 
-def advance(energy: Energy, before: float, now: float, seconds: int) -> Energy:
+def advance(energy: RegisterTotals, before: float, now: float, seconds: int) -> RegisterTotals:
     """A meter's energy registers after ``seconds`` in which its P went from ``before`` to ``now`` (trapezoid)."""
     kwh = (before + now) / 2 * seconds / 3600
-    return Energy(energy.imported + max(kwh, 0.0), energy.exported + max(-kwh, 0.0))
+    return RegisterTotals(energy.imported + max(kwh, 0.0), energy.exported + max(-kwh, 0.0))
 
 
 def _solar_kw(site: SimulatedSite, time: int) -> float:

@@ -14,7 +14,7 @@ from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import Target
-from cenergyd.tools.simulator.logger import METERS, Counts, LogFile, Meter, SimulatedLogger
+from cenergyd.tools.simulator.logger import METERS, Counts, Meter, SimulatedLog, SimulatedLogger
 from cenergyd.tools.simulator.site import SimulatedSite
 
 _LAST_SESSIONS = 20
@@ -70,7 +70,7 @@ class Fleet:
         sites: Sequence[SimulatedSite],
         *,
         password: str,
-        acknowledged: Callable[[LogFile], None] = lambda log: None,
+        acknowledged: Callable[[SimulatedLog], None] = lambda log: None,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.counts = Counts()
@@ -142,7 +142,7 @@ class Fleet:
         await sleep(self._reactor, seconds)
 
 
-class Report:
+class FleetReport:
     """Writes JSON lines: first what the fleet is, then a line for each acknowledged log, on disk as soon as possible."""
 
     def __init__(self, out: TextIO) -> None:
@@ -153,7 +153,7 @@ class Report:
         for site in sites:
             self._line({"site": site.serial, "name": site.name, "missing": site.missing, **site.fields})
 
-    def acknowledged(self, log: LogFile) -> None:
+    def acknowledged(self, log: SimulatedLog) -> None:
         """The readings of one log that the server acknowledged."""
         rows = [[reading.time, *reading.values] for reading in log.readings]
         self._line({"series": log.series, "columns": ["time", *VALUES], "readings": rows})

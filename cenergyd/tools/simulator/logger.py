@@ -26,7 +26,7 @@ from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.simulator.configs import exchange, meter_config
-from cenergyd.tools.simulator.day import Energy, SiteMoment, advance, moment
+from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, advance, moment
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import NoResponse, Response, Version
 from cenergyd.tools.simulator.site import SimulatedSite
@@ -63,7 +63,7 @@ METERS: Final = {
 
 
 @attrs.define(slots=True, kw_only=True)
-class LogFile:
+class SimulatedLog:
     """A log in the logger's flash, and the readings that the server should store from it."""
 
     series: str
@@ -130,14 +130,14 @@ class SimulatedLogger:
         start: int,
         post: Post,
         pause: Callable[[float], Awaitable[object]],
-        acknowledged: Callable[[LogFile], None],
+        acknowledged: Callable[[SimulatedLog], None],
         counts: Counts,
         meter: Meter = METERS["veris"],
         faults: Faults = NO_FAULTS,
         introduce: bool = False,
     ) -> None:
         self.site = site
-        self.flash: list[LogFile] = []
+        self.flash: list[SimulatedLog] = []
         """Logs that wait for their upload, oldest first."""
         self._password = password
         self._interval = interval
@@ -155,7 +155,7 @@ class SimulatedLogger:
         self._started = start
         self._recorded_until = start
         self._sequence = 0
-        self._energy = dict.fromkeys(site.roles, Energy(0.0, 0.0))
+        self._energy = dict.fromkeys(site.roles, RegisterTotals(0.0, 0.0))
         self._last_power: dict[Role, float] = {}
 
     def record(self, until: int) -> None:
@@ -226,7 +226,7 @@ class SimulatedLogger:
         content_type, body = multipart_form(status)
         return [("Content-Type", content_type)], body
 
-    async def _upload(self, log: LogFile) -> Disposition:
+    async def _upload(self, log: SimulatedLog) -> Disposition:
         for attempt in range(MAX_UPLOAD_TRIES):
             if attempt:
                 await self._pause(0.2 * 2**attempt)
@@ -240,7 +240,7 @@ class SimulatedLogger:
                 return disposition
         return Disposition.KEEP
 
-    async def _try(self, log: LogFile) -> Disposition:
+    async def _try(self, log: SimulatedLog) -> Disposition:
         reply = await self._send(log, lose_reply=self._chance.random() < self._faults.lost_replies)
         if reply is None:
             return Disposition.KEEP
@@ -254,7 +254,7 @@ class SimulatedLogger:
             await self._send(log, lose_reply=False)
         return disposition
 
-    async def _send(self, log: LogFile, lose_reply: bool) -> Response | None:
+    async def _send(self, log: SimulatedLog, lose_reply: bool) -> Response | None:
         headers, body = self._request(log)
         self._counts.uploads += 1
         try:
@@ -267,7 +267,7 @@ class SimulatedLogger:
                 self._counts.last_refusal = str(error)
             return None
 
-    def _request(self, log: LogFile) -> tuple[list[tuple[str, str]], bytes]:
+    def _request(self, log: SimulatedLog) -> tuple[list[tuple[str, str]], bytes]:
         """Headers and body of the upload of a log."""
         site, meter = self.site, self._meter
         if self.encoding == "xml":
@@ -306,7 +306,9 @@ class SimulatedLogger:
             name = log_filename(meter, self._sequence, taken[0].time, compressed=self.encoding == "gz")
             text = "".join(row + "\r\n" for row in rows).encode("ascii")
             series = series_name(self.site.serial, meter)
-            self.flash.append(LogFile(series=series, meter=meter, filename=name, text=text, readings=tuple(readings)))
+            self.flash.append(
+                SimulatedLog(series=series, meter=meter, filename=name, text=text, readings=tuple(readings))
+            )
 
     def _reading(self, role: Role, at: SiteMoment, time: int) -> Reading:
         power = at.of(role)

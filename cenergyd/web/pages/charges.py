@@ -40,7 +40,7 @@ class Column(NamedTuple):
         return texts.days(first, last)
 
 
-class Line(NamedTuple):
+class ChargeRow(NamedTuple):
     """One line of the table."""
 
     text: str
@@ -48,11 +48,11 @@ class Line(NamedTuple):
     """Per column: the amount (or the quantity where there is no price) and a remark."""
 
 
-class Group(NamedTuple):
+class ChargeGroup(NamedTuple):
     """Lines under one heading."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChargeRow, ...]
 
 
 class Bar(NamedTuple):
@@ -145,13 +145,13 @@ def figures_of(report: Mapping[str, Any], zone: ZoneInfo) -> tuple[Figure, ...]:
     return tuple(found)
 
 
-def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[Group, ...]:
+def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, ...]:
     """The periods' lines side by side; a line that one period lacks has a dash there."""
     found = (
-        Group("Energy from the grid", _lines(columns, "energy", lambda line: _energy(line, "import"))),
-        Group("Energy to the grid", _lines(columns, "energy", lambda line: _energy(line, "export"))),
-        Group("Demand", _lines(columns, "demand", lambda line: _demand(line, zone))),
-        Group("Peak demand", _lines(columns, "peak_demand", lambda line: _demand(line, zone))),
+        ChargeGroup("Energy from the grid", _lines(columns, "energy", lambda line: _energy(line, "import"))),
+        ChargeGroup("Energy to the grid", _lines(columns, "energy", lambda line: _energy(line, "export"))),
+        ChargeGroup("Demand", _lines(columns, "demand", lambda line: _demand(line, zone))),
+        ChargeGroup("Peak demand", _lines(columns, "peak_demand", lambda line: _demand(line, zone))),
     )
     return tuple(group for group in found if group.lines)
 
@@ -219,15 +219,15 @@ def money(amount: str | None, currency: str | None) -> str:
     return f"{texts.MINUS if value < 0 else ''}{shown}{f' {currency}' if currency else ''}"
 
 
-def _totals(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Line, ...]:
+def _totals(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
     if not report["tariff"]:
         return ()
     fixed = tuple((money(column.period["fixed"], None), "") for column in columns)
     total = tuple((money(column.period["total"], column.period["currency"]), "") for column in columns)
-    return Line("Fixed charge", fixed), Line("Total", total)
+    return ChargeRow("Fixed charge", fixed), ChargeRow("Total", total)
 
 
-def _lines(columns: Sequence[Column], kind: str, cell: Any) -> tuple[Line, ...]:
+def _lines(columns: Sequence[Column], kind: str, cell: Any) -> tuple[ChargeRow, ...]:
     keys = dict.fromkeys((line["season"], line["period"]) for column in columns for line in column.period[kind])
     lines = []
     for season, period in keys:
@@ -235,7 +235,7 @@ def _lines(columns: Sequence[Column], kind: str, cell: Any) -> tuple[Line, ...]:
         for column in columns:
             mine = [line for line in column.period[kind] if (line["season"], line["period"]) == (season, period)]
             cells.append(cell(mine[0]) if mine else (texts.NOTHING, ""))
-        lines.append(Line(_label(season, period), tuple(cells)))
+        lines.append(ChargeRow(_label(season, period), tuple(cells)))
     return tuple(lines)
 
 

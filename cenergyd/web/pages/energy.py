@@ -18,7 +18,7 @@ from cenergyd.jobs.windows import day_start, local_date
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.charges import money
-from cenergyd.web.pages.energy_chart import Parts, chart_of, parts_of
+from cenergyd.web.pages.energy_chart import EnergySplit, chart_of, parts_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.shares import Shares, shares_of
@@ -34,7 +34,7 @@ _FIRST, _LAST = date(2000, 1, 3), date(2099, 12, 31)
 _NOTE = "A day such as 2026-11-24 is needed."
 
 
-class Period(NamedTuple):
+class CalendarRange(NamedTuple):
     """Days of the calendar, ``first <= day < after``."""
 
     view: str
@@ -62,7 +62,7 @@ class Total(NamedTuple):
     """The same of the period that it is compared with, of as much of it."""
 
 
-class Line(NamedTuple):
+class EnergyRow(NamedTuple):
     """A line of the table."""
 
     name: str
@@ -104,7 +104,7 @@ class EnergyPages:
         return Page("energy.html", values, 422 if error else 200, customer, "energy")
 
     async def _figures(
-        self, customer: Customer, period: Period, compare: str, now: int, zone: ZoneInfo
+        self, customer: Customer, period: CalendarRange, compare: str, now: int, zone: ZoneInfo
     ) -> dict[str, object]:
         step, other = VIEWS[period.view][1], compared(period, compare)
         readings = self._context.readings
@@ -134,7 +134,7 @@ class EnergyPages:
             "other": other.title,
         }
 
-    async def _costs(self, customer: Customer, period: Period, now: int, zone: ZoneInfo) -> tuple[Total, ...]:
+    async def _costs(self, customer: Customer, period: CalendarRange, now: int, zone: ZoneInfo) -> tuple[Total, ...]:
         """What the energy costs by the tariff: without fixed and demand charges, which are of billing periods."""
         try:
             tariff = tariff_of(customer)
@@ -162,19 +162,19 @@ class EnergyPages:
         return (PageRoute("GET", "/customers/<customer_id>/energy", self.show, "signed_in"),)
 
 
-def period_of(view: str, day: date) -> Period:
+def period_of(view: str, day: date) -> CalendarRange:
     """The day, week (from Monday), month or year that holds a day."""
     if view == "week":
         first = day - timedelta(days=day.weekday())
-        return Period(view, first, first + timedelta(days=7))
+        return CalendarRange(view, first, first + timedelta(days=7))
     if view == "month":
-        return Period(view, day.replace(day=1), _next_month(day))
+        return CalendarRange(view, day.replace(day=1), _next_month(day))
     if view == "year":
-        return Period(view, date(day.year, 1, 1), date(day.year + 1, 1, 1))
-    return Period("day", day, day + timedelta(days=1))
+        return CalendarRange(view, date(day.year, 1, 1), date(day.year + 1, 1, 1))
+    return CalendarRange("day", day, day + timedelta(days=1))
 
 
-def compared(period: Period, compare: str) -> Period:
+def compared(period: CalendarRange, compare: str) -> CalendarRange:
     """The period before, or the one a year before that answers to this one."""
     if compare == "previous":
         return period_of(period.view, period.first - timedelta(days=1))
@@ -204,9 +204,9 @@ def totals_of(total: EnergyWindow | None, before: EnergyWindow | None) -> tuple[
     return (*energies, *(Total(name, texts.percent(value), texts.percent(other)) for name, value, other in shares))
 
 
-def _known(total: EnergyWindow | None) -> tuple[Parts, Shares, float | None]:
+def _known(total: EnergyWindow | None) -> tuple[EnergySplit, Shares, float | None]:
     if total is None:
-        return Parts(None, None, None, None), Shares(None, None), None
+        return EnergySplit(None, None, None, None), Shares(None, None), None
     solar = total.roles.get("solar")
     shares = shares_of({role: each._asdict() for role, each in total.roles.items()})
     return parts_of(total), shares, solar.import_kwh if solar else None
@@ -216,7 +216,7 @@ def _kwh(value: float | None) -> str:
     return texts.NOTHING if value is None else f"{texts.number(value, 1)} kWh"
 
 
-def _line(name: str, window: EnergyWindow) -> Line:
+def _line(name: str, window: EnergyWindow) -> EnergyRow:
     part = parts_of(window)
     solar = window.roles.get("solar")
     values = (part.imported, part.exported, solar.import_kwh if solar else None, part.load)
@@ -227,7 +227,7 @@ def _line(name: str, window: EnergyWindow) -> Line:
         notes += [f"{known:.0%} of the time known"] if known < 0.98 else []
         notes += [f"{', '.join(computed)} computed"] if computed else []
         notes += kinds_of(window)
-    return Line(
+    return EnergyRow(
         name,
         tuple(texts.number(value, 2) for value in values),
         "; ".join(notes) or ("" if window.roles else "no readings"),
@@ -281,7 +281,7 @@ def _asked_day(call: PageCall, today: date) -> tuple[date, str]:
     return (day, "") if _FIRST <= day <= _LAST else (today, _NOTE)
 
 
-def _links(period: Period, compare: str, today: date) -> dict[str, str]:
+def _links(period: CalendarRange, compare: str, today: date) -> dict[str, str]:
     view = period.view
     return {
         "earlier": _path(view, period.first - timedelta(days=1), compare),

@@ -48,7 +48,7 @@ class Chart(NamedTuple):
     """Where nothing is."""
 
 
-class Parts(NamedTuple):
+class EnergySplit(NamedTuple):
     """What a bar is made of, kWh; None: not known."""
 
     imported: float | None
@@ -58,12 +58,12 @@ class Parts(NamedTuple):
     load: float | None
 
 
-def parts_of(window: EnergyWindow) -> Parts:
+def parts_of(window: EnergyWindow) -> EnergySplit:
     """A window's energies."""
     utility, solar, load = (window.roles.get(role) for role in ("utility", "solar", "load"))
     exported = utility.export_kwh if utility else None
     own = max(0.0, solar.import_kwh - exported) if solar and exported is not None else None
-    return Parts(utility.import_kwh if utility else None, own, exported, load.import_kwh if load else None)
+    return EnergySplit(utility.import_kwh if utility else None, own, exported, load.import_kwh if load else None)
 
 
 def chart_of(
@@ -97,7 +97,7 @@ def chart_of(
     return Chart(tuple(bars), ticks, zero)
 
 
-def words_of(window: EnergyWindow, part: Parts, known: float) -> str:
+def words_of(window: EnergyWindow, part: EnergySplit, known: float) -> str:
     """A bar in words."""
     if not window.roles:
         return "no readings" if window.due_seconds else "not yet"
@@ -119,7 +119,7 @@ class _Place(NamedTuple):
     """Units per kWh."""
 
 
-def _rects(window: EnergyWindow, part: Parts, place: _Place, *, hatched: bool) -> tuple[Rect, ...]:
+def _rects(window: EnergyWindow, part: EnergySplit, place: _Place, *, hatched: bool) -> tuple[Rect, ...]:
     found = []
     x, width, zero, scale = place
     height = 0.0

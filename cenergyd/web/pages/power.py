@@ -59,7 +59,7 @@ QUANTITIES: Mapping[str, str] = {
 }
 
 
-class Span(NamedTuple):
+class ChartRange(NamedTuple):
     """The range that is shown, ``start <= time < end``, UTC seconds."""
 
     key: str
@@ -127,7 +127,7 @@ class PowerPages:
         found = await self._corrector.listed(customer)
         return sorted({each.correction.hull for each in found if each.correction.is_active})
 
-    async def _table(self, customer: Customer, span: Span, zone: ZoneInfo, original: bool) -> dict[str, object]:
+    async def _table(self, customer: Customer, span: ChartRange, zone: ZoneInfo, original: bool) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)
         seconds = auto_resolution(span.start, span.end, _ROWS)
         curves = await self._curves[original].read(
@@ -137,7 +137,7 @@ class PowerPages:
         rows = table_rows(curves, zone)
         return {"step": texts.span(seconds), "columns": tracks, "rows": rows, "estimated": estimated}
 
-    def _link(self, span: Span, original: bool, *, table: bool = False) -> str:
+    def _link(self, span: ChartRange, original: bool, *, table: bool = False) -> str:
         query = {"range": span.key} if span.key else {"start": span.start, "end": span.end}
         return f"?{urlencode({**query, **_asked(original), **({'table': '1'} if table else {})})}{'#values' if table else ''}"
 
@@ -180,22 +180,22 @@ def table_rows(curves: Curves, zone: ZoneInfo) -> list[dict[str, object]]:
     return [{"time": time, "text": texts.local_minute(time, zone), "cells": cells[time]} for time in sorted(cells)]
 
 
-def chosen_span(call: PageCall, zone: ZoneInfo) -> Span:
+def chosen_span(call: PageCall, zone: ZoneInfo) -> ChartRange:
     """The range that a request asks for: ``from`` and ``to`` in local time, ``start`` and ``end``, or a named one."""
     if call.query("from") is not None or call.query("to") is not None:
         return _typed_span(call, zone)
     start, end = call.query_integer("start", 0, MAX_TIME), call.query_integer("end", 0, MAX_TIME)
     if start is not None and end is not None and start < end <= start + _LONGEST:
-        return Span("", start, end)
+        return ChartRange("", start, end)
     asked = call.query("range")
     return _named(next((each for each in RANGES if each.key == asked), RANGES[1]), call.now)
 
 
-def _named(chosen: Range, now: int, errors: Mapping[str, str] | None = None) -> Span:
-    return Span(chosen.key, now + 1 - chosen.seconds, now + 1, errors or {})
+def _named(chosen: Range, now: int, errors: Mapping[str, str] | None = None) -> ChartRange:
+    return ChartRange(chosen.key, now + 1 - chosen.seconds, now + 1, errors or {})
 
 
-def _typed_span(call: PageCall, zone: ZoneInfo) -> Span:
+def _typed_span(call: PageCall, zone: ZoneInfo) -> ChartRange:
     errors: dict[str, str] = {}
     times: dict[str, int] = {}
     for name in ("from", "to"):
@@ -205,4 +205,4 @@ def _typed_span(call: PageCall, zone: ZoneInfo) -> Span:
             errors[name] = "A date and time is needed, such as 2026-11-24T14:30."
     if not errors and not 0 <= times["from"] < times["to"] <= min(MAX_TIME, times["from"] + _LONGEST):
         errors["to"] = "The end must be later than the beginning, by at most twenty years."
-    return _named(RANGES[1], call.now, errors) if errors else Span("", times["from"], times["to"])
+    return _named(RANGES[1], call.now, errors) if errors else ChartRange("", times["from"], times["to"])

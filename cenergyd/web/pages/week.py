@@ -14,7 +14,7 @@ COLOURS = 6
 HOLE, OVERLAP = "hole", "overlap"
 
 
-class Run(NamedTuple):
+class QuarterRun(NamedTuple):
     """Neighbouring quarter hours of a day with the same period."""
 
     start: int
@@ -29,7 +29,7 @@ class DayRow(NamedTuple):
     """One day of the week."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[QuarterRun, ...]
 
 
 class Week(NamedTuple):
@@ -101,8 +101,8 @@ def _week(season: str, times: Sequence[_Time], styles: dict[str, str]) -> Week:
     return Week(season, tuple(rows), tuple(faults))
 
 
-def _runs(times: Sequence[_Time], styles: dict[str, str]) -> tuple[Run, ...]:
-    found: list[Run] = []
+def _runs(times: Sequence[_Time], styles: dict[str, str]) -> tuple[QuarterRun, ...]:
+    found: list[QuarterRun] = []
     for quarter in range(_QUARTERS):
         holding = [time.period for time in times if time.start <= quarter < time.end]
         what = holding[0] if len(holding) == 1 else OVERLAP if holding else HOLE
@@ -110,7 +110,7 @@ def _runs(times: Sequence[_Time], styles: dict[str, str]) -> tuple[Run, ...]:
         if found and found[-1].what == what and found[-1].style == style:
             found[-1] = found[-1]._replace(length=found[-1].length + 1)
         else:
-            found.append(Run(quarter, 1, what, style))
+            found.append(QuarterRun(quarter, 1, what, style))
     return tuple(found)
 
 

@@ -13,12 +13,12 @@ from cenergyd.readings.model import CHANNELS
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.curve_windows import DAY, Run, runs
+from cenergyd.web.views.curve_windows import DAY, WindowRun, runs
 from cenergyd.web.views.curves import (
     LADDER,
     Curve,
-    Part,
-    Point,
+    CurvePart,
+    CurvePoint,
     auto_resolution,
     check_resolution,
     joined,
@@ -47,7 +47,7 @@ class _Found(NamedTuple):
     """A summary of a part of a window, and where it is from."""
 
     source: SeriesSource
-    run: Run
+    run: WindowRun
     summary: Summary
 
 
@@ -83,17 +83,17 @@ class CurveReader:
         if resolution != "auto":
             seconds = int(resolution)
             check_resolution(start, end, seconds, self._max_points)
-            return await self._summaries(tracks, Run(start, end, seconds, 0), zone, channels)
+            return await self._summaries(tracks, WindowRun(start, end, seconds, 0), zone, channels)
         seconds = auto_resolution(start, end, self._points)
         if seconds == LADDER[0]:
             curves = await self._raw(tracks, start, end, channels)
             if curves.next_start is None:
                 return curves
-        return await self._summaries(tracks, Run(start, end, seconds, 0), zone, channels)
+        return await self._summaries(tracks, WindowRun(start, end, seconds, 0), zone, channels)
 
     async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
-        found: list[list[Point]] = [[] for _ in tracks]
+        found: list[list[CurvePoint]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
             read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
@@ -111,7 +111,9 @@ class CurveReader:
         ]
         return Curves(start, end, None, cut, curves, channels)
 
-    async def _summaries(self, tracks: Sequence[Track], asked: Run, zone: ZoneInfo, channels: Sequence[str]) -> Curves:
+    async def _summaries(
+        self, tracks: Sequence[Track], asked: WindowRun, zone: ZoneInfo, channels: Sequence[str]
+    ) -> Curves:
         channels = [channel for channel in channels if channel in CHANNELS]
         if not channels:
             raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
@@ -131,8 +133,8 @@ class CurveReader:
         return Curves(asked.start, asked.end, asked.resolution, None, curves, channels)
 
     async def _read_runs(
-        self, names: Sequence[str], asked: Run, zone: ZoneInfo, channels: Sequence[str]
-    ) -> list[tuple[Run, dict[str, list[Summary]]]]:
+        self, names: Sequence[str], asked: WindowRun, zone: ZoneInfo, channels: Sequence[str]
+    ) -> list[tuple[WindowRun, dict[str, list[Summary]]]]:
         start, end = asked.start, asked.end
         if (
             asked.resolution % DAY == 0 and names
@@ -148,10 +150,10 @@ class CurveReader:
         ]
         return list(zip(wanted, await gather_limited(read, _RUNS_AT_ONCE), strict=True))
 
-    async def _point(self, parts: Sequence[_Found]) -> Point:
+    async def _point(self, parts: Sequence[_Found]) -> CurvePoint:
         """One window; where its source or the setup of another role changed in it, its parts count by their channels' own readings."""
         if len(parts) == 1:
-            return joined([Part(parts[0].source, parts[0].summary, {})])
+            return joined([CurvePart(parts[0].source, parts[0].summary, {})])
         shared = [channel for channel in CHANNELS if sum(channel in part.summary.channels for part in parts) > 1]
         counted = []
         for source, run, summary in parts:
@@ -167,7 +169,7 @@ class CurveReader:
                         offset=run.offset,
                     )
                     counts[channel] = sum(each.readings for each in only[source.series])
-            counted.append(Part(source, summary, counts))
+            counted.append(CurvePart(source, summary, counts))
         return joined(counted)
 
 

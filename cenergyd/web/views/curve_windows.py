@@ -11,7 +11,7 @@ from cenergyd.jobs.windows import day_start, local_date
 DAY = 86400
 
 
-class Run(NamedTuple):
+class WindowRun(NamedTuple):
     """Neighbouring windows that a store can summarise in one go."""
 
     start: int
@@ -23,21 +23,21 @@ class Run(NamedTuple):
     """Windows start at multiples of the resolution plus this."""
 
 
-def runs(start: int, end: int, resolution: int, zone: ZoneInfo) -> list[Run]:
+def runs(start: int, end: int, resolution: int, zone: ZoneInfo) -> list[WindowRun]:
     """The windows that hold any time of ``start <= time < end``, cut to it, as few runs as there can be, ascending.
 
     Windows of whole days begin at local midnight, so one in which the clock changes is an hour longer or shorter.
     """
     if resolution % DAY:
-        return [Run(start, end, resolution, 0)]
-    found: list[Run] = []
+        return [WindowRun(start, end, resolution, 0)]
+    found: list[WindowRun] = []
     for since, until in _day_windows(start, end, resolution // DAY, zone):
         is_odd = until - since != resolution
         last = found[-1] if found else None
         if last and not is_odd and last.resolution == resolution and (since - last.offset) % resolution == 0:
             found[-1] = last._replace(end=until)
         else:
-            found.append(Run(since, until, 2 * resolution if is_odd else resolution, since))
+            found.append(WindowRun(since, until, 2 * resolution if is_odd else resolution, since))
     return [run._replace(start=max(run.start, start), end=min(run.end, end)) for run in found]
 
 

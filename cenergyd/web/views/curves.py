@@ -39,7 +39,7 @@ Triple = tuple[float, float, float]
 
 
 @attrs.frozen
-class Point:
+class CurvePoint:
     """One point: min, mean and max per channel; all three the same in a single reading."""
 
     source: SeriesSource
@@ -56,7 +56,7 @@ class Curve:
     track: Track
     resolution: int | None
     """Seconds per point; None: single readings."""
-    points: Sequence[Point]
+    points: Sequence[CurvePoint]
 
     @property
     def gap_seconds(self) -> int | None:
@@ -94,12 +94,12 @@ def check_resolution(start: int, end: int, resolution: int, max_points: int) -> 
         raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
 
 
-def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> list[Point]:
+def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> list[CurvePoint]:
     """Single readings of a source."""
     return [_point_of_reading(reading, source) for reading in readings]
 
 
-class Part(NamedTuple):
+class CurvePart(NamedTuple):
     """What one source says of a window, or of a part of one."""
 
     source: SeriesSource
@@ -108,12 +108,12 @@ class Part(NamedTuple):
     """Readings that have a channel; needed of channels that several parts have."""
 
 
-def joined(parts: Sequence[Part]) -> Point:
+def joined(parts: Sequence[CurvePart]) -> CurvePoint:
     """One window of its parts, ascending in time (at least one); told as of the last source."""
     shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
     if len(shown) == 1:
         (summary,) = shown
-        return Point(parts[0].source, summary.time, summary.readings, summary.channels, summary.estimated)
+        return CurvePoint(parts[0].source, summary.time, summary.readings, summary.channels, summary.estimated)
     channels: dict[str, Triple] = {}
     for channel in CHANNELS:
         mine = [
@@ -130,7 +130,7 @@ def joined(parts: Sequence[Part]) -> Point:
             low, high = min(lows), max(highs)
             channels[channel] = (low, min(high, max(low, mean)), high)
     readings = sum(each.readings for each in shown)
-    return Point(parts[-1].source, shown[-1].time, readings, channels, any(each.estimated for each in shown))
+    return CurvePoint(parts[-1].source, shown[-1].time, readings, channels, any(each.estimated for each in shown))
 
 
 class LatestReading(Resource, frozen=True, kw_only=True):
@@ -265,7 +265,7 @@ def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHAN
     return target.getvalue()
 
 
-def _by_time(curves: Sequence[Curve]) -> Iterator[Point]:
+def _by_time(curves: Sequence[Curve]) -> Iterator[CurvePoint]:
     rows = [(point.time, order, point) for order, curve in enumerate(curves) for point in curve.points]
     rows.sort(key=lambda row: row[:2])
     return (point for _, _, point in rows)
@@ -277,7 +277,7 @@ def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
     return ["readings", *(f"{UNITS[channel]}_{part}" for channel in channels for part in ("min", "mean", "max"))]
 
 
-def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | int | str]:
+def _cells(point: CurvePoint, summed: bool, channels: Sequence[str]) -> list[float | int | str]:
     cells: list[float | int | str] = [point.readings] if summed else []
     for channel in channels:
         triple = point.channels.get(channel)
@@ -288,10 +288,10 @@ def _cells(point: Point, summed: bool, channels: Sequence[str]) -> list[float | 
     return cells
 
 
-def _point_of_reading(reading: Reading, source: SeriesSource) -> Point:
+def _point_of_reading(reading: Reading, source: SeriesSource) -> CurvePoint:
     channels: dict[str, Triple] = {}
     shown = sign_corrected(reading) if source.reversed else reading
     for channel, value in zip(VALUES, shown.values, strict=True):
         if value is not None:
             channels[channel] = (value, value, value)
-    return Point(source, reading.time, 1, channels, reading.estimated)
+    return CurvePoint(source, reading.time, 1, channels, reading.estimated)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.hookspecs import WindowVerdict
-from cenergyd.jobs.alerts.state import AlertState, Event, Limits, state_from_json, state_to_json, step
+from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
 
 LIMITS = Limits(frequency=3600, fresh=7200)
 T = 1_800_000_000
@@ -30,16 +30,16 @@ def between(time: int) -> WindowVerdict:
 
 def test_raise_remind_resolve() -> None:
     state, event = step(AlertState(), [bad(T)], T + 60, LIMITS)
-    assert event == Event("raised", T, T, 60.0)
+    assert event == AlertEvent("raised", T, T, 60.0)
     state, event = step(state, [bad(T + 60, 70.0)], T + 120, LIMITS)
     assert event is None
     state, event = step(state, [bad(T + 3600)], T + 3660, LIMITS)
-    assert event == Event("reminder", T, T + 3600, 70.0)
+    assert event == AlertEvent("reminder", T, T + 3600, 70.0)
     state, event = step(state, [between(T + 3660)], T + 3720, LIMITS)
     assert event is None
     assert state.active
     state, event = step(state, [good(T + 3720)], T + 3780, LIMITS)
-    assert event == Event("resolved", T, T + 3600, 70.0)
+    assert event == AlertEvent("resolved", T, T + 3600, 70.0)
     assert step(state, [good(T + 3780)], T + 3840, LIMITS) == (state, None)
 
 
@@ -52,7 +52,7 @@ def test_hysteresis_neither_raises_nor_ends() -> None:
 
 def test_a_spike_within_one_upload_is_one_message() -> None:
     state, event = step(AlertState(), [good(T), bad(T + 60), bad(T + 120, 80.0), good(T + 180)], T + 900, LIMITS)
-    assert event == Event("passed", T + 60, T + 120, 80.0)
+    assert event == AlertEvent("passed", T + 60, T + 120, 80.0)
     assert not state.active
     _, event = step(state, [bad(T + 960), good(T + 1020)], T + 1800, LIMITS)
     assert event is None  # throttled
@@ -68,7 +68,7 @@ def test_a_beginning_that_the_throttle_held_back_is_told_once_it_may_be() -> Non
     ended, event = step(state, [good(T + 660)], T + 720, LIMITS)
     assert (ended.active, event) == (False, None)  # nobody heard of its beginning
     state, event = step(state, [bad(T + 3660)], T + 3720, LIMITS)
-    assert event == Event("raised", T + 600, T + 3660, 60.0)
+    assert event == AlertEvent("raised", T + 600, T + 3660, 60.0)
 
 
 def test_late_data_says_nothing_about_now() -> None:

@@ -24,7 +24,7 @@ from cenergyd.jobs.doctor.checks import (
     take_sample,
     wirings,
 )
-from cenergyd.jobs.doctor.report import Report, doctor
+from cenergyd.jobs.doctor.report import DoctorReport, doctor
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.tools.simulator.day import moment
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
@@ -188,12 +188,12 @@ class Case:
     async def heard(self, ago: int = 60) -> None:
         await self.world.context.documents.put(LOGGER, SERIAL, {}, due=self.now - ago)
 
-    async def report(self, **fields: Any) -> Report:
+    async def report(self, **fields: Any) -> DoctorReport:
         customer = await self.world.customer({}, time_zone=self.site.place.zone, **fields)
         return await doctor(customer, self.world.context.readings, self.world.context.documents, self.now)
 
 
-def by_code(report: Report) -> dict[str, Any]:
+def by_code(report: DoctorReport) -> dict[str, Any]:
     return {finding.code: finding for finding in report.findings}
 
 

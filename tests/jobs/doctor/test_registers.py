@@ -70,7 +70,7 @@ async def test_computing_holds_up_nobody(world: World, monkeypatch: pytest.Monke
     threads: list[threading.Thread] = []
     check = report.check_readings
 
-    def watched(gathered: report.Gathered) -> list[Finding]:
+    def watched(gathered: report.CheckInputs) -> list[Finding]:
         threads.append(threading.current_thread())
         return check(gathered)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
-from cenergyd.jobs.rollups.aggregate import Columns, combine
+from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
 from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour
 from cenergyd.jobs.rollups.usual_interval import (
     Pauses,
@@ -42,8 +42,8 @@ readings_in_an_hour = st.lists(
 )
 
 
-def sorted_columns(readings: list[Reading]) -> Columns:
-    return Columns(sorted(readings))
+def sorted_columns(readings: list[Reading]) -> ReadingColumns:
+    return ReadingColumns(sorted(readings))
 
 
 def reference(readings: list[Reading]) -> dict[str, object]:
@@ -143,7 +143,7 @@ def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[li
 def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> None:
     # One moment purely resistive, one mostly reactive: the mean of 1 and 0.6 is 0.8, the hour's is 0.894.
     readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
-    part = Columns(readings).part(0, 3600)
+    part = ReadingColumns(readings).part(0, 3600)
     assert part is not None
     fields = told(Window(0, 3600), part, None)
     assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
@@ -151,7 +151,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
 
 
 def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
-    part = Columns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
+    part = ReadingColumns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
     assert part is not None
     fields = told(Window(0, 60), part, None)
     assert fields["PF"] == pytest.approx(0.8)
@@ -161,7 +161,7 @@ def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
 
 def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
     readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
-    part = Columns(readings).part(0, 60)
+    part = ReadingColumns(readings).part(0, 60)
     assert part is not None
     fields = told(Window(0, 60), part, 1)
     assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
@@ -190,7 +190,7 @@ def test_the_usual_interval(times: list[int], interval: int | None) -> None:
 
 def test_how_complete_a_window_is() -> None:
     def complete(count: int, length: int, interval: int | None) -> object:
-        part = Columns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
+        part = ReadingColumns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
         assert part is not None
         expected = None if interval is None else expected_readings(Window(0, length), interval)
         return told(Window(0, length), part, expected).get("complete")
@@ -208,7 +208,7 @@ def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
     points: dict[int, FieldPoint] = {}
     for hour, count, interval in ((hours[0], 60, 60), (hours[1], 30, 60), (hours[3], 12, 300)):
         step = 3600 // count
-        part = Columns([Reading(hour.start + step * k, P=float(k)) for k in range(count)]).part(*hour)
+        part = ReadingColumns([Reading(hour.start + step * k, P=float(k)) for k in range(count)]).part(*hour)
         assert part is not None
         points[hour.start] = stored_hour(hour.start, part, interval)
     day = stored_day(Window(0, 4 * 3600), hours, points)

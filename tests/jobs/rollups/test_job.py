@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.rollups import points as rollup_points
-from cenergyd.jobs.rollups.aggregate import Columns
+from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.jobs.windows import RESOLUTIONS, window_at
 from cenergyd.readings.memory import MemoryReadingStore
@@ -155,7 +155,7 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
     start, end = window_of([reading for upload in uploads for reading in upload])
     run(roll_up(customer_in(name), start, end, context_on(store)))
     readings = run(store.read([UTILITY], 0, 1 << 33))[UTILITY]
-    columns = Columns(readings)
+    columns = ReadingColumns(readings)
     for resolution in RESOLUTIONS:
         stored = {point.time: point.fields for point in told(store, UTILITY, resolution, name)}
         wanted = {window_at(reading.time, resolution, zone) for reading in readings}

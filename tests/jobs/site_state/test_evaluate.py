@@ -13,12 +13,12 @@ from cenergyd.customers.model import Customer
 from cenergyd.jobs.site_state.evaluate import LATE_ALWAYS, LEAST_LACK, UNKNOWN_GAP, evaluate, silence_limit
 from cenergyd.jobs.site_state.model import (
     KINDS,
-    Backlog,
     ComputedFacts,
-    HeldLogs,
+    HeldSummary,
     LoggedError,
     LoggerFacts,
-    MeterFacts,
+    MeterStatus,
+    PendingRange,
     Refusal,
     SiteFacts,
 )
@@ -46,8 +46,8 @@ def site(
         customer=more.pop("customer", CUSTOMER),
         logger=LoggerFacts(last_upload=uploaded, usual_gap=gap),
         meters=(
-            MeterFacts(role="utility", meter="1", **{**meter, **(utility or {})}),
-            MeterFacts(role="solar", meter="2", **{**meter, **(solar or {})}),
+            MeterStatus(role="utility", meter="1", **{**meter, **(utility or {})}),
+            MeterStatus(role="solar", meter="2", **{**meter, **(solar or {})}),
         ),
         computed=ComputedFacts(role="load", **{"last_time": uploaded - 60, "power": 2.0, **(computed or {})}),
         **more,
@@ -111,10 +111,10 @@ def test_a_logger_that_never_uploaded() -> None:
 
 
 def test_a_meter_that_is_not_understood() -> None:
-    held = HeldLogs(since=NOW - HOUR, logs=4)
+    held = HeldSummary(since=NOW - HOUR, logs=4)
     state = evaluate(site(solar={"last_time": None, "held": held}, computed={"last_time": None}), NOW)
     assert (state.kind, state.issues[0].role) == ("meter_not_understood", "solar")
-    assert evaluate(site(solar={"held": HeldLogs(since=NOW - DAY, logs=4)}), NOW).kind == "good"
+    assert evaluate(site(solar={"held": HeldSummary(since=NOW - DAY, logs=4)}), NOW).kind == "good"
 
 
 def test_waiting_for_a_meter_that_nothing_came_from() -> None:
@@ -134,11 +134,13 @@ def test_waiting_for_the_meter_that_is_behind() -> None:
 
 
 def test_a_backlog_is_being_computed() -> None:
-    facts = site(backlog=Backlog(NOW - 30 * DAY, NOW, NOW - 15 * DAY), computed={"last_time": NOW - 15 * DAY})
+    facts = site(backlog=PendingRange(NOW - 30 * DAY, NOW, NOW - 15 * DAY), computed={"last_time": NOW - 15 * DAY})
     state = evaluate(facts, NOW)
     assert (state.kind, state.level, state.progress) == ("computing", "idle", 0.5)
-    assert evaluate(site(backlog=Backlog(NOW - HOUR, NOW, NOW - HOUR)), NOW).kind == "good", "a short one is no news"
-    assert evaluate(site(backlog=Backlog(NOW - 30 * DAY, NOW, NOW)), NOW).kind == "good", "it is done"
+    assert evaluate(site(backlog=PendingRange(NOW - HOUR, NOW, NOW - HOUR)), NOW).kind == "good", (
+        "a short one is no news"
+    )
+    assert evaluate(site(backlog=PendingRange(NOW - 30 * DAY, NOW, NOW)), NOW).kind == "good", "it is done"
 
 
 def test_a_logger_that_sends_what_it_stored() -> None:
@@ -187,11 +189,11 @@ times = st.none() | st.integers(NOW - 40 * DAY, NOW + HOUR)
 
 @st.composite
 def any_facts(draw: st.DrawFn) -> SiteFacts:
-    def meter(role: Any, number: str) -> MeterFacts:
-        return MeterFacts(
+    def meter(role: Any, number: str) -> MeterStatus:
+        return MeterStatus(
             role=role, meter=number, last_time=draw(times), last_upload=draw(times), interval=draw(st.none() | st.integers(1, HOUR)),
             error=draw(st.none() | st.builds(LoggedError, st.integers(1, 255), st.integers(NOW - 40 * DAY, NOW))),
-            held=draw(st.none() | st.builds(HeldLogs, st.integers(NOW - 40 * DAY, NOW), st.integers(1, 9))),
+            held=draw(st.none() | st.builds(HeldSummary, st.integers(NOW - 40 * DAY, NOW), st.integers(1, 9))),
         )  # fmt: skip
 
     return SiteFacts(
@@ -202,7 +204,10 @@ def any_facts(draw: st.DrawFn) -> SiteFacts:
         backlog=draw(
             st.none()
             | st.builds(
-                Backlog, st.integers(NOW - DAY, NOW), st.integers(NOW - DAY, NOW), st.integers(NOW - 2 * DAY, NOW + DAY)
+                PendingRange,
+                st.integers(NOW - DAY, NOW),
+                st.integers(NOW - DAY, NOW),
+                st.integers(NOW - 2 * DAY, NOW + DAY),
             )
         ),
     )

@@ -12,7 +12,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
-from cenergyd.jobs.site_state.model import Backlog, HeldLogs, LoggedError, Refusal, SiteFacts, SiteState
+from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
 from cenergyd.jobs.site_state.words import tell
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
@@ -78,7 +78,7 @@ def test_the_newest_readings_count_where_they_are_at_hand() -> None:
 
 def test_held_logs() -> None:
     for held, wanted in (
-        ({"logs": 3, "since": NOW - 60}, HeldLogs(NOW - 60, 3)),
+        ({"logs": 3, "since": NOW - 60}, HeldSummary(NOW - 60, 3)),
         ({"logs": 0, "since": NOW - 60}, None),
     ):
         documents = stored(**METERS)
@@ -90,14 +90,14 @@ def test_held_logs() -> None:
 def test_backlogs() -> None:
     window = {"start": NOW - 90000, "end": NOW + 1, "done": NOW - 44999}
     (facts,) = facts_of([CUSTOMER], stored(derivation={"derived_until": NOW - 45000, "window": window}))
-    assert facts.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 44999)
+    assert facts.backlog == PendingRange(NOW - 90000, NOW + 1, NOW - 44999)
     assert facts.computed is not None
     assert facts.computed.last_time == NOW - 45000
     (done,) = facts_of([CUSTOMER], stored(derivation={"window": {**window, "done": NOW + 1}}))
     assert done.backlog is None
     pending = attrs.evolve(CUSTOMER, pending_start=NOW - 90000, pending_end=NOW + 1)
     (waits,) = facts_of([pending], stored(derivation={"window": {**window, "done": NOW + 1}}))
-    assert waits.backlog == Backlog(NOW - 90000, NOW + 1, NOW - 90000)
+    assert waits.backlog == PendingRange(NOW - 90000, NOW + 1, NOW - 90000)
 
 
 def test_what_derivation_says() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.site_state.model import LoggerFacts, MeterFacts, SiteFacts
+from cenergyd.jobs.site_state.model import LoggerFacts, MeterStatus, SiteFacts
 from cenergyd.jobs.site_state.solar import dark_since, solar_zero_since
 from cenergyd.jobs.site_state.sun import Place, parse_places, place_of, sun_height
 from cenergyd.readings.memory import MemoryReadingStore
@@ -95,10 +95,10 @@ async def test_from_the_hours_that_are_kept() -> None:
     await store.write_points("AA_2_1h", sorted(points, key=lambda point: point.time))
     customer = Customer(id="1", time_zone="America/Denver", facility="1", solar="2", logger_serial_number="AA")
     now = NOON + HOUR + 60
-    solar = MeterFacts(role="solar", meter="2", last_time=now - 60, power=0.0, interval=60)
+    solar = MeterStatus(role="solar", meter="2", last_time=now - 60, power=0.0, interval=60)
     facts = SiteFacts(customer=customer, logger=LoggerFacts(last_upload=now - 30), meters=(solar,))
     assert await solar_zero_since(customer, facts, store, now) is not None
     night = SiteFacts(
-        customer=customer, meters=(MeterFacts(role="solar", meter="2", last_time=now - 12 * HOUR, power=0.0),)
+        customer=customer, meters=(MeterStatus(role="solar", meter="2", last_time=now - 12 * HOUR, power=0.0),)
     )
     assert await solar_zero_since(customer, night, store, now - 12 * HOUR) is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import ROLES
-from cenergyd.tools.simulator.day import Energy, advance, moment, moments, sun_elevation_sine
+from cenergyd.tools.simulator.day import RegisterTotals, advance, moment, moments, sun_elevation_sine
 from cenergyd.tools.simulator.site import PLACES, SimulatedSite, make_sites
 
 NOON_2026 = int(datetime(2026, 6, 21, 12, tzinfo=UTC).timestamp())
@@ -110,7 +110,7 @@ def test_sites_are_reproducible_and_differ() -> None:
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=20), st.integers(1, 3600))
 def test_energy_counters_add_up_and_never_fall(powers: list[float], seconds: int) -> None:
-    energy = Energy(0.0, 0.0)
+    energy = RegisterTotals(0.0, 0.0)
     net = 0.0
     for before, now in pairwise(powers):
         after = advance(energy, before, now, seconds)

@@ -17,7 +17,7 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings, missing_series
 from cenergyd.tools.simulator.check import ReportError, compare, read_report
 from cenergyd.tools.simulator.faults import faults_of
-from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, Report
+from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, FleetReport
 from cenergyd.tools.simulator.http import Response, Target
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
@@ -93,7 +93,7 @@ def test_a_plan_without_end_goes_on_until_it_is_cancelled() -> None:
 async def test_with_all_faults_everything_is_acknowledged_and_reported_once() -> None:
     server = Server()
     out = io.StringIO()
-    report = Report(out)
+    report = FleetReport(out)
     report.begin(SITES)
     try:
         fleet = Fleet(

@@ -16,7 +16,7 @@ from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
 from cenergyd.tools.simulator.faults import Faults, faults_of
 from cenergyd.tools.simulator.http import NoResponse, Response, Target
-from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, LogFile, SimulatedLogger, disposition_of
+from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, SimulatedLog, SimulatedLogger, disposition_of
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
 
@@ -30,8 +30,8 @@ async def server() -> Any:
     await one.stop()
 
 
-def logger_for(server: Server, **options: Any) -> tuple[SimulatedLogger, list[LogFile]]:
-    acknowledged: list[LogFile] = []
+def logger_for(server: Server, **options: Any) -> tuple[SimulatedLogger, list[SimulatedLog]]:
+    acknowledged: list[SimulatedLog] = []
     one = SimulatedLogger(
         next(make_sites(1, 1)),
         password="secret",

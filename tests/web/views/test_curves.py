@@ -25,7 +25,7 @@ from cenergyd.web.views.curves import (
     LADDER,
     Curve,
     CurveJson,
-    Part,
+    CurvePart,
     auto_resolution,
     check_resolution,
     csv_of,
@@ -88,7 +88,7 @@ def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
 
 def test_summaries_keep_zero_apart_from_missing() -> None:
     summaries = (Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {}))
-    points = [joined([Part(SOURCE, summary, {})]) for summary in summaries]
+    points = [joined([CurvePart(SOURCE, summary, {})]) for summary in summaries]
     curve = Curve(series_track(SOURCE, 0, 120), 60, points)
     view = CurveJson.of(curve)
     assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}

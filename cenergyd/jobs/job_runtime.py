@@ -32,7 +32,7 @@ class JobStatus:
     store_troubles: int = 0
 
 
-class JobState:
+class JobRuntime:
     """Shared by the service and by what runs new and repeated windows."""
 
     def __init__(self, calls: PluginCalls, clock: Timers, ttl: int) -> None:

@@ -1,3 +1,3 @@
-"""cenergyd: receive AcquiSuite meter logs, store them, and compute the meter that is not there."""
+"""cenergyd: receive AcquiSuite meter logs, store them, and compute the meter that is not installed."""
 
 __version__ = "0.1.0"

@@ -20,7 +20,7 @@ COMMANDS = (
 
 
 class _LazyGroup(SettingsGroup):
-    """Imports a command's module when that command is asked for: drivers and plugins take their time."""
+    """Imports a command's module only when that command is called: drivers and plugins are slow to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All, whether imported or not."""
@@ -36,7 +36,7 @@ class _LazyGroup(SettingsGroup):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cenergyd")
 def cenergyd() -> None:
-    """Receive AcquiSuite meter logs, store them, and compute the meter that is not there."""
+    """Receive AcquiSuite meter logs, store them, and compute the meter that is not installed."""
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
         _complain(error)
         sys.exit(_FAILED)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone (| head), and nobody wants to hear of it
+        sys.stderr.close()  # the reader of our output has closed the pipe (| head): not an error
         sys.exit(_FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 

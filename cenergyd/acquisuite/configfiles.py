@@ -46,7 +46,7 @@ class ConfigFileUpload:
     """UTC seconds."""
     device_class: str = ""
     md5: str = attrs.field()
-    """Of the bytes as sent, by which the device knows the file; by default of the content."""
+    """MD5 of the bytes as sent, by which the device identifies the file; by default, of the content."""
 
     @md5.default
     def _md5_of_content(self) -> str:
@@ -86,7 +86,7 @@ def meter_of(name: str) -> str | None:
 
 
 def is_config_name(name: str) -> bool:
-    """Whether this is a name that config files are kept under."""
+    """Whether this is the name of a config file."""
     return name == LOGGER_CONFIG or meter_of(name) is not None
 
 
@@ -163,11 +163,11 @@ class MeterConfig:
     points: tuple[Point, ...]
     """By number: those with a name or a unit; a name of ``-`` is none. Hostile text, bounded."""
     count: int
-    """How many points the meter's logs have: one more than the highest number in the file."""
+    """Number of points in the meter's logs: one more than the highest number in the file."""
 
 
 def parse_meter_config(content: bytes) -> MeterConfig:
-    """The points of an ``mb-NNN.ini``. Never raises: what is no POINTnnNAME or POINTnnUNITS line is left out."""
+    """The points of an ``mb-NNN.ini``. Never raises: other lines than POINTnnNAME and POINTnnUNITS are ignored."""
     names: dict[int, str] = {}
     units: dict[int, str] = {}
     for line in _lines(content):
@@ -188,7 +188,7 @@ def redact(content: bytes) -> str:
 
 
 def _redact_line(line: str) -> str:
-    """Hide all that follows the first ``=`` or ``:`` with a secret's name before it, wherever in the line that is."""
+    """Hide everything after the first ``=`` or ``:`` that follows a secret's name, wherever in the line it is."""
     start = 0
     for separator in _SEPARATOR.finditer(line):
         if _SECRET.search(line[start : separator.start()].strip()) and line[separator.end() :].strip():
@@ -212,7 +212,7 @@ def _redact_url(word: str) -> str:
 def diff(old: bytes, new: bytes) -> str:
     """A unified diff of two versions, of their redacted texts: a changed secret does not show.
 
-    Files of more lines than any logger has are only said to differ: comparing takes time that grows with their square.
+    Files with more lines than any logger has are only reported as different: the time of a comparison grows with the square of their length.
     """
     before, after = redact(old).split("\n"), redact(new).split("\n")
     if max(len(before), len(after)) > _MAX_DIFF_LINES:

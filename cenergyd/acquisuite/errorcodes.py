@@ -32,7 +32,7 @@ _LINUX: Final = {
 
 
 FIRST_EVENT: Final = 160
-"""From here on the number tells of the logger (its log begins, its clock was set), not of the meter."""
+"""From here on the number is an event of the logger (log started, clock set), not an error of the meter."""
 
 
 def describe(code: int) -> str:

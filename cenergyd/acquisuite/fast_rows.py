@@ -1,7 +1,7 @@
 """A fast path for rows as a healthy logger writes them, all of one shape: read column by column, in half the time.
 
-A text with any irregularity is left whole to :mod:`cenergyd.acquisuite.logfile`. What is read here is exactly what would be read there;
-a property test compares the two.
+A text with any irregularity is left to :mod:`cenergyd.acquisuite.logfile` as a whole. Both read exactly the same; a property test compares
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POWER_FACTOR: Final = VALUES.index("L1_PF")
 
 
 def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
-    """Readings of whole lines in the file's order; None where they are not all good, of one width, and each of its own time.
+    """Readings of whole lines in the file's order; None unless all of them are good, have the same number of columns, and have different times.
 
     :param text: without ``_``, which Python's float() accepts between digits.
     :param latest: UTC seconds; a later row is irregular, as is one before ``earliest``.
@@ -42,7 +42,7 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
         or fields[1::width].count(b"0") != rows
     ):
         return None
-    # Where a row is to end, the last column, a line end and the next row's time are one field. With as many line ends as rows,
+    # Where a row should end, the last column, a line end and the next row's time are one field. With as many line ends as rows,
     # and two quotes for each time, there is neither anywhere else: all rows have the same width.
     joints = fields[width:-1:width]
     try:

@@ -19,10 +19,10 @@ _PART_HEAD: Final = re.compile(
     rb"""Content-Disposition: form-data; name="(\w{1,64})"(?:; filename="([\w./-]{1,255})"\r\nContent-Type: [\w./-]{1,64})?""",
     re.ASCII,
 )
-"""The head of a part as devices write it. No quoting, escapes or parameters: whoever uses those gets the library's parser."""
+"""The head of a part as devices write it. No quoting, escapes or parameters: a head with those goes to the library's parser."""
 _MAX_PART_HEAD: Final = 512
 _DEVICE_FORM: Final = re.compile(r"multipart/form-data; boundary=([\w-]{1,70})", re.ASCII)
-"""The Content-Type as devices write it; any other is the library's."""
+"""The Content-Type as devices write it; any other goes to the library's parser."""
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
@@ -84,10 +84,7 @@ def parse_form(
 def parse_head(
     body: bytes, content_type: bytes | str | None, *, max_fields: int = 64, max_field_bytes: int = 4096
 ) -> Form:
-    """The variables of a multipart form that come before its first file, within its first 16 KiB; none where that is no form's beginning.
-
-    So a large form need not be taken apart before its sender is known. Raises UploadError as :func:`parse_form`.
-    """
+    """The variables of a multipart form that come before its first file, within its first 16 KiB; none if it does not begin like a form. So the sender is known before a large form is parsed. Raises UploadError as :func:`parse_form`."""
     head = body[:_HEAD_BYTES]
     boundary, line_end, _ = head.partition(b"\r\n")
     file = head.find(b"; filename=")
@@ -108,10 +105,7 @@ def _multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: i
 
 
 def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form | None:
-    """A form just as devices write it, in a quarter of the time; None for any other, whether it is right or wrong.
-
-    Never another result than the library's: a boundary where no part begins or the form ends leaves the form to that.
-    """
+    """Parse a form exactly as devices write it, in a quarter of the time; None for any other, valid or not. The result never differs from the library's: a boundary in an unexpected place leaves the form to the library."""
     opening, between = b"--" + boundary + b"\r\n", b"\r\n--" + boundary
     closing = between + b"--\r\n"
     if not (boundary and body.startswith(opening) and body.endswith(closing)):
@@ -136,7 +130,7 @@ def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_
 
 @lru_cache(1024)
 def _part_head(head: bytes) -> tuple[str, str | None] | None:
-    """Clean name and file name that a part's head tells; None where no device would write it. Remembered: all write the same."""
+    """Clean name and file name from a part's head; None if no device would write it so. Cached: all devices write the same heads."""
     known = _PART_HEAD.fullmatch(head)
     if known is None:
         return None
@@ -204,7 +198,7 @@ def _clean_name(name: str) -> str:
 
 
 def _text(value: bytes) -> str:
-    """Devices write ASCII, people's names on them whatever the browser sent: UTF-8, else Latin-1, which takes any byte."""
+    """Devices write ASCII; names that people typed on them are in whatever encoding the browser sent: UTF-8, else Latin-1, which accepts any byte."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -240,7 +234,7 @@ def basic_credentials(header: bytes | None) -> tuple[str, str] | None:
 
 
 def normalise_serial(text: str) -> str:
-    """A logger's serial number in its one spelling: upper case, no blanks around it.
+    """A logger's serial number, normalised: upper case, no surrounding blanks.
 
     :raises ValueError: not 1 to 32 ASCII letters and digits.
     """

@@ -11,7 +11,7 @@ from cenergyd.errors import UploadError
 
 CHUNK: Final = 128 * 1024
 _FEED: Final = 16 * 1024
-"""zlib copies its unused input, so it gets little at a time: many tiny members stay cheap."""
+"""zlib copies its unused input, so it is fed in small chunks: many tiny members stay cheap."""
 _MAX_MEMBERS: Final = 1000
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PADDING: Final = b"\0\xff\r\n"
@@ -20,7 +20,7 @@ _GZIP: Final = 31  # wbits: gzip header and checksum
 
 
 def is_gzip(content: bytes) -> bool:
-    """Whether the first two bytes say gzip; names are not to be trusted (AcquiLites send plain text as .gz)."""
+    """Whether the first two bytes are gzip's; names cannot be trusted (AcquiLites send plain text as .gz)."""
     return content.startswith(_GZIP_MAGIC)
 
 
@@ -39,9 +39,9 @@ def inflated_chunks(content: bytes, max_bytes: int, what: str = "log") -> Iterat
 
 
 def unpacked_if_short(content: bytes, max_bytes: int) -> bytes:
-    """Inflated where that is a single chunk, so that it can be looked at twice; else as it is.
+    """The inflated content if that is a single chunk, so that it can be read twice; else the content as it is.
 
-    :raises UploadError: as :func:`inflated_chunks`, if the first chunk or two show it.
+    :raises UploadError: as :func:`inflated_chunks`, if the first one or two chunks are already damaged.
     """
     if not is_gzip(content):
         return content
@@ -56,7 +56,7 @@ def _slices(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def _inflate(content: bytes) -> Iterator[bytes]:
-    """The members one after another. What follows a whole member and is no member is ignored, as gzip does: erased flash, line ends."""
+    """The members one after another. Whatever follows the last whole member is ignored, as gzip does: erased flash, line ends."""
     member: isal_zlib.Decompress | None = None
     members = 0
     rest = b""

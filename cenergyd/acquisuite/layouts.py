@@ -17,7 +17,7 @@ MAX_COLUMN: Final = 1023
 
 @attrs.frozen(slots=True)
 class Layout:
-    """Columns of a reading's values, counted from 0 with time = 0; a value without a column is one that the meter does not give."""
+    """The column of each value of a reading, counted from 0 with time = 0; the meter does not give a value without a column."""
 
     name: str
     columns: Mapping[str, int] = attrs.field(factory=dict)
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def last_column(self) -> int:
-        """The last one that holds a value; that of the error number where none does."""
+        """The last column that holds a value; that of the error number if none does."""
         return max(self.columns.values(), default=1)
 
 
@@ -44,7 +44,7 @@ class LayoutSection(Protocol):
 
 
 class KnownMeter(NamedTuple):
-    """A kind of meter whose columns are known: a log fits by class or type, and by its number of points."""
+    """A kind of meter whose columns are known: a log matches by class or type, and by its number of points."""
 
     layout: Layout
     classes: frozenset[str]
@@ -52,10 +52,10 @@ class KnownMeter(NamedTuple):
     type_text: re.Pattern[str]
     """Found in MODBUSDEVICETYPE."""
     points: frozenset[int] = frozenset()
-    """Numbers of points that its logs have. Empty where that is not known: as many as reach the layout's last column."""
+    """Numbers of points in its logs. Empty if not known: any number that reaches the layout's last column."""
 
     def fits(self, device_class: str, device_type: str, points: int) -> bool:
-        """Whether class or type is this one's, and the number of points too."""
+        """Whether class or type, and the number of points, match."""
         if class_key(device_class) not in self.classes and not self.type_text.search(device_type):
             return False
         return points in self.points if self.points else FIRST_POINT + points > self.layout.last_column
@@ -119,7 +119,7 @@ def is_column(text: str) -> bool:
 class LayoutTable:
     """The layouts of the ini's sections and of the built-in table.
 
-    :param unknown_meters: ``hold``, or the name of a section or of a built-in layout for whatever nothing else knows.
+    :param unknown_meters: ``hold``, or the name of a section or of a built-in layout for meters that match nothing else.
     :raises ValueError: a section with a wrong column, two for one device class, or no such layout; the message names it.
     """
 
@@ -139,7 +139,7 @@ class LayoutTable:
         if unknown_meters != "hold" and unknown_meters not in layouts:
             raise ValueError(f"unknown_meters: {unknown_meters!r} is neither hold nor one of {', '.join(layouts)}")
         self.for_unknown = None if unknown_meters == "hold" else layouts[unknown_meters]
-        """The layout for meters that nothing else knows; None: their logs are held."""
+        """The layout for meters that match nothing else; None: their logs are held."""
 
     def section_for(self, device_class: str) -> Layout | None:
         """The layout of the ini's section that names a device class."""
@@ -147,7 +147,7 @@ class LayoutTable:
 
 
 def built_in(device_class: str, device_type: str, points: int | None) -> Layout | None:
-    """The table's layout where class or type and the number of points fit; None where none does, or two do."""
+    """The table's layout if class or type and the number of points match exactly one; else None."""
     if points is None:
         return None
     found = list(_fitting(device_class, device_type, points))

@@ -1,4 +1,4 @@
-"""The first rows of a log file: its header and how many points its rows have, which tell what kind of meter wrote it."""
+"""The first rows of a log file: its header and its number of points, which show what kind of meter wrote it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LogHead(NamedTuple):
 
 
 def read_head(content: bytes, max_bytes: int) -> LogHead:
-    """Look at the first rows of a log as sent, gzip or plain; at most 128 KiB of text are inflated.
+    """Read the first rows of a log as sent, gzip or plain; at most 128 KiB of text are inflated.
 
     :raises UploadError: damaged gzip.
     """

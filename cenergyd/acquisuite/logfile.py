@@ -1,12 +1,10 @@
-"""From a log file to readings, whatever state its rows are in.
-
-Rules where the format leaves room:
+"""Parses a log file into readings, whatever state its rows are in. Rules where the format leaves a choice:
 
 - A file is readable if one row has a time and an error column; else it is refused. Rows of errors alone are readable and give no reading.
 - A device ends every line. A last line without an end was cut by a power loss, also when it has all its columns: its last value may be
-  ``12`` of ``123.4``, so that value is dropped and the others kept. The same for a row in whose middle the next one begins.
-- Rows of one time are merged like the store does it: a later value wins, a missing one leaves the earlier. So it does not matter how a
-  device spreads its rows over files.
+  ``12`` of ``123.4``, so that value is dropped and the others kept. The same holds for a row in the middle of which the next one begins.
+- Rows with the same time are merged as the store does it: a later value wins, a missing one leaves the earlier. So it does not matter how a
+  device distributes its rows over files.
 - A value beyond 1e30 is damage: missing, like nan and inf.
 - A power factor up to 1.001 is rounding and becomes 1; beyond that it is no power factor (a percentage, most likely): missing.
 """
@@ -34,7 +32,7 @@ _STEP_LINES: Final = 500
 _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
-"""Where two rows run together: at NULs (flash that was never written) or at the next row's time."""
+"""Where two rows run together: at NULs (flash that was never written), or where the next row's time begins."""
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
 _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
@@ -55,7 +53,7 @@ class ParsedLog:
     missing_values: int = 0
     """Values of the layout's channels that rows without error did not give."""
     duplicates: int = 0
-    """Rows of a time that an earlier row had."""
+    """Rows with the same time as an earlier row."""
     skipped: dict[str, int] = attrs.field(factory=dict)
     """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, no_values."""
     error_codes: dict[int, int] = attrs.field(factory=dict)
@@ -63,12 +61,12 @@ class ParsedLog:
     last_error: tuple[int, int] | None = None
     """Time and number of the newest row with an error of the meter; events of the logger itself are not errors of it."""
     earlier: int = 0
-    """Rows without error that are earlier than was asked for: not read here."""
+    """Rows without error that are earlier than ``earliest``: not read here."""
     empty_range: tuple[int, int] | None = None
     """First and last time of the rows that gave no value."""
 
     def with_earlier(self, part: ParsedLog) -> ParsedLog:
-        """With what another pass read of the rows that are earlier; counts of rows are those of the pass over all of them."""
+        """Merged with another pass over the earlier rows; counts of rows are those of the pass over all of them."""
         empty = self.skipped.get("no_values", 0) + part.skipped.get("no_values", 0)
         return attrs.evolve(
             self,
@@ -158,7 +156,7 @@ READING_BYTES: Final = 450
 
 
 class RowCollector:
-    """Takes rows one by one, whatever format they came in, and keeps the readings by time.
+    """Collects rows one by one, of whatever format, and keeps the readings by time.
 
     :param earliest: UTC seconds; earlier rows are only counted.
     :param latest: UTC seconds; later rows are skipped.
@@ -189,7 +187,7 @@ class RowCollector:
 
     @property
     def held_bytes(self) -> int:
-        """About what the readings so far take of memory."""
+        """Approximate memory taken by the readings so far."""
         return len(self.found) * READING_BYTES
 
     def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
@@ -283,7 +281,7 @@ class _Parser:
         return True
 
     def take(self, lines: list[bytes]) -> None:
-        """Parse lines. Written for speed: a good row takes the short path, all else goes to :meth:`_irregular`."""
+        """Parse lines. Written for speed: good rows take the short path, all others go to :meth:`_irregular`."""
         collector = self._collector
         found = collector.found
         columns = collector.last_column + 1
@@ -340,7 +338,7 @@ class _Parser:
 
 
 def merge(earlier: Reading, later: Reading) -> Reading:
-    """One reading of two of the same time: a later value wins, a missing one leaves the earlier."""
+    """Merge two readings of the same time: a later value wins, a missing one leaves the earlier."""
     values = [before if now is None else now for before, now in zip(earlier.values, later.values, strict=True)]
     return Reading.of_values(later.time, values)
 

@@ -13,10 +13,10 @@ _NAME: Final = re.compile(r"mb-(\d+)", re.ASCII | re.IGNORECASE)
 def meter_id(filename: str, modbus_device: str | None = None) -> str:
     """The meter id (``1`` to ``255``, no leading zeros) of ``modbus/mb-001.4AB87D4F_1.log.gz``.
 
-    A name without ``mb-NNN`` leaves MODBUSDEVICE to say it.
+    For a name without ``mb-NNN``, MODBUSDEVICE decides.
 
     :param modbus_device: the form variable; None or blank where it was not sent.
-    :raises UploadError: an address that is none, the two differ, or neither says it.
+    :raises UploadError: not a valid address, the two differ, or neither has one.
     """
     base = filename.replace("\\", "/").rpartition("/")[2]
     match = _NAME.match(base)

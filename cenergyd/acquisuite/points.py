@@ -1,8 +1,4 @@
-"""Finds the values of a reading among a meter's points, by name and unit.
-
-A point is taken only if its name means the whole quantity and its unit is one of it: no demand, no extreme, no single phase where a total
-is wanted. Where two points fit equally, or a name says too little, none is taken, and the description says so: a person decides.
-"""
+"""Finds the values of a reading among a meter's points, by name and unit. A point is taken only if its name means the whole quantity and its unit fits: no demand, no extreme, no single phase where a total is wanted. Where two points match equally well, or a name is ambiguous, none is taken, and the description says so: a person decides."""
 
 from __future__ import annotations
 
@@ -28,14 +24,14 @@ class Point(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class Description:
-    """What a meter's points say of its columns."""
+    """What a meter's points say about its columns."""
 
     columns: Mapping[str, int] = attrs.field(factory=dict)
     """Value of a reading (``P``, ``E_net``, ...) -> column."""
     scales: Mapping[str, float] = attrs.field(factory=dict)
     """Value -> factor to kW, kvar, V, 1 or kWh; absent where that is 1."""
     doubts: Mapping[str, str] = attrs.field(factory=dict)
-    """Value -> why no point was taken although some may be it, in words."""
+    """Value -> why no point was taken although some may match, in words."""
 
 
 class _Match(NamedTuple):
@@ -44,7 +40,7 @@ class _Match(NamedTuple):
     point: Point
     scale: float
     rank: tuple[int, ...]
-    """Higher is better. Empty: the name says too little to take it."""
+    """Higher is better. Empty: the name is too vague."""
 
 
 _Matcher = Callable[[Point], "_Match | None"]
@@ -114,9 +110,9 @@ _OTHER: Final = frozenset(
         "dc",
     ]
 )
-"""Words that make a quantity of the right unit another one than its present value."""
+"""Words that mean something else than the present value, though the unit is right."""
 _UNCLEAR: Final = frozenset(["low", "high", "lo", "hi", "avg", "average", "ave", "mean", "displacement"])
-"""Words with which a name no longer means the whole quantity for sure."""
+"""Words that make it uncertain whether the name means the whole quantity."""
 _PHASES: Final = frozenset(
     [
         "a",
@@ -186,7 +182,7 @@ _NEUTRAL: Final = frozenset(
         "the",
     ]
 )
-"""Words that belong to a quantity's own name; any other is a label that somebody gave it."""
+"""Words that belong to a quantity's own name; any other word is a label that somebody added."""
 _POWER: Final = frozenset(["power", "kw", "kilowatts", "watts", "watt", "w", "mw"])
 _REACTIVE: Final = frozenset(["reactive", "kvar", "kvars", "var", "vars"])
 _NOT_POWER: Final = frozenset(
@@ -205,7 +201,7 @@ _PHASE_A_N: Final = re.compile(
 
 @lru_cache(4096)
 def describe(points: tuple[Point, ...]) -> Description:
-    """What names and units say; empty where they say nothing of electricity. Remembered: meters of a kind have the same points."""
+    """What names and units say; empty if none is electrical. Cached: meters of one kind have the same points."""
     known = [_tidied(point) for point in points]
     taken: dict[str, _Match] = {}
     doubts: dict[str, str] = {}
@@ -241,7 +237,7 @@ def header_point(number: int, text: str) -> Point:
 
 
 def _choose(words: str, matches: list[_Match]) -> tuple[_Match | None, str]:
-    """The one best match, or in words why there is none."""
+    """The single best match, or why there is none, in words."""
     certain = [match for match in matches if match.rank]
     if certain:
         top = max(match.rank for match in certain)
@@ -261,7 +257,7 @@ def _listed(matches: list[_Match]) -> str:
 
 
 def _tidied(point: Point) -> Point:
-    """With its unit taken from the end of the name where it has none of its own."""
+    """With the unit taken from the end of the name if it has none of its own."""
     if not _unit(point.units):
         found = _TRAILING_UNIT.search(point.name)
         if found is not None and _unit(found[1]) in _UNITS:
@@ -282,7 +278,7 @@ def _words(text: str) -> set[str]:
 
 
 def _scale(point: Point, units: Mapping[str, float], words: set[str]) -> float | None:
-    """The factor of its unit, or of the unit that its name holds where it has none."""
+    """The factor of its unit, or of the unit in its name if it has none."""
     unit = _unit(point.units)
     if unit:
         return units.get(unit)
@@ -310,7 +306,7 @@ def _total(point: Point, units: Mapping[str, float], says_so: Callable[[str, set
     scale = _scale(point, units, words)
     said = says_so(text, words)
     if scale is None:
-        # A known name without any unit is worth telling; with a unit of something else it is something else.
+        # A known name without a unit is reported as a candidate; with the unit of another quantity it is another quantity.
         return _Match(point, 1.0, ()) if said and not _unit(point.units) else None
     unclear = bool(words & _UNCLEAR) or (bool(words & _PARTS) and not _NET.search(text))
     return _Match(point, scale, _rank(text, words) if said and not unclear else ())
@@ -386,7 +382,7 @@ def _directional(point: Point, direction: frozenset[str], of_shark: str) -> _Mat
 
 
 def _net_energy(point: Point) -> _Match | None:
-    """The net register, or one that says no direction at all (rank 0: only where there is no other)."""
+    """The net register, or one that names no direction (rank 0: only if there is no other)."""
     found = _energy(point)
     if found is None:
         return None
@@ -399,7 +395,7 @@ def _net_energy(point: Point) -> _Match | None:
 
 
 def _settle_energy(taken: dict[str, _Match], doubts: dict[str, str], points: list[Point]) -> None:
-    """A register without direction counts only alone; one of a bare label only where its power has the same label."""
+    """A register without direction is taken only if it is the only one; one with a bare label only if the power has the same label."""
     net = taken.get("E_net")
     if net is not None and net.rank == (1,) and ("E_import" in taken or "E_export" in taken):
         del taken["E_net"]

@@ -1,7 +1,5 @@
-"""What the columns of a meter's log are: known, of a device that measures no power, or not known. Never a guess.
-
-The first of these that says something decides: the meter's config file, the header row of the log, the point names of an XML message, the
-ini's section for the device class, the built-in table. A customer's own choice of columns goes before all of them.
+"""What the columns of a meter's log are: known, of a device that measures no power, or unknown. Never a guess. The first of these sources that says something decides: the meter's config file, the header row of the log, the point names of an XML message, the
+ini's section for the device class, the built-in table. A customer's own choice of columns takes precedence over all of them.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ State = Literal["known", "other", "unknown"]
 
 @attrs.frozen(slots=True, kw_only=True)
 class MeterFacts:
-    """What a log itself says of the meter that it came from. Texts are hostile."""
+    """What a log itself says about its meter. Texts are hostile."""
 
     device_class: str = ""
     device_type: str = ""
     points: int | None = None
-    """How many columns its whole rows have after the alarms; None where no row is whole."""
+    """Number of columns after the alarms in its complete rows; None if no row is complete."""
     header: tuple[Point, ...] = ()
     """The names in its header row."""
     named: tuple[Point, ...] = ()
@@ -36,14 +34,14 @@ class ConfigPoints:
     """What a meter's config file says."""
 
     points: tuple[Point, ...]
-    """Those with a name or a unit."""
+    """Points with a name or a unit."""
     count: int
-    """How many there are in all."""
+    """Total number of points."""
     device_class: str = ""
     """MODBUSDEVICECLASS as it was sent with the file; '' where it was not."""
 
     def belong_to(self, facts: MeterFacts) -> bool:
-        """Whether a log can be of the meter that the file describes: the same class, and no more points."""
+        """Whether a log can be from the meter that the file describes: same class, and no more points."""
         mine, theirs = class_key(self.device_class), class_key(facts.device_class)
         if mine and theirs and mine != theirs:
             return False
@@ -59,13 +57,13 @@ class Resolution:
     layout: Layout | None = None
     """Where known."""
     reason: str
-    """Where the layout comes from, or why there is none: one line for a person, which may hold a device's text."""
+    """Where the layout comes from, or why there is none: one line for people, which may contain a device's text."""
     doubts: tuple[str, ...] = ()
-    """Values that were not taken although some column may be it."""
+    """Values that were not taken although some column may be theirs."""
 
 
 def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) -> Resolution:
-    """What the columns of a log are, a customer's choice aside."""
+    """What the columns of a log are, apart from a customer's choice."""
     for source, points in _descriptions(facts, config):
         found = _from_description(source, describe(points))
         if found is not None:
@@ -88,7 +86,7 @@ def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) 
 def with_choice(resolution: Resolution, choice: Mapping[str, int]) -> Resolution:
     """With the customer's own columns (value -> column, in kW, kvar, V and kWh) before everything else.
 
-    Columns without that of real power do not make a meter known.
+    A choice without a column for real power does not make a meter known.
     """
     if not choice:
         return resolution
@@ -113,7 +111,7 @@ def _says_something(point: Point) -> bool:
 
 
 def _from_description(source: str, description: Description) -> Resolution | None:
-    """The verdict of a description that names something: it is never completed from a table."""
+    """The verdict for a description that names something: it is never completed from a table."""
     doubts = tuple(description.doubts.values())
     if "P" in description.doubts or (doubts and not description.columns):
         return Resolution(state="unknown", reason=f"the {source} does not say which column it is", doubts=doubts)

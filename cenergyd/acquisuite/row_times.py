@@ -11,11 +11,11 @@ from cenergyd.acquisuite.times import parse_time
 
 _LINE_END: Final = re.compile(rb"[\r\n]+")
 _MAX_LINE: Final = 65536
-"""The longest row looked at; a longer one is none."""
+"""The longest line that counts as a row."""
 
 
 def row_times(content: bytes, max_bytes: int) -> set[int]:
-    """UTC seconds of all rows with a time and without error: those that some layout may read.
+    """UTC seconds of all rows with a time and without error: those from which some layout may read values.
 
     :param content: a log as sent, gzip or plain.
     :raises UploadError: damaged gzip, or larger than ``max_bytes`` when inflated.

@@ -17,7 +17,7 @@ RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
 """From a row's time and columns to its reading (None without any value) and how many values are missing."""
 
 new_reading: Final = partial(tuple.__new__, Reading)
-"""Makes a Reading of a tuple of its fields, without a Python-level call."""
+"""Makes a Reading from a tuple of its fields without a Python-level call."""
 
 
 def row_reader(layout: Layout) -> RowReader:
@@ -67,7 +67,7 @@ def number(text: bytes) -> float | None:
 
 
 def plausible(value: float) -> float | None:
-    """The value, or None for nan, the infinities and what is larger than any meter means."""
+    """The value, or None for nan, infinities and values larger than any meter can mean."""
     return value if abs(value) <= MAX_VALUE else None
 
 

@@ -17,7 +17,7 @@ _QUOTED_TIME: Final = re.compile(rb"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'")
 
 @lru_cache(16384)
 def quoted_time(text: bytes) -> int:
-    """UTC seconds of ``'2002-01-31 18:30:00'`` just so, as a healthy device writes it.
+    """UTC seconds of ``'2002-01-31 18:30:00'`` in exactly this form, as a healthy device writes it.
 
     Cached, because all loggers of a fleet upload the same minutes; the size covers a backlog of ten days.
 

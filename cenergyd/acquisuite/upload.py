@@ -64,7 +64,7 @@ def wants_trace(form: Form) -> bool:
 
 @attrs.frozen(slots=True, kw_only=True)
 class StatusReport:
-    """A logger's STATUS report; None or '' for what it does not say."""
+    """A logger's STATUS report; None or '' for what is missing."""
 
     uptime_seconds: int | None = None
     percent_blocks_in_use: float | None = None
@@ -188,7 +188,7 @@ _REASONS: Final = {
 
 
 def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list[str]:
-    """How a log was read, for a person: what was read, what was skipped and why.
+    """How a log was read, for people: what was read, what was skipped and why.
 
     :param unread: rows that are kept unread because their columns are not known.
     """

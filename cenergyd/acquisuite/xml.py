@@ -33,7 +33,7 @@ _MAX_SILENT_STEPS: Final = 8
 _MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
 _VALUE_BYTES: Final = 200
 _RECORD_BYTES: Final = 700
-"""A point's value, and a record with its dictionary and later its reading, in memory."""
+"""Bytes of memory for a point's value, and for a record with its dictionary and later its reading."""
 _UTC: Final = ("", "UTC", "GMT", "Z")
 
 
@@ -58,14 +58,14 @@ class XmlDevice:
     device_type: str = ""
     device_class: str = ""
     points: tuple[Point, ...] = ()
-    """What the records call their points."""
+    """The names of the points in the records."""
     records: tuple[XmlRecord, ...] = attrs.field(default=(), repr=False)
 
     numpoints: int | None = None
-    """How many points the meter has, as the message says."""
+    """Number of points of the meter according to the message."""
 
     def facts(self) -> MeterFacts:
-        """What the message says of the kind of meter."""
+        """What the message says about the kind of meter."""
         highest = max((number for record in self.records for number in record.values), default=None)
         points = self.numpoints if self.numpoints is not None or highest is None else highest + 1
         return MeterFacts(
@@ -87,7 +87,7 @@ class XmlDevice:
                 return parsed
 
     def parse_steps(self, layout: Layout, *, earliest: int = YEAR_2000, latest: int) -> Generator[int, None, ParsedLog]:
-        """The same in steps of a millisecond or two: yields about how many bytes the readings so far hold."""
+        """The same in steps of a millisecond or two: yields the approximate memory of the readings so far."""
         # A row of the wanted columns alone: a column's number, which people choose, must not size a list.
         packed = {value: FIRST_POINT + place for place, value in enumerate(layout.columns)}
         collector = RowCollector(attrs.evolve(layout, columns=packed), latest, earliest)
@@ -109,7 +109,7 @@ class XmlMessage:
 
     mode: Mode
     serial: str
-    """As sent; :func:`~cenergyd.acquisuite.form.credentials` of :meth:`as_form` makes it one to trust."""
+    """As sent; :func:`~cenergyd.acquisuite.form.credentials` of :meth:`as_form` checks it."""
     name: str = ""
     """The logger's name (LOOPNAME). Hostile."""
     devices: tuple[XmlDevice, ...] = ()
@@ -120,7 +120,7 @@ class XmlMessage:
     """The other elements directly under DAS, by UPPER-CASE name: the STATUS values."""
 
     def as_form(self) -> Form:
-        """What the message has of a form: SERIALNUMBER, and PASSWORD where a message carries one."""
+        """The message's variables as a form: SERIALNUMBER, and PASSWORD where a message carries one."""
         fields = {"SERIALNUMBER": self.serial}
         if "PASSWORD" in self.fields:
             fields["PASSWORD"] = self.fields["PASSWORD"]
@@ -136,9 +136,9 @@ class XmlProgress:
     """How far a message is read."""
 
     held_bytes: int
-    """About what was kept of it so far."""
+    """Approximate memory of what was kept so far."""
     head: XmlMessage | None
-    """What comes before its first device, without devices; None until that begins."""
+    """What comes before the first device, without devices; None until the first device begins."""
 
 
 def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000) -> XmlMessage:
@@ -159,7 +159,7 @@ def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: i
 def parse_xml_steps(
     body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000
 ) -> Generator[XmlProgress, None, XmlMessage]:
-    """The same in steps of some milliseconds: yields how far it is after each 16 KiB, returns the message."""
+    """The same in steps of a few milliseconds: yields the progress after each 16 KiB, returns the message."""
     if len(body) > max_bytes:
         raise UploadError(f"the message has {len(body)} bytes, more than the {max_bytes} allowed")
     reader = _XmlTarget(max_elements)

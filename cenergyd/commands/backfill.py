@@ -1,4 +1,4 @@
-"""``cenergyd backfill``: compute a customer's missing meter again over a range, on purpose."""
+"""``cenergyd backfill``: compute a customer's missing meter again over a range."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def register(group: click.Group) -> None:
 def backfill(source: SettingsSource, customer: str, start: int, end: int, through_daemon: bool) -> None:
     """Derive the missing meter, and sums of meters, of CUSTOMER (id or logger serial) again, from stored readings and today's settings.
 
-    History keeps its meaning: of times before a change of meters, the meters of then are taken.
+    History keeps its meaning: for times before a change of meters, the meters of that time are used.
     """
     if end <= start:
         raise click.UsageError(f"--to {utc(end)} is not after --from {utc(start)}")
@@ -93,7 +93,7 @@ def _deriver(settings: Settings, reactor: Reactor) -> Deriver:
 
 
 class _Bar:
-    """A progress bar on stderr where that is a terminal; a failure that holds things up is told once."""
+    """A progress bar on stderr if that is a terminal; a failure that stops progress is reported once."""
 
     def __init__(self) -> None:
         self._bar = click.progressbar(
@@ -112,5 +112,5 @@ class _Bar:
         """How far it is."""
         self._bar.update(max(0, int(progress.fraction * _STEPS) - self._bar.pos))
         if progress.failure and progress.failure != self._failure:
-            click.echo(f"it does not go on at the moment: {progress.failure}", err=True)
+            click.echo(f"no progress at the moment: {progress.failure}", err=True)
         self._failure = progress.failure

@@ -1,4 +1,4 @@
-"""``cenergyd backup`` and ``cenergyd restore``: the embedded store, while the daemon runs and when it does not."""
+"""``cenergyd backup`` and ``cenergyd restore``: the embedded store, whether or not the daemon runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(group: click.Group) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @pass_source
 def backup(source: SettingsSource, folder: Path) -> None:
-    """Copy the embedded store into DIR, a new or empty folder. The daemon may run; uploads wait for two seconds.
+    """Copy the embedded store into DIR, a new or empty folder. The daemon may run; uploads may wait for two seconds.
 
     DIR then holds everything: password hashes, tokens' hashes, contacts. Keep it as safe as the store itself.
     """
@@ -41,13 +41,10 @@ def backup(source: SettingsSource, folder: Path) -> None:
 
 
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
-@click.option("--force", is_flag=True, help="Also where databases are there already; they are kept under another name.")
+@click.option("--force", is_flag=True, help="Replace existing databases; they are kept under another name.")
 @pass_source
 def restore(source: SettingsSource, folder: Path, force: bool) -> None:
-    """Put a backup in the place of the embedded store. Stop the daemon first: a database in use is never replaced.
-
-    Messages that waited when the backup was made are not sent but shown as unsure; they may have gone out since.
-    """
+    """Replace the embedded store by a backup. Stop the daemon first: a database in use is never replaced. Messages that were waiting when the backup was made are not sent but marked as unsure: they may have been sent since."""
     settings = source.load()
     databases = embedded(settings)
     make_state_folders(settings)
@@ -59,7 +56,7 @@ def restore(source: SettingsSource, folder: Path, force: bool) -> None:
 
 
 def embedded(settings: Settings) -> list[Database]:
-    """The databases of the settings that are SQLite files; says on stderr what is not. Raises Failed where none is."""
+    """The databases of the settings that are SQLite files; reports on stderr those that are not. Raises Failed if none is."""
     redact = Redactor(secrets_of(settings))
     found: list[Database] = []
     for name, url in (("customers", settings.customers.url), ("readings", settings.readings.url)):
@@ -74,7 +71,7 @@ def embedded(settings: Settings) -> list[Database]:
 
 @contextmanager
 def bar(label: str) -> Iterator[Progress]:
-    """A progress bar on stderr, where a person looks at it."""
+    """A progress bar on stderr, if that is a terminal."""
     with click.progressbar(length=0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as shown:
 
         def progress(done: int, total: int) -> None:

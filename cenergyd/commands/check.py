@@ -21,11 +21,11 @@ def register(group: click.Group) -> None:
     group.command(name="check")(check)
 
 
-@click.option("--print-defaults", is_flag=True, help="Print the whole default ini file and do nothing else.")
-@click.option("--offline", is_flag=True, help="Check the settings only, ask no store.")
+@click.option("--print-defaults", is_flag=True, help="Print the complete default ini file and exit.")
+@click.option("--offline", is_flag=True, help="Check the settings only; do not contact the stores.")
 @pass_source
 def check(source: SettingsSource, print_defaults: bool, offline: bool) -> None:
-    """Check the settings and report what they mean; ask the stores whether they answer."""
+    """Check the settings and report what they mean; check that the stores answer."""
     if print_defaults:
         click.echo(default_ini(), nl=False)
         return
@@ -51,7 +51,7 @@ def check(source: SettingsSource, print_defaults: bool, offline: bool) -> None:
         return
     missing = [url for url in (settings.customers.url, settings.readings.url) if is_missing(url)]
     for url in missing:
-        click.echo(f"           {url} is not there yet: 'cenergyd run' makes it")
+        click.echo(f"           {url} does not exist yet: 'cenergyd run' creates it")
     if missing:
         return
     faults = run_async(lambda reactor: _ask_stores(settings, reactor))

@@ -38,7 +38,7 @@ _AGO: Final = re.compile(r"(\d+)(s|min|h|d|w)(?: ago)?\Z")
 
 
 class Failed(CenergydError):
-    """A command could not do what was asked; the message says why."""
+    """A command failed; the message says why."""
 
 
 @attrs.define
@@ -59,7 +59,7 @@ class SettingsSource:
         return self.file or next((candidate for candidate in (LOCAL_INI, SYSTEM_INI) if candidate.is_file()), None)
 
     def add(self, file: Path | None, pairs: tuple[str, ...], state: Path | None) -> None:
-        """Take options of a command; the later ones win. Raises ConfigError."""
+        """Apply a command's options; later ones win. Raises ConfigError."""
         self.file = file or self.file
         if state is not None:
             folder = state.absolute()
@@ -76,7 +76,7 @@ class SettingsSource:
     def load(self, warn: Callable[[str], None] = lambda message: click.echo(message, err=True)) -> Settings:
         """Raises ConfigError.
 
-        :param warn: told of settings that are there under an old name or are constants now.
+        :param warn: called for settings under an old name and settings that have become constants.
         """
         settings = load_settings(Settings, self.chosen_file, self.overrides, warn)
         system_wide = self.chosen_file == SYSTEM_INI
@@ -106,7 +106,7 @@ class _TakesSettings(click.Command):
         ]  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Take our options out of the way, then run the command."""
+        """Remove our options, then run the command."""
         source = ctx.ensure_object(SettingsSource)
         source.add(ctx.params.pop("config"), ctx.params.pop("pairs"), ctx.params.pop("state"))
         return super().invoke(ctx)
@@ -124,7 +124,7 @@ class SettingsGroup(_TakesSettings, click.Group):
 
 
 def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-    """Run ``work(reactor)`` to its end in this process's reactor and return or raise what it does.
+    """Run ``work(reactor)`` in this process's reactor; return its result or raise its error.
 
     An interrupt (Ctrl-C, SIGTERM) cancels the work, waits until it has cleaned up, and exits with 130.
     A process can do this once: reactors cannot be started again.
@@ -166,12 +166,8 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 @asynccontextmanager
 async def stores_of(settings: Settings, reactor: Reactor) -> AsyncIterator[Stores]:
-    """The stores of the settings, open, and closed again at the end; says on stderr which they are.
-
-    Raises Failed where an embedded one does not exist: only the daemon makes it, so that a command called in another folder does not
-    work on an empty one.
-    """
-    from cenergyd.storage.open import open_stores  # with it come all drivers, which not every command needs
+    """The stores of the settings, open; closed again at the end; names them on stderr. Raises Failed if an embedded one does not exist: only the daemon creates it, so that a command run in another folder does not work on an empty one."""
+    from cenergyd.storage.open import open_stores  # imports all drivers, which not every command needs
 
     require_databases(settings)
     redact = Redactor(secrets_of(settings))
@@ -185,13 +181,13 @@ async def stores_of(settings: Settings, reactor: Reactor) -> AsyncIterator[Store
 
 
 def is_missing(url: str) -> bool:
-    """Whether a URL is that of an embedded database that is not there."""
+    """Whether a URL is that of an embedded database that does not exist."""
     path = embedded_path(url)
     return path is not None and not path.exists()
 
 
 def require_databases(settings: Settings) -> None:
-    """Raises Failed where an embedded database is not there."""
+    """Raises Failed if an embedded database does not exist."""
     for url in (settings.customers.url, settings.readings.url):
         if is_missing(url):
             raise Failed(
@@ -208,7 +204,7 @@ def make_state_folders(settings: Settings) -> None:
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if all(".sqlite" in file.name for file in folder.iterdir()):
-                    folder.chmod(0o700)  # also one that somebody else made; but no folder that has another use too
+                    folder.chmod(0o700)  # also one that already existed, but not a folder with other uses
             except OSError as error:
                 raise ConfigError(f"[{section}] url: cannot create {folder}: {error.strerror}") from error
 

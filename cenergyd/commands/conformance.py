@@ -21,10 +21,7 @@ def register(group: click.Group) -> None:
 @click.option("--serial", required=True, help="Serial number of a logger that the server knows.")
 @password_options
 def conformance(url: str, serial: str, *, password_file: Path | None, password_stdin: bool) -> None:
-    """Check the upload endpoint at URL against every sentence of the AcquiSuite protocol.
-
-    It uploads to meters 240 to 249 of the given logger, with times of the year 2001, so use a logger made for this.
-    """
+    """Check the upload endpoint at URL against every rule of the AcquiSuite protocol. It uploads to meters 240 to 249 of the given logger, with times in the year 2001, so use a logger set up for this purpose."""
     if not url.startswith(("http://", "https://")):
         raise click.UsageError("URL must start with http:// or https://")
     password = read_password(password_file, password_stdin)
@@ -41,4 +38,4 @@ def conformance(url: str, serial: str, *, password_file: Path | None, password_s
             click.echo(f"        {fault}")
     click.echo(f"{total - failed} of {total} hold")
     if failed:
-        raise Failed(f"{failed} of {total} sentences of the protocol do not hold at {url}")
+        raise Failed(f"{failed} of {total} rules of the protocol are violated at {url}")

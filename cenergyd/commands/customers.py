@@ -52,7 +52,7 @@ def _fields(command: Any) -> Any:
         click.option(
             "--derivation-plugin",
             metavar="NAME",
-            help="The plugin that alone computes the missing meter; '': whichever answers first.",
+            help="The only plugin that may compute the missing meter; '': the first that answers.",
         ),
         click.option("--time-zone", metavar="ZONE", help="IANA name, for example America/Denver."),
         click.option("--serial", metavar="SERIAL", help="Serial number of the logger (its Ethernet MAC address)."),
@@ -110,7 +110,7 @@ def add(
     "--from",
     "since",
     type=TimeParam(),
-    help="Meters and logger are these from then on (UTC); what was before keeps its meaning. Default: it was always so.",
+    help="Meters and logger are valid from this time on (UTC); earlier readings keep their meaning. Default: they always were.",
 )
 @pass_source
 def change(
@@ -122,7 +122,7 @@ def change(
     since: int | None,
     **fields: str | None,
 ) -> None:
-    """Change what is given and leave the rest."""
+    """Change the given settings and leave the others."""
     settings = source.load()
     changes = _changes(fields, settings)
     password = read_password(password_file, password_stdin)
@@ -143,10 +143,10 @@ def change(
 @customers.command(name="release")
 @click.argument("customer")
 @click.argument("serial")
-@click.option("--take-back", is_flag=True, help="The customer may no longer name it.")
+@click.option("--take-back", is_flag=True, help="The customer may no longer use it.")
 @pass_source
 def release(source: SettingsSource, customer: str, serial: str, take_back: bool) -> None:
-    """Let a customer name a logger that was never theirs, on their own settings page."""
+    """Let a customer enter, on their own settings page, a logger that was never theirs."""
     settings, serial = source.load(), clean_serial(serial)
 
     async def work(reactor: Reactor) -> None:
@@ -220,7 +220,7 @@ def remove(source: SettingsSource, customer: str, yes: bool) -> None:
 
 
 def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, Any]:
-    """Options to fields of Customer, cleaned. Raises InvalidField for all that are wrong, a line each."""
+    """Fields of Customer from options, cleaned. Raises InvalidField for all wrong ones, one line each."""
     given = {_FIELD_OF_OPTION.get(key, key): value for key, value in fields.items() if value is not None}
     plugin = given.pop("derivation_plugin", None)
     cleaned, faults = clean_settings(given)
@@ -233,12 +233,12 @@ def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, 
 
 
 def _dated(customer: Customer, since: int | None, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """The same changes, meters and logger only from a time on."""
+    """The same changes; meters and logger only from a time on."""
     meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
     if since is None:
         return dict(changes)
     if not meters:
-        raise click.UsageError("--from dates a change of meters or logger: give one")
+        raise click.UsageError("--from is the time of a change of meters or logger: give one")
     dated = meter_history.changed(customer, since, meters, now)
     return {**changes, **dated, "extensions": {**changes.get("extensions", {}), **dated["extensions"]}}
 

@@ -22,7 +22,7 @@ def register(group: click.Group) -> None:
 
 @click.command(cls=SettingsCommand)
 @click.argument("customer")
-@click.option("--days", type=click.IntRange(1, 31), default=3, show_default=True, help="Days of readings to look at.")
+@click.option("--days", type=click.IntRange(1, 31), default=3, show_default=True, help="Days of readings to check.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_source
 def doctor(source: SettingsSource, customer: str, days: int, as_json: bool) -> int:

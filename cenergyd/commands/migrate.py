@@ -1,4 +1,4 @@
-"""``cenergyd migrate``: brings customers of the existing front end into today's shape."""
+"""``cenergyd migrate``: convert customers of the existing front end to today's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register(group: click.Group) -> None:
     group.command(name="migrate")(migrate)
 
 
-@click.option("--dry-run", is_flag=True, help="Tell what would change and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would change and change nothing.")
 @click.option(
     "--facility-is", type=click.Choice(["utility", "load"]),
     help="What the meter named as facility measures: the grid (nothing changes), or the site's load, as in systems whose net load was facility - solar.",
@@ -36,17 +36,13 @@ def register(group: click.Group) -> None:
 )
 @pass_source
 def migrate(source: SettingsSource, dry_run: bool, facility_is: str | None, customer: str | None) -> None:
-    """Rewrite customers of older shapes (lists of meters) and take over alerts and tariffs of the existing front end.
-
-    Fields of others stay. May be repeated, beside a running daemon. Exit code 1 where something is left for a person to put right:
-    loggers named by two customers.
-    """
+    """Rewrite customers of older formats (lists of meters) and take over alerts and tariffs of the existing front end. Other fields stay. May be repeated, and run beside the daemon. Exit code 1 if something has to be corrected by hand: loggers used by two customers."""
     settings = source.load()
 
     async def work(reactor: Reactor) -> MigrationReport | None:
         async with stores_of(settings, reactor) as stores:
             if not isinstance(stores.customers, MongoCustomerStore):
-                return None  # the embedded store never had another shape; opening it has upgraded its schema
+                return None  # the embedded store never had another format; opening it has upgraded its schema
             report = await _rewrite(stores.customers, dry_run)
             async for each in _chosen(stores, customer):
                 for line in await _take_over(stores, each, facility_is, int(reactor.seconds()), dry_run):
@@ -55,12 +51,12 @@ def migrate(source: SettingsSource, dry_run: bool, facility_is: str | None, cust
 
     report = run_async(work)
     if report is None:
-        click.echo("the embedded store is up to date; only MongoDB can hold documents of older shapes")
+        click.echo("the embedded store is up to date; only MongoDB can hold documents of older formats")
         return
     for line in report.lines():
         click.echo(line)
     if report.duplicates:
-        raise Failed("two customers name the same logger, see above")
+        raise Failed("two customers use the same logger, see above")
 
 
 async def _rewrite(customers: MongoCustomerStore, dry_run: bool) -> MigrationReport:
@@ -86,7 +82,7 @@ async def _chosen(stores: Stores, name: str | None) -> AsyncIterator[Customer]:
 
 
 async def _take_over(stores: Stores, customer: Customer, facility_is: str | None, now: int, dry_run: bool) -> list[str]:
-    """Store what the front end's settings mean, and which role its facility has; what was done, for a person."""
+    """Store what the front end's settings mean, and which role its facility has; returns what was done, for people."""
     changes: dict[str, Any] = {}
     lines = [f"warning: {note}" for note in problems_of(customer)]
     for name, understood in usable_settings(customer).items():

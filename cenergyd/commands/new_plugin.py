@@ -1,4 +1,4 @@
-"""``cenergyd plugins new NAME``: the files of a plugin that works, with tests and CI."""
+"""``cenergyd plugins new NAME``: the files of a working plugin, with tests and CI."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ _OPTION = {
 
 
 def files(name: str, hook: str) -> dict[str, str]:
-    """The plugin's files by their paths."""
+    """The plugin's files by path."""
     words = {
         "name": name,
         "dashed": name.replace("_", "-"),
@@ -260,9 +260,11 @@ def files(name: str, hook: str) -> dict[str, str]:
 
 
 def make(name: str, hook: str, parent: Path) -> Path:
-    """Write the files into a new folder of the plugin's name. Raises Failed where there is one."""
+    """Write the files into a new folder named after the plugin. Raises Failed if it exists."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-        raise click.BadParameter("small letters, digits and _ make a plugin's name, a letter first", param_hint="NAME")
+        raise click.BadParameter(
+            "a plugin's name consists of small letters, digits and _, and begins with a letter", param_hint="NAME"
+        )
     folder = parent / name
     if folder.exists():
         raise Failed(f"{folder} exists already")

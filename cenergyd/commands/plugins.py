@@ -1,4 +1,4 @@
-"""``cenergyd plugins``: which plugins are installed, what they do, and what is wrong with them."""
+"""``cenergyd plugins``: list plugins, what they do, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ def register(group: click.Group) -> None:
 @click.pass_context
 @pass_source
 def plugins(source: SettingsSource, context: click.Context, as_json: bool, show_options: bool) -> None:
-    """List installed plugins, built-in ones first.
-
-    Exits with 1 where one is missing, cannot be loaded, is hidden by another of its name, or has functions without @hookimpl.
-    """
+    """List installed plugins, built-in ones first. Exit code 1 if one is missing, cannot be loaded, is hidden by another of the same name, or has functions without @hookimpl."""
     if context.invoked_subcommand is not None:
         return
     manager = find_plugins(source.load())
@@ -51,10 +48,12 @@ def plugins(source: SettingsSource, context: click.Context, as_json: bool, show_
 
 @plugins.command(name="new")
 @click.argument("name")
-@click.option("--hook", type=click.Choice(HOOKS), default="job", show_default=True, help="What it begins with.")
+@click.option(
+    "--hook", type=click.Choice(HOOKS), default="job", show_default=True, help="The example that it starts from."
+)
 @click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), default=".", show_default=True)
 def new(name: str, hook: str, folder: Path) -> None:
-    """Make a package of a plugin that works, with tests and CI, in a new folder NAME."""
+    """Create a working plugin package, with tests and CI, in a new folder NAME."""
     made = make(name, hook, folder)
     click.echo(f"{made}: pip install -e '{made}[test]', then pytest in it; 'cenergyd plugins' lists it once installed")
 

@@ -41,19 +41,19 @@ def register(group: click.Group) -> None:
 def readings() -> None:
     """Show a meter's readings, and correct wrong ones: void, scale, shift, undo.
 
-    What the meter said stays stored; everything that is shown or computed follows the correction. The running daemon does the work.
+    The meter's own values stay stored; everything shown or computed follows the correction. The running daemon does the work.
     """
 
 
 def _wanted(command: Any) -> Any:
     """The arguments and options that every correction has."""
     for add in (
-        click.option("--reason", required=True, metavar="TEXT", help="Why, in one line, for whoever asks later."),
+        click.option("--reason", required=True, metavar="TEXT", help="The reason, in one line, for the record."),
         click.option("--to", "end", type=TimeParam(), required=True, help="Its end, exclusive; may be later than now."),
         click.option(
             "--from", "start", type=TimeParam(), required=True, help="Start of the range (UTC): 2026-01-31T18:30."
         ),
-        click.option("--serial", default="", help="An earlier logger of the customer; default: the present one."),
+        click.option("--serial", default="", help="An earlier logger of the customer. Default: the present one."),
         click.argument("meter"),
         click.argument("customer"),
         pass_source,
@@ -65,7 +65,7 @@ def _wanted(command: Any) -> Any:
 @readings.command(name="void")
 @_wanted
 def void(source: SettingsSource, /, **given: Any) -> None:
-    """Have the readings of a range of METER (its id) of CUSTOMER not count: a gap."""
+    """Void the readings of a range of METER (its id) of CUSTOMER: they become a gap."""
     _add(source, "void", **given)
 
 
@@ -74,21 +74,21 @@ def void(source: SettingsSource, /, **given: Any) -> None:
     "--factor",
     type=float,
     required=True,
-    help="P and Q times this: 2 for a CT ratio that is half of what it should be.",
+    help="Factor for P and Q: 2 if the configured CT ratio is half of the real one.",
 )
 @_wanted
 def scale(source: SettingsSource, /, **given: Any) -> None:
-    """Multiply power (P and Q) of a range of METER of CUSTOMER by a factor. Its energy registers are left out."""
+    """Multiply power (P and Q) of a range of METER of CUSTOMER by a factor. Its energy registers are then ignored."""
     _add(source, "scale", **given)
 
 
 @readings.command(name="shift")
-@click.option("--seconds", type=int, required=True, help="Added to the time: 3600 for a clock that was an hour slow.")
+@click.option("--seconds", type=int, required=True, help="Seconds to add: 3600 for a clock that was an hour slow.")
 @_wanted
 def shift(source: SettingsSource, /, **given: Any) -> None:
     """Move the readings of a range of METER of CUSTOMER in time.
 
-    Refused where other readings are where they would come to be: void these first.
+    Refused if other readings already are at the new times: void those first.
     """
     _add(source, "shift", **given)
 
@@ -114,7 +114,7 @@ def show(source: SettingsSource, customer: str, undone: bool, as_json: bool) -> 
 @click.argument("correction")
 @pass_source
 def undo(source: SettingsSource, customer: str, correction: str) -> None:
-    """Undo a CORRECTION of CUSTOMER, by its id: everything is as if it had never been made."""
+    """Undo a CORRECTION of CUSTOMER, by its id: everything becomes as if it had never been made."""
 
     async def work(stores: Stores, found: Customer) -> Listed:
         return await _corrector(stores).undo(found, correction, _author(), _now())
@@ -129,8 +129,8 @@ def undo(source: SettingsSource, customer: str, correction: str) -> None:
     "--from", "start", type=TimeParam(), required=True, help="Start of the range (UTC): 2026-01-31T18:30, '1h ago'."
 )
 @click.option("--to", "end", type=TimeParam(), default="now", show_default=True, help="Its end, exclusive.")
-@click.option("--serial", default="", help="An earlier logger of the customer; default: the present one.")
-@click.option("--original", is_flag=True, help="As the meter said, without corrections.")
+@click.option("--serial", default="", help="An earlier logger of the customer. Default: the present one.")
+@click.option("--original", is_flag=True, help="The meter's own values, without corrections.")
 @pass_source
 def show_readings(source: SettingsSource, /, *, customer: str, meter: str, original: bool, **given: Any) -> None:
     """Show the readings of METER of CUSTOMER as tab-separated values: time (UTC), P kW, power factor, voltage, Q kvar."""

@@ -1,4 +1,4 @@
-"""``cenergyd replay``: real log folders, uploaded as the device would."""
+"""``cenergyd replay``: upload folders of real logs as the device would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(group: click.Group) -> None:
 
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--url", default="http://127.0.0.1:8080/consume", show_default=True, help="Where to upload to.")
-@click.option("--serial", help="Serial number of the logger. Default: the folder of that name that a log lies in.")
+@click.option("--serial", help="Serial number of the logger. Default: the name of the folder that a log is in.")
 @click.option("--device-class", default="", help="MODBUSDEVICECLASS of the meters, such as 10 for ION6200.")
 @password_options
 @click.option(
@@ -39,10 +39,7 @@ def replay(
     password_stdin: bool,
     progress_file: Path | None,
 ) -> None:
-    """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first. Moves nothing; run again to go on.
-
-    Config files (mb-NNN.ini) that lie with them are offered to the server first, as a device does.
-    """
+    """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first. Moves no files; run it again to continue. Config files (mb-NNN.ini) in the same folders are offered to the server first, as a device does."""
     password = read_password(password_file, password_stdin)
     if password is None:
         if not sys.stdin.isatty():
@@ -72,7 +69,7 @@ def replay(
                 return await one.run(logs, folder)
             except Stopped as error:
                 done = one.counts.uploaded + one.counts.skipped
-                raise Failed(f"stopped after {done} of {len(logs)} files: {error}; run again to go on") from error
+                raise Failed(f"stopped after {done} of {len(logs)} files: {error}; run it again to continue") from error
 
     counts = run_async(work)
     click.echo(

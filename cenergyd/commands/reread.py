@@ -1,4 +1,4 @@
-"""``cenergyd reread``: archived uploads read again, after a layout was put right."""
+"""``cenergyd reread``: read archived uploads again, after a layout was corrected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def register(group: click.Group) -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The archive's folder. Default: that of the ini's [archive].",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--dry-run", is_flag=True, help="Only report what would change.")
 @pass_source
 def reread(
     source: SettingsSource, serial: str, meter: str | None, start: int, end: int, *, folder: Path | None, dry_run: bool
@@ -105,8 +105,8 @@ def _tell(counts: RereadCounts, start: int, end: int, dry_run: bool) -> None:
     click.echo(f"{counts.uploads} archived uploads read, {counts.readings} readings from {utc(start)} to {utc(end)}")
     click.echo(f"{counts.changed} readings {would}changed or added, {counts.removed} {would}removed")
     for count, what in (
-        (counts.unread, "uploads have rows whose columns are still not known"),
-        (counts.others, "uploads are of when the logger was another customer's: left out"),
+        (counts.unread, "uploads have rows whose columns are still unknown"),
+        (counts.others, "uploads are from when the logger was another customer's: left out"),
         (counts.refused, "uploads cannot be read"),
     ):
         if count:

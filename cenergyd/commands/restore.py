@@ -1,4 +1,4 @@
-"""``cenergyd restore``, which is in :mod:`cenergyd.commands.backup` beside its counterpart."""
+"""``cenergyd restore``; implemented in :mod:`cenergyd.commands.backup` beside its counterpart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cenergyd run``: the daemon in the foreground, as systemd and people start it."""
+"""``cenergyd run``: the daemon in the foreground, as started by systemd or by hand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(source: SettingsSource, port: int | None, demo: bool) -> None:
     if port is not None:
         source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
     if demo:
-        # Who watches a demonstration does not want to wait for energy and rollups.
+        # In a demonstration nobody wants to wait for energy and rollups.
         source.overrides.setdefault("jobs.interval_seconds", "5")
     settings = source.load(log_warning)
     os.umask(0o077)
@@ -82,7 +82,7 @@ class Companion(Protocol):
         ...
 
     async def stop(self) -> None:
-        """End; the daemon is still there."""
+        """End; the daemon is still running."""
         ...
 
 
@@ -93,7 +93,7 @@ class _Runner:
         from twisted.internet import reactor
 
         self.reactor = cast(Any, reactor)
-        # Everything that the daemon is made of takes a second to import; the other commands should not wait for it.
+        # Importing the daemon takes a second; the other commands should not wait for it.
         from cenergyd.daemon.service import build_daemon
 
         self.daemon = build_daemon(settings, self.reactor)
@@ -110,15 +110,15 @@ class _Runner:
         self._failure: BaseException | None = None
 
     def run(self) -> BaseException | None:
-        """Until the end; returns what kept the daemon from starting, or None."""
+        """Run to the end; returns what kept the daemon from starting, or None."""
         self.reactor.callWhenRunning(self._stops.arm)
         self.reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
         self.reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
-        # What is loaded by now stays. Else every full collection looks through all of it again: pauses of 0.1 s in a backlog.
+        # What is loaded by now stays. Without this every full collection scans all of it again: pauses of 0.1 s in a backlog.
         gc.collect()
         gc.freeze()
-        # Hundreds of uploads in hand are thousands of young objects and hardly any garbage: looking at them after each
-        # 700, as Python does by itself, was 4 % of the CPU in a profile.
+        # Hundreds of uploads in hand are thousands of young objects and hardly any garbage: collecting after each 700, Python's default,
+        # was 4 % of the CPU in a profile.
         gc.set_threshold(_YOUNG_OBJECTS)
         self._watch.start()
         self._hangs.start()
@@ -127,7 +127,7 @@ class _Runner:
         self._watch.stop()
         if self._failure is None and not self._ended:
             log.error("the reactor ended without a stop: some code crashed it")
-            # Nothing can be finished without a reactor, and the threads of its pools would keep the process for ever.
+            # Nothing can be finished without a reactor, and its pools' threads would keep the process alive for ever.
             os._exit(1)
         return self._failure
 
@@ -183,7 +183,7 @@ class _Runner:
             self._output.settings = settings.logging
             log.info("settings read again from {source}", source=self._source.shown)
         except CenergydError as error:
-            # A wrong file must not take down a daemon that works: the old settings stay.
+            # An invalid file must not stop a working daemon: the old settings stay.
             log.error("the settings stay as they were: {error}", error=error)
         finally:
             self._notifier.ready()

@@ -1,4 +1,4 @@
-"""``cenergyd simulate``: solar sites whose loggers upload as real ones do, and the comparison of what came of it."""
+"""``cenergyd simulate``: simulate solar sites whose loggers upload as real ones do, and check the result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def register(group: click.Group) -> None:
 )  # fmt: skip
 @click.option("--from", "start", type=TimeParam(), help="First row. Default: as many days ago as --days says.")
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="How much to simulate. Default: 1, or up to now.")
-@click.option("--live", is_flag=True, help="Go on for ever; once the present is reached, at its speed.")
+@click.option("--live", is_flag=True, help="Continue for ever; once the present is reached, in real time.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same sites and days.")
 @click.option("--layout", type=click.Choice(list(METERS)), default="veris", show_default=True, help="Kind of meter.")
 @click.option(
@@ -63,23 +63,23 @@ def register(group: click.Group) -> None:
 @click.option(
     "--config-exchange", is_flag=True, help="Also send STATUS before and the meters' config files after the logs."
 )
-@click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Sessions at once.")
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Concurrent sessions.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Write what was acknowledged, as JSON lines.",
+    help="Write what was acknowledged to this file, as JSON lines.",
 )  # fmt: skip
 @click.option(
     "--check", "check_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-    help="Upload nothing: compare such a report with the store of the settings.",
+    help="Upload nothing; compare such a report with the store of the settings.",
 )  # fmt: skip
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, show_default=True,
-    help="With --check: seconds to wait for what is still to be derived.",
+    help="With --check: seconds to wait for derivation.",
 )  # fmt: skip
 @click.option(
     "--customer",
     metavar="ID|SERIAL",
-    help="Upload as the logger of this customer of the settings' store, such as one that was made in the browser.",
+    help="Upload as the logger of this customer of the settings' store, such as one created in the browser.",
 )
 @click.option("--register", "add", is_flag=True, help="First add the sites' customers to the store of the settings.")
 @click.option(
@@ -89,10 +89,10 @@ def register(group: click.Group) -> None:
 )  # fmt: skip
 @pass_source
 def simulate(source: SettingsSource, /, **given: Any) -> None:
-    """Upload days of simulated solar sites with two of three meters each (the missing one goes round).
+    """Upload days of simulated solar sites with two of three meters each (the missing one alternates).
 
-    Without --register the sites' customers must be there already: run it once with --register where the daemon's
-    settings are, and take the same --seed and password file elsewhere.
+    Without --register the sites' customers must exist already: run it once with --register where the daemon's
+    settings are, and use the same --seed and password file elsewhere.
     """
     if given["check_file"]:
         _check(source.load(), given["check_file"], given["wait"])
@@ -100,7 +100,7 @@ def simulate(source: SettingsSource, /, **given: Any) -> None:
     plan = _plan(given)
     name, add = given["customer"], given["add"]
     if name and add:
-        raise click.UsageError("--customer names one that is there; --register adds others")
+        raise click.UsageError("--customer names an existing one; --register adds others")
     password = _asked_password(given["password_file"]) if name else _password(source, given["password_file"], add)
     settings = source.load() if add or name else None
     with ExitStack() as stack:
@@ -229,7 +229,7 @@ def _summary(fleet: Fleet, seconds: float) -> None:
     for text in _troubles(counts):
         click.echo(text)
     if fleet.unsent:
-        raise Failed(f"{fleet.unsent} logs were not acknowledged; the last answer was {counts.last_refusal or 'none'}")
+        raise Failed(f"{fleet.unsent} logs were not acknowledged; the last reply was {counts.last_refusal or 'none'}")
 
 
 def _troubles(counts: Counts) -> list[str]:

@@ -31,7 +31,7 @@ def register(group: click.Group) -> None:
 
 @click.group(cls=SettingsGroup)
 def token() -> None:
-    """Make, list and revoke tokens. Who has one can sign in with it, or use it as a bearer token of the API."""
+    """Make, list and revoke tokens. A token is used to sign in, or as a bearer token of the API."""
 
 
 @token.command(name="add")
@@ -39,12 +39,12 @@ def token() -> None:
 @click.option("--operator", is_flag=True, help="For an operator: may see and change all customers.")
 @click.option("--customer", metavar="CUSTOMER", help="For this customer (id or logger serial number) alone.")
 @click.option("--days", type=click.IntRange(1, 36500), metavar="N", help="Expires after so many days. Default: never.")
-@click.option("--once", is_flag=True, help="Good for one sign-in only.")
+@click.option("--once", is_flag=True, help="Valid for one sign-in only.")
 @pass_source
 def add(
     source: SettingsSource, /, *, name: str, operator: bool, customer: str | None, days: int | None, once: bool
 ) -> None:
-    """Make a token and print it: this once, it is stored only as a hash. NAME is for you to know it by."""
+    """Create a token and print it once: only its hash is stored. NAME identifies it in lists."""
     if operator == (customer is not None):
         raise click.UsageError("give either --operator or --customer")
     settings = source.load()
@@ -70,7 +70,7 @@ def add(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @pass_source
 def show(source: SettingsSource, /, *, as_json: bool) -> None:
-    """List tokens; their text is not known any more."""
+    """List tokens, without their text: only hashes are stored."""
     settings = source.load()
 
     async def work(reactor: Reactor) -> list[TokenInfo]:

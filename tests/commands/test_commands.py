@@ -144,7 +144,7 @@ def test_check_reports_and_asks_the_stores(tmp_path: Path) -> None:
     words = ("check", "--state", "here", "--set", "layout:mine.device_classes=99", "--set", "layout:mine.P=4")
     before = cenergyd(tmp_path, *words)
     assert before.returncode == 0, before.stderr
-    assert before.stdout.count("is not there yet: 'cenergyd run' makes it") == 2
+    assert before.stdout.count("does not exist yet: 'cenergyd run' creates it") == 2
     assert list(tmp_path.iterdir()) == []
     make_databases(tmp_path / "here")
     result = cenergyd(tmp_path, *words)

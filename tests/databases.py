@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests import forking
 
 _SCRIPT = """
 import json, sys
@@ -27,4 +28,4 @@ def make_databases(folder: Path, settings: Mapping[str, str] | None = None) -> N
     folder.mkdir(parents=True, exist_ok=True)
     urls = {f"{name}.url": f"sqlite:///{folder}/{name}.sqlite" for name in ("customers", "readings")}
     urls |= {key: value for key, value in (settings or {}).items() if key in urls}
-    subprocess.run([sys.executable, "-c", _SCRIPT, json.dumps(urls)], check=True, timeout=60)
+    forking.run([sys.executable, "-c", _SCRIPT, json.dumps(urls)], check=True, timeout=60)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from cenergyd.testing.ports import free_port
 
@@ -24,6 +25,9 @@ class RunningDaemon:
 
     :param settings: ``section.key`` -> text over the defaults; ``cenergyd.MODULE.NAME`` -> text for constants.
     """
+
+    popen: ClassVar[type[subprocess.Popen[Any]]] = subprocess.Popen
+    """What starts its processes."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int | None = None) -> None:
         self.folder = folder
@@ -64,9 +68,7 @@ class RunningDaemon:
         """Start the process, and wait for nothing."""
         with self.log_path.open("ab") as log:
             environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-            self.process = subprocess.Popen(
-                self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment
-            )
+            self.process = self.popen(self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment)
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Poll /readyz until it says yes."""
@@ -101,15 +103,15 @@ class RunningDaemon:
         if words[0] in _NEED_STORES and self.process is None and self._lacks_databases():
             self.start()
             self.stop()
-        return subprocess.run(
-            self.arguments(*words),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            timeout=120,
-            check=False,
-        )
+        arguments = self.arguments(*words)
+        pipe = subprocess.PIPE
+        with self.popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=self.folder) as process:
+            try:
+                out, complaint = process.communicate(stdin, timeout=120)
+            except BaseException:
+                process.kill()
+                raise
+            return subprocess.CompletedProcess(arguments, process.wait(), out, complaint)
 
     def _lacks_databases(self) -> bool:
         urls = (self.settings["customers.url"], self.settings["readings.url"])

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from cenergyd.cli import COMMANDS, main
+from tests import forking
 from tests.databases import make_databases
 
 
 def cenergyd(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """A process of its own."""
-    return subprocess.run(
+    return forking.run(
         [sys.executable, "-m", "cenergyd", *words], input=stdin, capture_output=True, text=True, cwd=folder,
         timeout=120, env=dict(os.environ), check=False,
     )  # fmt: skip
@@ -271,7 +272,7 @@ def test_a_change_of_meters_has_the_stored_readings_derived_anew(tmp_path: Path)
         "    await store.write([SeriesReadings('A1_3', [Reading(1750000000, P=1.0)])]); await store.close()\n"
         "react(lambda reactor: Deferred.fromCoroutine(work(reactor)))\n"
     )
-    subprocess.run([sys.executable, "-c", write, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
+    forking.run([sys.executable, "-c", write, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
     changed = cenergyd(tmp_path, "customers", "set", "A1", "--solar", "3")
     assert changed.returncode == 0, changed.stderr
     with closing(sqlite3.connect(tmp_path / "var" / "customers.sqlite")) as database:

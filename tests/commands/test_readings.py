@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.commands.test_commands import cenergyd
 from tests.databases import make_databases
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     make_databases(tmp_path / "var")
     added = cenergyd(tmp_path, "customers", "add", "--no-password", "--serial", "A1", "--facility", "1", "--solar", "2")
     assert added.returncode == 0, added.stderr
-    subprocess.run([sys.executable, "-c", _WRITE, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
+    forking.run([sys.executable, "-c", _WRITE, "var/readings.sqlite"], cwd=tmp_path, check=True, timeout=60)
     return tmp_path
 
 

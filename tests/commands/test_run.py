@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.daemon_process import RunningDaemon
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -57,7 +58,7 @@ def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
 
 
 def started(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return forking.Popen(
         [sys.executable, "-m", "cenergyd", *words], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
     )  # fmt: skip

@@ -16,11 +16,12 @@ from cenergyd.customers.model import Customer
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from cenergyd.web.access.tokens import Tokens
+from tests import forking
 from tests.databases import make_databases
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forking.run(
         [sys.executable, "-m", "cenergyd", "token", "--state", str(folder), *words],
         capture_output=True, text=True, timeout=60, check=False, cwd=folder,
     )  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
 from cenergyd.readings.model import Reading
+from tests import forking
 from tests.daemon_process import RunningDaemon
 
 _SCRIPT = """
@@ -43,7 +43,7 @@ def stored(
 
     With ``counts`` it waits, at most ``timeout`` seconds, until each series has so many and nobody waits.
     """
-    done = subprocess.run(
+    done = forking.run(
         [sys.executable, "-c", _SCRIPT],
         input=json.dumps([daemon.in_the_ini, list(series), dict(counts or {}), timeout]),
         capture_output=True, text=True, timeout=60 + timeout, check=False,

@@ -20,6 +20,7 @@ from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.commands.new_plugin import HOOKS, files
 from cenergyd.readings.model import Reading
+from tests import forking
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.jobs.messages.receiver import Receiver
 
@@ -128,7 +129,7 @@ def installed(tmp_path: Path) -> Path:
 
 def inside(daemon: RunningDaemon, work: str) -> str:
     urls = [daemon.settings[f"{store}.url"] for store in ("customers", "readings")]
-    done = subprocess.run(
+    done = forking.run(
         [sys.executable, "-c", work + RUN, *urls], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr

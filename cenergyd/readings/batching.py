@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from cenergyd.errors import StoreRejected
-from cenergyd.readings.corrected import ever_corrected
+from cenergyd.readings.corrected import ever_corrected, scaled_ranges
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore, Summary
 
@@ -220,6 +220,10 @@ class BatchingReadingStore:
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
         """As the store does."""
         return await ever_corrected(self._store, series)
+
+    async def scaled_ranges(self, series: str, start: int, end: int) -> list[tuple[int, int]]:
+        """As the store does."""
+        return await scaled_ranges(self._store, series, start, end)
 
     async def open(self) -> None:
         """As the store does."""

@@ -49,6 +49,12 @@ class CorrectedReadings:
         """Those of the series that have, or had, corrections: their readings may be gone, as measured ones never are."""
         return await self.corrections.ever_corrected(series)
 
+    async def scaled_ranges(self, series: str, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of a range in which the readings of a series are scaled: start and end of each, ascending."""
+        view = (await self.corrections.views([series])).get(series)
+        segments = view.between(start, end) if view is not None else []
+        return [(each.start, each.end) for each in segments if each.factor != 1.0]
+
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
@@ -276,3 +282,9 @@ async def ever_corrected(store: ReadingStore, series: Sequence[str]) -> frozense
     """Those of the series whose readings may be gone because of a correction."""
     ask = getattr(store, "ever_corrected", None)
     return cast(frozenset[str], await ask(series)) if ask is not None else frozenset()
+
+
+async def scaled_ranges(store: ReadingStore, series: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of a range in which the readings of a series are scaled, so that their registers are left out, ascending."""
+    ask = getattr(store, "scaled_ranges", None)
+    return cast(list[tuple[int, int]], await ask(series, start, end)) if ask is not None else []

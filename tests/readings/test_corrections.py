@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 from cenergyd.errors import Incompatible, InvalidField
 from cenergyd.readings import corrections
+from cenergyd.readings.batching import BatchingReadingStore
+from cenergyd.readings.corrected import corrected_store, scaled_ranges
 from cenergyd.readings.corrections import (
     LATEST,
     MAX_REASON,
     MAX_UNDONE,
     Correction,
+    CorrectionMap,
     added,
     bounded,
     check,
@@ -26,8 +31,10 @@ from cenergyd.readings.corrections import (
     undone,
     view_of,
 )
+from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import Summary
+from tests.jobs.site import LOAD, UTILITY, run
 
 SPAN = 400
 
@@ -262,3 +269,15 @@ def test_the_oldest_undone_ones_are_forgotten() -> None:
     made.append(correction(999, "void", 0, 10))
     assert [each.number for each in bounded(made, "c")] == [*range(11, MAX_UNDONE + 11), 999]
     assert bounded(made, "somebody else") == made
+
+
+def test_the_scaled_ranges_of_a_series_are_told_through_batching() -> None:
+    class Book:
+        async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+            made = [correction(1, "scale", 100, 200, factor=3.0), correction(2, "void", 150, 160)]
+            return {UTILITY: view_of(made)} if UTILITY in series else {}
+
+    store = BatchingReadingStore(corrected_store(MemoryReadingStore(), cast(Any, Book())), Clock())
+    assert run(scaled_ranges(store, UTILITY, 120, 500)) == [(120, 150), (160, 200)]
+    assert run(scaled_ranges(store, LOAD, 120, 500)) == []
+    assert run(scaled_ranges(MemoryReadingStore(), UTILITY, 120, 500)) == []

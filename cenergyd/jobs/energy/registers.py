@@ -58,18 +58,24 @@ class Counted(NamedTuple):
     uncounted_export_kwh: float
 
 
-def steps_between(readings: Sequence[Reading], longest: int) -> tuple[list[Step], list[Pair]]:
+def steps_between(
+    readings: Sequence[Reading], longest: int, scaled: Sequence[tuple[int, int]] = ()
+) -> tuple[list[Step], list[Pair]]:
     """The steps of a series' registers, ascending, and the readings between which only the meter's highest power can tell (:func:`judged`).
 
     :param readings: of one meter, ascending, sign-corrected.
     :param longest: over a longer time no reading without registers is passed over, s.
+    :param scaled: ranges (start, end) whose readings were corrected by a factor: none of them is passed over, since a difference of
+        registers across it would hold what they counted wrongly.
     """
     own = [(index, reading) for index, reading in enumerate(readings) if has_registers(reading)]
     found: list[Step] = []
     doubtful: list[Pair] = []
     for (first, before), (last, after) in pairwise(own):
-        passed_over = last - first - 1
-        if passed_over and (passed_over > MAX_MISSING or after.time - before.time > 2 * longest):
+        between = readings[first + 1 : last]
+        if between and (len(between) > MAX_MISSING or after.time - before.time > 2 * longest):
+            continue
+        if any(start <= each.time < end for each in between for start, end in scaled):
             continue
         # No more than what the highest power makes plausible, so it is looked up only where this is too little.
         step = _step(before, after, max(abs(before.P or 0.0), abs(after.P or 0.0)))

@@ -22,6 +22,7 @@ from cenergyd.jobs.energy.gap_bridging import (
 )
 from cenergyd.jobs.energy.registers import Step, judged, known_steps, steps_between
 from cenergyd.jobs.neighbours import NeighbourReader, Rows
+from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
@@ -95,7 +96,9 @@ class RoleLines:
         for segment in role_segments(self._customer, role, window.start - margin, window.end + margin):
             if segment.computed:
                 continue
-            counts, doubtful = steps_between(_of_segment(segment, rows.get(segment.series, ())), self._longest)
+            own = _of_segment(segment, rows.get(segment.series, ()))
+            scaled = await scaled_ranges(self._store, segment.series, own[0].time, own[-1].time) if own else []
+            counts, doubtful = steps_between(own, self._longest, scaled)
             near = [pair for pair in doubtful if pair[0].time < window.end and pair[1].time > window.start]
             if near:
                 extremes = await self._extremes(segment, [Gap(*pair) for pair in near])

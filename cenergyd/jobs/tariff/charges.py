@@ -54,7 +54,8 @@ class MissingRange(NamedTuple):
     seconds: int
     """How much of it is known by power alone."""
     reason: Literal["computed", "no_registers"]
-    """``computed``: the meter at the grid is computed. ``no_registers``: they were reset, leapt or are not there."""
+    """``computed``: the meter at the grid is computed. ``no_registers``: they were reset, leapt or are not there, or their
+    readings are scaled by a correction."""
 
 
 @attrs.frozen(slots=True)

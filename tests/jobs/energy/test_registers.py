@@ -91,6 +91,18 @@ def test_readings_without_registers_are_passed_over_up_to_two(without: range, se
     assert imported(found) + found.uncounted_import_kwh == pytest.approx(12.0)
 
 
+@pytest.mark.parametrize("scaled", [range(30, 31), range(30, 32), range(30, 36)])
+def test_no_register_difference_reaches_across_scaled_readings(scaled: range) -> None:
+    """Of three times the power the meter counted a third, so the difference across the range would be too little, however short it is."""
+    log = [r._replace(P=18.0, E_import=None, E_export=None) if k in scaled else r for k, r in enumerate(minutes(121))]
+    lines = power_lines(log, LONGEST)
+    found, doubtful = steps_between(log, LONGEST, [(60 * scaled.start, 60 * scaled.stop)])
+    assert not doubtful
+    whole = counted(known_steps(found, lines), lines, Window(0, 7200))
+    assert whole is not None and whole.seconds == 7200 - 60 * (len(scaled) + 1)
+    assert imported(whole) + whole.uncounted_import_kwh == pytest.approx(12.0 + 0.2 * len(scaled))
+
+
 def test_a_net_register_alone_counts_the_net() -> None:
     log = [Reading(60 * k, P=-2.0, E_net=50 - 2 * k / 60) for k in range(121)]
     found = count(log, 30, 3630)

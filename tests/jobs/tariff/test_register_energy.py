@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,8 +16,10 @@ from cenergyd.jobs.tariff.charges import Charges, PeriodEnergy
 from cenergyd.jobs.tariff.model import Period
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
 from cenergyd.jobs.tariff.register_energy import by_registers
+from cenergyd.readings.corrected import corrected_store
+from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
 from cenergyd.readings.model import Reading
-from tests.jobs.site import context_on, customer_in, run, store_with
+from tests.jobs.site import UTILITY, context_on, customer_in, run, store_with
 
 DAY = 1_780_272_000  # 2026-06-01T00:00Z
 NIGHT, PEAK = Period("all", "night"), Period("all", "peak")
@@ -169,6 +171,25 @@ def test_what_a_net_register_tells_more_goes_to_the_larger_direction() -> None:
     assert (two.import_kwh, two.export_kwh) == (2.0, 11.0)
     (three,), _ = by_registers([part(3.0, 2.0, -9.0)])
     assert (three.import_kwh, three.export_kwh) == (0.0, 9.0)
+
+
+def test_one_scaled_reading_is_billed_by_its_power() -> None:
+    """The register counted a tenth of what this reading says, and the difference across it must not hide that."""
+    customer = customer_in("UTC", extensions={"tariff": TARIFF})
+    at = DAY + 6 * 3600
+    made = Correction(
+        number=1, kind="scale", start=at, end=at + 300, factor=10.0, reason="x", customer_id="c", by="x", at=1
+    )
+
+    class Book:
+        async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
+            return {UTILITY: view_of([made])} if UTILITY in series else {}
+
+    store = corrected_store(store_with(utility=log(24, 6.0)), cast(Any, Book()))
+    run(update_energy(customer, DAY, DAY + 86401, context_on(store)))
+    charges = run(charges_of(customer, store, tariff_from_json(TARIFF), Window(DAY, DAY + 86400), DAY + 86400))
+    assert charges.registers is not None and charges.registers.power_seconds == 600
+    assert total(charges) == pytest.approx(1.1 * (144 - 1) + (6 + 60) / 2 / 6, abs=0.2)
 
 
 def test_the_report_tells_which_was_used() -> None:

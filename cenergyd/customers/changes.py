@@ -71,7 +71,7 @@ def merged(extensions: Mapping[str, object], changes: Mapping[str, object]) -> d
     """Extensions after checked changes. Raises InvalidField where they are too large together."""
     both = {**extensions, **changes}
     result = {key: value for key, value in both.items() if value is not None}
-    # What is there already may be larger; then it may only shrink.
+    # What is stored already may be larger; then it may only shrink.
     if _size(result) > max(MAX_EXTENSIONS_BYTES, _size(extensions)):
         raise InvalidField(
             "extensions", f"settings and history of a customer are bounded by {MAX_EXTENSIONS_BYTES} bytes"

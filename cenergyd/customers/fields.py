@@ -84,7 +84,7 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 
 
 def clean_settings(given: Mapping[str, object]) -> tuple[dict[str, str], list[InvalidField]]:
-    """Clean the given settings (None means ''); returns the good ones and what is wrong with the others."""
+    """Clean the given settings (None means ''); returns the valid ones and what is wrong with the others."""
     cleaned: dict[str, str] = {}
     faults: list[InvalidField] = []
     for field, value in given.items():

@@ -1,6 +1,6 @@
 """Which meter played which role when.
 
-``extensions["history"]`` is a list, ascending in time, of what was valid before the present settings::
+``extensions["history"]`` is a list, ascending in time, of the settings that were valid before the present ones::
 
     {"until": 1700000000, "logger_serial_number": "001EC6001433",
      "facility": "1", "load": "2", "solar": "", "reversed": ["utility"], "layouts": {"1": {"P": 14}}}
@@ -25,11 +25,11 @@ MAX_HISTORY = 500
 """Entries in a customer's history."""
 
 CHANGEABLE = ("facility", "load", "solar", "logger_serial_number", "reversed", "layouts")
-"""What can change from a time on."""
+"""Fields that can change from a time on."""
 
 
 class RoleSegment(NamedTuple):
-    """A time over which one series plays a role, always with the same meaning."""
+    """A time over which one series plays a role, with the same meaning throughout."""
 
     start: int
     """UTC seconds, inclusive."""
@@ -41,26 +41,26 @@ class RoleSegment(NamedTuple):
     reversed: bool
     """Whether the meter's CTs are mounted the wrong way round: :mod:`cenergyd.readings.signs`."""
     sum: str = ""
-    """The sum of meters that the series is (:mod:`cenergyd.customers.meter_sum`); '' where it is none."""
+    """The sum of meters (:mod:`cenergyd.customers.meter_sum`) if the series is one, else ''."""
 
 
 class SetupPeriod(NamedTuple):
-    """A time over which nothing changes."""
+    """A time over which the setup does not change."""
 
     start: int
     """UTC seconds, inclusive."""
     end: int
     """Exclusive."""
     serial: str
-    """The logger's serial number then, '' where none was set, or it was not the customer's (:mod:`cenergyd.customers.ownership`)."""
+    """The logger's serial number at that time, '' if none was set or it was not the customer's (:mod:`cenergyd.customers.ownership`)."""
     setup: MeterSetup
 
     def series_of(self, role: Role) -> str | None:
-        """The series that holds a role then: a meter's, its sum's, the computed one, or None."""
+        """The series that holds a role at that time: a meter's, its sum's, the computed one, or None."""
         return self.setup.series_of(role, self.serial)
 
     def segment_of(self, role: Role) -> RoleSegment | None:
-        """Where the role's readings are then, or None."""
+        """Where the role's readings are at that time, or None."""
         series = self.series_of(role)
         if series is None:
             return None
@@ -86,7 +86,7 @@ def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]
 
 
 def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
-    """Where to find a role's readings over ``start <= time < end``, ascending; left out where there is no series.
+    """Where to find a role's readings over ``start <= time < end``, ascending, without times that have no series.
 
     Neighbouring setup periods in which nothing changes for the role are one segment.
     """
@@ -115,10 +115,8 @@ def uses_sums(customer: Customer) -> bool:
 
 
 def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """The update (for ``CustomerStore.update``) by which ``changes`` are valid from a time on, and what was, before it.
-
-    What an earlier change had set for times from ``effective_from`` on is overruled. Times from then on are to be derived anew: mark the
-    derivation queue from ``effective_from`` to ``now``. A correction of what was always wrong needs no history: ``effective_from`` 0.
+    """The update (for ``CustomerStore.update``) that makes ``changes`` valid from a time on and keeps the old settings before it. What an earlier change had set for times from ``effective_from`` on is replaced. Times from then on are to be derived anew: mark the
+    derivation queue from ``effective_from`` to ``now``. To correct what was wrong from the beginning, pass 0: that needs no history.
 
     :param effective_from: UTC seconds, not in the future: the fields of a customer say what is valid now.
     :param changes: any of :data:`CHANGEABLE`; ``reversed`` a list of roles, ``layouts`` meter id -> channel -> column.
@@ -153,7 +151,7 @@ def change_times(customer: Customer) -> list[int]:
 
 
 def taken_back(customer: Customer, at: int) -> dict[str, Any]:
-    """The update by which a change of a time never was: what was before it goes on until the next change, or is valid now.
+    """The update that removes a change: the settings before it then last until the next change, or are valid now.
 
     :raises InvalidField: there is no change at that time.
     """
@@ -192,7 +190,7 @@ def _entry(span: SetupPeriod) -> dict[str, Any]:
 
 
 def _held_parts(period: SetupPeriod, held: Sequence[Held]) -> list[SetupPeriod]:
-    """The period cut where its logger began or ceased to be the customer's; without a logger where it was not."""
+    """The period cut where its logger became or ceased to be the customer's; the parts where it was not have no logger."""
     if not period.serial:
         return [period]
     return [

@@ -15,7 +15,7 @@ from typing import NamedTuple
 MAX_TERMS = 16
 """Meters in one sum."""
 MAX_SUM_TEXT = 400
-"""Characters of a sum as it may be typed."""
+"""Characters of a sum as typed."""
 _ADDRESS = r"0{0,8}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?)"
 _FACTOR = r"(?![0.]+ *([+-]|$))[0-9]{1,7}(\.[0-9]{1,6})?"
 _TERM = rf" *{_ADDRESS} *(\* *{_FACTOR} *)?"
@@ -42,11 +42,11 @@ class Term(NamedTuple):
 
 
 class NoSum(ValueError):
-    """A text that is no sum of meters; the message says what to write."""
+    """The text is not a sum of meters; the message says what to write."""
 
 
 def is_sum(text: str) -> bool:
-    """Whether a role's field means a sum (which may be a wrong one), and not the meter of that id."""
+    """Whether a role's field is meant as a sum (which may be invalid) and not as a meter id."""
     return not _SIGNS.isdisjoint(text)
 
 

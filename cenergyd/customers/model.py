@@ -19,7 +19,7 @@ SUM = "sum"
 
 
 class SetupProblem(NamedTuple):
-    """A reason in the settings why no meter can be computed, and the field to change."""
+    """Why no meter can be computed with these settings, and the field to change."""
 
     field: str
     code: Literal["two_empty", "same_meter", "no_logger", "no_password", "invalid"]
@@ -91,7 +91,7 @@ class Customer:
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
     existing: Mapping[str, object] = attrs.field(factory=dict, repr=False)
-    """Alerts and tariff that the existing front end keeps, in its shape; they count where ``extensions`` has none."""
+    """Alerts and tariff that the existing front end keeps, in its shape; they apply if ``extensions`` has none."""
     pending_start: int | None = None
     """Start of the times (UTC seconds) of readings that no derivation has taken yet."""
     pending_end: int | None = None
@@ -130,7 +130,7 @@ class Customer:
         return self.current.measured_series_of(role, self.logger_serial_number)
 
     def role_of(self, series: str) -> Role | None:
-        """The role that a series holds now, or helps to measure; None where it is none's."""
+        """The role that a series holds now or helps to measure, or None."""
         setup, serial = self.current, self.logger_serial_number
         for role in ROLES:
             if setup.series_of(role, serial) == series or series in setup.measured_series_of(role, serial):
@@ -138,7 +138,7 @@ class Customer:
         return None
 
     def problems(self) -> tuple[SetupProblem, ...]:
-        """What keeps the missing meter from being computed, in the order in which one would fix it."""
+        """What prevents the missing meter from being computed, in the order in which to fix it."""
         found: list[SetupProblem] = []
         if not self.logger_serial_number:
             found.append(SetupProblem("logger_serial_number", "no_logger", "no logger serial number is set"))

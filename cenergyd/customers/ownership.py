@@ -6,8 +6,8 @@
 
 ``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still held. An entry of the history counts only
 within these times (:func:`cenergyd.customers.meter_history.setup_periods`), so that naming a logger, or an earlier time, gives nobody
-another one's readings. A customer without the list was stored by an earlier version: then the history is taken at its word, until the
-next change of logger or history writes the list.
+another customer's readings. A customer without the list was stored by an earlier version: then the history is trusted until the next change
+of logger or history writes the list.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cenergyd.errors import InvalidField
 
 HELD = "loggers"
 RELEASED = "released"
-"""The extension with the serial numbers that an operator has released to a customer, who may then name them."""
+"""The extension with the serial numbers that an operator has released to a customer, who may then use them."""
 FOREVER = 1 << 53
-"""After every time (JavaScript's largest whole number, so that JSON keeps it)."""
+"""Later than every time (JavaScript's largest whole number, so that JSON keeps it exactly)."""
 MAX_RELEASED = 200
-"""Loggers that a customer may be allowed to name."""
+"""Loggers that may be released to one customer."""
 MAX_HELD = 200
 """Loggers that one customer may have held."""
 
@@ -60,7 +60,7 @@ def holds_or_held(customer: Customer, serial: str) -> bool:
 
 
 def held_since(customer: Customer) -> int:
-    """Since when the present logger is the customer's; earlier readings of it belong to somebody else, or to an earlier time of theirs."""
+    """Since when the present logger is the customer's; its earlier readings belong to somebody else, or to an earlier period of ownership."""
     serial = customer.logger_serial_number
     times = [each.since for each in held_loggers(customer) or () if each.serial == serial]
     return min(times, default=0)
@@ -77,7 +77,7 @@ def released_loggers(customer: Customer) -> frozenset[str]:
 
 
 def released_change(serials: Iterable[str]) -> dict[str, object]:
-    """The change of extensions that makes these the loggers released to a customer. Raises InvalidField for too many."""
+    """The change of extensions that releases exactly these loggers to a customer. Raises InvalidField for too many."""
     released = sorted(set(serials))
     if len(released) > MAX_RELEASED:
         raise InvalidField("released_loggers", f"at most {MAX_RELEASED} loggers")
@@ -85,7 +85,7 @@ def released_change(serials: Iterable[str]) -> dict[str, object]:
 
 
 def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:
-    """A range of times cut where a logger begins or ceases to be held: (start, end, whether it is held), ascending."""
+    """A range of times cut where ownership of a logger begins or ends: (start, end, whether it is held), ascending."""
     inside = sorted(
         (max(each.since, start), min(each.until, end))
         for each in held
@@ -105,7 +105,7 @@ def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[
 
 
 def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | None) -> list[Held]:
-    """What is held once a logger is given up: of it only the times of what it uploaded, nothing where it did not.
+    """What is held once a logger is given up: of that logger only the times of its uploads, or nothing.
 
     :param first: times of the first and last reading that is stored of the logger, None where there is none.
     """

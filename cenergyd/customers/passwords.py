@@ -9,7 +9,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 MEMORY_KIB = 19456
 ITERATIONS = 2
-"""What one argon2id hash costs: OWASP's first choice. Stored hashes of another cost are replaced at the next right password."""
+"""Cost parameters of argon2id: OWASP's first choice. Stored hashes of another cost are replaced at the next correct login."""
 
 
 def is_hash(stored: str) -> bool:
@@ -29,7 +29,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(stored: str, password: str) -> bool:
-    """Whether a password is the stored one; '' stored matches nothing. Takes milliseconds of CPU for a hash."""
+    """Whether a password is the stored one; a stored '' matches nothing. Takes milliseconds of CPU for a hash."""
     if not stored:
         return False
     if not is_hash(stored):
@@ -51,7 +51,7 @@ def same_text(one: str, other: str) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    # A device may send anything; a lone surrogate must not be an error.
+    # A device may send anything; a lone surrogate must not raise.
     return text.encode("utf-8", "surrogatepass")
 
 

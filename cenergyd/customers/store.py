@@ -17,7 +17,7 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 
 
 class PendingSummary(NamedTuple):
-    """How much waits for derivation."""
+    """How much work is pending."""
 
     customers: int
     oldest: int | None
@@ -40,27 +40,24 @@ class FrontEnd(Protocol):
     """The existing front end that shares the collection of customers. Methods raise StoreUnavailable."""
 
     async def next_changes(self) -> tuple[list[FrontEndChange], bool]:
-        """Changes in the next few hundred customers, and whether every customer has been looked at now.
+        """Changes of the next few hundred customers, and whether the pass over all customers is complete.
 
         A change is returned in every pass until it has been followed.
         """
         ...
 
     async def streamed_changes(self) -> list[FrontEndChange] | None:
-        """Changes since the last pass or call, of a few hundred customers at most, where the store tells of changes by itself.
-
-        None where it does not, or has lost track: then only passes find changes. Cheap enough for every second.
-        """
+        """Changes since the last pass or call, of a few hundred customers at most, where the store reports changes (a change stream). None if it does not, or has lost track: then only passes find changes. Cheap enough for every second."""
         ...
 
     async def change_of(self, customer_id: str) -> FrontEndChange | None:
-        """What has been changed of one customer, None if nothing."""
+        """The change of one customer, None if there is none."""
         ...
 
     async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
-        """Take a change over; False where the customer has been changed again meanwhile.
+        """Take over a change; False if the customer has been changed again meanwhile.
 
-        :param update: as for :meth:`CustomerStore.update`; it decides what the change means (which may be less than it says).
+        :param update: as for :meth:`CustomerStore.update`; what the change is taken to mean, which may be less than was written.
         """
         ...
 
@@ -75,8 +72,8 @@ class PendingQueue(Protocol):
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim up to ``limit`` customers with work, oldest first, until ``now + ttl``.
 
-        ``claim`` identifies this call (a new unique string each time). Customers under a live claim are left out, and so are
-        those postponed beyond ``now``. A customer whose claim has expired is claimed with its old work and the new.
+        ``claim`` identifies this call (a new unique string each time). Customers under a live claim, and those postponed beyond ``now``,
+        are skipped. A customer whose claim has expired is claimed with its old work and the new.
         """
         ...
 
@@ -85,7 +82,7 @@ class PendingQueue(Protocol):
         ...
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """The work is done: drop it and the claim. False: the claim was lost, and another daemon does the work again."""
+        """The work is done: remove it and the claim. False: the claim was lost, and another daemon does the work again."""
         ...
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
@@ -98,7 +95,7 @@ class PendingQueue(Protocol):
 
 
 class DerivationQueue(PendingQueue, Protocol):
-    """The queue whose work goes on to the jobs."""
+    """The queue whose finished work is passed on to the jobs."""
 
     async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
         """As :meth:`finish`, and widen the job queue's pending window of each customer by its window in the same write.
@@ -123,12 +120,12 @@ class CustomerStore(Protocol):
 
     @property
     def front_end(self) -> FrontEnd | None:
-        """The front end that changes customers, too, if there is one."""
+        """The existing front end that also changes customers, if there is one."""
         ...
 
     @property
     def hashes_passwords(self) -> bool:
-        """Whether :meth:`set_password_hash` does anything: the front end may want passwords as it wrote them."""
+        """Whether :meth:`set_password_hash` does anything: the front end may need passwords as it wrote them."""
         ...
 
     async def open(self) -> None:
@@ -152,7 +149,7 @@ class CustomerStore(Protocol):
         ...
 
     async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
-        """Those of the customers that exist, by id, in as few round trips as possible."""
+        """The customers that exist among these ids, by id, in as few round trips as possible."""
         ...
 
     async def by_serial(self, serial: str) -> Customer | None:
@@ -160,7 +157,7 @@ class CustomerStore(Protocol):
         ...
 
     async def holders(self, serial: str) -> list[Customer]:
-        """Customers who hold a logger or have held it (:mod:`cenergyd.customers.ownership`). Rare: it may look at all of them."""
+        """Customers who hold a logger or have held it (:mod:`cenergyd.customers.ownership`). Rarely used: it may scan all of them."""
         ...
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
@@ -168,7 +165,7 @@ class CustomerStore(Protocol):
         ...
 
     async def count(self) -> int:
-        """How many customers."""
+        """Number of customers."""
         ...
 
     async def update(

@@ -1,4 +1,4 @@
-"""Figures that a store must be asked for: how far jobs and messages are behind."""
+"""Figures that need a query to a store: how far jobs and messages are behind."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cenergyd.settings.sections import Settings
 from cenergyd.settings.state import embedded_path
 
 INTERVAL = 15.0
-"""Seconds between two looks: as often as Prometheus usually asks."""
+"""Seconds between two counts: the usual scrape interval of Prometheus."""
 log = Logger()
 
 
 class BacklogFigures(PeriodicService):
-    """Counts regularly, so that a scrape costs no query and a store that is down does not delay it."""
+    """Counts at intervals, so that a scrape costs no query and is not delayed by a store that is down."""
 
     name = "figures"
 
     def __init__(self, clock: Timers, job_queue: PendingQueue, outbox: Outbox) -> None:
-        super().__init__(clock, self.look, INTERVAL, what="counting what waits", log=log)
+        super().__init__(clock, self.look, INTERVAL, what="counting pending work", log=log)
         self._job_queue = job_queue
         self._outbox = outbox
         self.jobs_pending = 0
@@ -32,7 +32,7 @@ class BacklogFigures(PeriodicService):
         self.jobs_oldest: int | None = None
         """The oldest of these readings, UTC seconds."""
         self.outbox_oldest_due: int | None = None
-        """When the message that is overdue for longest should have been sent, UTC seconds."""
+        """When the longest overdue message should have been sent, UTC seconds."""
 
     async def look(self) -> None:
         """Count once."""
@@ -43,7 +43,7 @@ class BacklogFigures(PeriodicService):
 
 
 def store_infos(settings: Settings, retention: Retention) -> tuple[StoreInfo, ...]:
-    """What there is to tell of the stores now."""
+    """Information about the stores, for operators."""
     return (
         StoreInfo(
             name="customers", engine=_engine(settings.customers.url), bytes=_size(settings.customers.url),

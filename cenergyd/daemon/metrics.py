@@ -1,4 +1,4 @@
-"""Which figures of the daemon's parts Prometheus gets; the parts know nothing of it."""
+"""Binds the figures of the daemon's parts to Prometheus metrics; the parts know nothing of Prometheus."""
 
 from __future__ import annotations
 
@@ -19,39 +19,37 @@ from cenergyd.web.server.site import BoundedSite
 
 
 def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[[], bool]) -> None:
-    """What is being answered and written, and who was refused."""
+    """Uploads in progress, writes, and refused senders."""
     gauge, commit = metrics.gauge, uploads.group_commit
     gauge("queued_uploads", "Uploads waiting for, or in, a write.", lambda: commit.queued_uploads)
     gauge("queued_readings", "Readings waiting for, or in, a write.", lambda: commit.queued_readings)
     gauge("uploads_in_progress", "Uploads being answered.", lambda: uploads.receiver.in_progress)
-    gauge("ready", "1 where /readyz says so, asked with each scrape.", ready)
+    gauge("ready", "1 if /readyz reports ready, checked at each scrape.", ready)
     metrics.counter(
         "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: uploads.activity.rejected_total
     )
 
 
 def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
-    """Logs that are kept unread because their columns are not known."""
+    """Held logs: kept unread because their columns are not known."""
     held, meters, logs = uploads.held, uploads.held_meters, uploads.held.held
-    metrics.gauge(
-        "meters_not_understood", "Meters whose columns somebody should choose.", lambda: meters.not_understood
-    )
+    metrics.gauge("meters_not_understood", "Meters whose columns have to be chosen.", lambda: meters.not_understood)
     metrics.gauge("held_logs", "Logs kept unread.", lambda: meters.held_logs)
-    metrics.gauge("held_bytes", "What they take in the store.", lambda: meters.held_bytes)
+    metrics.gauge("held_bytes", "Size of held logs in the store.", lambda: meters.held_bytes)
     metrics.counter("held_logs_read", "Held logs that were read.", lambda: held.read_logs)
-    metrics.counter("held_logs_expired", "Held logs given up unread.", lambda: logs.expired)
-    metrics.counter("held_logs_refused", "Logs refused as there was no room to hold them.", lambda: logs.refused)
+    metrics.counter("held_logs_expired", "Held logs deleted unread.", lambda: logs.expired)
+    metrics.counter("held_logs_refused", "Logs refused because there was no room to hold them.", lambda: logs.refused)
 
 
 def bind_archive_metrics(metrics: Metrics, archive: UploadArchive) -> None:
     """Accepted uploads that are kept as they came."""
     metrics.counter("archived_uploads", "Accepted uploads that were archived.", lambda: archive.kept)
     metrics.counter("unarchived_uploads", "Accepted uploads that could not be archived.", lambda: archive.left_out)
-    metrics.gauge("archive_bytes", "What the archive's files take.", lambda: archive.total_bytes)
+    metrics.gauge("archive_bytes", "Size of the archive's files.", lambda: archive.total_bytes)
 
 
 def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:
-    """Connections, and what was refused of them."""
+    """Connections, and those refused."""
     counter = metrics.counter
     metrics.gauge("connections", "Open connections.", lambda: len(site.channels))
     counter("refused_bodies", "Requests refused for their size.", lambda: site.refused_bodies)
@@ -70,19 +68,17 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
 
     gauge, counter = metrics.gauge, metrics.counter
     gauge("derivation_pending_customers", "Customers with readings to derive.", lambda: status.pending_customers)
-    gauge(
-        "derivation_oldest_pending_seconds", "Age of the oldest reading that waits.", lambda: age(status.oldest_pending)
-    )
-    gauge("derivation_last_tick_seconds", "Time since the last look for work ended.", lambda: age(status.last_tick))
+    gauge("derivation_oldest_pending_seconds", "Age of the oldest pending reading.", lambda: age(status.oldest_pending))
+    gauge("derivation_last_tick_seconds", "Time since the last pass ended.", lambda: age(status.last_tick))
     gauge("derivation_backlogs", "Long windows being derived.", lambda: status.backlogs)
     counter("derived_readings", "Readings computed.", lambda: status.derived_points)
-    counter("derivation_claims_lost", "Work that another daemon took over.", lambda: status.claims_lost)
-    counter("derivation_store_troubles", "Ticks that a store did not answer in.", lambda: status.store_troubles)
+    counter("derivation_claims_lost", "Claims lost to another daemon.", lambda: status.claims_lost)
+    counter("derivation_store_troubles", "Passes in which a store did not answer.", lambda: status.store_troubles)
     metrics.counters("plugin_failures", "Failures of derivation plugins.", "plugin", lambda: status.failures)
 
 
 def bind_plugin_metrics(metrics: Metrics, infos: Sequence[PluginInfo], times: HookTimes) -> None:
-    """Which plugins there are, and how long each held the daemon's one thread."""
+    """Plugins, and how long each blocked the reactor's thread."""
     rows = [
         {"plugin": info.name, "version": info.version, "distribution": info.distribution, "state": info.state,
          "hooks": " ".join(info.hooks)} for info in infos
@@ -104,21 +100,21 @@ def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService)
 def bind_backlog_metrics(
     metrics: Metrics, figures: BacklogFigures, stores: Callable[[], Sequence[StoreInfo]], seconds: Callable[[], float]
 ) -> None:
-    """What waits for jobs and for sending, how large the embedded stores are, and what was freed in them."""
+    """Pending jobs and messages, the size of the embedded stores, and what was freed in them."""
 
     def age(since: float | None) -> float:
         return 0.0 if since is None else max(0.0, seconds() - since)
 
     gauge = metrics.gauge
-    gauge("jobs_pending_customers", "Customers with readings that wait for jobs.", lambda: figures.jobs_pending)
+    gauge("jobs_pending_customers", "Customers with readings pending for jobs.", lambda: figures.jobs_pending)
     gauge(
         "jobs_oldest_pending_seconds",
-        "Age of the oldest reading that waits for jobs.",
+        "Age of the oldest reading pending for jobs.",
         lambda: age(figures.jobs_oldest),
     )
     gauge(
         "outbox_overdue_seconds",
-        "How long the oldest message that is due waits.",
+        "How long the oldest due message has waited.",
         lambda: age(figures.outbox_oldest_due),
     )
     metrics.gauges(
@@ -126,15 +122,15 @@ def bind_backlog_metrics(
         lambda: {info.name: float(info.bytes) for info in stores() if info.bytes is not None},
     )  # fmt: skip
     metrics.gauges(
-        "store_reusable_bytes", "Of an embedded store's files, what is free for new rows.", "store",
+        "store_reusable_bytes", "Space in an embedded store's files that is free for new rows.", "store",
         lambda: {info.name: float(info.reusable_bytes) for info in stores() if info.reusable_bytes is not None},
     )  # fmt: skip
     metrics.counters(
-        "freed_rows", "Rows freed after the days that they are kept.", "kind",
+        "freed_rows", "Rows deleted after their retention time.", "kind",
         lambda: {kind: count for info in stores() for kind, count in info.freed_rows.items()},
     )  # fmt: skip
 
 
 def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[Kind, int]]) -> None:
-    """How many sites are in which state."""
+    """Sites by state."""
     metrics.gauges("sites", "Sites by state.", "state", lambda: {str(kind): count for kind, count in counts().items()})

@@ -1,4 +1,4 @@
-"""Opens the stores, as often as it takes, and closes them at the end."""
+"""Opens the stores, retrying as long as necessary, and closes them at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = Logger()
 class StoreOpening(Service):
     """The stores of the daemon.
 
-    :param opened: what is to begin once they are open. If it raises, they count as not open, and all is tried again.
+    :param opened: called once they are open. If it raises, they count as not open, and opening is retried.
     """
 
     name = "stores"
@@ -35,17 +35,17 @@ class StoreOpening(Service):
         """Why they are not open, for people; None once they are."""
 
     async def open(self) -> None:
-        """Try once, and go on trying in the background where a store does not answer. Raises what else is wrong."""
+        """Try once, and keep trying in the background if a store does not answer. Raises any other error."""
         try:
             await self._open()
         except StoreUnavailable as error:
             self.fault = str(error)
-            log.error("the stores are not there yet, trying again: {reason}", reason=str(error))
+            log.error("the stores do not answer yet, trying again: {reason}", reason=str(error))
             self._retrying = Deferred.fromCoroutine(self._retry())
             self._retrying.addErrback(lambda failure: failure.trap(CancelledError))
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Close them, or give up opening."""
+        """Close them, or stop trying to open them."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._retrying is not None:
             self._retrying.cancel()
@@ -66,6 +66,6 @@ class StoreOpening(Service):
             except CancelledError:
                 raise
             except Exception as error:
-                # Whatever it is, it may be put right while we run: trying goes on.
+                # Whatever it is, it may be fixed while we run: keep trying.
                 self.fault = describe(error)
                 log.failure("the stores cannot be opened, trying again")

@@ -13,11 +13,11 @@ from cenergyd.runtime.plugin_options import BadDeclaration
 
 _HOOK = "cenergyd_alert_rules"
 _RESERVED = ("test",)
-"""Kinds of messages that are no alerts."""
+"""Kinds of messages that are not alerts."""
 
 
 def checked_rules(rules: object, taken: Container[str]) -> list[AlertRuleType]:
-    """What a plugin declares, if it is usable. Raises BadDeclaration."""
+    """Check a plugin's declaration and return it. Raises BadDeclaration."""
     found = list(rules) if isinstance(rules, list | tuple) else []
     if not found or not all(isinstance(rule, AlertRuleType) for rule in found):
         raise BadDeclaration(f"{_HOOK}: a list of AlertRuleType is needed")

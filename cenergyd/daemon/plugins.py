@@ -1,8 +1,4 @@
-"""Finding and loading plugins: built-in ones and others by the same entry point group, each with the options that it declares.
-
-A third party's plugin that cannot be loaded is logged and left out; it keeps the daemon from starting only where ``[plugins] required``
-names it. A setting that names no plugin, or no option of it, is an error.
-"""
+"""Finds and loads plugins: built-in and third-party ones by the same entry point group, each with the options that it declares. A third-party plugin that cannot be loaded is logged and skipped; it prevents the daemon from starting only if ``[plugins] required`` names it. A setting that names no plugin, or no option of it, is an error."""
 
 from __future__ import annotations
 
@@ -32,13 +28,13 @@ from cenergyd.settings.sections import Settings
 GROUP = "cenergyd"
 _OURS = "cenergyd"
 _OWN_SECTIONS = {"notify_email": "email", "notify_sms": "sms", "notify_webhook": "webhook"}
-"""Built-in plugins whose options are a section of the ini of their own."""
+"""Built-in plugins whose options have their own section in the ini."""
 
 log = Logger()
 
 
 class PluginManager(isolation.PluginManager):
-    """With the hooks of cenergyd, and what was found."""
+    """A plugin manager with cenergyd's hooks, and what was found."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +62,7 @@ class PluginManager(isolation.PluginManager):
 def build_plugin_manager(
     settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()
 ) -> PluginManager:
-    """Load every installed plugin but the disabled ones.
+    """Load every installed plugin except the disabled ones.
 
     :param settings: None: the defaults.
     :param extra: more plugins by name, registered last (so they come before installed ones), in place of an installed one of that
@@ -80,7 +76,7 @@ def build_plugin_manager(
 
 
 def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()) -> PluginManager:
-    """The same, but what is wrong with the settings is in ``faults``."""
+    """As :func:`build_plugin_manager`, but errors in the settings are returned in ``faults``."""
     if settings is None:
         settings = load_settings(Settings, None)
     points, shadowed = _found({name for name, _ in extra})
@@ -105,7 +101,7 @@ def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str,
 
 
 def log_plugins(infos: Iterable[PluginInfo]) -> None:
-    """Say in the log what is loaded."""
+    """Log which plugins are loaded."""
     for info in infos:
         if info.state == "loaded":
             log.info(
@@ -117,7 +113,7 @@ def log_plugins(infos: Iterable[PluginInfo]) -> None:
 
 
 def _found(extra: set[str]) -> tuple[list[EntryPoint], list[PluginInfo]]:
-    """One entry point a name, ours first, so that nobody takes the name of a built-in by accident; and those left out."""
+    """One entry point per name, ours first, so that nobody takes a built-in's name by accident; and those left out."""
     points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point) != _OURS, point.name))
     if not points or _distribution(points[0]) != _OURS:
         raise ConfigError(
@@ -150,10 +146,7 @@ def _load(manager: PluginManager, point: EntryPoint, own: set[int]) -> PluginInf
 
 
 def _register(manager: PluginManager, plugin: object, name: str) -> str:
-    """Register, or leave no trace: raises where a hook is unknown, has other arguments, or wraps others.
-
-    Returns what is wrong with it all the same.
-    """
+    """Register completely or not at all: raises if a hook is unknown, has other arguments, or is a wrapper. Returns lesser faults."""
     manager.register(plugin, name)
     try:
         manager.check_pending()
@@ -168,7 +161,7 @@ def _register(manager: PluginManager, plugin: object, name: str) -> str:
 
 
 def _unmarked(manager: PluginManager, plugin: object) -> str:
-    """What is wrong with a plugin whose functions are not all marked as hooks."""
+    """Faults of a plugin in which not all functions are marked as hooks."""
     implemented = _hooks_of(manager, plugin)
     hooks = [name for name in dir(hookspecs) if name.startswith("cenergyd_")]
     unmarked = [name for name in hooks if name not in implemented and callable(getattr(plugin, name, None))]

@@ -1,4 +1,4 @@
-"""What ``/readyz`` asks: each check returns where an upload could be stored, and raises where it could not."""
+"""The checks of ``/readyz``: each returns if an upload could be stored, and raises if not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cenergyd.storage.open import Stores
 from cenergyd.web.server.operations import Check
 
 TYPE_CONFLICT_SECONDS = 900.0
-"""How long after a refusal for a field's type /readyz says so: loggers try again within that time."""
+"""How long after a refusal for a field's type /readyz reports it: loggers retry within that time."""
 
 
 def readiness_checks(opening: StoreOpening, stores: Stores, uploads: UploadParts, clock: Clock) -> Mapping[str, Check]:

@@ -17,11 +17,11 @@ LIVE: Final = frozenset(
         "server.max_connections", "server.request_timeout_seconds", "server.shutdown_grace_seconds",
     }
 )  # fmt: skip
-"""Sections and settings that a reload changes at once; ``[logging]`` by whoever began the logging."""
+"""Sections and settings that a reload changes at once; ``[logging]`` is applied by ``cenergyd run``."""
 
 
 def need_restart(running: Settings, wanted: Settings) -> list[str]:
-    """Settings that differ and that a reload does not take, as ``[section] key``."""
+    """Changed settings that a reload does not apply, as ``[section] key``."""
     found: list[str] = []
     for section in attrs.fields(Settings):
         name, old, new = section.name, getattr(running, section.name), getattr(wanted, section.name)

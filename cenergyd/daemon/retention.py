@@ -1,4 +1,4 @@
-"""Frees readings, and what is computed from them, after the days that ``[readings] keep_days`` says, in small steps."""
+"""Deletes readings, and what is computed from them, after ``[readings] keep_days``, in small steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cenergyd.storage.sqlite.old_rows import OldRows
 
 INTERVAL_SECONDS: Final = 900.0
 STEP_ROWS: Final = 2000
-"""Rows freed in one transaction: 8 ms of the writing thread, measured on a busy machine; 25 ms at the worst tenth."""
+"""Rows freed in one transaction: 8 ms of the writing thread, measured on a busy machine; 25 ms at the 90th percentile."""
 STEP_SECONDS: Final = 2.0
 """Between finding rows and freeing them. A late upload is stored before it is marked as pending: its mark is seen by then."""
 log = Logger()
@@ -25,12 +25,12 @@ Oldest = Callable[[], Awaitable[int | None]]
 
 
 class Retention(PeriodicService):
-    """Of an embedded readings store; a server's retention policy does it there. Several daemons on one store do not disturb each other.
+    """For an embedded readings store; on a server, its retention policy does this. Several daemons on one store do not disturb each other.
 
-    Nothing is freed while any reading that old waits to be derived or worked on by a job. Logs that are held are no readings yet.
+    Nothing is freed while a reading of that age still waits for derivation or a job. Held logs are not readings yet.
 
     :param rows: None where the store is a server.
-    :param waiting: each tells the oldest reading that still waits for something.
+    :param waiting: each returns the time of the oldest reading that still waits for something.
     """
 
     name = "retention"
@@ -45,7 +45,7 @@ class Retention(PeriodicService):
         self.freed: Counter[str] = Counter()
         """Rows freed, by kind."""
         self.reusable_bytes: int | None = None
-        """Free room in the store's file, when it was last looked at."""
+        """Free space in the store's file at the last check."""
         self.reason = ""
         """Why nothing is freed, for people."""
 
@@ -59,7 +59,7 @@ class Retention(PeriodicService):
             await self._free(self._rows, kind, freed_before(days, int(self._clock.seconds())))
         self.reusable_bytes = await self._rows.reusable_bytes()
         if self.freed.total() > before:
-            log.info("freed {rows} rows that were kept long enough", rows=self.freed.total() - before)
+            log.info("freed {rows} rows after their retention time", rows=self.freed.total() - before)
 
     async def _free(self, rows: OldRows, kind: str, before: int) -> None:
         series: int | None = 0
@@ -74,7 +74,7 @@ class Retention(PeriodicService):
             series = found.next_series
 
     async def _is_needed(self) -> bool:
-        """Whether readings of before what is computed anew still wait for something."""
+        """Whether readings older than the retention time still wait for something."""
         border = computed_since(self._keep_days, int(self._clock.seconds()))
         for oldest in self._waiting:
             time = await oldest()
@@ -86,7 +86,7 @@ class Retention(PeriodicService):
 
 
 def oldest_pending(queue: PendingQueue) -> Oldest:
-    """What waits in a queue."""
+    """The oldest pending reading of a queue."""
 
     async def oldest() -> int | None:
         return (await queue.summary()).oldest

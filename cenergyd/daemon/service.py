@@ -53,7 +53,7 @@ from cenergyd.web.api.feed import ReadingFeed
 __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 STOP_SECONDS = 20.0
-"""What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then what runs is cancelled."""
+"""What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then whatever still runs is cancelled."""
 log = Logger()
 
 
@@ -194,7 +194,7 @@ class Daemon(OrderedServices):
             try:
                 await self.site_states.evaluate([changed.id])
             except CenergydError:
-                self.site_states.news(changed.id)  # it was saved: that its state is told later is no failure
+                self.site_states.news(changed.id)  # it was saved: that its state follows later is not a failure
             self.web.context.fleet.forget()
 
     async def _notify(self, notification: Notification) -> None:
@@ -206,7 +206,7 @@ class Daemon(OrderedServices):
         return self.web.api.document
 
     async def start(self) -> None:
-        """Listen, then open the stores; returns once uploads can be taken, or the stores turned out to be down.
+        """Listen, then open the stores; returns once uploads can be taken, or the stores turn out to be down.
 
         While they are down every request but /healthz and /readyz is answered 503, and opening is tried again: no restart
         is needed. Raises ConfigError where an address cannot be listened on.
@@ -219,18 +219,18 @@ class Daemon(OrderedServices):
         """The stores are open: everything else begins."""
         secret = await ensure_first_token(self.web.tokens, int(self._reactor.seconds()), FIRST_TOKEN_SECONDS)
         if secret is not None:
-            # Not through the log, which may be kept and sent elsewhere: this is for whoever watches the first start.
+            # Not logged, because logs may be kept and sent elsewhere: this is for the person at the first start.
             print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
         # From here on nothing can fail, so that opening again after a failure starts no service twice.
         cast(Any, self).startService()
         log.info("ready for uploads at {path}", path=self.settings.upload.path)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Take no new connections, finish the requests in hand, stop all parts, close the stores; within ``stop_seconds``."""
+        """Accept no new connections, finish the requests in progress, stop all parts, close the stores; within ``stop_seconds``."""
         return super().stopService().addCallback(lambda _: self.plugin_threads.stop())
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; of others that differ from the running ones the log says that they need a restart.
+        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged as needing a restart.
 
         Passwords remembered are looked up afresh. Raises ConfigError, and then nothing has changed.
         """

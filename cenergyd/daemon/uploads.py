@@ -1,4 +1,4 @@
-"""The parts that take uploads in, wired together."""
+"""The parts that take in uploads, wired together."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from cenergyd.storage.open import Stores
 
 MEGABYTE: Final = 1_000_000
 ALL_LOGGERS: Final = 64
-"""The room for all loggers' held logs is this many times that of one: 4 GB, if nothing else is set."""
+"""The room for all loggers' held logs is this many times that for one: 4 GB by default."""
 
 
 class UploadParts(Service):
-    """What an upload passes through, from its password to its readings' durable copy; the endpoint itself is the web's.
+    """Everything that an upload passes through, from password check to durable write; the endpoint itself is in the web server.
 
     :param reactor: Timers and IReactorFromThreads.
     :param stored: called with the id of each customer for whom readings were stored.
@@ -90,12 +90,12 @@ class UploadParts(Service):
         self.held.store = self.receiver.store
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Fires when what is being written is written."""
+        """Fires when the writes in progress have ended."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._finish())
 
     def reload(self, settings: Settings) -> None:
-        """Take those settings that count at once. Raises ConfigError, and then nothing has changed."""
+        """Apply the settings that take effect at once. Raises ConfigError, and then nothing has changed."""
         self.layouts.table = layout_table(settings)  # first: this alone can fail
         self.held.look_at_all()
         self._reader.max_future_seconds = settings.upload.max_future_seconds
@@ -117,7 +117,7 @@ class UploadParts(Service):
                 self.credentials.forget(customer.logger_serial_number)
 
     async def columns_changed(self, customer: Customer) -> None:
-        """Have the held logs of the customer's logger read, as far as their columns are known now."""
+        """Read the held logs of the customer's logger, as far as their columns are known now."""
         try:
             await self.held.look_at_logger(customer.logger_serial_number)
         except StoreUnavailable:
@@ -137,7 +137,7 @@ class UploadParts(Service):
             self._hash_pool.stop()
 
     async def _mark(self, marks: Sequence[PendingMark]) -> None:
-        """What follows a group's write: the customers' pending windows, one mark a customer."""
+        """After a group's write: widen the customers' pending windows, one mark per customer."""
         merged: dict[str, PendingMark] = {}
         for mark in marks:
             known = merged.get(mark.customer_id, mark)

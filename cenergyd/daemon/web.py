@@ -38,18 +38,17 @@ from cenergyd.web.server.upload import UploadApp, UploadShortcut
 from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnChange
 
 PROCESS_BYTES = 160 << 20
-"""What of ``[server] max_memory_mb`` the process itself takes; requests share the rest."""
+"""The part of ``[server] max_memory_mb`` that the process itself takes; requests share the rest."""
 UPLOAD_SHORTCUT = True
-"""Whether uploads take the short way past Klein's router; a test compares the answers of both ways."""
+"""Whether uploads bypass Klein's router; a test compares the replies of both paths."""
 BACKLOG = 1024
-"""Connections that the kernel keeps ready for us. Of Twisted's 50 a burst of a few hundred leaves no place, and a logger that comes then waits for
-seconds until it tries again."""
+"""Connections that the kernel queues for us. A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission."""
 _POLL_SECONDS = 0.05
 log = Logger()
 
 
 class WebServer(Service):
-    """Listens, and answers by the upload endpoint, the API, the pages and the operations.
+    """Listens, and serves the upload endpoint, the API, the pages and the operations endpoints.
 
     :param reactor: IReactorTCP and IReactorTime.
     :param checks: what ``/readyz`` asks.
@@ -157,7 +156,7 @@ class WebServer(Service):
         )
 
     def reload(self, settings: Settings) -> None:
-        """Take those settings that count at once."""
+        """Apply the settings that take effect at once."""
         self.site.max_connections = settings.server.max_connections
         self.site.timeOut = settings.server.request_timeout_seconds
         self.grace_seconds = settings.server.shutdown_grace_seconds
@@ -180,7 +179,7 @@ class WebServer(Service):
             self.addresses.append(f"{scheme}://{_in_url(host.host)}:{host.port}/" if hasattr(host, "port") else text)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Take no new connections; fires when the requests that are being read or answered are answered, or their time is over."""
+        """Accept no new connections; fires when the requests that are being read or answered are answered, or their time is over."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._finish())
 
@@ -192,7 +191,7 @@ class WebServer(Service):
         self.api.close()
         self.site.drain()
         began = self._reactor.seconds()
-        # A clock that is set back must not lengthen it.
+        # A clock that is set back must not lengthen the wait.
         while self.site.busy and 0 <= self._reactor.seconds() - began < self.grace_seconds:
             await sleep(self._reactor, _POLL_SECONDS)
         for channel in list(self.site.channels):
@@ -204,14 +203,14 @@ def _in_url(host: str) -> str:
 
 
 def _channels_set_up(settings: Settings) -> frozenset[str]:
-    """The kinds of channels that can send: webhooks always, e-mail and SMS where there is an account."""
+    """The kinds of channels that can send: webhooks always, e-mail and SMS if an account is set."""
     email = {"email"} if settings.email.host and settings.email.sender else set()
     sms = {"sms"} if settings.sms.account_sid and settings.sms.sender else set()
     return frozenset({"webhook"} | email | sms)
 
 
 def with_backlog(endpoint: str) -> str:
-    """The description of an endpoint, with :data:`BACKLOG` where it is one of ours to bind and names no backlog."""
+    """An endpoint description, with :data:`BACKLOG` added if we bind it and it names no backlog."""
     kind = endpoint.partition(":")[0]
     if kind not in ("tcp", "tcp4", "tcp6", "ssl") or ":backlog=" in endpoint:
         return endpoint

@@ -1,10 +1,10 @@
 """Which readings of two meters belong together. By time, never by position.
 
-Two readings belong together if and only if each is the other's nearest in time (of two equally near ones, the earlier) and
-they are not further apart than the tolerance. So each is used at most once, and a pair depends on nothing but the readings
-near it: whether times ``t`` are computed over a day or in segments, the result is the same, as long as the readings from
-``t - tolerance`` to ``t + 2 * tolerance`` are there. The other way round, a reading at ``x`` can change nothing but computed
-readings from ``x - 2 * tolerance`` to ``x + tolerance``.
+Two readings belong together if and only if each is the other's nearest in time (of two equally near ones, the earlier) and they are no
+further apart than the tolerance. So each is used at most once, and a pair depends only on the readings near it: whether times ``t`` are
+computed over a day or in segments, the result is the same, as long as the readings from
+``t - tolerance`` to ``t + 2 * tolerance`` are there. Conversely, a reading at ``x`` can only change computed readings from ``x - 2 *
+tolerance`` to ``x + tolerance``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deriving a range of a customer again on purpose, with or without a running daemon."""
+"""Deriving a range of a customer again on request, with or without a running daemon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cenergyd.runtime.clock import Timers, sleep
 
 
 class Progress(NamedTuple):
-    """How far a backfill is."""
+    """The progress of a backfill."""
 
     start: int
     """UTC seconds."""
@@ -35,7 +35,7 @@ class Progress(NamedTuple):
     written: int | None = None
     """Of them, readings that were not there or were different, where known."""
     failure: str | None = None
-    """Why it does not go on at the moment."""
+    """Why it makes no progress at the moment."""
 
     @property
     def fraction(self) -> float:
@@ -43,7 +43,7 @@ class Progress(NamedTuple):
         return (self.done - self.start) / (self.end - self.start)
 
     def after(self, derivation: Derivation, until: int) -> Progress:
-        """With a derivation that was written, of the times before ``until``."""
+        """After a written derivation of the times before ``until``."""
         change = derivation.change
         return self._replace(
             done=max(self.done, min(until, self.end)),
@@ -72,7 +72,7 @@ async def follow(
     clock: Timers,
     poll_seconds: float = 1.0,
 ) -> Progress:
-    """Mark a range and report how far the daemons are, until they are through. Cancel it to stop watching; they go on.
+    """Mark a range and report the daemons' progress until they have finished. Cancel it to stop watching; they continue.
 
     :raises NotFound: no such customer.
     """
@@ -109,8 +109,8 @@ async def run(
 ) -> Progress:
     """Derive the range ``start <= time < end`` here and now, by the same code as the daemon's; needs no daemon.
 
-    Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have computed with
-    readings that came in between.
+    Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have used readings that
+    came in meanwhile.
 
     :param limit: readings of each series held at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
     :raises PluginFailed: what was derived before stays.
@@ -136,7 +136,7 @@ async def run(
 
 
 async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
-    """The status as if no window had been worked on, so that the next one shows even if it comes to the same; its version."""
+    """Reset the window in the status, so that the next one is noticed even if it is the same; returns the document's version."""
     while True:
         document = await documents.get(DERIVATION, customer_id)
         if document is None:
@@ -151,7 +151,7 @@ async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
 
 
 def _after(progress: Progress, customer: Customer, document: Document | None, seen: int) -> Progress:
-    """What the customer's status tells about our range."""
+    """What the customer's status says about our range."""
     if document is None or document.version <= seen:
         return progress
     failure = document.body.get("failure")

@@ -1,4 +1,4 @@
-"""One customer's long window in the daemon: derived chunk by chunk, each written and struck off the queue before the next."""
+"""One customer's long window in the daemon: derived chunk by chunk, each written and removed from the queue before the next."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cenergyd.runtime.yielding import CooperativeYield
 CONCURRENT_BACKLOGS = 2
 """Customers whose long backlogs are derived at once, beside everybody's new readings."""
 TELL_EVERY = 2.0
-"""Seconds between reports of how far it is."""
+"""Seconds between progress reports."""
 
 
 @attrs.define(slots=True, kw_only=True)
 class Backlog:
-    """A claimed task and what came of it so far."""
+    """A claimed task and its results so far."""
 
     task: Task
     bodies: Mapping[str, Mapping[str, object]]
@@ -60,7 +60,7 @@ class Backlog:
     async def _add_up(self, stopping: Callable[[], bool]) -> bool:
         if not await self.sums.run(self.task, stopping):
             return False
-        # What is derived next is marked chunk by chunk, but a sum may be where no meter is missing.
+        # What is derived next is marked chunk by chunk, but there may be sums at times when no meter is missing.
         customer_id = self.task.customer_id
         await self.committer.job_queue.mark(
             [PendingMark(customer_id, segment.start, segment.end) for segment in self.task.sums]
@@ -104,7 +104,7 @@ class Backlogs:
     sums: SumDeriver
     clock: Timers
     retry_seconds: float
-    """When a task is claimed again for which there is no room now."""
+    """Seconds until a task that finds no room is claimed again."""
 
     async def begin(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Start it beside everything else, or give it back where too many run."""
@@ -133,7 +133,7 @@ class Backlogs:
 
 
 def joined(before: Derivation, after: Derivation) -> Derivation:
-    """What two neighbouring parts, both written, came to together."""
+    """The combined result of two neighbouring parts, both written."""
     derived_until = after.derived_until if after.derived_until is not None else before.derived_until
     waiting_for, since = after.gaps.waiting_for, after.gaps.waiting_since
     earlier = before.gaps.waiting_since

@@ -31,7 +31,7 @@ async def chunks(
 ) -> AsyncIterator[Chunk]:
     """Derive a segment part by part, ascending and without a hole; write each before asking for the next.
 
-    :param limit: readings of each series held at once. Raised where it is too small to get beyond the tolerance.
+    :param limit: readings of each series held at once. Increased if it is too small to get beyond the tolerance.
     """
     limit = max(limit, least_limit(deriver.tolerance))
     start = segment.start
@@ -50,7 +50,7 @@ async def chunks(
 
 
 def least_limit(tolerance: int) -> int:
-    """So many readings reach beyond what one computed time depends on, even with a reading every second."""
+    """This many readings cover what one computed time depends on, even at one reading per second."""
     return 4 * tolerance + 100
 
 
@@ -63,7 +63,7 @@ def complete_until(
     limit: int,
     tolerance: int,
 ) -> int:
-    """Before which computed time of a window everything that matters has been read.
+    """The computed time of a window up to which everything it depends on has been read.
 
     :param sources: series that it is computed from.
     :param target: series of what is computed.

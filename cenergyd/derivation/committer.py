@@ -1,7 +1,7 @@
-"""What happens to a derived window, in the order that loses nothing: write, hand over to the jobs, tell.
+"""What happens to a derived window, in the order that loses nothing: write, hand over to the jobs, report.
 
-A daemon may be frozen and wake when another has taken its work. So claims are renewed before a write that is not fresh, and a window whose
-claim turns out lost after it is marked once more: whatever the sleeper wrote over, it is derived again.
+A daemon may be suspended and continue after another has taken over its work. So claims that are not fresh are renewed before a write, and
+if a claim turns out to be lost after a write, its window is marked again: whatever was overwritten is derived again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, failure_of
 
 MAX_REMEMBERED_FAILURES = 10_000
-"""Customers whose failure is known to have been logged; beyond that one may be logged again."""
+"""Customers whose failure is remembered as logged; beyond that a failure may be logged again."""
 
 log = Logger()
 
@@ -54,7 +54,7 @@ class Task:
 
 @attrs.frozen(slots=True)
 class TaskResult:
-    """What came of a task: the derivations of its segments, or the failure of a plugin."""
+    """The result of a task: the derivations of its segments, or the failure of a plugin."""
 
     task: Task
     derivations: Sequence[Derivation] = ()
@@ -62,17 +62,17 @@ class TaskResult:
 
 
 def nobody_listens(_customer_id: str) -> None:
-    """For who need not be told."""
+    """Ignores the news."""
 
 
 @attrs.define
 class DerivationStatus:
-    """Figures for metrics and the API."""
+    """Counts for metrics and the API."""
 
     last_tick: float | None = None
-    """When the last look for work ended, UTC seconds."""
+    """When the last pass ended, UTC seconds."""
     derived_points: int = 0
-    """Readings computed since the start (those that were there already too)."""
+    """Readings computed since the start, including those that were stored already."""
     written_points: int = 0
     customers_done: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
@@ -81,17 +81,17 @@ class DerivationStatus:
     backlogs: int = 0
     """Long windows being derived now."""
     waiting_plugins: int = 0
-    """Customers that wait for a slow plugin now."""
+    """Customers waiting for a slow plugin now."""
     pending_customers: int = 0
-    """Customers with pending or claimed work when last asked."""
+    """Customers with pending or claimed work at the last count."""
     oldest_pending: int | None = None
-    """Time of the oldest reading that waited then."""
+    """Time of the oldest reading that was pending then."""
     store_troubles: int = 0
 
 
 @attrs.define(slots=True, kw_only=True)
 class Committer:
-    """Brings results to the stores and the queues. Methods raise StoreUnavailable where a store does not answer."""
+    """Writes results to the stores and updates the queues. Methods raise StoreUnavailable if a store does not answer."""
 
     readings: ReadingStore
     documents: DocumentStore
@@ -108,7 +108,7 @@ class Committer:
     _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
 
     async def held(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those whose claim is ours still; claims that are not fresh are renewed."""
+        """The tasks whose claim we still hold; claims that are not fresh are renewed."""
         now = self.clock.seconds()
         kept = []
         for task in tasks:
@@ -122,7 +122,7 @@ class Committer:
         return kept
 
     async def commit(self, results: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Write, hand over and tell what came of whole windows.
+        """Write, hand over and report the results of whole windows.
 
         :param bodies: the status documents' bodies as they were, by customer id.
         """
@@ -154,17 +154,17 @@ class Committer:
         return False
 
     async def fail(self, done: TaskResult, bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """A long window failed where it is now."""
+        """A long window failed at its present position."""
         await self._fail([done])
         await self._tell([(done, self._outcome(done))], bodies)
 
     async def tell(self, done: TaskResult, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Write how far a long window is."""
+        """Store the progress of a long window."""
         outcome = self._outcome(done)
         await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
 
     async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
-        """Write together; where the store refuses, find out whose fault it is, so that nobody else pays for it."""
+        """Write together; if the store rejects the write, find the customer that causes it, so that no other is affected."""
         good = [done for done in results if done.failure is None]
         others = [done for done in results if done.failure is not None]
         try:
@@ -191,7 +191,7 @@ class Committer:
         return reach(work.customer, work.start, work.end, self.tolerance)
 
     async def _hand_over(self, good: Sequence[TaskResult]) -> None:
-        """The jobs get what is derived in the write that ends the claim."""
+        """The write that ends the claim also hands the window over to the jobs."""
         if not good:
             return
         works = [done.task.work for done in good]
@@ -217,7 +217,7 @@ class Committer:
         await self.queue.postpone([done.task.work for done in bad], int(self.clock.seconds()) + self.retry_seconds)
 
     def _is_news(self, done: TaskResult) -> bool:
-        """The jobs hear of a failing window's measured readings once, not at every further attempt."""
+        """The jobs are told of a failing window's measured readings once, not at every further attempt."""
         known = self._failing.get(done.task.customer_id)
         return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
@@ -278,7 +278,7 @@ class Committer:
 
 
 async def write_derived(readings: ReadingStore, derivations: Sequence[Derivation]) -> None:
-    """Store what came of derivations, in as few round trips as the store allows."""
+    """Store the results of derivations, in as few round trips as the store allows."""
     changes = [each.change for each in derivations if each.change is not None]
     exact = [_as_item(each) for each in changes if each.replace]
     additions = [SeriesReadings(each.series, each.readings) for each in changes if not each.replace]

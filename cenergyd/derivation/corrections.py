@@ -1,7 +1,7 @@
-"""Making, listing and undoing corrections of readings, such that everything that follows from the readings is computed again.
+"""Making, listing and undoing corrections of readings, so that everything that depends on the readings is computed again.
 
-A correction is stored together with the note that its times are yet to be marked for derivation, then all daemons are told, then the
-times are marked, then the note is struck out. Where that stops half-way, a look every minute (:meth:`Corrector.finish`) does the rest.
+A correction is stored together with a note that its times are still to be marked for derivation; then all daemons are told, the times are
+marked, and the note is removed. If that stops half-way, a check every minute (:meth:`Corrector.finish`) completes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
 FUTURE_SECONDS = 86400
-"""A shift may bring what is stored so far beyond now: a clock that was slow by less is put right in good faith."""
+"""A shift may move readings this far beyond now: a clock that was slow by less is corrected without question."""
 FOLLOW_UP_SECONDS = 60
 _TRIES = 5
 _METER = re.compile(r"[0-9]{1,3}\Z")
@@ -51,20 +51,20 @@ log = Logger()
 
 
 class Listed(NamedTuple):
-    """A correction and whose it is."""
+    """A correction and the series that it belongs to."""
 
     series: str
     correction: Correction
 
     @property
     def id(self) -> str:
-        """Names it everywhere: ``001EC6001433_2.7``."""
+        """Its id everywhere: ``001EC6001433_2.7``."""
         return f"{self.series}.{self.correction.number}"
 
 
 @attrs.frozen(kw_only=True)
 class Wanted:
-    """A correction that somebody wants."""
+    """A requested correction."""
 
     meter: str
     """Meter id."""
@@ -100,14 +100,14 @@ class Corrector:
     async def add(self, customer: Customer, wanted: Wanted, by: str, now: int) -> Listed:
         """Make a correction.
 
-        :raises InvalidField: it cannot be, or the logger was not the customer's all that time.
-        :raises Incompatible: it meets another one, or a shift would put readings where others are; there are too many.
-        :raises Conflict: others change the meter's corrections all the time.
+        :raises InvalidField: it is not possible, or the logger was not the customer's for the whole time.
+        :raises Incompatible: it overlaps another one, a shift would move readings onto others, or there are too many.
+        :raises Conflict: the meter's corrections keep being changed by others.
         """
         series = await self._series(customer, wanted)
         mine = [each for each in await self.listed(customer) if each.correction.is_active]
         if len(mine) >= MAX_ACTIVE:
-            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, which is as many as there may be: undo some")
+            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, which is the maximum: undo some")
         for _ in range(_TRIES):
             document = await self.documents.get(CORRECTIONS, series)
             before = corrections_in(document)
@@ -122,14 +122,14 @@ class Corrector:
             if await self._change(series, document, customer.id, after, number=new.number, now=now):
                 _log("made", by, Listed(series, new))
                 return Listed(series, new)
-        raise Conflict("others change the corrections of this meter now: try again")
+        raise Conflict("the corrections of this meter are being changed by others: try again")
 
     async def undo(self, customer: Customer, correction_id: str, by: str, now: int) -> Listed:
         """Undo a correction: everything is as if it had never been made.
 
         :raises NotFound: the customer has no such correction.
-        :raises Incompatible: it is undone already, or a later one rests on it.
-        :raises Conflict: others change the meter's corrections all the time.
+        :raises Incompatible: it is undone already, or a later one depends on it.
+        :raises Conflict: the meter's corrections keep being changed by others.
         """
         asked = _ID.match(correction_id)
         known = {each.id: each for each in await self.listed(customer)}
@@ -146,10 +146,10 @@ class Corrector:
             if await self._change(series, document, customer.id, after, number=number, now=now):
                 _log("undone", by, Listed(series, changed))
                 return Listed(series, changed)
-        raise Conflict("others change the corrections of this meter now: try again")
+        raise Conflict("the corrections of this meter are being changed by others: try again")
 
     async def finish(self, now: int, older_than: int = FOLLOW_UP_SECONDS) -> int:
-        """Do the rest for changes that stopped half-way; how many there were."""
+        """Complete changes that stopped half-way; returns how many there were."""
         documents = await self.documents.find(CORRECTIONS, due_before=now - older_than, limit=100)
         for document in documents:
             await self._tell_and_mark(document)
@@ -171,18 +171,18 @@ class Corrector:
             ("seconds", wanted.start + shift, wanted.end + shift),
         ):
             if not holds_all(customer, serial, start, end):
-                raise InvalidField(name, "the logger was not this customer's all that time")
+                raise InvalidField(name, "the logger was not this customer's for the whole time")
         series = series_name(serial, wanted.meter)
         if not await as_measured(self.readings).first([series]):
             raise InvalidField("meter", f"meter {wanted.meter} has stored no readings")
         return series
 
     async def _check_room(self, series: str, view: CorrectionMap, new: Correction, now: int) -> None:
-        """Raise where the shifted readings would meet others, or come to be in the future."""
+        """Raise if the shifted readings would meet others, or be in the future."""
         seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view}))
         last = (await seen.last([series], new.end)).get(series)
         if last is not None and last.time >= new.start and last.time + (new.seconds or 0) > now + FUTURE_SECONDS:
-            raise InvalidField("seconds", "readings would come to be in the future")
+            raise InvalidField("seconds", "readings would be in the future")
         start, end = new.target
         for since, until in ((start, min(end, new.start)), (max(start, new.end), end)):
             if since < until:
@@ -202,7 +202,7 @@ class Corrector:
         number: int,
         now: int,
     ) -> bool:
-        """Store what is after a change of one correction, and have it take effect; False where somebody else was first."""
+        """Store the corrections after a change of one, and make it take effect; False if somebody else was first."""
         (hull,) = [each.hull for each in after if each.number == number]
         window = await self._affected(series, hull, corrections_in(document), after)
         body: dict[str, Any] = dict(document.body) if document is not None else {}
@@ -237,7 +237,7 @@ class Corrector:
     async def _affected(
         self, series: str, hull: tuple[int, int], before: Sequence[Correction], after: Sequence[Correction]
     ) -> Window | None:
-        """The times that a change can change anything at; None where no reading is."""
+        """The times that a change can affect; None if there are no readings."""
         times: list[int] = []
         for corrections in (before, after):
             seen = CorrectedReadings(as_measured(self.readings), _Fixed({series: view_of(corrections)}))
@@ -250,32 +250,30 @@ class Corrector:
 
 
 class CorrectionFollowUp(PeriodicService):
-    """Looks every minute whether a change of corrections stopped half-way, and does the rest."""
+    """Checks every minute whether a change of corrections stopped half-way, and completes it."""
 
     def __init__(self, clock: Timers, corrector: Corrector) -> None:
         async def finish() -> None:
             await corrector.finish(int(clock.seconds()))
 
-        super().__init__(
-            clock, finish, FOLLOW_UP_SECONDS, what="a look for corrections that are not in force yet", log=log
-        )
+        super().__init__(clock, finish, FOLLOW_UP_SECONDS, what="completing corrections", log=log)
 
 
 async def refresh(readings: ReadingStore) -> None:
-    """Have a store read with every correction that is stored now. Raises StoreUnavailable."""
+    """Make a store read with every correction that is stored now. Raises StoreUnavailable."""
     book = book_of(readings)
     if book is not None:
         await book.refresh()
 
 
 def book_of(readings: ReadingStore) -> CorrectionBook | None:
-    """What a store knows of corrections; None where it has none."""
+    """A store's book of corrections, or None."""
     book = readings.corrections if isinstance(readings, CorrectedReadings) else None
     return book if isinstance(book, CorrectionBook) else None
 
 
 async def end_corrections(readings: ReadingStore, serial: str, until: int, now: int) -> None:
-    """Have no correction of a logger reach beyond a time, because it is somebody else's from then on. Raises StoreUnavailable, Conflict."""
+    """End all corrections of a logger at a time from which it is somebody else's. Raises StoreUnavailable, Conflict."""
     book = book_of(readings)
     if book is None:
         return
@@ -292,7 +290,7 @@ async def end_corrections(readings: ReadingStore, serial: str, until: int, now: 
 
 
 async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: PendingQueue) -> list[PendingWork]:
-    """Claimed works with all corrections known; those of which a shift puts readings outside their window are marked anew and left out.
+    """Claimed works with all corrections known; those whose readings a shift moves outside their window are marked again and left out.
 
     Raises StoreUnavailable.
     """
@@ -329,7 +327,7 @@ def holds_all(customer: Customer, serial: str, start: int, end: int) -> bool:
 
 
 def _concerns(customer: Customer, serial: str, each: Correction) -> bool:
-    """Whether a correction is a customer's, or (one of a removed customer's) changes times that are theirs now."""
+    """Whether a correction is a customer's, or is a removed customer's and affects times that are theirs now."""
     if each.customer_id == customer.id:
         return True
     return any(period.serial == serial for period in setup_periods(customer, *each.hull))

@@ -1,4 +1,4 @@
-"""One segment of a customer: readings of the present meters in, readings of the missing one out, by way of the plugins."""
+"""Derives one segment of a customer: the plugins compute readings of the missing meter from those of the present ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = Logger()
 
 
 class Derivation(NamedTuple):
-    """What came of one segment."""
+    """The result of one segment."""
 
     change: SeriesChange | None
-    """What to write; None: what is stored is right."""
+    """What to write; None: the stored readings are right."""
     derived: int
     """Readings computed."""
     derived_until: int | None
@@ -45,12 +45,12 @@ class Derivation(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class Deriver:
-    """Runs the derive hook and lets nothing wrong through."""
+    """Calls the derive hook and checks its results."""
 
     plugins: PluginManager
     formula: Formula
     tolerance: int
-    """Seconds between readings that belong together."""
+    """The greatest distance in seconds of readings that belong together."""
     timeout: float
     """Seconds that a plugin may take."""
     clock: Timers
@@ -105,10 +105,7 @@ class Deriver:
         return readings
 
     async def _ask(self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
-        """Ask the plugins in turn until one answers. None: none does.
-
-        Where the customer names its plugin, that one is asked alone: what it does not compute, no other may.
-        """
+        """Call the plugins in turn until one answers. None: none did. If the customer names a plugin, only that one is called."""
         asked = tuple(aligned)
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": self.formula}
         chosen = customer.derivation_plugin

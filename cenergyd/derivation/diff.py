@@ -1,7 +1,4 @@
-"""The least that must be written so that a stretch of a series becomes what it should be. Pure.
-
-Deriving a window again usually gives what is there already, and late data mostly adds; deleting is dear (above all in InfluxDB).
-"""
+"""The smallest write that brings a range of a series to its wanted state. Pure. Deriving a window again usually gives what is stored already, and late data mostly adds; deleting is expensive, above all in InfluxDB."""
 
 from __future__ import annotations
 
@@ -13,20 +10,20 @@ from cenergyd.readings.model import Reading
 
 
 class SeriesChange(NamedTuple):
-    """How ``start`` to ``end`` (half open) of a series becomes what it should be."""
+    """The write that brings ``start <= time < end`` of a series to its wanted state."""
 
     series: str
     start: int
     end: int
     readings: Sequence[Reading]
     replace: bool
-    """True: exactly these; something has to go. False: write these, the others stay."""
+    """True: replace everything by these. False: write these, the others stay."""
 
 
 def change(
     series: str, start: int, end: int, before: Sequence[Reading], after: Sequence[Reading]
 ) -> SeriesChange | None:
-    """What leads from ``before`` to ``after`` (both ascending), or None where nothing differs.
+    """The change from ``before`` to ``after`` (both ascending), or None if nothing differs.
 
     Writing merges channel by channel, so a value that must become None needs a replacement.
     """

@@ -1,7 +1,8 @@
-"""What adds up and what does not: the formulas by which a missing meter is computed.
+"""The formulas by which a missing meter is computed.
 
 The site equation is load = solar + utility. It holds for real power P and reactive power Q at every moment; it does not hold for
-power factors and voltages, so ``physical`` computes those from what does add up, while ``literal`` adds and subtracts all alike.
+power factors and voltages, so ``physical`` computes those from P, Q and the meters' voltages, while ``literal`` adds and subtracts all
+channels alike.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading
 
 VERSIONS: Mapping[str, int] = {"physical": 1, "literal": 1}
-"""Raised whenever a formula gives other results than before; told with every computed point's provenance."""
+"""Incremented whenever a formula's results change; shown in every computed point's provenance."""
 
 DIGITS = 9
-"""Results are rounded to so many decimals (1e-9 kW = 1 microwatt): no meter is that fine, and what is left of 0.3 - 0.1 - 0.2
-must not pass for power with a power factor of its own."""
+"""Decimals of results (1e-9 kW = 1 microwatt): no meter is that fine, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power with a power factor of its own."""
 
 _PF_SLACK = 1.01
-"""A power factor of up to this passes for 1 with the meter's rounding; a larger one is no power factor."""
+"""A power factor up to this is 1 with the meter's rounding; a larger one is not a power factor."""
 
 
 def compute(role: Role, aligned: Sequence[AlignedReading], formula: Formula = "physical") -> list[Reading]:
-    """What the built-in plugins compute for a missing role: load = solar + utility, solved for it.
+    """Compute a missing role as the built-in plugins do: load = solar + utility, solved for it.
 
     :param aligned: readings of the other two roles that belong together.
     :return: a reading for each pair with two powers, at the pair's time; P and Q rounded to 1e-9.
@@ -36,20 +36,20 @@ def compute(role: Role, aligned: Sequence[AlignedReading], formula: Formula = "p
 
 
 def total(aligned: Sequence[AlignedReading], one: Role, other: Role, formula: Formula) -> list[Reading]:
-    """What flows through two meters together (load = solar + utility)."""
+    """The sum of two meters' flows (load = solar + utility)."""
     return _compute(aligned, one, other, 1.0, formula)
 
 
 def difference(aligned: Sequence[AlignedReading], whole: Role, part: Role, formula: Formula) -> list[Reading]:
-    """What is left of one meter's flow without another's (utility = load - solar)."""
+    """The difference of two meters' flows (utility = load - solar)."""
     return _compute(aligned, whole, part, -1.0, formula)
 
 
 def reactive_power(reading: Reading) -> tuple[float | None, bool]:
     """A meter's Q in kvar, and whether it is an estimate.
 
-    Without a measured Q its magnitude follows from the meter's own P and power factor (of which the sign is ignored: meters disagree
-    on what it means) and is taken as lagging, as nearly all loads are. None where the power factor is missing or zero.
+    Without a measured Q its magnitude follows from the meter's own P and power factor (of which the sign is ignored: meters disagree on its
+    meaning) and is taken as lagging, as nearly all loads are. None where the power factor is missing or zero.
     """
     if reading.Q is not None:
         return reading.Q, False

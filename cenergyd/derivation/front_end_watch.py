@@ -1,4 +1,4 @@
-"""The service that notices what the existing front end changes, and has it counted here."""
+"""The service that notices changes by the existing front end and takes them over."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cenergyd.runtime.clock import Timers, sleep
 PASS_SECONDS = 30.0
 """Time between the starts of two passes over all customers: a change is noticed within a minute."""
 STREAM_SECONDS = 1.0
-"""Pause between two looks at a change stream."""
+"""Pause between two reads of a change stream."""
 STREAM_PASS_SECONDS = 1800.0
-"""Time between two passes where there is a change stream: its changes need no pass, which only makes sure."""
+"""Time between two passes if there is a change stream: then a pass is only a safeguard."""
 PAGE_SECONDS = 0.1
-"""Pause between two pages of a pass, so that 100,000 customers take half a minute and uploads go first."""
+"""Pause between two pages of a pass, so that 100,000 customers take half a minute and uploads have priority."""
 
 log = Logger()
 
@@ -57,7 +57,7 @@ class FrontEndWatch(Service):
             self._ended = Deferred.fromCoroutine(self._run())
 
     def stopService(self) -> Deferred[None] | None:  # noqa: N802 - Twisted's name
-        """Stop; fires when what is being taken over is stored."""
+        """Stop; fires when the change being taken over is stored."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._sleeping is not None:
             self._sleeping.cancel()
@@ -73,7 +73,7 @@ class FrontEndWatch(Service):
         return complete
 
     async def look_at_stream(self) -> bool:
-        """Take over what a change stream tells; False where there is none. Raises StoreUnavailable."""
+        """Take over the changes of a change stream; False if there is none. Raises StoreUnavailable."""
         front_end = self._customers.front_end
         changes = await front_end.streamed_changes() if front_end is not None else None
         await self._take_over(changes or ())
@@ -98,9 +98,9 @@ class FrontEndWatch(Service):
                     await self._sleep(PAGE_SECONDS)
                 await self._follow_stream()
             except CenergydError as error:
-                log.warn("changes of the front end are looked for later: {reason}", reason=str(error))
+                log.warn("changes by the front end will be looked for later: {reason}", reason=str(error))
             except Exception:
-                log.failure("changes of the front end cannot be taken over")
+                log.failure("changes by the front end cannot be taken over")
             took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
             await self._sleep(max(PAGE_SECONDS, PASS_SECONDS - took))
 

@@ -12,7 +12,7 @@ from cenergyd.readings.model import Reading
 
 
 class Missing(NamedTuple):
-    """A meter gave no readings that its partner's could be computed with, though it has gone on since."""
+    """A meter gave no readings to match its partner's, though it has given later ones."""
 
     role: Role
     start: int
@@ -23,14 +23,14 @@ class Missing(NamedTuple):
 
 
 class Gaps(NamedTuple):
-    """What keeps readings of one meter from being computed with."""
+    """Why readings of one meter cannot be used."""
 
     waiting_for: Role | None = None
     """The meter that has not reached that time yet; it may still upload."""
     waiting_since: int | None = None
     """Time of the first reading that waits, UTC seconds."""
     missing: tuple[Missing, ...] = ()
-    """At most one entry a role."""
+    """At most one entry per role."""
 
 
 NO_GAPS = Gaps()

@@ -43,7 +43,7 @@ class LatePlugins:
         return results
 
     def cancel(self) -> None:
-        """Wait for none any longer: their tasks are given back or fail."""
+        """Stop waiting: their tasks are given back or fail."""
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 

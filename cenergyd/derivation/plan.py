@@ -1,4 +1,4 @@
-"""What is to be read, and which computed readings are to be replaced, for a window of a customer. Pure."""
+"""What to read, and which computed readings to replace, for a window of a customer. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cenergyd.readings.signs import sign_corrected
 CHUNK_READINGS = 2000
 """Readings per meter of a backlog held at once: some 10 ms of computation between two writes."""
 USUAL_INTERVAL = 60
-"""Seconds between readings that is assumed before any has been read; only costs depend on it."""
+"""Assumed seconds between readings before any has been read; only used to estimate costs."""
 
 
 class PresentMeter(NamedTuple):
@@ -29,10 +29,10 @@ class PresentMeter(NamedTuple):
 
 
 class DerivationSegment(NamedTuple):
-    """A stretch of one customer's computed meter over which the same meters play the same roles."""
+    """A part of a customer's computed meter over which the same meters play the same roles."""
 
     start: int
-    """Computed readings with ``start <= time < end`` are made anew; UTC seconds."""
+    """Computed readings with ``start <= time < end`` are computed again; UTC seconds."""
     end: int
     read_start: int
     """What they depend on: the sources' readings with ``read_start <= time < read_end``."""
@@ -72,7 +72,7 @@ def reach(customer: Customer, start: int, end: int, tolerance: int) -> Window:
 def derivation_segments(customer: Customer, start: int, end: int, tolerance: int) -> tuple[DerivationSegment, ...]:
     """What to derive after readings of ``start <= time < end`` came in, ascending.
 
-    Nothing where no meter is missing, or more than one, or the settings are not such that series could exist.
+    Nothing where no meter is missing, or more than one, or the settings name no valid series.
     """
     return derivation_segments_between(customer, *reach(customer, start, end, tolerance), tolerance)
 
@@ -80,7 +80,7 @@ def derivation_segments(customer: Customer, start: int, end: int, tolerance: int
 def derivation_segments_between(
     customer: Customer, start: int, end: int, tolerance: int
 ) -> tuple[DerivationSegment, ...]:
-    """As :func:`segments`, by the computed times."""
+    """As :func:`derivation_segments`, by the computed times."""
     found = []
     for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
         segment = _segment(span, max(start, span.start), min(end, span.end), tolerance)
@@ -90,7 +90,7 @@ def derivation_segments_between(
 
 
 def role_readings(segment: DerivationSegment, stored: Mapping[str, Sequence[Reading]]) -> dict[Role, Sequence[Reading]]:
-    """The readings of the present roles that a segment depends on, signs as the site equation has them."""
+    """The readings of the present roles that a segment depends on, with the signs of the site equation."""
     found: dict[Role, Sequence[Reading]] = {}
     for role, series, is_reversed in segment.sources:
         readings = between(stored[series], segment.read_start, segment.read_end)
@@ -106,7 +106,7 @@ def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Readi
 
 
 def expected_readings(segment: DerivationSegment) -> int:
-    """How many readings of each meter a segment probably has."""
+    """Expected number of readings of each meter in a segment."""
     return ceil((segment.read_end - segment.read_start) / USUAL_INTERVAL)
 
 
@@ -119,7 +119,7 @@ class Group(NamedTuple):
     start: int
     end: int
     limit: int
-    """Readings of each series to read; one that has as many may have more, and is read on its own."""
+    """Readings of each series to read; a series with this many may have more, and is read on its own."""
 
 
 def grouped(windows: Sequence[Sequence[DerivationSegment]], budget: int) -> list[Group]:
@@ -166,7 +166,7 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
             if present != role
         )
     except ValueError:
-        return None  # told in the customer's settings; there can be no such series
+        return None  # reported with the customer's settings; there can be no such series
     if target in (first.series, second.series):
         return None
     return DerivationSegment(
@@ -181,7 +181,7 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
 
 
 def _series_of(span: SetupPeriod, role: Role) -> str:
-    """Raises ValueError where the settings name no meter that could be."""
+    """Raises ValueError if the settings name no valid meter."""
     meters = span.setup.meter_of(role)
     if not is_sum(meters):
         return series_name(span.serial, meters)

@@ -1,4 +1,4 @@
-"""Whether what a plugin returned may be stored."""
+"""Checks that a plugin's result may be stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cenergyd.readings.model import CHANNELS, Reading
 
 
 class BadResult(ValueError):
-    """A plugin returned something that is no answer to what it was asked."""
+    """A plugin returned an invalid result."""
 
 
 def checked(aligned: Sequence[AlignedReading], returned: object) -> list[Reading]:
@@ -51,7 +51,7 @@ def _checked(returned: object, free: set[int]) -> Reading:
 
 
 def _converted(reading: Reading) -> Reading:
-    """Other kinds of numbers (int, numpy's) are taken as what they say; all else is refused."""
+    """Other kinds of numbers (int, numpy's) are converted; everything else is refused."""
     values: list[float | None] = []
     for channel, value in zip(CHANNELS, reading[1:5], strict=True):
         if value is None:

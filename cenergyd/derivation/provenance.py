@@ -22,14 +22,14 @@ partner has not reached that time (``waiting``); it has, and gave none (``missin
 
 
 class SourceTime(NamedTuple):
-    """A present meter's part in a point."""
+    """A present meter's contribution to a point."""
 
     role: Role
     series: str
     time: int | None
-    """Of its reading, UTC seconds; None where it has none."""
+    """Time of its reading, UTC seconds; None if it has none."""
     factor: float | None = None
-    """Of a meter of a sum: what its reading was multiplied by."""
+    """For a meter of a sum: the factor of its reading."""
 
 
 class Explanation(NamedTuple):
@@ -45,7 +45,7 @@ class Explanation(NamedTuple):
     formula: str
     """Name and version: ``physical/1``."""
     text: str
-    """The same for a person."""
+    """An explanation for people."""
 
 
 def formula_name(formula: Formula) -> str:
@@ -78,13 +78,13 @@ def explain(
 
 
 def minutes_of(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The minutes of a range, the first and last cut to it."""
+    """The minutes of a range; the first and last are cut to it."""
     for minute in range(start - start % MINUTE, end, MINUTE):
         yield max(minute, start), min(minute + MINUTE, end)
 
 
 class _View:
-    """What explain() looks at, indexed once."""
+    """The data of explain(), indexed once."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ def _gap(view: _View, start: int, end: int) -> Explanation:
         return _entry(view, start, "pending", pairs[0], "not derived yet, or left out by the plugin")
     alone = [(role, each) for role, readings in view.alone.items() for each in _within(readings, start, end)]
     if not alone:
-        return _entry(view, start, "no_readings", None, "no reading of either meter that is not used already")
+        return _entry(view, start, "no_readings", None, "no unused reading of either meter")
     role, reading = alone[0]
     partner = next(other for other in view.present if other != role)
     times = {role: reading.time}
@@ -132,7 +132,7 @@ def _gap(view: _View, start: int, end: int) -> Explanation:
         return _made(view, start, "waiting", times, f"the {partner} meter has not uploaded this time yet")
     if _within(view.alone[partner], reading.time - view.near, reading.time + view.near + 1):
         return _made(view, start, "not_aligned", times, "the two meters' readings are too far apart in time")
-    return _made(view, start, "missing", times, f"the {partner} meter gave no reading, though it has gone on since")
+    return _made(view, start, "missing", times, f"the {partner} meter gave no reading, though it has given later ones")
 
 
 def _entry(view: _View, time: int, why: Why, pair: AlignedReading | None, text: str) -> Explanation:

@@ -1,4 +1,4 @@
-"""Adding and changing customers, such that what a change of meters affects is derived again, whatever fails meanwhile.
+"""Adding and changing customers, so that everything affected by a change of meters is derived again, whatever fails meanwhile.
 
 The affected times are determined before the change is stored: if the readings cannot be queried, nothing changes. The change and its
 pending window are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
@@ -64,10 +64,10 @@ async def change_customer(
     check: Check | None = None,
     by_operator: bool = True,
 ) -> Changed:
-    """Set fields as :meth:`CustomerStore.update` does, and have what that affects derived again.
+    """Set fields as :meth:`CustomerStore.update` does, and derive again what that affects.
 
-    Who held which logger is kept (:mod:`cenergyd.customers.ownership`). An operator's word gives a customer all that the logger has
-    stored since another customer ceased to hold it; anybody else's only what it stores from now on.
+    Ownership of loggers is recorded (:mod:`cenergyd.customers.ownership`). A change by an operator gives a customer everything that the
+    logger has stored since another customer ceased to hold it; by anybody else, only what it stores from now on.
 
     Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, what ``check`` raises, and Conflict where ``etag`` is given and the
     stored customer has another one (None: no comparison).
@@ -107,7 +107,7 @@ async def _unchanged(customers: CustomerStore, customer_id: str, etag: str | Non
 async def _ownership(
     customers: CustomerStore, readings: ReadingStore, old: Customer, new: Customer, *, by_operator: bool
 ) -> dict[str, object]:
-    """The change of extensions that records who holds which logger after a change; empty where that stays as it is."""
+    """The change of extensions that records who holds which logger after a change; empty if that does not change."""
     before, after = old.logger_serial_number, new.logger_serial_number
     if before == after and old.extensions.get("history") == new.extensions.get("history"):
         return {}
@@ -137,12 +137,12 @@ def _of_earlier_version(customer: Customer) -> list[Held]:
 
 
 def _times(customer: Customer, serial: str) -> list[Held]:
-    """When a customer held a logger that it holds no longer."""
+    """When a customer held a logger that it no longer holds."""
     return [each for each in held_loggers(customer) or () if each.serial == serial and each.until != FOREVER]
 
 
 async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None, int | None]:
-    """Times of the first and last reading of a logger's meters, as they were measured: no correction changes what is whose."""
+    """Times of the first and last reading of a logger's meters, as they were measured: corrections do not affect ownership."""
     readings = as_measured(readings)
     series = [name for name in await readings.series_of(serial) if not name.endswith(f"_{MISSING_METER}")]
     if not series:
@@ -155,7 +155,7 @@ async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None
 
 
 async def _end_corrections(readings: ReadingStore, old: Customer, new: Customer, now: int) -> None:
-    """Where a logger is given up, its corrections end with the last reading that is the customer's."""
+    """When a logger is given up, its corrections end with the customer's last reading."""
     serial = old.logger_serial_number
     if serial and serial != new.logger_serial_number:
         _, last = await _stored_times(readings, serial)
@@ -169,10 +169,10 @@ async def _follow_one(customers: CustomerStore, readings: ReadingStore, customer
 
 
 async def follow_front_end(customers: CustomerStore, readings: ReadingStore, change: FrontEndChange, now: int) -> bool:
-    """Take over what the existing front end has changed of a customer; False if that has changed again meanwhile.
+    """Take over a change of a customer by the existing front end; False if the customer has been changed again meanwhile.
 
-    A change of meters or logger is valid from now on, when it was noticed: what was computed before stays as it was. Only
-    where no meter could be computed before, it is a completion and counts for all times. Raises StoreUnavailable.
+    A change of meters or logger is valid from now on, when it was noticed: what was computed before stays. Only if no meter could be
+    computed before does it complete the settings and apply to all times. Raises StoreUnavailable.
     """
     front_end, old = customers.front_end, change.customer
     assert front_end is not None
@@ -187,7 +187,7 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     owner = await customers.by_serial(serial) if serial else None
     if owner is not None and owner.id != old.id:
         log.warn(
-            "customer {customer_id} names logger {serial} in the front end, which belongs to {owner_id}: it stays theirs",
+            "customer {customer_id} names logger {serial} in the front end, but it belongs to {owner_id} and stays theirs",
             customer_id=old.id, serial=serial, owner_id=owner.id,
         )  # fmt: skip
         update["logger_serial_number"] = ""
@@ -199,7 +199,7 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
 
 
 def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, object]:
-    """The update by which a change of the front end is taken over."""
+    """The update that takes over a change by the front end."""
     meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
     computes = old.missing_role is not None or old.current.has_sums
     if not meters or not computes or not old.logger_serial_number:
@@ -211,7 +211,7 @@ def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, o
 
 
 async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:
-    """The times to derive again: from that of an effective-dated change, else from the first reading; None if there is none."""
+    """The times to derive again: from the time of an effective-dated change, else from the first reading; None if there is none."""
     if old is not None and _meters(old) == _meters(new):
         return None
     # The computed series as well: by the old settings it may reach further back than the readings of the present meters.
@@ -231,6 +231,6 @@ async def touched_window(readings: ReadingStore, old: Customer | None, new: Cust
 
 
 def _meters(customer: Customer) -> tuple[object, ...]:
-    """Everything that decides which series are read and which is computed."""
+    """Everything that determines which series are read and which is computed."""
     extensions = customer.extensions
     return customer.logger_serial_number, customer.current, extensions.get("history"), extensions.get(HELD)

@@ -1,4 +1,4 @@
-"""The service that derives whatever readings came in: it looks regularly for pending customers.
+"""The service that derives from new readings: it regularly looks for pending customers.
 
 There are three ways, so that no customer waits for another's problem: batches (new readings of many customers, read and written
 together), backlogs (long windows, chunk by chunk, a few at once), and customers whose plugin has not answered yet (each on its own).
@@ -35,7 +35,7 @@ from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.settings.sections import DerivationSettings
 
 MAX_REST_SECONDS = 30.0
-"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep the greater part of the machine."""
+"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep most of the machine."""
 BATCH_CUSTOMERS = 200
 """Customers read and written together: one round trip to each store for all of them."""
 CLAIM_SECONDS = 60

@@ -1,4 +1,4 @@
-"""What a customer's derivation came to: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
+"""The result of a customer's derivation: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
 
 - ``derived_until``: time of the latest computed reading, UTC seconds, or None;
 - ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that waits for it, or None;
@@ -7,7 +7,7 @@
 - ``no_plugin``: True where no enabled plugin computes the missing role;
 - ``window``: ``{start, end, done}``: the window worked on last, and up to when (exclusive) it is done.
 
-Documents of before every window was half open have ``since`` and ``until`` there instead, the latter and ``done`` inclusive.
+Documents of earlier versions have ``since`` and ``until`` there instead; ``until`` and ``done`` are inclusive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cenergyd.runtime.isolation import PluginFailed
 
 @attrs.frozen(slots=True, kw_only=True)
 class Outcome:
-    """What came of a customer's window, or of the part of it that is done."""
+    """The result of a customer's window, or of the part that is done."""
 
     start: int
     """UTC seconds."""
@@ -71,7 +71,7 @@ def _failure(old: object, failure: PluginFailed, now: int) -> dict[str, object]:
 
 
 def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
-    """What waits now, in this window or from before; what is older than a computed reading waits no longer."""
+    """What is waiting now, from this window or earlier; nothing older than a computed reading is waiting."""
     found = [
         (each.gaps.waiting_since, each.gaps.waiting_for)
         for each in outcome.derivations
@@ -85,13 +85,13 @@ def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None
 
 
 def missing_of(body: Mapping[str, object]) -> dict[str, object] | None:
-    """``missing`` of a document's body, of whatever version."""
+    """``missing`` of a document's body, of any version."""
     found = _half_open(body.get("missing"))
     return dict(found) if found is not None else None
 
 
 def window_of(body: Mapping[str, object]) -> Mapping[str, object] | None:
-    """``window`` of a document's body, of whatever version."""
+    """``window`` of a document's body, of any version."""
     return _half_open(body.get("window"))
 
 
@@ -118,7 +118,7 @@ def _missing(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, ob
 
 
 def _window(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, int]:
-    """The window; one that goes on where an unfinished one stopped is still the same."""
+    """The window; one that continues where an unfinished one stopped counts as the same."""
     start = outcome.start
     if old is not None and _int(old.get("done")) < _int(old.get("end")):
         before = _int(old.get("start"))

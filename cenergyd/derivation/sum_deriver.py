@@ -1,6 +1,6 @@
-"""Making the sums of meters of a claimed window, before the missing meter is computed from them.
+"""Computes the sums of meters of a claimed window, before the missing meter is derived from them.
 
-A segment is read and written part by part in bounded memory. The claim is looked after before each write, as the missing meter's is.
+A segment is read and written part by part in bounded memory. The claim is checked before each write, as for the missing meter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cenergyd.runtime.yielding import CooperativeYield
 
 @attrs.frozen(slots=True, kw_only=True)
 class SumDeriver:
-    """Makes sums in the daemon."""
+    """Computes sums in the daemon."""
 
     readings: ReadingStore
     committer: Committer
@@ -30,7 +30,7 @@ class SumDeriver:
     clock: Timers
 
     async def run(self, task: Task, stopping: Callable[[], bool]) -> bool:
-        """Make the sums of a task; False: the claim is lost, or given back because of ``stopping()``.
+        """Compute the sums of a task; False: the claim is lost, or given back because of ``stopping()``.
 
         Raises StoreUnavailable, Overloaded, StoreRejected.
         """
@@ -48,7 +48,7 @@ class SumDeriver:
 
 
 async def write_sums(readings: ReadingStore, segments: Sequence[SumSegment], tolerance: int) -> int:
-    """Make sums here and now; how many readings were written."""
+    """Compute sums here and now; returns the number of readings written."""
     written = 0
     for segment in segments:
         async for part in sum_parts(readings, segment, tolerance):

@@ -1,4 +1,4 @@
-"""Which sums of meters are to be made for a window of a customer, and from what. Pure."""
+"""Which sums of meters to compute for a window of a customer, and from what. Pure."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class SumTerm(NamedTuple):
 
 
 class SumSegment(NamedTuple):
-    """A stretch of one role over which it is the same sum of meters."""
+    """A part of one role's time over which it is the same sum of meters."""
 
     start: int
-    """Sums with ``start <= time < end`` are made anew; UTC seconds."""
+    """Sums with ``start <= time < end`` are computed again; UTC seconds."""
     end: int
     read_start: int
     """What they depend on: the meters' readings with ``read_start <= time < read_end``."""
@@ -47,7 +47,7 @@ class SumSegment(NamedTuple):
 
     @property
     def expected_readings(self) -> int:
-        """How many readings of all meters together it probably has."""
+        """Expected number of readings of all meters together."""
         return len(self.terms) * (self.read_end - self.read_start) // USUAL_INTERVAL
 
     def cut(self, start: int, end: int, tolerance: int) -> SumSegment:
@@ -81,7 +81,7 @@ def sum_segments_between(customer: Customer, start: int, end: int, tolerance: in
 
 
 def summed(segment: SumSegment, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
-    """What leads from the stored sums of a segment to the right ones.
+    """The change from the stored sums of a segment to the right ones.
 
     :param stored: readings by series, ascending, at least those of the segment's range.
     """
@@ -103,7 +103,7 @@ def _segment(role_segment: RoleSegment, role: Role, start: int, end: int, tolera
     try:
         terms = sorted(terms_of(role_segment.sum), key=lambda term: int(term.meter))
     except NoSum:
-        return None  # told in the customer's settings
+        return None  # reported with the customer's settings
     serial = role_segment.series.partition("_")[0]
     return SumSegment(
         start,

@@ -1,4 +1,4 @@
-"""Which meters a sum was made of, and which one is missing where there is none. Pure."""
+"""Which meters a sum consists of, and which one is missing where there is no sum. Pure."""
 
 from __future__ import annotations
 

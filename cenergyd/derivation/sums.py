@@ -1,8 +1,8 @@
 """Adding up the meters of a role that is a sum (:mod:`cenergyd.customers.meter_sum`). Pure.
 
-Readings of all its meters that belong together make one reading of the sum: each is the nearest to the first meter's and the other way
-round, as in :mod:`.align`, and the latest is not further from the earliest than the tolerance. Where one is missing, or gave no real power,
-the sum has a gap. So a sum at ``t`` depends on nothing but readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
+Readings of all its meters that belong together make one reading of the sum: each is the nearest to the first meter's and vice versa, as in
+:mod:`.align`, and the latest is no further from the earliest than the tolerance. Where one is missing, or gave no real power,
+the sum has a gap. So a sum at ``t`` depends only on readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
 
 P, Q and registers add up, each times its meter's factor; the power factor follows from P and Q; the voltage is the meters' mean. A meter
 without Q has it estimated from its P and power factor, and the sum is marked ``estimated``. A single meter with a factor keeps its own power factor.
@@ -19,7 +19,7 @@ from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.signs import sign_corrected
 
 VERSION = 1
-"""Raised whenever a sum gives other results than before; told with its provenance."""
+"""Incremented whenever the results change; shown with the sum's provenance."""
 FORMULA = f"sum/{VERSION}"
 
 
@@ -48,7 +48,7 @@ def aligned(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple
 
 
 def add_up(factors: Sequence[float], readings: Sequence[Sequence[Reading]], tolerance: int) -> list[Reading]:
-    """The readings of a sum, ascending; each at the earliest time of those that it was made of.
+    """The readings of a sum, ascending; each at the earliest time of its parts.
 
     :param factors: of each meter.
     :param readings: see :func:`aligned`.
@@ -60,7 +60,7 @@ def add_up(factors: Sequence[float], readings: Sequence[Sequence[Reading]], tole
 
 
 def _scaled(reading: Reading, factor: float) -> Reading:
-    """A meter with a factor: its power factor and voltage stay."""
+    """A single meter with a factor: its power factor and voltage stay."""
     time, P, own_factor, voltage, Q, estimated, net, imported, exported = (
         sign_corrected(reading) if factor < 0 else reading
     )
@@ -121,7 +121,7 @@ def _times(size: float, value: float | None) -> float | None:
 
 
 def _storable(value: float) -> float | None:
-    """Rounded; None where it is more than a meter can mean."""
+    """Rounded; None if it is more than a meter can mean."""
     return round(value, DIGITS) + 0.0 if isfinite(value) and abs(value) <= MAX_VALUE else None
 
 

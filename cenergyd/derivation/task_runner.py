@@ -1,4 +1,4 @@
-"""Running work over claimed tasks, so that whatever happens to it the tasks are finished, given back, or their claims expire."""
+"""Runs work over claimed tasks so that, whatever happens, the tasks are finished or given back, or their claims expire."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = Logger()
 
 
 class TaskRunner:
-    """Knows what runs, whether the service is stopping, and whether the stores are to be left alone for now."""
+    """Keeps track of running work, of stopping, and of the store back-off."""
 
     def __init__(self, queue: DerivationQueue, clock: Timers, status: DerivationStatus) -> None:
         self.stopping = False
@@ -46,7 +46,7 @@ class TaskRunner:
         return deferred
 
     async def guarded(self, tasks: Sequence[Task], work: Awaitable[None]) -> None:
-        """Run to the end; ``tasks`` are given back if it fails. ``work`` takes those out of a list that it has passed on."""
+        """Run to the end; ``tasks`` are given back if it fails. ``work`` removes from the list those that it has passed on."""
         try:
             await work
         except (StoreUnavailable, Overloaded) as error:

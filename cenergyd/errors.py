@@ -8,15 +8,15 @@ class CenergydError(Exception):
 
 
 class ConfigError(CenergydError):
-    """A setting is missing or wrong; the message names file, section, key and what would be right."""
+    """A setting is missing or wrong; the message names file, section, key and acceptable values."""
 
 
 class UploadError(CenergydError):
-    """An upload cannot be taken as it is (answered 406); the device keeps the file."""
+    """An upload cannot be accepted as it is (answered 406); the device keeps the file."""
 
 
 class FutureRows(CenergydError):
-    """All rows of an upload are of the future: this server's clock may stand in the past (answered 503; the device keeps the file)."""
+    """All rows of an upload are in the future: this server's clock may be behind (answered 503; the device keeps the file)."""
 
     def __init__(self, rows: int) -> None:
         super().__init__(
@@ -25,15 +25,15 @@ class FutureRows(CenergydError):
 
 
 class StoreUnavailable(CenergydError):
-    """A store did not answer, timed out or refused us: nothing was acknowledged, try again later."""
+    """A store did not answer, timed out or refused the connection: nothing was acknowledged, try again later."""
 
 
 class StoreRejected(CenergydError):
-    """A store answered that this data itself is wrong; repeating it would not help."""
+    """A store rejected this data; repeating it would not help."""
 
 
 class StoredTypeConflict(StoreRejected):
-    """A store holds a field of this name with another type, written by somebody else: an operator must mend the store (answered 503)."""
+    """A store has a field of this name with another type, written by somebody else: an operator must repair the store (answered 503)."""
 
 
 class Overloaded(CenergydError):
@@ -45,11 +45,11 @@ class Conflict(CenergydError):
 
 
 class Incompatible(CenergydError):
-    """What is asked does not go together with what is there; the message says with what (answered 409)."""
+    """The request conflicts with existing data; the message says which (answered 409)."""
 
 
 class ChangedElsewhere(Conflict):
-    """The front end that shares the collection has changed the customer, and that is not taken over yet."""
+    """The front end that shares the collection has changed the customer, and the change is not taken over yet."""
 
 
 class NotFound(CenergydError):
@@ -72,8 +72,8 @@ class SerialTaken(InvalidField):
 
 
 class DeliveryRefused(CenergydError):
-    """A message was refused for good (no such address): trying again would not help."""
+    """A message was refused permanently (no such address): trying again would not help."""
 
 
 class DeliveryUnknown(CenergydError):
-    """A message may or may not have been taken: the connection ended before the answer."""
+    """A message may or may not have been accepted: the connection ended before the answer."""

@@ -1,6 +1,6 @@
 """The whole plugin contract. A plugin is any module or object with functions of these names.
 
-Register one by the entry point group ``cenergyd`` (see the README); built-ins come the same way.
+Register one by the entry point group ``cenergyd`` (see the README); built-in plugins are registered the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cenergyd.settings.sections import Settings
 
 hookspec = pluggy.HookspecMarker("cenergyd")
 HOOK_VERSION = 1
-"""Raised with every change of the contract; docs/plugins.md says what changed, and how long the old way works."""
+"""Incremented with every change of the contract; docs/plugins.md says what changed, and how long the old form works."""
 hookimpl = pluggy.HookimplMarker("cenergyd")
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class ChannelType(NamedTuple):
     hint: str = ""
     """An example of an address, for people."""
     idempotent: bool = False
-    """Whether a message sent again does no harm; else one that may have been taken is not repeated."""
+    """Whether sending a message again does no harm; otherwise a message that may have been accepted is not repeated."""
 
 
 @hookspec
@@ -93,7 +93,7 @@ Frequency = Annotated[int, Meta(ge=1, le=43200, description="At most one message
 
 
 class AlertRule(Resource, frozen=True, kw_only=True):
-    """What all rules of alerts have; subclasses add fields, each with a default."""
+    """The fields that all alert rules have; subclasses add others, each with a default."""
 
     enabled: bool = False
     alert_frequency_in_minutes: Frequency | None = None
@@ -107,7 +107,7 @@ class AlertRuleType(NamedTuple):
     """A kind of alert that a plugin raises."""
 
     kind: str
-    """Names it in settings, messages and the API: small letters, digits and ``_``."""
+    """Its name in settings, messages and the API: small letters, digits and ``_``."""
     label: str
     """What the page and messages call it, such as ``Freezer too warm``."""
     text: str
@@ -122,7 +122,7 @@ Verdict = Literal["breach", "clear", "hold"]
 
 
 class WindowVerdict(NamedTuple):
-    """The verdict on one window."""
+    """The verdict for one window."""
 
     time: int
     """UTC seconds: the start of the window."""
@@ -130,7 +130,7 @@ class WindowVerdict(NamedTuple):
     value: float | None = None
     """What was judged, in its own unit."""
     badness: float = 0.0
-    """Larger is worse; the worst window's value is told."""
+    """Larger is worse; the worst window's value is reported."""
 
 
 @hookspec
@@ -148,22 +148,22 @@ def cenergyd_derive(
 ) -> Derived | Awaitable[Derived] | None:
     """Compute the readings of the missing ``role`` from aligned ones of the other two.
 
-    Return None to leave it to the next plugin (a built-in one at last). Otherwise a sequence of readings, or a Deferred or
-    coroutine of one: P in kW, Q in kvar, L1_V in V; each ``time`` one of ``aligned``'s, each at most once; leave a time out
-    to leave a gap. A plugin that raises, takes longer than ``[derivation] plugin_timeout_seconds`` or returns anything else
-    costs its customer this tick: it is logged, counted and tried again later.
+    Return None to leave it to the next plugin (finally a built-in one). Otherwise a sequence of readings, or a Deferred or
+    coroutine of one: P in kW, Q in kvar, L1_V in V; each ``time`` must be one of ``aligned``'s, at most once; omit a time to leave a gap. A
+    plugin that raises, takes longer than ``[derivation] plugin_timeout_seconds`` or returns anything else
+    skips this customer for now: the failure is logged and counted, and the window is tried again later.
     Use ``@hookimpl(tryfirst=True)`` to come before the built-ins.
     """
 
 
 class Notification(NamedTuple):
-    """A message for a customer's people."""
+    """A message to a customer."""
 
     id: str
-    """Unique; a notifier that can tell its service not to send twice uses it."""
+    """Unique; a notifier passes it to services that use it to avoid duplicates."""
     customer_id: str
     kind: str
-    """What it is about: ``net_load``, ``power_factor``, ``test``, ..."""
+    """Its subject: ``net_load``, ``power_factor``, ``test``, ..."""
     subject: str
     text: str
     """Plain text, times in the customer's zone."""
@@ -177,28 +177,28 @@ class JobContext(Protocol):
     now: int
     """UTC seconds."""
     readings: ReadingStore
-    """All can be read. Written are only series ``<serial>_<name>`` of the job's customer, never measured or computed readings."""
+    """Reads everything; writes only series ``<serial>_<name>`` of the job's customer, never measured or computed readings."""
     documents: DocumentStore
-    """Written are only kinds that begin with the plugin's name."""
+    """Writes only kinds that begin with the plugin's name."""
     customers: CustomerStore
-    """To look customers up; nothing is changed here."""
+    """For looking up customers; read-only."""
     settings: Settings
     """The daemon's settings, for jobs with a section of their own."""
 
     def for_customer(self, customer: Customer) -> JobContext:
-        """A context that may write that customer's series, for ``cenergyd_periodic``, whose own may write none."""
+        """A context that may write that customer's series, for ``cenergyd_periodic``, whose own context may write none."""
         ...
 
     def alert_rule(self, kind: str) -> AlertRule | None:
-        """What the job's customer has set of an alert that the plugin declares, as its ``fields``; None where it is off."""
+        """The customer's settings of an alert that the plugin declares, as its ``fields``; None if it is off."""
         ...
 
     async def alert(self, kind: str, series: str, verdicts: Sequence[WindowVerdict], text: str) -> None:
-        """Bring an alert about one of the customer's series up to date: raise it, remind of it, end it, as for the built-in ones.
+        """Bring an alert about one of the customer's series up to date: raise it, remind of it, or end it, as for the built-in ones.
 
-        Windows that were judged before, and old ones, do not count, so the same may be given again. Does nothing where the rule is off.
+        Windows that were judged before, and old ones, are ignored, so the same may be given again. Does nothing if the rule is off.
 
-        :param text: what is wrong, a sentence for the message.
+        :param text: the problem, as a sentence for the message.
         """
         ...
 
@@ -207,27 +207,27 @@ class JobContext(Protocol):
         ...
 
     async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run a synchronous function in one of the plugin's own threads and return what it returns or raises."""
+        """Run a synchronous function in one of the plugin's own threads and return its result or raise its error."""
         ...
 
     async def pause(self) -> None:
-        """Let the daemon do other things; await it after every 10 ms or so of computing."""
+        """Let the reactor run; await this after every 10 ms or so of computing."""
         ...
 
 
 @hookspec
 def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext, options: Any) -> Awaitable[None] | None:
-    """Do something with readings that are new or changed, of ``start <= time < end`` (UTC seconds).
+    """Process readings that are new or changed, ``start <= time < end`` (UTC seconds).
 
     Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
-    data) and may come again after a crash, so a job recomputes what the window touches and replaces it. A job that raises or
+    data) and may come again after a crash, so a job recomputes and replaces everything that the window affects. A job that raises or
     takes longer than ``[jobs] timeout_seconds`` is logged, counted, and the window is tried again later.
     """
 
 
 @hookspec
 def cenergyd_periodic(context: JobContext, options: Any) -> Awaitable[None] | None:
-    """Called every ``[jobs] periodic_seconds``, whether data came or not (silent loggers, retries, clean-up)."""
+    """Called every minute, whether data came or not (silent loggers, retries, clean-up)."""
 
 
 class Attempt(NamedTuple):
@@ -236,7 +236,7 @@ class Attempt(NamedTuple):
     number: int
     """From 1."""
     unsure: bool
-    """True where an earlier attempt may have been taken."""
+    """True if an earlier attempt may have been accepted."""
     now: int
     """UTC seconds."""
     reactor: Reactor
@@ -251,8 +251,8 @@ def cenergyd_notify(
 ) -> Awaitable[bool] | bool | None:
     """Send a notification over ``channel`` (one entry of the customer's channels: ``{"type": "email", "to": ...}``).
 
-    Return None for a channel type that is not yours; True (or an awaitable of it) once the service has taken it. Raise to have
+    Return None for a channel type that is not yours; True (or an awaitable of it) once the service has accepted the message. Raise to have
     it tried again later; :class:`~cenergyd.errors.DeliveryRefused` where trying again would not help, and
-    :class:`~cenergyd.errors.DeliveryUnknown` where the service may have taken it: then it is tried again only for the types in
+    :class:`~cenergyd.errors.DeliveryUnknown` if the service may have accepted it: then it is tried again only for the types in
     ``[outbox] idempotent_channels``. A call that takes longer than a minute counts as unknown too.
     """

@@ -1,4 +1,4 @@
-"""Bodies of documents as text: JSON, the same in every store, whatever their keys and numbers."""
+"""Bodies of documents as text: JSON, the same in every store, with any keys and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cenergyd.errors import StoreRejected
 
 
 def body_text(body: Mapping[str, object]) -> str:
-    """A body as JSON. Raises StoreRejected where it is none."""
+    """A body as JSON. Raises StoreRejected if it cannot be JSON."""
     try:
         return json.dumps(dict(body), separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -27,7 +27,7 @@ class MemoryDocumentStore:
         return self.kept.get((kind, key))
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
-        """Those of the keys that exist."""
+        """The documents that exist among these keys."""
         return {key: self.kept[kind, key] for key in keys if (kind, key) in self.kept}
 
     async def put(
@@ -79,11 +79,11 @@ class MemoryDocumentStore:
         return [d for d in found if after_key is None or d.key > after_key][:limit]
 
     async def count(self, kind: str, *, owner: str | None = None) -> int:
-        """How many documents."""
+        """Number of documents."""
         return len(await self.find(kind, owner=owner, limit=len(self.kept)))
 
     async def purge(self, kind: str, due_before: int) -> int:
-        """Delete those with due < due_before; how many."""
+        """Delete those with due < due_before; returns how many."""
         old = await self.find(kind, due_before=due_before, limit=len(self.kept))
         for document in old:
             del self.kept[kind, document.key]

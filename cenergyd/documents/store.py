@@ -16,9 +16,9 @@ class Document(NamedTuple):
     version: int
     """1 when created, then one more with every put."""
     owner: str | None = None
-    """What it belongs to (a customer id, a serial); indexed."""
+    """Its owner (a customer id, a serial); indexed."""
     due: int | None = None
-    """UTC seconds at which something is to happen to it (a retry, an expiry); indexed."""
+    """When to act on it (a retry, an expiry), UTC seconds; indexed."""
 
 
 class NewDocument(NamedTuple):
@@ -46,7 +46,7 @@ class DocumentStore(Protocol):
         ...
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
-        """Those of the keys that exist."""
+        """The documents that exist among these keys."""
         ...
 
     async def put(
@@ -83,9 +83,9 @@ class DocumentStore(Protocol):
         ...
 
     async def count(self, kind: str, *, owner: str | None = None) -> int:
-        """How many documents."""
+        """Number of documents."""
         ...
 
     async def purge(self, kind: str, due_before: int) -> int:
-        """Delete those with due < due_before; how many."""
+        """Delete those with due < due_before; returns how many."""
         ...

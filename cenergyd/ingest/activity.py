@@ -1,8 +1,4 @@
-"""What loggers do: last upload, meters with their last reading, STATUS, rejected serials.
-
-Shown by the settings page and evaluated by the alerts; an acknowledgement does not depend on it, so it is gathered in
-memory and written every few seconds, each logger and meter once however often it uploads.
-"""
+"""Activity of loggers: last upload, meters with their last reading, STATUS, rejected serials. Shown on the pages and evaluated by the alerts. An acknowledgement does not depend on it, so it is collected in memory and written every few seconds, once for each logger and meter, however often it uploads."""
 
 from __future__ import annotations
 
@@ -25,29 +21,29 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL_READINGS = 100
-"""Of the newest readings of a log: enough to tell how far they are apart."""
+"""Number of the newest readings of a log: enough to determine their interval."""
 INTERVAL_SECONDS = 5.0
-"""How often what was seen is written: pages and alerts lag by no more, and a killed daemon forgets no more."""
+"""Seconds between writes: the most by which pages and alerts lag, and the most that a killed daemon loses."""
 REPEAT_SECONDS = 60.0
-"""A logger or meter that uploads often is written down at most once in so long."""
+"""A logger or meter that uploads often is written at most once in this many seconds."""
 MAX_REJECTED = 1000
-"""Rejected serial numbers remembered: enough for a fleet, and nobody can fill the store by inventing some."""
+"""Rejected serial numbers that are remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 _MAX_STORED = 10_000
-"""Read of the list; more than :data:`MAX_REJECTED` only where it was longer once."""
+"""Entries of the list read; more than :data:`MAX_REJECTED` only if it was longer once."""
 _MAX_INTRODUCED = 100_000
-"""Series that are known to have a document."""
+"""Number of series remembered as having a document."""
 log = Logger()
 
 
 class LoggerActivity(PeriodicService):
-    """Gathers and writes activity.
+    """Collects and writes activity.
 
     Documents: kind ``logger`` (key serial, due = last upload), ``meter`` (key series, owner serial), ``logger_status``
     (key serial), ``rejected`` (key serial, due = last attempt).
 
-    :param repeat_seconds: a logger or meter is written again at the earliest after so long, however often it uploads.
+    :param repeat_seconds: least time between two writes of a logger or meter, however often it uploads.
     :param max_rejected: different rejected serials remembered, in memory and stored; more are only counted.
-    :param keep_rejected_seconds: a rejected serial is forgotten after so long without another attempt.
+    :param keep_rejected_seconds: a rejected serial is forgotten after this time without another attempt.
     """
 
     def __init__(
@@ -109,7 +105,7 @@ class LoggerActivity(PeriodicService):
         self._pending[METER][series] = NewDocument(series, merged_meter(waiting.body if waiting else {}, body), serial)
 
     async def introduce(self, series: str) -> None:
-        """Have a meter's document in the store when this returns, if it was never seen before: a manifest may be asked for next."""
+        """Create a meter's document if it has none; stored when this returns, since the logger may ask for a manifest next."""
         if series in self._introduced:
             return
         if await self._documents.get(METER, series) is None and series in self._pending[METER]:
@@ -132,7 +128,7 @@ class LoggerActivity(PeriodicService):
         self._rejected.add(serial, address, reason, int(self._clock.seconds()), unowned_password)
 
     async def flush(self, *, everything: bool = True) -> None:
-        """Write what was gathered (without ``everything``: only what was not written recently); keep what could not be written."""
+        """Write what was collected (without ``everything``: only what was not written recently); keep what could not be written."""
         now = self._clock.seconds()
         recent = now - self._repeat
         self._written = {key: time for key, time in self._written.items() if recent < time <= now}
@@ -217,7 +213,7 @@ def _attempts(document: Document) -> Attempts:
 
 
 def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A meter's document after another log: a file that arrives late moves neither its last reading nor its last error back."""
+    """A meter's document after another log: a late file does not move its last reading or error back."""
     body = dict(new)
     if new["last_time"] is None or new["last_time"] < (old.get("last_time") or 0):
         body |= {"last_time": old.get("last_time"), "last": old.get("last")}
@@ -228,7 +224,7 @@ def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
 
 
 def merged_logger(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A logger's document after further uploads: with the longest pauses of its last days, from which its rhythm is known."""
+    """A logger's document after further uploads, with the longest pauses of its last days, from which its usual interval follows."""
     body = {key: value for key, value in new.items() if key != "first_upload"}
     body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), new["first_upload"])
     return body

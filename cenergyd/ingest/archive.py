@@ -1,9 +1,4 @@
-"""Keeping accepted uploads as they came (``[archive]``), so that they can be read again by another layout. Off by default.
-
-Uploads do not wait for it: their readings are durable in the store without it. What is to be kept waits in memory, bounded, for one thread
-that appends and syncs; a kill loses what arrived in the milliseconds since. A disk that is full or fails costs archived uploads, which are
-counted and told, and no upload is refused for it.
-"""
+"""Archives accepted uploads as received (``[archive]``), so that they can be read again with another layout. Off by default. Uploads do not wait for it: their readings are durable in the store without it. Records wait in memory, bounded, for one thread that appends and syncs; a kill loses those of the last milliseconds. If the disk is full or fails, uploads are not archived, which is counted and reported, but none is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +21,7 @@ from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.runtime.threads import BoundedPool
 
 QUEUE_BYTES: Final = 16 << 20
-"""Uploads that wait for the disk; more are not archived."""
+"""Uploads that may wait for the disk; further ones are not archived."""
 BATCH_BYTES: Final = 4 << 20
 PRUNE_SECONDS: Final = 3600.0
 _PASSWORD: Final = re.compile(rb"<\s*password\b[^>]*>.*?<\s*/\s*password\s*>", re.DOTALL | re.IGNORECASE)
@@ -35,7 +30,7 @@ log = Logger()
 
 
 class UploadArchive(Service):
-    """Appends accepted uploads to the archive, and deletes what has been kept long enough.
+    """Appends accepted uploads to the archive, and deletes old ones.
 
     :param reactor: Timers and IReactorFromThreads.
     """
@@ -56,11 +51,11 @@ class UploadArchive(Service):
         self.kept = 0
         """Uploads archived since the start."""
         self.left_out = 0
-        """Uploads that were not: the disk was full, failed or too slow, or a password could not be taken out."""
+        """Uploads not archived: the disk was full, failed or too slow, or a password could not be removed."""
 
     @property
     def total_bytes(self) -> int:
-        """What the archive's files take."""
+        """Size of the archive's files."""
         return self._folder.total_bytes
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
@@ -70,16 +65,16 @@ class UploadArchive(Service):
         self._pruning.startService()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Fires when everything that waited is written."""
+        """Fires when all waiting records are written."""
         if not self.running:
             return succeed(None)  # the stores never opened
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._finish())
 
     def keep(self, upload: ArchivedUpload) -> None:
-        """Have an accepted upload archived, soon. Neither waits nor raises."""
+        """Queue an accepted upload for archiving. Neither waits nor raises."""
         if not self.running or self._waiting_bytes + len(upload.content) > QUEUE_BYTES:
-            self._lost(1, "too much is waiting for the disk")
+            self._lost(1, "too many uploads are waiting for the disk")
             return
         self._waiting.append(upload)
         self._waiting_bytes += len(upload.content)
@@ -115,7 +110,7 @@ class UploadArchive(Service):
     def _written(self, kept: int, of: int) -> None:
         self.kept += kept
         if kept < of:
-            self._lost(of - kept, "a password could not be taken out of an XML message")
+            self._lost(of - kept, "a password could not be removed from an XML message")
         elif self._failing:
             self._failing = ""
             log.info("uploads are archived again")
@@ -144,7 +139,7 @@ class UploadArchive(Service):
 
 
 def _append(folder: ArchiveFolder, uploads: Sequence[ArchivedUpload], now: int) -> int:
-    """In the archive's thread: how many were appended."""
+    """Runs in the archive's thread; returns how many were appended."""
     records = [encoded(kept) for upload in uploads if (kept := without_password(upload)) is not None]
     if records:
         folder.append(records, now)
@@ -152,11 +147,11 @@ def _append(folder: ArchiveFolder, uploads: Sequence[ArchivedUpload], now: int) 
 
 
 def without_password(upload: ArchivedUpload) -> ArchivedUpload | None:
-    """An upload without the password that an XML message may hold; None where it cannot be taken out."""
+    """An upload without the password that an XML message may hold; None if it cannot be removed."""
     if upload.format != "xml":
         return upload
     if b"\0" not in upload.content and b"password" not in upload.content.lower():
-        return upload  # every encoding that is accepted holds ASCII, or zeros
+        return upload  # in every accepted encoding it is ASCII, possibly with zero bytes
     content = _PASSWORD.sub(b"", upload.content)
     try:
         left = "PASSWORD" in parse_xml(content, max_bytes=len(content)).fields

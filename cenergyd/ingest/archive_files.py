@@ -1,4 +1,4 @@
-"""The archive's folder: one file a day and daemon, appended to, and deleted when its time has passed. Blocking: called in a thread."""
+"""The archive's folder: one file per day and daemon, appended to, and deleted after its retention time. Blocking: called in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cenergyd.ingest.archive_format import day_of, file_day
 
 DAY: Final = 86400
 PRUNE_AGAIN: Final = 60
-"""Seconds between two looks for room while there is none."""
+"""Seconds between two checks for room while there is none."""
 
 
 class ArchiveFull(CenergydError):
@@ -25,9 +25,8 @@ class ArchiveFull(CenergydError):
 class ArchiveFolder:
     """Appends to files of its own; several daemons may share the folder. Not for two threads at once.
 
-    :param folder: made where there is none, for its owner only.
-    :param days: files are deleted so many days after theirs.
-    :param max_bytes: of all files together; beyond it the oldest days go, and where only today is left nothing more is kept.
+    :param folder: created if necessary, for its owner only. :param days: files are deleted after this many days.
+    :param max_bytes: limit for all files together; beyond it the oldest days are deleted, and if only today is left nothing more is archived.
     """
 
     def __init__(self, folder: Path, days: int, max_bytes: int) -> None:
@@ -43,11 +42,11 @@ class ArchiveFolder:
 
     @property
     def total_bytes(self) -> int:
-        """What the folder's files take, as far as this daemon knows."""
+        """Size of the folder's files, as far as this daemon knows."""
         return self._total
 
     def append(self, records: Sequence[bytes], now: int) -> None:
-        """Append records to today's file, durably. All or, as far as the disk lets us, none. Raises ArchiveFull, OSError."""
+        """Append records to today's file, durably: all of them or, as far as the disk allows, none. Raises ArchiveFull, OSError."""
         data = b"".join(records)
         if self._pruned_at is None:
             self.prune(now)
@@ -64,14 +63,14 @@ class ArchiveFolder:
                 written += os.write(file, memoryview(data)[written:])
             os.fdatasync(file)
         except OSError:
-            os.ftruncate(file, before)  # half a record would hide none that follow, but there is no need for it
+            os.ftruncate(file, before)  # half a record would do no harm, but is useless
             raise
         self._total += len(data)
 
     def prune(self, now: int, room: int = 0) -> int:
-        """Delete files of more than ``days`` ago, and the oldest beyond the bound; how many. Raises OSError.
+        """Delete files older than ``days``, and the oldest beyond the limit; returns how many. Raises OSError.
 
-        :param room: bytes that are to be free below the bound.
+        :param room: bytes to keep free below the limit.
         """
         self._pruned_at = now
         oldest, today = day_of(max(0, now - self.days * DAY)), day_of(now)
@@ -80,7 +79,7 @@ class ArchiveFolder:
         for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
             day = file_day(path.name)
             if day is None:
-                continue  # whatever else lies there is not ours
+                continue  # other files are not ours
             if day < oldest:
                 path.unlink(missing_ok=True)
                 deleted += 1
@@ -115,7 +114,7 @@ class ArchiveFolder:
         self._file, self._day = os.open(path, flags, 0o600), day
         folder = os.open(self.folder, os.O_RDONLY)
         try:
-            os.fsync(folder)  # its name, too, must outlast a power failure
+            os.fsync(folder)  # its directory entry must survive a power failure, too
         finally:
             os.close(folder)
         return self._file

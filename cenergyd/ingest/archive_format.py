@@ -1,12 +1,12 @@
-"""The files of archived uploads: what a record is, and how a file is gone through. Pure but for reading the file.
+"""The format of archived uploads: records, and how to read a file of them. Pure apart from reading the file.
 
-A file is a row of records; each begins with a line of text, then come a head (JSON) and the upload's content:
+A file is a sequence of records; each begins with a line of text, followed by a head (JSON) and the upload's content:
 
     CENERGYD1 <bytes of the head> <bytes of the content> <CRC-32 of both, hexadecimal>
     {"serial": "001EC6001433", "customer": ..., "received": 1700000000, "format": "log", "fields": {...}, ...}<content>
 
-A record that a kill or a full disk cut short ends its file: every daemon appends to files of its own. Damage within a file is stepped
-over to the next record's line.
+A record that a kill or a full disk cut short ends its file: every daemon appends to files of its own. Damage within a file is skipped up to
+the next record's line.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DamagedRecord(CenergydError):
 
 @attrs.frozen(slots=True, kw_only=True)
 class ArchivedUpload:
-    """An accepted upload as it came, less its password. Texts are hostile."""
+    """An accepted upload as received, without its password. Texts are hostile."""
 
     serial: str
     customer_id: str
@@ -81,12 +81,12 @@ class Damage(NamedTuple):
 
 
 def without_secrets(fields: Mapping[str, str]) -> dict[str, str]:
-    """Form variables less every one that may hold a password."""
+    """Form variables without those that may hold a password."""
     return {name: value for name, value in fields.items() if SECRET not in name.upper()}
 
 
 def encoded(upload: ArchivedUpload) -> bytes:
-    """The record of an upload. What is not gzip is compressed; it comes back as it was."""
+    """The record of an upload. Content that is not gzip is compressed; it is restored when read."""
     packed = not is_gzip(upload.content)
     content = gzip.compress(upload.content, 6, mtime=0) if packed else upload.content
     head = json.dumps(
@@ -100,7 +100,7 @@ def encoded(upload: ArchivedUpload) -> bytes:
 
 
 def entries_of(path: Path, serial: str) -> Iterator[ArchiveEntry | Damage]:
-    """The records of a logger in a file, in the order they were written, and what is damaged. Raises OSError."""
+    """The records of a logger in a file, in the order they were written, and damaged ranges. Raises OSError."""
     with path.open("rb") as file:
         if not path.stat().st_size:
             return
@@ -124,7 +124,7 @@ def _entries(path: Path, view: mmap.mmap, wanted: bytes) -> Iterator[ArchiveEntr
         head = view[head_at : head_at + int(line[1])]
         at = end
         if wanted not in head:
-            continue  # other loggers' records are most of a fleet's file
+            continue  # most records in a fleet's file are other loggers'
         known = _head(head)
         if known is None:
             yield Damage(path, head_at, False)
@@ -166,6 +166,6 @@ def day_of(time: int) -> str:
 
 
 def file_day(name: str) -> str | None:
-    """The day of an archive's file by its name; None where it is none."""
+    """The day of an archive file from its name; None for other files."""
     match = _NAME.match(name)
     return match[1] if match else None

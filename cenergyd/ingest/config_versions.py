@@ -1,8 +1,4 @@
-"""Loggers' config files, version by version: what devices send, what the manifest asks for, what they may fetch.
-
-Their secrets stay here: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only
-a version of its own that an operator queued, and only where remote configuration is on.
-"""
+"""Loggers' config files and their versions: what devices send, what the manifest asks for, what they may fetch. Secrets are never shown: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only a version of its own that an operator queued, and only if remote configuration is on."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ from cenergyd.runtime.clock import Timers
 MAX_VERSIONS = 20
 """Versions kept of a config file; the oldest is dropped."""
 MAX_BYTES = 256 << 10
-"""Size of a config file; the largest one seen has some 30 KB."""
+"""Largest config file accepted; the largest one seen has some 30 KB."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -49,11 +45,11 @@ class ConfigVersion:
     """UTC seconds, as the device says."""
     received: int
     queued: bool = False
-    """Whether the device is to fetch this version."""
+    """Whether the device should fetch this version."""
 
 
 class ConfigArchive:
-    """Stores and answers.
+    """Stores config files and answers CONFIGFILE requests.
 
     :param remote: whether devices may fetch queued versions (``[upload] remote_configuration``).
     :param max_versions: versions kept of a file; the oldest is dropped.
@@ -87,7 +83,7 @@ class ConfigArchive:
         return await self.download(serial, config_name(form.fields.get("MODBUSDEVICE")))
 
     async def manifest(self, serial: str) -> list[ManifestEntry]:
-        """What we have; blank entries ask for what we do not: the logger's own file and those of meters seen."""
+        """The files we have; blank entries ask for those we lack: the logger's own file and those of meters seen."""
         heads = {head.key.removeprefix(f"{serial}/"): head for head in await self._heads(serial)}
         names = {LOGGER_CONFIG, *heads}
         for meter in await self._documents.find(METER, owner=serial, limit=256):
@@ -105,11 +101,11 @@ class ConfigArchive:
         return ManifestEntry(name, shown["md5"], queued["since"] if queued else head.body["file_time"])
 
     async def store(self, serial: str, upload: ConfigFileUpload) -> bool:
-        """Keep a file as a new version if it differs from the newest; whether it did. Learns the meter's layout from it."""
+        """Store a file as a new version if it differs from the newest; returns whether it did. Learns the meter's layout from it."""
         key = f"{serial}/{upload.name}"
         head = await self._documents.get(CONFIG_FILE, key)
         md5 = upload.md5
-        # Before the file counts as known: after a failure the device sends it again.
+        # Before the file is recorded as known: after a failure the device sends it again.
         await self._learn(serial, upload)
         if head is not None and head.body["md5"] == md5 and head.body["file_time"] == upload.file_time:
             return False
@@ -149,7 +145,7 @@ class ConfigArchive:
         }
 
     async def versions(self, serial: str, name: str) -> list[ConfigVersion]:
-        """All versions kept of a file, newest first."""
+        """All stored versions of a file, newest first."""
         key = f"{serial}/{name}"
         head = await self._documents.get(CONFIG_FILE, key)
         queued = head.body.get("queued") if head is not None else None
@@ -165,7 +161,7 @@ class ConfigArchive:
         return diff(await self.content(serial, name, old), await self.content(serial, name, new))
 
     async def queue(self, serial: str, name: str, number: int | None) -> None:
-        """Have the device fetch a version (None: take that back). Raises NotFound."""
+        """Let the device fetch a version (None: cancel that). Raises NotFound."""
         head = await self._documents.get(CONFIG_FILE, f"{serial}/{name}")
         if head is None:
             raise NotFound(f"no {name} of logger {serial} is known")

@@ -1,12 +1,7 @@
-"""Checking a logger's serial number and password: rarely a hash, never a free guess.
+"""Checks a logger's serial number and password: rarely a hash, and guesses are slowed down. Argon2 is expensive. So a password that was right once is remembered as a keyed digest (with a key that only this process has) together with the stored hash it matched: while the customer's stored password stays the same, no hash is computed again; only the customer is looked up again after ``cache_seconds``. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
 
-What costs is argon2. So a password that was right once is remembered as a keyed digest (by a key that only this process
-has) together with the stored hash it matched: while the customer's stored password stays the same, no hash is computed
-again, only the customer is looked up afresh when it is older than ``cache_seconds``. A wrong password is remembered the
-same way, so a wrongly set device that tries for days costs one hash.
-
-A wrong guess counts: for its logger as seen from its network, for its network, and for its logger. Where there were too many, what is not yet
-known waits its turn (:class:`~cenergyd.runtime.attempts.Throttle`); what is known to be right never does, and nobody is shut out.
+A wrong guess is counted for its logger from its network, for its network, and for its logger. After too many, unknown passwords are checked
+at a limited rate (:class:`~cenergyd.runtime.attempts.Throttle`); passwords known to be right are never delayed, and nobody is locked out.
 """
 
 from __future__ import annotations
@@ -38,19 +33,19 @@ V = TypeVar("V")
 MAX_SERIAL = 64
 NEVER = float("-inf")
 CACHE_SECONDS = 30
-"""A changed password or customer counts at the latest after so long, also where another daemon made the change."""
+"""A changed password or customer takes effect within this time, also if another daemon made the change."""
 MAX_CACHED = 100_000
-"""Loggers whose right password is remembered, about 1 KB each. One that is forgotten costs a hash with its next upload."""
+"""Loggers whose right password is remembered, about 1 KB each. A forgotten one costs a hash with its next upload."""
 MAX_REFUSED = 20_000
-"""Wrong passwords, and senders of such, that are remembered."""
+"""Wrong passwords, and their senders, that are remembered."""
 HASH_THREADS = 2
-"""Hashes at once: each keeps a core busy for some 10 ms, and uploads need the others."""
+"""Concurrent hashes: each keeps a core busy for some 10 ms, and uploads need the others."""
 MAX_WAITING = 1000
-"""Checks that may wait for a hash; one more is refused as overload (503, the device tries again)."""
+"""Checks that may wait for a hash; further ones are refused as overload (503, the device tries again)."""
 
 
 LOGGER_PACE, NETWORK_PACE, SERIAL_PACE = 1.0, 0.1, 0.2
-"""Seconds from one attempt to the next, once there were too many wrong guesses at a logger from a network, from a network, at a logger."""
+"""Seconds between two attempts after too many wrong guesses: at a logger from a network, from a network, at a logger."""
 
 
 class CredentialSettings(Protocol):
@@ -73,7 +68,7 @@ class _CachedSuccess(NamedTuple):
 
 
 class _CachedFailure(NamedTuple):
-    """A password that was wrong for what is stored (None: no such logger, or no password)."""
+    """A password that did not match the stored one (None: no such logger, or no password)."""
 
     stored: str | None
     looked_up: float
@@ -91,12 +86,12 @@ class _Login(NamedTuple):
 
     @property
     def keys(self) -> Mapping[str, Hashable]:
-        """Whose wrong guess it would be."""
+        """What a wrong guess is counted for."""
         return {"logger": (self.serial, self.network), "network": self.network, "serial": self.serial}
 
 
 class _PendingCheck:
-    """A check that is under way, and everybody who waits for it."""
+    """A check in progress, and everybody who waits for it."""
 
     def __init__(self) -> None:
         self.waiting: list[Deferred[Customer | None]] = []
@@ -104,7 +99,7 @@ class _PendingCheck:
 
 
 class _LruCache(Generic[V]):
-    """A dictionary that drops what was used least recently."""
+    """A dictionary that drops its least recently used entry."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -131,7 +126,7 @@ class _LruCache(Generic[V]):
 
 
 class CredentialChecker:
-    """Who is calling. All of it belongs to the reactor's thread but the hashes, which run in ``pool``.
+    """Authenticates loggers. Everything runs in the reactor's thread except the hashes, which run in ``pool``.
 
     :param settings: the ini's ``[credentials]`` or anything with its fields.
     """
@@ -164,18 +159,18 @@ class CredentialChecker:
 
     @property
     def slowed(self) -> int:
-        """Checks that had to wait for their turn so far, for metrics."""
+        """Checks that had to wait so far, for metrics."""
         return self._throttle.slowed
 
     def cached(self, serial: str, password: str) -> Customer | None:
-        """The customer, if this pair is known to be right and fresh; None says nothing. Costs microseconds."""
+        """The customer, if this pair is known to be right and fresh; None means unknown. Costs microseconds."""
         known = self._right.get(serial)
         if known is None or not self._is_fresh(known.looked_up):
             return None
         return known.customer if hmac.compare_digest(known.digest, self._digest(serial, password)) else None
 
     async def check(self, serial: str, password: str, address: str) -> Customer | None:
-        """The customer whose logger this is, None where serial or password is wrong.
+        """The customer whose logger this is, None if serial or password is wrong.
 
         :raises TooManyAttempts: after too many wrong guesses more attempts wait already than can be checked in a minute.
         :raises StoreUnavailable: the customers' store does not answer.
@@ -192,7 +187,7 @@ class CredentialChecker:
         if wrong is not None and self._is_fresh(wrong.looked_up):
             return None
         attempt = _Login(serial, key[1], password, network_of(address))
-        # Who must wait for a turn waits alone: the same pair from another network may be checked at once.
+        # A delayed check is not shared: the same pair from another network may be checked at once.
         slow = wrong is None and not self._was_right(key) and self._throttle.is_slow(attempt.keys)
         place = (*key, attempt.network if slow else "")
         flight = self._flights.get(place)
@@ -211,15 +206,15 @@ class CredentialChecker:
         return wrong.hashed if wrong is not None and wrong.stored is None else ""
 
     def forget(self, serial: str) -> None:
-        """A customer's settings changed: the next check looks it up."""
+        """A customer's settings changed: the next check looks it up again."""
         self._make_stale(normal_serial(serial))
 
     def forget_all(self) -> None:
-        """Anything may have changed."""
+        """Forget all customers: anything may have changed."""
         self._make_stale(None)
 
     async def finish(self) -> None:
-        """Refuse those who wait for a turn, and return once everything that runs in the background has ended; call before the stores close."""
+        """Refuse delayed checks, and return once all background work has ended; call before the stores close."""
         self._throttle.close()
         while self._background:
             waiting: Deferred[None] = Deferred()
@@ -227,7 +222,7 @@ class CredentialChecker:
             await waiting
 
     def _make_stale(self, serial: str | None) -> None:
-        # What was right or wrong for a stored password stays so; whether that one is still stored is to be seen.
+        # What was right or wrong for a stored password stays so; whether that password is still stored is looked up.
         self._right.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key) else known)
         self._wrong.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key[0]) else known)
         for key in [key for key in self._flights if serial in (None, key[0])]:
@@ -237,7 +232,7 @@ class CredentialChecker:
         return blake2b(f"{serial}\0{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
     def _is_fresh(self, looked_up: float) -> bool:
-        # What was looked up in the future was looked up before the clock was set back.
+        # A look-up in the future was made before the clock was set back.
         return 0 <= self._now() - looked_up < CACHE_SECONDS
 
     def _was_right(self, key: tuple[str, bytes]) -> bool:
@@ -245,7 +240,7 @@ class CredentialChecker:
         return known is not None and hmac.compare_digest(known.digest, key[1])
 
     def _join(self, flight: _PendingCheck) -> Deferred[Customer | None]:
-        # Who does not wait any more (a client that hung up) does not end the check for the others.
+        # A caller that stops waiting (the client hung up) does not end the check for the others.
         answer: Deferred[Customer | None] = Deferred()
         flight.waiting.append(answer)
         return answer
@@ -287,7 +282,7 @@ class CredentialChecker:
         return customer
 
     def _remembered(self, key: tuple[str, bytes], stored: str | None) -> bool | None:
-        """Whether this password is right for what is stored, if that was found out before."""
+        """Whether this password matches the stored one, if that is known."""
         known = self._right.get(key[0])
         if known is not None and known.customer.logger_password == stored and self._was_right(key):
             return True
@@ -297,12 +292,12 @@ class CredentialChecker:
     async def _hashed_check(
         self, keys: Mapping[str, Hashable], had_turn: bool, stored: str | None, password: str
     ) -> tuple[bool, str]:
-        """Whether a password that was not given before is right, and its hash where nothing is stored; a wrong one counts."""
+        """Whether an unknown password is right, and its hash if none is stored; a wrong one is counted."""
         if len(self._hashes.waiting) >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} passwords wait to be checked already")
+            raise Overloaded(f"{MAX_WAITING} passwords are waiting to be checked")
         await self._hashes.acquire()
         if not had_turn and self._throttle.is_slow(keys):
-            # Those before have ended meanwhile: that many guesses came at once does not get them all checked.
+            # Earlier checks have ended meanwhile: guesses that arrive all at once must not all be checked.
             self._hashes.release()
             await self._throttle.turn(keys)
             await self._hashes.acquire()
@@ -332,7 +327,7 @@ class CredentialChecker:
         old = customer.logger_password
         new = await self._pool.run(hash_password, password)
         if await self._store.set_password_hash(customer.id, old, new):
-            self.log.info("logger password is stored hashed now {customer_id}", customer_id=customer.id)
+            self.log.info("logger password is now stored as a hash {customer_id}", customer_id=customer.id)
             known = self._right.get(customer.logger_serial_number)
             if known is not None and known.customer.logger_password == old:
                 changed = attrs.evolve(known.customer, logger_password=new)
@@ -344,7 +339,7 @@ class CredentialChecker:
         def ended(result: object) -> None:
             self._background.discard(task)
             if isinstance(result, Failure):
-                # Only the kind: an error's text is not known to be free of secrets.
+                # Only the type: an error's text may contain secrets.
                 self.log.warn("background password work failed {kind}", kind=type(result.value).__name__)
 
         task.addBoth(ended)

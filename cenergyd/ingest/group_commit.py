@@ -1,8 +1,8 @@
 """Group commit: uploads that arrive while a write is in flight share the next one, and each gets its own answer.
 
-A store pays per write (a round trip, an fsync) far more than per reading, so a fleet's small uploads are written together. A
+A write (a round trip, an fsync) costs a store far more than a reading, so a fleet's small uploads are written together. A
 group is written, then marked (the customers' pending windows), and only then are its uploads answered. If the store
-rejects a group, it is halved until the guilty upload stands alone, so no upload fails for its neighbour's data.
+rejects a group, it is halved until the rejected upload is isolated, so no upload fails because of another's data.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from cenergyd.runtime.clock import DelayedCall, Timers
 
 Mark = TypeVar("Mark")
 MAX_QUEUED_UPLOADS = 2000
-"""Some seconds of a fleet's uploads; who comes later gets 503 and comes again."""
+"""Some seconds of a fleet's uploads; later ones get 503 and are sent again."""
 MAX_QUEUED_READINGS = 500_000
 """At some 250 bytes each in memory."""
 MAX_WRITE_READINGS = 10_000
 """The size that InfluxDB takes best; SQLite gains little from more."""
 MAX_IN_FLIGHT = 2
-"""While one group is on its way to the store, the next one can be."""
+"""While one group is being written, the next one can be sent."""
 
 BUSY_UPLOADS = 20
-"""With so many uploads in the last second a group waits for more; with fewer nobody waits."""
+"""With at least this many uploads in the last second a group waits for more; with fewer it does not."""
 GROUP_SECONDS = 0.05
-"""Time from the start of one group to that of the next on a busy daemon; a device does not notice it, and stores have less to do."""
+"""Seconds between the starts of two groups on a busy daemon; a device does not notice it, and stores have less work."""
 FULL_GROUP = 16
 """Uploads that need not wait any longer: more of them in a group would save little."""
 
 
 class Writes(Protocol):
-    """The part of a reading store that is needed here."""
+    """The part of a reading store that is used here."""
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """Store readings, durable when this returns."""
@@ -58,15 +58,15 @@ class GroupCommit(Generic[Mark]):
     """Writes uploads in groups.
 
     :param store: where readings go.
-    :param clock: for the latency, and to gather what arrives in the same turn of the reactor.
-    :param after_write: awaited once per group with the marks of its written uploads, before they are answered. If it
-        raises, they all fail with that.
-    :param max_queued_uploads: uploads not answered yet; one more raises Overloaded.
-    :param max_queued_readings: their readings, likewise. An upload larger than that is taken when nothing else waits.
-    :param max_write_readings: readings in one write. A larger upload makes a group of its own, written part by part.
-    :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are
-        written in the order they came. One is kept free of larger uploads, so that a backlog delays nobody.
-    :param took: told how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
+    :param clock: for the latency, and to group what arrives in the same iteration of the reactor.
+    :param after_write: awaited once per group with the marks of its written uploads, before they are answered. If it raises, they all fail
+        with its error.
+    :param max_queued_uploads: uploads not answered yet; further ones raise Overloaded.
+    :param max_queued_readings: their readings, likewise. A larger upload is accepted when nothing else waits.
+    :param max_write_readings: readings in one write. A larger upload is a group of its own, written in parts.
+    :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are written in the order
+        they arrived. One slot is reserved for small uploads, so that a backlog delays nobody.
+    :param took: called with how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
     """
 
     groups = 0
@@ -114,11 +114,7 @@ class GroupCommit(Generic[Mark]):
         """Groups being written now."""
 
     def commit(self, batches: SeriesReadings | Sequence[SeriesReadings], mark: Mark | None = None) -> Deferred[None]:
-        """Write one upload. Fires once its readings are durable and its mark is made.
-
-        Fails with Overloaded at once where too much waits already, with StoreRejected where the store refuses this
-        upload's data, with StoreUnavailable where the store does not answer or the daemon is stopping: not acknowledged.
-        """
+        """Write one upload. Fires once its readings and its mark are durable. Fails with Overloaded at once if too much is waiting, with StoreRejected if the store refuses this upload's data, with StoreUnavailable if the store does not answer or the daemon is stopping: not acknowledged."""
         if isinstance(batches, SeriesReadings):
             batches = (batches,)
         readings = sum(len(batch.readings) for batch in batches)
@@ -138,9 +134,9 @@ class GroupCommit(Generic[Mark]):
         return answer
 
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Take no more uploads and return once all that were taken are answered.
+        """Accept no more uploads and return once all accepted ones are answered.
 
-        :param grace_seconds: after that, what is not being written yet fails with StoreUnavailable (a store that is down makes
+        :param grace_seconds: after this, uploads that are not being written yet fail with StoreUnavailable (a store that is down makes
             each write wait for its timeout). None: no limit.
         """
         self._stopping = True
@@ -196,7 +192,7 @@ class GroupCommit(Generic[Mark]):
             Deferred.fromCoroutine(self._commit_group(group, large, series))
 
     def _next_group(self) -> list[_Upload[Mark]]:
-        """Take from the queue, in order, what may be written now and fits into one write."""
+        """Take from the queue, in order, the uploads that may be written now and fit into one write."""
         group: list[_Upload[Mark]] = []
         passed: deque[_Upload[Mark]] = deque()
         blocked = set(self._busy_series)
@@ -206,7 +202,7 @@ class GroupCommit(Generic[Mark]):
             upload = self._queue.popleft()
             large = upload.readings > self._max_write
             if not blocked.isdisjoint(upload.series) or (large and (group or not large_may_go)):
-                # Whatever comes later for the same series must not overtake this one.
+                # Later uploads for the same series must not overtake this one.
                 passed.append(upload)
                 blocked |= upload.series
                 continue
@@ -265,7 +261,7 @@ class GroupCommit(Generic[Mark]):
             try:
                 await self._timed("mark", self._after_write(marks))
             except StoreRejected as error:
-                # The readings are stored: whatever is wrong with the marks, it is not the device's file.
+                # The readings are stored: an error in the marks is not the fault of the device's file.
                 reason = StoreUnavailable(f"the readings cannot be marked: {error}")
                 failed.update((upload, reason) for upload in written)
             except Exception as error:
@@ -278,7 +274,7 @@ class GroupCommit(Generic[Mark]):
             await self._timed("write", self._store.write(part))
 
     async def _timed(self, step: str, work: Awaitable[None]) -> None:
-        """Also where it fails: a store that hangs is to be seen."""
+        """Recorded also if it fails: a store that hangs must be visible."""
         began = self._clock.seconds()
         try:
             await work
@@ -287,7 +283,7 @@ class GroupCommit(Generic[Mark]):
 
 
 def split_writes(batches: Sequence[SeriesReadings], size: int) -> Iterator[list[SeriesReadings]]:
-    """The batches, in order, in lists of at most ``size`` readings; a batch is cut where it must be."""
+    """The batches, in order, in lists of at most ``size`` readings; a batch is split if necessary."""
     part: list[SeriesReadings] = []
     room = size
     for series, readings in batches:

@@ -1,4 +1,4 @@
-"""Logs that cannot be read yet, because their columns are not known: kept as they came until they are, or for so many days.
+"""Logs that cannot be read yet, because their columns are not known: kept as received until they are, or until ``keep_days`` have passed.
 
 Documents: kind ``held_log`` (key ``<series>/<time and number>``, in the order they came; owner series; due end of keeping) with the file as
 base64, or in ``held_part`` where it is large; kind ``held_meter`` (key series, owner serial), one for each meter that has any.
@@ -51,7 +51,7 @@ class HeldLog:
     key: str = ""
     """Of its document; '' before it is stored."""
     size: int = 0
-    """Bytes that it takes in the store."""
+    """Its size in the store, bytes."""
     parts: int = 0
     """Documents that hold its file; 0: its own does."""
     inline: str = attrs.field(default="", repr=False)
@@ -64,10 +64,10 @@ class HeldLog:
 
 
 class HeldLogs:
-    """Keeps logs, durably and within bounds.
+    """Keeps held logs, durably and within limits.
 
     :param meters: which meters have held logs, and how much room there is.
-    :param keep_days: after so long a log is given up.
+    :param keep_days: a log is deleted after this many days.
     """
 
     def __init__(self, documents: DocumentStore, meters: HeldMeters, clock: Timers, keep_days: int) -> None:
@@ -78,12 +78,12 @@ class HeldLogs:
         self.meters = meters
         self.keep_days = keep_days
         self.expired = 0
-        """Logs given up unread since the start."""
+        """Logs deleted unread since the start."""
         self.refused = 0
-        """Logs refused for want of room since the start."""
+        """Logs refused for lack of room since the start."""
 
     async def hold(self, log: HeldLog, content: bytes, why: Unread) -> None:
-        """Keep a log; durable when this returns. One of a device that measures no power is kept only while there is room.
+        """Keep a log; durable when this returns. The log of a device that measures no power is kept only while there is room.
 
         :param content: as sent; compressed here if it is not.
         :raises UploadError: there is no room for it.
@@ -103,7 +103,7 @@ class HeldLogs:
         for number, part in enumerate(parts):
             key = _part_key(stored, number)
             await self._documents.put(HELD_PART, key, {"content": part}, owner=stored.key, due=due + _DAY)
-        # First where it is listed, then the log: what is not listed would never be read.
+        # First the list, then the log: a log that is not listed would never be read.
         await self.meters.add(log, size, why)
         await self._batcher.submit(NewDocument(stored.key, _body(stored), stored.series, due))
 
@@ -113,7 +113,7 @@ class HeldLogs:
         return [_from_document(document) for document in found]
 
     async def content(self, log: HeldLog) -> bytes:
-        """The file, gzip. Empty where its parts are gone, which only damage can do."""
+        """The file, gzip. Empty if its parts are gone, which only damage can cause."""
         if not log.parts:
             return base64.b64decode(log.inline)
         keys = [_part_key(log, number) for number in range(log.parts)]
@@ -123,13 +123,13 @@ class HeldLogs:
         return base64.b64decode("".join(str(part.body["content"]) for part in found if part is not None))
 
     async def drop(self, log: HeldLog) -> None:
-        """Forget a log: it was read, or given up."""
+        """Delete a log: it was read, or is too old."""
         await self._documents.delete(HELD_LOG, log.key)
         for number in range(log.parts):
             await self._documents.delete(HELD_PART, _part_key(log, number))
 
     async def expire(self, now: int, limit: int = 100) -> list[HeldLog]:
-        """Give up logs that were kept for so long without being read; what was given up, at most ``limit``."""
+        """Delete logs that are too old, at most ``limit``; returns those deleted."""
         gone: list[HeldLog] = []
         while len(gone) < limit:
             due = await self._documents.find(HELD_LOG, due_before=now, limit=20)
@@ -149,7 +149,7 @@ class HeldLogs:
         return [None] * len(documents)
 
     def _key(self, log: HeldLog) -> str:
-        """In the order they came; the last part keeps two daemons' logs of one second apart."""
+        """Sorts in the order of arrival; the last part distinguishes two daemons' logs of the same second."""
         self._sequence = (self._sequence + 1) % 1_000_000
         return f"{log.series}/{log.received:012d}.{self._sequence:06d}.{secrets.token_hex(3)}"
 

@@ -1,7 +1,7 @@
-"""Which meters have logs that cannot be read yet, why, and how much room those take.
+"""Which meters have held logs, why, and how much room those take.
 
-One document of kind ``held_meter`` for each (key series, owner serial). It is written with a meter's first held log; later ones only
-change its counts, which are gathered and written every few seconds.
+One document of kind ``held_meter`` for each (key series, owner serial). It is written with a meter's first held log; later ones only change
+its counts, which are collected and written every few seconds.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from cenergyd.readings.model import series_name
 from cenergyd.runtime.clock import Timers
 
 OTHER_SHARE: Final = 4
-"""Logs of devices that measure no power may take one part in so many of the room: they must not crowd out meters."""
+"""Logs of devices that measure no power may take this fraction (1/n) of the room: they must not crowd out meters."""
 _TRIES: Final = 5
 _PAGE: Final = 500
 _LOGGER_CACHE_SECONDS: Final = 60
 _ALL_CACHE_SECONDS: Final = 300
 _LISTED_SECONDS: Final = 1800
-"""A meter's document is looked for again after so long; one without logs is kept for twice as long, lest a new log went unlisted."""
+"""A meter's document is looked up again after this time; one without logs is kept for twice as long, so that no new log goes unlisted."""
 _MAX_NAMED: Final = 256
-"""Points whose names are kept for the page."""
+"""Number of points whose names are kept for the page."""
 
 
 class Room(Enum):
-    """Whether another log can be held."""
+    """Whether another log can be held, and why not."""
 
     FREE = "free"
     LOGGER_FULL = "logger full"
@@ -42,16 +42,16 @@ class Room(Enum):
 
 
 class Unread(NamedTuple):
-    """Why rows of a log were not read."""
+    """Rows of a log that were not read, and why."""
 
     facts: MeterFacts
     resolution: Resolution
     rows: tuple[int, int] | None
-    """First and last time of them, UTC seconds."""
+    """Their first and last time, UTC seconds."""
 
 
 class HeldBy(Protocol):
-    """What is taken of a log to describe its meter."""
+    """The parts of a log that describe its meter."""
 
     @property
     def serial(self) -> str: ...
@@ -74,28 +74,28 @@ class HeldMeter:
     serial: str
     meter: str
     state: State
-    """``unknown``: somebody should say what its columns are. ``other``: it measures no power."""
+    """``unknown``: somebody should choose its columns. ``other``: it measures no power."""
     reason: str
-    """Why its logs are not read, one line for a person."""
+    """Why its logs are not read, one line for people."""
     doubts: tuple[str, ...] = ()
-    """Columns that may be it."""
+    """Columns that may be real power."""
     logs: int
     bytes: int
     since: int
-    """When the first of them came, UTC seconds."""
+    """When the first of them arrived, UTC seconds."""
     until: int
-    """When the last one came."""
+    """When the last one arrived."""
     first_row: int | None = None
     """Time of the earliest row, UTC seconds."""
     device_name: str = ""
     device_type: str = ""
     device_class: str = ""
     points: int | None = None
-    """How many columns its rows have after the alarms."""
+    """Number of columns after the alarms."""
     names: tuple[Point, ...] = ()
-    """What the logs themselves call their columns."""
+    """The logs' own names for their columns."""
     dismissed: bool = False
-    """Whether a person said that it is no power meter."""
+    """Whether somebody marked it as not a power meter."""
 
     @property
     def series(self) -> str:
@@ -104,13 +104,13 @@ class HeldMeter:
 
     @property
     def is_not_understood(self) -> bool:
-        """Whether a person should do something about it."""
+        """Whether somebody has to act."""
         return self.logs > 0 and self.state == "unknown" and not self.dismissed
 
 
 @attrs.define(slots=True)
 class _UncountedLogs:
-    """Held logs of a meter that its document does not count yet."""
+    """Held logs of a meter that are not yet counted in its document."""
 
     latest: HeldMeter
     logs: int = 0
@@ -118,7 +118,7 @@ class _UncountedLogs:
 
 
 class HeldMeters:
-    """Lists and counts.
+    """Lists and counts held logs by meter.
 
     :param logger_bytes: room for one logger's held logs.
     :param all_bytes: room for all.
@@ -134,11 +134,11 @@ class HeldMeters:
         self._usage: dict[str, tuple[float, int, int]] = {}
         self._all: tuple[float, int] = (0.0, 0)
         self.not_understood = 0
-        """Meters that nobody has explained yet, as of the last count."""
+        """Meters whose columns nobody has chosen yet, as of the last count."""
         self.held_logs = 0
         """Logs held, as of the last count."""
         self.held_bytes = 0
-        """What they take, as of the last count."""
+        """Their size, as of the last count."""
 
     async def of_logger(self, serial: str) -> list[HeldMeter]:
         """The meters of a logger that have held logs, by key."""
@@ -175,7 +175,7 @@ class HeldMeters:
         return unknown + other + size > limit or (state == "other" and other + size > limit // OTHER_SHARE)
 
     async def add(self, log: HeldBy, size: int, why: Unread) -> None:
-        """A log of the meter is held. Its document exists, durably, when this returns."""
+        """Record a held log of the meter. Its document exists, durably, when this returns."""
         series = series_name(log.serial, log.meter)
         latest = _described(log, why)
         gathered = self._gathered.setdefault(series, _UncountedLogs(latest))
@@ -189,12 +189,12 @@ class HeldMeters:
             self._listed[series] = now + _LISTED_SECONDS
 
     async def flush(self) -> None:
-        """Write the counts that were gathered. What could not be written is kept."""
+        """Write the collected counts. What could not be written is kept."""
         for series in list(self._gathered):
             await self._write(series)
 
     async def set_counts(self, series: str, logs: int, size: int, resolution: Resolution | None) -> None:
-        """What a look through all logs of the meter came to."""
+        """Record the result of reading all logs of the meter."""
         self._gathered.pop(series, None)
         self._usage.pop(series.rpartition("_")[0], None)
 
@@ -205,7 +205,7 @@ class HeldMeters:
         await self._change(series, change)
 
     async def subtract(self, series: str, logs: int, size: int) -> None:
-        """Logs of the meter are held no more."""
+        """Record that logs of the meter are no longer held."""
 
         def change(body: dict[str, Any]) -> dict[str, object]:
             return {**body, "logs": max(0, body["logs"] - logs), "bytes": max(0, body["bytes"] - size)}
@@ -213,7 +213,7 @@ class HeldMeters:
         await self._change(series, change)
 
     async def forget_empty(self, meters: Sequence[HeldMeter]) -> None:
-        """Forget those of the meters that have had no held log for long."""
+        """Forget those of the meters that have had no held log for a long time."""
         for meter in meters:
             if not meter.logs and meter.until < self._clock.seconds() - 2 * _LISTED_SECONDS:
                 stored = await self._documents.get(HELD_METER, meter.series)
@@ -222,11 +222,11 @@ class HeldMeters:
                         await self._documents.delete(HELD_METER, meter.series, expected_version=stored.version)
 
     async def dismiss(self, series: str, dismissed: bool) -> None:
-        """Note that a person said that the meter is no power meter, or that it may be one."""
+        """Record that somebody marked the meter as not a power meter, or withdrew that."""
         await self._change(series, lambda body: {**body, "dismissed": dismissed})
 
     async def count(self) -> None:
-        """Count all that are held, for the metrics and the bound over all loggers."""
+        """Count all held logs, for the metrics and the limit over all loggers."""
         after: str | None = None
         logs = size = strangers = 0
         while found := await self.page(after):
@@ -256,7 +256,7 @@ class HeldMeters:
         return self._usage[serial]
 
     async def _write(self, series: str, latest: HeldMeter | None = None) -> None:
-        """Write what was gathered; with ``latest``, have a document even if another call is writing that already."""
+        """Write what was collected; with ``latest``, ensure a document even if another call is already writing it."""
         gathered = self._gathered.pop(series, None)
         if gathered is None:
             if latest is None:
@@ -335,7 +335,7 @@ def _merged_rows(earlier: HeldMeter, later: HeldMeter) -> HeldMeter:
 
 
 def _with(body: Mapping[str, Any], gathered: _UncountedLogs) -> dict[str, object]:
-    """A meter's document with what was gathered since it was written."""
+    """A meter's document with what was collected since it was written."""
     if not body:
         return _to_body(attrs.evolve(gathered.latest, logs=gathered.logs, bytes=gathered.bytes))
     known = _from_body(body)

@@ -1,4 +1,4 @@
-"""Reads held logs as soon as their columns are known, in the order they came, and gives up those that were kept for too long."""
+"""Reads held logs as soon as their columns are known, in the order they arrived, and deletes those that are too old."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
 FLUSH_SECONDS: Final = 5
-"""How often counts of held logs are written, and waiting meters are looked at."""
+"""Seconds between two writes of counts and checks of waiting meters."""
 WALK_SECONDS: Final = 3600
-"""How often all meters with held logs are looked at, for changes made by other daemons or commands."""
+"""Seconds between two checks of all meters with held logs, for changes made by other daemons or commands."""
 COUNT_SECONDS: Final = 60
-"""How often all that is held is counted, for the metrics."""
+"""Seconds between two counts of all held logs, for the metrics."""
 SCAN_AGAIN_SECONDS: Final = 600
-"""A meter of whose held logs some could not be read is looked at again after so long, unless something is learned of it."""
+"""A meter some of whose held logs could not be read is checked again after this time, unless something new is known of it."""
 _MAX_KNOWN_CLEAR: Final = 100_000
 log = Logger()
 
 StoreReadings = Callable[[Customer, Sequence[tuple[str, ReadLog]]], Awaitable[None]]
-"""Takes meter ids and what was read of them."""
+"""Takes meter ids and the readings of each."""
 
 
 class HeldLogService(PeriodicService):
     """Reads held logs.
 
-    :ivar store: stores the readings of meters, marked for derivation; durable when it returns. To be set before it starts.
+    :ivar store: stores the readings of meters, marked for derivation; durable when it returns. Set it before starting.
     """
 
     name = "held logs"
@@ -56,7 +56,7 @@ class HeldLogService(PeriodicService):
         self._waiting: dict[str, None] = {}
         self._clear: dict[str, None] = {}
         self._scanned: dict[str, float] = {}
-        self._walk_at = self._count_at = 0.0  # at once: with what another daemon, or this one before, left
+        self._walk_at = self._count_at = 0.0  # at once: for what another daemon, or this one before, has left
         self.read_logs = 0
         """Held logs read since the start."""
 
@@ -69,23 +69,23 @@ class HeldLogService(PeriodicService):
             await self.held.meters.flush()
 
     def look_at_all(self) -> None:
-        """Look at every meter with held logs, soon: the ini's layouts have changed."""
+        """Check every meter with held logs soon: the ini's layouts have changed."""
         self._clear.clear()
         self._walk_at = self._clock.seconds()
 
     def look_at(self, series: str) -> None:
-        """Look at a meter's held logs, soon: what is known of it has changed."""
+        """Check a meter's held logs soon: what is known of it has changed."""
         self._clear.pop(series, None)
         self._scanned.pop(series, None)
         self._waiting[series] = None
 
     async def look_at_logger(self, serial: str) -> None:
-        """Look at the held logs of all meters of a logger, soon."""
+        """Check the held logs of all meters of a logger soon."""
         for meter in await self.held.meters.of_logger(serial):
             self.look_at(meter.series)
 
     def understood(self, series: str) -> None:
-        """A log of the series could be read: if some are held, they can probably be read too. Costs nothing where there are none."""
+        """A log of the series could be read: if some are held, they can probably be read too. Costs nothing if there are none."""
         if series in self._clear or self._scanned.get(series, 0.0) > self._clock.seconds():
             return
         while len(self._clear) >= _MAX_KNOWN_CLEAR:
@@ -94,13 +94,13 @@ class HeldLogService(PeriodicService):
         self._waiting[series] = None
 
     async def hold(self, came: HeldLog, content: bytes, read: ReadLog) -> None:
-        """Keep a log that could not be read, or not all of it; durable when this returns. Raises UploadError where there is no room."""
+        """Keep a log that could not be read completely; durable when this returns. Raises UploadError where there is no room."""
         assert read.unread_resolution is not None
         await self.held.hold(came, content, Unread(read.facts, read.unread_resolution, read.parsed.empty_range))
         self._clear.pop(came.series, None)
 
     async def work(self) -> None:
-        """Look at all meters that wait for it."""
+        """Check all meters that are due."""
         await self.held.meters.flush()
         if self._clock.seconds() >= self._walk_at:
             self._walk_at = self._clock.seconds() + WALK_SECONDS
@@ -116,7 +116,7 @@ class HeldLogService(PeriodicService):
     async def _walk(self) -> None:
         for given_up in await self.held.expire(int(self._clock.seconds())):
             log.warn(
-                "a log of meter {series} was given up unread after {days} days",
+                "a log of meter {series} was deleted unread after {days} days",
                 series=given_up.series, days=self.held.keep_days,
             )  # fmt: skip
         after: str | None = None
@@ -128,7 +128,7 @@ class HeldLogService(PeriodicService):
             await self.held.meters.forget_empty(found)
 
     async def _may_be_known(self, meter: HeldMeter) -> bool:
-        """Whether something is known now of a meter's columns, without looking at its logs."""
+        """Whether something is known now of a meter's columns, without reading its logs."""
         customer = await self._customers.by_serial(meter.serial)
         if customer is None:
             return False
@@ -139,7 +139,7 @@ class HeldLogService(PeriodicService):
         return any(timed.resolution.layout is not None for timed in found)
 
     async def read_series(self, series: str) -> int:
-        """Read what can be read of a meter's held logs; how many logs were. Those that cannot be read stay."""
+        """Read what can be read of a meter's held logs; returns how many were read. The others stay."""
         serial = series.rpartition("_")[0]
         customer = await self._customers.by_serial(serial)
         listed = await self.held.meters.get(series)
@@ -167,7 +167,7 @@ class HeldLogService(PeriodicService):
         return read
 
     async def _read(self, customer: Customer, held: HeldLog) -> Resolution | None:
-        """Read a log and store what it gives; None where it is done with, else why not."""
+        """Read a log and store its readings; None if that is complete, else why not."""
         try:
             read = await self._parsed(customer, held, await self.held.content(held))
         except (UploadError, FutureRows) as error:

@@ -20,9 +20,9 @@ from cenergyd.readings.model import VALUES, series_name
 from cenergyd.runtime.clock import Clock
 
 CACHE_SECONDS: Final = 60
-"""A config file that another daemon learned counts here after at most so long."""
+"""A config file learned by another daemon takes effect here within this time."""
 MAX_CACHED: Final = 50_000
-"""Meters whose config file is remembered; a logger without any counts as one."""
+"""Meters whose config file is cached; a logger without any counts as one."""
 MAX_METERS: Final = 256
 """Meters of one logger."""
 _BEGINNING: Final = 0
@@ -30,7 +30,7 @@ _END: Final = 1 << 40
 
 
 class Choice(NamedTuple):
-    """Columns that a customer chose for a meter."""
+    """Columns chosen by a customer for a meter."""
 
     since: int
     """UTC seconds."""
@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 class TimedResolution(NamedTuple):
-    """What is known of the columns of rows from a time on, until the one before it in the list begins."""
+    """What is known of the columns of rows from a time on, until the start of the preceding entry."""
 
     since: int
     """UTC seconds."""
@@ -47,7 +47,7 @@ class TimedResolution(NamedTuple):
 
 
 class _LoggerConfigs:
-    """What is stored of the config files of one logger's meters; each is read when it is asked for."""
+    """The stored config files of one logger's meters; each is parsed when first used."""
 
     def __init__(self, documents: Mapping[str, Document], expires: float) -> None:
         self.documents = documents
@@ -57,12 +57,12 @@ class _LoggerConfigs:
 
     @property
     def size(self) -> int:
-        """How many it counts for."""
+        """Its size in the cache."""
         return max(1, len(self.documents))
 
 
 class MeterLayouts:
-    """Finds what the columns of a log are. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
+    """Finds the columns of a log. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
 
     :param table: the ini's sections and the built-in table; may be replaced.
     """
@@ -76,17 +76,17 @@ class MeterLayouts:
         self._learned: list[Callable[[str, str], None]] = []
 
     def when_learned(self, told: Callable[[str, str], None]) -> None:
-        """Have ``told(serial, meter)`` called after the config file of a meter was learned here."""
+        """Register a function that is called with (serial, meter) after a meter's config file was learned here."""
         self._learned.append(told)
 
     async def resolve(self, customer: Customer, meter: str, facts: MeterFacts) -> list[TimedResolution]:
-        """What is known of the columns of a meter's rows, latest first; the last one counts from the beginning."""
+        """What is known of the columns of a meter's rows, latest first; the last one applies from the beginning."""
         serial = customer.logger_serial_number
         base = resolve(facts, await self._config(serial, meter), self.table)
         return [TimedResolution(choice.since, with_choice(base, choice.columns)) for choice in choices(customer, meter)]
 
     async def learn(self, serial: str, meter: str, config: MeterConfig, device_class: str) -> None:
-        """Remember, durably, what a config file says of a meter's columns; one that names no point is no description."""
+        """Store what a config file says about a meter's columns; one that names no point is not a description."""
         if not config.points:
             return
         series = series_name(serial, meter)
@@ -124,7 +124,7 @@ class MeterLayouts:
         if document is None:
             return None
         if "points" not in document.body:
-            # Of an earlier version, which kept its conclusions only: read the file itself again.
+            # Written by an earlier version, which kept only its conclusions: read the file itself again.
             return await self._from_config_file(serial, meter, document)
         points = tuple(Point(int(number), str(name), str(units)) for number, name, units in document.body["points"])
         return ConfigPoints(
@@ -162,7 +162,7 @@ def choices(customer: Customer, meter: str) -> list[Choice]:
 
 
 def _valid_columns(chosen: object) -> Mapping[str, int]:
-    """What is usable of stored columns: the collection is shared, so anything may be in it."""
+    """The valid part of stored columns: the collection is shared and may contain anything."""
     if not isinstance(chosen, Mapping):
         return {}
     return {value: int(chosen[value]) for value in VALUES if isinstance(chosen.get(value), int)}
@@ -173,7 +173,7 @@ def _content(version: Document) -> bytes:
 
 
 def known_points(facts: MeterFacts, config: ConfigPoints | None) -> tuple[Point, ...]:
-    """The names of a meter's columns, wherever they come from, for a person who chooses among them."""
+    """The names of a meter's columns, from whatever source, for people who choose among them."""
     if config is not None and config.points:
         return config.points
     return facts.header or facts.named

@@ -1,4 +1,4 @@
-"""Reads logs, whose columns may have changed from a time on, and tells which rows could not be read because their columns are not known."""
+"""Reads logs, whose columns may have changed at some time, and reports rows that could not be read because their columns are not known."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MAX_INFLATED_BYTES: Final = 128 << 20
 _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
 SHORT_STEPS: Final = 8
-"""What needs no more steps than this is short, and does not wait for the turns of what is long."""
+"""A computation of at most this many steps is short and does not queue with long ones."""
 _NO_COLUMNS: Final = Layout("no column known")
 
 S = TypeVar("S")
 T = TypeVar("T")
 _Parse = Callable[[Layout, int, int], Generator[int, None, ParsedLog]]
-"""Parses the rows from a time to another, both inclusive."""
+"""Parses the rows between two times, both inclusive."""
 Hold = Callable[[int], None]
-"""Told how many bytes a computation holds; raises Overloaded where that is too much."""
+"""Called with the bytes that a computation holds; raises Overloaded if that is too much."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class LogFile:
-    """A log file as it came, and what the upload says of its meter. Texts are hostile."""
+    """A log file as received, and what the upload says about its meter. Texts are hostile."""
 
     meter: str
     """Meter id."""
@@ -48,14 +48,14 @@ class LogFile:
 
 
 class ReadLog(NamedTuple):
-    """A log that was read."""
+    """The result of reading a log."""
 
     parsed: ParsedLog
     facts: MeterFacts
     resolution: Resolution
     """What is known of the columns of its latest rows."""
     unread: int
-    """Rows with values whose columns are not known."""
+    """Number of rows with values whose columns are not known."""
     unread_resolution: Resolution | None
     """Why those were not read."""
 
@@ -77,8 +77,7 @@ class LogReader:
     ) -> ReadLog:
         """Read a log file.
 
-        :param now: when it came, UTC seconds; None: now.
-        :param hold: told what is held.
+        :param now: when it arrived, UTC seconds; None: now. :param hold: called with the memory held.
         :raises UploadError: it is damaged, too large, or has no readable row.
         :raises FutureRows: all its rows are later than ``now``.
         """
@@ -126,7 +125,7 @@ class LogReader:
     async def _parse(
         self, resolutions: Sequence[TimedResolution], parse: _Parse, latest: int, hold: Hold | None
     ) -> tuple[ParsedLog, int]:
-        """Parse by the latest layout; earlier rows, where there are any, by the layouts of their time."""
+        """Parse by the latest layout; earlier rows, if any, by the layouts of their time."""
         whole: ParsedLog | None = None
         unread = 0
         for timed in resolutions:
@@ -144,12 +143,12 @@ class LogReader:
 
 
 def is_all_future(read: ReadLog) -> bool:
-    """Whether there are rows with values, and all of them are of the future."""
+    """Whether there are rows with values, and all of them are in the future."""
     return bool(read.parsed.skipped.get("future")) and not read.parsed.readings and not read.unread
 
 
 async def inflated(turns: SharedTurns, clock: Timers, content: bytes) -> bytes:
-    """A file unpacked, in steps. Raises UploadError."""
+    """Decompress a file, in steps. Raises UploadError."""
 
     def steps() -> Generator[int, None, bytes]:
         chunks, size = [], 0
@@ -165,7 +164,7 @@ async def inflated(turns: SharedTurns, clock: Timers, content: bytes) -> bytes:
 async def in_steps(
     turns: SharedTurns, clock: Timers, steps: Generator[S, None, T], told: Callable[[S], object] | None = None
 ) -> T:
-    """Run a long computation, yielding to the reactor every few steps; ``told`` gets what each step yields."""
+    """Run a long computation, yielding to the reactor every few steps; ``told`` is called with what each step yields."""
     count = 0
     while True:
         try:

@@ -1,12 +1,4 @@
-"""Proof that a logger is somebody's: they know the password with which it uploads, though it belongs to nobody yet.
-
-What an unknown logger sent as its password is kept, hashed, with its entry in the list of rejected loggers. A customer who names that
-serial number and that password gets the logger. Whoever does not know the password is told nothing: neither whether there is such a
-logger nor whether it belongs to somebody, and the answer takes the same time.
-
-Somebody who makes up a serial number, uploads with it and names it gains nothing but its future uploads, until an operator says
-otherwise; loggers that belong to a customer are never given to another one this way.
-"""
+"""Proof of ownership of a logger that belongs to nobody yet: its owner knows the password with which it uploads. The password that an unknown logger sent is kept, hashed, with its entry in the list of rejected loggers. A customer who enters that serial number and password gets the logger. Anybody else learns nothing: neither whether there is such a logger nor whether it belongs to somebody, and the answer takes the same time. Somebody who makes up a serial number, uploads with it and enters it gains only its future uploads, until an operator intervenes; loggers of a customer are never given to another one this way."""
 
 from __future__ import annotations
 
@@ -21,12 +13,12 @@ from cenergyd.runtime.clock import Timers
 PROVEN_BY = "hashed"
 """The field of a rejected logger's document with the hash of its last password; only where the logger belongs to nobody."""
 MAX_AGE_SECONDS = 2 * 86400
-"""A logger that has not tried for so long proves nothing any more."""
+"""An attempt older than this proves nothing."""
 _WRONG, _PACE, _WINDOW = 5, 10.0, 3600.0
 """After 5 wrong guesses of a customer, or at a logger, within an hour: one in 10 s."""
 
 CheckPassword = Callable[[str, str], Awaitable[bool]]
-"""Whether a stored hash ('' matches nothing) is that of a password, in about the same time either way."""
+"""Whether a stored hash ('' matches nothing) is that of a password; takes about the same time either way."""
 
 
 class LoggerProof:
@@ -57,10 +49,10 @@ class LoggerProof:
         return False
 
     def close(self) -> None:
-        """Refuse those who wait for their turn."""
+        """Refuse delayed checks."""
         self._throttle.close()
 
 
 async def proves_nothing(customer_id: str, serial: str, password: str) -> bool:
-    """For where no loggers upload: nobody can prove anything."""
+    """For daemons without loggers: no proof succeeds."""
     return False

@@ -1,7 +1,7 @@
 """Handles an upload from request bytes to reply bytes: credentials, mode, readings, durable write, SUCCESS.
 
-Knows the domain and no sockets; :mod:`cenergyd.web.server.upload` is the HTTP around it. The reply contract is the device's: 200 SUCCESS
-lets it delete the file for good, 406 and 503 FAILURE make it keep it, 401 ends its upload session.
+It knows nothing of sockets; :mod:`cenergyd.web.server.upload` is the HTTP around it. The reply contract is the device's: 200 SUCCESS lets
+it delete the file, 406 and 503 FAILURE make it keep the file, 401 ends its upload session.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _XML: Final = "text/xml; charset=utf-8"
 _UNAUTHORIZED: Final = "serial number or password is not right"
 MAX_FORM_FIELDS = 64
-"""Variables in a form; a device sends some thirty."""
+"""Variables in a form; a device sends about thirty."""
 MAX_FIELD_BYTES = 4096
 """Size of one form variable; the longest one seen is a URL."""
 MAX_CONCURRENT = 1000
-"""Uploads answered at once; one more gets 503 and comes again."""
+"""Concurrent uploads; further ones get 503 and are sent again."""
 
 log = Logger()
 
@@ -72,17 +72,17 @@ class UploadRequest:
     """The client's IP address, for throttling and for the list of rejected loggers."""
     request_id: str = ""
     lease: Lease | None = attrs.field(default=None, repr=False)
-    """What it holds of the memory that requests may take; None: it is not counted."""
+    """Its share of the memory for requests; None: not counted."""
 
     def hold(self, parsed_bytes: int) -> None:
-        """Count the body twice, as received and as taken apart, and what was made of it. Raises Overloaded."""
+        """Account for the body twice, as received and as parsed, and for the results. Raises Overloaded."""
         if self.lease is not None:
             self.lease.hold(2 * len(self.body) + parsed_bytes)
 
 
 @attrs.frozen(slots=True)
 class UploadReply:
-    """What the device is told."""
+    """The reply to the device."""
 
     status: int
     body: bytes
@@ -92,7 +92,7 @@ class UploadReply:
 
 
 class Receiver:
-    """Answers uploads; never says SUCCESS before the readings are durable and marked for derivation."""
+    """Answers uploads; never replies SUCCESS before the readings are durable and marked for derivation."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Receiver:
         """Uploads being answered now."""
 
     async def receive(self, request: UploadRequest) -> UploadReply:
-        """Answer one POST. Every failure becomes a reply, unexpected ones too."""
+        """Answer one POST. Every failure becomes a reply, including unexpected ones."""
         started = self._clock.seconds()
         xml = request.content_type.split(b";", 1)[0].strip().lower() in (b"text/xml", b"application/xml")
         self.in_progress += 1
@@ -149,11 +149,11 @@ class Receiver:
     async def _form(self, request: UploadRequest, seen: list[str]) -> UploadReply:
         """Answer a form.
 
-        :param seen: takes the mode as soon as it is known, so that a refused upload is counted under it.
+        :param seen: receives the mode as soon as it is known, so that a refused upload is counted under it.
         """
         basic = basic_credentials(request.authorization)
         if len(request.body) > SMALL and request.content_type[:10].lower() == b"multipart/":
-            # Who sends that much is to be known before it costs more than its bytes.
+            # Authenticate the sender of a large body before parsing it.
             head = parse_head(
                 request.body, request.content_type, max_fields=MAX_FORM_FIELDS, max_field_bytes=MAX_FIELD_BYTES
             )
@@ -217,7 +217,7 @@ class Receiver:
         return UploadReply(200, replies.success(lines))
 
     async def _keep(self, customer: Customer, logs: Sequence[tuple[HeldLog, ReadLog]], content: bytes) -> None:
-        """Have everything durable: what could be read as readings, marked for derivation, the rest as it came."""
+        """Store everything durably: readings, marked for derivation, and the rest as received."""
         for log_as_it_came, read in logs:
             if read.unread:
                 await self._held.hold(log_as_it_came, content, read)
@@ -242,7 +242,7 @@ class Receiver:
         await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times) + 1))
 
     def _owned(self, customer: Customer, batches: list[SeriesReadings]) -> list[SeriesReadings]:
-        """Without readings of times at which the logger was another customer's: nobody may change those."""
+        """Drops readings of times at which the logger was another customer's: nobody may change those."""
         since = held_since(customer)
         if not since:
             return batches
@@ -250,7 +250,7 @@ class Receiver:
         left_out = sum(len(old.readings) - len(new.readings) for old, new in zip(batches, kept, strict=True))
         if left_out:
             log.warn(
-                "{readings} readings of logger {serial} are from before it was customer {customer_id}'s: left out",
+                "{readings} readings of logger {serial} are from before it belonged to customer {customer_id}: left out",
                 readings=left_out, serial=customer.logger_serial_number, customer_id=customer.id,
             )  # fmt: skip
         return kept
@@ -268,7 +268,7 @@ class Receiver:
 
     async def _xml(self, request: UploadRequest, seen: list[str]) -> UploadReply:
         message, known = await self._read_xml(request, seen)
-        # What came after the head may contradict it.
+        # What follows the head may contradict it.
         customer = known[1] if known is not None and known[0] == message.as_form() else None
         if customer is None:
             customer = await self._authorized(message.as_form(), request, message.name)
@@ -282,7 +282,7 @@ class Receiver:
     async def _read_xml(
         self, request: UploadRequest, seen: list[str]
     ) -> tuple[XmlMessage, tuple[Form, Customer] | None]:
-        """The message, and who sent it by what comes before its first device: what follows is long."""
+        """The message and its sender, who is identified before the first device, because the rest may be long."""
         known: tuple[Form, Customer] | None = None
         steps = parse_xml_steps(request.body, max_bytes=MAX_INFLATED_BYTES)
         count = 0
@@ -323,7 +323,7 @@ class Receiver:
         fields: Mapping[str, str] | None = None,
         filename: str = "",
     ) -> None:
-        """Have an accepted upload kept as it came, if that is wanted."""
+        """Archive an accepted upload, if the archive is on."""
         if self._archive is not None:
             self._archive(
                 ArchivedUpload(
@@ -354,7 +354,7 @@ class Receiver:
 
 
 def _held_device(customer: Customer, device: XmlDevice, received: int) -> HeldLog:
-    """How the records of a device of a message are kept, if they must be."""
+    """The form in which the records of a message's device are held."""
     return HeldLog(
         serial=customer.logger_serial_number,
         meter=device.meter,
@@ -371,7 +371,7 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, CredentialsError):
         return 401, "unauthorized", _UNAUTHORIZED
     if isinstance(error, Overloaded | TooManyAttempts):
-        return 503, "busy", "too much is waiting already, try again later"
+        return 503, "busy", "too much is waiting, try again later"
     if isinstance(error, FutureRows):
         return 503, "unavailable", "all rows are later than the server's time; check the clocks of server and logger"
     if isinstance(error, StoreUnavailable):
@@ -379,7 +379,7 @@ def _verdict(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, StoredTypeConflict):
         return 503, "unavailable", "the store holds data of another type under this meter's name, try again later"
     if isinstance(error, StoreRejected):
-        return 406, "refused", "the store refuses these readings"  # its own message names its address
+        return 406, "refused", "the store refuses these readings"  # its own message contains its address
     if isinstance(error, UploadError):
         return 406, "refused", str(error)
     if isinstance(error, CenergydError):

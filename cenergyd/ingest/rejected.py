@@ -1,7 +1,4 @@
-"""Which rejected loggers are remembered where there are more than the list holds: every network gets its share.
-
-Serial numbers that do not exist cost nothing to make up, so somebody who tries thousands must not push a wrongly set device off the list.
-"""
+"""Which rejected loggers are remembered if there are more than the list holds: every network gets its share. Serial numbers are easy to make up, so somebody who tries thousands must not push a misconfigured device off the list."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import NamedTuple
 from cenergyd.runtime.attempts import network_of
 
 PER_NETWORK = 200
-"""Rejected serial numbers of one network that are gathered before they are written; more are only counted."""
+"""Rejected serial numbers of one network that are collected between two writes; more are only counted."""
 
 
 class Attempts(NamedTuple):
@@ -28,7 +25,7 @@ class Attempts(NamedTuple):
 
 
 class RejectedAttempts:
-    """Rejected serial numbers since they were last written down, bounded in all and per network.
+    """Rejected serial numbers since the last write, limited in all and per network.
 
     :param most: serial numbers in all.
     """
@@ -42,10 +39,10 @@ class RejectedAttempts:
         return len(self._found)
 
     def add(self, serial: str, address: str, reason: str, now: int, password: str = "") -> None:
-        """Somebody was refused."""
+        """Record a refusal."""
         known = self._found.get(serial)
         if known is not None:
-            # The address that it was first seen from stays counted.
+            # It stays counted under the address that it was first seen from.
             self._found[serial] = Attempts(now, address, reason, known.attempts + 1, password)
             return
         network = network_of(address)
@@ -55,13 +52,13 @@ class RejectedAttempts:
         self._found[serial] = Attempts(now, address, reason, 1, password)
 
     def take(self) -> dict[str, Attempts]:
-        """All of them, which are forgotten here."""
+        """Take all of them out."""
         found, self._found = self._found, {}
         self._of_network.clear()
         return found
 
     def put_back(self, taken: Mapping[str, Attempts]) -> None:
-        """What could not be written, beside what has come meanwhile."""
+        """Put back what could not be written, beside what has come meanwhile."""
         newer = self.take()
         for serial, each in taken.items():
             self.add(serial, each.address, each.reason, each.time)
@@ -75,14 +72,14 @@ class RejectedAttempts:
 
 
 def to_drop(known: Mapping[str, Attempts], most: int) -> set[str]:
-    """Serial numbers that a list of ``most`` has no room for: of the networks that have the most, those that tried least and longest ago."""
+    """Serial numbers for which a list of ``most`` has no room: of the networks with the most entries, those with the fewest and oldest attempts."""
     excess = len(known) - most
     if excess <= 0:
         return set()
     by_network: defaultdict[str, list[str]] = defaultdict(list)
     for serial in sorted(known, key=lambda serial: (-known[serial].attempts, -known[serial].time, serial)):
         by_network[network_of(known[serial].address)].append(serial)
-    # The nth of its network goes before any that is an earlier one of its own.
+    # The nth of its network is dropped before any that is earlier in its own network.
     ranked = sorted(
         (-place, known[serial].time, serial) for serials in by_network.values() for place, serial in enumerate(serials)
     )

@@ -1,8 +1,4 @@
-"""Reading archived uploads again, after a layout was put right: what they say replaces what was stored at the times of their rows.
-
-Nothing else is touched: a time that no archived row has keeps its reading. Uploads are read in the order they came, so of one time in two
-of them the later counts, channel by channel, as it does when they arrive. What changes is marked for derivation, and the rest follows.
-"""
+"""Reads archived uploads again, after a layout was corrected: their readings replace those stored at the times of their rows. Nothing else changes: a time that no archived row has keeps its reading. Uploads are read in the order they arrived, so if two have the same time the later one wins, channel by channel, as on arrival. Changes are marked for derivation, and everything else follows."""
 
 from __future__ import annotations
 
@@ -43,44 +39,44 @@ from cenergyd.runtime.clock import Timers
 
 DAY: Final = 86400
 MAX_DAYS: Final = 400
-"""The longest range in one run: every time of it that was read is remembered."""
+"""The longest range in one run: every time read is remembered."""
 log = Logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class InThread(Protocol):
-    """Runs a blocking function elsewhere."""
+    """Runs a blocking function in a thread."""
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """What it returns or raises."""
+        """Return its result or raise its error."""
         ...
 
 
 @attrs.define(kw_only=True)
 class RereadCounts:
-    """What came of it."""
+    """Counts of a run."""
 
     uploads: int = 0
-    """Archived uploads that were read."""
+    """Archived uploads read."""
     readings: int = 0
-    """Readings in them, within the range."""
+    """Readings in them within the range."""
     changed: int = 0
-    """Stored readings that are others now, or new."""
+    """Readings changed or added."""
     removed: int = 0
-    """Stored readings that are gone, since their row gives none by the present layout."""
+    """Readings removed, because their row has none by the present layout."""
     unread: int = 0
-    """Uploads with rows whose columns are still not known: of those nothing was removed."""
+    """Uploads with rows whose columns are still unknown: nothing of theirs was removed."""
     others: int = 0
-    """Uploads of when the logger was another customer's: left out."""
+    """Uploads from when the logger was another customer's: left out."""
     refused: int = 0
     """Uploads that cannot be read at all."""
     damaged: list[str] = attrs.field(factory=list)
-    """Damaged records, for a person."""
+    """Damaged records, for people."""
 
 
 class Rows(NamedTuple):
-    """What an upload says of one meter."""
+    """One meter's readings in an upload."""
 
     times: set[int]
     """Of its rows."""
@@ -92,13 +88,13 @@ class Rereader:
     """One run. Methods raise StoreUnavailable, OSError."""
 
     readings: ReadingStore = attrs.field(converter=as_measured)
-    """What is read again replaces what the meter said: people's corrections stay beside it."""
+    """What is read again replaces the measured readings; corrections stay."""
     queue: PendingQueue
     reader: LogReader
     clock: Timers
     in_thread: InThread
     removed: Callable[[str, int, int], Awaitable[None]]
-    """Told where readings of a series were removed, before that is marked: what was made of them alone must go."""
+    """Called for ranges of a series where readings were removed, before they are marked: what was computed from them alone must go."""
     dry_run: bool = False
     counts: RereadCounts = attrs.field(factory=RereadCounts)
     _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
@@ -188,12 +184,12 @@ class Rereader:
         own = {reading.time for reading in read.parsed.readings}
         if read.unread:
             self.counts.unread += 1
-            return Rows(own, read.parsed.readings)  # of the rest nothing is known
+            return Rows(own, read.parsed.readings)  # nothing is known of the others
         latest = upload.received + self.reader.max_future_seconds
         return Rows({time for time in times if time <= latest} | own, read.parsed.readings)
 
     async def _store(self, customer: Customer, series: str, parts: Sequence[Rows]) -> None:
-        """What one day of the archive says of a series, stored day by day of the readings' own times."""
+        """One archive day's readings of a series, stored day by day of the readings' own times."""
         days = sorted({time // DAY for part in parts for time in part.times})
         for day in days:
             start, end = day * DAY, (day + 1) * DAY
@@ -236,7 +232,7 @@ class Rereader:
 
 
 def _days(folder: Path, first: str) -> list[list[Path]]:
-    """The archive's files from a day on, those of each day together, ascending."""
+    """The archive's files from a day on, grouped by day, ascending."""
     days: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         day = file_day(path.name)
@@ -246,7 +242,7 @@ def _days(folder: Path, first: str) -> list[list[Path]]:
 
 
 def _entries(paths: Sequence[Path], serial: str) -> list[ArchiveEntry | Damage]:
-    """A day's records in the order in which they came, whichever daemon took them, and what is damaged."""
+    """A day's records of all daemons in the order of arrival, and damaged ranges."""
     found = [each for path in paths for each in entries_of(path, serial)]
     entries = sorted((each for each in found if isinstance(each, ArchiveEntry)), key=lambda each: each.received)
     return [*(each for each in found if isinstance(each, Damage)), *entries]

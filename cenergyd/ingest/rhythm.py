@@ -1,8 +1,4 @@
-"""How often a logger uploads: learnt from its own uploads, so that its silence can be told from its rhythm. Pure.
-
-Of each of the last days the longest time between two uploads is kept, and their median is the usual one. So a logger that rests at
-night, or uploads once a day, is not called silent for that, and one long outage does not make the next one look usual.
-"""
+"""The usual upload interval of a logger, learned from its own uploads, so that its silence can be recognised. Pure. The longest time between two uploads is kept for each of the last days; their median is the usual one. So a logger that pauses at night, or uploads once a day, is not reported as silent, and one long outage does not make the next one look usual."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median_low
 
 SAME_SESSION = 45
-"""Files that follow each other within so many seconds belong to one upload."""
+"""Files that follow each other within this many seconds belong to one upload."""
 DAYS = 8
 _DAY = 86400
 

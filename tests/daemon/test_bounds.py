@@ -181,7 +181,7 @@ def test_uploads_at_once_are_bounded(daemon: RunningDaemon) -> None:
         reply = link.getresponse()
         assert reply.status == 503
         assert reply.getheader("Retry-After") == "60"
-        assert reply.read().startswith(b"FAILURE: too much is waiting already")
+        assert reply.read().startswith(b"FAILURE: too much is waiting")
         link.close()
         other.execute("ROLLBACK")
     first.join()

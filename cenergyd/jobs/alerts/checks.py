@@ -1,4 +1,4 @@
-"""The checks behind the alerts: from summaries of readings to verdicts on windows. Pure."""
+"""The checks of the alerts: from summaries of readings to verdicts for windows. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from cenergyd.readings.store import Summary
 MINUTE = 60
 QUARTER = 900
 DAYLIGHT_HOURS = range(10, 15)
-"""Local hours in which the sun is up wherever people buy solar roofs; where the site is, is not known."""
+"""Local hours in which the sun is up at any likely site; the site's location is not known."""
 MIN_STUCK_READINGS = 5
 
 
 def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summary]:
-    """Windows that have ended: the mean of a part of a minute is not a 1-minute mean."""
+    """Windows that are complete: the mean of a part of a minute is not a 1-minute mean."""
     return [window for window in windows if window.time + resolution <= now]
 
 
@@ -64,10 +64,7 @@ def check_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowV
 def check_implausible(
     minutes: Iterable[Summary], rule: ImplausibleRule, role: Role, zone: ZoneInfo, now: int
 ) -> list[WindowVerdict]:
-    """Quarter-hour means that cannot be: negative load at any time, negative solar between 10 and 15 o'clock.
-
-    A quarter and not a minute, because inverters draw a little and meters are read some seconds apart.
-    """
+    """Impossible quarter-hour means: negative load at any time, negative solar between 10:00 and 15:00. A quarter of an hour and not a minute, because inverters draw a little and meters are read some seconds apart."""
     found = []
     for quarter in closed(merge(minutes, QUARTER), QUARTER, now):
         power = _mean(quarter, "P")
@@ -83,11 +80,8 @@ def stuck_resolution(rule: StuckMeterRule) -> int:
 
 
 def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
-    """Whether a meter says exactly the same in every reading of the period that ends with the one at ``last``.
-
-    Stuck means that every channel it gives has one single value in the whole period, that P is one of them and not zero (a
-    solar meter's night is no fault), in at least five readings that reach over the whole period. ``windows`` are of
-    :func:`stuck_resolution`. No verdict where the meter has not spoken throughout.
+    """Whether a meter repeats exactly the same values in the period that ends with the reading at ``last``. Stuck means that every channel it gives has a single value in the whole period, including a P that is not zero (a solar meter's night is not a fault), in at least five readings that cover the whole period. ``windows`` are of
+    :func:`stuck_resolution`. No verdict unless the meter gave readings throughout.
     """
     resolution = stuck_resolution(rule)
     start = last - rule.after_minutes * 60
@@ -115,7 +109,7 @@ def check_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> WindowVe
 
 
 def merge(windows: Iterable[Summary], resolution: int) -> list[Summary]:
-    """Windows put together to longer ones, means weighted by readings."""
+    """Windows combined into longer ones, means weighted by readings."""
     groups: dict[int, list[Summary]] = {}
     for window in windows:
         groups.setdefault(window.time - window.time % resolution, []).append(window)

@@ -1,8 +1,6 @@
-"""Alerts of customers: reads, evaluates, remembers, tells.
-
-One document of kind ``alert`` per customer, kind of trouble and series holds the state and the messages that it owes (``unsent``). Both
-change in one compare-and-set, and messages are queued only after it, by ids that the outbox takes once. So two daemons that evaluate
-the same readings tell once, and a crash at any point loses nothing and repeats nothing.
+"""Alerts of customers: evaluates readings, keeps states, sends messages. One document of kind ``alert`` per customer, kind of alert and series holds the state and the messages still to be queued (``unsent``). Both
+change in one compare-and-set, and messages are queued only after it, by ids that the outbox accepts once. So two daemons that evaluate the
+same readings send one message, and a crash at any point loses nothing and repeats nothing.
 """
 
 from __future__ import annotations
@@ -40,17 +38,17 @@ from cenergyd.readings.store import Summary
 
 SILENT = "silent_logger"
 LOOK_AGAIN_SILENT = 60
-"""An active silence is looked at every so many seconds: nothing arrives that could end it."""
+"""Seconds between evaluations of an active silence: nothing arrives that could end it."""
 LOOK_AGAIN = 3600
-"""So is any other active alert: its rule or meter may be gone."""
+"""The same for any other active alert: its rule or meter may be gone."""
 SHORTEST_SILENCE = 300
-"""No rule asks for less, so a logger that was heard within this needs no look."""
+"""The least time of any rule: a logger heard within it need not be checked."""
 MAX_SILENT_LOGGERS = 5000
-"""Silent loggers looked at in one round, longest silent first: bounds the round's time and memory."""
+"""Silent loggers evaluated in one round, longest silent first: bounds the round's time and memory."""
 RECHECK_SECONDS = 600
-"""A silent logger whose customer wants no message is looked at again after this."""
+"""A silent logger whose customer wants no message is evaluated again after this."""
 KEEP_DAYS = 30
-"""An alert about which nothing was heard for so long is forgotten."""
+"""An alert that has been idle for this long is deleted."""
 TRIES = 10
 log = Logger()
 
@@ -76,7 +74,7 @@ class AlertView(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A customer, what it wants to be told of, and what the job may use."""
+    """A customer, its alert settings, and the job's context."""
 
     customer: Customer
     settings: AlertSettings
@@ -123,7 +121,7 @@ async def check_silence(context: JobContext) -> None:
 
 
 async def maintain_alerts(context: JobContext) -> None:
-    """Send what a crash left unsent, look again at active alerts, forget those about which nothing is heard."""
+    """Queue messages that a crash left unsent, evaluate active alerts again, delete idle ones."""
     for document in await context.documents.find(ALERT, due_before=context.now + 1, limit=500):
         try:
             if document.body["unsent"]:
@@ -141,7 +139,7 @@ async def _evaluate(evaluation: Evaluation, first: int, last: int) -> dict[Alert
     wanted = _wanted_roles(customer, settings)
     if not wanted:
         return {}
-    # One quarter earlier: a window that had not ended at the last look is evaluated now.
+    # One quarter of an hour earlier: a window that had not ended at the last evaluation is evaluated now.
     start, end = first - first % QUARTER - QUARTER, last - last % QUARTER + QUARTER
     series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
     summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
@@ -215,7 +213,7 @@ def settings_or_none(customer: Customer) -> AlertSettings | None:
         return alerts_of(customer)
     except InvalidField as error:
         log.warn(
-            "alert settings of customer {customer} are wrong at {field}: {reason}",
+            "alert settings of customer {customer} are invalid at {field}: {reason}",
             customer=customer.id, field=error.field, reason=str(error),
         )  # fmt: skip
         return None
@@ -242,7 +240,7 @@ async def _look_again(alert: Document, context: JobContext) -> None:
         settings = AlertSettings()  # these are watched for every site
     watched = settings is not None and (kind in SITE_RULES or settings.rule(kind).enabled)
     if customer is None or settings is None or not watched or not _has(customer, kind, series):
-        # Switched off or gone on purpose: nobody waits to hear that it is over.
+        # Switched off or removed on purpose: nobody needs to be told that it is over.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return
     evaluation = Evaluation(customer, settings, context)
@@ -281,11 +279,10 @@ async def apply_verdicts(
     began: int | None = None,
     words: Words | None = None,
 ) -> None:
-    """Bring an alert up to date with what was evaluated, and queue what is to be told.
+    """Bring an alert up to date with the verdicts, and queue its messages.
 
     :param known: its document as it was read.
-    :param words: what a plugin says of an alert of its own.
-    :param began: since when it is so, where that is known better than from ``verdicts``.
+    :param words: a plugin's texts for its own alert. :param began: when it began, if that is known better than from ``verdicts``.
     """
     settings, context = evaluation.settings, evaluation.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
@@ -309,7 +306,7 @@ async def apply_verdicts(
         if unsent:
             await _send_unsent(written, context)
         return
-    raise Conflict(f"the alert {key.text()} is changed by others all the time")
+    raise Conflict(f"the alert {key.text()} keeps being changed by others")
 
 
 async def _write(
@@ -333,11 +330,11 @@ async def _send_unsent(document: Document, context: JobContext) -> None:
     try:
         await _write(key, state_from_json(document.body["state"]), (), document.version, context)
     except Conflict:
-        return  # whoever changed it queues the same messages under the same ids
+        return  # the other daemon queues the same messages under the same ids
 
 
 def _audience(evaluation: Evaluation, kind: str) -> list[str]:
-    """Who is told: the customer's channels, the operators' ones."""
+    """Who is told: the customer's channels, the operators' channels."""
     told = ["customer"] if evaluation.settings.channels and evaluation.settings.rule(kind).enabled else []
     if kind in SITE_RULES and evaluation.context.settings.alerts.operators:
         told.append("operators")

@@ -1,4 +1,4 @@
-"""Alerts that plugins raise: their settings, and the same life as the built-in ones'."""
+"""Alerts that plugins raise: their settings, and the same states as built-in ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RulesOfPlugin = Mapping[str, AlertRuleType]
 
 
 def plugin_rule(rules: RulesOfPlugin, customer: Customer | None, kind: str) -> AlertRule | None:
-    """What a customer has set of a plugin's alert; None where it is off, or does not fit what the plugin declares now."""
+    """A customer's settings of a plugin's alert; None if it is off, or does not match the plugin's present declaration."""
     declared = _declared(rules, kind)
     settings = settings_or_none(customer) if customer is not None else None
     stored = settings.plugin_rules.get(kind) if settings is not None else None

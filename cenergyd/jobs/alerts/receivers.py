@@ -1,8 +1,8 @@
-"""Which e-mail addresses and numbers of a customer may be sent messages: those whose owner, or an operator, has confirmed them. Pure.
+"""Which e-mail addresses and telephone numbers of a customer may get messages: those confirmed by their owner or an operator. Pure.
 
 Kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``, ``operator``, ``earlier``) and when.
-Only :func:`edit_receivers` and :func:`confirm` write it, never what an editor sends. Settings without it were made before there was
-confirmation, or are an existing front end's: the operator has answered for their receivers so far, so these count as confirmed, and stay so
+Only :func:`edit_receivers` and :func:`confirm` write it, never an editor's input. Settings without it were made before confirmation
+existed, or are an existing front end's: the operator has been responsible for their receivers, so these count as confirmed, and stay so
 (``earlier``) when the settings are next saved.
 """
 
@@ -25,7 +25,7 @@ from cenergyd.jobs.alerts.rules import (
 from cenergyd.jobs.existing_settings import alerts_json
 
 CONFIRMED = "confirmed"
-"""Key of the stored settings, and of a channel as it is shown."""
+"""Key in the stored settings, and in a channel as shown."""
 CONFIRMED_TYPES = ("email", "sms")
 """Types of channels that reach a person who may not have asked for it."""
 
@@ -51,7 +51,7 @@ def open_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
 
 
 def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
-    """The channels whose owner has not confirmed them yet; none where the settings are not valid."""
+    """The channels whose owner has not confirmed them yet; none if the settings are invalid."""
     try:
         settings, stored = alerts_of(customer), alerts_json(customer)
     except InvalidField:
@@ -70,7 +70,7 @@ def edit_receivers(
 ) -> dict[str, object]:
     """What to store after an editor sent settings: see :func:`~cenergyd.jobs.alerts.rules.edit_alerts`. Raises InvalidField.
 
-    What was confirmed stays so. What an operator adds counts as confirmed by them; what a customer adds has to be confirmed.
+    Confirmed receivers stay confirmed. Those that an operator adds count as confirmed by them; those that a customer adds have to be confirmed.
     """
     edited = edit_alerts(stored, sent, types, rules)
     known = _known(stored, now)
@@ -85,15 +85,15 @@ def edit_receivers(
 
 
 def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[str, Any]:
-    """The stored settings with a channel of theirs confirmed. Raises InvalidField where it is none of theirs."""
+    """The stored settings with one of their channels confirmed. Raises InvalidField if it is not theirs."""
     named = channel_id(channel)
     if not isinstance(stored, Mapping) or named not in _ids(stored):
-        raise InvalidField("channel", "is none of the stored channels")
+        raise InvalidField("channel", "is not one of the stored channels")
     return {**stored, CONFIRMED: {**_known(stored, now), named: _entry(by, now)}}
 
 
 def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
-    """The settings as anybody may see them: without secrets, and with which receivers are confirmed."""
+    """The settings as shown to people: without secrets, and with which receivers are confirmed."""
     return AlertSettings(
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name != "channels"},
         channels=tuple(shown_channel(stored, channel) for channel in settings.channels),

@@ -1,6 +1,4 @@
-"""What a customer wants to be told of, and how: ``extensions["alerts"]``, JSON <-> frozen classes.
-
-Every rule is off until it is switched on. A wrong value raises :class:`~cenergyd.errors.InvalidField`, whose ``field`` is the
+"""A customer's alert rules and channels: ``extensions["alerts"]``, JSON <-> frozen classes. Every rule is off until it is switched on. An invalid value raises :class:`~cenergyd.errors.InvalidField`, whose ``field`` is the
 path of the value (``alerts.net_load.threshold_kw``). Secrets of a channel are write-only: they are replaced by
 ``has_secret`` on the way out, and kept where an editor sends ``has_secret`` back.
 """
@@ -43,12 +41,12 @@ class NetLoadRule(Rule, frozen=True, kw_only=True):
 
     threshold_kw: Kilowatts = 100.0
     hysteresis_kw: Annotated[
-        Kilowatts, Meta(description="It is over once the mean is below the threshold by this much.")
+        Kilowatts, Meta(description="The alert ends once the mean is below the threshold by this much.")
     ] = 1.0
 
 
 class PowerFactorRule(Rule, frozen=True, kw_only=True):
-    """The power factor of a 1-minute window is below a bound; not evaluated near zero power, where it means nothing."""
+    """The power factor of a 1-minute window is below a limit; not evaluated near zero power, where it means nothing."""
 
     below: Annotated[float, Meta(ge=0, le=1)] = 0.9
     hysteresis: Annotated[float, Meta(ge=0, le=0.5)] = 0.02
@@ -57,7 +55,7 @@ class PowerFactorRule(Rule, frozen=True, kw_only=True):
 
 
 class VoltageRule(Rule, frozen=True, kw_only=True):
-    """The 1-minute mean of the voltage is further from nominal than some percent."""
+    """The 1-minute mean of the voltage is further from nominal than a percentage."""
 
     nominal_voltage: Annotated[float, Meta(ge=1, le=1e6)] = 120.0
     percent: Annotated[float, Meta(ge=0.1, le=100)] = 10.0
@@ -66,13 +64,13 @@ class VoltageRule(Rule, frozen=True, kw_only=True):
 
 
 class SilentLoggerRule(Rule, frozen=True, kw_only=True):
-    """The logger has not uploaded for so long. Set it well above the logger's own upload interval."""
+    """The logger has not uploaded for this time. Set it well above the logger's own upload interval."""
 
     after_minutes: Annotated[int, Meta(ge=5, le=43200)] = 60
 
 
 class StuckMeterRule(Rule, frozen=True, kw_only=True):
-    """A meter repeats exactly the same values, other than zero power, for so long."""
+    """A meter repeats exactly the same values, other than zero power, for this time."""
 
     after_minutes: Annotated[int, Meta(ge=10, le=1440)] = 180
 
@@ -86,7 +84,7 @@ class ImplausibleRule(Rule, frozen=True, kw_only=True):
 
 
 class MissedUploadRule(Rule, frozen=True, kw_only=True):
-    """The logger misses the time at which it usually uploads: evaluated by its own rhythm."""
+    """The logger misses the time at which it usually uploads, judged by its own interval."""
 
 
 class StoppedMeterRule(Rule, frozen=True, kw_only=True):
@@ -94,7 +92,7 @@ class StoppedMeterRule(Rule, frozen=True, kw_only=True):
 
 
 class SolarZeroRule(Rule, frozen=True, kw_only=True):
-    """Solar gives nothing though the sun is up, unlike on the days before."""
+    """Solar gives no power though the sun is up, unlike on previous days."""
 
 
 class NotComputedRule(Rule, frozen=True, kw_only=True):
@@ -102,7 +100,7 @@ class NotComputedRule(Rule, frozen=True, kw_only=True):
 
 
 class MeterNotUnderstoodRule(Rule, frozen=True, kw_only=True):
-    """A meter's logs are kept unread because nobody has said what its columns are."""
+    """A meter's logs are held unread because its columns have not been chosen."""
 
 
 class EmailChannel(Resource, frozen=True, kw_only=True):
@@ -167,14 +165,14 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
         Meta(
             max_length=MAX_CHANNELS,
             description='Where messages go: `{"type": "email", "to": ...}`, `{"type": "sms", "to": "+1..."}`, `{"type": "webhook", '
-            '"url": ..., "secret": ...}` or what a third party\'s notifier takes. A secret never comes back: '
-            "`has_secret` stands in its place, and sent back keeps it. `confirmed` tells of an e-mail address or number whether "
-            "its owner, or an operator, has confirmed it: before, no alert goes there.",
+            '"url": ..., "secret": ...}` or what a third party\'s notifier takes. A secret is never returned: '
+            "`has_secret` takes its place, and keeps the secret when it is sent back. `confirmed` says whether an e-mail "
+            "address or number has been confirmed by its owner or an operator: until then no alert goes there.",
         ),
     ] = ()
 
     def rule(self, kind: str) -> Rule:
-        """The rule of one kind of alert; of a plugin's only what all rules have."""
+        """The rule of one kind of alert; for a plugin's, only the fields that all rules have."""
         if kind in RULES:
             found: Rule = getattr(self, kind)
             return found
@@ -206,7 +204,7 @@ RULES: Mapping[str, type[Rule]] = {
 }
 """Kind of alert -> the class of its rule."""
 SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed", "meter_not_understood")
-"""Watched for every site, whatever its settings: operators are told. A customer is where its rule is on."""
+"""Evaluated for every site, whatever its settings: operators are told, and customers whose rule is on."""
 
 
 def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, object], ...]:
@@ -234,7 +232,7 @@ def parse_alerts(
 ) -> AlertSettings:
     """Checked settings from JSON. Raises InvalidField, which names the first wrong value.
 
-    :param types: the kinds of channels that plugins declare; channels of an unknown kind are taken as they are.
+    :param types: the kinds of channels that plugins declare; channels of an unknown kind are accepted as they are.
     :param rules: the kinds of alerts that plugins declare; rules of an unknown kind are kept as they are.
     """
     if isinstance(value, Mapping) and isinstance(value.get("confirmed"), Mapping):
@@ -279,12 +277,12 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
         return None if value is None else parse_alerts(value)
     except InvalidField:
         if customer.extensions.get("alerts") is None:
-            return None  # the front end's: the setup report says what is wrong with them
+            return None  # the front end's: the setup report names their errors
         raise
 
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, object]:
-    """JSON for the store (``secrets=True``) or for anybody else (``has_secret`` in their place)."""
+    """JSON for the store (``secrets=True``) or for people (``has_secret`` in their place)."""
     found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
     return {**found, "channels": list(found["channels"])}
 
@@ -297,7 +295,7 @@ def without_secrets(settings: AlertSettings) -> AlertSettings:
 def edit_alerts(
     stored: Any, sent: object, types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
 ) -> dict[str, object]:
-    """What to store after an editor sent ``sent``: checked, and with secrets kept that the editor could not see.
+    """What to store after an editor sent ``sent``: checked, with the secrets that the editor could not see.
 
     A channel with ``has_secret`` true and no secret of its own takes that of the stored channel with the same address.
     """
@@ -317,7 +315,7 @@ def public_channel(channel: Mapping[str, object]) -> dict[str, object]:
 
 
 def with_secrets(channel: object, stored: Iterable[Mapping[str, object]]) -> object:
-    """A channel that an editor sent (``has_secret``) with the secrets of the stored one of the same address."""
+    """A channel that an editor sent (``has_secret``), with the secrets of the stored one with the same address."""
     if not isinstance(channel, Mapping) or not channel.get("has_secret") or any(channel.get(k) for k in SECRET_KEYS):
         return channel
     known = next((item for item in stored if channel_id(item) == channel_id(channel)), {})
@@ -359,7 +357,7 @@ def _parse_channels(value: Iterable[object], field: str, types: ChannelTypes) ->
     seen: set[str] = set()
     for n, channel in enumerate(channels):
         if channel_id(channel) in seen:
-            raise InvalidField(f"{field}.{n}", "this channel is there already")
+            raise InvalidField(f"{field}.{n}", "this channel exists already")
         seen.add(channel_id(channel))
     return channels
 

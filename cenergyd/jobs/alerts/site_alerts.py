@@ -1,7 +1,4 @@
-"""Alerts that rest on a site's state: raised and ended by each evaluation of it, watched for every site.
-
-Operators are told of them (``[alerts] operators``); a customer is, where the customer has switched the rule on.
-"""
+"""Alerts based on a site's state: raised and ended by each evaluation, for every site. Operators are told (``[alerts] operators``), and customers who have switched the rule on."""
 
 from __future__ import annotations
 
@@ -33,16 +30,13 @@ class _Trouble(NamedTuple):
 
 
 class SiteAlerts:
-    """Raises and ends alerts by the states of sites.
-
-    :param context: makes what a job may use, with the time of now.
-    """
+    """Raises and ends alerts by the states of sites. :param context: makes a job's context for the present time."""
 
     def __init__(self, context: Callable[[], JobContext]) -> None:
         self._context = context
 
     async def evaluated(self, evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
-        """Take evaluations; the number of active alerts of those customers whose alerts may have changed."""
+        """Process evaluations; returns the number of active alerts of each customer whose alerts may have changed."""
         context = self._context()
         counts: dict[str, int] = {}
         for evaluation in evaluations:
@@ -71,7 +65,7 @@ class SiteAlerts:
 
 
 def _troubles(evaluation: SiteEvaluation, issues: Sequence[Issue]) -> dict[str, _Trouble]:
-    """Those issues that there are alerts for, by the key of the alert's document."""
+    """The issues for which there are alerts, by the key of the alert's document."""
     customer = evaluation.customer
     found: dict[str, _Trouble] = {}
     for issue in issues:
@@ -84,7 +78,7 @@ def _troubles(evaluation: SiteEvaluation, issues: Sequence[Issue]) -> dict[str, 
 
 
 def _series_of(customer: Customer, issue: Issue) -> str | None:
-    """What an issue is about: the logger, a role, or one of the meters of a sum."""
+    """The subject of an issue: the logger, a role, or one of the meters of a sum."""
     if issue.role is None:
         return customer.logger_serial_number
     measured = f"{customer.logger_serial_number}_{issue.meter}"

@@ -1,14 +1,10 @@
-"""The life of one alert, pure: raise, remind, throttle, resolve.
+"""The states of one alert: raise, remind, throttle, resolve. Pure. One alert is one kind of problem of one series of one customer. :func:`step` takes the verdicts on its windows and returns at most one event to report:
 
-One alert is one kind of trouble of one series of one customer. :func:`step` takes what was evaluated of its windows and says what
-to tell, at most one thing a step:
-
-- ``raised``: it began and lasts.  ``reminder``: it still lasts, and the throttle has passed.
-- ``passed``: it began and ended between two looks (one upload brings a quarter of an hour at once): one message for both.
-- ``resolved``: it ended, and its beginning had been told. Told once, whatever the throttle.
-
-The throttle counts from the last ``raised``, ``reminder`` or ``passed``. A beginning that the throttle holds back is told later if
-it still lasts then. Windows older than ``fresh`` seconds say nothing about now and are left out, so late data never raises
+- ``raised``: it began and continues. ``reminder``: it still continues, and the throttle time has passed.
+- ``passed``: it began and ended between two evaluations (one upload brings a quarter of an hour at once): one message for both.
+- ``resolved``: it ended, and its beginning had been reported. Reported once, regardless of the throttle. The throttle counts from the last
+  ``raised``, ``reminder`` or ``passed``. A beginning that the throttle holds back is reported later if it still continues then. Windows
+  older than ``fresh`` seconds say nothing about the present and are ignored, so late data never raises
 (or ends) an alert; so are windows from the future and those evaluated before.
 """
 
@@ -25,20 +21,20 @@ Transition = Literal["raised", "reminder", "passed", "resolved"]
 
 
 class Limits(NamedTuple):
-    """The bounds of an alert's life, seconds."""
+    """The limits of an alert, seconds."""
 
     frequency: int
-    """At most one message in so long."""
+    """At most one message in this time."""
     fresh: int
-    """Older windows are not evaluated."""
+    """Windows older than this are not evaluated."""
     future: int = 300
-    """Nor are later ones than this after now: the logger's clock is wrong."""
+    """Windows further in the future than this are not evaluated either: the logger's clock is wrong."""
     history: int = 20
-    """Happenings remembered."""
+    """Transitions remembered."""
 
 
 class AlertEvent(NamedTuple):
-    """Something to tell."""
+    """An event to report."""
 
     transition: Transition
     since: int
@@ -51,7 +47,7 @@ class AlertEvent(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class AlertState:
-    """What is remembered of one alert."""
+    """The stored state of one alert."""
 
     active: bool = False
     since: int = 0
@@ -61,12 +57,12 @@ class AlertState:
     worst: float | None = None
     badness: float = 0.0
     announced: bool = False
-    """Whether the beginning of this episode was told."""
+    """Whether the beginning of this episode was reported."""
     last_sent: int | None = None
     judged_until: int = 0
     """The newest window evaluated."""
     history: tuple[Mapping[str, object], ...] = ()
-    """What happened, oldest first: transition, at, since, until, worst, told."""
+    """Transitions, oldest first: transition, at, since, until, worst, told."""
 
 
 def state_to_json(state: AlertState) -> dict[str, object]:
@@ -75,7 +71,7 @@ def state_to_json(state: AlertState) -> dict[str, object]:
 
 
 def state_from_json(body: Mapping[str, Any]) -> AlertState:
-    """The state of :func:`state_to_json`; keys of another version are left out."""
+    """The state of :func:`state_to_json`; keys of other versions are ignored."""
     known = {field.name for field in attrs.fields(AlertState)}
     values = {key: value for key, value in body.items() if key in known}
     values["history"] = tuple(values.get("history", ()))
@@ -85,7 +81,7 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
 def step(
     state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits
 ) -> tuple[AlertState, AlertEvent | None]:
-    """The next state, and what to tell. The same object comes back where nothing worth keeping changed."""
+    """The next state, and what to report. The same object is returned if nothing that is stored has changed."""
     remembered, state = state, _without_future(state, now, limits)
     windows = _to_evaluate(state, verdicts, now, limits)
     if not windows:
@@ -107,7 +103,7 @@ def windows_breach(windows: Sequence[WindowVerdict]) -> bool:
 
 
 def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
-    # Our clock was ahead and was set back: what it wrote must not silence the alert until time has caught up.
+    # Our clock was ahead and has been set back: the times it wrote must not silence the alert until the clock has caught up.
     latest = now + limits.future
     if state.judged_until > latest:
         state = attrs.evolve(state, judged_until=0)

@@ -1,4 +1,4 @@
-"""What an alert says to people: subject and text, times in the customer's zone. Pure."""
+"""The text of an alert: subject and body, times in the customer's zone. Pure."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _TITLES: Mapping[str, str] = {
     "stopped_meter": "a meter has stopped",
     "solar_zero": "no solar power by day",
     "not_computed": "a meter is not computed",
-    "meter_not_understood": "a meter is not understood",
+    "meter_not_understood": "a meter's columns are unknown",
 }
 
 
 _SITE_WORDS: Mapping[str, str] = {
     "missed_upload": "The logger {serial} has missed the time at which it usually uploads. Check its power and network.",
     "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
-    "solar_zero": "Solar gives nothing though the sun is up, unlike on the days before. Check inverter, breaker and fuses.",
+    "solar_zero": "Solar gives no power though the sun is up, unlike on previous days. Check inverter, breaker and fuses.",
     "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the meters page.",
     "not_computed": "Both other meters have readings, but {role} is not computed. The setup report says more.",
 }
 
 
 class Words(NamedTuple):
-    """What a plugin says of an alert of its own."""
+    """A plugin's texts for its own alert."""
 
     title: str
     what: str
@@ -81,7 +81,7 @@ def write_message(
     *,
     words: Words | None = None,
 ) -> Message:
-    """The words for one event of one alert; ``words`` where it is a plugin's."""
+    """The text of one event of one alert; ``words`` if it is a plugin's."""
     zone = zone_or_utc(customer.time_zone)
     site = site_name(customer)
     begin, end = moment(event.since, zone), moment(event.until, zone)
@@ -95,7 +95,7 @@ def write_message(
             f"This was so from {begin} to {end}, and is over again.",
         )
     elif event.transition == "reminder":
-        subject, first = f"Alert goes on: {title} at {site}", f"This has been so since {begin}."
+        subject, first = f"Alert continues: {title} at {site}", f"This has been so since {begin}."
     else:
         subject, first = f"Alert: {title} at {site}", f"This has been so since {begin}."
     again = settings.frequency_seconds(kind) // 60
@@ -123,15 +123,15 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
         )
     if isinstance(rule, StuckMeterRule):
         return (
-            f"The {role} meter has given exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
+            f"The {role} meter has repeated exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
             "Check the meter and its Modbus wiring."
         )
     if kind in _SITE_WORDS:
         error = f" Its log has error {event.value:.0f} ({describe(int(event.value))})." if event.value else ""
         return _SITE_WORDS[kind].format(role=role, serial=customer.logger_serial_number) + error
     return (
-        f"The {role} meter shows {plain(value)} kW, which cannot be. "
-        "Likely meters are named in each other's place or a CT is turned round; the setup report says which."
+        f"The {role} meter shows {plain(value)} kW, which is impossible. "
+        "Probably two meters are exchanged or a CT is reversed; the setup report says which."
     )
 
 

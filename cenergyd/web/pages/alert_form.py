@@ -90,7 +90,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         "stopped_meter", "Meter stopped", "A meter gives no readings, or errors, though its logger uploads.", (_FREQUENCY,),
     ),
     RuleText(
-        "solar_zero", "No solar power", "Solar gives nothing though the sun is up, unlike on the days before.", (_FREQUENCY,),
+        "solar_zero", "No solar power", "Solar gives no power though the sun is up, unlike on previous days.", (_FREQUENCY,),
     ),
     RuleText(
         "not_computed", "Not computed", "Both other meters have readings, but the third one is not computed.", (_FREQUENCY,),

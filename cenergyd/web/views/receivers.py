@@ -34,7 +34,7 @@ async def confirm_receiver(context: Context, customer_id: str, channel: Mapping[
             continue
         log.info("{by} confirmed a receiver of customer {customer}", by=by, customer=customer_id)
         return changed
-    raise Conflict("the customer is changed by others all the time")
+    raise Conflict("the customer keeps being changed by others")
 
 
 async def send_codes(outbox: Outbox | None, before: Customer, after: Customer, now: int) -> None:

@@ -46,7 +46,7 @@ async def minutes(world: World, customer: Customer, powers: list[float]) -> None
 
 def told(world: World) -> list[str]:
     """What was told, in order, without the site's name."""
-    begins = {"Alert: ": "", "Alert goes on: ": "still: ", "Alert over: ": "over: "}
+    begins = {"Alert: ": "", "Alert continues: ": "still: ", "Alert over: ": "over: "}
     found = []
     for subject in world.recorder.subjects:
         begin = next(each for each in begins if subject.startswith(each))
@@ -220,8 +220,8 @@ async def test_every_kind_on_its_own(world: World) -> None:
     assert sorted(texts) == ["implausible", "power_factor", "stuck_meter", "voltage"]
     assert "power factor of the utility (grid) meter fell to 0.640" in texts["power_factor"]
     assert "was 130 V; it should be between 114 and 126 V" in texts["voltage"]
-    assert "solar meter shows -3 kW, which cannot be" in texts["implausible"]
-    assert "solar meter has given exactly the same values (-3 kW) for 30 minutes" in texts["stuck_meter"]
+    assert "solar meter shows -3 kW, which is impossible" in texts["implausible"]
+    assert "solar meter has repeated exactly the same values (-3 kW) for 30 minutes" in texts["stuck_meter"]
     views = await alerts_for(world.context.documents, customer.id)
     assert {view.kind for view in views} == set(texts)
     # Everything is well again.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cenergyd.commands.common import Failed, password_options, read_password, run_async
 from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.tools.simulator.http import Target
-from cenergyd.tools.simulator.replay import Replay, ReplayCounts, ReplayJournal, Stopped, find_logs
+from cenergyd.tools.simulator.replay import FoundLog, Replay, ReplayCounts, ReplayJournal, Stopped, find_logs
 
 PROGRESS_FILE = ".cenergyd-replay.jsonl"
 
@@ -49,31 +51,31 @@ def replay(
     if not logs:
         raise Failed(f"there is no log file (mb-NNN*.log or .log.gz) below {folder}")
     journal = ReplayJournal(progress_file or folder / PROGRESS_FILE, url, folder)
-
-    async def work(reactor: Reactor) -> ReplayCounts:
-        try:
-            target = Target(reactor, url)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--url") from error
-
-        async def pause(seconds: float) -> None:
-            await sleep(reactor, seconds)
-
-        with click.progressbar(
-            length=len(logs), label="log files", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
-        ) as bar:
-            one = Replay(
-                target.post, pause, journal, password=password, device_class=device_class, step=lambda: bar.update(1)
-            )
-            try:
-                return await one.run(logs, folder)
-            except Stopped as error:
-                done = one.counts.uploaded + one.counts.skipped
-                raise Failed(f"stopped after {done} of {len(logs)} files: {error}; run it again to continue") from error
-
-    counts = run_async(work)
+    options = {"journal": journal, "password": password, "device_class": device_class}
+    counts = run_async(lambda reactor: _upload(reactor, logs, folder, url, **options))
     click.echo(
         f"{counts.uploaded} log files uploaded, {counts.skipped} acknowledged before, {counts.configs} config files"
     )
     if counts.refused:
         raise Failed("\n".join([f"{len(counts.refused)} log files were refused:", *counts.refused]))
+
+
+async def _upload(reactor: Reactor, logs: Sequence[FoundLog], folder: Path, url: str, **options: Any) -> ReplayCounts:
+    """Upload them, with a progress bar on a terminal; the options are those of :class:`Replay`. Raises Failed, click.BadParameter."""
+    try:
+        target = Target(reactor, url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from error
+
+    async def pause(seconds: float) -> None:
+        await sleep(reactor, seconds)
+
+    with click.progressbar(
+        length=len(logs), label="log files", file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
+    ) as bar:
+        one = Replay(target.post, pause, **options, step=lambda: bar.update(1))
+        try:
+            return await one.run(logs, folder)
+        except Stopped as error:
+            done = one.counts.uploaded + one.counts.skipped
+            raise Failed(f"stopped after {done} of {len(logs)} files: {error}; run it again to continue") from error

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cenergyd.tools.conformance.checks import RULES, ProtocolRule, run
+from cenergyd.tools.conformance.checks import RULES, run
 from cenergyd.tools.conformance.client import Server
+from cenergyd.tools.conformance.rules import ProtocolRule
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, add_customer
 

@@ -1,0 +1,93 @@
+"""Requests that checks make, and what responses must be.
+
+Checks write under Modbus addresses 240 to 249 of the given logger, at times around 2001, so that they harm no real series.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.readings.model import Reading
+from cenergyd.tools.conformance.client import Response, Server
+
+METER: Final = "240"
+START: Final = 1_000_000_020
+"""2001-09-09 01:47:00 UTC."""
+KEEPS: Final = (406,)
+ABANDONS: Final = (401, 402, 403, 404, 407)
+
+
+def rows(count: int = 3, start: int = START) -> list[Reading]:
+    """Some readings."""
+    return [Reading(start + 60 * i, P=1.5 + i, L1_PF=0.95, L1_V=120.25, Q=0.5) for i in range(count)]
+
+
+def log(values: list[Reading] | None = None) -> bytes:
+    """A plain log of readings."""
+    return encode.log_text(rows() if values is None else values, VERIS)
+
+
+def send(
+    server: Server, content: bytes, *, meter: str = METER, version: str = "1.1", name: str | None = None, **more: str
+) -> Response:
+    """Upload a log file; ``more`` adds or replaces form variables."""
+    fields = encode.log_fields(server.serial, server.password, meter, content, **more)
+    return server.form(fields, name or encode.log_filename(meter), content, version=version)
+
+
+def mode(server: Server, name: str, **more: str) -> Response:
+    """A request without a file."""
+    return server.form({"MODE": name, "SERIALNUMBER": server.serial, "PASSWORD": server.password, **more})
+
+
+def accepted(response: Response) -> str | None:
+    """None for SUCCESS."""
+    return None if response.success else f"no SUCCESS but {response.status} {response.body[:100]!r}"
+
+
+def kept(response: Response) -> str | None:
+    """None where the device keeps the file and goes on."""
+    if response.status in KEEPS and response.failure:
+        return None
+    return f"not 406 with FAILURE but {response.status} {response.body[:100]!r}"
+
+
+def unauthorized(response: Response) -> str | None:
+    """None for 401 FAILURE."""
+    return (
+        None
+        if response.status == 401 and response.failure
+        else f"not 401 with FAILURE but {response.status} {response.body[:100]!r}"
+    )
+
+
+def first(*faults: str | None) -> str | None:
+    """The first fault."""
+    return next((fault for fault in faults if fault), None)
+
+
+def basic_credentials(user: str, password: str) -> dict[str, str]:
+    """The header of HTTP Basic credentials."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def xml(server: Server, name: str, content: str, password: str | None = None) -> Response:
+    """A request in AcquiSuite-XML."""
+    body = f'<?xml version="1.0"?><DAS><mode>{name}</mode><name>x</name><serial>{server.serial}</serial>{content}</DAS>'
+    return server.post(
+        "text/xml",
+        body.encode(),
+        headers=basic_credentials(server.serial, server.password if password is None else password),
+    )
+
+
+def xml_success(response: Response) -> str | None:
+    """None for a SUCCESS in XML."""
+    good = response.status == 200 and b"<result>SUCCESS</result>" in response.body
+    typed = response.headers.get("content-type", "").startswith("text/xml")
+    return (
+        None if good and typed else f"{response.status} {response.headers.get('content-type')} {response.body[:100]!r}"
+    )

@@ -98,7 +98,11 @@ class ReadingsSettings:
         "sqlite:///path (embedded) or influxdb://user:password@host:8086/database; https+influxdb:// with TLS.",
         secret=True, essential=True,
     )  # fmt: skip
-    retention_policy: str = setting("", text, "InfluxDB retention policy to write to; empty: the database's default.")
+    retention_policy: str = setting(
+        "",
+        text,
+        "InfluxDB retention policy of readings; with keep_days what is computed is in NAME_longer. Empty: the database's default.",
+    )
     keep_days: dict[str, int] = setting(  # noqa: RUF009
         "", days_of("raw", "1m", "longer", least=60, most=36500),
         "Days that readings and rollups are kept, as raw=800 1m=800 longer=3650; not named: for ever.",
@@ -112,7 +116,7 @@ class ReadingsSettings:
         if longer is not None and (raw is None or longer < raw):
             raise ValueError("keep_days: longer must not be less than raw, from which it is computed")
         if self.keep_days and not self.url.startswith("sqlite:") and not self.retention_policy:
-            raise ValueError("keep_days: InfluxDB needs the name of a policy to make, retention_policy")
+            raise ValueError("keep_days: InfluxDB needs the name of the policies to make, retention_policy")
 
 
 @attrs.frozen(kw_only=True)

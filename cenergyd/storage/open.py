@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -14,7 +13,8 @@ from cenergyd.readings.correction_book import CorrectionBook
 from cenergyd.readings.retention import MARGIN_DAYS
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor
-from cenergyd.settings.sections import Settings
+from cenergyd.settings.sections import ReadingsSettings, Settings
+from cenergyd.storage.influxdb.connection import Policy
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import SharedCollection
@@ -89,21 +89,19 @@ def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:
     path = _sqlite_path(chosen.url)
     if path is not None:
         return SqliteReadingStore(reactor, path)
+    policy, points_policy = _policies(chosen)
     return InfluxReadingStore(
-        reactor,
-        chosen.url,
-        retention_policy=chosen.retention_policy,
-        policy_days=_policy_days(chosen.keep_days),
-        timeout_seconds=chosen.timeout_seconds,
+        reactor, chosen.url, policy=policy, points_policy=points_policy, timeout_seconds=chosen.timeout_seconds
     )
 
 
-def _policy_days(keep_days: Mapping[str, int]) -> int | None:
-    """How long the one policy of all kinds keeps: for the longest of them, 0 for ever; None where nothing is said."""
-    if not keep_days:
-        return None
-    longest = keep_days.get("longer")
-    return 0 if longest is None else max(longest, keep_days.get("1m", 0)) + MARGIN_DAYS
+def _policies(chosen: ReadingsSettings) -> tuple[Policy, Policy | None]:
+    """Of readings, and of what is computed from them where ``keep_days`` says how long each is kept."""
+    name = chosen.retention_policy
+    if not chosen.keep_days:
+        return Policy(name), None
+    raw, longer = (days + MARGIN_DAYS if days else 0 for days in map(chosen.keep_days.get, ("raw", "longer")))
+    return Policy(name, raw), Policy(f"{name}_longer", longer)
 
 
 def _sqlite_path(url: str) -> Path | None:

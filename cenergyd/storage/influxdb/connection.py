@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 from twisted.logger import Logger
@@ -40,6 +40,18 @@ class SeriesRows(TypedDict):
 
 StatementResult = list[SeriesRows]
 
+
+class Policy(NamedTuple):
+    """A retention policy."""
+
+    name: str = ""
+    """'' is the database's default one."""
+    days: int | None = None
+    """How long it keeps points where it is not there and is made, 0 for ever; None: it is not made."""
+
+
+DEFAULT_POLICY = Policy()
+
 WRITE_LINES = 20_000
 """Lines in one request: about 2 MB, far below InfluxDB's max-body-size of 25 MB."""
 MAX_WAITING = 1000
@@ -54,28 +66,19 @@ class InfluxConnection:
     """Threads with a client each. Half of them, rounded up, write, so that long reads never delay a write.
 
     :param reactor: the reactor that results return to.
-    :param retention_policy: where to write; '' is the database's default one.
     :param timeout_seconds: how long to wait for a connection, and for an answer.
     """
 
-    def __init__(
-        self,
-        reactor: FromThreads,
-        address: InfluxAddress,
-        retention_policy: str,
-        threads: int,
-        timeout_seconds: float,
-    ) -> None:
+    def __init__(self, reactor: FromThreads, address: InfluxAddress, threads: int, timeout_seconds: float) -> None:
         self.address = address
-        self._policy = retention_policy
         self._timeout = timeout_seconds
         self._writers = BoundedPool(reactor, "influxdb-write", (threads + 1) // 2, MAX_WAITING)
         self._readers = BoundedPool(reactor, "influxdb-read", max(1, threads // 2), MAX_WAITING)
         self._local = threading.local()
         self._clients: list[InfluxClient] = []
         self._lock = threading.Lock()
-        self._failed_at: str | None = None
-        """Time of a point of the last write, if InfluxDB failed to store it."""
+        self._failed: dict[str, str] = {}
+        """By retention policy: time of a point of the last write, if InfluxDB failed to store it."""
 
     def start(self) -> None:
         """Start the threads."""
@@ -91,19 +94,19 @@ class InfluxConnection:
                 client.close()
             self._clients.clear()
 
-    async def check(self) -> None:
-        """Send a write without any point: InfluxDB checks the database and our permission as for a real one.
+    async def check(self, policy: str) -> None:
+        """Send a write without any point: InfluxDB checks the database, the policy and our permission as for a real one.
 
         It does not check the disk. So after a write that failed, a probe is written to the same shard until that succeeds.
         """
-        await self._writers.run(self._guarded, self._check)
+        await self._writers.run(self._guarded, partial(self._check, policy=policy))
 
-    async def write(self, make_lines: Callable[[], Iterator[str]]) -> None:
+    async def write(self, policy: str, make_lines: Callable[[], Iterator[str]]) -> None:
         """Write lines, made in the thread and sent in requests of bounded size.
 
         :param make_lines: makes all lines from the start; called again if the database had to be created.
         """
-        await self._writers.run(self._guarded, partial(self._send_all, make_lines=make_lines))
+        await self._writers.run(self._guarded, partial(self._send_all, policy=policy, make_lines=make_lines))
 
     async def query(self, statements: Sequence[str]) -> list[StatementResult]:
         """Run several statements in one request; their results in order."""
@@ -113,20 +116,21 @@ class InfluxConnection:
         """Run statements that change something (DELETE) in one request."""
         await self._writers.run(self._guarded, partial(_run, statements=statements))
 
-    async def ensure_policy(self, days: int) -> None:
-        """Make the retention policy where it is not there, for so many days, 0 for ever. One that is there is never altered: InfluxDB would delete at once."""
-        await self._writers.run(self._guarded, partial(self._ensure_policy, days=days))
+    async def ensure_policy(self, policy: Policy) -> None:
+        """Make it where it is not there and its days are told. One that is there is never altered: InfluxDB would delete at once."""
+        if policy.days is not None:
+            await self._writers.run(self._guarded, partial(self._ensure_policy, policy=policy))
 
-    def _ensure_policy(self, client: InfluxClient, days: int) -> None:
+    def _ensure_policy(self, client: InfluxClient, policy: Policy) -> None:
         database = self.address.database
-        wanted = f"{days}d" if days else "INF"
-        make = f'CREATE RETENTION POLICY "{self._policy}" ON "{database}" DURATION {wanted} REPLICATION 1'
+        wanted = f"{policy.days}d" if policy.days else "INF"
+        make = f'CREATE RETENTION POLICY "{policy.name}" ON "{database}" DURATION {wanted} REPLICATION 1'
         try:
-            policies = {policy["name"]: policy["duration"] for policy in client.get_list_retention_policies(database)}
-            if self._policy not in policies:
-                client.create_retention_policy(self._policy, wanted, "1", database)
+            policies = {found["name"]: found["duration"] for found in client.get_list_retention_policies(database)}
+            if policy.name not in policies:
+                client.create_retention_policy(policy.name, wanted, "1", database)
                 log.info(
-                    "made the retention policy {policy}, which keeps {duration}", policy=self._policy, duration=wanted
+                    "made the retention policy {policy}, which keeps {duration}", policy=policy.name, duration=wanted
                 )
                 return
         except InfluxDBClientError as error:
@@ -134,44 +138,44 @@ class InfluxConnection:
                 raise
             log.warn(
                 "user {user} may not see or make retention policies; where {policy} is not there, an administrator runs: {make}",
-                user=self.address.user, policy=self._policy, make=make,
+                user=self.address.user, policy=policy.name, make=make,
             )  # fmt: skip
             return
-        hours = policies[self._policy].partition("h")[0]
+        hours = policies[policy.name].partition("h")[0]
         kept = "INF" if hours == "0" else f"{int(hours) // 24}d"
         if kept != wanted:
             log.warn(
                 "the retention policy {policy} keeps {kept}, the settings say {wanted}; it is left as it is",
-                policy=self._policy, kept=kept, wanted=wanted,
+                policy=policy.name, kept=kept, wanted=wanted,
             )  # fmt: skip
 
-    def _send_all(self, client: InfluxClient, make_lines: Callable[[], Iterator[str]]) -> None:
+    def _send_all(self, client: InfluxClient, policy: str, make_lines: Callable[[], Iterator[str]]) -> None:
         lines = make_lines()
         while some := list(islice(lines, WRITE_LINES)):
             try:
-                self._send(client, some)
+                self._send(client, policy, some)
             except InfluxDBServerError:
-                self._failed_at = some[0].rpartition(" ")[2]
+                self._failed[policy] = some[0].rpartition(" ")[2]
                 raise
-            self._failed_at = None
+            self._failed.pop(policy, None)
 
-    def _check(self, client: InfluxClient) -> None:
-        self._send(client, ())
-        time = self._failed_at
+    def _check(self, client: InfluxClient, policy: str) -> None:
+        self._send(client, policy, ())
+        time = self._failed.get(policy)
         if time is None:
             return
         try:
-            self._send(client, [f"{_PROBE} {time}"])
+            self._send(client, policy, [f"{_PROBE} {time}"])
         except InfluxDBClientError as error:
             if error.code != 400:
                 raise
-        if self._failed_at == time:
-            self._failed_at = None
+        if self._failed.get(policy) == time:
+            self._failed.pop(policy, None)
 
-    def _send(self, client: InfluxClient, lines: Sequence[str]) -> None:
+    def _send(self, client: InfluxClient, policy: str, lines: Sequence[str]) -> None:
         params = {"db": self.address.database, "precision": "s"}
-        if self._policy:
-            params["rp"] = self._policy
+        if policy:
+            params["rp"] = policy
         try:
             client.write(lines, params=params, protocol="line")
         except InfluxDBClientError as error:

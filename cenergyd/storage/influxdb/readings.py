@@ -28,7 +28,7 @@ from cenergyd.readings.write_probes import probe_times
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.storage.influxdb.address import parse_address
-from cenergyd.storage.influxdb.connection import InfluxConnection, StatementResult
+from cenergyd.storage.influxdb.connection import DEFAULT_POLICY, InfluxConnection, Policy, StatementResult
 from cenergyd.storage.influxdb.line_protocol import (
     FIELDS,
     MAX_QUERY_CHARS,
@@ -112,8 +112,8 @@ class InfluxReadingStore:
     create the database if it is missing.
 
     :param url: see :func:`~cenergyd.storage.influxdb.line_protocol.parse_address`; raises ConfigError.
-    :param retention_policy: where to write and read; '' is the database's default one.
-    :param policy_days: how long that policy keeps points where it is not there and is made, 0 for ever; None: it is not made.
+    :param policy: where readings are.
+    :param points_policy: where points (rollups, energy) are; None: in the same. A DELETE takes from all policies, but the names of series differ.
     :param threads: for all requests; half of them, rounded up, write.
     :param timeout_seconds: how long to wait for a connection, and for an answer.
     """
@@ -123,22 +123,22 @@ class InfluxReadingStore:
         reactor: FromThreads,
         url: str,
         *,
-        retention_policy: str = "",
-        policy_days: int | None = None,
+        policy: Policy = DEFAULT_POLICY,
+        points_policy: Policy | None = None,
         threads: int = THREADS,
         timeout_seconds: float = 10.0,
     ) -> None:
-        if any(char in retention_policy for char in '"\\\n'):
-            raise ConfigError(f"retention_policy {retention_policy!r}: quotes and backslashes are not possible")
-        self._policy = retention_policy
-        self._policy_days = policy_days
-        self._influx = InfluxConnection(reactor, parse_address(url), retention_policy, threads, timeout_seconds)
+        if any(char in policy.name for char in '"\\\n'):
+            raise ConfigError(f"retention_policy {policy.name!r}: quotes and backslashes are not possible")
+        self._policies = (policy,) if points_policy is None else (policy, points_policy)
+        self._readings_in, self._points_in = self._policies[0].name, self._policies[-1].name
+        self._influx = InfluxConnection(reactor, parse_address(url), threads, timeout_seconds)
 
     async def open(self) -> None:
         """Start the threads; create the database if it is missing and we may."""
         self._influx.start()
-        if self._policy_days is not None:
-            await self._influx.ensure_policy(self._policy_days)
+        for policy in self._policies:
+            await self._influx.ensure_policy(policy)
         await self.ping()
 
     async def close(self) -> None:
@@ -147,7 +147,8 @@ class InfluxReadingStore:
 
     async def ping(self) -> None:
         """Send a write without any point: InfluxDB checks the database and our permission as for a real one."""
-        await self._influx.check()
+        for policy in self._policies:
+            await self._influx.check(policy.name)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`.
@@ -156,7 +157,7 @@ class InfluxReadingStore:
         counts as done, and a warning says how many were dropped.
         """
         check_series(*(batch.series for batch in batches))
-        await self._influx.write(lambda: _lines(batches))
+        await self._influx.write(self._readings_in, lambda: _lines(batches))
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -166,7 +167,7 @@ class InfluxReadingStore:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         wanted = [readings_to_keep(readings, start, end) for _, start, end, readings in items]
-        stored = await self._paged([item[:3] for item in items], FIELDS, readings_of)
+        stored = await self._paged(self._readings_in, [item[:3] for item in items], FIELDS, readings_of)
         deletes: list[str] = []
         batches: list[SeriesReadings] = []
         for (series, start, end, _), new in zip(items, wanted, strict=True):
@@ -182,7 +183,9 @@ class InfluxReadingStore:
     ) -> dict[str, list[Reading]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
-        found = await self._paged([(name, start, end) for name in series], FIELDS, readings_of, limit=limit)
+        found = await self._paged(
+            self._readings_in, [(name, start, end) for name in series], FIELDS, readings_of, limit=limit
+        )
         return {name: readings for (name, *_), readings in found.items()}
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
@@ -214,6 +217,7 @@ class InfluxReadingStore:
         parts = list(slices(start, end, resolution, longest, offset))
         ask = partial(
             self._paged,
+            self._readings_in,
             tail=f" GROUP BY time({resolution}s, {offset % resolution}s) fill(none)",
             window=resolution,
             most=max(1, min(SERIES_AT_ONCE - 1, SUMMARY_SECONDS // min(longest, max(1, end - start)))),
@@ -255,7 +259,7 @@ class InfluxReadingStore:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         wanted = [points_to_keep(points, start, end) for _, start, end, points in items]
-        stored = await self._paged([item[:3] for item in items], "*", points_of)
+        stored = await self._paged(self._points_in, [item[:3] for item in items], "*", points_of)
         deletes: list[str] = []
         lines: list[tuple[str, list[FieldPoint]]] = []
         for (series, start, end, _), new in zip(items, wanted, strict=True):
@@ -264,14 +268,18 @@ class InfluxReadingStore:
             deletes += _deletion(series, plan.delete)
             lines.append((series, [new[time] for time in _written(plan, new)]))
         await self._delete(deletes)
-        await self._influx.write(lambda: (line for series, points in lines for line in point_lines(series, points)))
+        await self._influx.write(
+            self._points_in, lambda: (line for series, points in lines for line in point_lines(series, points))
+        )
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """One write: InfluxDB merges the fields of a time by itself. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, _ in items))
         new = [(series, list(storable_points(points).values())) for series, points in items]
         if any(points for _, points in new):
-            await self._influx.write(lambda: (line for series, points in new for line in point_lines(series, points)))
+            await self._influx.write(
+                self._points_in, lambda: (line for series, points in new for line in point_lines(series, points))
+            )
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -281,11 +289,12 @@ class InfluxReadingStore:
     async def read_points_many(self, ranges: Sequence[Range]) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
-        found = await self._paged(ranges, "*", points_of)
+        found = await self._paged(self._points_in, ranges, "*", points_of)
         return [found[series, start, end] for series, start, end in ranges]
 
     async def _paged(
         self,
+        policy: str,
         ranges: Iterable[Range],
         fields: str,
         parse: Callable[[Sequence[str], Rows], list[T]],
@@ -308,7 +317,7 @@ class InfluxReadingStore:
         cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
         while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
             size = min(PAGE_ROWS, max(1, RESULT_ROWS // min(len(cursors), SERIES_AT_ONCE)))
-            answers = await self._pages(cursors, size, fields, tail, most)
+            answers = await self._pages(cursors, size, partial(select, fields, retention_policy=policy), tail, most)
             for cursor, (columns, rows) in zip(cursors, answers, strict=True):
                 found[cursor.asked] += parse(columns, rows)
             cursors = [
@@ -317,7 +326,7 @@ class InfluxReadingStore:
         return found
 
     async def _pages(
-        self, cursors: Sequence[_Cursor], size: int, fields: str, tail: str, most: int
+        self, cursors: Sequence[_Cursor], size: int, ask: Callable[..., str], tail: str, most: int
     ) -> list[tuple[Sequence[str], Rows]]:
         """Columns and rows of each cursor's page; cursors with the same bounds share statements."""
         by_bounds: dict[tuple[int, int, int], list[str]] = {}
@@ -330,7 +339,7 @@ class InfluxReadingStore:
             for some in batched(names, MAX_QUERY_CHARS // 2, most):
                 keys.append(bounds)
                 condition = f"WHERE {time_range(start, end)}{tail} LIMIT {rows}"
-                statements.append(select(fields, some, self._policy, condition))
+                statements.append(ask(some, tail=condition))
         answers = await self._query(statements, 1 if most < SERIES_AT_ONCE else SERIES_AT_ONCE)
         parts = {
             (part["name"], bounds): (part["columns"], part["values"])
@@ -348,7 +357,7 @@ class InfluxReadingStore:
             names = [name for name in series if name not in found]
             answers = await self._query(
                 [
-                    select(FIELDS, some, self._policy, tail)
+                    select(FIELDS, some, self._readings_in, tail)
                     for some in batched(names, MAX_QUERY_CHARS // 2, SERIES_AT_ONCE)
                 ]
             )
@@ -357,14 +366,14 @@ class InfluxReadingStore:
         return found
 
     async def _points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
-        found = await self._paged([(series, start, end)], "*", points_of, limit=limit)
+        found = await self._paged(self._points_in, [(series, start, end)], "*", points_of, limit=limit)
         return found[series, start, end]
 
     async def _change_points(self, series: str, old: Mapping[int, FieldPoint], new: Mapping[int, FieldPoint]) -> None:
         plan = changes({t: p.fields for t, p in old.items()}, {t: p.fields for t, p in new.items()})
         await self._delete(_deletion(series, plan.delete))
         points = [new[time] for time in _written(plan, new)]
-        await self._influx.write(lambda: point_lines(series, points))
+        await self._influx.write(self._points_in, lambda: point_lines(series, points))
 
     async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[StatementResult]:
         work = [self._influx.query(some) for some in batched(statements, MAX_QUERY_CHARS, most)]

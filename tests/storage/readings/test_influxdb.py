@@ -22,6 +22,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.address import parse_address
+from cenergyd.storage.influxdb.connection import Policy
 from cenergyd.storage.influxdb.line_protocol import batched, changes, reading_lines
 from cenergyd.storage.influxdb.readings import InfluxReadingStore, _Cursor, _runs
 from tests.certificates import Authority
@@ -240,7 +241,7 @@ async def test_readings_older_than_the_retention_policy_keeps(influx: RunningInf
     events: list[dict[str, Any]] = []
     globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
     try:
-        async with opened(f"{influx.url}/{unique_name}", retention_policy="brief") as store:
+        async with opened(f"{influx.url}/{unique_name}", policy=Policy("brief")) as store:
             old = [Reading(T0, 1.0), Reading(T0 + 1, 1.0)]
             await store.write([SeriesReadings("A_1", [*old, Reading(now, 2.0)])])
             assert await store.read(["A_1"], 0, now + 1) == {"A_1": [Reading(now, 2.0)]}
@@ -250,7 +251,7 @@ async def test_readings_older_than_the_retention_policy_keeps(influx: RunningInf
         globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
     assert [event["dropped"] for event in events if "dropped" in event] == [2]
     with pytest.raises(StoreUnavailable, match="retention policy not found: nope"):
-        async with opened(f"{influx.url}/{unique_name}", retention_policy="nope"):
+        async with opened(f"{influx.url}/{unique_name}", policy=Policy("nope")):
             pass
 
 
@@ -409,7 +410,7 @@ def test_addresses_that_are_wrong(url: str) -> None:
 
 def test_a_retention_policy_cannot_leave_its_quotes() -> None:
     with pytest.raises(ConfigError):
-        InfluxReadingStore(reactor, "influxdb://h/db", retention_policy='x"; DROP DATABASE db')
+        InfluxReadingStore(reactor, "influxdb://h/db", policy=Policy('x"; DROP DATABASE db'))
 
 
 @pytest_twisted.ensureDeferred
@@ -421,16 +422,16 @@ async def test_a_retention_policy_is_made_and_one_that_is_there_is_left(
     def durations() -> dict[str, str]:
         return {policy["name"]: policy["duration"] for policy in client.get_list_retention_policies(unique_name)}
 
+    recent = [SeriesReadings("A_1", [Reading(int(time.time()), 1.0)])]
     events: list[dict[str, Any]] = []
     globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
     try:
         for days in (400, 500):
-            async with opened(f"{influx.url}/{unique_name}", retention_policy="kept", policy_days=days) as store:
-                recent = [SeriesReadings("A_1", [Reading(int(time.time()), 1.0)])]
+            async with opened(f"{influx.url}/{unique_name}", policy=Policy("kept", days)) as store:
                 await store.write(recent)
                 assert (await store.read(["A_1"], 0, 1 << 33))["A_1"] == recent[0].readings
             assert durations()["kept"] == "9600h0m0s"
-        async with opened(f"{influx.url}/{unique_name}", retention_policy="ever", policy_days=0):
+        async with opened(f"{influx.url}/{unique_name}", policy=Policy("ever", 0)):
             assert durations()["ever"] == "0s"
     finally:
         globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
@@ -440,3 +441,37 @@ async def test_a_retention_policy_is_made_and_one_that_is_there_is_left(
         "the retention policy kept keeps 400d, the settings say 500d; it is left as it is",
         "made the retention policy ever, which keeps INF",
     ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_readings_are_kept_for_less_than_what_is_computed_from_them(
+    influx: RunningInflux, unique_name: str
+) -> None:
+    client = InfluxDBClient(port=influx.port, database=unique_name)
+    old, new = int(time.time()) - 400 * 86400, int(time.time()) - 86400
+    policies = {"policy": Policy("kept", 93), "points_policy": Policy("kept_longer", 3683)}
+    async with opened(f"{influx.url}/{unique_name}", **policies) as store:
+        durations = {found["name"]: found["duration"] for found in client.get_list_retention_policies(unique_name)}
+        assert (durations["kept"], durations["kept_longer"]) == ("2232h0m0s", "88392h0m0s")
+
+        await store.write([SeriesReadings("A_1", [Reading(old, 1.0), Reading(new, 2.0)])])
+        await store.write_points("A_1_1h", [FieldPoint(old, {"P": 1.0}), FieldPoint(new, {"P": 2.0})])
+        await store.merge_points_many([("A_1_1h", [FieldPoint(old, {"Q": 0.5})])])
+        assert [reading.P for reading in (await store.read(["A_1"], 0, 1 << 33))["A_1"]] == [2.0]
+        points = [FieldPoint(old, {"P": 1.0, "Q": 0.5}), FieldPoint(new, {"P": 2.0})]
+        assert await store.read_points("A_1_1h", 0, 1 << 33) == points
+        assert set(await store.series_of("A")) == {"A_1"}
+
+        await store.replace_points("A_1_1h", new, new + 3600, [])
+        assert await store.read_points("A_1_1h", 0, 1 << 33) == points[:1]
+        assert (await store.last(["A_1"]))["A_1"].P == 2.0
+        await store.replace("A_1", new, new + 60, [])
+        assert (await store.read(["A_1"], 0, 1 << 33))["A_1"] == []
+        assert await store.read_points("A_1_1h", 0, 1 << 33) == points[:1]
+    for policy, measurement, count in (
+        ("kept", "A_1", 0),
+        ("kept_longer", "A_1", 0),
+        ("kept", "A_1_1h", 0),
+        ("kept_longer", "A_1_1h", 1),
+    ):
+        assert len(list(client.query(f'SELECT * FROM "{policy}"."{measurement}"').get_points())) == count

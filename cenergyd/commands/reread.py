@@ -25,8 +25,8 @@ from cenergyd.customers.fields import clean_meter
 from cenergyd.customers.model import Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.daemon.uploads import layout_table
-from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.reread import DAY, MAX_DAYS, RereadCounts, Rereader
 from cenergyd.jobs.windows import RESOLUTIONS, widen
 from cenergyd.runtime.clock import Reactor

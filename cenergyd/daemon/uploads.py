@@ -21,9 +21,9 @@ from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters
 from cenergyd.ingest.held_reader import HeldLogService
-from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.logger_proof import LoggerProof
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.readings.model import series_name
 from cenergyd.runtime.clock import Reactor

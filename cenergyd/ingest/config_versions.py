@@ -25,7 +25,7 @@ from cenergyd.acquisuite.upload import Mode
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
-from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.runtime.clock import Timers
 
 MAX_VERSIONS = 20

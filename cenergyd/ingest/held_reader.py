@@ -16,8 +16,8 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, FutureRows, StoreRejected, UploadError
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, Unread
-from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 

@@ -15,7 +15,7 @@ from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.acquisuite.xml import XmlDevice
 from cenergyd.customers.model import Customer
 from cenergyd.errors import FutureRows
-from cenergyd.ingest.layouts import MeterLayouts, TimedResolution
+from cenergyd.ingest.meter_layouts import MeterLayouts, TimedResolution
 from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.yielding import SharedTurns
 

@@ -22,7 +22,7 @@ from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload, wait_for

@@ -21,8 +21,8 @@ from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters
 from cenergyd.ingest.held_reader import HeldLogService
-from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.receiver import Receiver, UploadReply, UploadRequest
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, series_name

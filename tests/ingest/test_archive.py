@@ -36,8 +36,8 @@ from cenergyd.ingest.archive_format import (
     read_upload,
     without_secrets,
 )
-from cenergyd.ingest.layouts import MeterLayouts
 from cenergyd.ingest.log_reader import LogReader
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.reread import RereadCounts, Rereader
 from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.corrections import LATEST, CorrectionMap

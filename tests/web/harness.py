@@ -16,7 +16,7 @@ from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
 from cenergyd.ingest.config_versions import ConfigArchive
-from cenergyd.ingest.layouts import MeterLayouts
+from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.readings.corrected import corrected_store

@@ -20,7 +20,7 @@ from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, replace_in_turn
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
-from cenergyd.jobs.energy.role_lines import RoleLines
+from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.neighbours import Rows
 from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
@@ -55,7 +55,7 @@ class _Metering:
         self._customer = customer
         self._context = context
         self._zone = zone_of(customer.time_zone)
-        self._lines = RoleLines(customer, context.readings, context.settings.rollups.max_gap_seconds, context.now)
+        self._lines = RolePowerReader(customer, context.readings, context.settings.rollups.max_gap_seconds, context.now)
         self._tariff = _valid_tariff(customer)
 
     async def run(self, window: Window) -> None:

@@ -61,7 +61,7 @@ class Counted(NamedTuple):
 def steps_between(
     readings: Sequence[Reading], longest: int, scaled: Sequence[tuple[int, int]] = ()
 ) -> tuple[list[Step], list[Pair]]:
-    """The steps of a series' registers, ascending, and the readings between which only the meter's highest power can tell (:func:`judged`).
+    """The steps of a series' registers, ascending, and the pairs of readings that :func:`step_by_highest_power` has to decide on.
 
     :param readings: of one meter, ascending, sign-corrected.
     :param longest: over a longer time no reading without registers is passed over, s.
@@ -86,8 +86,8 @@ def steps_between(
     return found, doubtful
 
 
-def judged(pair: Pair, highest: float) -> Step | None:
-    """The step between two readings by the meter's highest power (kW); None where its registers cannot have gone on so."""
+def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
+    """The step between two readings of a meter with this highest power (kW); None where its registers cannot have gone on so."""
     return _step(*pair, highest)
 
 

@@ -20,7 +20,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
-from cenergyd.jobs.energy.role_lines import RoleLines
+from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
@@ -288,11 +288,11 @@ async def labelled_energy(
         if len(labelled) == 1:
             found.append(_period_energy(labelled[0].label, point))
         else:
-            found += await _anew(labelled, RoleLines(customer, readings, max_gap, now), role)
+            found += await _anew(labelled, RolePowerReader(customer, readings, max_gap, now), role)
     return found
 
 
-async def _anew(labelled: Sequence[LabelledWindow], lines_of: RoleLines, role: Role) -> list[PeriodEnergy]:
+async def _anew(labelled: Sequence[LabelledWindow], lines_of: RolePowerReader, role: Role) -> list[PeriodEnergy]:
     window = Window(labelled[0].start, labelled[-1].end)
     rows = await lines_of.rows_over(window)
     lines = (await lines_of.lines(rows, window))[role]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import floor
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -185,7 +186,7 @@ def _computing(issue: Issue, state: SiteState, since: str) -> Told:
         text = f"The logger is sending what it stored; so far up to {since.removeprefix(' since ')}."
         return Told("Catching up", text, "Nothing to do, unless the logger's clock is wrong.", "doctor")
     what = f"{_capital(issue.role)} is" if issue.role else "Older readings are"
-    done = "" if state.progress is None else f": {state.progress * 100:.0f} % done"
+    done = "" if state.progress is None else f": {floor(state.progress * 100)} % done"
     return Told(TITLES["computing"], f"{what} being computed from older readings{done}.", "Nothing to do.", "meters")
 
 

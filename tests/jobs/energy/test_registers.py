@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
 from cenergyd.jobs.energy.gap_bridging import power_lines
-from cenergyd.jobs.energy.registers import Counted, counted, judged, known_steps, steps_between
+from cenergyd.jobs.energy.registers import Counted, counted, known_steps, step_by_highest_power, steps_between
 from cenergyd.readings.model import Reading
 
 LONGEST = 5400
@@ -21,7 +21,7 @@ LONGEST = 5400
 def count(log: Sequence[Reading], start: int, end: int, highest: float = 0.0) -> Counted | None:
     lines = power_lines(log, LONGEST)
     found, doubtful = steps_between(log, LONGEST)
-    late = [step for pair in doubtful if (step := judged(pair, highest)) is not None]
+    late = [step for pair in doubtful if (step := step_by_highest_power(pair, highest)) is not None]
     return counted(known_steps(sorted([*found, *late]), lines), lines, Window(start, end))
 
 

@@ -1,4 +1,4 @@
-"""Reading what is known of the power of a customer's roles over a time: :mod:`cenergyd.jobs.energy.gap_bridging` of every role.
+"""Reads the power of a customer's roles (utility, load, solar) over a time, as lines of :mod:`cenergyd.jobs.energy.gap_bridging`, and what their registers counted.
 
 A computed role's lines are the sum or difference of the other two's where both are known, by the same intervals. So its energy is what the
 site equation makes of theirs, also where one of them is bridged.
@@ -20,7 +20,7 @@ from cenergyd.jobs.energy.gap_bridging import (
     power_lines,
     sum_lines,
 )
-from cenergyd.jobs.energy.registers import Step, judged, known_steps, steps_between
+from cenergyd.jobs.energy.registers import Step, known_steps, step_by_highest_power, steps_between
 from cenergyd.jobs.neighbours import NeighbourReader, Rows
 from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
@@ -36,8 +36,8 @@ SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
 """Computed role -> the two that it is made of, and the sign of the second: load = utility + solar."""
 
 
-class RoleLines:
-    """Reads lines of one customer.
+class RolePowerReader:
+    """Reads the power lines and register steps of one customer's roles.
 
     :param longest: no pause of more than this is anything but a gap, s.
     :param now: UTC seconds; what is later is not looked for.
@@ -102,7 +102,7 @@ class RoleLines:
             near = [pair for pair in doubtful if pair[0].time < window.end and pair[1].time > window.start]
             if near:
                 extremes = await self._extremes(segment, [Gap(*pair) for pair in near])
-                late = (judged(pair, highest) for pair, (highest, _) in zip(near, extremes, strict=True))
+                late = (step_by_highest_power(pair, highest) for pair, (highest, _) in zip(near, extremes, strict=True))
                 counts = sorted([*counts, *(step for step in late if step is not None)])
             found += counts
         return known_steps(found, lines)

@@ -7,7 +7,7 @@ marked, and the note is removed. If that stops half-way, a check every minute (:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -20,7 +20,7 @@ from cenergyd.customers.store import CustomerStore, PendingQueue
 from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, Incompatible, InvalidField, NotFound
-from cenergyd.readings.corrected import CorrectedReadings, as_measured
+from cenergyd.readings.corrected import CorrectedReadings, as_measured, ever_corrected
 from cenergyd.readings.correction_book import CorrectionBook, corrections_in, serial_of, tell_changed
 from cenergyd.readings.corrections import (
     MAX_ACTIVE,
@@ -60,6 +60,21 @@ class Listed(NamedTuple):
     def id(self) -> str:
         """Its id everywhere: ``001EC6001433_2.7``."""
         return f"{self.series}.{self.correction.number}"
+
+
+async def corrections_over(
+    readings: ReadingStore, documents: DocumentStore, series: Iterable[str], start: int, end: int
+) -> list[Listed]:
+    """The corrections in force that change readings of series within a range, by series and number.
+
+    Of series that were never corrected nothing is read.
+    """
+    return [
+        Listed(name, each)
+        for name in sorted(await ever_corrected(readings, sorted(set(series))))
+        for each in corrections_in(await documents.get(CORRECTIONS, name))
+        if each.is_active and each.touches(start, end)
+    ]
 
 
 @attrs.frozen(kw_only=True)

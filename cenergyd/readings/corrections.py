@@ -79,6 +79,10 @@ class Correction:
         """Where its readings are afterwards: start and end."""
         return self.start + (self.seconds or 0), self.end + (self.seconds or 0)
 
+    def touches(self, start: int, end: int) -> bool:
+        """Whether it changes readings within a range: takes them from there, or brings them there."""
+        return any(first < end and start < last for first, last in ((self.start, self.end), self.target))
+
     @property
     def hull(self) -> tuple[int, int]:
         """The times that it changes: the range, and where a shift puts it."""

@@ -13,6 +13,7 @@ from cenergyd.customers.meter_history import SetupPeriod, setup_periods
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.documents.kinds import HELD_METER, LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
@@ -20,6 +21,7 @@ from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolu
 from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
+from cenergyd.jobs.doctor.corrected import corrected
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.existing_check import problems_of
@@ -101,6 +103,8 @@ class CheckInputs(NamedTuple):
     """The single readings of the roles' own meters, by series."""
     held: Sequence[Document] = ()
     """Meters of the logger whose logs are kept unread."""
+    corrections: Sequence[Listed] = ()
+    """Those in force that change readings which are looked at."""
 
 
 async def doctor(
@@ -150,7 +154,8 @@ async def _gather(
     logger = await documents.get(LOGGER, serial)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
-    return CheckInputs(customer, span, now, logger, seen, last, minutes, meters, rows, held)
+    corrections = await corrections_over(readings, documents, seen, span.start, now + 1)
+    return CheckInputs(customer, span, now, logger, seen, last, minutes, meters, rows, held, corrections)
 
 
 def check_settings(gathered: CheckInputs) -> list[Finding]:
@@ -232,6 +237,7 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
         else:
             found += _channels(gathered, series, role)
     found += _not_understood(gathered, named)
+    found += corrected(gathered.corrections, zone)
     spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
     if spare:
         found.append(_spare(gathered, spare))

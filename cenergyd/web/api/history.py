@@ -12,6 +12,7 @@ from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import changed, setup_periods
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, Role
+from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
 from cenergyd.errors import Conflict
@@ -50,6 +51,7 @@ class ExplainedSource(Resource, frozen=True, kw_only=True):
     series: str
     time: Time | None
     factor: Annotated[float | None, Meta(description="Of a meter of a sum; null: none.")]
+    corrections: Annotated[list[str], Meta(description="Ids of the corrections in force that change this reading.")]
 
 
 class ExplainedMinute(Resource, frozen=True, kw_only=True):
@@ -64,9 +66,15 @@ class ExplainedMinute(Resource, frozen=True, kw_only=True):
     text: str
 
     @classmethod
-    def of(cls, found: Explanation) -> ExplainedMinute:
-        """What the derivation says of a minute."""
-        sources = [ExplainedSource(**source._asdict()) for source in found.sources]
+    def of(cls, found: Explanation, corrections: Sequence[Listed]) -> ExplainedMinute:
+        """What the derivation says of a minute.
+
+        :param corrections: those in force near it.
+        """
+        sources = [
+            ExplainedSource(**source._asdict(), corrections=_ids_at(corrections, source.series, source.time))
+            for source in found.sources
+        ]
         return cls(**{**found._asdict(), "sources": sources})
 
 
@@ -145,7 +153,14 @@ class HistoryApi:
             self._context.readings, await self._context.customer(customer_id), start, end,
             tolerance=settings.tolerance_seconds, formula=cast(Formula, settings.formula),
         )  # fmt: skip
-        return Response(Explanations(minutes=[ExplainedMinute.of(minute) for minute in found]))
+        series = {source.series for minute in found for source in minute.sources}
+        times = [source.time for minute in found for source in minute.sources if source.time is not None]
+        corrections = (
+            await corrections_over(self._context.readings, self._context.documents, series, min(times), max(times) + 1)
+            if times
+            else []
+        )
+        return Response(Explanations(minutes=[ExplainedMinute.of(minute, corrections) for minute in found]))
 
     async def meters(self, call: Call, customer_id: str) -> Response:
         """Which meter played which role, and since when."""
@@ -185,6 +200,12 @@ class HistoryApi:
             Route("POST", f"{one}/meters", self.change_meters, "signed_in", _CHANGE_METERS),
             Route("POST", f"{one}/backfill", self.backfill, "operator", _BACKFILL),
         )
+
+
+def _ids_at(corrections: Sequence[Listed], series: str, time: int | None) -> list[str]:
+    if time is None:
+        return []
+    return [each.id for each in corrections if each.series == series and each.correction.touches(time, time + 1)]
 
 
 def _range(call: Call) -> tuple[int, int]:

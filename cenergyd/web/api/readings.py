@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import VALUES, Reading, is_computed, is_series_name
 from cenergyd.runtime.structs import Resource, Time
@@ -16,6 +17,7 @@ from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import CurveJson, LatestReading, csv_of
 from cenergyd.web.views.sources import (
@@ -71,14 +73,20 @@ class ReadingsApi:
 
     async def read(self, call: Call, customer_id: str) -> Response:
         """Curves as JSON."""
-        _, curves = await self._curves(call, customer_id)
+        customer, curves = await self._curves(call, customer_id)
+        corrections: Sequence[Sequence[Listed]] = [()] * len(curves.curves)
+        if not _original(call):
+            tracks = [curve.track for curve in curves.curves]
+            corrections = await corrections_of(self._context, customer, tracks, curves.start, curves.end)
         found = CurvesJson(
             customer_id=customer_id,
             start=curves.start,
             end=curves.end,
             resolution=curves.resolution,
             next_start=curves.next_start,
-            curves=[CurveJson.of(curve, curves.channels) for curve in curves.curves],
+            curves=[
+                CurveJson.of(curve, curves.channels, own) for curve, own in zip(curves.curves, corrections, strict=True)
+            ],
         )
         return Response(found)
 
@@ -101,7 +109,7 @@ class ReadingsApi:
         customer = await self._context.customer(customer_id)
         tracks = _tracks(call, customer, start, end)
         zone = zone_or_utc(customer.time_zone)
-        reader = self._original if call.query_integer("original", 0, 1) else self._reader
+        reader = self._original if _original(call) else self._reader
         return customer, await reader.read(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
 
     def routes(self) -> Sequence[Route]:
@@ -133,6 +141,10 @@ def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping
 
 def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
     return list(dict.fromkeys(source.series for source in sources if source is not None))
+
+
+def _original(call: Call) -> bool:
+    return bool(call.query_integer("original", 0, 1))
 
 
 def _range(call: Call) -> tuple[int, int, str]:

@@ -17,7 +17,9 @@ import attrs
 from msgspec import UNSET, Meta, UnsetType
 
 from cenergyd.customers.model import Role
+from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
+from cenergyd.readings.corrections import Kind
 from cenergyd.readings.model import CHANNELS, REGISTERS, VALUES, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import Summary
@@ -191,6 +193,22 @@ class CurveSegment(Resource, frozen=True, kw_only=True):
         )
 
 
+class CurveCorrection(Resource, frozen=True, kw_only=True):
+    """A correction in force that changes readings behind a curve."""
+
+    id: Annotated[str, Meta(description="The `corrections` of the customer have it with who, when and why.")]
+    series: Annotated[str, Meta(description="The corrected meter; of a computed curve one of those it is made of.")]
+    kind: Kind
+    start: Time
+    end: Annotated[int, Meta(description="UTC seconds since 1970, exclusive.")]
+
+    @classmethod
+    def of(cls, listed: Listed) -> CurveCorrection:
+        """A correction of the list."""
+        each = listed.correction
+        return cls(id=listed.id, series=listed.series, kind=each.kind, start=each.start, end=each.end)
+
+
 class CurveJson(Resource, frozen=True, kw_only=True):
     """Columns of the same length; null where a channel has no value."""
 
@@ -201,6 +219,7 @@ class CurveJson(Resource, frozen=True, kw_only=True):
         list[CurveSegment],
         Meta(description="Where the curve comes from over the range: more than one where meters were changed."),
     ]
+    corrections: list[CurveCorrection]
     gap_seconds: Annotated[int | None, Meta(description="Points further apart have a gap between them.")]
     gaps: Annotated[list[tuple[Time, Time]], Meta(description="Last time before and first time after each gap.")]
     time: list[Time]
@@ -215,14 +234,18 @@ class CurveJson(Resource, frozen=True, kw_only=True):
     E_export: Columns | UnsetType = UNSET
 
     @classmethod
-    def of(cls, curve: Curve, channels: Sequence[str] = CHANNELS) -> CurveJson:
-        """A curve; channels that were not asked for are left out."""
+    def of(cls, curve: Curve, channels: Sequence[str] = CHANNELS, corrections: Sequence[Listed] = ()) -> CurveJson:
+        """A curve; channels that were not asked for are left out.
+
+        :param corrections: those in force that change readings behind it.
+        """
         source = curve.track.source
         return cls(
             role=curve.track.role,
             series=source.series,
             computed=source.computed,
             segments=[CurveSegment.of(segment) for segment in curve.track.segments],
+            corrections=[CurveCorrection.of(each) for each in corrections],
             gap_seconds=curve.gap_seconds,
             gaps=curve.gaps(),
             time=[point.time for point in curve.points],

@@ -80,6 +80,32 @@ async def test_scale_and_shift(world: World) -> None:
     assert latest.json["roles"]["load"]["P"] == -3.0
 
 
+@pytest_twisted.ensureDeferred
+async def test_curves_name_the_corrections_behind_them(world: World) -> None:
+    """Those of the meter itself, and of the meters that a computed curve is made of; none over other times, undone, or as measured."""
+    path, client = await a_site(world)
+    void = (await client.post(f"{path}/corrections", wanted())).json
+    scale = (await client.post(f"{path}/corrections", wanted(meter="2", kind="scale", factor=2))).json
+    computed = [Reading(START + 60 * k, 1.0) for k in range(60)]
+    await world.readings.write([SeriesReadings(f"{SERIAL}_missing_meter", computed)])
+
+    async def named(role: str, start: int = START, query: str = "") -> list[list[str]]:
+        found = await client.get(f"{path}/readings?start={start}&end={START + 3600}&role={role}{query}")
+        return [[each["id"] for each in curve["corrections"]] for curve in found.json["curves"]]
+
+    assert await named("load") == [[void["id"]]]
+    assert await named("solar") == [[scale["id"]]]
+    assert await named("utility") == [[void["id"], scale["id"]]]
+    assert await named("load", START + 1200) == [[]]
+    assert await named("load", query="&original=1") == [[]]
+    await client.delete(f"{path}/corrections/{void['id']}")
+    assert await named("utility") == [[scale["id"]]]
+
+    minutes = (await client.get(f"{path}/explain?start={START + 540}&end={START + 660}")).json["minutes"]
+    of_solar = [source["corrections"] for each in minutes for source in each["sources"] if source["role"] == "solar"]
+    assert of_solar == [[], [scale["id"]]]
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

@@ -59,8 +59,8 @@ async def test_a_role_becomes_a_sum_of_meters(world: World) -> None:
     points = [item for item in answer.json["minutes"] if item["series"] == series]
     assert [item["why"] for item in points] == ["computed", "no_readings"]
     assert points[0]["sources"] == [
-        {"role": "solar", "series": f"{SERIAL}_2", "time": START, "factor": 1.0},
-        {"role": "solar", "series": f"{SERIAL}_4", "time": START + 1, "factor": 0.5},
+        {"role": "solar", "series": f"{SERIAL}_2", "time": START, "factor": 1.0, "corrections": []},
+        {"role": "solar", "series": f"{SERIAL}_4", "time": START + 1, "factor": 0.5, "corrections": []},
     ]
     curves = await client.get(
         f"customers/{customer.id}/readings?role=solar&start={START - 60}&end={START + 60}&resolution=raw"

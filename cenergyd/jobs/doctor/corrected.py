@@ -1,0 +1,48 @@
+"""Readings that people have corrected: whoever looks for a fault must know of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+from cenergyd.derivation.corrections import Listed
+from cenergyd.jobs.alerts.text import moment
+from cenergyd.jobs.doctor.checks import Finding
+from cenergyd.readings.corrections import LATEST, Correction
+
+MOST = 20
+"""Corrections that are told one by one."""
+
+
+def corrected(corrections: Sequence[Listed], zone: ZoneInfo) -> list[Finding]:
+    """A finding for each correction in force, the latest first; beyond :data:`MOST` their number."""
+    latest = sorted(corrections, key=lambda each: (each.correction.at, each.id), reverse=True)
+    found = [_finding(each, zone) for each in latest[:MOST]]
+    if len(latest) > MOST:
+        more = len(latest) - MOST
+        message = f"{more} more corrections change readings of this time."
+        found.append(Finding(severity="info", code="corrected", message=message, evidence={"more": more}))
+    return found
+
+
+def _finding(listed: Listed, zone: ZoneInfo) -> Finding:
+    each = listed.correction
+    meter = listed.series.partition("_")[2]
+    until = "on" if each.end >= LATEST else f"to {moment(each.end, zone)}"
+    message = (
+        f"Readings of meter {meter} from {moment(each.start, zone)} {until} are {_done(each)},"
+        f" by {each.by} on {moment(each.at, zone)}: {each.reason}"
+    )
+    return Finding(
+        severity="info", code="corrected", message=message if message.endswith(".") else f"{message}.",
+        advice="Nothing to do if that is right; otherwise undo it on the page Corrections.",
+        evidence={"correction": listed.id},
+    )  # fmt: skip
+
+
+def _done(each: Correction) -> str:
+    if each.kind == "void":
+        return "void"
+    if each.kind == "scale":
+        return f"scaled by {each.factor:g}"
+    return f"shifted by {each.seconds:+d} s"

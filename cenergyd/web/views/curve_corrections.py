@@ -1,0 +1,39 @@
+"""The corrections of meters behind curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cenergyd.customers.meter_history import setup_periods
+from cenergyd.customers.model import ROLES, Customer
+from cenergyd.derivation.corrections import Listed, corrections_over
+from cenergyd.web.views.context import Context
+from cenergyd.web.views.sources import Track
+
+
+async def corrections_of(
+    context: Context, customer: Customer, tracks: Sequence[Track], start: int, end: int
+) -> list[list[Listed]]:
+    """For each track, the corrections in force of its meters, or of those that it is computed or summed of, within a range."""
+    behind = [series_behind(customer, track) for track in tracks]
+    every = {name for names in behind for name in names}
+    found = await corrections_over(context.readings, context.documents, every, start, end)
+    return [[each for each in found if _concerns(each, names)] for names in behind]
+
+
+def series_behind(customer: Customer, track: Track) -> Mapping[str, Sequence[tuple[int, int]]]:
+    """The series of meters that a track shows or is made of, and when (start, end)."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for start, end, source in track.segments:
+        names = {source.series}
+        if source.role is not None:
+            roles = ROLES if source.computed else (source.role,)
+            for period in setup_periods(customer, start, end):
+                names.update(name for role in roles for name in period.setup.measured_series_of(role, period.serial))
+        for name in names:
+            found.setdefault(name, []).append((start, end))
+    return found
+
+
+def _concerns(each: Listed, names: Mapping[str, Sequence[tuple[int, int]]]) -> bool:
+    return any(each.correction.touches(start, end) for start, end in names.get(each.series, ()))

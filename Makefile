@@ -18,7 +18,7 @@ TIMES  ?= 20
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # Debian's packages for make test, and programs that are taken out of theirs: an InfluxDB that is installed would listen on all addresses.
-TEST_PACKAGES := chromium chromium-driver fonts-dejavu-core mosquitto
+TEST_PACKAGES := chromium chromium-driver fonts-dejavu-core jq mosquitto
 TEST_PROGRAMS := influxd:influxdb promtool:promtool:prometheus nginx:nginx
 ifeq ($(shell id -u),0)
 TEST_PACKAGES += debootstrap systemd-container

@@ -3,7 +3,7 @@
 #
 # Needs root, debootstrap and systemd-container. Takes the last commit of this checkout. What it finds it prints, a line each; it exits
 # with 1 if anything failed. Settings by environment:
-#   TEST=no         leaves make test out;  TEST="tests/runtime"  runs those tests only (all of them take a quarter of an hour, four times)
+#   TEST=no         leaves make test out;  TEST="tests/runtime"  runs those tests only (all of them take some ten minutes, four times)
 #   FOLDER=...      where the Debians are made and removed again (else a temporary folder)
 #   KEEP=yes        leaves them there
 set -uo pipefail

@@ -141,7 +141,9 @@ class JobService(Service):
                 return
             try:
                 await self.calls.call(implementation, {"context": self.context(implementation.plugin)})
-            except (PluginFailed, StoreTrouble) as error:
+            except StoreTrouble as error:
+                self._runtime.backoff.failed(error)
+            except PluginFailed as error:
                 self.status.failures[implementation.plugin] += 1
                 log.failure(
                     "periodic work of plugin {plugin} failed: {reason}",

@@ -59,7 +59,7 @@ class RunningDaemon:
         """Its settings without the constants."""
         return {key: value for key, value in self.settings.items() if not key.startswith("cenergyd.")}
 
-    def start(self, timeout: float = 30) -> None:
+    def start(self, timeout: float = 60) -> None:
         """Start and wait until it is ready."""
         self.launch()
         self.wait_ready(timeout)
@@ -70,7 +70,7 @@ class RunningDaemon:
             environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
             self.process = self.popen(self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment)
 
-    def wait_ready(self, timeout: float = 30) -> None:
+    def wait_ready(self, timeout: float = 60) -> None:
         """Poll /readyz until it says yes."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -30,7 +30,7 @@ def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     if not javascript:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     browser = webdriver.Chrome(options, Service("/usr/bin/chromedriver", env=_environment(profile)))
-    browser.set_page_load_timeout(20)
+    browser.set_page_load_timeout(60)
     set_size(browser, DESKTOP)
     return browser
 

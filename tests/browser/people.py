@@ -21,7 +21,7 @@ from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, upload
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ class Site:
 
     def api(self, method: str, path: str, body: Any) -> Any:
         """Ask the API as an operator."""
-        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
         headers = {
             "Authorization": f"Bearer {self.operator_token}",
             "Content-Type": "application/json",

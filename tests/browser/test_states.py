@@ -79,7 +79,7 @@ def keep(daemon: RunningDaemon, serial: str, customer: str, bodies: Bodies) -> N
         f"{METER}_1": f"{serial}_1",
         f"{METER}_2": f"{serial}_2",
     }
-    with sqlite3.connect(daemon.folder / "customers.sqlite", timeout=20) as database:
+    with sqlite3.connect(daemon.folder / "customers.sqlite", timeout=60) as database:
         for name, body in bodies.items():
             kind = name.partition("_")[0]
             due = body.get("last_upload", body.get("time"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -251,7 +252,7 @@ def test_migrate_of_the_embedded_store(tmp_path: Path) -> None:
 
 
 def test_the_reader_of_our_output_may_leave(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m cenergyd check --print-defaults | head -1"
+    command = f"{shlex.quote(sys.executable)} -m cenergyd check --print-defaults | head -1"
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )

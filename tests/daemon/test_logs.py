@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -99,3 +100,24 @@ def test_failed_uploads_are_found_by_their_id_and_no_secret_is_logged(daemon: Ru
     log = "\n".join(line for line in lines if "No operator can sign in yet." not in line)
     for secret in (PASSWORD, token, basic, *GUESSES, "$argon2", base64.b64encode(PASSWORD.encode()).decode()):
         assert secret not in log, secret
+
+
+def test_the_documented_line_of_jq_finds_refused_uploads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    line = next(line.strip() for line in page.splitlines() if "| jq -R" in line)
+    daemon = RunningDaemon(tmp_path, {"logging.format": "json"})
+    daemon.start()
+    try:
+        add_customer(daemon, SERIAL, load="1", solar="2")
+        assert post(daemon, *form(PASSWORD)).status == 200
+        refused = post(daemon, *form(PASSWORD, MD5CHECKSUM="0" * 32))
+        assert refused.status == 406
+        wait_for(lambda: str(refused.request_id) in daemon.log())
+    finally:
+        daemon.stop()
+    journal = tmp_path / "journal"
+    journal.write_text(f"Started cenergyd.service - cenergyd.\n{daemon.log()}")
+    command = line.replace("journalctl -u cenergyd -o cat", f"cat {journal}")
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
+    event = json.loads(found)
+    assert (event["outcome"], event["request_id"]) == ("refused", refused.request_id)

@@ -39,8 +39,11 @@ def test_refused_uploads_count_under_their_mode_and_there_are_figures_of_the_pro
     daemon = RunningDaemon(tmp_path)
     daemon.start()
     try:
+        taken = 'cenergyd_uploads_total{mode="LOGFILEUPLOAD",outcome="success"}'
+        assert figures(daemon)[taken] == 0, "the alert of no uploads needs it before the first"
         add_customer(daemon, SERIAL, load="1", solar="2")
         assert acknowledged(upload(daemon, SERIAL, "1", readings(1_700_000_000, 3, 1.0)))
+        assert figures(daemon)[taken] == 1
         assert upload(daemon, SERIAL, "1", readings(1_700_000_000, 3, 1.0), password="wrong")[0] == 401
         found = figures(daemon)
         assert found['cenergyd_uploads_total{mode="LOGFILEUPLOAD",outcome="unauthorized"}'] == 1

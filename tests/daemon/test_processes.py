@@ -62,7 +62,7 @@ class Behind(RunningDaemon):
                 [sys.executable, "-c", _LAUNCH, str(listening.fileno()), *words[1:]],
                 pass_fds=[listening.fileno()], stdout=log, stderr=log, cwd=self.folder, env=dict(os.environ),
             )  # fmt: skip
-        wait_for(lambda: "listening on" in self.log(), 60, "the start")
+        wait_for(lambda: "listening on" in self.log(), 120, "the start")
 
 
 @pytest.fixture

@@ -48,8 +48,8 @@ def acknowledged(answer: tuple[int, bytes]) -> bool:
     return answer[0] == 200 and b"SUCCESS" in answer[1].splitlines()
 
 
-def wait_for(condition: object, timeout: float = 30, what: str = "it") -> None:
-    """Poll until a callable says yes."""
+def wait_for(condition: object, timeout: float = 120, what: str = "it") -> None:
+    """Poll until a callable says yes. The time is for a busy machine, and for pauses of up to a minute after a store failed."""
     assert callable(condition)
     end = time.monotonic() + timeout
     while time.monotonic() < end:

@@ -53,7 +53,7 @@ def stored(
     return {name: [Reading(*row) for row in rows] for name, rows in found.items()}, pending
 
 
-def derived(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 60) -> dict[str, list[Reading]]:
+def derived(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 120) -> dict[str, list[Reading]]:
     """The readings of series once each has so many; fails where that does not come to be in time."""
     found, pending = stored(daemon, list(counts), counts, timeout)
     assert {name: len(values) for name, values in found.items()} == dict(counts), f"{pending} customers wait"

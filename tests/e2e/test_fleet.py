@@ -29,7 +29,7 @@ def test_store_holds_what_was_acknowledged(daemon: RunningDaemon) -> None:
     fleet = subprocess.Popen(
         daemon.arguments(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=daemon.folder
     )
-    wait_for(lambda: lines_of(report) > SITES + 100 or fleet.poll() is not None, 60, "a hundred uploads")
+    wait_for(lambda: lines_of(report) > SITES + 100 or fleet.poll() is not None, 120, "a hundred uploads")
     assert fleet.poll() is None, fleet.communicate()[0]
     daemon.kill()
     time.sleep(0.2)

@@ -21,6 +21,7 @@ import mongoengine
 import pytest
 
 from cenergyd.readings.model import Reading
+from tests import forking
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, readings, upload, wait_for
 from tests.e2e.stored import stored
@@ -137,7 +138,7 @@ class World:
     def migrates(self) -> None:
         chance = random.Random(3)
         while not self.ended.is_set():
-            running = subprocess.Popen(
+            running = forking.Popen(
                 self.daemon.arguments("migrate"),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -216,7 +217,7 @@ def nothing_is_lost(world: World, ids: list[str], token: str) -> None:
     def same() -> bool:
         return all(api_settings(world, each, token) == agreed_there(world, each) for each in ids)
 
-    wait_for(same, 60, "following of what the front end changed last")
+    wait_for(same, 120, "following of what the front end changed last")
     for customer in world.front_end.objects:
         assert {field: customer[field] for field in ("last_alerted", "facility_name", "solar")} == world.there[
             str(customer.id)

@@ -57,11 +57,11 @@ def test_a_full_disk(daemon: RunningDaemon) -> None:
     assert found == {f"{SERIAL}_1": load[:20], f"{SERIAL}_2": solar[:20]}
 
     limit_files(daemon, resource.RLIM_INFINITY)
-    daemon.wait_ready(20)
+    daemon.wait_ready()
     for meter, values in kept:
         assert acknowledged(upload(daemon, SERIAL, meter, values))
     derived = f"{SERIAL}_missing_meter"
-    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 100, 30, "derivation")
+    wait_for(lambda: len(stored(daemon, [derived])[0][derived]) == 100, 120, "derivation")
     found, _ = stored(daemon, [f"{SERIAL}_1", f"{SERIAL}_2", derived])
     assert found[f"{SERIAL}_1"] == load
     assert found[f"{SERIAL}_2"] == solar
@@ -86,7 +86,7 @@ def test_a_daemon_that_starts_on_a_full_disk_needs_no_restart(daemon: RunningDae
         assert status == 503
         assert "customers.sqlite" in json.loads(body)["checks"]["opened"]
         limit_files(second, resource.RLIM_INFINITY)
-        second.wait_ready(20)
+        second.wait_ready()
         add_customer(second, SERIAL, load="1", solar="2")
         assert acknowledged(upload(second, SERIAL, "1", readings(int(time.time()) // 60 * 60 - 600, 5, 1.0)))
     finally:

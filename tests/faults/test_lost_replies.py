@@ -67,7 +67,7 @@ def test_done_but_not_told(scene: Scene, site: str, lost: Lost) -> None:
             refused_cleanly(answer, seconds)
     if lost.refused:
         assert not acknowledged(answers[0][0])
-    wait_for(lambda: proxy.cuts > before, 10, "the loss of a reply")
+    wait_for(lambda: proxy.cuts > before, 120, "the loss of a reply")
     assert proxy.cuts == before + 1
     taken(
         scene.daemon, site, [part for part, (answer, _) in zip(sent, answers, strict=True) if not acknowledged(answer)]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import PluginManager
@@ -365,6 +365,18 @@ def test_periodic_work_is_regular_and_isolated() -> None:
     assert good.periodic[0] == START
     assert here.service.status.failures["bad"] == 6
     here.service.stopService()
+
+
+def test_a_store_that_is_down_is_no_failure_of_periodic_work(logged: list[dict[str, Any]]) -> None:
+    def down(*_: object) -> None:
+        raise StoreUnavailable("nobody answers")
+
+    here = place(customer(), jobs={"waits": Job(down)})
+    settle(here.clock, here.service.periodic())
+    assert here.service.status.failures == {}
+    said = [event for event in logged if "jobs pause" in formatEvent(event)]
+    assert [event["reason"] for event in said] == ["nobody answers"]
+    assert not [event for event in logged if "log_failure" in event]
 
 
 def test_the_context_is_what_the_contract_says() -> None:

@@ -28,6 +28,12 @@ from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 
 DAY = 86400
+SEGMENTS_AROUND = 2 * (MAX_BRIDGE_SECONDS + DAY)
+"""Seconds around a window in which a role's segments are asked for: a gap that reaches into it, and the month around that gap."""
+LEAST_POWER = float("-inf")
+"""As a meter's lowest power where it is not known: such a meter may export."""
+NEAR_ROWS = 60
+"""Readings on either side of a gap whose power is tried before that of the month around it is read."""
 SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
     "load": ("utility", "solar", 1.0),
     "utility": ("load", "solar", -1.0),
@@ -47,6 +53,7 @@ class RolePowerReader:
         self._customer = customer
         self._store = store
         self._longest = longest
+        self._days: dict[tuple[str, int, int], tuple[float, float]] = {}
         self.neighbours = NeighbourReader(store=store, longest=longest, farthest=MAX_BRIDGE_SECONDS, now=now)
 
     def names(self, window: Window) -> list[str]:
@@ -68,8 +75,7 @@ class RolePowerReader:
 
     async def lines(self, rows: Mapping[str, Sequence[Reading]], window: Window) -> dict[Role, list[Line]]:
         """The lines of each role, ascending. Never across a change of meter, CT or role."""
-        margin = MAX_BRIDGE_SECONDS + DAY
-        near = (window.start - margin, window.end + margin)
+        near = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
         segments = {role: role_segments(self._customer, role, *near) for role in ROLES}
         found: dict[Role, list[Line]] = {role: [] for role in ROLES}
         for role in ROLES:
@@ -91,9 +97,9 @@ class RolePowerReader:
 
         Nothing of a computed role: of two meters' registers nobody knows what they were at the same moment.
         """
-        margin = MAX_BRIDGE_SECONDS + DAY
         found: list[Step] = []
-        for segment in role_segments(self._customer, role, window.start - margin, window.end + margin):
+        near_window = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
+        for segment in role_segments(self._customer, role, *near_window):
             if segment.computed:
                 continue
             own = _of_segment(segment, rows.get(segment.series, ()))
@@ -114,33 +120,75 @@ class RolePowerReader:
             gap for gap in gaps_between(own, lines) if gap.before.time < window.end and gap.after.time > window.start
         ]
         if gaps:
-            lines += await self._bridges(segment, gaps)
+            lines += await self._bridges(segment, own, gaps)
             lines.sort()
         return lines
 
-    async def _bridges(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[Line]:
+    async def _bridges(self, segment: RoleSegment, own: Sequence[Reading], gaps: Sequence[Gap]) -> list[Line]:
         """The gaps that registers tell of. What is plausible follows from the month before and after."""
-        extremes = await self._extremes(segment, gaps)
-        bridges = (bridge(gap, *each) for gap, each in zip(gaps, extremes, strict=True))
-        return [line for line in bridges if line is not None]
+        found: list[Line] = []
+        doubtful: list[Gap] = []
+        for gap in gaps:
+            # What the nearest readings make plausible, the month's do too, so that is read only where they do not.
+            line = bridge(gap, _highest_near(own, gap), LEAST_POWER)
+            if line is None:
+                doubtful.append(gap)
+            else:
+                found.append(line)
+        if doubtful:
+            extremes = await self._extremes(segment, doubtful)
+            late = (bridge(gap, *each) for gap, each in zip(doubtful, extremes, strict=True))
+            found += (line for line in late if line is not None)
+        return found
 
     async def _extremes(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[tuple[float, float]]:
-        """For each gap the meter's highest |P| and its lowest P, kW, of the days from a month before it to a month after; 0 where none is known."""
-        ranges = [(gap.before.time - MAX_BRIDGE_SECONDS, gap.after.time + MAX_BRIDGE_SECONDS) for gap in gaps]
-        ranges = [(start // DAY * DAY, -(-end // DAY) * DAY) for start, end in ranges]
-        start, end = max(ranges[0][0], segment.start), min(ranges[-1][1], segment.end)
-        days = (await self._store.summarise([segment.series], start, end, DAY, ["P"]))[segment.series]
+        """For each gap the meter's highest |P| and its lowest P, kW, of the days from a month before it to a month after; 0 where none is known.
+
+        Each day is read once in the life of this object.
+        """
+        wanted = [_days_around(segment, gap) for gap in gaps]
+        missing = sorted({day for days in wanted for day in days if (segment.series, *day) not in self._days})
+        if missing:
+            self._days |= await self._read_days(segment.series, missing)
         sign = -1.0 if segment.reversed else 1.0
         found = []
-        for since, until in ranges:
-            values = [
-                sign * value
-                for day in days
-                if since <= day.time < until and "P" in day.channels
-                for value in (day.channels["P"][0], day.channels["P"][2])
-            ]
+        for days in wanted:
+            values = [sign * value for day in days for value in self._days[(segment.series, *day)]]
             found.append((max(map(abs, values), default=0.0), min(values, default=0.0)))
         return found
+
+    async def _read_days(self, series: str, days: Sequence[Window]) -> dict[tuple[str, int, int], tuple[float, float]]:
+        """The lowest and highest P of each day as measured; nothing flowed in one without readings."""
+        summaries = (await self._store.summarise([series], days[0].start, days[-1].end, DAY, ["P"]))[series]
+        known = {each.time: each.channels["P"] for each in summaries if "P" in each.channels}
+        found = {}
+        for day in days:
+            low, _, high = known.get(day.start // DAY * DAY, (0.0, 0.0, 0.0))
+            found[(series, *day)] = (low, high)
+        return found
+
+
+def _days_around(segment: RoleSegment, gap: Gap) -> list[Window]:
+    """The days (UTC) from a month before a gap to a month after it, cut to the segment."""
+    first = (gap.before.time - MAX_BRIDGE_SECONDS) // DAY * DAY
+    days = (
+        Window(max(day, segment.start), min(day + DAY, segment.end))
+        for day in range(first, gap.after.time + MAX_BRIDGE_SECONDS, DAY)
+    )
+    return [day for day in days if day.start < day.end]
+
+
+def _highest_near(own: Sequence[Reading], gap: Gap) -> float:
+    """The highest |P| of the readings next to a gap, kW."""
+    position = bisect_left(own, (gap.after.time,))
+    near = own[max(0, position - NEAR_ROWS) : position + NEAR_ROWS]
+    powers = (
+        abs(each.P)
+        for each in near
+        if each.P is not None
+        and gap.before.time - MAX_BRIDGE_SECONDS <= each.time < gap.after.time + MAX_BRIDGE_SECONDS
+    )
+    return max(powers, default=0.0)
 
 
 def _of_segment(segment: RoleSegment, readings: Sequence[Reading]) -> Sequence[Reading]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from cenergyd.commands.common import Failed, SettingsSource, make_state_folders, pass_source, require_databases
+from cenergyd.commands.common import (
+    Failed,
+    SettingsSource,
+    make_state_folders,
+    pass_source,
+    progress_bar,
+    require_databases,
+)
 from cenergyd.runtime.logs import secrets_of
 from cenergyd.runtime.redact import Redactor
 from cenergyd.settings.sections import Settings
-from cenergyd.storage.backup import Database, Progress, back_up
+from cenergyd.storage.backup import Database, back_up
 from cenergyd.storage.backup import restore as put_back
 
 _OTHER_TOOLS = {"customers": "mongodump", "readings": "influxd backup"}
@@ -35,7 +39,7 @@ def backup(source: SettingsSource, folder: Path) -> None:
     settings = source.load()
     databases = embedded(settings)
     require_databases(settings)
-    with bar("backing up") as progress:
+    with progress_bar("backing up") as progress:
         back_up(databases, folder, int(time.time()), progress)
     click.echo(f"{' and '.join(database.name for database in databases)} backed up into {folder}")
 
@@ -48,7 +52,7 @@ def restore(source: SettingsSource, folder: Path, force: bool) -> None:
     settings = source.load()
     databases = embedded(settings)
     make_state_folders(settings)
-    with bar("restoring") as progress:
+    with progress_bar("restoring") as progress:
         aside = put_back(databases, folder, progress, force=force, now=int(time.time()))
     for path in aside:
         click.echo(f"kept what was there as {path}")
@@ -67,15 +71,3 @@ def embedded(settings: Settings) -> list[Database]:
     if not found:
         raise Failed("no store is embedded")
     return found
-
-
-@contextmanager
-def bar(label: str) -> Iterator[Progress]:
-    """A progress bar on stderr, if that is a terminal."""
-    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as shown:
-
-        def progress(done: int, total: int) -> None:
-            shown.length = total
-            shown.update(done - shown.pos)
-
-        yield progress

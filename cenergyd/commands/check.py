@@ -1,7 +1,9 @@
-"""``cenergyd check``: what the settings say, and whether the stores answer."""
+"""``cenergyd check``: what the settings say, whether the stores answer, and whether the archive can be written."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
 
 import click
@@ -25,7 +27,7 @@ def register(group: click.Group) -> None:
 @click.option("--offline", is_flag=True, help="Check the settings only; do not contact the stores.")
 @pass_source
 def check(source: SettingsSource, print_defaults: bool, offline: bool) -> None:
-    """Check the settings and report what they mean; check that the stores answer."""
+    """Check the settings and report what they mean; check that the stores answer and the archive can be written."""
     if print_defaults:
         click.echo(default_ini(), nl=False)
         return
@@ -49,14 +51,37 @@ def check(source: SettingsSource, print_defaults: bool, offline: bool) -> None:
     click.echo(f"readings   {redact(settings.readings.url)}")
     if offline:
         return
+    faults = _archive_faults(settings)
     missing = [url for url in (settings.customers.url, settings.readings.url) if is_missing(url)]
     for url in missing:
         click.echo(f"           {url} does not exist yet: 'cenergyd run' creates it")
-    if missing:
-        return
-    faults = run_async(lambda reactor: _ask_stores(settings, reactor))
+    if not missing:
+        faults += run_async(lambda reactor: _ask_stores(settings, reactor))
     if faults:
         raise Failed(redact("\n".join(faults)))
+
+
+def _archive_faults(settings: Settings) -> list[str]:
+    """Whether accepted uploads could be archived; nothing is left behind."""
+    archive = settings.archive
+    if not archive.days:
+        return []
+    click.echo(f"archive    {archive.folder}, {archive.days} days, {archive.max_gb} GB at most")
+    place = archive.folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"0")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return [f"[archive] folder: {place} cannot be written: {error.strerror}"]
+    if place == archive.folder:
+        click.echo("           it can be written")
+    else:
+        click.echo("           does not exist yet: 'cenergyd run' creates it")
+    return []
 
 
 async def _ask_stores(settings: Settings, reactor: Reactor) -> list[str]:

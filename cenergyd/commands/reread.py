@@ -16,6 +16,7 @@ from cenergyd.commands.common import (
     TimeParam,
     find_customer,
     pass_source,
+    progress_bar,
     run_async,
     stores_of,
     utc,
@@ -90,10 +91,13 @@ def reread(
                 in_thread=_in_thread,
                 removed=removed,
                 dry_run=dry_run,
+                progress=progress,
             )
             return await rereader.run(place, customer, Window(start, end), meter=wanted)
 
-    _tell(run_async(work), start, end, dry_run)
+    with progress_bar("reading again") as progress:
+        counts = run_async(work)
+    _tell(counts, start, end, dry_run)
 
 
 def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -83,6 +83,10 @@ class Rows(NamedTuple):
     readings: Sequence[Reading]
 
 
+def _untold(done: int, total: int) -> None:
+    """For who does not ask how far it is."""
+
+
 @attrs.define(kw_only=True)
 class Rereader:
     """One run. Methods raise StoreUnavailable, OSError."""
@@ -96,6 +100,8 @@ class Rereader:
     removed: Callable[[str, int, int], Awaitable[None]]
     """Called for ranges of a series where readings were removed, before they are marked: what was computed from them alone must go."""
     dry_run: bool = False
+    progress: Callable[[int, int], None] = attrs.field(default=_untold)
+    """Told after each upload how many bytes of the archive are done, and of how many."""
     counts: RereadCounts = attrs.field(factory=RereadCounts)
     _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
 
@@ -106,16 +112,31 @@ class Rereader:
         """
         within = Window(max(window.start, held_since(customer)), window.end)
         first = day_of(max(0, window.start - self.reader.max_future_seconds))
-        for paths in _days(folder, first):
+        days = await self.in_thread(_days, folder, first)
+        total, done = sum(size for _, size in days), 0
+        for paths, size in days:
             found = await self.in_thread(_entries, paths, customer.logger_serial_number)
-            await self._day(customer, found, within, meter)
+            before = done
+
+            def tell(share: float, before: int = before, size: int = size) -> None:
+                self.progress(before + int(share * size), total)
+
+            await self._day(customer, found, within, meter, tell)
+            done += size
+            self.progress(done, total)
         return self.counts
 
     async def _day(
-        self, customer: Customer, found: Sequence[ArchiveEntry | Damage], within: Window, meter: str | None
+        self,
+        customer: Customer,
+        found: Sequence[ArchiveEntry | Damage],
+        within: Window,
+        meter: str | None,
+        tell: Callable[[float], None],
     ) -> None:
         rows: dict[str, list[Rows]] = {}
-        for each in found:
+        for number, each in enumerate(found):
+            tell(number / len(found))
             if isinstance(each, Damage):
                 what = "ends with a record that was cut short" if each.is_end else f"is damaged at byte {each.at}"
                 self.counts.damaged.append(f"{each.path.name} {what}")
@@ -231,14 +252,14 @@ class Rereader:
             await self.removed(difference.series, min(others), max(others) + 1)
 
 
-def _days(folder: Path, first: str) -> list[list[Path]]:
-    """The archive's files from a day on, grouped by day, ascending."""
+def _days(folder: Path, first: str) -> list[tuple[list[Path], int]]:
+    """The archive's files from a day on, grouped by day, ascending, and their bytes."""
     days: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         day = file_day(path.name)
         if day is not None and day >= first:
             days.setdefault(day, []).append(path)
-    return [days[day] for day in sorted(days)]
+    return [(paths, sum(path.stat().st_size for path in paths)) for _, paths in sorted(days.items())]
 
 
 def _entries(paths: Sequence[Path], serial: str) -> list[ArchiveEntry | Damage]:

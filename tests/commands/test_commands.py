@@ -167,6 +167,25 @@ def test_check_says_which_store_does_not_answer_and_hides_its_password(tmp_path:
     assert "Traceback" not in result.stderr
 
 
+def test_check_tells_whether_the_archive_can_be_written(tmp_path: Path) -> None:
+    words = ("check", "--state", "here", "--set", "archive.days=30")
+    before = cenergyd(tmp_path, *words)
+    assert before.returncode == 0, before.stderr
+    assert "here/archive, 30 days, 20 GB at most\n           does not exist yet" in before.stdout
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "here" / "archive").mkdir(parents=True)
+    result = cenergyd(tmp_path, *words)
+    assert result.returncode == 0, result.stderr
+    assert "it can be written" in result.stdout
+    assert list((tmp_path / "here" / "archive").iterdir()) == []
+    (tmp_path / "here" / "archive").rmdir()
+    (tmp_path / "here" / "archive").write_text("a file where the folder should be")
+    result = cenergyd(tmp_path, *words)
+    assert result.returncode == 1
+    assert "[archive] folder:" in result.stderr
+    assert "cannot be written" in result.stderr
+
+
 def test_check_offline_asks_no_store(here: Here) -> None:
     assert here("check", "--offline", "--set", "readings.url=influxdb://h:1/x")[0] == 0
 

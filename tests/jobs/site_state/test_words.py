@@ -81,3 +81,8 @@ def test_a_silent_logger_that_is_refused_says_so() -> None:
 def test_progress() -> None:
     told = tell(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
     assert told.text == "Load is being computed from older readings: 50 % done."
+
+
+def test_progress_is_never_rounded_up_to_all() -> None:
+    told = tell(Issue(kind="computing", role="load"), state("computing", progress=0.9996), NOW, DENVER)
+    assert told.text == "Load is being computed from older readings: 99 % done."

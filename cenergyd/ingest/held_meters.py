@@ -29,6 +29,8 @@ _LOGGER_CACHE_SECONDS: Final = 60
 _ALL_CACHE_SECONDS: Final = 300
 _LISTED_SECONDS: Final = 1800
 """A meter's document is looked up again after this time; one without logs is kept for twice as long, so that no new log goes unlisted."""
+ALERT_AFTER_SECONDS: Final = 3600
+"""A logger sends the config file of a new meter after its first logs, in the same session: until then nobody has to act."""
 _MAX_NAMED: Final = 256
 """Number of points whose names are kept for the page."""
 
@@ -284,12 +286,21 @@ class HeldMeters:
             body = change(dict(stored.body) if stored is not None else {})
             owner = serial if stored is None else stored.owner
             version = stored.version if stored is not None else 0
+            due = stored.due if stored is not None else None
+            needed = is_not_understood(body)
+            if needed != (stored is not None and is_not_understood(stored.body)):
+                due = int(self._clock.seconds()) + (ALERT_AFTER_SECONDS if needed else 0)
             try:
-                await self._documents.put(HELD_METER, series, body, owner=owner, expected_version=version)
+                await self._documents.put(HELD_METER, series, body, owner=owner, due=due, expected_version=version)
                 return
             except Conflict:
                 if not tries_left:
                     raise
+
+
+def is_not_understood(body: Mapping[str, Any]) -> bool:
+    """Whether somebody has to act, from the body of a meter's document."""
+    return _from_body(body).is_not_understood
 
 
 def _from_body(body: Mapping[str, Any]) -> HeldMeter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
 from cenergyd.jobs.alerts.job import check_readings, check_silence, maintain_alerts
+from cenergyd.jobs.alerts.unassigned_meters import check_unassigned_meters
 
 
 @hookimpl
@@ -15,6 +16,7 @@ async def cenergyd_job(customer: Customer, start: int, end: int, context: JobCon
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Evaluate silent loggers, and send what is unsent."""
+    """Evaluate silent loggers and meters that are not understood, and send what is unsent."""
     await check_silence(context)
+    await check_unassigned_meters(context)
     await maintain_alerts(context)

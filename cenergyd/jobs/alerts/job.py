@@ -14,10 +14,11 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, LOGGER
+from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, HELD_METER, LOGGER
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import JobContext, Notification, WindowVerdict
+from cenergyd.ingest.held_meters import is_not_understood
 from cenergyd.jobs.alerts.checks import (
     MINUTE,
     QUARTER,
@@ -30,7 +31,7 @@ from cenergyd.jobs.alerts.checks import (
     closed,
     stuck_resolution,
 )
-from cenergyd.jobs.alerts.rules import RULES, SITE_RULES, AlertSettings, alerts_of
+from cenergyd.jobs.alerts.rules import NOT_UNDERSTOOD, RULES, SITE_RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import Words, write_message
 from cenergyd.readings.signs import sign_corrected_summary
@@ -239,7 +240,9 @@ async def _look_again(alert: Document, context: JobContext) -> None:
     if settings is None and kind in SITE_RULES:
         settings = AlertSettings()  # these are watched for every site
     watched = settings is not None and (kind in SITE_RULES or settings.rule(kind).enabled)
-    if customer is None or settings is None or not watched or not _has(customer, kind, series):
+    held = await context.documents.get(HELD_METER, series) if kind == NOT_UNDERSTOOD else None
+    is_held = held is not None and is_not_understood(held.body)
+    if customer is None or settings is None or not watched or not (is_held or _has(customer, kind, series)):
         # Switched off or removed on purpose: nobody needs to be told that it is over.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return

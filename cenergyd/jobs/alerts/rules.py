@@ -203,7 +203,8 @@ RULES: Mapping[str, type[Rule]] = {
     "meter_not_understood": MeterNotUnderstoodRule,
 }
 """Kind of alert -> the class of its rule."""
-SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed", "meter_not_understood")
+NOT_UNDERSTOOD = "meter_not_understood"
+SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed", NOT_UNDERSTOOD)
 """Evaluated for every site, whatever its settings: operators are told, and customers whose rule is on."""
 
 

@@ -11,6 +11,7 @@ from cenergyd.acquisuite.errorcodes import describe
 from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
+    NOT_UNDERSTOOD,
     AlertSettings,
     NetLoadRule,
     PowerFactorRule,
@@ -125,6 +126,11 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
         return (
             f"The {role} meter has repeated exactly the same values ({plain(value)} kW) for {rule.after_minutes} minutes or more. "
             "Check the meter and its Modbus wiring."
+        )
+    if kind == NOT_UNDERSTOOD and customer.role_of(series) is None:
+        return (
+            f"Logs of meter {series.partition('_')[2]}, which has no role, are kept unread because its columns are not known. "
+            "Choose them on the meters page, or say there that it is no power meter."
         )
     if kind in _SITE_WORDS:
         error = f" Its log has error {event.value:.0f} ({describe(int(event.value))})." if event.value else ""

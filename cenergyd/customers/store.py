@@ -104,6 +104,16 @@ class DerivationQueue(PendingQueue, Protocol):
         """
         ...
 
+    async def hand_over_claimed(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+    ) -> list[bool]:
+        """As :meth:`hand_over`, for who runs the jobs itself: the window joins the job queue's working window under ``claim``.
+
+        So the jobs need not be claimed. The claim expires at ``until``. False: the claim on the derivation was lost, or the job
+        queue has work of this customer that is not under ``claim``; nothing is changed. Durable on return.
+        """
+        ...
+
 
 class CustomerStore(Protocol):
     """Stores customers and their pending windows. Every method raises StoreUnavailable when the store does not answer."""

@@ -82,12 +82,12 @@ class Daemon(OrderedServices):
         )  # fmt: skip
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
         self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
+        self.jobs = self._jobs()
         self.derivation = self._derivation()
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
         self.correction_follow_up = CorrectionFollowUp(
             reactor, Corrector(customers=self.customers, readings=self.readings, documents=self.documents)
         )
-        self.jobs = self._jobs()
         self.site_states = self._site_states()
         self.retention = self._retention()
         self.web = self._web()
@@ -107,6 +107,7 @@ class Daemon(OrderedServices):
             derivation_queue=self.customers.derivation_queue,
             job_queue=self.customers.job_queue,
             derived=self._have_news,
+            jobs=self.jobs.handed_over,
         )
 
     def _jobs(self) -> JobService:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 from twisted.logger import Logger
@@ -61,6 +62,14 @@ class TaskResult:
     failure: PluginFailed | None = None
 
 
+class FollowingJobs(Protocol):
+    """The jobs of this daemon, which may take derived windows over under a claim of their own."""
+
+    async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """Which of the windows are taken, their derivation ended in the same write; of the others nothing is changed."""
+        ...
+
+
 def nobody_listens(_customer_id: str) -> None:
     """Ignores the news."""
 
@@ -105,6 +114,7 @@ class Committer:
     status: DerivationStatus
     derived: Callable[[str], None] = nobody_listens
     """Told the id of each customer whose computed readings have changed."""
+    jobs: FollowingJobs | None = None
     _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
 
     async def held(self, tasks: Sequence[Task]) -> list[Task]:
@@ -195,7 +205,7 @@ class Committer:
         if not good:
             return
         works = [done.task.work for done in good]
-        ended = await self.queue.hand_over(works, [self._reach(done) for done in good])
+        ended = await self._ended(works, [self._reach(done) for done in good])
         lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
         for done in good:
             self._failing.pop(done.task.customer_id, None)
@@ -208,6 +218,16 @@ class Committer:
                 "{customers} claims were lost while deriving; their windows are derived again", customers=len(lost)
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
+
+    async def _ended(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """Go to the jobs of this daemon where they take it, else to their queue. False: the claim was lost."""
+        ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows)
+        left = [number for number, is_taken in enumerate(ended) if not is_taken]
+        if left:
+            handed = await self.queue.hand_over([works[i] for i in left], [windows[i] for i in left])
+            for number, is_ours in zip(left, handed, strict=True):
+                ended[number] = is_ours
+        return ended
 
     async def _fail(self, bad: Sequence[TaskResult]) -> None:
         if not bad:

@@ -19,7 +19,7 @@ from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
-from cenergyd.derivation.committer import Committer, DerivationStatus, nobody_listens
+from cenergyd.derivation.committer import Committer, DerivationStatus, FollowingJobs, nobody_listens
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins
 from cenergyd.derivation.sum_deriver import SumDeriver
@@ -54,6 +54,7 @@ class DerivationService(Service):
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
+    :param jobs: those of this daemon, which take derived windows over; None: everything goes to their queue.
     """
 
     name = "derivation"
@@ -70,6 +71,7 @@ class DerivationService(Service):
         derivation_queue: DerivationQueue,
         job_queue: PendingQueue,
         derived: Callable[[str], None] = nobody_listens,
+        jobs: FollowingJobs | None = None,
     ) -> None:
         self.status = DerivationStatus()
         self._clock = clock
@@ -87,6 +89,7 @@ class DerivationService(Service):
             retry_seconds=RETRY_SECONDS,
             status=self.status,
             derived=derived,
+            jobs=jobs,
         )
         self._late = LatePlugins(self._runner, committer, clock)
         self._batch = self._batch_deriver(settings, plugins, committer)

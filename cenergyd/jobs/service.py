@@ -23,6 +23,7 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
 from cenergyd.jobs.context import RunningJobContext
+from cenergyd.jobs.handed_over import HandedOver
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import PluginCalls, StoreTrouble
 from cenergyd.jobs.retried_jobs import RetriedJobs
@@ -94,6 +95,10 @@ class JobService(Service):
         self._retries = Retries(documents, RETRY_SECONDS)
         self._window_jobs = WindowJobs(self._runtime, self._queue, batched, self._retries, settings.readings.keep_days)
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
+        self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
+        """Derived windows that come without a claim of the queue."""
+        # What waits must be run long before its claim expires.
+        self._takes_over = settings.jobs.interval_seconds + MAX_REST_SECONDS <= self._runtime.ttl / 2
         self._slots = Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
 
@@ -111,22 +116,31 @@ class JobService(Service):
         """Begin; the first pass is at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self.calls.stopping = False
+        self.handed_over.open = self._takes_over
         for loop in self._loops:
             loop.startService()
 
-    def stopService(self) -> Deferred[list[tuple[bool, None]]]:  # noqa: N802
+    def stopService(self) -> Deferred[None]:  # noqa: N802
         """Stop; fires when the jobs that run have ended and the rest is given back."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.calls.stopping = True
-        return DeferredList([loop.stopService() for loop in self._loops])
+        self.handed_over.open = False
+        return Deferred.fromCoroutine(self._stopped())
+
+    async def _stopped(self) -> None:
+        await DeferredList([loop.stopService() for loop in self._loops])
+        try:
+            while works := [work for work, _ in await self.handed_over.take(BATCH_CUSTOMERS)]:
+                await self._queue.postpone(works, int(self._clock.seconds()))
+        except (StoreUnavailable, Overloaded) as error:
+            self._runtime.backoff.failed(error)  # then the claims expire
 
     async def tick(self) -> None:
         """One pass: run the jobs of every pending customer, then of what failed before and is due."""
         limit = BATCH_CUSTOMERS
         while not self._runtime.paused:
-            works = await self._claimed(limit)
-            claimed_at = self._clock.seconds()
-            await _all([self._in_slot(self._window_jobs.run(work, claimed_at)) for work in works])
+            works = await self._next_works(limit)
+            await _all([self._in_slot(self._window_jobs.run(work, claimed_at)) for work, claimed_at in works])
             if len(works) < limit:
                 break
         if not self._runtime.paused:
@@ -163,6 +177,21 @@ class JobService(Service):
             self._runtime.backoff.failed(error)
         else:
             log.failure("looking for jobs failed, will be tried again", Failure(error))
+
+    async def _next_works(self, limit: int) -> list[tuple[PendingWork, float]]:
+        """Works and when each was claimed: first what the derivation handed over, then from the queue."""
+        works = await self.handed_over.take(limit)
+        if works:
+            try:
+                await refresh(self._stored)
+            except (StoreUnavailable, Overloaded):
+                await self._queue.postpone([work for work, _ in works], int(self._clock.seconds()))
+                raise
+        if len(works) < limit:
+            claimed = await self._claimed(limit - len(works))
+            now = self._clock.seconds()
+            works += [(work, now) for work in claimed]
+        return works
 
     async def _claimed(self, limit: int) -> list[PendingWork]:
         works = await self._queue.claim(uuid4().hex, int(self._clock.seconds()), self._runtime.ttl, limit)

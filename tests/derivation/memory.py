@@ -96,6 +96,24 @@ class MemoryQueue:
         await self.following.mark([mark for mark, is_ours in zip(marks, ours, strict=True) if is_ours])
         return ours
 
+    async def hand_over_claimed(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+    ) -> list[bool]:
+        self._check()
+        jobs = self.following
+        assert jobs is not None
+        taken = []
+        for work, window in zip(works, windows, strict=True):
+            key = work.customer.id
+            held = jobs.working.get(key)
+            free = held[2] == claim if held else key not in jobs.pending
+            taken.append(self._ours(work) and free)
+            if taken[-1]:
+                del self.working[key]
+                start, end = (min(held[0], window.start), max(held[1], window.end)) if held else window
+                jobs.working[key] = (start, end, claim, until)
+        return taken
+
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         self._check()
         for work in works:

@@ -55,8 +55,8 @@ class Job:
 class Customers:
     """As much of a customer store as the jobs need."""
 
-    def __init__(self, known: dict[str, Customer], queue: MemoryQueue) -> None:
-        self.known, self.job_queue = known, queue
+    def __init__(self, known: dict[str, Customer], queue: MemoryQueue, derivation_queue: MemoryQueue) -> None:
+        self.known, self.job_queue, self.derivation_queue = known, queue, derivation_queue
 
     async def get(self, customer_id: str) -> Customer | None:
         return self.known.get(customer_id)
@@ -106,7 +106,7 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
 
     service = JobService(
         clock=here.clock, settings=chosen, plugins=plugins, readings=here.readings, documents=here.documents,
-        customers=Customers(here.customers, here.jobs), notify=notify, threads=PluginThreads(reactor),
+        customers=Customers(here.customers, here.jobs, here.queue), notify=notify, threads=PluginThreads(reactor),
     )  # fmt: skip
     return Place(here.clock, here.jobs, here.documents, here.readings, service, notified)
 

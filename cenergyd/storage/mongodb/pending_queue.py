@@ -168,13 +168,39 @@ class MongoPendingQueue:
         more = [{"$min": {start: window.start}, "$max": {end: window.end}} for window in windows]
         return await self._release(works, more, journaled=True)
 
-    async def _release(
-        self, works: Sequence[PendingWork], more: Sequence[Mapping[str, Any]], *, journaled: bool
+    async def hand_over_claimed(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
     ) -> list[bool]:
+        """Drop the work and widen the following queue's working window, one write a customer."""
+        jobs = self._following
+        assert jobs is not None
+        free = {"$or": [{jobs.claim: claim}, {jobs.claim: None, jobs.start: None}]}
+        more = [
+            {
+                "$set": {jobs.claim: claim, jobs.claim_until: until},
+                "$min": {jobs.work_start: window.start},
+                "$max": {jobs.work_end: window.end},
+            }
+            for window in windows
+        ]
+        return await self._release(works, more, journaled=True, only=free)
+
+    async def _release(
+        self,
+        works: Sequence[PendingWork],
+        more: Sequence[Mapping[str, Any]],
+        *,
+        journaled: bool,
+        only: Mapping[str, object] = {},
+    ) -> list[bool]:
+        """Drop works, with further changes of each, where ``only`` matches, too."""
         fields = self._fields
         unset = dict.fromkeys(fields.work, "")
         requests = [
-            UpdateOne(self._owned(work), {"$unset": unset, "$set": {fields.done: work.claim}, **also})
+            UpdateOne(
+                {**self._owned(work), **only},
+                {"$unset": unset, **also, "$set": {fields.done: work.claim, **also.get("$set", {})}},
+            )
             for work, also in zip(works, more, strict=True)
         ]
         if await self._update(requests, journaled=journaled) == len(works):

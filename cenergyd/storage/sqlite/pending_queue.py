@@ -100,6 +100,30 @@ class SqlitePendingQueue:
 
         return await self._database.write(hand_over)
 
+    async def hand_over_claimed(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+    ) -> list[bool]:
+        """Drop the work and widen the following queue's working window, in one transaction."""
+        following = self._following
+        assert following is not None
+        join = following._sql(
+            "UPDATE customer SET @work_start = min(ifnull(@work_start, :start), :start),"
+            " @work_end = max(ifnull(@work_end, :end), :end), @claim = :claim, @claim_until = :until"
+            " WHERE id = :id AND (@claim = :claim OR (@claim IS NULL AND @start IS NULL))"
+            f" AND {self._prefix}_claim = :owned"
+        )
+
+        def hand_over(db: sqlite3.Connection) -> list[bool]:
+            joined = []
+            for work, window in zip(works, windows, strict=True):
+                values = {"start": window.start, "end": window.end, "claim": claim, "until": until}
+                values |= {"id": work.customer.id, "owned": work.claim}
+                joined.append(db.execute(join, values).rowcount == 1)
+            self._release_within(db, [work for work, is_ours in zip(works, joined, strict=True) if is_ours], "")
+            return joined
+
+        return await self._database.write(hand_over)
+
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
         back = (

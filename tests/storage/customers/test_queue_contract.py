@@ -88,6 +88,42 @@ async def test_derived_work_is_handed_over_to_the_jobs(store):
 
 
 @pytest_twisted.ensureDeferred
+async def test_derived_work_is_handed_over_under_a_claim_of_the_jobs(store, second):
+    ids = await add(store, 5)
+    queue, jobs = store.derivation_queue, store.job_queue
+    await mark(queue, *((each, 100, 200) for each in ids))
+    works = {work.customer.id: work for work in await claim(queue)}
+    waiting, running, lost, free, joined = ids
+    await mark(jobs, (running, 1, 2))
+    (theirs,) = await claim(jobs, "other")
+    await mark(jobs, (waiting, 5, 6))
+    await queue.postpone([works[lost]], NOW + 1000)
+    handed = [works[each] for each in ids]
+    taken = await queue.hand_over_claimed(handed, [Window(90, 210)] * 5, "mine", NOW + TTL)
+    assert taken == [False, False, False, True, True]
+    # What was not taken is as it was.
+    assert windows(await claim(jobs, "look")) == [(waiting, 5, 6)]
+    assert await queue.hand_over([works[waiting], works[running]], [Window(90, 210)] * 2) == [True, True]
+    # More for a customer joins, but not under another claim.
+    await mark(queue, (joined, 300, 400), (free, 300, 400))
+    more = {work.customer.id: work for work in await claim(queue, "c2")}
+    again = [more[joined], more[free]]
+    assert (
+        await second.derivation_queue.hand_over_claimed(again, [Window(290, 410)] * 2, "yours", NOW + TTL)
+        == [False] * 2
+    )
+    assert await queue.hand_over_claimed([more[joined]], [Window(290, 410)], "mine", NOW + 2 * TTL) == [True]
+    # A daemon that dies leaves its claim to expire, with the whole window; a live one ends it.
+    expired = windows(await claim(jobs, "taker", NOW + TTL, limit=9))
+    assert (free, 90, 210) in expired
+    assert joined not in {each for each, _, _ in expired}
+    assert (joined, 90, 410) in windows(await claim(jobs, "taker 2", NOW + 2 * TTL, limit=9))
+    assert await jobs.finish([works[joined]._replace(claim="mine")]) == [False]
+    assert await jobs.finish([theirs]) == [False]
+    assert await queue.hand_over_claimed([], [], "mine", NOW) == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_derivation_queue_shows_on_the_customer_and_queues_are_apart(store):
     (one,) = await add(store, 1)
     await mark(store.derivation_queue, (one, 100, 200))

@@ -1,0 +1,104 @@
+"""Derived windows whose jobs this daemon runs at its next look, without asking the queue for them.
+
+The derivation hands a window over and claims it for the jobs in one write of the customer's document. What comes for the same
+customer before that look joins the window. The claim is in the store: if this daemon dies, it expires and another does the jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from cenergyd.customers.model import PendingWork, Window
+from cenergyd.customers.store import DerivationQueue
+from cenergyd.runtime.clock import Clock
+
+MAX_WAITING = 2000
+"""Customers that may wait for the next look in memory; the queue takes the others."""
+
+
+@attrs.define(eq=False)
+class _Round:
+    """What is handed over between two looks, under one claim."""
+
+    claim: str = attrs.field(factory=lambda: uuid4().hex)
+    works: dict[str, tuple[PendingWork, float]] = attrs.field(factory=dict)
+    """Customer id -> its work and when it was claimed."""
+    writes: int = 0
+    """Hand-overs that the store has not answered yet."""
+    settled: list[Deferred[None]] = attrs.field(factory=list)
+    """Fire when there is none."""
+
+    def joined(self, work: PendingWork, window: Window, now: float) -> None:
+        """Note what the store has taken."""
+        before, _ = self.works.get(work.customer.id, (None, 0.0))
+        start = window.start if before is None else min(before.start, window.start)
+        end = window.end if before is None else max(before.end, window.end)
+        self.works[work.customer.id] = PendingWork(work.customer, start, end, self.claim), now
+
+
+class HandedOver:
+    """Takes derived windows over from the derivation; see the module.
+
+    :param ttl: seconds that a claim lives.
+    """
+
+    def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._ttl = ttl
+        self._round = _Round()
+        self._earlier: list[_Round] = []
+        self.open = False
+        """Whether windows are taken: the jobs run."""
+
+    def __len__(self) -> int:
+        return sum(len(each.works) for each in (*self._earlier, self._round))
+
+    async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+        """Which of the derived windows are taken; of the others nothing is changed. Raises StoreUnavailable."""
+        if not self.open or not works or len(self) + len(works) > MAX_WAITING:
+            return [False] * len(works)
+        current, now = self._round, self._clock.seconds()
+        current.writes += 1
+        try:
+            taken = await self._queue.hand_over_claimed(works, windows, current.claim, int(now) + self._ttl)
+            for work, window, is_ours in zip(works, windows, taken, strict=True):
+                if is_ours:
+                    current.joined(work, window, now)
+            return taken
+        except BaseException:
+            # Nobody knows what the store has: these claims are left to expire, and nothing may join them.
+            for work in works:
+                current.works.pop(work.customer.id, None)
+            self._next_round(current)
+            raise
+        finally:
+            current.writes -= 1
+            if not current.writes:
+                settled, current.settled = current.settled, []
+                for waiting in settled:
+                    waiting.callback(None)
+
+    async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
+        """Works to run now, at most so many, and when each was claimed. Nothing joins them any more."""
+        self._next_round(self._round)
+        found: list[tuple[PendingWork, float]] = []
+        for each in list(self._earlier):
+            if each.writes:
+                settled: Deferred[None] = Deferred()
+                each.settled.append(settled)
+                await settled
+            while each.works and len(found) < limit:
+                found.append(each.works.pop(next(iter(each.works))))
+            if not each.works and not each.writes and each in self._earlier:
+                self._earlier.remove(each)
+        return found
+
+    def _next_round(self, ended: _Round) -> None:
+        if ended is self._round:
+            self._earlier.append(ended)
+            self._round = _Round()

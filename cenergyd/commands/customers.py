@@ -27,6 +27,7 @@ from cenergyd.customers.meter_history import CHANGEABLE
 from cenergyd.customers.model import Customer
 from cenergyd.customers.ownership import released_change, released_loggers
 from cenergyd.customers.passwords import hash_password
+from cenergyd.customers.place import clean_place, own_place, place_change
 from cenergyd.daemon.plugins import find_plugins
 from cenergyd.derivation.reconfigure import add_customer, change_customer
 from cenergyd.errors import InvalidField
@@ -53,6 +54,11 @@ def _fields(command: Any) -> Any:
             "--derivation-plugin",
             metavar="NAME",
             help="The only plugin that may compute the missing meter; '': the first that answers.",
+        ),
+        click.option(
+            "--place",
+            metavar="LATITUDE,LONGITUDE",
+            help="Where the site is, degrees, north and east positive: 39.7392,-104.9903; '': where the zone's city is.",
         ),
         click.option("--time-zone", metavar="ZONE", help="IANA name, for example America/Denver."),
         click.option("--serial", metavar="SERIAL", help="Serial number of the logger (its Ethernet MAC address)."),
@@ -223,12 +229,22 @@ def _changes(fields: Mapping[str, str | None], settings: Settings) -> dict[str, 
     """Fields of Customer from options, cleaned. Raises InvalidField for all wrong ones, one line each."""
     given = {_FIELD_OF_OPTION.get(key, key): value for key, value in fields.items() if value is not None}
     plugin = given.pop("derivation_plugin", None)
+    place = given.pop("place", None)
     cleaned, faults = clean_settings(given)
+    extensions: dict[str, object] = {}
+    if place is not None:
+        north, _, east = place.partition(",")
+        try:
+            extensions |= place_change(clean_place(north, east))
+        except InvalidField as fault:
+            faults.append(InvalidField("place", f"{fault.field}: {fault}"))
     if faults:
         raise InvalidField(faults[0].field, "\n".join(_with_option(fault) for fault in faults))
     changes: dict[str, object] = dict(cleaned)
     if plugin is not None:
-        changes["extensions"] = {"derivation": {"plugin": _derivation_plugin(plugin, settings)} if plugin else None}
+        extensions["derivation"] = {"plugin": _derivation_plugin(plugin, settings)} if plugin else None
+    if extensions:
+        changes["extensions"] = extensions
     return changes
 
 
@@ -266,6 +282,7 @@ def _plain(customer: Customer) -> dict[str, object]:
         "id": customer.id,
         "name": customer.name,
         "time_zone": customer.time_zone,
+        "place": f"{place.latitude},{place.longitude}" if (place := own_place(customer)) else "",
         "facility": customer.facility,
         "load": customer.load,
         "solar": customer.solar,

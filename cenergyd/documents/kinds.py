@@ -6,8 +6,6 @@ from typing import Final
 
 ALERT: Final = "alert"
 """State of one alert; key customer, rule and series; owner customer; due when it is evaluated again."""
-ALERT_LOOKED: Final = "alert_looked"
-"""When a silent logger was evaluated; key serial; due when it may be evaluated again."""
 CONFIG_FILE: Final = "config_file"
 """Newest version of a logger's config file; key ``<serial>/<name>``; owner serial."""
 CONFIG_VERSION: Final = "config_version"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.alerts.job import check_readings, check_silence, maintain_alerts
+from cenergyd.jobs.alerts.job import check_readings, maintain_alerts
 from cenergyd.jobs.alerts.unassigned_meters import check_unassigned_meters
 
 
@@ -16,7 +16,6 @@ async def cenergyd_job(customer: Customer, start: int, end: int, context: JobCon
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Evaluate silent loggers and meters that are not understood, and send what is unsent."""
-    await check_silence(context)
+    """Evaluate meters that are not understood, and send what is unsent."""
     await check_unassigned_meters(context)
     await maintain_alerts(context)

@@ -99,6 +99,7 @@ def test_the_installed_script_is_the_same(tmp_path: Path) -> None:
         (("customers", "add", "--name", "A"), "give the logger's password"),
         (("customers", "add", "--no-password", "--facility", "300"), "--facility: "),
         (("customers", "add", "--no-password", "--time-zone", "Mars"), "--time-zone: an IANA"),
+        (("customers", "add", "--no-password", "--place", "95,0"), "--place: latitude: degrees from -90 to 90"),
         (("customers", "add", "--password", "hunter2"), "No such option"),
         (("customers", "set", "x"), "nothing to change"),
         (("replay", "gone"), "does not exist"),
@@ -209,12 +210,13 @@ def test_a_customers_life(tmp_path: Path) -> None:
     added = cenergyd(
         tmp_path, *quick("customers", "add", "--name", "Café", "--facility", "001", "--solar", "2"),
         "--serial", "00:1e:c6:00:14:33", "--time-zone", "America/Denver", "--password-file", "pw",
+        "--place", "39.7392,-104.9903",
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     shown = json.loads(cenergyd(tmp_path, "customers", "show", "001EC6001433", "--json").stdout)
     assert shown == {
         "id": added.stdout.strip(), "name": "Café", "time_zone": "America/Denver", "facility": "1", "load": "",
-        "solar": "2", "logger_serial_number": "001EC6001433", "logger_password_set": True, "computed": "load",
+        "place": "39.7392,-104.9903", "solar": "2", "logger_serial_number": "001EC6001433", "logger_password_set": True, "computed": "load",
         "derivation_plugin": "", "problems": [],
     }  # fmt: skip
     again = cenergyd(tmp_path, "customers", "add", "--serial", "001EC6001433", "--no-password")

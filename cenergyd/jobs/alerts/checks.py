@@ -13,7 +13,6 @@ from cenergyd.jobs.alerts.rules import (
     ImplausibleRule,
     NetLoadRule,
     PowerFactorRule,
-    SilentLoggerRule,
     StuckMeterRule,
     VoltageRule,
 )
@@ -100,12 +99,6 @@ def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> 
     power = next(iter(values["P"]))
     same = all(len(seen) == 1 for seen in values.values()) and power != 0
     return [WindowVerdict(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
-
-
-def check_silent(last_upload: int, rule: SilentLoggerRule, now: int) -> WindowVerdict:
-    """Whether a logger has been silent for too long; the value is minutes."""
-    minutes = (now - last_upload) / 60
-    return WindowVerdict(now, "breach" if minutes >= rule.after_minutes else "clear", round(minutes, 1), minutes)
 
 
 def merge(windows: Iterable[Summary], resolution: int) -> list[Summary]:

@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, HELD_METER, LOGGER
-from cenergyd.documents.store import Document, DocumentStore, NewDocument
+from cenergyd.documents.kinds import ALERT, HELD_METER
+from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.hookspecs import JobContext, Notification, WindowVerdict
 from cenergyd.ingest.held_meters import is_not_understood
@@ -25,7 +25,6 @@ from cenergyd.jobs.alerts.checks import (
     check_implausible,
     check_net_load,
     check_power_factor,
-    check_silent,
     check_stuck,
     check_voltage,
     closed,
@@ -38,16 +37,9 @@ from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 
 SILENT = "silent_logger"
-LOOK_AGAIN_SILENT = 60
-"""Seconds between evaluations of an active silence: nothing arrives that could end it."""
+"""Of the customer's own rule; raised with the site's state (:mod:`.site_alerts`)."""
 LOOK_AGAIN = 3600
-"""The same for any other active alert: its rule or meter may be gone."""
-SHORTEST_SILENCE = 300
-"""The least time of any rule: a logger heard within it need not be checked."""
-MAX_SILENT_LOGGERS = 5000
-"""Silent loggers evaluated in one round, longest silent first: bounds the round's time and memory."""
-RECHECK_SECONDS = 600
-"""A silent logger whose customer wants no message is evaluated again after this."""
+"""An active alert is looked at every so many seconds: its rule or meter may be gone."""
 KEEP_DAYS = 30
 """An alert that has been idle for this long is deleted."""
 TRIES = 10
@@ -102,23 +94,6 @@ async def check_readings(customer: Customer, start: int, end: int, context: JobC
     known = await context.documents.get_many(ALERT, list(keys)) if keys else {}
     for text, key in keys.items():
         await apply_verdicts(evaluation, key, verdicts[key], known.get(text))
-
-
-async def check_silence(context: JobContext) -> None:
-    """Look for loggers that fell silent; run regularly, since silence brings no readings."""
-    quiet = await context.documents.find(LOGGER, due_before=context.now - SHORTEST_SILENCE, limit=MAX_SILENT_LOGGERS)
-    if len(quiet) == MAX_SILENT_LOGGERS:
-        log.warn(
-            "{loggers} loggers are silent; further ones are not evaluated",
-            loggers=len(quiet),
-        )
-    if quiet:
-        looked = await context.documents.get_many(ALERT_LOOKED, [document.key for document in quiet])
-        due = [d for d in quiet if d.key not in looked or (looked[d.key].due or 0) <= context.now]
-        marks = [mark for document in due if (mark := await _look_at(document, context)) is not None]
-        if marks:
-            await context.documents.put_many(ALERT_LOOKED, marks)
-    await context.documents.purge(ALERT_LOOKED, context.now)
 
 
 async def maintain_alerts(context: JobContext) -> None:
@@ -220,19 +195,6 @@ def settings_or_none(customer: Customer) -> AlertSettings | None:
         return None
 
 
-async def _look_at(logger: Document, context: JobContext) -> NewDocument | None:
-    customer = await context.customers.by_serial(logger.key)
-    settings = settings_or_none(customer) if customer is not None else None
-    again = context.now + RECHECK_SECONDS
-    if customer is None or settings is None or not settings.silent_logger.enabled or logger.due is None:
-        return NewDocument(logger.key, {}, None, again)
-    verdict = check_silent(logger.due, settings.silent_logger, context.now)
-    if verdict.verdict == "clear":
-        return NewDocument(logger.key, {}, None, min(again, logger.due + settings.silent_logger.after_minutes * 60))
-    await _apply_silence(Evaluation(customer, settings, context), logger, verdict)
-    return NewDocument(logger.key, {}, None, again)
-
-
 async def _look_again(alert: Document, context: JobContext) -> None:
     customer = await context.customers.get(alert.owner or "")
     settings = settings_or_none(customer) if customer is not None else None
@@ -245,11 +207,6 @@ async def _look_again(alert: Document, context: JobContext) -> None:
     if customer is None or settings is None or not watched or not (is_held or _has(customer, kind, series)):
         # Switched off or removed on purpose: nobody needs to be told that it is over.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
-        return
-    evaluation = Evaluation(customer, settings, context)
-    logger = await context.documents.get(LOGGER, series) if kind == SILENT else None
-    if logger is not None and logger.due is not None:
-        await _apply_silence(evaluation, logger, check_silent(logger.due, settings.silent_logger, context.now))
         return
     state = state_from_json(alert.body["state"])
     if context.now - state.judged_until > KEEP_DAYS * 86400:
@@ -264,13 +221,6 @@ def _has(customer: Customer, kind: str, series: str) -> bool:
     serial = customer.logger_serial_number
     is_plugins = kind not in RULES and bool(serial) and series.startswith(f"{serial}_")
     return is_plugins or customer.role_of(series) is not None
-
-
-async def _apply_silence(evaluation: Evaluation, logger: Document, verdict: WindowVerdict) -> None:
-    key = AlertKey(evaluation.customer.id, SILENT, logger.key)
-    known = await evaluation.context.documents.get(ALERT, key.text())
-    # The silence began with the last upload, not when it was noticed.
-    await apply_verdicts(evaluation, key, [verdict], known, began=logger.due)
 
 
 async def apply_verdicts(
@@ -292,7 +242,7 @@ async def apply_verdicts(
     for _ in range(TRIES):
         old = state_from_json(known.body["state"]) if known else AlertState()
         new, event = step(old, verdicts, context.now, limits)
-        if new is old and not (key.kind == SILENT and old.active):
+        if new is old:
             return
         if event is not None and began is not None and event.transition == "raised":
             new, event = attrs.evolve(new, since=began), event._replace(since=began)
@@ -319,7 +269,7 @@ async def _write(
     if unsent:
         due = context.now
     elif state.active:
-        due = context.now + (LOOK_AGAIN_SILENT if key.kind == SILENT else LOOK_AGAIN)
+        due = context.now + LOOK_AGAIN
     body = {"kind": key.kind, "series": key.series, "state": state_to_json(state), "unsent": list(unsent)}
     return await context.documents.put(
         ALERT, key.text(), body, owner=key.customer_id, due=due, expected_version=version

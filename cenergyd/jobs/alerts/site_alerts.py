@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import JobContext, WindowVerdict
-from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_verdicts, settings_or_none
+from cenergyd.jobs.alerts.job import SILENT, AlertKey, Evaluation, apply_verdicts, settings_or_none
 from cenergyd.jobs.alerts.rules import AlertSettings
-from cenergyd.jobs.site_state.model import Issue, Kind
+from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
 from cenergyd.jobs.site_state.service import SiteEvaluation
 
 KIND_OF_ISSUE: Mapping[Kind, str] = {
@@ -27,6 +27,8 @@ MAX_COUNTED = 100
 class _Trouble(NamedTuple):
     key: AlertKey
     issue: Issue
+    value: float | None
+    """What the message tells: an error's code, minutes of silence."""
 
 
 class SiteAlerts:
@@ -48,33 +50,45 @@ class SiteAlerts:
 
     async def _one(self, evaluation: SiteEvaluation, context: JobContext) -> bool:
         customer, state, before = evaluation
-        now = _troubles(evaluation, state.issues)
-        then = _troubles(evaluation, before.state.issues if before else ())
-        told = Evaluation(customer, settings_or_none(customer) or AlertSettings(), context)
+        settings = settings_or_none(customer) or AlertSettings()
+        now = _troubles(customer, state, settings, context.now)
+        # What was a trouble then, in whatever length, is over unless it still is one.
+        then = _troubles(customer, before.state, settings, None) if before else {}
+        told = Evaluation(customer, settings, context)
         for text in {**then, **now}:
             trouble = now.get(text)
             verdict = WindowVerdict(context.now, "clear")
             if trouble is not None:
-                verdict = WindowVerdict(
-                    context.now, "breach", float(trouble.issue.code) if trouble.issue.code else None
-                )
+                verdict = WindowVerdict(context.now, "breach", trouble.value, trouble.value or 0.0)
             key = (trouble or then[text]).key
             known = await context.documents.get(ALERT, text)
             await apply_verdicts(told, key, [verdict], known, began=trouble.issue.since if trouble else None)
         return bool(now or then)
 
 
-def _troubles(evaluation: SiteEvaluation, issues: Sequence[Issue]) -> dict[str, _Trouble]:
-    """The issues for which there are alerts, by the key of the alert's document."""
-    customer = evaluation.customer
+def _troubles(customer: Customer, state: SiteState, settings: AlertSettings, now: int | None) -> dict[str, _Trouble]:
+    """Those issues that there are alerts for, by the key of the alert's document.
+
+    :param now: a silence counts for the customer's own rule once it is as long as that says; None: whatever its length.
+    """
     found: dict[str, _Trouble] = {}
-    for issue in issues:
-        kind = KIND_OF_ISSUE.get(issue.kind)
+    for issue in state.issues:
         series = _series_of(customer, issue)
-        if kind is not None and series:
-            key = AlertKey(customer.id, kind, series)
-            found[key.text()] = _Trouble(key, issue)
+        for kind in _kinds_of(issue, state, settings, now) if series else ():
+            key = AlertKey(customer.id, kind, series or "")
+            minutes = None if now is None or state.last_upload is None else round((now - state.last_upload) / 60, 1)
+            found[key.text()] = _Trouble(key, issue, minutes if kind == SILENT else issue.code)
     return found
+
+
+def _kinds_of(issue: Issue, state: SiteState, settings: AlertSettings, now: int | None) -> Iterator[str]:
+    if issue.kind in KIND_OF_ISSUE:
+        yield KIND_OF_ISSUE[issue.kind]
+    rule = settings.silent_logger
+    if issue.kind != "logger_silent" or not rule.enabled or state.last_upload is None:
+        return
+    if now is None or now - state.last_upload >= rule.after_minutes * 60:
+        yield SILENT
 
 
 def _series_of(customer: Customer, issue: Issue) -> str | None:

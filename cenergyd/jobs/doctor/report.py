@@ -14,32 +14,31 @@ from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.corrections import Listed, corrections_over
-from cenergyd.documents.kinds import HELD_METER, LOGGER, METER
+from cenergyd.documents.kinds import HELD_METER, METER
 from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolution
-from cenergyd.jobs.alerts.rules import SilentLoggerRule, StuckMeterRule, alerts_of
+from cenergyd.jobs.alerts.rules import StuckMeterRule
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.jobs.doctor.corrected import corrected
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.existing_check import problems_of
+from cenergyd.jobs.site_state.gather import site_states
+from cenergyd.jobs.site_state.model import Level, SiteState
+from cenergyd.jobs.site_state.words import tell
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import ReadingStore, Summary
 
-USUAL_SILENCE_MINUTES = 26 * 60
-"""Loggers upload at least once a day; a customer's own alert rule, where there is one, says it better."""
-STOPPED_SECONDS = 6 * 3600
-"""A meter that is this far behind the others of its logger has stopped."""
 AHEAD_SECONDS = 300
 MAX_ROWS = 20_000
 """Readings of a meter that are compared with its registers."""
 LONGEST_PAUSE = 5400
 """A longer pause between readings is a gap."""
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2, "ok": 3}
+_SEVERITIES: Mapping[Level, Severity] = {"bad": "error", "warn": "warning", "idle": "info", "ok": "ok"}
 _MARKS: Mapping[Severity, str] = {"error": "ERROR", "warning": "WARN ", "info": "info ", "ok": "ok   "}
 
 Run = Callable[[Callable[[], list[Finding]]], Awaitable[list[Finding]]]
@@ -91,10 +90,10 @@ class CheckInputs(NamedTuple):
     customer: Customer
     span: SetupPeriod
     now: int
-    logger: Document | None
     seen: Sequence[str]
     """Series that exist for the logger."""
     last: Mapping[str, Reading]
+    state: SiteState
     minutes: Mapping[str, Sequence[Summary]]
     """1-minute windows by series."""
     meters: Mapping[str, Document]
@@ -124,7 +123,7 @@ async def doctor(
     since = now - days * 86400
     span = setup_periods(customer, since, now)[-1]
     gathered = await _gather(customer, span, readings, documents, now)
-    found = [*check_settings(gathered), *check_logger(gathered), *check_meters(gathered)]
+    found = [*check_settings(gathered), *check_state(gathered), *check_logger(gathered), *check_meters(gathered)]
     found += await (run or deferToThread)(lambda: check_readings(gathered))
     found.sort(key=lambda finding: _ORDER[finding.severity])
     return DoctorReport(
@@ -142,7 +141,8 @@ async def _gather(
 ) -> CheckInputs:
     serial = span.serial
     if not serial:
-        return CheckInputs(customer, span, now, None, (), {}, {}, {})
+        (state,) = await site_states([customer], documents, now)
+        return CheckInputs(customer, span, now, (), {}, state, {}, {})
     held = await documents.find(HELD_METER, owner=serial, limit=300)
     seen = await readings.series_of(serial)
     roles = [name for role in ROLES if (name := span.series_of(role)) is not None]
@@ -151,11 +151,11 @@ async def _gather(
     last = await readings.last(seen) if seen else {}
     minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
     meters = {document.key: document for document in await documents.find(METER, owner=serial, limit=300)}
-    logger = await documents.get(LOGGER, serial)
+    (state,) = await site_states([customer], documents, now, last, readings)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}
     corrections = await corrections_over(readings, documents, seen, span.start, now + 1)
-    return CheckInputs(customer, span, now, logger, seen, last, minutes, meters, rows, held, corrections)
+    return CheckInputs(customer, span, now, seen, last, state, minutes, meters, rows, held, corrections)
 
 
 def check_settings(gathered: CheckInputs) -> list[Finding]:
@@ -170,35 +170,38 @@ def check_settings(gathered: CheckInputs) -> list[Finding]:
     return found
 
 
-def check_logger(gathered: CheckInputs) -> list[Finding]:
-    """Does the logger upload, and is its clock right?"""
-    customer, now = gathered.customer, gathered.now
-    field = "logger_serial_number"
-    if not gathered.span.serial:
-        return []
-    newest = max((reading.time for reading in gathered.last.values()), default=None)
-    heard = gathered.logger.due if gathered.logger is not None else None
-    if heard is None:
-        heard = newest  # a crash may lose who was heard when, never a reading
-    if heard is None:
-        return [
-            Finding(
-                severity="error", code="never_uploaded", field=field,
-                message=f"The logger {gathered.span.serial} has never uploaded with the right password.",
-                advice="Check the serial number and password here, and the upload URL on the AcquiSuite.",
-            )
-        ]  # fmt: skip
+def check_state(gathered: CheckInputs) -> list[Finding]:
+    """What the site's state says, as all pages do; what other checks tell in more detail is left to them."""
+    state, zone = gathered.state, zone_or_utc(gathered.customer.time_zone)
+    if not state.issues:
+        return [Finding(severity="ok", code="state", message="The logger uploads, and every meter is current.")]
     found = []
-    minutes = (now - heard) // 60
-    if minutes >= _longest_silence(customer):
+    for issue in state.issues:
+        is_unseen = issue.kind == "waiting" and issue.since is None
+        if issue.kind == "meter_not_understood" or is_unseen:
+            continue
+        if issue.kind == "settings_incomplete" and issue.field != "time_zone":
+            continue
+        told = tell(issue, state, gathered.now, zone)
+        field = FIELD_OF_ROLE[issue.role] if issue.role else issue.field
+        evidence = {} if issue.since is None else {"since": issue.since}
+        if issue.code is not None:
+            evidence["error_code"] = issue.code
         found.append(
             Finding(
-                severity="error", code="silent_logger", field=field,
-                message=f"The logger has sent nothing since {moment(heard, zone_or_utc(customer.time_zone))}.",
-                advice="Check its power and network.", evidence={"silent_minutes": minutes},
+                severity=_SEVERITIES[issue.level], code=issue.kind, field=field, message=told.text,
+                advice=told.advice, evidence=evidence,
             )
         )  # fmt: skip
-    if newest is not None and newest > heard + AHEAD_SECONDS:
+    return found
+
+
+def check_logger(gathered: CheckInputs) -> list[Finding]:
+    """Is the logger's clock right?"""
+    newest = max((reading.time for reading in gathered.last.values()), default=None)
+    heard, field = gathered.state.last_upload, "logger_serial_number"
+    found = []
+    if newest is not None and heard is not None and newest > heard + AHEAD_SECONDS:
         found.append(
             Finding(
                 severity="warning", code="clock_ahead", field=field,
@@ -210,10 +213,9 @@ def check_logger(gathered: CheckInputs) -> list[Finding]:
 
 
 def check_meters(gathered: CheckInputs) -> list[Finding]:
-    """Meters named but not seen, seen but not named, stopped, or without some channel."""
+    """Meters named but not seen, seen but not named, or without some channel."""
     found = []
-    serial, zone = gathered.span.serial, zone_or_utc(gathered.customer.time_zone)
-    newest = max((reading.time for reading in gathered.last.values()), default=0)
+    serial = gathered.span.serial
     named = {name: role for role in ROLES for name in gathered.span.setup.measured_series_of(role, serial)}
     for series, role in named.items() if serial else ():
         if series not in gathered.seen:
@@ -222,16 +224,6 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
                     severity="error", code="unseen_meter", field=FIELD_OF_ROLE[role],
                     message=f"No reading of meter {series.partition('_')[2]} ({role}) has come from this logger.",
                     advice="Choose one of the meters that the logger does send, or switch this one on at the logger.",
-                )
-            )  # fmt: skip
-        elif series in gathered.last and gathered.last[series].time < newest - STOPPED_SECONDS:
-            found.append(
-                Finding(
-                    severity="error", code="stopped_meter", field=FIELD_OF_ROLE[role],
-                    message=f"{_the_meter(gathered, series, role)} gave its last reading at "
-                    f"{moment(gathered.last[series].time, zone)}, others of the logger go on.",
-                    advice="Check the meter's power, its Modbus wiring and address.",
-                    evidence={"last": gathered.last[series].time},
                 )
             )  # fmt: skip
         else:
@@ -313,15 +305,6 @@ def _the_meter(gathered: CheckInputs, series: str, role: Role) -> str:
     """``The solar meter``, with its id where the role has several."""
     several = gathered.span.series_of(role) != series
     return f"The {role} meter {series.partition('_')[2]}" if several else f"The {role} meter"
-
-
-def _longest_silence(customer: Customer) -> int:
-    try:
-        settings = alerts_of(customer)
-    except InvalidField:
-        settings = None
-    rule: SilentLoggerRule | None = settings.silent_logger if settings else None
-    return rule.after_minutes if rule and rule.enabled else USUAL_SILENCE_MINUTES
 
 
 def _channels(gathered: CheckInputs, series: str, role: Role) -> list[Finding]:

@@ -12,7 +12,16 @@ from collections.abc import Iterator, Sequence
 from cenergyd.customers.model import ROLES, Role
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.site_state.model import KINDS, Issue, MeterStatus, PendingRange, RoleState, SiteFacts, SiteState
+from cenergyd.jobs.site_state.model import (
+    KINDS,
+    Issue,
+    LoggerFacts,
+    MeterStatus,
+    PendingRange,
+    RoleState,
+    SiteFacts,
+    SiteState,
+)
 
 UNKNOWN_GAP = 26 * 3600
 """Until its rhythm is known: loggers are set to upload once a day at least."""
@@ -34,11 +43,11 @@ LONG_BACKLOG = 2 * 3600
 """A shorter one is computed before anybody has read that there is one."""
 
 
-def silence_limit(usual_gap: int | None) -> int:
-    """A logger is silent this many seconds after its last upload."""
-    if usual_gap is None:
-        return UNKNOWN_GAP
-    return usual_gap + min(usual_gap, LATEST_EXTRA) + LATE_ALWAYS
+def silence_limit(logger: LoggerFacts) -> int:
+    """A logger is silent this many seconds after its last upload: by its own rhythm, or sooner where its customer has said so."""
+    gap = logger.usual_gap
+    by_rhythm = UNKNOWN_GAP if gap is None else gap + min(gap, LATEST_EXTRA) + LATE_ALWAYS
+    return by_rhythm if logger.own_limit is None else min(by_rhythm, logger.own_limit)
 
 
 def evaluate(facts: SiteFacts, now: int) -> SiteState:
@@ -81,7 +90,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     if uploaded is None:
         reason = facts.refusal.reason if facts.refusal else ""
         return [*found, Issue(kind="never_uploaded", reason=reason, field="logger_serial_number")]
-    if now >= uploaded + silence_limit(facts.logger.usual_gap):
+    if now >= uploaded + silence_limit(facts.logger):
         refused = facts.refusal is not None and facts.refusal.time > uploaded
         reason = facts.refusal.reason if facts.refusal and refused else ""
         # Everything else is old because of it, or cannot be known.
@@ -160,7 +169,7 @@ def _is_absent(facts: SiteFacts) -> bool:
 
 
 def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleState, ...]:
-    limit = silence_limit(facts.logger.usual_gap)
+    limit = silence_limit(facts.logger)
     silent = any(issue.kind == "logger_silent" for issue in issues)
     troubled = {issue.role for issue in issues if issue.kind in _NO_READINGS}
     found: dict[Role, RoleState] = {}
@@ -187,12 +196,14 @@ def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleSta
 
 def _deadlines(facts: SiteFacts) -> Iterator[int]:
     """When something may change by time alone."""
-    limit = silence_limit(facts.logger.usual_gap)
+    limit = silence_limit(facts.logger)
     for meter in facts.meters:
         if meter.last_time is not None:
             yield meter.last_time + limit + _lack(meter) + 1
     if (uploaded := facts.logger.last_upload) is not None:
         yield from (uploaded + SETTLING, uploaded + COMPUTING_TIME, uploaded + limit)
+        if facts.logger.own_limit is not None:
+            yield uploaded + facts.logger.own_limit
 
 
 def _lack(meter: MeterStatus) -> int:

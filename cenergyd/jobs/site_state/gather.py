@@ -16,7 +16,9 @@ from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import reached_before, window_of
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import InvalidField
 from cenergyd.ingest.rhythm import usual_gap
+from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.model import (
     ComputedFacts,
@@ -108,7 +110,7 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
     )
     return SiteFacts(
         customer=customer,
-        logger=_logger(known.loggers.get(serial), meters),
+        logger=attrs.evolve(_logger(known.loggers.get(serial), meters), own_limit=_own_limit(customer)),
         meters=meters,
         sums=tuple(_sum(customer, role, known) for role in ROLES if is_sum(customer.current.meter_of(role))),
         computed=_computed(customer, told, known.last),
@@ -124,6 +126,14 @@ def _logger(document: Document | None, meters: Sequence[MeterStatus]) -> LoggerF
     return LoggerFacts(
         last_upload=max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
     )
+
+
+def _own_limit(customer: Customer) -> int | None:
+    try:
+        settings = alerts_of(customer)
+    except InvalidField:
+        return None
+    return settings.silent_logger.after_minutes * 60 if settings and settings.silent_logger.enabled else None
 
 
 def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:

@@ -85,6 +85,8 @@ class LoggerFacts:
     """UTC seconds; None: it has never uploaded."""
     usual_gap: int | None = None
     """The usual longest time between two of its uploads, seconds; None: not known yet."""
+    own_limit: int | None = None
+    """Seconds after which its customer's own alert rule calls it silent; None: the rule is off."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.place import Place
 from cenergyd.jobs.site_state.model import MeterStatus, SiteFacts, SumFacts
-from cenergyd.jobs.site_state.sun import Place, place_of, sun_height
+from cenergyd.jobs.site_state.sun import place_of, sun_height
 from cenergyd.readings.store import ReadingStore
 
 HIGH_SUN = 20.0

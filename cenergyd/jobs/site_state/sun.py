@@ -1,6 +1,6 @@
 """Where the sun stands over a site. Pure.
 
-The place is the site's own (``extensions["place"]``: ``latitude``, ``longitude``, degrees), or that of the city that its time zone is
+The place is the site's own (:mod:`cenergyd.customers.place`), or that of the city that its time zone is
 named after. The height is by the low-precision formulas of the Astronomical Almanac, good to a tenth of a degree; a city stands for its whole zone, which
 may be 20 degrees off: so only a sun that stands well up counts.
 """
@@ -13,19 +13,12 @@ import zoneinfo
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 from cenergyd.customers.model import Customer
+from cenergyd.customers.place import Place, own_place
 
 _J2000 = 946728000
 """UTC seconds of 1 January 2000, 12:00."""
-
-
-class Place(NamedTuple):
-    """Degrees; north and east are positive."""
-
-    latitude: float
-    longitude: float
 
 
 def sun_height(time: int, place: Place) -> float:
@@ -47,12 +40,7 @@ def sun_height(time: int, place: Place) -> float:
 
 def place_of(customer: Customer) -> Place | None:
     """Where a site is; None where neither its place nor its zone's is known, as with UTC."""
-    own = customer.extensions.get("place")
-    if isinstance(own, Mapping):
-        latitude, longitude = own.get("latitude"), own.get("longitude")
-        if isinstance(latitude, int | float) and isinstance(longitude, int | float) and abs(latitude) <= 90:
-            return Place(float(latitude), float(longitude))
-    return _zones().get(customer.time_zone)
+    return own_place(customer) or _zones().get(customer.time_zone)
 
 
 def parse_places(lines: Iterable[str]) -> dict[str, Place]:

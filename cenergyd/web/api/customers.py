@@ -10,7 +10,8 @@ from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from cenergyd.customers.fields import CLEANERS, PATTERNS, clean_settings, time_zones
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.errors import Conflict
+from cenergyd.customers.place import PLACE_FIELDS, clean_place, own_place, place_change
+from cenergyd.errors import Conflict, InvalidField
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.api import openapi
@@ -29,6 +30,8 @@ _DESCRIBED: Mapping[str, str] = {
     "logger_password": "The logger's password; never returned. Empty: no password, so the logger is refused.",
     "name": "The site's name, for people.",
     "time_zone": "IANA name; empty: UTC.",
+    "latitude": "Of the site, degrees, north positive; with `longitude`. null: that of the time zone's city.",
+    "longitude": "Degrees, east positive.",
 }
 
 
@@ -47,6 +50,9 @@ def _input_type(name: str, about: str) -> object:
             extra_json_schema={"writeOnly": True} if field == "logger_password" else None,
         )
         fields.append((field, Annotated[_input(field) | None, meta] | UnsetType, UNSET))
+    for field, most in (("latitude", 90.0), ("longitude", 180.0)):
+        degrees = Annotated[float, Meta(ge=-most, le=most)]
+        fields.append((field, Annotated[degrees | None, Meta(description=_DESCRIBED[field])] | UnsetType, UNSET))
     return defstruct(name, fields, bases=(Resource,), namespace={"__doc__": about}, frozen=True, kw_only=True)
 
 
@@ -66,6 +72,8 @@ class SettingsJson(Resource, frozen=True, kw_only=True):
     logger_serial_number: str
     name: str
     time_zone: str
+    latitude: Annotated[float | None, Meta(description="Degrees; null: none was entered.")]
+    longitude: float | None
     logger_password_set: Annotated[bool, Meta(description="Whether a logger password is set.")]
 
     @classmethod
@@ -128,7 +136,10 @@ class CustomerList(Resource, frozen=True, kw_only=True):
 
 
 def _settings_of(customer: Customer) -> dict[str, Any]:
+    place = own_place(customer)
     return {
+        "latitude": place.latitude if place else None,
+        "longitude": place.longitude if place else None,
         "facility": customer.facility,
         "load": customer.load,
         "solar": customer.solar,
@@ -152,25 +163,27 @@ class SettingsEditor:
     async def create(self, given: Mapping[str, object]) -> Customer:
         """Add a customer."""
         changes = await self._hashed(_cleaned(given))
+        if changes.get("extensions") == place_change(None):
+            del changes["extensions"]
         return await add_customer(self._context, attrs.evolve(Customer(id=""), **changes))
 
     async def merge(
         self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
         """Change the settings that are given, with a caller's rights; None empties one. ``etag`` None: whatever is there now."""
-        cleaned = _cleaned(given)
         old = await self._unchanged(customer_id, etag)
+        cleaned = _cleaned(_with_place(given, old))
         if not cleaned:
             return old
         changes = await self._hashed(cleaned)
-        password = cleaned.get("logger_password", "")
+        password = str(cleaned.get("logger_password", ""))
         return await change_customer(self._context, caller, customer_id, changes, etag, password=password)
 
     async def replace(
         self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
         """Set all settings; what is not given is emptied, but for the password, which nobody can have read."""
-        emptied = {field: "" for field in CLEANERS if field != "logger_password"}
+        emptied = {field: "" for field in (*CLEANERS, *PLACE_FIELDS) if field != "logger_password"}
         return await self.merge(caller, customer_id, {**emptied, **given}, etag)
 
     async def remove(self, customer_id: str, etag: str | None) -> None:
@@ -187,16 +200,34 @@ class SettingsEditor:
             raise Conflict("the customer was changed meanwhile")
         return customer
 
-    async def _hashed(self, cleaned: Mapping[str, str]) -> dict[str, Any]:
+    async def _hashed(self, cleaned: Mapping[str, object]) -> dict[str, Any]:
         password = cleaned.get("logger_password")
-        return {**cleaned, "logger_password": await self._context.hash_password(password)} if password else {**cleaned}
+        return (
+            {**cleaned, "logger_password": await self._context.hash_password(str(password))}
+            if password
+            else {**cleaned}
+        )
 
 
-def _cleaned(given: Mapping[str, Any]) -> dict[str, str]:
-    cleaned, faults = clean_settings(given)
+def _with_place(given: Mapping[str, object], old: Customer) -> Mapping[str, object]:
+    """A change that names one of latitude and longitude, with the stored other one."""
+    place = own_place(old)
+    if place is None or not any(name in given for name in PLACE_FIELDS):
+        return given
+    return {**place._asdict(), **given}
+
+
+def _cleaned(given: Mapping[str, Any]) -> dict[str, object]:
+    cleaned, faults = clean_settings({name: value for name, value in given.items() if name not in PLACE_FIELDS})
+    changes: dict[str, object] = {**cleaned}
+    if any(name in given for name in PLACE_FIELDS):
+        try:
+            changes["extensions"] = place_change(clean_place(given.get("latitude"), given.get("longitude")))
+        except InvalidField as fault:
+            faults.append(fault)
     if faults:
         raise invalid_fields([FieldError(fault.field, str(fault)) for fault in faults])
-    return cleaned
+    return changes
 
 
 class CustomersApi:

@@ -9,11 +9,14 @@ import attrs
 
 from cenergyd.customers.meter_sum import NoSum, fault_of, is_sum, meters_of, normal_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup
+from cenergyd.customers.place import PLACE_FIELDS, own_place
 from cenergyd.errors import InvalidField
 from cenergyd.web.pages.texts import EQUATIONS, ROLE_NAMES
 from cenergyd.web.server.problems import RequestProblem
 
 TEXT_FIELDS = ("name", "time_zone", "logger_serial_number", "facility", "load", "solar")
+FIELDS = (*TEXT_FIELDS, *PLACE_FIELDS)
+"""Of the form, but for the password."""
 PASSWORD = "logger_password"  # noqa: S105 - a field's name
 REMOVE_PASSWORD = "remove_password"  # noqa: S105
 BASE_PREFIX = "was."
@@ -71,14 +74,16 @@ def draft_of(customer: Customer) -> Draft:
 
 
 def stored_values(customer: Customer) -> dict[str, str]:
-    """The text fields of a customer."""
-    return {field: getattr(customer, field) for field in TEXT_FIELDS}
+    """The fields of a customer as text."""
+    place = own_place(customer)
+    texts = {field: getattr(customer, field) for field in TEXT_FIELDS}
+    return texts | {field: _degrees(getattr(place, field)) if place else "" for field in PLACE_FIELDS}
 
 
 def draft_from(form: Mapping[str, str]) -> Draft:
     """A form as it was sent."""
-    values = {field: form.get(field, "") for field in TEXT_FIELDS}
-    base = {field: form.get(BASE_PREFIX + field, "") for field in TEXT_FIELDS}
+    values = {field: form.get(field, "") for field in FIELDS}
+    base = {field: form.get(BASE_PREFIX + field, "") for field in FIELDS}
     return Draft(
         values,
         base,
@@ -90,7 +95,7 @@ def draft_from(form: Mapping[str, str]) -> Draft:
 
 def changes_of(form: Mapping[str, str]) -> dict[str, str]:
     """What to save of a sent form: an empty password is none typed, so the stored one stays."""
-    changes = {field: form[field] for field in TEXT_FIELDS if field in form}
+    changes = {field: form[field] for field in FIELDS if field in form}
     if form.get(REMOVE_PASSWORD):
         changes[PASSWORD] = ""
     elif form.get(PASSWORD):
@@ -110,12 +115,10 @@ def with_conflict(draft: Draft, stored: Customer) -> Draft:
     now = stored_values(stored)
     differences = [
         Difference(field, draft.base[field], now[field], draft.values[field])
-        for field in TEXT_FIELDS
+        for field in FIELDS
         if now[field] != draft.base[field]
     ]
-    kept = {
-        field: draft.values[field] if draft.values[field] != draft.base[field] else now[field] for field in TEXT_FIELDS
-    }
+    kept = {field: draft.values[field] if draft.values[field] != draft.base[field] else now[field] for field in FIELDS}
     return attrs.evolve(draft, values=kept, base=now, etag=stored.etag, differences=differences, conflict=True)
 
 
@@ -147,6 +150,10 @@ def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
     if missing is None:
         return ComputedMeter("ok", "All three meters are measured; nothing needs to be computed.")
     return ComputedMeter("ok", f"{ROLE_NAMES[missing]} will be computed: {EQUATIONS[missing]}.")
+
+
+def _degrees(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _plain(meter: str) -> str:

@@ -8,6 +8,7 @@ import attrs
 
 from cenergyd.customers.fields import time_zones
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer
+from cenergyd.customers.place import PLACE_FIELDS
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import Conflict, InvalidField, NotFound
 from cenergyd.web.api.customers import SettingsEditor
@@ -26,7 +27,7 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, cust
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
 
-_FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number", PASSWORD)
+_FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number", PASSWORD, *PLACE_FIELDS)
 
 _ASKED_FOR = {
     "name": "A name is needed, as people call the site.",

@@ -13,6 +13,8 @@ FIELD_NAMES: Mapping[str, str] = {
     "held": "Meter that is not understood",
     "name": "Name of the site",
     "time_zone": "Time zone",
+    "latitude": "Latitude",
+    "longitude": "Longitude",
     "logger_serial_number": "Logger serial number",
     "logger_password": "Logger password",
     "facility": "Utility meter",

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from cenergyd.documents.kinds import LOGGER
 from cenergyd.hookspecs import Notification
-from cenergyd.jobs.alerts import job
-from cenergyd.jobs.alerts.job import check_silence
 from cenergyd.jobs.messages.sender import CONCURRENCY
-from tests.jobs.conftest import START, World
+from tests.jobs.conftest import World
 from tests.jobs.messages.sending import send_due
-
-
-@pytest_twisted.ensureDeferred
-async def test_silent_loggers_in_one_round_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "MAX_SILENT_LOGGERS", 10)
-    looked: list[str] = []
-    by_serial = world.context.customers.by_serial
-
-    async def counting(serial: str) -> Any:
-        looked.append(serial)
-        return await by_serial(serial)
-
-    world.context.customers.by_serial = counting
-    for n in range(15):
-        await world.context.documents.put(LOGGER, f"A{n:02d}", {}, due=START + n)
-    world.clock.advance(86400)
-    await check_silence(world.context)
-    assert looked == [f"A{n:02d}" for n in range(10)], "the longest silent first"
 
 
 @pytest_twisted.ensureDeferred

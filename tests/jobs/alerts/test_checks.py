@@ -13,7 +13,6 @@ from cenergyd.jobs.alerts.checks import (
     check_implausible,
     check_net_load,
     check_power_factor,
-    check_silent,
     check_stuck,
     check_voltage,
     closed,
@@ -24,7 +23,6 @@ from cenergyd.jobs.alerts.rules import (
     ImplausibleRule,
     NetLoadRule,
     PowerFactorRule,
-    SilentLoggerRule,
     StuckMeterRule,
     VoltageRule,
 )
@@ -138,12 +136,6 @@ async def test_nothing_is_said_of_a_meter_that_has_not_spoken_throughout() -> No
     assert await stuck(same[50:], end) == []  # only just begun
     assert await stuck(same[:40], end) == []  # ended long ago
     assert await stuck(same[::25], end) == []  # too few to tell
-
-
-def test_silence() -> None:
-    rule = SilentLoggerRule(after_minutes=30)
-    assert check_silent(NOON, rule, NOON + 1799).verdict == "clear"
-    assert check_silent(NOON, rule, NOON + 1800).verdict == "breach"
 
 
 def test_only_ended_windows_are_means() -> None:

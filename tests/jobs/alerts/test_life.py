@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from cenergyd.customers.model import Customer
-from cenergyd.documents.kinds import ALERT, ALERT_LOOKED, LOGGER
+from cenergyd.documents.kinds import ALERT, LOGGER, SITE
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.job import alerts_for
+from cenergyd.jobs.alerts.site_alerts import SiteAlerts
 from cenergyd.jobs.alerts.text import plain
+from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.plugins.alerts import cenergyd_job, cenergyd_periodic
 from cenergyd.readings.model import Reading
 from tests.jobs.conftest import SERIAL, START, Context, World
@@ -253,14 +254,37 @@ SILENT = {
 }
 
 
-async def heard(world: World) -> None:
+class WorldTime:
+    """The test's time with the reactor's timers, which batched reads of a real store wait for."""
+
+    def __init__(self, world: World) -> None:
+        self.seconds = world.clock.seconds
+        self.callLater = reactor.callLater  # type: ignore[attr-defined]
+
+
+def watching(world: World) -> SiteStateService:
+    """What evaluates the sites' states, and with them who is silent."""
+    context = world.context
+    return SiteStateService(
+        clock=WorldTime(world),  # type: ignore[arg-type]
+        customers=context.customers,
+        documents=context.documents,
+        readings=context.readings,
+        evaluated=SiteAlerts(lambda: context).evaluated,  # type: ignore[arg-type,return-value]
+    )
+
+
+async def heard(world: World, watch: SiteStateService) -> None:
     now = world.context.now
     await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now}, due=now)
+    for customer in await world.context.customers.page():
+        watch.news(customer.id)
 
 
-async def let_pass(world: World, count: int) -> None:
+async def let_pass(world: World, watch: SiteStateService, count: int) -> None:
     for _ in range(count):
         world.clock.advance(60)
+        await watch.tick()
         await cenergyd_periodic(world.context)
         await send_due(world.service)
 
@@ -268,67 +292,65 @@ async def let_pass(world: World, count: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_silent_logger(world: World) -> None:
     await world.customer(SILENT)
-    await heard(world)
-    await let_pass(world, 59)
+    watch = watching(world)
+    await heard(world, watch)
+    await let_pass(world, watch, 59)
     assert told(world) == []
-    await let_pass(world, 2)
+    await let_pass(world, watch, 2)
     assert told(world) == ["the logger is silent"]
     assert world.recorder.sent[0][0].data["since"] == START  # its last upload
-    await let_pass(world, 118)
+    assert world.recorder.sent[0][0].data["value"] == 60
+    await let_pass(world, watch, 118)
     assert len(told(world)) == 1
-    await let_pass(world, 3)
+    await let_pass(world, watch, 3)
     assert told(world)[1:] == ["still: the logger is silent"]
-    await heard(world)
-    await let_pass(world, 2)
+    await heard(world, watch)
+    await let_pass(world, watch, 2)
     assert told(world)[2:] == ["over: the logger is silent"]
-    await heard(world)
-    await let_pass(world, 50)
+    await heard(world, watch)
+    await let_pass(world, watch, 50)
     assert len(told(world)) == 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_two_daemons_watch_the_same_silence(world: World) -> None:
     await world.customer(SILENT)
-    await heard(world)
+    daemons = [watching(world) for _ in range(3)]
+    await heard(world, daemons[0])
     for _ in range(90):
         world.clock.advance(60)
-        works = [Deferred.fromCoroutine(cenergyd_periodic(world.context)) for _ in range(3)]
-        await gatherResults(works)
+        await gatherResults([Deferred.fromCoroutine(each.tick()) for each in daemons])
     assert len(await world.outbox_documents()) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_silent_loggers_that_nobody_asks_about_are_not_looked_up_all_the_time(world: World) -> None:
-    await world.customer({"channels": [CHANNEL]})
-    looked: list[str] = []
-    by_serial = world.context.customers.by_serial
-
-    async def counting(serial: str) -> Any:
-        looked.append(serial)
-        return await by_serial(serial)
-
-    world.context.customers.by_serial = counting
-    for n in range(20):
-        await world.context.documents.put(LOGGER, f"A{n}", {}, due=START)
-    await heard(world)
-    await let_pass(world, 30)
-    assert 21 <= len(looked) <= 21 * 4
+async def test_a_rule_longer_than_the_rhythm_waits_for_its_own_time(world: World) -> None:
+    await world.customer({**SILENT, "silent_logger": {"enabled": True, "after_minutes": 240}})
+    watch, now = watching(world), world.context.now
+    await heard(world, watch)
+    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": now, "gaps": [[now // 86400, 900]] * 3}, due=now)
+    await let_pass(world, watch, 239)
+    (site,) = await world.context.documents.find(SITE)
+    assert site.owner == "logger_silent", "by its rhythm"
     assert told(world) == []
-    assert await world.context.documents.count(ALERT_LOOKED) == 21
+    await let_pass(world, watch, 2)
+    assert told(world) == ["the logger is silent"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_rule_that_is_switched_off_takes_its_alert_away_without_a_word(world: World) -> None:
     customer = await world.customer({**NET_LOAD, **SILENT, "alert_frequency_in_minutes": 600})
+    watch = watching(world)
     await minutes(world, customer, [70])
-    await heard(world)
-    await let_pass(world, 100)
+    await heard(world, watch)
+    await let_pass(world, watch, 100)
     assert told(world) == ["net load is high", "the logger is silent"]
     await world.context.customers.update(customer.id, {"extensions": {"alerts": {"channels": [CHANNEL]}}})
-    await heard(world)
-    await let_pass(world, 61)
+    await heard(world, watch)
+    await let_pass(world, watch, 61)
     assert len(told(world)) == 2
-    assert await alerts_for(world.context.documents, customer.id) == []
+    kept = await alerts_for(world.context.documents, customer.id)
+    assert [(view.kind, view.state.active) for view in kept] == [("missed_upload", False)], "that one every site has"
 
 
 @pytest_twisted.ensureDeferred

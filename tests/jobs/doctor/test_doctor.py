@@ -25,6 +25,7 @@ from cenergyd.jobs.doctor.checks import (
     wirings,
 )
 from cenergyd.jobs.doctor.report import DoctorReport, doctor
+from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.tools.simulator.day import moment
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
@@ -186,7 +187,8 @@ class Case:
             await self.world.context.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
 
     async def heard(self, ago: int = 60) -> None:
-        await self.world.context.documents.put(LOGGER, SERIAL, {}, due=self.now - ago)
+        uploaded = self.now - ago
+        await self.world.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded}, due=uploaded)
 
     async def report(self, **fields: Any) -> DoctorReport:
         customer = await self.world.customer({}, time_zone=self.site.place.zone, **fields)
@@ -203,7 +205,11 @@ async def test_a_site_that_is_well(world: World) -> None:
     await case.store({"1": "utility", "2": "solar"}, Q=1.0)
     await case.heard()
     report = await case.report()
-    assert [(f.severity, f.code) for f in report.findings] == [("ok", "wiring"), ("ok", "grid_or_load")]
+    assert [(f.severity, f.code) for f in report.findings] == [
+        ("ok", "state"),
+        ("ok", "wiring"),
+        ("ok", "grid_or_load"),
+    ]
     assert report.worst == "ok"
     assert json.loads(json.dumps(report.to_json()))["worst"] == "ok"
 
@@ -275,15 +281,36 @@ async def test_settings_logger_and_meters(world: World) -> None:
 
     await world.context.customers.remove((await world.context.customers.page())[0].id)
     await case.store({"1": "utility"}, L1_V=None, P=4.2)
-    await world.write("2", [Reading(case.now - 40000, 1.0)])
+    await world.write("2", [Reading(case.now - 40000, 1.0, L1_V=120.0)])
     await world.write("5", [Reading(case.now + 4000, 1.0)])
     await case.heard(ago=27 * 3600)
     found = by_code(await case.report())
-    assert found["silent_logger"].evidence["silent_minutes"] == 27 * 60
-    assert found["stopped_meter"].field == "solar"
+    assert found["logger_silent"].evidence["since"] == case.now - 27 * 3600
+    assert "meter_stopped" not in found, "older than the silence, or not to be known"
     assert found["no_voltage"].field == "facility"
     assert found["stuck_meter"].field == "facility"
     assert found["clock_ahead"].evidence["ahead_seconds"] == 4000 + 27 * 3600
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> None:
+    case = Case(world)
+    await case.store({"1": "utility"}, Q=1.0)
+    await world.write("2", [Reading(case.now - 40 * 3600, 1.0)])
+    gaps = [[(case.now // 86400 - day), 900] for day in range(3)]
+    uploaded = case.now - 60
+    await world.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded, "gaps": gaps}, due=uploaded)
+    error = {"last_time": case.now - 40 * 3600, "error": {"code": 139, "time": case.now - 60}, "last_upload": uploaded}
+    await world.context.documents.put(METER, f"{SERIAL}_2", error, owner=SERIAL)
+    report = await case.report()
+    customer = (await world.context.customers.page())[0]
+    (state,) = await site_states([customer], world.context.documents, case.now)
+    assert state.kind == "meter_error"
+    told = by_code(report)["meter_error"]
+    assert (told.severity, told.field, told.evidence["error_code"]) == ("error", "solar", 139)
+    assert "error 139" in told.message
+    await world.context.documents.put(METER, f"{SERIAL}_2", {**error, "error": None}, owner=SERIAL)
+    assert by_code(await doctor(customer, world.context.readings, world.context.documents, case.now))["meter_stopped"]
 
 
 @pytest_twisted.ensureDeferred

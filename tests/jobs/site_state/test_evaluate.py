@@ -87,15 +87,25 @@ def test_one_bad_row_is_no_error_of_the_meter() -> None:
 
 def test_a_silent_logger_by_its_own_rhythm() -> None:
     for gap in (900, HOUR, DAY):
-        limit = silence_limit(gap)
+        limit = silence_limit(LoggerFacts(usual_gap=gap))
         uploaded = NOW - limit
         assert evaluate(site(uploaded=uploaded, gap=gap), NOW - 1).kind == "good"
         state = evaluate(site(uploaded=uploaded, gap=gap), NOW)
         assert (state.kind, state.issues[0].since) == ("logger_silent", uploaded)
         assert all(each.stale for each in state.roles)
-    assert silence_limit(900) == 2 * 900 + LATE_ALWAYS
-    assert silence_limit(DAY) < 1.5 * DAY
-    assert silence_limit(None) == UNKNOWN_GAP
+    assert silence_limit(LoggerFacts(usual_gap=900)) == 2 * 900 + LATE_ALWAYS
+    assert silence_limit(LoggerFacts(usual_gap=DAY)) < 1.5 * DAY
+    assert silence_limit(LoggerFacts()) == UNKNOWN_GAP
+
+
+def test_a_customer_s_own_limit_counts_where_it_is_shorter() -> None:
+    assert silence_limit(LoggerFacts(usual_gap=DAY, own_limit=HOUR)) == HOUR
+    assert silence_limit(LoggerFacts(usual_gap=900, own_limit=DAY)) == 2 * 900 + LATE_ALWAYS
+    uploaded = NOW - 2000
+    facts = site(uploaded=uploaded)
+    own = attrs.evolve(facts, logger=attrs.evolve(facts.logger, own_limit=1200))
+    assert (evaluate(facts, NOW).kind, evaluate(own, NOW).kind) == ("good", "logger_silent")
+    assert evaluate(own, uploaded + 1000).next_change == uploaded + 1200
 
 
 def test_why_a_logger_is_silent_where_it_is_refused() -> None:
@@ -221,7 +231,7 @@ def test_good_is_only_said_where_something_was_seen(facts: SiteFacts) -> None:
     assert (state.kind == "good") == (not state.issues)
     if state.kind == "good":
         assert facts.logger.last_upload is not None
-        assert facts.logger.last_upload + silence_limit(facts.logger.usual_gap) > NOW
+        assert facts.logger.last_upload + silence_limit(facts.logger) > NOW
     assert state.progress is None or 0 <= state.progress <= 1
 
 

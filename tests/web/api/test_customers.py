@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
+from cenergyd.customers.place import Place
+from cenergyd.jobs.site_state.sun import place_of
 from tests.web.harness import World
 
 SERIAL = "001EC6001433"
@@ -34,6 +36,8 @@ async def test_create_read_change_remove(world: World) -> None:
         "load": "",
         "solar": "2",
         "logger_serial_number": SERIAL,
+        "latitude": None,
+        "longitude": None,
         "logger_password_set": True,
         "missing_role": "load",
         "series": {"utility": f"{SERIAL}_1", "load": f"{SERIAL}_missing_meter", "solar": f"{SERIAL}_2"},
@@ -58,6 +62,7 @@ async def test_settings_have_exactly_their_fields_and_never_the_password(world: 
     read = await world.operator.get(path)
     assert set(read.json) == {
         "facility", "load", "solar", "logger_serial_number", "logger_password_set", "name", "time_zone",
+        "latitude", "longitude",
     }  # fmt: skip
     stored = await world.customers.get(made.json["id"])
     assert stored.logger_password.startswith("$argon2id$")
@@ -73,10 +78,29 @@ async def test_put_empties_what_is_not_sent_but_keeps_the_password(world: World)
     put = await world.operator.put(path, {"facility": "9"}, headers={"If-Match": made.etag})
     assert put.json == {
         "facility": "9", "load": "", "solar": "", "logger_serial_number": "", "logger_password_set": True,
-        "name": "", "time_zone": "UTC",
+        "name": "", "time_zone": "UTC", "latitude": None, "longitude": None,
     }  # fmt: skip
     cleared = await world.operator.patch(path, {"logger_password": None}, headers={"If-Match": put.etag})
     assert cleared.json["logger_password_set"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_the_site_is(world: World) -> None:
+    made = await world.operator.post("customers", {**FULL, "latitude": 39.7392, "longitude": -104.9903})
+    assert (made.json["latitude"], made.json["longitude"]) == (39.7392, -104.9903)
+    path = f"customers/{made.json['id']}/settings"
+    moved = await world.operator.patch(path, {"latitude": 40}, headers={"If-Match": "*"})
+    assert (moved.json["latitude"], moved.json["longitude"]) == (40.0, -104.9903)
+    stored = await world.customers.get(made.json["id"])
+    assert place_of(stored) == Place(40.0, -104.9903)
+    for wrong in ({"latitude": 91}, {"longitude": "east"}, {"latitude": None}):
+        answer = await world.operator.patch(path, wrong, headers={"If-Match": "*"})
+        assert (answer.status, [each["field"] for each in answer.json["errors"]]) == (422, list(wrong))
+    none = await world.operator.patch(path, {"latitude": None, "longitude": None}, headers={"If-Match": "*"})
+    assert (none.json["latitude"], none.json["longitude"]) == (None, None)
+    assert place_of(await world.customers.get(made.json["id"])) != Place(40.0, -104.9903)
+    again = await world.operator.post("customers", {"name": "Without", "latitude": None, "longitude": None})
+    assert again.status == 201
 
 
 @pytest_twisted.ensureDeferred

@@ -227,3 +227,27 @@ async def test_what_is_no_form(web: Web) -> None:
         assert got.status == status, data[:20]
     assert (await web.post(client, "/customers/new", csrf=csrf, name="x", time_zone="UTC")).status == 303
     assert (await web.post(client, "/customers/new", csrf=csrf, name="\0", time_zone="UTC")).status == 422
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_a_site_is_can_be_typed(web: Web) -> None:
+    client, csrf = await web.operator()
+    made, _ = await web.world.customer(name="Roof", time_zone="UTC")
+    path = f"/customers/{made.id}/settings"
+
+    async def save(**typed: str) -> Any:
+        stored = await web.world.customers.get(made.id)
+        return await web.post(
+            client, path, csrf=csrf, etag=stored.etag, name="Roof", time_zone="UTC", logger_serial_number="",
+            facility="", load="", solar="", **typed,
+        )  # fmt: skip
+
+    assert (await save(latitude="39.7392", longitude="-104.9903")).status == 303
+    page = (await web.get(client, path)).content.decode()
+    assert 'value="39.7392"' in page
+    assert 'value="-104.9903"' in page
+    wrong = await save(latitude="39.7392", longitude="far")
+    assert wrong.status == 422
+    assert "degrees from -180 to 180" in wrong.content.decode()
+    assert (await save(latitude="", longitude="")).status == 303
+    assert (await web.world.customers.get(made.id)).extensions.get("place") is None

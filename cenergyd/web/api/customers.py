@@ -171,8 +171,8 @@ class SettingsEditor:
         self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
         """Change the settings that are given, with a caller's rights; None empties one. ``etag`` None: whatever is there now."""
+        cleaned = _cleaned(_with_place(given, await self._context.customer(customer_id)))
         old = await self._unchanged(customer_id, etag)
-        cleaned = _cleaned(_with_place(given, old))
         if not cleaned:
             return old
         changes = await self._hashed(cleaned)

@@ -12,6 +12,7 @@ BUILT_IN_PLUGINS = (
     "netload",
     "energy",
     "alerts",
+    "monthly_summary",
     "notify_email",
     "notify_sms",
     "notify_webhook",

@@ -103,6 +103,12 @@ class MeterNotUnderstoodRule(Rule, frozen=True, kw_only=True):
     """A meter's logs are held unread because its columns have not been chosen."""
 
 
+class MonthlySummary(Resource, frozen=True, kw_only=True):
+    """A summary of each month's energy by e-mail."""
+
+    enabled: bool = False
+
+
 class EmailChannel(Resource, frozen=True, kw_only=True):
     """Messages by e-mail."""
 
@@ -156,6 +162,9 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
     solar_zero: SolarZeroRule = SolarZeroRule()
     not_computed: NotComputedRule = NotComputedRule()
     meter_not_understood: MeterNotUnderstoodRule = MeterNotUnderstoodRule()
+    monthly_summary: Annotated[
+        MonthlySummary, Meta(description="Sent to the confirmed e-mail channels in the first days of the next month.")
+    ] = MonthlySummary()
     plugin_rules: Annotated[
         Mapping[str, Mapping[str, Any]],
         Meta(max_length=MAX_PLUGIN_RULES, description="Rules of plugins, by the kind that they declare."),

@@ -101,7 +101,8 @@ class Outbox:
     async def notify(self, notification: Notification, now: int) -> int:
         """Queue a message to every channel of its customer; how many. Durable when this returns.
 
-        Where its ``data`` has ``told``, a list of ``customer`` and ``operators``, those are told.
+        Where its ``data`` has ``told``, a list of ``customer`` and ``operators``, those are told; where it has ``channels``, a list of types,
+        only the customer's channels of these types are.
         """
         told = notification.data.get("told", ("customer",))
         count = 0
@@ -122,9 +123,11 @@ class Outbox:
                 customer=customer.id, field=error.field, reason=str(error),
             )  # fmt: skip
             return 0
-        for channel in channels:
+        types = notification.data.get("channels")
+        chosen = [channel for channel in channels if types is None or channel.get("type") in types]
+        for channel in chosen:
             await self.enqueue(notification, channel, now)
-        return len(channels)
+        return len(chosen)
 
     async def enqueue(
         self, notification: Notification, channel: Mapping[str, object], now: int, *, rationed: bool = True

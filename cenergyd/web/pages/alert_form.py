@@ -41,6 +41,8 @@ class RuleText(NamedTuple):
 
 _FREQUENCY = Input(GENERAL, "At most one in", "min", "Empty: as for all.")
 _METER = Input("role", "Meter")
+SUMMARY = "monthly_summary"
+"""No alert, but switched on in the same form."""
 RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
         "net_load", "Net load too high", "The mean of a minute of what is drawn from the grid is above the threshold.",
@@ -98,6 +100,9 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
         "meter_not_understood", "Meter not understood", "A meter's logs are kept unread because its columns are not known.",
         (_FREQUENCY,),
+    ),
+    RuleText(
+        SUMMARY, "Monthly summary", "In the first days of each month the energy of the last one comes by e-mail: totals, shares, cost and saving.", (),
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}

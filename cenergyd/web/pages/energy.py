@@ -12,6 +12,7 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.periods import EnergyWindow, Step, energy_windows, total_of
+from cenergyd.jobs.energy.shares import Shares, shares_of
 from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import day_start, local_date
@@ -21,7 +22,6 @@ from cenergyd.web.pages.charges import money
 from cenergyd.web.pages.energy_chart import EnergySplit, chart_of, parts_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.shares import Shares, shares_of
 
 VIEWS: Mapping[str, tuple[str, Step]] = {
     "day": ("Day", "hour"),

@@ -13,6 +13,7 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.text import role_words
+from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.corrections import corrector_of
@@ -25,7 +26,6 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import auto_resolution
-from cenergyd.web.views.shares import shares_of
 from cenergyd.web.views.site_state import states_of
 from cenergyd.web.views.sources import role_tracks
 

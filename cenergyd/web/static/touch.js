@@ -4,7 +4,8 @@ const LEAST_PIXELS = 24;
 
 /**
  * @param element the chart's; its style has touch-action: pan-y.
- * @param chart times() -> [start, end]; preview(start, end) while fingers move; choose(start, end) when they are lifted.
+ * @param chart times() -> [start, end]; preview(start, end) while fingers move; choose(start, end) when they are lifted, in whole
+ *   seconds unless exact.
  */
 export function followFingers(element, chart) {
   const fingers = new Map();
@@ -52,7 +53,7 @@ export function followFingers(element, chart) {
       fingers.delete(event.pointerId);
       if (moved && name === "pointerup") {
         fingers.clear();
-        chart.choose(...chosen.map(Math.round));
+        chart.choose(...(chart.exact ? chosen : chosen.map(Math.round)));
       } else if (moved) {
         chart.preview(from.start, from.end);
       } else if (fingers.size) {

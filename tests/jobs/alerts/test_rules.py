@@ -150,6 +150,6 @@ def test_any_json_is_taken_or_refused_by_name(value: Any) -> None:
 
 
 def test_every_rule_is_a_field_of_the_settings() -> None:
-    assert {*RULES, "plugin_rules", "channels", "alert_frequency_in_minutes"} == {
+    assert {*RULES, "plugin_rules", "channels", "alert_frequency_in_minutes", "monthly_summary"} == {
         f.name for f in msgspec.structs.fields(AlertSettings)
     }

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
+from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.readings.model import FieldPoint
 from cenergyd.web.pages.energy import compared, kinds_of, period_of
 from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, chart_of, parts_of
-from cenergyd.web.views.shares import shares_of
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, mount_pages
 

@@ -144,6 +144,22 @@ async def test_channels_keep_their_secret_and_are_tested_and_removed(world: Worl
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_monthly_summary_is_off_until_it_is_switched_on(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    assert "Monthly summary" in await visitor.open(f"{base}/alerts")
+    assert (await visitor.submit(f"{base}/alerts", **{"net_load.enabled": "yes"})).status == 303
+    read = (await world.operator.get(f"customers/{customer.id}/alerts")).json["alerts"]
+    assert (read["monthly_summary"], read["net_load"]["enabled"]) == ({"enabled": False}, True)
+    await visitor.open(f"{base}/alerts")
+    assert (await visitor.submit(f"{base}/alerts", **{"monthly_summary.enabled": "yes"})).status == 303
+    answer = await world.operator.get(f"customers/{customer.id}/alerts")
+    assert answer.json["alerts"]["monthly_summary"] == {"enabled": True}
+    off = {**answer.json["alerts"], "monthly_summary": {"enabled": False}}
+    put = await world.operator.put(f"customers/{customer.id}/alerts", off, headers={"If-Match": answer.etag})
+    assert put.json["alerts"]["monthly_summary"] == {"enabled": False}
+
+
+@pytest_twisted.ensureDeferred
 async def test_failed_messages_are_sent_again_by_their_customer_only(world: World) -> None:
     customer, visitor, base = await begin(world)
     outbox = world.context.outbox

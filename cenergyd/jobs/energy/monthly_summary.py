@@ -1,0 +1,238 @@
+"""A summary of each month's energy, for customers who want it by e-mail: once per customer and month, in the customer's days.
+
+The message has an id of its own, so the outbox takes it once even where a crash comes before it is noted down that it went out. Customers
+are looked through once an hour in the first days of a month only, by one daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from twisted.logger import Logger
+
+from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.time_zones import zone_of
+from cenergyd.documents.kinds import MONTHLY_SUMMARY, MONTHLY_SUMMARY_SCAN
+from cenergyd.errors import Conflict, InvalidField
+from cenergyd.hookspecs import JobContext, Notification
+from cenergyd.jobs.alerts.receivers import open_channels
+from cenergyd.jobs.alerts.rules import alerts_of
+from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, energy_windows
+from cenergyd.jobs.energy.shares import shares_of
+from cenergyd.jobs.messages.wording import site_name
+from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
+from cenergyd.jobs.tariff.parsing import tariff_of
+from cenergyd.jobs.windows import day_start, local_date
+
+KIND = "monthly_summary"
+"""Of the notification."""
+LAST_DAY = 10
+"""A daemon that was down meanwhile sends it until this day of the month, and no later."""
+COMPLETE_BY = 3
+"""Until this day it waits for readings that come late; then it says how much is known."""
+HOUR_OF_DAY = 6
+"""Of the customer's clock: by then the evening's readings are usually there."""
+SCAN_SECONDS = 3600
+COMPLETE = 0.98
+_PAGE = 200
+_SCAN_KEY = "customers"
+
+log = Logger()
+
+
+class Money(NamedTuple):
+    """What a month cost by the tariff, without fixed and demand charges."""
+
+    bought: Decimal
+    credit: Decimal
+    saved: Decimal | None
+    currency: str
+
+
+class Months(NamedTuple):
+    """The energy of a month and of those that it is compared with."""
+
+    first: date
+    """Its first day."""
+    now: EnergyWindow
+    before: EnergyWindow
+    """The month before."""
+    last_year: EnergyWindow
+
+
+async def send_summaries(context: JobContext) -> None:
+    """Send what is due; called regularly."""
+    if not _may_be_due(context.now) or not await _takes_scan(context):
+        return
+    after: str | None = None
+    while page := await context.customers.page(after=after, limit=_PAGE):
+        for customer in page:
+            await _look_at(customer, context)
+        after = page[-1].id
+        await context.pause()
+
+
+def _may_be_due(now: int) -> bool:
+    """Whether it is one of the first days of a month anywhere on earth."""
+    days = [(date(1970, 1, 1) + timedelta(seconds=now + shift * 3600)).day for shift in (-12, 14)]
+    return min(days) <= LAST_DAY
+
+
+async def _takes_scan(context: JobContext) -> bool:
+    known = await context.documents.get(MONTHLY_SUMMARY_SCAN, _SCAN_KEY)
+    if known is not None and known.due is not None and context.now < known.due <= context.now + SCAN_SECONDS:
+        return False
+    version = known.version if known else 0
+    due = context.now + SCAN_SECONDS
+    try:
+        await context.documents.put(MONTHLY_SUMMARY_SCAN, _SCAN_KEY, {}, due=due, expected_version=version)
+    except Conflict:
+        return False  # another daemon does it
+    return True
+
+
+async def _look_at(customer: Customer, context: JobContext) -> None:
+    try:
+        if not _is_wanted(customer):
+            return
+        month, today = due_month(customer, context.now), local_date(context.now, zone_of(customer.time_zone))
+        if month is None:
+            return
+        known = await context.documents.get(MONTHLY_SUMMARY, customer.id)
+        if known is not None and str(known.body.get("month", "")) >= f"{month:%Y-%m}":
+            return
+        months = await _read(customer, month, context)
+        if not months.now.roles or (_share(months.now) < COMPLETE and today.day < COMPLETE_BY):
+            return
+        message = write_summary(customer, months, await _money(customer, month, context))
+    except InvalidField as error:
+        log.warn("no monthly summary for customer {customer}: {reason}", customer=customer.id, reason=str(error))
+        return
+    await context.notify(message)
+    await context.documents.put(MONTHLY_SUMMARY, customer.id, {"month": f"{month:%Y-%m}"}, owner=customer.id)
+    log.info("the summary of {month} of customer {customer} is queued", month=f"{month:%Y-%m}", customer=customer.id)
+
+
+def _is_wanted(customer: Customer) -> bool:
+    settings = alerts_of(customer)
+    if settings is None or not settings.monthly_summary.enabled:
+        return False
+    return any(channel.get("type") == "email" for channel in open_channels(customer))
+
+
+def due_month(customer: Customer, now: int) -> date | None:
+    """The first day of the month whose summary is due; None where none is. Raises InvalidField for an unknown time zone."""
+    zone = zone_of(customer.time_zone)
+    today = local_date(now, zone)
+    if today.day > LAST_DAY or (today.day == 1 and now < day_start(today, zone) + HOUR_OF_DAY * 3600):
+        return None
+    return (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+async def _read(customer: Customer, month: date, context: JobContext) -> Months:
+    before = (month - timedelta(days=1)).replace(day=1)
+    firsts = (month, before, month.replace(year=month.year - 1))
+    found = [await _energy(customer, first, context) for first in firsts]
+    return Months(month, *found)
+
+
+async def _energy(customer: Customer, first: date, context: JobContext) -> EnergyWindow:
+    (window,) = await energy_windows(customer, context.readings, (first, _next(first)), "month", context.now)
+    return window
+
+
+async def _money(customer: Customer, month: date, context: JobContext) -> Money | None:
+    tariff = tariff_of(customer)
+    if tariff is None:
+        return None
+    zone, gap = zone_of(customer.time_zone), context.settings.rollups.max_gap_seconds
+    window = Window(day_start(month, zone), day_start(_next(month), zone))
+    found = await energy_costs(customer, context.readings, tariff, window, context.now, max_gap=gap)
+    if found is None:
+        return None
+    charges, bought, credit = found
+    saved = await solar_saving(customer, context.readings, tariff, window, context.now, max_gap=gap)
+    return Money(bought, credit, Decimal(saved["total"]) if saved else None, charges.currency or "")
+
+
+def write_summary(customer: Customer, months: Months, money: Money | None) -> Notification:
+    """The message of a month."""
+    site, title = site_name(customer), f"{months.first:%B %Y}"
+    lines = [
+        f"Energy of {title} at {site}.",
+        "",
+        *_energy_lines(months),
+        *_share_lines(months.now),
+        *_money_lines(money),
+    ]
+    known = _share(months.now)
+    if known < COMPLETE:
+        lines += ["", f"{known * 100:.0f} % of the month is known; nothing is made up for the rest."]
+    lines += [
+        "",
+        "The page Energy shows each day. You get this once a month; it is switched off on the page Alerts.",
+        "",
+    ]
+    roles = {
+        role: {"import_kwh": each.import_kwh, "export_kwh": each.export_kwh} for role, each in months.now.roles.items()
+    }
+    data = {
+        "customer": customer.id, "kind": KIND, "month": f"{months.first:%Y-%m}", "roles": roles,
+        "share_known": round(known, 4), "channels": ["email"],
+    }  # fmt: skip
+    name = f"monthly-summary-{customer.id}-{months.first:%Y-%m}"
+    return Notification(name, customer.id, KIND, f"Energy of {title} at {site}", "\n".join(lines), data)
+
+
+def _energy_lines(months: Months) -> Sequence[str]:
+    before = f"{(months.first - timedelta(days=1)):%B}"
+    last_year = f"{months.first:%B} {months.first.year - 1}"
+    lines = []
+    for text, role, name in (
+        ("From the grid", "utility", "import_kwh"), ("To the grid", "utility", "export_kwh"),
+        ("Solar", "solar", "import_kwh"), ("Load", "load", "import_kwh"),
+    ):  # fmt: skip
+        value = _value(months.now, role, name)
+        if value is None:
+            continue
+        others = [
+            f"{other}: {_kwh(found)}"
+            for other, window in ((before, months.before), (last_year, months.last_year))
+            if (found := _value(window, role, name)) is not None and _share(window) >= COMPLETE
+        ]
+        lines.append(f"{text}: {_kwh(value)}" + (f" ({'; '.join(others)})" if others else ""))
+    return lines
+
+
+def _share_lines(window: EnergyWindow) -> Sequence[str]:
+    shares = shares_of({role: each._asdict() for role, each in window.roles.items()})
+    named = (("Solar used here", shares.self_consumption), ("Load from solar", shares.self_sufficiency))
+    return [f"{text}: {value * 100:.0f} %" for text, value in named if value is not None]
+
+
+def _money_lines(money: Money | None) -> Sequence[str]:
+    if money is None:
+        return []
+    named = (("Energy bought", money.bought), ("Credit for export", money.credit), ("Saved by solar", money.saved))
+    return [f"{text}: {value:.2f} {money.currency}".rstrip() for text, value in named if value is not None]
+
+
+def _value(window: EnergyWindow, role: str, name: str) -> float | None:
+    energy: RoleEnergy | None = window.roles.get(role)  # type: ignore[call-overload]
+    return None if energy is None else float(getattr(energy, name))
+
+
+def _kwh(value: float) -> str:
+    return f"{value:,.1f} kWh"
+
+
+def _share(window: EnergyWindow) -> float:
+    """How much of the time is known, of the role that is known least."""
+    return min((window.complete(role) for role in window.roles), default=0.0)
+
+
+def _next(first: date) -> date:
+    return (first + timedelta(days=32)).replace(day=1)

@@ -1,0 +1,180 @@
+"""The monthly summary from stored energy to a mailbox at a real SMTP server, on a Clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from cenergyd.customers.model import Customer
+from cenergyd.documents.kinds import MONTHLY_SUMMARY
+from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.messages.sender import OutboxService
+from cenergyd.plugins import notify_email
+from cenergyd.plugins.monthly_summary import cenergyd_periodic
+from cenergyd.readings.model import FieldPoint
+from cenergyd.runtime.plugin_threads import PluginThreads
+from tests.jobs.conftest import SERIAL, World, plugin_manager
+from tests.jobs.messages.sending import send_due
+from tests.plugins.test_notify_email import Mailbox, authority, serve  # noqa: F401 - fixtures
+
+LOS_ANGELES = ZoneInfo("America/Los_Angeles")
+WANTED = {"monthly_summary": {"enabled": True}, "channels": [{"type": "email", "to": "owner@example.org"}]}
+TARIFF = {
+    "currency": "USD",
+    "energy": [{"season": "all", "period": "all", "import_per_kwh": "0.25", "export_per_kwh": "0.1"}],
+}
+
+
+def at(*when: int) -> int:
+    return int(datetime(*when, tzinfo=LOS_ANGELES).timestamp())  # type: ignore[misc,arg-type]
+
+
+def move_to(world: World, *when: int) -> None:
+    world.clock.advance(at(*when) - world.clock.seconds())
+
+
+async def fill(world: World, first: datetime, after: datetime, *, factor: float = 1.0) -> None:
+    """An hour of each role for every hour of a time."""
+    hours = range(int(first.timestamp()), int(after.timestamp()), 3600)
+    for meter, imported, exported in (("1", 2.0, 1.0), ("2", 3.0, 0.0), ("missing_meter", 4.0, 0.0)):
+        fields = {
+            "import_kwh": imported * factor,
+            "export_kwh": exported * factor,
+            "covered_seconds": 3600.0,
+            "seconds": 3600,
+        }
+        await world.context.readings.write_points(
+            energy_series(f"{SERIAL}_{meter}"), [FieldPoint(hour, fields) for hour in hours]
+        )
+
+
+async def month(world: World, year: int, number: int, **more: Any) -> None:
+    first = datetime(year, number, 1, tzinfo=LOS_ANGELES)
+    await fill(world, first, (first + timedelta(days=32)).replace(day=1), **more)
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def sender(world: World, mailbox: Mailbox, serve: Any) -> OutboxService:  # noqa: F811 - the fixture
+    manager = plugin_manager(notify_email, options=serve(mailbox))
+    return OutboxService(world.outbox, manager, PluginThreads(reactor), reactor, world.clock)  # type: ignore[arg-type]
+
+
+async def hours(world: World, sender: OutboxService, count: int) -> None:
+    for _ in range(count):
+        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        await send_due(sender)
+        world.clock.advance(3600)
+
+
+@pytest_twisted.ensureDeferred
+async def test_once_a_month_by_mail(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
+    customer = await world.customer({**WANTED}, extensions={"alerts": WANTED, "tariff": TARIFF})
+    for year, number, factor in ((2026, 1, 0.5), (2026, 12, 2.0), (2027, 1, 1.0)):
+        await month(world, year, number, factor=factor)
+    move_to(world, 2027, 2, 1, 0, 5)
+    await hours(world, sender, 5)
+    assert mailbox.messages == [], "it is before six in the morning there"
+    await hours(world, sender, 24 * 12)
+    (message,) = mailbox.messages
+    assert (message["To"], message["Subject"]) == ("owner@example.org", "Energy of January 2027 at Mill")
+    lines = message.get_content().replace("\r\n", "\n").splitlines()
+    assert "From the grid: 1,488.0 kWh (December: 2,976.0 kWh; January 2026: 744.0 kWh)" in lines
+    assert "Solar: 2,232.0 kWh (December: 4,464.0 kWh; January 2026: 1,116.0 kWh)" in lines
+    assert {"Solar used here: 67 %", "Load from solar: 50 %"} <= set(lines)
+    assert "Energy bought: 372.00 USD" in lines
+    assert "Credit for export: 74.40 USD" in lines
+    assert any(line.startswith("Saved by solar: ") for line in lines)
+    assert not any("is known" in line for line in lines)
+    noted = await world.context.documents.get(MONTHLY_SUMMARY, customer.id)
+    assert noted is not None
+    assert noted.body == {"month": "2027-01"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crash_before_it_is_noted_tells_nobody_twice(
+    world: World, mailbox: Mailbox, sender: OutboxService
+) -> None:
+    customer = await world.customer(WANTED)
+    await month(world, 2027, 1)
+    move_to(world, 2027, 2, 1, 7)
+    await hours(world, sender, 1)
+    await world.context.documents.delete(MONTHLY_SUMMARY, customer.id)
+    await hours(world, sender, 3)
+    assert len(mailbox.messages) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_missing_is_waited_for_and_then_told(
+    world: World, mailbox: Mailbox, sender: OutboxService
+) -> None:
+    await world.customer(WANTED)
+    await fill(world, datetime(2027, 1, 1, tzinfo=LOS_ANGELES), datetime(2027, 1, 16, 12, tzinfo=LOS_ANGELES))
+    move_to(world, 2027, 2, 1, 7)
+    await hours(world, sender, 24)
+    assert mailbox.messages == []
+    await hours(world, sender, 48)
+    (message,) = mailbox.messages
+    assert "50 % of the month is known; nothing is made up for the rest." in message.get_content()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "alerts",
+    [
+        {"channels": WANTED["channels"]},
+        {**WANTED, "confirmed": {}},
+        {**WANTED, "channels": [{"type": "sms", "to": "+15551234567"}]},
+        {**WANTED, "channels": []},
+    ],
+    ids=["off", "not confirmed", "no e-mail", "nobody"],
+)
+async def test_who_gets_none(world: World, mailbox: Mailbox, sender: OutboxService, alerts: dict[str, Any]) -> None:
+    await world.customer(alerts)
+    await month(world, 2027, 1)
+    move_to(world, 2027, 2, 4, 7)
+    await hours(world, sender, 3)
+    assert mailbox.messages == []
+    assert await world.outbox_documents() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_channels_get_none(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
+    channels = [*WANTED["channels"], {"type": "webhook", "url": "https://example.org/hook"}]  # type: ignore[misc]
+    await world.customer({**WANTED, "channels": channels})
+    await month(world, 2027, 1)
+    move_to(world, 2027, 2, 1, 7)
+    await hours(world, sender, 2)
+    assert [each.body["channel"]["type"] for each in await world.outbox_documents()] == ["email"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_late_in_the_month_nobody_is_looked_at(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
+    await world.customer(WANTED)
+    await month(world, 2027, 1)
+    asked: list[object] = []
+    page = world.context.customers.page
+
+    async def counting(**options: Any) -> list[Customer]:
+        asked.append(options)
+        found: list[Customer] = await page(**options)
+        return found
+
+    world.context.customers.page = counting
+    move_to(world, 2027, 2, 15, 7)
+    await hours(world, sender, 30)
+    assert (asked, mailbox.messages) == ([], [])
+    move_to(world, 2027, 3, 1, 7)
+    await hours(world, sender, 1)
+    for _ in range(20):
+        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    assert len(asked) <= 4, "once an hour"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chrome import complaints
 from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until, value
+from tests.browser.test_looks import picture
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, upload
 
@@ -143,3 +145,24 @@ def test_removing_is_asked_for_first(
     press(browser, "Remove")
     until(browser, lambda: "The customer was removed" in text(browser, "main"))
     assert upload(daemon, site.serial, "1", minutes(1.0, 1))[0] == 401
+
+
+@pytest.mark.parametrize("preset", ["flat", "night", "peak", "seasons"])
+def test_a_common_tariff_fits_one_look(
+    preset: str, browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
+) -> None:
+    customer = site.register(facility="1", solar="2")
+    sign_in(browser, daemon, operator_token)
+    browser.get(f"{daemon.url}/customers/{customer}/tariff")
+    browser.find_element(By.CSS_SELECTOR, f"button[name=preset][value={preset}]").click()
+    until(browser, lambda: browser.find_element(By.CSS_SELECTOR, ".notice.ok"))
+    for field in browser.find_elements(By.CSS_SELECTOR, "#energy input[id$='import_per_kwh']"):
+        field.send_keys("0.25")
+    filled = browser.execute_script("return document.documentElement.scrollHeight")
+    browser.find_element(By.ID, "currency").clear()
+    browser.find_element(By.ID, "currency").send_keys("usd")
+    press(browser, "Save")
+    until(browser, lambda: "done=saved" in browser.current_url)
+    picture(browser, f"tariff-{preset}")
+    saved = browser.execute_script("return document.documentElement.scrollHeight")
+    assert (filled <= 1200, saved <= 1200) == (True, True), (filled, saved)

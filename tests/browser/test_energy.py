@@ -1,0 +1,130 @@
+"""The energy page in a browser: another time without loading the page anew, back, fingers, and without scripts."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+
+from tests.browser.chrome import PHONE, axe, complaints, open_chrome, set_size
+from tests.browser.people import Site, minutes, sign_in, text, until
+from tests.daemon_process import RunningDaemon
+
+
+@pytest.fixture(scope="session")
+def farm(daemon: RunningDaemon, operator_token: str) -> str:
+    """A customer with energy of the last hours."""
+    site = Site(daemon, operator_token, "001EC6EF0001")
+    customer = site.register(facility="1", solar="2", name="Farm", time_zone="UTC")
+    site.upload("1", minutes(2.0, 200))
+    site.upload("2", minutes(3.0, 200))
+    return customer
+
+
+def show(browser: webdriver.Chrome, daemon: RunningDaemon, customer: str, query: str = "") -> None:
+    """Open the page once it has figures, and mark the document."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        browser.get(f"{daemon.url}/customers/{customer}/energy{query}")
+        if browser.find_elements(By.CSS_SELECTOR, ".energy-chart"):
+            break
+        time.sleep(0.5)
+    browser.execute_script("window.sameDocument = true")
+
+
+def same_document(browser: webdriver.Chrome) -> bool:
+    return bool(browser.execute_script("return window.sameDocument === true"))
+
+
+def press(browser: webdriver.Chrome, key: str) -> None:
+    browser.find_element(By.CSS_SELECTOR, f"[data-key='{key}']").click()
+
+
+def test_another_time_without_a_new_page(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, farm: str
+) -> None:
+    sign_in(browser, daemon, operator_token)
+    show(browser, daemon, farm, "?view=week")
+    first = text(browser, "h1")
+    press(browser, "year")
+    until(browser, lambda: text(browser, "h1") != first)
+    assert "view=year" in browser.current_url
+    assert text(browser, "#energy-told") == text(browser, "h1")
+    assert browser.switch_to.active_element.get_attribute("data-key") == "year"
+    press(browser, "earlier")
+    until(browser, lambda: "No energy is known" in text(browser, "#energy"))
+    browser.back()
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".energy-chart"))
+    assert "view=year" in browser.current_url
+    browser.back()
+    until(browser, lambda: text(browser, "h1") == first)
+    browser.forward()
+    until(browser, lambda: text(browser, "h1") != first)
+    assert browser.find_elements(By.CSS_SELECTOR, "a[download][href*='energy.csv']")
+    assert browser.find_elements(By.CSS_SELECTOR, "table.cards tbody tr")
+    Select(browser.find_element(By.ID, "compare")).select_by_value("last_year")
+    browser.execute_script("document.getElementById('date').value = '2026-02-03'")
+    press(browser, "show")
+    until(browser, lambda: "compare=last_year" in browser.current_url)
+    assert "date=2026-02-03" in browser.current_url
+    assert same_document(browser)
+    assert axe(browser) == []
+    assert complaints(browser) == []
+
+
+def test_a_swipe_shows_the_day_before(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, farm: str
+) -> None:
+    sign_in(browser, daemon, operator_token)
+    set_size(browser, PHONE)
+    show(browser, daemon, farm)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    browser.execute_script("""
+        const picture = document.querySelector(".energy-chart");
+        const box = picture.getBoundingClientRect();
+        const at = (name, x) => picture.dispatchEvent(new PointerEvent(name, {pointerId: 1, pointerType: "touch", clientX: x, bubbles: true}));
+        at("pointerdown", box.left + 40);
+        at("pointermove", box.left + 240);
+        at("pointerup", box.left + 240);
+    """)
+    wanted = (date.today() - timedelta(days=1)).isoformat()
+    until(browser, lambda: f"date={wanted}" in browser.current_url)
+    assert same_document(browser)
+
+
+def test_where_the_daemon_is_gone_no_other_figures_stand_in(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, farm: str
+) -> None:
+    sign_in(browser, daemon, operator_token)
+    show(browser, daemon, farm)
+    browser.execute_cdp_cmd("Network.enable", {})
+    lost = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", lost)
+    press(browser, "week")
+    until(browser, lambda: text(browser, "#lost"))
+    assert not browser.find_element(By.CSS_SELECTOR, ".energy-figures").is_displayed()
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**lost, "offline": False})
+    until(browser, lambda: browser.find_element(By.CSS_SELECTOR, ".energy-chart").is_displayed())
+    assert same_document(browser)
+    complaints(browser)
+
+
+def test_without_scripts(
+    daemon: RunningDaemon, operator_token: str, farm: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plain = open_chrome(tmp_path_factory.mktemp("plain"), javascript=False)
+    try:
+        sign_in(plain, daemon, operator_token)
+        plain.get(f"{daemon.url}/customers/{farm}/energy")
+        press(plain, "month")
+        assert "view=month" in plain.current_url
+        Select(plain.find_element(By.ID, "compare")).select_by_value("last_year")
+        press(plain, "show")
+        assert "view=month" in plain.current_url
+        assert "compare=last_year" in plain.current_url
+    finally:
+        plain.quit()

@@ -229,7 +229,7 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
         else:
             found += _channels(gathered, series, role)
     found += _not_understood(gathered, named)
-    found += corrected(gathered.corrections, zone)
+    found += corrected(gathered.corrections, zone_or_utc(gathered.customer.time_zone))
     spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
     if spare:
         found.append(_spare(gathered, spare))

@@ -108,8 +108,8 @@ async def solar_saving(
 ) -> JsonObject | None:
     """What a site's own sources saved: what its load would have cost without them, less what was bought, and the credit for export.
 
-    ``{"avoided_kwh", "avoided_charge", "export_credit", "total", "hours"}``, of the hours in which load and grid are both known. Demand
-    charges are left out: what the highest load would have been without solar is another day's. None where no price or no such hour is known.
+    ``{"avoided_kwh", "avoided_charge", "export_credit", "total", "hours", "energy_from"}``, of the hours in which load and grid are both
+    known, always by power (``energy_from``): a computed meter has no registers that could be compared with the grid's. Demand charges are left out: what the highest load would have been without solar is another day's. None where no price or no such hour is known.
     """
     if not tariff.energy:
         return None
@@ -140,6 +140,7 @@ async def solar_saving(
         "export_credit": str(credit),
         "total": str(avoided + credit),
         "hours": len(both),
+        "energy_from": "power",
     }
 
 

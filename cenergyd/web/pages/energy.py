@@ -148,13 +148,15 @@ class EnergyPages:
         if found is None:
             return ()
         charges, bought, credit = found
+        by_registers = tariff.energy_from == "registers"  # the bars and the saving are by power all the same
+        source, other = (", by registers", ", by power") if by_registers else ("", "")
         totals = [
-            Total("Energy bought", money(str(bought), charges.currency), ""),
-            Total("Credit for export", money(str(credit), charges.currency), ""),
+            Total(f"Energy bought{source}", money(str(bought), charges.currency), ""),
+            Total(f"Credit for export{source}", money(str(credit), charges.currency), ""),
         ]
         saved = await solar_saving(customer, readings, tariff, window, now, max_gap=max_gap)
         if saved is not None:
-            totals.append(Total("Saved by solar", money(saved["total"], charges.currency), ""))
+            totals.append(Total(f"Saved by solar{other}", money(saved["total"], charges.currency), ""))
         return tuple(totals)
 
     def routes(self) -> Sequence[PageRoute]:

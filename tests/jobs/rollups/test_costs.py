@@ -108,6 +108,7 @@ def test_what_solar_saved_over_the_hours_that_are_known_of_both() -> None:
     # The hour in which the line goes from 1 to -1 kW has 5 minutes of slope.
     assert found["avoided_kwh"] == pytest.approx(4 * 2 + 2 * 3, abs=0.1)
     assert found["hours"] == 6
+    assert found["energy_from"] == "power"
     assert Decimal(found["total"]) == Decimal(found["avoided_charge"]) + Decimal(found["export_credit"])
     assert float(found["total"]) == pytest.approx(14 * 0.5 + 2 * 0.1, abs=0.1)
     assert run(solar_saving(customer, MemoryReadingStore(), tariff_from_json(FLAT), window, start + DAY)) is None

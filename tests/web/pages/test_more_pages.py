@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -363,6 +364,24 @@ async def test_charges_by_registers_say_where_power_counted(world: World) -> Non
     assert told["registers"]["missing"] == [
         {"start": hour + 3600, "end": hour + 7200, "seconds": 3600, "reason": "no_registers"}
     ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_energy_page_says_what_counts_a_cost(world: World) -> None:
+    """A bill by registers and a saving by power must not look like figures of one source."""
+    customer, visitor, base = await begin(world, time_zone="UTC")
+    tariff = {"energy": [{"season": "all", "period": "all", "import_per_kwh": "0.5"}]}
+    hour = world.clock.now // 86400 * 86400 - 86400
+    by_power = {"import_kwh": 8.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600}
+    counted = {**by_power, "register_import_kwh": 10.0, "register_export_kwh": 0.0, "register_seconds": 3600.0}
+    await world.readings.write_points(energy_series(f"{SERIAL}_1"), [FieldPoint(hour, counted)])
+    page = f"{base}/energy?view=day&date={datetime.fromtimestamp(hour, UTC).date().isoformat()}"
+    await world.customers.update(customer.id, {"extensions": {"tariff": tariff}})
+    text = await visitor.open(page)
+    assert "Energy bought<" in text and "4.00 USD" in text
+    await world.customers.update(customer.id, {"extensions": {"tariff": {**tariff, "energy_from": "registers"}}})
+    text = await visitor.open(page)
+    assert "Energy bought, by registers<" in text and "5.00 USD" in text
 
 
 @pytest_twisted.ensureDeferred

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,9 @@ ROWS = 15
 COLUMNS = 75
 BOUNDARY = "----acquisuite7d1"
 METERS = (1, 2)
+RESEND_SECONDS = 2.0
+"""After a 503 an upload is sent again, as a logger does, which waits longer."""
+MOST_RESENDS = 60
 
 
 def serial_of(site: int) -> str:
@@ -93,10 +97,14 @@ def session(site: int, start: int) -> list[bytes]:
     return [request(upload(site, meter, start)) for meter in METERS]
 
 
+REFUSED: Counter[str] = Counter()
+"""Answers of 503 so far: uploads that were sent again."""
+
+
 async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: float) -> list[float]:
     """Begin sessions at even distances over some seconds, each with a connection of its own, as loggers do.
 
-    Returns what each upload took, s. Ends the program where one is not acknowledged.
+    Returns what each answer took, s, those of 503 too, after which an upload is sent again. Ends the program where one is refused.
     """
     took: list[float] = []
     began = time.monotonic()
@@ -128,19 +136,32 @@ async def _session(port: int, requests: Sequence[bytes], took: list[float]) -> N
     for each in requests:
         if closing:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        began = time.monotonic()
-        writer.write(each)
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
-        length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
-        text = await reader.readexactly(length)
-        took.append(time.monotonic() - began)
-        if b" 200 " not in lines[0] or b"SUCCESS" not in text:
-            raise SystemExit(f"an upload was not acknowledged: {head[:60]!r} {text[:80]!r}")
-        closing = b"connection: close" in lines
+        for _ in range(MOST_RESENDS):
+            status, text, closing = await _exchange(reader, writer, each, took)
+            if b" 503 " not in status:
+                break
+            REFUSED["503"] += 1
+            writer.close()
+            await asyncio.sleep(RESEND_SECONDS)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if b" 200 " not in status or b"SUCCESS" not in text:
+            raise SystemExit(f"an upload was not acknowledged: {status!r} {text[:80]!r}")
         if closing:
             writer.close()
     writer.close()
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, took: list[float]
+) -> tuple[bytes, bytes, bool]:
+    """Status line, body, and whether the server closes the connection."""
+    began = time.monotonic()
+    writer.write(request)
+    lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
+    text = await reader.readexactly(length)
+    took.append(time.monotonic() - began)
+    return lines[0], text, b"connection: close" in lines
 
 
 def percentile(values: Sequence[float], share: float) -> float:

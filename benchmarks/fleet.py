@@ -38,7 +38,7 @@ from pymongo import MongoClient
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.device import METERS, ROWS, percentile, send_at_once, send_evenly, serial_of, session  # noqa: E402
+from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, serial_of, session  # noqa: E402
 from benchmarks.mongo_counter import MongoCounter  # noqa: E402
 from benchmarks.processes import PROJECT, cpu_seconds, daemons  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
@@ -70,6 +70,8 @@ class Side:
     asked: list[Counter[str]] = attrs.field(factory=list)
     took: list[float] = attrs.field(factory=list)
     """Seconds that uploads took."""
+    refused: int = 0
+    """Answers of 503, after which an upload was sent again."""
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far."""
@@ -165,7 +167,7 @@ def run_quarter(
     since: int,
 ) -> None:
     """Send a quarter of an hour and wait until everything that follows from it is done."""
-    cpu, counts = side.cpu(), side.counts()
+    cpu, counts, refused = side.cpu(), side.counts(), REFUSED.total()
     if arguments.burst:
         asyncio.run(send_at_once(side.port, sessions))
         took = asyncio.run(send_evenly(side.port, probes, arguments.seconds))
@@ -177,6 +179,7 @@ def run_quarter(
         wait_until_done(side)
     side.used.append({name: used - cpu[name] for name, used in side.cpu().items()})
     side.asked.append(side.counts() - counts)
+    side.refused += REFUSED.total() - refused
     side.took[:] = took if len(side.used) <= 2 else [*side.took, *took]
 
 
@@ -224,7 +227,10 @@ def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
         for name in sorted((name for name in counts if name.startswith(DETAIL)), key=counts.__getitem__, reverse=True):
             print(f"            {counts[name]:6.2f} {name.removeprefix(DETAIL)}")
         times = [1000 * percentile(side.took, share) for share in (0.5, 0.99, 1.0)]
-        print("          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times))
+        print(
+            "          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times), end=""
+        )
+        print(f"; {side.refused} were answered 503 and sent again" if side.refused else "")
     for name in ("peer", "old"):
         if name in costs and "cenergyd" in costs:
             print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import isfinite
 
 from cenergyd.errors import StoreRejected
@@ -114,9 +115,14 @@ def _check_time(time: int) -> None:
         raise StoreRejected(f"the time {time} is not one of 1677 to 2262")
 
 
-def _field(name: str, value: object, time: int) -> float | str | bool:
+@lru_cache(maxsize=1024)
+def _is_field_name(name: str) -> bool:
     # A field called time would hide the point's own.
-    if not _FIELD.match(name) or name == "time":
+    return bool(_FIELD.match(name)) and name != "time"
+
+
+def _field(name: str, value: object, time: int) -> float | str | bool:
+    if not _is_field_name(name):
         raise StoreRejected(f"the field point at {time}: {name!r} is not a field name (letters, digits and _)")
     if isinstance(value, bool):
         return value

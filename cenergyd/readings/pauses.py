@@ -7,7 +7,7 @@ The usual interval is a local fact: a pause is evaluated by the two pauses befor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 NEIGHBOURS = 2
 """Pauses on either side that a pause is evaluated by."""
@@ -27,14 +27,25 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
     """
     pauses = [later - earlier for earlier, later in pairwise(times)]
     found: list[int | None] = []
-    for index in range(len(pauses)):
-        before = _side(pauses[max(0, index - NEIGHBOURS) : index][::-1], longest)
-        after = _side(pauses[index + 1 : index + 1 + NEIGHBOURS], longest)
-        sides = [min(side) for side in (before, after) if len(side) == NEIGHBOURS]
-        if not sides:
-            sides = [min(side) for side in (before, after) if side]
-        found.append(max(sides, default=None))
+    for pause, run in groupby(pauses):
+        first, end = len(found), len(found) + len(list(run))
+        for index in range(first, end):
+            if index - first >= NEIGHBOURS and end - index > 2 * NEIGHBOURS and pause <= longest:
+                # Whatever has two like it on either side is usual.
+                found += [pause] * (end - NEIGHBOURS - index)
+                break
+            found.append(_usual_at(pauses, index, longest))
+        found += [_usual_at(pauses, index, longest) for index in range(len(found), end)]
     return found
+
+
+def _usual_at(pauses: Sequence[int], index: int, longest: int) -> int | None:
+    before = _side(pauses[max(0, index - NEIGHBOURS) : index][::-1], longest)
+    after = _side(pauses[index + 1 : index + 1 + NEIGHBOURS], longest)
+    sides = [min(side) for side in (before, after) if len(side) == NEIGHBOURS]
+    if not sides:
+        sides = [min(side) for side in (before, after) if side]
+    return max(sides, default=None)
 
 
 def _side(pauses: Sequence[int], longest: int) -> Sequence[int]:
@@ -58,11 +69,12 @@ def spans(times: Sequence[int], longest: int) -> list[int]:
     """How long each reading (ascending times) stands for, s: until the next one, but no longer than its usual interval; 0 where nobody knows."""
     usual = usual_intervals(times, longest)
     found: list[int] = []
+    before, last_usual = longest + 1, 0
     for index, time in enumerate(times):
-        before = time - times[index - 1] if index else longest + 1
         after = times[index + 1] - time if index + 1 < len(times) else longest + 1
         # What is usual beyond a gap says nothing of this side.
-        near = [usual[index - 1] if before <= longest else None, usual[index] if after <= longest else None]
-        interval = max((each for each in near if each is not None), default=0)
+        next_usual = (usual[index] or 0) if after <= longest else 0
+        interval = max(last_usual if before <= longest else 0, next_usual)
         found.append(min(interval, after))
+        before, last_usual = after, next_usual
     return found

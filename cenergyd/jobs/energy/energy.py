@@ -5,12 +5,11 @@ Where a line crosses zero, import and export are parted exactly there. So energy
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
-from cenergyd.jobs.energy.gap_bridging import KINDS, Kind, Line, power_at
+from cenergyd.jobs.energy.gap_bridging import KINDS, Kind, Line, lines_within, power_at
 
 
 class KindEnergy(NamedTuple):
@@ -39,9 +38,8 @@ class Energy(NamedTuple):
 
 def energy(lines: Sequence[Line], start: int, end: int) -> Energy:
     """The energy of ``start <= time < end`` from the lines (ascending, not overlapping) that reach into it."""
-    first = bisect_right(lines, start, key=lambda line: line.end)
-    last = bisect_left(lines, end, key=lambda line: line.start)
-    kinds = {kind: _of_kind(lines[first:last], kind, start, end) for kind in KINDS}
+    inside = lines_within(lines, start, end)
+    kinds = {kind: _of_kind(inside, kind, start, end) for kind in KINDS}
     return Energy(
         fsum(each.import_kwh for each in kinds.values()),
         fsum(each.export_kwh for each in kinds.values()),

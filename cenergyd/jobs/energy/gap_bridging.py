@@ -9,10 +9,11 @@ Power is as the site equation has it (kW, import positive): readings have been s
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import isfinite
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from cenergyd.readings.model import MAX_VALUE, Reading
@@ -44,6 +45,9 @@ class Line(NamedTuple):
     """kW that flowed in and out again: counts as import and as export. Only registers tell."""
 
 
+_start_of, _end_of = itemgetter(0), itemgetter(1)
+
+
 class Gap(NamedTuple):
     """Neighbouring readings between which power is not known."""
 
@@ -63,10 +67,9 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     lines = []
     for (first, start, P), (last, end, Q) in pairwise(known):
         pause = end - start
-        near = [each for each in (usual[first], usual[last - 1]) if each is not None]
-        if pause > longest or not near or P is None or Q is None:
+        interval = max(usual[first] or 0, usual[last - 1] or 0)
+        if pause > longest or not interval or P is None or Q is None:
             continue
-        interval = max(near)
         if is_regular(pause, interval):
             lines.append(Line(start, end, P, Q))
         elif is_bridgeable(pause, interval):
@@ -116,17 +119,23 @@ def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[L
     found: list[Line] = []
     i = j = 0
     while i < len(one) and j < len(other):
-        start, end = max(one[i].start, other[j].start), min(one[i].end, other[j].end)
+        mine, theirs = one[i], other[j]
+        start, end = max(mine.start, theirs.start), min(mine.end, theirs.end)
         if start < end:
-            kind = max(one[i].kind, other[j].kind, key=KINDS.index)
-            first = power_at(one[i], start) + sign * power_at(other[j], start)
-            last = power_at(one[i], end) + sign * power_at(other[j], end)
+            kind = mine.kind if mine.kind == theirs.kind else max(mine.kind, theirs.kind, key=KINDS.index)
+            first = power_at(mine, start) + sign * power_at(theirs, start)
+            last = power_at(mine, end) + sign * power_at(theirs, end)
             found.append(Line(start, end, first, last, kind))
-        if one[i].end <= other[j].end:
+        if mine.end <= theirs.end:
             i += 1
         else:
             j += 1
     return found
+
+
+def lines_within(lines: Sequence[Line], start: int, end: int) -> Sequence[Line]:
+    """Those of lines (ascending, not overlapping) that reach into ``start <= time < end``."""
+    return lines[bisect_right(lines, start, key=_end_of) : bisect_left(lines, end, key=_start_of)]
 
 
 def power_at(line: Line, time: int) -> float:
@@ -152,10 +161,14 @@ def advance(before: float | None, after: float | None, cap: float) -> float | No
     """How far a register that only counts up has gone on, kWh; None where it was reset, or where it is more than ``cap``."""
     if before is None or after is None:
         return None
-    for step in (0.0, *[each for each in _ROLLOVERS if each > max(before, after)][:1]):
-        ahead = after - before + step
-        if 0 <= ahead <= cap and isfinite(ahead):
-            return ahead
+    ahead = after - before
+    if 0 <= ahead <= cap and isfinite(ahead):
+        return ahead
+    largest = max(before, after)
+    for rollover in _ROLLOVERS:
+        if rollover > largest:
+            ahead += rollover
+            return ahead if 0 <= ahead <= cap and isfinite(ahead) else None
     return None
 
 
@@ -163,7 +176,8 @@ def net_advance(before: float | None, after: float | None, cap: float) -> float 
     """How far a register that counts both ways has gone, kWh, the shortest way; None where it is more than ``cap``."""
     if before is None or after is None:
         return None
-    rollover = [each for each in _ROLLOVERS if each > max(abs(before), abs(after))][:1]
-    ways = (after - before + step for step in (0.0, *rollover, *(-each for each in rollover)))
-    ahead = min(ways, key=abs)
+    ahead = after - before
+    if abs(ahead) > _ROLLOVERS[0] / 2:
+        rollover = [each for each in _ROLLOVERS if each > max(abs(before), abs(after))][:1]
+        ahead = min((ahead + step for step in (0.0, *rollover, *(-each for each in rollover))), key=abs)
     return ahead if abs(ahead) <= cap else None

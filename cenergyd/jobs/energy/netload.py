@@ -57,8 +57,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
         rows = await neighbours.completed(readings, around(chunk), fresh)
         reach = widen(*neighbours.reach(rows, fresh), "1h", zone)
         rows = await neighbours.completed(rows, around(chunk), reach)
-        known = utility_readings(customer, Window(reach.start - DAY, reach.end + DAY), rows)
-        points = _points(reach, known, zone)
+        points = _points(customer, reach, rows, zone)
         await context.readings.replace_points_many(_by_logger(customer, reach, points))
         await context.pause()
 
@@ -73,14 +72,21 @@ def utility_readings(customer: Customer, window: Window, readings: dict[str, lis
     ]
 
 
-def _points(reach: Window, readings: Sequence[Reading], zone: ZoneInfo) -> list[FieldPoint]:
-    columns = ReadingColumns(readings)
-    known = spans(columns.times, LONGEST_PAUSE)
+def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], zone: ZoneInfo) -> list[FieldPoint]:
+    places = role_segments(customer, "utility", reach.start - DAY, reach.end + DAY)
+    times = [
+        reading.time
+        for place in places
+        for reading in rows.get(place.series, ())
+        if place.start <= reading.time < place.end and reading.P is not None
+    ]
+    columns = ReadingColumns(utility_readings(customer, reach, rows))
+    known = spans(times, LONGEST_PAUSE)
     points = []
     for window in windows(*reach, RESOLUTION, zone):
         part = columns.part(*window)
         if part is not None:
-            inside = known[bisect_left(columns.times, window.start) : bisect_left(columns.times, window.end)]
+            inside = known[bisect_left(times, window.start) : bisect_left(times, window.end)]
             fields = told(window, part, expected_by_spans(window, inside))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import fsum
+from operator import itemgetter
 from typing import NamedTuple
 
 from cenergyd.customers.model import Window
@@ -27,6 +28,7 @@ PLAUSIBLE_SECONDS = 3600
 """A register that counts in whole kWh goes on by one at once: what is plausible is reckoned for at least so long."""
 
 Pair = tuple[Reading, Reading]
+_TIME, _STEP_END = itemgetter(0), itemgetter(1)
 
 LEAST_AREA = 1e-9
 """kWh. Where power tells less of a direction, it says nothing of when that went on: its register went on evenly."""
@@ -59,16 +61,17 @@ class Counted(NamedTuple):
 
 
 def steps_between(
-    readings: Sequence[Reading], longest: int, scaled: Sequence[tuple[int, int]] = ()
+    readings: Sequence[Reading], longest: int, window: Window, scaled: Sequence[tuple[int, int]] = ()
 ) -> tuple[list[Step], list[Pair]]:
-    """The steps of a series' registers, ascending, and the pairs of readings that :func:`step_by_highest_power` has to decide on.
+    """The steps of a series' registers that reach into a window, ascending, and the pairs of readings that :func:`step_by_highest_power` has to
+    decide on.
 
     :param readings: of one meter, ascending, sign-corrected.
     :param longest: over a longer time no reading without registers is passed over, s.
     :param scaled: ranges (start, end) whose readings were corrected by a factor: none of them is passed over, since a difference of
         registers across it would hold what they counted wrongly.
     """
-    own = [(index, reading) for index, reading in enumerate(readings) if has_registers(reading)]
+    own = _with_registers(readings, window)
     found: list[Step] = []
     doubtful: list[Pair] = []
     for (first, before), (last, after) in pairwise(own):
@@ -84,6 +87,16 @@ def steps_between(
         else:
             found.append(step)
     return found, doubtful
+
+
+def _with_registers(readings: Sequence[Reading], window: Window) -> list[tuple[int, Reading]]:
+    """The readings with registers, and their positions, from the last one at the window's start or before to the first one at its end or after."""
+    position, last = bisect_right(readings, window.start, key=_TIME), bisect_left(readings, window.end, key=_TIME)
+    found = [(index, readings[index]) for index in range(position, last) if has_registers(readings[index])]
+    before = next((index for index in range(position - 1, -1, -1) if has_registers(readings[index])), None)
+    after = next((index for index in range(last, len(readings)) if has_registers(readings[index])), None)
+    edges = [[] if index is None else [(index, readings[index])] for index in (before, after)]
+    return [*edges[0], *found, *edges[1]]
 
 
 def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
@@ -113,9 +126,7 @@ def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Cou
 
     Where some of its readings have more registers than others, those with the most count.
     """
-    first = bisect_right(steps, within.start, key=lambda step: step.end)
-    last = bisect_left(steps, within.end, key=lambda step: step.start)
-    mine = steps[first:last]
+    mine = steps[bisect_right(steps, within.start, key=_STEP_END) : bisect_left(steps, within.end, key=_TIME)]
     if not mine:
         return None
     most = max(map(_number_of_registers, mine))

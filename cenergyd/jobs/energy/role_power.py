@@ -17,6 +17,7 @@ from cenergyd.jobs.energy.gap_bridging import (
     Line,
     bridge,
     gaps_between,
+    lines_within,
     power_lines,
     sum_lines,
 )
@@ -74,7 +75,10 @@ class RolePowerReader:
         return await self.neighbours.completed(rows, read, window)
 
     async def lines(self, rows: Mapping[str, Sequence[Reading]], window: Window) -> dict[Role, list[Line]]:
-        """The lines of each role, ascending. Never across a change of meter, CT or role."""
+        """The lines of each role that reach into a window, ascending. Never across a change of meter, CT or role.
+
+        Those of a role with a meter of its own are told as far as there are rows.
+        """
         near = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
         segments = {role: role_segments(self._customer, role, *near) for role in ROLES}
         found: dict[Role, list[Line]] = {role: [] for role in ROLES}
@@ -86,7 +90,9 @@ class RolePowerReader:
             for segment in segments[role]:
                 if segment.computed:
                     one, other, sign = SUMMANDS[role]
-                    found[role] += _within(sum_lines(found[one], found[other], sign), segment)
+                    part = Window(max(segment.start, window.start), min(segment.end, window.end))
+                    summands = lines_within(found[one], *part), lines_within(found[other], *part)
+                    found[role] += _within(sum_lines(*summands, sign), segment)
             found[role].sort()
         return found
 
@@ -104,11 +110,12 @@ class RolePowerReader:
                 continue
             own = _of_segment(segment, rows.get(segment.series, ()))
             scaled = await scaled_ranges(self._store, segment.series, own[0].time, own[-1].time) if own else []
-            counts, doubtful = steps_between(own, self._longest, scaled)
-            near = [pair for pair in doubtful if pair[0].time < window.end and pair[1].time > window.start]
-            if near:
-                extremes = await self._extremes(segment, [Gap(*pair) for pair in near])
-                late = (step_by_highest_power(pair, highest) for pair, (highest, _) in zip(near, extremes, strict=True))
+            counts, doubtful = steps_between(own, self._longest, window, scaled)
+            if doubtful:
+                extremes = await self._extremes(segment, [Gap(*pair) for pair in doubtful])
+                late = (
+                    step_by_highest_power(pair, highest) for pair, (highest, _) in zip(doubtful, extremes, strict=True)
+                )
                 counts = sorted([*counts, *(step for step in late if step is not None)])
             found += counts
         return known_steps(found, lines)
@@ -199,4 +206,7 @@ def _of_segment(segment: RoleSegment, readings: Sequence[Reading]) -> Sequence[R
 
 def _within(lines: Sequence[Line], segment: RoleSegment) -> list[Line]:
     """The lines of a segment of time, cut at its ends."""
-    return sum_lines(lines, [Line(segment.start, segment.end, 0.0, 0.0)], 1.0)
+    inside = lines_within(lines, segment.start, segment.end)
+    if not inside or (inside[0].start >= segment.start and inside[-1].end <= segment.end):
+        return list(inside)
+    return sum_lines(inside, [Line(segment.start, segment.end, 0.0, 0.0)], 1.0)

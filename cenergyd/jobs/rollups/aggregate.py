@@ -84,28 +84,27 @@ class ReadingColumns:
 
     def add(self, readings: Sequence[Reading]) -> None:
         """Add readings, ascending in time and later than those before."""
-        self.times += [reading.time for reading in readings]
+        self.times += [reading[0] for reading in readings]
         for channel, (times, values) in self._channels.items():
-            for reading in readings:
-                value = getattr(reading, channel)
-                if value is not None and abs(value) <= LARGEST:
-                    times.append(reading.time)
-                    values.append(value)
+            at = Reading._fields.index(channel)
+            known = [(r[0], value) for r in readings if (value := r[at]) is not None and -LARGEST <= value <= LARGEST]
+            times += [time for time, _ in known]
+            values += [value for _, value in known]
         for reading in readings:
             self._add_power(reading)
 
     def _add_power(self, reading: Reading) -> None:
-        estimated = reading.estimated
-        if reading.P is not None and (not self._is_missing_meter or _has_physical_factor(reading)):
+        time, P, estimated = reading[0], reading[1], reading[5]
+        if P is not None and (not self._is_missing_meter or _has_physical_factor(reading)):
             Q, guessed = reactive_power(reading)
-            if Q is not None and abs(Q) <= LARGEST and abs(reading.P) <= LARGEST:
+            if Q is not None and abs(Q) <= LARGEST and abs(P) <= LARGEST:
                 estimated = estimated or guessed
-                self._pf_times.append(reading.time)
-                self._pf_P.append(reading.P)
+                self._pf_times.append(time)
+                self._pf_P.append(P)
                 self._pf_Q.append(Q)
                 self._pf_estimated.append(Q if guessed else 0.0)
         if estimated:
-            self._estimates.append(reading.time)
+            self._estimates.append(time)
 
     def any(self, start: int, end: int) -> bool:
         """Whether there is any reading of ``start <= time < end``."""

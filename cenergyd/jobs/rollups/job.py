@@ -7,6 +7,7 @@ windows that the last reading before it is in are written too.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -135,12 +136,21 @@ class _Roller:
         self, name: str, chunk: BacklogPart, readings: Sequence[Reading], before: int | None, newest: int | None
     ) -> _Touched:
         columns = ReadingColumns(series=name)
-        for start in range(0, len(readings), PIECE):
-            columns.add(readings[start : start + PIECE])
-            if start:
-                await self._context.pause()
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        return _Touched(name, Window(chunk.start, chunk.end), before, hours, chunk.last, newest, columns)
+        touched = _Touched(name, Window(chunk.start, chunk.end), before, hours, chunk.last, newest, columns)
+        first = bisect_left(readings, (self._needed_since(touched),))
+        for start in range(first, len(readings), PIECE):
+            columns.add(readings[start : start + PIECE])
+            if start > first:
+                await self._context.pause()
+        return touched
+
+    def _needed_since(self, touched: _Touched) -> int:
+        """The start of the first window that is over: the readings before it decide nothing that is written."""
+        hours = list(windows(*touched.hours, "1h", self._zone))
+        if len(hours) > 1 or not touched.is_open(hours[0]):
+            return touched.hours.start
+        return min((self._reach(touched, each).start for each in self._fine), default=touched.hours.end)
 
     async def _write(self, touched: Sequence[_Touched]) -> None:
         replaced: list[Replacement] = []

@@ -20,7 +20,7 @@ LONGEST = 5400
 
 def count(log: Sequence[Reading], start: int, end: int, highest: float = 0.0) -> Counted | None:
     lines = power_lines(log, LONGEST)
-    found, doubtful = steps_between(log, LONGEST)
+    found, doubtful = steps_between(log, LONGEST, Window(start, end))
     late = [step for pair in doubtful if (step := step_by_highest_power(pair, highest)) is not None]
     return counted(known_steps(sorted([*found, *late]), lines), lines, Window(start, end))
 

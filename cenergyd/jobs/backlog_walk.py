@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import ROLES, Customer, Window
-from cenergyd.jobs.windows import window_at
+from cenergyd.jobs.windows import widen, window_at
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
 CHUNK_HOURS = 6
 """Hours of readings of one customer held at once of a backlog: bounds memory."""
+READ_AROUND = 7200
+"""Seconds of readings that are read on either side of the hours that a chunk is in, by every job, so that they are read once for all."""
 PIECE = 300
 """Windows or readings that are worked on between two pauses: a few milliseconds."""
 
@@ -79,6 +81,12 @@ def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> BacklogPart:
     until = reach.end if reach.start <= start or reach.end - start <= hours * 3600 else reach.start
     until = min(until, day.end, end)
     return BacklogPart(start, until, last=until == end)
+
+
+def around_hours(chunk: BacklogPart, zone: ZoneInfo) -> Window:
+    """The full hours of a chunk and READ_AROUND on either side."""
+    hours = widen(chunk.start, chunk.end, "1h", zone)
+    return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
 
 async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:

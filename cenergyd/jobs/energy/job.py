@@ -16,7 +16,7 @@ from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, series_between, walk
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
@@ -27,8 +27,6 @@ from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import widen, windows
 from cenergyd.readings.model import FieldPoint
 
-READ_AROUND = 7200
-"""Seconds of readings on either side of the hours that new readings lie in; rare loggers need more, which is read when they do."""
 PAUSE_HOURS = 24
 """Hours that are worked on between two pauses."""
 
@@ -64,8 +62,7 @@ class _Metering:
             await self._chunk(chunk, readings)
 
     def _around(self, chunk: BacklogPart) -> Window:
-        hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
+        return around_hours(chunk, self._zone)  # rare loggers need more, which is read when they do
 
     async def _chunk(self, chunk: BacklogPart, readings: Rows) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)

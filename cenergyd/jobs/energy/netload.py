@@ -13,7 +13,7 @@ from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, walk
+from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
 from cenergyd.jobs.neighbours import NeighbourReader
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import told
@@ -25,8 +25,6 @@ from cenergyd.readings.signs import negated
 
 RESOLUTION = "15m"
 DAY = 86400
-READ_AROUND = 7200
-"""Seconds of readings on either side of the hours that new readings lie in; rare loggers need more, which is read when they do."""
 FIELDS = ("P_mean", "P_min", "P_max", "P_count", "expected", "complete")
 
 
@@ -44,8 +42,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
     neighbours = NeighbourReader(store=context.readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=context.now)
 
     def around(chunk: BacklogPart) -> Window:
-        hours = widen(chunk.start, chunk.end, "1h", zone)
-        return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
+        return around_hours(chunk, zone)  # rare loggers need more, which is read when they do
 
     segments = role_segments(customer, "utility", start - 2 * READ_AROUND, end + 2 * READ_AROUND)
     names = sorted({segment.series for segment in segments})

@@ -15,7 +15,15 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import PIECE, BacklogPart, Replacement, replace_in_turn, series_between, walk
+from cenergyd.jobs.backlog_walk import (
+    PIECE,
+    BacklogPart,
+    Replacement,
+    around_hours,
+    replace_in_turn,
+    series_between,
+    walk,
+)
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
 from cenergyd.jobs.rollups.read import is_final, pauses_of_day
@@ -24,8 +32,6 @@ from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
-READ_BEFORE = 3600
-"""Seconds before the touched hours in which the last reading before them is looked for first."""
 _HOUR = RESOLUTIONS["1h"]
 _MINUTE = RESOLUTIONS["1m"]
 
@@ -91,8 +97,7 @@ class _Roller:
             await self._write(touched)
 
     def _around(self, chunk: BacklogPart) -> Window:
-        hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        return Window(hours.start - READ_BEFORE, hours.end)
+        return around_hours(chunk, self._zone)
 
     def _nothing(self, name: str, chunk: BacklogPart) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
@@ -138,9 +143,9 @@ class _Roller:
         columns = ReadingColumns(series=name)
         hours = widen(chunk.start, chunk.end, "1h", self._zone)
         touched = _Touched(name, Window(chunk.start, chunk.end), before, hours, chunk.last, newest, columns)
-        first = bisect_left(readings, (self._needed_since(touched),))
-        for start in range(first, len(readings), PIECE):
-            columns.add(readings[start : start + PIECE])
+        first, last = bisect_left(readings, (self._needed_since(touched),)), bisect_left(readings, (hours.end,))
+        for start in range(first, last, PIECE):
+            columns.add(readings[start : min(start + PIECE, last)])
             if start > first:
                 await self._context.pause()
         return touched

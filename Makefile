@@ -31,10 +31,10 @@ run: $(VENV)/.installed
 	@mkdir -p "$(STATE)"
 	@exec $(BIN)/cenergyd run --demo --port $(PORT) --state "$(STATE)"
 
-test: $(VENV)/.installed-test $(VENV)/.debian lint docs
+test: $(VENV)/.installed-test $(VENV)/.mongoeco $(VENV)/.debian lint docs
 	$(BIN)/python -m pytest -q $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist worksteal) $(TESTS)
 
-flicker: $(VENV)/.installed-test $(VENV)/.debian
+flicker: $(VENV)/.installed-test $(VENV)/.mongoeco $(VENV)/.debian
 	JOBS=$(JOBS) tests/flicker.sh $(TIMES) $(TESTS)
 
 lint: $(VENV)/.installed-test
@@ -91,6 +91,17 @@ $(VENV)/.installed: $(VENV)/.made setup.py
 $(VENV)/.installed-test: $(VENV)/.made setup.py
 	$(PIP) install --editable '.[test]'
 	@touch $@ $(VENV)/.installed
+
+# The tests' second server of MongoDB's protocol needs Python 3.13: an environment of its own where this one is older. Without it its tests are skipped.
+$(VENV)/.mongoeco: $(VENV)/.installed-test
+	@if ! $(BIN)/python -c 'import mongoeco.wire' 2>/dev/null; then \
+	    for python in python3.14 python3.13 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[3-9]*/bin/python; do \
+	        "$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	        "$$python" -m venv --clear $(VENV)/mongoeco && \
+	            $(VENV)/mongoeco/bin/python -m pip --disable-pip-version-check --quiet --quiet install 'mongoeco[wire]>=4.11' && break; \
+	    done; \
+	fi; true
+	@touch $@
 
 $(VENV)/.debian: $(VENV)/.made contrib/debian-packages contrib/debian-unpack
 	@contrib/debian-packages $(TEST_PACKAGES)

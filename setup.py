@@ -72,6 +72,7 @@ setup(
             "hypothesis>=6.120",
             "mongoengine>=0.29",
             "import-linter>=2.1",
+            "mongoeco[wire]>=4.11; python_version >= '3.13'",
             "mypy>=1.14",
             "paho-mqtt>=2.1",
             "pytest>=8.3",

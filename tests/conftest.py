@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from cenergyd.customers import passwords
-from tests.servers import RunningInflux, RunningMongo
+from tests.servers import RunningInflux, RunningMongo, RunningMongoeco, mongoeco_python
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("unhurried", deadline=None)
@@ -44,6 +44,28 @@ def mongo() -> Iterator[RunningMongo]:
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="session")
+def second_mongo() -> Iterator[RunningMongo]:
+    """A MongoDB-speaking server of another maker; skips where it is not installed."""
+    if mongoeco_python() is None:
+        pytest.skip(
+            "mongoeco is not installed: it needs a Python 3.13 or newer beside this one when `make test` is first run"
+        )
+    server = RunningMongoeco()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture(params=["mongo", "second_mongo"])
+def each_mongo(request: pytest.FixtureRequest) -> RunningMongo:
+    """Both MongoDB-speaking servers, one after the other."""
+    server: RunningMongo = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -178,6 +179,34 @@ class RunningMongo(RunningServer):
             return True
         finally:
             client.close()
+
+
+class RunningMongoeco(RunningMongo):
+    """Another server that speaks MongoDB's wire protocol, of another maker, without replica sets and options. It needs Python 3.13 or newer."""
+
+    name = "mongoeco"
+
+    def command(self) -> Sequence[str]:
+        python = mongoeco_python()
+        assert python is not None
+        return (
+            python,
+            str(Path(__file__).with_name("mongoeco_server.py")),
+            str(self.port),
+            str(self.folder / "data.sqlite"),
+        )
+
+
+@cache
+def mongoeco_python() -> str | None:
+    """The Python that has ``mongoeco``: that of the tests, or of the environment that ``make test`` puts beside it; None without one."""
+    for python in (Path(sys.executable), Path(sys.prefix) / "mongoeco" / "bin" / "python"):
+        found = python.exists() and subprocess.run(
+            [python, "-c", "import mongoeco.wire"], capture_output=True, check=False
+        )
+        if found and found.returncode == 0:
+            return str(python)
+    return None
 
 
 INFLUX_CONF = """

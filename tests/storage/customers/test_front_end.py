@@ -23,27 +23,27 @@ SHOP = {"name": "mill", "facility_name": "Old Mill", "facility": "1", "load": "2
 
 
 @pytest.fixture
-def database(mongo, unique_name):
+def database(each_mongo, unique_name):
     """The database as its administrator sees it."""
-    with MongoClient(mongo.url) as client:
+    with MongoClient(each_mongo.url) as client:
         yield client[unique_name]
 
 
 @pytest.fixture
-def front_end(mongo, unique_name):
+def front_end(each_mongo, unique_name):
     """mongoengine, connected."""
-    mongoengine.connect(unique_name, host=f"{mongo.url}/{unique_name}", uuidRepresentation="standard")
+    mongoengine.connect(unique_name, host=f"{each_mongo.url}/{unique_name}", uuidRepresentation="standard")
     yield FrontEndCustomer
     mongoengine.disconnect()
 
 
-def make(mongo, unique_name, **choices: Any) -> MongoCustomerStore:
-    return MongoCustomerStore(MongoDatabase(reactor, f"{mongo.url}/{unique_name}"), SharedCollection(**choices))
+def make(each_mongo, unique_name, **choices: Any) -> MongoCustomerStore:
+    return MongoCustomerStore(MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}"), SharedCollection(**choices))
 
 
 @pytest_twisted.async_yield_fixture
-async def store(mongo, unique_name):
-    made = make(mongo, unique_name)
+async def store(each_mongo, unique_name):
+    made = make(each_mongo, unique_name)
     yield made
     await made.close()
 
@@ -91,8 +91,8 @@ async def test_the_front_end_reads_every_customer_whatever_is_done_here(store, f
 
 
 @pytest_twisted.ensureDeferred
-async def test_customers_added_here_can_sign_in_there(mongo, unique_name, front_end, database):
-    store = make(mongo, unique_name, new_document={"_cls": "FrontEndCustomer", "timezone": "PST8PDT"})
+async def test_customers_added_here_can_sign_in_there(each_mongo, unique_name, front_end, database):
+    store = make(each_mongo, unique_name, new_document={"_cls": "FrontEndCustomer", "timezone": "PST8PDT"})
     await store.open()
     try:
         full = {"facility": "1", "solar": "2", "logger_serial_number": "AA01", "logger_password": "p"}
@@ -229,13 +229,13 @@ async def test_documents_that_vanish_and_come_back(store, front_end, database):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_vanished_before_the_start_is_noticed(store, mongo, unique_name, front_end, database):
+async def test_what_vanished_before_the_start_is_noticed(store, each_mongo, unique_name, front_end, database):
     front_end(**SHOP).save()
     await store.open()
     await changes_of(store)
     database.customer.delete_many({})
     database.cenergyd_check.delete_one({"_id": "front_end"})
-    others = make(mongo, unique_name), make(mongo, unique_name)
+    others = make(each_mongo, unique_name), make(each_mongo, unique_name)
     try:
         for other in others:
             await other.open()
@@ -277,8 +277,8 @@ async def test_a_crash_between_the_two_documents_loses_nothing(store, front_end,
 
 
 @pytest_twisted.ensureDeferred
-async def test_hashing_in_place_is_an_option(mongo, unique_name, front_end):
-    store = make(mongo, unique_name, hash_passwords=True)
+async def test_hashing_in_place_is_an_option(each_mongo, unique_name, front_end):
+    store = make(each_mongo, unique_name, hash_passwords=True)
     mill = front_end(**SHOP).save()
     await store.open()
     try:

@@ -45,14 +45,14 @@ NEW: dict[str, Any] = {
 
 
 @pytest.fixture
-def collection(mongo, unique_name):
-    with MongoClient(mongo.url) as client:
+def collection(each_mongo, unique_name):
+    with MongoClient(each_mongo.url) as client:
         yield client[unique_name].customer
 
 
 @pytest_twisted.async_yield_fixture
-async def store(mongo, unique_name):
-    made = MongoCustomerStore(MongoDatabase(reactor, f"{mongo.url}/{unique_name}"))
+async def store(each_mongo, unique_name):
+    made = MongoCustomerStore(MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}"))
     yield made
     await made.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cenergyd import hookspecs
 from cenergyd.commands.new_plugin import HOOKS, files
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("hook", ["derive", "job", "periodic", "alert_rules", "notify"])
 def test_a_new_plugin_passes_its_own_tests_and_is_found_when_installed(tmp_path: Path, hook: str) -> None:
     made = run(tmp_path, "cenergyd", "plugins", "new", "my_plugin", "--hook", hook)
     assert made.returncode == 0, made.stderr
@@ -41,6 +42,13 @@ def test_a_new_plugin_passes_its_own_tests_and_is_found_when_installed(tmp_path:
     assert f"cenergyd_{hook}" in next(line for line in listed.stdout.splitlines() if line.startswith("my_plugin"))
     options = run(tmp_path, "cenergyd", "plugins", "--options", PYTHONPATH=path)
     assert "#[plugin:my_plugin]" in options.stdout
+
+
+def test_there_is_one_for_every_hook() -> None:
+    hooks = {name.removeprefix("cenergyd_") for name, item in vars(hookspecs).items() if hasattr(item, "cenergyd_spec")}
+    assert set(HOOKS) == hooks
+    for hook in HOOKS:
+        assert f"def cenergyd_{hook}(" in files("my_plugin", hook)["my_plugin.py"]
 
 
 @pytest.mark.parametrize("name", ["My", "my-plugin", "1st", "../up", ""])

@@ -7,8 +7,9 @@ from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.testing.customers import SERIAL, MemoryCustomers, make_customer
 from cenergyd.testing.daemon import RunningDaemon
-from cenergyd.testing.plugins import PluginTest, wait_for
+from cenergyd.testing.plugins import PluginTest
 from cenergyd.testing.ports import free_port
+from cenergyd.testing.reactor_thread import wait_for
 from cenergyd.testing.readings import NOON, SimulatedDay, aligned, make_readings, simulate_day
 
 __all__ = [

@@ -21,10 +21,15 @@ def make_customer(missing: Role = "load", **fields: object) -> Customer:
 
 
 class MemoryCustomers:
-    """The part of a customer store that plugins may use: looking customers up."""
+    """The part of a customer store that plugins may use, looking customers up, and adding them."""
 
     def __init__(self, customers: Iterable[Customer] = ()) -> None:
         self.kept = {customer.id: customer for customer in customers}
+
+    async def add(self, customer: Customer) -> Customer:
+        """Add one."""
+        self.kept[customer.id] = customer
+        return customer
 
     async def get(self, customer_id: str) -> Customer | None:
         """One customer or None."""

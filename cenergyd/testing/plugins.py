@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
 
 import attrs
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import blockingCallFromThread
-from twisted.python.failure import Failure
 
 from cenergyd.customers.model import Customer, Role
-from cenergyd.customers.store import CustomerStore
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.plugin_result import BadResult, checked
-from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.hookspecs import AlignedReading, Attempt, Formula, Notification
 from cenergyd.jobs.alerts.rules import edit_alerts, parse_channel
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.guarded_stores import Writer, guarded
-from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import Implementation, PluginFailed, pending
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
-from cenergyd.testing.customers import MemoryCustomers
+from cenergyd.testing.reactor_thread import reactor, wait_for
 from cenergyd.testing.readings import NOON, SimulatedDay
+from cenergyd.testing.stores import NamingReadings, open_test_stores, urls_of_environment
 
+P = ParamSpec("P")
 T = TypeVar("T")
 SECONDS = 30.0
 """A hook that has not answered after so long has failed."""
@@ -43,7 +38,8 @@ class PluginTest:
     :param plugin: the module, or object.
     :param name: as in its entry point.
     :param options: as text in the ini's ``[plugin:NAME]``. Raises ConfigError where they are wrong.
-    :param settings: other settings, ``section.key`` -> text.
+    :param settings: other settings, ``section.key`` -> text. ``customers.url`` and ``readings.url`` name real stores instead of those in
+        memory, as do the variables :data:`~cenergyd.testing.stores.VARIABLES` of the environment, where each object has databases of its own.
     """
 
     def __init__(
@@ -56,11 +52,13 @@ class PluginTest:
     ) -> None:
         texts = {f"plugin:{name}.{key}": value for key, value in (options or {}).items()}
         self.name = name
-        self.settings = load_settings(Settings, None, {**texts, **(settings or {})})
+        given = {**urls_of_environment(), **texts, **(settings or {})}
+        self.settings = load_settings(Settings, None, given)
         self.manager = build_plugin_manager(self.settings, extra=[(name, plugin)])
-        self.readings = MemoryReadingStore()
-        self.documents = MemoryDocumentStore()
-        self.customers = MemoryCustomers()
+        self._stores = wait_for(open_test_stores(self.settings, given, reactor))
+        self.readings, self.documents = self._stores.readings, self._stores.documents
+        self.customers = self._stores.customers
+        self._named: set[str] = set()
         self.messages: list[Notification] = []
         """What jobs have told their customers, each id once."""
         self.now = NOON
@@ -70,6 +68,10 @@ class PluginTest:
     def options(self) -> Any:
         """The options as the plugin's hooks get them."""
         return self.manager.options.get(self.name)
+
+    def add_customer(self, customer: Customer) -> None:
+        """Put a customer into the store, for ``cenergyd_periodic``; that of a job is put there by itself."""
+        wait_for(self._stores.keep(customer))
 
     def write(self, series: str, readings: Iterable[Reading]) -> None:
         """Put measured readings into the store."""
@@ -93,7 +95,7 @@ class PluginTest:
 
     def job(self, customer: Customer, start: int, end: int) -> None:
         """Run ``cenergyd_job`` over a window, ``start <= time < end``, UTC seconds."""
-        self.customers.kept.setdefault(customer.id, customer)
+        self.add_customer(customer)
         context = self.context(customer)
         self._call("cenergyd_job", {"customer": customer, "start": start, "end": end, "context": context})
 
@@ -102,18 +104,18 @@ class PluginTest:
         self._call("cenergyd_periodic", {"context": self.context()})
 
     def notify(
-        self, notification: Notification, channel: Mapping[str, Any], *, number: int = 1, unsure: bool = False
+        self, notification: Notification, channel: Mapping[str, object], *, number: int = 1, unsure: bool = False
     ) -> bool | None:
         """Send by ``cenergyd_notify``: True where it was taken, None where the channel is not the plugin's."""
         attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=_at_once)
         arguments = {"notification": notification, "channel": dict(channel), "attempt": attempt}
         return cast(bool | None, self._call("cenergyd_notify", arguments))
 
-    def check_channel(self, channel: Mapping[str, Any]) -> dict[str, Any]:
+    def check_channel(self, channel: Mapping[str, object]) -> dict[str, object]:
         """A channel as it is stored once it was entered on the page or by the API. Raises InvalidField."""
         return parse_channel(channel, types=self.manager.channel_types)
 
-    def check_alerts(self, alerts: Mapping[str, Any]) -> dict[str, object]:
+    def check_alerts(self, alerts: Mapping[str, object]) -> dict[str, object]:
         """Alert settings as they are stored in a customer once they were entered, ``{"plugin_rules": {kind: {...}}, ...}``. Raises InvalidField."""
         return edit_alerts(None, alerts, self.manager.channel_types, self.manager.rules_by_kind())
 
@@ -138,36 +140,40 @@ class PluginTest:
         self.write(f"{serial}_missing_meter", computed)
         if any(each.plugin == self.name for each in self.manager.implementations("cenergyd_job")):
             self.job(day.customer, day.start, day.end)
-            first = self.readings.all_points()
+            first = self._results()
             self.job(day.customer, day.start, day.end)
-            assert self.readings.all_points() == first, "the job gave other results when it was run again"
+            assert self._results() == first, "the job gave other results when it was run again"
         return computed
 
     def context(self, customer: Customer | None = None) -> RunningJobContext:
         """The context of a job."""
         writer = Writer(self.name, customer)
-        stores = guarded(writer, self.readings, self.documents, cast(CustomerStore, self.customers))
+        readings = cast(ReadingStore, NamingReadings(self.readings, self._named))
+        stores = guarded(writer, readings, self.documents, self.customers)
         return _TestContext(
             now=self.now, readings=stores[0], documents=stores[1], customers=stores[2], settings=self.settings,
             notifier=self._notified, clock=reactor, run_in_thread=_at_once, context_for=self.context,
             customer=customer, rules=self.manager.alert_rules.get(self.name, {}), all_documents=self.documents,
         )  # fmt: skip
 
+    def _results(self) -> dict[str, list[FieldPoint]]:
+        return {series: self.points(series) for series in sorted(self._named)}
+
     async def _notified(self, notification: Notification) -> None:
         if notification.id not in {each.id for each in self.messages}:
             self.messages.append(notification)
 
-    def _call(self, hook: str, arguments: Mapping[str, Any]) -> Any:
+    def _call(self, hook: str, arguments: Mapping[str, object]) -> object:
         for implementation in self.manager.implementations(hook):
             if implementation.plugin == self.name:
                 return self._run(implementation, arguments)
         raise LookupError(f"the plugin does not implement {hook}")
 
-    def _run(self, implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
-        async def work() -> Any:
+    def _run(self, implementation: Implementation, arguments: Mapping[str, object]) -> object:
+        async def work() -> object:
             result = self.manager.call(implementation, arguments)
             if pending(result):
-                result = await self.manager.settled(implementation, result, SECONDS, cast(Any, reactor))
+                result = await self.manager.settled(implementation, result, SECONDS, reactor)
             return result
 
         try:
@@ -182,42 +188,5 @@ class _TestContext(RunningJobContext):
         """Nothing else waits in a test."""
 
 
-def wait_for(work: Awaitable[T]) -> T:
-    """What a coroutine or Deferred comes to, its I/O done by the reactor in a thread."""
-
-    def begin() -> Deferred[T]:
-        return work if isinstance(work, Deferred) else Deferred.fromCoroutine(_awaited(work))
-
-    if _reactor_is_anothers():
-        # Such as pytest-twisted, which runs every test within the reactor: what needs no I/O can still be done.
-        results: list[Any] = []
-        begin().addBoth(results.append)
-        if not results:
-            raise RuntimeError("pytest-twisted runs the reactor, so nothing can be waited for: pytest -p no:twisted")
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return cast(T, results[0])
-    return cast(T, blockingCallFromThread(cast(Any, reactor), cast(Any, begin)))
-
-
-_thread: threading.Thread | None = None
-
-
-def _reactor_is_anothers() -> bool:
-    global _thread  # noqa: PLW0603 - there is one reactor in a process, and so one thread for it
-    if _thread is not None:
-        return False
-    if cast(Any, reactor).running:
-        return True
-    run: Callable[..., None] = cast(Any, reactor).run
-    _thread = threading.Thread(target=run, kwargs={"installSignalHandlers": False}, name="reactor", daemon=True)
-    _thread.start()
-    return False
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
-
-
-async def _at_once(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+async def _at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return function(*args, **kwargs)

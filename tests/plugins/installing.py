@@ -24,3 +24,18 @@ def on_path_of_subprocesses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Let daemons that a test starts find what is in the folder."""
     paths = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+PAIRS = ("memory", "embedded", "production")
+"""The stores that plugins' own tests run on: those of ``cenergyd.testing``, and both pairs of real ones."""
+
+
+def store_urls(pair: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment that tells plugins' tests to use a pair of stores."""
+    if pair == "memory":
+        return {}
+    if pair == "embedded":
+        folder = f"sqlite:///{request.getfixturevalue('tmp_path')}"
+        return {"CENERGYD_TEST_CUSTOMERS_URL": folder, "CENERGYD_TEST_READINGS_URL": folder}
+    mongo, influx = request.getfixturevalue("mongo"), request.getfixturevalue("influx")
+    return {"CENERGYD_TEST_CUSTOMERS_URL": mongo.url, "CENERGYD_TEST_READINGS_URL": influx.url}

@@ -23,6 +23,7 @@ from cenergyd.readings.model import Reading
 from tests import forking
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.jobs.messages.receiver import Receiver
+from tests.plugins.installing import PAIRS, store_urls
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SERIAL = "001EC6001433"
@@ -144,17 +145,8 @@ def upload(daemon: RunningDaemon, serial: str, meter: str, readings: list[Readin
     assert (status, b"SUCCESS" in answer) == (200, True)
 
 
-@pytest.fixture(params=["embedded", "production"])
-def store_urls(request: pytest.FixtureRequest, unique_name: str) -> dict[str, str]:
-    """Of both pairs of stores."""
-    if request.param == "embedded":
-        return {}
-    mongo, influx = request.getfixturevalue("mongo"), request.getfixturevalue("influx")
-    return {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"{influx.url}/{unique_name}"}
-
-
 def test_the_examples_run_in_a_daemon(
-    installed: Path, tmp_path: Path, receiver: Receiver, store_urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    installed: Path, tmp_path: Path, receiver: Receiver, daemon_urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [str(installed), str(PAGE.parents[1]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
@@ -163,7 +155,7 @@ def test_the_examples_run_in_a_daemon(
     daemon = RunningDaemon(
         folder,
         {
-            **store_urls,
+            **daemon_urls,
             "plugin:chat.url": f"http://127.0.0.1:{receiver.server_port}/",
             "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
             "cenergyd.jobs.messages.sender.INTERVAL_SECONDS": "0.2",
@@ -211,14 +203,19 @@ def said_by(message: Any) -> str:
     return text
 
 
-def test_the_pages_own_tests_pass(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_pages_own_tests_pass(installed: Path, tmp_path: Path, pair: str, request: pytest.FixtureRequest) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_examples.py").write_text(blocks()["test_examples.py"])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", "."],
         cwd=tests, capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(PAGE.parents[1])])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(installed), str(PAGE.parents[1])]),
+            **store_urls(pair, request),
+        },
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

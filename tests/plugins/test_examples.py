@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.installing import PAIRS, store_urls
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples" / "plugins").glob("*/pyproject.toml"))
 
 
-def run(folder: Path, path: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, path: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=180, check=False,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **environment},
     )  # fmt: skip
 
 
@@ -26,7 +28,9 @@ def test_there_is_one_for_each_kind() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_installs_and_works(example: Path, tmp_path: Path) -> None:
+def test_an_example_installs_and_works_on_all_stores(
+    example: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     source, target = tmp_path / "source", tmp_path / "installed"
     shutil.copytree(example, source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
     pip = ["pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), "."]
@@ -39,5 +43,7 @@ def test_an_example_installs_and_works(example: Path, tmp_path: Path) -> None:
     assert f"#[plugin:{example.name}]" in run(tmp_path, path, "cenergyd", "plugins", "--options").stdout
     tests = tmp_path / "tests"
     shutil.copytree(example / "tests", tests)
-    passed = run(tests, path, "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", ".")
-    assert passed.returncode == 0, passed.stdout + passed.stderr
+    for pair in PAIRS:
+        words = ("pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", ".")
+        passed = run(tests, path, *words, **store_urls(pair, request))
+        assert passed.returncode == 0, pair + passed.stdout + passed.stderr

@@ -54,10 +54,10 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, plugins: Path) -> Iterator[RunningDaemon]:
+def daemon(tmp_path: Path, plugins: Path, daemon_urls: dict[str, str]) -> Iterator[RunningDaemon]:
     state = tmp_path / "state"
     state.mkdir()
-    one = RunningDaemon(state, {"jobs.periodic_seconds": "1"})
+    one = RunningDaemon(state, {"jobs.periodic_seconds": "1", **daemon_urls})
     yield one
     one.kill()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -19,6 +20,7 @@ from cenergyd.plugins import load
 from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.testing import NOON, PluginTest, aligned, make_customer, make_readings, simulate_day
+from tests.plugins.installing import store_urls
 
 NOTE = Notification("n1", "c1", "k", "Subject", "Text.\n", {})
 
@@ -162,6 +164,23 @@ def test_io_is_waited_for(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("pair", ["embedded", "production"])
+def test_all_of_it_works_on_both_pairs_of_stores(pair: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    urls = store_urls(pair, request)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", __file__, "-k", "not (on_both_pairs or io_is_waited or within_pytest_twisted)"],
+        cwd=Path(__file__).parents[2], env={**os.environ, **urls}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_one_real_store_of_two_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CENERGYD_TEST_CUSTOMERS_URL", raising=False)
+    monkeypatch.setenv("CENERGYD_TEST_READINGS_URL", "influxdb://127.0.0.1:1")
+    with pytest.raises(ValueError, match=r"only readings\.url is given"):
+        PluginTest(types.SimpleNamespace(), "empty")
 
 
 def test_within_pytest_twisted_what_cannot_end_is_told() -> None:

@@ -1,6 +1,7 @@
 """The existing front end at work beside real daemons: uploads, settings changes, ``migrate``, kills; nobody loses anything.
 
-``CENERGYD_ALL_SAVES=1`` makes all 10,000 saves however long they take; otherwise they end after a minute.
+Readings are kept in SQLite, then in InfluxDB. ``CENERGYD_ALL_SAVES=1`` makes all 10,000 saves with each, however long they take; otherwise they end
+after half a minute.
 """
 
 from __future__ import annotations
@@ -30,17 +31,26 @@ from tests.storage.customers.front_end import FrontEndCustomer
 
 SITES = 20
 SAVES = 10_000
-SECONDS = float("inf") if os.environ.get("CENERGYD_ALL_SAVES") else 60.0
+SECONDS = float("inf") if os.environ.get("CENERGYD_ALL_SAVES") else 30.0
 PASSWORD = "as the front end wrote it"
 AGREED = ("facility", "load", "solar", "logger_serial_number")
 
 
+@pytest.fixture(params=["sqlite", "influx"])
+def readings_url(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> str:
+    """Of each store of readings."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/readings.sqlite"
+    return f"{request.getfixturevalue('influx').url}/{unique_name}"
+
+
 @pytest.fixture
-def daemon(tmp_path: Path, mongo: RunningMongo, unique_name: str) -> Iterator[RunningDaemon]:
+def daemon(tmp_path: Path, mongo: RunningMongo, unique_name: str, readings_url: str) -> Iterator[RunningDaemon]:
     made = RunningDaemon(
         tmp_path,
         {
             "customers.url": f"{mongo.url}/{unique_name}",
+            "readings.url": readings_url,
             "cenergyd.derivation.front_end_watch.PASS_SECONDS": "1",
             "cenergyd.storage.mongodb.front_end.LEASE_SECONDS": "5",
             "cenergyd.storage.mongodb.front_end._RENEW_SECONDS": "1",

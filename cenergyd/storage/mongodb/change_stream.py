@@ -63,7 +63,7 @@ class ChangeStream:
         self._cursor = Int64(reply["cursor"]["id"])
         self._refused = ""
 
-    async def next_ids(self) -> list[Any] | None:
+    async def next_ids(self) -> list[object] | None:
         """``_id`` of a few hundred documents at most; None: the stream has ended, and what changed is not known."""
         if not self.is_open:
             return None
@@ -97,8 +97,8 @@ class ChangeStream:
             # The server closes what nobody reads.
             log.debug("the change stream was not closed: {reason}", reason=str(error))
 
-    async def _send(self, database: Database, command: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _send(self, database: Database, command: Mapping[str, object]) -> Mapping[str, Any]:
         if self._session is None:
             self._session = database.connection.start_session()
-        reply: Mapping[str, Any] = await database.command(dict(command), session=self._session)
+        reply: Mapping[str, object] = await database.command(dict(command), session=self._session)
         return reply

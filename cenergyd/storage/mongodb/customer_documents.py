@@ -287,7 +287,7 @@ class CustomerDocuments:
         update = {"$set": sets, "$unset": {UNWRITTEN: ""}}
         await self.run_own(lambda collection: collection.update_one(query, update))
 
-    async def _take_back(self, own: Mapping[str, Any], document: Mapping[str, Any] | None) -> None:
+    async def _take_back(self, own: Mapping[str, Any], document: Mapping[str, object] | None) -> None:
         """The shared collection forbids what our document says already: follow the shared one."""
         query = {"_id": own["_id"], UNWRITTEN: {"$eq": own[UNWRITTEN]}}
         if "insert" in own[UNWRITTEN] or document is None:

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import islice
-from typing import Any
 from uuid import uuid4
 
 from bson import CodecOptions, decode
@@ -64,7 +63,7 @@ class MongoFrontEnd:
         self._holder = uuid4().hex
         self._lease_until = 0.0
         self._stream = ChangeStream(documents.mongo, documents.shared.name)
-        self._unsettled: dict[str, Any] = {}
+        self._unsettled: dict[str, object] = {}
         """``_id`` of documents that the stream has named, until they are what our own documents say."""
         self._looked_for_unwritten = 0.0
         self._batches: AsyncGenerator[list[RawBSONDocument], None] | None = None
@@ -126,7 +125,7 @@ class MongoFrontEnd:
             return FrontEndChange(customer=customer_of(own), changes=None, state=(own, None))
         return await self._change(own, document)
 
-    async def follow(self, change: FrontEndChange, update: Mapping[str, Any], pending: Window | None = None) -> bool:
+    async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
         """Take a change over."""
         own, document = change.state
         if document is None:
@@ -134,7 +133,7 @@ class MongoFrontEnd:
         also = comparison_update(own, document)
         return await self._documents.update_own(own, update, pending=pending, also=also)
 
-    async def _mark_gone(self, own: Mapping[str, Any]) -> bool:
+    async def _mark_gone(self, own: Mapping[str, object]) -> bool:
         cleared = dict.fromkeys((SERIAL, *DERIVATION.all, *JOBS.all), "")
         gone = {GONE: int(self._documents.mongo.seconds())}
         return await self._documents.change_own(own, {"$set": gone, "$unset": cleared, "$inc": {VERSION: 1}})
@@ -166,7 +165,7 @@ class MongoFrontEnd:
                 self._unsettled[key] = value  # at the end: others come first
         return changes
 
-    def _raw(self, database: Database, query: Mapping[str, Any], size: int) -> Cursor:
+    def _raw(self, database: Database, query: Mapping[str, object], size: int) -> Cursor:
         shared = database[self._documents.shared.name].with_options(codec_options=_RAW)
         return shared.find(query, projection=PROJECTION, batch_size=size)
 
@@ -174,7 +173,7 @@ class MongoFrontEnd:
         return self._raw(database, {}, _PAGE)
 
     async def _compared(self, documents: Iterable[RawBSONDocument]) -> list[FrontEndChange]:
-        different: list[tuple[str, bytes, dict[str, Any]]] = []
+        different: list[tuple[str, bytes, dict[str, object]]] = []
         for raw in documents:
             key, digest = id_text(raw["_id"]), blake2b(raw.raw, digest_size=8).digest()
             self._seen.add(key)
@@ -194,7 +193,7 @@ class MongoFrontEnd:
                 changes.append(change)
         return changes
 
-    async def _change(self, own: Mapping[str, Any], document: Mapping[str, Any]) -> FrontEndChange | None:
+    async def _change(self, own: Mapping[str, object], document: Mapping[str, object]) -> FrontEndChange | None:
         """What is to be decided on; what is not is taken over at once."""
         unwritten = mapping_of(own.get(UNWRITTEN))
         changes = {field: value for field, value in changed_since_seen(own, document).items() if field not in unwritten}

@@ -21,7 +21,7 @@ _RANKS: tuple[tuple[Any, int], ...] = (
 )  # fmt: skip
 
 
-def id_text(value: Any) -> str:
+def id_text(value: object) -> str:
     """A document's ``_id`` as the text that names the customer; :func:`id_value` finds the way back."""
     if isinstance(value, ObjectId):
         return str(value)
@@ -52,5 +52,5 @@ def ids_after(after: str | None) -> list[dict[str, Any]]:
     return [same, {"_id": {"$type": later}}] if later else [same]
 
 
-def _type_rank(value: Any) -> int:
+def _type_rank(value: object) -> int:
     return next((rank for kind, rank in _RANKS if isinstance(value, kind)), len(_TYPE_ORDER) - 1)

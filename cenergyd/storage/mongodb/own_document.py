@@ -75,7 +75,7 @@ def own_of_customer(customer: Customer, key: object, pending: Window | None) -> 
     return own
 
 
-def settings_update(checked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def settings_update(checked: Mapping[str, Any]) -> dict[str, dict[str, object]]:
     """MongoDB's update of an own document for checked changes (see :mod:`cenergyd.customers.changes`)."""
     sets: dict[str, object] = {}
     unsets: dict[str, object] = {}

@@ -72,7 +72,7 @@ async def move_all(documents: CustomerDocuments) -> int:
     return moved
 
 
-async def _merge(documents: CustomerDocuments, moved: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+async def _merge(documents: CustomerDocuments, moved: Mapping[str, Any], document: Mapping[str, object]) -> None:
     """Add what was moved to a document of ours that is there already; what is newer there stays."""
     found: dict[str, object] | None = await documents.run_own(lambda own: own.find_one({"_id": moved["_id"]}))
     if found is None:

@@ -114,7 +114,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
             database, {"saslContinue": 1, "conversationId": conversation, "payload": Binary(payload)}
         )
 
-    async def _command(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
+    async def _command(self, database: str, command: dict[str, object]) -> dict[str, Any]:
         message = Msg.create({**command, "$db": database}, codec_options=DEFAULT_CODEC_OPTIONS)
         response = await self._send_raw_msg(message)
         reply: dict[str, object] = response.to_dict(DEFAULT_CODEC_OPTIONS)

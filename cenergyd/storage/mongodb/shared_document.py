@@ -38,7 +38,7 @@ PROJECTION = [*AGREED_FIELDS, *_NAMES, *_ZONES, *ALERT_FIELDS, *TARIFF_FIELDS, *
 DEFAULT_TIME_ZONE = "UTC"
 
 
-def settings_of(document: Mapping[str, Any]) -> dict[str, str]:
+def settings_of(document: Mapping[str, object]) -> dict[str, str]:
     """Every one of :data:`SETTINGS` as the document has it, in today's shape."""
     names = (text_of(document.get(field)) for field in _NAMES)
     zones = (text_of(document.get(field)) for field in _ZONES)
@@ -51,7 +51,7 @@ def settings_of(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def existing_of(document: Mapping[str, Any]) -> dict[str, Any]:
+def existing_of(document: Mapping[str, object]) -> dict[str, object]:
     """The alerts and tariff that the front end keeps, in its own shape as JSON; empty where there are none."""
     found = {field: json_of(document.get(field)) for field in (*ALERT_FIELDS, *TARIFF_FIELDS)}
     found = {field: value for field, value in found.items() if value not in (None, "", [], {})}
@@ -60,19 +60,19 @@ def existing_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return found if len(json.dumps(found)) <= MAX_EXISTING_BYTES else {"too_large": True}
 
 
-def observed(document: Mapping[str, Any]) -> dict[str, Any]:
+def observed(document: Mapping[str, object]) -> dict[str, object]:
     """A filter that matches the document only while its agreed fields are as they were read."""
     return {"_id": document["_id"], **{field: _exactly(document.get(field)) for field in AGREED_FIELDS}}
 
 
-def agreed_update(document: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+def agreed_update(document: Mapping[str, object], changes: Mapping[str, str]) -> dict[str, object]:
     """MongoDB's update of a shared document for changes of agreed fields.
 
     What is absent stays absent where it means the same, and a serial number that is taken away is removed, because two
     empty ones may break a unique index of the front end.
     """
-    sets: dict[str, Any] = {}
-    unsets: dict[str, Any] = {}
+    sets: dict[str, object] = {}
+    unsets: dict[str, object] = {}
     for field, value in changes.items():
         if field == SERIAL and not value:
             if field in document:
@@ -82,7 +82,7 @@ def agreed_update(document: Mapping[str, Any], changes: Mapping[str, str]) -> di
     return {operator: fields for operator, fields in (("$set", sets), ("$unset", unsets)) if fields}
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """A text field that may hold a number or nothing."""
     if isinstance(value, bool) or value is None:
         return ""
@@ -91,12 +91,12 @@ def text_of(value: Any) -> str:
     return str(value).strip() if isinstance(value, str | int | float) else ""
 
 
-def password_of(value: Any) -> str:
+def password_of(value: object) -> str:
     """A password field: like a text field, but blanks count."""
     return value if isinstance(value, str) else text_of(value)
 
 
-def meter_of(value: Any) -> str:
+def meter_of(value: object) -> str:
     """A meter id, or a sum of meters, from any shape: text, number, ``{id, api_key}``, or a list of those, of which the first counts."""
     if isinstance(value, list | tuple):
         found = [meter for meter in map(meter_of, value) if meter]
@@ -112,7 +112,7 @@ def meter_of(value: Any) -> str:
     return (text.lstrip("0") or "0") if text.isdecimal() else text
 
 
-def json_of(value: Any) -> Any:
+def json_of(value: object) -> Any:
     """A stored value as JSON: what JSON lacks becomes text."""
     if isinstance(value, Mapping):
         return {str(key): json_of(item) for key, item in value.items()}
@@ -127,16 +127,16 @@ def json_of(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """A stored value as JSON text."""
     return json.dumps(json_of(value))
 
 
-def mapping_of(value: Any) -> Mapping[str, Any]:
+def mapping_of(value: object) -> Mapping[str, object]:
     """A subdocument, empty where there is none."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _exactly(value: Any) -> Any:
+def _exactly(value: object) -> object:
     # A mapping by itself could be read as operators.
     return {"$eq": value} if isinstance(value, Mapping) else value

@@ -17,7 +17,8 @@ from twisted.internet.testing import StringTransport
 
 from cenergyd.ingest.receiver import UploadReply, UploadRequest
 from cenergyd.web.server.clients import Clients
-from cenergyd.web.server.site import BoundedSite, Root
+from cenergyd.web.server.root import Root
+from cenergyd.web.server.site import BoundedSite
 from cenergyd.web.server.upload import UploadApp, UploadShortcut
 
 BODY = b"x" * 2000

@@ -51,7 +51,7 @@ def bind_archive_metrics(metrics: Metrics, archive: UploadArchive) -> None:
 def bind_site_metrics(metrics: Metrics, site: BoundedSite) -> None:
     """Connections, and those refused."""
     counter = metrics.counter
-    metrics.gauge("connections", "Open connections.", lambda: len(site.channels))
+    metrics.gauge("connections", "Open connections.", lambda: len(site.connections))
     counter("refused_bodies", "Requests refused for their size.", lambda: site.refused_bodies)
     counter("refused_connections", "Connections refused for their number.", lambda: site.refused_connections)
     counter("dropped_slow", "Connections dropped for sending too slowly.", lambda: site.dropped_slow)

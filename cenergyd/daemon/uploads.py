@@ -26,6 +26,7 @@ from cenergyd.ingest.logger_proof import LoggerProof
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.readings.model import series_name
+from cenergyd.runtime.byte_budget import ByteBudget
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.threads import BoundedPool
@@ -35,6 +36,9 @@ from cenergyd.storage.open import Stores
 MEGABYTE: Final = 1_000_000
 ALL_LOGGERS: Final = 64
 """The room for all loggers' held logs is this many times that for one: 4 GB by default."""
+
+PROCESS_BYTES = 160 << 20
+"""The part of ``[server] max_memory_mb`` that the process itself takes; requests share the rest."""
 
 
 class UploadParts(Service):
@@ -70,6 +74,8 @@ class UploadParts(Service):
         self.held_meters = HeldMeters(stores.documents, reactor, logger_bytes=0, all_bytes=0)
         self._held_logs = HeldLogs(stores.documents, self.held_meters, reactor, settings.upload.held_days)
         self.held = HeldLogService(self._held_logs, self.layouts, self._reader, stores.customers, reactor)
+        self.budget = ByteBudget((settings.server.max_memory_mb << 20) - PROCESS_BYTES)
+        self.held.budget = self.budget
         self._bound_held_logs(settings)
         self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
         self.config_archive = ConfigArchive(

@@ -16,7 +16,6 @@ from cenergyd.daemon.plugins import PluginManager
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.errors import ConfigError
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.runtime.byte_budget import ByteBudget
 from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.store_info import StoreInfo
@@ -33,12 +32,11 @@ from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.server.accept import accept_singly, accept_waiting, use_own_family
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Check, Operations
-from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite, Root
+from cenergyd.web.server.root import Root
+from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite
 from cenergyd.web.server.upload import UploadApp, UploadShortcut
 from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnChange
 
-PROCESS_BYTES = 160 << 20
-"""The part of ``[server] max_memory_mb`` that the process itself takes; requests share the rest."""
 UPLOAD_SHORTCUT = True
 """Whether uploads bypass Klein's router; a test compares the replies of both paths."""
 BACKLOG = 1024
@@ -150,7 +148,7 @@ class WebServer(Service):
             idle_seconds=server.request_timeout_seconds,
             request_seconds=MAX_REQUEST_SECONDS,
             direct={path: cast(IResource, UploadShortcut(uploads))} if UPLOAD_SHORTCUT else None,
-            budget=ByteBudget((server.max_memory_mb << 20) - PROCESS_BYTES),
+            budget=self._uploads.budget,
             known_networks=self._uploads.receiver.known_networks,
             clients=self._clients,
         )
@@ -194,7 +192,7 @@ class WebServer(Service):
         # A clock that is set back must not lengthen the wait.
         while self.site.busy and 0 <= self._reactor.seconds() - began < self.grace_seconds:
             await sleep(self._reactor, _POLL_SECONDS)
-        for channel in list(self.site.channels):
+        for channel in list(self.site.connections):
             channel.close()
 
 

@@ -16,8 +16,9 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.errors import CenergydError, FutureRows, StoreRejected, UploadError
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, Unread
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
+from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, Hold, LogFile, LogReader, ReadLog, in_steps, inflated
 from cenergyd.ingest.meter_layouts import MeterLayouts
+from cenergyd.runtime.byte_budget import DEFAULT_BUDGET_BYTES, ByteBudget
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
@@ -40,6 +41,7 @@ class HeldLogService(PeriodicService):
     """Reads held logs.
 
     :ivar store: stores the readings of meters, marked for derivation; durable when it returns. Set it before starting.
+    :ivar budget: the byte budget of all requests, in which held logs count while they are read. Set it before starting.
     """
 
     name = "held logs"
@@ -50,6 +52,7 @@ class HeldLogService(PeriodicService):
     ) -> None:
         super().__init__(clock, self.work, FLUSH_SECONDS, what="reading held logs", log=log, longest_rest=60, now=False)
         self.held = held
+        self.budget = ByteBudget(DEFAULT_BUDGET_BYTES)
         self._layouts = layouts
         self._reader = reader
         self._customers = customers
@@ -167,9 +170,18 @@ class HeldLogService(PeriodicService):
         return read
 
     async def _read(self, customer: Customer, held: HeldLog) -> Resolution | None:
-        """Read a log and store its readings; None if that is complete, else why not."""
+        """Read a log and store its readings; None if that is complete, else why not. Raises Overloaded where requests leave no room for it."""
+        lease = self.budget.own_lease()
+        # As requests do: its bytes as stored, and taken apart.
+        lease.hold(min(2 * held.size, self.budget.total // 4))
         try:
-            read = await self._parsed(customer, held, await self.held.content(held))
+            return await self._read_counted(customer, held, lambda parsed: lease.count(2 * held.size + parsed))
+        finally:
+            lease.release()
+
+    async def _read_counted(self, customer: Customer, held: HeldLog, count: Hold) -> Resolution | None:
+        try:
+            read = await self._parsed(customer, held, await self.held.content(held), count)
         except (UploadError, FutureRows) as error:
             log.error("a held log of meter {series} cannot be read: {reason}", series=held.series, reason=str(error))
             return None
@@ -183,13 +195,16 @@ class HeldLogService(PeriodicService):
                 return read.resolution
         return read.unread_resolution
 
-    async def _parsed(self, customer: Customer, held: HeldLog, content: bytes) -> ReadLog | None:
+    async def _parsed(self, customer: Customer, held: HeldLog, content: bytes, count: Hold) -> ReadLog | None:
         if held.format == "log":
             file = LogFile(
                 meter=held.meter, content=content, device_class=held.device_class, device_type=held.device_type
             )
-            return await self._reader.read_file(customer, file, held.received)
-        body = await inflated(self._reader.turns, self._clock, content)
-        message = await in_steps(self._reader.turns, self._clock, parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES))
+            return await self._reader.read_file(customer, file, held.received, count)
+        body = await inflated(self._reader.turns, self._clock, content, count)
+        steps = parse_xml_steps(body, max_bytes=MAX_INFLATED_BYTES)
+        message = await in_steps(
+            self._reader.turns, self._clock, steps, lambda progress: count(len(body) + progress.held_bytes)
+        )
         devices = [device for device in message.devices if device.meter == held.meter]
         return await self._reader.read_device(customer, devices[0], held.received) if devices else None

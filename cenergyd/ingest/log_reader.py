@@ -147,8 +147,8 @@ def is_all_future(read: ReadLog) -> bool:
     return bool(read.parsed.skipped.get("future")) and not read.parsed.readings and not read.unread
 
 
-async def inflated(turns: SharedTurns, clock: Timers, content: bytes) -> bytes:
-    """Decompress a file, in steps. Raises UploadError."""
+async def inflated(turns: SharedTurns, clock: Timers, content: bytes, hold: Hold | None = None) -> bytes:
+    """Decompress a file, in steps; ``hold`` is told its size so far. Raises UploadError."""
 
     def steps() -> Generator[int, None, bytes]:
         chunks, size = [], 0
@@ -158,7 +158,7 @@ async def inflated(turns: SharedTurns, clock: Timers, content: bytes) -> bytes:
             yield size
         return b"".join(chunks)
 
-    return await in_steps(turns, clock, steps())
+    return await in_steps(turns, clock, steps(), hold)
 
 
 async def in_steps(

@@ -10,6 +10,8 @@ from collections import OrderedDict, defaultdict
 
 from cenergyd.errors import Overloaded
 
+DEFAULT_BUDGET_BYTES = 352 << 20
+"""Where no setting says otherwise."""
 SMALL = 64 << 10
 """Bytes of a request that no bound but the whole budget refuses."""
 
@@ -49,6 +51,10 @@ class ByteBudget:
     def lease(self, network: str, *, known: bool) -> Lease:
         """A lease that holds nothing yet."""
         return Lease(self, network, known)
+
+    def own_lease(self) -> Lease:
+        """For work of the daemon's own."""
+        return Lease(self, "", known=True)
 
     def held_by(self, network: str) -> int:
         """Bytes that a network's requests hold."""
@@ -98,6 +104,11 @@ class Lease:
         """The same; raises Overloaded where there is no room."""
         if not self.fits(size):
             raise Overloaded("the requests at hand hold as much memory as they may")
+
+    def count(self, size: int) -> None:
+        """The same where it cannot be refused any more: work of our own that has begun, and is bounded itself. Others get less room meanwhile."""
+        self._budget._account(self, size - self.held)
+        self.held = size
 
     def release(self) -> None:
         """Hold nothing any more."""

@@ -11,10 +11,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.layouts import VERIS
 from tests.daemon_process import RunningDaemon
-from tests.e2e.device import add_customer
+from tests.e2e.device import add_customer, readings
 from tests.hostile.conftest import BOUNDS, SERIAL
-from tests.hostile.wire import connect, memory, metric, read_all, status_of, still_serves
+from tests.hostile.wire import connect, exchange, log_request, memory, metric, read_all, status_of, still_serves
 
 IDLE = int(BOUNDS["server.request_timeout_seconds"])
 WHOLE = int(BOUNDS["cenergyd.web.server.site.MAX_REQUEST_SECONDS"])
@@ -182,3 +184,29 @@ def test_one_address_cannot_take_every_connection(daemon: RunningDaemon) -> None
         links = [stack.enter_context(connect(daemon, "127.0.0.66")) for _ in range(MOST // 4 + 10)]
         assert readable(links, 10, within=IDLE - 1) == 10
         still_serves(daemon, SERIAL)
+
+
+HOARDED = {
+    "silent": b"",
+    "half a head": b"POST /consume HTTP/1.1\r\nHost: x\r\n",
+    "half a body": b"POST /consume HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n<DAS>",
+    "kept alive": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("addresses", [1, 8], ids=["of one address", "of all"])
+@pytest.mark.parametrize("kind", HOARDED)
+def test_who_hoards_connections_locks_out_no_logger_behind_the_same_address(
+    daemon: RunningDaemon, kind: str, addresses: int
+) -> None:
+    """Carrier NAT: the attacker's connections fill the address's share, and loggers behind it upload all the same, as often as they come."""
+    content = encode.gz(encode.log_text(readings(int(time.time()) // 60 * 60 - 600, 2, 5.0), VERIS))
+    before = metric(daemon, "refused_connections_total")
+    with ExitStack() as stack:
+        for number in range(MOST + 5 if addresses > 1 else MOST // 4):
+            link = stack.enter_context(connect(daemon, f"127.0.0.{77 + number % addresses}"))
+            with suppress(OSError):
+                link.sendall(HOARDED[kind])
+        for _ in range(5):
+            assert status_of(exchange(daemon, log_request(SERIAL, content), "127.0.0.77")) == 200
+        assert metric(daemon, "refused_connections_total") > before

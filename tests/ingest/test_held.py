@@ -11,12 +11,13 @@ import pytest_twisted
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK, LayoutTable
 from cenergyd.documents.kinds import HELD_LOG, HELD_METER, HELD_PART, LAYOUT
-from cenergyd.errors import StoredTypeConflict, StoreRejected
+from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected
 from cenergyd.ingest.held_meters import HeldMeter
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.jobs.site_state.gather import gather
 from cenergyd.jobs.site_state.model import HeldSummary
 from cenergyd.readings.model import Reading
+from cenergyd.runtime.byte_budget import ByteBudget, Lease
 from tests.acquisuite.test_layouts import Section
 from tests.ingest.intake import NOW, SERIAL, Intake, accepted
 
@@ -325,6 +326,33 @@ async def test_a_store_that_refuses_readings_is_told_without_its_address(
     assert b"influx" not in reply.body
     assert (intake.receiver.type_conflict_at == NOW) == (status == 503)
     assert accepted(await intake.rows({NOW: (1,)})), "the device sends it again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_reading_what_is_held_counts_among_the_bytes_of_all_requests(intake: Intake) -> None:
+    """It waits while requests leave no room for it, and takes its share while it reads."""
+    budget = intake.held.budget = ByteBudget(1 << 20)
+    await intake.rows({NOW + 60 * row: (7, 1.5, 0) for row in range(500)})
+    crowd = budget.own_lease()
+    crowd.count(budget.total)
+    await intake.config(POWER)
+    with pytest.raises(Overloaded):
+        await intake.held.work()
+    assert await held(intake) is not None
+    assert budget.held == budget.total
+    crowd.release()
+    most = 0
+    account = budget._account
+
+    def watched(lease: Lease, more: int) -> None:
+        nonlocal most
+        account(lease, more)
+        most = max(most, budget.held)
+
+    with patch.object(budget, "_account", watched):
+        await intake.held.work()
+    assert most > 500 * 200
+    assert budget.held == 0
 
 
 @pytest_twisted.ensureDeferred

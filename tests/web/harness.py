@@ -35,7 +35,8 @@ from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
 from cenergyd.web.api.feed import ReadingFeed
 from cenergyd.web.server.clients import Clients
-from cenergyd.web.server.site import BoundedSite, Root
+from cenergyd.web.server.root import Root
+from cenergyd.web.server.site import BoundedSite
 from cenergyd.web.views.context import PAGE_SIZE, Context
 
 
@@ -224,7 +225,7 @@ class World:
         self.api.close()
         await self._pool.closeCachedConnections()
         await self._port.stopListening()
-        for channel in list(self.site.channels):
+        for channel in list(self.site.connections):
             channel.forceAbortClient()
         for store in (self.customers, self.documents, self.readings):
             await store.close()

@@ -70,8 +70,11 @@ class _Metering:
         reach = widen(*self._lines.neighbours.reach(rows, fresh), "1h", self._zone)
         rows = await self._lines.neighbours.completed(rows, read, reach)
         await self._context.pause()
-        lines = await self._lines.lines(rows, reach)
-        steps = {role: await self._lines.steps(role, rows, lines[role], reach) for role in ROLES}
+        lines = await self._lines.lines(rows, reach, self._context.pause)
+        steps = {}
+        for role in ROLES:
+            await self._context.pause()
+            steps[role] = await self._lines.steps(role, rows, lines[role], reach)
         points: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *reach)}
         for role in ROLES:
             for segment in role_segments(self._customer, role, *reach):

@@ -7,7 +7,7 @@ site equation makes of theirs, also where one of them is bridged.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
@@ -43,6 +43,14 @@ SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
 """Computed role -> the two that it is made of, and the sign of the second: load = utility + solar."""
 
 
+Pause = Callable[[], Awaitable[None]]
+"""Lets the reactor run."""
+
+
+async def no_pause() -> None:
+    """For those who have little to do."""
+
+
 class RolePowerReader:
     """Reads the power lines and register steps of one customer's roles.
 
@@ -74,10 +82,14 @@ class RolePowerReader:
         rows = await self._store.read(names, *read) if names else {}
         return await self.neighbours.completed(rows, read, window)
 
-    async def lines(self, rows: Mapping[str, Sequence[Reading]], window: Window) -> dict[Role, list[Line]]:
+    async def lines(
+        self, rows: Mapping[str, Sequence[Reading]], window: Window, pause: Pause = no_pause
+    ) -> dict[Role, list[Line]]:
         """The lines of each role that reach into a window, ascending. Never across a change of meter, CT or role.
 
         Those of a role with a meter of its own are told as far as there are rows.
+
+        :param pause: awaited between the roles' meters, each of which may be some ten milliseconds of work.
         """
         near = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
         segments = {role: role_segments(self._customer, role, *near) for role in ROLES}
@@ -86,6 +98,7 @@ class RolePowerReader:
             for segment in segments[role]:
                 if not segment.computed:
                     found[role] += await self._measured(segment, rows.get(segment.series, ()), window)
+                    await pause()
         for role in ROLES:
             for segment in segments[role]:
                 if segment.computed:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.json import encode
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
@@ -13,13 +14,14 @@ from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.model import VALUES, Reading, is_computed, is_series_name
 from cenergyd.runtime.structs import Resource, Time
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveReader, Curves
-from cenergyd.web.views.curves import CurveJson, LatestReading, csv_of
+from cenergyd.web.views.curves import CurveJson, LatestReading, csv_pieces
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
@@ -34,7 +36,7 @@ _MAX_SERIES = 16
 
 
 class CurvesJson(Resource, frozen=True, kw_only=True):
-    """Curves over a range."""
+    """Curves over a range. ``curves`` comes last: they are written one after the other."""
 
     customer_id: str
     start: Time
@@ -73,30 +75,39 @@ class ReadingsApi:
 
     async def read(self, call: Call, customer_id: str) -> Response:
         """Curves as JSON."""
-        customer, curves = await self._curves(call, customer_id)
-        corrections: Sequence[Sequence[Listed]] = [()] * len(curves.curves)
+        customer, found = await self._curves(call, customer_id)
+        corrections: Sequence[Sequence[Listed]] = [()] * len(found.curves)
         if not _original(call):
-            tracks = [curve.track for curve in curves.curves]
-            corrections = await corrections_of(self._context, customer, tracks, curves.start, curves.end)
-        found = CurvesJson(
-            customer_id=customer_id,
-            start=curves.start,
-            end=curves.end,
-            resolution=curves.resolution,
-            next_start=curves.next_start,
-            curves=[
-                CurveJson.of(curve, curves.channels, own) for curve, own in zip(curves.curves, corrections, strict=True)
-            ],
+            tracks = [curve.track for curve in found.curves]
+            corrections = await corrections_of(self._context, customer, tracks, found.start, found.end)
+        breather = CooperativeYield(self._context.clock, 0)
+        curves = []
+        for curve, own in zip(found.curves, corrections, strict=True):
+            curves.append(encode(CurveJson.of(curve, found.channels, own)))
+            await breather()
+        head = encode(
+            CurvesJson(
+                customer_id=customer_id,
+                start=found.start,
+                end=found.end,
+                resolution=found.resolution,
+                next_start=found.next_start,
+                curves=[],
+            )
         )
-        return Response(found)
+        return Response(head.removesuffix(b"]}") + b",".join(curves) + b"]}\n")
 
     async def read_csv(self, call: Call, customer_id: str) -> Response:
         """Curves as CSV."""
         customer, curves = await self._curves(call, customer_id)
         name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        body = csv_of(curves.curves, zone_or_utc(customer.time_zone), curves.channels)
-        return Response(body, headers=headers, media_type="text/csv; charset=utf-8")
+        breather = CooperativeYield(self._context.clock)
+        pieces = []
+        for piece in csv_pieces(curves.curves, zone_or_utc(customer.time_zone), curves.channels):
+            pieces.append(piece.encode())
+            await breather()
+        return Response(b"".join(pieces), headers=headers, media_type="text/csv; charset=utf-8")
 
     async def latest(self, call: Call, customer_id: str) -> Response:
         """The latest reading of each role."""

@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET
 from cenergyd.acquisuite import replies
 from cenergyd.ingest.receiver import Receiver, UploadReply, UploadRequest
 from cenergyd.web.server.clients import Clients
-from cenergyd.web.server.site import BoundedRequest
+from cenergyd.web.server.request import BoundedRequest
 
 log = Logger()
 

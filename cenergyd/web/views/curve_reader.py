@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from cenergyd.errors import InvalidField
@@ -12,6 +12,7 @@ from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import CHANNELS
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.gather import gather_limited
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_windows import DAY, WindowRun, runs
 from cenergyd.web.views.curves import (
@@ -26,7 +27,11 @@ from cenergyd.web.views.curves import (
 )
 from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change
 
+T = TypeVar("T")
+
 _RUNS_AT_ONCE = 4
+_POINTS_AT_ONCE = 256
+"""Points that are made between two looks at the time: a millisecond or two."""
 
 
 class Curves(NamedTuple):
@@ -61,6 +66,7 @@ class CurveReader:
 
     def __init__(self, context: Context, *, original: bool = False) -> None:
         self._readings = as_measured(context.readings) if original else context.readings
+        self._clock = context.clock
         self._points = context.settings.target_points
         self._max_points = context.settings.max_points
 
@@ -93,13 +99,16 @@ class CurveReader:
 
     async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
+        breather = CooperativeYield(self._clock)
         found: list[list[CurvePoint]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
             read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
             for points, source in zip(found, sources, strict=True):
                 if source is not None:
-                    points.extend(points_of_readings(source, read[source.series]))
+                    for rows in _batched(read[source.series], _POINTS_AT_ONCE):
+                        points.extend(points_of_readings(source, rows))
+                        await breather()
             if any(len(points) > limit for points in found):
                 break
         # All curves end at the same time, so that the next answer begins at one.
@@ -117,6 +126,7 @@ class CurveReader:
         channels = [channel for channel in channels if channel in CHANNELS]
         if not channels:
             raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
+        breather = CooperativeYield(self._clock)
         found: list[list[_Found]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
@@ -126,10 +136,14 @@ class CurveReader:
                 for parts, source in zip(found, sources, strict=True):
                     if source is not None:
                         parts += [_Found(source, run, summary) for summary in read.get(source.series, ())]
-        curves = [
-            Curve(track, asked.resolution, [await self._point(parts) for parts in _by_window(each)])
-            for track, each in zip(tracks, found, strict=True)
-        ]
+                        await breather()
+        curves = []
+        for track, each in zip(tracks, found, strict=True):
+            points = []
+            for windows in _batched(_by_window(each), _POINTS_AT_ONCE):
+                points += [await self._point(parts) for parts in windows]
+                await breather()
+            curves.append(Curve(track, asked.resolution, points))
         return Curves(asked.start, asked.end, asked.resolution, None, curves, channels)
 
     async def _read_runs(
@@ -176,6 +190,13 @@ class CurveReader:
 def _by_window(found: Sequence[_Found]) -> Iterator[list[_Found]]:
     for _, parts in groupby(found, key=lambda each: each.summary.time):
         yield list(parts)
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    """Items in lists of a size, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def _names(sources: Sequence[SeriesSource | None]) -> list[str]:

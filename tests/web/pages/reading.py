@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
-from cenergyd.web.server.site import Root
+from cenergyd.web.server.root import Root
 from tests.web.harness import Client, Response, World
 
 

@@ -19,8 +19,9 @@ from cenergyd.runtime import attempts
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.forms import MAX_FIELDS
 from cenergyd.web.pages.static import BASE as STATIC
+from cenergyd.web.server.root import Root
 from cenergyd.web.server.security import PAGE_POLICY
-from cenergyd.web.server.site import BoundedSite, Root
+from cenergyd.web.server.site import BoundedSite
 from tests.web.harness import Client, Response, World
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -61,7 +62,7 @@ async def web(world: World) -> AsyncIterator[Web]:
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     yield Web(world, f"http://127.0.0.1:{port.getHost().port}")
     await port.stopListening()
-    for channel in list(site.channels):
+    for channel in list(site.connections):
         channel.forceAbortClient()
 
 

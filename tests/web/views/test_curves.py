@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, cast
@@ -104,8 +104,17 @@ def test_no_curve_from_nothing() -> None:
         check_resolution(0, 100, 1, 10)
 
 
+class Immediately:
+    """A clock on which everything is due at once."""
+
+    def callLater(self, delay: float, function: Callable[..., object], *arguments: object) -> None:
+        function(*arguments)
+
+
 class Site:
     """A context with readings in memory, for a CurveReader."""
+
+    clock = Immediately()
 
     settings = attrs.make_class(
         "Settings", {"target_points": attrs.field(default=500), "max_points": attrs.field(default=10_000)}

@@ -63,6 +63,7 @@ class SettingsSource:
         self.file = file or self.file
         if state is not None:
             folder = state.absolute()
+            self.overrides["state.folder"] = str(folder)
             self.overrides["customers.url"] = f"sqlite:///{folder}/customers.sqlite"
             self.overrides["readings.url"] = f"sqlite:///{folder}/readings.sqlite"
         for pair in pairs:
@@ -101,7 +102,7 @@ class _TakesSettings(click.Command):
             ),
             click.Option(
                 ["--state"], type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-                help="Folder of the embedded databases, instead of the store URLs of the settings.",
+                help="State folder, with the embedded databases instead of the stores of the settings.",
             ),
         ]  # fmt: skip
 

@@ -33,6 +33,7 @@ from cenergyd.jobs.alerts.checks import (
 from cenergyd.jobs.alerts.rules import NOT_UNDERSTOOD, RULES, SITE_RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import Words, write_message
+from cenergyd.jobs.messages.wording import site_name
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 
@@ -301,7 +302,7 @@ def _notification(
     message = write_message(customer, evaluation.settings, key.kind, key.series, event, words=words)
     data = {
         "customer": customer.id,
-        "site": customer.name,
+        "site": site_name(customer),
         "logger_serial_number": customer.logger_serial_number,
         "kind": key.kind,
         "series": key.series,

@@ -89,6 +89,20 @@ async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_site_s_name_is_no_text_of_the_customer_s_in_a_webhook_s_data_either(world: World) -> None:
+    typed = "Win now\r\nBcc: all@example.org \x00\u202e http://evil.example/?a=b call +1 555 010 0199 " + "n" * 300
+    customer = await world.customer(NET_LOAD)
+    await minutes(world, attrs.evolve(customer, name=typed), [61.25])
+    notification = world.recorder.sent[0][0]
+    name = str(notification.data["site"])
+    assert len(name) <= 40
+    assert name.isprintable()
+    assert not any(part in name for part in ("://", "@", "/", "555 010", "\n"))
+    assert "\n" not in notification.subject
+    assert "evil.example" not in notification.subject + notification.text
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(world: World) -> None:
     customer = await world.customer(NET_LOAD, facility="", load="3")
     world.clock.advance(60)

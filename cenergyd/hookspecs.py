@@ -6,7 +6,7 @@ Register one by the entry point group ``cenergyd`` (see the README); built-in pl
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import pluggy
 from msgspec import Meta
@@ -25,6 +25,7 @@ HOOK_VERSION = 1
 """Incremented with every change of the contract; docs/plugins.md says what changed, and how long the old form works."""
 hookimpl = pluggy.HookimplMarker("cenergyd")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Formula = Literal["physical", "literal"]
 
@@ -80,7 +81,7 @@ class ChannelType(NamedTuple):
 
 
 @hookspec
-def cenergyd_channels(options: Any) -> Sequence[ChannelType]:
+def cenergyd_channels(options: object) -> Sequence[ChannelType]:
     """Declare the kinds of channels that the plugin's ``cenergyd_notify`` sends to.
 
     They are offered on the alerts page, checked when they are entered, and no other plugin is asked to send to them. Called once, when
@@ -134,7 +135,7 @@ class WindowVerdict(NamedTuple):
 
 
 @hookspec
-def cenergyd_alert_rules(options: Any) -> Sequence[AlertRuleType]:
+def cenergyd_alert_rules(options: object) -> Sequence[AlertRuleType]:
     """Declare the kinds of alerts that the plugin's ``cenergyd_job`` raises by ``context.alert``.
 
     Customers switch them on and set them on the alerts page or by the API. Called once, when the plugin is loaded.
@@ -144,7 +145,7 @@ def cenergyd_alert_rules(options: Any) -> Sequence[AlertRuleType]:
 
 @hookspec(firstresult=True)
 def cenergyd_derive(
-    customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula, options: Any
+    customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula, options: object
 ) -> Derived | Awaitable[Derived] | None:
     """Compute the readings of the missing ``role`` from aligned ones of the other two.
 
@@ -206,7 +207,7 @@ class JobContext(Protocol):
         """Queue a message to every channel of the customer, durably; returns once it is queued."""
         ...
 
-    async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a synchronous function in one of the plugin's own threads and return its result or raise its error."""
         ...
 
@@ -216,7 +217,9 @@ class JobContext(Protocol):
 
 
 @hookspec
-def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext, options: Any) -> Awaitable[None] | None:
+def cenergyd_job(
+    customer: Customer, start: int, end: int, context: JobContext, options: object
+) -> Awaitable[None] | None:
     """Process readings that are new or changed, ``start <= time < end`` (UTC seconds).
 
     Called after derivation, for measured and computed series alike (``customer.series_of(role)``). The window may be old (late
@@ -226,8 +229,16 @@ def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext, 
 
 
 @hookspec
-def cenergyd_periodic(context: JobContext, options: Any) -> Awaitable[None] | None:
+def cenergyd_periodic(context: JobContext, options: object) -> Awaitable[None] | None:
     """Called every minute, whether data came or not (silent loggers, retries, clean-up)."""
+
+
+class InThread(Protocol):
+    """Runs a synchronous function in one of the plugin's own threads."""
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """What the function returns or raises."""
+        ...
 
 
 class Attempt(NamedTuple):
@@ -241,13 +252,13 @@ class Attempt(NamedTuple):
     """UTC seconds."""
     reactor: Reactor
     """Twisted's reactor, for asynchronous clients."""
-    in_thread: Callable[..., Awaitable[Any]]
+    in_thread: InThread
     """``await attempt.in_thread(function, *arguments)`` runs a synchronous client in one of the plugin's own threads."""
 
 
 @hookspec(firstresult=True)
 def cenergyd_notify(
-    notification: Notification, channel: Mapping[str, Any], attempt: Attempt, options: Any
+    notification: Notification, channel: Mapping[str, object], attempt: Attempt, options: object
 ) -> Awaitable[bool] | bool | None:
     """Send a notification over ``channel`` (one entry of the customer's channels: ``{"type": "email", "to": ...}``).
 

@@ -130,8 +130,8 @@ def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any],
     history = [_entry(span) for span in setup_periods(customer, 0, effective_from)]
     if len(history) > MAX_HISTORY:
         raise InvalidField("effective_from", f"there are {MAX_HISTORY} changes already")
-    update: dict[str, Any] = {name: value for name, value in changes.items() if name not in ("reversed", "layouts")}
-    extensions: dict[str, Any] = {"history": history or None}
+    update: dict[str, object] = {name: value for name, value in changes.items() if name not in ("reversed", "layouts")}
+    extensions: dict[str, object] = {"history": history or None}
     if "reversed" in changes or "layouts" in changes:
         meters = dict(customer.extensions.get("meters") or {})
         if "reversed" in changes:
@@ -150,7 +150,7 @@ def change_times(customer: Customer) -> list[int]:
     return [period.start for period in _all_periods(customer)][1:]
 
 
-def taken_back(customer: Customer, at: int) -> dict[str, Any]:
+def taken_back(customer: Customer, at: int) -> dict[str, object]:
     """The update that removes a change: the settings before it then last until the next change, or are valid now.
 
     :raises InvalidField: there is no change at that time.
@@ -170,13 +170,13 @@ def taken_back(customer: Customer, at: int) -> dict[str, Any]:
     return {**{name: entry[name] for name in names}, "extensions": {"history": kept or None, "meters": meters}}
 
 
-def _roles(value: Any) -> list[Role]:
+def _roles(value: object) -> list[Role]:
     if not isinstance(value, list | tuple | set | frozenset) or not set(value) <= set(ROLES):
         raise InvalidField("reversed", f"a list of roles ({', '.join(ROLES)}) is needed")
     return [role for role in ROLES if role in value]
 
 
-def _entry(span: SetupPeriod) -> dict[str, Any]:
+def _entry(span: SetupPeriod) -> dict[str, object]:
     setup = span.setup
     return {
         "until": span.end,

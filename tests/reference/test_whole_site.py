@@ -54,10 +54,7 @@ class Daemon:
 
     async def came(self, meter: str, rows: list[dict[str, Any]]) -> None:
         """An upload."""
-        readings = [
-            Reading(r["time"], r["P"], r["L1_PF"], r["L1_V"], r["Q"], E_import=r["E_import"], E_export=r["E_export"])
-            for r in rows
-        ]
+        readings = [reading_of(row) for row in rows]
         await self.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
         await self.pending.mark([PendingMark(self.customer.id, readings[0].time, readings[-1].time + 1)])
 
@@ -70,6 +67,12 @@ class Daemon:
                 for job in (roll_up, update_energy, update_net_load):
                     await job(self.customer, work.start, work.end, context_on(self.readings))
             await self.jobs.finish(works)
+
+
+def reading_of(row: dict[str, Any]) -> Reading:
+    """A row as a reading."""
+    r = row
+    return Reading(r["time"], r["P"], r["L1_PF"], r["L1_V"], r["Q"], E_import=r["E_import"], E_export=r["E_export"])
 
 
 def daemon_on(customer: Customer, readings: Any, documents: Any, pending: Any, jobs: Any) -> Daemon:

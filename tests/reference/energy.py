@@ -142,8 +142,10 @@ def _is_computed(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]
 
 def _is_cut(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]], second: int, zone: str) -> bool:
     local = datetime.datetime.fromtimestamp(second, zoneinfo.ZoneInfo(zone))
-    if local.minute == 0 and local.second == 0:
-        return True
+    if local.second == 0:
+        before = datetime.datetime.fromtimestamp(second - 1, zoneinfo.ZoneInfo(zone))
+        if local.minute == 0 or local.utcoffset() != before.utcoffset():
+            return True
     return _setup_at(setups, second).get(role) != _setup_at(setups, second - 1).get(role)
 
 

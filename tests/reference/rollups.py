@@ -32,11 +32,23 @@ def window_of(time: int, resolution: str, zone: str) -> Window:
     local = datetime.datetime.fromtimestamp(time, zoneinfo.ZoneInfo(zone))
     if resolution == "24h":
         return _midnight(local.date(), zone), _midnight(local.date() + datetime.timedelta(days=1), zone)
-    offset = local.utcoffset()
-    assert offset is not None
     length = LENGTHS[resolution]
-    start = time - (time + int(offset.total_seconds())) % length
-    return start, start + length
+    if length <= 900:
+        return time - time % length, time - time % length + length
+    start = time - time % 900
+    while not _begins(start, length, zone):
+        start -= 900
+    end = start + 900
+    while not _begins(end, length, zone):
+        end += 900
+    return start, end
+
+
+def _begins(time: int, length: int, zone: str) -> bool:
+    """Whether a window of full local time begins, or the clock changes."""
+    now = datetime.datetime.fromtimestamp(time, zoneinfo.ZoneInfo(zone))
+    before = datetime.datetime.fromtimestamp(time - 1, zoneinfo.ZoneInfo(zone))
+    return now.minute * 60 % length == 0 or now.utcoffset() != before.utcoffset()
 
 
 def summary(rows: list[Row], expected: int | None) -> Row:
@@ -66,7 +78,7 @@ def expected_of_all(rows: list[Row], wanted: list[Window], resolution: str, zone
     for time in times:
         hours.setdefault(window_of(time, "1h", zone), []).append(time)
     if resolution == "24h":
-        return {day: _of_day(day, {h: t for h, t in hours.items() if day[0] <= h[0] < day[1]}) for day in wanted}
+        return {day: _of_day(day, zone, {h: t for h, t in hours.items() if day[0] <= h[0] < day[1]}) for day in wanted}
     intervals = _intervals(hours)
     doubtful = _doubtful(hours, intervals)
     lasting = stand_for(times)
@@ -103,7 +115,7 @@ def _stands_for(k: int, pauses: list[int]) -> int:
     return int(min(interval, after)) if after <= 5400 else interval
 
 
-def _of_day(day: Window, hours: dict[Window, list[int]]) -> int | None:
+def _of_day(day: Window, zone: str, hours: dict[Window, list[int]]) -> int | None:
     intervals = _intervals(hours)
     if not intervals:
         return None
@@ -112,10 +124,12 @@ def _of_day(day: Window, hours: dict[Window, list[int]]) -> int | None:
     doubtful = _doubtful(hours, intervals)
     lasting = stand_for(sorted(time for own in hours.values() for time in own))
     total = 0
-    for start in range(day[0], day[1], HOUR):
-        hour = (start, start + HOUR)
+    start = day[0]
+    while start < day[1]:
+        hour = window_of(start, "1h", zone)
         answer = by_pauses(hour, hours[hour], lasting) if hour in doubtful else None
-        total += answer or max(1, round(HOUR / intervals.get(hour, most)))
+        total += answer or max(1, round((hour[1] - hour[0]) / intervals.get(hour, most)))
+        start = hour[1]
     return total
 
 

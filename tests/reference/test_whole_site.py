@@ -35,7 +35,7 @@ from cenergyd.storage.open import open_stores
 from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
 from tests.reference import charges, derive, energy, rollups
-from tests.reference.sites import Site, random_site
+from tests.reference.sites import LORD_HOWE, Site, random_site
 from tests.reference.test_energy import NEAR, customer_of, segments
 
 MISSING = f"{SERIAL}_missing_meter"
@@ -269,4 +269,11 @@ async def test_on_real_stores(stores: Any, seed: int) -> None:
 @pytest.mark.parametrize("seed", (100, 101, 102, 105, 110, 111, 112))
 async def test_in_memory(seed: int) -> None:
     site = random_site(seed)
+    await check(await in_memory(site), site, seed)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("seed", (201, 202, 203))
+async def test_where_the_clock_changes_by_half_an_hour(seed: int) -> None:
+    site = random_site(seed, LORD_HOWE)
     await check(await in_memory(site), site, seed)

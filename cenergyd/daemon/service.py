@@ -40,9 +40,11 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
 from cenergyd.jobs.site_state.service import SiteStateService
+from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.ordered_services import OrderedServices
+from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import Settings
@@ -54,6 +56,8 @@ __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 
 STOP_SECONDS = 20.0
 """What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then whatever still runs is cancelled."""
+FLEET_SECONDS = 20.0
+"""Between two looks whether the list of all sites is to be read anew."""
 log = Logger()
 
 
@@ -130,6 +134,20 @@ class Daemon(OrderedServices):
             documents=self.documents,
             readings=self.readings,
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
+            kept=self._sites_evaluated,
+        )
+
+    def _sites_evaluated(self, summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
+        self.web.context.fleet.take(summaries, gone)
+
+    def _fleet_reading(self) -> PeriodicService:
+        """Keeps the list of all sites in memory, from the start on."""
+        return PeriodicService(
+            self._reactor,
+            self.web.context.fleet.refresh,
+            FLEET_SECONDS,
+            what="reading the list of sites",
+            log=log,
         )
 
     def _retention(self) -> Retention:
@@ -156,6 +174,7 @@ class Daemon(OrderedServices):
             self.figures,
             self.retention,
             self.site_states,
+            self._fleet_reading(),
             self.front_end_watch,
             self.correction_follow_up,
             self.jobs,
@@ -196,7 +215,7 @@ class Daemon(OrderedServices):
                 await self.site_states.evaluate([changed.id])
             except CenergydError:
                 self.site_states.news(changed.id)  # it was saved: that its state follows later is not a failure
-            self.web.context.fleet.forget()
+                self.web.context.fleet.forget()
 
     async def _notify(self, notification: Notification) -> None:
         await self.outbox.notify(notification, int(self._reactor.seconds()))

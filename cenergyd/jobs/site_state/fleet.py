@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import fsum
 from operator import itemgetter
@@ -26,7 +26,7 @@ MAX_SITES = 200_000
 REUSED = 10
 """What was read is fresh for this many times as long as reading it took: few sites are always read anew, many of them rarely."""
 OLDEST = 60.0
-"""Seconds after which nobody is shown it any more."""
+"""Seconds between two readings of all of them; what this daemon evaluates is known at once."""
 
 Sort = Literal["state", "name", "utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
@@ -82,33 +82,45 @@ class FleetPage(NamedTuple):
 
 
 class FleetReader:
-    """Reads all sites' summaries; one reading serves everybody who asks meanwhile."""
+    """All sites' summaries in memory: read when the daemon starts, kept up by what is evaluated here, read anew for what other daemons did."""
 
     def __init__(self, documents: DocumentStore, clock: Clock) -> None:
         self._documents = documents
         self._clock = clock
-        self._sites: Sequence[SiteSummary] = ()
+        self._sites: dict[str, SiteSummary] = {}
         self._read_at = self._fresh_until = float("-inf")
         self._reading: list[Deferred[None]] | None = None
+        self._taken: dict[str, SiteSummary | None] = {}
+        """What was evaluated or removed while the store is being read; None: removed."""
 
     async def page(self, query: FleetQuery) -> FleetPage:
         """A page of the list."""
         return select(await self.sites(), query, int(self._clock.seconds()))
 
     async def sites(self) -> Sequence[SiteSummary]:
-        """All of them, in no order; at most :data:`OLDEST` seconds old."""
+        """All of them, in no order. Nobody waits for a reading but who asks before the first one has ended."""
         now = self._clock.seconds()
-        if self._read_at <= now < self._fresh_until:
-            return self._sites
-        if self._read_at <= now < self._read_at + OLDEST:
-            if self._reading is None:
-                Deferred.fromCoroutine(self._read()).addErrback(_later)
-        else:
+        if self._read_at > now or self._read_at == float("-inf"):
             await self._read()
-        return self._sites
+        elif now >= self._fresh_until and self._reading is None:
+            Deferred.fromCoroutine(self._read()).addErrback(_later)
+        return list(self._sites.values())
+
+    async def refresh(self) -> None:
+        """Read them anew where that is due; called regularly, so that whoever asks finds them."""
+        if not self._read_at <= self._clock.seconds() < self._read_at + max(OLDEST, self._fresh_until - self._read_at):
+            await self._read()
+
+    def take(self, summaries: Iterable[SiteSummary], gone: Iterable[str] = ()) -> None:
+        """What was just evaluated, and whose customers were removed."""
+        changed: dict[str, SiteSummary | None] = {site.customer_id: site for site in summaries}
+        changed |= dict.fromkeys(gone)
+        if self._reading is not None:
+            self._taken |= changed
+        _apply(self._sites, changed)
 
     def forget(self) -> None:
-        """Read anew the next time: something was changed here."""
+        """Read anew before the next answer: something was changed here that is not evaluated yet."""
         self._read_at = self._fresh_until = float("-inf")
 
     async def _read(self) -> None:
@@ -117,12 +129,15 @@ class FleetReader:
             self._reading.append(waiting)
             return await waiting
         self._reading = []
+        self._taken = {}
         fault: Failure | None = None
         try:
             began = self._clock.seconds()
             documents = await self._documents.find(SITE, limit=MAX_SITES)
             summaries = (summary_from_json(document.body) for document in documents)
-            self._sites = [summary for summary in summaries if summary is not None]
+            sites = {summary.customer_id: summary for summary in summaries if summary is not None}
+            _apply(sites, self._taken)
+            self._sites = sites
             self._read_at = self._clock.seconds()
             self._fresh_until = self._read_at + REUSED * (self._read_at - began)
         except Exception:
@@ -132,6 +147,14 @@ class FleetReader:
             others, self._reading = self._reading, None
             for other in others:
                 other.callback(fault)  # a Failure makes it an errback
+
+
+def _apply(sites: dict[str, SiteSummary], changed: Mapping[str, SiteSummary | None]) -> None:
+    for key, summary in changed.items():
+        if summary is None:
+            sites.pop(key, None)
+        else:
+            sites[key] = summary
 
 
 def select(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:

@@ -56,6 +56,14 @@ Evaluated = Callable[[Sequence[SiteEvaluation]], Awaitable[Mapping[str, int]]]
 """Told of every evaluation; returns the number of active alerts by customer."""
 
 
+Kept = Callable[[Sequence[SiteSummary], Sequence[str]], None]
+"""Told of the summaries that were written, and of customers that are gone."""
+
+
+def nobody(summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
+    """A :data:`Kept` that does nothing."""
+
+
 async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
     """An :data:`Evaluated` that does nothing."""
     return {}
@@ -77,12 +85,14 @@ class SiteStateService(PeriodicService):
         documents: DocumentStore,
         readings: ReadingStore,
         evaluated: Evaluated = no_alerts,
+        kept: Kept = nobody,
     ) -> None:
         super().__init__(clock, self.tick, INTERVAL, what="evaluating the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
         self._documents = documents
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
         self._evaluated = evaluated
+        self._kept = kept
         self._news: dict[str, float] = {}
         self._compared = float("-inf")
         self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
@@ -117,8 +127,10 @@ class SiteStateService(PeriodicService):
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
         before = await self._documents.get_many(SITE, customer_ids)
-        for gone in before.keys() - customers.keys():
-            await self._documents.delete(SITE, gone)
+        gone = list(before.keys() - customers.keys())
+        for each in gone:
+            await self._documents.delete(SITE, each)
+        self._kept((), gone)
         known = list(customers.values())
         if not known:
             return
@@ -130,13 +142,15 @@ class SiteStateService(PeriodicService):
         energies = await gather_limited(
             [self._energy(each, now, readable=last is not None) for each in evaluations], AT_ONCE
         )
-        items = []
+        items, summaries = [], []
         for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
             due = min(now + look_again, state.next_change or now + LONGEST)
             items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
+            summaries.append(summary)
         await self._documents.put_many(SITE, items)
+        self._kept(summaries, ())
 
     async def _last(self, customers: Sequence[Customer]) -> Mapping[str, Reading] | None:
         series = series_of_roles(customers)

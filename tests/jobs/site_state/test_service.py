@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import LOGGER, METER, SITE
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs.energy.job import energy_series
-from cenergyd.jobs.site_state.fleet import FleetQuery, FleetReader
+from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
 from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, SiteEvaluation, SiteStateService
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
@@ -189,3 +191,47 @@ async def test_what_cannot_be_written_is_evaluated_again(here: Place, monkeypatc
     here.evaluated.clear()
     await here.service.tick()
     assert [each.customer.id for each in here.evaluated] == [customer.id]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_list_in_memory_follows_what_is_evaluated_here_and_elsewhere(here: Place) -> None:
+    first, second = await here.site(1), await here.site(2)
+    await here.fleet.refresh()
+    assert await here.fleet.sites() == []
+    here.service._kept = here.fleet.take
+    await here.service.evaluate([first.id])
+    assert [site.customer_id for site in await here.fleet.sites()] == [first.id]
+    other = SiteStateService(
+        clock=here.clock, customers=here.customers, documents=here.documents, readings=here.readings
+    )
+    await other.evaluate([second.id])
+    await here.fleet.refresh()
+    assert len(await here.fleet.sites()) == 1, "another daemon's is read within a minute"
+    here.clock.offset += OLDEST
+    await here.fleet.refresh()
+    assert {site.customer_id for site in await here.fleet.sites()} == {first.id, second.id}
+    await here.customers.remove(first.id)
+    await here.service.evaluate([first.id])
+    assert [site.customer_id for site in await here.fleet.sites()] == [second.id]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_evaluated_while_all_are_read_is_not_lost(here: Place) -> None:
+    site = await here.site()
+    await here.service.evaluate([site.id])
+    found: Deferred[Any] = Deferred()
+    find, stored = here.documents.find, await here.documents.find(SITE)
+
+    async def slow(*_: Any, **__: Any) -> Any:
+        await found
+        return stored
+
+    here.documents.find = slow  # type: ignore[method-assign]
+    reading = Deferred.fromCoroutine(here.fleet.refresh())
+    here.documents.find = find  # type: ignore[method-assign]
+    changed = summary_from_json(stored[0].body)
+    assert changed is not None
+    here.fleet.take([msgspec.structs.replace(changed, name="Renamed")])
+    found.callback(None)
+    await reading
+    assert [each.name for each in await here.fleet.sites()] == ["Renamed"]

@@ -114,6 +114,7 @@ def test_looks(browser: webdriver.Chrome, daemon: RunningDaemon, operator_token:
     until(browser, lambda: browser.find_element(By.ID, "net_load.threshold_kw-error"))
     faults += look(browser, "alerts-errors") + look_dark(browser, "alerts-errors")
     browser.get(f"{daemon.url}{one}/tariff")
+    browser.find_element(By.CSS_SELECTOR, "#schedules summary").click()
     put(browser, schedules__0__to="17:00", schedules__1__to="13:00")
     press(browser, "Save")
     until(browser, lambda: browser.find_element(By.ID, "errors"))

@@ -55,9 +55,10 @@ class TariffPages:
         if "add" in call.form:
             return self._page(call, customer, with_row(draft, call.form["add"]), added=call.form["add"])
         if "remove" in call.form:
-            return self._page(call, customer, without_row(draft, call.form["remove"]))
+            section = call.form["remove"].partition(".")[0]
+            return self._page(call, customer, without_row(draft, call.form["remove"]), added=section)
         if "draw" in call.form:
-            return self._page(call, customer, draft)
+            return self._page(call, customer, draft, added="schedules")
         draft, body = checked(draft)
         if body is None:
             return self._page(call, customer, draft, 422)
@@ -114,6 +115,8 @@ class TariffPages:
             "differing": differing,
             "changed": changed,
             "added": added,
+            "times_open": _shows_times(draft, added),
+            "seasons_open": not draft.rows["seasons"] or added == "seasons" or _is_faulty(draft, "seasons"),
             "preset": preset,
             "presets": PRESETS,
             "broken": broken,
@@ -139,6 +142,17 @@ class TariffPages:
             PageRoute("POST", base, self.change, "signed_in"),
             PageRoute("POST", f"{base}/remove", self.remove, "signed_in"),
         )
+
+
+def _shows_times(draft: TariffDraft, changed: str) -> bool:
+    """Whether the rows of the schedule stand open: the picture of the week says the same, unless they are being edited or are wrong."""
+    rows = draft.rows["schedules"]
+    is_wrong = _is_faulty(draft, "schedules") or any(week.faults for week in weeks_of(draft).weeks)
+    return not rows or changed == "schedules" or is_wrong
+
+
+def _is_faulty(draft: TariffDraft, section: str) -> bool:
+    return any(name.partition(".")[0] == section for name in draft.errors)
 
 
 def _stored(customer: Customer) -> tuple[TariffDraft, str]:

@@ -40,6 +40,24 @@ class Week(NamedTuple):
     faults: tuple[str, ...]
     """Holes and overlaps in words."""
 
+    @property
+    def rows(self) -> list[DayRow]:
+        """The days, those that follow each other and are alike as one."""
+        return _alike(self.days)
+
+
+def _alike(days: Sequence[DayRow]) -> list[DayRow]:
+    """Neighbouring days with the same periods as one row: ``Mon to Fri``."""
+    found: list[DayRow] = []
+    first = ""
+    for day in days:
+        if found and found[-1].runs == day.runs:
+            found[-1] = found[-1]._replace(name=f"{first} to {day.name}")
+        else:
+            found.append(day)
+            first = day.name
+    return found
+
 
 class Weeks(NamedTuple):
     """All seasons' weeks with one legend."""

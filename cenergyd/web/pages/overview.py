@@ -99,7 +99,7 @@ class OverviewPages:
             "query": query,
             "rows": [row_of(site, call.now) for site in found.sites],
             "headings": headings_of(query),
-            "labels": {column.sort: f"{column.text}, {column.unit}" for column in COLUMNS if column.unit},
+            "labels": {column.sort: column for column in COLUMNS},
             "name_path": path_of(
                 query, offset=0, sort="name", descending=query.sort == "name" and not query.descending
             ),

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
 
@@ -32,6 +33,7 @@ from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.runtime.gather import gather_limited
@@ -53,18 +55,21 @@ async def fill(store: Any, customers: Sequence[Customer], first: int, last: int)
     """Minutes ``first`` to ``last`` (exclusive) of all three meters."""
     for begin in range(first, last, 10_000):
         minutes = range(begin, min(begin + 10_000, last))
-        log = [Reading(T0 + 60 * k, k % 17 - 3.5, 0.95, 120.1, 1.5) for k in minutes]
+        computed = [Reading(T0 + 60 * k, k % 17 - 3.5, 0.95, 120.1, 1.5) for k in minutes]
+        log = [r._replace(E_net=kwh, E_import=kwh, E_export=0.0) for r in computed for kwh in ((r.time - T0) / 600,)]
         for one in customers:
             serial = one.logger_serial_number
-            await store.write([SeriesReadings(f"{serial}_{meter}", log) for meter in ("1", "2", "missing_meter")])
+            meters = (("1", log), ("2", log), ("missing_meter", computed))
+            await store.write([SeriesReadings(f"{serial}_{meter}", readings) for meter, readings in meters])
 
 
 async def measured(context: Any, customers: Sequence[Customer], first: int, last: int, what: str) -> float:
-    """CPU milliseconds a customer of all jobs for some minutes."""
+    """CPU milliseconds a customer of all jobs for some minutes. The jobs of a customer share what they read, as in the daemon."""
     total = 0.0
+    contexts = [attrs.evolve(context, readings=SharedReads(context.readings)) for _ in customers]
     for job in JOBS:
         began, cpu = time.perf_counter(), time.process_time()
-        work = [job(one, T0 + 60 * first, T0 + 60 * last, context) for one in customers]
+        work = [job(one, T0 + 60 * first, T0 + 60 * last, own) for one, own in zip(customers, contexts, strict=True)]
         await gather_limited(work, CONCURRENT_CUSTOMERS)
         elapsed = (time.perf_counter() - began) / len(customers) * 1000
         used = (time.process_time() - cpu) / len(customers) * 1000

@@ -1,4 +1,4 @@
-"""Wrong guesses: counted by whom they come from, and slowed down once there are too many. Nobody is ever shut out.
+"""Wrong guesses: counted by their origin, and slowed down once there are too many. Nobody is ever shut out.
 
 Whoever shares an address with an attacker (carrier NAT, a site behind one router) is slowed with him where nothing else tells them apart, so what
 is known to be right must not wait here, and what is not known must only wait. All memory is bounded.
@@ -19,26 +19,26 @@ from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Timers
 
 MAX_WAIT_SECONDS = 60.0
-"""Nobody waits longer for a turn: who would have to is refused, and may come again."""
+"""The longest wait for an attempt; attempts that would wait longer are refused, and may be repeated."""
 
 
 class TooManyAttempts(CenergydError):
-    """So many attempts wait already that another would wait longer than anybody should."""
+    """Too many attempts are waiting already."""
 
     retry_seconds = int(MAX_WAIT_SECONDS)
 
 
 class Limit(NamedTuple):
-    """From how many wrong guesses on those who share something are slowed down, and to what pace."""
+    """The number of wrong guesses from which attempts with a common key are slowed down, and the interval between them then."""
 
     failures: int
     """Wrong guesses within the window."""
     pace_seconds: float
-    """Then one attempt in so long."""
+    """Seconds between attempts then."""
 
 
 class FailedAttempts:
-    """Times of wrong guesses by key.
+    """Keeps the times of wrong guesses by key.
 
     :param limit: so many within the window are too many.
     :param window_seconds: length of the window.
@@ -59,7 +59,7 @@ class FailedAttempts:
         times = self._times.setdefault(key, array("d"))
         times.append(now)
         if len(times) > self._limit:
-            # Only the last ones decide.
+            # Only the latest ones matter.
             del times[0]
         self._times.move_to_end(key)
         if len(self._times) > self._max_keys:
@@ -102,13 +102,13 @@ class Throttle:
         return max(len(self._next), *(len(failed) for failed in self._failed.values()))
 
     def failed(self, keys: Mapping[str, Hashable]) -> None:
-        """A guess was wrong."""
+        """Record a wrong guess."""
         now = self._clock.seconds()
         for kind, key in keys.items():
             self._failed[kind].add(key, now)
 
     def is_slow(self, keys: Mapping[str, Hashable]) -> bool:
-        """Whether an attempt would have to take its turn now."""
+        """Whether an attempt would have to wait now."""
         now = self._clock.seconds()
         return any(self._failed[kind].too_many(key, now) for kind, key in keys.items())
 
@@ -136,7 +136,7 @@ class Throttle:
         return True
 
     def close(self) -> None:
-        """End the waiting of all: they are refused, and so is everybody after them who would have to wait."""
+        """Refuse all waiting attempts, and all later ones that would have to wait."""
         self._closed = True
         for waiting in tuple(self._waiting):
             waiting.cancel()
@@ -164,8 +164,7 @@ class Throttle:
 
 @lru_cache(4096)
 def network_of(address: str) -> str:
-    """What stands for an address where somebody is counted: a single IPv4 address, also a mapped one; of IPv6 the /64, which
-    one subscriber owns whole. What is no address stands for itself."""
+    """The key under which an address is counted: a single IPv4 address, also a mapped one; for IPv6 its /64, which belongs to one subscriber. Anything else is its own key."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

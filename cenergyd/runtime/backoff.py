@@ -1,4 +1,4 @@
-"""The pause of a service whose store does not answer: longer each time, logged once a pause, over when a store answers."""
+"""The back-off of a service whose store does not answer: longer each time, logged once per pause, over when a store answers."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class StoreBackoff:
 
     @property
     def ready(self) -> bool:
-        """Whether the service may try. A pause that seems longer than it was made belongs to a clock that was set back."""
+        """Whether the service may try. A pause that seems longer than it was set means that the clock was set back."""
         return not 0 < self.until - self._clock.seconds() <= self._seconds
 
     def failed(self, error: Exception) -> None:
-        """A store did not answer: pause, ever longer, and say so once a pause."""
+        """A store did not answer: pause, longer each time, and log it once per pause."""
         if not self.ready:
             return
         self._count()

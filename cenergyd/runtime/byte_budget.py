@@ -1,4 +1,4 @@
-"""How many bytes the requests that are being received and worked on may hold together.
+"""A limit for the bytes held by all requests that are being received or processed.
 
 A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks from which nobody has
 ever been right hold at most half, so that strangers leave room for known loggers. Small requests are refused only where nothing at all is left.
@@ -13,11 +13,11 @@ from cenergyd.errors import Overloaded
 DEFAULT_BUDGET_BYTES = 352 << 20
 """Where no setting says otherwise."""
 SMALL = 64 << 10
-"""Bytes of a request that no bound but the whole budget refuses."""
+"""Bytes of a request that only the limit of the whole budget can refuse."""
 
 
 class KnownNetworks:
-    """Networks from which somebody was right, of whom the last ones are remembered."""
+    """Networks from which somebody has authenticated; the most recent ones are remembered."""
 
     def __init__(self, most: int = 100_000) -> None:
         self._most = most
@@ -27,7 +27,7 @@ class KnownNetworks:
         return network in self._known
 
     def add(self, network: str) -> None:
-        """Somebody was right from there."""
+        """Record a successful authentication from a network."""
         self._known[network] = None
         self._known.move_to_end(network)
         if len(self._known) > self._most:
@@ -88,11 +88,11 @@ class Lease:
         self._budget = budget
         self.network = network
         self.known = known
-        """Whether somebody from this network was right before."""
+        """Whether somebody from this network has authenticated before."""
         self.held = 0
 
     def fits(self, size: int) -> bool:
-        """Hold so many bytes in all from now on; False, and nothing is changed, where there is no room."""
+        """Hold this many bytes in all from now on; False, and nothing changes, if there is no room."""
         if not self._budget._allows(self, size):
             self._budget.refused += 1
             return False
@@ -103,7 +103,7 @@ class Lease:
     def hold(self, size: int) -> None:
         """The same; raises Overloaded where there is no room."""
         if not self.fits(size):
-            raise Overloaded("the requests at hand hold as much memory as they may")
+            raise Overloaded("the requests in progress use all memory allowed for them")
 
     def count(self, size: int) -> None:
         """The same where it cannot be refused any more: work of our own that has begun, and is bounded itself. Others get less room meanwhile."""
@@ -111,5 +111,5 @@ class Lease:
         self.held = size
 
     def release(self) -> None:
-        """Hold nothing any more."""
+        """Release everything."""
         self.fits(0)

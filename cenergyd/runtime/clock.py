@@ -1,4 +1,4 @@
-"""What the daemon's parts need of Twisted's reactor, as Protocols: its own zope interfaces say nothing to mypy."""
+"""The parts of Twisted's reactor that the daemon uses, as Protocols: mypy cannot check its zope interfaces."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class DelayedCall(Protocol):
         ...
 
     def reset(self, secondsFromNow: float) -> None:
-        """Make it that much later than now."""
+        """Postpone it to this many seconds from now."""
         ...
 
     def cancel(self) -> None:
-        """Do not make it."""
+        """Cancel it."""
         ...
 
 
@@ -54,7 +54,7 @@ class FromThreads(Protocol):
     """A reactor that other threads may call: Twisted's ``IReactorFromThreads``."""
 
     def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> object:  # noqa: N802
-        """Have it called in the reactor's thread."""
+        """Call it in the reactor's thread."""
         ...
 
 
@@ -88,5 +88,5 @@ def twisted_clock(clock: Timers) -> IReactorTime:
 
 
 def sleep(clock: Timers, seconds: float) -> Deferred[None]:
-    """Fires after so many seconds; 0 gives the reactor a turn. May be cancelled."""
+    """Fires after this many seconds; 0: in the next iteration of the reactor. May be cancelled."""
     return deferLater(twisted_clock(clock), seconds)

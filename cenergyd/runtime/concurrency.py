@@ -1,4 +1,4 @@
-"""A bounded number of places for work that comes in crowds."""
+"""A semaphore that is safe for very many waiters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from twisted.internet.defer import DeferredSemaphore
 class Slots(DeferredSemaphore):
     """A semaphore that any number may wait for.
 
-    Twisted's own hands a place on from within :meth:`release`. Where work ends at once (the store is down, too many guesses), each who
-    waits would so be served from within the one before, until Python's recursion limit loses the rest of them for ever.
+    Twisted's own semaphore serves the next waiter from within :meth:`release`. If work ends at once (the store is down, too many guesses),
+    each waiter would be served from within the previous one, until Python's recursion limit loses the rest.
     """
 
     _owed = 0
     _handing_on = False
 
     def release(self) -> None:
-        """Give the place to who waits longest."""
+        """Give the place to the longest waiting."""
         self._owed += 1
         if self._handing_on:
-            return  # by the call that is under way, once its work has returned
+            return  # by the call in progress, once its work has returned
         self._handing_on = True
         try:
             while self._owed:

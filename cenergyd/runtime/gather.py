@@ -1,4 +1,4 @@
-"""Running many small pieces of asynchronous work, a few at a time."""
+"""Runs many small asynchronous calls, a few at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ T = TypeVar("T")
 
 
 async def gather_limited(work: Sequence[Coroutine[Any, object, T]], at_once: int) -> list[T]:
-    """What all return, in order; ``at_once`` run together, so that the threads' queue keeps room for others.
-
-    Raises the error of the first that failed in that order, once all that ran beside it have ended; what was not begun is not run.
-    """
+    """All results, in order; ``at_once`` run at the same time, so that the threads' queue keeps room for others. Raises the error of the first failed one in that order, once all running ones have ended; the others are not started."""
     results: list[T] = []
     for position in range(0, len(work), at_once):
         running = [Deferred.fromCoroutine(item) for item in work[position : position + at_once]]

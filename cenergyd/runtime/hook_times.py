@@ -1,4 +1,4 @@
-"""How long plugins hold the daemon's one thread, and which of them is the culprit when it hangs."""
+"""How long plugins block the reactor's thread, and which of them is responsible if it hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from twisted.logger import Logger
 
 SLOW = 0.1
-"""Seconds that one call may hold the thread before it is logged: uploads wait as long."""
+"""Seconds that one call may block the thread before it is logged: uploads wait meanwhile."""
 HANGING = 5.0
 """Seconds after which a call that has not returned is logged."""
 LOG_EVERY = 60.0
@@ -31,15 +31,15 @@ class HookCall(NamedTuple):
 
 
 class HookTimes:
-    """Times every synchronous call of a plugin, and every step of its coroutines. Used in the reactor's thread only."""
+    """Times every synchronous call of a plugin, and every step of its coroutines. For use in the reactor's thread only."""
 
     def __init__(self) -> None:
         self.current: HookCall | None = None
-        """The call that runs now. Other threads may look at it."""
+        """The call that runs now. Other threads may read it."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        """Seconds that each plugin has held the thread for."""
+        """Seconds that each plugin has blocked the thread."""
         self.slow: Counter[str] = Counter()
-        """Calls by plugin that held it for longer than SLOW."""
+        """Calls of each plugin that blocked it for longer than SLOW."""
         self._logged: dict[str, float] = {}
 
     def enter(self, plugin: str, hook: str) -> HookCall | None:
@@ -48,7 +48,7 @@ class HookTimes:
         return before
 
     def leave(self, before: HookCall | None) -> None:
-        """The current call ends, and the one before goes on."""
+        """The current call ends, and the interrupted one continues."""
         call, self.current = self.current, before
         if call is None:
             return
@@ -70,10 +70,7 @@ class HookTimes:
 
 
 class HangWatch:
-    """A thread that tells of a call that does not return, with the line of code where it is.
-
-    The reactor's thread cannot: it is what hangs. systemd's watchdog may end the process soon, and then only this line tells why.
-    """
+    """A thread that logs a call that does not return, with its current line of code. The reactor's thread cannot do this because it hangs. systemd's watchdog may kill the process soon, and then this log line is the only explanation."""
 
     def __init__(self, times: HookTimes) -> None:
         self._times = times

@@ -1,8 +1,4 @@
-"""Calling plugins one by one, so that none can harm the daemon or another plugin.
-
-Whatever a plugin does - raise anything at all, never answer, raise something absurd - becomes a :class:`PluginFailed` that names it. What
-cannot be helped is a plugin that blocks the thread; it is timed and named (:mod:`cenergyd.runtime.hook_times`).
-"""
+"""Calls plugins one by one, so that none can harm the daemon or another plugin. Whatever a plugin does - raise anything, never answer, raise something absurd - becomes a :class:`PluginFailed` that names it. A plugin that blocks the thread cannot be stopped; it is timed and named (:mod:`cenergyd.runtime.hook_times`)."""
 
 from __future__ import annotations
 
@@ -55,7 +51,7 @@ class PluginManager(pluggy.PluginManager):
         self.notifiers: dict[str, str] = {}
         """The plugin that alone sends to a type of channel, where one has declared the type."""
         self.options: dict[str, object] = {}
-        """What each plugin is given as ``options``, by its name."""
+        """The ``options`` of each plugin, by its name."""
 
     def implementations(self, hook: str) -> list[Implementation]:
         """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
@@ -78,7 +74,7 @@ class PluginManager(pluggy.PluginManager):
             self.times.leave(before)
 
     async def settled(self, implementation: Implementation, result: object, seconds: float, clock: Timers) -> object:
-        """What a Deferred or coroutine of a plugin comes to. Raises PluginFailed, at the latest after ``seconds``."""
+        """The result of a plugin's Deferred or coroutine. Raises PluginFailed, at the latest after ``seconds``."""
         plugin = implementation.plugin
 
         def failed(failure: Failure) -> Failure:
@@ -102,12 +98,12 @@ def pending(result: object) -> bool:
     """Whether a plugin's result is still to come (a Deferred, a coroutine)."""
     try:
         return isinstance(result, Deferred) or inspect.isawaitable(result)
-    except BaseException:  # an object that lies about its class is no awaitable
+    except BaseException:  # an object that lies about its class is not awaitable
         return False
 
 
 def within(deferred: Deferred[object], seconds: float, clock: Timers, expired: Exception) -> Deferred[object]:
-    """Fires as ``deferred`` does, or with ``expired``; for certain, even where a coroutine ignores its cancellation."""
+    """Fires as ``deferred`` does, or with ``expired``, even if a coroutine ignores its cancellation."""
 
     def expire() -> None:
         outer.errback(expired)
@@ -123,7 +119,7 @@ def within(deferred: Deferred[object], seconds: float, clock: Timers, expired: E
             timer.cancel()
         if not outer.called:
             outer.callback(result)  # a Failure makes it an errback
-        # Later than that, an answer is no longer wanted and its failure was told already.
+        # After that, an answer is no longer needed and the failure has been reported.
 
     outer: Deferred[object] = Deferred(cancel)
     timer = clock.callLater(seconds, expire)

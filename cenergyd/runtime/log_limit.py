@@ -1,4 +1,4 @@
-"""How much one plugin, or one library, may log in a minute."""
+"""Limits how much one plugin, or one library, may log per minute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.logger import LogEvent, LogLevel
 
 MINUTE = 60.0
 MAX_CHARACTERS = 262144
-"""Per source and minute: a plugin that fails for every customer says enough in so much."""
+"""Per source and minute: enough even for a plugin that fails for every customer."""
 MAX_SOURCES = 1000
 """Sources counted one by one; any more share one count."""
 
@@ -22,10 +22,10 @@ class _Source:
 
 
 class LogLimit:
-    """Counts what each source logs, and leaves out what is too much.
+    """Counts what each source logs, and drops what is over the limit.
 
-    A source is the plugin that an event names in its field ``plugin``, or the namespace of code that is not the daemon's own. What the
-    daemon says of itself is never left out.
+    A source is the plugin that an event names in its field ``plugin``, or the namespace of code that is not the daemon's own. The daemon's
+    own events are never dropped.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class LogLimit:
             source.left_out += 1
 
     def spent(self, event: LogEvent, characters: int) -> None:
-        """An admitted event became a line of so many characters."""
+        """Record the length of an admitted event's line."""
         name = self._name(event)
         if name in self._sources:
             self._sources[name].characters += characters

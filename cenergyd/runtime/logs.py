@@ -1,7 +1,7 @@
 """The daemon's own log: text or JSON lines, a level, and no secrets.
 
-Code that logs must leave secrets out itself; :class:`~cenergyd.runtime.redact.Redactor` is the last line of defence for what slips
-through, such as a driver's error message that repeats the URL with its password.
+Code must not log secrets; :class:`~cenergyd.runtime.redact.Redactor` is the last line of defence, such as a driver's error message that
+repeats the URL with its password.
 
 Part of an event may come from a plugin or a device. So every part is cut at a length, and what one plugin or library logs in a
 minute is bounded too (:class:`~cenergyd.runtime.log_limit.LogLimit`).
@@ -60,7 +60,7 @@ def secrets_of(settings: Settings) -> set[str]:
         value = getattr(settings, section.name)
         for member in value.values() if isinstance(value, dict) else (value,):
             if isinstance(member, PluginSection):
-                # What is secret of it only the plugin knows; until it is loaded, whatever may be.
+                # Only the plugin knows which of its options are secret; until it is loaded, all of them count.
                 found |= {text for key, text in member.values.items() if key in member.hidden or names_a_secret(key)}
                 continue
             for field in attrs.fields(type(member)):
@@ -75,14 +75,14 @@ def _secret_parts(text: str) -> Iterator[str]:
     if "://" not in text:
         yield text
         return
-    # A URL without a password is no secret, and hiding a path would only make the log useless.
+    # A URL without a password is not secret, and hiding a path would only make the log useless.
     credentials, at, _ = text.split("://", 1)[1].rpartition("@")
     if at and ":" in credentials:
         yield credentials.split(":", 1)[1]
 
 
 def one_line(text: str) -> str:
-    """Control characters escaped, so that text from a device cannot forge a line of its own."""
+    """Escapes control characters, so that text from a device cannot forge a log line."""
     return _CONTROL.sub(
         lambda found: f"\\x{ord(found[0]):02x}" if found[0] not in "\r\n\t" else repr(found[0])[1:-1], text
     )
@@ -118,7 +118,7 @@ def json_line(event: LogEvent, redact: Redactor) -> str:
 
 
 class Output:
-    """Where events go: one line each, at or above the level of the settings.
+    """Writes events: one line each, at or above the level of the settings.
 
     :param redact: hides secrets; may be replaced, as the settings may.
     :param journal: whether ``out`` is systemd's journal: then each line begins with its priority, as sd-daemon(3) has it.

@@ -21,13 +21,13 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """All figures; each subject's code calls what it needs and knows nothing of Prometheus."""
+    """All metrics; each subject's code calls what it needs and knows nothing of Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.info("build_info", "The version that runs.", [{"version": version("cenergyd")}])
+        self.info("build_info", "The running version.", [{"version": version("cenergyd")}])
         self._uploads = Counter(
             "cenergyd_uploads_total",
             "Uploads answered, by mode and outcome.",
@@ -54,12 +54,12 @@ class Metrics:
         self._upload_counter("LOGFILEUPLOAD", "success")
 
     def upload(self, mode: str, outcome: str, seconds: float) -> None:
-        """One upload was answered: outcome is success, refused, unauthorized, busy, unavailable or error."""
+        """Count an answered upload: outcome is success, refused, unauthorized, busy, unavailable or error."""
         self._upload_counter(mode, outcome).inc()
         self._latency.observe(seconds)
 
     def store(self, step: str, seconds: float) -> None:
-        """A store took or refused a group of uploads: step is write or mark."""
+        """Record a store's time for a group of uploads: step is write or mark."""
         self._store.labels(step).observe(seconds)
 
     def readings(self, stored: int, skipped: dict[str, int]) -> None:
@@ -69,11 +69,11 @@ class Metrics:
             self._skipped.labels(reason).inc(count)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A figure that is read when Prometheus asks."""
+        """A gauge that is read at each scrape."""
         Gauge(f"cenergyd_{name}", text, registry=self.registry).set_function(value)
 
     def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A count that somebody else keeps, read when Prometheus asks."""
+        """A counter kept elsewhere, read at each scrape."""
         self.registry.register(_Counter(f"cenergyd_{name}", text, "", lambda: {"": value()}))
 
     def counters(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
@@ -81,14 +81,14 @@ class Metrics:
         self.registry.register(_Counter(f"cenergyd_{name}", text, label, values))
 
     def info(self, name: str, text: str, rows: Sequence[Mapping[str, str]]) -> None:
-        """A figure of 1 for each row, whose labels are what is told."""
+        """A gauge of 1 for each row; its labels carry the information."""
         if rows:
             gauge = Gauge(f"cenergyd_{name}", text, list(rows[0]), registry=self.registry)
             for row in rows:
                 gauge.labels(**row).set(1)
 
     def gauges(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
-        """Figures by one label, read when Prometheus asks."""
+        """Gauges by one label, read at each scrape."""
         self.registry.register(_Gauges(f"cenergyd_{name}", text, label, values))
 
     def render(self) -> bytes:

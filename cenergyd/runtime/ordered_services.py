@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from cenergyd.runtime.clock import Timers, sleep
 
 CANCEL_SECONDS = 1.0
-"""How long a part may take to end once it was cancelled; then the stop goes on without it."""
+"""How long a part may take to end once it was cancelled; then the stop continues without it."""
 log = Logger()
 
 
@@ -30,7 +30,7 @@ class OrderedServices(MultiService):
         self.stop_seconds = stop_seconds
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Stop all; fires when that is done. Never fails: what goes wrong is logged, and the next child is stopped."""
+        """Stop all; fires when that is done. Never fails: errors are logged, and the next child is stopped."""
         self.running = 0
         return Deferred.fromCoroutine(self._stop_children())
 

@@ -1,4 +1,4 @@
-"""Regular work: called, a failure logged, and called again; it rests in proportion where it became much."""
+"""Periodic work: a failure is logged, and the work is called again; after long work it rests in proportion."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ REST = 9.0
 
 
 class PeriodicService(Service):
-    """Calls ``work`` every ``interval`` seconds, never twice at the same time. What it raises is logged, and it is called again.
+    """Calls ``work`` every ``interval`` seconds, never twice at the same time. Errors are logged, and it is called again.
 
-    After work that took long it rests in proportion. What piled up meanwhile is then done at once, which costs less than doing it in
-    small pieces: where a fleet uploads faster than its customers can be derived one by one, uploads keep the greater part of the
-    machine, and nothing waits for longer than the rest and one interval.
+    After long work it rests in proportion. What has accumulated meanwhile is then processed together, which costs less than many small
+    passes: if a fleet uploads faster than its customers can be derived one by one, uploads keep most of the machine, and nothing waits
+    longer than the rest plus one interval.
 
     :param what: names the work in the log, as in "logger activity".
     :param log: of the module whose work it is.
-    :param longest_rest: seconds; 0 for work that others need not have room beside.
+    :param longest_rest: seconds; 0 for work that need not leave room for others.
     :param now: whether the first call is at once, or after an interval.
     :param failed: takes what the work raised, instead of the log.
     """
@@ -105,7 +105,7 @@ class PeriodicService(Service):
         took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
         rest = min(REST * took, self._longest_rest)
         resting: Deferred[None] = Deferred()
-        if not self.running or took + rest <= self._interval:  # the interval is rest enough
+        if not self.running or took + rest <= self._interval:  # the interval is enough rest
             return succeed(None)
         self._rest = (self._clock.callLater(rest, self._end_rest), resting)
         return resting

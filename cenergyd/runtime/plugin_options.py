@@ -16,23 +16,23 @@ _SWITCH = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off":
 
 
 class BadDeclaration(ValueError):
-    """What a plugin declares cannot be options."""
+    """A plugin's declaration of options is invalid."""
 
 
 def check_declaration(kind: object) -> type[Resource]:
-    """The class as declared. Raises BadDeclaration unless each option has a default and says what it is for."""
+    """Check the declared class and return it. Raises BadDeclaration unless each option has a default and a description."""
     if not (isinstance(kind, type) and issubclass(kind, Resource)):
         raise BadDeclaration(f"cenergyd_options: a subclass of Resource is needed, not {str(kind)[:100]}")
     for field in _fields(kind):
         if field.required:
             raise BadDeclaration(f"cenergyd_options: {field.name} has no default")
         if not _meta(field).get("description"):
-            raise BadDeclaration(f"cenergyd_options: {field.name} does not say what it is for: Meta(description=...)")
+            raise BadDeclaration(f"cenergyd_options: {field.name} has no description: Meta(description=...)")
     return kind
 
 
 def read_options(plugin: str, kind: type[Resource], section: PluginSection) -> tuple[Resource, list[str]]:
-    """The options of a section, and a line for each fault in it; with a fault, that option has its default."""
+    """The options of a section, and a line for each fault in it; a faulty option has its default."""
     fields = {field.name: field for field in _fields(kind)}
     values: dict[str, object] = {}
     faults: list[str] = []

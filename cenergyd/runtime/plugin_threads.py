@@ -1,4 +1,4 @@
-"""Threads for the synchronous clients of plugins: a few for each, so that one that hangs takes none from another."""
+"""Threads for the synchronous clients of plugins: a few for each, so that a hanging plugin does not affect others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cenergyd.runtime.clock import FromThreads
 PER_PLUGIN = 4
 """Threads of one plugin."""
 MAX_CALLS = 100
-"""Calls of one plugin that run or wait for a thread; one more is refused."""
+"""Calls of one plugin that run or wait for a thread; further ones are refused."""
 STOP_SECONDS = 1.0
-"""How long the stop waits for calls that still run; the process ends without them."""
+"""How long the stop waits for running calls; then the process ends without them."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class PluginThreads:
-    """Makes a pool for each plugin that asks for one.
+    """Creates a pool for each plugin that needs one.
 
     :param reactor: the reactor that results return to.
     """
@@ -40,7 +40,7 @@ class PluginThreads:
     def run(self, plugin: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run ``function`` in a thread of the plugin's; fires with what it returns or raises.
 
-        Cancelled, the Deferred fires at once, but the function goes on: a thread cannot be stopped from outside.
+        When cancelled, the Deferred fires at once, but the function continues: a thread cannot be stopped from outside.
         Raises Overloaded where MAX_CALLS run or wait already.
         """
         calls = self._calls.get(plugin, 0)

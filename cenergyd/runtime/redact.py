@@ -1,7 +1,4 @@
-"""Hiding secrets in text, in a time that grows with the text's length and no faster.
-
-What is searched may come from a device, a customer or a plugin, so no pattern here may look twice over the same stretch of text.
-"""
+"""Hides secrets in text, in linear time. The text may come from a device, a customer or a plugin, so no pattern here may scan the same part of it twice."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _PATTERNS = (
 )
 _SECRET_NAME = re.compile(rf"[a-z_]*{_KEYWORD}\Z", re.IGNORECASE)
 _MARGIN = 1024
-"""Characters beyond a cut that are searched too, so that a secret that straddles the cut is known as one."""
+"""Characters beyond a cut that are searched too, so that a secret across the cut is recognised."""
 
 
 def names_a_secret(key: str) -> bool:
@@ -37,7 +34,7 @@ def names_a_secret(key: str) -> bool:
 
 
 class Redactor:
-    """Replaces what looks like a secret, and given secrets wherever they appear.
+    """Replaces everything that looks like a secret, and the given secrets wherever they occur.
 
     :param secrets: texts to hide; those shorter than four characters are left (they would blank out ordinary words).
     """
@@ -47,13 +44,13 @@ class Redactor:
         self._margin = max([_MARGIN, *map(len, self._secrets)])
 
     def __call__(self, text: str, limit: int | None = None) -> str:
-        """The text without secrets; past ``limit`` characters only how many were left out is told."""
+        """The text without secrets; beyond ``limit`` characters only the number of the remaining ones."""
         if limit is None or len(text) <= limit:
             return self.excerpt(text, 0, len(text))
         return f"{self.excerpt(text, 0, limit)}... ({len(text) - limit} more characters)"
 
     def excerpt(self, text: str, start: int, end: int) -> str:
-        """``text[start:end]`` without secrets, whichever part of one is within it."""
+        """``text[start:end]`` without secrets or parts of secrets."""
         begin = max(0, start - self._margin)
         searched = text[begin : end + self._margin]
         parts: list[str] = []

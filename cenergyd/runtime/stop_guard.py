@@ -1,4 +1,4 @@
-"""Telling a stop that was asked for from one that some code of a plugin or library began: that is an error, and restarts the service."""
+"""Distinguishes an intended stop from one begun by code of a plugin or library: that is an error, and restarts the service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopGuard:
-    """Watches who stops the reactor.
+    """Finds out who stops the reactor.
 
     :param times: knows which plugin is being called.
     """
@@ -46,7 +46,7 @@ class StopGuard:
         self._reactor.stop()
 
     def unasked(self) -> str | None:
-        """Who stopped the reactor, where neither a signal nor :meth:`stop` did."""
+        """Who stopped the reactor, if neither a signal nor :meth:`stop` did."""
         return None if self._asked else self._caller or "unknown code"
 
     def _watch_signal(self, number: signal.Signals) -> None:

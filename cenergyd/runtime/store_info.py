@@ -1,4 +1,4 @@
-"""What operators are told of a store."""
+"""Information about a store, for operators."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class StoreInfo:
     reusable_bytes: int | None = None
     """Of these, free for new rows; None where that is not known."""
     keep_days: Mapping[str, int] = attrs.field(factory=dict)
-    """How long kinds are kept that are not kept for ever."""
+    """Retention of the kinds that are not kept for ever."""
     freed_rows: Mapping[str, int] = attrs.field(factory=dict)
     """Rows freed since the start, by kind."""
     waiting: str = ""
-    """Why nothing is freed now, for people; empty where nothing is in the way."""
+    """Why nothing can be freed now, for people; else empty."""

@@ -1,7 +1,7 @@
 """JSON described once, as a class: the check of what comes in, the JSON that goes out, and the JSON Schema of both.
 
 A resource is a subclass of :class:`Resource`. Its docstring and the ``Meta`` of its fields are its documentation; ``Meta(extra={"needed":
-...})`` is what a person is told whose value does not fit.
+...})`` is the message for a value that does not fit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read(
     style: Literal["brackets", "dots"] = "brackets",
     strict: bool = True,
 ) -> T:
-    """Check a JSON value and make the described type of it.
+    """Check a JSON value and convert it to the described type.
 
     :param path: how the field's name begins in an error, such as ``tariff``.
     :param style: how an entry of a list is named there: ``a[2].b`` or ``a.2.b``.
@@ -87,7 +87,7 @@ def schema_of(kind: object) -> dict[str, object]:
 
 
 def _tidy(schema: object) -> Any:
-    """Without titles that repeat the name, without defaults (absent and null are told apart by words), plain patterns."""
+    """Without titles that repeat the name, without defaults (descriptions distinguish absent and null), plain patterns."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -120,7 +120,7 @@ def _unknown(node: inspect.Type | None) -> str:
 
 
 def _type_at(kind: object, steps: Iterable[str]) -> inspect.Type | None:
-    """What the description says of a place in a value."""
+    """The description of a place in a value."""
     node: inspect.Type | None = inspect.type_info(kind)
     for step in steps:
         node = _below(node, step)
@@ -140,7 +140,7 @@ def _below(node: inspect.Type | None, step: str) -> inspect.Type | None:
 
 
 def _needed(node: inspect.Type | None) -> str | None:
-    """What a person is told of a value that does not fit; None where the library's own words must do."""
+    """The message for a value that does not fit; None if the library's own text is used."""
     match node:
         case inspect.Metadata(type=inner, extra=extra):
             return (extra or {}).get("needed") or _needed(inner)

@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is doing: the sd_notify protocol, which is one datagram a message."""
+"""Tells systemd how the daemon is doing: the sd_notify protocol, one datagram per message."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cenergyd.runtime.clock import Reactor, twisted_clock
 
 _log = Logger()
 EXTEND_SECONDS = 10.0
-"""How often a start that takes long asks for three times as much: a slow store or a long migration is no reason to be killed."""
+"""Seconds between two requests for three times as much time during a long start: a slow store or a long migration must not get the daemon killed."""
 
 
 class SystemdNotifier:
     """Sends service states to the service manager; does nothing where there is none.
 
     :param address: ``$NOTIFY_SOCKET``, a path or an abstract name that starts with ``@``; None outside systemd.
-    :param watchdog_seconds: how often at the latest the manager wants to hear from us; None: not at all.
+    :param watchdog_seconds: the manager's watchdog interval; None: no watchdog.
     """
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
@@ -38,7 +38,7 @@ class SystemdNotifier:
         return cls(environ.get("NOTIFY_SOCKET") or None, interval)
 
     def extend_start(self, reactor: Reactor) -> Callable[[], None]:
-        """Ask for more time again and again while the start takes long; returns what ends that."""
+        """Keep asking for more time during a long start; returns a function that ends this."""
         loop = LoopingCall(self._send, f"EXTEND_TIMEOUT_USEC={int(3 * EXTEND_SECONDS * 1e6)}")
         loop.clock = twisted_clock(reactor)
         loop.start(EXTEND_SECONDS).addErrback(lambda failure: _log.failure("asking for time", failure))
@@ -61,7 +61,7 @@ class SystemdNotifier:
         self._send("WATCHDOG=1")
 
     def keep_alive(self, reactor: Reactor) -> LoopingCall | None:
-        """Start telling the watchdog that ``reactor`` still turns; returns what to stop, or None without a watchdog."""
+        """Start notifying the watchdog as long as ``reactor`` runs; returns what to stop, or None without a watchdog."""
         if not self._address or not self.watchdog_seconds:
             return None
         loop = LoopingCall(self.watchdog)
@@ -78,4 +78,4 @@ class SystemdNotifier:
             try:
                 channel.sendto(message.encode(), self._address)
             except OSError as error:
-                _log.warn("the service manager was not told {state}: {error}", state=state, error=error)
+                _log.warn("cannot notify the service manager of {state}: {error}", state=state, error=error)

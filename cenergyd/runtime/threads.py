@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class BoundedPool:
-    """Runs functions in at most ``size`` threads and holds at most ``max_waiting`` more of them.
+    """Runs functions in at most ``size`` threads and queues at most ``max_waiting`` more.
 
     :param reactor: the reactor that results return to.
-    :param max_waiting: calls accepted beyond those running; one more raises :class:`Overloaded`.
+    :param max_waiting: calls accepted beyond those running; further ones raise :class:`Overloaded`.
     """
 
     def __init__(self, reactor: FromThreads, name: str, size: int, max_waiting: int) -> None:
@@ -43,8 +43,8 @@ class BoundedPool:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` in a thread and return what it returns or raises.
 
-        Where the caller is cancelled, a call that waits is not made any more and one that runs goes on; either keeps its place until
-        its thread is free of it, so that callers who give up cannot queue more than the limit.
+        If the caller is cancelled, a waiting call is not made, and a running one continues; a running call keeps its place until its thread
+        is free, so that callers who give up cannot queue more than the limit.
         """
         if self.busy >= self._limit:
             raise Overloaded(f"{self._name}: {self.busy} calls are running or waiting already")

@@ -1,7 +1,7 @@
-"""Timers go on in time when the machine's clock is set back.
+"""Keeps timers on time when the machine's clock is set back.
 
-Twisted's reactor counts by the wall clock: after a step back of an hour every timer would be an hour late, and derivation, time limits
-and the sweep of slow senders would stand still. A clock set forward only makes what is due within the step due at once.
+Twisted's reactor counts by the wall clock: after a step back of an hour every timer would be an hour late, and derivation, time limits and
+the removal of slow senders would stop. A clock set forward only makes timers within the step fire at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cenergyd.runtime.clock import Reactor
 
 _LOOK_SECONDS = 1.0
 _STEP_SECONDS = 2.0
-"""Smaller differences are the slewing of a time service, or a busy machine."""
+"""Smaller differences are caused by the slewing of a time service, or a busy machine."""
 log = Logger()
 
 
@@ -36,7 +36,7 @@ class ClockWatch:
         """Times that the clock was set back."""
 
     def start(self) -> None:
-        """Begin to look, in a thread: the reactor's own timers are what cannot be trusted."""
+        """Start checking, in a thread: the reactor's own timers cannot be trusted here."""
         threading.Thread(target=self._run, name="clock watch", daemon=True).start()
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ class ClockWatch:
         if step > -_STEP_SECONDS:
             return
         self.steps += 1
-        log.warn("the clock was set back by {seconds:.0f} s; timers go on in time", seconds=-step)
+        log.warn("the clock was set back by {seconds:.0f} s; timers were adjusted", seconds=-step)
         for call in self._reactor.getDelayedCalls():
             call.reset(max(0.0, call.getTime() + step - self._reactor.seconds()))
 

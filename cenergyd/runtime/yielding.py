@@ -1,4 +1,4 @@
-"""Taking turns: long computations in the reactor's thread, a few milliseconds at a time."""
+"""Cooperative yielding: long computations in the reactor's thread, a few milliseconds at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STRETCH = 0.008
 
 
 class CooperativeYield:
-    """``await breather()`` between small pieces of work: it lets the reactor run when it is time, else it costs next to nothing."""
+    """Await it between small steps of work: it lets the reactor run when it is time, else it costs next to nothing."""
 
     def __init__(self, clock: Timers, stretch: float = STRETCH) -> None:
         self._clock = clock
@@ -28,11 +28,7 @@ class CooperativeYield:
 
 
 class SharedTurns:
-    """Long computations of many requests, one stretch a turn of the reactor among all of them.
-
-    Were each to go on in every turn, a turn would take as long as all their stretches, and whatever is short, such as a logger's usual upload,
-    would wait for that several times. So they go on one after the other, and a turn stays as short as one stretch, however many there are.
-    """
+    """Long computations of many requests, one step per iteration of the reactor among all of them. If each continued in every iteration, an iteration would take as long as all their steps, and short work, such as a logger's usual upload, would wait for that several times. So they continue one after the other, and an iteration stays as short as one step, however many there are."""
 
     def __init__(self, clock: Timers) -> None:
         self._clock = clock
@@ -40,7 +36,7 @@ class SharedTurns:
         self._scheduled = False
 
     def next(self) -> Deferred[None]:
-        """Fires when it is the caller's turn: after all who wait already, in a turn of the reactor of its own. May be cancelled."""
+        """Fires when it is the caller's turn: after all who wait already, in an iteration of the reactor of its own. May be cancelled."""
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting.append(waiting)
         self._schedule()

@@ -1,4 +1,4 @@
-"""Settings: read from an ini file, checked whole, or refused with file, section, key and what would be right.
+"""Settings: read from an ini file, checked completely, or refused with file, section, key and accepted values.
 
 Each section is an attrs class in :mod:`cenergyd.settings.sections`; every field carries its kind (how text becomes a value, with its
 bounds), unit and reason, from which ``etc/cenergyd.ini`` is written (``cenergyd check --print-defaults``) and tested.
@@ -199,7 +199,7 @@ def url(*schemes: str) -> Kind:
 
 
 def log_warning(message: str) -> None:
-    """To the daemon's log; what comes before it has begun is kept until then."""
+    """Writes to the daemon's log; earlier messages are kept until it has begun."""
     log.warn("{message}", message=message)
 
 
@@ -236,7 +236,7 @@ def load_settings(
 def _without_retired(
     section: str, values: Mapping[str, str], where: _Where, warn: Callable[[str], None]
 ) -> dict[str, str]:
-    """The values under today's names, without those that are constants now."""
+    """The values under today's names, without those that have become constants."""
     kept = dict(values)
     for key in values:
         dotted = f"{section}.{key}"

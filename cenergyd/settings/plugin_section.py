@@ -1,4 +1,4 @@
-"""The sections ``[plugin:NAME]``: text until the plugin itself, once loaded, has said what its options are."""
+"""The sections ``[plugin:NAME]``: text until the plugin, once loaded, has declared its options."""
 
 from __future__ import annotations
 

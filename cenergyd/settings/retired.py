@@ -1,4 +1,4 @@
-"""Settings of earlier releases: what still works under its old name, and what is a constant now."""
+"""Settings of earlier releases: those that still work under their old names, and those that have become constants."""
 
 from __future__ import annotations
 

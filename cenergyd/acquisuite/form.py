@@ -84,7 +84,10 @@ def parse_form(
 def parse_head(
     body: bytes, content_type: bytes | str | None, *, max_fields: int = 64, max_field_bytes: int = 4096
 ) -> Form:
-    """The variables of a multipart form that come before its first file, within its first 16 KiB; none if it does not begin like a form. So the sender is known before a large form is parsed. Raises UploadError as :func:`parse_form`."""
+    """The variables of a multipart form that come before its first file, within its first 16 KiB; none if it does not begin like a form.
+
+    So the sender is known before a large form is parsed. Raises UploadError as :func:`parse_form`.
+    """
     head = body[:_HEAD_BYTES]
     boundary, line_end, _ = head.partition(b"\r\n")
     file = head.find(b"; filename=")
@@ -105,7 +108,10 @@ def _multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: i
 
 
 def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form | None:
-    """Parse a form exactly as devices write it, in a quarter of the time; None for any other, valid or not. The result never differs from the library's: a boundary in an unexpected place leaves the form to the library."""
+    """Parse a form exactly as devices write it, in a quarter of the time; None for any other, valid or not.
+
+    The result never differs from the library's: a boundary in an unexpected place leaves the form to the library.
+    """
     opening, between = b"--" + boundary + b"\r\n", b"\r\n--" + boundary
     closing = between + b"--\r\n"
     if not (boundary and body.startswith(opening) and body.endswith(closing)):

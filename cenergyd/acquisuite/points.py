@@ -1,13 +1,46 @@
-"""Finds the values of a reading among a meter's points, by name and unit. A point is taken only if its name means the whole quantity and its unit fits: no demand, no extreme, no single phase where a total is wanted. Where two points match equally well, or a name is ambiguous, none is taken, and the description says so: a person decides."""
+"""Finds the values of a reading among a meter's points, by name and unit.
+
+A point is taken only if its name means the whole quantity and its unit fits: no demand, no extreme, no single phase where a total is
+wanted. Where two points match equally well, or a name is ambiguous, none is taken, and the description says so: a person decides.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import attrs
+
+from cenergyd.acquisuite.point_words import (
+    ENERGY,
+    GROSS,
+    IN,
+    KVAR,
+    KW,
+    KWH,
+    LINES,
+    NET,
+    NEUTRAL,
+    NOT_POWER,
+    OTHER,
+    OUT,
+    PARTS,
+    PF_UNITS,
+    PHASE_A_N,
+    PHASES,
+    POWER,
+    POWER_FACTOR,
+    REACTIVE,
+    SHARK_HOURS,
+    THREE_PHASE,
+    TOTAL,
+    TRAILING_UNIT,
+    UNCLEAR,
+    UNITS,
+    VOLTS,
+    WORD,
+)
 
 FIRST_POINT: Final = 4
 """POINTnn is column 4 + nn: time, error, low alarm and high alarm come first."""
@@ -45,159 +78,6 @@ class _Match(NamedTuple):
 
 _Matcher = Callable[[Point], "_Match | None"]
 
-_KW: Final = {"kw": 1.0, "kilowatt": 1.0, "kilowatts": 1.0, "w": 0.001, "watt": 0.001, "watts": 0.001, "mw": 1000.0,
-              "megawatt": 1000.0, "megawatts": 1000.0}  # fmt: skip
-_KVAR: Final = {"kvar": 1.0, "kvars": 1.0, "kvr": 1.0, "var": 0.001, "vars": 0.001, "mvar": 1000.0, "mvars": 1000.0}
-_KWH: Final = {"kwh": 1.0, "kwhr": 1.0, "kwhrs": 1.0, "kwhs": 1.0, "kilowatthour": 1.0, "kilowatthours": 1.0, "wh": 0.001,
-               "whr": 0.001, "whrs": 0.001, "watthour": 0.001, "watthours": 0.001, "mwh": 1000.0, "mwhr": 1000.0}  # fmt: skip
-_VOLTS: Final = {"v": 1.0, "volt": 1.0, "volts": 1.0, "vac": 1.0, "kv": 1000.0}
-_PF_UNITS: Final = {"": 1.0, "pf": 1.0, "none": 1.0, "ratio": 1.0, "%": 0.01, "percent": 0.01}
-_UNITS: Final = frozenset({*_KW, *_KVAR, *_KWH, *_VOLTS})
-
-_WORD: Final = re.compile(r"[a-z0-9]+")
-_TRAILING_UNIT: Final = re.compile(r"\(([^()]{1,16})\)\s*\Z")
-_OTHER: Final = frozenset(
-    [
-        "min",
-        "max",
-        "minimum",
-        "maximum",
-        "mininum",
-        "mn",
-        "mx",
-        "peak",
-        "pk",
-        "demand",
-        "dmd",
-        "td",
-        "sd",
-        "pd",
-        "predicted",
-        "previous",
-        "prev",
-        "last",
-        "thd",
-        "tdd",
-        "harmonic",
-        "harmonics",
-        "fundamental",
-        "angle",
-        "unbal",
-        "unbalance",
-        "imbal",
-        "imbalance",
-        "kfactor",
-        "crest",
-        "limit",
-        "setpoint",
-        "threshold",
-        "alarm",
-        "target",
-        "contract",
-        "per",
-        "minute",
-        "pulse",
-        "pulses",
-        "count",
-        "counter",
-        "multiplier",
-        "scale",
-        "daily",
-        "today",
-        "yesterday",
-        "month",
-        "year",
-        "dc",
-    ]
-)
-"""Words that mean something else than the present value, though the unit is right."""
-_UNCLEAR: Final = frozenset(["low", "high", "lo", "hi", "avg", "average", "ave", "mean", "displacement"])
-"""Words that make it uncertain whether the name means the whole quantity."""
-_PHASES: Final = frozenset(
-    [
-        "a",
-        "b",
-        "c",
-        "an",
-        "bn",
-        "cn",
-        "ab",
-        "bc",
-        "ca",
-        "pha",
-        "phb",
-        "phc",
-        "neutral",
-        "l1",
-        "l2",
-        "l3",
-        "ph1",
-        "ph2",
-        "ph3",
-    ]
-)
-_LINES: Final = re.compile(r"\b(?:phase|ph|line|leg)[ -]?[123]\b")
-_THREE_PHASE: Final = re.compile(r"\b3[ -]?(?:ph|phase|p)\b|\bthree[ -]phase\b")
-_TOTAL: Final = frozenset(["total", "tot", "sum", "system", "net", "overall"])
-_IN: Final = frozenset(["import", "imported", "delivered", "del", "pos", "positive", "in"])
-_OUT: Final = frozenset(["export", "exported", "received", "rec", "generated", "neg", "negative", "out"])
-_PARTS: Final = _IN | _OUT | frozenset(["consumed", "quadrant", "quadrants", "q1", "q2", "q3", "q4"])
-_NEUTRAL: Final = frozenset(
-    [
-        "total",
-        "tot",
-        "sum",
-        "system",
-        "net",
-        "overall",
-        "3",
-        "3p",
-        "ph",
-        "phase",
-        "three",
-        "instantaneous",
-        "real",
-        "active",
-        "true",
-        "actual",
-        "present",
-        "ac",
-        "power",
-        "kw",
-        "w",
-        "watts",
-        "watt",
-        "rate",
-        "reactive",
-        "kvar",
-        "kvars",
-        "var",
-        "vars",
-        "factor",
-        "pf",
-        "powerfactor",
-        "sign",
-        "signed",
-        "of",
-        "the",
-    ]
-)
-"""Words that belong to a quantity's own name; any other word is a label that somebody added."""
-_POWER: Final = frozenset(["power", "kw", "kilowatts", "watts", "watt", "w", "mw"])
-_REACTIVE: Final = frozenset(["reactive", "kvar", "kvars", "var", "vars"])
-_NOT_POWER: Final = frozenset(
-    ["reactive", "apparent", "factor", "energy", "accumulated", "hours", "hour", "kva", "kvar", "kwh"]
-)
-_ENERGY: Final = frozenset(["energy", "kwh", "kwhr", "wh", "mwh", "consumption", "hours", "watthours"])
-_POWER_FACTOR: Final = re.compile(r"\bpower ?factor\b|\bpf\b|\bcos ?phi\b")
-_SHARK_HOURS: Final = re.compile(r"\bw(?:att)?[ -]hours?\b")
-_GROSS: Final = re.compile(r"\b(?:del|d|delivered|imp|import)\s*\+\s*(?:r|rec|received|exp|export)\b")
-_NET: Final = re.compile(r"\bnet\b|\b(?:del|d|delivered|imp|import)\s*-\s*(?:r|rec|received|exp|export)\b")
-_PHASE_A_N: Final = re.compile(
-    r"\ba[ -]?n\b|\ba to n\b|\bv?an\b|\b(?:l|v|ph)1[ -]?n\b|\bv?ln[ -]?[a1]\b|\b[vl]1 to n(?:eutral)?\b"
-    r"|\b(?:phase|voltage|volts|ph) a\b(?! ?(?:-|to\b|[bc]\b))"
-)
-
 
 @lru_cache(4096)
 def describe(points: tuple[Point, ...]) -> Description:
@@ -230,7 +110,7 @@ def describe(points: tuple[Point, ...]) -> Description:
 def header_point(number: int, text: str) -> Point:
     """The point of a log's header field such as ``'ION6200 demand (kW)'``; parentheses that hold no unit stay in the name."""
     text = text.strip().strip("'\"").strip()
-    found = _TRAILING_UNIT.search(text)
+    found = TRAILING_UNIT.search(text)
     if found is None or _unit(found[1]) in ("", "instantaneous", "demand", "total", "net", "average", "avg", "rate"):
         return Point(number, text, "")
     return Point(number, text[: found.start()].strip(), found[1].strip())
@@ -259,8 +139,8 @@ def _listed(matches: list[_Match]) -> str:
 def _tidied(point: Point) -> Point:
     """With the unit taken from the end of the name if it has none of its own."""
     if not _unit(point.units):
-        found = _TRAILING_UNIT.search(point.name)
-        if found is not None and _unit(found[1]) in _UNITS:
+        found = TRAILING_UNIT.search(point.name)
+        if found is not None and _unit(found[1]) in UNITS:
             return Point(point.number, point.name[: found.start()].strip(), found[1])
     return point
 
@@ -274,7 +154,7 @@ def _text(point: Point) -> str:
 
 
 def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text))
+    return set(WORD.findall(text))
 
 
 def _scale(point: Point, units: Mapping[str, float], words: set[str]) -> float | None:
@@ -287,13 +167,13 @@ def _scale(point: Point, units: Mapping[str, float], words: set[str]) -> float |
 
 
 def _is_single_phase(text: str, words: set[str]) -> bool:
-    total = bool(words & _TOTAL) or bool(_THREE_PHASE.search(text))
-    return not total and bool(words & _PHASES or _LINES.search(text))
+    total = bool(words & TOTAL) or bool(THREE_PHASE.search(text))
+    return not total and bool(words & PHASES or LINES.search(text))
 
 
 def _rank(text: str, words: set[str]) -> tuple[int, ...]:
-    unlabelled = not any(word not in _NEUTRAL for word in words)
-    total = bool(words & _TOTAL) or bool(_THREE_PHASE.search(text))
+    unlabelled = not any(word not in NEUTRAL for word in words)
+    total = bool(words & TOTAL) or bool(THREE_PHASE.search(text))
     return 1, int(unlabelled), int(total), int("instantan" in text), int(bool(words & {"real", "active", "true"}))
 
 
@@ -301,14 +181,14 @@ def _total(point: Point, units: Mapping[str, float], says_so: Callable[[str, set
     """A match for a total of real or reactive power."""
     text = _text(point)
     words = _words(text)
-    if words & _OTHER or _is_single_phase(text, words):
+    if words & OTHER or _is_single_phase(text, words):
         return None
     scale = _scale(point, units, words)
     said = says_so(text, words)
     if scale is None:
         # A known name without a unit is reported as a candidate; with the unit of another quantity it is another quantity.
         return _Match(point, 1.0, ()) if said and not _unit(point.units) else None
-    unclear = bool(words & _UNCLEAR) or (bool(words & _PARTS) and not _NET.search(text))
+    unclear = bool(words & UNCLEAR) or (bool(words & PARTS) and not NET.search(text))
     return _Match(point, scale, _rank(text, words) if said and not unclear else ())
 
 
@@ -318,34 +198,34 @@ def _rate(text: str) -> bool:
 
 
 def _real_power(point: Point) -> _Match | None:
-    if _words(_text(point)) & _NOT_POWER:
+    if _words(_text(point)) & NOT_POWER:
         return None
-    return _total(point, _KW, lambda text, words: bool(words & _POWER) or _rate(text))
+    return _total(point, KW, lambda text, words: bool(words & POWER) or _rate(text))
 
 
 def _reactive_power(point: Point) -> _Match | None:
     if _words(_text(point)) & {"apparent", "factor", "energy", "accumulated", "hours"}:
         return None
-    return _total(point, _KVAR, lambda text, words: bool(words & _REACTIVE) or _rate(text))
+    return _total(point, KVAR, lambda text, words: bool(words & REACTIVE) or _rate(text))
 
 
 def _power_factor(point: Point) -> _Match | None:
     text = _text(point)
     words = _words(text)
-    if words & _OTHER or _is_single_phase(text, words) or not _POWER_FACTOR.search(text):
+    if words & OTHER or _is_single_phase(text, words) or not POWER_FACTOR.search(text):
         return None
-    scale = _PF_UNITS.get(_unit(point.units))
+    scale = PF_UNITS.get(_unit(point.units))
     if scale is None:
         return None
-    return _Match(point, scale, () if words & _UNCLEAR else _rank(text, words))
+    return _Match(point, scale, () if words & UNCLEAR else _rank(text, words))
 
 
 def _volts(point: Point) -> _Match | None:
     text = _text(point)
     words = _words(text)
-    if words & (_OTHER | _UNCLEAR) or not _PHASE_A_N.search(text):
+    if words & (OTHER | UNCLEAR) or not PHASE_A_N.search(text):
         return None
-    scale = _scale(point, _VOLTS, words)
+    scale = _scale(point, VOLTS, words)
     return _Match(point, scale, (1,)) if scale is not None else None
 
 
@@ -353,28 +233,28 @@ def _energy(point: Point) -> tuple[str, set[str], float] | None:
     """Text, words and scale of a point that counts real energy of all phases."""
     text = _text(point)
     words = _words(text)
-    if words & _OTHER or words & {"reactive", "apparent", "q1", "q2", "q3", "q4"} or _is_single_phase(text, words):
+    if words & OTHER or words & {"reactive", "apparent", "q1", "q2", "q3", "q4"} or _is_single_phase(text, words):
         return None
-    if _GROSS.search(text):
+    if GROSS.search(text):
         return None
-    scale = _scale(point, _KWH, words)
+    scale = _scale(point, KWH, words)
     return None if scale is None else (text, words, scale)
 
 
 def _imported(point: Point) -> _Match | None:
-    return _directional(point, _IN, "received")
+    return _directional(point, IN, "received")
 
 
 def _exported(point: Point) -> _Match | None:
-    return _directional(point, _OUT, "delivered")
+    return _directional(point, OUT, "delivered")
 
 
 def _directional(point: Point, direction: frozenset[str], of_shark: str) -> _Match | None:
     found = _energy(point)
-    if found is None or _NET.search(found[0]):
+    if found is None or NET.search(found[0]):
         return None
     text, words, scale = found
-    if _SHARK_HOURS.search(text):
+    if SHARK_HOURS.search(text):
         # A Shark counts as a load sees it: received is import. Delivered has the opposite sign, which its set-up decides.
         certain = of_shark == "received"
         return _Match(point, scale, (1,) if certain else ()) if of_shark in words else None
@@ -387,11 +267,11 @@ def _net_energy(point: Point) -> _Match | None:
     if found is None:
         return None
     text, words, scale = found
-    if _NET.search(text):
+    if NET.search(text):
         return _Match(point, scale, (2,))
-    if words & (_IN | _OUT) or (_SHARK_HOURS.search(text) and words & _TOTAL):
+    if words & (IN | OUT) or (SHARK_HOURS.search(text) and words & TOTAL):
         return None
-    return _Match(point, scale, (1,) if words & _ENERGY else ())
+    return _Match(point, scale, (1,) if words & ENERGY else ())
 
 
 def _settle_energy(taken: dict[str, _Match], doubts: dict[str, str], points: list[Point]) -> None:

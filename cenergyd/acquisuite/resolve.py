@@ -1,4 +1,7 @@
-"""What the columns of a meter's log are: known, of a device that measures no power, or unknown. Never a guess. The first of these sources that says something decides: the meter's config file, the header row of the log, the point names of an XML message, the
+"""What the columns of a meter's log are: known, of a device that measures no power, or unknown.
+
+Never a guess. The first of these sources that says something decides: the meter's config file, the header row of the log, the point names
+of an XML message, the
 ini's section for the device class, the built-in table. A customer's own choice of columns takes precedence over all of them.
 """
 

@@ -48,7 +48,11 @@ def backup(source: SettingsSource, folder: Path) -> None:
 @click.option("--force", is_flag=True, help="Replace existing databases; they are kept under another name.")
 @pass_source
 def restore(source: SettingsSource, folder: Path, force: bool) -> None:
-    """Replace the embedded store by a backup. Stop the daemon first: a database in use is never replaced. Messages that were waiting when the backup was made are not sent but marked as unsure: they may have been sent since."""
+    """Replace the embedded store by a backup.
+
+    Stop the daemon first: a database in use is never replaced. Messages that were waiting when the backup was made are not sent but marked
+    as unsure: they may have been sent since.
+    """
     settings = source.load()
     databases = embedded(settings)
     make_state_folders(settings)

@@ -167,7 +167,11 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 @asynccontextmanager
 async def stores_of(settings: Settings, reactor: Reactor) -> AsyncIterator[Stores]:
-    """The stores of the settings, open; closed again at the end; names them on stderr. Raises Failed if an embedded one does not exist: only the daemon creates it, so that a command run in another folder does not work on an empty one."""
+    """The stores of the settings, open; closed again at the end; names them on stderr.
+
+    Raises Failed if an embedded one does not exist: only the daemon creates it, so that a command run in another folder does not work on an
+    empty one.
+    """
     from cenergyd.storage.open import open_stores  # imports all drivers, which not every command needs
 
     require_databases(settings)

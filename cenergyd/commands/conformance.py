@@ -21,7 +21,10 @@ def register(group: click.Group) -> None:
 @click.option("--serial", required=True, help="Serial number of a logger that the server knows.")
 @password_options
 def conformance(url: str, serial: str, *, password_file: Path | None, password_stdin: bool) -> None:
-    """Check the upload endpoint at URL against every rule of the AcquiSuite protocol. It uploads to meters 240 to 249 of the given logger, with times in the year 2001, so use a logger set up for this purpose."""
+    """Check the upload endpoint at URL against every rule of the AcquiSuite protocol.
+
+    It uploads to meters 240 to 249 of the given logger, with times in the year 2001, so use a logger set up for this purpose.
+    """
     if not url.startswith(("http://", "https://")):
         raise click.UsageError("URL must start with http:// or https://")
     password = read_password(password_file, password_stdin)

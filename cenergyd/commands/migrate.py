@@ -36,7 +36,11 @@ def register(group: click.Group) -> None:
 )
 @pass_source
 def migrate(source: SettingsSource, dry_run: bool, facility_is: str | None, customer: str | None) -> None:
-    """Rewrite customers of older formats (lists of meters) and take over alerts and tariffs of the existing front end. Other fields stay. May be repeated, and run beside the daemon. Exit code 1 if something has to be corrected by hand: loggers used by two customers."""
+    """Rewrite customers of older formats (lists of meters) and take over alerts and tariffs of the existing front end.
+
+    Other fields stay. May be repeated, and run beside the daemon. Exit code 1 if something has to be corrected by hand: loggers used by two
+    customers.
+    """
     settings = source.load()
 
     async def work(reactor: Reactor) -> MigrationReport | None:

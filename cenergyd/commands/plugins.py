@@ -29,7 +29,10 @@ def register(group: click.Group) -> None:
 @click.pass_context
 @pass_source
 def plugins(source: SettingsSource, context: click.Context, as_json: bool, show_options: bool) -> None:
-    """List installed plugins, built-in ones first. Exit code 1 if one is missing, cannot be loaded, is hidden by another of the same name, or has functions without @hookimpl."""
+    """List installed plugins, built-in ones first.
+
+    Exit code 1 if one is missing, cannot be loaded, is hidden by another of the same name, or has functions without @hookimpl.
+    """
     if context.invoked_subcommand is not None:
         return
     manager = find_plugins(source.load())

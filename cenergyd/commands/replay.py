@@ -41,7 +41,11 @@ def replay(
     password_stdin: bool,
     progress_file: Path | None,
 ) -> None:
-    """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first. Moves no files; run it again to continue. Config files (mb-NNN.ini) in the same folders are offered to the server first, as a device does."""
+    """Upload the log files (mb-NNN*.log, .gz) below DIR, oldest first.
+
+    Moves no files; run it again to continue. Config files (mb-NNN.ini) in the same folders are offered to the server first, as a device
+    does.
+    """
     password = read_password(password_file, password_stdin)
     if password is None:
         if not sys.stdin.isatty():

@@ -21,7 +21,10 @@ async def register_sites(
     *,
     now: int,
 ) -> list[Customer]:
-    """Add each site's customer, or change it to what the simulation needs; one that already fits stays untouched. All get the same password hash: argon2 is slow on purpose, and a thousand hashes would take long."""
+    """Add each site's customer, or change it to what the simulation needs; one that already fits stays untouched.
+
+    All get the same password hash: argon2 is slow on purpose, and a thousand hashes would take long.
+    """
     registered: list[Customer] = []
     hashed = ""
     verified: set[str] = set()

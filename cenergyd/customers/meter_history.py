@@ -115,7 +115,9 @@ def uses_sums(customer: Customer) -> bool:
 
 
 def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """The update (for ``CustomerStore.update``) that makes ``changes`` valid from a time on and keeps the old settings before it. What an earlier change had set for times from ``effective_from`` on is replaced. Times from then on are to be derived anew: mark the
+    """The update (for ``CustomerStore.update``) that makes ``changes`` valid from a time on and keeps the old settings before it.
+
+    What an earlier change had set for times from ``effective_from`` on is replaced. Times from then on are to be derived anew: mark the
     derivation queue from ``effective_from`` to ``now``. To correct what was wrong from the beginning, pass 0: that needs no history.
 
     :param effective_from: UTC seconds, not in the future: the fields of a customer say what is valid now.

@@ -47,7 +47,10 @@ class FrontEnd(Protocol):
         ...
 
     async def streamed_changes(self) -> list[FrontEndChange] | None:
-        """Changes since the last pass or call, of a few hundred customers at most, where the store reports changes (a change stream). None if it does not, or has lost track: then only passes find changes. Cheap enough for every second."""
+        """Changes since the last pass or call, of a few hundred customers at most, where the store reports changes (a change stream).
+
+        None if it does not, or has lost track: then only passes find changes. Cheap enough for every second.
+        """
         ...
 
     async def change_of(self, customer_id: str) -> FrontEndChange | None:

@@ -1,4 +1,8 @@
-"""Finds and loads plugins: built-in and third-party ones by the same entry point group, each with the options that it declares. A third-party plugin that cannot be loaded is logged and skipped; it prevents the daemon from starting only if ``[plugins] required`` names it. A setting that names no plugin, or no option of it, is an error."""
+"""Finds and loads plugins: built-in and third-party ones by the same entry point group, each with the options that it declares.
+
+A third-party plugin that cannot be loaded is logged and skipped; it prevents the daemon from starting only if ``[plugins] required`` names
+it. A setting that names no plugin, or no option of it, is an error.
+"""
 
 from __future__ import annotations
 

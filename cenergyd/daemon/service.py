@@ -250,7 +250,8 @@ class Daemon(OrderedServices):
         return super().stopService().addCallback(lambda _: self.plugin_threads.stop())
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged as needing a restart.
+        """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged
+        as needing a restart.
 
         Passwords remembered are looked up afresh. Raises ConfigError, and then nothing has changed.
         """

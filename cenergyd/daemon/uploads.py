@@ -82,18 +82,21 @@ class UploadParts(Service):
             stores.documents, self.layouts, reactor, remote=settings.upload.remote_configuration
         )
         self.archive = upload_archive(settings, reactor)
-        self.receiver = Receiver(
+        self.receiver = self._receiver(metrics, reactor)
+        self.held.store = self.receiver.store
+
+    def _receiver(self, metrics: Metrics, clock: Timers) -> Receiver:
+        return Receiver(
             credential_checker=self.credentials,
             group_commit=self.group_commit,
             reader=self._reader,
             held=self.held,
             activity=self.activity,
             metrics=metrics,
-            clock=reactor,
+            clock=clock,
             config_archive=self.config_archive,
             archive=self.archive.keep if self.archive else None,
         )
-        self.held.store = self.receiver.store
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Fires when the writes in progress have ended."""

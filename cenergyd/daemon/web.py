@@ -40,7 +40,10 @@ from cenergyd.web.views.context import MAX_JSON_BYTES, PAGE_SIZE, Context, OnCha
 UPLOAD_SHORTCUT = True
 """Whether uploads bypass Klein's router; a test compares the replies of both paths."""
 BACKLOG = 1024
-"""Connections that the kernel queues for us. A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission."""
+"""Connections that the kernel queues for us.
+
+A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission.
+"""
 _POLL_SECONDS = 0.05
 log = Logger()
 

@@ -1,4 +1,7 @@
-"""The smallest write that brings a range of a series to its wanted state. Pure. Deriving a window again usually gives what is stored already, and late data mostly adds; deleting is expensive, above all in InfluxDB."""
+"""The smallest write that brings a range of a series to its wanted state.
+
+Pure. Deriving a window again usually gives what is stored already, and late data mostly adds; deleting is expensive, above all in InfluxDB.
+"""
 
 from __future__ import annotations
 

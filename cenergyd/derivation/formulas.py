@@ -18,7 +18,9 @@ VERSIONS: Mapping[str, int] = {"physical": 1, "literal": 1}
 """Incremented whenever a formula's results change; shown in every computed point's provenance."""
 
 DIGITS = 9
-"""Decimals of results (1e-9 kW = 1 microwatt): no meter is that fine, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power with a power factor of its own."""
+"""Decimals of results (1e-9 kW = 1 microwatt): no meter is that fine, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power
+with a power factor of its own.
+"""
 
 _PF_SLACK = 1.01
 """A power factor up to this is 1 with the meter's rounding; a larger one is not a power factor."""

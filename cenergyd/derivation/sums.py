@@ -5,7 +5,8 @@ Readings of all its meters that belong together make one reading of the sum: eac
 the sum has a gap. So a sum at ``t`` depends only on readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
 
 P, Q and registers add up, each times its meter's factor; the power factor follows from P and Q; the voltage is the meters' mean. A meter
-without Q has it estimated from its P and power factor, and the sum is marked ``estimated``. A single meter with a factor keeps its own power factor.
+without Q has it estimated from its P and power factor, and the sum is marked ``estimated``. A single meter with a factor keeps its own
+power factor.
 """
 
 from __future__ import annotations

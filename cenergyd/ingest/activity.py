@@ -1,4 +1,8 @@
-"""Activity of loggers: last upload, meters with their last reading, STATUS, rejected serials. Shown on the pages and evaluated by the alerts. An acknowledgement does not depend on it, so it is collected in memory and written every few seconds, once for each logger and meter, however often it uploads."""
+"""Activity of loggers: last upload, meters with their last reading, STATUS, rejected serials.
+
+Shown on the pages and evaluated by the alerts. An acknowledgement does not depend on it, so it is collected in memory and written every few
+seconds, once for each logger and meter, however often it uploads.
+"""
 
 from __future__ import annotations
 

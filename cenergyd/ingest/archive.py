@@ -1,4 +1,9 @@
-"""Archives accepted uploads as received (``[archive]``), so that they can be read again with another layout. Off by default. Uploads do not wait for it: their readings are durable in the store without it. Records wait in memory, bounded, for one thread that appends and syncs; a kill loses those of the last milliseconds. If the disk is full or fails, uploads are not archived, which is counted and reported, but none is refused."""
+"""Archives accepted uploads as received (``[archive]``), so that they can be read again with another layout.
+
+Off by default. Uploads do not wait for it: their readings are durable in the store without it. Records wait in memory, bounded, for one
+thread that appends and syncs; a kill loses those of the last milliseconds. If the disk is full or fails, uploads are not archived, which is
+counted and reported, but none is refused.
+"""
 
 from __future__ import annotations
 

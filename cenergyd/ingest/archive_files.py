@@ -25,7 +25,8 @@ class ArchiveFull(CenergydError):
 class ArchiveFolder:
     """Appends to files of its own; several daemons may share the folder. Not for two threads at once.
 
-    :param folder: created if necessary, for its owner only. :param days: files are deleted after this many days.
+    :param folder: created if necessary, for its owner only.
+    :param days: files are deleted after this many days.
     :param max_bytes: limit for all files together; beyond it the oldest days are deleted, and if only today is left nothing more is archived.
     """
 

@@ -1,4 +1,8 @@
-"""Loggers' config files and their versions: what devices send, what the manifest asks for, what they may fetch. Secrets are never shown: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only a version of its own that an operator queued, and only if remote configuration is on."""
+"""Loggers' config files and their versions: what devices send, what the manifest asks for, what they may fetch.
+
+Secrets are never shown: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only a
+version of its own that an operator queued, and only if remote configuration is on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Checks a logger's serial number and password: rarely a hash, and guesses are slowed down. Argon2 is expensive. So a password that was right once is remembered as a keyed digest (with a key that only this process has) together with the stored hash it matched: while the customer's stored password stays the same, no hash is computed again; only the customer is looked up again after ``cache_seconds``. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
+"""Checks a logger's serial number and password: rarely a hash, and guesses are slowed down.
+
+Argon2 is expensive. So a password that was right once is remembered as a keyed digest (with a key that only this process has) together with
+the stored hash it matched: while the customer's stored password stays the same, no hash is computed again; only the customer is looked up
+again after ``cache_seconds``. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
 
 A wrong guess is counted for its logger from its network, for its network, and for its logger. After too many, unknown passwords are checked
 at a limited rate (:class:`~cenergyd.runtime.attempts.Throttle`); passwords known to be right are never delayed, and nobody is locked out.

@@ -114,7 +114,11 @@ class GroupCommit(Generic[Mark]):
         """Groups being written now."""
 
     def commit(self, batches: SeriesReadings | Sequence[SeriesReadings], mark: Mark | None = None) -> Deferred[None]:
-        """Write one upload. Fires once its readings and its mark are durable. Fails with Overloaded at once if too much is waiting, with StoreRejected if the store refuses this upload's data, with StoreUnavailable if the store does not answer or the daemon is stopping: not acknowledged."""
+        """Write one upload. Fires once its readings and its mark are durable.
+
+        Fails with Overloaded at once if too much is waiting, with StoreRejected if the store refuses this upload's data, with
+        StoreUnavailable if the store does not answer or the daemon is stopping: not acknowledged.
+        """
         if isinstance(batches, SeriesReadings):
             batches = (batches,)
         readings = sum(len(batch.readings) for batch in batches)

@@ -77,7 +77,8 @@ class LogReader:
     ) -> ReadLog:
         """Read a log file.
 
-        :param now: when it arrived, UTC seconds; None: now. :param hold: called with the memory held.
+        :param now: when it arrived, UTC seconds; None: now.
+        :param hold: called with the memory held.
         :raises UploadError: it is damaged, too large, or has no readable row.
         :raises FutureRows: all its rows are later than ``now``.
         """

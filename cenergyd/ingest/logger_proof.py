@@ -1,4 +1,10 @@
-"""Proof of ownership of a logger that belongs to nobody yet: its owner knows the password with which it uploads. The password that an unknown logger sent is kept, hashed, with its entry in the list of rejected loggers. A customer who enters that serial number and password gets the logger. Anybody else learns nothing: neither whether there is such a logger nor whether it belongs to somebody, and the answer takes the same time. Somebody who makes up a serial number, uploads with it and enters it gains only its future uploads, until an operator intervenes; loggers of a customer are never given to another one this way."""
+"""Proof of ownership of a logger that belongs to nobody yet: its owner knows the password with which it uploads.
+
+The password that an unknown logger sent is kept, hashed, with its entry in the list of rejected loggers. A customer who enters that serial
+number and password gets the logger. Anybody else learns nothing: neither whether there is such a logger nor whether it belongs to somebody,
+and the answer takes the same time. Somebody who makes up a serial number, uploads with it and enters it gains only its future uploads,
+until an operator intervenes; loggers of a customer are never given to another one this way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which rejected loggers are remembered if there are more than the list holds: every network gets its share. Serial numbers are easy to make up, so somebody who tries thousands must not push a misconfigured device off the list."""
+"""Which rejected loggers are remembered if there are more than the list holds: every network gets its share.
+
+Serial numbers are easy to make up, so somebody who tries thousands must not push a misconfigured device off the list.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reads archived uploads again, after a layout was corrected: their readings replace those stored at the times of their rows. Nothing else changes: a time that no archived row has keeps its reading. Uploads are read in the order they arrived, so if two have the same time the later one wins, channel by channel, as on arrival. Changes are marked for derivation, and everything else follows."""
+"""Reads archived uploads again, after a layout was corrected: their readings replace those stored at the times of their rows.
+
+Nothing else changes: a time that no archived row has keeps its reading. Uploads are read in the order they arrived, so if two have the same
+time the later one wins, channel by channel, as on arrival. Changes are marked for derivation, and everything else follows.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,10 @@ def check_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowV
 def check_implausible(
     minutes: Iterable[Summary], rule: ImplausibleRule, role: Role, zone: ZoneInfo, now: int
 ) -> list[WindowVerdict]:
-    """Impossible quarter-hour means: negative load at any time, negative solar between 10:00 and 15:00. A quarter of an hour and not a minute, because inverters draw a little and meters are read some seconds apart."""
+    """Impossible quarter-hour means: negative load at any time, negative solar between 10:00 and 15:00.
+
+    A quarter of an hour and not a minute, because inverters draw a little and meters are read some seconds apart.
+    """
     found = []
     for quarter in closed(merge(minutes, QUARTER), QUARTER, now):
         power = _mean(quarter, "P")
@@ -79,7 +82,10 @@ def stuck_resolution(rule: StuckMeterRule) -> int:
 
 
 def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
-    """Whether a meter repeats exactly the same values in the period that ends with the reading at ``last``. Stuck means that every channel it gives has a single value in the whole period, including a P that is not zero (a solar meter's night is not a fault), in at least five readings that cover the whole period. ``windows`` are of
+    """Whether a meter repeats exactly the same values in the period that ends with the reading at ``last``.
+
+    Stuck means that every channel it gives has a single value in the whole period, including a P that is not zero (a solar meter's night is
+    not a fault), in at least five readings that cover the whole period. ``windows`` are of
     :func:`stuck_resolution`. No verdict unless the meter gave readings throughout.
     """
     resolution = stuck_resolution(rule)

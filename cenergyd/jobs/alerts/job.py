@@ -1,4 +1,6 @@
-"""Alerts of customers: evaluates readings, keeps states, sends messages. One document of kind ``alert`` per customer, kind of alert and series holds the state and the messages still to be queued (``unsent``). Both
+"""Alerts of customers: evaluates readings, keeps states, sends messages.
+
+One document of kind ``alert`` per customer, kind of alert and series holds the state and the messages still to be queued (``unsent``). Both
 change in one compare-and-set, and messages are queued only after it, by ids that the outbox accepts once. So two daemons that evaluate the
 same readings send one message, and a crash at any point loses nothing and repeats nothing.
 """
@@ -236,7 +238,8 @@ async def apply_verdicts(
     """Bring an alert up to date with the verdicts, and queue its messages.
 
     :param known: its document as it was read.
-    :param words: a plugin's texts for its own alert. :param began: when it began, if that is known better than from ``verdicts``.
+    :param words: a plugin's texts for its own alert.
+    :param began: when it began, if that is known better than from ``verdicts``.
     """
     settings, context = evaluation.settings, evaluation.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)

@@ -1,6 +1,7 @@
 """Which e-mail addresses and telephone numbers of a customer may get messages: those confirmed by their owner or an operator. Pure.
 
-Kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``, ``operator``, ``earlier``) and when.
+Kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``, ``operator``,
+``earlier``) and when.
 Only :func:`edit_receivers` and :func:`confirm` write it, never an editor's input. Settings without it were made before confirmation
 existed, or are an existing front end's: the operator has been responsible for their receivers, so these count as confirmed, and stay so
 (``earlier``) when the settings are next saved.

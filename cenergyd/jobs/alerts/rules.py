@@ -1,4 +1,7 @@
-"""A customer's alert rules and channels: ``extensions["alerts"]``, JSON <-> frozen classes. Every rule is off until it is switched on. An invalid value raises :class:`~cenergyd.errors.InvalidField`, whose ``field`` is the
+"""A customer's alert rules and channels:
+
+``extensions["alerts"]``, JSON <-> frozen classes. Every rule is off until it is switched on. An invalid value raises
+:class:`~cenergyd.errors.InvalidField`, whose ``field`` is the
 path of the value (``alerts.net_load.threshold_kw``). Secrets of a channel are write-only: they are replaced by
 ``has_secret`` on the way out, and kept where an editor sends ``has_secret`` back.
 """

@@ -1,4 +1,7 @@
-"""Alerts based on a site's state: raised and ended by each evaluation, for every site. Operators are told (``[alerts] operators``), and customers who have switched the rule on."""
+"""Alerts based on a site's state: raised and ended by each evaluation, for every site.
+
+Operators are told (``[alerts] operators``), and customers who have switched the rule on.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class _Trouble(NamedTuple):
 
 
 class SiteAlerts:
-    """Raises and ends alerts by the states of sites. :param context: makes a job's context for the present time."""
+    """Raises and ends alerts by the states of sites.
+
+    :param context: makes a job's context for the present time.
+    """
 
     def __init__(self, context: Callable[[], JobContext]) -> None:
         self._context = context

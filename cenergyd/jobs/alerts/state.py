@@ -1,4 +1,7 @@
-"""The states of one alert: raise, remind, throttle, resolve. Pure. One alert is one kind of problem of one series of one customer. :func:`step` takes the verdicts on its windows and returns at most one event to report:
+"""The states of one alert: raise, remind, throttle, resolve.
+
+Pure. One alert is one kind of problem of one series of one customer. :func:`step` takes the verdicts on its windows and returns at most one
+event to report:
 
 - ``raised``: it began and continues. ``reminder``: it still continues, and the throttle time has passed.
 - ``passed``: it began and ended between two evaluations (one upload brings a quarter of an hour at once): one message for both.

@@ -55,7 +55,8 @@ async def request(
 ) -> HttpResponse:
     """One request through an ``IAgent``; redirects are not followed, nothing is tried again.
 
-    Raises DeliveryRefused for a URL that cannot be used, ConnectionFailed where no connection came about, DeliveryUnknown where the request may have been taken.
+    Raises DeliveryRefused for a URL that cannot be used, ConnectionFailed where no connection came about, DeliveryUnknown where the request
+    may have been taken.
     """
     client = HTTPClient(agent)
     body = bytearray()

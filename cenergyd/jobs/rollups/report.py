@@ -6,8 +6,9 @@ Power in kW, energy in kWh, voltage in V, times in UTC seconds, money as text in
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from decimal import Decimal
 from math import fsum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -206,18 +207,8 @@ def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Wind
 def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) -> JsonObject:
     """Charges as JSON values; amounts are text such as ``"12.30"``, None where there is no price."""
 
-    def money(amount: Any) -> str | None:
+    def money(amount: Decimal | None) -> str | None:
         return str(amount) if priced and amount is not None else None
-
-    def demand(line: DemandLine) -> JsonObject:
-        return {
-            "season": line.season,
-            "period": line.period,
-            "kw": line.kw if line.known else None,
-            "time": line.time,
-            "share": float(line.share),
-            "charge": money(line.charge if line.known else None),
-        }
 
     return {
         "start": charges.window.start,
@@ -239,14 +230,25 @@ def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) ->
             for line in charges.energy
         ],
         "highest_net_load": {"kw": charges.highest.P, "time": charges.highest.start} if charges.highest else None,
-        "demand": [demand(line) for line in charges.demand],
-        "peak_demand": [demand(line) for line in charges.peak_demand],
+        "demand": [_demand_json(line, money) for line in charges.demand],
+        "peak_demand": [_demand_json(line, money) for line in charges.peak_demand],
         "fixed": money(charges.fixed),
         "total": money(charges.total if charges.known else None),
         "energy_complete": round(charges.energy_complete, 4),
         "demand_complete": round(charges.demand_complete, 4),
         "energy_from": "power" if charges.registers is None else "registers",
         "registers": charges.registers and _register_use(charges.registers),
+    }
+
+
+def _demand_json(line: DemandLine, money: Callable[[Decimal | None], str | None]) -> JsonObject:
+    return {
+        "season": line.season,
+        "period": line.period,
+        "kw": line.kw if line.known else None,
+        "time": line.time,
+        "share": float(line.share),
+        "charge": money(line.charge if line.known else None),
     }
 
 

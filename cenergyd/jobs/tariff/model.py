@@ -17,7 +17,8 @@ Every key may be left out. Without seasons there is one, ``all``; without schedu
 day of the year once, the schedules of a season every quarter hour of every weekday once. ``"holiday"`` may be named as a day; a season that
 does not name it treats holidays as Sundays. ``nth`` counts from the end of the month where negative; ``observed`` moves a holiday on a Saturday to
 Friday and one on a Sunday to Monday. A billing period starts at local midnight of a day of each month (its last day where the month
-is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date. ``energy_from``: ``power`` (the default) or ``registers``
+is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date.
+``energy_from``: ``power`` (the default) or ``registers``
 (:mod:`cenergyd.jobs.tariff.register_energy`).
 """
 

@@ -58,7 +58,9 @@ RECONNECT_SECONDS = 1.0
 _REFUSED = {13, 18}
 """Error codes Unauthorized and AuthenticationFailed."""
 _DATA = {2, 9, 14, 17419, 10334, 52, 57, 26, 27}
-"""Error codes of data that are too large, cannot be stored, or (26, 27) of a collection or index that does not exist; any other is the server's state (14031: its disk is full)."""
+"""Error codes of data that are too large, cannot be stored, or (26, 27) of a collection or index that does not exist; any other is the
+server's state (14031: its disk is full).
+"""
 _DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
 
 

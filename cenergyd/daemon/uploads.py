@@ -27,7 +27,7 @@ from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.receiver import Receiver
 from cenergyd.readings.model import series_name
 from cenergyd.runtime.byte_budget import ByteBudget
-from cenergyd.runtime.clock import Reactor
+from cenergyd.runtime.clock import Reactor, Timers
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings

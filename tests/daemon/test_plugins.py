@@ -253,7 +253,7 @@ def test_wrong_channels_are_told(installed: Any, kind: str, address: str, proble
     ("field", "problem"),
     [
         ("ratio: Annotated[float, Meta(description='x')]", "ratio has no default"),
-        ("ratio: float = 1.0", "ratio does not say what it is for"),
+        ("ratio: float = 1.0", "ratio has no description"),
     ],
 )
 def test_each_option_has_a_default_and_a_reason(installed: Any, field: str, problem: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
 from io import BytesIO
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any, cast
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
@@ -27,6 +28,7 @@ MAX_REQUEST_SECONDS = 900
 MAX_OTHER_BODY_BYTES = 128 << 10
 """Of a request that is no upload. Forms and JSON have bounds of half of it, and tell so better."""
 MIN_CONNECTIONS_OF_ADDRESS = 20
+_IN_MEMORY_BYTES = 1 << 20
 _SWEEP_SECONDS = 5
 _NEW_SECONDS = 2.0
 """A stop waits so long for the request of a connection that has not sent one yet."""
@@ -128,9 +130,9 @@ class BoundedSite(Site):
         silent.forceAbortClient()
         return True
 
-    def getContentFile(self, length: int | None) -> BytesIO:  # noqa: N802 - Twisted's name
-        """Where a body is kept: in memory, which is counted; a temporary file would have the reactor wait for the disk."""
-        return BytesIO()
+    def getContentFile(self, length: int | None) -> IO[bytes]:  # noqa: N802 - Twisted's name
+        """Where a body is kept. Opening a temporary file has the reactor wait for the disk, so only a long body, or one of unknown length, gets one."""
+        return BytesIO() if length is not None and length <= _IN_MEMORY_BYTES else cast(IO[bytes], TemporaryFile())
 
     def body_limit(self, path: bytes) -> int:
         """Bytes that a request to a path may have."""

@@ -226,7 +226,7 @@ def backfill(place: Place) -> str:
     while time.monotonic() - began < 600:
         time.sleep(1)
         lines = place.ask("/metrics")[1].decode().splitlines()
-        waiting = [line for line in lines if line.startswith("cenergyd_pending_customers")]
+        waiting = [line for line in lines if "_pending_customers " in line and line.startswith("cenergyd_")]
         if waiting and all(float(line.split()[-1]) == 0 for line in waiting):
             break
     return f"{time.monotonic() - began:.0f} s"

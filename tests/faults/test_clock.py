@@ -134,7 +134,7 @@ def test_a_slow_sender_is_dropped_although_the_clock_was_set_back() -> None:
         Resource(), clock, max_body_bytes=1000, max_connections=10, idle_seconds=60, request_seconds=20
     )
     channel: Any = Channel(clock.seconds())
-    bounded.channels.add(channel)
+    bounded.connections.add(channel, None)
     clock.rightNow -= HOUR
     bounded._sweep()
     assert not channel.dropped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import fsum
 from pathlib import Path
@@ -86,7 +86,22 @@ async def check(store: Any, seed: int) -> None:
     for key, fields in found.items():
         for name, value in expected[key].items():
             assert fields.get(name, 0.0) == pytest.approx(value, abs=NEAR), (seed, key, name)
+    assert roles_that_add_up(found) > 5
     await check_sum(store, customer, site, expected)
+
+
+def roles_that_add_up(found: Mapping[tuple[str, int], Mapping[str, Any]]) -> int:
+    """Hours that are known of all three roles, in each of which load is solar and import less export, to 0.1 Wh."""
+    whole = {key: each for key, each in found.items() if each["covered_seconds"] == each["seconds"]}
+    hours = 0
+    for role, time in whole:
+        three = [whole.get((each, time)) for each in ("load", "utility", "solar")]
+        if role != "load" or None in three:
+            continue
+        load, utility, solar = (each["import_kwh"] - each["export_kwh"] for each in three if each is not None)
+        assert load == pytest.approx(utility + solar, abs=1e-4), time
+        hours += 1
+    return hours
 
 
 async def check_sum(store: Any, customer: Customer, site: Site, expected: Any) -> None:

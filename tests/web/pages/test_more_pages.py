@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 
@@ -18,8 +19,10 @@ from cenergyd.hookspecs import Notification
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.existing_settings import existing_alerts, existing_tariff
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.web.pages.tariff_presets import PRESETS
+from tests.jobs.test_existing_settings import EXISTING
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, error_beside, mount_pages
 
@@ -617,3 +620,26 @@ async def test_a_change_of_meters_is_taken_back(world: World) -> None:
     assert (await visitor.submit(f"{path}/take-back")).status == 303
     assert (await stored(world, customer)).facility == "1"
     assert "Take back" not in await visitor.open(f"{path}?done=taken_back")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_front_end_keeps_is_shown_as_such_until_there_is_an_own_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer, visitor, base = await begin(world)
+    get = world.customers.get
+
+    async def with_existing(customer_id: str) -> Customer | None:
+        found = await get(customer_id)
+        return attrs.evolve(found, existing=EXISTING) if found is not None else None
+
+    monkeypatch.setattr(world.customers, "get", with_existing)
+    for page, value in (("alerts", "120.5"), ("tariff", "0.19")):
+        text = await visitor.open(f"{base}/{page}")
+        assert "From the existing settings of your front end" in text
+        assert value in text
+        own = {"alerts": existing_alerts, "tariff": existing_tariff}[page](Customer(id="x", existing=EXISTING)).value
+        await world.customers.update(customer.id, {"extensions": {page: own}})
+        text = await visitor.open(f"{base}/{page}")
+        assert "From the existing settings" not in text
+        assert value in text

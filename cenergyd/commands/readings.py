@@ -24,6 +24,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.derivation.corrections import Corrector, Listed, Wanted
 from cenergyd.errors import InvalidField
 from cenergyd.readings.corrected import as_measured
+from cenergyd.readings.corrections import effect
 from cenergyd.readings.model import CHANNELS, Reading, series_name
 from cenergyd.runtime.clock import Reactor
 from cenergyd.settings.sections import Settings
@@ -202,13 +203,8 @@ def _plain(listed: Listed) -> dict[str, Any]:
 
 def _line(listed: Listed) -> str:
     each = listed.correction
-    how = {
-        "void": "void",
-        "scale": f"times {each.factor:g}" if each.factor else "",
-        "shift": f"shifted by {each.seconds} s",
-    }
     undone = "" if each.undone_at is None else f", undone by {each.undone_by} on {utc(each.undone_at)}"
     return (
-        f"{listed.id}  {how[each.kind]}  {utc(each.start)} to {utc(each.end)}  {each.reason}  "
+        f"{listed.id}  {effect(each)}  {utc(each.start)} to {utc(each.end)}  {each.reason}  "
         f"(by {each.by} on {utc(each.at)}{undone})"
     )

@@ -294,6 +294,13 @@ def bounded(corrections: Sequence[Correction], customer_id: str) -> list[Correct
     return [each for each in corrections if each.number not in left_out]
 
 
+def effect(each: Correction) -> str:
+    """What a correction does, for people: ``void``, ``times 2``, ``shifted by 3600 s``."""
+    if each.factor is not None:
+        return f"times {each.factor:g}"
+    return "void" if each.seconds is None else f"shifted by {each.seconds} s"
+
+
 def to_body(each: Correction) -> dict[str, Any]:
     """As JSON, without what is None."""
     return {name: value for name, value in attrs.asdict(each).items() if value is not None}

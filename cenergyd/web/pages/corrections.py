@@ -11,6 +11,7 @@ from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.corrections import Listed, Wanted
 from cenergyd.errors import Incompatible, InvalidField
+from cenergyd.readings.corrections import effect
 from cenergyd.readings.model import is_computed
 from cenergyd.web.api.corrections import author, corrector_of
 from cenergyd.web.api.readings import MAX_TIME
@@ -24,7 +25,6 @@ KINDS = (
     ("scale", "Scale: power times a factor"),
     ("shift", "Shift: they get another time"),
 )
-_TITLES = {"void": "Void", "scale": "Scaled", "shift": "Shifted"}
 _FIELDS = ("meter", "kind", "from", "to", "factor", "seconds", "reason", "start", "end")
 _DONE = {"made": "Corrected. What follows from the readings is computed again now.", "undone": "Undone."}
 _TIME = "%Y-%m-%dT%H:%M:%S"
@@ -167,15 +167,10 @@ def _seconds(text: str) -> int:
 
 def _row(listed: Listed, zone: ZoneInfo) -> CorrectionRow:
     each = listed.correction
-    what = _TITLES[each.kind]
-    if each.factor is not None:
-        what = f"Times {each.factor:g}"
-    elif each.seconds is not None:
-        what = f"Shifted by {each.seconds} s"
     undone = ""
     if each.undone_at is not None:
         undone = f"{each.undone_by}, {texts.local_minute(each.undone_at, zone)}"
     return CorrectionRow(
-        listed.id, listed.series.partition("_")[2], what, each.start, each.end, each.reason,
+        listed.id, listed.series.partition("_")[2], effect(each).capitalize(), each.start, each.end, each.reason,
         f"{each.by}, {texts.local_minute(each.at, zone)}", undone,
     )  # fmt: skip

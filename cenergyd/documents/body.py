@@ -1,4 +1,4 @@
-"""Bodies of documents as text: JSON, the same in every store, with any keys and numbers."""
+"""Encodes bodies of documents as JSON text, the same in every store. Any keys and numbers are possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cenergyd.errors import StoreRejected
 
 
 def body_text(body: Mapping[str, object]) -> str:
-    """A body as JSON. Raises StoreRejected if it cannot be JSON."""
+    """A body as JSON. Raises StoreRejected if it cannot be encoded."""
     try:
         return json.dumps(dict(body), separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:

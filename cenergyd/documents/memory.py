@@ -1,4 +1,4 @@
-"""A document store in memory, for tests, also those of plugin authors. It passes the same contract tests as the real ones."""
+"""A document store in memory, for tests, including those of plugin authors. It passes the same contract tests as the real stores."""
 
 from __future__ import annotations
 

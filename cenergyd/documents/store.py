@@ -14,7 +14,7 @@ class Document(NamedTuple):
     body: Mapping[str, Any]
     """JSON values only."""
     version: int
-    """1 when created, then one more with every put."""
+    """1 when created, incremented by every put."""
     owner: str | None = None
     """Its owner (a customer id, a serial); indexed."""
     due: int | None = None
@@ -59,7 +59,7 @@ class DocumentStore(Protocol):
         due: int | None = None,
         expected_version: int | None = None,
     ) -> Document:
-        """Create or replace. With ``expected_version`` (0 = must not exist) raises Conflict where it differs."""
+        """Create or replace. With ``expected_version`` (0: must not exist) raises Conflict if the stored version differs."""
         ...
 
     async def put_many(self, kind: str, documents: Sequence[NewDocument]) -> None:
@@ -67,7 +67,7 @@ class DocumentStore(Protocol):
         ...
 
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
-        """Remove; False where there was none. With ``expected_version`` raises Conflict where it differs."""
+        """Remove; False if there was none. With ``expected_version`` raises Conflict if the stored version differs."""
         ...
 
     async def find(

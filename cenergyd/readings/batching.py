@@ -1,7 +1,7 @@
-"""A reading store that merges concurrent calls: those made in the same moment reach the store as one.
+"""A reading store that merges concurrent calls into one call of the store behind it.
 
-The jobs of a fleet make similar calls: the same hours of different series, small ranges replaced. A round trip costs far more
-than one call's data, so calls made while another is in progress are collected and share the next round trip.
+The jobs of a fleet make similar calls: they read the same hours of different series and replace small ranges. A round trip costs far
+more than one call's data, so calls made while another is in progress are collected and share the next round trip.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Batcher(Generic[RequestT, ResultT]):
         self._busy = False
 
     async def _results(self, requests: Sequence[RequestT]) -> Sequence[ResultT | Failure]:
-        """One result or Failure for each request; raises nothing, for nobody would serve the next batch."""
+        """One result or Failure for each request; raises nothing, because then no further batch would be served."""
         try:
             results = await self._serve(requests)
             if len(results) != len(requests):
@@ -151,7 +151,7 @@ class BatchingReadingStore:
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
-        """Merged with other reads of the same range."""
+        """Read; merged with other reads of the same range."""
         if end - start > LONG_SECONDS:
             return await self._store.read(series, start, end, limit)
         return await self._reads.submit((series, _ReadRange(start, end, limit)))
@@ -166,34 +166,34 @@ class BatchingReadingStore:
         *,
         offset: int = 0,
     ) -> dict[str, list[Summary]]:
-        """Merged with others of the same range, resolution, channels and offset."""
+        """Summarise; merged with others of the same range, resolution, channels and offset."""
         if end - start > LONG_SECONDS:
             return await self._store.summarise(series, start, end, resolution, channels, offset=offset)
         return await self._summaries.submit((series, _SummaryRange(start, end, resolution, tuple(channels), offset)))
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
-        """Merged with any others, where all points of a short range are wanted."""
+        """Read points; merged with any other read of points if the range is short and there is no limit."""
         if limit is not None or end - start > LONG_SECONDS:
             return await self._store.read_points(series, start, end, limit)
         (found,) = await self._points.submit([(series, start, end)])
         return found
 
     async def read_points_many(self, ranges: Sequence[_Range]) -> list[list[FieldPoint]]:
-        """Merged with any others."""
+        """Read points; merged with any other read of points."""
         if any(end - start > LONG_SECONDS for _, start, end in ranges):
             return await self._store.read_points_many(ranges)
         return await self._points.submit(ranges)
 
     async def replace_points_many(self, items: Sequence[_Replacement]) -> None:
-        """Merged with those of other series."""
+        """Replace points; merged with replacements of other series."""
         await self._replacements.submit(items)
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
-        """Merged with those of other series."""
+        """Replace points; merged with replacements of other series."""
         await self._replacements.submit([(series, start, end, points)])
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
-        """Merged with those of other series."""
+        """Merge points; one call with those of other series."""
         await self._merges.submit(items)
 
     async def _merge_points(self, requests: Sequence[Sequence[tuple[str, Sequence[FieldPoint]]]]) -> list[None]:
@@ -250,11 +250,11 @@ class BatchingReadingStore:
         await self._store.replace_many(items)
 
     async def last(self, series: Sequence[str], before: int | None = None) -> dict[str, Reading]:
-        """Merged with others before the same time."""
+        """Find the last readings; merged with other calls with the same ``before``."""
         return await self._lasts.submit((series, before))
 
     async def first(self, series: Sequence[str], since: int = 0) -> dict[str, Reading]:
-        """Merged with others since the same time."""
+        """Find the first readings; merged with other calls with the same ``since``."""
         return await self._firsts.submit((series, since))
 
     async def _last(self, requests: Sequence[tuple[Sequence[str], int | None]]) -> list[dict[str, Reading]]:
@@ -277,7 +277,7 @@ async def _by_range(
     requests: Sequence[tuple[Sequence[str], RestT]],
     select: Callable[[dict[str, ItemT], Sequence[str]], dict[str, ItemT]],
 ) -> list[dict[str, ItemT]]:
-    """One call for all requests that differ in nothing but their series; ``select`` takes each one's part of its result."""
+    """One call for all requests that differ only in their series; ``select`` picks each request's part of the result."""
     found: dict[RestT, dict[str, ItemT]] = {}
     for rest in dict.fromkeys(rest for _, rest in requests):
         names = dict.fromkeys(name for series, other in requests if other == rest for name in series)
@@ -286,7 +286,7 @@ async def _by_range(
 
 
 def _lists(found: dict[str, list[ItemT]], series: Sequence[str]) -> dict[str, list[ItemT]]:
-    """Lists of its own for each request: two may name the same series."""
+    """A request's series, each with a list of its own: two requests may name the same series."""
     return {name: list(found[name]) for name in series}
 
 

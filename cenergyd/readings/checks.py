@@ -1,4 +1,4 @@
-"""What every reading store rejects or leaves out, in one place so that all stores agree."""
+"""What every reading store rejects or does not store; kept in one place so that all stores agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
 def check_series(*names: str) -> None:
-    """Raise StoreRejected for anything that is not a series name (and could break out of a query)."""
+    """Raise StoreRejected for anything that is not a series name, and so could inject into a query."""
     for name in names:
         if not is_series_name(name):
             raise StoreRejected(f"{name!r} is not a series name: <serial>_<meter id>, letters and digits only")
@@ -51,7 +51,7 @@ def _without_negative_zero(reading: Reading) -> Reading:
 
 
 def readings_to_keep(readings: Iterable[Reading], start: int, end: int) -> dict[int, Reading]:
-    """What ``replace`` leaves in the range: storable readings by time; of two at one time the one given last."""
+    """The readings in the range after ``replace``: storable readings by time; of two at one time the one given last."""
     return {reading.time: reading for reading in storable(_within(readings, start, end))}
 
 
@@ -73,7 +73,7 @@ def storable_points(points: Iterable[FieldPoint]) -> dict[int, FieldPoint]:
 
 
 def points_to_keep(points: Iterable[FieldPoint], start: int, end: int) -> dict[int, FieldPoint]:
-    """What ``replace_points`` leaves in the range, by time."""
+    """The points in the range after ``replace_points``, by time."""
     checked = storable_points(points)
     for time in checked:
         if not start <= time < end:
@@ -112,7 +112,7 @@ def _within(readings: Iterable[Reading], start: int, end: int) -> Iterable[Readi
 
 def _check_time(time: int) -> None:
     if not -LATEST <= time < LATEST:
-        raise StoreRejected(f"the time {time} is not one of 1677 to 2262")
+        raise StoreRejected(f"the time {time} is not within the years 1677 to 2262")
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,8 @@
-"""A reading store as everybody sees it who shows or computes: with the corrections of :mod:`cenergyd.readings.corrections` in force.
+"""A reading store that applies the corrections of :mod:`cenergyd.readings.corrections` to what is read. Everything that shows or computes uses it.
 
-Only what is read differs; what is written goes through as it is. So the store keeps what the meters said, and late or resent readings
-of a corrected range are corrected as well. Field points (rollups, energy) are made from corrected readings and are not touched here.
-A series without corrections costs nothing but a look into a set.
+Writes are passed on unchanged. So the store keeps the measured values, and late or resent readings of a corrected range are corrected
+as well. Field points (rollups, energy) are made from corrected readings and are not changed here. A series without corrections costs
+one set look-up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import ReadingStore, Summary
 
 MAX_STEPS = 50
-"""Readings of which a scale leaves nothing (only registers) that are passed over in the search of the first or last one."""
+"""Readings to skip in the search for the first or last one because scaling leaves nothing of them (they hold only registers)."""
 
 
 class Corrections(Protocol):
@@ -35,7 +35,7 @@ class Corrections(Protocol):
 class CorrectedReadings:
     """A :class:`~cenergyd.readings.store.ReadingStore` in front of another one; see the module's docstring.
 
-    :ivar measured: the store behind it, with what the meters said.
+    :ivar measured: the store behind it, with the measured values.
     """
 
     def __init__(self, measured: ReadingStore, corrections: Corrections) -> None:
@@ -46,7 +46,7 @@ class CorrectedReadings:
         return getattr(self.measured, name)
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
-        """Those of the series that have, or had, corrections: their readings may be gone, as measured ones never are."""
+        """Those of the series that have, or had, corrections: unlike measured readings, theirs may disappear."""
         return await self.corrections.ever_corrected(series)
 
     async def scaled_ranges(self, series: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -72,7 +72,7 @@ class CorrectedReadings:
         found: list[Reading] = []
         for segment in view.between(start, end):
             since, until = segment.measured
-            # A segment may leave readings out, so that a limit counts what is left.
+            # Correcting may drop readings, so the limit counts what remains.
             while since < until and (limit is None or len(found) < limit):
                 asked = None if limit is None else limit - len(found)
                 rows = (await self.measured.read([name], since, until, asked))[name]
@@ -177,11 +177,11 @@ class _Summing:
         self._windows = windows
         self._channels = channels
         self._whole: dict[int, Summary] = {}
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[int, _WindowMerge] = {}
 
     async def all(self, segments: Sequence[CorrectionSegment]) -> list[Summary]:
-        """Of segments, ascending."""
-        # A window that is in more than one segment is put together from its parts, each with its own count.
+        """The summaries over ascending segments."""
+        # A window that spans segments is merged from its parts, each with its own count.
         owners = Counter(
             window
             for segment in segments
@@ -213,14 +213,14 @@ class _Summing:
                     self._whole[summary.time] = summary
 
     async def _counted(self, segment: CorrectionSegment, window: int) -> None:
-        """A part of a window: each channel on its own, so that its count is known."""
-        part = self._parts.setdefault(window, _Part())
+        """Add a part of a window, one query per channel, so that each channel's count is known."""
+        part = self._parts.setdefault(window, _WindowMerge())
         for channel in self._channels:
             for summary in await self._summaries(segment, [channel]):
                 part.add(channel, summary)
 
     async def _summaries(self, segment: CorrectionSegment, channels: Sequence[str]) -> list[Summary]:
-        """Of a segment, corrected; the store's windows are those that the shift brings to ours."""
+        """The corrected summaries of a segment. The store's windows are offset so that the time shift moves them onto the requested ones."""
         found = await self._store.summarise(
             [self._name], *segment.measured, self._windows.resolution, channels,
             offset=(self._windows.offset - segment.shift) % self._windows.resolution,
@@ -235,15 +235,15 @@ class _Stat(NamedTuple):
     high: float
 
 
-class _Part:
-    """What is known of a window so far."""
+class _WindowMerge:
+    """A window merged from the parts seen so far."""
 
     def __init__(self) -> None:
         self._stats: dict[str, _Stat] = {}
         self._estimated = False
 
     def add(self, channel: str, summary: Summary) -> None:
-        """One channel of a part of the window."""
+        """Add one channel of a part of the window."""
         if channel in summary.channels:
             low, mean, high = summary.channels[channel]
             self._merge(channel, _Stat(summary.readings, low, mean * summary.readings, high))
@@ -256,7 +256,7 @@ class _Part:
         self._stats[channel] = new
 
     def summary(self, window: int, channels: Sequence[str]) -> Summary | None:
-        """The whole window; None where it has no value."""
+        """The whole window; None if it has no value."""
         if not self._stats:
             return None
         counted = next(self._stats[channel].number for channel in channels if channel in self._stats)
@@ -274,12 +274,12 @@ def corrected_store(measured: ReadingStore, corrections: Corrections) -> Reading
 
 
 def as_measured(store: ReadingStore) -> ReadingStore:
-    """The store of what the meters said, behind a corrected one; any other store itself."""
+    """The store of measured values behind a corrected store; any other store itself."""
     return store.measured if isinstance(store, CorrectedReadings) else store
 
 
 async def ever_corrected(store: ReadingStore, series: Sequence[str]) -> frozenset[str]:
-    """Those of the series whose readings may be gone because of a correction."""
+    """Those of the series whose readings may have disappeared because of a correction."""
     ask = getattr(store, "ever_corrected", None)
     return cast(frozenset[str], await ask(series)) if ask is not None else frozenset()
 

@@ -1,8 +1,9 @@
 """The corrections of all series, in the documents store, as every daemon reads them.
 
-One document a series holds its corrections. One more names the series that changed last; its version tells a daemon whether it knows
-them all. That one is read at most every few seconds, and once after every claim of work (:meth:`CorrectionBook.refresh`): a change is
-stored before the times that it affects are marked, so whoever claims these times reads with the change in force.
+Each series' corrections are one document. Another document names the series that changed most recently; from its version a daemon
+knows whether it has missed a change. That document is read at most every few seconds, and once after every claim of work
+(:meth:`CorrectionBook.refresh`): a change is stored before the times that it affects are marked, so the daemon that claims these
+times reads with the change in force.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from cenergyd.errors import Conflict
 from cenergyd.readings.corrections import Correction, CorrectionMap, of_body, view_of
 
 REFRESH_SECONDS = 5.0
-"""How long what is shown may lag behind a change made in another daemon."""
+"""Seconds by which displayed values may lag behind a change made in another daemon."""
 MAX_VIEWS = 5000
-"""Series whose corrections are held in memory; of others only that they have some."""
+"""Series whose corrections are kept in memory; of the others only the names are kept."""
 _RECENT = 200
 _KEY = "all"
 _PAGE = 500
@@ -29,9 +30,9 @@ _TRIES = 20
 
 
 class CorrectionBook:
-    """Reads corrections, remembering what has not changed. Methods raise StoreUnavailable.
+    """Reads corrections and caches what has not changed. Methods raise StoreUnavailable.
 
-    :param seconds: the time, of which only differences count.
+    :param seconds: a clock, of which only differences are used.
     """
 
     def __init__(self, documents: DocumentStore, seconds: Callable[[], float]) -> None:
@@ -45,7 +46,7 @@ class CorrectionBook:
 
     @property
     def knows_any(self) -> bool:
-        """Whether any series has, or had, corrections, as far as was learnt."""
+        """Whether any series is known to have, or have had, corrections."""
         return bool(self._of_serial)
 
     async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
@@ -67,7 +68,7 @@ class CorrectionBook:
         return await self.views(sorted(self._of_serial.get(serial, ())))
 
     async def refresh(self) -> None:
-        """Learn of every change that is stored now."""
+        """Read every change that is stored by now."""
         await self._refreshing.acquire()
         try:
             await self._refresh()
@@ -112,7 +113,7 @@ class CorrectionBook:
         while name not in self._views:
             version = self._version
             view = view_of(corrections_in(await self.documents.get(CORRECTIONS, name)))
-            if version == self._version:  # else what was read may be older than the change that was learnt of meanwhile
+            if version == self._version:  # otherwise it may be older than a change noticed meanwhile
                 self._views[name] = view
                 if len(self._views) > MAX_VIEWS:
                     self._views.popitem(last=False)
@@ -121,7 +122,7 @@ class CorrectionBook:
 
 
 async def tell_changed(documents: DocumentStore, series: Iterable[str]) -> None:
-    """Have every daemon learn that the corrections of series have changed. Raises StoreUnavailable, Conflict."""
+    """Tell every daemon that the corrections of series have changed. Raises StoreUnavailable, Conflict."""
     for name in series:
         for tries_left in reversed(range(_TRIES)):
             document = await documents.get(CORRECTIONS_CHANGED, _KEY)

@@ -1,17 +1,17 @@
-"""What a person has said of wrong readings: void a range, scale it, or shift it in time. Pure functions.
+"""Corrections of wrong readings by a person: void a range, scale it, or shift it in time. Pure functions.
 
-What the meter said stays stored as it is. A correction is a statement beside it, and :class:`CorrectionMap` is what all of a series' corrections
-make of it: segments of time, each with the time shift and the factor by which the measured readings become the corrected ones.
+Measured values stay stored unchanged; corrections are stored beside them. :class:`CorrectionMap` is the combined effect of all
+corrections of a series: segments of time, each with the time shift and the factor that turn measured readings into corrected ones.
 
-Corrections count in the order in which they were made: the range of each names times as the corrections before it left them, which is
-what its author saw. An undone correction counts as if it had never been made.
+Corrections apply in the order in which they were made: the range of each is in the times that result from the corrections before it,
+which is what its author saw. An undone correction is treated as if it had never been made.
 
-A shift takes its range away and puts it elsewhere. There the shifted readings stand alone: whatever other reading the meter has stored
-for those times is hidden while the shift stands, so that no time is there twice. A range can be shifted once: neither it nor where it
-goes may touch those of another shift.
+A shift moves the readings of its range to other times. Other readings that the meter has stored for those times are hidden while the
+shift is in force, so that no time occurs twice. A range can be shifted once: neither the range nor its target may overlap the range
+or target of another shift.
 
-A factor scales P and Q. The energy registers of a scaled range are left out: they count on from what they counted wrongly, so a
-difference to a register outside the range would mean nothing. Where factors cancel out, readings are as measured, registers too.
+A factor scales P and Q. The energy registers of a scaled range are left out: they continue from wrongly counted values, so a
+difference to a register outside the range would be meaningless. Where factors cancel out, readings are as measured, registers included.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from cenergyd.readings.store import Summary
 Kind = Literal["void", "scale", "shift"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LATEST = 1 << 33
-"""The end of the latest range, UTC seconds (year 2242)."""
+"""The latest possible end of a range, UTC seconds (year 2242)."""
 BEGINNING, END = -(1 << 53), 1 << 53
 """Before and after every time."""
 MAX_FACTOR = 1e6
-"""Of one correction, and of all that meet at a time: W instead of kW is 1000, a CT ratio some thousands at most."""
+"""Limit for one correction, and for the product of all at a time: W instead of kW is 1000, a CT ratio some thousands at most."""
 MAX_REASON = 300
 """Characters of a reason."""
 MAX_ACTIVE = 100
@@ -46,13 +46,13 @@ SCALED = frozenset(("P", "Q"))
 
 @attrs.frozen(kw_only=True)
 class Correction:
-    """One statement of a person about a range of a series."""
+    """One correction of a range of a series."""
 
     number: int
-    """Of the series, ascending in the order in which they were made."""
+    """Counts the corrections of the series in the order in which they were made."""
     kind: Kind
     start: int
-    """UTC seconds, as the corrections before this one left the times."""
+    """UTC seconds, in the times that result from the corrections before this one."""
     end: int
     """Exclusive."""
     factor: float | None = None
@@ -61,31 +61,31 @@ class Correction:
     """Of ``shift``: added to the time."""
     reason: str
     customer_id: str
-    """Who held the logger then."""
+    """Id of the customer who held the logger at that time."""
     by: str
-    """Who said so."""
+    """Who made it."""
     at: int
-    """When, UTC seconds."""
+    """When it was made, UTC seconds."""
     undone_by: str | None = None
     undone_at: int | None = None
 
     @property
     def is_active(self) -> bool:
-        """Whether it counts."""
+        """Whether it is in force."""
         return self.undone_at is None
 
     @property
     def target(self) -> tuple[int, int]:
-        """Where its readings are afterwards: start and end."""
+        """The range in which its readings are afterwards."""
         return self.start + (self.seconds or 0), self.end + (self.seconds or 0)
 
     def touches(self, start: int, end: int) -> bool:
-        """Whether it changes readings within a range: takes them from there, or brings them there."""
+        """Whether it changes readings within a range: removes them from there, or moves them there."""
         return any(first < end and start < last for first, last in ((self.start, self.end), self.target))
 
     @property
     def hull(self) -> tuple[int, int]:
-        """The times that it changes: the range, and where a shift puts it."""
+        """The smallest range of times that holds everything it changes: its range and its target."""
         start, end = self.target
         return min(self.start, start), max(self.end, end)
 
@@ -107,7 +107,7 @@ class CorrectionSegment(NamedTuple):
 
     @property
     def measured(self) -> tuple[int, int]:
-        """The same in the meter's own times."""
+        """The range in measured time."""
         return self.start - self.shift, self.end - self.shift
 
     @property
@@ -116,7 +116,7 @@ class CorrectionSegment(NamedTuple):
         return self.shift == 0 and self.factor == 1.0
 
     def corrected(self, readings: Sequence[Reading]) -> list[Reading]:
-        """Measured readings of the segment, corrected. One of which nothing is left is left out."""
+        """Measured readings of the segment, corrected. A reading that has no value left is dropped."""
         if self.changes_nothing:
             return list(readings)
         if self.factor == 1.0:
@@ -128,7 +128,7 @@ class CorrectionSegment(NamedTuple):
         return [reading for reading in found if any(value is not None for value in reading[1:5])]
 
     def corrected_summary(self, summary: Summary) -> Summary:
-        """The same for a window's minimum, mean and maximum."""
+        """A window's minimum, mean and maximum, corrected."""
         channels = {}
         for name, triple in summary.channels.items():
             values = [self.scaled(value) for value in triple] if name in SCALED else list(triple)
@@ -138,7 +138,7 @@ class CorrectionSegment(NamedTuple):
         return summary._replace(time=summary.time + self.shift, channels=channels)
 
     def scaled(self, value: float | None) -> float | None:
-        """A value times the factor; None where that is more than a meter can mean. Never -0.0."""
+        """A value times the factor; None if the result is implausibly large. Never -0.0."""
         if value is None:
             return None
         product = value * self.factor + 0.0
@@ -147,7 +147,7 @@ class CorrectionSegment(NamedTuple):
 
 @attrs.frozen
 class CorrectionMap:
-    """What the corrections of a series make of it. Times that no segment holds are void."""
+    """The combined effect of a series' corrections. Times in no segment are void."""
 
     segments: tuple[CorrectionSegment, ...] = (CorrectionSegment(BEGINNING, END),)
     """Ascending, not overlapping."""
@@ -167,7 +167,7 @@ class CorrectionMap:
         return [segment.cut(start, end) for segment in self.segments if segment.start < end and segment.end > start]
 
     def reach(self, start: int, end: int) -> tuple[int, int]:
-        """The hull of a range of times and of where readings measured in it are now, and of what those ranges reach in turn."""
+        """The smallest range that holds a range of times and all times that shifts move readings to or from it, directly or in turn."""
         while True:
             low, high = start, end
             for segment in self.segments:
@@ -179,7 +179,7 @@ class CorrectionMap:
             start, end = low, high
 
     def void(self, start: int, end: int) -> CorrectionMap:
-        """Without a range."""
+        """With a range made void."""
         return CorrectionMap(tuple(_outside(self.segments, start, end)))
 
     def scaled(self, start: int, end: int, factor: float) -> CorrectionMap:
@@ -188,7 +188,7 @@ class CorrectionMap:
         return CorrectionMap(_joined([*_outside(self.segments, start, end), *inside]))
 
     def shifted(self, start: int, end: int, seconds: int) -> CorrectionMap:
-        """With a range moved; it stands alone where it comes to be."""
+        """With a range moved; readings already at the target are hidden."""
         moved = [
             CorrectionSegment(segment.start + seconds, segment.end + seconds, segment.shift + seconds, segment.factor)
             for segment in self.between(start, end)
@@ -198,7 +198,7 @@ class CorrectionMap:
 
 
 def view_of(corrections: Iterable[Correction]) -> CorrectionMap:
-    """What the active ones make of a series, in their order."""
+    """The combined effect of the active corrections, in their order."""
     view = CorrectionMap()
     for each in sorted(corrections, key=lambda each: each.number):
         if each.is_active:
@@ -207,7 +207,7 @@ def view_of(corrections: Iterable[Correction]) -> CorrectionMap:
 
 
 def corrected(view: CorrectionMap, readings: Sequence[Reading]) -> list[Reading]:
-    """All readings of a series, ascending, as the view has them."""
+    """All readings of a series, ascending, corrected."""
     times = [reading.time for reading in readings]
     found: list[Reading] = []
     for segment in view.segments:
@@ -217,7 +217,7 @@ def corrected(view: CorrectionMap, readings: Sequence[Reading]) -> list[Reading]
 
 
 def check(*, kind: str, start: int, end: int, factor: float | None, seconds: int | None, reason: str) -> None:
-    """Raise InvalidField for a correction that cannot be, whatever else is there."""
+    """Raise InvalidField for a correction that is invalid on its own, whatever other corrections exist."""
     if kind not in KINDS:
         raise InvalidField("kind", f"one of {', '.join(KINDS)} is needed")
     if not 0 <= start < LATEST:
@@ -238,42 +238,42 @@ def added(corrections: Sequence[Correction], new: Correction) -> list[Correction
     """The corrections of a series with one more.
 
     :raises Incompatible: a range would be shifted twice.
-    :raises InvalidField: the factors that meet would be too large or too small together.
+    :raises InvalidField: the product of the factors at some time would be too large or too small.
     """
     if new.kind == "shift":
         for each in corrections:
             if each.is_active and each.kind == "shift" and _touch(each, new):
-                raise Incompatible(f"correction {each.number} shifts these times already: undo it first")
+                raise Incompatible(f"correction {each.number} already shifts these times: undo it first")
     together = [*corrections, new]
     for segment in view_of(together).segments:
         if not 1 / MAX_FACTOR <= abs(segment.factor) <= MAX_FACTOR:
-            raise InvalidField(
-                "factor", "together with the corrections that are there the factor is too large or too small"
-            )
+            raise InvalidField("factor", "combined with the existing corrections, the factor is too large or too small")
     return together
 
 
 def undone(corrections: Sequence[Correction], number: int, by: str, at: int) -> list[Correction]:
     """The corrections of a series with one undone.
 
-    :raises Incompatible: it is undone already, or a later one names times that it has shifted.
+    :raises Incompatible: it is already undone, or the range of a later one is in times that it has shifted.
     """
     (found,) = [each for each in corrections if each.number == number]
     if not found.is_active:
-        raise Incompatible("it is undone already")
+        raise Incompatible("it is already undone")
     if found.kind == "shift":
         later = [
             str(each.number) for each in corrections if each.is_active and each.number > number and _touch(found, each)
         ]
         if later:
-            raise Incompatible(f"undo {', '.join(later)} first: later corrections name times that this one has shifted")
+            raise Incompatible(
+                f"undo {', '.join(later)} first: these later corrections are within times that this one has shifted"
+            )
     return [attrs.evolve(each, undone_by=by, undone_at=at) if each is found else each for each in corrections]
 
 
 def ended(corrections: Sequence[Correction], until: int, by: str, at: int) -> list[Correction]:
-    """The corrections of a series whose logger is somebody else's from a time on: none of them reaches beyond it.
+    """The corrections of a series whose logger belongs to another customer from a time on: none of them reaches beyond that time.
 
-    A correction whose range ends later is cut, a shift such that nothing comes to be later either; one of which nothing is left is undone.
+    A correction whose range ends later is cut, and a shift also where its target would end later. If nothing remains, it is undone.
     """
     found = []
     for each in corrections:
@@ -288,7 +288,7 @@ def ended(corrections: Sequence[Correction], until: int, by: str, at: int) -> li
 
 
 def bounded(corrections: Sequence[Correction], customer_id: str) -> list[Correction]:
-    """Without the oldest undone ones of a customer beyond MAX_UNDONE."""
+    """Without a customer's oldest undone corrections beyond MAX_UNDONE."""
     gone = [each.number for each in corrections if each.customer_id == customer_id and not each.is_active]
     left_out = set(gone[: max(0, len(gone) - MAX_UNDONE)])
     return [each for each in corrections if each.number not in left_out]
@@ -333,7 +333,7 @@ def _outside(segments: Iterable[CorrectionSegment], start: int, end: int) -> lis
 
 
 def _joined(segments: Iterable[CorrectionSegment]) -> tuple[CorrectionSegment, ...]:
-    """Ascending; neighbours that are alike are one."""
+    """Ascending, equal neighbours joined."""
     found: list[CorrectionSegment] = []
     for segment in sorted(segments):
         if found and found[-1].end == segment.start and found[-1][2:] == segment[2:]:
@@ -344,7 +344,7 @@ def _joined(segments: Iterable[CorrectionSegment]) -> tuple[CorrectionSegment, .
 
 
 def _touch(shift: Correction, other: Correction) -> bool:
-    """Whether the range of a shift, or where it goes, meets that of another correction."""
+    """Whether the range or target of a shift overlaps that of another correction."""
     mine = ((shift.start, shift.end), shift.target)
     theirs = {(other.start, other.end), other.target}
     return any(a < d and c < b for a, b in mine for c, d in theirs)

@@ -13,10 +13,10 @@ _NEAR = 0.1
 
 
 def typical_interval(times: Sequence[int]) -> int | None:
-    """The usual time between readings, s, from ascending times; None where fewer than two are near each other.
+    """The usual time between readings, s, from ascending times; None if no two are near each other.
 
-    The lower quartile, because gaps make intervals longer and hardly anything makes them shorter, brought to the nearest interval
-    that a logger can be set to.
+    This is the lower quartile, because gaps lengthen intervals and hardly anything shortens them, rounded to the nearest interval that a
+    logger can be set to.
     """
     steps = sorted(step for earlier, later in pairwise(times) if (step := later - earlier) <= LONGEST_INTERVAL)
     if not steps:
@@ -25,6 +25,6 @@ def typical_interval(times: Sequence[int]) -> int | None:
 
 
 def near_clock_interval(step: int) -> int:
-    """The interval that a logger can be set to nearest to a time between readings, s; the time itself where none is near."""
+    """The log interval setting nearest to a time between readings, s; the time itself if none is near."""
     near = min(_CLOCK_INTERVALS, key=lambda interval: abs(interval - step))
     return near if abs(near - step) <= _NEAR * near else step

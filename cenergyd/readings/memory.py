@@ -1,4 +1,4 @@
-"""A reading store in memory, for tests, also those of plugin authors. It passes the same contract tests as the real ones."""
+"""A reading store in memory, for tests, including those of plugin authors. It passes the same contract tests as the real stores."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cenergyd.readings.store import Summary
 
 
 def merged(old: Reading, new: Reading) -> Reading:
-    """What a store holds after both were written at the same time, the new one last."""
+    """What a store holds at a time for which ``old`` and then ``new`` were written."""
     values = [now if now is not None else before for before, now in zip(old.values, new.values, strict=True)]
     return Reading.of_values(new.time, values, old.estimated or new.estimated)
 
 
 class MemoryReadingStore:
-    """Keeps everything in dictionaries. Set :attr:`down` to a reason, and every call raises StoreUnavailable with it."""
+    """Keeps everything in dictionaries. While :attr:`down` is set to a reason, every call raises StoreUnavailable with it."""
 
     def __init__(self) -> None:
         self.down: str | None = None

@@ -1,4 +1,4 @@
-"""What a meter said at one time, and the names under which it is stored."""
+"""A meter's reading, and the names under which readings are stored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 CHANNELS = ("P", "L1_PF", "L1_V", "Q")
-"""What a meter measures at a moment."""
+"""Values that a meter measures at a point in time."""
 REGISTERS = ("E_net", "E_import", "E_export")
-"""What a meter counts, kWh."""
+"""Energy registers of a meter, kWh."""
 VALUES = CHANNELS + REGISTERS
-"""All that a reading may hold; a field of this name in the stores."""
+"""All values of a reading; each is a field of this name in the stores."""
 MAX_VALUE = 1e30
-"""The largest that a meter can mean. A larger one is damage, and sums of such would not be finite."""
+"""The largest plausible value. A larger one is corrupt, and sums of such values might not be finite."""
 MISSING_METER = "missing_meter"
 SUM = "sum"
 _COMPUTED = re.compile(rf"({MISSING_METER}|[a-z]+_{SUM})\Z")
@@ -21,7 +21,7 @@ _SERIES = re.compile(r"[0-9A-Za-z]{1,32}_[0-9A-Za-z_]{1,48}\Z")
 
 
 class Reading(NamedTuple):
-    """One reading. A channel or register that the meter did not give is None: a gap, never zero.
+    """One reading. A channel or register without a value is None: a gap, never zero.
 
     A NamedTuple and not an attrs class because a backlog makes tens of thousands of them a second.
     Field order is what the stores and the parser rely on.
@@ -38,9 +38,9 @@ class Reading(NamedTuple):
     Q: float | None = None
     """Reactive power, kvar."""
     estimated: bool = False
-    """True where a computed reading rests on an estimated Q."""
+    """True if a computed reading is based on an estimated Q."""
     E_net: float | None = None
-    """The meter's net energy register as it was displayed, kWh: import less export. It counts down while the site exports."""
+    """The meter's net energy register as displayed, kWh: import less export. It counts down while the site exports."""
     E_import: float | None = None
     """The meter's import register, kWh."""
     E_export: float | None = None
@@ -74,7 +74,7 @@ class FieldPoint(NamedTuple):
 
 
 def series_name(serial: str, meter: str) -> str:
-    """``<serial>_<meter id>``; raises ValueError where that would not be a safe series name."""
+    """``<serial>_<meter id>``; raises ValueError if that is not a safe series name."""
     name = f"{serial}_{meter}"
     if not _SERIES.match(name):
         raise ValueError(f"{name!r} is not a series name: letters and digits only")
@@ -87,12 +87,12 @@ def missing_series(serial: str) -> str:
 
 
 def sum_series(serial: str, role: str) -> str:
-    """The series of a role that is a sum of meters, ``<serial>_<role>_sum``."""
+    """The series of a role that is a sum of meters: ``<serial>_<role>_sum``."""
     return series_name(serial, f"{role}_{SUM}")
 
 
 def is_computed(series: str) -> bool:
-    """Whether the readings of a series are made from other series': the missing meter's, or a sum's. They may go again."""
+    """Whether the readings of a series are computed from other series (the missing meter, or a sum). Such readings may be removed again."""
     return bool(_COMPUTED.match(series.partition("_")[2]))
 
 

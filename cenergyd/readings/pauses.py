@@ -1,7 +1,7 @@
-"""Pauses between a meter's readings: which are its usual interval, which a lost row or two, and which a gap. Pure.
+"""Pauses between a meter's readings: its usual interval, one or two lost rows, or a gap. Pure.
 
-The usual interval is a local fact: a pause is evaluated by the two pauses before it and the two after it. So a change of the log period
-(1 to 15 to 60 minutes and back) is no gap, a clock that drifts does not matter, and what is evaluated depends on nothing far away.
+The usual interval is determined locally, from the two pauses before and the two after each pause. So a change of the log period (1 to
+15 to 60 minutes and back) is no gap, clock drift does not matter, and the result depends only on nearby readings.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 
 NEIGHBOURS = 2
-"""Pauses on either side that a pause is evaluated by."""
+"""Pauses on either side from which a pause's usual interval is determined."""
 REGULAR_FACTOR = 1.5
-"""A pause of up to so many usual intervals is one interval: clocks drift, and a row may be late."""
+"""A pause of up to this many usual intervals counts as one interval: clocks drift, and a row may be late."""
 LOST_FACTOR = 3
-"""A pause of up to so many usual intervals is a lost row or two."""
+"""A pause of up to this many usual intervals counts as one or two lost rows."""
 LOST_SECONDS = 900
-"""But no longer than this, or than one and a half usual intervals, whichever is more."""
+"""A longer pause is no lost row, unless one and a half usual intervals are longer still, s."""
 
 
 def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
-    """For each pause between neighbouring times (ascending) the usual interval around it, s; None where nobody knows.
+    """For each pause between neighbouring times (ascending) the usual interval around it, s; None where unknown.
 
-    The longer of what is usual before and what is usual after. On either side that is the shorter of the two nearest pauses; one pause alone
-    counts only where there is nothing on the other side to tell. A pause of more than ``longest`` ends a side.
+    It is the longer of the usual interval before and the one after. On either side that is the shorter of the two nearest pauses; a
+    single pause is used only if the other side has none. A pause longer than ``longest`` ends a side.
     """
     pauses = [later - earlier for earlier, later in pairwise(times)]
     found: list[int | None] = []
@@ -31,7 +31,7 @@ def usual_intervals(times: Sequence[int], longest: int) -> list[int | None]:
         first, end = len(found), len(found) + len(list(run))
         for index in range(first, end):
             if index - first >= NEIGHBOURS and end - index > 2 * NEIGHBOURS and pause <= longest:
-                # Whatever has two like it on either side is usual.
+                # With two equal pauses on both sides, the pause itself is the usual interval.
                 found += [pause] * (end - NEIGHBOURS - index)
                 break
             found.append(_usual_at(pauses, index, longest))
@@ -61,18 +61,18 @@ def is_regular(pause: int, usual: int) -> bool:
 
 
 def is_bridgeable(pause: int, usual: int) -> bool:
-    """Whether a pause is short enough to interpolate over: one usual interval, or a lost row or two."""
+    """Whether a pause is short enough to interpolate over: one usual interval, or one or two lost rows."""
     return pause <= min(LOST_FACTOR * usual, max(LOST_SECONDS, REGULAR_FACTOR * usual))
 
 
 def spans(times: Sequence[int], longest: int) -> list[int]:
-    """How long each reading (ascending times) stands for, s: until the next one, but no longer than its usual interval; 0 where nobody knows."""
+    """How long each reading (ascending times) is valid for, s: until the next one, at most its usual interval; 0 where unknown."""
     usual = usual_intervals(times, longest)
     found: list[int] = []
     before, last_usual = longest + 1, 0
     for index, time in enumerate(times):
         after = times[index + 1] - time if index + 1 < len(times) else longest + 1
-        # What is usual beyond a gap says nothing of this side.
+        # The usual interval beyond a gap does not apply on this side.
         next_usual = (usual[index] or 0) if after <= longest else 0
         interval = max(last_usual if before <= longest else 0, next_usual)
         found.append(min(interval, after))

@@ -1,7 +1,7 @@
-"""For how long readings and what is computed from them are kept. Pure.
+"""How long readings and what is computed from them are kept. Pure.
 
-What is to be kept for D days is kept for :data:`MARGIN_DAYS` more. So there are two borders: nothing that lies before ``now - D days`` is
-computed anew, and only what lies a margin before that is freed. Whatever is computed anew finds all that it is computed from.
+Data kept for D days is really kept for :data:`MARGIN_DAYS` more. So there are two limits: nothing before ``now - D days`` is recomputed,
+and only data a further margin before that is deleted. Whatever is recomputed therefore still has all its inputs.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Final
 
 DAY: Final = 86400
 MARGIN_DAYS: Final = 33
-"""Registers bridge a gap of up to 31 days; a day's and an hour's windows look back a little more."""
+"""Registers bridge a gap of up to 31 days; hour and day windows need a little more."""
 
 
 def computed_since(keep_days: Mapping[str, int], now: int) -> int | None:
-    """The time before which nothing is computed anew, as the readings of before may be gone; None where they are kept for ever."""
+    """The time before which nothing is recomputed, because the readings may be deleted; None if they are kept for ever."""
     days = keep_days.get("raw")
     return None if days is None else now - days * DAY
 
 
 def freed_before(days: int, now: int) -> int:
-    """The time before which rows that are kept for so many days are freed."""
+    """The time before which rows that are kept for this many days are deleted."""
     return now - (days + MARGIN_DAYS) * DAY

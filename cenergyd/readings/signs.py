@@ -1,4 +1,4 @@
-"""What a meter would have said with its current transformers (CTs) mounted the right way round. Pure."""
+"""Corrects the sign of readings of meters whose current transformers (CTs) are mounted the wrong way round. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ SIGNED = frozenset(("P", "Q"))
 
 
 def sign_corrected(reading: Reading) -> Reading:
-    """The reading of a meter whose CTs are reversed, corrected: the direction of power and energy turns.
+    """The reading of a meter whose CTs are reversed, corrected: the direction of power and energy is inverted.
 
-    What the meter counted as import was export. A power factor and a voltage have no direction that a CT would change.
+    What the meter counted as import was export. Power factor and voltage do not depend on the CT's direction.
     """
     time, p, pf, v, q, estimated, net, imported, exported = reading
     return Reading(time, negated(p), pf, v, negated(q), estimated, negated(net), exported, imported)
 
 
 def sign_corrected_summary(summary: Summary) -> Summary:
-    """The same for a window's minimum, mean and maximum."""
+    """A window's minimum, mean and maximum with the sign corrected."""
     channels = {
         name: (0.0 - high, 0.0 - mean, 0.0 - low) if name in SIGNED else (low, mean, high)
         for name, (low, mean, high) in summary.channels.items()

@@ -9,23 +9,23 @@ from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReading
 
 
 class Summary(NamedTuple):
-    """One window of a series at a resolution: ``channel -> (min, mean, max)``, absent where no value."""
+    """One window of a series at a resolution: ``channel -> (min, mean, max)``, absent if the window has no value of it."""
 
     time: int
     """Start of the window, UTC seconds, a multiple of the resolution (plus an offset where one was asked for)."""
     readings: int
-    """Readings in the window: those that have P or, in a window without any P, the next of CHANNELS that it has."""
+    """Number of readings with P in the window; in a window without P, with the next of CHANNELS that it has."""
     channels: Mapping[str, tuple[float, float, float]]
     estimated: bool = False
-    """True where any reading in the window is estimated."""
+    """True if any reading in the window is estimated."""
 
 
 class ReadingStore(Protocol):
     """Keeps readings (keyed by series and time) and field points.
 
     Every method raises :class:`~cenergyd.errors.StoreUnavailable` when the store does not answer,
-    :class:`~cenergyd.errors.Overloaded` when too much waits already, and
-    :class:`~cenergyd.errors.StoreRejected` when the store says that the data itself is wrong.
+    :class:`~cenergyd.errors.Overloaded` when too many calls are already waiting, and
+    :class:`~cenergyd.errors.StoreRejected` when the store refuses the data itself.
     Time ranges are half open, ``start <= time < end``, UTC seconds. The limits of what can be stored (names, finite
     values, times) are those of :mod:`cenergyd.readings.checks`, the same for all.
     """
@@ -35,19 +35,19 @@ class ReadingStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what runs and disconnect."""
+        """Finish running calls and disconnect."""
         ...
 
     async def ping(self) -> None:
-        """Return if the store can take a write now; raise StoreUnavailable with the reason if not."""
+        """Return if the store can accept a write now; raise StoreUnavailable with the reason if not."""
         ...
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """Store readings, durable when this returns.
 
-        A reading of a series and time that exists already is merged channel by channel: a value replaces the
-        old one, None leaves it (registers too); ``estimated`` stays once set (``replace`` clears it). Writing the same thing again
-        changes nothing. A reading without any channel or register is a gap: it is not stored.
+        A reading at a time that already has one is merged value by value: a value replaces the old one, None leaves it (registers
+        too); ``estimated`` stays once set (``replace`` clears it). Writing the same readings again changes nothing. A reading
+        without any value is a gap and is not stored.
         """
         ...
 
@@ -83,20 +83,20 @@ class ReadingStore(Protocol):
         *,
         offset: int = 0,
     ) -> dict[str, list[Summary]]:
-        """min, mean, max per channel and window of ``resolution`` seconds, windows without readings left out.
+        """min, mean, max per channel and window of ``resolution`` seconds; windows without readings are left out.
 
-        Only the readings in the range count, so its first and last window may be partial. Fewer channels cost less.
+        Only readings in the range count, so its first and last window may be partial. Fewer channels cost less.
 
-        :param offset: windows start at the multiples of the resolution plus this, s: so days may be of another zone.
+        :param offset: windows start at multiples of the resolution plus this, s, such as for the days of another time zone.
         """
         ...
 
     async def series_of(self, serial: str) -> list[str]:
-        """Series of reading kind (``<serial>_<meter id>`` and the missing meter) that exist for a logger, sorted."""
+        """The series of readings (``<serial>_<meter id>`` and the missing meter) that exist for a logger, sorted."""
         ...
 
     async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
-        """Store field points; one at an existing time replaces it whole. Numbers come back as floats."""
+        """Store field points; a point at an existing time replaces the old one entirely. Numbers are read back as floats."""
         ...
 
     async def replace_points(self, series: str, start: int, end: int, points: Sequence[FieldPoint]) -> None:
@@ -108,9 +108,9 @@ class ReadingStore(Protocol):
         ...
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
-        """Store field points of several series: a field replaces that of the same name at the same time, others stay.
+        """Store field points of several series: a field replaces the one of the same name at the same time, the others stay.
 
-        For points that are known never to lose a field: unlike the others this need not look at what is stored.
+        For points that never lose a field: unlike the replacing methods this need not read what is stored.
         """
         ...
 

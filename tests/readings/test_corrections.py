@@ -210,7 +210,7 @@ def test_a_shift_stands_alone_where_it_comes_to_be() -> None:
 def test_a_range_is_shifted_once() -> None:
     made = added([], correction(1, "shift", 100, 200, seconds=300))
     for start, end, seconds in ((150, 160, 1), (450, 460, 5), (90, 101, 1000), (0, 50, 380)):
-        with pytest.raises(Incompatible, match="shifts these times already"):
+        with pytest.raises(Incompatible, match="already shifts these times"):
             added(made, correction(2, "shift", start, end, seconds=seconds))
     made = undone(made, 1, "x", 1)
     added(made, correction(2, "shift", 150, 160, seconds=1))

@@ -63,7 +63,7 @@ async def test_a_customer_voids_and_undoes(world: World) -> None:
     listed = (await client.get(f"{path}/corrections")).json["corrections"]
     assert listed == [undone.json]
     again = await client.delete(f"{path}/corrections/{made.json['id']}")
-    assert (again.status, again.json["code"], again.json["detail"]) == (409, "incompatible", "it is undone already")
+    assert (again.status, again.json["code"], again.json["detail"]) == (409, "incompatible", "it is already undone")
 
 
 @pytest_twisted.ensureDeferred

@@ -59,7 +59,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     assert "Undone by customer: a customer" in await visitor.open(path)
     again = await visitor.send(f"{path}/undo", {**visitor.fields, "correction": f"{SERIAL}_1.1"})
     assert again.status == 422
-    assert "It is undone already." in again.content.decode()
+    assert "It is already undone." in again.content.decode()
     assert (await visitor.send(f"{path}/undo", {**visitor.fields, "correction": "x"})).status == 404
     assert (await visitor.send(path, {**visitor.fields, "csrf": "x"})).status == 403
 

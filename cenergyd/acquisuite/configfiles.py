@@ -39,9 +39,9 @@ class ConfigFileUpload:
     """A config file that a device sends."""
 
     name: str
-    """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``, whatever the device called it."""
+    """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``, from MODBUSDEVICE; the device's own file name is not used."""
     content: bytes = attrs.field(repr=False)
-    """Inflated, if it was sent as gzip."""
+    """Decompressed, if it was sent as gzip."""
     file_time: int | None = None
     """UTC seconds."""
     device_class: str = ""
@@ -144,7 +144,7 @@ def parse_manifest(body: bytes) -> list[ManifestEntry]:
 
 
 def decode(content: bytes) -> str:
-    """A config file as text; any bytes have one."""
+    """A config file as text; never fails."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -158,10 +158,10 @@ def _lines(content: bytes) -> list[str]:
 
 @attrs.frozen(slots=True)
 class MeterConfig:
-    """What an ``mb-NNN.ini`` says of a meter."""
+    """The points of a meter according to its ``mb-NNN.ini``."""
 
     points: tuple[Point, ...]
-    """By number: those with a name or a unit; a name of ``-`` is none. Hostile text, bounded."""
+    """Points with a name or a unit, by number; a name of ``-`` counts as none. Untrusted text, bounded."""
     count: int
     """Number of points in the meter's logs: one more than the highest number in the file."""
 
@@ -210,9 +210,9 @@ def _redact_url(word: str) -> str:
 
 
 def diff(old: bytes, new: bytes) -> str:
-    """A unified diff of two versions, of their redacted texts: a changed secret does not show.
+    """A unified diff of the redacted texts of two versions; a changed secret is not shown.
 
-    Files with more lines than any logger has are only reported as different: the time of a comparison grows with the square of their length.
+    Files with more lines than any logger's are only reported as different, because the time to compare grows with the square of their length.
     """
     before, after = redact(old).split("\n"), redact(new).split("\n")
     if max(len(before), len(after)) > _MAX_DIFF_LINES:

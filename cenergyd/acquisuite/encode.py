@@ -59,12 +59,12 @@ def _values(reading: Reading, layout: Layout) -> dict[int, float | None]:
 
 
 def gz(content: bytes) -> bytes:
-    """gzip with no time in it, so that the same log gives the same bytes."""
+    """gzip without a time stamp, so that the same log gives the same bytes."""
     return gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def log_filename(meter: str, sequence: int = 1, when: int = 0, compressed: bool = True) -> str:
-    """``modbus/mb-001.4AB87D4F_1.log.gz``, as a logger names it; ``when`` is the hex number (UTC seconds)."""
+    """A logger's file name, such as ``modbus/mb-001.4AB87D4F_1.log.gz``; ``when`` is the hex number (UTC seconds)."""
     return f"modbus/mb-{int(meter):03d}.{when:08X}_{sequence}.log{'.gz' if compressed else ''}"
 
 
@@ -76,7 +76,7 @@ def md5(content: bytes) -> str:
 def multipart_form(
     fields: Mapping[str, str], filename: str | None = None, content: bytes = b"", file_field: str = "LOGFILE"
 ) -> tuple[str, bytes]:
-    """Content-Type and body of a form with one file (none where ``filename`` is None)."""
+    """Content-Type and body of a form with one file (none if ``filename`` is None)."""
     boundary = "-" * 20 + hashlib.sha256(repr(sorted(fields.items())).encode() + content).hexdigest()[:24]
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'.encode()

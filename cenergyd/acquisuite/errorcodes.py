@@ -1,4 +1,4 @@
-"""What the error column of a log row means."""
+"""Meanings of the error column of a log row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODBUS: Final = {
     138: "gateway path unavailable",
     139: "gateway target did not respond",
 }
-# The device's Linux, not ours: the numbers that loggers report, and os.strerror for the rest of the common ones.
+# Linux error numbers as loggers report them. Not from this machine's errno, which may differ.
 _LINUX: Final = {
     5: "input/output error",
     11: "try again",
@@ -32,10 +32,10 @@ _LINUX: Final = {
 
 
 FIRST_EVENT: Final = 160
-"""From here on the number is an event of the logger (log started, clock set), not an error of the meter."""
+"""Numbers from here on are events of the logger (log started, clock set), not errors of the meter."""
 
 
-def describe(code: int) -> str:
+def error_meaning(code: int) -> str:
     """The meaning of an error number, in a few words; never raises."""
     if code == 0:
         return "ok"

@@ -1,7 +1,7 @@
-"""A fast path for rows as a healthy logger writes them, all of one shape: read column by column, in half the time.
+"""A fast path for regular rows, all with the same columns: they are parsed column by column, in half the time.
 
-A text with any irregularity is left to :mod:`cenergyd.acquisuite.logfile` as a whole. Both read exactly the same; a property test compares
-them.
+Text with any irregularity is left to :mod:`cenergyd.acquisuite.logfile` entirely. Both give exactly the same result; a property test
+compares them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _POWER_FACTOR: Final = VALUES.index("L1_PF")
 
 
 def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
-    """Readings of whole lines in the file's order; None unless all of them are good, have the same number of columns, and have different times.
+    """Readings of complete lines in the file's order; None unless all are valid, with the same number of columns and different times.
 
     :param text: without ``_``, which Python's float() accepts between digits.
-    :param latest: UTC seconds; a later row is irregular, as is one before ``earliest``.
+    :param latest: UTC seconds; a row later than this, or before ``earliest``, is irregular.
     """
     if b"\0" in text or not layout.columns:
         return None
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-        if b"\r" in text:  # which ends a line too
+        if b"\r" in text:  # a line end of its own
             return None
     if text[:5].lower() == _HEADER:
         text = text[text.find(b"\n") + 1 :]
-    rows, width = text.count(b"\n"), text.count(b",", 0, text.find(b"\n"))  # columns but for the last one
+    rows, width = text.count(b"\n"), text.count(b",", 0, text.find(b"\n"))  # the last column is not counted
     fields = text.split(b",")
     if (
         not (rows and width)
@@ -42,8 +42,8 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
         or fields[1::width].count(b"0") != rows
     ):
         return None
-    # Where a row should end, the last column, a line end and the next row's time are one field. With as many line ends as rows,
-    # and two quotes for each time, there is neither anywhere else: all rows have the same width.
+    # At the end of a row, the last column, the line end and the next row's time are one field. If there are as many line ends as rows,
+    # and two quotes for each time, there are none elsewhere, so all rows have the same width.
     joints = fields[width:-1:width]
     try:
         times = [quoted_time(fields[0]), *[quoted_time(joint[joint.index(b"\n") + 1 :]) for joint in joints]]
@@ -61,9 +61,9 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
 
 
 def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:
-    """One column as numbers; endless None where the meter has no such value.
+    """One column as numbers; an endless series of None if the meter has no such value.
 
-    :raises ValueError: not all are numbers of a size that a meter can mean.
+    :raises ValueError: some are not numbers, or implausibly large.
     :raises IndexError: the rows have no such column.
     """
     if column is None:
@@ -74,5 +74,5 @@ def _values(fields: list[bytes], width: int, column: int | None, scale: float) -
     if scale != 1.0:
         values = [value * scale for value in values]
     if not sum(map(abs, values)) <= MAX_VALUE:
-        raise ValueError("nan or too large")  # or so large that together they are
+        raise ValueError("nan or too large")  # a large sum is rejected, too: the slow path then decides
     return values

@@ -1,4 +1,4 @@
-"""What a device POSTs: form variables, file parts and credentials, from bytes to values."""
+"""Parses the forms that devices POST: variables, files and credentials."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _PART_HEAD: Final = re.compile(
     rb"""Content-Disposition: form-data; name="(\w{1,64})"(?:; filename="([\w./-]{1,255})"\r\nContent-Type: [\w./-]{1,64})?""",
     re.ASCII,
 )
-"""The head of a part as devices write it. No quoting, escapes or parameters: a head with those goes to the library's parser."""
+"""The head of a part as devices write it, without quoting, escapes or parameters. Other heads are left to the library's parser."""
 _MAX_PART_HEAD: Final = 512
 _DEVICE_FORM: Final = re.compile(r"multipart/form-data; boundary=([\w-]{1,70})", re.ASCII)
-"""The Content-Type as devices write it; any other goes to the library's parser."""
+"""The Content-Type as devices write it. Others are left to the library's parser."""
 _SERIAL: Final = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 _MAX_NAME: Final = 64
 _MAX_HEADER: Final = 2048
 _HEAD_BYTES: Final = 16 * 1024
 _MAX_URLENCODED: Final = 64 * 1024
-"""Bytes; such a form carries no file, and decoding it is slow."""
+"""Bytes. Such a form has no file, and decoding it is slow."""
 
 
 class CredentialsError(CenergydError):
-    """No usable credentials, or two pairs that contradict each other (answered 401, never saying which part was wrong)."""
+    """No usable credentials, or two pairs that differ (answered 401, without telling which part was wrong)."""
 
 
 @attrs.frozen(slots=True)
 class FilePart:
-    """One file of a form: its name as the device gave it (hostile text) and its bytes as sent."""
+    """One file of a form: its name as sent (untrusted text) and its bytes as sent."""
 
     filename: str
     content: bytes = attrs.field(repr=False)
@@ -45,7 +45,7 @@ class FilePart:
 
 @attrs.frozen(slots=True)
 class Form:
-    """Form variables and files, by UPPER-CASE name. The repr shows no values: one of them is a password."""
+    """Form variables and files, by upper-case name. The repr shows no values, because one of them is a password."""
 
     fields: Mapping[str, str] = attrs.field(factory=dict, repr=lambda fields: str(sorted(fields)))
     files: Mapping[str, FilePart] = attrs.field(factory=dict)
@@ -63,8 +63,8 @@ def parse_form(
 
     :param content_type: the request's Content-Type header.
     :param max_fields: variables and files together.
-    :param max_field_bytes: size of one variable; files are bounded by ``max_total_bytes`` alone.
-    :raises UploadError: not such a form, broken, beyond a limit, or one variable given twice with different values.
+    :param max_field_bytes: size of one variable; files are limited by ``max_total_bytes`` alone.
+    :raises UploadError: not such a form, malformed, beyond a limit, or with one variable given twice with different values.
     """
     if len(body) > max_total_bytes:
         raise UploadError(f"the request has {len(body)} bytes, more than the {max_total_bytes} allowed")
@@ -84,9 +84,9 @@ def parse_form(
 def parse_head(
     body: bytes, content_type: bytes | str | None, *, max_fields: int = 64, max_field_bytes: int = 4096
 ) -> Form:
-    """The variables of a multipart form that come before its first file, within its first 16 KiB; none if it does not begin like a form.
+    """The variables before the first file of a multipart form, within its first 16 KiB; none if it does not begin like a form.
 
-    So the sender is known before a large form is parsed. Raises UploadError as :func:`parse_form`.
+    This identifies the sender before a large form is parsed. Raises UploadError as :func:`parse_form`.
     """
     head = body[:_HEAD_BYTES]
     boundary, line_end, _ = head.partition(b"\r\n")
@@ -108,9 +108,9 @@ def _multipart(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: i
 
 
 def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form | None:
-    """Parse a form exactly as devices write it, in a quarter of the time; None for any other, valid or not.
+    """Parse a form exactly as devices write it, in a quarter of the time; None for any other form, valid or not.
 
-    The result never differs from the library's: a boundary in an unexpected place leaves the form to the library.
+    The result never differs from the library's: if a boundary is in an unexpected place, the form is left to the library.
     """
     opening, between = b"--" + boundary + b"\r\n", b"\r\n--" + boundary
     closing = between + b"--\r\n"
@@ -136,7 +136,7 @@ def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_
 
 @lru_cache(1024)
 def _part_head(head: bytes) -> tuple[str, str | None] | None:
-    """Clean name and file name from a part's head; None if no device would write it so. Cached: all devices write the same heads."""
+    """Clean name and file name from a part's head; None if it is not as devices write it. Cached, because all devices write the same heads."""
     known = _PART_HEAD.fullmatch(head)
     if known is None:
         return None
@@ -165,7 +165,7 @@ def _parse_multipart(body: bytes, boundary: bytes, max_fields: int, max_field_by
                 payload = payload + event if payload else bytes(event)
         parser.close()
     except MultipartError as error:
-        raise UploadError(f"the multipart form is broken: {error}") from error
+        raise UploadError(f"the multipart form is malformed: {error}") from error
     return Form(fields, files)
 
 
@@ -204,7 +204,7 @@ def _clean_name(name: str) -> str:
 
 
 def _text(value: bytes) -> str:
-    """Devices write ASCII; names that people typed on them are in whatever encoding the browser sent: UTF-8, else Latin-1, which accepts any byte."""
+    """Devices write ASCII, but names typed by people are in the browser's encoding: UTF-8, otherwise Latin-1, which accepts any byte."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -218,14 +218,14 @@ def _parse_urlencoded(body: bytes, max_fields: int, max_field_bytes: int) -> For
     try:
         pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=max_fields)
     except ValueError as error:
-        raise UploadError(f"the form is broken or has more than {max_fields} variables") from error
+        raise UploadError(f"the form is malformed or has more than {max_fields} variables") from error
     for name, value in pairs:
         _put_field(fields, _clean_name(name.decode("latin-1")), value, max_field_bytes)
     return Form(fields)
 
 
 def basic_credentials(header: bytes | None) -> tuple[str, str] | None:
-    """User and password of an ``Authorization: Basic`` header; None without one or where it is not readable."""
+    """User and password of an ``Authorization: Basic`` header; None if it is missing or unreadable."""
     if not header:
         return None
     scheme, _, encoded = header.strip().partition(b" ")
@@ -253,7 +253,7 @@ def normalise_serial(text: str) -> str:
 def credentials(form: Form, basic: tuple[str, str] | None) -> tuple[str, str]:
     """Serial number (upper case) and password of an upload, from the form, Basic authentication or both.
 
-    :raises CredentialsError: none or half a pair, a serial that cannot be one, or two pairs that differ.
+    :raises CredentialsError: none, only one of the two, an invalid serial number, or two pairs that differ.
     """
     serials = [form.fields[name] for name in ("SERIALNUMBER", "ESERVERSERIAL") if form.fields.get(name)]
     passwords = [form.fields["PASSWORD"]] if "PASSWORD" in form.fields else []

@@ -1,4 +1,4 @@
-"""Bytes of a log as sent, gzip or plain, to chunks of bounded size."""
+"""Decompresses a log as sent, gzip or plain, into chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from cenergyd.errors import UploadError
 
 CHUNK: Final = 128 * 1024
 _FEED: Final = 16 * 1024
-"""zlib copies its unused input, so it is fed in small chunks: many tiny members stay cheap."""
+"""zlib copies its unused input, so it is fed in small chunks to keep many tiny members cheap."""
 _MAX_MEMBERS: Final = 1000
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PADDING: Final = b"\0\xff\r\n"
-"""What may lie between members or after the last one: tape-style padding, erased flash, a line end."""
+"""Bytes allowed between members or after the last one: zero padding, erased flash, a line end."""
 _GZIP: Final = 31  # wbits: gzip header and checksum
 
 
 def is_gzip(content: bytes) -> bool:
-    """Whether the first two bytes are gzip's; names cannot be trusted (AcquiLites send plain text as .gz)."""
+    """Whether the first two bytes are gzip's. File names are unreliable: AcquiLites send plain text as .gz."""
     return content.startswith(_GZIP_MAGIC)
 
 
 def inflated_chunks(content: bytes, max_bytes: int, what: str = "log") -> Iterator[bytes]:
-    """The inflated content in chunks of at most 128 KiB.
+    """The decompressed content in chunks of at most 128 KiB.
 
-    :param what: it is, for messages.
+    :param what: what the content is, for messages.
     :raises UploadError: larger than ``max_bytes`` when inflated, cut short, or not valid gzip.
     """
     total = 0
@@ -39,7 +39,7 @@ def inflated_chunks(content: bytes, max_bytes: int, what: str = "log") -> Iterat
 
 
 def unpacked_if_short(content: bytes, max_bytes: int) -> bytes:
-    """The inflated content if that is a single chunk, so that it can be read twice; else the content as it is.
+    """The decompressed content if it is a single chunk, so that it can be read twice; otherwise the content as sent.
 
     :raises UploadError: as :func:`inflated_chunks`, if the first one or two chunks are already damaged.
     """
@@ -56,7 +56,7 @@ def _slices(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def _inflate(content: bytes) -> Iterator[bytes]:
-    """The members one after another. Whatever follows the last whole member is ignored, as gzip does: erased flash, line ends."""
+    """The members one after another. Anything after the last complete member is ignored, as gzip does: erased flash, line ends."""
     member: isal_zlib.Decompress | None = None
     members = 0
     rest = b""
@@ -67,7 +67,7 @@ def _inflate(content: bytes) -> Iterator[bytes]:
                 if member is None:
                     data = data.lstrip(_PADDING) if members else data
                     if len(data) < len(_GZIP_MAGIC):
-                        rest = data  # the next feed tells whether a member begins
+                        rest = data  # too short to tell whether a member begins
                         break
                     if not is_gzip(data):
                         return

@@ -17,22 +17,22 @@ MAX_COLUMN: Final = 1023
 
 @attrs.frozen(slots=True)
 class Layout:
-    """The column of each value of a reading, counted from 0 with time = 0; the meter does not give a value without a column."""
+    """The column of each value of a reading, counted from 0 (the time). The meter has no value that is not in ``columns``."""
 
     name: str
     columns: Mapping[str, int] = attrs.field(factory=dict)
     """Value (``P``, ``L1_PF``, ``E_net``, ...) -> column, in the order of :data:`~cenergyd.readings.model.VALUES`."""
     scales: Mapping[str, float] = attrs.field(factory=dict)
-    """Value -> what the column is multiplied by to be in kW, kvar, V, 1 or kWh; absent where that is 1."""
+    """Value -> factor that converts the column to kW, kvar, V, 1 or kWh; absent if it is 1."""
 
     @classmethod
     def of(cls, name: str, **columns: int) -> Layout:
-        """A layout of columns that are in kW, kvar, V and kWh already."""
+        """A layout whose columns are already in kW, kvar, V and kWh."""
         return cls(name, columns)
 
     @property
     def last_column(self) -> int:
-        """The last column that holds a value; that of the error number if none does."""
+        """The last column that holds a value; the error column if none does."""
         return max(self.columns.values(), default=1)
 
 
@@ -44,15 +44,15 @@ class LayoutSection(Protocol):
 
 
 class KnownMeter(NamedTuple):
-    """A kind of meter whose columns are known: a log matches by class or type, and by its number of points."""
+    """A meter model whose columns are known: a log matches by class or type, and by its number of points."""
 
     layout: Layout
     classes: frozenset[str]
     """MODBUSDEVICECLASS values."""
     type_text: re.Pattern[str]
-    """Found in MODBUSDEVICETYPE."""
+    """Texts that MODBUSDEVICETYPE may contain."""
     points: frozenset[int] = frozenset()
-    """Numbers of points in its logs. Empty if not known: any number that reaches the layout's last column."""
+    """Possible numbers of points in its logs. Empty if unknown: then any number that reaches the layout's last column."""
 
     def fits(self, device_class: str, device_type: str, points: int) -> bool:
         """Whether class or type, and the number of points, match."""
@@ -87,14 +87,14 @@ NOT_POWER_METERS: Final[Mapping[str, str]] = {
     "1010": "radio sensors",
     "4444": "flow meter",
 }
-"""Device class -> what it is. Such a device may still describe a power column of its own; else its logs give no reading."""
+"""Device class -> what it is. Such a device may still describe a power column; otherwise its logs give no readings."""
 
 BUILT_IN: Final[Mapping[str, Layout]] = {known.layout.name: known.layout for known in TABLE}
 """Layouts by name, for ``[upload] unknown_meters``."""
 
 
 def layout_from_columns(name: str, columns: Mapping[str, int | str]) -> Layout:
-    """A layout from value -> column; an empty text or an absent value means none.
+    """A layout from value -> column; an empty text or an absent value means no column.
 
     :raises ValueError: a column that is not a whole number from 4 to 1023, or no column at all.
     """
@@ -139,7 +139,7 @@ class LayoutTable:
         if unknown_meters != "hold" and unknown_meters not in layouts:
             raise ValueError(f"unknown_meters: {unknown_meters!r} is neither hold nor one of {', '.join(layouts)}")
         self.for_unknown = None if unknown_meters == "hold" else layouts[unknown_meters]
-        """The layout for meters that match nothing else; None: their logs are held."""
+        """The layout for meters that match nothing else; None if their logs are held."""
 
     def section_for(self, device_class: str) -> Layout | None:
         """The layout of the ini's section that names a device class."""
@@ -147,7 +147,7 @@ class LayoutTable:
 
 
 def built_in(device_class: str, device_type: str, points: int | None) -> Layout | None:
-    """The table's layout if class or type and the number of points match exactly one; else None."""
+    """The table's layout if class or type and the number of points match exactly one; otherwise None."""
     if points is None:
         return None
     found = list(_fitting(device_class, device_type, points))

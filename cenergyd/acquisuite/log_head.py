@@ -1,4 +1,4 @@
-"""The first rows of a log file: its header and its number of points, which show what kind of meter wrote it."""
+"""The first rows of a log file: its header and its number of points, from which the meter's model is recognised."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cenergyd.acquisuite.points import FIRST_POINT, Point, header_point
 from cenergyd.acquisuite.times import parse_time
 
 _ROWS: Final = 50
-"""Good rows that are looked at."""
+"""Valid rows to read."""
 _LINES: Final = 500
 _MAX_POINTS: Final = 1020
 _MAX_NAME: Final = 128
 
 
 class LogHead(NamedTuple):
-    """What the first rows say."""
+    """The header and the number of points."""
 
     header: tuple[Point, ...] = ()
-    """The points that the header row names; empty without one."""
+    """The points named in the header row; empty if there is none."""
     points: int | None = None
-    """Columns after the alarms in the widest of the first rows that are whole and without error; None where there are none."""
+    """Columns after the alarms in the widest of the first complete rows without error; None if there are none."""
 
 
 def read_head(content: bytes, max_bytes: int) -> LogHead:
-    """Read the first rows of a log as sent, gzip or plain; at most 128 KiB of text are inflated.
+    """Read the first rows of a log as sent, gzip or plain; at most 128 KiB of text are decompressed.
 
     :raises UploadError: damaged gzip.
     """
@@ -51,9 +51,9 @@ def read_head(content: bytes, max_bytes: int) -> LogHead:
 
 
 def _uniform_width(text: bytes) -> int | None:
-    """The points of first rows that all have as many columns, the first being a good one; None for any other text."""
+    """The number of points if all first rows have the same number of columns and the first is valid; None otherwise."""
     lines = text.split(b"\n", _ROWS)
-    lines.pop()  # what follows the last of these line ends
+    lines.pop()  # the incomplete line after the last line end
     widths = {line.count(b",") for line in lines}
     if len(widths) != 1 or text.count(b"\r") not in (0, text.count(b"\r\n")) or not _is_good(lines[0]):
         return None
@@ -68,7 +68,7 @@ def _is_good(line: bytes) -> bool:
 
 
 def first_rows(content: bytes, max_bytes: int, count: int) -> list[list[str]]:
-    """The columns of the first rows without error, time first, for a person to look at. Texts are hostile, and bounded.
+    """The columns of the first rows without error, time first, to be displayed. Texts are untrusted, and bounded.
 
     :raises UploadError: damaged gzip.
     """
@@ -83,7 +83,7 @@ def first_rows(content: bytes, max_bytes: int, count: int) -> list[list[str]]:
 
 
 def _whole_lines(text: bytes) -> Iterator[bytes]:
-    """The first lines that have an end; CRLF, LF or CR."""
+    """The first complete lines; they end with CRLF, LF or CR."""
     lines = text.splitlines(keepends=True)[:_LINES]
     return (line.rstrip(b"\r\n") for line in lines if line.endswith((b"\n", b"\r")))
 
@@ -93,7 +93,7 @@ def _header(line: bytes) -> tuple[Point, ...]:
     text = line.decode("utf-8", "replace").replace("\0", "")
     try:
         fields = next(csv.reader([text], quotechar="'"), [])
-    except csv.Error:  # a field longer than any name
+    except csv.Error:  # a field beyond csv's size limit
         return ()
     names = fields[FIRST_POINT : FIRST_POINT + _MAX_POINTS]
     return tuple(header_point(number, name[:_MAX_NAME]) for number, name in enumerate(names))

@@ -1,12 +1,13 @@
-"""Parses a log file into readings, whatever state its rows are in. Rules where the format leaves a choice:
+"""Parses a log file into readings, even if rows are damaged. Where the format leaves a choice:
 
-- A file is readable if one row has a time and an error column; else it is refused. Rows of errors alone are readable and give no reading.
-- A device ends every line. A last line without an end was cut by a power loss, also when it has all its columns: its last value may be
-  ``12`` of ``123.4``, so that value is dropped and the others kept. The same holds for a row in the middle of which the next one begins.
-- Rows with the same time are merged as the store does it: a later value wins, a missing one leaves the earlier. So it does not matter how a
-  device distributes its rows over files.
-- A value beyond 1e30 is damage: missing, like nan and inf.
-- A power factor up to 1.001 is rounding and becomes 1; beyond that it is no power factor (a percentage, most likely): missing.
+- A file is readable if at least one row has a time and an error column; otherwise it is refused. Rows with errors are readable but give
+  no reading.
+- A device ends every line. A last line without an end was cut off by a power loss, even if it has all its columns: its last value may
+  be ``12`` of ``123.4``, so that value is dropped and the others are kept. The same holds for a row that is interrupted by the next one.
+- Rows with the same time are merged as in the store: a later value replaces an earlier one, a missing one leaves it. So it does not
+  matter how a device distributes its rows over files.
+- A value beyond 1e30 is corrupt and counts as missing, like nan and inf.
+- A power factor up to 1.001 is a rounding error and becomes 1; a larger one (most likely a percentage) counts as missing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _STEP_LINES: Final = 500
 _BREAK: Final = re.compile(
     rb"""\0+|(?=["']\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)|(?<!["'])(?=\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)"""
 )
-"""Where two rows run together: at NULs (flash that was never written), or where the next row's time begins."""
+"""Where one row is interrupted by another: at NULs (flash that was never written), or at the time of the next row."""
 _MAX_ERROR: Final = 0xFFFF
 _QUOTED_TIME_SIZE: Final = 21
 _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
@@ -40,18 +41,18 @@ _NO_ERROR: Final = frozenset((b"0", b"", b"0x0", b"0x00"))
 
 @attrs.frozen(slots=True, kw_only=True)
 class ParsedLog:
-    """The readings of a log file, and counts of what could not be used."""
+    """The readings of a log file, and counts of unusable rows and values."""
 
     readings: list[Reading] = attrs.field(factory=list)
-    """By time, each time once, each with a value in at least one channel."""
+    """Ascending in time, each time once, each with at least one value."""
     rows: int = 0
-    """Lines that are not empty and not a header, good or bad."""
+    """Lines that are neither empty nor a header, valid or not."""
     readable_rows: int = 0
     """Rows with a time and an error column, whatever their values."""
     error_rows: int = 0
-    """Rows with an error number: gaps."""
+    """Rows with an error number, which are gaps."""
     missing_values: int = 0
-    """Values of the layout's channels that rows without error did not give."""
+    """Values of the layout that are missing in rows without error."""
     duplicates: int = 0
     """Rows with the same time as an earlier row."""
     skipped: dict[str, int] = attrs.field(factory=dict)
@@ -59,14 +60,14 @@ class ParsedLog:
     error_codes: dict[int, int] = attrs.field(factory=dict)
     """Error number -> rows."""
     last_error: tuple[int, int] | None = None
-    """Time and number of the newest row with an error of the meter; events of the logger itself are not errors of it."""
+    """Time and number of the newest row with an error of the meter; events of the logger do not count."""
     earlier: int = 0
-    """Rows without error that are earlier than ``earliest``: not read here."""
+    """Rows without error before ``earliest``, which were not read."""
     empty_range: tuple[int, int] | None = None
     """First and last time of the rows that gave no value."""
 
     def with_earlier(self, part: ParsedLog) -> ParsedLog:
-        """Merged with another pass over the earlier rows; counts of rows are those of the pass over all of them."""
+        """Merged with another pass over the earlier rows. The counts of rows are those of the pass over all rows."""
         empty = self.skipped.get("no_values", 0) + part.skipped.get("no_values", 0)
         return attrs.evolve(
             self,
@@ -92,7 +93,7 @@ def parse_log(
     max_inflated_bytes: int,
     max_future_seconds: int = 86400,
 ) -> ParsedLog:
-    """Parse a whole log at once; a few us a row, so give a large one to :func:`parse_log_steps` or a thread.
+    """Parse a whole log at once. A row takes a few microseconds; use :func:`parse_log_steps` or a thread for a large log.
 
     :param content: as sent, gzip or plain.
     :param now: UTC seconds; rows later than this by more than ``max_future_seconds`` are skipped.
@@ -110,10 +111,10 @@ def parse_log(
 def parse_log_steps(
     content: bytes, layout: Layout, *, earliest: int = YEAR_2000, latest: int, max_inflated_bytes: int
 ) -> Generator[int, None, ParsedLog]:
-    """The same in steps of a millisecond or two: yields, after each 128 KiB of text or 500 lines, about how many
-    bytes the readings so far hold; returns the result.
+    """Parse in steps of one or two milliseconds; returns the result.
 
-    For callers on the reactor's thread, which a long log must not block.
+    After each 128 KiB of text or 500 lines it yields the approximate memory of the readings so far, in bytes. For callers on the reactor's
+    thread, which a long log must not block.
 
     :param earliest: UTC seconds; earlier rows are only counted, in :attr:`ParsedLog.earlier`.
     :param latest: UTC seconds; later rows are skipped.
@@ -137,14 +138,14 @@ def parse_log_steps(
 
 
 def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Chunks of whole lines, and at the end, with True, a line that has no end. CRLF, LF and CR end a line."""
+    """Chunks of complete lines, and finally, with True, a line that has no end. CRLF, LF and CR end a line."""
     tail = b""
     for text in texts:
-        joined = (tail + text).replace(b"_", b"?")  # float() takes 1_0 for 10
+        joined = (tail + text).replace(b"_", b"?")  # float() reads 1_0 as 10
         end = max(joined.rfind(b"\n"), joined.rfind(b"\r")) + 1
         tail = joined[end:]
         if len(tail) > _MAX_LINE:
-            tail = b"?" * _MAX_LINE  # longer than any row; its content no longer matters
+            tail = b"?" * _MAX_LINE  # longer than any row, so its content does not matter
         if end:
             yield joined[:end], False
     if tail:
@@ -152,11 +153,11 @@ def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 READING_BYTES: Final = 450
-"""A reading with its numbers and its place in a dictionary."""
+"""Approximate memory of a reading with its numbers and its dictionary entry."""
 
 
 class RowCollector:
-    """Collects rows one by one, of whatever format, and keeps the readings by time.
+    """Collects rows of any format one by one, and keeps the readings by time.
 
     :param earliest: UTC seconds; earlier rows are only counted.
     :param latest: UTC seconds; later rows are skipped.
@@ -182,7 +183,7 @@ class RowCollector:
 
     @cached_property
     def last_column(self) -> int:
-        """The last one that holds a value."""
+        """The last column that holds a value."""
         return self.layout.last_column
 
     @property
@@ -191,7 +192,7 @@ class RowCollector:
         return len(self.found) * READING_BYTES
 
     def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
-        """One row: None for a time or error number that is not readable, and the columns, time being column 0."""
+        """Add a row: time and error number, None if unreadable, and the columns; column 0 is the time."""
         self.rows += 1
         if time is None or error is None:
             self.skip("bad_time" if time is None else "bad_row")
@@ -222,20 +223,17 @@ class RowCollector:
             self.found[time] = merge(earlier, reading) if earlier is not None else reading
 
     def empty(self, time: int) -> None:
-        """Count a row that gave no value."""
+        """Count a row without a value."""
         self.skip("no_values")
         first, last = self._empty_range or (time, time)
         self._empty_range = min(first, time), max(last, time)
 
     def skip(self, reason: str) -> None:
-        """Count a row as not used."""
+        """Count a row as unusable."""
         self._skipped[reason] = self._skipped.get(reason, 0) + 1
 
     def result(self) -> ParsedLog:
-        """What was collected.
-
-        :raises UploadError: no row was readable.
-        """
+        """What was collected. Raises UploadError if no row was readable."""
         if not self.readable:
             raise UploadError("the log has no readable row")
         return self.collected()
@@ -267,7 +265,7 @@ class _Parser:
         return self._collector.result()
 
     def take_uniform(self, text: bytes) -> bool:
-        """Parse whole lines if all are regular and of new times; otherwise do nothing and return False."""
+        """Parse complete lines if all are regular and have new times; otherwise do nothing and return False."""
         collector = self._collector
         readings = read_uniform_rows(text, collector.layout, collector.latest, collector.earliest)
         if readings is None:
@@ -281,7 +279,7 @@ class _Parser:
         return True
 
     def take(self, lines: list[bytes]) -> None:
-        """Parse lines. Written for speed: good rows take the short path, all others go to :meth:`_irregular`."""
+        """Parse lines. Written for speed: valid rows take a short path, all others go to :meth:`_irregular`."""
         collector = self._collector
         found = collector.found
         columns = collector.last_column + 1
@@ -315,7 +313,7 @@ class _Parser:
             self._irregular(line, cut)
 
     def _irregular(self, line: bytes, cut: bool) -> None:
-        """A line that may hold anything: nothing, a header, rubbish, a bad row, or several rows run together."""
+        """Parse a line that may be empty, a header, garbage, an invalid row, or several rows that interrupt each other."""
         line = line.strip(b" \t\x1a\xef\xbb\xbf")
         if line.lstrip(b"'\" ")[:5].lower() == b"time(":
             return
@@ -338,13 +336,13 @@ class _Parser:
 
 
 def merge(earlier: Reading, later: Reading) -> Reading:
-    """Merge two readings of the same time: a later value wins, a missing one leaves the earlier."""
+    """Merge two readings of the same time: a later value replaces an earlier one, a missing one leaves it."""
     values = [before if now is None else now for before, now in zip(earlier.values, later.values, strict=True)]
     return Reading.of_values(later.time, values)
 
 
 def parse_error(text: bytes) -> int | None:
-    """The error column as a number; empty is no error, None is unreadable."""
+    """The error column as a number: 0 if it is empty, None if it is unreadable."""
     text = text.strip(b" \t'\"")
     if text.lower() in _NO_ERROR:
         return 0

@@ -70,9 +70,9 @@ OTHER: Final = frozenset(
         "dc",
     ]
 )
-"""Words that mean something else than the present value, though the unit is right."""
+"""Words for something other than the present value, even if the unit is right."""
 UNCLEAR: Final = frozenset(["low", "high", "lo", "hi", "avg", "average", "ave", "mean", "displacement"])
-"""Words that make it uncertain whether the name means the whole quantity."""
+"""Words with which it is uncertain whether the name means the whole quantity."""
 PHASES: Final = frozenset(
     [
         "a",
@@ -142,7 +142,7 @@ NEUTRAL: Final = frozenset(
         "the",
     ]
 )
-"""Words that belong to a quantity's own name; any other word is a label that somebody added."""
+"""Words that belong to the name of a quantity; any other word is a user's label."""
 POWER: Final = frozenset(["power", "kw", "kilowatts", "watts", "watt", "w", "mw"])
 REACTIVE: Final = frozenset(["reactive", "kvar", "kvars", "var", "vars"])
 NOT_POWER: Final = frozenset(

@@ -1,7 +1,7 @@
 """Finds the values of a reading among a meter's points, by name and unit.
 
-A point is taken only if its name means the whole quantity and its unit fits: no demand, no extreme, no single phase where a total is
-wanted. Where two points match equally well, or a name is ambiguous, none is taken, and the description says so: a person decides.
+A point is used only if its name means the whole quantity and its unit fits: no demand, no minimum or maximum, no single phase instead of
+a total. If two points match equally well, or a name is ambiguous, none is used and the description says so: then a person decides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FIRST_POINT: Final = 4
 
 
 class Point(NamedTuple):
-    """One column of a log as the device describes it. Name and units are hostile text."""
+    """One column of a log as the device describes it. Name and units are untrusted text."""
 
     number: int
     """nn of POINTnn; the log's column is 4 + nn."""
@@ -57,18 +57,18 @@ class Point(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class Description:
-    """What a meter's points say about its columns."""
+    """The columns that a meter's points describe."""
 
     columns: Mapping[str, int] = attrs.field(factory=dict)
     """Value of a reading (``P``, ``E_net``, ...) -> column."""
     scales: Mapping[str, float] = attrs.field(factory=dict)
-    """Value -> factor to kW, kvar, V, 1 or kWh; absent where that is 1."""
+    """Value -> factor that converts the column to kW, kvar, V, 1 or kWh; absent if it is 1."""
     doubts: Mapping[str, str] = attrs.field(factory=dict)
-    """Value -> why no point was taken although some may match, in words."""
+    """Value -> why no point was used although some may match, in words."""
 
 
 class _Match(NamedTuple):
-    """A point that may be a quantity."""
+    """A point that may hold a quantity."""
 
     point: Point
     scale: float
@@ -80,8 +80,8 @@ _Matcher = Callable[[Point], "_Match | None"]
 
 
 @lru_cache(4096)
-def describe(points: tuple[Point, ...]) -> Description:
-    """What names and units say; empty if none is electrical. Cached: meters of one kind have the same points."""
+def describe_columns(points: tuple[Point, ...]) -> Description:
+    """The columns by names and units; empty if no point is electrical. Cached, because meters of one model have the same points."""
     known = [_tidied(point) for point in points]
     taken: dict[str, _Match] = {}
     doubts: dict[str, str] = {}
@@ -108,7 +108,7 @@ def describe(points: tuple[Point, ...]) -> Description:
 
 
 def header_point(number: int, text: str) -> Point:
-    """The point of a log's header field such as ``'ION6200 demand (kW)'``; parentheses that hold no unit stay in the name."""
+    """The point of a log's header field such as ``'ION6200 demand (kW)'``. Parentheses without a unit stay in the name."""
     text = text.strip().strip("'\"").strip()
     found = TRAILING_UNIT.search(text)
     if found is None or _unit(found[1]) in ("", "instantaneous", "demand", "total", "net", "average", "avg", "rate"):
@@ -137,7 +137,7 @@ def _listed(matches: list[_Match]) -> str:
 
 
 def _tidied(point: Point) -> Point:
-    """With the unit taken from the end of the name if it has none of its own."""
+    """The point with the unit at the end of its name if it has no other."""
     if not _unit(point.units):
         found = TRAILING_UNIT.search(point.name)
         if found is not None and _unit(found[1]) in UNITS:
@@ -158,7 +158,7 @@ def _words(text: str) -> set[str]:
 
 
 def _scale(point: Point, units: Mapping[str, float], words: set[str]) -> float | None:
-    """The factor of its unit, or of the unit in its name if it has none."""
+    """The factor of the point's unit or, if it has none, of the unit in its name."""
     unit = _unit(point.units)
     if unit:
         return units.get(unit)
@@ -186,14 +186,14 @@ def _total(point: Point, units: Mapping[str, float], says_so: Callable[[str, set
     scale = _scale(point, units, words)
     said = says_so(text, words)
     if scale is None:
-        # A known name without a unit is reported as a candidate; with the unit of another quantity it is another quantity.
+        # A known name without a unit is reported as a candidate. With the unit of another quantity it is not this quantity.
         return _Match(point, 1.0, ()) if said and not _unit(point.units) else None
     unclear = bool(words & UNCLEAR) or (bool(words & PARTS) and not NET.search(text))
     return _Match(point, scale, _rank(text, words) if said and not unclear else ())
 
 
 def _rate(text: str) -> bool:
-    """Obvius' name for the present value of a pulse input or of an AcquiLite's channel."""
+    """Whether the name is Obvius' for the present value of a pulse input or an AcquiLite's channel."""
     return "rate" in text and "instantan" in text
 
 
@@ -255,7 +255,7 @@ def _directional(point: Point, direction: frozenset[str], of_shark: str) -> _Mat
         return None
     text, words, scale = found
     if SHARK_HOURS.search(text):
-        # A Shark counts as a load sees it: received is import. Delivered has the opposite sign, which its set-up decides.
+        # A Shark counts from the load's point of view: received is import. Whether delivered is negative depends on its set-up.
         certain = of_shark == "received"
         return _Match(point, scale, (1,) if certain else ()) if of_shark in words else None
     return _Match(point, scale, (1,)) if words & direction else None
@@ -275,7 +275,7 @@ def _net_energy(point: Point) -> _Match | None:
 
 
 def _settle_energy(taken: dict[str, _Match], doubts: dict[str, str], points: list[Point]) -> None:
-    """A register without direction is taken only if it is the only one; one with a bare label only if the power has the same label."""
+    """Use a register without direction only if it is the only one, and one with a bare label only if the power has the same label."""
     net = taken.get("E_net")
     if net is not None and net.rank == (1,) and ("E_import" in taken or "E_export" in taken):
         del taken["E_net"]

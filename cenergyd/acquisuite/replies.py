@@ -1,4 +1,4 @@
-"""The replies to a device. A body with SUCCESS alone on a line makes it delete its log, so only one function writes that."""
+"""The replies to a device. It deletes its log if SUCCESS is alone on a line of the body, so only one function writes that."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 MAX_LINE: Final = 400
-"""Characters of one line of a reply; devices show them on a small page."""
+"""Maximum characters in a line of a reply; devices display it on a small page."""
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """Text as one printable line: control characters and line ends become blanks, the length is bounded."""
+    """Text as one printable line of limited length; control characters and line ends become blanks."""
     text = text[: 4 * limit]
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)
@@ -19,17 +19,17 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
 
 
 def success(trace: Iterable[str] = ()) -> bytes:
-    """The body that lets the device delete the file, after lines for a person (SENDDATATRACE)."""
+    """The body after which the device deletes the file, preceded by lines for a person (SENDDATATRACE)."""
     return _body(["SUCCESS", *_trace_lines(trace)])
 
 
 def failure(reason: str, trace: Iterable[str] = ()) -> bytes:
-    """The body that makes the device keep the file: ``FAILURE: reason`` in one line, then lines for a person."""
+    """The body after which the device keeps the file: ``FAILURE: reason`` in one line, then lines for a person."""
     return _body([f"FAILURE: {one_line(reason)}", *_trace_lines(trace)])
 
 
 def _trace_lines(trace: Iterable[str]) -> list[str]:
-    """No line may look like the reply itself, whatever device text it quotes."""
+    """Lines for a person, none of which looks like the reply itself, even if it quotes a device's text."""
     return [f"# {line}" for line in map(one_line, trace) if line]
 
 
@@ -38,12 +38,12 @@ def _body(lines: list[str]) -> bytes:
 
 
 def xml_success(notes: Iterable[str] = ()) -> bytes:
-    """The reply to AcquiSuite-XML that lets the device delete its records."""
+    """The reply to AcquiSuite-XML after which the device deletes its records."""
     return _xml("SUCCESS", notes)
 
 
 def xml_failure(reason: str, notes: Iterable[str] = ()) -> bytes:
-    """The reply to AcquiSuite-XML that makes the device keep its records."""
+    """The reply to AcquiSuite-XML after which the device keeps its records."""
     return _xml(f"FAILURE: {one_line(reason)}", notes)
 
 

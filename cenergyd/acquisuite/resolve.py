@@ -1,8 +1,7 @@
-"""What the columns of a meter's log are: known, of a device that measures no power, or unknown.
+"""Determines the columns of a meter's log: known, unknown, or of a device that measures no power. Nothing is guessed.
 
-Never a guess. The first of these sources that says something decides: the meter's config file, the header row of the log, the point names
-of an XML message, the
-ini's section for the device class, the built-in table. A customer's own choice of columns takes precedence over all of them.
+The first source with any information decides: the meter's config file, the header row of the log, the point names of an XML message,
+the ini's section for the device class, the built-in table. A customer's own choice of columns takes precedence over all of them.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from typing import Literal
 import attrs
 
 from cenergyd.acquisuite.layouts import NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
-from cenergyd.acquisuite.points import Description, Point, describe
+from cenergyd.acquisuite.points import Description, Point, describe_columns
 
 State = Literal["known", "other", "unknown"]
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class MeterFacts:
-    """What a log itself says about its meter. Texts are hostile."""
+    """What a log itself says about its meter. Texts are untrusted."""
 
     device_class: str = ""
     device_type: str = ""
     points: int | None = None
-    """Number of columns after the alarms in its complete rows; None if no row is complete."""
+    """Number of columns after the alarms in its complete rows; None if it has none."""
     header: tuple[Point, ...] = ()
     """The names in its header row."""
     named: tuple[Point, ...] = ()
@@ -34,17 +33,17 @@ class MeterFacts:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ConfigPoints:
-    """What a meter's config file says."""
+    """The points in a meter's config file."""
 
     points: tuple[Point, ...]
     """Points with a name or a unit."""
     count: int
     """Total number of points."""
     device_class: str = ""
-    """MODBUSDEVICECLASS as it was sent with the file; '' where it was not."""
+    """MODBUSDEVICECLASS as sent with the file; '' if it was not sent."""
 
     def belong_to(self, facts: MeterFacts) -> bool:
-        """Whether a log can be from the meter that the file describes: same class, and no more points."""
+        """Whether a log may be from the meter that the file describes: same class, and no more points."""
         mine, theirs = class_key(self.device_class), class_key(facts.device_class)
         if mine and theirs and mine != theirs:
             return False
@@ -53,22 +52,22 @@ class ConfigPoints:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Resolution:
-    """What is known of the columns of a log."""
+    """The columns of a log, as far as known."""
 
     state: State
     """``known``; ``other``: the device measures no power; ``unknown``."""
     layout: Layout | None = None
-    """Where known."""
+    """None unless the state is ``known``."""
     reason: str
     """Where the layout comes from, or why there is none: one line for people, which may contain a device's text."""
     doubts: tuple[str, ...] = ()
-    """Values that were not taken although some column may be theirs."""
+    """Values that are not used although some column may hold them."""
 
 
 def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) -> Resolution:
-    """What the columns of a log are, apart from a customer's choice."""
+    """Determine the columns of a log, without the customer's choice."""
     for source, points in _descriptions(facts, config):
-        found = _from_description(source, describe(points))
+        found = _from_description(source, describe_columns(points))
         if found is not None:
             return found
     section = table.section_for(facts.device_class)
@@ -87,7 +86,7 @@ def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) 
 
 
 def with_choice(resolution: Resolution, choice: Mapping[str, int]) -> Resolution:
-    """With the customer's own columns (value -> column, in kW, kvar, V and kWh) before everything else.
+    """The resolution with the customer's own columns (value -> column, in kW, kvar, V and kWh), which take precedence.
 
     A choice without a column for real power does not make a meter known.
     """
@@ -114,7 +113,7 @@ def _says_something(point: Point) -> bool:
 
 
 def _from_description(source: str, description: Description) -> Resolution | None:
-    """The verdict for a description that names something: it is never completed from a table."""
+    """The result of a description that names a point. It is never completed from the table."""
     doubts = tuple(description.doubts.values())
     if "P" in description.doubts or (doubts and not description.columns):
         return Resolution(state="unknown", reason=f"the {source} does not say which column it is", doubts=doubts)

@@ -1,4 +1,4 @@
-"""The times of a log's rows, whatever its columns are. Pure."""
+"""The times of a log's rows, independent of its columns. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cenergyd.acquisuite.times import parse_time
 
 _LINE_END: Final = re.compile(rb"[\r\n]+")
 _MAX_LINE: Final = 65536
-"""The longest line that counts as a row."""
+"""The longest line that can be a row."""
 
 
 def row_times(content: bytes, max_bytes: int) -> set[int]:
-    """UTC seconds of all rows with a time and without error: those from which some layout may read values.
+    """UTC seconds of all rows with a time and without error: the rows that may give a reading.
 
     :param content: a log as sent, gzip or plain.
-    :raises UploadError: damaged gzip, or larger than ``max_bytes`` when inflated.
+    :raises UploadError: damaged gzip, or larger than ``max_bytes`` when decompressed.
     """
     found: set[int] = set()
     rest = b""

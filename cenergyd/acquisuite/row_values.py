@@ -1,4 +1,4 @@
-"""The values of one row: its columns as numbers, in the units of a reading."""
+"""Reads the values of one row, in the units of a reading."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cenergyd.acquisuite.layouts import Layout
 from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading
 
 _PF_OVERSHOOT: Final = 1.001
-"""A power factor up to this is rounding."""
+"""A power factor above 1 up to this is a rounding error."""
 _CHANNELS: Final = len(CHANNELS)
 
 RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
-"""From a row's time and columns to its reading (None without any value) and how many values are missing."""
+"""Takes a row's time and columns; returns its reading (None if it has no value) and the number of missing values."""
 
 new_reading: Final = partial(tuple.__new__, Reading)
-"""Makes a Reading from a tuple of its fields without a Python-level call."""
+"""Makes a Reading from a tuple of its fields without a call in Python."""
 
 
 def row_reader(layout: Layout) -> RowReader:
@@ -59,7 +59,7 @@ def _reading(time: int, values: Sequence[float | None]) -> Reading:
 
 
 def number(text: bytes) -> float | None:
-    """A value column as a number, perhaps nan or infinite; None where it is empty, NULL or no number."""
+    """A value column as a number, possibly nan or infinite; None if it is empty, NULL or no number."""
     try:
         return float(text.strip(b" \t'\""))
     except ValueError:
@@ -67,7 +67,7 @@ def number(text: bytes) -> float | None:
 
 
 def plausible(value: float) -> float | None:
-    """The value, or None for nan, infinities and values larger than any meter can mean."""
+    """The value, or None if it is nan, infinite or implausibly large."""
     return value if abs(value) <= MAX_VALUE else None
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 YEAR_2000: Final = 946684800
-"""UTC seconds. A logger that has lost its clock begins there or before."""
+"""UTC seconds. The clock of a logger that has lost its time starts here or earlier."""
 _TIME: Final = re.compile(
     rb"""\s*["']?(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)["']?\s*\Z""",
 )
@@ -17,9 +17,9 @@ _QUOTED_TIME: Final = re.compile(rb"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'")
 
 @lru_cache(16384)
 def quoted_time(text: bytes) -> int:
-    """UTC seconds of ``'2002-01-31 18:30:00'`` in exactly this form, as a healthy device writes it.
+    """UTC seconds of a time in exactly the form ``'2002-01-31 18:30:00'``, quotes included.
 
-    Cached, because all loggers of a fleet upload the same minutes; the size covers a backlog of ten days.
+    Cached, because all loggers of a fleet upload the same minutes; the size is enough for a backlog of ten days.
 
     :raises ValueError: anything else.
     """
@@ -30,7 +30,7 @@ def quoted_time(text: bytes) -> int:
 
 
 def parse_time(text: bytes) -> int | None:
-    """``2002-01-31 18:30:00``, quoted or not, UTC, as seconds; 0 for a year before 1970, None where it is no time."""
+    """UTC seconds of ``2002-01-31 18:30:00``, quoted or not; 0 for a year before 1970, None if it is no time."""
     match = _TIME.match(text)
     if match is None:
         return None

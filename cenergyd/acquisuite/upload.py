@@ -1,4 +1,4 @@
-"""The meaning of a form: validated values for each mode, with texts from the device bounded."""
+"""Validates the variables of a form for each mode, and limits the length of a device's texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.acquisuite.errorcodes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form
 from cenergyd.acquisuite.logfile import ParsedLog
 from cenergyd.acquisuite.meter_id import meter_id
@@ -20,11 +20,11 @@ from cenergyd.acquisuite.times import parse_time
 from cenergyd.errors import UploadError
 
 MAX_TEXT: Final = 128
-"""Characters kept of a name typed on a device."""
+"""Maximum characters of a name typed on a device; the rest is cut off."""
 
 
 class Mode(StrEnum):
-    """What a device wants."""
+    """The MODE of a request."""
 
     LOGFILEUPLOAD = "LOGFILEUPLOAD"
     STATUS = "STATUS"
@@ -53,7 +53,7 @@ def read_mode(form: Form) -> Mode:
 
 
 def device_text(text: str | None, limit: int = MAX_TEXT) -> str:
-    """A text typed on a device as one bounded line. Still hostile: escape it where it is shown."""
+    """A text typed on a device as one line of limited length. Still untrusted: escape it where it is displayed."""
     return one_line(text or "", limit)
 
 
@@ -64,7 +64,7 @@ def wants_trace(form: Form) -> bool:
 
 @attrs.frozen(slots=True, kw_only=True)
 class StatusReport:
-    """A logger's STATUS report; None or '' for what is missing."""
+    """A logger's STATUS report; missing values are None or ''."""
 
     uptime_seconds: int | None = None
     percent_blocks_in_use: float | None = None
@@ -86,7 +86,7 @@ class StatusReport:
 
 
 def read_status(fields: Mapping[str, str]) -> StatusReport:
-    """A STATUS report from form variables (or an XML message's) by UPPER-CASE name; unreadable numbers are None."""
+    """A STATUS report from the variables of a form or XML message, by upper-case name; unreadable numbers are None."""
 
     def text(name: str) -> str:
         return device_text(fields.get(name))
@@ -124,24 +124,24 @@ def _percent(text: str | None) -> float | None:
 
 @attrs.frozen(slots=True, kw_only=True)
 class LogHeader:
-    """A log file as it came, with what the device says about it. Texts are hostile."""
+    """A log file as sent, with the variables that describe it. Texts are untrusted."""
 
     meter: str
     """Meter id, ``1`` to ``255``."""
     filename: str
     content: bytes = attrs.field(repr=False)
-    """As sent, gzip or plain; its checksum was right if there was one."""
+    """As sent, gzip or plain. If a checksum was sent, it matches."""
     device_name: str = ""
     device_type: str = ""
     device_class: str = ""
     trace: bool = False
-    """Whether the device wants to be told how it was read."""
+    """Whether the device asks for a trace of how it was read."""
 
 
 def read_log_header(form: Form) -> LogHeader:
     """The LOGFILE of a form and its variables.
 
-    FILESIZE is not checked: some firmware gives the inflated size, and the checksum says more.
+    FILESIZE is not checked, because some firmware sends the uncompressed size and the checksum is more reliable.
 
     :raises UploadError: no file, no meter id (see :func:`meter_id`), or the checksum differs.
     """
@@ -159,12 +159,12 @@ def read_log_header(form: Form) -> LogHeader:
 
 
 def file_time(form: Form) -> int | None:
-    """FILETIME as UTC seconds; None where it is missing or unreadable."""
+    """FILETIME as UTC seconds; None if it is missing or unreadable."""
     return parse_time(form.fields.get("FILETIME", "")[:64].encode("ascii", "replace")) or None
 
 
 def checked_file(form: Form, name: str) -> FilePart:
-    """A file of the form whose MD5CHECKSUM, if sent, is right.
+    """A file of the form, after checking MD5CHECKSUM if it was sent.
 
     :raises UploadError: no such file, or the checksum differs.
     """
@@ -173,14 +173,14 @@ def checked_file(form: Form, name: str) -> FilePart:
         raise UploadError(f"the form has no file {name}")
     expected = form.fields.get("MD5CHECKSUM", "").strip().lower()
     if expected and hashlib.md5(part.content, usedforsecurity=False).hexdigest() != expected:
-        raise UploadError(f"MD5CHECKSUM is not that of the {len(part.content)} bytes of {name} that arrived")
+        raise UploadError(f"MD5CHECKSUM does not match the {len(part.content)} bytes of {name} that arrived")
     return part
 
 
 _REASONS: Final = {
     "bad_time": "row(s) without a readable time",
     "bad_row": "row(s) without a readable error column",
-    "too_long": "row(s) too long to be one",
+    "too_long": "row(s) that are too long",
     "future": "row(s) in the future: check the logger's clock",
     "before_2000": "row(s) from before 2000: check the logger's clock",
     "no_values": "row(s) without any value: gaps",
@@ -188,9 +188,9 @@ _REASONS: Final = {
 
 
 def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list[str]:
-    """How a log was read, for people: what was read, what was skipped and why.
+    """Lines for people that say what of a log was read, what was skipped, and why.
 
-    :param unread: rows that are kept unread because their columns are not known.
+    :param unread: number of rows that are kept unread because their columns are not known.
     """
     layout = resolution.layout
     if layout is None:
@@ -207,12 +207,12 @@ def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list
     if unread:
         lines.append(f"{unread} row(s) kept unread until their columns are known")
     if log.duplicates:
-        lines.append(f"{log.duplicates} row(s) of a time that came before in the file")
+        lines.append(f"{log.duplicates} row(s) with the same time as an earlier row")
     if log.missing_values:
         lines.append(f"{log.missing_values} value(s) missing: gaps")
     lines.extend(f"{count} {_REASONS.get(reason, reason)}, skipped" for reason, count in log.skipped.items())
     codes = sorted(log.error_codes.items())
-    lines.extend(f"{count} row(s) with error {code}, {describe(code)}: gaps" for code, count in codes[:20])
+    lines.extend(f"{count} row(s) with error {code}, {error_meaning(code)}: gaps" for code, count in codes[:20])
     return lines
 
 

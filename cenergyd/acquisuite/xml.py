@@ -1,6 +1,6 @@
-"""AcquiSuite-XML: the other protocol, several meters and many records in one message.
+"""Parses AcquiSuite-XML, the alternative protocol with several meters and many records in one message.
 
-Read as a stream, so that memory is bounded by a message's content and not by its nesting. No DTD, no entities.
+A message is read as a stream, so memory is bounded by its content and not by its nesting. DTDs and entities are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_SILENT_STEPS: Final = 8
 _MAX_POINTS: Final = MAX_COLUMN - FIRST_POINT + 1
 _VALUE_BYTES: Final = 200
 _RECORD_BYTES: Final = 700
-"""Bytes of memory for a point's value, and for a record with its dictionary and later its reading."""
+"""Approximate memory of a point's value, and of a record with its dictionary and later its reading, in bytes."""
 _UTC: Final = ("", "UTC", "GMT", "Z")
 
 
@@ -42,7 +42,7 @@ class XmlRecord:
     """One log interval of a device."""
 
     time: int | None
-    """UTC seconds; None where it is not readable or of another time zone."""
+    """UTC seconds; None if it is unreadable or in another time zone."""
     error: int | None
     values: Mapping[int, str]
     """Point number -> value as sent."""
@@ -50,7 +50,7 @@ class XmlRecord:
 
 @attrs.frozen(slots=True, kw_only=True)
 class XmlDevice:
-    """One meter of a message. Texts are hostile."""
+    """One meter of a message. Texts are untrusted."""
 
     meter: str
     """Meter id, ``1`` to ``255``."""
@@ -65,7 +65,7 @@ class XmlDevice:
     """Number of points of the meter according to the message."""
 
     def facts(self) -> MeterFacts:
-        """What the message says about the kind of meter."""
+        """What the message says about the meter."""
         highest = max((number for record in self.records for number in record.values), default=None)
         points = self.numpoints if self.numpoints is not None or highest is None else highest + 1
         return MeterFacts(
@@ -73,9 +73,9 @@ class XmlDevice:
         )
 
     def parse(self, layout: Layout, *, earliest: int = YEAR_2000, latest: int) -> ParsedLog:
-        """The readings, by the same rules as those of a log file.
+        """The readings, by the same rules as for a log file.
 
-        :param layout: as for a log: point n is column 4 + n.
+        :param layout: as for a log, with point n as column 4 + n.
         :param earliest: UTC seconds; earlier records are only counted. Later ones than ``latest`` are skipped.
         """
         steps = self.parse_steps(layout, earliest=earliest, latest=latest)
@@ -87,8 +87,8 @@ class XmlDevice:
                 return parsed
 
     def parse_steps(self, layout: Layout, *, earliest: int = YEAR_2000, latest: int) -> Generator[int, None, ParsedLog]:
-        """The same in steps of a millisecond or two: yields the approximate memory of the readings so far."""
-        # A row of the wanted columns alone: a column's number, which people choose, must not size a list.
+        """Parse in steps of one or two milliseconds; yields the approximate memory of the readings so far."""
+        # The row holds only the columns of the layout: people choose column numbers, so these must not determine the size of a list.
         packed = {value: FIRST_POINT + place for place, value in enumerate(layout.columns)}
         collector = RowCollector(attrs.evolve(layout, columns=packed), latest, earliest)
         numbers = [column - FIRST_POINT for column in layout.columns.values()]
@@ -105,22 +105,22 @@ class XmlDevice:
 
 @attrs.frozen(slots=True, kw_only=True)
 class XmlMessage:
-    """A whole message."""
+    """A complete message."""
 
     mode: Mode
     serial: str
-    """As sent; :func:`~cenergyd.acquisuite.form.credentials` of :meth:`as_form` checks it."""
+    """As sent; it is checked by :func:`~cenergyd.acquisuite.form.credentials` of :meth:`as_form`."""
     name: str = ""
-    """The logger's name (LOOPNAME). Hostile."""
+    """The logger's name (LOOPNAME). Untrusted."""
     devices: tuple[XmlDevice, ...] = ()
-    """Those with a Modbus address."""
+    """Devices with a Modbus address."""
     left_out: int = 0
-    """Devices without one, such as radio sensors: their records are not read."""
+    """Number of devices without an address, such as radio sensors, whose records are not read."""
     fields: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    """The other elements directly under DAS, by UPPER-CASE name: the STATUS values."""
+    """The other elements directly under DAS, by upper-case name: the STATUS values."""
 
     def as_form(self) -> Form:
-        """The message's variables as a form: SERIALNUMBER, and PASSWORD where a message carries one."""
+        """The message's variables as a form: SERIALNUMBER and, if the message has one, PASSWORD."""
         fields = {"SERIALNUMBER": self.serial}
         if "PASSWORD" in self.fields:
             fields["PASSWORD"] = self.fields["PASSWORD"]
@@ -133,19 +133,19 @@ class XmlMessage:
 
 @attrs.frozen(slots=True)
 class XmlProgress:
-    """How far a message is read."""
+    """How far a message has been read."""
 
     held_bytes: int
-    """Approximate memory of what was kept so far."""
+    """Approximate memory used so far, bytes."""
     head: XmlMessage | None
-    """What comes before the first device, without devices; None until the first device begins."""
+    """The part of the message before the first device; None until the first device begins."""
 
 
 def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000) -> XmlMessage:
-    """Parse a whole message at once, about 3 us an element; :func:`parse_xml_steps` is for large ones.
+    """Parse a whole message at once, about 3 microseconds per element; use :func:`parse_xml_steps` for large messages.
 
-    :raises UploadError: no well-formed XML, a DTD or entity in it, not a DAS message, of a mode that is neither
-        LOGFILEUPLOAD, STATUS nor TEST, or beyond a limit.
+    :raises UploadError: not well-formed XML, with a DTD or entity, not a DAS message, with a mode other than
+        LOGFILEUPLOAD, STATUS and TEST, or beyond a limit.
     """
     steps = parse_xml_steps(body, max_bytes=max_bytes, max_elements=max_elements)
     while True:
@@ -159,7 +159,7 @@ def parse_xml(body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: i
 def parse_xml_steps(
     body: bytes, *, max_bytes: int = 64 * 1024 * 1024, max_elements: int = 1_000_000
 ) -> Generator[XmlProgress, None, XmlMessage]:
-    """The same in steps of a few milliseconds: yields the progress after each 16 KiB, returns the message."""
+    """Parse in steps of a few milliseconds: yields the progress after each 16 KiB, and returns the message."""
     if len(body) > max_bytes:
         raise UploadError(f"the message has {len(body)} bytes, more than the {max_bytes} allowed")
     reader = _XmlTarget(max_elements)
@@ -169,7 +169,7 @@ def parse_xml_steps(
         for start in range(0, len(body), _STEP):
             seen = reader.seen
             parser.feed(body[start : start + _STEP])
-            # An unfinished attribute or comment is scanned again with every step: its time grows with the square of its size.
+            # The parser scans an unfinished attribute or comment again at every step, so its time grows with the square of its size.
             silent = silent + 1 if reader.seen == seen else 0
             if silent > _MAX_SILENT_STEPS:
                 raise UploadError("the XML message has an attribute or comment that is too long")
@@ -181,11 +181,11 @@ def parse_xml_steps(
 
 
 class _XmlTarget:
-    """The target of an XML parser: follows the path of elements and keeps what belongs to a message."""
+    """The target of an XML parser: tracks the path of elements and collects the message."""
 
     def __init__(self, max_elements: int) -> None:
         self.seen = 0
-        """Elements and pieces of text so far."""
+        """Elements and pieces of text seen so far."""
         self.held_bytes = 0
         self.head: XmlMessage | None = None
         self._path: list[str] = []
@@ -297,7 +297,7 @@ class _XmlTarget:
         try:
             meter = meter_id("", given.get("address") or "0")
         except UploadError:
-            self._left_out += 1  # a radio sensor has a serial number only; the other devices' records are good
+            self._left_out += 1  # a radio sensor has only a serial number
             return
         points = given.get("numpoints", "")
         self._devices.append(

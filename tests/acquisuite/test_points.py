@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cenergyd.acquisuite.configfiles import parse_meter_config
 from cenergyd.acquisuite.layouts import H8036, VERIS
-from cenergyd.acquisuite.points import Description, Point, describe, header_point
+from cenergyd.acquisuite.points import Description, Point, describe_columns, header_point
 from cenergyd.readings.model import VALUES
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -27,7 +27,7 @@ def names(found: Description, known: tuple[Point, ...]) -> dict[str, str]:
 
 
 def test_the_config_file_of_an_acquilite() -> None:
-    found = describe(parse_meter_config((SAMPLES / "mb-001.ini").read_bytes()).points)
+    found = describe_columns(parse_meter_config((SAMPLES / "mb-001.ini").read_bytes()).points)
     assert found.columns == {"P": 4 + 2, "L1_PF": 4 + 13, "Q": 4 + 7, "E_net": 4}
     assert found.doubts == {}
 
@@ -35,7 +35,7 @@ def test_the_config_file_of_an_acquilite() -> None:
 def test_the_config_file_of_an_h8036_says_what_the_table_does() -> None:
     config = parse_meter_config((FIELD / "02-h8036.ini").read_bytes())
     assert (len(config.points), config.count) == (26, 26)
-    assert describe(config.points).columns == H8036.columns
+    assert describe_columns(config.points).columns == H8036.columns
 
 
 # As a Veris E51C2 names its 72 points.
@@ -65,7 +65,7 @@ E51C2: Described = [
 
 def test_an_e51c2_says_what_the_table_does() -> None:
     assert len(E51C2) == 72
-    found = describe(points(E51C2))
+    found = describe_columns(points(E51C2))
     assert (found.columns, found.scales, found.doubts) == (VERIS.columns, {}, {})
 
 
@@ -107,7 +107,7 @@ METERS: dict[str, tuple[Described, dict[str, str]]] = {
 def test_meters_of_the_field(kind: str) -> None:
     described, expected = METERS[kind]
     known = points(described)
-    assert names(describe(known), known) == expected
+    assert names(describe_columns(known), known) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_meters_of_the_field(kind: str) -> None:
     [("kW", 1), ("KW", 1), ("W", 0.001), ("Watts", 0.001), ("MW", 1000), ("k W", 1), ("kilowatts", 1)],
 )
 def test_units_of_power(units: str, scale: float) -> None:
-    found = describe(points([("Real Power", units)]))
+    found = describe_columns(points([("Real Power", units)]))
     assert (found.columns, found.scales.get("P", 1.0)) == ({"P": 4}, pytest.approx(scale))
 
 
@@ -131,7 +131,7 @@ def test_units_of_power(units: str, scale: float) -> None:
     ],
 )
 def test_other_units(name: str, units: str, value: str, scale: float) -> None:
-    found = describe(points([(name, units)]))
+    found = describe_columns(points([(name, units)]))
     assert (found.columns, found.scales.get(value, 1.0)) == ({value: 4}, pytest.approx(scale))
 
 
@@ -148,7 +148,7 @@ def test_other_units(name: str, units: str, value: str, scale: float) -> None:
     ],
 )
 def test_other_quantities_are_none(described: Described) -> None:
-    assert describe(points(described)) == Description()
+    assert describe_columns(points(described)) == Description()
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_other_quantities_are_none(described: Described) -> None:
     ],
 )
 def test_ties_and_doubtful_matches_are_told_not_taken(described: Described, value: str, doubt: str) -> None:
-    found = describe(points(described))
+    found = describe_columns(points(described))
     assert value not in found.columns
     assert doubt in found.doubts[value]
 
 
 def test_the_whole_name_goes_before_a_labelled_one() -> None:
     known = points([("Chiller Real Power", "kW"), ("Real power import", "kW"), ("Real power", "kW")])
-    assert names(describe(known), known) == {"P": "Real power"}
+    assert names(describe_columns(known), known) == {"P": "Real power"}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_fields_of_a_header_row(text: str, name: str, units: str) -> None:
 )
 @settings(max_examples=60)
 def test_any_points(described: list[tuple[int, str, str]]) -> None:
-    found = describe(tuple(Point(*one) for one in described))
+    found = describe_columns(tuple(Point(*one) for one in described))
     assert set(found.columns) | set(found.doubts) <= set(VALUES)
     assert not set(found.columns) & set(found.doubts)
     assert all(4 <= column <= 204 for column in found.columns.values())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_fields, log_filename, log_text, md5, multipart_form
-from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.acquisuite.errorcodes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form, parse_form
 from cenergyd.acquisuite.layouts import SHARK
 from cenergyd.acquisuite.logfile import parse_log
@@ -138,8 +138,8 @@ def test_any_form_raises_nothing_but_upload_error(fields: dict[str, str], filena
 
 
 def test_error_codes() -> None:
-    assert describe(0) == "ok"
-    assert describe(139) == "Modbus: gateway target did not respond"
-    assert describe(110) == "logger: connection timed out"
-    assert "log" in describe(160)
-    assert all(describe(code) for code in range(-2, 300))
+    assert error_meaning(0) == "ok"
+    assert error_meaning(139) == "Modbus: gateway target did not respond"
+    assert error_meaning(110) == "logger: connection timed out"
+    assert "log" in error_meaning(160)
+    assert all(error_meaning(code) for code in range(-2, 300))

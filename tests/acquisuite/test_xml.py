@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cenergyd.acquisuite.encode import xml_device, xml_message
 from cenergyd.acquisuite.form import credentials
 from cenergyd.acquisuite.layouts import SHARK, VERIS, Layout, LayoutTable
-from cenergyd.acquisuite.points import describe
+from cenergyd.acquisuite.points import describe_columns
 from cenergyd.acquisuite.resolve import resolve
 from cenergyd.acquisuite.upload import Mode
 from cenergyd.acquisuite.xml import XmlDevice, parse_xml, parse_xml_steps
@@ -35,7 +35,7 @@ def device_of(records: str) -> XmlDevice:
 def by_names(device: XmlDevice) -> Layout:
     found = resolve(device.facts(), None, LayoutTable())
     assert found.layout is not None
-    assert found.layout.columns == describe(device.points).columns
+    assert found.layout.columns == describe_columns(device.points).columns
     return found.layout
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.acquisuite.errorcodes import error_meaning
 from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
@@ -133,7 +133,7 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
             "Choose them on the meters page, or say there that it is no power meter."
         )
     if kind in _SITE_WORDS:
-        error = f" Its log has error {event.value:.0f} ({describe(int(event.value))})." if event.value else ""
+        error = f" Its log has error {event.value:.0f} ({error_meaning(int(event.value))})." if event.value else ""
         return _SITE_WORDS[kind].format(role=role, serial=customer.logger_serial_number) + error
     return (
         f"The {role} meter shows {plain(value)} kW, which is impossible. "

@@ -8,7 +8,7 @@ from math import floor
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.acquisuite.errorcodes import describe
+from cenergyd.acquisuite.errorcodes import error_meaning
 from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
 
 TITLES: Mapping[Kind, str] = {
@@ -103,7 +103,7 @@ def _error(issue: Issue, state: SiteState, since: str) -> Told:
     none_yet = "" if issue.since else " It has never given a reading."
     return Told(
         f"{_capital(str(issue.role))} meter: error {code}",
-        f"{_capital(_meter(issue))} gives error {code}{since} ({describe(code)}).{none_yet} The logger itself uploads.",
+        f"{_capital(_meter(issue))} gives error {code}{since} ({error_meaning(code)}).{none_yet} The logger itself uploads.",
         "Check the meter's power, its Modbus wiring and its address.",
         "doctor",
     )

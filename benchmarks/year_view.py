@@ -129,7 +129,7 @@ def fill(daemon: RunningDaemon, start: int, end: int) -> str:
     ]
     added = daemon.run(*words, stdin="password of the logger\n")
     assert added.returncode == 0, added.stderr
-    asked = json.dumps([daemon.settings, start, end])
+    asked = json.dumps([daemon.in_the_ini, start, end])
     done = subprocess.run(
         [sys.executable, __file__, "--fill"], input=asked, capture_output=True, text=True, check=False
     )

@@ -1,10 +1,9 @@
-"""Which readings of two meters belong together. By time, never by position.
+"""Pairs the readings of two meters by time, never by position.
 
-Two readings belong together if and only if each is the other's nearest in time (of two equally near ones, the earlier) and they are no
-further apart than the tolerance. So each is used at most once, and a pair depends only on the readings near it: whether times ``t`` are
-computed over a day or in segments, the result is the same, as long as the readings from
-``t - tolerance`` to ``t + 2 * tolerance`` are there. Conversely, a reading at ``x`` can only change computed readings from ``x - 2 *
-tolerance`` to ``x + tolerance``.
+Two readings are paired if and only if each is the other's nearest in time (of two equally near ones, the earlier) and they are no further
+apart than the tolerance. So each is used at most once, and a pair depends only on nearby readings: the result at a time ``t`` is the same
+whether a day is computed at once or in segments, provided that the readings from ``t - tolerance`` to ``t + 2 * tolerance`` are given.
+Conversely, a reading at ``x`` can only change computed readings from ``x - 2 * tolerance`` to ``x + tolerance``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from cenergyd.readings.model import Reading
 
 
 def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> list[AlignedReading]:
-    """Pair the readings of exactly two roles; ascending in time, which is the earlier one of each pair's.
+    """Pair the readings of exactly two roles, ascending. The time of a pair is the earlier of its two times.
 
     :param role_readings: for each of the two roles its readings, ascending in time, each time once.
     :param tolerance: seconds.

@@ -1,4 +1,4 @@
-"""Deriving a range of a customer again on request, with or without a running daemon."""
+"""Derives a range of a customer again on request, with or without a running daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import derivation_segments, reach
-from cenergyd.derivation.status import reached_before, window_of
+from cenergyd.derivation.status import reached_before, stored_window
 from cenergyd.derivation.sum_deriver import write_sums
 from cenergyd.derivation.sum_plan import sum_segments
 from cenergyd.documents.kinds import DERIVATION
@@ -29,13 +29,13 @@ class Progress(NamedTuple):
     end: int
     """Exclusive."""
     done: int
-    """Everything before this is derived; ``start`` at first."""
+    """Everything before this is derived; initially ``start``."""
     derived: int | None = None
-    """Readings computed so far, where known."""
+    """Readings computed so far, if known."""
     written: int | None = None
-    """Of them, readings that were not there or were different, where known."""
+    """How many of them were missing or different before, if known."""
     failure: str | None = None
-    """Why it makes no progress at the moment."""
+    """Why there is no progress at the moment."""
 
     @property
     def fraction(self) -> float:
@@ -56,7 +56,7 @@ ReportProgress = Callable[[Progress], None]
 
 
 async def request(queue: PendingQueue, customer_id: str, start: int, end: int) -> None:
-    """Ask the running daemons: mark the range as if its readings had just come in."""
+    """Request it from the running daemons: mark the range as if its readings had just arrived."""
     await queue.mark([PendingMark(customer_id, start, end)])
 
 
@@ -87,7 +87,7 @@ async def follow(
         if not derivation_segments(customer, start, end, tolerance) and not sum_segments(
             customer, start, end, tolerance
         ):
-            progress = progress._replace(done=end)  # nothing is computed: there is nothing to wait for
+            progress = progress._replace(done=end)  # no meter is computed, so nothing will be reported
         progress = _after(progress, customer, document, seen)
         report(progress)
         if progress.done < end:
@@ -109,11 +109,11 @@ async def run(
 ) -> Progress:
     """Derive the range ``start <= time < end`` here and now, by the same code as the daemon's; needs no daemon.
 
-    Where one runs nevertheless and worked on this customer meanwhile, the range is marked for it at the end: it may have used readings that
-    came in meanwhile.
+    If a daemon does run and derived this customer at the same time, the range is marked for it at the end, because either of the two may
+    have read before newer readings arrived.
 
-    :param limit: readings of each series held at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
-    :raises PluginFailed: what was derived before stays.
+    :param limit: readings of each series held in memory at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
+    :raises PluginFailed: a plugin failed; what was derived before that stays.
     """
     before = await documents.get(DERIVATION, customer.id)
     progress = Progress(start, end, start, 0, 0)
@@ -136,7 +136,7 @@ async def run(
 
 
 async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
-    """Reset the window in the status, so that the next one is noticed even if it is the same; returns the document's version."""
+    """Reset the window in the status, so that the next one is noticed even if it is equal; returns the document's version."""
     while True:
         document = await documents.get(DERIVATION, customer_id)
         if document is None:
@@ -151,12 +151,12 @@ async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
 
 
 def _after(progress: Progress, customer: Customer, document: Document | None, seen: int) -> Progress:
-    """What the customer's status says about our range."""
+    """The progress according to the customer's status."""
     if document is None or document.version <= seen:
         return progress
     failure = document.body.get("failure")
     message = str(failure.get("message")) if isinstance(failure, Mapping) else None
-    window = window_of(document.body) or {}
+    window = stored_window(document.body) or {}
     start, done = window.get("start"), window.get("done")
     waits = customer.pending_start is not None and customer.pending_start <= progress.done
     if isinstance(start, int) and isinstance(done, int) and start <= progress.done and not waits:

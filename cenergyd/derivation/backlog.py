@@ -1,4 +1,4 @@
-"""One customer's long window in the daemon: derived chunk by chunk, each written and removed from the queue before the next."""
+"""Derives long windows in the daemon chunk by chunk; each chunk is written and removed from the queue before the next."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cenergyd.runtime.isolation import PluginFailed
 from cenergyd.runtime.yielding import CooperativeYield
 
 CONCURRENT_BACKLOGS = 2
-"""Customers whose long backlogs are derived at once, beside everybody's new readings."""
+"""Customers whose backlogs are derived at the same time, beside everybody's new readings."""
 TELL_EVERY = 2.0
 """Seconds between progress reports."""
 
 
 @attrs.define(slots=True, kw_only=True)
 class Backlog:
-    """A claimed task and its results so far."""
+    """A claimed task with a long window, and its results so far."""
 
     task: Task
     bodies: Mapping[str, Mapping[str, object]]
-    """The status documents' bodies as they were."""
+    """The bodies of the status documents as read before."""
     committer: Committer
     deriver: Deriver
     readings: ReadingStore
@@ -42,9 +42,9 @@ class Backlog:
     _told_at: float = attrs.field(default=0.0, init=False)
 
     async def run(self, limit: int, stopping: Callable[[], bool]) -> None:
-        """Derive to the end, or until the claim is lost, a plugin fails, or ``stopping()``; then the rest is given back.
+        """Derive to the end, or until the claim is lost, a plugin fails, or ``stopping()`` is true; the rest is then released.
 
-        :param limit: readings of each series held at once.
+        :param limit: readings of each series held in memory at once.
         """
         self._told_at = self.clock.seconds()
         if self.task.sums and not await self._add_up(stopping):
@@ -60,7 +60,7 @@ class Backlog:
     async def _add_up(self, stopping: Callable[[], bool]) -> bool:
         if not await self.sums.run(self.task, stopping):
             return False
-        # What is derived next is marked chunk by chunk, but there may be sums at times when no meter is missing.
+        # The derivation marks its own chunks for the jobs; sums may also exist at times when no meter is missing.
         customer_id = self.task.customer_id
         await self.committer.job_queue.mark(
             [PendingMark(customer_id, segment.start, segment.end) for segment in self.task.sums]
@@ -75,7 +75,7 @@ class Backlog:
             async for chunk in chunks(
                 self.readings, self.deriver, task.work.customer, segment, limit=limit, reached=reached
             ):
-                # Of readings from here on, no computed one before chunk.end depends any more.
+                # No computed reading before chunk.end depends on readings from here on.
                 rest = max(task.work.start, min(chunk.end + 2 * tolerance, task.work.end - 1))
                 if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, rest):
                     return False
@@ -95,7 +95,7 @@ class Backlog:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Backlogs:
-    """Begins backlogs, a few at once."""
+    """Starts backlogs, a few at a time."""
 
     runner: TaskRunner
     committer: Committer
@@ -104,10 +104,10 @@ class Backlogs:
     sums: SumDeriver
     clock: Timers
     retry_seconds: float
-    """Seconds until a task that finds no room is claimed again."""
+    """Seconds until a task that could not be started is claimed again."""
 
     async def begin(self, task: Task, bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Start it beside everything else, or give it back where too many run."""
+        """Start it in the background, or release it if too many run."""
         status = self.committer.status
         if self.runner.stopping or status.backlogs >= CONCURRENT_BACKLOGS:
             await self.runner.give_back([task], self.clock.seconds() + self.retry_seconds)

@@ -1,4 +1,4 @@
-"""New readings of many customers, read, derived and written together."""
+"""Reads, derives and writes the new readings of many customers together."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from cenergyd.runtime.isolation import PluginFailed, describe
 from cenergyd.runtime.yielding import CooperativeYield
 
 CONCURRENT_SUMS = 20
-"""Customers of a batch whose sums of meters are computed at once; their store calls are merged."""
+"""Customers of a batch whose sums of meters are computed concurrently; their store calls are merged."""
 
 log = Logger()
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class BatchDeriver:
-    """Derives the customers of a batch; long windows go to the backlogs, customers of slow plugins are waited for on their own."""
+    """Derives the customers of a batch. Long windows are passed to the backlogs; customers whose plugin is slow are finished separately."""
 
     runner: TaskRunner
     committer: Committer
@@ -52,7 +52,7 @@ class BatchDeriver:
     clock: Timers
 
     async def run(self, works: Sequence[PendingWork]) -> None:
-        """Derive claimed windows. Raises nothing: what fails is logged and given back."""
+        """Derive claimed windows. Raises nothing: a failure is logged and its work released."""
         now, tolerance = self.clock.seconds(), self.deriver.tolerance
         tasks = []
         breather = CooperativeYield(self.clock)
@@ -63,7 +63,7 @@ class BatchDeriver:
         await self.runner.guarded(tasks, self._sort_out(tasks))
 
     async def _sort_out(self, tasks: Sequence[Task]) -> None:
-        """By what each task needs: nothing derived, a backlog, or to be derived with others."""
+        """Handle each task by what it needs: no derivation, a backlog, or derivation together with others."""
         kept = set(map(id, await widened([task.work for task in tasks], self.readings, self.queue)))
         tasks = [task for task in tasks if id(task.work) in kept]
         bodies = await self._bodies(tasks)
@@ -87,7 +87,7 @@ class BatchDeriver:
                 await self.runner.guarded(members, self._derive_group(group, members, bodies))
 
     async def _add_up(self, tasks: Sequence[Task], bodies: Mapping[str, Mapping[str, object]]) -> list[Task]:
-        """Compute the sums of meters; returns the tasks that are left to derive. Long windows go to the backlogs."""
+        """Compute the sums of meters; returns the tasks still to derive. Long windows are passed to the backlogs."""
         remaining = [task for task in tasks if not task.sums]
         short = []
         for task in tasks:
@@ -107,7 +107,7 @@ class BatchDeriver:
             return False
 
     async def _derive_group(self, group: Group, tasks: list[Task], bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Read, derive and write customers with similar windows; those that take longer leave ``tasks``."""
+        """Read, derive and write customers with similar windows; those that take longer are removed from ``tasks``."""
         tasks[:] = await self.committer.held(tasks)
         stored = await self.readings.read(group.series, group.start, group.end, group.limit)
         breather = CooperativeYield(self.clock)

@@ -1,4 +1,4 @@
-"""A long window, read and derived chunk by chunk in bounded memory; the daemon's backlogs and ``backfill`` both go this way."""
+"""Reads and derives a long window chunk by chunk in bounded memory; used by the daemon's backlogs and by ``backfill``."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def chunks(
     limit: int,
     reached: int | None = None,
 ) -> AsyncIterator[Chunk]:
-    """Derive a segment part by part, ascending and without a hole; write each before asking for the next.
+    """Derive a segment part by part, ascending and without gaps; write each part before requesting the next.
 
-    :param limit: readings of each series held at once. Increased if it is too small to get beyond the tolerance.
+    :param limit: readings of each series held in memory at once. Increased if it is too small to get beyond the tolerance.
     """
     limit = max(limit, least_limit(deriver.tolerance))
     start = segment.start
@@ -50,7 +50,7 @@ async def chunks(
 
 
 def least_limit(tolerance: int) -> int:
-    """This many readings cover what one computed time depends on, even at one reading per second."""
+    """Enough readings for one computed time, even at one reading per second."""
     return 4 * tolerance + 100
 
 
@@ -63,10 +63,10 @@ def complete_until(
     limit: int,
     tolerance: int,
 ) -> int:
-    """The computed time of a window up to which everything it depends on has been read.
+    """The time up to which all inputs of the computed readings of a window have been read.
 
-    :param sources: series that it is computed from.
-    :param target: series of what is computed.
+    :param sources: the series they are computed from.
+    :param target: the computed series.
     """
     end = window.end
     for series in sources:

@@ -1,7 +1,7 @@
-"""What happens to a derived window, in the order that loses nothing: write, hand over to the jobs, report.
+"""Commits derived windows in an order that loses nothing: write, hand over to the jobs, store the status.
 
-A daemon may be suspended and continue after another has taken over its work. So claims that are not fresh are renewed before a write, and
-if a claim turns out to be lost after a write, its window is marked again: whatever was overwritten is derived again.
+A daemon may be suspended and continue after another daemon has taken over its work. So older claims are renewed before a write, and if a
+claim turns out to be lost after a write, its window is marked again so that whatever was overwritten is derived again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, failure_of
 
 MAX_REMEMBERED_FAILURES = 10_000
-"""Customers whose failure is remembered as logged; beyond that a failure may be logged again."""
+"""Customers whose last logged failure is remembered; beyond that a failure may be logged again."""
 
 log = Logger()
 
@@ -43,9 +43,9 @@ class Task:
     renewed_at: float
     """When its claim was made or renewed."""
     start: int
-    """Where its window began; the work's own ``start`` moves on in a backlog."""
+    """Where its window began; in a backlog the work's own ``start`` advances."""
     sums: Sequence[SumSegment] = ()
-    """Sums of meters that are made before the segments are derived."""
+    """Sums of meters to compute before the segments are derived."""
 
     @property
     def customer_id(self) -> str:
@@ -63,15 +63,15 @@ class TaskResult:
 
 
 class FollowingJobs(Protocol):
-    """The jobs of this daemon, which may take derived windows over under a claim of their own."""
+    """The jobs of this daemon, which may take over derived windows under a claim of their own."""
 
     async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Which of the windows are taken, their derivation ended in the same write; of the others nothing is changed."""
+        """Take over windows, ending their derivation in the same write. False for windows not taken; for those nothing is changed."""
         ...
 
 
 def nobody_listens(_customer_id: str) -> None:
-    """Ignores the news."""
+    """Does nothing; for when nobody needs to be notified."""
 
 
 @attrs.define
@@ -81,20 +81,20 @@ class DerivationStatus:
     last_tick: float | None = None
     """When the last pass ended, UTC seconds."""
     derived_points: int = 0
-    """Readings computed since the start, including those that were stored already."""
+    """Readings computed since the start, including those that were already stored."""
     written_points: int = 0
     customers_done: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
-    """Customers' windows that failed, by plugin."""
+    """Failed windows by plugin."""
     claims_lost: int = 0
     backlogs: int = 0
-    """Long windows being derived now."""
+    """Number of backlogs being derived now."""
     waiting_plugins: int = 0
     """Customers waiting for a slow plugin now."""
     pending_customers: int = 0
     """Customers with pending or claimed work at the last count."""
     oldest_pending: int | None = None
-    """Time of the oldest reading that was pending then."""
+    """Time of the oldest pending reading at that count."""
     store_troubles: int = 0
 
 
@@ -109,16 +109,16 @@ class Committer:
     clock: Timers
     tolerance: int
     ttl: int
-    """Seconds that a claim lives."""
+    """Seconds until a claim expires."""
     retry_seconds: int
     status: DerivationStatus
     derived: Callable[[str], None] = nobody_listens
-    """Told the id of each customer whose computed readings have changed."""
+    """Called with the id of each customer whose computed readings have changed."""
     jobs: FollowingJobs | None = None
     _failing: OrderedDict[str, tuple[str, int, int]] = attrs.field(factory=OrderedDict, init=False)
 
     async def held(self, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks whose claim we still hold; claims that are not fresh are renewed."""
+        """The tasks whose claim this daemon still holds; older claims are renewed."""
         now = self.clock.seconds()
         kept = []
         for task in tasks:
@@ -132,9 +132,9 @@ class Committer:
         return kept
 
     async def commit(self, results: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """Write, hand over and report the results of whole windows.
+        """Write whole windows, hand them over and store their status.
 
-        :param bodies: the status documents' bodies as they were, by customer id.
+        :param bodies: the bodies of the status documents as read before, by customer id.
         """
         held = {id(task) for task in await self.held([done.task for done in results])}
         ours = [done for done in results if id(done.task) in held]
@@ -147,7 +147,7 @@ class Committer:
         await self._tell([(done, self._outcome(done)) for done in ours], bodies)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
-        """Write one chunk of a long window; the work shrinks to what is from ``rest`` on. False: the claim is lost."""
+        """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
         if not await self.held([task]):
             return False
         await self._write([derivation])
@@ -164,7 +164,7 @@ class Committer:
         return False
 
     async def fail(self, done: TaskResult, bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """A long window failed at its present position."""
+        """Record that a long window failed at its present position."""
         await self._fail([done])
         await self._tell([(done, self._outcome(done))], bodies)
 
@@ -174,7 +174,7 @@ class Committer:
         await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
 
     async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
-        """Write together; if the store rejects the write, find the customer that causes it, so that no other is affected."""
+        """Write together; if the store rejects the write, find the customer that causes it so that others are not affected."""
         good = [done for done in results if done.failure is None]
         others = [done for done in results if done.failure is not None]
         try:
@@ -201,7 +201,7 @@ class Committer:
         return reach(work.customer, work.start, work.end, self.tolerance)
 
     async def _hand_over(self, good: Sequence[TaskResult]) -> None:
-        """The write that ends the claim also hands the window over to the jobs."""
+        """End the claims and hand the windows over to the jobs in the same write."""
         if not good:
             return
         works = [done.task.work for done in good]
@@ -215,12 +215,12 @@ class Committer:
         if lost:
             self.status.claims_lost += len(lost)
             log.warn(
-                "{customers} claims were lost while deriving; their windows are derived again", customers=len(lost)
+                "{customers} claims were lost during derivation; their windows are derived again", customers=len(lost)
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
     async def _ended(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Go to the jobs of this daemon where they take it, else to their queue. False: the claim was lost."""
+        """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
         ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows)
         left = [number for number, is_taken in enumerate(ended) if not is_taken]
         if left:
@@ -237,7 +237,7 @@ class Committer:
         await self.queue.postpone([done.task.work for done in bad], int(self.clock.seconds()) + self.retry_seconds)
 
     def _is_news(self, done: TaskResult) -> bool:
-        """The jobs are told of a failing window's measured readings once, not at every further attempt."""
+        """Whether a failed window has readings that the jobs do not know yet; false at every further attempt."""
         known = self._failing.get(done.task.customer_id)
         return known is None or known[1:] != (done.task.work.start, done.task.work.end)
 
@@ -265,7 +265,7 @@ class Committer:
             customer_id = done.task.customer_id
             before = bodies.get(customer_id)
             if before is None and not done.task.segments and not done.task.sums:
-                continue  # nothing to derive for this customer, and never was
+                continue  # nothing was ever derived for this customer
             body = next_body(before, outcome, now)
             if body != before:
                 documents.append(NewDocument(customer_id, body, customer_id))
@@ -287,7 +287,7 @@ class Committer:
             self.derived(task.customer_id)
 
     async def write_part(self, task: Task, derivation: Derivation) -> None:
-        """Write, count and announce a part of a sum; the window stays claimed."""
+        """Write, count and report a part of a sum; the window stays claimed."""
         await self._write([derivation])
         self._count([derivation])
         self._announce(task, [derivation])

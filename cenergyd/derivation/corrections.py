@@ -1,7 +1,7 @@
-"""Making, listing and undoing corrections of readings, so that everything that depends on the readings is computed again.
+"""Makes, lists and undoes corrections of readings, and has everything that depends on the readings computed again.
 
-A correction is stored together with a note that its times are still to be marked for derivation; then all daemons are told, the times are
-marked, and the note is removed. If that stops half-way, a check every minute (:meth:`Corrector.finish`) completes it.
+A correction is stored with a due time, which means that its times are still to be marked for derivation; then all daemons are notified,
+the times are marked, and the due time is removed. If that is interrupted, a check every minute (:meth:`Corrector.finish`) completes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.periodic import PeriodicService
 
 FUTURE_SECONDS = 86400
-"""A shift may move readings this far beyond now: a clock that was slow by less is corrected without question."""
+"""A shift may move readings this far beyond now, because this daemon's clock and the logger's may differ."""
 FOLLOW_UP_SECONDS = 60
 _TRIES = 5
 _METER = re.compile(r"[0-9]{1,3}\Z")
@@ -58,7 +58,7 @@ class Listed(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Its id everywhere: ``001EC6001433_2.7``."""
+        """Its id for users: ``001EC6001433_2.7``."""
         return f"{self.series}.{self.correction.number}"
 
 
@@ -67,7 +67,7 @@ async def corrections_over(
 ) -> list[Listed]:
     """The corrections in force that change readings of series within a range, by series and number.
 
-    Of series that were never corrected nothing is read.
+    Nothing is read for series that were never corrected.
     """
     return [
         Listed(name, each)
@@ -90,7 +90,7 @@ class Wanted:
     seconds: int | None = None
     reason: str
     serial: str = ""
-    """The logger; '': the present one."""
+    """The logger's serial number; '' is the customer's present logger."""
 
 
 @attrs.frozen(kw_only=True)
@@ -117,12 +117,12 @@ class Corrector:
 
         :raises InvalidField: it is not possible, or the logger was not the customer's for the whole time.
         :raises Incompatible: it overlaps another one, a shift would move readings onto others, or there are too many.
-        :raises Conflict: the meter's corrections keep being changed by others.
+        :raises Conflict: others keep changing the meter's corrections.
         """
         series = await self._series(customer, wanted)
         mine = [each for each in await self.listed(customer) if each.correction.is_active]
         if len(mine) >= MAX_ACTIVE:
-            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, which is the maximum: undo some")
+            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, the maximum: undo some")
         for _ in range(_TRIES):
             document = await self.documents.get(CORRECTIONS, series)
             before = corrections_in(document)
@@ -143,8 +143,8 @@ class Corrector:
         """Undo a correction: everything is as if it had never been made.
 
         :raises NotFound: the customer has no such correction.
-        :raises Incompatible: it is undone already, or a later one depends on it.
-        :raises Conflict: the meter's corrections keep being changed by others.
+        :raises Incompatible: it is already undone, or a later one depends on it.
+        :raises Conflict: others keep changing the meter's corrections.
         """
         asked = _ID.match(correction_id)
         known = {each.id: each for each in await self.listed(customer)}
@@ -164,7 +164,7 @@ class Corrector:
         raise Conflict("the corrections of this meter are being changed by others: try again")
 
     async def finish(self, now: int, older_than: int = FOLLOW_UP_SECONDS) -> int:
-        """Complete changes that stopped half-way; returns how many there were."""
+        """Complete changes that were interrupted; returns their number."""
         documents = await self.documents.find(CORRECTIONS, due_before=now - older_than, limit=100)
         for document in documents:
             await self._tell_and_mark(document)
@@ -204,7 +204,7 @@ class Corrector:
                 other = (await seen.first([series], since)).get(series)
                 if other is not None and other.time < until:
                     raise Incompatible(
-                        f"there are other readings where the shifted ones would be, the first at {other.time}: void them first"
+                        f"the meter has other readings at the shifted times, the first at {other.time}: void them first"
                     )
 
     async def _change(
@@ -217,7 +217,7 @@ class Corrector:
         number: int,
         now: int,
     ) -> bool:
-        """Store the corrections after a change of one, and make it take effect; False if somebody else was first."""
+        """Store a series' corrections after a change, and put the change into effect; False if another writer was first."""
         (hull,) = [each.hull for each in after if each.number == number]
         window = await self._affected(series, hull, corrections_in(document), after)
         body: dict[str, Any] = dict(document.body) if document is not None else {}
@@ -265,7 +265,7 @@ class Corrector:
 
 
 class CorrectionFollowUp(PeriodicService):
-    """Checks every minute whether a change of corrections stopped half-way, and completes it."""
+    """Checks every minute for interrupted changes of corrections, and completes them."""
 
     def __init__(self, clock: Timers, corrector: Corrector) -> None:
         async def finish() -> None:
@@ -275,20 +275,20 @@ class CorrectionFollowUp(PeriodicService):
 
 
 async def refresh(readings: ReadingStore) -> None:
-    """Make a store read with every correction that is stored now. Raises StoreUnavailable."""
+    """Make a store apply every correction that is stored by now. Raises StoreUnavailable."""
     book = book_of(readings)
     if book is not None:
         await book.refresh()
 
 
 def book_of(readings: ReadingStore) -> CorrectionBook | None:
-    """A store's book of corrections, or None."""
+    """A store's correction book, or None."""
     book = readings.corrections if isinstance(readings, CorrectedReadings) else None
     return book if isinstance(book, CorrectionBook) else None
 
 
 async def end_corrections(readings: ReadingStore, serial: str, until: int, now: int) -> None:
-    """End all corrections of a logger at a time from which it is somebody else's. Raises StoreUnavailable, Conflict."""
+    """End all corrections of a logger at the time from which it belongs to another customer. Raises StoreUnavailable, Conflict."""
     book = book_of(readings)
     if book is None:
         return
@@ -305,7 +305,7 @@ async def end_corrections(readings: ReadingStore, serial: str, until: int, now: 
 
 
 async def widened(works: Sequence[PendingWork], readings: ReadingStore, queue: PendingQueue) -> list[PendingWork]:
-    """Claimed works with all corrections known; those whose readings a shift moves outside their window are marked again and left out.
+    """Claimed work after reading all corrections. Work whose readings a shift moves outside its window is marked again and left out.
 
     Raises StoreUnavailable.
     """
@@ -342,7 +342,7 @@ def holds_all(customer: Customer, serial: str, start: int, end: int) -> bool:
 
 
 def _concerns(customer: Customer, serial: str, each: Correction) -> bool:
-    """Whether a correction is a customer's, or is a removed customer's and affects times that are theirs now."""
+    """Whether a correction is a customer's own, or a removed customer's that affects times that are now theirs."""
     if each.customer_id == customer.id:
         return True
     return any(period.serial == serial for period in setup_periods(customer, *each.hull))
@@ -362,7 +362,7 @@ def _log(what: str, by: str, listed: Listed) -> None:
 
 @attrs.frozen
 class _Fixed:
-    """Views that are given."""
+    """Corrections that are given, not read."""
 
     given: Mapping[str, CorrectionMap]
 

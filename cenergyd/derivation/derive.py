@@ -1,4 +1,4 @@
-"""Derives one segment of a customer: the plugins compute readings of the missing meter from those of the present ones."""
+"""Derives one segment of a customer: the plugins compute the missing meter's readings from those of the present meters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cenergyd.derivation.align import align
 from cenergyd.derivation.diff import SeriesChange, change
 from cenergyd.derivation.gaps import Gaps, gaps
 from cenergyd.derivation.plan import DerivationSegment, role_readings
-from cenergyd.derivation.plugin_result import BadResult, checked
+from cenergyd.derivation.plugin_result import BadResult, checked_result
 from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.write_probes import probe_times
@@ -22,7 +22,7 @@ from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe, pe
 from cenergyd.runtime.yielding import CooperativeYield
 
 SLICE = 1000
-"""Aligned readings that a plugin gets in one call: a few milliseconds of work."""
+"""Aligned readings passed to a plugin in one call: a few milliseconds of work."""
 
 log = Logger()
 
@@ -31,16 +31,16 @@ class Derivation(NamedTuple):
     """The result of one segment."""
 
     change: SeriesChange | None
-    """What to write; None: the stored readings are right."""
+    """What to write; None if the stored readings are right."""
     derived: int
     """Readings computed."""
     derived_until: int | None
-    """Time of the last one."""
+    """Time of the last computed reading."""
     gaps: Gaps
     no_plugin: bool = False
-    """No plugin computes this role (its built-in one is disabled): what is stored stays."""
+    """No plugin computes this role (the built-in one is disabled); stored readings stay."""
     kept: SeriesReadings | None = None
-    """Of the readings that are there already, those to write again: :mod:`cenergyd.readings.write_probes`."""
+    """Stored readings to write again as probes (:mod:`cenergyd.readings.write_probes`)."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -64,11 +64,11 @@ class Deriver:
     ) -> Derivation:
         """Compute the segment from the stored readings of its series.
 
-        Does not yield unless a plugin does or there is much to compute.
+        Completes synchronously unless a plugin waits or there is much to compute.
 
         :param stored: readings by series, ascending, at least those of the segment's range.
-        :param reached: a time that both meters are known to have reached.
-        :raises PluginFailed: a plugin raised, was late or returned nonsense; nothing may be written.
+        :param reached: a time up to which both meters are known to have readings.
+        :raises PluginFailed: a plugin raised, timed out or returned an invalid result; nothing may be written.
         """
         present = role_readings(segment, stored)
         aligned = align(present, self.tolerance)
@@ -105,7 +105,7 @@ class Deriver:
         return readings
 
     async def _ask(self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]) -> list[Reading] | None:
-        """Call the plugins in turn until one answers. None: none did. If the customer names a plugin, only that one is called."""
+        """Call the plugins in turn until one returns a result; None if none did. If the customer names a plugin, only that one is called."""
         asked = tuple(aligned)
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": self.formula}
         chosen = customer.derivation_plugin
@@ -118,7 +118,7 @@ class Deriver:
             if result is None:
                 continue
             try:
-                return checked(asked, result)
+                return checked_result(asked, result)
             except BadResult as error:
                 raise PluginFailed(implementation.plugin, str(error)) from error
             except BaseException as error:  # a sequence whose own methods raise
@@ -129,7 +129,7 @@ class Deriver:
 
 
 def kept_readings(series: str, readings: Sequence[Reading], changed: SeriesChange | None) -> SeriesReadings | None:
-    """Of computed readings that are there already, those to write again: :mod:`cenergyd.readings.write_probes`."""
+    """Computed readings that are already stored and are to be written again as probes (:mod:`cenergyd.readings.write_probes`)."""
     written = [reading[0] for reading in changed.readings] if changed else ()
     times = set(probe_times((reading[0] for reading in readings), written))
     return SeriesReadings(series, [reading for reading in readings if reading[0] in times]) if times else None

@@ -1,6 +1,6 @@
 """The smallest write that brings a range of a series to its wanted state.
 
-Pure. Deriving a window again usually gives what is stored already, and late data mostly adds; deleting is expensive, above all in InfluxDB.
+Pure. Deriving a window again usually gives the stored readings, and late data mostly adds some; deleting is expensive, above all in InfluxDB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SeriesChange(NamedTuple):
     end: int
     readings: Sequence[Reading]
     replace: bool
-    """True: replace everything by these. False: write these, the others stay."""
+    """True: replace everything in the range by these. False: write these and keep the others."""
 
 
 def change(

@@ -1,4 +1,4 @@
-"""Fetching what :mod:`cenergyd.derivation.provenance` explains."""
+"""Reads what :mod:`cenergyd.derivation.provenance` needs to explain a computed meter."""
 
 from __future__ import annotations
 

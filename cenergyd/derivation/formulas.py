@@ -18,19 +18,19 @@ VERSIONS: Mapping[str, int] = {"physical": 1, "literal": 1}
 """Incremented whenever a formula's results change; shown in every computed point's provenance."""
 
 DIGITS = 9
-"""Decimals of results (1e-9 kW = 1 microwatt): no meter is that fine, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power
-with a power factor of its own.
+"""Decimals of results (1e-9 kW = 1 microwatt): no meter is that precise, and the rounding error of 0.3 - 0.1 - 0.2 must not count as power,
+which would have a power factor.
 """
 
 _PF_SLACK = 1.01
-"""A power factor up to this is 1 with the meter's rounding; a larger one is not a power factor."""
+"""A power factor above 1 up to this is a meter's rounding error; a larger one is invalid."""
 
 
 def compute(role: Role, aligned: Sequence[AlignedReading], formula: Formula = "physical") -> list[Reading]:
-    """Compute a missing role as the built-in plugins do: load = solar + utility, solved for it.
+    """Compute a missing role as the built-in plugins do: by load = solar + utility, solved for that role.
 
-    :param aligned: readings of the other two roles that belong together.
-    :return: a reading for each pair with two powers, at the pair's time; P and Q rounded to 1e-9.
+    :param aligned: paired readings of the other two roles.
+    :return: a reading for each pair in which both have P, at the pair's time; P and Q rounded to 1e-9.
     """
     if role == "load":
         return total(aligned, "solar", "utility", formula)
@@ -38,20 +38,20 @@ def compute(role: Role, aligned: Sequence[AlignedReading], formula: Formula = "p
 
 
 def total(aligned: Sequence[AlignedReading], one: Role, other: Role, formula: Formula) -> list[Reading]:
-    """The sum of two meters' flows (load = solar + utility)."""
+    """The sum of two meters (load = solar + utility)."""
     return _compute(aligned, one, other, 1.0, formula)
 
 
 def difference(aligned: Sequence[AlignedReading], whole: Role, part: Role, formula: Formula) -> list[Reading]:
-    """The difference of two meters' flows (utility = load - solar)."""
+    """The difference of two meters (utility = load - solar)."""
     return _compute(aligned, whole, part, -1.0, formula)
 
 
 def reactive_power(reading: Reading) -> tuple[float | None, bool]:
     """A meter's Q in kvar, and whether it is an estimate.
 
-    Without a measured Q its magnitude follows from the meter's own P and power factor (of which the sign is ignored: meters disagree on its
-    meaning) and is taken as lagging, as nearly all loads are. None where the power factor is missing or zero.
+    Without a measured Q its magnitude follows from the meter's own P and power factor, and it is assumed to be lagging, as for nearly all
+    loads. The sign of the power factor is ignored, because its meaning differs between meters. None if the power factor is missing or zero.
     """
     if reading.Q is not None:
         return reading.Q, False
@@ -59,7 +59,7 @@ def reactive_power(reading: Reading) -> tuple[float | None, bool]:
         return None, False
     factor = abs(reading.L1_PF)
     if reading.P == 0:
-        return 0.0, True  # S = P / PF; many meters say PF 0 (or 1) while nothing flows
+        return 0.0, True  # S = P / PF; without power, many meters show PF 0 (or 1)
     if not 0 < factor <= _PF_SLACK:
         return None, False
     if factor >= 1:
@@ -105,7 +105,7 @@ def _literal(time: int, one: Reading, other: Reading, sign: float) -> Reading | 
 def _sum(one: float | None, other: float | None, sign: float) -> float | None:
     if one is None or other is None:
         return None
-    result = round(one + sign * other, DIGITS) + 0.0  # + 0.0 makes -0.0 plain
+    result = round(one + sign * other, DIGITS) + 0.0  # + 0.0 turns -0.0 into 0.0
     return result if isfinite(result) else None
 
 

@@ -17,21 +17,21 @@ from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers, sleep
 
 PASS_SECONDS = 30.0
-"""Time between the starts of two passes over all customers: a change is noticed within a minute."""
+"""Seconds between the starts of two passes over all customers: a change is noticed within a minute."""
 STREAM_SECONDS = 1.0
-"""Pause between two reads of a change stream."""
+"""Seconds between two reads of a change stream."""
 STREAM_PASS_SECONDS = 1800.0
-"""Time between two passes if there is a change stream: then a pass is only a safeguard."""
+"""Seconds between two passes if there is a change stream, when a pass is only a safeguard."""
 PAGE_SECONDS = 0.1
-"""Pause between two pages of a pass, so that 100,000 customers take half a minute and uploads have priority."""
+"""Seconds between two pages of a pass, so that 100,000 customers take half a minute and uploads have priority."""
 
 log = Logger()
 
 
 class FrontEndWatch(Service):
-    """Follows the front end's changes; does nothing where no front end shares the collection.
+    """Follows the front end's changes; does nothing if no front end shares the collection.
 
-    :param on_change: called with a customer before and after each change (after: None where it was removed).
+    :param on_change: called with the customer before and after each change (after: None if it was removed).
     """
 
     name = "front_end_watch"
@@ -51,20 +51,20 @@ class FrontEndWatch(Service):
         self._ended: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin the first pass."""
+        """Start the first pass."""
         super().startService()  # type: ignore[no-untyped-call]
         if self._customers.front_end is not None:
             self._ended = Deferred.fromCoroutine(self._run())
 
     def stopService(self) -> Deferred[None] | None:  # noqa: N802 - Twisted's name
-        """Stop; fires when the change being taken over is stored."""
+        """Stop; fires when the change in progress is stored."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._sleeping is not None:
             self._sleeping.cancel()
         return self._ended
 
     async def look(self) -> bool:
-        """One page of a pass; whether the pass is complete. Raises StoreUnavailable."""
+        """Process one page of a pass; returns whether the pass is complete. Raises StoreUnavailable."""
         front_end = self._customers.front_end
         if front_end is None:
             return True
@@ -73,7 +73,7 @@ class FrontEndWatch(Service):
         return complete
 
     async def look_at_stream(self) -> bool:
-        """Take over the changes of a change stream; False if there is none. Raises StoreUnavailable."""
+        """Process the changes of a change stream; False if there is no stream. Raises StoreUnavailable."""
         front_end = self._customers.front_end
         changes = await front_end.streamed_changes() if front_end is not None else None
         await self._take_over(changes or ())
@@ -98,9 +98,9 @@ class FrontEndWatch(Service):
                     await self._sleep(PAGE_SECONDS)
                 await self._follow_stream()
             except CenergydError as error:
-                log.warn("changes by the front end will be looked for later: {reason}", reason=str(error))
+                log.warn("the search for changes by the front end is postponed: {reason}", reason=str(error))
             except Exception:
-                log.failure("changes by the front end cannot be taken over")
+                log.failure("changes by the front end could not be processed")
             took = max(0.0, self._clock.seconds() - began)  # the clock may have been set back
             await self._sleep(max(PAGE_SECONDS, PASS_SECONDS - took))
 

@@ -1,4 +1,4 @@
-"""Readings without a partner: is the other meter late, or was it silent? Pure."""
+"""Classifies readings without a partner: the other meter is late, or it had no readings. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cenergyd.readings.model import Reading
 
 
 class Missing(NamedTuple):
-    """A meter gave no readings to match its partner's, though it has given later ones."""
+    """A meter has no readings that match its partner's, although it has later ones."""
 
     role: Role
     start: int
     """Time of the partner's first such reading, UTC seconds."""
     end: int
-    """Just after its last."""
+    """Just after the last such reading."""
     readings: int
 
 
 class Gaps(NamedTuple):
-    """Why readings of one meter cannot be used."""
+    """Why readings of one meter have no partner."""
 
     waiting_for: Role | None = None
-    """The meter that has not reached that time yet; it may still upload."""
+    """The role whose meter has no readings from that time on yet; it may still upload."""
     waiting_since: int | None = None
-    """Time of the first reading that waits, UTC seconds."""
+    """Time of the first waiting reading, UTC seconds."""
     missing: tuple[Missing, ...] = ()
     """At most one entry per role."""
 
@@ -45,8 +45,8 @@ def gaps(
 ) -> Gaps:
     """Sort the unmatched readings with ``start <= time < end`` into waiting and missing.
 
-    :param reached: a time that both meters are known to have reached (that of the latest computed reading), besides what
-        ``role_readings`` show.
+    :param reached: a time up to which both meters are known to have readings (that of the latest computed reading), besides
+        ``role_readings``.
     """
     first, second = (role for role in ROLES if role in role_readings)
     if len(aligned) == len(role_readings[first]) == len(role_readings[second]):

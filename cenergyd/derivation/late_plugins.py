@@ -1,4 +1,4 @@
-"""Customers whose plugin did not answer at once: each waits on its own, and its batch goes on without it."""
+"""Handles customers whose plugin did not answer at once: each is finished separately, and its batch continues without it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cenergyd.derivation.task_runner import TaskRunner
 from cenergyd.runtime.clock import Timers
 
 MAX_WAITING_PLUGINS = 200
-"""Customers that may wait for a slow plugin at once; more are tried again later."""
+"""Customers that may wait for a slow plugin at the same time; others are retried later."""
 BATCH_WAIT_SECONDS = 0.2
-"""How long a batch waits for plugins that did not answer at once, before it goes on without them."""
+"""How long a batch waits for plugins that did not answer at once before it continues without them."""
 
 
 class LatePlugins:
-    """Waits for plugins that are late."""
+    """Waits for slow plugins."""
 
     def __init__(self, runner: TaskRunner, committer: Committer, clock: Timers) -> None:
         self._runner = runner
@@ -32,7 +32,7 @@ class LatePlugins:
         waiting: Sequence[tuple[Task, Deferred[TaskResult]]],
         bodies: Mapping[str, Mapping[str, object]],
     ) -> list[TaskResult]:
-        """The results that come within a moment; each other task leaves ``tasks`` and is waited for on its own."""
+        """The results available within BATCH_WAIT_SECONDS; all other tasks are removed from ``tasks`` and finished separately."""
         results: list[TaskResult] = []
         if waiting:
             await self._briefly([deferred for _, deferred in waiting])
@@ -43,7 +43,7 @@ class LatePlugins:
         return results
 
     def cancel(self) -> None:
-        """Stop waiting: their tasks are given back or fail."""
+        """Stop waiting: the tasks are released or fail."""
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 
@@ -87,9 +87,10 @@ class LatePlugins:
 
 
 def take_result(deferred: Deferred[TaskResult], results: list[TaskResult]) -> bool:
-    """Whether it has fired; then its result is appended.
+    """Whether a Deferred has fired; if so, its result is appended.
 
-    At once, and not by a callback: we may be called from one of its callbacks, and another would only run after we have returned.
+    This does not use a callback, because it may be called from one of the Deferred's callbacks: a further callback would only run after
+    this function has returned.
     """
     if not deferred.called:
         return False

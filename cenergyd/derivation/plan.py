@@ -1,4 +1,4 @@
-"""What to read, and which computed readings to replace, for a window of a customer. Pure."""
+"""Plans the derivation of a customer's window: what to read, and which computed readings to replace. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cenergyd.readings.model import Reading, missing_series, series_name, sum_se
 from cenergyd.readings.signs import sign_corrected
 
 CHUNK_READINGS = 2000
-"""Readings per meter of a backlog held at once: some 10 ms of computation between two writes."""
+"""Readings per meter of a backlog held in memory at once: about 10 ms of computation between two writes."""
 USUAL_INTERVAL = 60
-"""Assumed seconds between readings before any has been read; only used to estimate costs."""
+"""Assumed seconds between readings before any is read; only used to estimate costs."""
 
 
 class PresentMeter(NamedTuple):
@@ -49,7 +49,7 @@ class DerivationSegment(NamedTuple):
         return [self.sources[0].series, self.sources[1].series, self.target]
 
     def cut(self, start: int, end: int, tolerance: int) -> DerivationSegment:
-        """The part with computed times from ``start`` to ``end``."""
+        """The part with computed times ``start <= time < end``."""
         return self._replace(
             start=start,
             end=end,
@@ -64,15 +64,15 @@ def touched(start: int, end: int, tolerance: int) -> Window:
 
 
 def reach(customer: Customer, start: int, end: int, tolerance: int) -> Window:
-    """The same for a customer whose roles may be sums of meters: the readings change the sums, and these the computed readings."""
+    """As :func:`touched`, if the customer's roles may be sums of meters: readings change sums, and sums change computed readings."""
     window = touched(start, end, tolerance)
     return touched(*window, tolerance) if uses_sums(customer) else window
 
 
 def derivation_segments(customer: Customer, start: int, end: int, tolerance: int) -> tuple[DerivationSegment, ...]:
-    """What to derive after readings of ``start <= time < end`` came in, ascending.
+    """What to derive after readings of ``start <= time < end`` arrived, ascending.
 
-    Nothing where no meter is missing, or more than one, or the settings name no valid series.
+    Empty if no meter or more than one is missing, or if the settings name no valid series.
     """
     return derivation_segments_between(customer, *reach(customer, start, end, tolerance), tolerance)
 
@@ -80,7 +80,7 @@ def derivation_segments(customer: Customer, start: int, end: int, tolerance: int
 def derivation_segments_between(
     customer: Customer, start: int, end: int, tolerance: int
 ) -> tuple[DerivationSegment, ...]:
-    """As :func:`derivation_segments`, by the computed times."""
+    """As :func:`derivation_segments`, for a range of computed times."""
     found = []
     for span in setup_periods(customer, start - tolerance, end + 2 * tolerance):
         segment = _segment(span, max(start, span.start), min(end, span.end), tolerance)
@@ -90,7 +90,7 @@ def derivation_segments_between(
 
 
 def role_readings(segment: DerivationSegment, stored: Mapping[str, Sequence[Reading]]) -> dict[Role, Sequence[Reading]]:
-    """The readings of the present roles that a segment depends on, with the signs of the site equation."""
+    """The readings of the present roles that a segment depends on, with signs as in the site equation."""
     found: dict[Role, Sequence[Reading]] = {}
     for role, series, is_reversed in segment.sources:
         readings = between(stored[series], segment.read_start, segment.read_end)
@@ -99,7 +99,7 @@ def role_readings(segment: DerivationSegment, stored: Mapping[str, Sequence[Read
 
 
 def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Reading]:
-    """Those with ``start <= time < end`` of readings ascending in time."""
+    """The readings with ``start <= time < end``; all ascending in time."""
     if not readings or (readings[0][0] >= start and readings[-1][0] < end):
         return readings
     return readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
@@ -114,16 +114,16 @@ class Group(NamedTuple):
     """Customers whose windows are read together."""
 
     members: list[int]
-    """Positions in what :func:`grouped` was given."""
+    """Indexes into the argument of :func:`grouped`."""
     series: list[str]
     start: int
     end: int
     limit: int
-    """Readings of each series to read; a series with this many may have more, and is read on its own."""
+    """Maximum readings of each series in the common read; a series that reaches it may have more, and is read separately."""
 
 
 def grouped(windows: Sequence[Sequence[DerivationSegment]], budget: int) -> list[Group]:
-    """Group customers with similar windows, so that few reads serve many, each bounded by ``budget`` readings or so.
+    """Group customers with similar windows, so that few reads serve many customers, each read limited to about ``budget`` readings.
 
     :param windows: the segments of each customer, at least one.
     """
@@ -166,7 +166,7 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
             if present != role
         )
     except ValueError:
-        return None  # reported with the customer's settings; there can be no such series
+        return None  # no such series can exist; the fault is reported with the customer's settings
     if target in (first.series, second.series):
         return None
     return DerivationSegment(

@@ -14,11 +14,10 @@ class BadResult(ValueError):
     """A plugin returned an invalid result."""
 
 
-def checked(aligned: Sequence[AlignedReading], returned: object) -> list[Reading]:
-    """The returned readings, ascending in time.
+def checked_result(aligned: Sequence[AlignedReading], returned: object) -> list[Reading]:
+    """The returned readings, ascending in time. Energy registers are dropped: a computed meter has none.
 
-    :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite. Energy
-        registers are dropped: a computed meter has none.
+    :raises BadResult: unless they are readings at times of ``aligned``, each at most once, with at least one value, all finite.
     """
     if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
         raise BadResult(f"a sequence of readings is needed, not {type(returned).__name__}")
@@ -35,7 +34,7 @@ def _checked(returned: object, free: set[int]) -> Reading:
     reading: Reading = returned
     time, P, factor, voltage, Q, estimated, *registers = reading
     if type(time) is not int or time not in free:
-        raise BadResult(f"time {time!r} was not asked for, or came twice")
+        raise BadResult(f"time {time!r} was not requested, or was returned twice")
     free.discard(time)
     if type(estimated) is not bool:
         raise BadResult(f"estimated at {time} is {estimated!r}, not True or False")
@@ -51,7 +50,7 @@ def _checked(returned: object, free: set[int]) -> Reading:
 
 
 def _converted(reading: Reading) -> Reading:
-    """Other kinds of numbers (int, numpy's) are converted; everything else is refused."""
+    """The reading with other number types (int, numpy's) converted to float; anything else is refused."""
     values: list[float | None] = []
     for channel, value in zip(CHANNELS, reading[1:5], strict=True):
         if value is None:

@@ -1,4 +1,4 @@
-"""Where a computed point comes from, and why there is none. Pure; :mod:`cenergyd.derivation.explain` fetches what it needs."""
+"""Explains where a computed point comes from, or why there is none. Pure; :mod:`cenergyd.derivation.explain` reads the data."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from cenergyd.readings.model import Reading
 MINUTE = 60
 
 Why = Literal["computed", "estimated", "pending", "no_power", "not_aligned", "waiting", "missing", "no_readings"]
-"""``computed`` and ``estimated``: there is a point. Otherwise why not: both meters are there but it is not derived yet, or the plugin left
-it out (``pending``); a meter gave no real power (``no_power``); both gave readings, but not near enough to each other (``not_aligned``); the
-partner has not reached that time (``waiting``); it has, and gave none (``missing``); neither gave any (``no_readings``)."""
+"""``computed``, ``estimated``: there is a point. The others say why there is none. ``pending``: both meters have readings, but the point is
+not derived yet, or the plugin left it out. ``no_power``: a meter gave no real power. ``not_aligned``: both have readings, but too far apart.
+``waiting``: the partner has no readings from that time on yet. ``missing``: it has later readings, but none at that time. ``no_readings``:
+neither has any."""
 
 
 class SourceTime(NamedTuple):
-    """A present meter's contribution to a point."""
+    """The reading of a present meter that a point is computed from."""
 
     role: Role
     series: str
     time: int | None
     """Time of its reading, UTC seconds; None if it has none."""
     factor: float | None = None
-    """For a meter of a sum: the factor of its reading."""
+    """For a meter of a sum: the factor of its readings."""
 
 
 class Explanation(NamedTuple):
-    """One computed point, or a point of a sum of meters, or one minute without."""
+    """One computed point, one point of a sum of meters, or one minute without a point."""
 
     time: int
-    """Of the point, or the start of the minute; UTC seconds."""
+    """The time of the point, or the start of the minute, UTC seconds."""
     why: Why
     role: Role
-    """The computed role, or the one that is a sum."""
+    """The computed role, or the role that is a sum."""
     series: str
     sources: tuple[SourceTime, ...]
     formula: str
@@ -64,7 +65,7 @@ def explain(
     """Explain a segment: an entry for each computed point, and one for each minute that has none.
 
     :param stored: readings by series, ascending: the sources' over the segment's reading range, the computed ones over the segment.
-    :param reached: the latest time of each present meter as far as known, besides ``stored``.
+    :param reached: the latest known time of each present meter, besides ``stored``.
     """
     view = _View(segment, stored, tolerance, formula, reached or {})
     found: list[Explanation] = []
@@ -84,7 +85,7 @@ def minutes_of(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 class _View:
-    """The data of explain(), indexed once."""
+    """The arguments of explain(), indexed."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Adding and changing customers, so that everything affected by a change of meters is derived again, whatever fails meanwhile.
+"""Adds and changes customers, and has everything affected by a change of meters derived again, whatever fails meanwhile.
 
 The affected times are determined before the change is stored: if the readings cannot be queried, nothing changes. The change and its
 pending window are then stored in one write (:meth:`~cenergyd.customers.store.CustomerStore.update`), so that no failure can leave one
@@ -27,7 +27,7 @@ from cenergyd.readings.store import ReadingStore
 _TRIES = 5
 log = Logger()
 _STORING_SECONDS = 60
-"""Readings that arrive while a change is being stored may have been derived with the old settings."""
+"""Seconds after a change that are derived again too: readings that arrive while it is stored may be derived with the old settings."""
 
 Check = Callable[[Customer, Customer], Awaitable[None]]
 """Called with the customer before and after the change, before it is stored; raises to refuse it."""
@@ -43,7 +43,7 @@ class Changed(NamedTuple):
 async def add_customer(customers: CustomerStore, readings: ReadingStore, customer: Customer, now: int) -> Customer:
     """Add a customer, as operators do; readings that its meters already have are derived.
 
-    Raises InvalidField, SerialTaken, StoreUnavailable (then nothing was added, unless the store's reply was lost).
+    Raises InvalidField, SerialTaken, StoreUnavailable (nothing was added, unless the store's reply was lost).
     """
     customer = normalised(customer)
     nobody = attrs.evolve(customer, logger_serial_number="", extensions={})
@@ -66,11 +66,11 @@ async def change_customer(
 ) -> Changed:
     """Set fields as :meth:`CustomerStore.update` does, and derive again what that affects.
 
-    Ownership of loggers is recorded (:mod:`cenergyd.customers.ownership`). A change by an operator gives a customer everything that the
-    logger has stored since another customer ceased to hold it; by anybody else, only what it stores from now on.
+    Ownership of loggers is recorded (:mod:`cenergyd.customers.ownership`). If an operator makes the change, the customer gets all readings
+    stored since the last other customer gave the logger up; otherwise only those stored from now on.
 
-    Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, what ``check`` raises, and Conflict where ``etag`` is given and the
-    stored customer has another one (None: no comparison).
+    Raises NotFound, InvalidField, SerialTaken, StoreUnavailable, whatever ``check`` raises, and Conflict if ``etag`` is given and differs
+    from the stored customer's.
     """
     checked = checked_changes(changes)
     for tries_left in reversed(range(_TRIES)):
@@ -83,7 +83,7 @@ async def change_customer(
         window = await touched_window(readings, old, changed(old, update), now)
         await _end_corrections(readings, old, new, now)
         try:
-            # Always compared, because the window was determined for this ``old``.
+            # Always compared, because the window was determined from ``old``.
             return Changed(old, await customers.update(customer_id, update, expected_etag=old.etag, pending=window))
         except ChangedElsewhere:
             if not tries_left:
@@ -107,7 +107,7 @@ async def _unchanged(customers: CustomerStore, customer_id: str, etag: str | Non
 async def _ownership(
     customers: CustomerStore, readings: ReadingStore, old: Customer, new: Customer, *, by_operator: bool
 ) -> dict[str, object]:
-    """The change of extensions that records who holds which logger after a change; empty if that does not change."""
+    """The change of extensions that records which loggers the customer holds after a change; empty if nothing changes."""
     before, after = old.logger_serial_number, new.logger_serial_number
     if before == after and old.extensions.get("history") == new.extensions.get("history"):
         return {}
@@ -137,12 +137,12 @@ def _of_earlier_version(customer: Customer) -> list[Held]:
 
 
 def _times(customer: Customer, serial: str) -> list[Held]:
-    """When a customer held a logger that it no longer holds."""
+    """The times at which a customer held a logger that they no longer hold."""
     return [each for each in held_loggers(customer) or () if each.serial == serial and each.until != FOREVER]
 
 
 async def _stored_times(readings: ReadingStore, serial: str) -> tuple[int | None, int | None]:
-    """Times of the first and last reading of a logger's meters, as they were measured: corrections do not affect ownership."""
+    """Times of the first and last measured reading of a logger's meters; corrections do not affect ownership."""
     readings = as_measured(readings)
     series = [name for name in await readings.series_of(serial) if not name.endswith(f"_{MISSING_METER}")]
     if not series:
@@ -169,10 +169,10 @@ async def _follow_one(customers: CustomerStore, readings: ReadingStore, customer
 
 
 async def follow_front_end(customers: CustomerStore, readings: ReadingStore, change: FrontEndChange, now: int) -> bool:
-    """Take over a change of a customer by the existing front end; False if the customer has been changed again meanwhile.
+    """Adopt a change of a customer by the existing front end; False if the customer has been changed again meanwhile.
 
-    A change of meters or logger is valid from now on, when it was noticed: what was computed before stays. Only if no meter could be
-    computed before does it complete the settings and apply to all times. Raises StoreUnavailable.
+    A change of meters or logger takes effect now, when it is noticed: what was computed before stays. If no meter could be computed before,
+    the change completes the settings and applies to all times. Raises StoreUnavailable.
     """
     front_end, old = customers.front_end, change.customer
     assert front_end is not None
@@ -182,12 +182,12 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
     try:
         changed(old, update)
     except InvalidField:
-        update = checked_changes(change.changes)  # no room for another entry of the history
+        update = checked_changes(change.changes)  # the history is full
     serial = update.get("logger_serial_number")
     owner = await customers.by_serial(serial) if serial else None
     if owner is not None and owner.id != old.id:
         log.warn(
-            "customer {customer_id} names logger {serial} in the front end, but it belongs to {owner_id} and stays theirs",
+            "the front end sets logger {serial} for customer {customer_id}, but it belongs to {owner_id}: ignored",
             customer_id=old.id, serial=serial, owner_id=owner.id,
         )  # fmt: skip
         update["logger_serial_number"] = ""
@@ -199,7 +199,7 @@ async def follow_front_end(customers: CustomerStore, readings: ReadingStore, cha
 
 
 def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, object]:
-    """The update that takes over a change by the front end."""
+    """The update that adopts a change by the front end."""
     meters = {field: value for field, value in changes.items() if field in CHANGEABLE}
     computes = old.missing_role is not None or old.current.has_sums
     if not meters or not computes or not old.logger_serial_number:
@@ -207,14 +207,14 @@ def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, o
     try:
         return {**changes, **meter_history.changed(old, now, meters, now)}
     except InvalidField:
-        return dict(changes)  # a full history
+        return dict(changes)  # the history is full
 
 
 async def touched_window(readings: ReadingStore, old: Customer | None, new: Customer, now: int) -> Window | None:
-    """The times to derive again: from the time of an effective-dated change, else from the first reading; None if there is none."""
+    """The times to derive again: from the time of an effective-dated change, otherwise from the first reading; None if there is none."""
     if old is not None and _meters(old) == _meters(new):
         return None
-    # The computed series as well: by the old settings it may reach further back than the readings of the present meters.
+    # The computed series too: with the old settings it may reach further back than the readings of the present meters.
     series = [name for role in ROLES if (name := new.series_of(role))]
     series += [name for role in ROLES for name in new.measured_series_of(role) if name not in series]
     history = new.extensions.get("history")

@@ -1,7 +1,7 @@
-"""The service that derives from new readings: it regularly looks for pending customers.
+"""The service that derives customers with new readings.
 
-There are three ways, so that no customer waits for another's problem: batches (new readings of many customers, read and written
-together), backlogs (long windows, chunk by chunk, a few at once), and customers whose plugin has not answered yet (each on its own).
+Work is done in three ways, so that no customer is delayed by another's problem: batches (new readings of many customers, read and
+written together), backlogs (long windows, chunk by chunk, a few at a time), and customers whose plugin is slow (each separately).
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from cenergyd.runtime.periodic import PeriodicService
 from cenergyd.settings.sections import DerivationSettings
 
 MAX_REST_SECONDS = 30.0
-"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep most of the machine."""
+"""After a pass of d seconds, wait 9 d, at most this, so that most of the processor time is left for uploads."""
 BATCH_CUSTOMERS = 200
-"""Customers read and written together: one round trip to each store for all of them."""
+"""Customers read and written together, with one round trip to each store for all of them."""
 CLAIM_SECONDS = 60
-"""A daemon that is silent for so long loses its work to another one; at least 1.5 times the plugins' timeout."""
+"""Seconds until a claim expires and another daemon takes over; at least 1.5 times the plugins' timeout."""
 CONCURRENT_BATCHES = 2
-"""While one batch waits for the stores, another computes."""
+"""Batches at the same time: while one waits for the stores, another computes."""
 SUMMARY_EVERY = 15.0
-"""Seconds between counts of what is pending."""
+"""Seconds between counts of pending work."""
 
 log = Logger()
 
 
 class DerivationService(Service):
-    """Derives pending customers every ``interval_seconds``; nobody else needs what it has in memory.
+    """Derives pending customers every ``interval_seconds``. All state that matters is in the stores.
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param derived: called with the id of each customer whose computed readings have changed.
     :param plugins: with the ``cenergyd_derive`` implementations.
-    :param jobs: those of this daemon, which take derived windows over; None: everything goes to their queue.
+    :param jobs: this daemon's jobs, which take over derived windows; None: all windows go to the job queue.
     """
 
     name = "derivation"
@@ -121,19 +121,19 @@ class DerivationService(Service):
         )  # fmt: skip
 
     def startService(self) -> None:  # noqa: N802
-        """Begin; the first pass is at once."""
+        """Start; the first pass begins at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._runner.stopping = False
         self._dispatcher.startService()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
-        """Stop; fires when the running batches are written and everything else is given back. Cancel that to cancel them."""
+        """Stop; fires when running batches are written and everything else is released. Cancel the Deferred to cancel the batches."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._runner.stopping = True
         return Deferred.fromCoroutine(self._drain())
 
     async def tick(self) -> None:
-        """One pass: claim and derive until no full batch is left. Errors are logged; none is raised."""
+        """One pass: claim and derive until no full batch is left. Errors are logged, not raised."""
         mine: list[Deferred[None]] = []
         while not self._runner.stopping and self._runner.backoff.ready:
             await self._batches.acquire()

@@ -1,13 +1,13 @@
-"""The result of a customer's derivation: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
+"""The status of a customer's derivation: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
 
 - ``derived_until``: time of the latest computed reading, UTC seconds, or None;
-- ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that waits for it, or None;
-- ``missing``: ``{role, start, end, readings}`` of the latest gap that a silent meter left, or None;
+- ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that is waiting for it, or None;
+- ``missing``: ``{role, start, end, readings}`` of the latest gap in which one meter had no readings, or None;
 - ``failure``: ``{plugin, message, since}`` while derivation fails, or None;
-- ``no_plugin``: True where no enabled plugin computes the missing role;
-- ``window``: ``{start, end, done}``: the window worked on last, and up to when (exclusive) it is done.
+- ``no_plugin``: True if no enabled plugin computes the missing role;
+- ``window``: ``{start, end, done}``: the most recent window, and the time (exclusive) up to which it is done.
 
-Documents of earlier versions have ``since`` and ``until`` there instead; ``until`` and ``done`` are inclusive.
+Documents of earlier versions have ``since`` and ``until`` instead of ``start`` and ``end``; there ``until`` and ``done`` are inclusive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cenergyd.runtime.isolation import PluginFailed
 
 @attrs.frozen(slots=True, kw_only=True)
 class Outcome:
-    """The result of a customer's window, or of the part that is done."""
+    """The result of a customer's window, or of its finished part."""
 
     start: int
     """UTC seconds."""
@@ -31,12 +31,12 @@ class Outcome:
     done: int
     """Everything before this is derived."""
     derivations: Sequence[Derivation] = ()
-    """Of its segments, ascending in time."""
+    """The derivations of its segments, ascending in time."""
     failure: PluginFailed | None = None
 
 
 def reached_before(body: Mapping[str, object] | None) -> int | None:
-    """The time that both meters are known to have reached."""
+    """The time up to which both meters are known to have readings."""
     value = (body or {}).get("derived_until")
     return value if isinstance(value, int) else None
 
@@ -56,7 +56,7 @@ def next_body(previous: Mapping[str, object] | None, outcome: Outcome, now: int)
         "missing": _missing(missing_of(old), outcome),
         "failure": None,
         "no_plugin": any(each.no_plugin for each in outcome.derivations),
-        "window": _window(window_of(old), outcome),
+        "window": _window(stored_window(old), outcome),
     }
 
 
@@ -71,7 +71,7 @@ def _failure(old: object, failure: PluginFailed, now: int) -> dict[str, object]:
 
 
 def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
-    """What is waiting now, from this window or earlier; nothing older than a computed reading is waiting."""
+    """``waiting_for`` and ``waiting_since``, from this window or an earlier one. Nothing before a computed reading is waiting."""
     found = [
         (each.gaps.waiting_since, each.gaps.waiting_for)
         for each in outcome.derivations
@@ -90,7 +90,7 @@ def missing_of(body: Mapping[str, object]) -> dict[str, object] | None:
     return dict(found) if found is not None else None
 
 
-def window_of(body: Mapping[str, object]) -> Mapping[str, object] | None:
+def stored_window(body: Mapping[str, object]) -> Mapping[str, object] | None:
     """``window`` of a document's body, of any version."""
     return _half_open(body.get("window"))
 
@@ -118,7 +118,7 @@ def _missing(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, ob
 
 
 def _window(old: Mapping[str, object] | None, outcome: Outcome) -> dict[str, int]:
-    """The window; one that continues where an unfinished one stopped counts as the same."""
+    """The window. If it continues where an unfinished one stopped, both count as one window."""
     start = outcome.start
     if old is not None and _int(old.get("done")) < _int(old.get("end")):
         before = _int(old.get("start"))

@@ -14,7 +14,7 @@ from cenergyd.derivation.chunks import complete_until, least_limit
 from cenergyd.derivation.committer import Committer, Task, write_derived
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.plan import CHUNK_READINGS
-from cenergyd.derivation.sum_plan import SumSegment, summed
+from cenergyd.derivation.sum_plan import SumSegment, sum_derivation
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.yielding import CooperativeYield
@@ -30,7 +30,7 @@ class SumDeriver:
     clock: Timers
 
     async def run(self, task: Task, stopping: Callable[[], bool]) -> bool:
-        """Compute the sums of a task; False: the claim is lost, or given back because of ``stopping()``.
+        """Compute the sums of a task; False if the claim is lost, or released because ``stopping()`` is true.
 
         Raises StoreUnavailable, Overloaded, StoreRejected.
         """
@@ -48,7 +48,7 @@ class SumDeriver:
 
 
 async def write_sums(readings: ReadingStore, segments: Sequence[SumSegment], tolerance: int) -> int:
-    """Compute sums here and now; returns the number of readings written."""
+    """Compute and write sums; returns the number of readings written."""
     written = 0
     for segment in segments:
         async for part in sum_parts(readings, segment, tolerance):
@@ -58,7 +58,7 @@ async def write_sums(readings: ReadingStore, segments: Sequence[SumSegment], tol
 
 
 async def sum_parts(readings: ReadingStore, segment: SumSegment, tolerance: int) -> AsyncIterator[Derivation]:
-    """A segment, part by part, ascending; write each before asking for the next."""
+    """The sums of a segment, part by part, ascending; write each part before requesting the next."""
     limit = max(CHUNK_READINGS // len(segment.terms), least_limit(tolerance))
     sources = [term.series for term in segment.terms]
     start = segment.start
@@ -66,5 +66,5 @@ async def sum_parts(readings: ReadingStore, segment: SumSegment, tolerance: int)
         rest = segment.cut(start, segment.end, tolerance)
         stored = await readings.read(rest.series, rest.read_start, rest.read_end, limit)
         end = complete_until(Window(start, rest.end), sources, rest.target, stored, limit=limit, tolerance=tolerance)
-        yield summed(rest.cut(start, end, tolerance), stored, tolerance)
+        yield sum_derivation(rest.cut(start, end, tolerance), stored, tolerance)
         start = end

@@ -1,4 +1,4 @@
-"""Which sums of meters to compute for a window of a customer, and from what. Pure."""
+"""Plans which sums of meters to compute for a customer's window. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SumTerm(NamedTuple):
 
 
 class SumSegment(NamedTuple):
-    """A part of one role's time over which it is the same sum of meters."""
+    """A range of times over which a role is the same sum of meters."""
 
     start: int
     """Sums with ``start <= time < end`` are computed again; UTC seconds."""
@@ -34,11 +34,11 @@ class SumSegment(NamedTuple):
     read_end: int
     role: Role
     target: str
-    """Series of the sum."""
+    """The series of the sum."""
     terms: tuple[SumTerm, ...]
     """In the order of meter ids, so that ``4+1`` is exactly ``1+4``."""
     text: str
-    """The sum in that order."""
+    """The sum as text, in that order."""
 
     @property
     def series(self) -> list[str]:
@@ -51,7 +51,7 @@ class SumSegment(NamedTuple):
         return len(self.terms) * (self.read_end - self.read_start) // USUAL_INTERVAL
 
     def cut(self, start: int, end: int, tolerance: int) -> SumSegment:
-        """The part with sums from ``start`` to ``end``."""
+        """The part with sums at ``start <= time < end``."""
         return self._replace(
             start=start,
             end=end,
@@ -66,7 +66,7 @@ def sum_segments(customer: Customer, start: int, end: int, tolerance: int) -> tu
 
 
 def sum_segments_between(customer: Customer, start: int, end: int, tolerance: int) -> tuple[SumSegment, ...]:
-    """As :func:`sum_segments`, by the sums' own times."""
+    """As :func:`sum_segments`, for a range of the sums' own times."""
     if not uses_sums(customer):
         return ()
     found = []
@@ -80,7 +80,7 @@ def sum_segments_between(customer: Customer, start: int, end: int, tolerance: in
     return tuple(found)
 
 
-def summed(segment: SumSegment, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
+def sum_derivation(segment: SumSegment, stored: Mapping[str, Sequence[Reading]], tolerance: int) -> Derivation:
     """The change from the stored sums of a segment to the right ones.
 
     :param stored: readings by series, ascending, at least those of the segment's range.

@@ -1,4 +1,4 @@
-"""Which meters a sum consists of, and which one is missing where there is no sum. Pure."""
+"""Explains which meters a sum is made of, and which one is missing if there is no sum. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cenergyd.derivation.provenance import Explanation, SourceTime, Why, minutes_of
 from cenergyd.derivation.sum_plan import SumSegment, meter_readings
-from cenergyd.derivation.sums import FORMULA, aligned
+from cenergyd.derivation.sums import FORMULA, matched
 from cenergyd.readings.model import Reading
 
 
@@ -21,10 +21,10 @@ def explain_sum(
     """Explain a sum: an entry for each of its points, and one for each minute that has none.
 
     :param stored: readings by series, ascending: the meters' over the segment's reading range, the sums over the segment.
-    :param reached: the latest time of each meter's series as far as known, besides ``stored``.
+    :param reached: the latest known time of each meter's series, besides ``stored``.
     """
     readings = meter_readings(segment, stored)
-    together = {min(each.time for each in group): group for group in aligned(readings, tolerance)}
+    together = {min(each.time for each in group): group for group in matched(readings, tolerance)}
     times = sorted(together)
     there = [reading.time for reading in stored[segment.target]]
     estimated = {reading.time for reading in stored[segment.target] if reading.estimated}

@@ -1,12 +1,12 @@
-"""Adding up the meters of a role that is a sum (:mod:`cenergyd.customers.meter_sum`). Pure.
+"""Adds up the meters of a role that is a sum (:mod:`cenergyd.customers.meter_sum`). Pure.
 
-Readings of all its meters that belong together make one reading of the sum: each is the nearest to the first meter's and vice versa, as in
-:mod:`.align`, and the latest is no further from the earliest than the tolerance. Where one is missing, or gave no real power,
-the sum has a gap. So a sum at ``t`` depends only on readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
+One reading of each meter makes a reading of the sum: each is the nearest to the first meter's reading and vice versa, as in :mod:`.align`,
+and the latest is no further from the earliest than the tolerance. If one is missing or has no real power, the sum has a gap. So a sum at
+``t`` depends only on readings from ``t - tolerance`` to ``t + 2 * tolerance``, as a computed reading does.
 
-P, Q and registers add up, each times its meter's factor; the power factor follows from P and Q; the voltage is the meters' mean. A meter
-without Q has it estimated from its P and power factor, and the sum is marked ``estimated``. A single meter with a factor keeps its own
-power factor.
+P, Q and registers are multiplied by their meter's factor and added; the power factor follows from P and Q; the voltage is the meters'
+mean. If a meter has no Q, it is estimated from P and power factor, and the sum is marked ``estimated``. A single meter with a factor keeps
+its own power factor.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VERSION = 1
 FORMULA = f"sum/{VERSION}"
 
 
-def aligned(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple[Reading, ...]]:
-    """The readings of all meters that belong together, ascending.
+def matched(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple[Reading, ...]]:
+    """Groups of one reading of each meter that make a reading of the sum, ascending.
 
     :param readings: for each meter its readings, ascending in time, each time once.
     """
@@ -49,19 +49,19 @@ def aligned(readings: Sequence[Sequence[Reading]], tolerance: int) -> list[tuple
 
 
 def add_up(factors: Sequence[float], readings: Sequence[Sequence[Reading]], tolerance: int) -> list[Reading]:
-    """The readings of a sum, ascending; each at the earliest time of its parts.
+    """The readings of a sum, ascending; each has the earliest time of its parts.
 
-    :param factors: of each meter.
-    :param readings: see :func:`aligned`.
+    :param factors: the factor of each meter.
+    :param readings: see :func:`matched`.
     """
     if len(factors) == 1:
         return [_scaled(reading, factors[0]) for reading in readings[0]]
-    found = (_added(factors, together) for together in aligned(readings, tolerance))
+    found = (_added(factors, together) for together in matched(readings, tolerance))
     return [reading for reading in found if reading is not None]
 
 
 def _scaled(reading: Reading, factor: float) -> Reading:
-    """A single meter with a factor: its power factor and voltage stay."""
+    """The reading of a single meter times its factor; power factor and voltage stay."""
     time, P, own_factor, voltage, Q, estimated, net, imported, exported = (
         sign_corrected(reading) if factor < 0 else reading
     )
@@ -89,7 +89,7 @@ def _added(factors: Sequence[float], together: Sequence[Reading]) -> Reading | N
 
 
 def _import_export(factors: Sequence[float], together: Sequence[Reading]) -> tuple[float | None, float | None]:
-    """Sums of import and export registers; None where meters are subtracted from others, as then only the net energy adds up."""
+    """Sums of import and export registers; None if meters are subtracted from others, because then only net energy can be added."""
     imported = [reading.E_import for reading in together]
     exported = [reading.E_export for reading in together]
     if all(factor > 0 for factor in factors):
@@ -122,7 +122,7 @@ def _times(size: float, value: float | None) -> float | None:
 
 
 def _storable(value: float) -> float | None:
-    """Rounded; None if it is more than a meter can mean."""
+    """Rounded; None if it is implausibly large."""
     return round(value, DIGITS) + 0.0 if isfinite(value) and abs(value) <= MAX_VALUE else None
 
 

@@ -1,4 +1,4 @@
-"""Runs work over claimed tasks so that, whatever happens, the tasks are finished or given back, or their claims expire."""
+"""Runs work on claimed tasks and makes sure that every task is finished or released, or its claim expires."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from cenergyd.runtime.backoff import StoreBackoff
 from cenergyd.runtime.clock import Timers
 
 RETRY_SECONDS = 60
-"""A customer whose derivation failed is tried again after this."""
+"""Seconds until a customer whose derivation failed is tried again."""
 
 log = Logger()
 
 
 class TaskRunner:
-    """Keeps track of running work, of stopping, and of the store back-off."""
+    """Tracks running work, whether the service is stopping, and the store back-off."""
 
     def __init__(self, queue: DerivationQueue, clock: Timers, status: DerivationStatus) -> None:
         self.stopping = False
-        self.backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation goes on"), self._count_store_error)
+        self.backoff = StoreBackoff(clock, log, ("derivation pauses", "derivation continues"), self._count_store_error)
         self._queue = queue
         self._clock = clock
         self._status = status
         self._running: set[Deferred[None]] = set()
 
     def start(self, work: Coroutine[Deferred[object], object, None]) -> Deferred[None]:
-        """Run beside what runs already; a failure is logged. The Deferred fires when it has ended; cancel it to cancel the work."""
+        """Start work in the background; a failure is logged. The Deferred fires when it has ended; cancel it to cancel the work."""
         deferred = Deferred.fromCoroutine(work)
         self._running.add(deferred)
 
@@ -46,7 +46,7 @@ class TaskRunner:
         return deferred
 
     async def guarded(self, tasks: Sequence[Task], work: Awaitable[None]) -> None:
-        """Run to the end; ``tasks`` are given back if it fails. ``work`` removes from the list those that it has passed on."""
+        """Await work; if it fails, ``tasks`` are released. ``work`` removes tasks from the list that it has passed on."""
         try:
             await work
         except (StoreUnavailable, Overloaded) as error:
@@ -59,7 +59,7 @@ class TaskRunner:
             await self.give_back(tasks, self._clock.seconds() + RETRY_SECONDS)
 
     async def give_back(self, tasks: Sequence[Task], retry_at: float) -> None:
-        """End the claims; the work may be claimed again from ``retry_at`` on, UTC seconds."""
+        """Release the claims; the work may be claimed again from ``retry_at`` on, UTC seconds."""
         try:
             await self._queue.postpone([task.work for task in tasks], ceil(retry_at))
         except (StoreUnavailable, Overloaded) as error:
@@ -71,7 +71,7 @@ class TaskRunner:
         return bool(self._running)
 
     async def wait(self) -> None:
-        """Until everything that runs now has ended. A cancellation is passed on to it."""
+        """Wait until everything that runs now has ended. Cancelling cancels it."""
         await DeferredList(list(self._running))
 
     def _count_store_error(self) -> None:

@@ -41,7 +41,7 @@ class JobRuntime:
         self.ttl = ttl
         """Seconds that a claim lives."""
         self.status = JobStatus()
-        self.backoff = StoreBackoff(clock, log, ("jobs pause", "jobs go on"), self._count_store_error)
+        self.backoff = StoreBackoff(clock, log, ("jobs pause", "jobs continue"), self._count_store_error)
 
     @property
     def stopping(self) -> bool:

@@ -11,7 +11,7 @@ from cenergyd.documents.store import Document
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import StoreTrouble
-from cenergyd.jobs.retries import Retries, window_of
+from cenergyd.jobs.retries import Retries, retried_window
 from cenergyd.jobs.window_parts import window_parts
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import Implementation, PluginFailed
@@ -52,7 +52,7 @@ class RetriedJobs:
 
     async def _run_parts(self, document: Document, customer: Customer, job: Implementation) -> None:
         clock = self._runtime.clock
-        async for part in window_parts(self._readings, customer, window_of(document)):
+        async for part in window_parts(self._readings, customer, retried_window(document)):
             claimed = await self._retries.claim(document, part.start, int(clock.seconds()) + self._runtime.ttl)
             if claimed is None:
                 return

@@ -54,7 +54,7 @@ class Retries:
         documents = await self._queue.documents.find(JOB_RETRY, limit=MOST_LOOKED_AT)
         if len(documents) == MOST_LOOKED_AT:
             return 0
-        return min((window_of(document).start for document in documents), default=None)
+        return min((retried_window(document).start for document in documents), default=None)
 
     async def claim(self, document: Document, start: int, expires: int) -> Document | None:
         """Claim one until ``expires``; what remains of it begins at ``start``. None: another daemon was faster."""
@@ -79,7 +79,7 @@ class Retries:
     async def _update(self, document: Document, changes: dict[str, object], due: int) -> Document | None:
         try:
             rest = {name: value for name, value in document.body.items() if name not in ("since", "until")}
-            body = {**rest, **window_of(document)._asdict(), **changes}
+            body = {**rest, **retried_window(document)._asdict(), **changes}
             return await self._queue.update(document, body, due)
         except Conflict:
             return None
@@ -89,13 +89,13 @@ def _joined(old: Document | None, plugin: str, window: Window, message: str) -> 
     start, end = window
     failures = 1
     if old is not None:
-        before = window_of(old)
+        before = retried_window(old)
         start, end = min(start, before.start), max(end, before.end)
         failures = int(old.body.get("failures", 0)) + 1
     return {"plugin": plugin, "start": start, "end": end, "failures": failures, "message": message}
 
 
-def window_of(document: Document) -> Window:
+def retried_window(document: Document) -> Window:
     """The window that is to be tried again, of a document of whatever version."""
     body = document.body
     if "until" in body:

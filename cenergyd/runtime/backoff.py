@@ -17,7 +17,7 @@ class StoreBackoff:
 
     :param clock: UTC seconds.
     :param log: of the service.
-    :param words: how the log says that it pauses and that it goes on: ``("jobs pause", "jobs go on")``.
+    :param words: how the log says that it pauses and that it goes on: ``("jobs pause", "jobs continue")``.
     :param count: called once for each pause, for the metrics.
     """
 

@@ -1,4 +1,4 @@
-"""Running a plugin in a test as the daemon runs it: isolated, checked, with the options of an ini, on stores in memory."""
+"""Running a plugin in a test as the daemon runs it: isolated, checked_result, with the options of an ini, on stores in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 from cenergyd.customers.model import Customer, Role
 from cenergyd.daemon.plugins import build_plugin_manager
-from cenergyd.derivation.plugin_result import BadResult, checked
+from cenergyd.derivation.plugin_result import BadResult, checked_result
 from cenergyd.hookspecs import AlignedReading, Attempt, Formula, Notification
 from cenergyd.jobs.alerts.rules import edit_alerts, parse_channel
 from cenergyd.jobs.context import RunningJobContext
@@ -89,7 +89,7 @@ class PluginTest:
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": formula}
         answer = self._call("cenergyd_derive", arguments)
         try:
-            return None if answer is None else checked(asked, answer)
+            return None if answer is None else checked_result(asked, answer)
         except BadResult as error:
             raise PluginFailed(self.name, str(error)) from error
 
@@ -135,7 +135,7 @@ class PluginTest:
             }  # fmt: skip
             answer = self._run(implementation, arguments)
             if answer is not None:
-                computed = checked(day.aligned, answer)
+                computed = checked_result(day.aligned, answer)
                 break
         self.write(f"{serial}_missing_meter", computed)
         if any(each.plugin == self.name for each in self.manager.implementations("cenergyd_job")):

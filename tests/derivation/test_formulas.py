@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.derivation.formulas import difference, reactive_power, total
-from cenergyd.derivation.plugin_result import BadResult, checked
+from cenergyd.derivation.plugin_result import BadResult, checked_result
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import Reading
 
@@ -110,7 +110,7 @@ def test_only_finite_values_come_out(first: Reading, second: Reading, role: str,
             or abs(second.P) > 1e300
         )
         return
-    assert checked([AlignedReading(60, None, None, None)], [found]) == [found]
+    assert checked_result([AlignedReading(60, None, None, None)], [found]) == [found]
     if formula == "physical":
         assert found.L1_PF is None or 0 <= found.L1_PF <= 1
 
@@ -138,10 +138,10 @@ ASKED = [AlignedReading(time, None, None, None) for time in (60, 120, 180)]
 )  # fmt: skip
 def test_nonsense_is_refused(returned: object) -> None:
     with pytest.raises(BadResult):
-        checked(ASKED, returned)
+        checked_result(ASKED, returned)
 
 
 def test_order_and_whole_numbers_are_forgiven() -> None:
-    found = checked(ASKED, (Reading(180, 2), Reading(60, 1.5)))
+    found = checked_result(ASKED, (Reading(180, 2), Reading(60, 1.5)))
     assert found == [Reading(60, 1.5), Reading(180, 2.0)]
     assert type(found[1].P) is float

@@ -14,7 +14,7 @@ from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.plan import reach
 from cenergyd.derivation.sum_deriver import sum_parts
 from cenergyd.derivation.sum_plan import sum_segments, sum_segments_between
-from cenergyd.derivation.sums import add_up, aligned
+from cenergyd.derivation.sums import add_up, matched
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
@@ -42,7 +42,7 @@ def test_a_sum_is_made_of_readings_that_belong_together_each_used_once(
     readings: list[list[Reading]], data: st.DataObject
 ) -> None:
     given_factors = [data.draw(factors) for _ in readings]
-    groups = aligned(readings, TOLERANCE)
+    groups = matched(readings, TOLERANCE)
     for group in groups:
         assert max(each.time for each in group) - min(each.time for each in group) <= TOLERANCE
     for own, used in zip(readings, zip(*groups, strict=True), strict=False):

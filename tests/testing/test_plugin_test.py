@@ -78,7 +78,7 @@ def test_each_hook_is_run_with_the_options_of_the_ini() -> None:
 
 def test_what_the_daemon_refuses_is_refused() -> None:
     plugin = PluginTest(Plugin(), "mine")
-    with pytest.raises(PluginFailed, match="time 0 was not asked for"):
+    with pytest.raises(PluginFailed, match="time 0 was not requested"):
         plugin.derive(make_customer("solar"), "solar", aligned(utility=[1], load=[1]))
     with pytest.raises(NotAllowed, match="for_customer"):
         plugin.periodic()

@@ -13,7 +13,7 @@ import attrs
 
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.derivation.status import reached_before, window_of
+from cenergyd.derivation.status import reached_before, stored_window
 from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
@@ -195,7 +195,7 @@ def _computed(customer: Customer, told: Mapping[str, object], last: Mapping[str,
 
 
 def _backlog(customer: Customer, told: Mapping[str, object]) -> PendingRange | None:
-    window = window_of(told)
+    window = stored_window(told)
     if window is not None:
         start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
         if start is not None and end is not None and done is not None and done < end:

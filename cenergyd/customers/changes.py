@@ -1,4 +1,4 @@
-"""Changing a customer: which fields are settings, and the customer that a change results in. Pure functions."""
+"""Checks changes of a customer and applies them. Pure functions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_storable(text: str) -> bool:
 
 
 def checked_changes(changes: Mapping[str, object]) -> dict[str, Any]:
-    """Changes as the stores take them: known fields only, each of its type, the serial number in upper case.
+    """Changes as the stores need them: known fields only, each with its type, the serial number in upper case.
 
     Raises InvalidField. :mod:`cenergyd.customers.validation` says which values are acceptable beyond that.
     """
@@ -56,7 +56,7 @@ def checked_extensions(changes: object) -> dict[str, object]:
         if not isinstance(key, str) or not key or key.startswith("$") or "." in key or "\0" in key:
             raise InvalidField("extensions", "a key must not be empty, begin with '$', or contain '.' or NUL")
     try:
-        # A copy that is certainly JSON: no tuples, no NaN, no keys other than text.
+        # Converting to JSON and back refuses NaN and leaves no tuples and no keys other than text.
         copy: dict[str, object] = json.loads(json.dumps(dict(changes), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InvalidField("extensions", f"not JSON: {error}") from None
@@ -64,17 +64,17 @@ def checked_extensions(changes: object) -> dict[str, object]:
 
 
 MAX_EXTENSIONS_BYTES = 262_144
-"""Size of a customer's extensions together (history, tariff, alerts, ...), as JSON."""
+"""Maximum size of all extensions of a customer (history, tariff, alerts, ...), as JSON."""
 
 
 def merged(extensions: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    """Extensions after checked changes. Raises InvalidField where they are too large together."""
+    """Extensions after checked changes. Raises InvalidField if their total size is too large."""
     both = {**extensions, **changes}
     result = {key: value for key, value in both.items() if value is not None}
-    # What is stored already may be larger; then it may only shrink.
+    # Stored extensions may already be larger; then changes may only make them smaller.
     if _size(result) > max(MAX_EXTENSIONS_BYTES, _size(extensions)):
         raise InvalidField(
-            "extensions", f"settings and history of a customer are bounded by {MAX_EXTENSIONS_BYTES} bytes"
+            "extensions", f"settings and history of a customer are limited to {MAX_EXTENSIONS_BYTES} bytes"
         )
     return result
 
@@ -92,7 +92,7 @@ def changed(customer: Customer, checked: Mapping[str, Any]) -> Customer:
 
 
 def normalised(customer: Customer) -> Customer:
-    """A new customer as the stores keep it. Raises InvalidField."""
+    """A new customer as stored. Raises InvalidField."""
     values = {field: getattr(customer, field) for field in TEXT_FIELDS}
     checked = checked_changes({**values, "extensions": customer.extensions})
     return attrs.evolve(customer, **{**checked, "extensions": merged({}, checked["extensions"])})

@@ -1,4 +1,4 @@
-"""Which values a customer's settings may have: one cleaner per field, for the API, the pages and the command line alike."""
+"""The valid values of a customer's settings: one cleaner per field, used by the API, the pages and the command line."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def clean_password(value: str) -> str:
 
 
 def clean_meter(field: str, value: str) -> str:
-    """A meter id (the Modbus address, without the leading zeros of log file names) or a sum of meters; '' where none is fitted."""
+    """A meter id (the Modbus address, without the leading zeros of log file names) or a sum of meters; '' if none is fitted."""
     if not value.strip():
         return ""
     try:
@@ -80,11 +80,11 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
     "name": clean_name,
     "time_zone": clean_time_zone,
 }
-"""Every setting that people can change."""
+"""Every setting that users can change."""
 
 
 def clean_settings(given: Mapping[str, object]) -> tuple[dict[str, str], list[InvalidField]]:
-    """Clean the given settings (None means ''); returns the valid ones and what is wrong with the others."""
+    """Clean the given settings (None means ''); returns the valid ones and the errors of the others."""
     cleaned: dict[str, str] = {}
     faults: list[InvalidField] = []
     for field, value in given.items():

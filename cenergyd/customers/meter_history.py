@@ -1,12 +1,12 @@
-"""Which meter played which role when.
+"""The history of a customer's meters: which meter measured which role at which time.
 
 ``extensions["history"]`` is a list, ascending in time, of the settings that were valid before the present ones::
 
     {"until": 1700000000, "logger_serial_number": "001EC6001433",
      "facility": "1", "load": "2", "solar": "", "reversed": ["utility"], "layouts": {"1": {"P": 14}}}
 
-Each entry is valid from the end of the one before it (the first: from the beginning) to ``until``, exclusive, UTC seconds; the present
-settings from the last ``until`` on. So a reading keeps its meaning when a meter, a logger or a layout is changed later.
+Each entry is valid from the end of the one before it (the first: from the beginning) to ``until``, exclusive, UTC seconds. The present
+settings are valid from the last ``until`` on. So a reading keeps its meaning when a meter, logger or layout is changed later.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cenergyd.customers.ownership import FOREVER, Held, held_loggers, parts_held
 from cenergyd.errors import InvalidField
 
 MAX_HISTORY = 500
-"""Entries in a customer's history."""
+"""Maximum entries in a customer's history."""
 
 CHANGEABLE = ("facility", "load", "solar", "logger_serial_number", "reversed", "layouts")
-"""Fields that can change from a time on."""
+"""Fields that can be changed as of a time."""
 
 
 class RoleSegment(NamedTuple):
-    """A time over which one series plays a role, with the same meaning throughout."""
+    """A range of times over which one series holds a role, with the same meaning throughout."""
 
     start: int
     """UTC seconds, inclusive."""
@@ -37,22 +37,22 @@ class RoleSegment(NamedTuple):
     """Exclusive."""
     series: str
     computed: bool
-    """Whether it is computed from the other two roles."""
+    """Whether the role is computed from the other two."""
     reversed: bool
-    """Whether the meter's CTs are mounted the wrong way round: :mod:`cenergyd.readings.signs`."""
+    """Whether the meter's CTs are mounted the wrong way round (:mod:`cenergyd.readings.signs`)."""
     sum: str = ""
-    """The sum of meters (:mod:`cenergyd.customers.meter_sum`) if the series is one, else ''."""
+    """The sum of meters (:mod:`cenergyd.customers.meter_sum`) if the series is one, otherwise ''."""
 
 
 class SetupPeriod(NamedTuple):
-    """A time over which the setup does not change."""
+    """A range of times over which the setup does not change."""
 
     start: int
     """UTC seconds, inclusive."""
     end: int
     """Exclusive."""
     serial: str
-    """The logger's serial number at that time, '' if none was set or it was not the customer's (:mod:`cenergyd.customers.ownership`)."""
+    """The logger's serial number at that time; '' if none was set, or it was not the customer's (:mod:`cenergyd.customers.ownership`)."""
     setup: MeterSetup
 
     def series_of(self, role: Role) -> str | None:
@@ -60,7 +60,7 @@ class SetupPeriod(NamedTuple):
         return self.setup.series_of(role, self.serial)
 
     def segment_of(self, role: Role) -> RoleSegment | None:
-        """Where the role's readings are at that time, or None."""
+        """The role's segment over this period, or None if no series holds it."""
         series = self.series_of(role)
         if series is None:
             return None
@@ -70,7 +70,7 @@ class SetupPeriod(NamedTuple):
 
 
 def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]:
-    """The setup periods that cover ``start`` to ``end`` (exclusive), cut to it, ascending; the present settings last."""
+    """The setup periods that cover ``start <= time < end``, cut to it, ascending; the present settings are the last."""
     if start >= end:
         return []
     if not isinstance(customer.extensions.get("history"), list | tuple):
@@ -86,9 +86,9 @@ def setup_periods(customer: Customer, start: int, end: int) -> list[SetupPeriod]
 
 
 def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[RoleSegment]:
-    """Where to find a role's readings over ``start <= time < end``, ascending, without times that have no series.
+    """The segments of a role over ``start <= time < end``, ascending, without times at which no series holds it.
 
-    Neighbouring setup periods in which nothing changes for the role are one segment.
+    Neighbouring setup periods between which nothing changes for the role give one segment.
     """
     found: list[RoleSegment] = []
     for period in setup_periods(customer, start, end):
@@ -103,7 +103,7 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
 
 
 def uses_sums(customer: Customer) -> bool:
-    """Whether a role is, or was at some time, a sum of meters."""
+    """Whether a role is, or ever was, a sum of meters."""
     if is_sum(customer.facility) or is_sum(customer.load) or is_sum(customer.solar):
         return True
     history = customer.extensions.get("history")
@@ -117,18 +117,18 @@ def uses_sums(customer: Customer) -> bool:
 def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
     """The update (for ``CustomerStore.update``) that makes ``changes`` valid from a time on and keeps the old settings before it.
 
-    What an earlier change had set for times from ``effective_from`` on is replaced. Times from then on are to be derived anew: mark the
-    derivation queue from ``effective_from`` to ``now``. To correct what was wrong from the beginning, pass 0: that needs no history.
+    It replaces what an earlier change had set for times from ``effective_from`` on. The caller has these times derived again, by marking
+    them in the derivation queue. To correct settings that were always wrong, pass 0; that adds no history.
 
-    :param effective_from: UTC seconds, not in the future: the fields of a customer say what is valid now.
-    :param changes: any of :data:`CHANGEABLE`; ``reversed`` a list of roles, ``layouts`` meter id -> channel -> column.
-    :raises InvalidField: unknown field, a time in the future, roles that are none, too long a history.
+    :param effective_from: UTC seconds, not in the future, because a customer's fields are the settings that are valid now.
+    :param changes: any of :data:`CHANGEABLE`; ``reversed`` is a list of roles, ``layouts`` is meter id -> channel -> column.
+    :raises InvalidField: an unknown field or role, a time in the future, or too long a history.
     """
     for name in changes:
         if name not in CHANGEABLE:
-            raise InvalidField(name, f"{name} cannot change from a time on; {', '.join(CHANGEABLE)} can")
+            raise InvalidField(name, f"{name} cannot be changed as of a time; {', '.join(CHANGEABLE)} can")
     if not 0 <= effective_from <= now:
-        raise InvalidField("effective_from", "a time up to now is needed")
+        raise InvalidField("effective_from", "a time that is not in the future is needed")
     history = [_entry(span) for span in setup_periods(customer, 0, effective_from)]
     if len(history) > MAX_HISTORY:
         raise InvalidField("effective_from", f"there are {MAX_HISTORY} changes already")
@@ -146,19 +146,19 @@ def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any],
 
 
 def change_times(customer: Customer) -> list[int]:
-    """When its meters, CTs, columns or logger were changed, UTC seconds, ascending: what :func:`taken_back` takes."""
+    """The times at which its meters, CTs, columns or logger were changed, UTC seconds, ascending; arguments for :func:`taken_back`."""
     if not isinstance(customer.extensions.get("history"), list | tuple):
         return []
     return [period.start for period in _all_periods(customer)][1:]
 
 
 def taken_back(customer: Customer, at: int) -> dict[str, object]:
-    """The update that removes a change: the settings before it then last until the next change, or are valid now.
+    """The update that removes a change: the settings before it then last until the next change, or until now.
 
     :raises InvalidField: there is no change at that time.
     """
     if at not in change_times(customer):
-        raise InvalidField("since", "there is no change at that time any more")
+        raise InvalidField("since", "there is no change at that time")
     periods = list(_all_periods(customer))
     place = next(index for index, period in enumerate(periods) if period.start == at)
     before, gone = periods[place - 1], periods.pop(place)
@@ -192,7 +192,7 @@ def _entry(span: SetupPeriod) -> dict[str, object]:
 
 
 def _held_parts(period: SetupPeriod, held: Sequence[Held]) -> list[SetupPeriod]:
-    """The period cut where its logger became or ceased to be the customer's; the parts where it was not have no logger."""
+    """The period, cut where ownership of its logger changes; the parts in which it was not the customer's have no logger."""
     if not period.serial:
         return [period]
     return [
@@ -206,7 +206,7 @@ def _all_periods(customer: Customer) -> Iterator[SetupPeriod]:
     for entry in customer.extensions["history"]:
         until = entry.get("until") if isinstance(entry, Mapping) else None
         if not isinstance(until, int) or until <= since:
-            continue  # the collection is shared with others: a damaged entry must not stop the derivation
+            continue  # other programs write to the collection: an invalid entry must not stop the derivation
         setup = MeterSetup(
             effective_from=since,
             utility=str(entry.get("facility") or ""),

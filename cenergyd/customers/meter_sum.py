@@ -1,7 +1,8 @@
-"""A role that is a sum of meters: ``1+4``, ``2*10``, ``1+4*0.5``, ``1-4``. Pure functions.
+"""Sums of meters as a role: ``1+4``, ``2*10``, ``1+4*0.5``, ``1-4``. Pure functions.
 
-A role's field names one meter (``1``), or a sum of meters of the customer's logger, each with a factor: a CT ratio that the meter does not
-know, a unit, a sign. A sum is a series of its own (:func:`cenergyd.readings.model.sum_series`), made by :mod:`cenergyd.derivation.sums`.
+A role's field holds one meter id (``1``), or a sum of meters of the customer's logger, each with a factor for a CT ratio that the meter
+does not apply, a unit, or a sign. A sum has its own series (:func:`cenergyd.readings.model.sum_series`), computed by
+:mod:`cenergyd.derivation.sums`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MAX_TERMS = 16
-"""Meters in one sum."""
+"""Maximum meters in one sum."""
 MAX_SUM_TEXT = 400
-"""Characters of a sum as typed."""
+"""Maximum characters of a sum as typed."""
 _ADDRESS = r"0{0,8}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?)"
 _FACTOR = r"(?![0.]+ *([+-]|$))[0-9]{1,7}(\.[0-9]{1,6})?"
 _TERM = rf" *{_ADDRESS} *(\* *{_FACTOR} *)?"
 SUM_PATTERN = rf"[+-]?{_TERM}([+-]{_TERM}){{0,{MAX_TERMS - 1}}}"
-"""Means the same in Python and JavaScript."""
+"""This regular expression has the same meaning in Python and JavaScript."""
 _ONE = re.compile(r"([+-]?)([0-9]+)(?:\*([0-9.]+))?")
 """A term without spaces."""
 _WHOLE = re.compile(SUM_PATTERN + r"\Z")
@@ -38,7 +39,7 @@ class Term(NamedTuple):
     meter: str
     """The meter id, without leading zeros."""
     factor: float
-    """What its power and energy are multiplied by, never 0; negative where it is subtracted."""
+    """Factor of its power and energy, never 0; negative if it is subtracted."""
 
 
 class NoSum(ValueError):
@@ -57,7 +58,7 @@ def terms_of(text: str) -> tuple[Term, ...]:
         raise NoSum(f"at most {MAX_SUM_TEXT} characters")
     if not _WHOLE.match(text):
         if sum(text.count(sign) for sign in "+-") >= MAX_TERMS:
-            raise NoSum(f"at most {MAX_TERMS} meters make a sum")
+            raise NoSum(f"a sum may have at most {MAX_TERMS} meters")
         raise NoSum(SUM_NEEDED)
     found = [
         Term(meter.lstrip("0"), float(factor or "1") * (-1 if sign == "-" else 1))
@@ -87,7 +88,7 @@ def sum_text(terms: Iterable[Term]) -> str:
 
 
 def meters_of(text: str) -> tuple[str, ...]:
-    """The meter ids that a role's field names; none where it is empty or a sum that is not valid."""
+    """The meter ids in a role's field; none if it is empty or an invalid sum."""
     if not text:
         return ()
     if not is_sum(text):

@@ -19,7 +19,7 @@ SUM = "sum"
 
 
 class SetupProblem(NamedTuple):
-    """Why no meter can be computed with these settings, and the field to change."""
+    """A reason why no meter can be computed with the settings, and the field to change."""
 
     field: str
     code: Literal["two_empty", "same_meter", "no_logger", "no_password", "invalid"]
@@ -28,7 +28,7 @@ class SetupProblem(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class MeterSetup:
-    """Which meter plays which role from a time on, and which of them have their CT reversed."""
+    """The meters of the roles from a time on, and whose CTs are reversed."""
 
     effective_from: int = 0
     """UTC seconds."""
@@ -36,18 +36,18 @@ class MeterSetup:
     load: str = ""
     solar: str = ""
     reversed_roles: frozenset[Role] = frozenset()
-    """Roles whose P and Q are read with the opposite sign, because their current transformers are mounted the wrong way round."""
+    """Roles whose P and Q are read with the opposite sign because their current transformers are mounted the wrong way round."""
     layouts: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     """meter id -> channel -> column: chosen by the customer; used before any built-in layout."""
 
     def meter_of(self, role: Role) -> str:
-        """The meter id of a role, or its sum of meters (:mod:`cenergyd.customers.meter_sum`); '' where none is fitted."""
+        """The meter id of a role, or its sum of meters (:mod:`cenergyd.customers.meter_sum`); '' if none is fitted."""
         meter: str = getattr(self, role)
         return meter
 
     @property
     def missing_role(self) -> Role | None:
-        """The role to compute: None unless exactly one role has no meter and the other two have different ones."""
+        """The role to compute; None unless exactly one role has no meter and the other two have different meters."""
         empty = [role for role in ROLES if not self.meter_of(role)]
         if len(empty) != 1:
             return None
@@ -69,13 +69,13 @@ class MeterSetup:
         return f"{serial}_{MISSING_METER}" if role == self.missing_role else None
 
     def measured_series_of(self, role: Role, serial: str) -> list[str]:
-        """The series of every meter that a role is measured by."""
+        """The series of every meter that measures a role."""
         return [f"{serial}_{meter}" for meter in meters_of(self.meter_of(role))] if serial else []
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Customer:
-    """One customer as stored; '' in a role's field means that no such meter is fitted."""
+    """A stored customer. An empty role field means that no such meter is fitted."""
 
     id: str
     name: str = ""
@@ -91,15 +91,15 @@ class Customer:
     extensions: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     """Settings of other subjects by name (``tariff``, ``alerts``, ``history``, ...), JSON values."""
     existing: Mapping[str, object] = attrs.field(factory=dict, repr=False)
-    """Alerts and tariff that the existing front end keeps, in its shape; they apply if ``extensions`` has none."""
+    """Alerts and tariff that the existing front end keeps, in its format; they apply if ``extensions`` has none."""
     pending_start: int | None = None
-    """Start of the times (UTC seconds) of readings that no derivation has taken yet."""
+    """Start of the range of times with readings that are not derived yet, UTC seconds."""
     pending_end: int | None = None
     """Their end, exclusive."""
 
     @property
     def derivation_plugin(self) -> str:
-        """The plugin that alone computes the missing meter (``extensions["derivation"]["plugin"]``); '': whichever answers first."""
+        """The only plugin that may compute the missing meter (``extensions["derivation"]["plugin"]``); '' if any may."""
         chosen = self.extensions.get("derivation")
         name = chosen.get("plugin") if isinstance(chosen, Mapping) else None
         return name if isinstance(name, str) else ""
@@ -126,11 +126,11 @@ class Customer:
         return self.current.series_of(role, self.logger_serial_number)
 
     def measured_series_of(self, role: Role) -> list[str]:
-        """The series of every meter that a role is measured by now."""
+        """The series of every meter that measures a role now."""
         return self.current.measured_series_of(role, self.logger_serial_number)
 
     def role_of(self, series: str) -> Role | None:
-        """The role that a series holds now or helps to measure, or None."""
+        """The role that a series holds now, or of whose sum it is a part; or None."""
         setup, serial = self.current, self.logger_serial_number
         for role in ROLES:
             if setup.series_of(role, serial) == series or series in setup.measured_series_of(role, serial):
@@ -138,7 +138,7 @@ class Customer:
         return None
 
     def problems(self) -> tuple[SetupProblem, ...]:
-        """What prevents the missing meter from being computed, in the order in which to fix it."""
+        """The reasons why the missing meter cannot be computed, in the order in which to fix them."""
         found: list[SetupProblem] = []
         if not self.logger_serial_number:
             found.append(SetupProblem("logger_serial_number", "no_logger", "no logger serial number is set"))
@@ -167,7 +167,7 @@ class Customer:
 
     @property
     def etag(self) -> str:
-        """Changes with every setting; of the password only whether there is one."""
+        """A text that differs after any change of settings; of the password only whether one is set."""
         content = [
             self.id, self.name, self.time_zone, self.facility, self.load, self.solar,
             self.logger_serial_number, bool(self.logger_password), dict(self.extensions),
@@ -186,7 +186,7 @@ class Window(NamedTuple):
 
 
 class PendingMark(NamedTuple):
-    """Readings arrived for a customer, their times ``start <= time < end``."""
+    """Times of newly arrived readings of a customer, ``start <= time < end``."""
 
     customer_id: str
     start: int

@@ -1,13 +1,13 @@
-"""Who held which logger when. Pure functions.
+"""Ownership of loggers over time. Pure functions.
 
-``extensions["loggers"]`` is a list of the loggers that a customer really held, each with the times whose readings are theirs::
+``extensions["loggers"]`` is a list of the loggers that a customer really held, each with the range of times whose readings are theirs::
 
     {"serial": "001EC6001433", "since": 0, "until": 1700000000}
 
-``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still held. An entry of the history counts only
-within these times (:func:`cenergyd.customers.meter_history.setup_periods`), so that naming a logger, or an earlier time, gives nobody
-another customer's readings. A customer without the list was stored by an earlier version: then the history is trusted until the next change
-of logger or history writes the list.
+``since`` is inclusive, ``until`` exclusive, UTC seconds; without ``until`` the logger is still held. The history applies only within these
+ranges (:func:`cenergyd.customers.meter_history.setup_periods`), so nobody gets another customer's readings by entering a logger or an
+earlier time. A customer without the list was stored by an earlier version; then the history is trusted until the next change of logger or
+history writes the list.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from cenergyd.errors import InvalidField
 
 HELD = "loggers"
 RELEASED = "released"
-"""The extension with the serial numbers that an operator has released to a customer, who may then use them."""
+"""The extension with the serial numbers that an operator has released to a customer, who may then enter them."""
 FOREVER = 1 << 53
-"""Later than every time (JavaScript's largest whole number, so that JSON keeps it exactly)."""
+"""Later than every time (JavaScript's largest exact integer, so that it is preserved in JSON)."""
 MAX_RELEASED = 200
-"""Loggers that may be released to one customer."""
+"""Maximum loggers released to one customer."""
 MAX_HELD = 200
-"""Loggers that one customer may have held."""
+"""Maximum entries in a customer's list of loggers held."""
 
 
 class Held(NamedTuple):
-    """A logger, and the times whose readings are the customer's."""
+    """A logger, and the range of times whose readings are the customer's."""
 
     serial: str
     since: int
@@ -40,7 +40,7 @@ class Held(NamedTuple):
 
 
 def held_loggers(customer: Customer) -> list[Held] | None:
-    """What a customer held and holds; None where nothing is recorded, because an earlier version stored the customer."""
+    """The loggers that a customer holds or held; None if nothing is recorded because an earlier version stored the customer."""
     recorded = customer.extensions.get(HELD)
     if not isinstance(recorded, list | tuple):
         return None
@@ -60,7 +60,7 @@ def holds_or_held(customer: Customer, serial: str) -> bool:
 
 
 def held_since(customer: Customer) -> int:
-    """Since when the present logger is the customer's; its earlier readings belong to somebody else, or to an earlier period of ownership."""
+    """The time since which the customer has held the present logger without interruption, UTC seconds."""
     serial = customer.logger_serial_number
     times = [each.since for each in held_loggers(customer) or () if each.serial == serial]
     return min(times, default=0)
@@ -85,7 +85,7 @@ def released_change(serials: Iterable[str]) -> dict[str, object]:
 
 
 def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[tuple[int, int, bool]]:
-    """A range of times cut where ownership of a logger begins or ends: (start, end, whether it is held), ascending."""
+    """A range of times, cut where ownership of a logger begins or ends: (start, end, whether it is held), ascending."""
     inside = sorted(
         (max(each.since, start), min(each.until, end))
         for each in held
@@ -105,9 +105,9 @@ def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[
 
 
 def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | None) -> list[Held]:
-    """What is held once a logger is given up: of that logger only the times of its uploads, or nothing.
+    """The loggers held after one is given up: of that logger only the range of its stored readings, or nothing.
 
-    :param first: times of the first and last reading that is stored of the logger, None where there is none.
+    :param first: time of the first stored reading of the logger, None if there is none; ``last``: that of the last one.
     """
     found = []
     for each in held:

@@ -1,4 +1,4 @@
-"""Hashing and checking passwords: argon2id, and clear text as the existing front end stores it."""
+"""Hashes and checks passwords: argon2id, and clear text as the existing front end stores it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 MEMORY_KIB = 19456
 ITERATIONS = 2
-"""Cost parameters of argon2id: OWASP's first choice. Stored hashes of another cost are replaced at the next correct login."""
+"""Cost parameters of argon2id as OWASP recommends first. Stored hashes with another cost are replaced at the next correct login."""
 
 
 def is_hash(stored: str) -> bool:
@@ -51,7 +51,7 @@ def same_text(one: str, other: str) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    # A device may send anything; a lone surrogate must not raise.
+    # A device may send any text; a lone surrogate must not raise.
     return text.encode("utf-8", "surrogatepass")
 
 

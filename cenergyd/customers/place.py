@@ -1,6 +1,6 @@
-"""Where a site is: ``extensions["place"]``, ``{"latitude": ..., "longitude": ...}`` in degrees; north and east are positive. Pure.
+"""The coordinates of a site: ``extensions["place"]``, ``{"latitude": ..., "longitude": ...}`` in degrees; north and east are positive. Pure.
 
-A site without one stands where the city of its time zone is (:mod:`cenergyd.jobs.site_state.sun`).
+For a site without them, those of its time zone's city are used (:mod:`cenergyd.jobs.site_state.sun`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _BOUNDS: Mapping[str, float] = {"latitude": 90.0, "longitude": 180.0}
 
 
 class Place(NamedTuple):
-    """Degrees."""
+    """Coordinates in degrees."""
 
     latitude: float
     longitude: float
 
 
 def own_place(customer: Customer) -> Place | None:
-    """The place that was entered for a site; None where there is none, or where what is stored is no place."""
+    """The place entered for a site; None if there is none or the stored value is invalid."""
     stored = customer.extensions.get(PLACE)
     if not isinstance(stored, Mapping):
         return None
@@ -37,19 +37,19 @@ def own_place(customer: Customer) -> Place | None:
 
 
 def clean_place(latitude: object, longitude: object) -> Place | None:
-    """A place from numbers or texts of degrees such as ``39.7392``; None where both are empty. Raises InvalidField."""
+    """A place from numbers or texts in degrees such as ``39.7392``; None if both are empty. Raises InvalidField."""
     values = {"latitude": _degrees("latitude", latitude), "longitude": _degrees("longitude", longitude)}
     north, east = values["latitude"], values["longitude"]
     if north is None and east is None:
         return None
     if north is None or east is None:
         lacking = "latitude" if north is None else "longitude"
-        raise InvalidField(lacking, "is needed with the other one; leave both empty for the city of the time zone")
+        raise InvalidField(lacking, "enter both, or leave both empty to use the city of the time zone")
     return Place(north, east)
 
 
 def place_change(place: Place | None) -> dict[str, object]:
-    """The change of extensions that sets a place, or takes it away."""
+    """The change of extensions that sets or removes a place."""
     return {PLACE: None if place is None else place._asdict()}
 
 

@@ -1,9 +1,9 @@
 """The contract of every customer store; one test suite runs against all of them.
 
-A queue has two windows per customer. The *pending* window (``pending_start``, ``pending_end``) widens with what arrives.
-:meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; what arrives
-meanwhile opens a new pending window. So nothing that arrives during a derivation is lost, a long derivation is not
-restarted by every upload, and the work of a dead daemon is taken over when its claim expires.
+A queue has two windows per customer. The *pending* window (``pending_start``, ``pending_end``) is widened by arriving readings.
+:meth:`PendingQueue.claim` moves it, compare-and-set, to the *working* window, under a claim that expires; readings that arrive after
+that open a new pending window. So nothing that arrives during a derivation is lost, a long derivation is not restarted by every
+upload, and the work of a dead daemon is taken over when its claim expires.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class PendingSummary(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class FrontEndChange:
-    """What the existing front end has changed of one customer since it was last looked at."""
+    """What the existing front end has changed in one customer since the last comparison."""
 
     customer: Customer
-    """As it was before."""
+    """The customer before the change."""
     changes: Mapping[str, str] | None
-    """Fields of :class:`Customer` with their new values; None: the customer is gone."""
+    """Fields of :class:`Customer` with their new values; None if the customer was removed."""
     state: Any = attrs.field(repr=False)
-    """The store's own, for :meth:`FrontEnd.follow`."""
+    """Private data of the store, for :meth:`FrontEnd.follow`."""
 
 
 class FrontEnd(Protocol):
@@ -47,9 +47,9 @@ class FrontEnd(Protocol):
         ...
 
     async def streamed_changes(self) -> list[FrontEndChange] | None:
-        """Changes since the last pass or call, of a few hundred customers at most, where the store reports changes (a change stream).
+        """Changes of at most a few hundred customers since the last pass or call, if the store reports changes (a change stream).
 
-        None if it does not, or has lost track: then only passes find changes. Cheap enough for every second.
+        None if it does not, or if the stream was interrupted; then only passes find changes. Cheap enough to call every second.
         """
         ...
 
@@ -58,15 +58,15 @@ class FrontEnd(Protocol):
         ...
 
     async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
-        """Take over a change; False if the customer has been changed again meanwhile.
+        """Adopt a change; False if the customer has been changed again meanwhile.
 
-        :param update: as for :meth:`CustomerStore.update`; what the change is taken to mean, which may be less than was written.
+        :param update: as for :meth:`CustomerStore.update`; it may adopt only a part of what the front end wrote.
         """
         ...
 
 
 class PendingQueue(Protocol):
-    """The pending windows of all customers for one purpose; the module's docstring explains the two windows."""
+    """The pending windows of all customers for one purpose. The module's docstring explains the two windows."""
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
         """Widen the pending windows. Durable on return. Unknown customers are ignored."""
@@ -81,19 +81,19 @@ class PendingQueue(Protocol):
         ...
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
-        """Everything before ``start`` is done: shrink the work and renew the claim. False: the claim was lost."""
+        """Everything before ``start`` is done: shrink the work and renew the claim. False if the claim was lost."""
         ...
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """The work is done: remove it and the claim. False: the claim was lost, and another daemon does the work again."""
+        """The work is done: remove it and the claim. False if the claim was lost; then another daemon does the work again."""
         ...
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
-        """Give work back, to be claimed at ``retry_at`` or later. Ignored where the claim was lost."""
+        """Release work, to be claimed at ``retry_at`` or later. Ignored if the claim was lost."""
         ...
 
     async def summary(self) -> PendingSummary:
-        """How many customers have pending or claimed work, and its earliest time."""
+        """The number of customers with pending or claimed work, and its earliest time."""
         ...
 
 
@@ -101,19 +101,19 @@ class DerivationQueue(PendingQueue, Protocol):
     """The queue whose finished work is passed on to the jobs."""
 
     async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """As :meth:`finish`, and widen the job queue's pending window of each customer by its window in the same write.
+        """As :meth:`finish`, and in the same write widen the job queue's pending window of each customer by its window.
 
-        Durable on return, unlike the end of a claim alone. Where the claim was lost nothing is changed.
+        Durable on return, unlike :meth:`finish`. Nothing is changed if the claim was lost.
         """
         ...
 
     async def hand_over_claimed(
         self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
     ) -> list[bool]:
-        """As :meth:`hand_over`, for who runs the jobs itself: the window joins the job queue's working window under ``claim``.
+        """As :meth:`hand_over`, but add the window to the job queue's working window under ``claim``, for a caller that runs the jobs itself.
 
-        So the jobs need not be claimed. The claim expires at ``until``. False: the claim on the derivation was lost, or the job
-        queue has work of this customer that is not under ``claim``; nothing is changed. Durable on return.
+        So the jobs need not be claimed. The claim expires at ``until``. False, and nothing is changed, if the claim on the derivation was
+        lost or the job queue has other work of this customer that is not under ``claim``. Durable on return.
         """
         ...
 
@@ -128,7 +128,7 @@ class CustomerStore(Protocol):
 
     @property
     def job_queue(self) -> PendingQueue:
-        """Readings, measured or derived, that the jobs (rollups, alerts, ...) have not processed yet."""
+        """Measured or derived readings that the jobs (rollups, alerts, ...) have not processed yet."""
         ...
 
     @property
@@ -154,7 +154,7 @@ class CustomerStore(Protocol):
         ...
 
     async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
-        """Add one; the store chooses an ``id`` where it is empty. ``pending``: see :meth:`update`. Raises SerialTaken, Conflict."""
+        """Add one; the store chooses an ``id`` if it is empty. ``pending``: see :meth:`update`. Raises SerialTaken, Conflict."""
         ...
 
     async def get(self, customer_id: str) -> Customer | None:
@@ -192,7 +192,7 @@ class CustomerStore(Protocol):
         """Set fields (by their names in :class:`Customer`; ``extensions`` is merged by key, None removes a key).
 
         ``pending`` widens the pending window of the derivation queue in the same write: both are stored, or neither. Raises
-        NotFound, SerialTaken, and Conflict where ``expected_etag`` is given and is not the stored customer's.
+        NotFound, SerialTaken, and Conflict if ``expected_etag`` is given and is not the stored customer's.
         """
         ...
 

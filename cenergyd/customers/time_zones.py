@@ -1,4 +1,4 @@
-"""A customer's time zone by its stored name, which may be one that this system does not know: the collection is shared."""
+"""A customer's time zone by its stored name. The collection is shared, so this system may not know the name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def zone_or_utc(name: str) -> ZoneInfo:
-    """The same for showing times to people: UTC where the name is unknown."""
+    """The time zone for displaying times: UTC if the name is unknown."""
     try:
         return zone_of(name)
     except InvalidField:

@@ -1,4 +1,4 @@
-"""What is wrong with a stored customer's settings, whoever wrote them. Pure functions."""
+"""Validates a stored customer's settings, whichever program wrote them. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HIGHEST_METER = 255
 
 
 def faults_of(customer: Customer) -> list[InvalidField]:
-    """Every stored value that would not be accepted as input."""
+    """Errors for all stored values that would not be accepted as input."""
     given = {
         "name": customer.name,
         "time_zone": customer.time_zone,

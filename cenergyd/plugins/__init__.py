@@ -1,1 +1,1 @@
-"""Built-in plugins. They enter by the same door as anybody else's; see ``cenergyd.hookspecs``."""
+"""Built-in plugins. They use the same hooks as third-party plugins; see ``cenergyd.hookspecs``."""

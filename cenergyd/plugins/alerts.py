@@ -1,4 +1,4 @@
-"""Tells customers when net load, power factor, voltage, a meter or the logger is not as it should be."""
+"""Alerts customers to abnormal net load, power factor or voltage, and to faults of meters and loggers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ async def cenergyd_job(customer: Customer, start: int, end: int, context: JobCon
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Evaluate meters that are not understood, and send what is unsent."""
+    """Evaluate meters whose columns are unknown, and send unsent messages."""
     await check_unassigned_meters(context)
     await maintain_alerts(context)

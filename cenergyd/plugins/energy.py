@@ -1,4 +1,4 @@
-"""Keeps the energy of every meter per hour, labelled by the customer's tariff."""
+"""Stores the energy of every meter per hour, labelled by the customer's tariff."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from cenergyd.jobs.energy.job import update_energy
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute what the window touches."""
+    """Recompute the hours that the window touches."""
     await update_energy(customer, start, end, context)

@@ -1,4 +1,4 @@
-"""Computes the load meter: what comes from the sun and the grid together."""
+"""Computes the load meter: power from solar and grid together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends customers who want it a summary of each month's energy by e-mail."""
+"""E-mails a summary of each month's energy to customers who have switched it on."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from cenergyd.jobs.energy.monthly_summary import send_summaries
 
 @hookimpl
 async def cenergyd_periodic(context: JobContext) -> None:
-    """Send the summaries that are due."""
+    """Send summaries that are due."""
     await send_summaries(context)

@@ -1,4 +1,4 @@
-"""Keeps the mean power drawn from the grid per 15 minutes."""
+"""Stores the mean power drawn from the grid per 15 minutes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from cenergyd.jobs.energy.netload import update_net_load
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute what the window touches."""
+    """Recompute the quarter hours that the window touches."""
     await update_net_load(customer, start, end, context)

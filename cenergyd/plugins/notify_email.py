@@ -1,7 +1,7 @@
 """Sends messages by e-mail. Options: ``[email]``. Channel: ``{"type": "email", "to": "name@example.org"}``.
 
-The Message-ID comes from the notification's id, so that a message sent again is recognizably the same. An answer that never came after
-the text was handed over counts as unknown (:class:`~cenergyd.errors.DeliveryUnknown`): the server may have taken it.
+The Message-ID is derived from the notification's id, so that a message that is sent again can be recognised. If the server does not reply
+after the whole text was sent, the result is unknown (:class:`~cenergyd.errors.DeliveryUnknown`): it may have accepted the message.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cenergyd_notify(
 
 
 async def send(notification: Notification, to: str, attempt: Attempt, options: EmailSettings) -> bool:
-    """Hand one message to the SMTP server. Raises EmailFailed, DeliveryRefused or DeliveryUnknown."""
+    """Submit one message to the SMTP server. Raises EmailFailed, DeliveryRefused or DeliveryUnknown."""
     if not options.host or not options.sender:
         raise EmailFailed("e-mail is not set up: [email] host and sender are needed")
     server = MailServer(
@@ -49,7 +49,7 @@ async def send(notification: Notification, to: str, attempt: Attempt, options: E
     try:
         await attempt.in_thread(submission.run)
     except CancelledError:
-        submission.abort()  # or its thread would wait for the server's time-out
+        submission.abort()  # otherwise its thread would wait until the timeout
         raise
     return True
 

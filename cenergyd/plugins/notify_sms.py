@@ -1,7 +1,7 @@
 """Sends messages by SMS through Twilio. Options: ``[sms]``. Channel: ``{"type": "sms", "to": "+15551234567"}``.
 
-Twilio takes no idempotency key. So every SMS ends with a short reference made from the notification's id, and where an earlier attempt
-may have been taken, Twilio is asked for the messages to that number first: one with our reference means that it was.
+Twilio has no idempotency key. So every SMS ends with a short reference derived from the notification's id. If an earlier attempt may have
+been accepted, Twilio is first queried for messages to that number; one with the reference means that it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cenergyd.settings.sections import SmsSettings
 TIMEOUT_SECONDS = 20.0
 """An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 MAX_CHARACTERS = 300
-"""Two parts of an SMS, with room for the reference."""
+"""Fits into two parts of an SMS with the reference."""
 TIMEOUT_SECONDS = 20.0
 """An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
 _LOOK_BACK = 100
@@ -30,7 +30,7 @@ _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 429)
 
 
 class SmsFailed(CenergydError):
-    """Twilio did not take the message this time."""
+    """Twilio did not accept the message this time."""
 
 
 @hookimpl
@@ -44,7 +44,7 @@ def cenergyd_notify(
 
 
 async def send(notification: Notification, to: str, attempt: Attempt, options: SmsSettings) -> bool:
-    """Hand one message to Twilio. Raises SmsFailed, DeliveryRefused or DeliveryUnknown."""
+    """Send one message through Twilio. Raises SmsFailed, DeliveryRefused or DeliveryUnknown."""
     if not options.account_sid or not options.sender:
         raise SmsFailed("SMS is not set up: [sms] account_sid, auth_token and sender are needed")
     if attempt.unsure and await _was_taken(notification, to, attempt, options):
@@ -63,12 +63,12 @@ async def send(notification: Notification, to: str, attempt: Attempt, options: S
 
 
 def reference(notification: Notification) -> str:
-    """What names a message within its text."""
+    """The reference of a message in its text."""
     return f"[{hashlib.sha256(notification.id.encode()).hexdigest()[:8]}]"
 
 
 def sms_text(notification: Notification) -> str:
-    """Subject, the first line that says what is wrong, and the reference."""
+    """Subject, the first line of the message, and the reference."""
     first = notification.text.partition("\n")[0]
     text = f"{notification.subject}: {first}" if first else notification.subject
     if len(text) > MAX_CHARACTERS:

@@ -3,9 +3,9 @@
 The body is JSON: id, kind, subject, text, data, customer. ``Idempotency-Key`` is the notification's id, the same in every attempt: a receiver that
 remembers it handles a message once. With a secret, ``X-Cenergyd-Signature: t=<UTC s>,v1=<hex>`` is the HMAC-SHA256 of ``<t>.<body>`` by it.
 
-A URL is a customer's choice, so it must not reach into the operator's network: private, loopback and link-local addresses are refused
-when the name is resolved (not before: a name may change its mind) unless ``allow_private_addresses`` says otherwise. Redirects are not
-followed.
+Customers choose the URL, so it must not reach the operator's network: private, loopback and link-local addresses are refused unless
+``allow_private_addresses`` is set. Addresses are checked when the connection is made, because a name may resolve differently later.
+Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from cenergyd.settings.sections import WebhookSettings
 
 TIMEOUT_SECONDS = 15.0
 """An answer that takes longer has failed. Shorter than the outbox's limit, so that the reason is known."""
-# Where waiting or mending may help; any other 4xx says that this message will never be taken.
+# Statuses after which a retry may succeed; after any other 4xx the message will never be accepted.
 _WORTH_ANOTHER_TRY = (401, 403, 404, 408, 409, 425, 429)
 
 
 class WebhookFailed(CenergydError):
-    """The receiver did not take the message this time."""
+    """The receiver did not accept the message this time."""
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Rolls every meter up to minutes, hours and days."""
+"""Aggregates the readings of every meter to minutes, hours and days."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from cenergyd.jobs.rollups.job import roll_up
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Recompute what the window touches."""
+    """Recompute the rollups that the window touches."""
     await roll_up(customer, start, end, context)

@@ -1,4 +1,4 @@
-"""Computes the solar meter: what the load takes and the grid does not give."""
+"""Computes the solar meter: the part of the load that does not come from the grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes the utility meter: what the load takes and the sun does not give; negative while the site exports."""
+"""Computes the utility meter: the part of the load that does not come from solar; negative while the site exports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What tests of plugins need; cenergyd's own tests use it too.
+"""Tools for tests of plugins; cenergyd's own tests use them too.
 
-Stores in memory, readings made easily, a day of a simulated site, a plugin run as the daemon runs it, and a whole daemon on free ports.
+Stores in memory, functions that make readings, a day of a simulated site, a plugin run as the daemon runs it, and a daemon on free ports.
 """
 
 from cenergyd.documents.memory import MemoryDocumentStore

@@ -21,7 +21,7 @@ def make_customer(missing: Role = "load", **fields: object) -> Customer:
 
 
 class MemoryCustomers:
-    """The part of a customer store that plugins may use, looking customers up, and adding them."""
+    """The part of a customer store that plugins may use (looking customers up), and adding customers."""
 
     def __init__(self, customers: Iterable[Customer] = ()) -> None:
         self.kept = {customer.id: customer for customer in customers}
@@ -36,7 +36,7 @@ class MemoryCustomers:
         return self.kept.get(customer_id)
 
     async def get_many(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
-        """Those of the ids that exist."""
+        """The customers that exist among these ids."""
         return {key: self.kept[key] for key in customer_ids if key in self.kept}
 
     async def by_serial(self, serial: str) -> Customer | None:
@@ -50,5 +50,5 @@ class MemoryCustomers:
         return [each for each in found if wanted in f"{each.name} {each.logger_serial_number}".lower()][:limit]
 
     async def count(self) -> int:
-        """How many."""
+        """Number of customers."""
         return len(self.kept)

@@ -1,4 +1,4 @@
-"""A real cenergyd as a subprocess on a free loopback port, for tests that speak to it as a device or a browser does."""
+"""A real daemon as a subprocess on a free loopback port, for tests that act as a device or a browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunningDaemon:
     """
 
     popen: ClassVar[type[subprocess.Popen[Any]]] = subprocess.Popen
-    """What starts its processes."""
+    """The class that starts its processes."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int | None = None) -> None:
         self.folder = folder
@@ -65,13 +65,13 @@ class RunningDaemon:
         self.wait_ready(timeout)
 
     def launch(self) -> None:
-        """Start the process, and wait for nothing."""
+        """Start the process without waiting."""
         with self.log_path.open("ab") as log:
             environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
             self.process = self.popen(self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment)
 
     def wait_ready(self, timeout: float = 60) -> None:
-        """Poll /readyz until it says yes."""
+        """Poll /readyz until the daemon is ready."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self.process is not None and self.process.poll() is not None:
@@ -82,7 +82,7 @@ class RunningDaemon:
         raise AssertionError(f"the daemon is not ready after {timeout} s:\n{self.log()}")
 
     def ready(self) -> bool:
-        """What /readyz says now; False where nobody answers."""
+        """Whether /readyz reports ready; False if there is no answer."""
         try:
             return self.get("/readyz")[0] == 200
         except OSError:
@@ -99,7 +99,7 @@ class RunningDaemon:
             link.close()
 
     def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run another ``cenergyd`` command with the same settings; before the first start the daemon runs once to make its databases."""
+        """Run another ``cenergyd`` command with the same settings. Before the first start the daemon is run once to create its databases."""
         if words[0] in _NEED_STORES and self.process is None and self._lacks_databases():
             self.start()
             self.stop()
@@ -119,13 +119,13 @@ class RunningDaemon:
         return not all(path.exists() for path in paths)
 
     def kill(self) -> None:
-        """SIGKILL: no chance to tidy up."""
+        """SIGKILL: ends at once, without cleaning up."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(20)
 
     def freeze(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped, which takes a moment."""
+        """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         end = time.monotonic() + 30
@@ -140,7 +140,7 @@ class RunningDaemon:
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """SIGTERM and wait; the exit code."""
+        """SIGTERM, then wait; returns the exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -148,7 +148,7 @@ class RunningDaemon:
         return self.process.wait(30)
 
     def log(self) -> str:
-        """What it has said."""
+        """Its log so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
 
@@ -171,6 +171,6 @@ def raw_post(
         while chunk := link.recv(65536):
             received += chunk
     if not received:
-        raise ConnectionError("the server closed without an answer")
+        raise ConnectionError("the server closed the connection without an answer")
     header, _, content = received.partition(b"\r\n\r\n")
     return int(header.split()[1]), content

@@ -13,13 +13,13 @@ from cenergyd.testing.readings import SimulatedDay, simulate_day
 
 @pytest.fixture
 def simulated_day() -> SimulatedDay:
-    """A day of a site without a load meter; ``simulate_day`` makes others."""
+    """A day of a site without a load meter. Use ``simulate_day`` for other sites and days."""
     return simulate_day()
 
 
 @pytest.fixture
 def running_daemon(tmp_path: Path) -> Iterator[Callable[..., RunningDaemon]]:
-    """Starts daemons with settings, each on a free port and its own stores; they end with the test."""
+    """Starts daemons with settings, each on a free port with its own stores; they are stopped after the test."""
     daemons: list[RunningDaemon] = []
 
     def start(settings: Mapping[str, str] | None = None) -> RunningDaemon:

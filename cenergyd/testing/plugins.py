@@ -1,4 +1,4 @@
-"""Running a plugin in a test as the daemon runs it: isolated, checked_result, with the options of an ini, on stores in memory."""
+"""Runs a plugin in a test as the daemon does: isolated, its results checked, with options from an ini, on stores in memory."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from cenergyd.testing.stores import NamingReadings, open_test_stores, urls_of_en
 P = ParamSpec("P")
 T = TypeVar("T")
 SECONDS = 30.0
-"""A hook that has not answered after so long has failed."""
+"""Seconds until a hook that has not returned counts as failed."""
 
 
 class PluginTest:
     """One plugin on stores of its own.
 
-    Its methods call the plugin's hooks and raise what the plugin raised; :class:`~cenergyd.runtime.isolation.PluginFailed` where the
-    daemon would refuse its answer. Coroutines and Deferreds are waited for, with Twisted's reactor in a thread.
+    Its methods call the plugin's hooks. They raise what the plugin raised, and :class:`~cenergyd.runtime.isolation.PluginFailed` if the
+    daemon would refuse its result. Coroutines and Deferreds are awaited, with Twisted's reactor in a thread.
 
     :param plugin: the module, or object.
     :param name: as in its entry point.
-    :param options: as text in the ini's ``[plugin:NAME]``. Raises ConfigError where they are wrong.
-    :param settings: other settings, ``section.key`` -> text. ``customers.url`` and ``readings.url`` name real stores instead of those in
-        memory, as do the variables :data:`~cenergyd.testing.stores.VARIABLES` of the environment, where each object has databases of its own.
+    :param options: texts as in the ini's ``[plugin:NAME]``. Raises ConfigError if they are invalid.
+    :param settings: other settings, ``section.key`` -> text. ``customers.url`` and ``readings.url`` select real stores instead of those in
+        memory; so do the environment variables :data:`~cenergyd.testing.stores.VARIABLES`, with which each object gets its own databases.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class PluginTest:
         self.customers = self._stores.customers
         self._named: set[str] = set()
         self.messages: list[Notification] = []
-        """What jobs have told their customers, each id once."""
+        """The notifications of jobs, each id once."""
         self.now = NOON
         """UTC seconds."""
 
@@ -70,21 +70,21 @@ class PluginTest:
         return self.manager.options.get(self.name)
 
     def add_customer(self, customer: Customer) -> None:
-        """Put a customer into the store, for ``cenergyd_periodic``; that of a job is put there by itself."""
+        """Add a customer to the store, for ``cenergyd_periodic``; the customer of a job is added automatically."""
         wait_for(self._stores.keep(customer))
 
     def write(self, series: str, readings: Iterable[Reading]) -> None:
-        """Put measured readings into the store."""
+        """Store measured readings."""
         wait_for(self.readings.write([SeriesReadings(series, list(readings))]))
 
     def points(self, series: str) -> list[FieldPoint]:
-        """The results that are stored under a name."""
+        """The field points that are stored in a series."""
         return wait_for(self.readings.read_points(series, 0, 1 << 40))
 
     def derive(
         self, customer: Customer, role: Role, aligned: Sequence[AlignedReading], formula: Formula = "physical"
     ) -> list[Reading] | None:
-        """What ``cenergyd_derive`` computes; None where it leaves that to others."""
+        """The result of ``cenergyd_derive``; None if it leaves the computation to other plugins."""
         asked = tuple(aligned)
         arguments = {"customer": customer, "role": role, "aligned": asked, "formula": formula}
         answer = self._call("cenergyd_derive", arguments)
@@ -106,23 +106,23 @@ class PluginTest:
     def notify(
         self, notification: Notification, channel: Mapping[str, object], *, number: int = 1, unsure: bool = False
     ) -> bool | None:
-        """Send by ``cenergyd_notify``: True where it was taken, None where the channel is not the plugin's."""
+        """Call ``cenergyd_notify``: True if the message was accepted, None if the channel is not the plugin's."""
         attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=_at_once)
         arguments = {"notification": notification, "channel": dict(channel), "attempt": attempt}
         return cast(bool | None, self._call("cenergyd_notify", arguments))
 
     def check_channel(self, channel: Mapping[str, object]) -> dict[str, object]:
-        """A channel as it is stored once it was entered on the page or by the API. Raises InvalidField."""
+        """A channel as it is stored after being entered on the page or by the API. Raises InvalidField."""
         return parse_channel(channel, types=self.manager.channel_types)
 
     def check_alerts(self, alerts: Mapping[str, object]) -> dict[str, object]:
-        """Alert settings as they are stored in a customer once they were entered, ``{"plugin_rules": {kind: {...}}, ...}``. Raises InvalidField."""
+        """Alert settings as they are stored after being entered, ``{"plugin_rules": {kind: {...}}, ...}``. Raises InvalidField."""
         return edit_alerts(None, alerts, self.manager.channel_types, self.manager.rules_by_kind())
 
     def day(self, day: SimulatedDay) -> list[Reading]:
-        """Run the plugin over a day as the daemon does: derive (a built-in plugin where this one does not), store, then its job, twice.
+        """Run the plugin over a day as the daemon does: derive (by a built-in plugin if this one does not), store, then run its job twice.
 
-        Returns the computed readings. Raises AssertionError where the second run of the job left other results than the first.
+        Returns the computed readings. Raises AssertionError if the second run of the job left other results than the first.
         """
         serial = day.customer.logger_serial_number
         for role, readings in day.readings.items():
@@ -142,7 +142,7 @@ class PluginTest:
             self.job(day.customer, day.start, day.end)
             first = self._results()
             self.job(day.customer, day.start, day.end)
-            assert self._results() == first, "the job gave other results when it was run again"
+            assert self._results() == first, "the job left other results when it was run again"
         return computed
 
     def context(self, customer: Customer | None = None) -> RunningJobContext:
@@ -185,7 +185,7 @@ class PluginTest:
 @attrs.define(slots=True, kw_only=True)
 class _TestContext(RunningJobContext):
     async def pause(self) -> None:
-        """Nothing else waits in a test."""
+        """Do nothing: in a test nothing else is waiting."""
 
 
 async def _at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,15 +7,15 @@ from contextlib import suppress
 from random import SystemRandom
 
 PORTS = (12_000, 32_000)
-_random = SystemRandom()  # hypothesis seeds the common one: workers would choose alike
+_random = SystemRandom()  # hypothesis seeds the shared generator, so parallel workers would choose the same ports
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now, each time another one.
+    """A loopback TCP port that is not in use, a different one each time.
 
-    Below those that the kernel gives to outgoing connections: one of them could take the port before its server does, or while that is
-    restarted.
+    It is below the range that the kernel uses for outgoing connections, one of which could otherwise take the port before the server
+    does, or while the server is restarted.
     """
     while True:
         port = _random.randrange(*PORTS)

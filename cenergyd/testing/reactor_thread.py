@@ -1,4 +1,4 @@
-"""Waiting for coroutines and Deferreds in tests: Twisted's reactor runs in a thread."""
+"""Waits for coroutines and Deferreds in tests, with Twisted's reactor in a thread."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _threads: list[threading.Thread] = []
 
 
 def wait_for(work: Awaitable[T]) -> T:
-    """What a coroutine or Deferred comes to, its I/O done by the reactor in a thread."""
+    """The result of a coroutine or Deferred, whose I/O is done by the reactor in a thread."""
 
     def begin() -> Deferred[T]:
         return work if isinstance(work, Deferred) else Deferred.fromCoroutine(_awaited(work))
 
     if _reactor_is_anothers():
-        # Such as pytest-twisted, which runs every test within the reactor: what needs no I/O can still be done.
+        # Somebody else runs the reactor, such as pytest-twisted, which runs every test in it. Work without I/O is still possible.
         results: list[T | Failure] = []
         begin().addBoth(results.append)
         if not results:
@@ -60,7 +60,7 @@ def _reactor_is_anothers() -> bool:
 
 
 def _stop_after_the_tests() -> None:
-    # Python waits at its end for the threads of stores, which the reactor ends when it stops.
+    # When Python exits it waits for the stores' threads, which only end when the reactor stops.
     threading.main_thread().join()
     reactor.callFromThread(reactor.stop)
 

@@ -1,4 +1,4 @@
-"""Readings made easily, and a day of a simulated site."""
+"""Makes readings for tests, and a day of a simulated site."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_readings(values: Sequence[float | Reading | None], start: int = NOON, i
 
 
 def aligned(start: int = NOON, interval: int = 60, **roles: Sequence[float | Reading]) -> list[AlignedReading]:
-    """What ``cenergyd_derive`` is given: ``aligned(utility=[1.0, 2.0], solar=[3.0, 4.0])`` for the load meter.
+    """Arguments for ``cenergyd_derive``, such as ``aligned(utility=[1.0, 2.0], solar=[3.0, 4.0])`` for the load meter.
 
     Numbers are P in kW. Exactly two roles, of the same length; the third is the one to compute.
     """
@@ -49,7 +49,7 @@ def aligned(start: int = NOON, interval: int = 60, **roles: Sequence[float | Rea
 
 @attrs.frozen(kw_only=True)
 class SimulatedDay:
-    """A day of a site with weather, appliances and all three meters, of which one is missing."""
+    """A day of a site with weather and appliances, in which one of the three meters is missing."""
 
     customer: Customer
     missing: Role
@@ -57,11 +57,11 @@ class SimulatedDay:
     """UTC seconds."""
     end: int
     readings: Mapping[Role, Sequence[Reading]]
-    """What each meter measures, the missing one's too: what a plugin should compute."""
+    """The readings of each role, including the missing one, which a plugin should compute."""
 
     @property
     def aligned(self) -> list[AlignedReading]:
-        """What ``cenergyd_derive`` is given."""
+        """The aligned readings for ``cenergyd_derive``."""
         shown = {role: values for role, values in self.readings.items() if role != self.missing}
         times = [reading.time for reading in self.readings[self.missing]]
         return [

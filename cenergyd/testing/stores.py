@@ -1,4 +1,4 @@
-"""The stores of a plugin's test: in memory, or real ones where the environment or the test names them."""
+"""The stores of a plugin's test: in memory, or real ones if the environment or the test selects them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from cenergyd.testing.customers import MemoryCustomers
 
 URLS = ("customers.url", "readings.url")
 VARIABLES = {"CENERGYD_TEST_CUSTOMERS_URL": "customers", "CENERGYD_TEST_READINGS_URL": "readings"}
-"""Addresses of servers, ``mongodb://HOST:PORT`` and ``influxdb://HOST:PORT``, or ``sqlite:///FOLDER``."""
+"""Environment variables with servers' addresses: ``mongodb://HOST:PORT`` and ``influxdb://HOST:PORT``, or ``sqlite:///FOLDER``."""
 
 
 def urls_of_environment() -> dict[str, str]:
-    """Settings of stores that nobody else uses, on the servers that the environment names; empty where it names none."""
+    """Settings of new, private stores on the servers in the environment; empty if it names none."""
     name, urls = f"plugin_test_{uuid4().hex[:12]}", {}
     for variable, store in VARIABLES.items():
         if base := os.environ.get(variable, "").rstrip("/"):
@@ -39,23 +39,23 @@ def urls_of_environment() -> dict[str, str]:
 
 @attrs.frozen(kw_only=True)
 class TestStores:
-    """What a plugin under test reads and writes."""
+    """The stores of a plugin under test."""
 
     customers: CustomerStore
     readings: ReadingStore
     documents: DocumentStore
 
     async def keep(self, customer: Customer) -> None:
-        """Add a customer, if there is none of the id."""
+        """Add a customer, unless there is one with this id."""
         try:
             if await self.customers.get(customer.id) is None:
                 await self.customers.add(customer)
         except Conflict:
-            return  # a logger's number that another customer of the test has: who is it does not matter to a job
+            return  # another customer of the test has the same logger, which does not matter to a job
 
 
 async def open_test_stores(settings: Settings, given: Mapping[str, str], reactor: Reactor) -> TestStores:
-    """Stores in memory, or those of the settings where ``given`` names both; they are closed when the reactor stops."""
+    """Stores in memory, or those of the settings if ``given`` has both URLs; they are closed when the reactor stops."""
     named = [url for url in URLS if url in given]
     if not named:
         return TestStores(
@@ -71,7 +71,7 @@ async def open_test_stores(settings: Settings, given: Mapping[str, str], reactor
 
 
 class NamingReadings:
-    """A reading store that remembers the series whose points were written."""
+    """A reading store that records the series whose points were written."""
 
     def __init__(self, store: ReadingStore, names: set[str]) -> None:
         self._store = store

@@ -1,6 +1,6 @@
 """``cenergyd`` with some of its constants changed: ``python tuned.py MODULE.NAME=VALUE ... -- ARGUMENTS``.
 
-For tests that need a real daemon with short times or small bounds, where waiting for the real ones would take minutes.
+For tests that need a real daemon with shorter times or smaller limits, because the real ones would take minutes to reach.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cenergyd.cli import main
 
 
 def change(assignment: str) -> None:
-    """Set one constant, as a value of the type that it has."""
+    """Set one constant; the text is converted to its type."""
     name, _, value = assignment.partition("=")
     module_name, _, constant = name.rpartition(".")
     module = import_module(module_name)

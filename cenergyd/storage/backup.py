@@ -2,9 +2,9 @@
 
 A backup is a folder with one SQLite file per database and ``backup.json``, which is written last: without it the backup is incomplete.
 
-Both databases are copied as of one moment. An upload is first written to the readings and then marked on its customer. So readings are
-locked first; then there is a pause in which what was already written gets its mark; then a snapshot of both databases begins. Everything
-acknowledged before is in the copy, readings and mark; what comes later waits for the lock and is not in it.
+Both databases are copied as of one point in time. An upload is first written to the readings and then marked on its customer. So the
+readings are locked first; during a pause, uploads already written get their marks; then a snapshot of both databases begins. Everything
+acknowledged before the lock is in the copy, readings and mark; later uploads wait for the lock and are not in it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cenergyd.errors import CenergydError
 
 MANIFEST: Final = "backup.json"
 SETTLE_SECONDS: Final = 2.0
-"""How long writers of readings wait, so that marks under way get written; a mark takes milliseconds."""
+"""Seconds for which writers of readings are blocked so that outstanding marks are written; a mark takes milliseconds."""
 _FORMAT: Final = 1
 _BUSY_SECONDS: Final = 30.0
 _PAGES: Final = 2000
 _UNSURE: Final = "the store was restored from a backup; this may have been sent since"
 
 Progress = Callable[[int, int], None]
-"""Called with the pages (or bytes) done, and how many there are."""
+"""Called with the number of pages (or bytes) done, and the total."""
 
 
 class BackupError(CenergydError):
-    """A backup or restore failed; the message says why. What was there before is unchanged."""
+    """A backup or restore failed; the message says why. The existing data are unchanged."""
 
 
 @attrs.frozen
@@ -49,24 +49,24 @@ class Database:
 
     @property
     def file_name(self) -> str:
-        """Its file in a backup."""
+        """Its file name in a backup."""
         return f"{self.name}.sqlite"
 
 
 def back_up(
     databases: Sequence[Database], folder: Path, now: int, progress: Progress, settle_seconds: float = SETTLE_SECONDS
 ) -> None:
-    """Copy databases into ``folder``, which must be empty or not there. Daemons may run and take uploads.
+    """Copy databases into ``folder``, which must be empty or not exist. Daemons may run and accept uploads.
 
     :param databases: ``customers`` before ``readings``, if both are embedded.
     :param now: UTC seconds, for the manifest.
-    :raises BackupError: an incomplete backup has been removed.
+    :raises BackupError: the backup failed; the incomplete backup has been removed.
     """
     for database in databases:
         if not database.path.is_file():
-            raise BackupError(f"{database.path}: there is no such database")
+            raise BackupError(f"{database.path}: no such database")
     if len({database.path.absolute() for database in databases}) < len(databases):
-        raise BackupError(f"{databases[0].path} is both customers and readings: this command needs a file for each")
+        raise BackupError(f"{databases[0].path} holds both customers and readings: this command needs a file for each")
     _make_empty_folder(folder)
     try:
         _back_up(databases, folder, now, progress, settle_seconds)
@@ -95,17 +95,17 @@ def restore(databases: Sequence[Database], folder: Path, progress: Progress, *, 
 
     Messages that were queued at the time of the backup are not sent: they may have been sent since, and nothing is sent twice.
 
-    :param force: whether existing databases may be replaced. One that is in use never is.
+    :param force: whether existing databases may be replaced. A database that is in use is never replaced.
     :raises BackupError: the backup is damaged or lacks a database, or a database exists or is in use; nothing was changed.
     """
     manifest = _read_manifest(folder)
     kept = {entry["holds"]: entry for entry in manifest["files"]}
     for database in databases:
         if database.name not in kept:
-            raise BackupError(f"{folder} has no {database.name}: that store was not embedded when it was made")
+            raise BackupError(f"{folder} has no {database.name}: that store was not embedded when the backup was made")
         if database.path.exists() and not force:
             raise BackupError(
-                f"{database.path} exists; --force replaces it by the backup and keeps it under another name"
+                f"{database.path} exists; --force replaces it by the backup and keeps the old one under another name"
             )
     total = sum(entry["bytes"] for entry in kept.values())
     done = 0
@@ -140,7 +140,7 @@ def _make_empty_folder(folder: Path) -> None:
 
 @contextmanager
 def _one_snapshot(databases: Sequence[Database], settle_seconds: float) -> Iterator[list[sqlite3.Connection]]:
-    """Connections that see all databases as of one moment while the context lasts."""
+    """Connections that see all databases as of one point in time, within the context."""
     with ExitStack() as opened:
         sources = [opened.enter_context(closing(_connect(database.path))) for database in databases]
         with ExitStack() as locked:
@@ -174,7 +174,7 @@ def _copy(source: sqlite3.Connection, target: Path, report: Callable[[int], None
 
     with closing(_connect(target)) as copy:
         source.backup(copy, pages=_PAGES, progress=step)
-        # One file, without a write-ahead log beside it.
+        # Leaves one file, without a write-ahead log beside it.
         copy.execute("PRAGMA journal_mode = DELETE")
     _check(target)
     _sync(target)
@@ -250,13 +250,13 @@ def _end_claims(path: Path) -> None:
 
 
 def _swap_in(restored: Sequence[tuple[Database, Path]], stamp: str) -> list[Path]:
-    """Rename all into place while nobody can open the databases there."""
+    """Rename all files into place while nobody can open the existing databases."""
     aside: list[Path] = []
     with ExitStack() as held:
         for database, _ in restored:
             if database.path.exists():
                 _lock_out_others(held, database.path)
-        # Readings first: a daemon must never see customers without their readings.
+        # Readings first: a daemon must not see customers without their readings.
         for database, arriving in reversed(restored):
             aside += _put_aside(database.path, stamp)
             _give_to_owner(arriving, database.path.parent)
@@ -266,7 +266,7 @@ def _swap_in(restored: Sequence[tuple[Database, Path]], stamp: str) -> list[Path
 
 
 def _put_aside(path: Path, stamp: str) -> list[Path]:
-    """Rename a database and its logs: SQLite would apply a log left behind to the restored file."""
+    """Rename a database and its logs; SQLite would apply a remaining log to the restored file."""
     aside: list[Path] = []
     for suffix in ("", "-wal", "-shm", "-journal"):
         old = path.with_name(path.name + suffix)
@@ -281,7 +281,7 @@ def _put_aside(path: Path, stamp: str) -> list[Path]:
 
 def _give_to_owner(file: Path, folder: Path) -> None:
     if os.geteuid() == 0:
-        # Restored by root, but used by the daemon's own user, who owns the folder.
+        # Restored by root, but used by the daemon's user, who owns the folder.
         owner = folder.stat()
         os.chown(file, owner.st_uid, owner.st_gid)
 
@@ -290,7 +290,7 @@ def _lock_out_others(held: ExitStack, path: Path) -> None:
     """Lock a database exclusively and merge its log into it, so that the one file holds everything."""
     database = held.enter_context(closing(sqlite3.connect(path, timeout=0, isolation_level=None)))
     try:
-        # Fails if anybody has it open.
+        # This fails if any other process has it open.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_size_limit = 0")
         database.execute("BEGIN EXCLUSIVE")
@@ -299,7 +299,7 @@ def _lock_out_others(held: ExitStack, path: Path) -> None:
     except sqlite3.OperationalError as error:
         raise BackupError(f"{path} is in use: stop the daemon first ({error})") from error
     except sqlite3.DatabaseError:
-        pass  # damaged, perhaps the reason for the restore; it is kept under another name all the same
+        pass  # damaged, perhaps the reason for the restore; it is still kept under another name
 
 
 def _counter(progress: Progress, before: int, total: int) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""Opens the stores that the settings name; everything else knows only their Protocols."""
+"""Opens the stores in the settings; all other modules use only their Protocols."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Stores:
 
     customers: CustomerStore
     readings: ReadingStore
-    """Reads with people's corrections in force (:mod:`cenergyd.readings.corrected`), and writes what the meters say."""
+    """Applies corrections to what is read (:mod:`cenergyd.readings.corrected`), and writes measured values unchanged."""
     documents: DocumentStore
     old_rows: OldRows | None = None
-    """Of an embedded readings store."""
+    """Deletes old rows of an embedded readings store; None for other stores."""
 
     async def open(self) -> None:
         """Connect to all; raises StoreUnavailable. May be called again after a failure."""
@@ -51,7 +51,7 @@ class Stores:
 
 
 def make_stores(settings: Settings, reactor: Reactor) -> Stores:
-    """The stores, not yet open. Raises ConfigError for a URL that cannot be used."""
+    """The stores, not yet open. Raises ConfigError for an invalid URL."""
     customers, documents = _customer_stores(settings, reactor)
     measured = _reading_store(settings, reactor)
     old_rows = measured.old_rows if isinstance(measured, SqliteReadingStore) else None
@@ -96,7 +96,7 @@ def _reading_store(settings: Settings, reactor: Reactor) -> ReadingStore:
 
 
 def _policies(chosen: ReadingsSettings) -> tuple[Policy, Policy | None]:
-    """Of readings, and of what is computed from them where ``keep_days`` says how long each is kept."""
+    """The policy of readings and, if ``keep_days`` is set, the one of what is computed from them."""
     name = chosen.retention_policy
     if not chosen.keep_days:
         return Policy(name), None

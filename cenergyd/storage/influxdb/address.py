@@ -1,4 +1,4 @@
-"""The URL of an InfluxDB, as ``[readings] url`` has it."""
+"""The URL of an InfluxDB in ``[readings] url``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cenergyd.errors import ConfigError
 
 @attrs.frozen(slots=True, kw_only=True)
 class InfluxAddress:
-    """Where an InfluxDB is and how to sign in."""
+    """Address and credentials of an InfluxDB."""
 
     host: str
     port: int = 8086
@@ -20,16 +20,16 @@ class InfluxAddress:
     password: str | None = attrs.field(default=None, repr=False)
     tls: bool = False
     ca_file: str | None = None
-    """Certificates to trust instead of the public ones."""
+    """File of certificates to trust instead of the public ones."""
 
     def __str__(self) -> str:
         return f"InfluxDB at {self.host}:{self.port}"
 
 
 def parse_address(url: str) -> InfluxAddress:
-    """Read ``influxdb://user:password@host:8086/database`` or ``https+influxdb://...?ca_file=/path``.
+    """Parse ``influxdb://user:password@host:8086/database`` or ``https+influxdb://...?ca_file=/path``.
 
-    Raises ConfigError, which never shows the password.
+    Raises ConfigError, which never contains the password.
     """
     try:
         parts = urlsplit(url)
@@ -37,14 +37,16 @@ def parse_address(url: str) -> InfluxAddress:
     except ValueError:
         raise ConfigError("the InfluxDB URL cannot be read: influxdb://user:password@host:8086/database") from None
     if parts.scheme not in ("influxdb", "https+influxdb"):
-        raise ConfigError(f"{parts.scheme}:// is not InfluxDB: influxdb:// or https+influxdb:// is needed")
+        raise ConfigError(f"{parts.scheme}:// is not a scheme of InfluxDB: influxdb:// or https+influxdb:// is needed")
     database = unquote(parts.path.strip("/"))
     if not parts.hostname or not database or any(char in database for char in '/"\\\n'):
         raise ConfigError("the InfluxDB URL needs a host and a database: influxdb://user:password@host:8086/database")
     options = dict(parse_qsl(parts.query))
     unknown = options.keys() - {"ca_file"}
     if unknown:
-        raise ConfigError(f"the InfluxDB URL has the option {', '.join(sorted(unknown))}: there is only ca_file")
+        raise ConfigError(
+            f"the InfluxDB URL has the unknown option {', '.join(sorted(unknown))}: only ca_file is possible"
+        )
     return InfluxAddress(
         host=f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname,
         port=port,

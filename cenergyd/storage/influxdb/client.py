@@ -1,8 +1,7 @@
-"""The official InfluxDB client, sending its requests by urllib3.
+"""The official InfluxDB client with urllib3 as its transport.
 
-The client sends by ``requests``, which spends twice the time of urllib3, its own transport, on a small write; a group of
-uploads is one small write. So the one method that sends, ``request``, is replaced; what is asked, how an answer is read, and
-which errors it means stay the client's.
+The client uses ``requests``, which takes twice as long as urllib3 alone for a small write, and a group of uploads is one small write.
+So the one method that sends requests is replaced. Queries, parsing of responses and errors are still the client's.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from cenergyd.storage.influxdb.address import InfluxAddress
 
 @attrs.frozen
 class InfluxResponse:
-    """What the client's methods read of an answer."""
+    """The parts of a response that the client's methods use."""
 
     content: bytes
     _msgpack: object
-    """The decoded content where it is MessagePack, which, unlike JSON, tells 1.0 from 1; else None."""
+    """The decoded content if it is MessagePack, which unlike JSON distinguishes 1.0 from 1; otherwise None."""
 
     def json(self) -> object:
-        """The content; raises ValueError where it is not JSON (an older server answers in it)."""
+        """The content as JSON, in which older servers answer; raises ValueError if it is not JSON."""
         return json.loads(self.content)
 
 
 class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
-    """The official client over one kept-alive connection, for one thread.
+    """The official client over one persistent connection, for one thread.
 
-    Uses no proxy and no ``~/.netrc``, keeps no cookies, follows no redirect and retries nothing.
+    Uses no proxy and no ``~/.netrc``, keeps no cookies, follows no redirects and retries nothing.
 
-    :param timeout_seconds: how long to wait for a connection, and for each part of an answer.
+    :param timeout_seconds: how long to wait for a connection, and for each part of a response.
     """
 
     def __init__(self, address: InfluxAddress, timeout_seconds: float) -> None:
@@ -68,13 +67,13 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
         expected_response_code: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> InfluxResponse:
-        """Send a request and read the whole answer; the client's other methods call this.
+        """Send a request and read the whole response; the client's other methods call this.
 
         :param url: ``query`` or ``write``.
-        :param stream: not supported, always read whole.
-        :raises InfluxDBServerError: the answer has a status of 500 to 599.
+        :param stream: ignored; the whole response is read.
+        :raises InfluxDBServerError: the response has a status of 500 to 599.
         :raises InfluxDBClientError: it has any other status than the expected one.
-        :raises urllib3.exceptions.HTTPError: no connection, or no whole answer in time.
+        :raises urllib3.exceptions.HTTPError: no connection, or no complete response in time.
         """
         answer: BaseHTTPResponse = self._pool.urlopen(
             method,

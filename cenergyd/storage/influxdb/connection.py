@@ -1,6 +1,6 @@
-"""Connections to one InfluxDB: the official client in bounded threads, its errors translated to ours.
+"""Connections to one InfluxDB: the official client in a bounded pool of threads, with its errors translated to ours.
 
-Nothing is retried here: callers are told at once that the store is down, and decide.
+Nothing is retried here: errors are raised at once, and callers decide what to do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SeriesRows(TypedDict):
     name: str
     columns: list[str]
     values: list[list[Any]]
-    """JSON numbers, texts, booleans and nulls, as ``columns`` names them."""
+    """A list for each row: the values of ``columns`` in that order."""
 
 
 StatementResult = list[SeriesRows]
@@ -45,9 +45,9 @@ class Policy(NamedTuple):
     """A retention policy."""
 
     name: str = ""
-    """'' is the database's default one."""
+    """'' is the database's default policy."""
     days: int | None = None
-    """How long it keeps points where it is not there and is made, 0 for ever; None: it is not made."""
+    """How many days it keeps points if it has to be created, 0 for ever; None: it is not created."""
 
 
 DEFAULT_POLICY = Policy()
@@ -56,17 +56,17 @@ WRITE_LINES = 20_000
 """Lines in one request: about 2 MB, far below InfluxDB's max-body-size of 25 MB."""
 MAX_WAITING = 1000
 _PROBE = "cenergyd_check,time=0 ok=1"
-"""InfluxDB drops this point, for no tag may be named time, but only after it has written to its write-ahead log."""
+"""InfluxDB drops this point, because no tag may be named time, but only after writing to its write-ahead log."""
 _DROPPED = re.compile(r"points beyond retention policy dropped=(\d+)")
 
 log = Logger()
 
 
 class InfluxConnection:
-    """Threads with a client each. Half of them, rounded up, write, so that long reads never delay a write.
+    """Threads with one client each. Half of them, rounded up, are for writes, so that long reads never delay a write.
 
-    :param reactor: the reactor that results return to.
-    :param timeout_seconds: how long to wait for a connection, and for an answer.
+    :param reactor: the reactor to which results are returned.
+    :param timeout_seconds: how long to wait for a connection, and for a response.
     """
 
     def __init__(self, reactor: FromThreads, address: InfluxAddress, threads: int, timeout_seconds: float) -> None:
@@ -78,7 +78,7 @@ class InfluxConnection:
         self._clients: list[InfluxClient] = []
         self._lock = threading.Lock()
         self._failed: dict[str, str] = {}
-        """By retention policy: time of a point of the last write, if InfluxDB failed to store it."""
+        """Retention policy -> time of a point in the last write, if InfluxDB failed to store that write."""
 
     def start(self) -> None:
         """Start the threads."""
@@ -86,7 +86,7 @@ class InfluxConnection:
         self._readers.start()
 
     def stop(self) -> None:
-        """Wait for what runs (at most the timeout) and disconnect."""
+        """Wait for running requests (at most the timeout) and disconnect."""
         self._writers.stop()
         self._readers.stop()
         with self._lock:
@@ -95,21 +95,21 @@ class InfluxConnection:
             self._clients.clear()
 
     async def check(self, policy: str) -> None:
-        """Send a write without any point: InfluxDB checks the database, the policy and our permission as for a real one.
+        """Send a write without points: InfluxDB checks the database, the policy and the permission as for a real write.
 
-        It does not check the disk. So after a write that failed, a probe is written to the same shard until that succeeds.
+        It does not check the disk. So after a failed write, a probe is written to the same shard until that succeeds.
         """
         await self._writers.run(self._guarded, partial(self._check, policy=policy))
 
     async def write(self, policy: str, make_lines: Callable[[], Iterator[str]]) -> None:
-        """Write lines, made in the thread and sent in requests of bounded size.
+        """Write lines, which are made in the thread and sent in requests of bounded size.
 
-        :param make_lines: makes all lines from the start; called again if the database had to be created.
+        :param make_lines: makes all lines; called again if the database had to be created.
         """
         await self._writers.run(self._guarded, partial(self._send_all, policy=policy, make_lines=make_lines))
 
     async def query(self, statements: Sequence[str]) -> list[StatementResult]:
-        """Run several statements in one request; their results in order."""
+        """Run several statements in one request; returns their results in order."""
         return await self._readers.run(self._guarded, partial(_run, statements=statements))
 
     async def change(self, statements: Sequence[str]) -> None:
@@ -117,7 +117,7 @@ class InfluxConnection:
         await self._writers.run(self._guarded, partial(_run, statements=statements))
 
     async def ensure_policy(self, policy: Policy) -> None:
-        """Make it where it is not there and its days are told. One that is there is never altered: InfluxDB would delete at once."""
+        """Create a policy with days if it does not exist. An existing one is never altered, because InfluxDB would delete data at once."""
         if policy.days is not None:
             await self._writers.run(self._guarded, partial(self._ensure_policy, policy=policy))
 
@@ -130,14 +130,14 @@ class InfluxConnection:
             if policy.name not in policies:
                 client.create_retention_policy(policy.name, wanted, "1", database)
                 log.info(
-                    "made the retention policy {policy}, which keeps {duration}", policy=policy.name, duration=wanted
+                    "created the retention policy {policy}, which keeps {duration}", policy=policy.name, duration=wanted
                 )
                 return
         except InfluxDBClientError as error:
             if error.code not in (401, 403):
                 raise
             log.warn(
-                "user {user} may not see or make retention policies; where {policy} is not there, an administrator runs: {make}",
+                "user {user} may not list or create retention policies; if {policy} does not exist, have an administrator run: {make}",
                 user=self.address.user, policy=policy.name, make=make,
             )  # fmt: skip
             return
@@ -145,7 +145,7 @@ class InfluxConnection:
         kept = "INF" if hours == "0" else f"{int(hours) // 24}d"
         if kept != wanted:
             log.warn(
-                "the retention policy {policy} keeps {kept}, the settings say {wanted}; it is left as it is",
+                "the retention policy {policy} keeps {kept}, the settings say {wanted}; it is not changed",
                 policy=policy.name, kept=kept, wanted=wanted,
             )  # fmt: skip
 
@@ -183,12 +183,12 @@ class InfluxConnection:
             if dropped is None:
                 raise
             log.warn(
-                "InfluxDB dropped {dropped} readings that are older than its retention policy keeps",
+                "InfluxDB dropped {dropped} readings that are older than its retention policy allows",
                 dropped=int(dropped[1]),
             )
 
     def _guarded(self, work: Callable[[InfluxClient], T]) -> T:
-        """Run ``work`` with this thread's client; errors become ours; a missing database is created once."""
+        """Run ``work`` with this thread's client and translate its errors; a missing database is created once."""
         client = self._client()
         try:
             try:
@@ -208,7 +208,7 @@ class InfluxConnection:
             if error.code not in (401, 403):
                 raise
             raise StoreUnavailable(
-                f"{self.address}: there is no database {self.address.database} and user {self.address.user} "
+                f"{self.address}: the database {self.address.database} does not exist and user {self.address.user} "
                 "may not create it: create it, or grant the user all privileges"
             ) from None
 
@@ -225,7 +225,7 @@ class InfluxConnection:
             return _refusal(self.address, error)
         if isinstance(error, InfluxDBServerError):
             return StoreUnavailable(f"{self.address} failed: {_reason(error)}")
-        refused = isinstance(error, NewConnectionError)  # to urllib3 that is a timeout as well
+        refused = isinstance(error, NewConnectionError)  # a subclass of urllib3's timeout error
         late = isinstance(error, ConnectTimeoutError | ReadTimeoutError) or "timed out" in str(error)
         if late and not refused:
             return StoreUnavailable(f"{self.address} did not answer within {self._timeout:g} s")
@@ -233,7 +233,7 @@ class InfluxConnection:
             return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
         if isinstance(error, HTTPError | OSError):
             if not refused and not self.address.tls and _answers_with_tls(self.address, self._timeout):
-                # InfluxDB may reset a plain connection before the reply that says so has been read.
+                # InfluxDB may reset a plain connection before its reply (that it speaks HTTPS) is read.
                 return _speaks_tls(self.address)
             return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
         return StoreUnavailable(f"{self.address} sent a reply that cannot be read: {type(error).__name__}")
@@ -258,7 +258,7 @@ def _speaks_tls(address: InfluxAddress) -> StoreUnavailable:
 
 
 def _answers_with_tls(address: InfluxAddress, timeout: float) -> bool:
-    """Whether a TLS handshake succeeds there; nothing is sent through it, so whose certificate it is does not matter."""
+    """Whether a TLS handshake succeeds. Nothing is sent over the connection, so the certificate need not be checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -269,7 +269,7 @@ def _answers_with_tls(address: InfluxAddress, timeout: float) -> bool:
 
 
 def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydError:
-    """Whether a refused request is the data's fault or the store's state."""
+    """The error for a refused request: either the data are wrong, or the store cannot accept them now."""
     reason = _reason(error)
     if error.code in (401, 403):
         return StoreUnavailable(f"{address} refuses user {address.user}: {reason}")
@@ -278,7 +278,7 @@ def _refusal(address: InfluxAddress, error: InfluxDBClientError) -> CenergydErro
     if "HTTP request to an HTTPS server" in reason:
         return _speaks_tls(address)
     if "field type conflict" in reason:
-        # Only somebody else's points can do this: ours are floats, under names of our own.
+        # Only another program's points can cause this: ours are always floats.
         return StoredTypeConflict(f"{address} holds a field of another type: {reason}")
     if error.code in (400, 413):
         return StoreRejected(f"{address} rejects the data: {reason}")
@@ -295,7 +295,7 @@ def _reason(error: InfluxDBClientError | InfluxDBServerError) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """The operating system's own message, under urllib3's."""
+    """The operating system's message inside urllib3's error."""
     reason = error
     while True:
         inner = getattr(reason, "reason", None)

@@ -1,6 +1,6 @@
-"""What InfluxDB reads and writes: line protocol, InfluxQL statements, rows of results. Pure functions, no I/O.
+"""InfluxDB's formats: line protocol, InfluxQL statements, rows of results. Pure functions, no I/O.
 
-A measurement is a series. Its fields are the channels and registers, as floats, and ``estimated``, which is there only where true.
+A measurement is a series. Its fields are the channels and registers, as floats, and ``estimated``, which is only written if true.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cenergyd.readings.store import Summary
 FIELDS = ", ".join(f'"{name}"' for name in (*VALUES, "estimated"))
 Rows = Sequence[Sequence[Any]]
 MAX_QUERY_CHARS = 4000
-"""Statements are sent in the URL: short enough for a proxy that allows 8 KiB of headers."""
+"""Statements are sent in the URL, which must be short enough for a proxy that allows 8 KiB of headers."""
 
 
 def reading_lines(series: str, readings: Iterable[Reading]) -> Iterator[str]:
-    """Line protocol of readings, times in seconds. A reading without any value makes no line, and -0.0 is written as 0.0."""
+    """Line protocol of readings, times in seconds. A reading without values gives no line, and -0.0 is written as 0.0."""
     for reading in readings:
         line = _reading_line(series, reading)
         if line is not None:
@@ -28,7 +28,7 @@ def reading_lines(series: str, readings: Iterable[Reading]) -> Iterator[str]:
 
 def _reading_line(series: str, reading: Reading) -> str | None:
     time, p, pf, v, q, estimated, net, imported, exported = reading
-    # The shapes that nearly all readings have, spelled out: a backlog formats millions.
+    # Special cases for the combinations of values that nearly all readings have: a backlog formats millions.
     if p is not None and pf is not None and v is not None and q is not None and not estimated:
         if net is None and imported is None and exported is None:
             return f"{series} P={p!r},L1_PF={pf!r},L1_V={v!r},Q={q!r} {time}"
@@ -60,7 +60,7 @@ def _field_text(value: float | str | bool) -> str:
 
 
 def nanoseconds(time: int) -> int:
-    """A time as InfluxDB compares it, kept within what it can hold."""
+    """A time in nanoseconds for a comparison, limited to InfluxDB's range."""
     return max(-LATEST, min(LATEST, time)) * 1_000_000_000
 
 
@@ -77,7 +77,7 @@ def select(fields: str, series: Iterable[str], retention_policy: str, tail: str)
 
 
 def delete(series: str, first: int, last: int) -> str:
-    """A DELETE of the times from ``first`` to ``last``, both included. InfluxQL has no retention policy here: it deletes from all."""
+    """A DELETE of the times from ``first`` to ``last``, both included. It deletes from all retention policies; InfluxQL allows none here."""
     return f'DELETE FROM "{series}" WHERE time >= {nanoseconds(first)} AND time <= {nanoseconds(last)}'  # noqa: S608
 
 
@@ -94,7 +94,7 @@ def batched(texts: Sequence[str], max_chars: int, max_texts: int) -> Iterator[Se
 
 
 def readings_of(_columns: Sequence[str], rows: Rows) -> list[Reading]:
-    """Rows of ``SELECT {FIELDS}``. A row with only ``estimated`` is no reading."""
+    """The readings in rows of ``SELECT {FIELDS}``. A row with only ``estimated`` is no reading."""
     return [
         Reading(time, p, pf, v, q, estimated is True, net, imported, exported)
         for time, p, pf, v, q, net, imported, exported, estimated in rows
@@ -104,7 +104,7 @@ def readings_of(_columns: Sequence[str], rows: Rows) -> list[Reading]:
 
 
 def points_of(columns: Sequence[str], rows: Rows) -> list[FieldPoint]:
-    """Rows of ``SELECT *``."""
+    """The points in rows of ``SELECT *``."""
     names = columns[1:]
     return [
         FieldPoint(row[0], {name: value for name, value in zip(names, row[1:], strict=True) if value is not None})
@@ -119,12 +119,12 @@ def summary_fields(channels: Sequence[str]) -> str:
 
 
 def count_fields(channels: Sequence[str]) -> str:
-    """The counts of the further channels, for windows without the first."""
+    """The counts of the other channels, for windows without the first channel."""
     return ", ".join(f'COUNT("{c}") AS "{c}_n"' for c in channels)
 
 
 def summaries_of(channels: Sequence[str], _columns: Sequence[str], rows: Rows) -> list[Summary]:
-    """Rows of :func:`summary_fields`; a window without the first channel gets 0 readings, to be counted separately."""
+    """The summaries in rows of :func:`summary_fields`. A window without the first channel has 0 readings and must be counted separately."""
     found: list[Summary] = []
     for time, number, estimated, *values in rows:
         triples = ((c, values[3 * k : 3 * k + 3]) for k, c in enumerate(channels))
@@ -140,7 +140,7 @@ def counts_of(_columns: Sequence[str], rows: Rows) -> list[tuple[int, int]]:
 
 
 class Changes(NamedTuple):
-    """What turns the stored points into the wanted ones."""
+    """The changes that turn the stored points into the wanted ones."""
 
     delete: tuple[int, int] | None
     """First and last time (both included) of the one range to delete, before writing."""
@@ -151,8 +151,9 @@ class Changes(NamedTuple):
 def changes(old: Mapping[int, Mapping[str, object]], new: Mapping[int, Mapping[str, object]]) -> Changes:
     """The cheapest changes that turn ``old`` into ``new`` (fields by time).
 
-    InfluxDB merges the fields written at one time, so a time or a field can only be removed by a DELETE. That costs about a
-    hundred times a write: there is none where nothing has to go, otherwise one, and what should remain of its range is written again.
+    InfluxDB merges the fields written at one time, so a time or a field can only be removed by a DELETE, which costs about a hundred
+    times as much as a write. So there is at most one DELETE, and none if nothing is to be removed; points in its range that should stay
+    are written again.
     """
     gone = [time for time, fields in old.items() if not fields.keys() <= new.get(time, {}).keys()]
     delete = (min(gone), max(gone)) if gone else None
@@ -162,7 +163,7 @@ def changes(old: Mapping[int, Mapping[str, object]], new: Mapping[int, Mapping[s
 
 
 def fields_of(reading: Reading) -> dict[str, float | bool]:
-    """The fields that a reading is stored with."""
+    """The fields of a stored reading."""
     fields: dict[str, float | bool] = {
         name: value for name, value in zip(VALUES, reading.values, strict=True) if value is not None
     }

@@ -1,7 +1,7 @@
 """Readings in InfluxDB 1.x, or in any engine that speaks its API, by the official ``influxdb`` client.
 
-The client is synchronous, so it runs in bounded threads, some for writing and some for reading: long reads never delay a
-write. Nothing is retried here: callers are told at once that the store is down, and decide.
+The client is synchronous, so it runs in a bounded pool of threads, some for writing and some for reading: long reads never delay a
+write. Nothing is retried here: errors are raised at once, and callers decide what to do.
 """
 
 from __future__ import annotations
@@ -55,34 +55,34 @@ Range = tuple[str, int, int]
 T = TypeVar("T")
 
 PAGE_ROWS = 10_000
-"""Rows of one series in one result. InfluxDB marks a longer one as partial even where it is not."""
+"""Maximum rows of one series in one result. InfluxDB marks a longer one as partial even if it is complete."""
 RESULT_ROWS = 100_000
-"""Rows of all series in one result, about; longer reads take several requests."""
+"""Approximate maximum of rows of all series in one result; longer reads take several requests."""
 MINUTE = 60
 SERIES_AT_ONCE = 100
 REQUESTS_AT_ONCE = 4
 DELETES_AT_ONCE = 10
-"""A DELETE takes tens of milliseconds; more of them in one request might not end within the timeout."""
+"""Maximum DELETEs in one request. Each takes tens of milliseconds, and more might not end within the timeout."""
 SUMMARY_SECONDS = 120 * 86400
-"""Range times series in one request for summaries: InfluxDB takes about a second for a year of minutes of four channels,
-so each request ends well within the timeout, and several share the server's processors."""
+"""Seconds of range times number of series in one request for summaries. InfluxDB takes about a second for a year of minutes of four
+channels, so each request ends well within the timeout, and several requests use all of the server's processors."""
 SUMMARY_SLICE_SECONDS = 40 * 86400
 SUMMARY_SLICES = 64
 """At most this many slices, however long the range is."""
 RECENT = "2d"
-"""The range searched first for the latest or earliest reading: without a bound, InfluxDB opens every shard."""
+"""The range searched first for the latest or earliest reading: without a limit, InfluxDB opens every shard."""
 RUN_GAP_SECONDS = 7 * 86400
 RUN_POINTS = 5000
 _SERIAL = re.compile(r"[0-9A-Za-z]{1,32}\Z")
 
 
 class _Cursor(NamedTuple):
-    """How far the read of one range has got."""
+    """The position in the read of one range."""
 
     asked: Range
     start: int
     spacing: int | None
-    """Seconds of range asked for per row of a page; None: all that is left."""
+    """Seconds of range requested per row of a page; None: the whole rest."""
     left: int
 
     def bounds(self, size: int) -> tuple[int, int, int]:
@@ -92,7 +92,7 @@ class _Cursor(NamedTuple):
         return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
 
     def after(self, page: Rows, size: int, step: int) -> _Cursor:
-        """Where the next page starts. Its range is twice that of a full page's rows, or eight times that of a page that was not full."""
+        """The next page. Its range is twice that of the rows of a full page, or eight times that of a page that was not full."""
         _, end, rows = self.bounds(size)
         left = self.left - len(page)
         if len(page) < rows:
@@ -102,20 +102,20 @@ class _Cursor(NamedTuple):
 
 
 THREADS = 4
-"""For the synchronous client; half of them write."""
+"""Threads for the synchronous client; half of them write."""
 
 
 class InfluxReadingStore:
     """A :class:`~cenergyd.readings.store.ReadingStore` in InfluxDB.
 
-    If :meth:`open` raises StoreUnavailable the store is usable all the same: later calls succeed once InfluxDB is back, and
-    create the database if it is missing.
+    If :meth:`open` raises StoreUnavailable the store can still be used: later calls succeed once InfluxDB is back, and create the
+    database if it is missing.
 
     :param url: see :func:`~cenergyd.storage.influxdb.line_protocol.parse_address`; raises ConfigError.
-    :param policy: where readings are.
-    :param points_policy: where points (rollups, energy) are; None: in the same. A DELETE takes from all policies, but the names of series differ.
-    :param threads: for all requests; half of them, rounded up, write.
-    :param timeout_seconds: how long to wait for a connection, and for an answer.
+    :param policy: the policy of readings.
+    :param points_policy: the policy of points (rollups, energy); None: the same. A DELETE affects all policies, but the series have different names.
+    :param threads: number of threads for requests; half of them, rounded up, write.
+    :param timeout_seconds: how long to wait for a connection, and for a response.
     """
 
     def __init__(
@@ -135,26 +135,26 @@ class InfluxReadingStore:
         self._influx = InfluxConnection(reactor, parse_address(url), threads, timeout_seconds)
 
     async def open(self) -> None:
-        """Start the threads; create the database if it is missing and we may."""
+        """Start the threads; create the database if it is missing and the user may."""
         self._influx.start()
         for policy in self._policies:
             await self._influx.ensure_policy(policy)
         await self.ping()
 
     async def close(self) -> None:
-        """Wait for what runs (at most the timeout) and disconnect."""
+        """Wait for running requests (at most the timeout) and disconnect."""
         self._influx.stop()
 
     async def ping(self) -> None:
-        """Send a write without any point: InfluxDB checks the database and our permission as for a real one."""
+        """Send a write without points: InfluxDB checks the database and the permission as for a real write."""
         for policy in self._policies:
             await self._influx.check(policy.name)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`.
 
-        InfluxDB drops readings that are older than the retention policy keeps: that is the operator's decision, so the write
-        counts as done, and a warning says how many were dropped.
+        InfluxDB drops readings that are older than the retention policy allows. That is the operator's decision, so the write
+        succeeds, and a warning says how many were dropped.
         """
         check_series(*(batch.series for batch in batches))
         await self._influx.write(self._readings_in, lambda: _lines(batches))
@@ -304,13 +304,13 @@ class InfluxReadingStore:
         window: int | None = None,
         most: int = SERIES_AT_ONCE,
     ) -> dict[Range, list[T]]:
-        """What ``parse`` makes of the rows of each range, at most ``limit`` rows of each.
+        """The result of ``parse`` on the rows of each range, at most ``limit`` rows of each.
 
-        Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if a LIMIT ends in
-        the first, so the first page asks for the range that one reading a minute would fill, and later ones for more where
+        Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if LIMIT is reached in
+        the first, so the first page covers the range that one reading a minute would fill, and later ones cover more if
         little was found.
 
-        :param window: seconds; rows are windows of this size, few enough for the whole range in one page.
+        :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
         """
         found: dict[Range, list[T]] = {asked: [] for asked in ranges}
         left = 2 * LATEST if limit is None else limit
@@ -328,7 +328,7 @@ class InfluxReadingStore:
     async def _pages(
         self, cursors: Sequence[_Cursor], size: int, ask: Callable[..., str], tail: str, most: int
     ) -> list[tuple[Sequence[str], Rows]]:
-        """Columns and rows of each cursor's page; cursors with the same bounds share statements."""
+        """Columns and rows of each cursor's page. Cursors with the same bounds share statements."""
         by_bounds: dict[tuple[int, int, int], list[str]] = {}
         for cursor in cursors:
             by_bounds.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
@@ -349,7 +349,7 @@ class InfluxReadingStore:
         return [parts.get((cursor.asked[0], cursor.bounds(size)), ((), ())) for cursor in cursors]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
-        """The first reading in an order. Only series that have none nearby are searched over the whole range."""
+        """The first reading in an order. Only series without a reading nearby are searched over the whole range."""
         check_series(*series)
         found: dict[str, Reading] = {}
         for where in (nearby, condition):
@@ -394,12 +394,12 @@ def _deletion(series: str, times: tuple[int, int] | None) -> list[str]:
 
 
 def _written(plan: Changes, new: Mapping[int, object]) -> list[int]:
-    """Times to write: those that differ and, of each other day, one write probe."""
+    """Times to write: those that differ and one write probe for each other day."""
     return sorted([*plan.write, *probe_times(sorted(new), plan.write)])
 
 
 def _runs(times: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Ascending times in runs without a long gap, so that the range around a run holds little else."""
+    """Ascending times, split at long gaps, so that the range of each run holds few other times."""
     begin = 0
     for position, (before, time) in enumerate(pairwise(times), 1):
         if time - before > RUN_GAP_SECONDS or position - begin == RUN_POINTS:

@@ -1,7 +1,7 @@
 """MongoDB's change stream of one collection: which documents were inserted, changed or removed.
 
-Replica sets and sharded clusters have change streams, a single server has none. The stream is polled with short commands and never waited
-on: a command that waits would hold up other commands on the same connection. It is not resumed after an error, because
+Replica sets and sharded clusters have change streams, a single server has none. The stream is polled with short commands, because a command
+that waits would block other commands on the same connection. It is not resumed after an error, because
 :mod:`cenergyd.storage.mongodb.front_end` reads the whole collection each time a stream begins.
 
 The commands: https://www.mongodb.com/docs/manual/reference/operator/aggregation/changeStream/.
@@ -22,7 +22,7 @@ from cenergyd.storage.mongodb.connection import MongoDatabase
 
 _BATCH = 500
 _WAIT_MS = 1
-# Of an event only its document's id is wanted; the "_id" of an event is its place in the stream, without which MongoDB ends it.
+# Only the document's id is needed. An event's "_id" is its position in the stream; MongoDB ends the stream if it is projected away.
 _PIPELINE = [{"$changeStream": {}}, {"$project": {"_id": 1, "documentKey": 1}}]
 
 log = Logger()
@@ -34,7 +34,7 @@ class ChangeStream:
     def __init__(self, mongo: MongoDatabase, collection: str) -> None:
         self._mongo = mongo
         self._collection = collection
-        # A cursor may be read in the session that opened it only.
+        # A cursor may only be read in the session that opened it.
         self._session: ClientSession | None = None
         self._cursor = Int64(0)
         self._refused = ""
@@ -45,7 +45,7 @@ class ChangeStream:
         return bool(self._cursor)
 
     async def begin(self) -> None:
-        """Open the stream, if the server has such a thing and it is not open. What changes from now on is found."""
+        """Open the stream, if the server supports it and it is not open. Changes from now on are found."""
         if self.is_open:
             return
         command = {"aggregate": self._collection, "pipeline": _PIPELINE, "cursor": {"batchSize": 0}}
@@ -64,7 +64,7 @@ class ChangeStream:
         self._refused = ""
 
     async def next_ids(self) -> list[object] | None:
-        """``_id`` of a few hundred documents at most; None: the stream has ended, and what changed is not known."""
+        """``_id`` of at most a few hundred changed documents; None if the stream has ended and changes may have been missed."""
         if not self.is_open:
             return None
         command = {
@@ -94,7 +94,7 @@ class ChangeStream:
             if session is not None:
                 await self._mongo.run(lambda _: session.end_session())
         except CenergydError as error:
-            # The server closes what nobody reads.
+            # The server closes a cursor that is not read.
             log.debug("the change stream was not closed: {reason}", reason=str(error))
 
     async def _send(self, database: Database, command: Mapping[str, object]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""The connection to MongoDB that all stores there share: by txmongo, as a ``mongodb://`` URL says.
+"""The connection to MongoDB that its stores share, by txmongo, as configured by a ``mongodb://`` URL.
 
-txmongo reconnects by itself. This module adds what the stores rely on: a time limit for every operation, one error for
-every kind of outage, and no secret in any message.
+txmongo reconnects by itself. This module adds a time limit for every operation, one error for every kind of outage, and messages
+without secrets.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ RECONNECT_SECONDS = 1.0
 _REFUSED = {13, 18}
 """Error codes Unauthorized and AuthenticationFailed."""
 _DATA = {2, 9, 14, 17419, 10334, 52, 57, 26, 27}
-"""Error codes of data that are too large, cannot be stored, or (26, 27) of a collection or index that does not exist; any other is the
-server's state (14031: its disk is full).
+"""Error codes for data that are too large or cannot be stored, or (26, 27) for a missing collection or index. Any other code is caused by
+the server's state (14031: its disk is full).
 """
 _DOWN = (TimeoutError, TimeExceeded, CancelledError, ConnectionFailure, ConnectionDone, ConnectionLost, ConnectError)
 
 
 def is_duplicate_key(error: PyMongoError) -> bool:
-    """Whether a single or bulk write failed only because a unique index has the value already."""
+    """Whether a single or bulk write failed only because a unique index already has the value."""
     if isinstance(error, BulkWriteError):
         faults = _faults(error)
         return bool(faults) and all(fault.get("code") == 11000 for fault in faults)
@@ -73,16 +73,16 @@ def is_duplicate_key(error: PyMongoError) -> bool:
 
 
 CHECKS = "cenergyd_check"
-"""The collection with the one document that readiness checks update."""
+"""The collection with the single document that readiness checks update."""
 
 
 class MongoDatabase:
-    """The database that a URL names, with a few connections that are kept up.
+    """The database in a URL, with a few persistent connections.
 
-    :param reactor: for time limits. (txmongo itself connects by the global reactor.)
-    :param url: ``mongodb://user:password@host/database?tls=true&...``; the database is ``cenergy`` where none is named.
+    :param reactor: for time limits. (txmongo itself uses the global reactor.)
+    :param url: ``mongodb://user:password@host/database?tls=true&...``; the default database is ``cenergy``.
     :param timeout_seconds: an operation that takes longer fails with StoreUnavailable.
-    :raises ConfigError: the URL is not usable; the message does not contain it.
+    :raises ConfigError: the URL is invalid; the message does not contain it.
     """
 
     log = Logger()
@@ -104,7 +104,7 @@ class MongoDatabase:
     async def open(self) -> None:
         """Start connecting and return once the server answers.
 
-        Raises StoreUnavailable if it does not answer in time. Connecting goes on all the same, so later operations, or another
+        Raises StoreUnavailable if it does not answer in time. Connection attempts continue, so later operations, or another
         ``open()``, may succeed.
         """
         if self._pool is None:
@@ -122,23 +122,23 @@ class MongoDatabase:
             await pool.disconnect()
 
     async def ping(self) -> None:
-        """Return if the server lets us in and writes durably; raise StoreUnavailable with the reason if not.
+        """Return if the server accepts the user and writes durably; raise StoreUnavailable with the reason if not.
 
-        By a write: a server whose disk is full, or whose writes are locked, may still answer reads.
+        This makes a write, because a server whose disk is full, or whose writes are locked, may still answer reads.
         """
         count = {"$inc": {"checks": 1}}
-        # Of two first checks at the same moment one fails, because the other has written.
+        # The first checks of two daemons may both try to insert the document; one then fails.
         with suppress(DuplicateKeyError):
             await self.run(lambda database: database[CHECKS].update_one({"_id": "ready"}, count, upsert=True))
 
     async def run(self, operation: Callable[[Database], Awaitable[T]]) -> T:
         """Call ``operation(database)`` and return its result.
 
-        :raises StoreUnavailable: the server is down, slow, full or refuses us.
-        :raises StoreRejected: the server says that the data itself is wrong (too large, cannot be stored).
-        :raises DuplicateKeyError: a unique index has the value already.
-        :raises BulkWriteError: some operations of a bulk failed, each only because a unique index has the value already.
-        :raises CancelledError: the caller was cancelled; that says nothing about the server.
+        :raises StoreUnavailable: the server is down, slow or full, or refuses the user.
+        :raises StoreRejected: the server refuses the data itself (too large, cannot be stored).
+        :raises DuplicateKeyError: a unique index already has the value.
+        :raises BulkWriteError: some operations of a bulk failed, each only because a unique index already has the value.
+        :raises CancelledError: the caller was cancelled; the server need not be at fault.
         """
         if self._pool is None:
             raise StoreUnavailable(f"{self.where}: not connected")
@@ -155,7 +155,7 @@ class MongoDatabase:
         except PyMongoError as error:
             if is_duplicate_key(error):
                 raise
-            # "from None": the error's text holds the whole command, passwords included.
+            # "from None", because the error's text contains the whole command, passwords included.
             raise self._translated(error) from None
         except (BSONError, OverflowError) as error:
             raise StoreRejected(f"{self.where}: cannot be stored: {type(error).__name__}") from None
@@ -168,7 +168,7 @@ class MongoDatabase:
         """The batches of a cursor, each within the time limit. Raises as :meth:`run` does."""
 
         async def begin(database: Database) -> list[Cursor]:
-            return [find(database)]  # in a list, because a cursor is awaitable itself
+            return [find(database)]  # in a list, because a cursor is itself awaitable
 
         async def following(_: Database) -> list[object]:
             batch: list[object] = await cursor.next_batch()
@@ -183,11 +183,11 @@ class MongoDatabase:
                 cursor.close().addErrback(lambda _: None)
 
     def _in_time(self, call: Coroutine[Any, object, T]) -> Deferred[T]:
-        """The call's result, or what :data:`_DOWN` names; :class:`_CallerCancelled` where it was not the server's fault."""
+        """The call's result. Fails with an error of :data:`_DOWN` in an outage, with :class:`_CallerCancelled` if the caller cancelled it."""
         running = Deferred.fromCoroutine(call).addTimeout(self._timeout, twisted_clock(self._reactor))
 
         def cancelled(deferred: Deferred[T]) -> None:
-            # First, because txmongo reports some outages as CancelledError, too.
+            # Set first, because txmongo reports some outages as CancelledError, too.
             deferred.errback(Failure(_CallerCancelled()))
             running.cancel()
 
@@ -204,7 +204,7 @@ class MongoDatabase:
 
     @property
     def connected(self) -> bool:
-        """Whether any connection is up (which does not say that the server answers)."""
+        """Whether any connection is established; the server may still not answer."""
         return self._pool is not None and any(factory.instance for factory in self._pool.getprotocols())
 
     def _went_down(self, error: Exception) -> None:
@@ -215,7 +215,7 @@ class MongoDatabase:
     def _translated(self, error: PyMongoError) -> Exception:
         code, name = _code_of(error)
         if code in _REFUSED:
-            return StoreUnavailable(f"{self.where} refuses the URL's user, or the user lacks rights")
+            return StoreUnavailable(f"{self.where} refuses the URL's user, or the user lacks permissions")
         text = f"{self.where}: {name or type(error).__name__} (code {code})"
         return StoreRejected(text) if code in _DATA else StoreUnavailable(text)
 
@@ -229,7 +229,7 @@ class MongoDatabase:
     def _connect(self, url: str) -> ConnectionPool:
         parsed = _parsed(url)
         options = _options(parsed)
-        # An acknowledged write is on disk, unless the URL says otherwise.
+        # An acknowledged write is journaled, unless the URL says otherwise.
         durable = {} if {"journal", "j"} & options.keys() else {"j": True}
         pool = ConnectionPool(
             url,
@@ -237,7 +237,7 @@ class MongoDatabase:
             ssl_context_factory=self._tls,
             ping_interval=max(1.0, self._timeout / 2),
             ping_timeout=self._timeout,
-            # Also the time limit of connecting and of the first exchange.
+            # Also limits the time for connecting and the handshake.
             retry_delay=self._timeout,
             max_delay=RECONNECT_SECONDS,
             **durable,
@@ -247,14 +247,14 @@ class MongoDatabase:
         for factory in pool.getprotocols():
             factory.protocol = ScramProtocol
         if parsed["username"] and not parsed["database"]:
-            # txmongo signs in by itself only where the URL names a database.
+            # txmongo authenticates by itself only if the URL names a database.
             mechanism = options.get("authmechanism", "DEFAULT")
             pool.authenticate(options.get("authsource", "admin"), parsed["username"], parsed["password"], mechanism)
         return pool
 
 
 class _CallerCancelled(Exception):
-    """Whoever waited for the result wants it no longer."""
+    """The caller cancelled the operation."""
 
 
 async def _call(operation: Callable[[Database], Awaitable[T]], database: Database) -> T:
@@ -262,14 +262,14 @@ async def _call(operation: Callable[[Database], Awaitable[T]], database: Databas
 
 
 def _faults(error: BulkWriteError) -> list[Mapping[str, Any]]:
-    """What failed of a bulk: its operations, and the write concern of the others."""
+    """The failures of a bulk: its failed operations, and unmet write concerns."""
     details = error.details or {}
     return [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
 
 
 def _code_of(error: PyMongoError) -> tuple[int | None, str]:
     if isinstance(error, BulkWriteError):
-        # A fault of the server counts before one of the data: then trying again may help.
+        # An error of the server takes precedence over one of the data, because then a retry may succeed.
         faults = sorted(_faults(error), key=lambda fault: (fault.get("code") == 11000, fault.get("code") in _DATA))
         worst = faults[0] if faults else {}
         return worst.get("code"), worst.get("codeName", "")
@@ -295,11 +295,11 @@ def _options(parsed: Mapping[str, Any]) -> dict[str, object]:
 def _without_secrets(message: str, url: str) -> str:
     userinfo = url.split("://", 1)[-1].rpartition("@")[0]
     parts = [part for part in {userinfo, *userinfo.split(":"), *userinfo.split("@")} if part]
-    return "not shown, for it holds a secret" if any(part in message for part in parts) else message
+    return "not shown, because it contains a secret" if any(part in message for part in parts) else message
 
 
 def _resolved(url: str) -> str:
-    """``mongodb+srv://`` as ``mongodb://``. Asks the name server, so it runs in a thread."""
+    """``mongodb+srv://`` as ``mongodb://``. Makes DNS queries, so it must run in a thread."""
     try:
         parsed = parse_uri(url)
     except (ConfigurationError, InvalidURI, ValueError) as error:
@@ -308,7 +308,7 @@ def _resolved(url: str) -> str:
 
 
 def plain_url(parsed: Mapping[str, Any]) -> str:
-    """The ``mongodb://`` URL of what ``parse_uri`` made of another one."""
+    """The ``mongodb://`` URL for a result of ``parse_uri``."""
     user = ""
     if parsed["username"]:
         user = f"{quote_plus(parsed['username'])}:{quote_plus(parsed['password'] or '')}@"
@@ -322,7 +322,7 @@ def plain_url(parsed: Mapping[str, Any]) -> str:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _ClientTLS:
-    """TLS as the URL's options say; each connection is checked against the name of the host it goes to."""
+    """TLS with the URL's options; the certificate of each connection is checked against the host name that it goes to."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.pool: ConnectionPool | None = None
@@ -333,7 +333,7 @@ class _ClientTLS:
             self._own = _own_certificate(options.get("tlscertificatekeyfile"))
         except OSError as error:
             raise ConfigError(f"the MongoDB URL's certificate file: {error.filename}: {error.strerror}") from None
-        except Exception as error:  # OpenSSL has no common base of its parse errors
+        except Exception as error:  # OpenSSL's parse errors have no common base class
             raise ConfigError(f"the MongoDB URL's certificate file is not PEM: {type(error).__name__}") from None
         self._trust = trustRootFromCertificates(authorities) if authorities is not None else platformTrust()
 
@@ -351,7 +351,7 @@ class _ClientTLS:
         return Connection(CertificateOptions(**trust, **own).getContext(), None)
 
     def _name_of(self, host: str) -> str:
-        # txmongo's pingers connect to our peers by address: the certificate must match the name that the peer was reached by.
+        # txmongo's pingers connect by address, but the certificate must match the name by which the peer was first reached.
         for factory in self.pool.getprotocols() if self.pool else ():
             if factory.instance and factory.instance.transport.getPeer().host == host:
                 return str(factory.connector.host)

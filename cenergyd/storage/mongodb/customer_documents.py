@@ -1,7 +1,7 @@
-"""The two documents of a customer in MongoDB: reading them, and changing them in an order that survives a crash.
+"""The two documents of a customer in MongoDB: reads them, and changes them in an order that is safe at a crash.
 
-A change of agreed fields is stored in our own document first, as settings and as ``unwritten``, then in the shared one.
-Whoever finds ``unwritten`` writes it. So a crash in between loses nothing, and nothing is stored by halves.
+A change of agreed fields is first stored in our own document, as settings and as ``unwritten``, then in the shared one. Any daemon
+that finds ``unwritten`` completes the write. So a crash in between loses nothing, and no change is stored partially.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from cenergyd.storage.mongodb.shared_document import (
 T = TypeVar("T")
 OWN_COLLECTION = "cenergyd_customer"
 LOOKUP_INDEX = "cenergyd_serial_lookup"
-"""Of the shared collection. Its key ends in ``_id``, so that it never conflicts with an index of the front end's own."""
+"""Index of the shared collection. Its key ends in ``_id``, so that it never conflicts with the front end's own indexes."""
 _BY_ID = sort_by(ASCENDING("_id"))
 _BATCH = 500
 _ATTEMPTS = 5
@@ -57,17 +57,17 @@ log = Logger()
 
 @attrs.frozen(kw_only=True)
 class SharedCollection:
-    """What about the shared collection is the operator's choice."""
+    """The operator's settings of the shared collection."""
 
     name: str = "customer"
     hash_passwords: bool = False
-    """Whether a password is replaced by its hash there."""
+    """Whether passwords in it are replaced by their hashes."""
     new_document: Mapping[str, str] = attrs.field(factory=dict)
-    """Constant fields of the documents of customers that are added here, such as ``_cls``."""
+    """Constant fields in the documents of customers that cenergyd adds, such as ``_cls``."""
 
 
 class CustomerDocuments:
-    """Shared and own documents by ``_id``. Methods raise StoreUnavailable."""
+    """The shared and own documents, by ``_id``. Methods raise StoreUnavailable."""
 
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection) -> None:
         self.mongo = mongo
@@ -98,7 +98,7 @@ class CustomerDocuments:
         return found
 
     async def find_shared_by_id(self, keys: Sequence[object]) -> list[dict[str, object]]:
-        """Those of the shared documents that exist."""
+        """The shared documents that exist among these keys."""
         if not keys:
             return []
         query, size = {"_id": {"$in": list(keys)}}, len(keys) + 1
@@ -108,8 +108,8 @@ class CustomerDocuments:
         return found
 
     async def find_shared_by_serial(self, serial: str) -> list[dict[str, object]]:
-        """Shared documents that name a logger, of which the front end may have many: some of them."""
-        # The front end may have stored what a person typed.
+        """Shared documents that name a logger. The front end may have several; at most a few are returned."""
+        # The front end may have stored the number in lower case or with blanks.
         query = {SERIAL: {"$in": list(dict.fromkeys((serial, serial.lower())))}}
         found: list[dict[str, object]] = await self.run_shared(
             lambda shared: shared.find(query, projection=PROJECTION, limit=10, batch_size=10)
@@ -117,14 +117,14 @@ class CustomerDocuments:
         return found
 
     async def find_own(self, key: object) -> dict[str, object] | None:
-        """Our document of a customer; it is made if there is only a shared one."""
+        """Our document of a customer; it is created if there is only a shared one."""
         own: dict[str, object] | None = await self.run_own(lambda collection: collection.find_one({"_id": key}))
         if own is None and (document := await self.find_shared(key)):
             own = (await self.own_of([document])).get(id_text(key))
         return None if own is None or GONE in own else own
 
     async def own_of(self, documents: Sequence[Mapping[str, object]]) -> dict[str, dict[str, object]]:
-        """Our documents of some shared ones, by the text of the id; those that are missing are made."""
+        """Our documents for some shared ones, by the text of the id; missing ones are created."""
         owns = await self.owns_by_id([document["_id"] for document in documents])
         missing = [document for document in documents if id_text(document["_id"]) not in owns]
         for document in missing:
@@ -134,7 +134,7 @@ class CustomerDocuments:
         return owns
 
     async def owns_by_id(self, keys: Sequence[object]) -> dict[str, dict[str, object]]:
-        """Those of our documents that exist, by the text of the id."""
+        """Our documents that exist among these keys, by the text of the id."""
         if not keys:
             return {}
         found = await self.run_own(
@@ -143,21 +143,21 @@ class CustomerDocuments:
         return {id_text(own["_id"]): own for own in found}
 
     async def insert_own(self, own: dict[str, object]) -> bool:
-        """Store a new document of ours. False where there is one already; without its logger where that is another's."""
+        """Store a new document of ours; without its logger if another customer has that. False if there already is one."""
         try:
             await self.run_own(lambda collection: collection.insert_one(own))
         except DuplicateKeyError as error:
             if index_has(error, "_id"):
                 return False
             log.warn(
-                "two customers name logger {serial}: its uploads belong to the other one, not to {customer_id}",
+                "logger {serial} is set for two customers: its uploads belong to the other one, not to {customer_id}",
                 serial=serial_of(own), customer_id=id_text(own["_id"]),
             )  # fmt: skip
             return await self.insert_own({**own, SERIAL: ""})
         return True
 
     def shared_batches(self) -> AsyncGenerator[list[dict[str, object]], None]:
-        """Every shared document, some hundred at once."""
+        """Every shared document, in batches of some hundred."""
         return self.mongo.batches(
             lambda database: database[self.shared.name].find({}, projection=PROJECTION, batch_size=_BATCH)
         )
@@ -165,7 +165,7 @@ class CustomerDocuments:
     async def shared_page(
         self, after: str | None, limit: int, fields: Sequence[str] | None = PROJECTION
     ) -> list[dict[str, object]]:
-        """Shared documents in the order of ids, whole or with some fields."""
+        """Shared documents in the order of ids, with all or some fields."""
         found: list[dict[str, object]] = []
         for query in ids_after(after):
             if len(found) < limit:
@@ -189,9 +189,9 @@ class CustomerDocuments:
         unwritten: Mapping[str, str] | None = None,
         also: Mapping[str, Mapping[str, object]] | None = None,
     ) -> bool:
-        """Change settings in our document, if its version still is the one read. Raises SerialTaken.
+        """Change settings in our document, if its version is still the one that was read. Raises SerialTaken.
 
-        :param unwritten: changes of agreed fields that are still to be written to the shared document.
+        :param unwritten: changes of agreed fields still to be written to the shared document.
         :param also: further operators of the update.
         """
         update = settings_update(checked)
@@ -205,7 +205,7 @@ class CustomerDocuments:
             raise SerialTaken(checked.get(SERIAL, "")) from None
 
     async def change_own(self, own: Mapping[str, object], update: Mapping[str, object]) -> bool:
-        """Apply an update to our document, if its version still is the one read."""
+        """Apply an update to our document, if its version is still the one that was read."""
         query = {"_id": own["_id"], VERSION: own[VERSION]}
         result = await self.run_own(lambda collection: collection.update_one(query, dict(update)))
         return bool(result.matched_count)
@@ -216,7 +216,7 @@ class CustomerDocuments:
         await self.run_own(lambda own: own.delete_one({"_id": key}))
 
     async def prepare_agreed(self, own: Mapping[str, object], agreed: Mapping[str, str]) -> None:
-        """Raise what forbids a change of agreed fields: SerialTaken, NotFound, ChangedElsewhere."""
+        """Check that agreed fields can be changed. Raises SerialTaken, NotFound, ChangedElsewhere."""
         if agreed.get(SERIAL):
             await self.check_serial_free(agreed[SERIAL], own["_id"])
         document = await self.find_shared(own["_id"])
@@ -226,16 +226,16 @@ class CustomerDocuments:
             raise ChangedElsewhere("the existing front end has just changed this customer")
 
     async def check_serial_free(self, serial: str, key: object) -> None:
-        """The index of our own documents forbids duplicates; this also finds one that the front end has just made."""
+        """Raise SerialTaken if a customer has the serial number. Unlike the index of our own documents, this also finds new shared ones."""
         owner = await self.run_own(lambda own: own.find_one({SERIAL: serial}, projection=["_id"]))
         others = [owner] if owner else await self.find_shared_by_serial(serial)
         if any(document["_id"] != key for document in others):
             raise SerialTaken(serial)
 
     async def write_unwritten(self, own: Mapping[str, Any]) -> None:
-        """Bring the shared document up to date with changes that are in ours. Repeatable.
+        """Write the pending changes in our document to the shared one. Can be repeated.
 
-        Raises SerialTaken or Conflict where a unique index of the front end forbids it; our change is then taken back.
+        Raises SerialTaken or Conflict if a unique index of the front end forbids it; our change is then undone.
         """
         unwritten = {field: value for field, value in own[UNWRITTEN].items() if field in AGREED_FIELDS}
         document: dict[str, object] | None = None
@@ -247,14 +247,14 @@ class CustomerDocuments:
                 if document is None:
                     document = await self._insert_shared(own, unwritten)
                 elif not await self._write_agreed(document, unwritten):
-                    continue  # the front end has just changed it: look again
+                    continue  # the front end has just changed it: read it again
                 await self._written(own, document, unwritten)
                 return
         except DuplicateKeyError as error:
             await self._take_back(own, document)
             if index_has(error, SERIAL):
                 raise SerialTaken(unwritten.get(SERIAL, "")) from None
-            raise Conflict("a unique index of the shared collection has such a customer already") from None
+            raise Conflict("a unique index of the shared collection already has such a customer") from None
 
     async def _insert_shared(self, own: Mapping[str, object], unwritten: Mapping[str, str]) -> dict[str, object]:
         document: dict[str, object] = {"_id": own["_id"], **self.shared.new_document}
@@ -274,10 +274,10 @@ class CustomerDocuments:
     async def _written(
         self, own: Mapping[str, object], document: Mapping[str, object], unwritten: Mapping[str, str]
     ) -> None:
-        """Note in our document that the shared one has it now; what that had in an older shape is kept."""
+        """Record in our document that the shared one is written; values that it had in an older format are kept."""
         seen = seen_of(own["_id"], {**settings_of(document), **unwritten})
         if SEEN in own:
-            seen = {field: seen[field] for field in unwritten}  # what the front end changes is still to be noticed
+            seen = {field: seen[field] for field in unwritten}  # other changes by the front end must still be noticed
         sets: dict[str, object] = {f"{SEEN}.{field}": value for field, value in seen.items()}
         for field in METER_FIELDS:
             old = document.get(field)
@@ -288,7 +288,7 @@ class CustomerDocuments:
         await self.run_own(lambda collection: collection.update_one(query, update))
 
     async def _take_back(self, own: Mapping[str, Any], document: Mapping[str, object] | None) -> None:
-        """The shared collection forbids what our document says already: follow the shared one."""
+        """Restore our document from the shared one, which cannot be changed as wanted."""
         query = {"_id": own["_id"], UNWRITTEN: {"$eq": own[UNWRITTEN]}}
         if "insert" in own[UNWRITTEN] or document is None:
             await self.run_own(lambda collection: collection.delete_one(query))
@@ -310,6 +310,6 @@ class CustomerDocuments:
 
 
 def index_has(error: DuplicateKeyError, field: str) -> bool:
-    """Whether the unique index that forbade a write is one of a field."""
+    """Whether the unique index that forbade a write is on a field."""
     details = error.details or {}
     return field in (details.get("keyPattern") or {}) or f"index: {field}" in str(details.get("errmsg", ""))

@@ -1,9 +1,9 @@
 """Customers in MongoDB: two documents each, one shared with the existing front end and one of our own.
 
-The shared document (:mod:`cenergyd.storage.mongodb.shared_document`) belongs to the front end; only the agreed fields are
-written to it, and only when somebody changes them here. Everything else is in our own document
-(:mod:`cenergyd.storage.mongodb.own_document`), with a copy of what the shared one says, so that uploads, derivation and
-jobs read one document. :mod:`cenergyd.storage.mongodb.front_end` follows what the front end changes.
+The shared document (:mod:`cenergyd.storage.mongodb.shared_document`) belongs to the front end; cenergyd writes only the agreed
+fields, and only when somebody changes them through cenergyd. Everything else is in our own document
+(:mod:`cenergyd.storage.mongodb.own_document`), with a copy of the shared settings, so that uploads, derivation and jobs read only
+one document. :mod:`cenergyd.storage.mongodb.front_end` follows changes by the front end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from cenergyd.storage.mongodb.shared_document import AGREED_FIELDS, PASSWORD, SE
 
 _ATTEMPTS = 5
 _MOVED = {"_id": "customers_moved"}
-"""The document that says that the state of earlier versions was moved."""
+"""The document that records that the state of earlier versions was moved."""
 
 
 class MongoCustomerStore:
@@ -111,7 +111,7 @@ class MongoCustomerStore:
         return {each: customer_of(own) for each, own in owns.items() if GONE not in own}
 
     async def by_serial(self, serial: str) -> Customer | None:
-        """Find by serial number. A customer that the front end has just added is found, too."""
+        """Find by serial number, including a customer that the front end has just added."""
         if not is_storable(serial) or not (wanted := normal_serial(serial)):
             return None
         own = await self.documents.run_own(lambda collection: collection.find_one({SERIAL: wanted}))
@@ -122,7 +122,7 @@ class MongoCustomerStore:
         return customer_of(own) if own else None
 
     async def holders(self, serial: str) -> list[Customer]:
-        """Find in the lists of loggers held."""
+        """Find customers by their lists of loggers held."""
         wanted = normal_serial(serial) if is_storable(serial) else ""
         if not wanted:
             return []
@@ -131,7 +131,7 @@ class MongoCustomerStore:
         return [each for each in map(customer_of, found) if holds_or_held(each, wanted)]
 
     async def page(self, *, after: str | None = None, limit: int = 100, search: str | None = None) -> list[Customer]:
-        """A page in the order of ids; a search does not find what the front end has added within the last minute."""
+        """A page in the order of ids. A search does not find customers that the front end has added within the last minute."""
         if search:
             pattern = {"$regex": re.escape(search), "$options": "i"}
             query = {"$or": [{field: pattern} for field in ("name", SERIAL)], GONE: None}
@@ -142,7 +142,7 @@ class MongoCustomerStore:
         return [customer_of(own) for own in found if own is not None]
 
     async def count(self) -> int:
-        """How many customers."""
+        """Number of customers."""
         return int(await self.documents.run_shared(lambda shared: shared.count_documents({})))
 
     async def update(
@@ -153,18 +153,18 @@ class MongoCustomerStore:
         expected_etag: str | None = None,
         pending: Window | None = None,
     ) -> Customer:
-        """Set fields, if they still are what they were when read; without an etag a lost race is run again."""
+        """Set fields, if the customer has not changed since it was read; without an etag a lost race is retried."""
         checked = checked_changes(changes)
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
             new = changed(customer_of(own), checked)
             if await self._change(own, checked, pending):
                 return _with_window(new, pending)
-            # The next look tells why: NotFound, Conflict, or a change that does not show in the etag.
+            # Reading it again finds the reason: NotFound, Conflict, or a change that is not part of the etag.
         raise Conflict("somebody else keeps changing this customer")
 
     async def remove(self, customer_id: str, *, expected_etag: str | None = None) -> None:
-        """Delete both documents; ours is marked first, so that a change made meanwhile is not deleted unseen."""
+        """Delete both documents. Ours is marked first, so that a concurrent change is noticed."""
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
             mark = {"$set": {GONE: int(self._mongo.seconds())}, "$unset": {SERIAL: ""}, "$inc": {VERSION: 1}}
@@ -174,7 +174,7 @@ class MongoCustomerStore:
         raise Conflict("somebody else keeps changing this customer")
 
     async def set_password_hash(self, customer_id: str, old: str, new: str) -> bool:
-        """Replace a password, compare-and-set. Does nothing where the front end wants passwords as it wrote them."""
+        """Replace a password, compare-and-set. Does nothing if the front end needs passwords as it wrote them."""
         own = await self.documents.find_own(id_value(customer_id)) if self.hashes_passwords else None
         if own is None or own.get(PASSWORD) != old:
             return False
@@ -195,7 +195,7 @@ class MongoCustomerStore:
         return True
 
     async def _move_previous_state(self) -> None:
-        """Once for a database, at the first start of this version; begun again where it was interrupted."""
+        """Move the state of earlier versions, once for a database. Starts again if it was interrupted."""
         if await self._mongo.run(lambda database: database[CHECKS].find_one(_MOVED)):
             return
         count = await move_all(self.documents)

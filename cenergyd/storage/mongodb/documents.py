@@ -1,6 +1,6 @@
 """Documents in MongoDB: one collection, ``_id`` is ``kind/key``, the body is JSON text.
 
-Text, because MongoDB's own documents forbid some keys (``modbus/mb-001.ini``, ``$x``) and numbers that JSON has.
+The body is text because MongoDB's own documents forbid some keys (``modbus/mb-001.ini``, ``$x``) and numbers that JSON allows.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class MongoDocumentStore:
         return _document(found) if found else None
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
-        """Those of the keys that exist."""
+        """The documents that exist among these keys."""
         if not keys:
             return {}
         ids = [_id(kind, key) for key in dict.fromkeys(keys)]
@@ -85,7 +85,7 @@ class MongoDocumentStore:
                     )
                 )
             except DuplicateKeyError:
-                # Somebody else created it at the same time; now there is one to replace.
+                # Another daemon created it at the same time; now it can be replaced.
                 continue
         raise Conflict(f"{kind} {key} was changed meanwhile")
 
@@ -154,7 +154,7 @@ class MongoDocumentStore:
         elif due_before is not None:
             query = {"kind": kind}
         else:
-            # The primary index alone: "0" is what follows "/".
+            # A range of the primary index: "0" follows "/".
             ids = {"$gte": _id(kind, ""), **ids, "$lt": f"{kind}0"}
         if due_before is not None:
             query["due"] = {"$lt": due_before}
@@ -167,7 +167,7 @@ class MongoDocumentStore:
         return [_document(document) for document in found]
 
     async def count(self, kind: str, *, owner: str | None = None) -> int:
-        """How many documents."""
+        """Number of documents."""
         every: dict[str, object] = {"_id": {"$gte": _id(kind, ""), "$lt": f"{kind}0"}}
         query = every if owner is None else {"kind": kind, "owner": owner}
         return int(await self._run(lambda documents: documents.count_documents(query)))

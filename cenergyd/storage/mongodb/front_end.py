@@ -1,9 +1,9 @@
-"""Following the existing front end: what it changes in the shared collection counts here, too.
+"""Finds changes that the existing front end makes in the shared collection.
 
-A pass reads every shared document once, by one cursor, as raw bytes, and compares a fingerprint with that of the pass
-before. Only documents that differ are decoded and compared with our own document (``seen``). Where MongoDB has change
-streams, the pass is followed by the stream, which was opened before the pass began, so that nothing is missed in between.
-One daemon at a time does this; the others find the result in our own documents.
+A pass reads every shared document once, by one cursor, as raw bytes, and compares a fingerprint with that of the previous
+pass. Only documents that differ are decoded and compared with our own document (``seen``). If MongoDB has change streams, the pass
+is followed by reading the stream, which is opened before the pass begins, so that nothing is missed in between. One daemon at a
+time does this; the others find the result in our own documents.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from cenergyd.storage.mongodb.shared_document import PROJECTION, SERIAL, mapping
 _PAGE = 500
 _LEASE = "front_end"
 LEASE_SECONDS = 45
-"""A daemon that has not read on for so long leaves this to another one; longer than the pause between two passes."""
+"""Seconds without progress after which another daemon takes over; longer than the pause between two passes."""
 _RENEW_SECONDS = 10
 _UNWRITTEN_SECONDS = 30
-"""How often changes that a dead daemon left unwritten are looked for beside a stream."""
+"""Seconds between searches for changes that a dead daemon left unwritten, while a stream is read."""
 _MAX_UNSETTLED = 10_000
-"""More changed customers than these are left to a pass."""
+"""If a stream reports more changed customers than this, a pass finds them instead."""
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 log = Logger()
 
 
 class MongoFrontEnd:
-    """See :class:`cenergyd.customers.store.FrontEnd`. Its memory is a fingerprint per customer, about 150 bytes."""
+    """See :class:`cenergyd.customers.store.FrontEnd`. Keeps a fingerprint of about 150 bytes per customer in memory."""
 
     def __init__(self, documents: CustomerDocuments) -> None:
         self._documents = documents
@@ -64,7 +64,7 @@ class MongoFrontEnd:
         self._lease_until = 0.0
         self._stream = ChangeStream(documents.mongo, documents.shared.name)
         self._unsettled: dict[str, object] = {}
-        """``_id`` of documents that the stream has named, until they are what our own documents say."""
+        """``_id`` of documents that the stream has reported, until they agree with our own documents."""
         self._looked_for_unwritten = 0.0
         self._batches: AsyncGenerator[list[RawBSONDocument], None] | None = None
         self._known: dict[str, bytes] = {}
@@ -92,7 +92,7 @@ class MongoFrontEnd:
             raise
 
     async def streamed_changes(self) -> list[FrontEndChange] | None:
-        """Changes that the change stream tells of; None where there is no stream."""
+        """Changes that the change stream reports; None if there is no stream."""
         if not await self._hold_lease():
             await self._end_stream()
             return None
@@ -106,7 +106,7 @@ class MongoFrontEnd:
         return await self._settled()
 
     async def close(self) -> None:
-        """Leave the watching to another daemon, at once."""
+        """Let another daemon take over at once."""
         if self._lease_until <= self._documents.mongo.seconds():
             return
         mine = {"_id": _LEASE, "holder": self._holder}
@@ -116,7 +116,7 @@ class MongoFrontEnd:
             await self._end_stream()
 
     async def change_of(self, customer_id: str) -> FrontEndChange | None:
-        """What the front end has changed of one customer."""
+        """The front end's change of one customer."""
         key = id_value(customer_id)
         own, document = await self._documents.find_own(key), await self._documents.find_shared(key)
         if own is None:
@@ -126,7 +126,7 @@ class MongoFrontEnd:
         return await self._change(own, document)
 
     async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
-        """Take a change over."""
+        """Adopt a change."""
         own, document = change.state
         if document is None:
             return await self._mark_gone(own)
@@ -143,13 +143,13 @@ class MongoFrontEnd:
         await self._stream.end()
 
     def _remembered(self, changes: list[FrontEndChange]) -> list[FrontEndChange]:
-        """A change that a pass found may be followed too late; the next pass is far away where there is a stream."""
+        """The changes of a pass. If there is a stream they are also remembered, because the next pass may be long after a failure to adopt them."""
         if self._stream.is_open:
             self._unsettled |= {change.customer.id: change.state[0]["_id"] for change in changes}
         return changes
 
     async def _settled(self) -> list[FrontEndChange]:
-        """Compare the documents that the stream named: those without a change are settled."""
+        """Compare the documents that the stream reported; those without a change are settled."""
         wanted = dict(islice(self._unsettled.items(), _PAGE))
         if not wanted:
             return []
@@ -162,7 +162,7 @@ class MongoFrontEnd:
         for key, value in wanted.items():
             del self._unsettled[key]
             if key in unsettled:
-                self._unsettled[key] = value  # at the end: others come first
+                self._unsettled[key] = value  # to the end, so that the others are next
         return changes
 
     def _raw(self, database: Database, query: Mapping[str, object], size: int) -> Cursor:
@@ -183,9 +183,9 @@ class MongoFrontEnd:
         changes = []
         for key, digest, document in different:
             if has_previous_state(document):
-                # Written by an earlier version that still runs beside us.
+                # Written by an earlier version that still runs beside this one.
                 await move_previous_state(self._documents, document)
-                continue  # the next pass compares what is left
+                continue  # the next pass compares the rest
             own = owns.get(key)
             if own is not None and is_current(own, document):
                 self._known[key] = digest
@@ -194,7 +194,7 @@ class MongoFrontEnd:
         return changes
 
     async def _change(self, own: Mapping[str, object], document: Mapping[str, object]) -> FrontEndChange | None:
-        """What is to be decided on; what is not is taken over at once."""
+        """A change that needs a decision; any other difference is recorded at once."""
         unwritten = mapping_of(own.get(UNWRITTEN))
         changes = {field: value for field, value in changed_since_seen(own, document).items() if field not in unwritten}
         if not changes and GONE not in own:
@@ -205,7 +205,7 @@ class MongoFrontEnd:
     async def _vanished(self) -> list[FrontEndChange]:
         """Customers whose shared documents were not seen in the pass that has just ended."""
         self._passes += 1
-        # The first pass also finds those that vanished before this process started.
+        # The first pass also finds those that were removed before this process started.
         candidates = list(self._known) if self._passes > 1 else await self._own_ids()
         return await self._gone(key for key in candidates if key not in self._seen)
 
@@ -225,7 +225,7 @@ class MongoFrontEnd:
         return [id_text(own["_id"]) async for owns in found for own in owns]
 
     async def _finish_unwritten(self) -> None:
-        """Write what a daemon that ended in between has left unwritten."""
+        """Write changes that a daemon left unwritten when it ended."""
         self._looked_for_unwritten = self._documents.mongo.seconds()
         query = {UNWRITTEN: {"$exists": True}}
         found = await self._documents.run_own(lambda own: own.find(query, limit=_PAGE, batch_size=_PAGE))

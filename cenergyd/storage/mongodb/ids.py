@@ -1,4 +1,4 @@
-"""Customers' ``_id`` values, which may have any type, as texts and in their order. Pure functions."""
+"""Converts customers' ``_id`` values, which may have any type, to texts, and iterates in their order. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bson.binary import UuidRepresentation
 from bson.errors import BSONError
 
 _CODEC: CodecOptions[dict[str, object]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
-# BSON's order of types, as $type numbers; a comparison finds values of its own type only.
+# BSON's order of types, as $type numbers; a comparison only matches values of its own type.
 # Numbers, text, documents, bytes, ObjectIds, booleans, times.
 _TYPE_ORDER = ((1, 16, 18, 19), (2,), (3,), (5,), (7,), (8,), (9,))
 _RANKS: tuple[tuple[Any, int], ...] = (
@@ -22,7 +22,7 @@ _RANKS: tuple[tuple[Any, int], ...] = (
 
 
 def id_text(value: object) -> str:
-    """A document's ``_id`` as the text that names the customer; :func:`id_value` finds the way back."""
+    """A document's ``_id`` as the text that identifies the customer; :func:`id_value` is the inverse."""
     if isinstance(value, ObjectId):
         return str(value)
     if isinstance(value, str):
@@ -31,7 +31,7 @@ def id_text(value: object) -> str:
 
 
 def id_value(text: str) -> object:
-    """The ``_id`` that :func:`id_text` made a text of; a text that it never made is itself the ``_id``."""
+    """The inverse of :func:`id_text`; a text that it never returns is itself the ``_id``."""
     if text.startswith("~s"):
         return text[2:]
     if text.startswith("~b"):
@@ -43,7 +43,7 @@ def id_value(text: str) -> object:
 
 
 def ids_after(after: str | None) -> list[dict[str, Any]]:
-    """Filters whose results, one after the other, are the documents after an id, whatever types the ids have."""
+    """Filters whose combined results, in order, are the documents after an id, whatever types the ids have."""
     if after is None:
         return [{}]
     value = id_value(after)

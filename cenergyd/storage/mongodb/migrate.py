@@ -1,4 +1,4 @@
-"""Rewriting agreed fields of older shapes: what would change (pure), and doing it. Repeatable; safe beside a running front end."""
+"""Rewrites agreed fields in older formats. Can be repeated, and is safe beside a running front end."""
 
 from __future__ import annotations
 
@@ -23,58 +23,58 @@ from cenergyd.storage.mongodb.shared_document import (
 _PAGE = 500
 
 Progress = Callable[[int, int], None]
-"""Called with documents seen and documents there are."""
+"""Called with the number of documents done, and the total."""
 
 
 @attrs.frozen(kw_only=True)
 class MigrationPlan:
-    """What agreed fields of older shapes become."""
+    """The new values of agreed fields in older formats."""
 
     changes: Mapping[str, str]
-    """Field -> value in today's shape."""
+    """Field -> value in the present format."""
     lines: tuple[str, ...]
-    """The same for a person, without secrets."""
+    """The same for display, without secrets."""
 
 
 @attrs.frozen(kw_only=True)
 class DocumentReport:
-    """What there is to say about one document."""
+    """The report on one document."""
 
     customer_id: str
     changes: tuple[str, ...] = ()
-    """What changes, or would in a dry run."""
+    """What was changed, or would be in a dry run."""
     warnings: tuple[str, ...] = ()
-    """What stays wrong, and is for a person to put right."""
+    """Faults that remain and must be corrected by a person."""
 
 
 @attrs.frozen(kw_only=True)
 class MigrationReport:
-    """What a run did, or a dry run would do."""
+    """The report of a run, or of a dry run."""
 
     dry_run: bool
     documents: int
     changed: int
-    """Documents rewritten (to be rewritten)."""
+    """Number of documents rewritten, or that would be."""
     reports: tuple[DocumentReport, ...]
-    """One for each document with anything to say."""
+    """One for each document with a change or fault."""
     duplicates: Mapping[str, tuple[str, ...]]
-    """Serial number -> ids of the customers that name it, where these are several."""
+    """Serial number -> ids of the customers that have it, if there are several."""
 
     def lines(self) -> list[str]:
-        """The report for a person."""
+        """The report as text."""
         would = "would change" if self.dry_run else "changed"
         lines = [f"{report.customer_id}: {line}" for report in self.reports for line in report.changes]
         lines += [f"{report.customer_id}: warning: {line}" for report in self.reports for line in report.warnings]
         for serial, ids in self.duplicates.items():
             lines.append(
-                f"logger {serial} is named by {len(ids)} customers ({', '.join(ids)}): uploads go to one of them only. "
+                f"logger {serial} is set for {len(ids)} customers ({', '.join(ids)}): its uploads go to only one of them. "
                 "Clear logger_serial_number in all but the right one, then run this again."
             )
         return [*lines, f"{self.documents} documents, {would} {self.changed}, {len(self.duplicates)} duplicate serials"]
 
 
 def plan(document: Mapping[str, object]) -> MigrationPlan | None:
-    """What a document's agreed fields become; None where they are as they should be. What is absent stays absent."""
+    """The new values of a document's agreed fields; None if all are in the present format. Absent fields stay absent."""
     settings = settings_of(document)
     changes: dict[str, str] = {}
     lines: list[str] = []
@@ -93,19 +93,19 @@ def plan(document: Mapping[str, object]) -> MigrationPlan | None:
 
 
 def warnings_of(document: Mapping[str, object]) -> tuple[str, ...]:
-    """What a migration leaves for a person to put right."""
+    """Faults that a migration does not correct."""
     found = [f"{fault.field}: {fault}" for fault in faults_of(customer_of(own_of_shared(document)))]
     for field in METER_FIELDS:
         meters = _all_meters(document.get(field))
         if len(meters) > 1:
-            found.append(f"{field}: {len(meters)} meters ({', '.join(meters)}); only the first, {meters[0]}, counts")
+            found.append(f"{field}: {len(meters)} meters ({', '.join(meters)}); only the first, {meters[0]}, is used")
     return tuple(found)
 
 
 async def migrate(documents: CustomerDocuments, *, dry_run: bool, progress: Progress | None = None) -> MigrationReport:
-    """Rewrite every document whose agreed fields have an older shape.
+    """Rewrite every document whose agreed fields are in an older format.
 
-    A document that somebody else changes at the same moment is left alone and reported: run it again.
+    A document that another program changes at the same moment is not rewritten but reported; run this again.
     """
     total = int(await documents.run_shared(lambda shared: shared.count_documents({})))
     reports: list[DocumentReport] = []
@@ -145,7 +145,7 @@ async def _one(
 
 
 async def _rewrite(documents: CustomerDocuments, document: Mapping[str, object], planned: MigrationPlan) -> str:
-    """Write what is planned; the reason if that is not possible."""
+    """Write what is planned; returns the reason if that was not possible."""
     meanwhile = "somebody else changed it meanwhile; run this again"
     own = (await documents.own_of([document])).get(id_text(document["_id"]))
     if own is None or UNWRITTEN in own:

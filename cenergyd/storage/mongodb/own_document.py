@@ -1,13 +1,13 @@
-"""cenergyd's own documents of customers, one beside each shared document, with the same ``_id``. Pure functions.
+"""cenergyd's own documents of customers: one for each shared document, with the same ``_id``. Pure functions.
 
 An own document holds everything that derivation, jobs and pages need, so that they read nothing else:
 
 - the settings, with a copy of the agreed fields as cenergyd knows them, and ``extensions``;
-- ``version``, which counts changes of settings: every change compares it;
-- ``seen``: the settings of the shared document when it was last compared (of the password only a digest);
+- ``version``, which counts changes of settings and is compared by every change;
+- ``seen``: the settings of the shared document at the last comparison (of the password only a digest);
 - ``existing``: the front end's own alerts and tariff, JSON text;
 - ``unwritten``: changes of agreed fields that are not yet in the shared document;
-- ``migrated``: values of older shapes that were replaced in the shared document, by field, JSON text;
+- ``migrated``: values in older formats that were replaced in the shared document, by field, JSON text;
 - ``gone``: UTC seconds at which the shared document was found missing;
 - the windows of the queues (see :mod:`cenergyd.storage.mongodb.pending_queue`).
 """
@@ -38,7 +38,7 @@ EXTENSIONS, VERSION, SEEN, EXISTING, UNWRITTEN, MIGRATED, GONE = (
 )  # fmt: skip
 PENDING_START, PENDING_END = "pending_start", "pending_end"
 CUSTOMER_FIELDS = [*SETTINGS, EXTENSIONS, EXISTING, PENDING_START, PENDING_END]
-"""What :func:`customer_of` needs."""
+"""The fields that :func:`customer_of` needs."""
 
 
 def customer_of(own: Mapping[str, Any]) -> Customer:
@@ -56,7 +56,7 @@ def customer_of(own: Mapping[str, Any]) -> Customer:
 
 
 def own_of_shared(document: Mapping[str, object]) -> dict[str, object]:
-    """The own document of a shared one that has none yet."""
+    """The own document for a shared one that has none yet."""
     settings = settings_of(document)
     own: dict[str, object] = {"_id": document["_id"], **settings, EXTENSIONS: {}, VERSION: 1}
     own[SEEN] = seen_of(document["_id"], settings)
@@ -104,9 +104,9 @@ def seen_of(key: object, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def changed_since_seen(own: Mapping[str, object], document: Mapping[str, object]) -> dict[str, str]:
-    """Settings that the front end has changed since a shared document was last compared, with their values there.
+    """Settings that the front end has changed since the last comparison, with their values in the shared document.
 
-    Those that cenergyd's own document has already are no change. Where the document had vanished, everything is compared.
+    A value that our own document already has is no change. If the document had been removed, all settings are compared.
     """
     now = settings_of(document)
     seen = mapping_of(own.get(SEEN)) if GONE not in own else {}
@@ -118,7 +118,7 @@ def changed_since_seen(own: Mapping[str, object], document: Mapping[str, object]
 
 
 def is_current(own: Mapping[str, object], document: Mapping[str, object]) -> bool:
-    """Whether nothing is to be taken over from a shared document."""
+    """Whether there is nothing to adopt from a shared document."""
     settings, existing = settings_of(document), existing_of(document)
     return (
         GONE not in own
@@ -129,7 +129,7 @@ def is_current(own: Mapping[str, object], document: Mapping[str, object]) -> boo
 
 
 def comparison_update(own: Mapping[str, object], document: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    """The ``$set`` and ``$unset`` that note the state of a shared document as compared."""
+    """The ``$set`` and ``$unset`` that record the state of a shared document as compared."""
     existing = existing_of(document)
     sets: dict[str, object] = {SEEN: seen_of(own["_id"], settings_of(document))}
     unsets: dict[str, object] = {GONE: ""}

@@ -1,7 +1,7 @@
 """A pending queue in cenergyd's own documents. The contract and its two windows: :mod:`cenergyd.customers.store`.
 
-Every step is one bulk operation, and every change of a document is one atomic update that checks the claim it rests on.
-The queries are ranges of one index each: of the pending windows, of the ends of claims, and of the claim just made.
+Every step is one bulk operation, and every change of a document is one atomic update that checks its claim. Each query is a range of
+one index: of the pending windows, of the expiry of claims, or of the claim just made.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from cenergyd.storage.mongodb.ids import id_value
 from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, customer_of, time_of
 
 _EXISTS = {"$gte": 0}
-"""Matches a time that is there, by an index of such times."""
+"""Matches documents with a time, by a sparse index."""
 _NOT_JOURNALED = WriteConcern(j=False)
 _EXPIRED = 1000
-"""Expired claims looked at besides a claim's own limit, in order to find the oldest work; a daemon holds some hundreds."""
+"""Expired claims to read in addition to a claim's own limit, in order to find the oldest work; a daemon holds some hundreds."""
 
 
 @attrs.frozen
 class QueueFields:
-    """The fields in which a queue keeps its windows; each name begins with the queue's."""
+    """The names of the fields in which a queue keeps its windows; each begins with the queue's name."""
 
     queue: str
 
@@ -66,12 +66,12 @@ class QueueFields:
 
     @property
     def retry_at(self) -> str:
-        """Earliest time of the next claim after a postponement."""
+        """Earliest time of the next claim after the work was postponed."""
         return f"{self.queue}_retry_at"
 
     @property
     def done(self) -> str:
-        """The claim that finished last, until the next claim: tells :meth:`MongoPendingQueue.finish` what it did itself."""
+        """The claim that finished last, until the next claim. From it :meth:`MongoPendingQueue.finish` recognises its own update."""
         return f"{self.queue}_done"
 
     @property
@@ -92,7 +92,7 @@ JOBS = QueueFields("jobs")
 class MongoPendingQueue:
     """See :class:`cenergyd.customers.store.DerivationQueue`.
 
-    :param following: the queue that work is handed over to; without one it cannot be.
+    :param following: the queue that work is handed over to; None: work cannot be handed over.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class MongoPendingQueue:
         self._following = following
 
     async def ensure_indexes(self) -> None:
-        """Create what makes the cost follow the customers with work, not all of them."""
+        """Create the indexes with which the cost depends on the customers with work, not on all customers."""
         for name in (self._fields.start, self._fields.claim_until, self._fields.claim):
             await self._ensure_index(name)
 
@@ -115,7 +115,7 @@ class MongoPendingQueue:
         )
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows. A window that covers the mark already is not written again."""
+        """Widen the pending windows. A window that already covers the mark is not written again."""
         windows: dict[str, tuple[int, int]] = {}
         for mark in marks:
             start, end = windows.get(mark.customer_id, (mark.start, mark.end))
@@ -133,7 +133,7 @@ class MongoPendingQueue:
         )
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
-        """Claim customers: find candidates, update them in bulk, read those that became ours."""
+        """Claim customers: find candidates, update them in bulk, and read those that this call claimed."""
         candidates = await self._candidates(now, limit)
         if not candidates:
             return []
@@ -142,7 +142,7 @@ class MongoPendingQueue:
             {"$set": {**self._merged(), fields.claim: {"$literal": claim}, fields.claim_until: now + ttl}},
             {"$unset": [fields.start, fields.end, fields.retry_at, fields.done]},
         ]
-        # Whoever claimed, finished or postponed in between left nothing that matches.
+        # A candidate that was claimed, finished or postponed in between no longer matches.
         await self._update([UpdateOne({**query, **self._free(now)}, claiming) for query in candidates])
         wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end]
         found = await self._find({fields.claim: claim}, wanted, None, limit)
@@ -158,11 +158,11 @@ class MongoPendingQueue:
         return bool(await self._update([UpdateOne(self._owned(work), changes)]))
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """Drop the work. One round trip while no claim is lost."""
+        """Remove the work. One round trip if no claim was lost."""
         return await self._release(works, [{}] * len(works), journaled=False)
 
     async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Drop the work and widen the following queue's pending windows, one write a customer."""
+        """Remove the work and widen the following queue's pending windows, one write per customer."""
         assert self._following is not None
         start, end = self._following.start, self._following.end
         more = [{"$min": {start: window.start}, "$max": {end: window.end}} for window in windows]
@@ -171,7 +171,7 @@ class MongoPendingQueue:
     async def hand_over_claimed(
         self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
     ) -> list[bool]:
-        """Drop the work and widen the following queue's working window, one write a customer."""
+        """Remove the work and widen the following queue's working windows, one write per customer."""
         jobs = self._following
         assert jobs is not None
         free = {"$or": [{jobs.claim: claim}, {jobs.claim: None, jobs.start: None}]}
@@ -193,7 +193,7 @@ class MongoPendingQueue:
         journaled: bool,
         only: Mapping[str, object] = {},
     ) -> list[bool]:
-        """Drop works, with further changes of each, where ``only`` matches, too."""
+        """Remove works, with further changes of each, if ``only`` matches as well."""
         fields = self._fields
         unset = dict.fromkeys(fields.work, "")
         requests = [
@@ -224,8 +224,8 @@ class MongoPendingQueue:
     async def summary(self) -> PendingSummary:
         """Count by the indexes; a customer with both windows counts once.
 
-        One query after the other: work that is claimed in between counts twice rather than not at all, and "none" is asked
-        again, because work may have been given back in between.
+        The queries run one after the other, so work that is claimed in between is counted twice rather than not at all. If nothing is
+        found the queries are repeated, because work may have been released in between.
         """
         fields = self._fields
         pending, working = {fields.start: _EXISTS}, {fields.claim_until: _EXISTS}
@@ -236,13 +236,13 @@ class MongoPendingQueue:
         times = await self._find(pending, [fields.start], fields.start, 1) if waiting else []
         oldest = [int(own[fields.start]) for own in times]
         if claimed:
-            # Few: what the daemons work on now. Nobody else needs an index of their start.
+            # Only the work in progress is read, which is little; so the start needs no index.
             works = await self._find(working, [fields.work_start], None, claimed)
             oldest += [int(own[fields.work_start]) for own in works]
         return PendingSummary(max(0, waiting + claimed - both), min(oldest, default=None))
 
     def _merged(self) -> dict[str, object]:
-        """The working window together with the pending one; for an update by pipeline."""
+        """The hull of the working and the pending window, for an update by pipeline."""
         fields = self._fields
         return {
             fields.work_start: {"$min": [f"${fields.start}", f"${fields.work_start}"]},
@@ -250,7 +250,7 @@ class MongoPendingQueue:
         }
 
     def _free(self, now: int) -> dict[str, object]:
-        """Not under a live claim, and not postponed."""
+        """Matches customers not under a live claim, and not postponed."""
         return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
 
     async def _candidates(self, now: int, limit: int) -> list[dict[str, object]]:
@@ -273,9 +273,9 @@ class MongoPendingQueue:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
     async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False) -> int:
-        """Run updates in one round trip; how many documents were found.
+        """Run updates in one round trip; returns how many documents matched.
 
-        Claims, and what ends them, need not be on disk when this returns: if a crash loses one, work is done again.
+        A claim or its end need not be on disk when this returns: if a crash loses it, work is done again.
         """
         if not requests:
             return 0

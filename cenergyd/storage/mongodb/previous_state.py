@@ -1,8 +1,8 @@
-"""What earlier versions of cenergyd kept in the shared documents, moved to our own ones.
+"""Moves the state that earlier versions of cenergyd kept in the shared documents to our own documents.
 
-They wrote ``cenergyd``, ``pending_since`` and ``pending_until`` into the front end's documents, whose strict classes cannot
-read those then. Moving is repeatable: our document is written first, then the fields are removed from the shared one, if
-they still are what was moved.
+Those versions wrote ``cenergyd``, ``pending_since`` and ``pending_until`` into the front end's documents, which strict classes then
+cannot read. Moving can be repeated: our document is written first, then the fields are removed from the shared one if they are
+still the values that were moved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREVIOUS_INDEXES = (
     "cenergyd_serial", "cenergyd_lookup",
     "pending_since_1", "cenergyd.pending_work.since_1", "cenergyd.jobs_since_1", "cenergyd.jobs_work.since_1",
 )  # fmt: skip
-"""Indexes that earlier versions made in the shared collection; the first one conflicts with the front end's own."""
+"""Indexes that earlier versions created in the shared collection; the first one conflicts with the front end's own."""
 
 
 def has_previous_state(document: Mapping[str, object]) -> bool:
@@ -38,7 +38,7 @@ def has_previous_state(document: Mapping[str, object]) -> bool:
 
 
 def own_of_previous(document: Mapping[str, object]) -> dict[str, object]:
-    """Our document of a shared one, with everything that an earlier version kept there. Claims are not moved."""
+    """Our document for a shared one, with everything that an earlier version kept there. Claims are not moved."""
     own = own_of_shared(document)
     previous = mapping_of(document.get(PREVIOUS_OWN))
     own |= {field: text for field in ("name", "time_zone") if (text := text_of(previous.get(field)))}
@@ -50,7 +50,7 @@ def own_of_previous(document: Mapping[str, object]) -> dict[str, object]:
 
 
 async def move_previous_state(documents: CustomerDocuments, document: Mapping[str, object]) -> None:
-    """Move one document's state. Something written there meanwhile stays, for the next time."""
+    """Move one document's state. Values written meanwhile are left for the next time."""
     own = own_of_previous(document)
     if not await documents.insert_own(own):
         await _merge(documents, own, document)
@@ -60,7 +60,7 @@ async def move_previous_state(documents: CustomerDocuments, document: Mapping[st
 
 
 async def move_all(documents: CustomerDocuments) -> int:
-    """Move every document's state and drop the earlier indexes; how many documents were moved. Resumable."""
+    """Move every document's state and drop the earlier indexes; returns how many documents were moved. Can be resumed."""
     moved = 0
     async for batch in documents.shared_batches():
         for document in batch:
@@ -73,13 +73,13 @@ async def move_all(documents: CustomerDocuments) -> int:
 
 
 async def _merge(documents: CustomerDocuments, moved: Mapping[str, Any], document: Mapping[str, object]) -> None:
-    """Add what was moved to a document of ours that is there already; what is newer there stays."""
+    """Add what was moved to an existing document of ours; newer values there stay."""
     found: dict[str, object] | None = await documents.run_own(lambda own: own.find_one({"_id": moved["_id"]}))
     if found is None:
         return
     settings, present = settings_of(document), mapping_of(found.get(EXTENSIONS))
     sets = {f"{EXTENSIONS}.{key}": value for key, value in moved[EXTENSIONS].items() if key not in present}
-    # Not yet set here: our document was made from the shared one alone.
+    # Fields not set in ours yet, because it was created from the shared one alone.
     sets |= {field: moved[field] for field in ("name", "time_zone") if found.get(field) == settings[field]}
     if MIGRATED in moved and MIGRATED not in found:
         sets[MIGRATED] = moved[MIGRATED]
@@ -96,12 +96,12 @@ async def _merge(documents: CustomerDocuments, moved: Mapping[str, Any], documen
 
 async def _drop_index(documents: CustomerDocuments, name: str) -> None:
     with suppress(StoreRejected):
-        # Not by txmongo's drop_index, whose command newer servers do not know.
+        # txmongo's drop_index uses a command that newer servers do not support.
         await documents.mongo.run(lambda db: db.command("dropIndexes", documents.shared.name, index=name))
 
 
 def _windows(document: Mapping[str, object]) -> dict[str, int]:
-    """The windows of both queues, pending and working ones together. Their ends were inclusive."""
+    """The windows of both queues, pending and working ones joined. Their ends were inclusive."""
     previous = mapping_of(document.get(PREVIOUS_OWN))
     places = {
         DERIVATION: (document.get("pending_since"), document.get("pending_until"), previous.get("pending_work")),

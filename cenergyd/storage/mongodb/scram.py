@@ -1,7 +1,7 @@
-"""Signing in to MongoDB by SCRAM-SHA-256, which txmongo lacks; users that have only SCRAM-SHA-1 fall back to it.
+"""Authenticates to MongoDB by SCRAM-SHA-256, which txmongo lacks; SCRAM-SHA-1 is used for users that have only that.
 
-Not by the ``scramp`` package: it applies SASLprep to user names, which MongoDB does not, so that it signs in ``Ⅸ`` as
-``IX``, another user. (The password is to be prepared, and is.)
+The ``scramp`` package is not used: it applies SASLprep to user names, which MongoDB does not, so it would authenticate ``Ⅸ`` as
+``IX``, another user. (The password must be prepared, and is.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ScramExchange:
         return f"n,,{self._bare}".encode()
 
     def answer(self, server_first: bytes) -> bytes:
-        """The second message. Raises ValueError where the server's first one is not acceptable."""
+        """The second message. Raises ValueError if the server's first message is not acceptable."""
         fields = _fields(server_first)
         iterations = int(fields["i"])
         if not fields["r"].startswith(self._nonce) or not 4096 <= iterations <= 1_000_000:
@@ -53,18 +53,18 @@ class ScramExchange:
         return f"{without_proof},p={b64encode(proof).decode()}".encode()
 
     def is_server(self, server_final: bytes) -> bool:
-        """Whether the server knows the password too."""
+        """Whether the server has proved that it knows the password."""
         given = _fields(server_final).get("v", "")
         return hmac.compare_digest(given, b64encode(self._signature).decode())
 
 
 class ScramProtocol(MongoProtocol):  # type: ignore[misc]
-    """txmongo's connection, which signs in by SCRAM-SHA-256 where the user has that."""
+    """txmongo's connection, which authenticates by SCRAM-SHA-256 if the user has it."""
 
     log = Logger()
 
     def authenticate(self, database_name: str, username: str, password: str, mechanism: str) -> Deferred[None]:
-        """Sign in; called by txmongo for every new connection."""
+        """Authenticate; called by txmongo for every new connection."""
         return Deferred.fromCoroutine(self._authenticate(database_name, username, password, mechanism))
 
     async def _authenticate(self, database: str, user: str, password: str, mechanism: str) -> None:
@@ -101,7 +101,7 @@ class ScramProtocol(MongoProtocol):  # type: ignore[misc]
             return False
         if not exchange.is_server(bytes(reply["payload"])):
             raise MongoAuthenticationError(
-                "the MongoDB server does not know our password: it is not the one it claims to be"
+                "the MongoDB server does not know the password, so it is not the server it claims to be"
             )
         while not reply.get("done"):
             reply = await self._continue(database, conversation, b"")

@@ -1,8 +1,7 @@
-"""The existing front end's documents of customers, read in every shape they have had. Pure functions.
+"""The existing front end's documents of customers, read in every format they have had. Pure functions.
 
-The front end owns them. cenergyd writes only :data:`AGREED_FIELDS`, and those only when somebody changes them through
-cenergyd. Everything may be missing, None, or a number where text is meant; ``facility`` and ``solar`` were lists of
-``{id, api_key}`` once.
+The front end owns them. cenergyd writes only :data:`AGREED_FIELDS`, and only when somebody changes them through cenergyd. Any field
+may be missing, None, or a number instead of text; earlier, ``facility`` and ``solar`` were lists of ``{id, api_key}``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ SERIAL, PASSWORD = "logger_serial_number", "logger_password"
 AGREED_FIELDS = (*METER_FIELDS, SERIAL, PASSWORD)
 """The fields that the front end and cenergyd both write."""
 SETTINGS = (*AGREED_FIELDS, "name", "time_zone")
-"""Fields of Customer that a shared document decides."""
+"""Fields of Customer that are read from a shared document."""
 _NAMES = ("facility_name", "name", "username")
 _ZONES = ("timezone", "time_zone")
 ALERT_FIELDS = (
@@ -29,17 +28,17 @@ ALERT_FIELDS = (
 )  # fmt: skip
 TARIFF_FIELDS = ("seasons", "holidays", "read_cycle")
 MAX_EXISTING_BYTES = 65536
-"""Size, as JSON, of one customer's alerts and tariff in the front end's shape; larger ones are not read."""
+"""Maximum size, as JSON, of one customer's alerts and tariff in the front end's format; larger ones are not read."""
 PREVIOUS_OWN = "cenergyd"
 PREVIOUS_FIELDS = (PREVIOUS_OWN, "pending_since", "pending_until")
 """Where earlier versions of cenergyd kept their own state in these documents."""
 PROJECTION = [*AGREED_FIELDS, *_NAMES, *_ZONES, *ALERT_FIELDS, *TARIFF_FIELDS, *PREVIOUS_FIELDS]
-"""What is read of a document."""
+"""The fields that are read from a document."""
 DEFAULT_TIME_ZONE = "UTC"
 
 
 def settings_of(document: Mapping[str, object]) -> dict[str, str]:
-    """Every one of :data:`SETTINGS` as the document has it, in today's shape."""
+    """The document's :data:`SETTINGS` in the present format."""
     names = (text_of(document.get(field)) for field in _NAMES)
     zones = (text_of(document.get(field)) for field in _ZONES)
     return {
@@ -52,11 +51,11 @@ def settings_of(document: Mapping[str, object]) -> dict[str, str]:
 
 
 def existing_of(document: Mapping[str, object]) -> dict[str, object]:
-    """The alerts and tariff that the front end keeps, in its own shape as JSON; empty where there are none."""
+    """The alerts and tariff that the front end keeps, as JSON in its own format; empty if there are none."""
     found = {field: json_of(document.get(field)) for field in (*ALERT_FIELDS, *TARIFF_FIELDS)}
     found = {field: value for field, value in found.items() if value not in (None, "", [], {})}
     if set(found) <= {"alert_frequency_in_minutes"}:
-        return {}  # the front end's default value; alone it means nothing
+        return {}  # the front end's default value, which has no meaning on its own
     return found if len(json.dumps(found)) <= MAX_EXISTING_BYTES else {"too_large": True}
 
 
@@ -68,8 +67,8 @@ def observed(document: Mapping[str, object]) -> dict[str, object]:
 def agreed_update(document: Mapping[str, object], changes: Mapping[str, str]) -> dict[str, object]:
     """MongoDB's update of a shared document for changes of agreed fields.
 
-    What is absent stays absent where it means the same, and a serial number that is taken away is removed, because two
-    empty ones may break a unique index of the front end.
+    A field that is absent stays absent if that means the same. A serial number that is cleared is removed, because two empty ones
+    could violate a unique index of the front end.
     """
     sets: dict[str, object] = {}
     unsets: dict[str, object] = {}
@@ -92,12 +91,12 @@ def text_of(value: object) -> str:
 
 
 def password_of(value: object) -> str:
-    """A password field: like a text field, but blanks count."""
+    """A password field: like a text field, but blanks are kept."""
     return value if isinstance(value, str) else text_of(value)
 
 
 def meter_of(value: object) -> str:
-    """A meter id, or a sum of meters, from any shape: text, number, ``{id, api_key}``, or a list of those, of which the first counts."""
+    """A meter id, or a sum of meters, from any format: text, number, ``{id, api_key}``, or a list of those, of which the first is used."""
     if isinstance(value, list | tuple):
         found = [meter for meter in map(meter_of, value) if meter]
         return found[0] if found else ""
@@ -108,12 +107,12 @@ def meter_of(value: object) -> str:
         try:
             return normal_sum(text)
         except NoSum:
-            return text  # told in the customer's settings
+            return text  # the error is reported with the customer's settings
     return (text.lstrip("0") or "0") if text.isdecimal() else text
 
 
 def json_of(value: object) -> Any:
-    """A stored value as JSON: what JSON lacks becomes text."""
+    """A stored value as JSON; types that JSON lacks become text."""
     if isinstance(value, Mapping):
         return {str(key): json_of(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -133,10 +132,10 @@ def json_text(value: object) -> str:
 
 
 def mapping_of(value: object) -> Mapping[str, object]:
-    """A subdocument, empty where there is none."""
+    """A subdocument; empty if there is none."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _exactly(value: object) -> object:
-    # A mapping by itself could be read as operators.
+    # Without $eq, the keys of a mapping could be taken for operators.
     return {"$eq": value} if isinstance(value, Mapping) else value

@@ -1,6 +1,6 @@
 """Customers in the embedded SQLite database."""
 
-# ruff: noqa: S608 - what is put into statements are names of columns and numbers; values are parameters
+# ruff: noqa: S608 - only names of columns and numbers are put into statements; values are parameters
 from __future__ import annotations
 
 import json
@@ -57,14 +57,14 @@ class SqliteCustomerStore:
         await self._database.close()
 
     async def ping(self) -> None:
-        """Make a small write: that fails on a full disk or a read-only file."""
+        """Make a small write, which fails on a full disk or a read-only file."""
         await self._database.write(_touch)
 
     async def add(self, customer: Customer, *, pending: Window | None = None) -> Customer:
         """Insert one, in one transaction."""
         customer = normalised(customer)
         if not customer.id:
-            # In the order of creation, like MongoDB's ObjectIds.
+            # Ids in the order of creation, like MongoDB's ObjectIds.
             customer = attrs.evolve(customer, id=f"{int(time.time()):08x}{token_hex(8)}")
         columns = (*_SETTINGS, "search")
         sql = f"INSERT INTO customer ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
@@ -109,7 +109,7 @@ class SqliteCustomerStore:
         return customer_of(row) if row else None
 
     async def holders(self, serial: str) -> list[Customer]:
-        """Find in the lists of loggers held."""
+        """Find customers by their lists of loggers held."""
         wanted = normal_serial(serial) if is_storable(serial) else ""
         sql = f"SELECT {COLUMNS} FROM customer WHERE instr(extensions, ?) OR logger_serial_number = ?"
         text = json.dumps(wanted)
@@ -127,7 +127,7 @@ class SqliteCustomerStore:
         return [customer_of(row) for row in await self._database.read(lambda db: db.execute(sql, values).fetchall())]
 
     async def count(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         found = await self._database.read(lambda db: db.execute("SELECT count(*) FROM customer").fetchone())
         return int(found[0])
 
@@ -174,7 +174,7 @@ class SqliteCustomerStore:
 
 
 def _touch(db: sqlite3.Connection) -> None:
-    """Write a page without changing anything. SQLite does not write a page that an UPDATE leaves as it was: change it and back."""
+    """Write a page without a lasting change. SQLite does not write a page that an UPDATE leaves unchanged, so it is changed and restored."""
     for _ in range(2):
         db.execute("UPDATE schema_version SET version = -version")
 

@@ -1,6 +1,6 @@
-"""The embedded SQLite database: one thread that writes, two that read, schema upgrades from .sql files.
+"""The embedded SQLite database: one thread that writes, two that read, and schema upgrades from .sql files.
 
-``synchronous=FULL`` with a write-ahead log: a transaction that returned has reached the disk.
+``synchronous=FULL`` is used with a write-ahead log, so a transaction is on disk when it returns.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 def make_private(path: Path) -> None:
-    """Let nobody else read a database, whoever made it: it holds addresses, hashes, and the secrets of webhooks and config files.
+    """Make a database readable by its owner only: it holds addresses, hashes, and the secrets of webhooks and config files.
 
     SQLite gives the files beside it the same mode. Raises StoreUnavailable.
     """
     try:
         if not path.exists():
-            # Never a file that is there: closing one takes away the locks of all our connections to it.
+            # Never open an existing file here: closing it would release the locks of all connections of this process to it.
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
@@ -66,7 +66,7 @@ class EmbeddedDatabase:
         await self.write(self._upgrade)
 
     async def close(self) -> None:
-        """Finish what runs, then close every connection."""
+        """Finish running calls, then close every connection."""
         self._writer.stop()
         self._readers.stop()
         for connection in self._connections:
@@ -78,7 +78,7 @@ class EmbeddedDatabase:
         return await self._writer.run(self._in_transaction, work)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` on a reading connection; it sees a consistent snapshot per statement."""
+        """Run ``work`` on a reading connection; each statement sees a consistent snapshot."""
         return await self._readers.run(self._guarded, work)
 
     def _connection(self) -> sqlite3.Connection:
@@ -98,7 +98,7 @@ class EmbeddedDatabase:
         try:
             result = work(self._connection())
             if isinstance(result, sqlite3.Cursor):
-                # Left open, the reactor's thread would reset its statement while this thread uses it again.
+                # If it stayed open, the reactor's thread could reset its statement while this thread uses the statement again.
                 result.close()
             return result
         except sqlite3.IntegrityError:
@@ -131,17 +131,17 @@ class EmbeddedDatabase:
         scripts = sorted((s for s in self._schema.iterdir() if s.name.endswith(".sql")), key=lambda entry: entry.name)
         numbered = [(int(script.name.split("-", 1)[0]), script) for script in scripts]
         if applied > numbered[-1][0]:
-            # Reading or writing an unknown schema could damage data unnoticed.
+            # Using an unknown schema could damage data unnoticed.
             raise StoreUnavailable(
-                f"{self._path}: {self._namespace} was upgraded by a newer cenergyd (to {applied}, this one knows "
-                f"{numbered[-1][0]}); run that version, or restore a backup made before"
+                f"{self._path}: {self._namespace} was upgraded by a newer cenergyd (to schema {applied}, this one knows "
+                f"{numbered[-1][0]}); run that version, or restore a backup made before the upgrade"
             )
         for number, script in numbered:
             if number > applied:
                 self._apply(connection, script.read_text(encoding="utf-8"), number)
 
     def _apply(self, connection: sqlite3.Connection, script: str, number: int) -> None:
-        # executescript() would commit first, so each statement goes alone inside our transaction.
+        # executescript() would commit first, so the statements are executed one by one in our transaction.
         statement = ""
         for line in script.splitlines(keepends=True):
             statement += line

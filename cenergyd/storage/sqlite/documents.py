@@ -1,6 +1,6 @@
 """Documents in the embedded SQLite database."""
 
-# ruff: noqa: S608 - what is put into statements are names of columns and numbers; values are parameters
+# ruff: noqa: S608 - only names of columns and numbers are put into statements; values are parameters
 from __future__ import annotations
 
 import sqlite3
@@ -48,7 +48,7 @@ class SqliteDocumentStore:
         return (await self.get_many(kind, [key])).get(key)
 
     async def get_many(self, kind: str, keys: Sequence[str]) -> dict[str, Document]:
-        """Those of the keys that exist."""
+        """The documents that exist among these keys."""
 
         def work(db: sqlite3.Connection) -> dict[str, Document]:
             found: dict[str, Document] = {}
@@ -114,7 +114,7 @@ class SqliteDocumentStore:
         return [_document(row) for row in await self._database.read(lambda db: db.execute(sql, values).fetchall())]
 
     async def count(self, kind: str, *, owner: str | None = None) -> int:
-        """How many documents."""
+        """Number of documents."""
         sql = "SELECT count(*) FROM document WHERE kind = :kind" + (" AND owner = :owner" if owner is not None else "")
         values = {"kind": kind, "owner": owner}
         found = await self._database.read(lambda db: db.execute(sql, values).fetchone())

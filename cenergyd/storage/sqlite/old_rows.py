@@ -1,4 +1,4 @@
-"""Finds rows that are older than they are to be kept, and frees them, a bounded number at a time."""
+"""Finds rows that are older than their retention time, and deletes them, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import NamedTuple
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 Key = tuple[int, int]
-"""Number of a series and time of a row."""
+"""Series number and time of a row."""
 SERIES_AT_ONCE = 500
-"""Series looked at in one visit to a reading thread: each costs one look into the index."""
+"""Series checked in one call in a reading thread; each costs one index look-up."""
 
 
 class Found(NamedTuple):
-    """Old rows."""
+    """Old rows that were found."""
 
     keys: list[Key]
     next_series: int | None
-    """Where the next look begins; None at the end of the series."""
+    """Number of the series from which to continue; None after the last series."""
 
 
 class OldRows:
-    """Of an embedded readings store. Kinds are ``raw``, ``1m`` and ``longer``, as in ``[readings] keep_days``. Raises StoreUnavailable."""
+    """Old rows of an embedded readings store. Kinds are ``raw``, ``1m`` and ``longer``, as in ``[readings] keep_days``. Raises StoreUnavailable."""
 
     def __init__(self, database: EmbeddedDatabase) -> None:
         self._database = database
 
     async def find(self, kind: str, before: int, first_series: int, limit: int) -> Found:
-        """Rows of a kind whose time is less than ``before``, of the series from a number on; ``limit`` at most."""
+        """At most ``limit`` rows of a kind with ``time < before``, of the series from a number on."""
         return await self._database.read(partial(_find, kind, before, first_series, limit))
 
     async def free(self, kind: str, keys: Sequence[Key]) -> None:
-        """Delete rows, in one transaction. The file keeps its size; what is free in it is used again."""
+        """Delete rows, in one transaction. The file keeps its size; the free space is reused."""
         await self._database.write(partial(_free, kind, keys))
 
     async def reusable_bytes(self) -> int:
-        """What is free in the file."""
+        """Free space in the file, bytes."""
         return await self._database.read(_reusable_bytes)
 
 

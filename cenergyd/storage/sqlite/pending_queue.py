@@ -1,6 +1,6 @@
 """A pending queue in the table of customers. The contract and its two windows: :mod:`cenergyd.customers.store`."""
 
-# ruff: noqa: S608 - what is put into statements are names of columns and numbers; values are parameters
+# ruff: noqa: S608 - only names of columns and numbers are put into statements; values are parameters
 from __future__ import annotations
 
 import sqlite3
@@ -10,7 +10,7 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
-# By the partial indexes, whatever the planner prefers: the cost must follow the customers with work, not all customers.
+# Forces the partial indexes, so that the cost depends on the customers with work, not on all customers.
 _BUSY_ROWS = (
     "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @start IS NOT NULL"
     " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_start IS NOT NULL"
@@ -20,9 +20,9 @@ _BUSY_ROWS = (
 class SqlitePendingQueue:
     """See :class:`cenergyd.customers.store.DerivationQueue`.
 
-    :param prefix: of the columns: ``pending`` or ``jobs``.
-    :param columns: what ``customer_of`` takes a row of.
-    :param following: the queue that work is handed over to; without one it cannot be.
+    :param prefix: prefix of the columns: ``pending`` or ``jobs``.
+    :param columns: the columns of a row for ``customer_of``.
+    :param following: the queue that work is handed over to; None: work cannot be handed over.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SqlitePendingQueue:
         self._following = following
 
     def _sql(self, text: str) -> str:
-        """``@start`` stands for the queue's column ``<prefix>_start``, and so on."""
+        """The statement with ``@start`` replaced by the queue's column ``<prefix>_start``, and so on."""
         text = text.replace("BUSY_ROWS", _BUSY_ROWS.replace("QUEUE", self._prefix))
         return text.replace("@", f"{self._prefix}_").replace("CUSTOMER_COLUMNS", self._columns)
 
@@ -49,7 +49,7 @@ class SqlitePendingQueue:
         await self._database.write(lambda db: self.mark_within(db, marks))
 
     def mark_within(self, db: sqlite3.Connection, marks: Sequence[PendingMark]) -> None:
-        """Widen them as a part of a transaction."""
+        """Widen the pending windows within a transaction."""
         sql = self._sql(
             "UPDATE customer SET @start = min(ifnull(@start, :start), :start), @end = max(ifnull(@end, :end), :end)"
             " WHERE id = :customer_id"
@@ -84,11 +84,11 @@ class SqlitePendingQueue:
         return bool(await self._database.write(lambda db: db.execute(sql, values).rowcount))
 
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
-        """Drop the work."""
+        """Remove the work."""
         return await self._release(works, "")
 
     async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Drop the work and widen the following queue's pending windows, in one transaction."""
+        """Remove the work and widen the following queue's pending windows, in one transaction."""
         following = self._following
         assert following is not None
         marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
@@ -103,7 +103,7 @@ class SqlitePendingQueue:
     async def hand_over_claimed(
         self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
     ) -> list[bool]:
-        """Drop the work and widen the following queue's working window, in one transaction."""
+        """Remove the work and widen the following queue's working windows, in one transaction."""
         following = self._following
         assert following is not None
         join = following._sql(
@@ -133,7 +133,7 @@ class SqlitePendingQueue:
         await self._release(works, back)
 
     async def summary(self) -> PendingSummary:
-        """Count by the indexes."""
+        """Count customers, by the indexes."""
         sql = self._sql(
             "SELECT count(*), min(min(ifnull(@start, @work_start), ifnull(@work_start, @start))) FROM customer"
             " WHERE rowid IN (BUSY_ROWS)"

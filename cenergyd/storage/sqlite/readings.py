@@ -1,7 +1,7 @@
 """Readings in an embedded SQLite file.
 
-Long reads are cut into slices, each its own short visit to a reading thread, so that one request for a year takes
-turns with everybody else's; writes have a thread of their own and never wait for reads (write-ahead log).
+Long reads are split into slices, each a short call in a reading thread, so that a request for a year does not block the requests of
+others. Writes have a thread of their own and never wait for reads (write-ahead log).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from cenergyd.storage.sqlite.database import EmbeddedDatabase
 from cenergyd.storage.sqlite.old_rows import OldRows
 
 SLICE_READINGS = 20_000
-"""Readings fetched in one visit to a reading thread."""
+"""Readings fetched in one call in a reading thread."""
 SLICE_SECONDS = 100 * 86400
-"""Range summarised in one visit."""
+"""Seconds of range summarised in one call in a reading thread."""
 VISITS_AT_ONCE = 16
 
 _COLUMNS = "time, P, L1_PF, L1_V, Q, estimated, E_net, E_import, E_export"
@@ -51,7 +51,7 @@ _RANGE = "series_id = (SELECT id FROM series WHERE name = ?) AND time >= ? AND t
 
 
 class _Asked(NamedTuple):
-    """What is still to be read of one series."""
+    """The rest of a read of one series."""
 
     series: str
     start: int
@@ -75,11 +75,11 @@ class SqliteReadingStore:
         await self._database.open()
 
     async def close(self) -> None:
-        """Finish what runs and close the file."""
+        """Finish running calls and close the file."""
         await self._database.close()
 
     async def ping(self) -> None:
-        """Make a small write: a full disk or a read-only file shows here."""
+        """Make a small write, which fails on a full disk or a read-only file."""
         await self._database.write(_check)
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
@@ -92,7 +92,7 @@ class SqliteReadingStore:
         await self.replace_many([(series, start, end, readings)])
 
     async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
-        """One transaction: readers see all of it or nothing. See :class:`~cenergyd.readings.store.ReadingStore`."""
+        """One transaction: readers see all changes or none. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         await self._database.write(partial(_replace, items))
 
@@ -142,7 +142,7 @@ class SqliteReadingStore:
         ]
         found: dict[str, list[Summary]] = {name: [] for name in series}
         work = [self._database.read(partial(_summarise, visit, (resolution, offset), channels)) for visit in visits]
-        # Both reading threads share the work; SQLite computes without Python's lock.
+        # Both reading threads share the work; SQLite releases the GIL while it computes.
         for (name, _, _), summaries in zip(visits, await gather_limited(work, VISITS_AT_ONCE), strict=True):
             found[name] += summaries
         return found
@@ -235,7 +235,7 @@ def _replace(items: Sequence[tuple[str, int, int, Sequence[Reading]]], connectio
 def _read_slice(
     asked: Sequence[_Asked], end: int, connection: sqlite3.Connection
 ) -> tuple[list[tuple[str, list[Reading]]], list[_Asked]]:
-    """Up to SLICE_READINGS readings of as many series as fit, and what is left to ask."""
+    """Up to SLICE_READINGS readings of as many series as fit, and the rest of the read."""
     query = f"SELECT {_COLUMNS} FROM reading WHERE {_RANGE} ORDER BY time LIMIT ?"  # noqa: S608
     room = SLICE_READINGS
     found: list[tuple[str, list[Reading]]] = []
@@ -267,7 +267,7 @@ def _summarise(
     values = ", ".join(f"MIN({c}), AVG({c}), MAX({c})" for c in kept)
     count = f"COALESCE({', '.join(f'NULLIF(COUNT({c}), 0)' for c in kept)}, 0)"
     resolution, offset = windows
-    # SQLite's % takes the sign of the dividend; a window starts at or before its times also before 1970.
+    # SQLite's % has the sign of the dividend; this keeps windows correct before 1970.
     window = f"time - ((time - {offset:d}) % {resolution:d} + {resolution:d}) % {resolution:d}"
     query = (
         f"SELECT {window} AS window, {count}, MAX(estimated), {values} "  # noqa: S608
@@ -286,7 +286,7 @@ def _channels(names: Sequence[str], values: Sequence[Any]) -> dict[str, tuple[fl
 
 
 def _series_of(serial: str, connection: sqlite3.Connection) -> list[str]:
-    # '`' follows '_' in ASCII: a range of the unique index holds every name that begins with the serial and '_'.
+    # '`' follows '_' in ASCII, so this range of the unique index holds every name that begins with the serial and '_'.
     rows = connection.execute(
         "SELECT name FROM series WHERE name >= ? AND name < ? "
         "AND EXISTS (SELECT 1 FROM reading WHERE series_id = series.id) ORDER BY name",

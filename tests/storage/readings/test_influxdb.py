@@ -141,7 +141,7 @@ async def test_users_and_what_they_may(own_influx: OwnInflux) -> None:
     for user in ("writer", "reader", "nobody"):
         admin.create_user(user, PASSWORD)
     address = "influxdb://{}:s3cret%20pass%2Fword@127.0.0.1:" + str(server.port) + "/db"
-    with pytest.raises(StoreUnavailable, match="there is no database db and user writer may not create it") as failure:
+    with pytest.raises(StoreUnavailable, match="the database db does not exist and user writer may not create it") as failure:
         async with opened(address.format("writer")):
             pass
     assert PASSWORD not in str(failure.value)
@@ -437,9 +437,9 @@ async def test_a_retention_policy_is_made_and_one_that_is_there_is_left(
         globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
     said = [formatEvent(event) for event in events if "retention policy" in str(event.get("log_format"))]
     assert said == [
-        "made the retention policy kept, which keeps 400d",
-        "the retention policy kept keeps 400d, the settings say 500d; it is left as it is",
-        "made the retention policy ever, which keeps INF",
+        "created the retention policy kept, which keeps 400d",
+        "the retention policy kept keeps 400d, the settings say 500d; it is not changed",
+        "created the retention policy ever, which keeps INF",
     ]
 
 

@@ -1,1 +1,1 @@
-"""Jobs: rollups, demand, energy, charges and alerts; pure functions that the plugins run."""
+"""Jobs that process readings: rollups, demand, energy, charges and alerts. The built-in plugins call them."""

@@ -1,4 +1,4 @@
-"""What the jobs on readings share: walking over a backlog, and which series means what for a customer over a time."""
+"""Shared by the jobs on readings: iterates over a backlog in bounded parts, and finds a customer's series over a range."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from cenergyd.readings.model import FieldPoint, Reading
 from cenergyd.readings.store import ReadingStore
 
 CHUNK_HOURS = 6
-"""Hours of readings of one customer held at once of a backlog: bounds memory."""
+"""Hours of readings of one customer's backlog held in memory at once."""
 READ_AROUND = 7200
-"""Seconds of readings that are read on either side of the hours that a chunk is in, by every job, so that they are read once for all."""
+"""Seconds of readings to read on either side of a chunk's hours; the same for every job, so that they share the readings."""
 PIECE = 300
-"""Windows or readings that are worked on between two pauses: a few milliseconds."""
+"""Windows or readings to process between two pauses: a few milliseconds of work."""
 
 Replacement = tuple[str, int, int, Sequence[FieldPoint]]
 """Arguments of ``ReadingStore.replace_points``: series, start, end, points."""
 
 
 class BacklogPart(NamedTuple):
-    """A piece of a backlog; two of them meet at a full hour. UTC seconds, end exclusive."""
+    """A part of a backlog, UTC seconds, end exclusive. Parts meet at full hours."""
 
     start: int
     end: int
     last: bool
-    """Whether it is the end of the backlog."""
+    """Whether it is the last part of the backlog."""
     skipped: bool = False
-    """Whether it is whole days without any reading, however many; any other chunk is within one day."""
+    """Whether it is a number of whole days without any reading; any other part is within one day."""
 
 
 class Walked(NamedTuple):
-    """A chunk and the readings around it."""
+    """A part and the readings around it."""
 
     chunk: BacklogPart
     readings: dict[str, list[Reading]]
@@ -49,9 +49,9 @@ async def walk(
     zone: ZoneInfo,
     around: Callable[[BacklogPart], Window],
 ) -> AsyncIterator[Walked]:
-    """Go over a window of readings of some series, a bounded number of hours at a time; days without any in one step.
+    """Iterate over a window of readings of some series, a bounded number of hours at a time; days without readings are one step.
 
-    :param around: which readings a chunk needs.
+    :param around: returns the range of readings that a part needs.
     """
     cursor = window.start
     while names and cursor < window.end:
@@ -77,20 +77,20 @@ async def _next_day(store: ReadingStore, names: Sequence[str], cursor: int, end:
 def _chunk(start: int, end: int, hours: int, zone: ZoneInfo) -> BacklogPart:
     day = window_at(start, "24h", zone)
     reach = window_at(min(day.end, start + hours * 3600) - 1, "1h", zone)
-    # A start within an hour would make a chunk longer than asked for: end it with the hour before, if there is one.
+    # If the start is within an hour, the part would be longer than requested: end it one hour earlier, if possible.
     until = reach.end if reach.start <= start or reach.end - start <= hours * 3600 else reach.start
     until = min(until, day.end, end)
     return BacklogPart(start, until, last=until == end)
 
 
 def around_hours(chunk: BacklogPart, zone: ZoneInfo) -> Window:
-    """The full hours of a chunk and READ_AROUND on either side."""
+    """The full hours of a part and READ_AROUND on either side."""
     hours = widen(chunk.start, chunk.end, "1h", zone)
     return Window(hours.start - READ_AROUND, hours.end + READ_AROUND)
 
 
 async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> None:
-    """Replace points in order, not too many at a time: a store takes its time to check and encode them."""
+    """Replace points in order, a limited number at a time, because a store needs time to check and encode them."""
     together: list[Replacement] = []
     count = 0
     for item in items:
@@ -104,7 +104,7 @@ async def replace_in_turn(store: ReadingStore, items: Sequence[Replacement]) -> 
 
 
 def series_between(customer: Customer, start: int, end: int) -> list[str]:
-    """Every series that plays any role at any time of the range, sorted."""
+    """Every series that holds any role at any time of the range, sorted."""
     found = {
         series for span in setup_periods(customer, start, end) for role in ROLES if (series := span.series_of(role))
     }

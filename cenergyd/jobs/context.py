@@ -1,4 +1,4 @@
-"""What a job gets to work with."""
+"""The context of a job: stores, settings and services that it may use."""
 
 from __future__ import annotations
 
@@ -30,45 +30,45 @@ class RunningJobContext:
     customers: CustomerStore
     settings: Settings
     notifier: Callable[[Notification], Awaitable[None]]
-    """Queues a message durably (the outbox)."""
+    """Queues a message durably in the outbox."""
     clock: Timers
     """The reactor."""
     run_in_thread: Callable[..., Awaitable[Any]]
-    """Runs a function in one of the plugin's threads."""
+    """Runs a function in one of the plugin's own threads."""
 
     context_for: Callable[[Customer], RunningJobContext]
     """Makes the context of a customer."""
     customer: Customer | None = None
-    """Whose job it is."""
+    """The customer of the job; None for periodic work."""
     rules: RulesOfPlugin = attrs.field(factory=dict)
     """Kinds of alerts that the plugin declares."""
     all_documents: DocumentStore | None = None
-    """The document store as it is, for alerts."""
+    """The document store without write checks, for alerts."""
 
     def for_customer(self, customer: Customer) -> RunningJobContext:
-        """A context that may write that customer's series, for ``cenergyd_periodic``."""
+        """A context that may write a customer's series, for ``cenergyd_periodic``."""
         return self.context_for(customer)
 
     def alert_rule(self, kind: str) -> AlertRule | None:
-        """What the job's customer has set of an alert that the plugin declares; None where it is off."""
+        """The customer's settings of an alert that the plugin declares; None if it is off."""
         return plugin_rule(self.rules, self.customer, kind)
 
     async def alert(self, kind: str, series: str, verdicts: Sequence[WindowVerdict], text: str) -> None:
-        """Bring an alert about one of the customer's series up to date."""
+        """Update an alert on one of the customer's series."""
         unguarded = attrs.evolve(self, documents=self.all_documents or self.documents)
         await raise_plugin_alert(
             self.rules, self.customer, unguarded, kind=kind, series=series, verdicts=verdicts, text=text
         )
 
     async def notify(self, notification: Notification) -> None:
-        """Queue a message to every channel of the customer, durably; returns once it is queued."""
+        """Queue a message to every channel of the customer; it is durable when this returns."""
         await self.notifier(notification)
 
     async def in_thread(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
-        """Run a synchronous function in one of the plugin's own threads and return what it returns or raises."""
+        """Run a synchronous function in one of the plugin's own threads; returns or raises what it returns or raises."""
         result: T = await self.run_in_thread(function, *args, **kwargs)
         return result
 
     async def pause(self) -> None:
-        """Let the daemon do other things; await it after every 10 ms or so of computing."""
+        """Let the reactor run other work; await this after about 10 ms of computation."""
         await sleep(self.clock, 0)

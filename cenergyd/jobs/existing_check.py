@@ -1,4 +1,4 @@
-"""Whether an existing front end's alerts and tariff are valid in today's shape, for the setup report and ``cenergyd migrate``."""
+"""Checks whether an existing front end's alerts and tariff are valid in cenergyd's format, for the setup report and ``cenergyd migrate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cenergyd.jobs.tariff.parsing import tariff_from_json
 
 
 def usable_settings(customer: Customer) -> dict[str, Understood]:
-    """The front end's ``alerts`` and ``tariff`` where the customer has none of our own, None where they are not valid."""
+    """The front end's ``alerts`` and ``tariff`` if the customer has none of their own; without value if they are invalid."""
     found = {
         "alerts": _checked(existing_alerts(customer), parse_alerts),
         "tariff": _checked(existing_tariff(customer), tariff_from_json),
@@ -21,7 +21,7 @@ def usable_settings(customer: Customer) -> dict[str, Understood]:
 
 
 def problems_of(customer: Customer) -> list[str]:
-    """What of the front end's settings cannot be understood or is not valid."""
+    """Errors in the front end's settings: parts that cannot be converted or are invalid."""
     return [note for understood in usable_settings(customer).values() for note in understood.notes]
 
 

@@ -1,7 +1,7 @@
-"""Alerts and tariff that an existing front end keeps in its documents, in today's shape. Pure functions.
+"""Converts alerts and tariff that an existing front end keeps in its documents to cenergyd's format. Pure functions.
 
-The front end's fields are in :attr:`cenergyd.customers.model.Customer.existing`. They count where the customer has no alerts, or no tariff,
-of our own. What cannot be understood is said in notes, for the setup report and for ``cenergyd migrate``, and left out.
+The front end's fields are in :attr:`cenergyd.customers.model.Customer.existing`. They apply if the customer has no alerts, or no tariff, in
+cenergyd. Parts that cannot be converted are left out and listed in notes, for the setup report and for ``cenergyd migrate``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
 
 NOMINAL_VOLTAGE = 120.0
-"""The front end's voltage threshold is a distance in V from this."""
+"""Nominal voltage from which the front end's voltage threshold is a distance, V."""
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Understood(NamedTuple):
-    """Settings in today's shape, and what of the front end's could not be understood."""
+    """Settings in cenergyd's format, and notes on parts that could not be converted."""
 
     value: dict[str, object] | None
-    """None where there are none."""
+    """The settings as JSON; None if there are none."""
     notes: tuple[str, ...]
 
 
@@ -40,13 +40,13 @@ def existing_tariff(customer: Customer) -> Understood:
 
 
 def alerts_json(customer: Customer) -> object:
-    """The customer's own alerts, or else the front end's; None where there are none."""
+    """The customer's own alerts, otherwise the front end's; None if there are none."""
     stored = customer.extensions.get("alerts")
     return stored if stored is not None else existing_alerts(customer).value
 
 
 def tariff_json(customer: Customer) -> object:
-    """The customer's own tariff, or else the front end's; None where there is none."""
+    """The customer's own tariff, otherwise the front end's; None if there is none."""
     stored = customer.extensions.get("tariff")
     return stored if stored is not None else existing_tariff(customer).value
 
@@ -62,7 +62,7 @@ def _alerts(text: str) -> Understood:
     existing = json.loads(text)
     notes: list[str] = []
     if existing.get("too_large"):
-        return Understood(None, ("its alerts and tariff are too large to be read",))
+        return Understood(None, ("its alerts and tariff are too large to read",))
     found: dict[str, object] = {}
     threshold = _number(existing, "one_minute_netload_avg_threshold", 0, 1e6, notes)
     if threshold:
@@ -103,7 +103,7 @@ def _phone(text: str) -> str | None:
     digits = re.sub(r"[\s().-]", "", text)
     if digits.startswith("+"):
         return digits
-    # As that front end's provider takes them: numbers of North America without their country code.
+    # The front end's SMS provider accepts North American numbers without a country code.
     return f"+1{digits[-10:]}" if re.fullmatch(r"1?[2-9][0-9]{9}", digits) else None
 
 
@@ -125,12 +125,12 @@ def _tariff(text: str) -> Understood:
     try:
         found = _ExistingTariff(existing).value()
     except (InvalidField, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Understood(None, (f"the tariff cannot be understood: {error}",))
+        return Understood(None, (f"the tariff cannot be converted: {error}",))
     return Understood(found, ())
 
 
 class _ExistingTariff:
-    """One front end's tariff, read part by part."""
+    """Converts a front end's tariff part by part."""
 
     def __init__(self, existing: Mapping[str, Any]) -> None:
         self._existing = existing
@@ -156,7 +156,7 @@ class _ExistingTariff:
         found = []
         for season in self._seasons:
             last = _moment(season["end"])
-            # Where the next season starts on the day on which this one ends at midnight, the day is the next one's.
+            # If this season ends at midnight of the day on which the next one starts, the day belongs to the next one.
             shared = last.time() == datetime.min.time() and any(
                 (start.month, start.day) == (last.month, last.day) for start in starts
             )
@@ -185,7 +185,7 @@ class _ExistingTariff:
 
 
 def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, object]]:
-    """A period's times; days of one time together, times over midnight as two entries of the same day."""
+    """A period's schedules: days with the same times are joined, and times over midnight are two entries of the same day."""
     days: dict[tuple[str, str], set[int]] = {}
     for entry in period.get("schedule") or ():
         start, end = _clock(entry["start"], end=False), _clock(entry["end"], end=True)
@@ -206,7 +206,7 @@ def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, object]
 
 
 def _clock(text: object, *, end: bool) -> str:
-    """A wall-clock time HH:MM. An end such as 17:59:59 is the whole minute after it."""
+    """A wall-clock time HH:MM. An end such as 17:59:59 becomes the full minute after it."""
     hours, minutes, *seconds = (int(float(part)) for part in str(text).split(":"))
     if not (0 <= hours <= 24 and 0 <= minutes < 60):
         raise ValueError(f"{text!r} is no time of day")

@@ -1,7 +1,7 @@
-"""The stores as a plugin's job gets them: everything can be read, and written is only what is the plugin's and its customer's.
+"""The stores that a plugin's job gets: it may read everything, but write only the plugin's own data of the job's customer.
 
-Not a defence against a plugin that means harm, which runs in the daemon's process and can do anything. It keeps a mistake in a
-plugin from changing measured readings, another customer's data or the daemon's own documents.
+This is no protection against a malicious plugin, which runs in the daemon's process and can do anything. It prevents a faulty plugin
+from changing measured readings, another customer's data or the daemon's own documents.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _SECRET_KINDS = frozenset({TOKEN, SESSION})
 
 
 class NotAllowed(CenergydError):
-    """A plugin wanted to write what is not its own."""
+    """A plugin tried to write data that are not its own."""
 
 
 @attrs.frozen(slots=True)
 class Writer:
-    """Who writes: a plugin, and for which customer."""
+    """The plugin that writes, and its customer."""
 
     plugin: str
     customer: Customer | None
     built_in: bool = False
-    """Whether it is one of cenergyd's own, which keep their results under names that others may not take."""
+    """Whether it is one of cenergyd's own plugins, whose series have names that others may not use."""
 
     def check_series(self, name: str, *, readings: bool) -> None:
-        """Raise NotAllowed where the plugin may not write the series.
+        """Raise NotAllowed if the plugin may not write the series.
 
-        :param readings: whether readings are written, and not field points.
+        :param readings: whether readings are written instead of field points.
         """
         if self.customer is None:
             raise NotAllowed(f"series {name}: context.for_customer(customer) gives a context that may write")
@@ -55,18 +55,20 @@ class Writer:
         if is_computed(name) or _METER_ID.match(rest):
             raise NotAllowed(f"series {name} holds measured or computed readings, which jobs may not change")
         if not self.built_in and _BUILT_IN_RESULT.match(rest):
-            raise NotAllowed(f"series {name} has a name of the built-in plugins' results: choose another")
+            raise NotAllowed(f"series {name} has a name that is reserved for built-in plugins: choose another")
         if self.built_in and readings:
-            raise NotAllowed(f"series {name}: built-in plugins keep field points only")
+            raise NotAllowed(f"series {name}: built-in plugins write field points only")
 
     def check_kind(self, kind: str) -> None:
-        """Raise NotAllowed where the plugin may not write documents of a kind."""
+        """Raise NotAllowed if the plugin may not write documents of a kind."""
         if not self.built_in and not (kind == self.plugin or kind.startswith((f"{self.plugin}_", f"{self.plugin}."))):
-            raise NotAllowed(f"documents of kind {kind} are not plugin {self.plugin}'s: begin the kind with its name")
+            raise NotAllowed(
+                f"documents of kind {kind} do not belong to plugin {self.plugin}: begin the kind with its name"
+            )
 
 
 class GuardedReadings:
-    """A reading store whose writes are checked; the rest is the store's own."""
+    """A reading store whose writes are checked; other calls are passed on."""
 
     def __init__(self, store: ReadingStore, writer: Writer) -> None:
         self._store = store
@@ -115,14 +117,14 @@ class GuardedReadings:
         await self._store.merge_points_many(items)
 
     async def open(self) -> None:
-        """Refused: it is open."""
-        raise NotAllowed("the stores are the daemon's to open and close")
+        """Refused: the store is already open."""
+        raise NotAllowed("only the daemon may open and close the stores")
 
     close = open
 
 
 class GuardedDocuments:
-    """A document store whose writes are checked; the rest is the store's own."""
+    """A document store whose writes are checked; other calls are passed on."""
 
     def __init__(self, store: DocumentStore, writer: Writer) -> None:
         self._store = store
@@ -130,7 +132,7 @@ class GuardedDocuments:
 
     def __getattr__(self, name: str) -> object:
         if name in ("open", "close"):
-            raise NotAllowed("the stores are the daemon's to open and close")
+            raise NotAllowed("only the daemon may open and close the stores")
         method = getattr(self._store, name)
 
         def checked(kind: str, *arguments: object, **options: object) -> object:
@@ -144,14 +146,14 @@ class GuardedDocuments:
 
 
 class ReadOnlyCustomers:
-    """A customer store to look customers up."""
+    """A customer store that only allows looking customers up."""
 
     def __init__(self, store: CustomerStore) -> None:
         self._store = store
 
     def __getattr__(self, name: str) -> object:
         if name not in _READ_OF_CUSTOMERS:
-            raise NotAllowed(f"plugins may look customers up, not {name}")
+            raise NotAllowed(f"plugins may only look customers up: {name} is not allowed")
         return getattr(self._store, name)
 
 

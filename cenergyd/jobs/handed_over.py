@@ -1,7 +1,7 @@
-"""Derived windows whose jobs this daemon runs at its next look, without asking the queue for them.
+"""Derived windows whose jobs this daemon runs in its next pass, without claiming them from the queue.
 
-The derivation hands a window over and claims it for the jobs in one write of the customer's document. What comes for the same
-customer before that look joins the window. The claim is in the store: if this daemon dies, it expires and another does the jobs.
+The derivation hands a window over and claims it for the jobs in one write of the customer's document. Further windows of the same
+customer before that pass are joined with it. The claim is in the store: if this daemon dies, it expires and another daemon runs the jobs.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from cenergyd.customers.store import DerivationQueue
 from cenergyd.runtime.clock import Clock
 
 MAX_WAITING = 2000
-"""Customers that may wait for the next look in memory; the queue takes the others."""
+"""Customers that may wait in memory for the next pass; the others are left to the queue."""
 
 
 @attrs.define(eq=False)
 class _Round:
-    """What is handed over between two looks, under one claim."""
+    """The windows handed over between two passes, under one claim."""
 
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     works: dict[str, tuple[PendingWork, float]] = attrs.field(factory=dict)
-    """Customer id -> its work and when it was claimed."""
+    """Customer id -> work and when it was claimed."""
     writes: int = 0
-    """Hand-overs that the store has not answered yet."""
+    """Number of hand-overs that the store has not answered yet."""
     settled: list[Deferred[None]] = attrs.field(factory=list)
-    """Fire when there is none."""
+    """Deferreds to fire when there are none."""
 
     def joined(self, work: PendingWork, window: Window, now: float) -> None:
-        """Note what the store has taken."""
+        """Record a window that the store has accepted."""
         before, _ = self.works.get(work.customer.id, (None, 0.0))
         start = window.start if before is None else min(before.start, window.start)
         end = window.end if before is None else max(before.end, window.end)
@@ -41,9 +41,9 @@ class _Round:
 
 
 class HandedOver:
-    """Takes derived windows over from the derivation; see the module.
+    """Takes over derived windows from the derivation; see the module's docstring.
 
-    :param ttl: seconds that a claim lives.
+    :param ttl: seconds until a claim expires.
     """
 
     def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
@@ -53,13 +53,13 @@ class HandedOver:
         self._round = _Round()
         self._earlier: list[_Round] = []
         self.open = False
-        """Whether windows are taken: the jobs run."""
+        """Whether windows are accepted, because the jobs run."""
 
     def __len__(self) -> int:
         return sum(len(each.works) for each in (*self._earlier, self._round))
 
     async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Which of the derived windows are taken; of the others nothing is changed. Raises StoreUnavailable."""
+        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable."""
         if not self.open or not works or len(self) + len(works) > MAX_WAITING:
             return [False] * len(works)
         current, now = self._round, self._clock.seconds()
@@ -71,7 +71,7 @@ class HandedOver:
                     current.joined(work, window, now)
             return taken
         except BaseException:
-            # Nobody knows what the store has: these claims are left to expire, and nothing may join them.
+            # It is unknown what the store has written: leave these claims to expire, and let nothing join them.
             for work in works:
                 current.works.pop(work.customer.id, None)
             self._next_round(current)
@@ -84,7 +84,7 @@ class HandedOver:
                     waiting.callback(None)
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
-        """Works to run now, at most so many, and when each was claimed. Nothing joins them any more."""
+        """At most ``limit`` works to run now, and when each was claimed. No further windows are joined with them."""
         self._next_round(self._round)
         found: list[tuple[PendingWork, float]] = []
         for each in list(self._earlier):

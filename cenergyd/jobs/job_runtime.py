@@ -1,4 +1,4 @@
-"""What the parts of the job service share while it runs: its counts, the store back-off, and whether it is stopping."""
+"""State shared by the parts of the job service: counts, the store back-off, and whether it is stopping."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.isolation import PluginFailed, failure_of
 
 RETRY_SECONDS = 60
-"""A job that failed is tried again after this, each time twice as long, to an hour."""
+"""Seconds until a failed job is tried again; doubled at each failure, up to an hour."""
 
 log = Logger()
 
 
 @attrs.define
 class JobStatus:
-    """Figures for metrics and the API."""
+    """Counts for metrics and the API."""
 
     last_tick: float | None = None
     """When the last pass ended, UTC seconds."""
     customers_done: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
-    """By plugin."""
+    """Failed jobs by plugin."""
     claims_lost: int = 0
     store_troubles: int = 0
 
 
 class JobRuntime:
-    """Shared by the service and by what runs new and repeated windows."""
+    """Shared by the service and the runners of new and retried windows."""
 
     def __init__(self, calls: PluginCalls, clock: Timers, ttl: int) -> None:
         self.calls = calls
         self.clock = clock
         self.ttl = ttl
-        """Seconds that a claim lives."""
+        """Seconds until a claim expires."""
         self.status = JobStatus()
         self.backoff = StoreBackoff(clock, log, ("jobs pause", "jobs continue"), self._count_store_error)
 
@@ -50,7 +50,7 @@ class JobRuntime:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing new may begin: it is stopping, or a store did not answer a moment ago."""
+        """Whether no new work may start, because the service is stopping or a store has just failed."""
         return self.stopping or not self.backoff.ready
 
     def log_failure(self, error: PluginFailed, customer_id: str, window: Window) -> None:

@@ -1,4 +1,4 @@
-"""Reading as many readings around a window as decide what its own mean: pauses are evaluated by their neighbours."""
+"""Reads the readings around a window that are needed to classify the pauses in it, which depends on neighbouring pauses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cenergyd.readings.pauses import NEIGHBOURS
 from cenergyd.readings.store import ReadingStore
 
 NEARBY = NEIGHBOURS + 1
-"""Readings on either side that decide what the pause between two others is."""
+"""Readings on either side that are needed to classify the pause between two others."""
 
 Rows = dict[str, list[Reading]]
 """Readings by series, ascending in time."""
@@ -20,18 +20,18 @@ Rows = dict[str, list[Reading]]
 
 @attrs.frozen(slots=True, kw_only=True)
 class NeighbourReader:
-    """Reads what is missing, and tells how far what is new reaches."""
+    """Reads neighbouring readings, and determines how far new readings have an effect."""
 
     store: ReadingStore
     longest: int
-    """No pause of more than this is anything but a gap, s."""
+    """A longer pause is always a gap, s."""
     farthest: int
-    """How long a gap may be for both its ends to count, s; at least ``longest``."""
+    """The longest gap whose two ends are both needed, s; at least ``longest``."""
     now: int
-    """UTC seconds; what is later is not looked for."""
+    """UTC seconds; later readings are not searched for."""
 
     async def completed(self, rows: Rows, read: Window, window: Window) -> Rows:
-        """``rows``, read over ``read``, and as many more as decide what the pauses that reach into ``window`` are."""
+        """``rows``, which were read over ``read``, and the further readings needed to classify the pauses that reach into ``window``."""
         found = dict(rows)
         for name in found:
             await self._before(found, name, read.start, window.start)
@@ -49,7 +49,7 @@ class NeighbourReader:
             start = last.time - NEARBY * self.longest
             rows[name] = [*(await self.store.read([name], start, last.time + 1))[name], *rows[name]]
             if following - last.time > self.longest:
-                return  # what is before a gap decides nothing beyond it
+                return  # readings before a gap have no effect after it
 
     async def _after(self, rows: Rows, name: str, end: int, time: int) -> None:
         while len(rows[name]) - bisect_left(rows[name], (time,)) < NEARBY:
@@ -64,7 +64,7 @@ class NeighbourReader:
                 return
 
     def reach(self, rows: Rows, window: Window) -> Window:
-        """The times whose pauses may be evaluated otherwise with readings of a window."""
+        """The times whose pauses may be classified differently because of readings in a window."""
         start, end = window
         for readings in rows.values():
             k = bisect_left(readings, (window.start,))

@@ -1,4 +1,4 @@
-"""Calls of the plugins' job hooks: what they get, how long they may take, and whose fault it is where one fails."""
+"""Calls the plugins' job hooks: with a context, a time limit, and a distinction between faults of the plugin and of a store."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 
 TIMEOUTS_BEFORE_REST = 3
-"""After so many timeouts in a row a plugin is left alone for REST_SECONDS: its windows are kept, nobody waits for it."""
+"""After this many consecutive timeouts a plugin is not called for REST_SECONDS; its windows are kept for later."""
 REST_SECONDS = 60
 
 
-class StoreTrouble(Exception):
-    """A store did not answer a job: not the plugin's fault."""
+class StoreFailed(Exception):
+    """A job failed because a store did not answer, which is not the plugin's fault."""
 
 
 @attrs.define(slots=True, kw_only=True)
 class PluginCalls:
-    """Calls jobs and periodic work of plugins, each with a context of its own."""
+    """Calls jobs and periodic work of plugins, each with its own context."""
 
     plugins: PluginManager
     clock: Timers
@@ -45,11 +45,11 @@ class PluginCalls:
     notify: Callable[[Notification], Awaitable[None]]
     """Queues a notification durably."""
     threads: PluginThreads
-    """For jobs whose clients are synchronous."""
+    """Threads for jobs with synchronous clients."""
     alert_rules: Mapping[str, RulesOfPlugin]
     """The kinds of alerts that each plugin declares, by plugin and kind."""
     stopping: bool = False
-    """Whether a cancelled call is the daemon's end, and not the plugin's failure."""
+    """Whether the daemon is stopping; then a cancelled call is not the plugin's failure."""
     _timeouts: Counter[str] = attrs.field(factory=Counter, init=False)
     _resting: dict[str, float] = attrs.field(factory=dict, init=False)
 
@@ -58,18 +58,18 @@ class PluginCalls:
     ) -> None:
         """Run a plugin's job over a window.
 
-        :param shared: readings that the jobs of the window share.
-        :raises PluginFailed: also where the plugin is left alone at the moment.
-        :raises StoreTrouble: a store was the reason.
+        :param shared: the reading store that the jobs of the window share.
+        :raises PluginFailed: the job failed, or the plugin is not called at the moment.
+        :raises StoreFailed: a store did not answer.
         """
         plugin = implementation.plugin
         if self.is_resting(plugin):
-            raise PluginFailed(plugin, "it did not answer several times and is left alone for a while")
+            raise PluginFailed(plugin, "it timed out several times and is not called for a while")
         context = self.context(plugin, customer, shared)
         await self.call(implementation, {"customer": customer, **window._asdict(), "context": context})
 
     async def call(self, implementation: Implementation, arguments: dict[str, object]) -> None:
-        """Call an implementation and wait for it. Raises PluginFailed, and StoreTrouble where a store was the reason."""
+        """Call an implementation and wait for it. Raises PluginFailed, or StoreFailed if a store did not answer."""
         plugin = implementation.plugin
         try:
             result = self.plugins.call(implementation, arguments)
@@ -79,7 +79,7 @@ class PluginCalls:
             if self.stopping and isinstance(error.__cause__, CancelledError):
                 raise error.__cause__ from error
             if isinstance(error.__cause__, StoreUnavailable | Overloaded):
-                raise StoreTrouble(str(error.__cause__)) from error
+                raise StoreFailed(str(error.__cause__)) from error
             if isinstance(error.__cause__, TimeoutError):
                 self._timeouts[plugin] += 1
                 if self._timeouts[plugin] >= TIMEOUTS_BEFORE_REST:
@@ -88,16 +88,16 @@ class PluginCalls:
         self._timeouts.pop(plugin, None)
 
     def is_resting(self, plugin: str) -> bool:
-        """Whether the plugin is left alone after several timeouts."""
-        # A longer rest than it was given belongs to a clock that was set back.
+        """Whether the plugin is not called at the moment, after several timeouts."""
+        # A remaining rest longer than REST_SECONDS means that the clock was set back.
         return bool(0 < self._resting.get(plugin, 0) - self.clock.seconds() <= REST_SECONDS)
 
     def context(
         self, plugin: str, customer: Customer | None = None, shared: ReadingStore | None = None
     ) -> RunningJobContext:
-        """What a plugin may use now.
+        """A context for a plugin, with the present time.
 
-        :param customer: whose series it may write; None: nobody's.
+        :param customer: the customer whose series it may write; None: it may write none.
         """
         writer = Writer(plugin, customer, built_in=plugin in self.plugins.built_in)
         readings, documents, customers = guarded(writer, shared or self.readings, self.documents, self.customers)

@@ -1,4 +1,4 @@
-"""Jobs over windows that they failed on before."""
+"""Runs jobs again over windows on which they failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import Document
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
-from cenergyd.jobs.plugin_calls import StoreTrouble
+from cenergyd.jobs.plugin_calls import StoreFailed
 from cenergyd.jobs.retries import Retries, retried_window
 from cenergyd.jobs.window_parts import window_parts
 from cenergyd.readings.store import ReadingStore
@@ -29,10 +29,10 @@ class RetriedJobs:
         self._customers = customers
 
     async def run(self, document: Document) -> None:
-        """Try one again. Raises nothing: what fails is logged and kept."""
+        """Retry one. Raises nothing: a failure is logged and the window kept."""
         try:
             await self._retry(document)
-        except (StoreUnavailable, Overloaded, StoreTrouble) as error:
+        except (StoreUnavailable, Overloaded, StoreFailed) as error:
             self._runtime.backoff.failed(error)
         except CancelledError:
             return  # its claim expires
@@ -45,7 +45,7 @@ class RetriedJobs:
         customer = await self._customers.get(document.owner or "")
         if customer is None:
             await self._retries.succeeded(document)
-        elif not found or calls.is_resting(plugin):  # disabled for now, or not answering
+        elif not found or calls.is_resting(plugin):  # disabled, or not called at the moment
             await self._retries.postpone(document, int(self._runtime.clock.seconds()) + RETRY_SECONDS)
         else:
             await self._run_parts(document, customer, found[0])

@@ -1,8 +1,8 @@
-"""Windows that one plugin's job failed on, kept apart so that the other plugins' jobs go on.
+"""Windows on which one plugin's job failed, kept separately so that the other plugins' jobs continue.
 
-A queue (:mod:`cenergyd.jobs.due_queue`) of documents with the key ``<plugin>:<customer id>``, whose owner is the customer. Body: ``plugin``,
-``start``, ``end`` (``start <= time < end``), ``failures`` (in a row), ``message`` (of the last). Documents of before every window was
-half open have ``since`` and ``until`` instead, both inclusive.
+This is a queue (:mod:`cenergyd.jobs.due_queue`) of documents with the key ``<plugin>:<customer id>``, owned by the customer. Body:
+``plugin``, ``start``, ``end`` (``start <= time < end``), ``failures`` (consecutive), ``message`` (of the last). Documents of earlier versions
+have ``since`` and ``until`` instead, both inclusive.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MOST_LOOKED_AT = 1000
 class Retries:
     """Keeps such windows. Methods raise StoreUnavailable.
 
-    :param retry_seconds: wait after the first failure; each further wait is twice as long, to an hour.
+    :param retry_seconds: wait after the first failure; each further wait is twice as long, up to an hour.
     """
 
     def __init__(self, documents: DocumentStore, retry_seconds: int) -> None:
         self._queue = DueQueue(documents, JOB_RETRY, retry_seconds, LONGEST_RETRY_SECONDS)
 
     async def add(self, plugin: str, customer_id: str, window: Window, message: str, now: int) -> bool:
-        """Keep a window, joined with what waits already. True where this is news: the first failure or another one."""
+        """Keep a window, joined with the one already kept. True if this is the first failure or its message differs from the last one's."""
         key = f"{plugin}:{customer_id}"
         while True:
             old = await self._queue.get(key)
@@ -41,7 +41,7 @@ class Retries:
                 if await self._queue.add(key, body, owner=customer_id, due=due):
                     return True
                 continue
-            with suppress(Conflict):  # another daemon was faster: join with what it wrote
+            with suppress(Conflict):  # another daemon wrote first: join with its window
                 await self._queue.update(old, body, due)
                 return old.body.get("message") != message
 
@@ -50,18 +50,18 @@ class Retries:
         return await self._queue.due(now, limit)
 
     async def oldest(self) -> int | None:
-        """The earliest start of any window that is kept; 0 where there are too many to look at."""
+        """The earliest start of all kept windows; None if there are none, 0 if there are too many to check."""
         documents = await self._queue.documents.find(JOB_RETRY, limit=MOST_LOOKED_AT)
         if len(documents) == MOST_LOOKED_AT:
             return 0
         return min((retried_window(document).start for document in documents), default=None)
 
     async def claim(self, document: Document, start: int, expires: int) -> Document | None:
-        """Claim one until ``expires``; what remains of it begins at ``start``. None: another daemon was faster."""
+        """Claim one until ``expires``; its remaining window begins at ``start``. None if another daemon was faster."""
         return await self._update(document, {"start": start}, expires)
 
     async def failed(self, document: Document, message: str, now: int) -> bool:
-        """It failed again. True where the message is another one."""
+        """Record a further failure. True if its message differs from the last one's."""
         failures = int(document.body.get("failures", 0)) + 1
         await self._update(
             document, {"failures": failures, "message": message}, now + self._queue.retry_delay(failures)
@@ -69,11 +69,11 @@ class Retries:
         return document.body.get("message") != message
 
     async def postpone(self, document: Document, due: int) -> None:
-        """Try again at a time; nothing else changes."""
+        """Set the time of the next attempt; nothing else changes."""
         await self._update(document, {}, due)
 
     async def succeeded(self, document: Document) -> None:
-        """Forget it. What another daemon added meanwhile stays."""
+        """Remove it. A window that another daemon added meanwhile stays."""
         await self._queue.remove(document)
 
     async def _update(self, document: Document, changes: dict[str, object], due: int) -> Document | None:
@@ -96,7 +96,7 @@ def _joined(old: Document | None, plugin: str, window: Window, message: str) -> 
 
 
 def retried_window(document: Document) -> Window:
-    """The window that is to be tried again, of a document of whatever version."""
+    """The window to retry, from a document of any version."""
     body = document.body
     if "until" in body:
         return Window(int(body["since"]), int(body["until"]) + 1)

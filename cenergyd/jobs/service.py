@@ -1,7 +1,7 @@
-"""The service that runs the plugins' jobs over whatever readings are new or derived.
+"""The service that runs the plugins' jobs over new and derived readings.
 
-Each plugin is on its own: one that raises or hangs has its window kept for later (:mod:`cenergyd.jobs.retries`), while the others' jobs, and
-other customers', go on. A job may be called again for a window it has done (after a crash): it recomputes and replaces.
+Plugins are isolated: if one raises or hangs, its window is kept for later (:mod:`cenergyd.jobs.retries`), while the jobs of other plugins and
+customers continue. A job may be called again for a window that it has done (after a crash): it recomputes and replaces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.handed_over import HandedOver
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
-from cenergyd.jobs.plugin_calls import PluginCalls, StoreTrouble
+from cenergyd.jobs.plugin_calls import PluginCalls, StoreFailed
 from cenergyd.jobs.retried_jobs import RetriedJobs
 from cenergyd.jobs.retries import Retries
 from cenergyd.jobs.window_jobs import WindowJobs
@@ -39,15 +39,15 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 from cenergyd.settings.sections import Settings
 
 MAX_REST_SECONDS = 30.0
-"""After a pass of d seconds the next one waits 9 d, at most this: uploads keep the greater part of the machine."""
+"""After a pass of d seconds, wait 9 d, at most this, so that most of the processor time is left for uploads."""
 PERIODIC_SECONDS = 60.0
-"""Time between two calls of ``cenergyd_periodic``."""
+"""Seconds between two calls of ``cenergyd_periodic``."""
 BATCH_CUSTOMERS = 200
-"""Customers taken from the queue at once."""
+"""Customers claimed from the queue at once."""
 CONCURRENT_CUSTOMERS = 64
-"""Customers whose jobs run at once and share requests to the stores; the jobs of one customer run one after another."""
+"""Customers whose jobs run concurrently and share requests to the stores; the jobs of one customer run one after another."""
 CLAIM_SECONDS = 180
-"""A daemon that is silent for so long loses its work to another one; at least 1.5 times the jobs' timeout."""
+"""Seconds until a claim expires and another daemon takes over; at least 1.5 times the jobs' timeout."""
 log = Logger()
 
 
@@ -56,7 +56,7 @@ class JobService(Service):
 
     :param clock: the reactor, or a Clock whose time is UTC seconds.
     :param notify: queues a notification durably.
-    :param threads: for jobs whose clients are synchronous.
+    :param threads: threads for jobs with synchronous clients.
     :param alert_rules: the kinds of alerts that each plugin declares, by plugin and kind.
     """
 
@@ -96,8 +96,8 @@ class JobService(Service):
         self._window_jobs = WindowJobs(self._runtime, self._queue, batched, self._retries, settings.readings.keep_days)
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
-        """Derived windows that come without a claim of the queue."""
-        # What waits must be run long before its claim expires.
+        """Windows handed over directly by the derivation."""
+        # Waiting windows must be run long before their claims expire.
         self._takes_over = settings.jobs.interval_seconds + MAX_REST_SECONDS <= self._runtime.ttl / 2
         self._slots = Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
@@ -113,7 +113,7 @@ class JobService(Service):
         return passes, periodic
 
     def startService(self) -> None:  # noqa: N802
-        """Begin; the first pass is at once."""
+        """Start; the first pass begins at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self.calls.stopping = False
         self.handed_over.open = self._takes_over
@@ -121,7 +121,7 @@ class JobService(Service):
             loop.startService()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
-        """Stop; fires when the jobs that run have ended and the rest is given back."""
+        """Stop; fires when running jobs have ended and the remaining work is released."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.calls.stopping = True
         self.handed_over.open = False
@@ -136,7 +136,7 @@ class JobService(Service):
             self._runtime.backoff.failed(error)  # then the claims expire
 
     async def tick(self) -> None:
-        """One pass: run the jobs of every pending customer, then of what failed before and is due."""
+        """One pass: run the jobs of every pending customer, then failed jobs that are due for a retry."""
         limit = BATCH_CUSTOMERS
         while not self._runtime.paused:
             works = await self._next_works(limit)
@@ -155,7 +155,7 @@ class JobService(Service):
                 return
             try:
                 await self.calls.call(implementation, {"context": self.context(implementation.plugin)})
-            except StoreTrouble as error:
+            except StoreFailed as error:
                 self._runtime.backoff.failed(error)
             except PluginFailed as error:
                 self.status.failures[implementation.plugin] += 1
@@ -165,11 +165,11 @@ class JobService(Service):
                 )  # fmt: skip
 
     async def oldest_retry(self) -> int | None:
-        """The earliest start of a window that some plugin's job failed on, None where there is none. Raises StoreUnavailable."""
+        """The earliest start of a window on which a job failed; None if there is none. Raises StoreUnavailable."""
         return await self._retries.oldest()
 
     def context(self, plugin: str) -> RunningJobContext:
-        """What a job of a built-in plugin may use now, for what is called from elsewhere."""
+        """A context for a built-in plugin, for callers outside the job service."""
         return self.calls.context(plugin)
 
     def _failed(self, error: Exception) -> None:
@@ -179,7 +179,7 @@ class JobService(Service):
             log.failure("looking for jobs failed, will be tried again", Failure(error))
 
     async def _next_works(self, limit: int) -> list[tuple[PendingWork, float]]:
-        """Works and when each was claimed: first what the derivation handed over, then from the queue."""
+        """Works and when each was claimed: first those handed over by the derivation, then those from the queue."""
         works = await self.handed_over.take(limit)
         if works:
             try:
@@ -218,7 +218,7 @@ class JobService(Service):
 
 
 async def _all(works: Sequence[Coroutine[Deferred[object], object, None]]) -> None:
-    """Run together; a failure is logged and does not touch the others."""
+    """Run concurrently; a failure is logged and does not affect the others."""
     deferreds = [Deferred.fromCoroutine(work) for work in works]
     for success, result in await DeferredList(deferreds, consumeErrors=True):
         if not success and isinstance(result, Failure):

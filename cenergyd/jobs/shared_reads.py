@@ -1,4 +1,4 @@
-"""The reading store of all jobs of one window: what one of them has read, the next need not ask the store for."""
+"""The reading store shared by all jobs of one window, which keeps what one job has read for the next one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cenergyd.readings.store import ReadingStore
 
 
 class SharedReads:
-    """Keeps the readings of the range that was read last; everything else is the store's own.
+    """Keeps the readings of the range that was read last; other calls are passed on.
 
-    Readings that arrive after they were read have the window done again, so a job sees what it would see if all jobs ran at one moment.
+    It may return readings that are slightly outdated. Readings that arrive later mark the window again, so its jobs are then run again.
     """
 
     def __init__(self, store: ReadingStore) -> None:
@@ -26,7 +26,7 @@ class SharedReads:
     async def read(
         self, series: Sequence[str], start: int, end: int, limit: int | None = None
     ) -> dict[str, list[Reading]]:
-        """As the store's; each series of a range once."""
+        """As the store's; each series of a range is read once."""
         if limit is not None or end - start > LONG_SECONDS:
             return await self._store.read(series, start, end, limit)
         if self._range != (start, end):
@@ -38,17 +38,17 @@ class SharedReads:
         return {name: list(found[name]) for name in series}
 
     async def write(self, batches: Sequence[SeriesReadings]) -> None:
-        """As the store's; what was read is forgotten."""
+        """As the store's; kept readings are dropped."""
         self._forget()
         await self._store.write(batches)
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
-        """As the store's; what was read is forgotten."""
+        """As the store's; kept readings are dropped."""
         self._forget()
         await self._store.replace(series, start, end, readings)
 
     async def replace_many(self, items: Sequence[tuple[str, int, int, Sequence[Reading]]]) -> None:
-        """As the store's; what was read is forgotten."""
+        """As the store's; kept readings are dropped."""
         self._forget()
         await self._store.replace_many(items)
 

@@ -1,4 +1,4 @@
-"""All plugins' jobs over a claimed window of a customer, part by part, until it is finished or given back."""
+"""Runs all plugins' jobs over a claimed window of a customer, part by part, until it is finished or released."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingQueue
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
-from cenergyd.jobs.plugin_calls import StoreTrouble
+from cenergyd.jobs.plugin_calls import StoreFailed
 from cenergyd.jobs.retries import Retries
 from cenergyd.jobs.shared_reads import SharedReads
 from cenergyd.jobs.window_parts import window_parts
@@ -28,7 +28,7 @@ log = Logger()
 class WindowJobs:
     """Runs the jobs of claimed windows.
 
-    :param keep_days: days that readings are kept, by kind.
+    :param keep_days: retention of readings in days, by kind.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class WindowJobs:
         self._finishing: Batcher[PendingWork, bool] = Batcher(queue.finish, runtime.clock)
 
     async def run(self, work: PendingWork, claimed_at: float) -> None:
-        """Run all jobs of one claimed window. Raises nothing: what fails is logged and given back."""
+        """Run all jobs of one claimed window. Raises nothing: a failure is logged and the window released."""
         try:
             await self._window(work, claimed_at)
-        except (StoreUnavailable, Overloaded, StoreTrouble) as error:
+        except (StoreUnavailable, Overloaded, StoreFailed) as error:
             self._runtime.backoff.failed(error)
             await self._give_back(work, self._runtime.backoff.until)
         except CancelledError:
@@ -64,7 +64,7 @@ class WindowJobs:
     async def _window(self, work: PendingWork, claimed_at: float) -> None:
         renewed_at = claimed_at
         kept_since = computed_since(self._keep_days, int(claimed_at))
-        # What was computed from readings that are gone stays as it is.
+        # Results computed from readings that are deleted by now stay unchanged.
         begin = work.start if kept_since is None else max(work.start, kept_since)
         async for part in window_parts(self._readings, work.customer, Window(begin, work.end)):
             now = self._clock.seconds()
@@ -80,7 +80,7 @@ class WindowJobs:
         await self._finish(work)
 
     async def _all_jobs(self, work: PendingWork, part: Window) -> bool:
-        """Every plugin's job over one part of a window. False: the claim is lost."""
+        """Run every plugin's job over one part of a window. False if the claim is lost."""
         renewed_at = self._clock.seconds()
         readings = cast(ReadingStore, SharedReads(self._readings))
         calls = self._runtime.calls
@@ -96,7 +96,7 @@ class WindowJobs:
         return True
 
     async def _renew(self, work: PendingWork, start: int) -> bool:
-        """Renew the claim; what remains of the window begins at ``start``. False: the claim is lost."""
+        """Renew the claim; the remaining window begins at ``start``. False if the claim is lost."""
         if await self._queue.advance(work, start, int(self._clock.seconds()), self._runtime.ttl):
             return True
         self._status.claims_lost += 1
@@ -107,7 +107,7 @@ class WindowJobs:
             self._status.customers_done += 1
             self._runtime.backoff.succeeded()
             return
-        # Another daemon has the window and does it all; but what this one wrote last may be older than what that one wrote.
+        # Another daemon does the whole window, but this one may have overwritten newer results of it.
         self._status.claims_lost += 1
         await self._queue.mark([PendingMark(work.customer.id, work.start, work.end)])
 

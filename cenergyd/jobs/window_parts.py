@@ -1,4 +1,4 @@
-"""A window of a customer in the parts that are handed to jobs."""
+"""Splits a customer's window into the parts that are passed to jobs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.readings.store import ReadingStore
 
 LONGEST_SECONDS = 24 * 3600
-"""A backlog is handed to jobs in parts no longer than this."""
+"""Maximum length of a part of a backlog, s."""
 
 
 async def window_parts(readings: ReadingStore, customer: Customer, window: Window) -> AsyncIterator[Window]:
-    """A window in parts that end at multiples of LONGEST_SECONDS, so that late data meet the same cuts again.
+    """A window in parts that end at multiples of LONGEST_SECONDS, so that later windows are split at the same times.
 
-    Parts without any reading are joined: a logger whose clock fell back to the year 2000 must not cost ten thousand calls.
+    Parts without any reading are joined: a logger whose clock was reset to the year 2000 must not cause ten thousand calls.
     """
     start, end = window
     while start < end:

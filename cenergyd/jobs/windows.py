@@ -1,14 +1,14 @@
-"""The windows that rollups and energy are kept in: where each starts and ends.
+"""The windows of rollups and energy: where each starts and ends.
 
-Windows up to a day follow the customer's own clock: a ``1h`` window starts at a full local hour. In almost every zone that is
-the same as a full UTC hour; where the offset is not a whole number of hours (Kolkata, Lord Howe) only this makes a day a whole
-number of hours. Windows up to 15 minutes are the same in UTC and in every zone of today. A change of the clock by less than a
-window (Lord Howe's half hour) cuts the window that it falls into, so windows never overlap and never leave a hole.
+Windows shorter than a day follow the customer's local time: a ``1h`` window starts at a full local hour. In almost every zone that is
+also a full UTC hour; if the offset is not a whole number of hours (Kolkata, Lord Howe), this keeps a day a whole number of hours.
+Windows up to 15 minutes are the same in UTC and in every present zone. A clock change of less than a window (Lord Howe's half hour)
+splits the window in which it occurs, so windows never overlap and leave no gaps.
 
-A ``24h`` window is the customer's calendar day, from midnight to midnight: 23 or 25 hours where the clock changes. Where midnight
-is skipped the day starts with its first instant; where it comes twice, with the first one.
+A ``24h`` window is the customer's calendar day, from midnight to midnight: 23 or 25 hours if the clock changes. If midnight is skipped
+the day starts with its first instant; if midnight occurs twice, with the first.
 
-All times are UTC seconds; every window is half open, ``start <= time < end``, and named by its start.
+All times are UTC seconds; every window is half-open, ``start <= time < end``, and identified by its start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALIGNED_EVERYWHERE = 900  # every offset in use since 2000 is a multiple of 15 
 
 
 def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:
-    """The window of a resolution (a key of RESOLUTIONS) that holds ``time``."""
+    """The window of a resolution (a key of RESOLUTIONS) that contains ``time``."""
     if resolution == "24h":
         return _day_at(time, zone)
     length = RESOLUTIONS[resolution]
@@ -39,7 +39,7 @@ def window_at(time: int, resolution: str, zone: ZoneInfo) -> Window:
 
 
 def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[Window]:
-    """Every window that holds any time of ``start <= time < end``, ascending."""
+    """Every window that contains any time of ``start <= time < end``, ascending."""
     if start >= end:
         return
     window = window_at(start, resolution, zone)
@@ -50,13 +50,13 @@ def windows(start: int, end: int, resolution: str, zone: ZoneInfo) -> Iterator[W
 
 
 def widen(start: int, end: int, resolution: str, zone: ZoneInfo) -> Window:
-    """The smallest range of full windows that holds ``start <= time < end``."""
+    """The smallest range of full windows that contains ``start <= time < end``."""
     first = window_at(start, resolution, zone)
     return Window(first.start, max(first.end, window_at(end - 1, resolution, zone).end))
 
 
 def local_date(time: int, zone: ZoneInfo) -> date:
-    """The calendar day whose 24h window holds ``time``."""
+    """The calendar day whose 24h window contains ``time``."""
     day = datetime.fromtimestamp(time, zone).date()
     while day_start(day, zone) > time:
         day -= timedelta(days=1)
@@ -68,7 +68,7 @@ def local_date(time: int, zone: ZoneInfo) -> date:
 @functools.lru_cache(maxsize=8192)
 def day_start(day: date, zone: ZoneInfo) -> int:
     """The first instant of a local calendar day."""
-    # In a gap, fold=0 reads the wall clock with the old offset, which is the very instant of the change.
+    # For a skipped wall-clock time, fold=0 uses the old offset, which gives the instant of the change.
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
@@ -76,7 +76,7 @@ def _day_at(time: int, zone: ZoneInfo) -> Window:
     day = local_date(time, zone)
     following = day + timedelta(days=1)
     end = day_start(following, zone)
-    while end <= time:  # a day that the calendar skips (Samoa, 30 December 2011) is empty
+    while end <= time:  # a day that the zone skipped (Samoa, 30 December 2011) is empty
         following += timedelta(days=1)
         end = day_start(following, zone)
     return Window(day_start(day, zone), end)

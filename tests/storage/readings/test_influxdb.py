@@ -141,7 +141,9 @@ async def test_users_and_what_they_may(own_influx: OwnInflux) -> None:
     for user in ("writer", "reader", "nobody"):
         admin.create_user(user, PASSWORD)
     address = "influxdb://{}:s3cret%20pass%2Fword@127.0.0.1:" + str(server.port) + "/db"
-    with pytest.raises(StoreUnavailable, match="the database db does not exist and user writer may not create it") as failure:
+    with pytest.raises(
+        StoreUnavailable, match="the database db does not exist and user writer may not create it"
+    ) as failure:
         async with opened(address.format("writer")):
             pass
     assert PASSWORD not in str(failure.value)

@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, serial_of, session  # noqa: E402
-from benchmarks.mongo_counter import MongoCounter  # noqa: E402
+from benchmarks.mongo_counter import MongoCounter, purpose_of  # noqa: E402
 from benchmarks.processes import PROJECT, cpu_seconds, daemons  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
 
@@ -225,7 +225,9 @@ def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
         counts = {name: count / share for name, count in asked.items() if count}
         print("          " + ", ".join(f"{name} {n:.2f}" for name, n in counts.items() if not name.startswith(DETAIL)))
         for name in sorted((name for name in counts if name.startswith(DETAIL)), key=counts.__getitem__, reverse=True):
-            print(f"            {counts[name]:6.2f} {name.removeprefix(DETAIL)}")
+            detail = name.removeprefix(DETAIL)
+            purpose = purpose_of(detail)
+            print(f"            {counts[name]:6.2f} {detail}" + (f" ({purpose})" if purpose else ""))
         times = [1000 * percentile(side.took, share) for share in (0.5, 0.99, 1.0)]
         print(
             "          an upload took {:.0f} ms (median), {:.0f} ms (99 %), {:.0f} ms (longest)".format(*times), end=""

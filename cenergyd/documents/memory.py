@@ -55,6 +55,18 @@ class MemoryDocumentStore:
         for key, body, owner, due in documents:
             await self.put(kind, key, body, owner=owner, due=due)
 
+    async def replace_many(self, kind: str, documents: Sequence[tuple[NewDocument, int]]) -> list[bool]:
+        """Create or replace those with the version given."""
+        replaced = []
+        for (key, body, owner, due), version in documents:
+            try:
+                await self.put(kind, key, body, owner=owner, due=due, expected_version=version)
+            except Conflict:
+                replaced.append(False)
+            else:
+                replaced.append(True)
+        return replaced
+
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
         """Remove; False where there was none."""
         document = self.kept.get((kind, key))

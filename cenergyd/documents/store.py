@@ -66,6 +66,13 @@ class DocumentStore(Protocol):
         """Create or replace many, whatever their versions, in as few round trips as possible."""
         ...
 
+    async def replace_many(self, kind: str, documents: Sequence[tuple[NewDocument, int]]) -> list[bool]:
+        """Create or replace each that still has the version given with it (0 = must not exist), in as few round trips as possible.
+
+        False: it was changed meanwhile, and is left as it is. No key may come twice.
+        """
+        ...
+
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
         """Remove; False if there was none. With ``expected_version`` raises Conflict if the stored version differs."""
         ...

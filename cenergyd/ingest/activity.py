@@ -6,14 +6,16 @@ seconds, once for each logger and meter, however often it uploads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, METER, REJECTED
+from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
+from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
 from cenergyd.ingest.logger_proof import PROVEN_BY
@@ -34,16 +36,46 @@ MAX_REJECTED = 1000
 """Rejected serial numbers that are remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 _MAX_STORED = 10_000
 """Entries of the list read; more than :data:`MAX_REJECTED` only if it was longer once."""
+_ATTEMPTS = 5
+"""For a logger that other daemons write, too; then it waits for the next time."""
 _MAX_INTRODUCED = 100_000
 """Number of series remembered as having a document."""
 log = Logger()
 
 
+@attrs.define(slots=True)
+class _Seen:
+    """What was seen of a logger since it was written last."""
+
+    told: dict[str, Any] = attrs.field(factory=dict)
+    """Loop name and address of its last upload."""
+    first_upload: int | None = None
+    last_upload: int | None = None
+    """UTC seconds."""
+    meters: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    """By series."""
+
+    def parts(self, serial: str) -> list[str]:
+        """The names of the logger and of the meters that were seen."""
+        return [*self.meters, *([serial] if self.last_upload is not None else [])]
+
+    def followed_by(self, later: _Seen | None) -> _Seen:
+        """Both together."""
+        if later is None:
+            return self
+        return _Seen(
+            {**self.told, **later.told},
+            self.first_upload if self.first_upload is not None else later.first_upload,
+            later.last_upload if later.last_upload is not None else self.last_upload,
+            self.meters | {key: merged_meter(self.meters.get(key, {}), new) for key, new in later.meters.items()},
+        )
+
+
 class LoggerActivity(PeriodicService):
     """Collects and writes activity.
 
-    Documents: kind ``logger`` (key serial, due = last upload), ``meter`` (key series, owner serial), ``logger_status``
-    (key serial), ``rejected`` (key serial, due = last attempt).
+    Documents: kind ``logger`` (key serial, due = last upload; with its meters), ``logger_status`` (key serial), ``rejected``
+    (key serial, due = last attempt).
 
     :param repeat_seconds: least time between two writes of a logger or meter, however often it uploads.
     :param max_rejected: different rejected serials remembered, in memory and stored; more are only counted.
@@ -68,7 +100,8 @@ class LoggerActivity(PeriodicService):
         self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
-        self._pending: dict[str, dict[str, NewDocument]] = {LOGGER: {}, METER: {}, LOGGER_STATUS: {}}
+        self._seen: dict[str, _Seen] = {}
+        self._statuses: dict[str, NewDocument] = {}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
         self._introduced: dict[str, None] = {}
@@ -77,10 +110,10 @@ class LoggerActivity(PeriodicService):
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
         """A logger made a request with the right password."""
         now = int(self._clock.seconds())
-        waiting = self._pending[LOGGER].get(serial)
-        first = waiting.body["first_upload"] if waiting else now
-        body = {"loop_name": loop_name, "address": address, "last_upload": now, "first_upload": first}
-        self._pending[LOGGER][serial] = NewDocument(serial, body, None, now)
+        seen = self._seen.setdefault(serial, _Seen())
+        seen.first_upload = now if seen.first_upload is None else seen.first_upload
+        seen.last_upload = now
+        seen.told = {"loop_name": loop_name, "address": address}
 
     def meter(
         self,
@@ -105,23 +138,26 @@ class LoggerActivity(PeriodicService):
             "interval": typical_interval([reading.time for reading in readings[-INTERVAL_READINGS:]]),
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
         }
-        waiting = self._pending[METER].get(series)
-        self._pending[METER][series] = NewDocument(series, merged_meter(waiting.body if waiting else {}, body), serial)
+        meters = self._seen.setdefault(serial, _Seen()).meters
+        meters[series] = merged_meter(meters.get(series, {}), body)
 
-    async def introduce(self, series: str) -> None:
-        """Create a meter's document if it has none; stored when this returns, since the logger may ask for a manifest next."""
+    async def introduce(self, serial: str, series: str) -> None:
+        """Have a meter in the store when this returns, if it was never seen before: a manifest may be asked for next."""
         if series in self._introduced:
             return
-        if await self._documents.get(METER, series) is None and series in self._pending[METER]:
-            await self._documents.put_many(METER, [self._pending[METER][series]])
-        while len(self._introduced) >= _MAX_INTRODUCED:
-            del self._introduced[next(iter(self._introduced))]
-        self._introduced[series] = None
+        _, stored = await logger_and_meters(self._documents, serial)
+        seen = self._seen.get(serial)
+        if series not in stored and seen is not None and series in seen.meters:
+            await self._write({serial: self._seen.pop(serial)})
+        for name in {series, *stored}:
+            while len(self._introduced) >= _MAX_INTRODUCED:
+                del self._introduced[next(iter(self._introduced))]
+            self._introduced[name] = None
 
     def status(self, serial: str, fields: Mapping[str, Any]) -> None:
         """A logger's STATUS message."""
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
-        self._pending[LOGGER_STATUS][serial] = NewDocument(serial, body, serial)
+        self._statuses[serial] = NewDocument(serial, body, serial)
 
     def rejected(self, serial: str, address: str, reason: str, unowned_password: str = "") -> None:
         """A request had a serial that belongs to no customer, or a wrong password.
@@ -136,29 +172,59 @@ class LoggerActivity(PeriodicService):
         now = self._clock.seconds()
         recent = now - self._repeat
         self._written = {key: time for key, time in self._written.items() if recent < time <= now}
-        for kind, gathered in self._pending.items():
-            due = {key: new for key, new in gathered.items() if everything or (kind, key) not in self._written}
-            if not due:
-                continue
-            self._pending[kind] = {key: new for key, new in gathered.items() if key not in due}
-            try:
-                items = await self._merged(kind, due)
-                await self._documents.put_many(kind, items)
-            except CenergydError:
-                self._pending[kind] = {**due, **self._pending[kind]}
-                raise
-            self._written.update(((kind, key), now) for key in due)
+        due = {
+            serial: seen
+            for serial, seen in self._seen.items()
+            if everything or any((LOGGER, part) not in self._written for part in seen.parts(serial))
+        }
+        for serial in due:
+            del self._seen[serial]
+        await self._write(due)
+        await self._write_statuses(everything=everything)
         await self._flush_rejected()
 
-    async def _merged(self, kind: str, gathered: Mapping[str, NewDocument]) -> list[NewDocument]:
-        merge = _MERGES.get(kind)
-        if merge is None:
-            return list(gathered.values())
-        stored = await self._documents.get_many(kind, list(gathered))
-        return [
-            new._replace(body=merge(stored[key].body if key in stored else {}, new.body))
-            for key, new in gathered.items()
-        ]
+    async def _write(self, due: Mapping[str, _Seen]) -> None:
+        """Write what was seen of loggers; what could not be written is gathered again."""
+        left = dict(due)
+        try:
+            for _ in range(_ATTEMPTS if left else 0):
+                for serial in await self._written_of(left):
+                    self._written.update(
+                        ((LOGGER, part), self._clock.seconds()) for part in left.pop(serial).parts(serial)
+                    )
+                if not left:
+                    break
+        finally:
+            for serial, seen in left.items():
+                self._seen[serial] = seen.followed_by(self._seen.get(serial))
+
+    async def _written_of(self, left: Mapping[str, _Seen]) -> list[str]:
+        """Write once; the serial numbers of those that nobody else changed meanwhile."""
+        stored = await self._documents.get_many(LOGGER, list(left))
+        new = []
+        for serial, seen in left.items():
+            old = stored.get(serial)
+            meters = await meters_of(self._documents, serial, old)
+            body = merged_logger(old.body if old else {}, {key: meter.body for key, meter in meters.items()}, seen)
+            last = seen.last_upload if seen.last_upload is not None else old.due if old else None
+            new.append((NewDocument(serial, body, None, last), old.version if old else 0))
+        replaced = await self._documents.replace_many(LOGGER, new)
+        return [document.key for (document, _), is_new in zip(new, replaced, strict=True) if is_new]
+
+    async def _write_statuses(self, *, everything: bool) -> None:
+        due = {
+            serial: status
+            for serial, status in self._statuses.items()
+            if everything or (LOGGER_STATUS, serial) not in self._written
+        }
+        if not due:
+            return
+        await self._documents.put_many(LOGGER_STATUS, list(due.values()))
+        now = self._clock.seconds()
+        for serial, status in due.items():
+            self._written[LOGGER_STATUS, serial] = now
+            if self._statuses.get(serial) is status:
+                del self._statuses[serial]
 
     async def _flush_rejected(self) -> None:
         gathered = self._rejected.take()
@@ -227,14 +293,12 @@ def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
     return body
 
 
-def merged_logger(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A logger's document after further uploads, with the longest pauses of its last days, from which its usual interval follows."""
-    body = {key: value for key, value in new.items() if key != "first_upload"}
-    body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), new["first_upload"])
-    return body
-
-
-_MERGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
-    LOGGER: merged_logger,
-    METER: merged_meter,
-}
+def merged_logger(old: Mapping[str, Any], old_meters: Mapping[str, Mapping[str, Any]], seen: _Seen) -> dict[str, Any]:
+    """A logger's document after further uploads: with the longest pauses of its last days, from which its rhythm is known."""
+    body = {**old, **seen.told}
+    if seen.first_upload is not None:
+        body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), seen.first_upload)
+        body["last_upload"] = max(seen.last_upload or 0, old.get("last_upload") or 0)
+    meters = {**old_meters, **{key: merged_meter(old_meters.get(key, {}), new) for key, new in seen.meters.items()}}
+    latest = sorted(meters, key=lambda key: meters[key].get("last_upload") or 0, reverse=True)[:MAX_METERS]
+    return {**body, METERS: {key: meters[key] for key in sorted(latest)}}

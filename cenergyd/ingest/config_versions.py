@@ -26,7 +26,8 @@ from cenergyd.acquisuite.configfiles import (
 )
 from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.upload import Mode
-from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, METER
+from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION
+from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import NotFound, UploadError
 from cenergyd.ingest.meter_layouts import MeterLayouts
@@ -90,8 +91,9 @@ class ConfigArchive:
         """The files we have; blank entries ask for those we lack: the logger's own file and those of meters seen."""
         heads = {head.key.removeprefix(f"{serial}/"): head for head in await self._heads(serial)}
         names = {LOGGER_CONFIG, *heads}
-        for meter in await self._documents.find(METER, owner=serial, limit=256):
-            number = meter.key.rpartition("_")[2]
+        _, meters = await logger_and_meters(self._documents, serial)
+        for series in meters:
+            number = series.rpartition("_")[2]
             if number.isdigit():
                 names.add(config_name(number))
         return [self._entry(name, heads.get(name)) for name in sorted(names)]

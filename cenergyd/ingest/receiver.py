@@ -229,7 +229,7 @@ class Receiver:
             device = {"name": each.device_name, "device_type": each.device_type, "device_class": each.device_class}
             self._activity.meter(serial, each.series, device, read.parsed.readings, read.parsed.last_error)
             self._metrics.readings(len(read.parsed.readings), read.parsed.skipped)
-            await self._activity.introduce(each.series)
+            await self._activity.introduce(serial, each.series)
 
     async def store(self, customer: Customer, logs: Sequence[tuple[str, ReadLog]]) -> None:
         """Store the readings of meters; durable and marked for derivation when this returns."""

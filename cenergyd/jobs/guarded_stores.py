@@ -136,7 +136,7 @@ class GuardedDocuments:
         method = getattr(self._store, name)
 
         def checked(kind: str, *arguments: object, **options: object) -> object:
-            if name in ("put", "put_many", "delete", "purge"):
+            if name in ("put", "put_many", "replace_many", "delete", "purge"):
                 self._writer.check_kind(kind)
             if kind in _SECRET_KINDS:
                 raise NotAllowed(f"documents of kind {kind} are not for plugins")

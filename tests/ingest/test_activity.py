@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from cenergyd.documents.kinds import LOGGER, METER, REJECTED
 from cenergyd.documents.store import NewDocument
 from cenergyd.errors import StoreUnavailable
+from cenergyd.ingest import activity
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
@@ -34,8 +35,12 @@ class Place:
         self.activity.meter("A00", SERIES, {"name": "Main"}, [Reading(int(self.clock.seconds()), value)])
 
     def shown(self) -> Any:
-        document = self.documents.kept.get((METER, SERIES))
-        return document.body["last"]["P"] if document else None
+        meter = self.meter()
+        return meter["last"]["P"] if meter else None
+
+    def meter(self) -> Any:
+        document = self.documents.kept.get((LOGGER, "A00"))
+        return document.body["meters"].get(SERIES) if document else None
 
 
 def test_the_first_upload_is_written_soon_and_further_ones_less_often() -> None:
@@ -69,7 +74,7 @@ def test_what_could_not_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatc
         raise StoreUnavailable("down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(here.documents, "put_many", down)
+        patch.setattr(here.documents, "replace_many", down)
         here.upload(1.0)
         here.clock.advance(5)
         assert here.shown() is None
@@ -90,7 +95,7 @@ def test_the_rhythm_of_a_logger_is_learnt_over_restarts() -> None:
     Deferred.fromCoroutine(restarted.flush())
     body = here.documents.kept[LOGGER, "A00"].body
     assert [gap for _, gap in body["gaps"]] == [900]
-    assert set(body) == {"loop_name", "address", "last_upload", "gaps"}
+    assert set(body) == {"loop_name", "address", "last_upload", "gaps", "meters"}
 
 
 def test_interval_and_error_of_a_meter_are_kept() -> None:
@@ -98,12 +103,12 @@ def test_interval_and_error_of_a_meter_are_kept() -> None:
     now = int(here.clock.seconds())
     here.activity.meter("A00", SERIES, {}, [Reading(now - 600 + 60 * n, 1.0) for n in range(10)], (now - 30, 139))
     here.clock.advance(5)
-    body = here.documents.kept[METER, SERIES].body
+    body = here.meter()
     assert (body["interval"], body["error"], body["last_time"]) == (60, {"time": now - 30, "code": 139}, now - 60)
     here.activity.meter("A00", SERIES, {}, [Reading(now - 7200, 2.0)], (now - 7000, 138))  # late files
     here.activity.meter("A00", SERIES, {}, [])
     here.clock.advance(60)
-    late = here.documents.kept[METER, SERIES].body
+    late = here.meter()
     assert late["last_upload"] == now + 5
     assert {**late, "last_upload": 0} == {**body, "last_upload": 0}
 
@@ -130,3 +135,55 @@ def test_rejected_serials_outlast_a_store_that_is_down() -> None:
         "B00": (2, "192.0.2.2"),
         "C00": (1, "192.0.2.3"),
     }
+
+
+def test_two_daemons_that_hear_of_one_logger_keep_what_both_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Place()
+    other = LoggerActivity(here.documents, here.clock)  # type: ignore[arg-type]
+    other.uploaded("A00", "192.0.2.1", "Roof")
+    other.meter("A00", "A00_2", {"name": "Sun"}, [Reading(5, 2.0)])
+    replace_many = here.documents.replace_many
+
+    async def overtaken(kind: str, documents: Any) -> list[bool]:
+        monkeypatch.setattr(here.documents, "replace_many", replace_many)
+        await other.flush()
+        return await replace_many(kind, documents)
+
+    monkeypatch.setattr(here.documents, "replace_many", overtaken)
+    here.upload(1.0)
+    here.clock.advance(5)
+    meters = here.documents.kept[LOGGER, "A00"].body["meters"]
+    assert {series: meter["last"]["P"] for series, meter in meters.items()} == {SERIES: 1.0, "A00_2": 2.0}
+
+
+def test_meters_of_earlier_versions_move_into_their_loggers_document() -> None:
+    here = Place()
+    old = {"name": "Sun", "last_time": 7, "last": {"P": 3.0}, "interval": 60, "error": None, "last_upload": 9}
+    Deferred.fromCoroutine(here.documents.put(METER, "A00_2", old, owner="A00"))
+    Deferred.fromCoroutine(here.documents.put(LOGGER, "A00", {"last_upload": 9, "gaps": [[1, 900]]}, due=9))
+    here.upload(1.0)
+    here.clock.advance(5)
+    document = here.documents.kept[LOGGER, "A00"]
+    assert document.body["meters"]["A00_2"] == old
+    assert document.body["gaps"][0] == [1, 900]
+    assert document.due == document.body["last_upload"] == int(here.clock.seconds()) - 5
+
+
+def test_a_new_meter_is_stored_before_its_upload_is_answered() -> None:
+    here = Place()
+    here.upload(1.0)
+    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    assert here.shown() == 1.0
+    version = here.documents.kept[LOGGER, "A00"].version
+    here.upload(2.0)
+    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    assert here.documents.kept[LOGGER, "A00"].version == version
+
+
+def test_a_logger_keeps_only_so_many_meters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "MAX_METERS", 2)
+    here = Place()
+    for meter in range(4):
+        here.activity.meter("A00", f"A00_{meter}", {}, [])
+        here.clock.advance(60)
+    assert sorted(here.documents.kept[LOGGER, "A00"].body["meters"]) == ["A00_2", "A00_3"]

@@ -14,7 +14,8 @@ from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.corrections import Listed, corrections_over
-from cenergyd.documents.kinds import HELD_METER, METER
+from cenergyd.documents.kinds import HELD_METER
+from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolution
 from cenergyd.jobs.alerts.rules import StuckMeterRule
@@ -150,7 +151,7 @@ async def _gather(
     wanted = [name for name in dict.fromkeys([*roles, *measured]) if name in seen or name in _sums_of(span)]
     last = await readings.last(seen) if seen else {}
     minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
-    meters = {document.key: document for document in await documents.find(METER, owner=serial, limit=300)}
+    _, meters = await logger_and_meters(documents, serial)
     (state,) = await site_states([customer], documents, now, last, readings)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}

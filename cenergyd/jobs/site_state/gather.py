@@ -14,7 +14,8 @@ import attrs
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import reached_before, stored_window
-from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJECTED
+from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, REJECTED
+from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
 from cenergyd.ingest.rhythm import usual_gap
@@ -68,9 +69,10 @@ async def gather(
     """
     serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
     ids = [customer.id for customer in customers]
+    loggers = await documents.get_many(LOGGER, serials) if serials else {}
     known = _Known(
-        await documents.get_many(LOGGER, serials) if serials else {},
-        await documents.get_many(METER, series_of_roles(customers)) if serials else {},
+        loggers,
+        await known_meters(documents, series_of_roles(customers), loggers) if serials else {},
         await documents.get_many(DERIVATION, ids) if ids else {},
         await documents.get_many(REJECTED, serials) if serials else {},
         await documents.get_many(HELD_METER, series_of_roles(customers)) if serials else {},

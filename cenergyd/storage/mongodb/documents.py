@@ -20,6 +20,7 @@ from cenergyd.storage.mongodb.connection import MongoDatabase
 
 COLLECTION = "cenergyd_document"
 _ATTEMPTS = 3
+_DUPLICATE_KEY = 11000
 _INDEXES = {"owner": ("kind", "owner", "_id"), "due": ("kind", "due", "_id")}
 
 
@@ -123,6 +124,29 @@ class MongoDocumentStore:
         if requests:
             raise StoreUnavailable(f"{self._mongo.where}: {kind}: somebody else writes the same documents")
 
+    async def replace_many(self, kind: str, documents: Sequence[tuple[NewDocument, int]]) -> list[bool]:
+        """Create or replace those with the version given: one round trip while nobody else writes the same."""
+        requests = [
+            UpdateOne(
+                {"_id": _id(kind, new.key), "version": version or {"$exists": False}},
+                _update(kind, new),
+                upsert=not version,
+            )
+            for new, version in documents
+        ]
+        if not requests:
+            return []
+        try:
+            result = await self._run(lambda collection: collection.bulk_write(requests, ordered=False))
+            if result.matched_count + result.upserted_count == len(requests):
+                return [True] * len(requests)
+        except BulkWriteError as error:
+            faults = (error.details or {}).get("writeErrors", [])
+            if any(fault.get("code") != _DUPLICATE_KEY for fault in faults):
+                raise
+        found = await self.get_many(kind, [new.key for new, _ in documents])
+        return [_is_as_written(found.get(new.key), new, version + 1) for new, version in documents]
+
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
         """Remove."""
         query: dict[str, object] = {"_id": _id(kind, key)}
@@ -185,6 +209,16 @@ class MongoDocumentStore:
 
 def _id(kind: str, key: str) -> str:
     return f"{kind}/{key}"
+
+
+def _is_as_written(found: Document | None, new: NewDocument, version: int) -> bool:
+    """Whether a document is what was to be written, whoever wrote it."""
+    return (
+        found is not None
+        and found.version == version
+        and (found.owner, found.due) == (new.owner, new.due)
+        and found.body == body_of(body_text(new.body))
+    )
 
 
 def _update(kind: str, document: NewDocument) -> dict[str, Any]:

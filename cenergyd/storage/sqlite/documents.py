@@ -85,6 +85,24 @@ class SqliteDocumentStore:
         rows = [{**document._asdict(), "kind": kind, "body": body_text(document.body)} for document in documents]
         await self._database.write(lambda db: db.executemany(_PUT, rows))
 
+    async def replace_many(self, kind: str, documents: Sequence[tuple[NewDocument, int]]) -> list[bool]:
+        """Create or replace those with the version given, in one transaction."""
+        rows = [
+            ({**document._asdict(), "kind": kind, "body": body_text(document.body)}, version)
+            for document, version in documents
+        ]
+
+        def work(db: sqlite3.Connection) -> list[bool]:
+            replaced = []
+            for row, version in rows:
+                is_current = _version(db, kind, row["key"]) == version
+                if is_current:
+                    db.execute(_PUT, row)
+                replaced.append(is_current)
+            return replaced
+
+        return await self._database.write(work)
+
     async def delete(self, kind: str, key: str, *, expected_version: int | None = None) -> bool:
         """Remove."""
 
@@ -132,8 +150,11 @@ def _document(row: Sequence[Any]) -> Document:
 
 
 def _check_version(db: sqlite3.Connection, kind: str, key: str, expected: int | None) -> None:
-    if expected is None:
-        return
-    row = db.execute("SELECT version FROM document WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    if (row[0] if row else 0) != expected:
+    if expected is not None and _version(db, kind, key) != expected:
         raise Conflict(f"{kind} {key} was changed meanwhile")
+
+
+def _version(db: sqlite3.Connection, kind: str, key: str) -> int:
+    """0 where there is no such document."""
+    row = db.execute("SELECT version FROM document WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+    return int(row[0]) if row else 0

@@ -13,7 +13,8 @@ from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import missing_of
-from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, METER, REJECTED
+from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, REJECTED
+from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document
 from cenergyd.errors import InvalidField, NotFound
 from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_now
@@ -29,8 +30,6 @@ from cenergyd.web.api.routing import MAX_SEARCH, Call, Response, Route
 from cenergyd.web.api.site_state import SiteStateJson
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import role_sources
-
-_MAX_METERS = 300
 
 
 class LastValues(Resource, frozen=True, kw_only=True):
@@ -347,13 +346,13 @@ class StatusReader:
         """A logger with its meters, by meter id, and latest STATUS; empty where it was never seen."""
         documents = self._context.documents
         status = await documents.get(LOGGER_STATUS, serial)
-        meters = [MeterJson.of(found) for found in await documents.find(METER, owner=serial, limit=_MAX_METERS)]
+        logger, meters = await logger_and_meters(documents, serial)
         return LoggerDetails(
-            **_seen(serial, await documents.get(LOGGER, serial)),
+            **_seen(serial, logger),
             status=StatusMessage(time=status.body.get("time"), fields=dict(status.body.get("fields", {})))
             if status
             else None,
-            meters=meters,
+            meters=[MeterJson.of(meter) for meter in meters.values()],
         )
 
 

@@ -133,3 +133,29 @@ async def test_purge_takes_what_is_due(store):
     assert await store.purge("k", 3) == 3
     assert [document.key for document in await store.find("k")] == ["3", "4", "5"]
     assert await store.count("other") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_are_replaced_where_their_versions_are_as_expected(store):
+    assert await store.replace_many("k", []) == []
+    await store.put_many(
+        "k", [NewDocument("a", {"n": 0}, "o", 1), NewDocument("b", {"n": 0}), NewDocument("c", {"n": 0})]
+    )
+    await store.put("k", "b", {"n": 1})
+    new = [NewDocument(key, {"new": key}, None, 5) for key in "abcde"]
+    assert await store.replace_many("k", list(zip(new, (1, 1, 0, 0, 3), strict=True))) == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    found = await store.get_many("k", list("abcde"))
+    assert {key: (each.body, each.version) for key, each in found.items()} == {
+        "a": ({"new": "a"}, 2), "b": ({"n": 1}, 2), "c": ({"n": 0}, 1), "d": ({"new": "d"}, 1),
+    }  # fmt: skip
+    assert (found["a"].owner, found["a"].due) == (None, 5)
+    assert await store.replace_many("k", [(NewDocument("a", {"n": 3}), 2), (NewDocument("d", {"n": 3}), 1)]) == [
+        True,
+        True,
+    ]

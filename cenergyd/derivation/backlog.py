@@ -80,17 +80,17 @@ class Backlog:
                 if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, rest):
                     return False
                 self._sum = joined(self._sum, chunk.derivation)
-                await self._tell(chunk.end)
+                await self._store_progress(chunk.end)
                 if stopping():
                     await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
                     return False
                 await breather()
         return True
 
-    async def _tell(self, up_to: int) -> None:
+    async def _store_progress(self, up_to: int) -> None:
         if self.clock.seconds() - self._told_at >= TELL_EVERY:
             self._told_at = self.clock.seconds()
-            await self.committer.tell(TaskResult(self.task, [self._sum]), up_to, self.bodies)
+            await self.committer.store_progress(TaskResult(self.task, [self._sum]), up_to, self.bodies)
 
 
 @attrs.frozen(slots=True, kw_only=True)

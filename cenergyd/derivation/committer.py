@@ -144,7 +144,7 @@ class Committer:
         await self._mark_jobs([done for done in bad if self._is_news(done)])
         await self._hand_over(good)
         await self._fail(bad)
-        await self._tell([(done, self._outcome(done)) for done in ours], bodies)
+        await self._store_status([(done, self._outcome(done)) for done in ours], bodies)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
         """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
@@ -166,12 +166,12 @@ class Committer:
     async def fail(self, done: TaskResult, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Record that a long window failed at its present position."""
         await self._fail([done])
-        await self._tell([(done, self._outcome(done))], bodies)
+        await self._store_status([(done, self._outcome(done))], bodies)
 
-    async def tell(self, done: TaskResult, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def store_progress(self, done: TaskResult, up_to: int, bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Store the progress of a long window."""
         outcome = self._outcome(done)
-        await self._tell([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
+        await self._store_status([(done, attrs.evolve(outcome, done=min(up_to, outcome.end)))], bodies)
 
     async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
         """Write together; if the store rejects the write, find the customer that causes it so that others are not affected."""
@@ -256,7 +256,7 @@ class Committer:
                 plugin=failure.plugin, reason=failure.reason,
             )  # fmt: skip
 
-    async def _tell(
+    async def _store_status(
         self, results: Sequence[tuple[TaskResult, Outcome]], bodies: Mapping[str, Mapping[str, object]]
     ) -> None:
         now = int(self.clock.seconds())

@@ -1,4 +1,4 @@
-"""The checks of the alerts: from summaries of readings to verdicts for windows. Pure."""
+"""The checks of alerts: turn summaries of readings into verdicts on windows. Pure."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from cenergyd.readings.store import Summary
 MINUTE = 60
 QUARTER = 900
 DAYLIGHT_HOURS = range(10, 15)
-"""Local hours in which the sun is up at any likely site; the site's location is not known."""
+"""Local hours in which the sun is up at any likely site; the site's location need not be known."""
 MIN_STUCK_READINGS = 5
 
 
 def closed(windows: Iterable[Summary], resolution: int, now: int) -> list[Summary]:
-    """Windows that are complete: the mean of a part of a minute is not a 1-minute mean."""
+    """Windows that are over: the mean of a part of a minute is not a 1-minute mean."""
     return [window for window in windows if window.time + resolution <= now]
 
 
 def check_net_load(utility: Iterable[Summary], rule: NetLoadRule) -> list[WindowVerdict]:
-    """Minutes of the grid meter, measured or computed (load - solar)."""
+    """Verdicts on minutes of the grid meter, measured or computed (load - solar)."""
     return [
         _above(w.time, p, rule.threshold_kw, rule.hysteresis_kw) for w in utility if (p := _mean(w, "P")) is not None
     ]
 
 
 def check_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> list[WindowVerdict]:
-    """From P and Q of the minute where the meter gives Q, otherwise from its own power factor."""
+    """The power factor is computed from P and Q of the minute if the meter gives Q, otherwise it is the meter's own."""
     found = []
     for window in windows:
         factor = _power_factor(window)
@@ -50,7 +50,7 @@ def check_power_factor(windows: Iterable[Summary], rule: PowerFactorRule) -> lis
 
 
 def check_voltage(windows: Iterable[Summary], rule: VoltageRule) -> list[WindowVerdict]:
-    """Distance from nominal, either way. A meter without voltage is not evaluated."""
+    """The voltage must not differ too much from nominal in either direction. A meter without voltage is not evaluated."""
     found = []
     for window in windows:
         volts = _mean(window, "L1_V")
@@ -65,10 +65,10 @@ def check_implausible(
 ) -> list[WindowVerdict]:
     """Impossible quarter-hour means: negative load at any time, negative solar between 10:00 and 15:00.
 
-    A quarter of an hour and not a minute, because inverters draw a little and meters are read some seconds apart.
+    A quarter of an hour is used instead of a minute, because inverters draw some power and meters are read some seconds apart.
     """
     found = []
-    for quarter in closed(merge(minutes, QUARTER), QUARTER, now):
+    for quarter in closed(merged_windows(minutes, QUARTER), QUARTER, now):
         power = _mean(quarter, "P")
         if power is None or (role == "solar" and local_hour(quarter.time, zone) not in DAYLIGHT_HOURS):
             continue
@@ -77,16 +77,16 @@ def check_implausible(
 
 
 def stuck_resolution(rule: StuckMeterRule) -> int:
-    """A resolution at which the rule's period is about a dozen windows."""
+    """A resolution at which the rule's period has about a dozen windows."""
     return max(MINUTE, rule.after_minutes * 60 // 12 // MINUTE * MINUTE)
 
 
 def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> list[WindowVerdict]:
     """Whether a meter repeats exactly the same values in the period that ends with the reading at ``last``.
 
-    Stuck means that every channel it gives has a single value in the whole period, including a P that is not zero (a solar meter's night is
-    not a fault), in at least five readings that cover the whole period. ``windows`` are of
-    :func:`stuck_resolution`. No verdict unless the meter gave readings throughout.
+    It is stuck if every channel that it gives has a single value in at least five readings that cover the whole period, and P is not zero
+    (a solar meter at night is no fault). ``windows`` must have the resolution :func:`stuck_resolution`. There is no verdict unless the
+    meter gave readings throughout the period.
     """
     resolution = stuck_resolution(rule)
     start = last - rule.after_minutes * 60
@@ -107,8 +107,8 @@ def check_stuck(windows: Sequence[Summary], rule: StuckMeterRule, last: int) -> 
     return [WindowVerdict(last, "breach" if same else "clear", power if same else None, rule.after_minutes)]
 
 
-def merge(windows: Iterable[Summary], resolution: int) -> list[Summary]:
-    """Windows combined into longer ones, means weighted by readings."""
+def merged_windows(windows: Iterable[Summary], resolution: int) -> list[Summary]:
+    """Windows merged into longer ones; means are weighted by readings."""
     groups: dict[int, list[Summary]] = {}
     for window in windows:
         groups.setdefault(window.time - window.time % resolution, []).append(window)

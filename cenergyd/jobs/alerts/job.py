@@ -1,8 +1,8 @@
-"""Alerts of customers: evaluates readings, keeps states, sends messages.
+"""Alerts of customers: evaluates readings, stores states, sends messages.
 
 One document of kind ``alert`` per customer, kind of alert and series holds the state and the messages still to be queued (``unsent``). Both
-change in one compare-and-set, and messages are queued only after it, by ids that the outbox accepts once. So two daemons that evaluate the
-same readings send one message, and a crash at any point loses nothing and repeats nothing.
+change in one compare-and-set, and messages are queued only after that, with ids that the outbox accepts only once. So two daemons that
+evaluate the same readings send one message, and a crash at any point neither loses nor repeats one.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 
 SILENT = "silent_logger"
-"""Of the customer's own rule; raised with the site's state (:mod:`.site_alerts`)."""
+"""The alert by the customer's own rule for a silent logger; raised with the site's state (:mod:`.site_alerts`)."""
 LOOK_AGAIN = 3600
-"""An active alert is looked at every so many seconds: its rule or meter may be gone."""
+"""Seconds between checks of an active alert: its rule or meter may have been removed."""
 KEEP_DAYS = 30
-"""An alert that has been idle for this long is deleted."""
+"""Seconds after which an idle alert is deleted."""
 TRIES = 10
 log = Logger()
 
 
 class AlertKey(NamedTuple):
-    """What one alert is about."""
+    """Identifies an alert."""
 
     customer_id: str
     kind: str
@@ -62,7 +62,7 @@ class AlertKey(NamedTuple):
 
 
 class AlertView(NamedTuple):
-    """One alert for a page or the API."""
+    """An alert for display."""
 
     kind: str
     series: str
@@ -78,7 +78,7 @@ class Evaluation(NamedTuple):
 
 
 async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertView]:
-    """The alerts of a customer that are active or have a history, active ones first."""
+    """A customer's alerts that are active or have a history, active ones first."""
     limit = len(RULES) * len(ROLES) * 4
     found = await documents.find(ALERT, owner=customer_id, limit=limit)
     views = [AlertView(d.body["kind"], d.body["series"], state_from_json(d.body["state"])) for d in found]
@@ -86,7 +86,7 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
 
 
 async def check_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
-    """Evaluate the readings of ``start <= time < end``, which are new or changed; only fresh ones count."""
+    """Evaluate new or changed readings of ``start <= time < end``; old ones are ignored."""
     settings = settings_or_none(customer)
     fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)
     if settings is None or end <= fresh_from:
@@ -100,7 +100,7 @@ async def check_readings(customer: Customer, start: int, end: int, context: JobC
 
 
 async def maintain_alerts(context: JobContext) -> None:
-    """Queue messages that a crash left unsent, evaluate active alerts again, delete idle ones."""
+    """Queue messages that a crash left unsent, check active alerts again, delete idle ones."""
     for document in await context.documents.find(ALERT, due_before=context.now + 1, limit=500):
         try:
             if document.body["unsent"]:
@@ -110,7 +110,7 @@ async def maintain_alerts(context: JobContext) -> None:
             else:
                 await context.documents.delete(ALERT, document.key, expected_version=document.version)
         except Conflict:
-            continue  # another daemon was quicker
+            continue  # another daemon was faster
 
 
 async def _evaluate(evaluation: Evaluation, first: int, last: int) -> dict[AlertKey, list[WindowVerdict]]:
@@ -118,7 +118,7 @@ async def _evaluate(evaluation: Evaluation, first: int, last: int) -> dict[Alert
     wanted = _wanted_roles(customer, settings)
     if not wanted:
         return {}
-    # One quarter of an hour earlier: a window that had not ended at the last evaluation is evaluated now.
+    # Begin a quarter of an hour earlier, to evaluate a window that had not ended at the last evaluation.
     start, end = first - first % QUARTER - QUARTER, last - last % QUARTER + QUARTER
     series = {role: name for role in wanted if (name := customer.series_of(role)) is not None}
     summaries = await context.readings.summarise(list(series.values()), start, end, MINUTE)
@@ -187,7 +187,7 @@ def _sign_corrected(customer: Customer, role: Role, windows: Sequence[Summary]) 
 
 
 def settings_or_none(customer: Customer) -> AlertSettings | None:
-    """A customer's settings; None where there are none, or where they are not valid, which is logged."""
+    """A customer's settings; None if there are none, or if they are invalid, which is logged."""
     try:
         return alerts_of(customer)
     except InvalidField as error:
@@ -203,12 +203,12 @@ async def _look_again(alert: Document, context: JobContext) -> None:
     settings = settings_or_none(customer) if customer is not None else None
     kind, series = alert.body["kind"], alert.body["series"]
     if settings is None and kind in SITE_RULES:
-        settings = AlertSettings()  # these are watched for every site
+        settings = AlertSettings()  # these kinds are evaluated for every site
     watched = settings is not None and (kind in SITE_RULES or settings.rule(kind).enabled)
     held = await context.documents.get(HELD_METER, series) if kind == NOT_UNDERSTOOD else None
     is_held = held is not None and is_not_understood(held.body)
     if customer is None or settings is None or not watched or not (is_held or _has(customer, kind, series)):
-        # Switched off or removed on purpose: nobody needs to be told that it is over.
+        # The rule was switched off, or the meter removed: no message that the alert is over is needed.
         await context.documents.delete(ALERT, alert.key, expected_version=alert.version)
         return
     state = state_from_json(alert.body["state"])
@@ -235,11 +235,11 @@ async def apply_verdicts(
     began: int | None = None,
     words: Words | None = None,
 ) -> None:
-    """Bring an alert up to date with the verdicts, and queue its messages.
+    """Update an alert by verdicts, and queue its messages.
 
-    :param known: its document as it was read.
+    :param known: its document as read.
     :param words: a plugin's texts for its own alert.
-    :param began: when it began, if that is known better than from ``verdicts``.
+    :param began: when it began, if known better than from ``verdicts``.
     """
     settings, context = evaluation.settings, evaluation.context
     limits = Limits(settings.frequency_seconds(key.kind), context.settings.alerts.max_age_seconds)
@@ -287,11 +287,11 @@ async def _send_unsent(document: Document, context: JobContext) -> None:
     try:
         await _write(key, state_from_json(document.body["state"]), (), document.version, context)
     except Conflict:
-        return  # the other daemon queues the same messages under the same ids
+        return  # another daemon queues the same messages with the same ids
 
 
 def _audience(evaluation: Evaluation, kind: str) -> list[str]:
-    """Who is told: the customer's channels, the operators' channels."""
+    """The recipients: the customer's channels, the operators' channels."""
     told = ["customer"] if evaluation.settings.channels and evaluation.settings.rule(kind).enabled else []
     if kind in SITE_RULES and evaluation.context.settings.alerts.operators:
         told.append("operators")

@@ -1,4 +1,4 @@
-"""Alerts that plugins raise: their settings, and the same states as built-in ones."""
+"""Alerts that plugins raise: their settings. Their states work as for built-in alerts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cenergyd.jobs.guarded_stores import NotAllowed, serials_of
 from cenergyd.runtime.structs import read
 
 MAX_VERDICTS = 10_000
-"""Windows in one call: a week of minutes."""
+"""Maximum windows in one call: a week of minutes."""
 MAX_TEXT = 500
 _VERDICTS = ("breach", "clear", "hold")
 
@@ -23,7 +23,7 @@ RulesOfPlugin = Mapping[str, AlertRuleType]
 
 
 def plugin_rule(rules: RulesOfPlugin, customer: Customer | None, kind: str) -> AlertRule | None:
-    """A customer's settings of a plugin's alert; None if it is off, or does not match the plugin's present declaration."""
+    """A customer's settings of a plugin's alert; None if it is off, or if they do not match the plugin's present declaration."""
     declared = _declared(rules, kind)
     settings = settings_or_none(customer) if customer is not None else None
     stored = settings.plugin_rules.get(kind) if settings is not None else None
@@ -48,7 +48,7 @@ async def raise_plugin_alert(
 ) -> None:
     """See :meth:`cenergyd.hookspecs.JobContext.alert`.
 
-    :param context: may write alerts' documents.
+    :param context: a context that may write documents of alerts.
     """
     declared = _declared(rules, kind)
     if customer is None:

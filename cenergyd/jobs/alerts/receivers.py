@@ -1,10 +1,9 @@
-"""Which e-mail addresses and telephone numbers of a customer may get messages: those confirmed by their owner or an operator. Pure.
+"""Confirmation of receivers: messages are sent only to e-mail addresses and phone numbers that their owner or an operator confirmed. Pure.
 
-Kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``, ``operator``,
-``earlier``) and when.
-Only :func:`edit_receivers` and :func:`confirm` write it, never an editor's input. Settings without it were made before confirmation
-existed, or are an existing front end's: the operator has been responsible for their receivers, so these count as confirmed, and stay so
-(``earlier``) when the settings are next saved.
+Confirmations are kept with the alert settings, ``extensions["alerts"]["confirmed"]``: id of a channel -> who confirmed it (``owner``,
+``operator``, ``earlier``) and when. Only :func:`edit_receivers` and :func:`confirm` write it; an editor's input for it is ignored. Settings
+without it are from before confirmation existed, or from an existing front end. The operator was responsible for their receivers, so these
+count as confirmed, and are recorded as ``earlier`` when the settings are next saved.
 """
 
 from __future__ import annotations
@@ -26,33 +25,33 @@ from cenergyd.jobs.alerts.rules import (
 from cenergyd.jobs.existing_settings import alerts_json
 
 CONFIRMED = "confirmed"
-"""Key in the stored settings, and in a channel as shown."""
+"""Key in the stored settings, and in a displayed channel."""
 CONFIRMED_TYPES = ("email", "sms")
-"""Types of channels that reach a person who may not have asked for it."""
+"""Types of channels that may reach a person who did not ask for messages."""
 
 By = Literal["owner", "operator", "earlier"]
 
 
 def needs_confirmation(channel: Mapping[str, Any]) -> bool:
-    """Whether messages go to such a channel only once it is confirmed."""
+    """Whether messages are sent to such a channel only after it is confirmed."""
     return channel.get("type") in CONFIRMED_TYPES
 
 
 def is_confirmed(stored: Any, channel: Mapping[str, Any]) -> bool:
-    """Whether messages may go to a channel of the stored settings."""
+    """Whether messages may be sent to a channel of the stored settings."""
     if not needs_confirmation(channel) or not isinstance(stored, Mapping) or CONFIRMED not in stored:
         return True
     return channel_id(channel) in stored[CONFIRMED]
 
 
 def open_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
-    """The channels that messages may go to. Raises InvalidField where the settings are not valid."""
+    """The channels to which messages may be sent. Raises InvalidField if the settings are invalid."""
     settings, stored = alerts_of(customer), alerts_json(customer)
     return tuple(channel for channel in (settings.channels if settings else ()) if is_confirmed(stored, channel))
 
 
 def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
-    """The channels whose owner has not confirmed them yet; none if the settings are invalid."""
+    """The channels that are not confirmed yet; none if the settings are invalid."""
     try:
         settings, stored = alerts_of(customer), alerts_json(customer)
     except InvalidField:
@@ -61,7 +60,7 @@ def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
 
 
 def shown_channel(stored: Any, channel: Mapping[str, Any]) -> dict[str, Any]:
-    """A channel without its secrets, and with whether it is confirmed."""
+    """A channel without its secrets, with the information whether it is confirmed."""
     shown = public_channel(channel)
     return {**shown, CONFIRMED: is_confirmed(stored, channel)} if needs_confirmation(channel) else shown
 
@@ -69,9 +68,9 @@ def shown_channel(stored: Any, channel: Mapping[str, Any]) -> dict[str, Any]:
 def edit_receivers(
     stored: Any, sent: object, types: ChannelTypes, rules: RuleTypes, *, by_operator: bool, now: int
 ) -> dict[str, object]:
-    """What to store after an editor sent settings: see :func:`~cenergyd.jobs.alerts.rules.edit_alerts`. Raises InvalidField.
+    """The settings to store after an edit (:func:`~cenergyd.jobs.alerts.rules.edit_alerts`). Raises InvalidField.
 
-    Confirmed receivers stay confirmed. Those that an operator adds count as confirmed by them; those that a customer adds have to be confirmed.
+    Confirmed receivers stay confirmed. Receivers that an operator adds count as confirmed; those that a customer adds must be confirmed.
     """
     edited = edit_alerts(stored, sent, types, rules)
     known = _known(stored, now)
@@ -86,7 +85,7 @@ def edit_receivers(
 
 
 def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[str, Any]:
-    """The stored settings with one of their channels confirmed. Raises InvalidField if it is not theirs."""
+    """The stored settings with one of their channels confirmed. Raises InvalidField if it is none of their channels."""
     named = channel_id(channel)
     if not isinstance(stored, Mapping) or named not in _ids(stored):
         raise InvalidField("channel", "is not one of the stored channels")
@@ -94,7 +93,7 @@ def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[s
 
 
 def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
-    """The settings as shown to people: without secrets, and with which receivers are confirmed."""
+    """The settings for display: without secrets, with the information which receivers are confirmed."""
     return AlertSettings(
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name != "channels"},
         channels=tuple(shown_channel(stored, channel) for channel in settings.channels),
@@ -102,7 +101,7 @@ def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
 
 
 def _known(stored: Any, now: int) -> dict[str, Any]:
-    """Id -> confirmation, of what is stored."""
+    """Id -> confirmation, from the stored settings."""
     if not isinstance(stored, Mapping):
         return {}
     if CONFIRMED in stored:

@@ -1,9 +1,8 @@
-"""A customer's alert rules and channels:
+"""A customer's alert rules and channels, ``extensions["alerts"]``, as frozen classes.
 
-``extensions["alerts"]``, JSON <-> frozen classes. Every rule is off until it is switched on. An invalid value raises
-:class:`~cenergyd.errors.InvalidField`, whose ``field`` is the
-path of the value (``alerts.net_load.threshold_kw``). Secrets of a channel are write-only: they are replaced by
-``has_secret`` on the way out, and kept where an editor sends ``has_secret`` back.
+Every rule is off until it is switched on. An invalid value raises :class:`~cenergyd.errors.InvalidField`, whose ``field`` is the path of the
+value (``alerts.net_load.threshold_kw``). Secrets of a channel are write-only: they are replaced by ``has_secret`` when settings are read, and
+kept if an editor sends ``has_secret`` back.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ MAX_PLUGIN_RULE_BYTES = 2048
 KIND = r"[a-z][a-z0-9_]{0,31}"
 """A kind of alert."""
 SECRET_KEYS = ("secret", "token", "password", "api_key")
-"""Keys of a channel that never leave the store."""
+"""Keys of a channel that are never returned."""
 SHOWN_KEYS = ("has_secret", "confirmed")
-"""Keys of a channel that are only shown; an editor may send them back."""
+"""Keys of a channel that are only returned; they are ignored if an editor sends them back."""
 
 Kilowatts = Annotated[float, Meta(ge=0, le=1e6)]
 
@@ -49,7 +48,7 @@ class NetLoadRule(Rule, frozen=True, kw_only=True):
 
 
 class PowerFactorRule(Rule, frozen=True, kw_only=True):
-    """The power factor of a 1-minute window is below a limit; not evaluated near zero power, where it means nothing."""
+    """The power factor of a 1-minute window is below a limit; not evaluated near zero power, where it is meaningless."""
 
     below: Annotated[float, Meta(ge=0, le=1)] = 0.9
     hysteresis: Annotated[float, Meta(ge=0, le=0.5)] = 0.02
@@ -87,7 +86,7 @@ class ImplausibleRule(Rule, frozen=True, kw_only=True):
 
 
 class MissedUploadRule(Rule, frozen=True, kw_only=True):
-    """The logger misses the time at which it usually uploads, judged by its own interval."""
+    """The logger misses the time at which it usually uploads, according to its own interval."""
 
 
 class StoppedMeterRule(Rule, frozen=True, kw_only=True):
@@ -217,7 +216,7 @@ RULES: Mapping[str, type[Rule]] = {
 """Kind of alert -> the class of its rule."""
 NOT_UNDERSTOOD = "meter_not_understood"
 SITE_RULES = ("missed_upload", "stopped_meter", "solar_zero", "not_computed", NOT_UNDERSTOOD)
-"""Evaluated for every site, whatever its settings: operators are told, and customers whose rule is on."""
+"""Evaluated for every site, whatever its settings. Operators are notified, and customers whose rule is on."""
 
 
 def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, object], ...]:
@@ -233,7 +232,7 @@ def operator_channels(addresses: Iterable[str]) -> tuple[dict[str, object], ...]
 
 
 ChannelTypes = Mapping[str, ChannelType]
-"""Kinds of channels that plugins declare, by type."""
+"""Channels that plugins declare, by type."""
 _NONE: ChannelTypes = {}
 RuleTypes = Mapping[str, AlertRuleType]
 """Kinds of alerts that plugins declare, by kind."""
@@ -243,13 +242,13 @@ _NO_RULES: RuleTypes = {}
 def parse_alerts(
     value: object, field: str = "alerts", types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
 ) -> AlertSettings:
-    """Checked settings from JSON. Raises InvalidField, which names the first wrong value.
+    """Checked settings from JSON. Raises InvalidField for the first invalid value.
 
-    :param types: the kinds of channels that plugins declare; channels of an unknown kind are accepted as they are.
-    :param rules: the kinds of alerts that plugins declare; rules of an unknown kind are kept as they are.
+    :param types: the types of channels that plugins declare; channels of an unknown type are accepted unchanged.
+    :param rules: the kinds of alerts that plugins declare; rules of an unknown kind are kept unchanged.
     """
     if isinstance(value, Mapping) and isinstance(value.get("confirmed"), Mapping):
-        # Beside the stored settings: see cenergyd.jobs.alerts.receivers, which alone writes it.
+        # Not part of the settings: only cenergyd.jobs.alerts.receivers writes it.
         value = {name: item for name, item in value.items() if name != "confirmed"}
     settings = read(value, AlertSettings, field, style="dots")
     place = f"{field}.plugin_rules"
@@ -284,33 +283,33 @@ def _parse_plugin_rule(rule: Mapping[str, Any], field: str, declared: AlertRuleT
 
 
 def alerts_of(customer: Customer) -> AlertSettings | None:
-    """The customer's settings, or those of an existing front end, or None where there are none. Raises InvalidField."""
+    """The customer's settings, otherwise those of an existing front end; None if there are none. Raises InvalidField."""
     value = alerts_json(customer)
     try:
         return None if value is None else parse_alerts(value)
     except InvalidField:
         if customer.extensions.get("alerts") is None:
-            return None  # the front end's: the setup report names their errors
+            return None  # the front end's settings, whose errors are in the setup report
         raise
 
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, object]:
-    """JSON for the store (``secrets=True``) or for people (``has_secret`` in their place)."""
+    """JSON for the store (``secrets=True``) or for display (with ``has_secret`` instead of secrets)."""
     found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
     return {**found, "channels": list(found["channels"])}
 
 
 def without_secrets(settings: AlertSettings) -> AlertSettings:
-    """The settings with ``has_secret`` in place of a channel's secrets."""
+    """The settings with ``has_secret`` instead of a channel's secrets."""
     return msgspec.structs.replace(settings, channels=tuple(map(public_channel, settings.channels)))
 
 
 def edit_alerts(
     stored: Any, sent: object, types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
 ) -> dict[str, object]:
-    """What to store after an editor sent ``sent``: checked, with the secrets that the editor could not see.
+    """The settings to store after an editor sent ``sent``: checked, with the secrets that the editor could not see.
 
-    A channel with ``has_secret`` true and no secret of its own takes that of the stored channel with the same address.
+    A channel with ``has_secret`` true and no secret gets the secret of the stored channel with the same address.
     """
     old = {} if stored is None else {channel_id(c): c for c in parse_alerts(stored).channels}
     values = dict(sent) if isinstance(sent, Mapping) else sent
@@ -336,7 +335,7 @@ def with_secrets(channel: object, stored: Iterable[Mapping[str, object]]) -> obj
 
 
 def channel_id(channel: Mapping[str, object]) -> str:
-    """Names a channel by its address, whatever its secrets."""
+    """An id of a channel that depends on its address but not on its secrets."""
     shown = {k: v for k, v in channel.items() if k not in SECRET_KEYS and k not in SHOWN_KEYS}
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -348,7 +347,7 @@ def parse_channel(value: object, field: str = "channel", types: ChannelTypes = _
     channel = {key: item for key, item in value.items() if key not in SHOWN_KEYS}
     kind = channel.get("type")
     if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", kind):
-        raise InvalidField(f"{field}.type", "email, sms, webhook or the name of another notifier is needed")
+        raise InvalidField(f"{field}.type", "email, sms, webhook or the type of a plugin's channel is needed")
     known = BUILT_IN_CHANNELS.get(kind) or (types[kind].fields if kind in types else None)
     if known is None:
         _check_plain(channel, field)
@@ -370,7 +369,7 @@ def _parse_channels(value: Iterable[object], field: str, types: ChannelTypes) ->
     seen: set[str] = set()
     for n, channel in enumerate(channels):
         if channel_id(channel) in seen:
-            raise InvalidField(f"{field}.{n}", "this channel exists already")
+            raise InvalidField(f"{field}.{n}", "this channel already exists")
         seen.add(channel_id(channel))
     return channels
 

@@ -1,6 +1,6 @@
-"""Alerts based on a site's state: raised and ended by each evaluation, for every site.
+"""Alerts based on a site's state, raised and ended at each evaluation of every site.
 
-Operators are told (``[alerts] operators``), and customers who have switched the rule on.
+Operators are notified (``[alerts] operators``), and customers who have switched the rule on.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class _Trouble(NamedTuple):
     key: AlertKey
     issue: Issue
     value: float | None
-    """What the message tells: an error's code, minutes of silence."""
+    """A number for the message: an error code, or minutes of silence."""
 
 
 class SiteAlerts:
     """Raises and ends alerts by the states of sites.
 
-    :param context: makes a job's context for the present time.
+    :param context: returns a job's context with the present time.
     """
 
     def __init__(self, context: Callable[[], JobContext]) -> None:
@@ -58,7 +58,7 @@ class SiteAlerts:
         customer, state, before = evaluation
         settings = settings_or_none(customer) or AlertSettings()
         now = _troubles(customer, state, settings, context.now)
-        # What was a trouble then, in whatever length, is over unless it still is one.
+        # Every earlier issue, however long it lasted, is over unless it still exists.
         then = _troubles(customer, before.state, settings, None) if before else {}
         told = Evaluation(customer, settings, context)
         for text in {**then, **now}:
@@ -73,9 +73,9 @@ class SiteAlerts:
 
 
 def _troubles(customer: Customer, state: SiteState, settings: AlertSettings, now: int | None) -> dict[str, _Trouble]:
-    """Those issues that there are alerts for, by the key of the alert's document.
+    """The issues for which there are alerts, by the key of the alert's document.
 
-    :param now: a silence counts for the customer's own rule once it is as long as that says; None: whatever its length.
+    :param now: a silence is an issue for the customer's own rule once it lasts as long as the rule says; None: however long it lasts.
     """
     found: dict[str, _Trouble] = {}
     for issue in state.issues:
@@ -98,7 +98,7 @@ def _kinds_of(issue: Issue, state: SiteState, settings: AlertSettings, now: int 
 
 
 def _series_of(customer: Customer, issue: Issue) -> str | None:
-    """The subject of an issue: the logger, a role, or one of the meters of a sum."""
+    """The series that an issue concerns: of the logger, of a role, or of a meter of a sum."""
     if issue.role is None:
         return customer.logger_serial_number
     measured = f"{customer.logger_serial_number}_{issue.meter}"

@@ -1,14 +1,15 @@
-"""The states of one alert: raise, remind, throttle, resolve.
+"""The states of one alert: raise, remind, throttle, resolve. Pure.
 
-Pure. One alert is one kind of problem of one series of one customer. :func:`step` takes the verdicts on its windows and returns at most one
+One alert is one kind of problem of one series of one customer. :func:`step` takes the verdicts on its windows and returns at most one
 event to report:
 
 - ``raised``: it began and continues. ``reminder``: it still continues, and the throttle time has passed.
-- ``passed``: it began and ended between two evaluations (one upload brings a quarter of an hour at once): one message for both.
-- ``resolved``: it ended, and its beginning had been reported. Reported once, regardless of the throttle. The throttle counts from the last
-  ``raised``, ``reminder`` or ``passed``. A beginning that the throttle holds back is reported later if it still continues then. Windows
-  older than ``fresh`` seconds say nothing about the present and are ignored, so late data never raises
-(or ends) an alert; so are windows from the future and those evaluated before.
+- ``passed``: it began and ended between two evaluations (one upload brings a quarter of an hour at once); one message reports both.
+- ``resolved``: it ended, and its beginning had been reported. Reported once, regardless of the throttle.
+
+The throttle time starts at the last ``raised``, ``reminder`` or ``passed``. If the throttle delays the report of a beginning, it is reported
+later if the alert still continues then. Windows older than ``fresh`` seconds say nothing about the present and are ignored, so late data
+never raises or ends an alert. Windows in the future and windows that were already evaluated are ignored, too.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class Limits(NamedTuple):
     """The limits of an alert, seconds."""
 
     frequency: int
-    """At most one message in this time."""
+    """The throttle time: at most one message in this time."""
     fresh: int
     """Windows older than this are not evaluated."""
     future: int = 300
-    """Windows further in the future than this are not evaluated either: the logger's clock is wrong."""
+    """Windows further in the future than this are not evaluated, because the logger's clock is wrong."""
     history: int = 20
-    """Transitions remembered."""
+    """Number of transitions kept."""
 
 
 class AlertEvent(NamedTuple):
@@ -65,7 +66,7 @@ class AlertState:
     judged_until: int = 0
     """The newest window evaluated."""
     history: tuple[Mapping[str, object], ...] = ()
-    """Transitions, oldest first: transition, at, since, until, worst, told."""
+    """Past transitions, oldest first, each with the keys transition, at, since, until, worst, told."""
 
 
 def state_to_json(state: AlertState) -> dict[str, object]:
@@ -84,7 +85,7 @@ def state_from_json(body: Mapping[str, Any]) -> AlertState:
 def step(
     state: AlertState, verdicts: Iterable[WindowVerdict], now: int, limits: Limits
 ) -> tuple[AlertState, AlertEvent | None]:
-    """The next state, and what to report. The same object is returned if nothing that is stored has changed."""
+    """The next state, and the event to report. The same state object is returned if nothing has changed."""
     remembered, state = state, _without_future(state, now, limits)
     windows = _to_evaluate(state, verdicts, now, limits)
     if not windows:
@@ -106,7 +107,7 @@ def windows_breach(windows: Sequence[WindowVerdict]) -> bool:
 
 
 def _without_future(state: AlertState, now: int, limits: Limits) -> AlertState:
-    # Our clock was ahead and has been set back: the times it wrote must not silence the alert until the clock has caught up.
+    # This daemon's clock was ahead and has been set back: stored times in the future must not suppress the alert until then.
     latest = now + limits.future
     if state.judged_until > latest:
         state = attrs.evolve(state, judged_until=0)

@@ -1,4 +1,4 @@
-"""The text of an alert: subject and body, times in the customer's zone. Pure."""
+"""The texts of alerts: subject and body, with times in the customer's zone. Pure."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ class Words(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Words of one notification."""
+    """Subject and text of a notification."""
 
     subject: str
     text: str
 
 
 def moment(time: int, zone: ZoneInfo) -> str:
-    """A time as people at the site read it: ``Tue 2026-11-24 14:05 PST``."""
+    """A time in the site's zone: ``Tue 2026-11-24 14:05 PST``."""
     return datetime.fromtimestamp(time, UTC).astimezone(zone).strftime("%a %Y-%m-%d %H:%M %Z")
 
 
 def plain(value: float, digits: int = 2) -> str:
-    """A number for people: at most so many digits after the point, never an exponent."""
+    """A number for display: at most this many digits after the point, without exponent."""
     text = f"{value:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
@@ -82,7 +82,7 @@ def write_message(
     *,
     words: Words | None = None,
 ) -> Message:
-    """The text of one event of one alert; ``words`` if it is a plugin's."""
+    """The message for an event of an alert; ``words`` are the texts of a plugin's alert."""
     zone = zone_or_utc(customer.time_zone)
     site = site_name(customer)
     begin, end = moment(event.since, zone), moment(event.until, zone)
@@ -142,6 +142,6 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
 
 
 def role_words(customer: Customer, series: str) -> str:
-    """What a series measures, in words; the series itself where it has no role (any more)."""
+    """What a series measures, in words; the series itself if it has no role."""
     role = customer.role_of(series)
     return ROLE_WORDS[role] if role else series

@@ -1,6 +1,6 @@
-"""Alerts of meters that no role names and whose logs are held unread: somebody has to choose their columns, or say that they measure no power.
+"""Alerts of meters without a role whose logs are held unread: their columns must be chosen, or somebody must say that they measure no power.
 
-The document of such a meter is due when its alert is to be raised or ended. Meters that a role names are watched with the site's state.
+The document of such a meter is due when its alert is to be raised or ended. Meters with a role are evaluated with the site's state.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from cenergyd.jobs.alerts.job import AlertKey, Evaluation, apply_verdicts, setti
 from cenergyd.jobs.alerts.rules import NOT_UNDERSTOOD, AlertSettings
 
 MAX_METERS = 200
-"""Meters looked at in one round."""
+"""Maximum meters checked in one pass."""
 
 
 async def check_unassigned_meters(context: JobContext) -> None:
-    """Raise and end the alerts that are due; run regularly."""
+    """Raise and end alerts that are due; called regularly."""
     for document in await context.documents.find(HELD_METER, due_before=context.now + 1, limit=MAX_METERS):
         await _check(document, context)
         with suppress(Conflict):  # changed meanwhile: it is still due

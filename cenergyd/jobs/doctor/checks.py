@@ -1,9 +1,9 @@
-"""Is a site wired and named as its settings say? Pure functions on what the meters measured.
+"""Checks whether a site is wired as its settings say, from the meters' readings. Pure functions.
 
-``Power`` is, for each measured role, time (UTC s, multiples of one step) -> real power in kW, signs as the settings say. Every site obeys
-load = solar + utility with a load that is never negative, solar that is never negative and nothing at night, and a grid that
-is not fed at night. So all exchanges of meters and all turns of CTs are tried, and the one that fits is what is likely true.
-Sites that feed a battery into the grid at night break the last rule; nothing is reported unless another wiring fits far better.
+``Power`` is, for each measured role, time (UTC s, multiples of one step) -> real power in kW, with signs according to the settings. Every
+site obeys load = solar + utility, where load is never negative, solar is never negative and zero at night, and nothing is exported at night.
+So all permutations of the meters and all CT directions are tried; the wiring that fits best is probably the real one. Sites that export from
+a battery at night break the last rule; nothing is reported unless another wiring fits far better.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ Power = Mapping[Role, Mapping[int, float]]
 Severity = Literal["error", "warning", "info", "ok"]
 NIGHT_HOURS = (22, 23, 0, 1, 2, 3)
 MIN_POINTS = 20
-"""So many readings by night and by day are needed to say anything."""
+"""Minimum number of readings by night, and by day."""
 SAMPLE = 400
-"""Readings on which wirings are compared: enough for days of minutes, and bounded work."""
+"""Maximum readings with which wirings are compared: enough for days of minutes, with a limited amount of work."""
 FITS = 0.03
-"""Share of the power that may contradict the rules before a wiring is doubted (noise, meters read seconds apart)."""
+"""Share of the power that may contradict the rules (noise, meters read seconds apart) before a wiring is reported."""
 MAX_LAG_STEPS = 15
 MAX_CHANGES = 1500
-"""The newest changes of a meter that clocks are compared by: a day of minutes."""
+"""Number of a meter's newest changes by which clocks are compared: a day of minutes."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Finding:
-    """One thing found."""
+    """One finding of the setup report."""
 
     severity: Severity
     code: str
     field: str = ""
-    """The setting that it is about (``facility``, ``logger_serial_number``, ...), or ''."""
+    """The setting concerned (``facility``, ``logger_serial_number``, ...), or ''."""
     message: str
     advice: str = ""
     evidence: Mapping[str, object] = attrs.field(factory=dict)
-    """Numbers behind it, JSON values."""
+    """The numbers that it is based on, JSON values."""
 
 
 class Wiring(NamedTuple):
-    """A guess at the truth: which meter really measures a role, and which roles have their CT turned round."""
+    """A possible wiring: which meter really measures a role, and which roles have a reversed CT."""
 
     measured_by: Mapping[Role, Role]
-    """role -> the role under which its meter is named now."""
+    """Role -> the role to which its meter is assigned now."""
     turned: frozenset[Role]
 
     @property
@@ -62,7 +62,7 @@ class Wiring(NamedTuple):
 
     @property
     def changes(self) -> int:
-        """How far it is from the settings."""
+        """The number of differences from the settings."""
         return len(self.exchanged) + len(self.turned)
 
 
@@ -74,7 +74,7 @@ class Sample(NamedTuple):
 
 
 def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
-    """Exchanged meters and turned CTs."""
+    """Finds exchanged meters and reversed CTs."""
     sample = take_sample(power, zone)
     if sample is None:
         return [
@@ -82,7 +82,7 @@ def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
                 severity="info",
                 code="too_little_data",
                 message="There are too few readings by day and by night to evaluate the wiring.",
-                advice="Look again after the meters have been read for a whole day.",
+                advice="Check again after the meters have been read for a whole day.",
             )
         ]
     here = Wiring({role: role for role in sample.values}, frozenset())
@@ -101,7 +101,7 @@ def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
 
 
 def take_sample(power: Power, zone: ZoneInfo) -> Sample | None:
-    """Common readings of night and day, thinned out; None where they are too few or there are fewer than two meters."""
+    """Common readings of night and day, thinned out; None if there are too few, or fewer than two meters."""
     if len(power) < 2:
         return None
     common = sorted(set.intersection(*(set(series) for series in power.values())))
@@ -117,7 +117,7 @@ def take_sample(power: Power, zone: ZoneInfo) -> Sample | None:
 
 
 def wirings(sample: Sample) -> Iterator[Wiring]:
-    """All exchanges and turns of the measured roles."""
+    """All permutations and CT directions of the measured roles."""
     roles = list(sample.values)
     for order in itertools.permutations(roles):
         for turns in itertools.product((False, True), repeat=len(roles)):
@@ -126,7 +126,7 @@ def wirings(sample: Sample) -> Iterator[Wiring]:
 
 
 def contradiction(sample: Sample, wiring: Wiring) -> float:
-    """The share of the power that breaks the rules of every site, 0 (fits) and up."""
+    """The share of the power that breaks the rules of every site; 0 fits perfectly."""
     values: dict[Role, Sequence[float]] = {}
     for role, named in wiring.measured_by.items():
         found = sample.values[named]
@@ -140,7 +140,7 @@ def contradiction(sample: Sample, wiring: Wiring) -> float:
 
 
 def check_agreement(power: Power) -> list[Finding]:
-    """Where all three meters exist: computed against measured load."""
+    """Compares the computed with the measured load, if all three meters exist."""
     if set(power) != set(ROLES):
         return []
     common = sorted(set.intersection(*(set(series) for series in power.values())))
@@ -172,26 +172,26 @@ def check_agreement(power: Power) -> list[Finding]:
 
 
 class Lag(NamedTuple):
-    """How two series of changes fit together best."""
+    """The shift at which two series of changes correlate best."""
 
     steps: int
-    """The second is later by so many steps."""
+    """Number of steps by which the second is later."""
     best: float
-    """Correlation there."""
+    """Correlation at this shift."""
     unshifted: float
-    """Correlation as they are."""
+    """Correlation without a shift."""
     pairs: int
 
     @property
     def sure(self) -> bool:
-        """Whether there is a shift beyond what chance makes of so many pairs (a deviation is 1 / sqrt(pairs))."""
+        """Whether the shift is statistically significant for this number of pairs (the standard deviation is 1 / sqrt(pairs))."""
         chance = 1 / math.sqrt(self.pairs)
         gain = abs(self.best) - abs(self.unshifted)
         return bool(self.steps) and abs(self.best) >= max(0.2, 8 * chance) and gain >= max(0.02, 3 * chance)
 
 
 def check_clocks(power: Power) -> list[Finding]:
-    """Meters whose clocks differ: a change at one is seen at another steadily earlier or later."""
+    """Finds meters whose clocks differ: a change at one is seen at another consistently earlier or later."""
     step = step_of(power)
     found = []
     pairs: tuple[tuple[Role, Role], ...] = (("utility", "solar"), ("utility", "load"))
@@ -223,11 +223,11 @@ def check_clocks(power: Power) -> list[Finding]:
 
 
 def best_lag(first: Mapping[int, float], second: Mapping[int, float], step: int) -> Lag | None:
-    """The shift at which changes of the second go best with changes of the first; None where too few are known.
+    """The shift at which changes of the second correlate best with changes of the first; None if too few are known.
 
-    Changes and not values, because the sun makes all values of a day go together. A correlation of either sign counts.
+    Changes are used instead of values, because all values of a day correlate through the sun. A correlation may have either sign.
     """
-    one, two = changes_of(first, step), changes_of(second, step)
+    one, two = power_changes(first, step), power_changes(second, step)
     results = {}
     for steps in range(-MAX_LAG_STEPS, MAX_LAG_STEPS + 1):
         shift = steps * step
@@ -241,7 +241,7 @@ def best_lag(first: Mapping[int, float], second: Mapping[int, float], step: int)
 
 
 def step_of(power: Power) -> int:
-    """The usual time between two readings, seconds; 0 where there are none."""
+    """The usual time between two readings, s; 0 if there are none."""
     gaps = [
         later - earlier
         for series in power.values()
@@ -250,8 +250,8 @@ def step_of(power: Power) -> int:
     return int(median(gaps)) if gaps else 0
 
 
-def changes_of(series: Mapping[int, float], step: int) -> dict[int, float]:
-    """How much the newest values differ from those one step before."""
+def power_changes(series: Mapping[int, float], step: int) -> dict[int, float]:
+    """The differences of the newest values from those one step before."""
     grid = {time - time % step: value for time, value in series.items()}
     newest = sorted(grid)[-MAX_CHANGES:]
     return {time: grid[time] - grid[time - step] for time in newest if time - step in grid}
@@ -286,8 +286,8 @@ def _implausible(evidence: Mapping[str, object]) -> Finding:
     return Finding(
         severity="warning",
         code="implausible",
-        message=f"{evidence['contradiction_percent']:g} % of the power cannot be (negative load or solar, solar at night, "
-        "export at night), and no exchange of meters or CT directions explains it.",
+        message=f"{evidence['contradiction_percent']:g} % of the power is impossible (negative load or solar, solar at night, "
+        "export at night), and neither exchanged meters nor reversed CTs explain it.",
         advice="Check that these meters belong to this site, their CT ratios, and whether there is another source (a battery).",
         evidence=evidence,
     )
@@ -305,7 +305,7 @@ def _exchanged(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
             field=FIELD_OF_ROLE[best.exchanged[0]],
             message=f"Meters look exchanged: {words}.",
             advice="Exchange the meter ids: "
-            + ", ".join(f"{field} is to get the meter that {now} has" for field, now in should.items())
+            + ", ".join(f"{field} should have the meter that {now} has" for field, now in should.items())
             + ".",
             evidence={**evidence, "take_from": should},
         )
@@ -318,7 +318,7 @@ def _turned(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
             severity="error",
             code="reversed_ct",
             field=FIELD_OF_ROLE[role],
-            message=f"The CT of the meter that measures {role} looks turned round: its power has the wrong sign.",
+            message=f"The CT of the meter that measures {role} looks reversed: its power has the wrong sign.",
             advice=f"Turn the CT round, or change whether {role} is marked as reversed in the settings.",
             evidence={**evidence, "role": role},
         )

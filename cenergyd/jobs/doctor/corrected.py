@@ -1,4 +1,4 @@
-"""Readings that people have corrected: whoever looks for a fault must know of them. Pure."""
+"""Reports corrected readings, which matter when looking for a fault. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.readings.corrections import LATEST, Correction
 
 MOST = 20
-"""Corrections that are told one by one."""
+"""Maximum corrections that are listed individually."""
 
 
-def corrected(corrections: Sequence[Listed], zone: ZoneInfo) -> list[Finding]:
-    """A finding for each correction in force, the latest first; beyond :data:`MOST` their number."""
+def correction_findings(corrections: Sequence[Listed], zone: ZoneInfo) -> list[Finding]:
+    """A finding for each correction in force, the latest first; beyond :data:`MOST` only their number."""
     latest = sorted(corrections, key=lambda each: (each.correction.at, each.id), reverse=True)
     found = [_finding(each, zone) for each in latest[:MOST]]
     if len(latest) > MOST:
         more = len(latest) - MOST
-        message = f"{more} more corrections change readings of this time."
+        message = f"{more} more corrections change readings of this period."
         found.append(Finding(severity="info", code="corrected", message=message, evidence={"more": more}))
     return found
 

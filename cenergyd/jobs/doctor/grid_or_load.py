@@ -1,8 +1,8 @@
-"""Does a meter measure the grid, or what the site uses? Pure functions on what it and the solar meter measured.
+"""Determines whether a meter measures the grid or the load, from its readings and those of the solar meter. Pure functions.
 
-In systems whose net load was ``facility - solar``, the meter named as facility measured the site's load. With a solar meter and one of the
-two, no rule of a site contradicts the wrong name, but the readings tell: when the sun comes out, the grid's power falls by
-what the panels give, and what the site uses stays as it is. So changes of one are compared with changes of the other.
+In systems whose net load was ``facility - solar``, the facility meter measured the site's load. With a solar meter and one of the two, the
+wrong role contradicts no rule of a site, but it can be seen in the readings: when solar power rises, the power from the grid falls by the
+same amount, while the load stays the same. So changes of the meter are compared with changes of solar power.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cenergyd.customers.model import FIELD_OF_ROLE, Role
-from cenergyd.jobs.doctor.checks import Finding, Power, changes_of, step_of
+from cenergyd.jobs.doctor.checks import Finding, Power, power_changes, step_of
 
 MIN_CHANGES = 100
-"""So many common changes are needed to say anything."""
+"""Minimum number of common changes."""
 SURE = 3.0
-"""Standard errors between the slope and the middle of the two possible ones."""
+"""Minimum distance between the slope and the middle of the two possible slopes, in standard errors."""
 EXPORT = 0.02
-"""A share of readings below zero by which a meter is no load."""
+"""Share of negative readings above which a meter does not measure the load."""
 
 _WORDS: Mapping[Role, str] = {"utility": "the grid", "load": "the load"}
 
 
 class Slope(NamedTuple):
-    """How much a meter's power changes for each kW that solar power changes: -1 for the grid's meter, 0 for the load's."""
+    """The change of a meter's power for each kW that solar power changes: -1 for the grid, 0 for the load."""
 
     value: float
     error: float
@@ -34,7 +34,7 @@ class Slope(NamedTuple):
 
 
 def check_grid_or_load(power: Power) -> list[Finding]:
-    """Which of the two the meter beside the solar meter looks like; nothing where all three are measured, or it cannot be told."""
+    """What the meter beside the solar meter probably measures; nothing if all three are measured, or if it cannot be determined."""
     named = [role for role in ("utility", "load") if role in power]
     if len(named) != 1 or "solar" not in power:
         return []
@@ -52,15 +52,15 @@ def check_grid_or_load(power: Power) -> list[Finding]:
     evidence["negative_percent"] = round(100 * exports, 1)
     field, why = FIELD_OF_ROLE[role], _why(slope, exports, looks)
     if looks == role:
-        message = f"The meter named {field} looks like that of {_WORDS[looks]}: {why}."
+        message = f"The meter in the setting {field} appears to measure {_WORDS[looks]}: {why}."
         return [Finding(severity="ok", code="grid_or_load", field=field, message=message, evidence=evidence)]
     return [
         Finding(
             severity="warning",
             code="grid_or_load",
             field=field,
-            message=f"The meter named {field} looks like that of {_WORDS[looks]}, not of {_WORDS[role]}: {why}.",
-            advice=f"If that is so, name it as {FIELD_OF_ROLE[looks]} instead: what is computed from it is wrong by the solar power."
+            message=f"The meter in the setting {field} appears to measure {_WORDS[looks]}, not {_WORDS[role]}: {why}.",
+            advice=f"If that is so, enter it as {FIELD_OF_ROLE[looks]} instead: what is computed from it is wrong by the solar power."
             + (" In MongoDB, cenergyd migrate --facility-is load does it." if role == "utility" else ""),
             evidence={**evidence, "looks_like": looks},
         )
@@ -68,10 +68,10 @@ def check_grid_or_load(power: Power) -> list[Finding]:
 
 
 def slope_of(meter: Mapping[int, float], solar: Mapping[int, float], step: int) -> Slope | None:
-    """By least squares over changes while the sun shines; None where solar power hardly changes."""
+    """The slope, by least squares over changes while the sun shines; None if solar power hardly changes."""
     if not step:
         return None
-    ups, sun = changes_of(meter, step), changes_of(solar, step)
+    ups, sun = power_changes(meter, step), power_changes(solar, step)
     pairs = [(sun[time], ups[time]) for time in sun if time in ups and sun[time]]
     if len(pairs) < MIN_CHANGES:
         return None
@@ -102,7 +102,5 @@ def _why(slope: Slope | None, exports: float, looks: str) -> str:
         return f"it is negative in {exports:.0%} of the readings"
     assert slope is not None
     if looks == "utility":
-        return f"it falls by {-slope.value:.2f} kW for each kW that the panels give more"
-    return (
-        f"it changes by {slope.value:+.2f} kW for each kW that the panels give more, and the grid's would fall by 1 kW"
-    )
+        return f"it falls by {-slope.value:.2f} kW for each kW more from the panels"
+    return f"it changes by {slope.value:+.2f} kW for each kW more from the panels, where power from the grid would fall by 1 kW"

@@ -1,4 +1,4 @@
-"""Does the area under a meter's power agree with what its registers counted? Per day, with the likely reason where not. Pure."""
+"""Compares the integral of a meter's power with its registers, per day, and finds the likely reason for a difference. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.pauses import REGULAR_FACTOR
 
 AGREES = 0.02
-"""Share of a day's energy by which integral and register may differ: power is logged as it is at a moment."""
+"""Share of a day's energy by which integral and register may differ, because power is logged as an instantaneous value."""
 RARE_SECONDS = 300
-"""With pauses as long as this, power logged at moments misses much of what goes on between."""
+"""With pauses of this length or more, instantaneous power misses much of what happens in between."""
 SAME_FACTOR = 0.02
-"""How far the days' ratios may be from each other where a factor is to explain them."""
+"""How far the days' ratios may differ if they are to be explained by a factor."""
 
 
 class ComparedDay(NamedTuple):
@@ -28,14 +28,14 @@ class ComparedDay(NamedTuple):
     start: int
     """UTC seconds."""
     integral_kwh: float
-    """The area under the power, gaps left out."""
+    """The integral of the power, without gaps."""
     register_kwh: float
     gap_seconds: int
-    """How much of the time is not known by power."""
+    """Seconds for which the power is not known."""
     resolution_kwh: float
-    """The smallest step of the register that was seen."""
+    """The smallest observed step of the register."""
     reset: bool
-    """Whether a register went back though power did not flow back."""
+    """Whether a register decreased although no power was exported."""
     pause_seconds: int
     """The usual time between readings."""
 
@@ -46,15 +46,15 @@ class ComparedDay(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether they agree as far as the register can tell."""
+        """Whether they agree within the register's resolution."""
         return abs(self.difference_kwh) <= max(2 * self.resolution_kwh, AGREES * abs(self.register_kwh))
 
 
 def compared_days(readings: Sequence[Reading], days: Sequence[Window], longest: int) -> list[ComparedDay]:
-    """Integral and register of each day of which there is both.
+    """Integral and register of each day for which both are known.
 
-    :param readings: of one meter, ascending, sign-corrected.
-    :param longest: no pause of more than this is anything but a gap, s.
+    :param readings: readings of one meter, ascending, sign-corrected.
+    :param longest: a longer pause is always a gap, s.
     """
     lines = power_lines(readings, longest)
     found = []
@@ -83,7 +83,7 @@ def compared_days(readings: Sequence[Reading], days: Sequence[Window], longest: 
 
 
 def net_register(reading: Reading) -> float | None:
-    """What the registers say of import less export, kWh."""
+    """Import less export according to the registers, kWh."""
     if reading.E_net is not None:
         return reading.E_net
     if reading.E_import is None:
@@ -92,7 +92,7 @@ def net_register(reading: Reading) -> float | None:
 
 
 def check_registers(role: Role, days: Sequence[ComparedDay]) -> list[Finding]:
-    """By how much integral and register differ, and why; nothing where the meter has no registers."""
+    """By how much integral and register differ, and why; nothing if the meter has no registers."""
     if not days:
         return []
     evidence = {"days": [_evidence(day) for day in days]}
@@ -125,13 +125,13 @@ def _why(wrong: Sequence[ComparedDay], worst: ComparedDay) -> tuple[str, str]:
     ratios = [day.register_kwh / day.integral_kwh for day in wrong if day.integral_kwh]
     if ratios and max(ratios) - min(ratios) <= SAME_FACTOR * abs(ratios[0]):
         if ratios[0] < 0:
-            return "they count in the other direction", "Look whether the CTs are reversed for one of them."
+            return "they count in the other direction", "Check whether the CTs are reversed for one of them."
         factor = sum(ratios) / len(ratios)
-        return f"always by the factor {factor:.3g}", "Look at the CT ratio and the unit of power and registers."
+        return f"always by the factor {factor:.3g}", "Check the CT ratio and the units of power and registers."
     if worst.pause_seconds >= RARE_SECONDS:
-        text = f"power is logged only every {worst.pause_seconds // 60} minutes, as it is at that moment"
+        text = f"power is logged only every {worst.pause_seconds // 60} minutes, as an instantaneous value"
         return text, "Log more often, or have energy billed by the registers."
-    return "for a reason that the readings do not show", "Look whether power and registers are of the same meter."
+    return "for a reason that the readings do not show", "Check whether power and registers are of the same meter."
 
 
 def _evidence(day: ComparedDay) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""The setup report of one customer: what is wrong with settings, logger, meters and wiring, and what to do."""
+"""The setup report of a customer: faults of settings, logger, meters and wiring, and what to do about them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.documents.kinds import HELD_METER
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merge, stuck_resolution
+from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merged_windows, stuck_resolution
 from cenergyd.jobs.alerts.rules import StuckMeterRule
 from cenergyd.jobs.alerts.text import moment, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
-from cenergyd.jobs.doctor.corrected import corrected
+from cenergyd.jobs.doctor.corrected import correction_findings
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
 from cenergyd.jobs.existing_check import problems_of
 from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.jobs.site_state.model import Level, SiteState
-from cenergyd.jobs.site_state.words import tell
+from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.jobs.windows import windows
 from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
@@ -35,7 +35,7 @@ from cenergyd.readings.store import ReadingStore, Summary
 
 AHEAD_SECONDS = 300
 MAX_ROWS = 20_000
-"""Readings of a meter that are compared with its registers."""
+"""Maximum readings of a meter that are compared with its registers."""
 LONGEST_PAUSE = 5400
 """A longer pause between readings is a gap."""
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "info": 2, "ok": 3}
@@ -47,7 +47,7 @@ Run = Callable[[Callable[[], list[Finding]]], Awaitable[list[Finding]]]
 
 @attrs.frozen(slots=True, kw_only=True)
 class DoctorReport:
-    """What was found, worst first."""
+    """The findings, worst first."""
 
     customer_id: str
     name: str
@@ -55,12 +55,12 @@ class DoctorReport:
     made: int
     """UTC seconds."""
     since: int
-    """Readings from here to ``made`` were looked at."""
+    """Readings from this time to ``made`` were examined."""
     findings: tuple[Finding, ...]
 
     @property
     def worst(self) -> Severity:
-        """The gravest severity."""
+        """The worst severity."""
         return self.findings[0].severity if self.findings else "ok"
 
     def to_json(self) -> dict[str, object]:
@@ -86,7 +86,7 @@ class DoctorReport:
 
 
 class CheckInputs(NamedTuple):
-    """Everything that the checks look at."""
+    """The data for the checks."""
 
     customer: Customer
     span: SetupPeriod
@@ -98,13 +98,13 @@ class CheckInputs(NamedTuple):
     minutes: Mapping[str, Sequence[Summary]]
     """1-minute windows by series."""
     meters: Mapping[str, Document]
-    """What the logger says of its meters, by series."""
+    """The logger's descriptions of its meters, by series."""
     rows: Mapping[str, Sequence[Reading]] = {}
-    """The single readings of the roles' own meters, by series."""
+    """Readings of the meters of roles, by series."""
     held: Sequence[Document] = ()
     """Meters of the logger whose logs are kept unread."""
     corrections: Sequence[Listed] = ()
-    """Those in force that change readings which are looked at."""
+    """The corrections in force that change examined readings."""
 
 
 async def doctor(
@@ -116,10 +116,9 @@ async def doctor(
     days: int = 3,
     run: Run | None = None,
 ) -> DoctorReport:
-    """Examine a customer's set-up by its settings and the readings of the last days, under its present settings only.
+    """Check a customer's set-up by its present settings and the readings of the last days.
 
-    :param run: runs the computing (some tenths of a second) elsewhere, such as ``BoundedPool.run``; if None, in a thread of the reactor's
-        pool, so that it holds up nobody.
+    :param run: runs the computation (some tenths of a second) in a thread, such as ``BoundedPool.run``; None: the reactor's thread pool.
     """
     since = now - days * 86400
     span = setup_periods(customer, since, now)[-1]
@@ -160,19 +159,19 @@ async def _gather(
 
 
 def check_settings(gathered: CheckInputs) -> list[Finding]:
-    """What the settings alone say."""
+    """Findings from the settings alone."""
     found = [
         Finding(severity="error", code=problem.code, field=problem.field, message=f"{problem.message[0].upper()}{problem.message[1:]}.")
         for problem in gathered.customer.problems()
     ]  # fmt: skip
     for note in problems_of(gathered.customer):
-        message = f"Of the existing front end's settings: {note}."
+        message = f"In the existing front end's settings: {note}."
         found.append(Finding(severity="warning", code="existing_settings", message=message))
     return found
 
 
 def check_state(gathered: CheckInputs) -> list[Finding]:
-    """What the site's state says, as all pages do; what other checks tell in more detail is left to them."""
+    """Findings from the site's state, as on all pages, except for those that other checks report in more detail."""
     state, zone = gathered.state, zone_or_utc(gathered.customer.time_zone)
     if not state.issues:
         return [Finding(severity="ok", code="state", message="The logger uploads, and every meter is current.")]
@@ -183,7 +182,7 @@ def check_state(gathered: CheckInputs) -> list[Finding]:
             continue
         if issue.kind == "settings_incomplete" and issue.field != "time_zone":
             continue
-        told = tell(issue, state, gathered.now, zone)
+        told = issue_text(issue, state, gathered.now, zone)
         field = FIELD_OF_ROLE[issue.role] if issue.role else issue.field
         evidence = {} if issue.since is None else {"since": issue.since}
         if issue.code is not None:
@@ -198,7 +197,7 @@ def check_state(gathered: CheckInputs) -> list[Finding]:
 
 
 def check_logger(gathered: CheckInputs) -> list[Finding]:
-    """Is the logger's clock right?"""
+    """Checks the logger's clock."""
     newest = max((reading.time for reading in gathered.last.values()), default=None)
     heard, field = gathered.state.last_upload, "logger_serial_number"
     found = []
@@ -206,7 +205,7 @@ def check_logger(gathered: CheckInputs) -> list[Finding]:
         found.append(
             Finding(
                 severity="warning", code="clock_ahead", field=field,
-                message=f"The logger's clock is {newest - heard} s ahead: it sent readings of the future.",
+                message=f"The logger's clock is {newest - heard} s ahead: it sent readings with times in the future.",
                 advice="Set its clock, or give it a time server.", evidence={"ahead_seconds": newest - heard},
             )
         )  # fmt: skip
@@ -214,7 +213,7 @@ def check_logger(gathered: CheckInputs) -> list[Finding]:
 
 
 def check_meters(gathered: CheckInputs) -> list[Finding]:
-    """Meters named but not seen, seen but not named, or without some channel."""
+    """Finds meters in the settings without readings, meters that have no role, and meters without some channel."""
     found = []
     serial = gathered.span.serial
     named = {name: role for role in ROLES for name in gathered.span.setup.measured_series_of(role, serial)}
@@ -223,14 +222,14 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
             found.append(
                 Finding(
                     severity="error", code="unseen_meter", field=FIELD_OF_ROLE[role],
-                    message=f"No reading of meter {series.partition('_')[2]} ({role}) has come from this logger.",
-                    advice="Choose one of the meters that the logger does send, or switch this one on at the logger.",
+                    message=f"This logger has sent no reading of meter {series.partition('_')[2]} ({role}).",
+                    advice="Choose one of the meters that the logger sends, or switch this one on at the logger.",
                 )
             )  # fmt: skip
         else:
             found += _channels(gathered, series, role)
     found += _not_understood(gathered, named)
-    found += corrected(gathered.corrections, zone_or_utc(gathered.customer.time_zone))
+    found += correction_findings(gathered.corrections, zone_or_utc(gathered.customer.time_zone))
     spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
     if spare:
         found.append(_spare(gathered, spare))
@@ -238,13 +237,13 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
 
 
 def check_readings(gathered: CheckInputs) -> list[Finding]:
-    """What the measured power says about wiring, clocks and stuck meters."""
+    """Findings from the measured power about wiring, clocks and stuck meters."""
     power = measured_power(gathered)
     zone = zone_or_utc(gathered.customer.time_zone)
     found: list[Finding] = []
     if len(power) > 1:
         found = [*check_wiring(power, zone), *check_agreement(power), *check_clocks(power)]
-        if all(each.severity != "error" for each in found):  # else the wiring is to be put right first
+        if all(each.severity != "error" for each in found):  # otherwise the wiring must be corrected first
             found += check_grid_or_load(power)
     found += _registers(gathered, zone)
     rule = StuckMeterRule(enabled=True)
@@ -256,7 +255,7 @@ def check_readings(gathered: CheckInputs) -> list[Finding]:
     for role, series in measured:
         if not gathered.minutes.get(series):
             continue
-        windows = merge(gathered.minutes[series], stuck_resolution(rule))
+        windows = merged_windows(gathered.minutes[series], stuck_resolution(rule))
         last = max(gathered.last[series].time, windows[-1].time) if series in gathered.last else gathered.now
         for window in check_stuck(windows, rule, last):
             if window.verdict == "breach":
@@ -284,7 +283,7 @@ def _registers(gathered: CheckInputs, zone: ZoneInfo) -> list[Finding]:
 
 
 def measured_power(gathered: CheckInputs) -> Power:
-    """Real power of the measured roles by minute, signs as the settings say."""
+    """Real power of the measured roles by minute, with signs according to the settings."""
     power: dict[Role, Mapping[int, float]] = {}
     setup = gathered.span.setup
     for role in ROLES:
@@ -312,10 +311,10 @@ def _channels(gathered: CheckInputs, series: str, role: Role) -> list[Finding]:
     windows = gathered.minutes.get(series, ())
     present = set().union(*(window.channels for window in windows)) if windows else set()
     lacking = (
-        ("P", "error", "no_power", "gives no real power", "Its columns are not those of its point layout: choose them."),
-        ("L1_V", "info", "no_voltage", "gives no voltage", "Nothing to do unless it should."),
+        ("P", "error", "no_power", "gives no real power", "Its columns are not those of its layout: choose them."),
+        ("L1_V", "info", "no_voltage", "gives no voltage", "Nothing to do, unless the meter has a voltage."),
         ("Q", "info", "no_reactive_power", "gives no reactive power: it is estimated from P and the power factor",
-         "Choose its column where the meter has one; then computed power factors are exact."),
+         "Choose its column if the meter has one; then computed power factors are exact."),
     )  # fmt: skip
     return [
         Finding(
@@ -340,7 +339,7 @@ def _not_understood(gathered: CheckInputs, named: Mapping[str, Role]) -> list[Fi
             Finding(
                 severity="error" if role else "warning", code="meter_not_understood",
                 field=FIELD_OF_ROLE[role] if role else "",
-                message=f"{body['logs']} logs of meter {body.get('meter')} are kept unread: {body.get('reason')}."
+                message=f"{body['logs']} logs of meter {body.get('meter')} are held unread: {body.get('reason')}."
                 + (f" {doubts[0].upper()}{doubts[1:]}." if doubts else ""),
                 advice="Choose its columns on the meters page, or let the logger send the meter's config file; then the logs are read.",
                 evidence={"logs": body["logs"], "since": body.get("since")},

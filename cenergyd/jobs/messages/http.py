@@ -1,4 +1,4 @@
-"""HTTP requests of notifiers: one bounded answer, errors told apart by whether the request may have been taken."""
+"""HTTP requests of notifiers: responses are bounded, and errors distinguish whether the request may have been accepted."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 from cenergyd.runtime.clock import Reactor, twisted_clock
 
 MAX_RESPONSE = 262144
-"""Bytes of an answer that are read; the rest is left."""
+"""Maximum bytes of a response that are read; the rest is discarded."""
 
 
 class ConnectionFailed(CenergydError):
-    """No connection came about, so nothing was taken."""
+    """No connection could be made, so nothing was accepted."""
 
 
 class HttpResponse(NamedTuple):
-    """An HTTP answer."""
+    """An HTTP response."""
 
     code: int
     body: bytes
@@ -99,15 +99,15 @@ async def request(
 @implementer(IAgentEndpointFactory)
 @attrs.define(eq=False)
 class PublicEndpoints:
-    """Connects only to addresses of the public internet."""
+    """Connects only to public addresses."""
 
     reactor: Reactor
     timeout: float
     refused: str = ""
-    """An address that was refused."""
+    """The last address that was refused."""
 
     def endpointForURI(self, uri: URI) -> Any:  # noqa: N802 - Twisted's name
-        """The endpoint of a URL, behind a resolver that leaves private addresses out."""
+        """The endpoint of a URL, with a resolver that omits private addresses."""
         guarded = _GuardedReactor(self.reactor, _PublicResolver(self.reactor.nameResolver, self))
         endpoint: Any = HostnameEndpoint(guarded, uri.host, uri.port, timeout=self.timeout)
         if uri.scheme == b"https":
@@ -117,7 +117,7 @@ class PublicEndpoints:
 
 
 def is_public(host: str) -> bool:
-    """Whether an address is one of the public internet."""
+    """Whether an address is public."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or _nat64(address)

@@ -1,17 +1,17 @@
 """Messages to customers: queued durably, sent by notifiers, retried, never sent twice.
 
-A queue (:mod:`cenergyd.jobs.due_queue`) with one document per message and channel, its key made from both, so that queueing the same
-message again changes nothing.
-``due`` is when something is to happen to it. Its states:
+This is a queue (:mod:`cenergyd.jobs.due_queue`) with one document per message and channel; its key is derived from both, so queueing the
+same message again changes nothing. The states of a message:
 
 - ``queued``: to be sent at ``due``.
 - ``sending``: claimed by one sender, compare-and-set, until ``due``.
-- ``sent``, ``failed`` (refused for good, or tried too often), ``unsure``: finished; shown, and kept against duplicates, until ``due``.
+- ``sent``, ``failed`` (permanently refused, or too many attempts), ``unsure``: finished; displayed, and kept to prevent duplicates, until
+  ``due``.
 
-Never twice and never lost cannot both be had where a sender dies between the service's taking the message and our writing that down.
-What happens then depends on the channel's type. Types in ``[outbox] idempotent_channels`` are tried again, because their notifier prevents a
-duplicate: the webhook by an idempotency key, SMS by asking Twilio whether it has the message. The others (e-mail) are not sent again: the
-message is ``unsure``, and shown as such. Everything that is known not to have been taken is tried again, whatever the type.
+If a sender dies after a service has accepted a message and before that is stored, the message may be either lost or sent twice. Channel types
+in ``[outbox] idempotent_channels`` are then retried, because their notifiers prevent duplicates: the webhook by an idempotency key, SMS by
+querying Twilio for the message. Other types (e-mail) are not retried: the message is ``unsure``, and displayed as such. Messages that are
+known not to have been accepted are always retried.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from cenergyd.settings.sections import OutboxSettings
 MAX_TEXT = 8000
 MAX_ERROR = 300
 FIRST_RETRY_SECONDS = 60
-"""Wait after the first failed attempt; each further wait is twice as long, up to MAX_RETRY_SECONDS."""
+"""Seconds to wait after the first failed attempt; doubled after each further one, up to MAX_RETRY_SECONDS."""
 MAX_RETRY_SECONDS = 3600
 KEEP_SECONDS = 2 * 86400
-"""Sent and failed messages are kept for so long, to be shown and to recognize duplicates."""
+"""Seconds for which sent and failed messages are kept, to display them and to recognise duplicates."""
 MAX_PER_CUSTOMER = 2000
-"""Messages kept per customer; further ones are dropped and logged."""
+"""Maximum messages kept per customer; further ones are dropped and logged."""
 MAX_TESTS_PER_DAY = 20
-"""Test messages that one customer may have sent in a UTC day."""
+"""Maximum test messages of one customer in a UTC day."""
 MAX_SMS_PER_DAY = 100
-"""SMS to one customer's channels in a UTC day: each costs the operator money."""
+"""Maximum SMS to one customer's channels in a UTC day: each costs the operator money."""
 CONFIRMATION = "confirmation"
-"""Kind of the message with which a receiver is asked to confirm."""
+"""Kind of the message that asks a receiver for confirmation."""
 _NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
 State = Literal["queued", "sending", "sent", "failed", "unsure"]
@@ -59,7 +59,7 @@ log = Logger()
 
 
 class Delivery(NamedTuple):
-    """One message over one channel, for a page or the API; without secrets."""
+    """One message to one channel, for display; without secrets."""
 
     key: str
     kind: str
@@ -71,16 +71,16 @@ class Delivery(NamedTuple):
     created: int
     """UTC seconds."""
     due: int
-    """When it is tried next (queued) or forgotten (done)."""
+    """When it is tried next (queued) or deleted (finished)."""
 
 
 class Outbox:
-    """The queue itself.
+    """The queue of messages.
 
-    :param documents: where the messages are.
-    :param customers: where the channels are.
-    :param operators: channels of those who are told about every site.
-    :param idempotent: channel types whose notifiers prevent duplicates, beside those that the settings name.
+    :param documents: the store of the messages.
+    :param customers: the store of the customers, who have the channels.
+    :param operators: channels of operators, who are notified about every site.
+    :param idempotent: channel types whose notifiers prevent duplicates, besides those in the settings.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class Outbox:
         self._operators = operators
 
     async def notify(self, notification: Notification, now: int) -> int:
-        """Queue a message to every channel of its customer; how many. Durable when this returns.
+        """Queue a message to every channel of its customer; returns the number of channels. Durable when this returns.
 
-        Where its ``data`` has ``told``, a list of ``customer`` and ``operators``, those are told; where it has ``channels``, a list of types,
-        only the customer's channels of these types are.
+        If its ``data`` has ``told``, a list of ``customer`` and ``operators``, it is sent to those; if it has ``channels``, a list of types,
+        it is sent only to the customer's channels of these types.
         """
         told = notification.data.get("told", ("customer",))
         count = 0
@@ -119,7 +119,7 @@ class Outbox:
             channels = open_channels(customer)
         except InvalidField as error:
             log.error(
-                "customer {customer} gets no message, its channels are wrong at {field}: {reason}",
+                "customer {customer} gets no message, because its channels are invalid at {field}: {reason}",
                 customer=customer.id, field=error.field, reason=str(error),
             )  # fmt: skip
             return 0
@@ -132,9 +132,9 @@ class Outbox:
     async def enqueue(
         self, notification: Notification, channel: Mapping[str, object], now: int, *, rationed: bool = True
     ) -> str:
-        """Queue a message to one channel and return its key; nothing changes where it is queued or done already.
+        """Queue a message to one channel and return its key; nothing changes if it is already queued or finished.
 
-        :param rationed: whether an SMS counts as one of the customer's.
+        :param rationed: whether an SMS counts towards the customer's daily limit.
         """
         key = message_key(notification, channel)
         owner = notification.customer_id
@@ -152,20 +152,20 @@ class Outbox:
         }
         counts = rationed and channel.get("type") == "sms" and not await self._queue.get(key)
         if counts and not await self._takes_sms(owner, now):
-            # Shown with the others, so that whoever waits for it learns why.
+            # Stored as failed, so that the reason is displayed with the other messages.
             body |= {"state": "failed", "error": _NO_MORE_SMS}
             log.warn("customer {customer}: {reason}", customer=owner, reason=_NO_MORE_SMS)
             await self._queue.add(key, body, owner=owner, due=now + KEEP_SECONDS)
             return key
         if not await self._queue.add(key, body, owner=owner, due=now):
-            log.debug("message {key} is in the outbox already", key=key)
+            log.debug("message {key} is already in the outbox", key=key)
         return key
 
     async def enqueue_test(self, customer: Customer, channel: object, now: int) -> str:
-        """Queue the test message of a channel, at most one a minute. Raises InvalidField for a wrong channel.
+        """Queue the test message of a channel, at most one a minute.
 
-        A channel as the page shows it (``has_secret``) gets the secret of the stored one. Raises InvalidField for an address or number
-        that is not confirmed, Overloaded past MAX_TESTS_PER_DAY: nobody is to be flooded in the operator's name.
+        A channel with ``has_secret`` gets the secret of the stored one. Raises InvalidField for an invalid channel or one that is not
+        confirmed, Overloaded after MAX_TESTS_PER_DAY messages, so that the operator's services cannot be used to flood others.
         """
         checked = parse_channel(with_secrets(channel, _channels_of(customer)))
         named = channel_id(checked)
@@ -177,7 +177,7 @@ class Outbox:
             customer.id,
             "test",
             f"Test message of the alerts of {site}",
-            f"This is the test message you asked for. Energy alerts of {site} come to you this way.\n",
+            f"This is the test message that you requested. Energy alerts of {site} are sent to you this way.\n",
             {"customer": customer.id, "kind": "test", "at": now},
         )
         new = await self._queue.get(message_key(notification, checked)) is None
@@ -189,7 +189,7 @@ class Outbox:
         return await rations.take(self.documents, customer_id, "sms", MAX_SMS_PER_DAY, now)
 
     async def due(self, now: int, limit: int) -> list[Document]:
-        """Messages to which something is to happen now."""
+        """Messages that are due now."""
         return await self._queue.due(now, limit)
 
     async def deliveries(self, customer_id: str, limit: int = 100) -> list[Delivery]:
@@ -208,12 +208,12 @@ class Outbox:
         return as_delivery(document) if document else None
 
     async def send_again(self, key: str, now: int) -> bool:
-        """Queue a failed or unsure message once more, on a person's wish. False where it is neither."""
+        """Queue a failed or unsure message again, at a person's request. False if it is neither."""
         document = await self._queue.get(key)
         if document is None or document.body["state"] not in ("failed", "unsure"):
             return False
         if document.body["notification"]["kind"] == CONFIRMATION:
-            return False  # a new code is sent instead, which is rationed
+            return False  # the person requests a new code instead, for which there is a limit
         is_sms = document.body["channel"].get("type") == "sms" and document.owner
         if is_sms and not await self._takes_sms(str(document.owner), now):
             return False
@@ -225,16 +225,16 @@ class Outbox:
         return True
 
     async def claim(self, document: Document, now: int, seconds: int) -> Document | None:
-        """Claim a due message for sending until ``now + seconds``; None where there is nothing to send.
+        """Claim a due message for sending until ``now + seconds``; None if there is nothing to send.
 
-        What is done is forgotten here; a claim of somebody who died is settled.
+        A finished message is deleted. An expired claim of a sender that died is settled.
         """
         body = document.body
         if body["state"] in ("sent", "failed", "unsure"):
             await self._queue.remove(document)
             return None
         if body["state"] == "sending":
-            settled = await self.settle(document, "unknown", "the sender ended before the answer was written down", now)
+            settled = await self.settle(document, "unknown", "the sender ended before the result was stored", now)
             if settled.body["state"] != "queued":
                 return None
             document, body = settled, settled.body
@@ -242,12 +242,12 @@ class Outbox:
         return await self._queue.update(document, claimed, now + seconds)
 
     async def postpone(self, document: Document, due: int) -> None:
-        """Look at it again at a time; nothing else changes. Nor does that where somebody else was faster."""
+        """Set the due time of a message; nothing else changes. Ignored if another daemon changed the message."""
         with suppress(Conflict):
             await self._queue.update(document, document.body, due)
 
     async def settle(self, document: Document, result: AttemptResult, error: str, now: int) -> Document:
-        """Write down what became of a claimed message. Raises Conflict where the claim was lost."""
+        """Store the result of an attempt to send a claimed message. Raises Conflict if the claim was lost."""
         body = {**document.body, "error": error[:MAX_ERROR]}
         attempts: int = body["attempts"]
         again = attempts < self.settings.max_attempts
@@ -268,12 +268,12 @@ class Outbox:
 
 
 def message_key(notification: Notification, channel: Mapping[str, object]) -> str:
-    """The key of a message over a channel."""
+    """The key of a message to a channel."""
     return hashlib.sha256(f"{notification.id}\0{channel_id(channel)}".encode()).hexdigest()[:40]
 
 
 def as_delivery(document: Document) -> Delivery:
-    """A stored message without what nobody is to see."""
+    """A stored message without secrets."""
     body = document.body
     notification = body["notification"]
     return Delivery(
@@ -305,7 +305,7 @@ def _open_channels_of(customer: Customer) -> tuple[Mapping[str, object], ...]:
 
 
 def notification_of(document: Document) -> Notification:
-    """The message itself."""
+    """The notification in a stored message."""
     return Notification(**document.body["notification"])
 
 

@@ -1,4 +1,4 @@
-"""Rations of messages that cost money or may annoy strangers, per customer or address and UTC day; kept where all daemons see them."""
+"""Limits on messages that cost money or may annoy others, per customer or address and UTC day. The counts are shared by all daemons."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TRIES = 10
 
 
 async def take(documents: DocumentStore, key: str, what: str, most: int, now: int) -> bool:
-    """Count one more of something on the day of ``now``; False, and nothing is counted, where ``most`` are counted already.
+    """Count one more message on the day of ``now``; False, and nothing is counted, if the limit ``most`` is reached.
 
-    Raises StoreUnavailable; Conflict where others count all the time.
+    Raises StoreUnavailable, and Conflict if others keep changing the count.
     """
     day = now // DAY
     for _ in range(_TRIES):
@@ -30,9 +30,9 @@ async def take(documents: DocumentStore, key: str, what: str, most: int, now: in
         except Conflict:
             continue
         return True
-    raise Conflict(f"messages of {key} are counted by others all the time")
+    raise Conflict(f"others keep changing the count of messages of {key}")
 
 
 async def purge(documents: DocumentStore, now: int) -> None:
-    """Forget the counts of days that are over."""
+    """Delete the counts of past days."""
     await documents.purge(MESSAGE_COUNT, now)

@@ -1,7 +1,7 @@
-"""Codes by which the owner of an e-mail address or a number confirms that alerts may come there.
+"""Codes with which the owner of an e-mail address or phone number confirms that alerts may be sent there.
 
-A code is eight random digits, good for a day, once, and for five tries; of it only a hash is stored. Codes sent are rationed per customer, and per
-address over all customers, so nobody is flooded with them.
+A code has eight random digits, is valid for a day and for five attempts, and can be used once; only its hash is stored. The number of codes
+is limited per customer, and per address over all customers, so that nobody is flooded with them.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from cenergyd.jobs.messages.outbox import CONFIRMATION, Outbox
 from cenergyd.jobs.messages.wording import site_name
 
 CODE_SECONDS = 86400
-"""How long a code is good."""
+"""Seconds for which a code is valid."""
 MAX_TRIES = 5
-"""Wrong codes for one receiver; then a new one is needed."""
+"""Maximum wrong codes for one receiver; then a new code is needed."""
 MAX_CODES_PER_DAY = 10
-"""Codes sent for one customer."""
+"""Maximum codes sent for one customer in a UTC day."""
 MAX_CODES_PER_ADDRESS = 3
-"""Codes sent to one address or number in a day, for whichever customers."""
+"""Maximum codes sent to one address or number in a UTC day, for all customers together."""
 _DIGITS = 8
 
 
 async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, Any], now: int) -> str:
-    """Send a new code to a stored receiver that is not confirmed; the message's key. A code sent before is void then.
+    """Send a new code to a stored receiver that is not confirmed; returns the message's key. Earlier codes become invalid.
 
-    Raises InvalidField where it is no such receiver, Overloaded past the rations.
+    Raises InvalidField if it is no such receiver, Overloaded if a limit is reached.
     """
     named = channel_id(channel)
     stored = next((each for each in unconfirmed_channels(customer) if channel_id(each) == named), None)
     if stored is None:
-        raise InvalidField("channel", "is confirmed already, or none of the stored channels")
+        raise InvalidField("channel", "is already confirmed, or is not one of the stored channels")
     documents = outbox.documents
     await documents.purge(RECEIVER_CODE, now)
     await rations.purge(documents, now)
@@ -58,9 +58,9 @@ async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, An
 
 
 async def use_code(documents: DocumentStore, customer_id: str, channel: Mapping[str, Any], code: str, now: int) -> None:
-    """Take a receiver's code out of use. Raises InvalidField for one that is wrong, too old, used, or tried too often."""
+    """Use up a receiver's code. Raises InvalidField if it is wrong, expired or already used, or after too many attempts."""
     named = channel_id(channel)
-    wrong = InvalidField("code", "is wrong, older than a day, used already or tried too often: have a new one sent")
+    wrong = InvalidField("code", "is wrong, older than a day, already used or tried too often: request a new one")
     document = await documents.get(RECEIVER_CODE, _key(customer_id, named))
     if document is None or (document.due or 0) <= now or document.body["tries"] >= MAX_TRIES:
         raise wrong
@@ -70,7 +70,7 @@ async def use_code(documents: DocumentStore, customer_id: str, channel: Mapping[
         if right:
             await documents.delete(RECEIVER_CODE, document.key, expected_version=document.version)
             return
-        # Counted before it is answered, one after the other: tries side by side are no more than others.
+        # The attempt is counted first, by compare-and-set, so that simultaneous attempts are all counted.
         await documents.put(
             RECEIVER_CODE, document.key, {**document.body, "tries": document.body["tries"] + 1},
             owner=document.owner, due=document.due, expected_version=document.version,
@@ -84,14 +84,14 @@ def _message(customer: Customer, named: str, code: str, now: int) -> Notificatio
     site = site_name(customer)
     text = (
         f"The code is {code[:4]} {code[4:]}.\n\n"
-        f"Somebody wants energy alerts of the site {site} to come here. Whoever agrees enters the code on the site's page Alerts, or tells it to "
-        "them. It is good for a day. Without it nothing more comes, so whoever did not ask for this need do nothing.\n"
+        f"Somebody wants energy alerts of the site {site} to be sent here. If you agree, enter the code on the site's page Alerts, or pass it on "
+        "to them. It is valid for a day. Without it nothing more is sent, so if you did not ask for this you need do nothing.\n"
     )
     return Notification(
         f"{CONFIRMATION}-{customer.id}-{named}-{secrets.token_hex(8)}",
         customer.id,
         CONFIRMATION,
-        "Confirm that energy alerts may come here",
+        "Confirm that energy alerts may be sent here",
         text,
         {"customer": customer.id, "kind": CONFIRMATION, "at": now},
     )

@@ -1,7 +1,7 @@
-"""Sends what is due in the outbox, through the notifier hook.
+"""Sends messages that are due in the outbox, through the notifier hook.
 
-Messages are sent side by side, and nobody waits for somebody else's dead host: of the places for messages being sent at once, one customer
-and one destination (a host, or all of e-mail) get a few each.
+Messages are sent concurrently, and a host that does not answer does not delay other customers' messages: each customer and each destination
+(a host, or all e-mail) may only use a few of the slots for concurrent messages.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from cenergyd.runtime.plugin_threads import PluginThreads
 
 log = Logger()
 INTERVAL_SECONDS = 5.0
-"""Time between two looks for messages to send."""
+"""Seconds between two passes."""
 SEND_TIMEOUT_SECONDS = 60.0
-"""A notifier that takes longer has failed. Longer than the timeouts of the built-in ones, which know more of what happened."""
+"""Seconds after which a notifier has failed. Longer than the timeouts of the built-in notifiers, whose errors are more precise."""
 CONCURRENCY = 20
-"""Messages sent at once by one daemon."""
+"""Maximum messages sent concurrently by one daemon."""
 PER_DESTINATION = 4
-"""Of these, to one host, or by one service such as the mail server."""
+"""Maximum of these to one host, or by one service such as the mail server."""
 PER_CUSTOMER = 4
-"""Of these, of one customer."""
+"""Maximum of these of one customer."""
 DUE_LIMIT = 500
-"""Due messages looked at in one pass."""
+"""Maximum due messages read in one pass."""
 CROWDED_SECONDS = 60
-"""Where more than DUE_LIMIT are due, those that find no place wait for so long, so that others behind them are seen."""
+"""If more than DUE_LIMIT are due, messages without a free slot are postponed by this many seconds, so that others behind them are read."""
 STOP_SECONDS = 10.0
-"""Sends that still run so long after the stop began are cancelled."""
+"""Seconds after the start of the stop at which running sends are cancelled."""
 
 
 class OutboxService(Service):
     """Looks for due messages regularly and sends them.
 
     :param plugins: the plugin manager, whose ``cenergyd_notify`` implementations send.
-    :param threads: for notifiers whose clients are synchronous.
-    :param reactor: handed on to notifiers; also the clock, unless ``clock`` is given.
+    :param threads: threads for notifiers with synchronous clients.
+    :param reactor: passed to notifiers; also the clock, unless ``clock`` is given.
     """
 
     name = "outbox"
@@ -78,22 +78,22 @@ class OutboxService(Service):
         self._loop.clock = twisted_clock(self._clock)
         self._looking: Deferred[None] | None = None
         self.counts: Counter[str] = Counter()
-        """Attempts by their result: sent, retry, refused, unknown."""
+        """Number of attempts by result: sent, retry, refused, unknown."""
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to send."""
+        """Start sending."""
         super().startService()  # type: ignore[no-untyped-call]
         self._loop.start(INTERVAL_SECONDS, now=True).addErrback(lambda failure: log.failure("sending ended", failure))
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Take no new message. Fires when those being sent have ended; after STOP_SECONDS they are cancelled."""
+        """Start no new message. Fires when running sends have ended; after STOP_SECONDS they are cancelled."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
         return Deferred.fromCoroutine(self._finish())
 
     async def tick(self) -> int:
-        """Begin to send what is due and has a place; how many. Does not wait for any."""
+        """Start sending due messages for which there are slots; returns their number without waiting for them."""
         await self._write_results()
         found = await self._outbox.due(self._now(), DUE_LIMIT)
         waiting: list[Document] = []
@@ -124,7 +124,7 @@ class OutboxService(Service):
     def _looked(self, result: object) -> None:
         self._looking = None
         if isinstance(result, Failure):
-            # A store that is down is told often enough by others.
+            # Other services already report that the store is down.
             level = "warn" if result.check(CenergydError) else "error"
             getattr(log, level)("messages cannot be sent now: {reason}", reason=result.getErrorMessage())
 
@@ -162,7 +162,7 @@ class OutboxService(Service):
     def _ended(self, result: object, document: Document) -> None:
         self._sending.pop(document.key, None)
         self._busy.subtract(_groups_of(document))
-        self._busy += Counter()  # drops the zeros
+        self._busy += Counter()  # removes zero counts
         if isinstance(result, Failure):
             log.failure("a message cannot be sent", result)
         idle = self._next_look is None or not self._next_look.active()
@@ -174,7 +174,7 @@ class OutboxService(Service):
             await self._outbox.postpone(document, self._now() + CROWDED_SECONDS)
 
     async def _send_one(self, document: Document) -> None:
-        # A sender that still runs must not lose its claim, so the claim is longer than any attempt.
+        # The claim is longer than any attempt, so that a running sender does not lose it.
         seconds = int(SEND_TIMEOUT_SECONDS) * 2 + 30
         try:
             claimed = await self._outbox.claim(document, self._now(), seconds)
@@ -195,9 +195,9 @@ class OutboxService(Service):
         except Conflict:
             log.warn("message {key} was {result}, but the claim on it was lost", key=claimed.key, result=result)
         except CenergydError as failure:
-            # Known here and nowhere else: written down as soon as the store is back.
+            # Only this daemon knows the result: it is stored as soon as the store is back.
             self._unwritten[claimed.key] = (claimed, result, error)
-            log.warn("message {key} was {result}, not yet written: {reason}",
+            log.warn("message {key} was {result}, but the result is not stored yet: {reason}",
                      key=claimed.key, result=result, reason=str(failure))  # fmt: skip
         else:
             log.info(
@@ -219,17 +219,17 @@ class OutboxService(Service):
             return self._evaluate(error, channel_type)
         if taken is None:
             return "refused", f"no plugin sends to channels of type {channel_type}"
-        return ("sent", "") if taken is True else ("retry", "the notifier did not take the message")
+        return ("sent", "") if taken is True else ("retry", "the notifier did not accept the message")
 
     def _evaluate(self, error: PluginFailed, channel_type: object) -> tuple[AttemptResult, str]:
-        """What the error of a notifier says of the message."""
+        """The result of an attempt in which a notifier raised an error."""
         cause = error.__cause__
         if isinstance(cause, DeliveryRefused):
             return "refused", str(cause)
         if isinstance(cause, DeliveryUnknown):
             return "unknown", str(cause)
         if isinstance(cause, CancelledError):
-            return "unknown", "the daemon stopped while it was sent"
+            return "unknown", "the daemon stopped while the message was being sent"
         if isinstance(cause, TimeoutError):
             return "unknown", f"the notifier gave {error.reason}"
         if isinstance(cause, CenergydError):
@@ -238,9 +238,9 @@ class OutboxService(Service):
         return "retry", f"the notifier failed: {error.reason}"
 
     async def _ask_plugins(self, claimed: Document) -> object:
-        """The answer of the first plugin that has one. Raises PluginFailed.
+        """The result of the first plugin that returns one. Raises PluginFailed.
 
-        One that raises at once is passed over, for the message may be another's; if it is nobody else's, that failure counts.
+        A plugin that raises at once is skipped, because the message may be for another plugin; if none returns a result, its failure counts.
         """
         channel = claimed.body["channel"]
         arguments = {
@@ -284,7 +284,7 @@ class OutboxService(Service):
 
 
 def _groups_of(document: Document) -> tuple[str, str]:
-    """The customer and the destination of a message, as what its places are counted by."""
+    """The customer and the destination of a message, for both of which slots are limited."""
     channel = document.body["channel"]
     try:
         host = urlsplit(str(channel.get("url", ""))).hostname

@@ -1,4 +1,4 @@
-"""One e-mail to one SMTP server, synchronously, with an exact answer to whether the server has it. For a thread."""
+"""Sends one e-mail to an SMTP server, synchronously (in a thread), and determines exactly whether the server has accepted it."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ import attrs
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
 
 TIMEOUT_SECONDS = 30.0
-"""A server that is silent for so long has failed."""
+"""Seconds of silence after which a server has failed."""
 CONNECT_SECONDS = 10.0
-"""Each address of the server is given so long to take the connection."""
+"""Seconds for each address of the server to accept the connection."""
 TOTAL_SECONDS = 50.0
-"""The whole conversation takes no longer: less than the outbox's limit, so that its end is known exactly."""
+"""Maximum seconds for the whole session: less than the outbox's limit, so that the result is known exactly."""
 _TAKEN = (250, 251)
 
 
 class EmailFailed(CenergydError):
-    """The server did not take the message this time."""
+    """The server did not accept the message this time."""
 
 
 @attrs.frozen(kw_only=True)
 class MailServer:
-    """Where and how messages are handed over."""
+    """The mail server, and how to connect to it."""
 
     host: str
     port: int
     security: str
-    """starttls (required), optional (where offered), tls (from the first byte) or none."""
+    """starttls (required), optional (STARTTLS if offered), tls (from the start) or none."""
     username: str = ""
     password: str = attrs.field(default="", repr=False)
     ca_file: Path | None = None
-    """Authorities to trust instead of the system's."""
+    """File of certificate authorities to trust instead of the system's."""
 
 
 class Submission:
-    """One attempt to hand over one message.
+    """One attempt to submit one message.
 
-    :param sender: the envelope's sender; its domain is also what we call ourselves.
-    :param content: the message as RFC 5322 text, lines ended by CRLF.
+    :param sender: the envelope sender; its domain is also used for EHLO.
+    :param content: the message in RFC 5322 format, with CRLF line ends.
     """
 
     def __init__(self, server: MailServer, sender: str, to: str, content: bytes) -> None:
@@ -57,16 +57,16 @@ class Submission:
         self._aborted = False
 
     def run(self) -> None:
-        """Hand the message over. Returns once the server has taken it.
+        """Submit the message. Returns once the server has accepted it.
 
-        Raises EmailFailed where it has not, DeliveryRefused where it never will, DeliveryUnknown where it did not answer after it had all.
+        Raises EmailFailed if it has not, DeliveryRefused if it never will, DeliveryUnknown if it did not reply after the whole text was sent.
         """
         try:
             with self._connected() as client:
                 self._sign_in(client)
                 self._hand_over(client)
         except smtplib.SMTPAuthenticationError as error:
-            # Without the error itself: it may hold the dialogue.
+            # Without the original error, which may contain the credentials.
             said = f"{error.smtp_code} {_plain(error.smtp_error)}"
             raise EmailFailed(f"the mail server did not accept our sign-in: {said}") from None
         except ssl.SSLError as error:
@@ -74,7 +74,7 @@ class Submission:
         except smtplib.SMTPResponseException as error:
             raise EmailFailed(_answered(error.smtp_code, error.smtp_error)) from None
         except (OSError, smtplib.SMTPException, UnicodeError) as error:
-            raise self._lost(f"the mail server did not take the message: {_plain(error)}") from None
+            raise self._lost(f"the mail server did not accept the message: {_plain(error)}") from None
 
     def abort(self) -> None:
         """Close the connection, from any thread: :meth:`run` raises soon after."""
@@ -104,12 +104,14 @@ class Submission:
         try:
             client.login(self.server.username, self.server.password)
         except smtplib.SMTPNotSupportedError:
-            raise EmailFailed("the mail server did not accept our sign-in: it offers none that we know") from None
+            raise EmailFailed(
+                "the mail server did not accept our sign-in: it offers no method that is supported"
+            ) from None
 
     def _hand_over(self, client: _DeadlineSmtp) -> None:
         code, answer = client.mail(self.sender)
         if code not in _TAKEN:
-            raise EmailFailed(_answered(code, answer))  # ours to mend, no fault of the recipient's
+            raise EmailFailed(_answered(code, answer))  # retried: the sender is at fault, not the recipient
         code, answer = client.rcpt(self._to)
         if code in _TAKEN:
             try:
@@ -128,12 +130,12 @@ class Submission:
 
 
 class _DeadlineSmtp(smtplib.SMTP):
-    """smtplib's, with one deadline for all, and remembering whether the whole text went out."""
+    """smtplib's client with one deadline for the whole session, which records whether the whole text was sent."""
 
     handed_over = False
 
     def _watch(self, submission: Submission) -> dict[str, Any]:
-        """Let the submission abort this client, which connects as soon as it is made; the arguments to make it with."""
+        """Register this client with the submission, which may abort it; returns the arguments for the base class, which connects at once."""
         self._deadline = monotonic() + TOTAL_SECONDS
         submission.client = self
         domain = submission.sender.rpartition("@")[2].strip("> ").encode("ascii", "replace").decode()
@@ -143,19 +145,19 @@ class _DeadlineSmtp(smtplib.SMTP):
         }  # fmt: skip
 
     def send(self, s: Any) -> None:
-        """Send, and note when it was the end of the text: only the text is sent as bytes with this end."""
+        """Send, and record when the end of the text was sent: only the text is sent as bytes with this end."""
         super().send(s)
         if isinstance(s, bytes) and s.endswith(b"\r\n.\r\n"):
             self.handed_over = True
 
     def getreply(self) -> tuple[int, bytes]:
-        """The server's answer, if it comes in time."""
+        """The server's reply, if it arrives before the deadline."""
         if self.sock is not None:
             self.sock.settimeout(min(TIMEOUT_SECONDS, max(0.01, self._deadline - monotonic())))
         return super().getreply()
 
     def __exit__(self, error: object, *_: object) -> None:
-        # What the server says to QUIT does not matter, nor whether it says anything.
+        # The reply to QUIT does not matter, nor does its absence.
         with suppress(OSError, smtplib.SMTPException):
             if error is None:
                 self.putcmd("QUIT")

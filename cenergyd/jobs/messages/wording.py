@@ -1,7 +1,7 @@
-"""What customers have written, as it may stand in a message: a name, never a text of its own. Pure.
+"""Cleans customers' texts for messages. Pure.
 
-Messages go out in the operator's name. A site's name is anything a customer types, so it must not be able to make an advertisement, a link or a
-telephone number of a message to somebody else: it stands shortened and between fixed words.
+Messages are sent in the operator's name. Customers choose the name of a site freely, so it must not turn a message to somebody else into an
+advertisement, or put a link or phone number into it: the name is shortened and only used within fixed texts.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import unicodedata
 from cenergyd.customers.model import Customer
 
 MAX_NAME = 40
-"""Characters of a name in a message."""
+"""Maximum characters of a name in a message."""
 _TOO_LONG = 400
-"""No more of a name is looked at."""
+"""Maximum characters of a name that are processed."""
 _LINK = re.compile(r"[/\\@#<>\[\]{}|^~`\"=%&*:;!?]")
 _DOT = re.compile(r"\.(?=[^\s.])")
 _DIGITS = re.compile(r"\d(?:[\s().+-]{0,2}\d){6,40}")
 
 
 def plain_name(text: str) -> str:
-    """A name without control and direction characters, links, addresses and telephone numbers, in :data:`MAX_NAME` characters."""
+    """A name of at most :data:`MAX_NAME` characters, without control and direction characters, links, addresses and phone numbers."""
     kept = "".join(
         character if unicodedata.category(character)[0] in "LMNPSZ" else " " for character in text[:_TOO_LONG]
     )
@@ -31,5 +31,5 @@ def plain_name(text: str) -> str:
 
 
 def site_name(customer: Customer) -> str:
-    """What a message calls a customer's site: its name, or its logger, or its id."""
+    """The name of a customer's site in messages: its name, otherwise its logger, otherwise its id."""
     return plain_name(customer.name) or customer.logger_serial_number or f"customer {customer.id}"

@@ -1,8 +1,8 @@
-"""From facts to a site's state: the one place that decides it, for pages, API, doctor, metrics and alerts. Pure.
+"""Determines a site's state from facts, for pages, API, setup report, metrics and alerts. Pure.
 
-Nothing has a fixed age limit: a logger is silent when it misses the time at which it usually uploads, and a meter has stopped
-when its logger has uploaded since and should have had its readings. Readings that are old because the logger sends what it stored
-are no fault of a meter.
+There are no fixed age limits: a logger is silent if it misses the time at which it usually uploads, and a meter has stopped if its logger
+has uploaded since then and should have had its readings. Readings that are old because the logger is sending stored logs are no fault of a
+meter.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from cenergyd.jobs.site_state.model import (
 )
 
 UNKNOWN_GAP = 26 * 3600
-"""Until its rhythm is known: loggers are set to upload once a day at least."""
+"""Limit until a logger's upload interval is known: loggers are set to upload at least once a day."""
 LATEST_EXTRA = 6 * 3600
-"""An upload may be late by the usual time between two, but by no more than this."""
+"""An upload may be late by the usual upload interval, but at most by this, s."""
 LATE_ALWAYS = 300
-"""Seconds that every upload may be late: it is retried, and clocks differ."""
+"""Seconds by which every upload may be late: uploads are retried, and clocks differ."""
 UNKNOWN_INTERVAL = 900
 FEW_READINGS = 3
-"""So many readings of a meter may be lacking before it counts."""
+"""Number of missing readings from which a meter is reported."""
 LEAST_LACK = 900
-"""A meter is not missed for less, seconds."""
+"""Seconds without readings before which a meter is not reported."""
 SETTLING = 120
 """Seconds after an upload in which the logger may still be sending the other meter's log."""
 COMPUTING_TIME = 900
-"""Seconds after an upload within which the other meter is computed, unless it is a backlog."""
+"""Seconds after an upload within which the missing meter is computed, unless there is a backlog."""
 _NO_READINGS = ("meter_error", "meter_stopped", "meter_not_understood", "not_computed")
 LONG_BACKLOG = 2 * 3600
-"""A shorter one is computed before anybody has read that there is one."""
+"""A shorter backlog is not reported, because it is computed before anybody could read the report, s."""
 
 
 def silence_limit(logger: LoggerFacts) -> int:
-    """A logger is silent this many seconds after its last upload: by its own rhythm, or sooner where its customer has said so."""
+    """Seconds after its last upload at which a logger is silent: by its own upload interval, or sooner if its customer has set that."""
     gap = logger.usual_gap
     by_rhythm = UNKNOWN_GAP if gap is None else gap + min(gap, LATEST_EXTRA) + LATE_ALWAYS
     return by_rhythm if logger.own_limit is None else min(by_rhythm, logger.own_limit)
@@ -68,7 +68,7 @@ def evaluate(facts: SiteFacts, now: int) -> SiteState:
 
 
 def settings_issues(facts: SiteFacts) -> list[Issue]:
-    """What the settings lack."""
+    """Issues of incomplete settings."""
     customer = facts.customer
     found = [
         Issue(kind="settings_incomplete", reason=problem.message, field=problem.field)
@@ -77,7 +77,7 @@ def settings_issues(facts: SiteFacts) -> list[Issue]:
     try:
         zone_of(customer.time_zone)
     except InvalidField:
-        reason = f"the time zone {customer.time_zone!r} is not known, so days and energy cannot be told"
+        reason = f"the time zone {customer.time_zone!r} is unknown, so days and energy cannot be computed"
         found.append(Issue(kind="settings_incomplete", reason=reason, field="time_zone"))
     return found
 
@@ -93,7 +93,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     if now >= uploaded + silence_limit(facts.logger):
         refused = facts.refusal is not None and facts.refusal.time > uploaded
         reason = facts.refusal.reason if facts.refusal and refused else ""
-        # Everything else is old because of it, or cannot be known.
+        # All other data are outdated because of it, or unknown.
         return [*found, Issue(kind="logger_silent", since=uploaded, reason=reason, field="logger_serial_number")]
     found += [issue for meter in facts.meters if (issue := _meter_issue(meter, facts, uploaded)) is not None]
     if facts.solar_zero_since is not None:
@@ -104,7 +104,7 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
 
 
 def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue | None:
-    """Why a meter gives no readings though its logger uploads."""
+    """Why a meter gives no readings although its logger uploads."""
     last, error = meter.last_time, meter.error
     lack = _lack(meter)
     if meter.held is not None and (last is None or meter.held.since > last):
@@ -123,13 +123,13 @@ def _is_behind(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
 
 
 def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
-    """Whether the logger goes on to send this meter's older logs, and those of every other meter."""
+    """Whether the logger is still sending stored logs of this meter and of every other meter."""
     fresh = meter.last_upload is not None and uploaded - meter.last_upload <= SETTLING
     return fresh and meter.error is None and all(_is_behind(each, facts, uploaded) for each in facts.meters)
 
 
 def _waiting(facts: SiteFacts, uploaded: int, now: int, told: set[Role | None]) -> Iterator[Issue]:
-    """Meters that others are ahead of, or that have never been seen."""
+    """Issues for meters that are behind others, or that have never sent readings."""
     if now < uploaded + SETTLING:
         return
     newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=None)
@@ -159,7 +159,7 @@ def _computing(facts: SiteFacts, uploaded: int, now: int, meter_told: bool) -> I
 
 
 def _is_absent(facts: SiteFacts) -> bool:
-    """Whether both meters have readings that nothing was computed from."""
+    """Whether both meters have readings but nothing was computed from them."""
     times = [meter.last_time for meter in facts.meters]
     if facts.computed is None or len(times) < 2 or None in times:
         return False
@@ -184,7 +184,7 @@ def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleSta
             role=meter.role, computed=False, time=shown.last_time, power=shown.power, stale=stale
         )
     if (computed := facts.computed) is not None:
-        # It is as old as the older one of the meters that it comes from.
+        # The computed role is as old as the older one of its two meters.
         stale = computed.last_time is not None and (
             computed.role in troubled or any(state.stale for state in found.values())
         )
@@ -195,7 +195,7 @@ def _roles(facts: SiteFacts, issues: Sequence[Issue], now: int) -> tuple[RoleSta
 
 
 def _deadlines(facts: SiteFacts) -> Iterator[int]:
-    """When something may change by time alone."""
+    """Times at which the state may change without new data."""
     limit = silence_limit(facts.logger)
     for meter in facts.meters:
         if meter.last_time is not None:
@@ -207,7 +207,7 @@ def _deadlines(facts: SiteFacts) -> Iterator[int]:
 
 
 def _lack(meter: MeterStatus) -> int:
-    """Seconds without a reading that say nothing yet."""
+    """Seconds without a reading after which a meter is reported."""
     return max(LEAST_LACK, FEW_READINGS * (meter.interval or UNKNOWN_INTERVAL))
 
 

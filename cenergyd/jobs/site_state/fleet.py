@@ -1,4 +1,4 @@
-"""All sites at once: filtered, sorted, counted and added up. Works while the readings store is down."""
+"""The list of all sites: filtered, sorted, counted and totalled. Works while the readings store is down."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cenergyd.runtime.clock import Clock
 
 MAX_SITES = 200_000
 REUSED = 10
-"""What was read is fresh for this many times as long as reading it took: few sites are always read anew, many of them rarely."""
+"""The list is valid for this many times as long as it took to read: few sites are read at every request, many sites rarely."""
 OLDEST = 60.0
-"""Seconds between two readings of all of them; what this daemon evaluates is known at once."""
+"""Maximum seconds between two reads of all sites; sites that this daemon evaluates are updated at once."""
 
 Sort = Literal["state", "name", "utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
-"""``state``: troubles first. ``utility``, ``load``, ``solar``: kW now. ``used``, ``made``, ``drawn``, ``fed``: kWh today of load, of solar, from
+"""``state``: worst first. ``utility``, ``load``, ``solar``: kW now. ``used``, ``made``, ``drawn``, ``fed``: kWh today of load, of solar, from
 and to the grid."""
 _RANKS: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(KINDS)}
 _ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
@@ -46,7 +46,7 @@ class FleetQuery:
     """Which sites, in which order."""
 
     state: Kind | Literal["troubles", ""] = ""
-    """One state; ``troubles``: every state but good and computing."""
+    """One state, or ``troubles``: every state except good and computing."""
     search: str = ""
     """Part of a name or serial number, any case."""
     sort: Sort = "state"
@@ -59,30 +59,30 @@ log = Logger()
 
 
 class FleetTotals(NamedTuple):
-    """What all the sites come to."""
+    """Totals of sites."""
 
     power: Mapping[Role, float]
-    """kW now, of the sites that are current; roles that no site knows are left out."""
+    """kW now, of the sites with current values; roles that no site has are left out."""
     current: int
-    """Sites whose power is known now."""
+    """Number of sites whose power is known now."""
     energy: Mapping[Role, DayEnergy]
-    """kWh of each site's day so far."""
+    """kWh so far in each site's day."""
 
 
 class FleetPage(NamedTuple):
-    """Part of the list, and what the whole of it comes to."""
+    """A page of the list, and the totals of the whole list."""
 
     sites: Sequence[SiteSummary]
     matching: int
-    """Sites that the query names, on all pages."""
+    """Number of sites that match the query, on all pages."""
     counts: Mapping[Kind, int]
-    """Of the sites that match the search, whatever their state."""
+    """Totals of the sites that match the search, whatever their state."""
     totals: FleetTotals
-    """Of the same."""
+    """State -> number of the sites that match the search."""
 
 
 class FleetReader:
-    """All sites' summaries in memory: read when the daemon starts, kept up by what is evaluated here, read anew for what other daemons did."""
+    """All sites' summaries in memory: read at the start, updated when this daemon evaluates a site, and re-read for changes by other daemons."""
 
     def __init__(self, documents: DocumentStore, clock: Clock) -> None:
         self._documents = documents
@@ -91,14 +91,14 @@ class FleetReader:
         self._read_at = self._fresh_until = float("-inf")
         self._reading: list[Deferred[None]] | None = None
         self._taken: dict[str, SiteSummary | None] = {}
-        """What was evaluated or removed while the store is being read; None: removed."""
+        """Sites that were evaluated or removed (None) while the store is being read."""
 
     async def page(self, query: FleetQuery) -> FleetPage:
         """A page of the list."""
         return select(await self.sites(), query, int(self._clock.seconds()))
 
     async def sites(self) -> Sequence[SiteSummary]:
-        """All of them, in no order. Nobody waits for a reading but who asks before the first one has ended."""
+        """All sites, unordered. Only callers before the end of the first read have to wait."""
         now = self._clock.seconds()
         if self._read_at > now or self._read_at == float("-inf"):
             await self._read()
@@ -107,12 +107,12 @@ class FleetReader:
         return list(self._sites.values())
 
     async def refresh(self) -> None:
-        """Read them anew where that is due; called regularly, so that whoever asks finds them."""
+        """Read all sites again if that is due; called regularly."""
         if not self._read_at <= self._clock.seconds() < self._read_at + max(OLDEST, self._fresh_until - self._read_at):
             await self._read()
 
     def take(self, summaries: Iterable[SiteSummary], gone: Iterable[str] = ()) -> None:
-        """What was just evaluated, and whose customers were removed."""
+        """Update sites that were just evaluated, and remove sites whose customers are gone."""
         changed: dict[str, SiteSummary | None] = {site.customer_id: site for site in summaries}
         changed |= dict.fromkeys(gone)
         if self._reading is not None:
@@ -120,7 +120,7 @@ class FleetReader:
         _apply(self._sites, changed)
 
     def forget(self) -> None:
-        """Read anew before the next answer: something was changed here that is not evaluated yet."""
+        """Read all sites again at the next request, because this daemon has changed something that is not evaluated yet."""
         self._read_at = self._fresh_until = float("-inf")
 
     async def _read(self) -> None:
@@ -182,16 +182,16 @@ def select(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPa
 
 
 def energy_now(site: SiteSummary, now: int) -> Mapping[Role, DayEnergy]:
-    """A site's energy of today by role; empty where what is kept is of another day."""
+    """A site's energy of today by role; empty if the stored energy is of another day."""
     return {each.role: each for each in _Days(now).energy(site)}
 
 
 def _later(failure: Failure) -> None:
-    log.warn("the list of sites cannot be read, the one before is shown: {reason}", reason=failure.getErrorMessage())
+    log.warn("the list of sites cannot be read, the previous one is used: {reason}", reason=failure.getErrorMessage())
 
 
 def totals_of(sites: Sequence[SiteSummary], days: _Days) -> FleetTotals:
-    """What sites come to."""
+    """The totals of sites."""
     power: dict[Role, list[float]] = {role: [] for role in ROLES}
     imported: dict[Role, list[float]] = {role: [] for role in ROLES}
     exported: dict[Role, list[float]] = {role: [] for role in ROLES}
@@ -209,7 +209,7 @@ def totals_of(sites: Sequence[SiteSummary], days: _Days) -> FleetTotals:
 
 
 class _Days:
-    """The day that it is at each site."""
+    """The present date at each site."""
 
     def __init__(self, now: int) -> None:
         self._now = datetime.fromtimestamp(now, UTC)

@@ -1,7 +1,7 @@
-"""What is known of sites, in a few queries however many they are.
+"""Reads the facts about sites, in a few queries however many sites there are.
 
-Nearly all of it is in documents, so a site's state can be told while the readings store is down; where it answers, its newest
-readings count, for the documents are written some seconds later and a crash may lose the last of them.
+Nearly all of it is in documents, so a site's state is known while the readings store is down. If that answers, its newest readings are used
+as well, because documents are written some seconds later and a crash may lose the last ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from cenergyd.readings.store import ReadingStore
 
 
 class _Known(NamedTuple):
-    """What was read for all sites."""
+    """The data read for all sites."""
 
     loggers: Mapping[str, Document]
     meters: Mapping[str, Document]
@@ -63,9 +63,9 @@ def series_of_roles(customers: Iterable[Customer]) -> list[str]:
 async def gather(
     customers: Sequence[Customer], documents: DocumentStore, last: Mapping[str, Reading] | None = None
 ) -> list[SiteFacts]:
-    """What is known of each customer's site.
+    """The facts about each customer's site.
 
-    :param last: the newest reading of each series (:func:`series_of_roles`), where the readings store answers.
+    :param last: the newest reading of each series (:func:`series_of_roles`); None if the readings store does not answer.
     """
     serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
     ids = [customer.id for customer in customers]
@@ -91,7 +91,7 @@ async def site_states(
     """The state of each customer's site at ``now``.
 
     :param last: see :func:`gather`.
-    :param readings: where the last days of solar meters are looked at that give nothing by day; None: they are not.
+    :param readings: the store from which the last days of solar meters without power by day are read; None: they are not checked.
     """
     states = []
     for facts in await gather(customers, documents, last):
@@ -124,7 +124,7 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
 def _logger(document: Document | None, meters: Sequence[MeterStatus]) -> LoggerFacts:
     if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
         return LoggerFacts(last_upload=uploaded, usual_gap=usual_gap(document.body.get("gaps") or ()))
-    # A crash may lose when a logger uploaded, never what it uploaded.
+    # A crash may lose the time of an upload, but not its readings.
     return LoggerFacts(
         last_upload=max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
     )
@@ -169,7 +169,7 @@ def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterS
 
 
 def _held(document: Document | None) -> HeldSummary | None:
-    """The logs that could not be read: of whatever device, since a role names it."""
+    """The logs that are held unread; whatever the device is, a role needs it."""
     body: Mapping[str, object] = document.body if document else {}
     logs, since = _int(body.get("logs")), _int(body.get("since"))
     return HeldSummary(since, logs) if logs and since is not None else None

@@ -1,4 +1,4 @@
-"""A site's state: what is known of it, and what that comes to. Values only; :mod:`.evaluate` makes the one from the other."""
+"""The facts about a site, and its state. Values only; :mod:`.evaluate` determines the state from the facts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS: tuple[Kind, ...] = (
     "computing",
     "good",
 )
-"""Worst first: a site with several troubles is in the state of the first of them."""
+"""Worst first: a site with several issues is in the state of the first one."""
 
 Level = Literal["bad", "warn", "idle", "ok"]
 LEVELS: Mapping[Kind, Level] = {
@@ -63,10 +63,10 @@ class LoggedError(NamedTuple):
 
 
 class HeldSummary(NamedTuple):
-    """Logs that are kept as they came, because their columns are not known."""
+    """Logs that are held unread because their columns are not known."""
 
     since: int
-    """UTC seconds: when the first of them came."""
+    """When the first of them arrived, UTC seconds."""
     logs: int
 
 
@@ -79,19 +79,19 @@ class Refusal(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class LoggerFacts:
-    """What is known of the logger that the settings name."""
+    """Facts about the customer's present logger."""
 
     last_upload: int | None = None
-    """UTC seconds; None: it has never uploaded."""
+    """Time of the last upload, UTC seconds; None if it has never uploaded."""
     usual_gap: int | None = None
-    """The usual longest time between two of its uploads, seconds; None: not known yet."""
+    """The usual longest time between two of its uploads, s; None if not known yet."""
     own_limit: int | None = None
-    """Seconds after which its customer's own alert rule calls it silent; None: the rule is off."""
+    """Seconds after which it is silent by its customer's own alert rule; None if the rule is off."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class MeterStatus:
-    """What is known of a meter that measures a role, or a part of it."""
+    """Facts about a meter that measures a role, or is a part of a role's sum."""
 
     role: Role
     meter: str
@@ -101,7 +101,7 @@ class MeterStatus:
     power: float | None = None
     """Real power of that reading, kW, its sign corrected."""
     last_upload: int | None = None
-    """When a log of this meter came last."""
+    """When the last log of this meter arrived."""
     interval: int | None = None
     """The usual time between two of its readings, seconds."""
     error: LoggedError | None = None
@@ -110,7 +110,7 @@ class MeterStatus:
 
 @attrs.frozen(slots=True, kw_only=True)
 class SumFacts:
-    """What is known of a role that is a sum of meters."""
+    """Facts about a role that is a sum of meters."""
 
     role: Role
     last_time: int | None = None
@@ -119,7 +119,7 @@ class SumFacts:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ComputedFacts:
-    """What is known of the computed role."""
+    """Facts about the computed role."""
 
     role: Role
     last_time: int | None = None
@@ -130,7 +130,7 @@ class ComputedFacts:
 
 
 class PendingRange(NamedTuple):
-    """Readings that are being computed or wait for it, ``start <= time < end``, UTC seconds."""
+    """A range of readings that are being computed or waiting for it, ``start <= time < end``, UTC seconds."""
 
     start: int
     end: int
@@ -140,34 +140,34 @@ class PendingRange(NamedTuple):
 
 @attrs.frozen(slots=True, kw_only=True)
 class SiteFacts:
-    """Everything that a site's state is evaluated by."""
+    """All facts from which a site's state is determined."""
 
     customer: Customer
     logger: LoggerFacts = attrs.field(factory=LoggerFacts)
     meters: tuple[MeterStatus, ...] = ()
-    """Of the measured roles; several of a role that is a sum."""
+    """The meters of the measured roles; a role that is a sum has several."""
     sums: tuple[SumFacts, ...] = ()
     computed: ComputedFacts | None = None
     backlog: PendingRange | None = None
     refusal: Refusal | None = None
     solar_zero_since: int | None = None
-    """Set where solar has given nothing since then though the sun is up, unlike on the days before."""
+    """The time since which solar has given no power although the sun is up, unlike on the days before; otherwise None."""
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One thing that is not as it should be."""
+    """One problem of a site."""
 
     kind: Kind
     role: Role | None = None
     meter: str = ""
     since: int | None = None
-    """UTC seconds; None where that is not known."""
+    """When it began, UTC seconds; None if unknown."""
     code: int | None = None
-    """The error code that the meter's log has."""
+    """The error code in the meter's log."""
     reason: str = ""
-    """More of the cause: what the settings lack, why uploads are refused; ``no_plugin``, ``stored_logs``."""
+    """Details of the cause: what is missing in the settings, why uploads are refused; ``no_plugin``, ``stored_logs``."""
     plugin: str = ""
-    """The one that fails."""
+    """The plugin that fails."""
     field: str = ""
     """The setting to change, if it is one."""
 
@@ -178,7 +178,7 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
 
 
 class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """What is known now of a role."""
+    """The present state of a role."""
 
     role: Role
     computed: bool
@@ -187,24 +187,24 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     power: float | None
     """kW."""
     stale: bool
-    """Older than its logger's rhythm explains: not what flows now."""
+    """Whether the reading is older than the logger's upload interval explains, so that it is not the present power."""
 
 
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """What a site's facts come to."""
+    """The state of a site."""
 
     kind: Kind
     issues: tuple[Issue, ...]
-    """Worst first; none where all is well."""
+    """Worst first; empty if the site has no problem."""
     roles: tuple[RoleState, ...]
     last_upload: int | None
     usual_gap: int | None
     progress: float | None = None
-    """Of the backlog, 0 to 1."""
+    """Progress of the backlog, 0 to 1; None if there is none."""
     lag_seconds: int | None = None
-    """From the newest computed reading to the newest measured one."""
+    """Seconds from the newest computed reading to the newest measured one."""
     next_change: int | None = None
-    """When time alone will change this, UTC seconds; None: never."""
+    """When the state may change without new data, UTC seconds; None: never."""
 
     @property
     def level(self) -> Level:

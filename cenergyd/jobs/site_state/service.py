@@ -1,7 +1,7 @@
-"""Keeps every site's state: evaluated when something has come for it, and when time alone changes it.
+"""Keeps every site's state up to date: a site is evaluated after new data or a change, and at the time at which its state may change by itself.
 
-So the cost follows what arrives, and a list of all sites is a reading of what is kept. Several daemons may evaluate the same site; what
-they write is the same.
+So the cost depends on what arrives, and a list of all sites only reads stored states. Several daemons may evaluate the same site; they write
+the same.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL = 5.0
-"""Seconds between two looks."""
+"""Seconds between two passes."""
 SETTLING = 8.0
-"""Seconds that news wait: what loggers and meters did is written down that much later."""
+"""Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
 SECOND_LOOK = 90
-"""Seconds after news: then rollups and energy are there, too."""
+"""Seconds from a notification to a second evaluation, when rollups and energy are computed as well."""
 LONGEST = 3600
-"""A site is evaluated once in so many seconds at least: others may have changed its settings."""
+"""Maximum seconds between two evaluations of a site: another daemon may have changed its settings."""
 BATCH = 200
 DUE_AT_ONCE = 1000
 AT_ONCE = 50
 COMPARE_EVERY = 60.0
-"""Seconds between two comparisons with the list of customers, and between two counts."""
+"""Seconds between two comparisons with the list of customers, and between two counts of states."""
 
 log = Logger()
 
 
 class SiteEvaluation(NamedTuple):
-    """A site's state, and what it was before."""
+    """A site's new and previous state."""
 
     customer: Customer
     state: SiteState
@@ -53,11 +53,11 @@ class SiteEvaluation(NamedTuple):
 
 
 Evaluated = Callable[[Sequence[SiteEvaluation]], Awaitable[Mapping[str, int]]]
-"""Told of every evaluation; returns the number of active alerts by customer."""
+"""Called with every evaluation; returns the number of active alerts by customer."""
 
 
 Kept = Callable[[Sequence[SiteSummary], Sequence[str]], None]
-"""Told of the summaries that were written, and of customers that are gone."""
+"""Called with the summaries that were written, and the ids of removed customers."""
 
 
 def nobody(summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
@@ -70,9 +70,9 @@ async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
 
 
 class SiteStateService(PeriodicService):
-    """Evaluates sites and keeps what came of it, one document of kind ``site`` per customer.
+    """Evaluates sites and stores the results, one document of kind ``site`` per customer.
 
-    :param evaluated: raises and ends the alerts that rest on it.
+    :param evaluated: raises and ends the alerts that depend on states.
     """
 
     name = "site_states"
@@ -99,11 +99,11 @@ class SiteStateService(PeriodicService):
         """Sites in each state, for the metrics."""
 
     def news(self, customer_id: str) -> None:
-        """Something came for a customer, or its settings were changed."""
+        """Notify the service of new data or changed settings of a customer."""
         self._news.setdefault(customer_id, self._clock.seconds())
 
     async def tick(self) -> None:
-        """One look: evaluate what there is news of, and what is due."""
+        """One pass: evaluate sites with notifications, and sites that are due."""
         now = self._clock.seconds()
         fresh = [key for key, since in self._news.items() if since <= now - SETTLING or since > now]
         due = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
@@ -122,7 +122,7 @@ class SiteStateService(PeriodicService):
     async def evaluate(self, customer_ids: Sequence[str], look_again: int = LONGEST) -> None:
         """Evaluate some customers now.
 
-        :param look_again: seconds after which they are evaluated again at the latest.
+        :param look_again: maximum seconds until they are evaluated again.
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
@@ -169,14 +169,14 @@ class SiteStateService(PeriodicService):
         try:
             found = await energy_today(customer, self._readings, now)
         except InvalidField:
-            return "", ()  # its stored time zone is unknown, so nobody knows its day
+            return "", ()  # its stored time zone is unknown, and so is its day
         except (StoreUnavailable, Overloaded):
             return kept
         energies = [(role, each) for role in ROLES if (each := found["energy"][role]) and each["covered_seconds"]]
         return found["date"], tuple(DayEnergy(role, each["import_kwh"], each["export_kwh"]) for role, each in energies)
 
     async def _unknown(self) -> list[str]:
-        """Customers without an evaluation, and evaluations without a customer; looked for only where their numbers differ."""
+        """Ids of customers without an evaluation, and of evaluations without a customer; only searched for if their numbers differ."""
         if await self._customers.count() == await self._documents.count(SITE):
             return []
         found: list[str] = []

@@ -1,4 +1,4 @@
-"""Does solar give nothing through hours of sun? Compared with its own last days, from the hours that rollups keep. Pure but for the reading."""
+"""Detects solar meters without power through hours of sun, by comparing with the hourly rollups of the last days."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cenergyd.jobs.site_state.sun import place_of, sun_height
 from cenergyd.readings.store import ReadingStore
 
 HIGH_SUN = 20.0
-"""Degrees: a panel gives something below this, too, but not surely, and a zone's city may be far from the site."""
+"""Minimum height of the sun, degrees: below this panels may give little, and a zone's city may be far from the site."""
 HOURS = 3
-"""So many hours of high sun without power are no cloud."""
+"""Hours of high sun without power that clouds do not explain."""
 DAYS = 7
 DAYS_NEEDED = 2
-"""On so many of the last days the same hours must have given something."""
+"""Minimum number of the last days on which there was power in the same hours."""
 NOTHING = 0.02
-"""Share of its own highest hour that counts as nothing; clouds leave more."""
+"""Share of its own highest hour below which power counts as none; clouds leave more."""
 _HOUR, _DAY = 3600, 86400
 
 
 def may_be_dark(facts: SiteFacts, now: int) -> bool:
-    """Whether a look at the last days is worth it: the newest reading is near zero, and the sun has been high for hours."""
+    """Whether the last days need to be checked: the newest reading is near zero, and the sun has been high for hours."""
     roles: list[SumFacts | MeterStatus] = [*facts.sums, *facts.meters]
     solar = next((each for each in roles if each.role == "solar"), None)
     if (
@@ -41,9 +41,9 @@ def may_be_dark(facts: SiteFacts, now: int) -> bool:
 
 
 def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> int | None:
-    """Since when solar has given nothing though the sun is high; None where that is not so, or cannot be told.
+    """The time since which solar has given no power although the sun is high; None if that is not so, or not known.
 
-    :param highest: start of an hour -> highest power in it, kW, of the last days.
+    :param highest: start of an hour -> highest power in it, kW, over the last days.
     :param last_hour: start of the newest full hour.
     """
     most = max(highest.values(), default=0.0)
@@ -64,7 +64,7 @@ def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> in
 
 
 async def solar_zero_since(customer: Customer, facts: SiteFacts, readings: ReadingStore, now: int) -> int | None:
-    """Since when a site's solar meter has given nothing in high sun; None where that is not so."""
+    """The time since which a site's solar meter has given no power in high sun; None if that is not so."""
     place, series = place_of(customer), customer.series_of("solar")
     if place is None or series is None or not may_be_dark(facts, now):
         return None

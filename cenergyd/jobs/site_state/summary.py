@@ -1,6 +1,6 @@
-"""What is kept of a site's last evaluation: enough for a list of all sites, without a look at any of them. Values only.
+"""The stored result of a site's last evaluation, with everything that the list of all sites needs. Values only.
 
-It is kept as one text of JSON lists: ten thousand of them are read for one page, and objects within objects would take five times as long.
+It is stored as one text of JSON lists: ten thousand of them are read for one page, and nested objects would take five times as long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class DayEnergy(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SiteSummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One site in the list."""
+    """One site in the list of all sites."""
 
     customer_id: str
     name: str
@@ -31,18 +31,18 @@ class SiteSummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     time_zone: str
     state: SiteState
     energy_day: str = ""
-    """The customer's day that ``energy`` is of, ``2026-11-24``."""
+    """The customer's day of ``energy``, such as ``2026-11-24``."""
     energy: tuple[DayEnergy, ...] = ()
     alerts: int = 0
-    """Alerts that are active."""
+    """Number of active alerts."""
 
     @property
     def title(self) -> str:
-        """What people call the site."""
+        """The site's name for display."""
         return self.name or self.serial or self.customer_id
 
     def power(self, role: Role) -> float | None:
-        """What flows now, kW; None where that is not known."""
+        """The present power of a role, kW; None if unknown."""
         state = next((each for each in self.state.roles if each.role == role), None)
         return None if state is None or state.stale else state.power
 
@@ -73,7 +73,7 @@ def summary_to_json(summary: SiteSummary) -> dict[str, object]:
 
 
 def summary_from_json(body: Mapping[str, Any]) -> SiteSummary | None:
-    """The summary of :func:`summary_to_json`; None for one of another version, which is evaluated anew before long."""
+    """The inverse of :func:`summary_to_json`; None for a summary of another version, which is soon evaluated again."""
     try:
         return _DECODER.decode(body.get("site", ""))
     except (msgspec.DecodeError, TypeError):

@@ -1,8 +1,8 @@
-"""Where the sun stands over a site. Pure.
+"""The height of the sun at a site. Pure.
 
-The place is the site's own (:mod:`cenergyd.customers.place`), or that of the city that its time zone is
-named after. The height is by the low-precision formulas of the Astronomical Almanac, good to a tenth of a degree; a city stands for its whole zone, which
-may be 20 degrees off: so only a sun that stands well up counts.
+The place is the site's own (:mod:`cenergyd.customers.place`), or that of the city after which its time zone is named. The height is computed
+by the low-precision formulas of the Astronomical Almanac, to a tenth of a degree. The city may be 20 degrees away from the site, so callers
+should only use a sun that is well above the horizon.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _J2000 = 946728000
 
 
 def sun_height(time: int, place: Place) -> float:
-    """The sun's height over the horizon in degrees, negative below it; ``time`` in UTC seconds."""
+    """The sun's height above the horizon in degrees, negative below it; ``time`` in UTC seconds."""
     days = (time - _J2000) / 86400
     anomaly = math.radians((357.528 + 0.9856003 * days) % 360)
     mean = (280.460 + 0.9856474 * days) % 360
@@ -39,12 +39,12 @@ def sun_height(time: int, place: Place) -> float:
 
 
 def place_of(customer: Customer) -> Place | None:
-    """Where a site is; None where neither its place nor its zone's is known, as with UTC."""
+    """The place of a site; None if neither its own nor its zone's is known, as for UTC."""
     return own_place(customer) or _zones().get(customer.time_zone)
 
 
 def parse_places(lines: Iterable[str]) -> dict[str, Place]:
-    """Zone name -> place, of the lines of ``zone.tab`` (ISO 6709 positions)."""
+    """Zone name -> place, from the lines of ``zone.tab`` (ISO 6709 positions)."""
     found: dict[str, Place] = {}
     for line in lines:
         parts = line.rstrip("\n").split("\t")

@@ -1,4 +1,4 @@
-"""A site's state in words: what the eye meets, what is known of it, what to do, and on which page. Pure."""
+"""A site's state in words: a title, what is known, what to do, and on which page. Pure."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ TITLES: Mapping[Kind, str] = {
     "computing": "Computing",
     "good": "Good",
 }
-"""The state of a site in a word or two."""
+"""The state of a site in a few words."""
 
 _DAY = 86400
 
 
-class Told(NamedTuple):
-    """One issue for people."""
+class IssueText(NamedTuple):
+    """An issue in words."""
 
     title: str
     text: str
-    """One sentence or two."""
+    """One or two sentences."""
     advice: str
     page: str
-    """The customer's page where it is mended or understood: ``settings``, ``meters``, ``doctor``."""
+    """The customer's page with the cause or the remedy: ``settings``, ``meters``, ``doctor``."""
 
 
-def tell(issue: Issue, state: SiteState, now: int, zone: ZoneInfo) -> Told:
-    """An issue in words; times are the site's."""
+def issue_text(issue: Issue, state: SiteState, now: int, zone: ZoneInfo) -> IssueText:
+    """An issue in words, with times in the site's zone."""
     return _TELLERS[issue.kind](issue, state, f" since {when(issue.since, now, zone)}" if issue.since else "")
 
 
 def when(time: int, now: int, zone: ZoneInfo) -> str:
-    """A time as a person says it: ``14:05``, ``yesterday 14:05``, ``Tue 14:05``, ``3 Nov 14:05``, ``3 Nov 2025``."""
+    """A short text for a time: ``14:05``, ``yesterday 14:05``, ``Tue 14:05``, ``3 Nov 14:05``, ``3 Nov 2025``."""
     then, today = _local(time, zone), _local(now, zone)
     clock = f"{then:%H:%M}"
     days = (today.date() - then.date()).days
@@ -60,7 +60,7 @@ def when(time: int, now: int, zone: ZoneInfo) -> str:
 
 
 def span(seconds: int) -> str:
-    """A length of time: ``45 s``, ``2 min``, ``3 h``, ``5 days``."""
+    """A short text for a duration: ``45 s``, ``2 min``, ``3 h``, ``5 days``."""
     if seconds < 60:
         return f"{max(seconds, 0)} s"
     if seconds < 3600:
@@ -81,16 +81,16 @@ def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _silent(issue: Issue, state: SiteState, since: str) -> Told:
+def _silent(issue: Issue, state: SiteState, since: str) -> IssueText:
     usual = f" It usually uploads every {span(state.usual_gap)}." if state.usual_gap else ""
     if issue.reason:
-        return Told(
+        return IssueText(
             "Uploads are refused",
             f"The logger's uploads are refused{since}: {issue.reason}.",
             "Type the same password here and on the device.",
             "settings",
         )
-    return Told(
+    return IssueText(
         TITLES["logger_silent"],
         f"The logger has sent nothing{since}.{usual}",
         "Check its power and network.",
@@ -98,10 +98,10 @@ def _silent(issue: Issue, state: SiteState, since: str) -> Told:
     )
 
 
-def _error(issue: Issue, state: SiteState, since: str) -> Told:
+def _error(issue: Issue, state: SiteState, since: str) -> IssueText:
     code = issue.code or 0
     none_yet = "" if issue.since else " It has never given a reading."
-    return Told(
+    return IssueText(
         f"{_capital(str(issue.role))} meter: error {code}",
         f"{_capital(_meter(issue))} gives error {code}{since} ({error_meaning(code)}).{none_yet} The logger itself uploads.",
         "Check the meter's power, its Modbus wiring and its address.",
@@ -109,8 +109,8 @@ def _error(issue: Issue, state: SiteState, since: str) -> Told:
     )
 
 
-def _stopped(issue: Issue, state: SiteState, since: str) -> Told:
-    return Told(
+def _stopped(issue: Issue, state: SiteState, since: str) -> IssueText:
+    return IssueText(
         f"{_capital(str(issue.role))} meter stopped",
         f"{_capital(_meter(issue))} has given no reading{since}, though the logger uploads.",
         "Check the meter's power, its Modbus wiring and address, and that the logger still logs it.",
@@ -118,23 +118,23 @@ def _stopped(issue: Issue, state: SiteState, since: str) -> Told:
     )
 
 
-def _not_understood(issue: Issue, state: SiteState, since: str) -> Told:
-    return Told(
+def _not_understood(issue: Issue, state: SiteState, since: str) -> IssueText:
+    return IssueText(
         f"{_capital(str(issue.role))} meter not understood",
-        f"What {_meter(issue)} sends is kept{since}, but nobody has said which column is what.",
-        "Choose its columns; what was kept is then read.",
+        f"Logs of {_meter(issue)} are held unread{since}, because their columns are not known.",
+        "Choose its columns; the held logs are then read.",
         "meters",
     )
 
 
-def _not_computed(issue: Issue, state: SiteState, since: str) -> Told:
+def _not_computed(issue: Issue, state: SiteState, since: str) -> IssueText:
     title = f"{_capital(str(issue.role))} not computed"
     if issue.plugin:
         text = f"The plugin {issue.plugin} fails{since}, so {issue.role} is not computed."
-        return Told(title, text, "The daemon's log says why. It is tried again.", "doctor")
+        return IssueText(title, text, "The daemon's log has the reason. It is retried.", "doctor")
     if issue.reason == "no_plugin":
-        return Told(title, f"No plugin that computes {issue.role} is enabled.", "Enable one in the ini.", "doctor")
-    return Told(
+        return IssueText(title, f"No plugin that computes {issue.role} is enabled.", "Enable one in the ini.", "doctor")
+    return IssueText(
         title,
         f"Both other meters have readings, but {issue.role} is not computed{since}.",
         "Their readings may be too far apart in time, or one of them gives no power.",
@@ -142,38 +142,38 @@ def _not_computed(issue: Issue, state: SiteState, since: str) -> Told:
     )
 
 
-def _solar_zero(issue: Issue, state: SiteState, since: str) -> Told:
-    return Told(
+def _solar_zero(issue: Issue, state: SiteState, since: str) -> IssueText:
+    return IssueText(
         TITLES["solar_zero"],
-        f"Solar has given nothing{since} though the sun is up, unlike on the days before.",
-        "Check inverter, breaker and fuses; snow does it too.",
+        f"Solar has given no power{since} although the sun is up, unlike on the days before.",
+        "Check inverter, breaker and fuses. Snow may also be the reason.",
         "doctor",
     )
 
 
-def _settings(issue: Issue, state: SiteState, since: str) -> Told:
-    return Told(TITLES["settings_incomplete"], f"{_capital(issue.reason)}.", "Correct the settings.", "settings")
+def _settings(issue: Issue, state: SiteState, since: str) -> IssueText:
+    return IssueText(TITLES["settings_incomplete"], f"{_capital(issue.reason)}.", "Correct the settings.", "settings")
 
 
-def _waiting(issue: Issue, state: SiteState, since: str) -> Told:
+def _waiting(issue: Issue, state: SiteState, since: str) -> IssueText:
     text = (
         f"{_capital(_meter(issue))} is behind the other one{since}."
         if issue.since
-        else f"Nothing has come from {_meter(issue)} yet, though the logger uploads."
+        else f"{_capital(_meter(issue))} has sent nothing yet, although the logger uploads."
     )
-    return Told(
+    return IssueText(
         f"Waiting for the {issue.role} meter",
         text,
-        "It usually comes with the next upload. If not, look whether the logger logs it.",
+        "It usually arrives with the next upload. If not, check whether the logger logs it.",
         "settings",
     )
 
 
-def _never(issue: Issue, state: SiteState, since: str) -> Told:
+def _never(issue: Issue, state: SiteState, since: str) -> IssueText:
     if issue.reason:
-        text = f"The logger tries to upload, but is refused: {issue.reason}."
-        return Told("Uploads are refused", text, "Type the same password here and on the device.", "settings")
-    return Told(
+        text = f"The logger tries to upload, but its uploads are refused: {issue.reason}."
+        return IssueText("Uploads are refused", text, "Type the same password here and on the device.", "settings")
+    return IssueText(
         TITLES["never_uploaded"],
         "The logger has never uploaded.",
         "Set up the device: address, password, then its connection test.",
@@ -181,20 +181,22 @@ def _never(issue: Issue, state: SiteState, since: str) -> Told:
     )
 
 
-def _computing(issue: Issue, state: SiteState, since: str) -> Told:
+def _computing(issue: Issue, state: SiteState, since: str) -> IssueText:
     if issue.reason == "stored_logs":
-        text = f"The logger is sending what it stored; so far up to {since.removeprefix(' since ')}."
-        return Told("Catching up", text, "Nothing to do, unless the logger's clock is wrong.", "doctor")
+        text = f"The logger is sending stored logs, so far up to {since.removeprefix(' since ')}."
+        return IssueText("Catching up", text, "Nothing to do, unless the logger's clock is wrong.", "doctor")
     what = f"{_capital(issue.role)} is" if issue.role else "Older readings are"
     done = "" if state.progress is None else f": {floor(state.progress * 100)} % done"
-    return Told(TITLES["computing"], f"{what} being computed from older readings{done}.", "Nothing to do.", "meters")
+    return IssueText(
+        TITLES["computing"], f"{what} being computed from older readings{done}.", "Nothing to do.", "meters"
+    )
 
 
-def _good(issue: Issue, state: SiteState, since: str) -> Told:
-    return Told(TITLES["good"], "Every meter is current.", "", "power")
+def _good(issue: Issue, state: SiteState, since: str) -> IssueText:
+    return IssueText(TITLES["good"], "Every meter is current.", "", "power")
 
 
-_TELLERS: Mapping[Kind, Callable[[Issue, SiteState, str], Told]] = {
+_TELLERS: Mapping[Kind, Callable[[Issue, SiteState, str], IssueText]] = {
     "logger_silent": _silent,
     "meter_error": _error,
     "meter_stopped": _stopped,

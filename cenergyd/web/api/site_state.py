@@ -9,7 +9,7 @@ from msgspec import Meta
 from cenergyd.customers.model import Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.site_state.model import Kind, SiteState
-from cenergyd.jobs.site_state.words import TITLES, tell
+from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.structs import Resource, Time
 
 
@@ -59,7 +59,7 @@ class SiteStateJson(Resource, frozen=True, kw_only=True):
         zone = zone_or_utc(time_zone)
         issues = []
         for issue in state.issues:
-            told = tell(issue, state, now, zone)
+            told = issue_text(issue, state, now, zone)
             issues.append(
                 SiteIssue(
                     kind=issue.kind, level=issue.level, role=issue.role, meter=issue.meter, since=issue.since, code=issue.code,

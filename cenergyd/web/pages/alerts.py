@@ -24,7 +24,7 @@ from cenergyd.jobs.existing_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery, Outbox
 from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.site_state.gather import series_of_roles
-from cenergyd.jobs.site_state.words import tell
+from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
     Rules,
@@ -234,7 +234,7 @@ class AlertPages:
         if state.last_upload is None:
             return "The logger has not uploaded yet, so there was nothing to watch."
         if state.issues:
-            told = tell(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
+            told = issue_text(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
             return f"No alert is active, but not all is well: {told.title[0].lower()}{told.title[1:]}."
         return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
 

@@ -13,7 +13,7 @@ from cenergyd.documents.kinds import REJECTED
 from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_now
 from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
-from cenergyd.jobs.site_state.words import TITLES, tell
+from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.web.api.loggers import fleet_query
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
@@ -148,7 +148,7 @@ def row_of(site: SiteSummary, now: int) -> Row:
     state = site.state
     if not state.issues:
         return Row(site, state.level, TITLES[state.kind], "", cells)
-    told = tell(state.issues[0], state, now, zone_or_utc(site.time_zone))
+    told = issue_text(state.issues[0], state, now, zone_or_utc(site.time_zone))
     more = f" And {len(state.issues) - 1} more." if len(state.issues) > 1 else ""
     return Row(site, state.level, told.title, told.text + more, cells)
 

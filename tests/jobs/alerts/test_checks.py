@@ -16,7 +16,7 @@ from cenergyd.jobs.alerts.checks import (
     check_stuck,
     check_voltage,
     closed,
-    merge,
+    merged_windows,
     stuck_resolution,
 )
 from cenergyd.jobs.alerts.rules import (
@@ -156,7 +156,7 @@ def test_windows_put_together_are_the_windows_of_the_readings(points: list[tuple
             Summary(time, len(p), {"P": (min(p), sum(p) / len(p), max(p))}) for time, p in sorted(groups.items())
         ]  # fmt: skip
 
-    merged = merge(windows(60), 900)
+    merged = merged_windows(windows(60), 900)
     assert [(m.time, m.readings) for m in merged] == [(w.time, w.readings) for w in windows(900)]
     for ours, plain in zip(merged, windows(900), strict=True):
         assert ours.channels["P"] == pytest.approx(plain.channels["P"], abs=1e-6)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest_twisted
 
 from cenergyd.derivation.corrections import Corrector, Listed, Wanted
-from cenergyd.jobs.doctor.corrected import MOST, corrected
+from cenergyd.jobs.doctor.corrected import MOST, correction_findings
 from cenergyd.jobs.doctor.report import doctor
 from cenergyd.readings.corrected import corrected_store
 from cenergyd.readings.correction_book import CorrectionBook
@@ -25,7 +25,7 @@ def made(number: int, kind: str = "void", **more: object) -> Listed:
 
 
 def test_each_is_told_in_words() -> None:
-    found = corrected(
+    found = correction_findings(
         [made(1), made(2, "scale", factor=-1.0), made(3, "shift", seconds=-3600, end=LATEST)], ZoneInfo("UTC")
     )
     assert [each.evidence for each in found] == [{"correction": f"{SERIAL}_2.{n}"} for n in (3, 2, 1)]
@@ -37,9 +37,9 @@ def test_each_is_told_in_words() -> None:
 
 
 def test_many_are_counted() -> None:
-    found = corrected([made(n) for n in range(1, MOST + 6)], ZoneInfo("UTC"))
+    found = correction_findings([made(n) for n in range(1, MOST + 6)], ZoneInfo("UTC"))
     assert len(found) == MOST + 1
-    assert found[-1].message == "5 more corrections change readings of this time."
+    assert found[-1].message == "5 more corrections change readings of this period."
 
 
 @pytest_twisted.ensureDeferred

@@ -257,7 +257,7 @@ async def test_a_role_that_is_a_sum_is_looked_at_as_one_and_its_meters_each(worl
     assert found["no_reactive_power"].message.startswith("The solar meter 4 gives no reactive power")
     await world.context.customers.remove((await world.context.customers.page())[0].id)
     found = by_code(await case.report(solar="2+4+7"))
-    assert found["unseen_meter"].message.startswith("No reading of meter 7 (solar)")
+    assert found["unseen_meter"].message.startswith("This logger has sent no reading of meter 7 (solar)")
 
 
 @pytest_twisted.ensureDeferred

@@ -58,7 +58,7 @@ async def test_the_report_says_that_the_facility_meter_looks_like_the_load(world
     await case.heard()
     found = by_code(await case.report())["grid_or_load"]
     assert (found.severity, found.field, found.evidence["looks_like"]) == ("warning", "facility", "load")
-    assert "looks like that of the load, not of the grid" in found.message
+    assert "appears to measure the load, not the grid" in found.message
     assert "migrate --facility-is load" in found.advice
 
 
@@ -69,4 +69,4 @@ async def test_the_report_says_that_a_meter_negative_at_noon_is_no_load(world: W
     await case.heard()
     found = by_code(await case.report(facility="", load="1", solar="2"))["grid_or_load"]
     assert (found.severity, found.field) == ("warning", "load")
-    assert "negative in" in found.message and "name it as facility" in found.advice
+    assert "negative in" in found.message and "enter it as facility" in found.advice

@@ -249,7 +249,7 @@ async def test_one_test_message_a_minute_goes_to_a_channel(world: World) -> None
     await world.outbox.enqueue_test(customer, AGAIN, world.context.now)
     await send_due(world.service)
     (delivery,) = await world.outbox.deliveries(customer.id)
-    assert (delivery.state, delivery.error) == ("queued", "the notifier did not take the message")
+    assert (delivery.state, delivery.error) == ("queued", "the notifier did not accept the message")
     world.clock.advance(60)
     for channel in ({"type": "again", "to": "me", "has_secret": True}, AGAIN):
         await world.outbox.enqueue_test(customer, channel, world.context.now)

@@ -13,7 +13,7 @@ from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, METER, REJE
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.gather import gather, series_of_roles, site_states
 from cenergyd.jobs.site_state.model import HeldSummary, LoggedError, PendingRange, Refusal, SiteFacts, SiteState
-from cenergyd.jobs.site_state.words import tell
+from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import MemoryDocumentStore
 
@@ -138,6 +138,6 @@ def test_each_meter_of_a_sum_is_known_and_the_missing_one_named() -> None:
     assert [(meter.role, meter.meter) for meter in facts.meters] == [("utility", "1"), ("solar", "2"), ("solar", "4")]
     state = evaluate(facts, NOW)
     assert [(issue.kind, issue.role, issue.meter) for issue in state.issues] == [("meter_stopped", "solar", "4")]
-    assert "(meter 4)" in tell(state.issues[0], state, NOW, ZoneInfo("UTC")).text
+    assert "(meter 4)" in issue_text(state.issues[0], state, NOW, ZoneInfo("UTC")).text
     solar = next(each for each in state.roles if each.role == "solar")
     assert (solar.time, solar.power, solar.stale, solar.computed) == (NOW - 9000, 3.0, True, False)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cenergyd.jobs.site_state.model import KINDS, LEVELS, Issue, Kind, SiteState
-from cenergyd.jobs.site_state.words import TITLES, span, tell, when
+from cenergyd.jobs.site_state.words import TITLES, issue_text, span, when
 
 DENVER = ZoneInfo("America/Denver")
 
@@ -54,17 +54,19 @@ def state(kind: Kind, **more: object) -> SiteState:
 def test_every_kind_has_words_and_a_level() -> None:
     assert set(KINDS) == set(get_args(Kind)) == set(TITLES) == set(LEVELS)
     for kind in KINDS:
-        told = tell(Issue(kind=kind, role="solar", meter="2", since=NOW - 3600, reason="x"), state(kind), NOW, DENVER)
+        told = issue_text(
+            Issue(kind=kind, role="solar", meter="2", since=NOW - 3600, reason="x"), state(kind), NOW, DENVER
+        )
         assert told.title
         assert told.text.endswith(".")
         assert "None" not in told.text + told.title + told.advice
-        bare = tell(Issue(kind=kind), state(kind), NOW, DENVER)
+        bare = issue_text(Issue(kind=kind), state(kind), NOW, DENVER)
         assert bare.text
 
 
 def test_what_is_wrong_names_meter_code_and_time() -> None:
     issue = Issue(kind="meter_error", role="solar", meter="2", since=at("2026-11-24T02:05"), code=139)
-    told = tell(issue, state("meter_error"), NOW, DENVER)
+    told = issue_text(issue, state("meter_error"), NOW, DENVER)
     assert told.title == "Solar meter: error 139"
     assert told.text == (
         "The solar meter (meter 2) gives error 139 since 02:05 (Modbus: gateway target did not respond). The logger itself uploads."
@@ -73,16 +75,16 @@ def test_what_is_wrong_names_meter_code_and_time() -> None:
 
 def test_a_silent_logger_that_is_refused_says_so() -> None:
     issue = Issue(kind="logger_silent", since=at("2026-11-23T14:05"), reason="unknown serial number or wrong password")
-    told = tell(issue, state("logger_silent"), NOW, DENVER)
+    told = issue_text(issue, state("logger_silent"), NOW, DENVER)
     assert (told.title, told.page) == ("Uploads are refused", "settings")
     assert "since yesterday 14:05" in told.text
 
 
 def test_progress() -> None:
-    told = tell(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
+    told = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
     assert told.text == "Load is being computed from older readings: 50 % done."
 
 
 def test_progress_is_never_rounded_up_to_all() -> None:
-    told = tell(Issue(kind="computing", role="load"), state("computing", progress=0.9996), NOW, DENVER)
+    told = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.9996), NOW, DENVER)
     assert told.text == "Load is being computed from older readings: 99 % done."

@@ -271,7 +271,7 @@ async def test_what_is_refused(stores: Pair) -> None:
     await refused("meter", void(START, NOW, "2_1h"))
     await refused("meter", void(START, NOW, "9"))
     await refused("seconds", void(START, NOW, kind="shift", seconds=20 * HOUR + 86400))
-    with pytest.raises(Incompatible, match="there are other readings"):
+    with pytest.raises(Incompatible, match="the meter has other readings"):
         await mend.add(customer, void(START, START + HOUR, kind="shift", seconds=HOUR), "a tester", NOW)
     await mend.add(customer, void(START + HOUR, START + 2 * HOUR), "a tester", NOW)
     shifted = await mend.add(customer, void(START, START + HOUR, kind="shift", seconds=HOUR), "a tester", NOW)
@@ -294,7 +294,7 @@ async def test_corrections_are_bounded(stores: Pair) -> None:
     made: list[Listed] = []
     for number in range(MAX_ACTIVE):
         made.append(await mend.add(customer, void(START + number, START + number + 1, "23"[number % 2]), "x", NOW))
-    with pytest.raises(Incompatible, match="100 corrections are in force, which is the maximum"):
+    with pytest.raises(Incompatible, match="100 corrections are in force, the maximum"):
         await mend.add(customer, void(START, NOW), "x", NOW)
     await mend.undo(customer, made[0].id, "x", NOW)
     await mend.add(customer, void(START, NOW), "x", NOW)

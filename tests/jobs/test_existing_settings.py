@@ -97,7 +97,7 @@ def test_what_is_set_here_comes_first() -> None:
         ({"alerts_phones": ["12"], "voltage_threshold": 5}, "alerts_phones"),
         ({"voltage_threshold": 500}, "voltage_threshold"),
         ({"power_factor_threshold": "low"}, "power_factor_threshold"),
-        ({"seasons": [{"name": "x"}]}, "cannot be understood"),
+        ({"seasons": [{"name": "x"}]}, "cannot be converted"),
         ({"seasons": "summer"}, "seasons"),
         ({"too_large": True}, "too large"),
     ],

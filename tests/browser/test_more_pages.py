@@ -163,7 +163,7 @@ def test_without_scripts(plain: webdriver.Chrome, daemon: RunningDaemon, operato
     press(plain, "Draw what is typed")
     until(plain, lambda: "Mon 22:00 to 24:00: no period" in text(plain, "#picture"))
     press(plain, "Save")
-    until(plain, lambda: "no period holds from 22:00" in text(plain, "#schedules-error"))
+    until(plain, lambda: "no period covers 22:00" in text(plain, "#schedules-error"))
     add(plain, "schedules", "schedules.1.period")
     put(plain, schedules__0__to="24:00", energy__0__import_per_kwh="0.25")
     plain.find_element(By.ID, "fixed").send_keys(Keys.ENTER)

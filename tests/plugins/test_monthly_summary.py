@@ -124,7 +124,7 @@ async def test_what_is_missing_is_waited_for_and_then_told(
     assert mailbox.messages == []
     await hours(world, sender, 48)
     (message,) = mailbox.messages
-    assert "50 % of the month is known; nothing is made up for the rest." in message.get_content()
+    assert "Data are available for 50 % of the month; the rest is not estimated." in message.get_content()
 
 
 @pytest_twisted.ensureDeferred

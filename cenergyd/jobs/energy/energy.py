@@ -1,6 +1,6 @@
 """Energy from power: kWh imported and exported, the area under the lines of :mod:`cenergyd.jobs.energy.gap_bridging`. Pure.
 
-Where a line crosses zero, import and export are parted exactly there. So energy adds up over any way to cut a time into pieces.
+Where a line crosses zero, it is split into import and export exactly there. So energy adds up however a range of times is divided.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from cenergyd.jobs.energy.gap_bridging import KINDS, Kind, Line, lines_within, p
 
 
 class KindEnergy(NamedTuple):
-    """Energy over a time, of one kind of lines."""
+    """Energy over a range of times, of one kind of lines."""
 
     import_kwh: float = 0.0
-    """Where P is positive, kWh."""
+    """Energy where P is positive, kWh."""
     export_kwh: float = 0.0
-    """Where P is negative, kWh, as a positive number."""
+    """Energy where P is negative, kWh, as a positive number."""
     seconds: int = 0
-    """How much of the time is known this way."""
+    """Seconds with lines of this kind."""
 
 
 class Energy(NamedTuple):
-    """Energy over a time."""
+    """Energy over a range of times."""
 
     import_kwh: float
     export_kwh: float
     covered_seconds: int
-    """How much of the time is known."""
+    """Seconds for which power is known."""
     bridged: KindEnergy = KindEnergy()
-    """The part of it that registers tell."""
+    """The part that is known from registers."""
     interpolated: KindEnergy = KindEnergy()
-    """The part over lost rows."""
+    """The part that is interpolated over lost rows."""
 
 
 def energy(lines: Sequence[Line], start: int, end: int) -> Energy:

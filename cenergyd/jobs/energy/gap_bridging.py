@@ -1,10 +1,10 @@
-"""What is known of a meter's power between its readings: lines, each measured, interpolated or bridged. Pure.
+"""A meter's power between its readings, as straight lines, each measured, interpolated or bridged. Pure.
 
-- Between neighbouring readings P is a straight line, because the meters log the value at that moment: ``measured``.
-- Over a lost row or two as well: ``interpolated`` (:mod:`cenergyd.readings.pauses`).
-- A gap is filled by the difference of the meter's registers where both ends have them, spread evenly: ``bridged``. Otherwise it stays a gap.
+- Between neighbouring readings P is a straight line, because meters log instantaneous values: ``measured``.
+- Over one or two lost rows as well: ``interpolated`` (:mod:`cenergyd.readings.pauses`).
+- A gap is filled by the difference of the meter's registers, spread evenly, if both ends have them: ``bridged``. Otherwise it stays a gap.
 
-Power is as the site equation has it (kW, import positive): readings have been sign-corrected before.
+Power has the signs of the site equation (kW, import positive): readings must be sign-corrected.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Kind = Literal["measured", "interpolated", "bridged"]
 KINDS: tuple[Kind, ...] = ("measured", "interpolated", "bridged")
 
 MAX_BRIDGE_SECONDS = 31 * 86400
-"""A longer gap is not bridged: spread so thin, energy says nothing of when it was."""
+"""A longer gap is not bridged, s: spread over so long a time, energy says nothing about when it flowed."""
 PLAUSIBLE_FACTOR = 2.0
-"""Registers may have gone on by so many times what the meter's highest power would give."""
+"""Registers may have advanced by up to this many times the energy at the meter's highest power."""
 _ROLLOVERS = tuple(10.0**digits for digits in range(3, 13))
 """Registers roll over at a power of ten of the displayed digits."""
 
 
 class Line(NamedTuple):
-    """Power over a time, as a straight line."""
+    """Power over a range of times, as a straight line."""
 
     start: int
     """UTC seconds."""
@@ -42,7 +42,7 @@ class Line(NamedTuple):
     """Net power at the end, kW."""
     kind: Kind = "measured"
     both_ways: float = 0.0
-    """kW that flowed in and out again: counts as import and as export. Only registers tell."""
+    """Power that counts both as import and as export, kW. It is only known from registers."""
 
 
 _start_of, _end_of = itemgetter(0), itemgetter(1)
@@ -58,8 +58,8 @@ class Gap(NamedTuple):
 def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     """The measured and interpolated lines of a series, ascending.
 
-    :param readings: ascending in time; those without P tell only of the usual interval.
-    :param longest: no pause of more than this is anything but a gap, s.
+    :param readings: ascending in time; those without P only count for the usual interval.
+    :param longest: a longer pause is always a gap, s.
     """
     times = [reading.time for reading in readings]
     usual = usual_intervals(times, longest)
@@ -78,7 +78,7 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
 
 
 def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap]:
-    """Neighbouring readings over which there is no line, ascending, where registers may tell what it lacks."""
+    """Neighbouring readings without a line between them, ascending, if registers may be able to fill the gap."""
     ends = [line.end for line in lines]
     found = []
     for before, after in pairwise(readings):
@@ -91,16 +91,16 @@ def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap
 
 
 def bridge(gap: Gap, highest: float, lowest: float) -> Line | None:
-    """A gap filled by the registers; None where they do not tell, or tell what cannot be.
+    """The line that fills a gap by the registers; None if they are missing or implausible.
 
-    :param highest: the meter's highest |P| seen, kW.
-    :param lowest: its lowest P: a meter without an export register that never exports needs none.
+    :param highest: the meter's highest observed |P|, kW.
+    :param lowest: its lowest P: a meter that never exports needs no export register.
     """
     before, after = gap
     seconds = after.time - before.time
     cap = PLAUSIBLE_FACTOR * highest * seconds / 3600
-    imported = advance(before.E_import, after.E_import, cap)
-    exported = advance(before.E_export, after.E_export, cap)
+    imported = register_advance(before.E_import, after.E_import, cap)
+    exported = register_advance(before.E_export, after.E_export, cap)
     net = net_advance(before.E_net, after.E_net, cap)
     if exported is None and imported is not None:
         exported = max(0.0, imported - net) if net is not None else (0.0 if lowest >= 0 else None)
@@ -115,7 +115,7 @@ def bridge(gap: Gap, highest: float, lowest: float) -> Line | None:
 
 
 def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[Line]:
-    """``one + sign * other`` where both are known, ascending: the lines of a computed role."""
+    """``one + sign * other`` over times at which both are known, ascending: the lines of a computed role."""
     found: list[Line] = []
     i = j = 0
     while i < len(one) and j < len(other):
@@ -134,7 +134,7 @@ def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[L
 
 
 def lines_within(lines: Sequence[Line], start: int, end: int) -> Sequence[Line]:
-    """Those of lines (ascending, not overlapping) that reach into ``start <= time < end``."""
+    """The lines (of ascending, not overlapping ones) that reach into ``start <= time < end``."""
     return lines[bisect_right(lines, start, key=_end_of) : bisect_left(lines, end, key=_start_of)]
 
 
@@ -153,12 +153,12 @@ def _has_power(reading: Reading) -> bool:
 
 
 def has_registers(reading: Reading) -> bool:
-    """Whether a reading has a register that tells what was imported, or the net."""
+    """Whether a reading has an import or net register."""
     return reading.E_net is not None or reading.E_import is not None
 
 
-def advance(before: float | None, after: float | None, cap: float) -> float | None:
-    """How far a register that only counts up has gone on, kWh; None where it was reset, or where it is more than ``cap``."""
+def register_advance(before: float | None, after: float | None, cap: float) -> float | None:
+    """By how much a register that only counts up has advanced, kWh; None if it was reset, or advanced by more than ``cap``."""
     if before is None or after is None:
         return None
     ahead = after - before
@@ -173,7 +173,7 @@ def advance(before: float | None, after: float | None, cap: float) -> float | No
 
 
 def net_advance(before: float | None, after: float | None, cap: float) -> float | None:
-    """How far a register that counts both ways has gone, kWh, the shortest way; None where it is more than ``cap``."""
+    """By how much a register that counts both ways has changed, kWh (the smallest possible change); None if it is more than ``cap``."""
     if before is None or after is None:
         return None
     ahead = after - before

@@ -1,7 +1,7 @@
 """Keeps the energy of every role's series up to date, per hour: ``<series>_energy_1h``.
 
-Import and export are meant as the customer's roles say: where a meter's CT is reversed, its P counts with the opposite sign. An hour in
-which the tariff's season or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
+Import and export have the signs of the customer's roles: if a meter's CT is reversed, its P is negated. An hour in which the tariff's season
+or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cenergyd.jobs.windows import widen, windows
 from cenergyd.readings.model import FieldPoint
 
 PAUSE_HOURS = 24
-"""Hours that are worked on between two pauses."""
+"""Hours to process between two pauses."""
 
 log = Logger()
 
@@ -62,7 +62,7 @@ class _Metering:
             await self._chunk(chunk, readings)
 
     def _around(self, chunk: BacklogPart) -> Window:
-        return around_hours(chunk, self._zone)  # rare loggers need more, which is read when they do
+        return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
     async def _chunk(self, chunk: BacklogPart, readings: Rows) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
@@ -98,14 +98,14 @@ class _Metering:
 
 
 def labelled_windows(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | Window]:
-    """The window cut where the tariff's season or period changes; whole where there is no tariff."""
+    """The window, cut where the tariff's season or period changes; the whole window if there is no tariff."""
     return [window] if tariff is None else list(tariff.labelled(window, zone))
 
 
 def energy_point(part: LabelledWindow | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
-    """The stored energy of a part of an hour; None where nothing of it is known.
+    """The point with the energy of a part of an hour; None if nothing is known.
 
-    What is bridged or interpolated of it, and what the meter's registers count, has fields of its own where there is any.
+    The bridged and interpolated parts, and the counts of the meter's registers, have separate fields, if any.
     """
     found = energy(lines, part.start, part.end)
     if not found.covered_seconds:
@@ -136,7 +136,7 @@ def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
 
 
 def register_fields(found: Counted | None) -> dict[str, float]:
-    """What the registers count of a part, as it is stored; :func:`counted_of` is the inverse."""
+    """The stored fields for the counts of registers; :func:`counted_of` is the inverse."""
     if found is None:
         return {}
     fields = {"register_seconds": float(found.seconds)}
@@ -151,7 +151,7 @@ def register_fields(found: Counted | None) -> dict[str, float]:
 
 
 def counted_of(point: FieldPoint) -> Counted | None:
-    """What the registers count of a stored part."""
+    """The counts of registers in a stored point."""
     fields = point.fields
     if "register_seconds" not in fields:
         return None
@@ -174,7 +174,7 @@ def _valid_tariff(customer: Customer) -> Tariff | None:
     try:
         return tariff_of(customer)
     except InvalidField as error:
-        # Labels can be had later; what is measured is to be kept now.
+        # Labels can be added later, but the energy is stored now.
         log.warn(
             "the tariff of customer {customer} is not valid: {field}: {error}",
             customer=customer.id,

@@ -1,7 +1,7 @@
-"""A summary of each month's energy, for customers who want it by e-mail: once per customer and month, in the customer's days.
+"""E-mails a summary of each month's energy to customers who have switched it on: once per customer and month, by the customer's calendar.
 
-The message has an id of its own, so the outbox takes it once even where a crash comes before it is noted down that it went out. Customers
-are looked through once an hour in the first days of a month only, by one daemon.
+The message's id is unique for customer and month, so the outbox accepts it once even if the daemon crashes before it records that the message
+was queued. Customers are checked once an hour, only in the first days of a month, by one daemon.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import day_start, local_date
 
 KIND = "monthly_summary"
-"""Of the notification."""
+"""Kind of the notification."""
 LAST_DAY = 10
-"""A daemon that was down meanwhile sends it until this day of the month, and no later."""
+"""The summary is sent until this day of the month, and no later, even if the daemon was down."""
 COMPLETE_BY = 3
-"""Until this day it waits for readings that come late; then it says how much is known."""
+"""Until this day of the month it waits for late readings; then it states how much is known."""
 HOUR_OF_DAY = 6
-"""Of the customer's clock: by then the evening's readings are usually there."""
+"""Hour of the customer's day from which it is sent: by then the readings of the last evening have usually arrived."""
 SCAN_SECONDS = 3600
 COMPLETE = 0.98
 _PAGE = 200
@@ -44,7 +44,7 @@ log = Logger()
 
 
 class Money(NamedTuple):
-    """What a month cost by the tariff, without fixed and demand charges."""
+    """The cost of a month by the tariff, without fixed and demand charges."""
 
     bought: Decimal
     credit: Decimal
@@ -53,7 +53,7 @@ class Money(NamedTuple):
 
 
 class Months(NamedTuple):
-    """The energy of a month and of those that it is compared with."""
+    """The energy of a month and of the months that it is compared with."""
 
     first: date
     """Its first day."""
@@ -64,7 +64,7 @@ class Months(NamedTuple):
 
 
 async def send_summaries(context: JobContext) -> None:
-    """Send what is due; called regularly."""
+    """Send summaries that are due; called regularly."""
     if not _may_be_due(context.now) or not await _takes_scan(context):
         return
     after: str | None = None
@@ -76,7 +76,7 @@ async def send_summaries(context: JobContext) -> None:
 
 
 def _may_be_due(now: int) -> bool:
-    """Whether it is one of the first days of a month anywhere on earth."""
+    """Whether it is one of the first days of a month in any time zone."""
     days = [(date(1970, 1, 1) + timedelta(seconds=now + shift * 3600)).day for shift in (-12, 14)]
     return min(days) <= LAST_DAY
 
@@ -124,7 +124,7 @@ def _is_wanted(customer: Customer) -> bool:
 
 
 def due_month(customer: Customer, now: int) -> date | None:
-    """The first day of the month whose summary is due; None where none is. Raises InvalidField for an unknown time zone."""
+    """The first day of the month whose summary is due; None if none is due. Raises InvalidField for an unknown time zone."""
     zone = zone_of(customer.time_zone)
     today = local_date(now, zone)
     if today.day > LAST_DAY or (today.day == 1 and now < day_start(today, zone) + HOUR_OF_DAY * 3600):
@@ -159,7 +159,7 @@ async def _money(customer: Customer, month: date, context: JobContext) -> Money 
 
 
 def write_summary(customer: Customer, months: Months, money: Money | None) -> Notification:
-    """The message of a month."""
+    """The message with a month's summary."""
     site, title = site_name(customer), f"{months.first:%B %Y}"
     lines = [
         f"Energy of {title} at {site}.",
@@ -170,10 +170,10 @@ def write_summary(customer: Customer, months: Months, money: Money | None) -> No
     ]
     known = _share(months.now)
     if known < COMPLETE:
-        lines += ["", f"{known * 100:.0f} % of the month is known; nothing is made up for the rest."]
+        lines += ["", f"Data are available for {known * 100:.0f} % of the month; the rest is not estimated."]
     lines += [
         "",
-        "The page Energy shows each day. You get this once a month; it is switched off on the page Alerts.",
+        "The page Energy shows each day. You get this once a month; you can switch it off on the page Alerts.",
         "",
     ]
     roles = {
@@ -230,7 +230,7 @@ def _kwh(value: float) -> str:
 
 
 def _share(window: EnergyWindow) -> float:
-    """How much of the time is known, of the role that is known least."""
+    """The share of the time that is known, for the role for which it is lowest."""
     return min((window.complete(role) for role in window.roles), default=0.0)
 
 

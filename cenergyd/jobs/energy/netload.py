@@ -1,6 +1,6 @@
 """The customer's net load: the mean power drawn from the grid (load less solar) per 15 minutes, on which demand is charged.
 
-It is the utility meter's P, measured or computed, kept as ``<serial>_net_load_15m`` whichever meter that was at the time.
+It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
     neighbours = NeighbourReader(store=context.readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=context.now)
 
     def around(chunk: BacklogPart) -> Window:
-        return around_hours(chunk, zone)  # rare loggers need more, which is read when they do
+        return around_hours(chunk, zone)  # enough for most loggers; more is read if needed
 
     segments = role_segments(customer, "utility", start - 2 * READ_AROUND, end + 2 * READ_AROUND)
     names = sorted({segment.series for segment in segments})
@@ -60,7 +60,7 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
 
 
 def utility_readings(customer: Customer, window: Window, readings: dict[str, list[Reading]]) -> list[Reading]:
-    """P at the grid over a window, import positive, from the series that held it at each time; other channels left out."""
+    """P at the grid over a window, import positive, from the series that held the role at each time; without other channels."""
     return [
         Reading(reading.time, negated(reading.P) if place.reversed else reading.P, estimated=reading.estimated)
         for place in role_segments(customer, "utility", *window)
@@ -90,7 +90,7 @@ def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], z
 
 
 def _by_logger(customer: Customer, reach: Window, points: Sequence[FieldPoint]) -> list[Replacement]:
-    """The points of each stretch of time under the logger that the customer had at the start of their windows."""
+    """The points, each in the series of the logger that the customer had at the start of the window."""
     items: list[Replacement] = []
     for span in setup_periods(customer, *reach):
         if not span.serial:

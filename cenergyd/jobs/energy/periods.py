@@ -1,7 +1,6 @@
 """Energy per role by hour, day, month or year of the customer's calendar, from the stored hours.
 
-What is not known is not made up: each sum says of how much of its time it is the energy, and how much of that is computed from the
-other two meters.
+Unknown energy is not estimated: each sum states how much of its time is known, and how much of that is computed from the other two meters.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Step = Literal["hour", "day", "month", "year"]
 STEPS: tuple[Step, ...] = ("hour", "day", "month", "year")
 MAX_WINDOWS = 1000
 MAX_DAYS = 3700
-"""Of one question: ten years of hours, 88,000 a role, are read in slices."""
+"""Maximum days in one request: ten years of hours, 88,000 per role, which are read in slices."""
 SLICE = 31 * 86400
 
 
@@ -35,19 +34,19 @@ class RoleEnergy(NamedTuple):
     """A role's energy over a window."""
 
     import_kwh: float
-    """Drawn from the grid, used, or made."""
+    """Energy from the grid, used, or generated, kWh."""
     export_kwh: float
-    """Fed to the grid."""
+    """Energy to the grid, kWh."""
     covered_seconds: float
-    """How much of the time is known."""
+    """Seconds for which the energy is known."""
     computed_seconds: float
-    """How much of it comes from the other two meters."""
+    """Seconds of these for which it is computed from the other two meters."""
     bridged_import_kwh: float = 0.0
-    """The part of the import that fills gaps by the difference of the meters' registers."""
+    """The part of the import that is known from differences of registers over gaps."""
     bridged_export_kwh: float = 0.0
     bridged_seconds: float = 0.0
     interpolated_import_kwh: float = 0.0
-    """The part of the import over lost rows."""
+    """The part of the import that is interpolated over lost rows."""
     interpolated_export_kwh: float = 0.0
     interpolated_seconds: float = 0.0
 
@@ -64,19 +63,19 @@ class EnergyWindow(NamedTuple):
     """UTC seconds."""
     end: int
     due_seconds: float
-    """How much of it has passed."""
+    """Seconds of it that have passed."""
     roles: dict[Role, RoleEnergy]
-    """Roles of which anything is known."""
+    """The roles for which anything is known."""
 
     def complete(self, role: Role) -> float:
-        """How much of the time that has passed is known, 0 to 1."""
+        """The share of the elapsed time that is known, 0 to 1."""
         if role not in self.roles or not self.due_seconds:
             return 0.0
         return min(1.0, self.roles[role].covered_seconds / self.due_seconds)
 
 
 def calendar_windows(first: date, after: date, step: Step, zone: ZoneInfo) -> list[Window]:
-    """The windows of ``first <= day < after``; months and years that reach out are cut. Raises InvalidField for too many."""
+    """The windows of ``first <= day < after``; months and years are cut at the ends of the range. Raises InvalidField for too many."""
     if not first < after:
         raise InvalidField("end", "must be later than start")
     if (after - first).days > MAX_DAYS:
@@ -137,7 +136,7 @@ def _part(point: FieldPoint, computed: bool) -> tuple[float, ...]:
 
 
 def total_of(windows: Sequence[EnergyWindow]) -> EnergyWindow | None:
-    """All windows together; None where there are none."""
+    """The total of all windows; None if there are none."""
     if not windows:
         return None
     roles: dict[Role, RoleEnergy] = {}

@@ -1,9 +1,9 @@
-"""What a meter's kWh registers count from reading to reading, for bills. Pure.
+"""Energy by a meter's kWh registers from reading to reading, for bills. Pure.
 
-The register at a time between two readings follows their power: of what it went on by from one to the other, the share that the area under
-P has until then. So the register has one value at each moment, and the counts of neighbouring times add up to the difference of the readings.
+Between two readings, the register is interpolated by power: its advance up to a time is the share of the integral of P up to that time. So the
+register has one value at each time, and the counts of neighbouring ranges add up to the difference of the readings.
 
-Where a register was reset, leaps or is missing in more than MAX_MISSING readings in a row, nothing is counted: energy is known by power alone.
+If a register was reset, jumps, or is missing in more than MAX_MISSING consecutive readings, nothing is counted: energy is only known by power.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from typing import NamedTuple
 
 from cenergyd.customers.model import Window
 from cenergyd.jobs.energy.energy import energy
-from cenergyd.jobs.energy.gap_bridging import PLAUSIBLE_FACTOR, Line, advance, has_registers, net_advance
+from cenergyd.jobs.energy.gap_bridging import PLAUSIBLE_FACTOR, Line, has_registers, net_advance, register_advance
 from cenergyd.readings.model import Reading
 
 MAX_MISSING = 2
-"""Readings without registers in a row that are passed over."""
+"""Maximum consecutive readings without registers that are skipped."""
 LEAST_PLAUSIBLE = 1.0
-"""kWh by which a register may always go on: what many displays count in."""
+"""kWh by which a register may always advance, because many meters count in whole kWh."""
 PLAUSIBLE_SECONDS = 3600
-"""A register that counts in whole kWh goes on by one at once: what is plausible is reckoned for at least so long."""
+"""Minimum seconds for which the plausible advance is computed, because a register that counts whole kWh advances by one at once."""
 
 Pair = tuple[Reading, Reading]
 _TIME, _STEP_END = itemgetter(0), itemgetter(1)
 
 LEAST_AREA = 1e-9
-"""kWh. Where power tells less of a direction, it says nothing of when that went on: its register went on evenly."""
+"""kWh. If the integral of power in a direction is less, it cannot be used to interpolate the register, which is then spread evenly."""
 
 
 class Step(NamedTuple):
-    """What the registers went on by between two readings, kWh. What the meter does not count is None."""
+    """The advance of the registers between two readings, kWh; None for registers that the meter does not have."""
 
     start: int
     """UTC seconds."""
@@ -43,33 +43,32 @@ class Step(NamedTuple):
     import_kwh: float | None
     export_kwh: float | None
     net_kwh: float | None
-    """Import less export, where it has only that register."""
+    """Import less export, if the meter has only a net register."""
 
 
 class Counted(NamedTuple):
-    """What the registers counted over a time, and what power says of the rest of it."""
+    """Energy by the registers over a range of times, and by power for the rest of it."""
 
     seconds: int
-    """How much of the time is counted."""
+    """Seconds for which the registers count."""
     import_kwh: float | None
-    """None where the meter has no such register."""
+    """None if the meter has no such register."""
     export_kwh: float | None
     net_kwh: float | None
     uncounted_import_kwh: float
-    """The energy by power of the time that is not counted."""
+    """Energy by power for the times at which registers do not count."""
     uncounted_export_kwh: float
 
 
 def steps_between(
     readings: Sequence[Reading], longest: int, window: Window, scaled: Sequence[tuple[int, int]] = ()
 ) -> tuple[list[Step], list[Pair]]:
-    """The steps of a series' registers that reach into a window, ascending, and the pairs of readings that :func:`step_by_highest_power` has to
-    decide on.
+    """The steps of a series' registers that reach into a window, ascending, and the pairs of readings to pass to :func:`step_by_highest_power`.
 
-    :param readings: of one meter, ascending, sign-corrected.
-    :param longest: over a longer time no reading without registers is passed over, s.
-    :param scaled: ranges (start, end) whose readings were corrected by a factor: none of them is passed over, since a difference of
-        registers across it would hold what they counted wrongly.
+    :param readings: readings of one meter, ascending, sign-corrected.
+    :param longest: maximum seconds over which readings without registers are skipped.
+    :param scaled: ranges (start, end) in which readings are scaled by a correction. No step crosses one, because the difference of registers
+        would include wrongly counted energy.
     """
     own = _with_registers(readings, window)
     found: list[Step] = []
@@ -80,7 +79,7 @@ def steps_between(
             continue
         if any(start <= each.time < end for each in between for start, end in scaled):
             continue
-        # No more than what the highest power makes plausible, so it is looked up only where this is too little.
+        # A lower limit on the plausible advance; the highest power is only looked up if this is not enough.
         step = _step(before, after, max(abs(before.P or 0.0), abs(after.P or 0.0)))
         if step is None:
             doubtful.append((before, after))
@@ -90,7 +89,7 @@ def steps_between(
 
 
 def _with_registers(readings: Sequence[Reading], window: Window) -> list[tuple[int, Reading]]:
-    """The readings with registers, and their positions, from the last one at the window's start or before to the first one at its end or after."""
+    """The readings with registers, with their indexes, from the last one at or before the window's start to the first one at or after its end."""
     position, last = bisect_right(readings, window.start, key=_TIME), bisect_left(readings, window.end, key=_TIME)
     found = [(index, readings[index]) for index in range(position, last) if has_registers(readings[index])]
     before = next((index for index in range(position - 1, -1, -1) if has_registers(readings[index])), None)
@@ -100,12 +99,12 @@ def _with_registers(readings: Sequence[Reading], window: Window) -> list[tuple[i
 
 
 def step_by_highest_power(pair: Pair, highest: float) -> Step | None:
-    """The step between two readings of a meter with this highest power (kW); None where its registers cannot have gone on so."""
+    """The step between two readings of a meter with this highest power (kW); None if the advance of its registers is implausible."""
     return _step(*pair, highest)
 
 
 def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
-    """Those over times of which power is known all the time; both ascending."""
+    """The steps over times for which power is known throughout; both ascending."""
     runs: list[list[int]] = []
     for line in lines:
         if runs and runs[-1][1] == line.start:
@@ -122,9 +121,9 @@ def known_steps(steps: Sequence[Step], lines: Sequence[Line]) -> list[Step]:
 
 
 def counted(steps: Sequence[Step], lines: Sequence[Line], within: Window) -> Counted | None:
-    """What the registers count over a time; None where they count nothing of it.
+    """Energy by the registers over a range of times; None if they count nothing in it.
 
-    Where some of its readings have more registers than others, those with the most count.
+    If some readings have more registers than others, only the steps with the most registers are used.
     """
     mine = steps[bisect_right(steps, within.start, key=_STEP_END) : bisect_left(steps, within.end, key=_TIME)]
     if not mine:
@@ -148,11 +147,11 @@ def _step(before: Reading, after: Reading, highest: float) -> Step | None:
     net = net_advance(before.E_net, after.E_net, cap)
     if before.E_import is None or after.E_import is None:
         return None if net is None else Step(before.time, after.time, None, None, net)
-    imported = advance(before.E_import, after.E_import, cap)
+    imported = register_advance(before.E_import, after.E_import, cap)
     if imported is None:
         return None
     if before.E_export is not None and after.E_export is not None:
-        exported = advance(before.E_export, after.E_export, cap)
+        exported = register_advance(before.E_export, after.E_export, cap)
         return None if exported is None else Step(before.time, after.time, imported, exported, None)
     return Step(before.time, after.time, imported, None if net is None else max(0.0, imported - net), None)
 
@@ -163,14 +162,14 @@ def _number_of_registers(step: Step) -> int:
 
 
 def _cut(step: Step, lines: Sequence[Line], within: Window) -> Step:
-    """The part of a step that lies within a time."""
+    """The part of a step within a range of times."""
     if within.start <= step.start and step.end <= within.end:
         return step
     start, end = max(step.start, within.start), min(step.end, within.end)
     whole, inside = energy(lines, step.start, step.end), energy(lines, start, end)
     share = (end - start) / (step.end - step.start)
     net = None
-    if step.net_kwh is not None:  # a share of a net near 0 could be anything: what power does not tell goes on evenly
+    if step.net_kwh is not None:  # a share of a net near 0 is arbitrary, so the difference to power is spread evenly
         missed = step.net_kwh - (whole.import_kwh - whole.export_kwh)
         net = inside.import_kwh - inside.export_kwh + missed * share
     return Step(
@@ -189,7 +188,7 @@ def _share(count: float | None, inside: float, whole: float, share: float) -> fl
 
 
 def _between(parts: Sequence[Step], within: Window) -> list[Window]:
-    """The times of a window that no step covers."""
+    """The parts of a window that no step covers."""
     edges = [within.start, *(edge for part in parts for edge in part[:2]), within.end]
     return [Window(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 

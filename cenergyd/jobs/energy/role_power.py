@@ -1,7 +1,7 @@
-"""Reads the power of a customer's roles (utility, load, solar) over a time, as lines of :mod:`cenergyd.jobs.energy.gap_bridging`, and what their registers counted.
+"""Reads the power of a customer's roles (utility, load, solar) as lines of :mod:`cenergyd.jobs.energy.gap_bridging`, and their registers.
 
-A computed role's lines are the sum or difference of the other two's where both are known, by the same intervals. So its energy is what the
-site equation makes of theirs, also where one of them is bridged.
+A computed role's lines are the sum or difference of the other two roles' lines where both are known, over the same intervals. So its energy
+follows from theirs by the site equation, even if one of them is bridged.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from cenergyd.readings.store import ReadingStore
 
 DAY = 86400
 SEGMENTS_AROUND = 2 * (MAX_BRIDGE_SECONDS + DAY)
-"""Seconds around a window in which a role's segments are asked for: a gap that reaches into it, and the month around that gap."""
+"""Seconds around a window for which a role's segments are determined: a gap that reaches into it, and a month around that gap."""
 LEAST_POWER = float("-inf")
-"""As a meter's lowest power where it is not known: such a meter may export."""
+"""A meter's lowest power if unknown, kW: the meter may export."""
 NEAR_ROWS = 60
-"""Readings on either side of a gap whose power is tried before that of the month around it is read."""
+"""Readings on either side of a gap whose power is tried first, before the month around it is read."""
 SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
     "load": ("utility", "solar", 1.0),
     "utility": ("load", "solar", -1.0),
     "solar": ("load", "utility", -1.0),
 }
-"""Computed role -> the two that it is made of, and the sign of the second: load = utility + solar."""
+"""Computed role -> the other two roles, and the sign of the second: load = utility + solar."""
 
 
 Pause = Callable[[], Awaitable[None]]
@@ -48,14 +48,14 @@ Pause = Callable[[], Awaitable[None]]
 
 
 async def no_pause() -> None:
-    """For those who have little to do."""
+    """Do not pause; for callers with little work."""
 
 
 class RolePowerReader:
     """Reads the power lines and register steps of one customer's roles.
 
-    :param longest: no pause of more than this is anything but a gap, s.
-    :param now: UTC seconds; what is later is not looked for.
+    :param longest: a longer pause is always a gap, s.
+    :param now: UTC seconds; later readings are not read.
     """
 
     def __init__(self, customer: Customer, store: ReadingStore, longest: int, now: int) -> None:
@@ -66,7 +66,7 @@ class RolePowerReader:
         self.neighbours = NeighbourReader(store=store, longest=longest, farthest=MAX_BRIDGE_SECONDS, now=now)
 
     def names(self, window: Window) -> list[str]:
-        """The series of every meter that plays a role at any time near the window, sorted."""
+        """The series of every meter that measures a role at any time near the window, sorted."""
         margin = MAX_BRIDGE_SECONDS
         near = (window.start - margin, window.end + margin)
         found = {each.series for role in ROLES for each in role_segments(self._customer, role, *near)}
@@ -76,7 +76,7 @@ class RolePowerReader:
         return sorted(found - computed)
 
     async def rows_over(self, window: Window) -> Rows:
-        """The readings that decide what is known of a window."""
+        """The readings that determine the power over a window."""
         names = self.names(window)
         read = Window(window.start - 2 * self._longest, window.end + 2 * self._longest)
         rows = await self._store.read(names, *read) if names else {}
@@ -85,11 +85,11 @@ class RolePowerReader:
     async def lines(
         self, rows: Mapping[str, Sequence[Reading]], window: Window, pause: Pause = no_pause
     ) -> dict[Role, list[Line]]:
-        """The lines of each role that reach into a window, ascending. Never across a change of meter, CT or role.
+        """The lines of each role that reach into a window, ascending. No line crosses a change of meter, CT or role.
 
-        Those of a role with a meter of its own are told as far as there are rows.
+        The lines of a role with its own meter are computed as far as there are rows.
 
-        :param pause: awaited between the roles' meters, each of which may be some ten milliseconds of work.
+        :param pause: awaited between the roles' meters, each of which may take some ten milliseconds.
         """
         near = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
         segments = {role: role_segments(self._customer, role, *near) for role in ROLES}
@@ -112,9 +112,9 @@ class RolePowerReader:
     async def steps(
         self, role: Role, rows: Mapping[str, Sequence[Reading]], lines: Sequence[Line], window: Window
     ) -> list[Step]:
-        """What the registers of a role's own meters count over the times that its lines tell, ascending.
+        """The steps of the registers of a role's own meters over the times of its lines, ascending.
 
-        Nothing of a computed role: of two meters' registers nobody knows what they were at the same moment.
+        Empty for a computed role, because the registers of two meters are not read at the same time.
         """
         found: list[Step] = []
         near_window = (window.start - SEGMENTS_AROUND, window.end + SEGMENTS_AROUND)
@@ -145,11 +145,11 @@ class RolePowerReader:
         return lines
 
     async def _bridges(self, segment: RoleSegment, own: Sequence[Reading], gaps: Sequence[Gap]) -> list[Line]:
-        """The gaps that registers tell of. What is plausible follows from the month before and after."""
+        """Lines that bridge gaps by registers. What is plausible depends on the power in the month before and after."""
         found: list[Line] = []
         doubtful: list[Gap] = []
         for gap in gaps:
-            # What the nearest readings make plausible, the month's do too, so that is read only where they do not.
+            # If a bridge is plausible by the nearest readings, it is by the whole month, which is therefore only read if it is not.
             line = bridge(gap, _highest_near(own, gap), LEAST_POWER)
             if line is None:
                 doubtful.append(gap)
@@ -162,9 +162,9 @@ class RolePowerReader:
         return found
 
     async def _extremes(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[tuple[float, float]]:
-        """For each gap the meter's highest |P| and its lowest P, kW, of the days from a month before it to a month after; 0 where none is known.
+        """For each gap the meter's highest |P| and lowest P, kW, from a month before it to a month after it; 0 if none is known.
 
-        Each day is read once in the life of this object.
+        Each object reads a day at most once.
         """
         wanted = [_days_around(segment, gap) for gap in gaps]
         missing = sorted({day for days in wanted for day in days if (segment.series, *day) not in self._days})
@@ -178,7 +178,7 @@ class RolePowerReader:
         return found
 
     async def _read_days(self, series: str, days: Sequence[Window]) -> dict[tuple[str, int, int], tuple[float, float]]:
-        """The lowest and highest P of each day as measured; nothing flowed in one without readings."""
+        """The lowest and highest measured P of each day; 0 for a day without readings."""
         summaries = (await self._store.summarise([series], days[0].start, days[-1].end, DAY, ["P"]))[series]
         known = {each.time: each.channels["P"] for each in summaries if "P" in each.channels}
         found = {}

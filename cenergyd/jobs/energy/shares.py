@@ -1,4 +1,4 @@
-"""How much of the sun a site uses itself, and how much of what it uses comes from the sun. Pure."""
+"""Self-consumption and self-sufficiency of a site. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 
 class Shares(NamedTuple):
-    """Shares from 0 to 1; None where the energies that they come from are not known, or zero."""
+    """Shares from 0 to 1; None if the energies they are computed from are unknown or zero."""
 
     self_consumption: float | None
-    """Of what the sun gave, what was used here: (solar - export) / solar."""
+    """The share of solar energy that was used on site: (solar - export) / solar."""
     self_sufficiency: float | None
-    """Of what was used here, what did not come from the grid: (load - import) / load."""
+    """The share of the load that did not come from the grid: (load - import) / load."""
 
 
 def shares_of(energy: Mapping[str, object]) -> Shares:
-    """From the energies of each role over one time (``import_kwh``, ``export_kwh``, ``covered_seconds``)."""
+    """The shares from each role's energy over the same time (``import_kwh``, ``export_kwh``, ``covered_seconds``)."""
     utility, solar, load = (_known(energy.get(role)) for role in ("utility", "solar", "load"))
     consumption = _share(solar[0], utility[1]) if solar and utility else None
     sufficiency = _share(load[0], utility[0]) if load and utility else None

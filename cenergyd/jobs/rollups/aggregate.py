@@ -1,8 +1,8 @@
-"""What a window of readings says: mean, minimum, maximum and count per channel, and the power factor of the sums.
+"""Aggregates a window of readings: mean, minimum, maximum and count per channel, and the power factor of the sums. Pure.
 
-Pure. Sums are :func:`math.fsum`, which is exact before its one rounding, so they do not depend on the order of readings. A power
-factor never comes from other power factors: it is ``|sum of P| / sqrt((sum of P)^2 + (sum of Q)^2)`` over the readings whose Q is known
-or can be estimated from their own power factor.
+Sums use :func:`math.fsum`, which rounds only once, so they do not depend on the order of readings. A power factor is never computed from
+other power factors: it is ``|sum of P| / sqrt((sum of P)^2 + (sum of Q)^2)`` over the readings whose Q is known or can be estimated from their
+own power factor.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from cenergyd.readings.model import MISSING_METER, Reading
 from cenergyd.readings.signs import SIGNED
 
 CHANNELS = ("P", "Q", "L1_V")
-"""Channels that are rolled up: kW, kvar, V."""
+"""Channels that are aggregated: kW, kvar, V."""
 
 FACTOR_SLACK = 1e-6
-"""How far a stored power factor may be from that of its P and Q: it is rounded to 9 decimals."""
+"""How far a stored power factor may differ from that of its P and Q; it is rounded to 9 decimals."""
 LARGEST = 1e30
-"""A value beyond this is no meter's; it is left out, so that every sum stays finite."""
+"""A larger value is implausible and left out, so that every sum is finite."""
 
 
 class Stat(NamedTuple):
     """One channel over a window."""
 
     number: int
-    """How many readings have it."""
+    """Number of readings with a value."""
     total: float
     low: float
     high: float
     mean: float
-    """Between low and high, whatever rounding did to the total."""
+    """The mean, clamped to low and high in spite of rounding errors."""
 
 
 def stat(number: int, total: float, low: float, high: float) -> Stat:
@@ -46,12 +46,12 @@ def stat(number: int, total: float, low: float, high: float) -> Stat:
 
 @attrs.frozen(slots=True)
 class PartialRollup:
-    """What adds up over windows."""
+    """The aggregates of a window that can be combined with those of other windows."""
 
     readings: int
-    """Readings with any channel."""
+    """Number of readings with any channel."""
     estimated: bool
-    """Whether the power factor rests on an estimated Q."""
+    """Whether the power factor is based on an estimated Q."""
     stats: Mapping[str, Stat]
     pf_P: float
     """Sum of P, kW, over the readings whose Q is known or estimated."""
@@ -64,16 +64,16 @@ class PartialRollup:
 
 
 class ReadingColumns:
-    """Readings of one series, ready for many windows.
+    """Readings of one series as columns, from which many windows can be aggregated.
 
-    :param series: its name. The missing meter's readings count for the power factor only where their own follows from their P and Q: with the
-        literal formula it is a sum of power factors, which means nothing.
+    :param series: its name. A reading of the missing meter counts for the power factor only if its own follows from its P and Q: with the
+        literal formula it is a sum of power factors, which is meaningless.
     """
 
     def __init__(self, readings: Sequence[Reading] = (), *, series: str = "") -> None:
         self._is_missing_meter = series.endswith(f"_{MISSING_METER}")
         self.times: list[int] = []
-        """Of all readings, ascending."""
+        """The times of all readings, ascending."""
         self._channels: dict[str, tuple[list[int], list[float]]] = {channel: ([], []) for channel in CHANNELS}
         self._estimates: list[int] = []
         self._pf_times: list[int] = []
@@ -115,7 +115,7 @@ class ReadingColumns:
         return self.times[bisect_left(self.times, start) : bisect_left(self.times, end)]
 
     def part(self, start: int, end: int) -> PartialRollup | None:
-        """What the readings of ``start <= time < end`` add up to; None where there are none."""
+        """The aggregates of the readings with ``start <= time < end``; None if there are none."""
         count = bisect_left(self.times, end) - bisect_left(self.times, start)
         if not count:
             return None
@@ -133,7 +133,7 @@ class ReadingColumns:
 
 
 def combine(parts: Sequence[PartialRollup]) -> PartialRollup:
-    """What several windows add up to; at least one is needed."""
+    """The aggregates of several windows (at least one) together."""
     stats = {}
     for channel in CHANNELS:
         found = [part.stats[channel] for part in parts if channel in part.stats]
@@ -157,9 +157,9 @@ def combine(parts: Sequence[PartialRollup]) -> PartialRollup:
 
 
 def turned(part: PartialRollup) -> PartialRollup:
-    """What a meter whose CTs are reversed would have added up to with them mounted the right way.
+    """The aggregates of a meter whose CTs are reversed, with the sign corrected.
 
-    An estimated Q stays: it is taken as lagging whichever way P flows, as in the derivation.
+    An estimated Q stays: as in the derivation it is assumed to be lagging, whatever the direction of P.
     """
     stats = dict(part.stats)
     for channel in SIGNED & stats.keys():

@@ -1,6 +1,6 @@
-"""What people ask of their charges beside the bill itself: like periods to the same day, today, the end of the period, what solar saved.
+"""Charges besides the bill itself: earlier periods until the same day, today, a projection of the period, and the saving by solar.
 
-Plain JSON values as in :mod:`cenergyd.jobs.rollups.report`: energy in kWh, times in UTC seconds, money as text. What is not known is None.
+Plain JSON values as in :mod:`cenergyd.jobs.rollups.report`: energy in kWh, times in UTC seconds, money as text. Unknown values are None.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from cenergyd.readings.store import ReadingStore
 HOUR = 3600
 _CENT = Decimal("0.01")
 _KNOWN_SHARE = 0.98
-"""An hour counts for the saving only if both meters are known for nearly all of it: a difference of unlike times means nothing."""
+"""Share of an hour for which both meters must be known to count for the saving: a difference over different times is meaningless."""
 
 
 async def charges_overview(
     customer: Customer, readings: ReadingStore, now: int, basis: Basis = "billing", max_gap: int = LONGEST_GAP
 ) -> JsonObject:
-    """:func:`~cenergyd.jobs.rollups.report.charges_report`, and beside it:
+    """The result of :func:`~cenergyd.jobs.rollups.report.charges_report`, and in addition:
 
     ``to_same_day``: ``last`` and ``last_year`` until the day and hour that this period has reached; ``projected``: ``import_kwh``,
-    ``export_kwh`` and ``total`` of the end of this period, or None; ``today``: ``import_charge``, ``export_credit``, ``total``, all None
-    where nothing is priced or known; ``saved``: what solar saved ``today`` and in ``this`` period, see :func:`solar_saving`.
+    ``export_kwh`` and ``total`` at the end of this period, or None; ``today``: ``import_charge``, ``export_credit``, ``total``, all None
+    if nothing is priced or known; ``saved``: the saving by solar ``today`` and in ``this`` period, see :func:`solar_saving`.
 
     :raises InvalidField: the stored tariff or time zone is not valid.
     """
@@ -78,7 +78,7 @@ async def charges_overview(
 
 
 def same_day(this: Window, other: Window, now: int, zone: ZoneInfo) -> int:
-    """The time in another period that answers to now in this one: so many days after its first, at the same full hour of the day."""
+    """The time in another period that corresponds to now in this one: as many days after its start, at the same full hour of the day."""
     today = local_date(now, zone)
     day = local_date(other.start, zone) + (today - local_date(this.start, zone))
     start, end = day_start(day, zone), day_start(day + timedelta(days=1), zone)
@@ -89,9 +89,9 @@ def same_day(this: Window, other: Window, now: int, zone: ZoneInfo) -> int:
 async def energy_costs(
     customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
 ) -> tuple[Charges, Decimal, Decimal] | None:
-    """The energy of a time by a tariff: the charges, what was bought and what is credited for export; None where no price or nothing is known.
+    """The energy costs of a range of times by a tariff: energy bought, and credit for export; None if there is no price or nothing is known.
 
-    Without fixed and demand charges, which are of whole billing periods.
+    Without fixed and demand charges, which belong to whole billing periods.
     """
     if not tariff.energy or window.start >= now:
         return None
@@ -106,10 +106,11 @@ async def energy_costs(
 async def solar_saving(
     customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
 ) -> JsonObject | None:
-    """What a site's own sources saved: what its load would have cost without them, less what was bought, and the credit for export.
+    """The saving by a site's own sources: the cost of its load without them, less the energy bought, plus the credit for export.
 
-    ``{"avoided_kwh", "avoided_charge", "export_credit", "total", "hours", "energy_from"}``, of the hours in which load and grid are both
-    known, always by power (``energy_from``): a computed meter has no registers that could be compared with the grid's. Demand charges are left out: what the highest load would have been without solar is another day's. None where no price or no such hour is known.
+    ``{"avoided_kwh", "avoided_charge", "export_credit", "total", "hours", "energy_from"}``, over the hours in which load and grid are both
+    known, always by power (``energy_from``): a computed meter has no registers that could be compared with the grid's. Demand charges are
+    left out, because without solar the highest load might be on another day. None if there is no price or no such hour.
     """
     if not tariff.energy:
         return None
@@ -145,7 +146,7 @@ async def solar_saving(
 
 
 def charges_csv(report: Mapping[str, Any]) -> str:
-    """A row per period and line of the report; an empty cell where nothing is known."""
+    """CSV with a row per period and line of the report; cells of unknown values are empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
     writer.writerow(["compared", "first_day", "last_day", "until_utc_seconds", "line", "season", "period",
@@ -210,7 +211,7 @@ def _projected_json(charges: Charges, tariff: Tariff, zone: ZoneInfo, *, priced:
 async def _hours(
     customer: Customer, readings: ReadingStore, roles: tuple[Role, ...], window: Window
 ) -> dict[Role, dict[int, FieldPoint]]:
-    """Role -> start -> the stored energy of the hours that are known."""
+    """Role -> start -> the stored energy of the known hours."""
     found: dict[Role, dict[int, FieldPoint]] = {role: {} for role in roles}
     for role in roles:
         for place in role_segments(customer, role, *window):

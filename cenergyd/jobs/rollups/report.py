@@ -1,4 +1,4 @@
-"""What the jobs have computed, read for the API and pages: plain JSON values.
+"""Reads the results of the jobs for the API and pages, as plain JSON values.
 
 Power in kW, energy in kWh, voltage in V, times in UTC seconds, money as text in the tariff's currency.
 """
@@ -38,7 +38,7 @@ from cenergyd.readings.store import ReadingStore
 LONGEST_GAP = 5400
 """Default of ``[rollups] max_gap_seconds``."""
 SLICE = 7 * 86400
-"""Seconds of points that are worked on at once: some milliseconds."""
+"""Seconds of points to process at once: some milliseconds of work."""
 
 Basis = Literal["billing", "calendar"]
 JsonObject = dict[str, Any]
@@ -49,7 +49,7 @@ async def rollup(
 ) -> list[JsonObject]:
     """The windows of a series that start in a range, ascending: ``time`` and the fields (docs/rollups.md).
 
-    At most MAX_POINTS of them. The values are the series' own: where a CT is reversed its P and Q are too.
+    At most MAX_POINTS of them. The values are the series' own: the sign of a reversed CT is not corrected.
 
     :raises InvalidField: no such resolution.
     """
@@ -64,8 +64,8 @@ async def role_rollup(
 ) -> list[JsonObject]:
     """The windows of a role that start in a range, ascending, at most MAX_POINTS: ``series``, ``time`` and the fields (docs/rollups.md).
 
-    Import is positive also where the meter's CT is reversed. A window in which the meter, its CT or the role changed is computed from the
-    readings of each part as it was then, and named by the last series. Windows of a time zone of before are left out.
+    Import is positive even if the meter's CT is reversed. A window in which the meter, its CT or the role changed is computed from the
+    readings of each part with its own settings, and has the name of the last series. Windows of an earlier time zone are left out.
 
     :raises InvalidField: no such resolution.
     """
@@ -83,7 +83,7 @@ async def role_rollup(
 
 
 def _cut_windows(customer: Customer, role: Role, resolution: str, within: Window) -> list[Window]:
-    """The windows that start in a range and in which the role's series or its meaning changes."""
+    """The windows that start in a range and within which the role's series or its meaning changes."""
     zone = zone_of(customer.time_zone)
     whole = widen(*within, resolution, zone)
     edges = {edge for segment in role_segments(customer, role, *whole) for edge in segment[:2]} - set(whole)
@@ -140,13 +140,13 @@ async def net_load(customer: Customer, readings: ReadingStore, start: int, end: 
 async def charges_report(
     customer: Customer, readings: ReadingStore, now: int, basis: Basis = "billing", max_gap: int = LONGEST_GAP
 ) -> JsonObject:
-    """The charges of this and the last period, and of the period of last year that this one answers to.
+    """The charges of this and the last period, and of the corresponding period of last year.
 
-    ``{"this": ..., "last": ..., "last_year": ..., "basis", "tariff": bool}``; without a tariff energies and the highest net load are
-    still told, and amounts are None.
+    ``{"this": ..., "last": ..., "last_year": ..., "basis", "tariff": bool}``; without a tariff, energies and the highest net load are
+    still reported, and amounts are None.
 
     :param basis: ``billing``: the tariff's billing periods; ``calendar``: calendar months.
-    :param max_gap: the ini's ``[rollups] max_gap_seconds``, for hours that have to be integrated anew.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``, for hours that have to be integrated again.
     :raises InvalidField: the stored tariff or time zone is not valid.
     """
     zone = zone_of(customer.time_zone)
@@ -164,7 +164,7 @@ async def charges_report(
 async def charges_of(
     customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
 ) -> Charges:
-    """The charges of one billing period by a tariff, which need not be the one that labelled the stored energy.
+    """The charges of one billing period by a tariff, which may differ from the one that labelled the stored energy.
 
     :param now: UTC seconds; hours and quarter hours that begin later do not count, so an earlier time gives the charges until then.
     """
@@ -190,7 +190,7 @@ async def charges_of(
 
 
 def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Window]:
-    """The billing periods ``this``, ``last`` and ``last_year``: of those a year ago, the one that shares the most days with this."""
+    """The billing periods ``this``, ``last`` and ``last_year`` (of those a year ago, the one that has most days in common with this)."""
     this = tariff.billing_period_at(now, zone)
     start, end = (_year_before(time, zone) for time in this)
 
@@ -205,7 +205,7 @@ def compared_periods(tariff: Tariff, zone: ZoneInfo, now: int) -> dict[str, Wind
 
 
 def charges_to_json(charges: Charges, zone: ZoneInfo, *, priced: bool = True) -> JsonObject:
-    """Charges as JSON values; amounts are text such as ``"12.30"``, None where there is no price."""
+    """Charges as JSON values; amounts are text such as ``"12.30"``, or None if there is no price."""
 
     def money(amount: Decimal | None) -> str | None:
         return str(amount) if priced and amount is not None else None
@@ -282,7 +282,7 @@ async def labelled_energy(
     now: int,
     role: Role = "utility",
 ) -> list[PeriodEnergy]:
-    """A role's stored energy under the labels of a tariff; what lies over a change of labels is integrated anew."""
+    """A role's stored energy with the labels of a tariff; points that span a change of labels are integrated again."""
     found = []
     zone = zone_of(customer.time_zone)
     for point in points:

@@ -1,9 +1,9 @@
-"""How many readings a window would have if no row were lost. Pure.
+"""How many readings a window would have without lost rows. Pure.
 
-An hour's usual interval is a fact of its own readings where there are at least four, otherwise of the hours around it as well: the longer
-of what is usual before and after, on either side the shorter of the two nearest hours'. It is the rule by which pauses are judged
-(:mod:`cenergyd.readings.pauses`), one step coarser. So after a change of the log period no hour expects what only others had. The hour in
-which it changed is judged by its single pauses.
+An hour's usual interval is determined from its own readings if there are at least four, otherwise also from the hours around it: the longer
+of the intervals before and after, on either side the shorter of the two nearest hours'. This is the rule for pauses
+(:mod:`cenergyd.readings.pauses`), applied to hours. So after a change of the log period, no hour expects readings that only others had. The
+hour of the change itself is evaluated by its single pauses.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from cenergyd.readings.interval import LONGEST_INTERVAL, near_clock_interval
 from cenergyd.readings.pauses import spans, usual_intervals
 
 ENOUGH_READINGS = 4
-"""So many readings of an hour tell its usual interval; fewer may be what is left of many."""
+"""Minimum number of readings in an hour that determine its usual interval; fewer may be the remainder of many."""
 SIDE_HOURS = 2
-"""Hours with readings on either side that an hour with few is judged by."""
+"""Hours with readings on either side from which the interval of an hour with few readings is determined."""
 NEARBY_SECONDS = 3 * 3600
-"""Where those hours are looked for: no logger has an interval of more than an hour."""
+"""Range in which those hours are searched, s: no logger has an interval of more than an hour."""
 CHANGED_FACTOR = 1.5
-"""Where the usual intervals of neighbouring hours differ more than this, the log period was changed."""
+"""If the usual intervals of neighbouring hours differ by more than this factor, the log period was changed."""
 LONGEST_PAUSE = 5400
-"""A longer pause between readings is a gap whatever is usual: the longest log period is an hour."""
+"""A longer pause between readings is always a gap: the longest log period is an hour."""
 
 
 def expected_readings(window: Window, interval: int) -> int:
-    """How many readings a full window has; one at least, as a window may be shorter than the interval."""
+    """The number of readings of a full window; at least one, because a window may be shorter than the interval."""
     return max(1, round((window.end - window.start) / interval))
 
 
 def expected_by_spans(window: Window, stand_for: Sequence[int]) -> int | None:
-    """How many readings a window would have, by how long those that it has stand for (:func:`spans`), s; None where nobody knows."""
+    """The number of readings that a window would have, from how long each existing one is valid (:func:`spans`), s; None if unknown."""
     covered = sum(stand_for)
     if not covered:
         return None
@@ -43,7 +43,7 @@ def expected_by_spans(window: Window, stand_for: Sequence[int]) -> int | None:
 
 
 def hour_interval(times: Sequence[int]) -> int:
-    """The usual interval by the times of an hour's own readings (ascending), s; 0 where they tell nothing."""
+    """The usual interval from the times of an hour's own readings (ascending), s; 0 if they do not determine it."""
     usual = [each for each in usual_intervals(times, LONGEST_INTERVAL) if each is not None]
     if len(times) >= ENOUGH_READINGS and usual:
         return near_clock_interval(median_low(usual))
@@ -52,9 +52,9 @@ def hour_interval(times: Sequence[int]) -> int:
 
 
 def usual_intervals_of_hours(hours: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-    """The usual interval of hours, s, by their start; those of which nobody knows are left out.
+    """The usual interval of hours, s, by their start; hours with an unknown interval are left out.
 
-    :param hours: start -> how many readings an hour has (at least one), and what they tell of their interval (0: nothing).
+    :param hours: start -> the number of readings in an hour (at least one), and the interval that they determine (0: none).
     """
     starts = sorted(hours)
     own = [hours[start][1] or (LONGEST_INTERVAL if hours[start][0] == 1 else 0) for start in starts]
@@ -74,9 +74,9 @@ def usual_intervals_of_hours(hours: Mapping[int, tuple[int, int]]) -> dict[int, 
 
 
 def doubtful_hours(readings: Mapping[int, int], intervals: Mapping[int, int]) -> list[int]:
-    """The hours (starts, ascending) that lack readings, or seem to, beside an hour with another interval: only their readings' own pauses tell.
+    """The hours (starts, ascending) that seem to lack readings and are next to an hour with another interval: only their pauses show which.
 
-    :param readings: how many each hour has; ``intervals``: the usual interval of each hour, s; both by start.
+    :param readings: the number of readings of each hour; ``intervals``: the usual interval of each hour, s; both by start.
     """
     found = []
     for start, interval in intervals.items():
@@ -89,9 +89,9 @@ def doubtful_hours(readings: Mapping[int, int], intervals: Mapping[int, int]) ->
 
 
 class Pauses:
-    """What the pauses between readings make their windows expect.
+    """The expected number of readings of windows, from the pauses between readings.
 
-    :param times: of the readings, ascending; as many around the windows as are known.
+    :param times: the times of the readings, ascending, including those around the windows as far as known.
     """
 
     def __init__(self, times: Sequence[int]) -> None:
@@ -99,6 +99,6 @@ class Pauses:
         self._stand_for = spans(times, LONGEST_PAUSE)
 
     def expected(self, window: Window) -> int | None:
-        """How many readings a window would have; None where nobody knows."""
+        """The number of readings that a window would have; None if unknown."""
         first, last = bisect_left(self._times, window.start), bisect_left(self._times, window.end)
         return expected_by_spans(window, self._stand_for[first:last])

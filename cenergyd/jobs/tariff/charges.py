@@ -1,10 +1,10 @@
-"""What a customer owes for a billing period: energy per season and period, demand, peak demand, the fixed charge.
+"""The charges of a billing period: energy per season and period, demand, peak demand, the fixed charge. Pure.
 
-Pure; energies in kWh, power in kW, money in :class:`~decimal.Decimal`, rounded to hundredths line by line, half up, as bills are.
+Energies are in kWh, power in kW, money is :class:`~decimal.Decimal`, rounded half up to hundredths line by line, as on bills.
 
-A demand price holds for one season. Where a billing period has days of two seasons, each season's highest net load counts by the share
-of the period's days that are its own, so that such a period does not pay twice. Net load below zero (export) is no demand, and a quarter
-hour of which less than half of the readings came is not taken for one: a single reading is no mean.
+A demand price applies to one season. If a billing period has days of two seasons, each season's highest net load is weighted by its share of the
+period's days, so that demand is not charged twice. Net load below zero (export) is no demand, and a quarter hour with less than half of its
+readings is not used, because a single reading is no mean.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ from cenergyd.jobs.tariff.model import QUARTER, DemandPrice, Period, Tariff
 from cenergyd.jobs.windows import local_date
 
 ENOUGH = 0.5
-"""The least ``complete`` of a quarter hour that counts as demand."""
+"""Minimum ``complete`` of a quarter hour that counts for demand."""
 _CENT = Decimal("0.01")
 
 
 class PeriodEnergy(NamedTuple):
-    """Energy at the grid over a time of one season and period."""
+    """Energy at the grid over a range of times in one season and period."""
 
     label: Period
     import_kwh: float
     export_kwh: float
     covered_seconds: float
     start: int = 0
-    """UTC seconds; only a bill by registers asks for this and what follows."""
+    """UTC seconds. This and the following fields are only used for bills by registers."""
     end: int = 0
     counted: Counted | None = None
-    """What the meter's registers counted; None: nothing."""
+    """Energy by the meter's registers; None if they counted nothing."""
     meter: str = ""
-    """The series of the meter; '' where it is computed."""
+    """The series of the meter; '' if it is computed."""
 
 
 class MissingRange(NamedTuple):
-    """A time in which energy is taken from power because the registers do not tell all of it."""
+    """A range of times in which energy is by power because the registers do not cover all of it."""
 
     start: int
-    """UTC seconds; a full hour of the customer's clock, or where the meter or the price changed."""
+    """UTC seconds; a full local hour, or the time at which the meter or the price changed."""
     end: int
     seconds: int
-    """How much of it is known by power alone."""
+    """Seconds of it for which energy is only known by power."""
     reason: Literal["computed", "no_registers"]
-    """``computed``: the meter at the grid is computed. ``no_registers``: they were reset, leapt or are not there, or their
-    readings are scaled by a correction."""
+    """``computed``: the meter at the grid is computed. ``no_registers``: they were reset, jumped or are missing, or their readings are scaled by
+    a correction."""
 
 
 @attrs.frozen(slots=True)
 class RegisterUse:
-    """How far a bill by registers rests on them."""
+    """How far a bill by registers is really based on them."""
 
     register_seconds: int
     power_seconds: int
-    """How much of the time is known by power alone."""
+    """Seconds for which energy is only known by power."""
     missing: tuple[MissingRange, ...]
-    """Ascending; the first of them where there are very many."""
+    """Ascending; only the first ones if there are very many."""
 
 
 class QuarterHour(NamedTuple):
@@ -90,9 +90,9 @@ class EnergyLine:
     import_kwh: float
     export_kwh: float
     covered_seconds: float
-    """How much of the time of this season and period is known."""
+    """Seconds of this season and period for which energy is known."""
     import_charge: Decimal | None
-    """None where the tariff has no energy prices."""
+    """None if the tariff has no energy prices."""
     export_credit: Decimal | None
 
 
@@ -105,9 +105,9 @@ class DemandLine:
     """None for the demand of the whole season."""
     kw: float
     known: bool
-    """Whether any quarter hour of it is known: where none is, no demand is told, not a demand of zero."""
+    """Whether any quarter hour is known. If none is, the demand is unknown, not zero."""
     time: int | None
-    """Start of the quarter hour, UTC seconds; None where there was none above zero."""
+    """Start of the quarter hour, UTC seconds; None if none was above zero."""
     share: Decimal
     """The share of the billing period's days that are the season's."""
     charge: Decimal
@@ -119,38 +119,38 @@ class Charges:
 
     window: Window
     until: int
-    """How far they go, UTC seconds: the period's end, or now."""
+    """The time up to which they are known, UTC seconds: the period's end, or now."""
     currency: str
     energy: tuple[EnergyLine, ...]
     demand: tuple[DemandLine, ...]
     peak_demand: tuple[DemandLine, ...]
     highest: QuarterHour | None
-    """The highest net load of the whole period, priced or not; None where nothing is known."""
+    """The highest net load of the whole period, priced or not; None if nothing is known."""
     fixed: Decimal
     total: Decimal
     energy_complete: float
     """The share of the time until now whose energy is known, 0..1."""
     demand_complete: float
-    """The share of its quarter hours that count, 0..1."""
+    """The share of its quarter hours that count for demand, 0..1."""
     registers: RegisterUse | None = None
-    """None where the tariff has energy from power."""
+    """None if the tariff's energy is by power."""
 
     @property
     def known(self) -> bool:
-        """Whether anything of it is known; else the total is only the fixed charge and says nothing."""
+        """Whether anything of the period is known; otherwise the total is only the fixed charge, which is meaningless."""
         return self.energy_complete > 0 or self.demand_complete > 0
 
     @property
     def final(self) -> bool:
-        """Whether the billing period is over (late data can still change it)."""
+        """Whether the billing period is over (late data may still change the charges)."""
         return self.until >= self.window.end
 
 
 class ChargesSum:
-    """Adds up a billing period part by part; :meth:`result` may be asked for at any time.
+    """Adds up a billing period part by part; :meth:`result` may be called at any time.
 
     :param window: the billing period.
-    :param until: how far it is known, UTC seconds (now, for the present period).
+    :param until: the time up to which it is known, UTC seconds (now, for the present period).
     """
 
     def __init__(self, tariff: Tariff, zone: ZoneInfo, window: Window, until: int) -> None:
@@ -165,7 +165,7 @@ class ChargesSum:
         self._highest: dict[Period, QuarterHour] = {}
 
     def add_energy(self, parts: Iterable[PeriodEnergy]) -> None:
-        """Add energies; none may overlap another."""
+        """Add energies, which must not overlap."""
         for part in parts:
             self._import[part.label].append(part.import_kwh)
             self._export[part.label].append(part.export_kwh)
@@ -178,7 +178,7 @@ class ChargesSum:
                 continue
             self._counted += 1
             highest = self._highest.get(quarter.label)
-            # Of equal ones the earliest, whatever the order they come in.
+            # Of equal ones the earliest is used, whatever their order.
             if highest is None or _from_highest(quarter) < _from_highest(highest):
                 self._highest[quarter.label] = quarter
 
@@ -248,7 +248,7 @@ class ChargesSum:
 
 
 def season_shares(tariff: Tariff, window: Window, zone: ZoneInfo) -> dict[str, Decimal]:
-    """Season -> the share of a billing period's days that are its own; seasons without a day are left out."""
+    """Season -> its share of a billing period's days; seasons without a day are left out."""
     days: defaultdict[str, int] = defaultdict(int)
     day, end = local_date(window.start, zone), local_date(window.end - 1, zone)
     count = 0

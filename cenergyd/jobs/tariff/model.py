@@ -1,6 +1,6 @@
-"""A customer's tariff: when which price holds, and when the bill is made.
+"""A customer's tariff: which prices apply when, and when bills are made.
 
-Kept as JSON in ``customer.extensions["tariff"]``::
+Stored as JSON in ``customer.extensions["tariff"]``::
 
     {"currency": "USD",
      "seasons": [{"name": "summer", "from": "06-01", "to": "09-30"}, {"name": "winter", "from": "10-01", "to": "05-31"}],
@@ -13,11 +13,11 @@ Kept as JSON in ``customer.extensions["tariff"]``::
      "energy_from": "power",
      "billing": {"day_of_month": 15}}
 
-Every key may be left out. Without seasons there is one, ``all``; without schedules one period, ``all``, holds all the time. The seasons cover every
-day of the year once, the schedules of a season every quarter hour of every weekday once. ``"holiday"`` may be named as a day; a season that
-does not name it treats holidays as Sundays. ``nth`` counts from the end of the month where negative; ``observed`` moves a holiday on a Saturday to
-Friday and one on a Sunday to Monday. A billing period starts at local midnight of a day of each month (its last day where the month
-is shorter), or of each date of ``{"dates": ["2026-01-14", ...]}``; beyond the list it goes on by the day of the month of its nearest date.
+Every key may be left out. Without seasons there is one, ``all``; without schedules there is one period, ``all``. The seasons must cover every day
+of the year once, and the schedules of a season every quarter hour of every weekday once. ``"holiday"`` is allowed as a day; a season without it
+treats holidays as Sundays. A negative ``nth`` counts from the end of the month; ``observed`` moves a holiday on a Saturday to Friday and one on a
+Sunday to Monday. A billing period starts at local midnight of a day of each month (the last day of a shorter month), or of each date of
+``{"dates": ["2026-01-14", ...]}``; outside the list it starts on the day of the month of the nearest date.
 ``energy_from``: ``power`` (the default) or ``registers``
 (:mod:`cenergyd.jobs.tariff.register_energy`).
 """
@@ -47,14 +47,14 @@ _HOLIDAY = 7
 
 
 class Period(NamedTuple):
-    """The season and the peak period that hold at a time."""
+    """The season and period that apply at a time."""
 
     season: str
     period: str
 
 
 class LabelledWindow(NamedTuple):
-    """A time over which one season and period hold, UTC seconds, end exclusive."""
+    """A range of times in which one season and period apply, UTC seconds, end exclusive."""
 
     start: int
     end: int
@@ -63,7 +63,7 @@ class LabelledWindow(NamedTuple):
 
 @attrs.frozen(slots=True)
 class Season:
-    """A part of the year, both days included; it may run over New Year."""
+    """A part of the year, both days included; it may extend over New Year."""
 
     name: str
     first: tuple[int, int]
@@ -79,12 +79,12 @@ class Season:
 
 @attrs.frozen(slots=True)
 class Schedule:
-    """Times of a week at which a period holds in a season."""
+    """Times of a week at which a period applies in a season."""
 
     season: str
     period: str
     days: tuple[str, ...]
-    """Of DAYS."""
+    """A value of DAYS."""
     start: int
     """Minutes of local wall clock, a multiple of 15."""
     end: int
@@ -97,7 +97,7 @@ class HolidayRule:
 
     month: int
     day: int = 0
-    """0 where ``nth`` holds."""
+    """0 if ``nth`` is used."""
     observed: bool = False
     weekday: int = 0
     """0 Monday .. 6 Sunday."""
@@ -105,7 +105,7 @@ class HolidayRule:
     """1..5, or -1..-5 from the end."""
 
     def on(self, year: int) -> date | None:
-        """Its date in a year, None where there is none (a fifth Monday)."""
+        """Its date in a year; None if there is none (a fifth Monday)."""
         length = monthrange(year, self.month)[1]
         if self.nth:
             days = [d for d in range(1, length + 1) if date(year, self.month, d).weekday() == self.weekday]
@@ -121,7 +121,7 @@ class HolidayRule:
 
 @attrs.frozen(slots=True)
 class EnergyPrice:
-    """What a kWh costs in a season and period."""
+    """The price of a kWh in a season and period."""
 
     season: str
     period: str
@@ -132,7 +132,7 @@ class EnergyPrice:
 
 @attrs.frozen(slots=True)
 class DemandPrice:
-    """What a kW of the highest net load costs in a season; of the whole of it, or of one period."""
+    """The price of a kW of the highest net load in a season, or in one period of it."""
 
     season: str
     period: str | None
@@ -145,7 +145,7 @@ class Billing:
 
     day_of_month: int = 1
     dates: tuple[date, ...] = ()
-    """Ascending; where given, they win."""
+    """Ascending; if given, they are used instead of the day of the month."""
 
 
 @attrs.frozen(eq=False)
@@ -159,14 +159,14 @@ class Tariff:
     holiday_rules: tuple[HolidayRule, ...]
     energy: tuple[EnergyPrice, ...]
     demand: tuple[DemandPrice, ...]
-    """Of the highest net load of a season's part of a billing period."""
+    """Prices of the highest net load in a season's part of a billing period."""
     peak_demand: tuple[DemandPrice, ...]
-    """Of the highest net load in one period."""
+    """Prices of the highest net load in one period."""
     fixed: Decimal
     """Per billing period."""
     billing: Billing
     energy_from: EnergyFrom
-    """What a period's energy is the sum of: power over time, or what the meter's registers counted."""
+    """Whether a period's energy is the integral of power, or the advance of the meter's registers."""
     _weeks: dict[str, tuple[tuple[str, ...], ...]] = attrs.field(init=False, repr=False)
     """Season -> day of DAYS -> quarter hour -> period."""
     _holidays: dict[int, frozenset[date]] = attrs.field(init=False, repr=False, factory=dict)
@@ -188,7 +188,7 @@ class Tariff:
         return day in self._holidays[day.year]
 
     def period_at(self, time: int, zone: ZoneInfo) -> Period:
-        """What holds at a time, by the wall clock of the zone."""
+        """The season and period at a time, by local time in the zone."""
         local = datetime.fromtimestamp(time, zone)
         day = local.date()
         season = self.season_of(day)
@@ -196,7 +196,7 @@ class Tariff:
         return Period(season, self._weeks[season][kind][local.hour * 4 + local.minute // 15])
 
     def labelled(self, window: Window, zone: ZoneInfo) -> Iterator[LabelledWindow]:
-        """The window (UTC seconds) cut wherever another season or period begins."""
+        """The window (UTC seconds), cut wherever another season or period begins."""
         start, end = window
         label = self.period_at(start, zone)
         cut = start - start % QUARTER + QUARTER
@@ -209,12 +209,12 @@ class Tariff:
         yield LabelledWindow(start, end, label)
 
     def billing_period_at(self, time: int, zone: ZoneInfo) -> Window:
-        """The billing period that holds a time."""
+        """The billing period that contains a time."""
         first = self._start_at_or_before(local_date(time, zone))
         return Window(day_start(first, zone), day_start(self._start_after(first), zone))
 
     def billing_periods(self, start: int, end: int, zone: ZoneInfo) -> Iterator[Window]:
-        """Every billing period that holds any time of ``start <= time < end``, ascending."""
+        """Every billing period that contains any time of ``start <= time < end``, ascending."""
         while start < end:
             window = self.billing_period_at(start, zone)
             yield window
@@ -254,7 +254,7 @@ def _week(schedules: Sequence[Schedule], season: str) -> tuple[tuple[str, ...], 
 
 
 def _in_month(year: int, month: int, day: int) -> date:
-    """A day of a month (month may be 0 or 13), its last one where it is shorter."""
+    """A day of a month (month may be 0 or 13); the last day if the month is shorter."""
     year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
     return date(year, month, min(day, monthrange(year, month)[1]))
 

@@ -1,6 +1,6 @@
-"""Tariffs from and to JSON: what :mod:`cenergyd.jobs.tariff.schema` describes is read, then checked for what it means.
+"""Converts tariffs from and to JSON. The structure is that of :mod:`cenergyd.jobs.tariff.schema`; the meaning is checked here.
 
-Whatever is wrong raises InvalidField, whose ``field`` leads to the entry: ``tariff.schedules[2].from``.
+Any error raises InvalidField, whose ``field`` is the path of the entry: ``tariff.schedules[2].from``.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _LEAP_YEAR = 2024
 
 
 def tariff_of(customer: Customer) -> Tariff | None:
-    """A customer's tariff, or that of an existing front end, None where none is set; raises InvalidField where it is not valid."""
+    """A customer's tariff, otherwise that of an existing front end; None if there is none. Raises InvalidField if it is invalid."""
     stored = tariff_json(customer)
     try:
         return _cached(json.dumps(stored, sort_keys=True)) if stored is not None else None
     except InvalidField:
         if customer.extensions.get("tariff") is None:
-            return None  # the front end's: the setup report says what is wrong with it
+            return None  # the front end's tariff, whose errors are in the setup report
         raise
 
 
@@ -55,8 +55,8 @@ def _cached(text: str) -> Tariff:
 def tariff_from_json(value: object, path: str = "tariff") -> Tariff:
     """Read and check a tariff.
 
-    :param path: how the errors' fields begin.
-    :raises InvalidField: the first thing that is wrong.
+    :param path: the path of the tariff in errors.
+    :raises InvalidField: the first error.
     """
     body = read(value, TariffJson, path)
     seasons = _seasons(body.seasons or (), f"{path}.seasons")
@@ -80,13 +80,13 @@ def tariff_from_json(value: object, path: str = "tariff") -> Tariff:
 
 
 def tariff_to_json(tariff: Tariff) -> dict[str, Any]:
-    """The tariff with every key, amounts as text; reading it gives the same tariff."""
+    """The tariff as JSON with every key, amounts as text; parsing it gives the same tariff."""
     found: dict[str, Any] = to_json(described(tariff))
     return found
 
 
 def described(tariff: Tariff) -> TariffJson:
-    """The tariff as its JSON is described, with every key, amounts as text."""
+    """The tariff as the classes of its JSON, with every key, amounts as text."""
     billing = tariff.billing
     return TariffJson(
         currency=tariff.currency,
@@ -135,10 +135,10 @@ def _one_of(value: str, path: str, names: Sequence[str]) -> str:
 
 
 def _price(value: str | float, path: str) -> Decimal:
-    """A price; a JSON number is taken as it is written (0.1 is a tenth)."""
+    """A price; a JSON number is read as the decimal that was written (0.1 is a tenth)."""
     wrong = schema.PRICE_NEEDED
     if isinstance(value, int) and not 0 <= value <= LARGEST_PRICE:
-        _fail(path, wrong)  # and never written out: it may have thousands of digits
+        _fail(path, wrong)  # without the value, which may have thousands of digits
     text = str(value)
     if len(text) > MAX_NAME:
         _fail(path, wrong)
@@ -158,7 +158,7 @@ def _seasons(entries: Sequence[schema.TariffSeason], path: str) -> tuple[Season,
     for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
         if any(season.name == entry.name for season in seasons):
-            _fail(f"{where}.name", f"there is a season {entry.name} already")
+            _fail(f"{where}.name", f"there is already a season {entry.name}")
         first = _month_day(entry.first, f"{where}.from")
         seasons.append(Season(entry.name, first, _month_day(entry.last, f"{where}.to")))
     _check_year(seasons, path)
@@ -193,7 +193,7 @@ def _schedules(entries: Sequence[schema.TariffSchedule], path: str, seasons: Seq
         mine = [(index, schedule) for index, schedule in enumerate(schedules) if schedule.season == season]
         for day in DAYS:
             ranges = sorted((s.start, s.end, index) for index, s in mine if day in s.days)
-            if ranges or day != "holiday":  # holidays follow Sundays where not named
+            if ranges or day != "holiday":  # without schedules, holidays are treated as Sundays
                 _check_day(ranges, path, f"{season}, {day}")
     return tuple(schedules)
 
@@ -212,12 +212,12 @@ def _check_day(ranges: Sequence[tuple[int, int, int]], path: str, what: str) -> 
     reached = 0
     for start, end, index in ranges:
         if start > reached:
-            _fail(path, f"{what}: no period holds from {_hm(reached)} to {_hm(start)}")
+            _fail(path, f"{what}: no period covers {_hm(reached)} to {_hm(start)}")
         if start < reached:
-            _fail(f"{path}[{index}]", f"{what}: another period holds already from {_hm(start)}")
+            _fail(f"{path}[{index}]", f"{what}: another period already covers {_hm(start)}")
         reached = end
     if reached < 1440:
-        _fail(path, f"{what}: no period holds from {_hm(reached)} to 24:00")
+        _fail(path, f"{what}: no period covers {_hm(reached)} to 24:00")
 
 
 def _clock(text: str, path: str) -> int:
@@ -283,7 +283,7 @@ def _energy(
         where = f"{path}[{index}]"
         key = _season_period(entry, where, known)
         if key in prices:
-            _fail(where, f"there is a price for {key[0]}, {key[1]} already")
+            _fail(where, f"there is already a price for {key[0]}, {key[1]}")
         prices[key] = EnergyPrice(
             *key,
             _price(entry.import_per_kwh, f"{where}.import_per_kwh"),
@@ -309,7 +309,7 @@ def _demand(entries: Sequence[schema.TariffDemandPrice], path: str, seasons: Seq
         where = f"{path}[{index}]"
         season = _one_of(entry.season, f"{where}.season", seasons)
         if season in prices:
-            _fail(where, f"there is a demand price for {season} already")
+            _fail(where, f"there is already a demand price for {season}")
         prices[season] = DemandPrice(season, None, _price(entry.per_kw, f"{where}.per_kw"))
     return tuple(prices.values())
 
@@ -322,7 +322,7 @@ def _peak_demand(
         where = f"{path}[{index}]"
         key = _season_period(entry, where, known)
         if key in prices:
-            _fail(where, f"there is a peak demand price for {key[0]}, {key[1]} already")
+            _fail(where, f"there is already a peak demand price for {key[0]}, {key[1]}")
         prices[key] = DemandPrice(*key, _price(entry.per_kw, f"{where}.per_kw"))
     return tuple(prices.values())
 

@@ -1,4 +1,4 @@
-"""What a billing period will come to if the rest of it is like what is known of it. Pure; it is an estimate and always told as one."""
+"""Projects the end of a billing period from its known part. Pure; the result is an estimate and must be presented as one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from cenergyd.jobs.tariff.charges import Charges
 from cenergyd.jobs.tariff.model import Period, Tariff
 
 LEAST_SECONDS = 3 * 86400
-"""With less than three known days, one cloudy day or a weekend would decide."""
+"""Minimum known days; with fewer, one cloudy day or a weekend would determine the result."""
 LEAST_COMPLETE = 0.8
-"""With more gaps than that, what is known may be of the days only, or of the nights."""
+"""Minimum known share of the time; with less, only days or only nights might be known."""
 _CENT = Decimal("0.01")
 
 
 class Projection(NamedTuple):
-    """The end of a period, as estimated."""
+    """The estimated end of a period."""
 
     import_kwh: float
     export_kwh: float
     total: Decimal
-    """With the fixed charge, and demand as high as it is so far."""
+    """Includes the fixed charge, and demand as high as it is so far."""
 
 
 def projected(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> Projection | None:
-    """The end of a period that is not over; None where too little of it is known to tell.
+    """The projection of a period that is not over; None if too little of it is known.
 
-    Each season and period goes on at its own mean power so far; one that has not come yet at the mean of all.
+    Each season and period continues at its own mean power so far; one that has not occurred yet has the mean of all.
     """
     known = fsum(line.covered_seconds for line in charges.energy)
     if charges.final or known < LEAST_SECONDS or charges.energy_complete < LEAST_COMPLETE:
@@ -56,7 +56,7 @@ def projected(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> Projection | 
 
 
 def _seconds(charges: Charges, tariff: Tariff, zone: ZoneInfo) -> dict[Period, int]:
-    """How long each season and period holds in the whole billing period."""
+    """Seconds of each season and period in the whole billing period."""
     found: defaultdict[Period, int] = defaultdict(int)
     for part in tariff.labelled(charges.window, zone):
         found[part.label] += part.end - part.start

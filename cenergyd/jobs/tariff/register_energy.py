@@ -1,8 +1,8 @@
 """The energy of a billing period by the meter's registers, spread over its hours by power. Pure.
 
-What the registers counted over the period is the sum of what they counted in its parts. Each part has the share of it that its energy by
-power has of all parts of the same meter. A meter with a net register only: what its power misses of the net is put to the larger of import and
-export. Where the registers count nothing (a reset, no such columns, a computed meter), the energy is that by power.
+The advance of the registers over the period is the sum of their advances in its parts. It is distributed to the parts in proportion to their
+energy by power, for each meter separately. If a meter has only a net register, the difference between register and power is added to the larger of
+import and export. Where the registers count nothing (a reset, no such columns, a computed meter), the energy is by power.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from cenergyd.jobs.energy.registers import Counted
 from cenergyd.jobs.tariff.charges import MissingRange, PeriodEnergy, RegisterUse
 
 MAX_RANGES = 100
-"""Ranges without registers that are told."""
+"""Maximum ranges without registers that are listed."""
 
 
 def by_registers(parts: Sequence[PeriodEnergy]) -> tuple[list[PeriodEnergy], RegisterUse]:
-    """The energy of a billing period's parts (ascending in time) by registers, and how far it rests on them."""
+    """The energy of a billing period's parts (ascending in time) by registers, and how far it is based on them."""
     groups: defaultdict[tuple[str, bool, bool], list[int]] = defaultdict(list)
     for index, part in enumerate(parts):
         if part.counted is not None:
@@ -36,7 +36,7 @@ def by_registers(parts: Sequence[PeriodEnergy]) -> tuple[list[PeriodEnergy], Reg
 
 
 def _spread(parts: Sequence[PeriodEnergy]) -> list[PeriodEnergy]:
-    """Pieces of one meter with the same registers."""
+    """The energy of parts of one meter with the same registers."""
     counts = [part.counted for part in parts if part.counted is not None]
     imports = [part.import_kwh - each.uncounted_import_kwh for part, each in zip(parts, counts, strict=True)]
     exports = [part.export_kwh - each.uncounted_export_kwh for part, each in zip(parts, counts, strict=True)]
@@ -52,14 +52,14 @@ def _spread(parts: Sequence[PeriodEnergy]) -> list[PeriodEnergy]:
 
 
 def _totals(counts: Sequence[Counted], imported: float, exported: float) -> tuple[float, float]:
-    """Import and export by the registers, kWh; by power (``imported``, ``exported``) what they do not count."""
+    """Import and export by the registers, kWh; by power (``imported``, ``exported``) for directions that they do not count."""
     if counts[0].import_kwh is not None:
         total = _sum(counts, lambda each: each.import_kwh)
         return total, exported if counts[0].export_kwh is None else _sum(counts, lambda each: each.export_kwh)
     net = _sum(counts, lambda each: each.net_kwh)
     missed = net - (imported - exported)
     imported, exported = (imported + missed, exported) if imported >= exported else (imported, exported - missed)
-    # More than all of one direction: the rest is of the other.
+    # If the correction exceeds one direction, the rest goes to the other.
     return (imported, exported) if min(imported, exported) >= 0 else (max(net, 0.0), max(-net, 0.0))
 
 
@@ -68,7 +68,7 @@ def _sum(counts: Sequence[Counted], value: Callable[[Counted], float | None]) ->
 
 
 def _shared(total: float, parts: Sequence[float], seconds: Sequence[int]) -> list[float]:
-    """A total spread by parts; evenly where all are 0."""
+    """A total, distributed in proportion to parts; evenly by time if all are 0."""
     whole = fsum(parts)
     if whole <= 0:
         return [total * each / sum(seconds) for each in seconds]

@@ -1,4 +1,4 @@
-"""A tariff's JSON as classes; what it means is described in :mod:`cenergyd.jobs.tariff.model`."""
+"""A tariff's JSON as classes; its meaning is described in :mod:`cenergyd.jobs.tariff.model`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from msgspec import UNSET, Meta, UnsetType, field
 from cenergyd.runtime.structs import Resource, whole
 
 MAX_ENTRIES = 500
-"""Entries in any list of a tariff."""
+"""Maximum entries in any list of a tariff."""
 MAX_NAME = 40
 ALL = "all"
-"""The name of the one season, or period, where none are given."""
+"""The name of the only season, or period, if none are given."""
 
 _MONTH_DAY = r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 PRICE_NEEDED = "a price is needed: a number from 0 to 1000000, such as 0.25"

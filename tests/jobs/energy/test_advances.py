@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.energy.gap_bridging import Line, advance, lines_within, net_advance, sum_lines
+from cenergyd.jobs.energy.gap_bridging import Line, lines_within, net_advance, register_advance, sum_lines
 from cenergyd.jobs.energy.registers import steps_between
 from cenergyd.readings.model import Reading
 
@@ -24,7 +24,9 @@ LONGEST = 5400
 @given(VALUES, VALUES, CAPS)
 def test_a_register_goes_on_directly_or_over_its_last_digit(before: float, after: float, cap: float) -> None:
     ways = [after - before + step for step in (0.0, *[each for each in ROLLOVERS if each > max(before, after)][:1])]
-    assert advance(before, after, cap) == next((way for way in ways if 0 <= way <= cap and isfinite(way)), None)
+    assert register_advance(before, after, cap) == next(
+        (way for way in ways if 0 <= way <= cap and isfinite(way)), None
+    )
 
 
 @given(VALUES, VALUES, st.sampled_from([-1, 1]), st.sampled_from([-1, 1]), CAPS)

@@ -69,7 +69,7 @@ def browser(chrome: webdriver.Chrome, daemon: RunningDaemon) -> Iterator[webdriv
 
 @pytest.fixture(scope="session")
 def operator_token(daemon: RunningDaemon) -> str:
-    """A lasting operator token, made with the command line."""
+    """A permanent operator token, made with the command line."""
     done = daemon.run("token", "add", "--operator", "the operator")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -22,7 +22,7 @@ def test_the_printed_token_is_good_once(browser: webdriver.Chrome, daemon: Runni
     found = re.search(r"One-time sign-in token: (\S+)", daemon.log())
     assert found
     sign_in(browser, daemon, found[1])
-    if "/access" in browser.current_url:  # no other test has made a lasting token yet
+    if "/access" in browser.current_url:  # no other test has made a permanent token yet
         assert "is used up" in text(browser, "#first")
         assert look(browser, "first-start") == []
     assert complaints(browser) == []
@@ -97,7 +97,7 @@ def test_an_operator_lets_somebody_in_and_out_again(
     browser.find_element(By.TAG_NAME, "summary").click()
     assert look(browser, "token-revoke") == []
     press(browser, "Revoke Roof owner")
-    until(browser, lambda: "Revoked: who has it is signed out." in text(browser, "main"))
+    until(browser, lambda: "Revoked. Whoever was signed in with it is signed out." in text(browser, "main"))
     browser.delete_all_cookies()
     for cookie in theirs:
         browser.add_cookie(cookie)

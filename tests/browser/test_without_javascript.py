@@ -29,7 +29,7 @@ def test_without_javascript(plain: webdriver.Chrome, daemon: RunningDaemon, oper
     press(plain, "Add a customer")
     fill(plain, name="Plain", logger_serial_number=f"{site.serial}!", logger_password=PASSWORD, load="1")
     press(plain, "Add the customer")
-    until(plain, lambda: "Choose the time zone" in text(plain, "#time_zone-error"))
+    until(plain, lambda: "Choose the site's time zone" in text(plain, "#time_zone-error"))
     fill(plain, time_zone="America/Denver")
     press(plain, "Add the customer")
     until(plain, lambda: "letters A-Z and digits" in text(plain, "#logger_serial_number-error"))

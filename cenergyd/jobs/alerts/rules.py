@@ -94,7 +94,7 @@ class StoppedMeterRule(Rule, frozen=True, kw_only=True):
 
 
 class SolarZeroRule(Rule, frozen=True, kw_only=True):
-    """Solar gives no power though the sun is up, unlike on previous days."""
+    """Solar gives no power although the sun is up, unlike on previous days."""
 
 
 class NotComputedRule(Rule, frozen=True, kw_only=True):

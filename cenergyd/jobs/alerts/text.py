@@ -41,7 +41,7 @@ _TITLES: Mapping[str, str] = {
 _SITE_WORDS: Mapping[str, str] = {
     "missed_upload": "The logger {serial} has missed the time at which it usually uploads. Check its power and network.",
     "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
-    "solar_zero": "Solar gives no power though the sun is up, unlike on previous days. Check inverter, breaker and fuses.",
+    "solar_zero": "Solar gives no power although the sun is up, unlike on previous days. Check inverter, breaker and fuses.",
     "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the meters page.",
     "not_computed": "Both other meters have readings, but {role} is not computed. The setup report says more.",
 }

@@ -1,4 +1,4 @@
-"""Who makes a request and what they may do: bearer tokens, session cookies, CSRF protection, throttled guesses."""
+"""Authentication and authorisation of requests: bearer tokens, session cookies, CSRF protection, throttling of wrong tokens."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 CSRF_HEADER = b"X-CSRF-Token"
 CSRF_FIELD = "csrf"
 WINDOW_SECONDS = 300
-"""In which wrong tokens count."""
+"""Seconds for which a wrong token counts."""
 TOKEN_PACE = 1.0
-"""Seconds from one answer to the next, once there were too many wrong tokens from a network."""
+"""Seconds between answers to wrong tokens from a network that has sent too many."""
 
 log = Logger()
 
 
 @attrs.frozen
 class Principal:
-    """Whoever a request is made for."""
+    """The authenticated sender of a request."""
 
     role: AccessRole
     customer_id: str | None
@@ -38,7 +38,7 @@ class Principal:
     name: str
     token_id: str
     session: Session | None = None
-    """Set where a cookie spoke; None for a bearer token."""
+    """The session whose cookie the request has; None for a bearer token."""
 
     @property
     def is_operator(self) -> bool:
@@ -46,23 +46,23 @@ class Principal:
         return self.role == "operator"
 
     def check_customer(self, customer_id: str) -> None:
-        """Raise NotFound where this customer's data are none of theirs: others do not even learn whether it exists."""
+        """Raise NotFound unless they may see this customer. Not a 403: others must not learn whether it exists."""
         if not self.is_operator and customer_id != self.customer_id:
             raise NotFound("there is no such customer")
 
     def check_operator(self) -> None:
-        """Raise a 403 problem for anybody but an operator."""
+        """Raise a 403 problem unless this is an operator."""
         if not self.is_operator:
             raise RequestProblem(403, "forbidden", "only an operator may do this")
 
 
 def token_throttle(clock: Timers, max_failures: int) -> Throttle:
-    """What slows down those who guess tokens, by their network."""
+    """A throttle for wrong tokens, per network."""
     return Throttle(clock, {"network": Limit(max_failures, TOKEN_PACE)}, window_seconds=WINDOW_SECONDS)
 
 
 class Authenticator:
-    """Finds the principal of requests and opens and ends sessions."""
+    """Authenticates requests, opens and ends sessions."""
 
     def __init__(self, tokens: Tokens, sessions: Sessions, throttle: Throttle, clients: Clients, clock: Clock) -> None:
         self._tokens = tokens
@@ -72,9 +72,10 @@ class Authenticator:
         self._clock = clock
 
     async def identify(self, request: Request) -> Principal | None:
-        """Who makes this request; None without credentials or with a session that is over.
+        """The principal of a request; None without credentials or if its session has ended.
 
-        Raises a 401 problem for a wrong bearer token, after too many of them late, and a 429 one where too many wait.
+        Raises a 401 problem for a wrong bearer token, delayed after too many of them, and a 429 problem if too many answers are delayed
+        already.
         """
         authorization = request.getHeader(b"authorization")
         if authorization is not None:
@@ -85,16 +86,16 @@ class Authenticator:
         return _principal_of(session) if session else None
 
     async def require(self, request: Request) -> Principal:
-        """Who makes this request; raises a 401 problem where nobody does."""
+        """The principal of a request; raises a 401 problem if there is none."""
         principal = await self.identify(request)
         if principal is None:
             raise unauthenticated("sign in, or send a bearer token")
         return principal
 
     def check_csrf(self, request: Request, principal: Principal, form_token: str | None = None) -> None:
-        """Raise a 403 problem for a change that a page of another site may have had a browser make.
+        """Raise a 403 problem for a change that another site's page may have made the browser send.
 
-        :param form_token: the form's field ``csrf``, for pages; otherwise the header X-CSRF-Token counts.
+        :param form_token: the form's field ``csrf``, for pages; otherwise the header X-CSRF-Token is checked.
         """
         if request.method in SAFE_METHODS or principal.session is None:
             return
@@ -105,7 +106,7 @@ class Authenticator:
             raise RequestProblem(403, "csrf", "the session's CSRF token is missing or wrong: reload the page")
 
     def check_origin(self, request: Request) -> None:
-        """Raise a 403 problem where the browser says that another site made this request."""
+        """Raise a 403 problem if the browser says that another site's page made this request."""
         site = request.getHeader(b"sec-fetch-site")
         if site is not None and site not in (b"same-origin", b"none"):
             raise _cross_site()
@@ -113,7 +114,7 @@ class Authenticator:
         if origin is None:
             return
         client = self.clients.of(request)
-        # The scheme is compared only where it is known: a proxy that is not trusted may have ended TLS.
+        # The scheme is compared only if it is known: a proxy that is not trusted may have terminated TLS.
         try:
             host = urlsplit(origin.decode("latin-1").lower()).netloc
         except ValueError:
@@ -124,11 +125,11 @@ class Authenticator:
     async def sign_in(self, request: Request, secret: str) -> Principal:
         """Open a session with a token's text and set its cookie on the response.
 
-        Raises a 401 problem for a wrong token, after too many of them late, and a 429 one where too many wait.
+        Raises a 401 problem for a wrong token, delayed after too many of them, and a 429 problem if too many answers are delayed already.
         """
         self.check_origin(request)
         client = self.clients.of(request)
-        # Sessions come only from here, so that is also the time to forget those that are over.
+        # Sessions are created only here, so removing ended ones here bounds their number.
         await self._sessions.purge(self._now())
         old = request.getCookie(cookie_name(client))
         opened = await self._sessions.open(secret.strip(), self._now(), client.address)
@@ -153,13 +154,13 @@ class Authenticator:
         return await self._sessions.page(self._now(), after=after, limit=limit, customer_id=customer_id)
 
     async def end_session(self, principal: Principal, session_id: str) -> None:
-        """End an open session and with it its live views, in every daemon. Raises NotFound also for somebody else's."""
+        """End an open session and its live views, in every daemon. Raises NotFound if there is none or it is somebody else's."""
         if not await self._sessions.end(session_id, None if principal.is_operator else principal.customer_id or ""):
             raise NotFound("there is no such session")
         log.info("{role} {name} ended session {session}", role=principal.role, name=principal.name, session=session_id)
 
     async def still_valid(self, request: Request) -> bool:
-        """Whether a long-lived response (a live view) may go on. A token that is over is no guess."""
+        """Whether a long-lived response (a live view) may continue. A token that has expired meanwhile does not count as a wrong one."""
         authorization = request.getHeader(b"authorization")
         if authorization is None:
             return await self.identify(request) is not None
@@ -174,11 +175,11 @@ class Authenticator:
         if token is None:
             raise await self._wrong(client)
         if token.one_time:
-            raise unauthenticated("this token is good for one sign-in only: POST it to the session")
+            raise unauthenticated("this token is valid for one sign-in only: POST it to the session")
         return Principal(token.role, token.customer_id, token.name, token.id)
 
     async def _wrong(self, client: Client) -> RequestProblem:
-        """Count a wrong token, and let who has too many of them wait for the answer. A right one is never kept waiting."""
+        """Count a wrong token, and delay the answer if its network has sent too many. A valid token is never delayed."""
         keys = {"network": network_of(client.address)}
         self._throttle.failed(keys)
         try:

@@ -1,7 +1,7 @@
-"""Sessions of people who signed in with a token: a random cookie, stored hashed, with a bounded lifetime.
+"""Sessions of people who signed in with a token: a random cookie, stored as a hash, with a limited lifetime.
 
-A session ends when it is signed out, idle too long, too old, or when the token that opened it is revoked or expires.
-Every daemon on the same store knows it.
+A session ends at sign-out, when idle too long, at its maximum age, or when the token that opened it is revoked or expires. All daemons on
+the same store share it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from cenergyd.errors import CenergydError, Conflict
 from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens
 
 PER_TOKEN = 20
-"""Sessions open at once with one token; the oldest is ended for a new one."""
+"""Open sessions per token; a further one ends the oldest."""
 ID_LENGTH = 16
 _RENEWALS = 20
 _ADDRESS_SECONDS = 60
-"""A use from another address is noted at most once in so long."""
+"""A use from another address is recorded at most once in this many seconds."""
 _PAGE = 200
 
 log = Logger()
@@ -37,43 +37,43 @@ class Session:
     """One signed-in browser."""
 
     key: str = attrs.field(repr=False)
-    """Under which it is stored: the hash of the cookie."""
+    """Key of its document: the hash of the cookie."""
     role: AccessRole
     customer_id: str | None
     name: str
     """The token's name."""
     token_id: str
     csrf: str = attrs.field(repr=False)
-    """Must come back with everything that changes something: header X-CSRF-Token or form field ``csrf``."""
+    """Required with every change: header X-CSRF-Token or form field ``csrf``."""
     ends: int
-    """UTC seconds; latest end, however busy it is."""
+    """UTC seconds; latest end, even if it stays in use."""
 
     @property
     def id(self) -> str:
-        """Names it in the list of sessions."""
+        """Its id in the list of sessions."""
         return self.key[:ID_LENGTH]
 
 
 @attrs.frozen
 class SessionInfo:
-    """What is known of an open session, without what its browser alone knows."""
+    """An open session without its secrets."""
 
     id: str
-    """Names it for ``end``; the beginning of the hash of its cookie."""
+    """Id for ``end``: the beginning of the hash of its cookie."""
     role: AccessRole
     customer_id: str | None
-    """Whose it is, for role ``customer``."""
+    """The customer that it belongs to, for role ``customer``."""
     name: str
     """The name of the token that it was opened with."""
     token_id: str
     created: int
     """UTC seconds, as the following times."""
     address: str
-    """From where it was opened; empty where that is not known."""
+    """Address that opened it; empty if unknown."""
     last_used: int
-    """To within a twentieth of the idle time."""
+    """Accurate to a twentieth of the idle time."""
     last_address: str
-    """From where it was last used."""
+    """Address that last used it."""
     ends: int
     """Latest end."""
 
@@ -81,9 +81,9 @@ class SessionInfo:
 class Sessions:
     """Opens, finds and ends sessions. Times are UTC seconds; every method raises StoreUnavailable.
 
-    :param idle_seconds: a session ends when not used for so long.
-    :param max_seconds: a session ends after so long in any case.
-    :param per_token: sessions open at once with one token; the oldest is ended for a new one.
+    :param idle_seconds: a session ends when unused for this time.
+    :param max_seconds: a session ends after this time in any case.
+    :param per_token: open sessions per token; a further one ends the oldest.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Sessions:
         self._per_token = per_token
 
     async def open(self, secret: str, now: int, address: str = "") -> tuple[str, Session] | None:
-        """Sign in with a token's text from an address: the cookie's value and the session, or None where the token is no good."""
+        """Sign in with a token's text from an address: the cookie's value and the session, or None if the token is not valid."""
         token = await self._tokens.check(secret, now)
         if token is None or (token.one_time and not await self._tokens.use_up(token)):
             return None
@@ -122,7 +122,7 @@ class Sessions:
         return cookie, _session(document, cookie)
 
     async def find(self, cookie: str, now: int, address: str = "") -> Session | None:
-        """The live session of a cookie, or None; notes that it is in use, and from where."""
+        """The open session of a cookie, or None; records its use and address."""
         if not cookie or len(cookie) > 200:
             return None
         document = await self._documents.get(SESSION, _hash(cookie))
@@ -156,7 +156,7 @@ class Sessions:
         return [_info(document) for document in found[:limit]]
 
     async def end(self, session_id: str, customer_id: str | None = None) -> bool:
-        """End an open session. False: there is none with this id, or it is not the customer's (None: anybody's)."""
+        """End an open session; False if there is none with this id, or it is not this customer's (None: anybody's)."""
         if len(session_id) != ID_LENGTH:
             return False
         found = await self._documents.find(SESSION, after_key=session_id, limit=1)
@@ -167,7 +167,7 @@ class Sessions:
         return await self._documents.delete(SESSION, found[0].key)
 
     async def purge(self, now: int) -> int:
-        """Remove sessions that are over; how many."""
+        """Remove ended sessions; returns how many."""
         return await self._documents.purge(SESSION, now)
 
     async def _page_of_customer(
@@ -184,11 +184,11 @@ class Sessions:
         return [_info(document) for document in found[:limit]]
 
     async def _open_ones(self, documents: Sequence[Document], now: int) -> list[Document]:
-        """Without those that are over, or whose token is."""
+        """Those that have not ended and whose token is still valid."""
         timely = [document for document in documents if document.due is not None and document.due > now]
         keys = {document.body["token"] for document in timely} - {None}
-        lasting = await self._tokens.valid_keys(sorted(keys), now)
-        return [document for document in timely if document.body["token"] in (None, *lasting)]
+        valid = await self._tokens.valid_keys(sorted(keys), now)
+        return [document for document in timely if document.body["token"] in (None, *valid)]
 
     async def _make_room(self, token: TokenInfo) -> None:
         open_now = await self._documents.find(SESSION, owner=token.id, limit=self._per_token + 100)
@@ -196,7 +196,7 @@ class Sessions:
             await self._documents.delete(SESSION, old.key)
 
     async def _renew(self, document: Document, now: int, address: str) -> None:
-        # A write per request would cost more than the request: the idle time is exact to a twentieth.
+        # A write per request would cost more than the request, so the idle time is accurate only to a twentieth.
         moved = address not in ("", document.body.get("last_address", ""))
         pause = self._idle / _RENEWALS
         if now - document.body["seen"] < (min(_ADDRESS_SECONDS, pause) if moved else pause):
@@ -219,7 +219,7 @@ def _hash(cookie: str) -> str:
 
 
 def _csrf(cookie: str) -> str:
-    # Derived, so that nothing more is stored; says nothing of the cookie itself.
+    # Derived, so it need not be stored; it does not reveal the cookie.
     digest = hmac.digest(cookie.encode("utf-8", "replace"), b"cenergyd csrf", "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: 256 random bits, of which only a SHA-256 is stored; shown once, when made.
+"""Bearer tokens: 256 random bits, of which only a SHA-256 is stored; shown once, when created.
 
 A plain hash is enough: unlike a password a token cannot be guessed from its hash, and checking one must be cheap.
 """
@@ -26,34 +26,34 @@ _USED_SECONDS = 3600
 _PAGE = 200
 _FIRST_TOKENS = 5
 FIRST_TOKEN_SECONDS = 86400
-"""How long the one-time operator token of a first start can be used."""
+"""Seconds for which the one-time operator token of a first start is valid."""
 
 log = Logger()
 
 
 @attrs.frozen
 class TokenInfo:
-    """What is known of a token, without its secret."""
+    """A token without its secret."""
 
     id: str
-    """Names it for ``revoke``; the beginning of its hash."""
+    """Id for ``revoke``: the beginning of its hash."""
     role: AccessRole
     customer_id: str | None
-    """Whose it is, for role ``customer``."""
+    """The customer that it is for, for role ``customer``."""
     name: str
-    """What the maker wrote down about it."""
+    """A label for people."""
     created: int
     last_used: int | None
     """UTC seconds, to the hour."""
     expires: int | None
     one_time: bool
-    """Good for one sign-in, and gone with it."""
+    """Valid for one sign-in only."""
     key: str = attrs.field(repr=False)
-    """Under which it is stored."""
+    """Key of its document."""
 
 
 class Tokens:
-    """Makes, checks and revokes tokens. Times are UTC seconds; every method raises StoreUnavailable."""
+    """Creates, checks and revokes tokens. Times are UTC seconds; every method raises StoreUnavailable."""
 
     def __init__(self, documents: DocumentStore) -> None:
         self._documents = documents
@@ -68,7 +68,7 @@ class Tokens:
         expires: int | None = None,
         one_time: bool = False,
     ) -> tuple[str, TokenInfo]:
-        """Make a token; the text returned first is its only copy. Raises InvalidField."""
+        """Create a token; the text returned first is its only copy. Raises InvalidField."""
         _check(role, name, customer_id, expires, now)
         await self.purge(now)
         secret = PREFIX + secrets.token_urlsafe(32)
@@ -92,7 +92,7 @@ class Tokens:
         return [_info(document) for document in found]
 
     async def revoke(self, token_id: str) -> bool:
-        """Revoke one, and with it the sessions that it opened. False: there is none with this id."""
+        """Revoke a token and end its sessions; False if there is none with this id."""
         if len(token_id) < ID_LENGTH:
             return False
         found = await self._documents.find(TOKEN, after_key=token_id[:ID_LENGTH], limit=1)
@@ -101,7 +101,7 @@ class Tokens:
         return await self._documents.delete(TOKEN, found[0].key)
 
     async def revoke_customer(self, customer_id: str) -> int:
-        """Revoke all tokens of a customer; how many."""
+        """Revoke all tokens of a customer; returns how many."""
         revoked = 0
         while found := await self._documents.find(TOKEN, owner=_owner(customer_id), limit=_PAGE):
             for document in found:
@@ -115,7 +115,7 @@ class Tokens:
         return await self.by_key(_hash(secret), now)
 
     async def by_key(self, key: str, now: int) -> TokenInfo | None:
-        """The valid token stored under a key, or None; notes that it is in use."""
+        """The valid token stored under a key, or None; records its use."""
         document = await self._documents.get(TOKEN, key)
         if document is None:
             return None
@@ -127,13 +127,13 @@ class Tokens:
         return info
 
     async def valid_keys(self, keys: Sequence[str], now: int) -> set[str]:
-        """Those of the keys under which a valid token is stored; this is no use of them."""
+        """The keys that belong to valid tokens; does not count as a use of them."""
         found = await self._documents.get_many(TOKEN, keys) if keys else {}
         infos = (_info(document) for document in found.values())
         return {info.key for info in infos if info.expires is None or info.expires > now}
 
     async def use_up(self, token: TokenInfo) -> bool:
-        """Take a one-time token out of use; True for exactly one caller. Other unused first tokens go with it."""
+        """Use up a one-time token; True for exactly one caller. Also removes other unused first tokens."""
         if not await self._documents.delete(TOKEN, token.key):
             return False
         if token.role == "operator":
@@ -141,10 +141,10 @@ class Tokens:
         return True
 
     async def purge(self, now: int) -> int:
-        """Remove expired tokens; how many."""
+        """Remove expired tokens; returns how many."""
         return await self._documents.purge(TOKEN, now)
 
-    async def any_lasting_operator(self, now: int) -> bool:
+    async def any_permanent_operator(self, now: int) -> bool:
         """Whether some operator can still sign in with a token that is not a first token."""
         after = None
         while found := await self._documents.find(TOKEN, owner=_owner(None), after_key=after, limit=_PAGE):
@@ -155,7 +155,7 @@ class Tokens:
         return False
 
     async def drop_first_tokens(self, keep: int) -> None:
-        """Revoke unused one-time operator tokens but the ``keep`` youngest."""
+        """Revoke unused one-time operator tokens except the ``keep`` newest."""
         found = await self._documents.find(TOKEN, owner=_owner(None), limit=_PAGE)
         unused = sorted((info for info in map(_info, found) if info.one_time), key=lambda info: -info.created)
         for info in unused[keep:]:
@@ -168,19 +168,18 @@ class Tokens:
                 owner=document.owner, due=document.due, expected_version=document.version,
             )  # fmt: skip
         except Conflict:
-            return  # another request noted it, or the token was revoked this moment
+            return  # another request recorded it, or the token was just revoked
         except CenergydError as error:
-            log.warn("could not note a token's use: {reason}", reason=str(error))
+            log.warn("could not record a token's use: {reason}", reason=str(error))
 
 
 async def ensure_first_token(tokens: Tokens, now: int, lifetime_seconds: int) -> str | None:
-    """Make a one-time operator token if no operator has a lasting one yet; its text is to be shown on the console.
+    """Create a one-time operator token if no operator has a permanent one; its text is for the console.
 
-    Called at every start, so whoever lost the first one starts again. Returns None where it is not needed. When one of
-    several is used the others are void.
+    Called at every start, so a restart replaces a lost token. Returns None if none is needed. Using one voids the others.
     """
     await tokens.purge(now)
-    if await tokens.any_lasting_operator(now):
+    if await tokens.any_permanent_operator(now):
         return None
     await tokens.drop_first_tokens(_FIRST_TOKENS - 1)
     secret, _ = await tokens.add("operator", "first sign-in", now, expires=now + lifetime_seconds, one_time=True)

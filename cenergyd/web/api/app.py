@@ -41,7 +41,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     PluginsApi,
     StoresApi,
 )
-"""What is there; a new subject is a module with such a class and a name in this tuple."""
+"""All subjects; a new one is a module with such a class, named in this tuple."""
 
 
 class Api:
@@ -80,7 +80,7 @@ class Api:
         return self._document
 
     def close(self) -> None:
-        """End what would go on for ever: the live views. Call it before the site's connections are closed."""
+        """End the live views, which would otherwise not end. Call it before the site's connections are closed."""
         self.live_views.close()
 
     async def describe(self, call: Call) -> Response:

@@ -1,7 +1,7 @@
-"""``/settings`` as the old front end speaks it: the settings of whoever is signed in, five fields and no more.
+"""``/settings`` as the old front end uses it: five settings of the customer who is signed in.
 
-``GET`` answers them; of the password only whether one is set. ``POST`` takes the same fields; one that is not sent stays,
-and so does the password where an empty one is sent, because the old front end cannot have read it.
+``GET`` returns them; of the password only whether one is set. ``POST`` takes the same fields; one that is not sent is unchanged, and so is
+the password if an empty one is sent, because the old front end cannot have read it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Legacy:
         return _own(await self._editor.merge(call.principal, customer_id, given, etag))
 
     def routes(self) -> Sequence[Route]:
-        """Both of them; they are in no OpenAPI document."""
+        """Both of them; the OpenAPI document leaves them out."""
         return (
             Route("GET", "/settings", self.read, "signed_in", openapi.Operation("readOwn", "settings", "Own settings")),
             Route("POST", "/settings", self.change, "signed_in", openapi.Operation("changeOwn", "settings", "Change")),

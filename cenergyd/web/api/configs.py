@@ -61,7 +61,7 @@ class ConfigVersions(Resource, frozen=True, kw_only=True):
 class ConfigText(Resource, frozen=True, kw_only=True):
     """A version's text."""
 
-    text: Annotated[str, Meta(description="Redacted: secrets read (hidden).")]
+    text: Annotated[str, Meta(description="Redacted: each secret is replaced by (hidden).")]
 
 
 class ConfigDiff(Resource, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ class ConfigsApi:
         return Response(ConfigDiff(diff=await self._kept().compare(serial, _name(call), old, new)))
 
     async def queue(self, call: Call, serial: str) -> Response:
-        """Have the logger fetch a version, or take that back."""
+        """Queue a version for the logger to fetch, or cancel that."""
         given = call.body(ConfigQueue)
         archive = self._kept()
         if given.version is not None and not archive.remote:
@@ -177,6 +177,6 @@ _DIFF = openapi.Operation(
     ],
 )  # fmt: skip
 _QUEUE = openapi.Operation(
-    "queueConfigVersion", _TAG, "Have the logger fetch a version; null takes that back (operators)",
+    "queueConfigVersion", _TAG, "Queue a version for the logger to fetch; null cancels that (operators)",
     status=204, body=ConfigQueue, parameters=[_SERIAL],
 )  # fmt: skip

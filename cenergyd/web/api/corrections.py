@@ -1,4 +1,4 @@
-"""Corrections of wrong readings: made, listed with who, when and why, and undone."""
+"""Corrections of wrong readings: make one, list them with author, time and reason, undo one."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ Moment = Annotated[int, Meta(ge=0, le=LATEST, extra={"needed": "UTC seconds sinc
 
 
 class NewCorrection(Resource, frozen=True, kw_only=True):
-    """What a person says of wrong readings of a measured meter."""
+    """A correction to be made of a measured meter's readings."""
 
-    meter: Annotated[str, Meta(max_length=8, description="Id of a meter that is measured, such as `2`.")]
+    meter: Annotated[str, Meta(max_length=8, description="Id of a measured meter, such as `2`.")]
     kind: Annotated[
         Literal["void", "scale", "shift"],
-        Meta(description="`void`: the readings do not count; `scale`: P and Q times a factor; `shift`: other times."),
+        Meta(
+            description="`void`: the readings are ignored; `scale`: P and Q are multiplied by a factor; `shift`: their times are moved."
+        ),
     ]
-    start: Annotated[Moment, Meta(description="First time of the range, UTC seconds, as readings are shown now.")]
+    start: Annotated[Moment, Meta(description="Start of the range, UTC seconds, by the times that are shown now.")]
     end: Annotated[
-        Moment, Meta(description="Exclusive. May be later than now: then it counts for what is yet to come.")
+        Moment,
+        Meta(description="Exclusive. May be in the future: then the correction also applies to readings yet to come."),
     ]
     factor: (
-        Annotated[float, Meta(ge=-MAX_FACTOR, le=MAX_FACTOR, description="Of `scale`: not 0 and not 1.")] | UnsetType
+        Annotated[float, Meta(ge=-MAX_FACTOR, le=MAX_FACTOR, description="For `scale`: neither 0 nor 1.")] | UnsetType
     ) = UNSET
     seconds: (
-        Annotated[int, Meta(ge=-LATEST, le=LATEST, description="Of `shift`: added to the time; not 0.")] | UnsetType
+        Annotated[int, Meta(ge=-LATEST, le=LATEST, description="For `shift`: added to the time; not 0.")] | UnsetType
     ) = UNSET
-    reason: Annotated[str, Meta(min_length=1, max_length=MAX_REASON, description="Why, in one line.")]
+    reason: Annotated[str, Meta(min_length=1, max_length=MAX_REASON, description="The reason, in one line.")]
     logger_serial_number: (
         Annotated[
             str, Meta(max_length=32, description="A logger that is or was the customer's; default: the present one.")
@@ -74,7 +77,7 @@ class CorrectionJson(Resource, frozen=True, kw_only=True):
 
 
 class CorrectionList(Resource, frozen=True, kw_only=True):
-    """Corrections, the latest first."""
+    """Corrections, newest first."""
 
     corrections: list[CorrectionJson]
 
@@ -128,26 +131,24 @@ def corrector_of(context: Context) -> Corrector:
 
 
 def author(principal: Principal) -> str:
-    """Who makes a correction, for everybody who reads the list."""
+    """The author of a correction, as the list shows it."""
     return f"{principal.role}: {principal.name}"
 
 
 _TAG = "corrections"
 _LIST = openapi.Operation(
-    "readCorrections", _TAG, "Corrections of readings, with who, when and why", response=CorrectionList,
+    "readCorrections", _TAG, "Corrections of readings, with author, time and reason", response=CorrectionList,
     parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _ADD = openapi.Operation(
     "addCorrection", _TAG, "Void, scale or shift a range of a meter's readings", response=CorrectionJson, status=201,
     body=NewCorrection, parameters=[openapi.CUSTOMER_ID], errors=[409, 412],
-    description=f"""What the meter said stays stored (`original=1` where readings are read); everything that is shown or computed follows
-the correction, late and resent readings too. Corrections count in the order in which they were made. A shifted range stands alone where it
-comes to be: 409 if other readings are there, and later ones are hidden. A range can be shifted once. The energy registers of a scaled range
-are left out. At most {MAX_ACTIVE} corrections of a customer are in force at once. The logger must have been the customer's at all times of
+    description=f"""The meter's own values stay stored (`original=1` where readings are read); everything that is shown or computed follows
+the correction, late and resent readings too. Corrections apply in the order in which they were made. A range cannot be shifted to times that have other readings (409); readings that arrive there later are hidden. A range can be shifted once. The energy registers of a scaled range are ignored. At most {MAX_ACTIVE} corrections of a customer are in force at once. The logger must have been the customer's at all times of
 the range.""",
 )  # fmt: skip
 _UNDO = openapi.Operation(
     "undoCorrection", _TAG, "Undo a correction", response=CorrectionJson, errors=[409, 412],
     parameters=[openapi.CUSTOMER_ID, openapi.path_parameter("correction_id", "The correction's id.")],
-    description="Everything is as if it had never been made. 409 if it is undone already, or a later one rests on its shift.",
+    description="Everything is as if it had never been made. 409 if it is undone already, or a later one depends on its shift.",
 )  # fmt: skip

@@ -38,7 +38,7 @@ _DESCRIBED: Mapping[str, str] = {
 def _input(field: str) -> Any:
     if field == "time_zone":
         return Literal[("", *time_zones())]
-    # JSON text has no halves of surrogate pairs, and not every tool can read a pattern that names them.
+    # JSON text has no lone surrogates, and not every tool can read a pattern that names them.
     return Annotated[str, Meta(pattern=PATTERNS[field].replace(r"\ud800-\udfff", ""))]
 
 
@@ -56,15 +56,17 @@ def _input_type(name: str, about: str) -> object:
     return defstruct(name, fields, bases=(Resource,), namespace={"__doc__": about}, frozen=True, kw_only=True)
 
 
-# What these describe is checked by clean_settings, as from the pages and the command line: every fault is named, not the first alone.
-SettingsInput = _input_type("SettingsInput", "Settings not named, or null, are empty; but a password not named stays.")
+# The values are checked by clean_settings, as those of the pages and the command line are: it names all faults, not only the first.
+SettingsInput = _input_type(
+    "SettingsInput", "Settings that are absent or null become empty; an absent password is kept."
+)
 SettingsPatch = _input_type(
-    "SettingsPatch", "A JSON merge patch (RFC 7396): settings not named stay, null empties one."
+    "SettingsPatch", "A JSON merge patch (RFC 7396): absent settings are unchanged, null empties one."
 )
 
 
 class SettingsJson(Resource, frozen=True, kw_only=True):
-    """The settings; of the password only whether there is one."""
+    """The settings, without the password."""
 
     facility: str
     load: str
@@ -96,7 +98,7 @@ class SettingsProblem(Resource, frozen=True, kw_only=True):
 
 
 class SeriesOfRoles(Resource, frozen=True, kw_only=True):
-    """Where each role's readings are; null: nowhere."""
+    """The series of each role's readings; null: none."""
 
     utility: str | None
     load: str | None
@@ -151,7 +153,7 @@ def _settings_of(customer: Customer) -> dict[str, Any]:
 
 
 class SettingsEditor:
-    """Changes settings: cleans, hashes, compares entity tags, tells who must know. Used by the API and the pages.
+    """Changes settings: checks them, hashes the password, compares entity tags, notifies listeners. Used by the API and the pages.
 
     Everything raises InvalidField or a 422 problem (all faults at once), SerialTaken, NotFound, Conflict, StoreUnavailable, and a
     403 problem for a logger that a customer may not name (:mod:`cenergyd.web.views.customer_service`).
@@ -170,7 +172,7 @@ class SettingsEditor:
     async def merge(
         self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
-        """Change the settings that are given, with a caller's rights; None empties one. ``etag`` None: whatever is there now."""
+        """Change the settings that are given, with a caller's permissions; None empties one. ``etag`` None: whatever is stored now."""
         cleaned = _cleaned(_with_place(given, await self._context.customer(customer_id)))
         old = await self._unchanged(customer_id, etag)
         if not cleaned:
@@ -182,7 +184,7 @@ class SettingsEditor:
     async def replace(
         self, caller: Principal | None, customer_id: str, given: Mapping[str, object], etag: str | None
     ) -> Customer:
-        """Set all settings; what is not given is emptied, but for the password, which nobody can have read."""
+        """Set all settings; those not given become empty, except the password, which cannot be read."""
         emptied = {field: "" for field in (*CLEANERS, *PLACE_FIELDS) if field != "logger_password"}
         return await self.merge(caller, customer_id, {**emptied, **given}, etag)
 
@@ -194,7 +196,7 @@ class SettingsEditor:
         await self._context.tokens.revoke_customer(customer_id)
 
     async def _unchanged(self, customer_id: str, etag: str | None) -> Customer:
-        # The store compares again; this spares a hash for a change that is too late already.
+        # The store compares again; this saves hashing a password for a change that is already too late.
         customer = await self._context.customer(customer_id)
         if etag is not None and customer.etag != etag:
             raise Conflict("the customer was changed meanwhile")
@@ -210,7 +212,7 @@ class SettingsEditor:
 
 
 def _with_place(given: Mapping[str, object], old: Customer) -> Mapping[str, object]:
-    """A change that names one of latitude and longitude, with the stored other one."""
+    """A change of latitude or longitude alone, completed by the stored other one."""
     place = own_place(old)
     if place is None or not any(name in given for name in PLACE_FIELDS):
         return given
@@ -238,7 +240,7 @@ class CustomersApi:
         self._editor = SettingsEditor(context)
 
     async def page(self, call: Call) -> Response:
-        """A page of customers; a customer's own list is as long as it can be."""
+        """A page of customers; a customer sees only itself."""
         limit = call.limit(self._context.page_size)
         cursor, search = call.query("cursor"), call.query("search", MAX_SEARCH)
         if call.principal.is_operator:

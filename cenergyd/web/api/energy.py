@@ -23,16 +23,20 @@ from cenergyd.web.views.context import Context
 class RolePeriodEnergy(Resource, frozen=True, kw_only=True):
     """A role's energy over a window."""
 
-    import_kwh: Annotated[float, Meta(description="Drawn from the grid, used, or made.")]
-    export_kwh: Annotated[float, Meta(description="Fed to the grid.")]
-    covered_seconds: Annotated[float, Meta(description="How much of the time is known.")]
-    computed_seconds: Annotated[float, Meta(description="How much of it is computed from the other two meters.")]
+    import_kwh: Annotated[float, Meta(description="From the grid, used by the load, or produced by solar.")]
+    export_kwh: Annotated[float, Meta(description="To the grid.")]
+    covered_seconds: Annotated[float, Meta(description="Time covered by readings.")]
+    computed_seconds: Annotated[
+        float, Meta(description="Part of that in which the meter is computed from the other two.")
+    ]
     bridged_import_kwh: Annotated[
         float, Meta(description="The part of import_kwh that fills gaps by the difference of the meters' registers.")
     ]
     bridged_export_kwh: float
     bridged_seconds: float
-    interpolated_import_kwh: Annotated[float, Meta(description="The part of import_kwh over one or two lost rows.")]
+    interpolated_import_kwh: Annotated[
+        float, Meta(description="The part of import_kwh that is interpolated over one or two lost rows.")
+    ]
     interpolated_export_kwh: float
     interpolated_seconds: float
 

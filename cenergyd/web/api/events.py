@@ -17,7 +17,7 @@ class EventsApi:
         self._views = views
 
     async def stream(self, call: Call, customer_id: str) -> Response:
-        """Send events until the client goes."""
+        """Send events until the client disconnects."""
         if call.request.method == b"HEAD":
             return Response("", media_type="text/event-stream")
         principal = call.principal
@@ -34,6 +34,5 @@ _STREAM = openapi.Operation(
     "streamEvents", "readings", "New readings as they come (server-sent events)",
     response=str, response_media_type="text/event-stream", parameters=[openapi.CUSTOMER_ID],
     description="Events, each with JSON data: `settings` (etag, missing_role, series by role), `latest` (as from `latest`), "
-    "`status` (logger, derivation) at the start and when they change; `readings` (new readings by role, oldest first; "
-    "one may come twice, its time tells). After a break, read from `readings` what was missed.",
+    "`status` (logger, derivation) at the start and when they change; `readings` (new readings by role, oldest first; a reading may be sent twice). After a lost connection, get what was missed from `readings`.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""In-process news of readings: whoever stored or derived some says for which customer; live views look at once."""
+"""Notification of new readings within this process, so that live views look at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class ReadingFeed:
-    """Carries no readings, only that there are new ones: the store is what counts, and other daemons write to it too."""
+    """Carries no readings, only which customer has new ones: other daemons write to the store too, so live views read from there."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[str, set[Callable[[], None]]] = defaultdict(set)
@@ -18,7 +18,7 @@ class ReadingFeed:
             listener()
 
     def subscribe(self, customer_id: str, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` with every news of a customer, until the returned function is called."""
+        """Call ``listener`` at every notification for a customer, until the returned function is called."""
         self._listeners[customer_id].add(listener)
 
         def unsubscribe() -> None:

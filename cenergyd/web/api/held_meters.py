@@ -1,4 +1,4 @@
-"""Meters whose logs are kept unread: what their columns hold, and the choice of what they are, as on the Meters page."""
+"""Meters whose logs are held unread: their columns, and the choice of what these are, as on the Meters page."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Value = Literal["P", "L1_PF", "L1_V", "Q", "E_net", "E_import", "E_export"]
 class HeldColumnJson(Resource, frozen=True, kw_only=True):
     """A column of the held rows. Texts are the device's."""
 
-    column: Annotated[int, Meta(description="As it is to be chosen: the first after time and alarms is 4.")]
-    name: Annotated[str, Meta(description="What the logs call it, with its unit; empty where they do not.")]
-    values: Annotated[list[str], Meta(description="What the first held rows have in it.")]
+    column: Annotated[int, Meta(description="The number to choose it by: the first after time and alarms is 4.")]
+    name: Annotated[str, Meta(description="Its name in the logs, with its unit; empty if they have none.")]
+    values: Annotated[list[str], Meta(description="Its values in the first held rows.")]
 
 
 class HeldMeterJson(Resource, frozen=True, kw_only=True):
@@ -34,8 +34,8 @@ class HeldMeterJson(Resource, frozen=True, kw_only=True):
     meter: str
     state: Annotated[str, Meta(description="unknown: its columns should be chosen. other: it measures no power.")]
     reason: str
-    doubts: Annotated[list[str], Meta(description="Columns that may be it, and why they were not taken.")]
-    logs: Annotated[int, Meta(description="Logs that are kept.")]
+    doubts: Annotated[list[str], Meta(description="Columns that may be real power, and why they were not used.")]
+    logs: Annotated[int, Meta(description="Number of held logs.")]
     bytes: int
     since: Time
     until: Time
@@ -65,7 +65,7 @@ class HeldMeterJson(Resource, frozen=True, kw_only=True):
 
 
 class HeldMetersJson(Resource, frozen=True, kw_only=True):
-    """Those that a person should explain, and those that a role names."""
+    """Meters whose columns should be chosen, and those that a role names."""
 
     meters: list[HeldMeterJson]
 
@@ -76,7 +76,7 @@ class HeldChoice(Resource, frozen=True, kw_only=True):
     columns: (
         Annotated[
             dict[Value, Column],
-            Meta(description="Value -> column; P is needed. They hold for all times of this logger."),
+            Meta(description="Value -> column; P is needed. They apply to all times of this logger."),
         ]
         | UnsetType
     ) = UNSET

@@ -1,4 +1,4 @@
-"""Where computed points come from, meters that change at a time, and deriving a range again on purpose."""
+"""Provenance of computed points, changes of meters, and backfill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Layouts = Annotated[
 
 
 class ExplainedSource(Resource, frozen=True, kw_only=True):
-    """A reading that a computed point, or a sum of meters, was made of; without a time: there was none."""
+    """A reading from which a computed point or a sum of meters was made; time null: there was none."""
 
     role: Role
     series: str
@@ -67,7 +67,7 @@ class ExplainedMinute(Resource, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, found: Explanation, corrections: Sequence[Listed]) -> ExplainedMinute:
-        """What the derivation says of a minute.
+        """The provenance of a minute.
 
         :param corrections: those in force near it.
         """
@@ -85,7 +85,7 @@ class Explanations(Resource, frozen=True, kw_only=True):
 
 
 class MeterSetupJson(Resource, frozen=True, kw_only=True):
-    """Which meter plays which role since a time."""
+    """Which meter plays which role from a time on."""
 
     since: Annotated[int | None, Meta(description="UTC seconds; null: always.")]
     utility: str
@@ -116,10 +116,10 @@ class MeterHistory(Resource, frozen=True, kw_only=True):
 
 
 class MeterChange(Resource, frozen=True, kw_only=True):
-    """Meters, CT directions or columns that are others from a time on; what is not named stays."""
+    """Meters, CT directions or columns to change from a time on; absent ones are unchanged."""
 
     effective_from: (
-        Annotated[Moment, Meta(description="UTC seconds, not in the future; default: now. 0: it was always so.")]
+        Annotated[Moment, Meta(description="UTC seconds, not in the future; default: now. 0: from the beginning.")]
         | UnsetType
     ) = UNSET
     facility: MeterId | UnsetType = UNSET
@@ -167,7 +167,7 @@ class HistoryApi:
         return Response(MeterHistory(setups=_setups(await self._context.customer(customer_id), call.now)))
 
     async def change_meters(self, call: Call, customer_id: str) -> Response:
-        """Change meters, CT directions or columns from a time on; what was before keeps its meaning."""
+        """Change meters, CT directions or columns from a time on; earlier times are not affected."""
         etag = call.if_match()
         given: dict[str, Any] = to_json(call.body(MeterChange))
         since = given.pop("effective_from", call.now)
@@ -182,7 +182,7 @@ class HistoryApi:
         return Response(CustomerJson.of(new), headers={"ETag": quoted_etag(new.etag)})
 
     async def backfill(self, call: Call, customer_id: str) -> Response:
-        """Derive a range again; it is queued, and the customer's status shows how far it is."""
+        """Derive a range again; it is queued, and the customer's status shows its progress."""
         given = call.body(BackfillRange)
         start, end = given.start, call.now if given.end is UNSET else given.end
         if end <= start:

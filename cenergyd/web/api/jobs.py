@@ -1,4 +1,4 @@
-"""What the jobs make of a customer's readings: rollups, energy, net load, charges, alerts, setup checks; and their settings."""
+"""Results of the jobs for a customer (rollups, energy, net load, charges, alerts, setup checks) and the jobs' settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BASES = ("billing", "calendar")
 
 
 Report = dict[str, Any]
-"""An object that its description tells."""
+"""A JSON object; its description names the members."""
 
 
 class Rollups(Resource, frozen=True, kw_only=True):
@@ -47,8 +47,7 @@ class Rollups(Resource, frozen=True, kw_only=True):
     windows: Annotated[
         list[Report],
         Meta(
-            description="time (start, UTC seconds), series, and per channel mean, min, max, count, import positive also where a "
-            "CT is reversed; PF from the sums of P and Q."
+            description="time (start, UTC seconds), series, and per channel mean, min, max, count, import positive even if a CT is reversed; PF from the sums of P and Q."
         ),
     ]
 
@@ -78,7 +77,7 @@ class AlertStates(Resource, frozen=True, kw_only=True):
 
 
 class Messages(Resource, frozen=True, kw_only=True):
-    """Messages that were sent or are to be."""
+    """Messages that were sent or wait to be sent."""
 
     messages: list[Report]
 
@@ -95,9 +94,8 @@ EnergyToday = Annotated[
 Charges = Annotated[
     Report,
     Meta(
-        description="this, last and last_year: energy per period, demand peaks with time, amounts as text; null is not known. "
-        "to_same_day: last and last_year until the day that this period has reached. projected: import_kwh, export_kwh and total of the end of "
-        "this period if it goes on as it did, an estimate. today: import_charge, export_credit, total. saved: what solar saved today and in this "
+        description="this, last and last_year: energy per period, demand peaks with time, amounts as text; null: not known. "
+        "to_same_day: last and last_year up to the day that this period has reached. projected: an estimate of import_kwh, export_kwh and total at the end of this period. today: import_charge, export_credit, total. saved: what solar saved today and in this "
         "period, over the hours in which load and grid are both known."
     ),
 ]
@@ -152,7 +150,7 @@ class JobsApi:
         return Response(NetLoad(windows=await report.net_load(customer, self._context.readings, start, end)))
 
     async def charges(self, call: Call, customer_id: str) -> Response:
-        """Charges of this and the last period and of the same one last year."""
+        """Charges of this period, the last one and the same one last year."""
         basis = call.query("basis") or "billing"
         if basis not in _BASES:
             raise invalid_fields([FieldError("basis", f"one of {', '.join(_BASES)} is needed")])
@@ -200,7 +198,7 @@ class JobsApi:
         return _alerts_answer(await self._context.customer(customer_id))
 
     async def set_alerts(self, call: Call, customer_id: str) -> Response:
-        """Set the alert settings; secrets that are not sent stay."""
+        """Set the alert settings; secrets that are not sent are kept."""
         etag = call.if_match()
         customer = await self._context.customer(customer_id)
         edited = edit_receivers(
@@ -219,7 +217,7 @@ class JobsApi:
         return Response(Queued(key=await send_code(self._outbox(), customer, call.json_object(), call.now)), 202)
 
     async def confirm(self, call: Call, customer_id: str) -> Response:
-        """Confirm a receiver by its code; operators without."""
+        """Confirm a receiver by its code; operators need none."""
         given = call.body(Confirmation)
         await self._context.customer(customer_id)
         if not call.principal.is_operator or given.code is not None:
@@ -238,7 +236,7 @@ class JobsApi:
         )
 
     async def deliveries(self, call: Call, customer_id: str) -> Response:
-        """Messages that were sent or are to be."""
+        """Messages that were sent or wait to be sent."""
         await self._context.customer(customer_id)
         return Response(Messages(messages=[item._asdict() for item in await self._outbox().deliveries(customer_id)]))
 
@@ -370,7 +368,7 @@ _STATES = openapi.Operation(
 _MESSAGES = openapi.Operation(
     "listMessages",
     _TAG,
-    "Messages that were sent or are to be",
+    "Messages that were sent or wait to be sent",
     response=Messages,
     parameters=[openapi.CUSTOMER_ID],
 )
@@ -383,6 +381,6 @@ _SEND_CODE = openapi.Operation(
     body=Channel, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _CONFIRM = openapi.Operation(
-    "confirmReceiver", _TAG, "Confirm an e-mail address or number by its code, as an operator without", response=AlertsAnswer,
+    "confirmReceiver", _TAG, "Confirm an e-mail address or number by its code; operators need none", response=AlertsAnswer,
     body=Confirmation, etag=True, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Live views: what is new for a customer, found once per customer however many look, sent as server-sent events."""
+"""Live views: new data of a customer, read once for all who watch, sent as server-sent events."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
 CHECK_SECONDS = 1
-"""How often a stream looks whether its token or session still lasts, in whichever daemon that ended."""
+"""Seconds between two checks of a stream's token or session, which any daemon may have ended."""
 STREAMS_PER_ADDRESS = 64
 """Live views open at once from one network."""
 POLL_SECONDS = 3.0
-"""How often a live view looks for readings that another daemon received."""
+"""Seconds between two checks for readings that another daemon received."""
 STREAMS_PER_CLIENT = 8
 """Live views open at once with one token or session: some browser windows."""
 RETRY_MILLISECONDS = 5000
@@ -60,19 +60,19 @@ class LiveStatus(Resource, frozen=True, kw_only=True):
 
 
 class Watcher(Protocol):
-    """Somebody who looks at a customer."""
+    """A receiver of a customer's events."""
 
     def deliver(self, event: Event) -> None:
         """Take an event."""
         ...
 
     def end(self) -> None:
-        """There will be no more."""
+        """No more events follow."""
         ...
 
 
 class LiveCustomer:
-    """Looks for what is new for one customer and tells it to everybody who watches."""
+    """Reads new data of one customer and sends it to all who watch."""
 
     def __init__(self, context: Context, customer_id: str, ended: Callable[[], None]) -> None:
         self._context = context
@@ -96,7 +96,7 @@ class LiveCustomer:
             self._loop.start(POLL_SECONDS, now=False)
 
     def unwatch(self, watcher: Watcher) -> None:
-        """Stop sending; with the last one the looking ends."""
+        """Stop sending; after the last watcher, reading stops."""
         self._watchers.discard(watcher)
         if not self._watchers and self._unsubscribe is not None:
             self._unsubscribe()
@@ -105,7 +105,7 @@ class LiveCustomer:
             self._ended()
 
     async def first_events(self) -> list[Event]:
-        """What a new watcher starts with: ``settings``, ``latest`` and ``status``. Raises NotFound."""
+        """The first events for a new watcher: ``settings``, ``latest`` and ``status``. Raises NotFound."""
         customer, last = await self._read()
         sources = role_sources(customer)
         settings, status = settings_event(customer), await self._status_of(customer, last)
@@ -184,7 +184,7 @@ class LiveCustomer:
 
 
 def settings_event(customer: Customer) -> LiveSettings:
-    """What of the settings a view depends on."""
+    """The settings that a view depends on."""
     return LiveSettings(etag=customer.etag, missing_role=customer.missing_role, series=SeriesOfRoles.of(customer))
 
 
@@ -194,7 +194,7 @@ def _encoded(event: Event) -> bytes:
 
 
 class EventStream:
-    """Events over one HTTP response, with back pressure: a client that does not read is dropped, not buffered for."""
+    """Events over one HTTP response, with back pressure: a client that does not read is disconnected; its events are not buffered."""
 
     def __init__(self, request: Request, clock: Timers, may_go_on: Callable[[], Any]) -> None:
         self._request = request
@@ -211,11 +211,11 @@ class EventStream:
         self._loop.clock = twisted_clock(clock)
 
     def begin(self, first: Sequence[Event]) -> None:
-        """Send the headers, the first events, and what has come meanwhile."""
+        """Send the headers, the first events, and those that have arrived meanwhile."""
         self._begun = True
         self._request.setHeader(b"Content-Type", b"text/event-stream")
         self._request.setHeader(b"Cache-Control", b"no-store")
-        # Tells nginx not to hold events back.
+        # Tells nginx not to buffer events.
         self._request.setHeader(b"X-Accel-Buffering", b"no")
         meanwhile, self._waiting = self._waiting, deque([f"retry: {RETRY_MILLISECONDS}\n\n".encode()])
         self._waiting.extend(_encoded(event) for event in first)
@@ -225,7 +225,7 @@ class EventStream:
         self.resumeProducing()
 
     async def finished(self) -> None:
-        """Return when the stream is over from our side; cancelled when the client has gone."""
+        """Return when this side ends the stream; cancelled when the client disconnects."""
         await self._done
 
     def deliver(self, event: Event) -> None:
@@ -240,7 +240,7 @@ class EventStream:
         self._waiting.clear()
         if self._loop.running:
             self._loop.stop()
-        # Where the client has gone, the request has no channel any more.
+        # After the client has disconnected, the request has no channel.
         if self._begun and self._request.channel is not None:
             self._request.unregisterProducer()
         if not self._done.called:
@@ -251,13 +251,13 @@ class EventStream:
         self._paused = True
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """It has caught up."""
+        """The client has caught up."""
         self._paused = False
         while self._waiting and not self._paused:
             self._request.write(self._waiting.popleft())
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The connection is gone."""
+        """The connection is closed."""
         self._paused = True
 
     def _write(self, chunk: bytes) -> None:
@@ -285,7 +285,7 @@ class EventStream:
         try:
             return bool(await self._may_go_on())
         except CenergydError:
-            return True  # a store that is down for a moment says nothing about who may look
+            return True  # a store that is down for a moment must not end a permission
 
 
 class LiveViews:
@@ -302,11 +302,11 @@ class LiveViews:
 
     @property
     def customers_watched(self) -> int:
-        """Customers that are looked at for somebody."""
+        """Customers with a watcher."""
         return len(self._customers)
 
     async def serve(self, request: Request, customer_id: str, client: str, network: str) -> None:
-        """Send events until the client goes or may no longer look. ``client`` names the token, ``network`` who counts with this address.
+        """Send events until the client disconnects or loses its permission. ``client`` identifies the token, ``network`` is that of the address.
 
         Raises NotFound, Overloaded, a 429 problem.
         """

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes and the types that they take and answer, so that it names exactly what there is."""
+"""The OpenAPI 3.1 document, made from the routes and their types, so that the two cannot differ."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ JsonObject = Mapping[str, object]
 _ERRORS: Mapping[int, str] = {
     400: "The request is not well formed.",
     401: "No credentials, or wrong ones.",
-    403: "Not for this caller, or the CSRF token is missing.",
-    404: "There is no such thing, or none that the caller may see.",
-    409: "It does not go together with what is there; `detail` says with what.",
+    403: "The caller may not do this, or the CSRF token is missing.",
+    404: "It does not exist, or the caller may not see it.",
+    409: "It conflicts with what is stored; `detail` says with what.",
     412: "Somebody else changed it: read it again (the If-Match header has another ETag).",
     413: "The body is too large.",
     415: "The body has another media type.",
     422: "A field or parameter is not acceptable; `errors` names it.",
     428: "The If-Match header is missing.",
-    429: "Too much from this caller; see Retry-After.",
-    503: "A store does not answer or there is too much to do; see Retry-After.",
+    429: "Too many requests of this caller; see Retry-After.",
+    503: "A store does not answer, or the daemon is overloaded; see Retry-After.",
 }
 
 Next = Annotated[str | None, Meta(description="`cursor` of the next page; null on the last one.")]
@@ -59,26 +59,26 @@ class Operation:
     tag: str
     summary: str
     response: object = None
-    """The type of what comes back; None: nothing."""
+    """The type of the response; None: no body."""
     status: int = 200
     response_media_type: str = "application/json"
     body: object = None
-    """The type of what is sent; None: nothing."""
+    """The type of the request body; None: no body."""
     body_media_types: Sequence[str] = ("application/json",)
     parameters: Sequence[JsonObject] = ()
     errors: Sequence[int] = ()
-    """Statuses that do not follow from the rest."""
+    """Statuses besides those that follow from the rest."""
     etag: bool = False
     public: bool = False
     description: str = ""
 
     @property
     def types(self) -> list[object]:
-        """The types of what is sent and of what comes back."""
+        """The types of request and response."""
         return [kind for kind in (self.body, self.response) if kind is not None]
 
     def to_openapi(self) -> JsonObject:
-        """The operation object with everything that it may answer."""
+        """The operation object with all responses."""
         made: dict[str, object] = {
             "operationId": self.id,
             "tags": [self.tag],
@@ -139,7 +139,7 @@ IF_MATCH: JsonObject = {
 def page_parameters(page_size: int) -> tuple[JsonObject, JsonObject]:
     """``cursor`` and ``limit``."""
     return (
-        query_parameter("cursor", {"type": "string", "maxLength": 200}, "`next` of the page before."),
+        query_parameter("cursor", {"type": "string", "maxLength": 200}, "`next` of the preceding page."),
         query_parameter(
             "limit", {"type": "integer", "minimum": 1, "maximum": page_size}, f"Entries per page; default {page_size}."
         ),

@@ -1,4 +1,4 @@
-"""``/customers/{customer_id}/operator``: what operators alone decide of a customer."""
+"""``/customers/{customer_id}/operator``: settings of a customer that only operators may change."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cenergyd.web.views.operator_settings import change_operator_settings
 _Plugin = Annotated[
     str,
     Meta(
-        max_length=200, description="The plugin that alone computes the missing meter; empty: whichever answers first."
+        max_length=200, description="The only plugin that may compute the missing meter; empty: the first that answers."
     ),
 ]
 _Released = Annotated[
     list[Annotated[str, Meta(pattern=PATTERNS["logger_serial_number"])]],
-    Meta(max_length=MAX_RELEASED, description="Loggers that the customer may name though they were never theirs."),
+    Meta(max_length=MAX_RELEASED, description="Loggers that the customer may name although they never had them."),
 ]
 
 
 class OperatorSettingsJson(Resource, frozen=True, kw_only=True):
-    """What operators alone decide of a customer."""
+    """Settings of a customer that only operators may change."""
 
     derivation_plugin: _Plugin
     released_loggers: _Released
@@ -42,7 +42,7 @@ class OperatorSettingsJson(Resource, frozen=True, kw_only=True):
 
 
 class OperatorSettingsPatch(Resource, frozen=True, kw_only=True):
-    """What to change of it; what is not named stays."""
+    """Changes; what is absent is unchanged."""
 
     derivation_plugin: _Plugin | UnsetType = UNSET
     released_loggers: _Released | UnsetType = UNSET
@@ -85,7 +85,7 @@ def _response(customer: Customer) -> Response:
 
 
 _READ = openapi.Operation(
-    "readOperatorSettings", "customers", "What operators decide of a customer (operators)",
+    "readOperatorSettings", "customers", "Settings that only operators may change (operators)",
     response=OperatorSettingsJson, etag=True, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _MERGE = openapi.Operation(

@@ -21,7 +21,7 @@ class PluginJson(Resource, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="As in its entry point.")]
     version: Annotated[str, Meta(description="Of its distribution.")]
     distribution: str
-    hooks: Annotated[list[str], Meta(description="What it implements; empty where it is not loaded.")]
+    hooks: Annotated[list[str], Meta(description="The hooks it implements; empty if it is not loaded.")]
     state: State
     problem: Annotated[str, Meta(description="Why it is not loaded though it is enabled, or what is wrong with it.")]
 

@@ -36,7 +36,7 @@ _MAX_SERIES = 16
 
 
 class CurvesJson(Resource, frozen=True, kw_only=True):
-    """Curves over a range. ``curves`` comes last: they are written one after the other."""
+    """Curves over a range. ``curves`` is last, because they are written one after the other."""
 
     customer_id: str
     start: Time
@@ -44,7 +44,7 @@ class CurvesJson(Resource, frozen=True, kw_only=True):
     resolution: Annotated[int | None, Meta(description="Seconds per point; null: single readings.")]
     next_start: Annotated[
         int | None,
-        Meta(description="UTC seconds: where to go on, if the readings were too many for one answer."),
+        Meta(description="UTC seconds: where to continue if there were too many readings for one response."),
     ]
     curves: list[CurveJson]
 
@@ -141,7 +141,7 @@ async def latest_readings(context: Context, customer: Customer, now: int) -> Lat
 
 
 def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping[str, Reading], now: int) -> Latest:
-    """The same from readings that are at hand."""
+    """The same from readings that the caller has."""
     found = {
         str(source.role): LatestReading.of(source, reading)
         for source in sources
@@ -213,31 +213,31 @@ _TAG = "readings"
 _TIME_PARAMETER = {"type": "integer", "minimum": 0, "maximum": MAX_TIME}
 _PARAMETERS = (
     openapi.CUSTOMER_ID,
-    openapi.query_parameter("start", _TIME_PARAMETER, "First time, UTC seconds.", required=True),
-    openapi.query_parameter("end", _TIME_PARAMETER, "Time after the last one, UTC seconds.", required=True),
+    openapi.query_parameter("start", _TIME_PARAMETER, "Start, UTC seconds.", required=True),
+    openapi.query_parameter("end", _TIME_PARAMETER, "End, exclusive, UTC seconds.", required=True),
     openapi.query_parameter(
         "resolution",
         {"anyOf": [{"enum": ["auto", "raw"]}, {"type": "integer", "minimum": 1, "maximum": 366 * 86400}]},
-        "`auto` (default): what fits the range; `raw`: single readings; or seconds per point, each with min, mean and max. "
+        "`auto` (default): chosen by the length of the range; `raw`: single readings; or seconds per point, each with min, mean and max. "
         "Whole days (86400 and its multiples) are those of the customer's zone.",
     ),
     openapi.query_parameter(
         "channel",
         {"type": "array", "items": {"enum": list(VALUES)}, "maxItems": len(VALUES)},
-        "Only these channels; default all. Fewer of a long range cost less. Energy registers come with single readings only.",
+        "Only these channels; default: all. Fewer are faster over a long range. Energy registers are available with single readings only.",
     ),
     openapi.query_parameter(
-        "role", {"type": "array", "items": {"enum": list(ROLES)}, "maxItems": 3}, "Only these roles; default all."
+        "role", {"type": "array", "items": {"enum": list(ROLES)}, "maxItems": 3}, "Only these roles; default: all."
     ),
     openapi.query_parameter(
         "series",
         {"type": "array", "items": {"type": "string", "maxLength": 81}, "maxItems": _MAX_SERIES - 3},
-        "Only these series of the customer's logger, with the sign that the meter gave.",
+        "Only these series of the customer's logger, with the meter's own sign.",
     ),
     openapi.query_parameter(
         "original",
         {"type": "integer", "minimum": 0, "maximum": 1},
-        "1: meters as they were measured, without people's corrections; what is computed stays as it is. Default 0.",
+        "1: measured values without corrections; computed values do not change. Default: 0.",
     ),
 )
 _READ = openapi.Operation("readReadings", _TAG, "Readings over a range", response=CurvesJson, parameters=_PARAMETERS)

@@ -29,7 +29,7 @@ Access = Literal["public", "signed_in", "operator"]
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_PARAMETER = 200
-"""Characters of a query parameter."""
+"""Longest query parameter, characters."""
 MAX_SEARCH = 100
 _MAX_DEPTH = 32
 _ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
@@ -38,7 +38,7 @@ _ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 @attrs.frozen
 class Response:
-    """What a handler answers. ``body``: a resource or JSON values, or text or bytes as they are; None for no body at all."""
+    """A handler's response. ``body``: a resource or JSON values, or text or bytes as they are; None: no body."""
 
     body: object = None
     status: int = 200
@@ -57,20 +57,20 @@ class Call:
     request: Request
     client: Client
     caller: Principal | None
-    """Whoever makes it; None only on public routes."""
+    """The authenticated caller; None only on public routes."""
     now: int
     """UTC seconds."""
     max_body_bytes: int
 
     @property
     def principal(self) -> Principal:
-        """Whoever makes it; raises a 401 problem where nobody does."""
+        """The authenticated caller; raises a 401 problem if there is none."""
         if self.caller is None:
             raise unauthenticated("sign in, or send a bearer token")
         return self.caller
 
     def query(self, name: str, longest: int = MAX_PARAMETER) -> str | None:
-        """A query parameter that may be there once, or None. Raises a 422 problem."""
+        """A query parameter that may occur once, or None. Raises a 422 problem."""
         values = self.queries(name, longest)
         if len(values) > 1:
             raise invalid_fields([FieldError(name, "may be given only once")])
@@ -113,7 +113,7 @@ class Call:
         return parse_json(body)
 
     def json_object(self, media_types: Sequence[str] = (JSON,)) -> dict[str, object]:
-        """As :meth:`json`, where only an object makes sense. Raises a 400 problem for anything else."""
+        """As :meth:`json`, but raises a 400 problem for anything but an object."""
         value = self.json(media_types)
         if not isinstance(value, dict):
             raise RequestProblem(400, "not_an_object", "a JSON object is needed")
@@ -124,7 +124,7 @@ class Call:
         return read(self.json_object(media_types), kind)
 
     def limit(self, page_size: int) -> int:
-        """How many entries a page is to have. Raises a 422 problem."""
+        """Entries per page. Raises a 422 problem."""
         return self.query_integer("limit", 1, page_size) or page_size
 
     def if_match(self) -> str | None:
@@ -134,14 +134,14 @@ class Call:
             raise RequestProblem(428, "if_match_needed", "send If-Match with the ETag of what you have read, or *")
         if value == "*":
             return None
-        # A weak tag or one of several is allowed there, but matches nothing that we have given out.
+        # A weak tag or a list of tags is valid there, but matches none of ours.
         if not re.match(r'(W/)?"[^"]*"', value):
             raise invalid_fields([FieldError("If-Match", "an ETag in quotation marks, or *, is needed")])
         return unquoted_etag(value)
 
 
 class Handler(Protocol):
-    """What a route hands over to."""
+    """The function that answers a route."""
 
     def __call__(self, call: Call, /, **path: str) -> Awaitable[Response]:
         """Answer a request; ``path`` holds the path's parameters."""
@@ -155,7 +155,8 @@ class Route:
     method: str
     path: str
     """As in OpenAPI, relative to where the app is mounted: ``/customers/{customer_id}``. A parameter called
-    ``customer_id`` is checked: customers reach their own only."""
+    ``customer_id`` is checked: customers reach their own only.
+    """
     handler: Callable[..., Awaitable[Response]]
     access: Access
     operation: Operation
@@ -180,7 +181,7 @@ class Router:
         self, authenticator: Authenticator, clock: Clock, *, max_body_bytes: int, hsts_seconds: int = 0
     ) -> None:
         self.app = Klein()
-        # A redirect to the same path with fewer slashes would be one more answer to explain.
+        # Without redirects to the same path with fewer slashes: they would be one more response to document.
         self.app.url_map.merge_slashes = False
         self._auth = authenticator
         self._clock = clock
@@ -254,13 +255,13 @@ def write_response(request: Request, response: Response) -> bytes:
 
 
 def dump_json(value: object) -> bytes:
-    """Compact JSON in ASCII, also of resources; numbers that JSON does not know raise ValueError."""
+    """Compact JSON in ASCII, also of resources; numbers that JSON cannot express raise ValueError."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_builtins)
     return text.encode() + b"\n"
 
 
 def parse_json(body: bytes) -> object:
-    """Strict JSON (RFC 8259, names once only, no NaN). Raises a 400 problem."""
+    """Strict JSON (RFC 8259, no duplicate names, no NaN). Raises a 400 problem."""
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
         _check_depth(value)
@@ -282,7 +283,7 @@ def quoted_etag(etag: str) -> str:
 
 
 def unquoted_etag(value: str) -> str:
-    """The entity tag in a header; what is none stays as it is and will match nothing."""
+    """The entity tag in a header; other text is returned as it is and matches nothing."""
     return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
 
 

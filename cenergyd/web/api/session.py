@@ -18,11 +18,11 @@ from cenergyd.web.api.openapi import Next
 from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.views.context import Context
 
-CustomerId = Annotated[str | None, Meta(description="Whose it is, for role customer.")]
+CustomerId = Annotated[str | None, Meta(description="The customer it is for, for role customer.")]
 
 
 class Caller(Resource, frozen=True, kw_only=True):
-    """Who is signed in, and what a page needs to change something."""
+    """Who is signed in, and the CSRF token."""
 
     role: AccessRole
     customer_id: CustomerId
@@ -61,7 +61,7 @@ class TokenJson(Resource, frozen=True, kw_only=True):
     created: Time
     last_used: Annotated[int | None, Meta(description="UTC seconds, to the hour.")]
     expires: Time | None
-    one_time: Annotated[bool, Meta(description="Good for one sign-in only.")]
+    one_time: Annotated[bool, Meta(description="Valid for one sign-in only.")]
 
     @classmethod
     def of(cls, token: TokenInfo) -> TokenJson:
@@ -70,9 +70,9 @@ class TokenJson(Resource, frozen=True, kw_only=True):
 
 
 class MadeToken(TokenJson, frozen=True, kw_only=True):
-    """A token just made, with its secret."""
+    """A new token, with its secret."""
 
-    token: Annotated[str, Meta(description="Shown this once.")]
+    token: Annotated[str, Meta(description="Shown only once.")]
 
 
 class TokenList(Resource, frozen=True, kw_only=True):
@@ -83,10 +83,10 @@ class TokenList(Resource, frozen=True, kw_only=True):
 
 
 class NewToken(Resource, frozen=True, kw_only=True):
-    """A token to make."""
+    """A token to be created."""
 
     role: AccessRole
-    name: Annotated[str, Meta(min_length=1, max_length=100, description="Printable, not only blanks.")]
+    name: Annotated[str, Meta(min_length=1, max_length=100, description="Printable characters, not only spaces.")]
     customer_id: CustomerId = None
     expires: Annotated[int | None, Meta(description="UTC seconds, later than now.")] = None
 
@@ -106,11 +106,9 @@ class SessionJson(Resource, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="The name of the token that it was opened with.")]
     token_id: str
     created: Time
-    address: Annotated[str, Meta(description="From where it was opened; empty where that is not known.")]
-    last_used: Annotated[
-        int, Meta(description="UTC seconds, to within a twentieth of the time after which it ends unused.")
-    ]
-    last_address: Annotated[str, Meta(description="From where it was last used.")]
+    address: Annotated[str, Meta(description="Address that opened it; empty if unknown.")]
+    last_used: Annotated[int, Meta(description="UTC seconds, accurate to a twentieth of the idle time.")]
+    last_address: Annotated[str, Meta(description="Address that last used it.")]
     ends: Annotated[int, Meta(description="UTC seconds: latest end.")]
     current: Annotated[bool, Meta(description="Whether this request is made in it.")]
 
@@ -171,7 +169,7 @@ class SessionApi:
         return Response(TokenList(tokens=[TokenJson.of(token) for token in found[:limit]], next=more))
 
     async def create(self, call: Call) -> Response:
-        """Make a token; its text is in this answer and never again."""
+        """Create a token; only this response has its text."""
         given = call.body(NewToken)
         customer_id = given.customer_id or None
         if customer_id and await self._context.customers.get(customer_id) is None:
@@ -212,7 +210,7 @@ _END = openapi.Operation(
     status=204, parameters=[openapi.path_parameter("session_id", "The session's id.")],
 )  # fmt: skip
 _CREATE = openapi.Operation(
-    "createToken", "tokens", "Make a token (operators)",
+    "createToken", "tokens", "Create a token (operators)",
     response=MadeToken, status=201, body=NewToken,
 )  # fmt: skip
 _REVOKE = openapi.Operation(

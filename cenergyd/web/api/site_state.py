@@ -14,7 +14,7 @@ from cenergyd.runtime.structs import Resource, Time
 
 
 class SiteIssue(Resource, frozen=True, kw_only=True):
-    """One thing that is not as it should be."""
+    """One problem of a site."""
 
     kind: Kind
     level: Literal["bad", "warn", "idle", "ok"]
@@ -24,7 +24,7 @@ class SiteIssue(Resource, frozen=True, kw_only=True):
     code: Annotated[int | None, Meta(description="The error code in the meter's log.")]
     field: Annotated[str, Meta(description="The setting to change, or empty.")]
     title: str
-    text: Annotated[str, Meta(description="For people; times are the site's.")]
+    text: Annotated[str, Meta(description="For people; times in the site's zone.")]
     advice: str
 
 
@@ -35,16 +35,18 @@ class RoleNow(Resource, frozen=True, kw_only=True):
     computed: bool
     time: Time | None
     P: Annotated[float | None, Meta(description="kW, import and production positive.")]
-    stale: Annotated[bool, Meta(description="Older than the logger's rhythm explains: not what flows now.")]
+    stale: Annotated[
+        bool, Meta(description="Older than the logger's usual upload interval explains, so not the present power.")
+    ]
 
 
 class SiteStateJson(Resource, frozen=True, kw_only=True):
-    """What a site's state is, evaluated by its logger's own rhythm and its meters' usual intervals."""
+    """A site's state, evaluated by its logger's usual upload interval and its meters' usual intervals."""
 
     kind: Kind
     level: Literal["bad", "warn", "idle", "ok"]
     title: str
-    issues: Annotated[list[SiteIssue], Meta(description="Worst first; empty where all is well.")]
+    issues: Annotated[list[SiteIssue], Meta(description="Worst first; empty if there is none.")]
     roles: list[RoleNow]
     last_upload: Time | None
     usual_gap_seconds: Annotated[

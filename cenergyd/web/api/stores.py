@@ -1,4 +1,4 @@
-"""How large the stores are, and what is kept for how long, for operators."""
+"""Sizes of the stores and retention times, for operators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StoreJson(Resource, frozen=True, kw_only=True):
         dict[str, int], Meta(description="Days that raw, 1m and longer are kept; for ever if not named.")
     ]
     freed_rows: Annotated[dict[str, int], Meta(description="Rows freed since the start, by kind.")]
-    waiting: Annotated[str, Meta(description="Why nothing is freed now; empty where nothing is in the way.")]
+    waiting: Annotated[str, Meta(description="Why nothing is freed now; empty if nothing prevents it.")]
 
 
 class StoreList(Resource, frozen=True, kw_only=True):

@@ -1,1 +1,1 @@
-"""The HTML pages: signing in, the operator's overview, settings, the power view. They work without JavaScript."""
+"""The HTML pages. They work without JavaScript."""

@@ -1,4 +1,4 @@
-"""Who can get in: tokens of operators and customers, made, listed and revoked. For operators."""
+"""Tokens of operators and customers: create, list and revoke them. For operators."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from cenergyd.web.views.context import Context
 
 ALL = "/access"
 _DAY_NEEDED = "a day is needed, such as 2027-12-31, or nothing"
-_DONE = {"revoked": "Revoked: who has it is signed out.", "gone": "That token was gone already."}
+_DONE = {
+    "revoked": "Revoked. Whoever was signed in with it is signed out.",
+    "gone": "That token had been revoked already.",
+}
 
 
 class Made(NamedTuple):
-    """A token just made, and its text, shown this once."""
+    """A new token and its text, which is shown only once."""
 
     name: str
     secret: str
@@ -37,19 +40,19 @@ class AccessPages:
         self._context = context
 
     async def everybody(self, call: PageCall) -> Page:
-        """All tokens, and a form for one more operator."""
+        """All tokens, and a form for an operator's token."""
         return await self._page(call, None)
 
     async def of_customer(self, call: PageCall, customer_id: str) -> Page:
-        """A customer's tokens, and a form for one more."""
+        """A customer's tokens, and a form for another one."""
         return await self._page(call, await self._context.customer(customer_id))
 
     async def add_operator(self, call: PageCall) -> Page:
-        """Make a token for an operator; its text is on this page and never again."""
+        """Create a token for an operator; only this page shows its text."""
         return await self._add(call, None)
 
     async def add_for_customer(self, call: PageCall, customer_id: str) -> Page:
-        """Make a token for a customer; its text is on this page and never again."""
+        """Create a token for a customer; only this page shows its text."""
         return await self._add(call, await self._context.customer(customer_id))
 
     async def revoke(self, call: PageCall) -> Redirect:
@@ -105,7 +108,7 @@ class AccessPages:
         return Page("access.html", values, status, customer, "customer-access" if customer else "access")
 
     async def _owners(self, tokens: Sequence[TokenInfo]) -> dict[str, tuple[str, str]]:
-        """Name and page of the tokens' customers, by id."""
+        """Name and page path of the tokens' customers, by id."""
         found: dict[str, tuple[str, str]] = {}
         for customer_id in sorted({token.customer_id for token in tokens if token.customer_id}):
             customer = await self._context.customers.get(customer_id)
@@ -126,7 +129,7 @@ class AccessPages:
 
 
 def end_of(day: str, zone: ZoneInfo, now: int) -> int:
-    """UTC seconds of the end of a local day (``2027-12-31``) that is not over. Raises InvalidField for ``last_day``."""
+    """UTC seconds of the end of a local day (``2027-12-31``) that has not ended. Raises InvalidField for ``last_day``."""
     try:
         found = day_start(date.fromisoformat(day) + timedelta(days=1), zone)
     except (ValueError, OverflowError):

@@ -31,7 +31,7 @@ class Input(NamedTuple):
 
 
 class RuleText(NamedTuple):
-    """How a rule is written for people."""
+    """A rule's texts on the page."""
 
     kind: str
     title: str
@@ -42,10 +42,10 @@ class RuleText(NamedTuple):
 _FREQUENCY = Input(GENERAL, "At most one in", "min", "Empty: as for all.")
 _METER = Input("role", "Meter")
 SUMMARY = "monthly_summary"
-"""No alert, but switched on in the same form."""
+"""Not an alert, but switched on in the same form."""
 RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
-        "net_load", "Net load too high", "The mean of a minute of what is drawn from the grid is above the threshold.",
+        "net_load", "Net load too high", "The mean net load of a minute is above the threshold.",
         (
             Input("threshold_kw", "Threshold", "kW"),
             Input("hysteresis_kw", "Ends below it by", "kW"),
@@ -57,7 +57,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         (
             Input("below", "Bound", "", "From 0 to 1."),
             Input("hysteresis", "Ends above it by"),
-            Input("min_kw", "Not evaluated under", "kW", "Near zero power it means nothing."),
+            Input("min_kw", "Not evaluated under", "kW", "Near zero power it has no meaning."),
             _METER,
             _FREQUENCY,
         ),
@@ -73,8 +73,8 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         ),
     ),
     RuleText(
-        "silent_logger", "Silent logger", "The logger has not uploaded for so long.",
-        (Input("after_minutes", "After", "min", "Well above the logger's own upload interval."), _FREQUENCY),
+        "silent_logger", "Silent logger", "The logger has not uploaded for this long.",
+        (Input("after_minutes", "After", "min", "Well above the logger's upload interval."), _FREQUENCY),
     ),
     RuleText(
         "stuck_meter", "Stuck meter", "A meter repeats exactly the same values, other than zero power.",
@@ -82,27 +82,27 @@ RULE_TEXTS: tuple[RuleText, ...] = (
     ),
     RuleText(
         "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT.",
-        (Input("noise_kw", "Noise", "kW", "What is nearer to zero is not evaluated."), _FREQUENCY),
+        (Input("noise_kw", "Noise", "kW", "Values nearer to zero are not evaluated."), _FREQUENCY),
     ),
     RuleText(
-        "missed_upload", "Logger misses its upload", "The logger misses the time at which it usually uploads, by its own rhythm.",
+        "missed_upload", "Logger misses its upload", "The logger has been silent for longer than its usual upload interval.",
         (_FREQUENCY,),
     ),
     RuleText(
         "stopped_meter", "Meter stopped", "A meter gives no readings, or errors, though its logger uploads.", (_FREQUENCY,),
     ),
     RuleText(
-        "solar_zero", "No solar power", "Solar gives no power though the sun is up, unlike on previous days.", (_FREQUENCY,),
+        "solar_zero", "No solar power", "Solar gives no power although the sun is up, unlike on previous days.", (_FREQUENCY,),
     ),
     RuleText(
         "not_computed", "Not computed", "Both other meters have readings, but the third one is not computed.", (_FREQUENCY,),
     ),
     RuleText(
-        "meter_not_understood", "Meter not understood", "A meter's logs are kept unread because its columns are not known.",
+        "meter_not_understood", "Meter not understood", "A meter's logs are held unread because its columns are not known.",
         (_FREQUENCY,),
     ),
     RuleText(
-        SUMMARY, "Monthly summary", "In the first days of each month the energy of the last one comes by e-mail: totals, shares, cost and saving.", (),
+        SUMMARY, "Monthly summary", "In the first days of each month, an e-mail with the energy of the last one: totals, shares, cost and saving.", (),
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}
@@ -118,7 +118,7 @@ class Rules:
 
     @property
     def texts(self) -> tuple[RuleText, ...]:
-        """How they are written; the ``kind`` of a plugin's is its place in the settings."""
+        """Texts of all rules; the ``kind`` of a plugin's rule is its path in the settings."""
         return (*RULE_TEXTS, *map(_plugin_text, self.types.values()))
 
     @property
@@ -133,7 +133,7 @@ class Rules:
         return (GENERAL, *(f"{kind}.{name}" for kind, names in parts for name in names))
 
     def label(self, name: str) -> str:
-        """What a person calls a field."""
+        """A field's name for people."""
         rule, each = self._input(name)
         if rule is None:
             return "At most one in"
@@ -141,7 +141,7 @@ class Rules:
         return f"{rule.title}: {label[0].lower()}{label[1:]}"
 
     def value(self, name: str, text: str) -> object:
-        """What a field's text means; what means nothing stays text, and is refused by the check."""
+        """The value of a field's text; text that cannot be converted is returned as it is, and the check refuses it."""
         part = name.rpartition(".")[2]
         _, each = self._input(name)
         if part == "enabled":
@@ -200,7 +200,7 @@ class RulesDraft:
 
     @property
     def conflict(self) -> bool:
-        """Somebody else changed a field of it meanwhile."""
+        """Whether somebody else has changed a field meanwhile."""
         return bool(self.differences)
 
 
@@ -246,7 +246,7 @@ def rules_json(draft: RulesDraft, stored: AlertSettings | None) -> dict[str, obj
 
 
 def merged(draft: RulesDraft, settings: AlertSettings | None) -> RulesDraft:
-    """The form beside what is stored now: fields that only others changed are theirs, those changed here stay as typed."""
+    """The form merged with what is stored now: fields that only others changed take their values, fields changed here stay as typed."""
     now = stored_values(settings, draft.rules)
     differences = [
         Difference(name, shown(draft.base[name]), shown(now[name]), shown(draft.values[name]))

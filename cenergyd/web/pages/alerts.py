@@ -1,4 +1,4 @@
-"""Alerts: what a customer wants to be told of and how, what is wrong now, what was sent."""
+"""Alerts: a customer's rules and channels, active alerts, and messages sent."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class ChannelView(NamedTuple):
     address: str
     has_secret: bool
     test: Delivery | None
-    """Its latest test message."""
+    """Its newest test message."""
     confirmed: bool
-    """Whether alerts go there; else its owner has not confirmed it yet."""
+    """Whether alerts go there; if not, its owner has not confirmed it yet."""
 
 
 class Adding(NamedTuple):
-    """A channel that is being typed, and what is wrong with it."""
+    """A channel being entered, and its errors."""
 
     kind: str = "email"
     address: str = ""
@@ -103,7 +103,7 @@ class AlertPages:
         return await self._page(call, customer_id)
 
     async def save(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Save the rules; the channels stay."""
+        """Save the rules; the channels do not change."""
         draft = checked(draft_from(call.form, self._rules()))
         customer = await self._context.customer(customer_id)
         stored = _stored(customer)
@@ -115,7 +115,7 @@ class AlertPages:
         try:
             await save_extension(self._context, customer, "alerts", value)
         except Conflict:
-            problem = "Somebody else saved at the same moment. Nothing of yours was saved yet; save once more."
+            problem = "Somebody else saved at the same moment. Your changes are not saved yet; save once more."
             return await self._page(call, customer_id, Shown(draft, problem=problem, status=409))
         return _done(customer_id, "saved")
 
@@ -142,7 +142,7 @@ class AlertPages:
         return _done(customer_id, "code" if waits else "added", "channels" if waits else "")
 
     async def remove_channel(self, call: PageCall, customer_id: str) -> Redirect:
-        """Remove a channel; one that is gone already is removed."""
+        """Remove a channel; succeeds if it was removed already."""
         wanted = call.form.get("channel", "")
 
         def without(customer: Customer) -> object:
@@ -183,7 +183,7 @@ class AlertPages:
         return _done(customer_id, "code", "channels")
 
     async def confirm(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Confirm a receiver by its code; an operator without one."""
+        """Confirm a receiver by its code; an operator needs none."""
         channel = _unconfirmed(await self._context.customer(customer_id), call.form.get("channel", ""))
         if channel is None:
             return _done(customer_id, "confirmed", "channels")
@@ -199,13 +199,13 @@ class AlertPages:
         return _done(customer_id, "confirmed", "channels")
 
     async def again(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Send a failed or unsure message once more."""
+        """Send a failed or unsure message again."""
         outbox, key = self._outbox(), call.form.get("message", "")
         found = await outbox.document(key) if key else None
         if found is None or found.owner != customer_id:
             raise NotFound("there is no such message")
         if not await outbox.send_again(key, call.now):
-            problem = "That message is on its way already, or was sent."
+            problem = "That message is already being sent, or was sent."
             return await self._page(call, customer_id, Shown(problem=problem, status=409))
         return _done(customer_id, "again", "messages")
 
@@ -223,7 +223,7 @@ class AlertPages:
         return own | {name: kind.label for name, kind in context.channel_types.items()}
 
     async def _calm(self, call: PageCall, customer: Customer, *, broken: bool) -> str:
-        """What may be said where no alert is active: that nothing is wrong only if something was looked at."""
+        """The text where no alert is active: "nothing is wrong" only if something was evaluated."""
         if broken:
             return "Nothing is watched, because the stored settings are not valid."
         try:

@@ -47,7 +47,7 @@ SUBJECTS: tuple[MakePages, ...] = (
     PluginPages,
     StorePages,
 )
-"""What is there; a new subject is a module with such a class and a name in this tuple."""
+"""All subjects; a new one is a module with such a class, named in this tuple."""
 
 
 class Pages:
@@ -69,5 +69,5 @@ class Pages:
 
         @self.app.route("/favicon.ico", methods=["GET"])
         def favicon(request: Request) -> bytes:
-            """For whoever asks without having read a page."""
+            """For browsers that ask for it without having read a page."""
             return self.static.answer(request, "favicon.svg")

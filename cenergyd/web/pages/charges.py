@@ -1,4 +1,4 @@
-"""What a customer owes: today, this period so far beside the last ones to the same day, and where it will end."""
+"""A customer's charges: today, this period compared with earlier ones up to the same day, and an estimate of its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDEST = 100
 _SHOWN_RANGES = 5
 _REASONS: Mapping[str, str] = {
     "computed": "the meter at the grid is computed",
-    "no_registers": "no register, or one that was reset or leapt",
+    "no_registers": "no register, or it was reset or jumped",
 }
 
 
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
     @property
     def range(self) -> str:
-        """Its days as people write them."""
+        """Its days, as text."""
         first, last = date.fromisoformat(self.period["first_day"]), date.fromisoformat(self.period["last_day"])
         return texts.days(first, last)
 
@@ -45,7 +45,7 @@ class ChargeRow(NamedTuple):
 
     text: str
     cells: tuple[tuple[str, str], ...]
-    """Per column: the amount (or the quantity where there is no price) and a remark."""
+    """Per column: the amount (or the quantity if there is no price) and a remark."""
 
 
 class ChargeGroup(NamedTuple):
@@ -56,17 +56,17 @@ class ChargeGroup(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """One bar of the picture."""
+    """One bar of the chart."""
 
     name: str
     width: int
-    """In hundredths of the longest; 0 where it is not known."""
+    """Percent of the longest; 0 if not known."""
     text: str
     note: str = ""
 
 
 class Figure(NamedTuple):
-    """One figure above the picture."""
+    """One figure above the chart."""
 
     name: str
     value: str
@@ -112,7 +112,7 @@ class ChargesPages:
 
 
 def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
-    """The periods side by side: like with like, and the last bill as it was."""
+    """The columns: periods up to the same day, and the whole last period."""
     to_same_day = report["to_same_day"]
     return (
         Column("This period so far", report["this"]),
@@ -123,7 +123,7 @@ def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def figures_of(report: Mapping[str, Any], zone: ZoneInfo) -> tuple[Figure, ...]:
-    """Cost today, the end of the period, and what solar saved; nothing where nothing is priced."""
+    """Cost today, the estimated end of the period, and what solar saved; empty without a tariff."""
     if not report["tariff"]:
         return ()
     this, today, end, saved = report["this"], report["today"], report["projected"], report["saved"]
@@ -146,7 +146,7 @@ def figures_of(report: Mapping[str, Any], zone: ZoneInfo) -> tuple[Figure, ...]:
 
 
 def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, ...]:
-    """The periods' lines side by side; a line that one period lacks has a dash there."""
+    """The periods' lines; a line that a period lacks has a dash."""
     found = (
         ChargeGroup("Energy from the grid", _lines(columns, "energy", lambda line: _energy(line, "import"))),
         ChargeGroup("Energy to the grid", _lines(columns, "energy", lambda line: _energy(line, "export"))),
@@ -157,7 +157,7 @@ def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, .
 
 
 def bars_of(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Bar, ...]:
-    """A bar per period: what it costs, or the energy from the grid where no tariff is set; then the estimated end beside the last bill."""
+    """A bar per period: its total, or the energy from the grid if no tariff is set; then the estimated end beside the last bill."""
     priced = bool(report["tariff"])
     sizes = [(column.name, _size(column.period, priced)) for column in columns]
     if end := report["projected"]:
@@ -175,7 +175,7 @@ def bars_of(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Bar, 
 
 
 def register_notes(columns: Sequence[Column], zone: ZoneInfo) -> tuple[str, ...]:
-    """Per period how far its energy rests on the grid meter's registers; none where the tariff has energy from power."""
+    """Per period, for how much of it energy is from the grid meter's registers; empty if the tariff takes energy from power."""
     return tuple(
         f"{column.name}: {_register_note(use, zone)}"
         for column in columns
@@ -205,7 +205,7 @@ def _size(period: Mapping[str, Any], priced: bool) -> float | None:
 
 
 def _day_of(period: Mapping[str, Any], zone: ZoneInfo) -> tuple[int, int]:
-    """The number of the day that a period has reached, and how many it has."""
+    """The number of the day that a period has reached, and its number of days."""
     first, last = date.fromisoformat(period["first_day"]), date.fromisoformat(period["last_day"])
     return (texts.moment(period["until"], zone).date() - first).days + 1, (last - first).days + 1
 

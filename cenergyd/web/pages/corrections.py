@@ -1,4 +1,4 @@
-"""Correcting wrong readings: a form for a range, and the list of what was corrected by whom, when and why."""
+"""Correcting wrong readings: a form for a range, and the list of corrections with author, time and reason."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, cust
 from cenergyd.web.views.context import Context
 
 KINDS = (
-    ("void", "Void: they do not count"),
-    ("scale", "Scale: power times a factor"),
-    ("shift", "Shift: they get another time"),
+    ("void", "Void: ignore them"),
+    ("scale", "Scale: multiply power by a factor"),
+    ("shift", "Shift: move them in time"),
 )
 _FIELDS = ("meter", "kind", "from", "to", "factor", "seconds", "reason", "start", "end")
-_DONE = {"made": "Corrected. What follows from the readings is computed again now.", "undone": "Undone."}
+_DONE = {"made": "Corrected. What is computed from the readings is being computed again.", "undone": "Undone."}
 _TIME = "%Y-%m-%dT%H:%M:%S"
 
 
 class CorrectionRow(NamedTuple):
-    """A correction in words."""
+    """A correction as text."""
 
     id: str
     meter: str
@@ -106,7 +106,7 @@ class CorrectionPages:
         return Page("corrections.html", values, 422 if typed.errors else 200, customer, "power")
 
     async def _meters(self, customer: Customer) -> list[tuple[str, str]]:
-        """The measured meters of the present logger, those of the roles first: id and words."""
+        """The measured meters of the present logger, those with roles first: id and description."""
         if not customer.logger_serial_number:
             return []
         names = await self._context.readings.series_of(customer.logger_serial_number)
@@ -126,7 +126,7 @@ class CorrectionPages:
 
 
 def wanted_of(typed: Mapping[str, str], zone: ZoneInfo) -> Wanted:
-    """What a form asks for; its times are of the zone. Raises InvalidField."""
+    """The correction that a form asks for; its times are local. Raises InvalidField."""
     kind = typed["kind"]
     return Wanted(
         meter=typed["meter"],
@@ -140,7 +140,7 @@ def wanted_of(typed: Mapping[str, str], zone: ZoneInfo) -> Wanted:
 
 
 def _time(typed: Mapping[str, str], name: str, exact: str, zone: ZoneInfo) -> int:
-    """A local time; where it is what the page showed, the exact one: of an hour that comes twice a text does not tell which."""
+    """A local time. If the text is what the page showed, the page's exact time: in an hour that occurs twice the text is ambiguous."""
     if typed[exact].isascii() and typed[exact].isdigit() and len(typed[exact]) < 12:
         shown = texts.moment(int(typed[exact]), zone).strftime(_TIME)
         if typed[name] in (shown, shown.removesuffix(":00")):

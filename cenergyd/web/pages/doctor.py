@@ -25,7 +25,7 @@ class DoctorPages:
         self._context = context
 
     async def show(self, call: PageCall, customer_id: str) -> Page:
-        """Run the checks and show what they found, worst first."""
+        """Run the checks and show their findings, worst first."""
         context = self._context
         customer = await context.customer(customer_id)
         report = await doctor(customer, context.readings, context.documents, call.now)
@@ -44,7 +44,7 @@ class DoctorPages:
 
 
 def evidence_lines(evidence: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Evidence as names and values; what is nested is named by its path."""
+    """Evidence as names and values; nested values by their path."""
     lines: list[tuple[str, str]] = []
     for name, value in evidence.items():
         label = f"{prefix}{name}".replace("_", " ")

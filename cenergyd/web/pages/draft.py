@@ -1,4 +1,4 @@
-"""The settings form between two requests: what was typed, what is wrong with it, what somebody else saved meanwhile. Pure."""
+"""The settings form between two requests: what was typed, its errors, and what somebody else saved meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cenergyd.web.server.problems import RequestProblem
 
 TEXT_FIELDS = ("name", "time_zone", "logger_serial_number", "facility", "load", "solar")
 FIELDS = (*TEXT_FIELDS, *PLACE_FIELDS)
-"""Of the form, but for the password."""
+"""Fields of the form, except the password."""
 PASSWORD = "logger_password"  # noqa: S105 - a field's name
 REMOVE_PASSWORD = "remove_password"  # noqa: S105
 BASE_PREFIX = "was."
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
 
 class ComputedMeter(NamedTuple):
-    """What the meters of a form come to."""
+    """The result of a form's meters."""
 
     level: str
     """``ok`` or ``warn``."""
@@ -59,7 +59,7 @@ class Draft:
     conflict: bool = False
     remove_password: bool = False
     password: str = attrs.field(default="", repr=False)
-    """As typed, so that a fault elsewhere does not cost it; never what is stored."""
+    """As typed, so that it need not be typed again after an error elsewhere; never the stored one."""
 
     @property
     def computed_meter(self) -> ComputedMeter:
@@ -94,7 +94,7 @@ def draft_from(form: Mapping[str, str]) -> Draft:
 
 
 def changes_of(form: Mapping[str, str]) -> dict[str, str]:
-    """What to save of a sent form: an empty password is none typed, so the stored one stays."""
+    """What to save of a sent form: an empty password means that none was typed, so the stored one is kept."""
     changes = {field: form[field] for field in FIELDS if field in form}
     if form.get(REMOVE_PASSWORD):
         changes[PASSWORD] = ""
@@ -104,14 +104,14 @@ def changes_of(form: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_errors(draft: Draft, error: InvalidField | RequestProblem) -> Draft:
-    """The form with its faults beside the fields."""
+    """The form with errors beside its fields."""
     if isinstance(error, InvalidField):
         return attrs.evolve(draft, errors={error.field: str(error)})
     return attrs.evolve(draft, errors={fault.field: fault.detail for fault in error.details.errors})
 
 
 def with_conflict(draft: Draft, stored: Customer) -> Draft:
-    """The form after somebody else saved first: fields that only they changed are theirs, fields changed here stay as typed."""
+    """The form after somebody else saved first: fields that only they changed take their values, fields changed here stay as typed."""
     now = stored_values(stored)
     differences = [
         Difference(field, draft.base[field], now[field], draft.values[field])
@@ -123,17 +123,17 @@ def with_conflict(draft: Draft, stored: Customer) -> Draft:
 
 
 def with_meter(draft: Draft, choice: str) -> Draft:
-    """The form after a press of "use as": ``load:2``. What is no such choice changes nothing."""
+    """The form after a press of "use as", such as ``load:2``. Any other text changes nothing."""
     field, _, meter = choice.partition(":")
     if field not in FIELD_OF_ROLE.values() or not meter.isascii() or not meter.isdigit() or len(meter) > 3:
         return draft
-    # A meter plays one role: what named it before is emptied.
+    # A meter plays one role: the field that named it before is emptied.
     moved = {name: "" for name in FIELD_OF_ROLE.values() if _plain(draft.values[name]) == meter}
     return attrs.evolve(draft, values={**draft.values, **moved, field: meter})
 
 
 def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
-    """What three meter fields come to, by field name."""
+    """The result of the three meter fields, by field name."""
     of_role = {role: _plain(meters[FIELD_OF_ROLE[role]]) for role in ROLES}
     fitted = [meter for meter in of_role.values() if meter]
     wrong = next((meter for meter in fitted if fault_of(meter)), None)

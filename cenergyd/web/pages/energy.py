@@ -43,7 +43,7 @@ class CalendarRange(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         first = self.first
         if self.view == "day":
             return f"{first:%A}, {first.day} {first:%B %Y}"
@@ -54,12 +54,12 @@ class CalendarRange(NamedTuple):
 
 
 class Total(NamedTuple):
-    """One figure above the picture."""
+    """One figure above the chart."""
 
     name: str
     value: str
     before: str
-    """The same of the period that it is compared with, of as much of it."""
+    """The same for the same part of the period that it is compared with."""
 
 
 class EnergyRow(NamedTuple):
@@ -135,7 +135,7 @@ class EnergyPages:
         }
 
     async def _costs(self, customer: Customer, period: CalendarRange, now: int, zone: ZoneInfo) -> tuple[Total, ...]:
-        """What the energy costs by the tariff: without fixed and demand charges, which are of billing periods."""
+        """The energy's cost by the tariff, without fixed and demand charges, which belong to billing periods."""
         try:
             tariff = tariff_of(customer)
         except InvalidField:
@@ -148,7 +148,7 @@ class EnergyPages:
         if found is None:
             return ()
         charges, bought, credit = found
-        by_registers = tariff.energy_from == "registers"  # the bars and the saving are by power all the same
+        by_registers = tariff.energy_from == "registers"  # the bars and the saving are by power nevertheless
         source, other = (", by registers", ", by power") if by_registers else ("", "")
         totals = [
             Total(f"Energy bought{source}", money(str(bought), charges.currency), ""),
@@ -177,7 +177,7 @@ def period_of(view: str, day: date) -> CalendarRange:
 
 
 def compared(period: CalendarRange, compare: str) -> CalendarRange:
-    """The period before, or the one a year before that answers to this one."""
+    """The period before, or the corresponding one a year before."""
     if compare == "previous":
         return period_of(period.view, period.first - timedelta(days=1))
     if period.view == "week":
@@ -190,7 +190,7 @@ def compared(period: CalendarRange, compare: str) -> CalendarRange:
 
 
 def totals_of(total: EnergyWindow | None, before: EnergyWindow | None) -> tuple[Total, ...]:
-    """The figures above the picture."""
+    """The figures above the chart."""
     now, then = _known(total), _known(before)
     rows = (
         ("From the grid", now[0].imported, then[0].imported),
@@ -237,7 +237,7 @@ def _line(name: str, window: EnergyWindow) -> EnergyRow:
 
 
 def kinds_of(window: EnergyWindow) -> list[str]:
-    """What of a window's energy is not from regular readings: bridged by the meters' registers, or over lost rows."""
+    """How much of a window's energy is not from regular readings: bridged by the meters' registers, or interpolated over lost rows."""
     notes = []
     for role, each in window.roles.items():
         for kind, amount in (

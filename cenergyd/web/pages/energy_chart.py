@@ -1,4 +1,4 @@
-"""Energy as stacked bars: from the grid and own solar upwards, to the grid downwards. Pure; coordinates of a picture without text."""
+"""Energy as stacked bars: from the grid and own solar upwards, to the grid downwards. Pure: coordinates only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cenergyd.jobs.energy.periods import EnergyWindow
 
 WIDTH, HEIGHT = 1000, 300
 COMPLETE = 0.98
-"""From this share of the time on nobody misses the rest."""
+"""A window known for at least this share of its time is shown as complete."""
 _TICKS = 5
 _GAP = 0.2
 
@@ -30,26 +30,26 @@ class Bar(NamedTuple):
 
     rects: tuple[Rect, ...]
     before: Rect | None
-    """The load of the period that it is compared with: an outline."""
+    """Load of the period that it is compared with, shown as an outline."""
     label: str
-    """Below the bar; empty where there is no room."""
+    """Below the bar; empty if there is no room."""
     text: str
-    """The bar in words."""
+    """The bar as text."""
     incomplete: bool
 
 
 class Chart(NamedTuple):
-    """A picture of windows."""
+    """A chart of windows."""
 
     bars: tuple[Bar, ...]
     ticks: tuple[str, ...]
-    """kWh, from the top down, evenly apart."""
+    """kWh, from top to bottom, evenly spaced."""
     zero: float
-    """Where nothing is."""
+    """Vertical position of zero."""
 
 
 class EnergySplit(NamedTuple):
-    """What a bar is made of, kWh; None: not known."""
+    """The parts of a bar, kWh; None: not known."""
 
     imported: float | None
     own: float | None
@@ -98,7 +98,7 @@ def chart_of(
 
 
 def words_of(window: EnergyWindow, part: EnergySplit, known: float) -> str:
-    """A bar in words."""
+    """A bar as text."""
     if not window.roles:
         return "no readings" if window.due_seconds else "not yet"
     named = (

@@ -1,4 +1,4 @@
-"""What flows now between sun, grid and site, for the picture of the power page. Pure."""
+"""The present flows between solar, grid and site, for the power page's diagram. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cenergyd.jobs.site_state.model import RoleState, SiteState
 from cenergyd.web.pages import texts
 
 SMALL_KW = 0.005
-"""What is nearer to zero is shown as no flow."""
+"""kW; a value nearer to zero is shown as no flow."""
 
 
 class Flow(NamedTuple):
@@ -19,7 +19,7 @@ class Flow(NamedTuple):
     kw: float | None
     """As an amount; None: not known."""
     forward: bool
-    """Sun and grid: towards the site. Site: to the loads."""
+    """Solar and grid: towards the site. Site: to the loads."""
     direction: str
     style: Role
     stale: bool
@@ -28,7 +28,7 @@ class Flow(NamedTuple):
 
 
 def flows_of(state: SiteState, now: int) -> Mapping[str, Flow | str]:
-    """The three flows by role, and ``summary``: the picture in a sentence."""
+    """The three flows by role, and ``summary``: the diagram as a sentence."""
     by_role = {each.role: each for each in state.roles}
     flows: dict[str, Flow | str] = {
         "solar": _flow("solar", by_role.get("solar"), now, ("to the site", "from the site")),

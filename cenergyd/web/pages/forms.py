@@ -12,18 +12,18 @@ from cenergyd.web.server.problems import RequestProblem
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 8000
-"""Of a form; a tariff has ten a row. Their size is bounded first."""
+"""Fields of a form; a tariff has ten per row. The form's size is limited first."""
 
 
 class Typed(NamedTuple):
-    """What a form holds, and what is wrong with it."""
+    """A form's values and errors."""
 
     values: Mapping[str, str]
     errors: Mapping[str, str] = {}
 
 
 def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
-    """The fields of a posted form; where a name comes twice the last counts. Raises problems 400, 413 and 415."""
+    """The fields of a posted form; if a name occurs twice, the last one is used. Raises problems 400, 413 and 415."""
     media_type = (request.getHeader(b"content-type") or b"").decode("latin-1").split(";", 1)[0].strip().lower()
     if media_type != FORM:
         raise RequestProblem(415, "unsupported_media_type", "this address takes forms")
@@ -40,10 +40,10 @@ def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
 
 
 def local_path(path: str | None) -> str | None:
-    """A path of this server to go to after signing in, or None for anything that could lead elsewhere."""
+    """A path on this server to go to after signing in, or None for anything that could lead elsewhere."""
     if not path or len(path) > 500 or not path.isascii() or not path.isprintable():
         return None
-    # Browsers read a backslash as a slash, and // as the beginning of another host.
+    # Browsers treat a backslash as a slash, and // as the start of another host.
     if not path.startswith("/") or path.startswith("//") or "\\" in path:
         return None
     return path

@@ -1,6 +1,6 @@
-"""What was typed when the session had ended: carried over the sign-in, and offered to be saved after it.
+"""A form sent after its session had ended: kept over the sign-in, and then offered for saving.
 
-It is never saved unasked: whoever signs in sees where it goes and presses once. A page of another site cannot bring such a form in.
+It is never saved without asking: whoever signs in sees where it goes and confirms. Another site's page cannot inject such a form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIELD = "kept"
 
 
 class KeptForm(NamedTuple):
-    """A form that could not be taken."""
+    """A form that could not be processed."""
 
     path: str
     fields: Mapping[str, str]
@@ -28,12 +28,12 @@ class KeptForm(NamedTuple):
 
 
 def keep(path: str, form: Mapping[str, str]) -> KeptForm:
-    """What was sent to a path, without the old session's token."""
+    """Keep what was sent to a path, without the old session's token."""
     return KeptForm(path, {name: value for name, value in form.items() if name not in (CSRF_FIELD, FIELD)})
 
 
 def kept_form(text: str) -> KeptForm | None:
-    """What a sign-in form carries; None where it carries nothing that this server made."""
+    """The form kept in a sign-in form; None if it has none that this server made."""
     try:
         path, fields = json.loads(text)
     except (ValueError, TypeError):

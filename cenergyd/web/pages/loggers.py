@@ -18,7 +18,7 @@ _MAX_VERSION = 1 << 31
 
 
 class DiffLine(NamedTuple):
-    """A line of a difference and how it is shown."""
+    """A line of a diff and its style."""
 
     style: str
     text: str
@@ -52,11 +52,11 @@ class LoggerPages:
         return Page("logger.html", values, tab="overview")
 
     async def config(self, call: PageCall, serial: str) -> Page:
-        """The versions of a file, one of them as text, or the difference of two; secrets are hidden."""
+        """The versions of a file, one of them as text, or the diff of two; secrets are hidden."""
         return await self._config_page(call, serial, _checked_name(call.query("name")))
 
     async def queue(self, call: PageCall, serial: str) -> Page | Redirect:
-        """Have the logger fetch a version, or take that back."""
+        """Queue a version for the logger to fetch, or cancel that."""
         name = _checked_name(call.form.get("name"))
         number = _number(call.form.get("version"))
         archive = self._archive()
@@ -117,7 +117,7 @@ def config_path(serial: str, name: str, **more: str) -> str:
 
 
 def diff_lines(text: str) -> list[DiffLine]:
-    """A unified difference, line by line; the names of the files are left out."""
+    """A unified diff, line by line, without the file names."""
     styles = {"+": "added", "-": "removed", "@": "place"}
     lines = [line for line in text.splitlines() if not line.startswith(("--- ", "+++ "))]
     return [DiffLine(styles.get(line[:1], ""), line) for line in lines]
@@ -130,7 +130,7 @@ def _checked_name(name: str | None) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    """A version's number; None for what is none."""
+    """A version's number; None for other text."""
     if not text or not (text.isascii() and text.isdigit()) or len(text) > 10 or not 0 < int(text) < _MAX_VERSION:
         return None
     return int(text)

@@ -1,4 +1,4 @@
-"""Meters over time: which one played which role, changes from a time on, deriving again, and why there is no point."""
+"""Meters over time: their roles, changes from a time on, backfill, and explanations of missing points."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 powe
 _MAX_TIME = 1 << 33
 _TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
 _DONE = {
-    "taken_back": "The change was taken back; what it affects is derived again.",
-    "changed": "The meters were changed. What is touched is computed anew.",
-    "chosen": "The columns were chosen. What was kept is read now.",
-    "dismissed": "It is not asked about any more. What it sends is still kept for a while.",
+    "taken_back": "The change was undone; what it affects is derived again.",
+    "changed": "The meters were changed. What it affects is derived again.",
+    "chosen": "The columns were chosen. The held logs are being read.",
+    "dismissed": "It will not be asked about again. Its logs are still held for a while.",
     "queued": "The range is queued to be computed again.",
 }
 _WHY: Mapping[str, tuple[str, str]] = {
@@ -97,7 +97,7 @@ class MeterPages:
         return Redirect(customer_path(customer_id, "meters") + "?done=changed")
 
     async def take_back(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Take a change back: what was before it goes on in its place."""
+        """Undo a change: the setup before it continues."""
         old = await self._context.customer(customer_id)
         if call.form.get("etag") != old.etag:
             return await self._page(call, old, conflict=True, status=409)
@@ -113,7 +113,7 @@ class MeterPages:
         return Redirect(customer_path(customer_id, "meters") + "?done=taken_back")
 
     async def choose_held(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Choose the columns of a meter whose logs are kept unread, or say that it is no power meter."""
+        """Choose the columns of a meter whose logs are held unread, or mark it as not a power meter."""
         old = await self._context.customer(customer_id)
         try:
             meter = call.form.get("meter", "")
@@ -204,7 +204,7 @@ class MeterPages:
 
 
 def local_time(text: str, zone: ZoneInfo) -> int:
-    """UTC seconds of what a field for local times holds. Raises ValueError."""
+    """UTC seconds of a local time's field. Raises ValueError."""
     try:
         found = int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp())
     except OverflowError:
@@ -215,7 +215,7 @@ def local_time(text: str, zone: ZoneInfo) -> int:
 
 
 def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
-    """Explanations with neighbours of the same kind joined; points are told one by one only as a number."""
+    """Explanations, with neighbours of the same kind joined; of points only the number is given."""
     found: list[ExplainedRun] = []
     for each in explained:
         sources = ", ".join(_source_text(source) for source in each.sources)
@@ -262,7 +262,7 @@ def _since(values: Mapping[str, str], zone: ZoneInfo, now: int) -> int:
 
 
 def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, object]:
-    """What differs from what is valid now. Raises InvalidField."""
+    """What differs from the present setup. Raises InvalidField."""
     stored = customer.current
     changes: dict[str, object] = {}
     serial = clean_serial(values[SERIAL])
@@ -304,7 +304,7 @@ def _check_one_role(values: Mapping[str, str]) -> None:
 def _check_kept(
     role: str, columns: Mapping[str, int], values: Mapping[str, str], layouts: Sequence[Mapping[str, int]]
 ) -> None:
-    """Columns are one meter's: those of a meter that has become part of a sum stay, others cannot be chosen here."""
+    """Columns belong to one meter: a meter that became part of a sum keeps its columns, others cannot be chosen here."""
     if columns and columns not in layouts:
         name = next(name for name in _column_names(role) if values[name])
         raise InvalidField(name, "columns are one meter's: choose them while the role is that meter alone")

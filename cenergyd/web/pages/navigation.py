@@ -1,4 +1,4 @@
-"""What leads where: the links in the header and the tabs of a customer. A new page adds itself here."""
+"""Links in the header and tabs of a customer. A new page is added here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPERATOR_TABS = (Link("customer-access", "Access", "access"),)
 
 
 def main_links(caller: Principal | None) -> tuple[Link, ...]:
-    """The header's links for whoever looks."""
+    """The header's links for a caller."""
     return MAIN if caller is not None and caller.is_operator else ()
 
 

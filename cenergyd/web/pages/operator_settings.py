@@ -1,4 +1,4 @@
-"""What operators alone decide of a customer: loggers that the customer may name, and the derivation plugin."""
+"""Settings of a customer that only operators may change: loggers that it may name, and the derivation plugin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OperatorSettingsPages:
         return self._page(call, await self._context.customer(customer_id))
 
     async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Save, or show why not."""
+        """Save, or show the errors."""
         customer = await self._context.customer(customer_id)
         etag, plugin, released = (call.form.get(field, "") for field in ("etag", PLUGIN, RELEASED_LOGGERS))
         try:

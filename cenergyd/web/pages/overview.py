@@ -1,4 +1,4 @@
-"""The operator's overview: all sites with their state, troubles first, and the loggers that were refused."""
+"""The operator's overview: all sites with their state, problems first, and the loggers that were rejected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether it is set to the right."""
+        """Whether it is right-aligned."""
         return bool(self.unit) or self.sort == "alerts"
 
 
@@ -59,7 +59,7 @@ class Row(NamedTuple):
     level: str
     title: str
     text: str
-    """What is wrong, or nothing."""
+    """What is wrong, or empty."""
     cells: Mapping[str, float | None]
     """By the column's ``sort``."""
 
@@ -91,7 +91,7 @@ class OverviewPages:
         self._context = context
 
     async def overview(self, call: PageCall) -> Page:
-        """A page of sites; it can be bookmarked with its state, search and order."""
+        """A page of sites; its address holds state, search and order."""
         query = fleet_query(call, self._context.page_size)
         found = await self._context.fleet.page(query)
         after = query.offset + query.limit
@@ -118,11 +118,11 @@ class OverviewPages:
         return Page("overview.html", values, tab="overview")
 
     async def rejected(self, call: PageCall) -> Page:
-        """Every refused logger, the latest attempt first."""
+        """All rejected loggers, latest attempt first."""
         return Page("rejected.html", {"rejected": await self._rejected()}, tab="rejected")
 
     async def _rejected(self) -> list[Mapping[str, Any]]:
-        # Their number is bounded where they are gathered.
+        # Their number is limited where they are recorded.
         found = await self._context.documents.find(REJECTED, limit=_MAX_REJECTED)
         owners = await gather_limited([self._context.customers.by_serial(document.key) for document in found], _AT_ONCE)
         views = [
@@ -154,7 +154,7 @@ def row_of(site: SiteSummary, now: int) -> Row:
 
 
 def headings_of(query: FleetQuery) -> list[Heading]:
-    """The columns; a press on one sorts by it, the largest or latest first, and another press the other way."""
+    """The column headings; a press on one sorts by it, largest or latest first, and a second press reverses the order."""
     found = []
     for column in COLUMNS:
         mine = column.sort == query.sort
@@ -165,7 +165,7 @@ def headings_of(query: FleetQuery) -> list[Heading]:
 
 
 def states_of(query: FleetQuery, found: FleetPage) -> list[StateLink]:
-    """How many sites are in which state, worst first; states without a site are left out."""
+    """The number of sites in each state, worst first; states without a site are left out."""
     links = [StateLink("", "", "All", sum(found.counts.values()), path_of(query, offset=0, state=""), not query.state)]
     for kind in KINDS:
         shown = query.state == kind
@@ -176,7 +176,7 @@ def states_of(query: FleetQuery, found: FleetPage) -> list[StateLink]:
 
 
 def path_of(query: FleetQuery, **changes: Any) -> str:
-    """The address of the list with some of the query changed."""
+    """The list's address with part of the query changed."""
     changed = attrs.evolve(query, **changes)
     named = {
         "state": changed.state,

@@ -1,4 +1,4 @@
-"""Which plugins this daemon has, and what is wrong with them. For operators."""
+"""The plugins of this daemon, and their problems. For operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The power view: what flows now, today's energy, the curves, and the same as a table."""
+"""The power page: present power, today's energy, the curves, and the same as a table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ChartRange(NamedTuple):
     """The range that is shown, ``start <= time < end``, UTC seconds."""
 
     key: str
-    """Of RANGES, or '' for one of its own."""
+    """Of RANGES, or '' for any other range."""
     start: int
     end: int
     errors: Mapping[str, str] = {}
@@ -79,7 +79,7 @@ class PowerPages:
         self._reader = StatusReader(context)
 
     async def show(self, call: PageCall, customer_id: str) -> Page:
-        """The page; ``table=1`` adds the values as a table, for those who cannot see or run the curves."""
+        """The page; ``table=1`` adds the values as a table, for readers without curves."""
         customer = await self._context.customer(customer_id)
         zone = zone_or_utc(customer.time_zone)
         span, original = chosen_span(call, zone), bool(call.query_integer("original", 0, 1))
@@ -151,7 +151,7 @@ def _asked(original: bool) -> dict[str, str]:
 
 
 class AlertLine(NamedTuple):
-    """An active alert in words."""
+    """An active alert as text."""
 
     title: str
     meter: str
@@ -159,7 +159,7 @@ class AlertLine(NamedTuple):
 
 
 def alert_line(customer: Customer, view: AlertView) -> AlertLine:
-    """An active alert in words; of the logger no meter is named."""
+    """An active alert as text; without a meter if it concerns the logger."""
     words = role_words(customer, view.series)
     meter = "" if view.series == customer.logger_serial_number else f"{words} meter"
     return AlertLine(RULE_TITLES.get(view.kind, view.kind), meter, view.state.since)

@@ -1,4 +1,4 @@
-"""From a Klein route to a page: who may see it, forms with CSRF protection, errors as pages.
+"""From a Klein route to a page: permissions, forms with CSRF protection, errors as pages.
 
 A subject is an object with ``routes()``; its handlers are ``async def handler(self, call, **path_parameters)`` and return a
 :class:`Page` or a :class:`Redirect`.
@@ -41,20 +41,20 @@ class PageCall(Call):
 
 @attrs.frozen
 class Page:
-    """A template and what it shows."""
+    """A template and its values."""
 
     template: str
     values: Mapping[str, object] = attrs.field(factory=dict)
     status: int = 200
     customer: Customer | None = None
-    """Whose page it is: names it in the header and shows its tabs."""
+    """The customer whose page it is: shown in the header, with its tabs."""
     tab: str = ""
     """The key of the tab or main link that this page belongs to."""
 
 
 @attrs.frozen
 class Redirect:
-    """Go on with GET elsewhere."""
+    """A redirect, answered by GET."""
 
     location: str
 
@@ -123,7 +123,7 @@ class PageRouter:
         return endpoint
 
     def _is_of_an_old_session(self, request: Request, caller: Principal, form: Mapping[str, str]) -> bool:
-        """Whether a form was opened in a session that has ended since, by the browser's word that a page of this site sent it."""
+        """Whether a form was opened in a session that has ended since; the browser must say that a page of this site sent it."""
         told = request.getHeader(b"sec-fetch-site") is not None or request.getHeader(b"origin") is not None
         try:
             self._auth.check_csrf(request, caller, form.get(CSRF_FIELD))
@@ -195,7 +195,7 @@ class PageRouter:
         return self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
 
     async def _whoever(self, request: Request) -> Principal | None:
-        """Who sees the error, where that can be told: the page must not need what has just failed."""
+        """The caller who sees the error, if known: the error page must not depend on what has just failed."""
         try:
             return await self._auth.identify(request)
         except Exception:
@@ -220,7 +220,7 @@ def sign_in_page(status: int = 200, **values: object) -> Page:
 
 
 def resume_page(kept: KeptForm, caller: Principal) -> Page:
-    """The offer to save what was typed in a session that has ended."""
+    """The page that offers to save what was typed in an ended session."""
     csrf = caller.session.csrf if caller.session is not None else ""
     values = {"kept": kept, "csrf": csrf, "caller": caller, "links": main_links(caller)}
     return Page("resume.html", values)

@@ -1,4 +1,4 @@
-"""Keeping what a page's form edits in a customer's extensions, and saying which page knows of a change."""
+"""Saving what a page's form edits in a customer's extensions, and detecting changes by others."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _TRIES = 4
 
 
 def fingerprint(value: object) -> str:
-    """Names a stored value; a form carries that of what it was filled with."""
+    """Identifies a stored value; a form carries the fingerprint of the value it was filled with."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
 async def save_extension(context: Context, customer: Customer, name: str, value: object) -> Customer:
-    """Store one extension of a customer as it was read. Raises Conflict where it was changed since."""
+    """Store one extension of a customer. Raises Conflict if the customer has changed since it was read."""
     return await change_customer(context, None, customer.id, {"extensions": {name: value}}, customer.etag)
 
 
 async def change_extension(
     context: Context, customer_id: str, name: str, change: Callable[[Customer], object]
 ) -> Customer:
-    """Store what ``change`` makes of the customer, again where somebody else was quicker: for changes that do not depend on the rest."""
+    """Store what ``change`` makes of the customer, and repeat it if somebody else was faster: for changes that do not depend on the rest."""
     for _ in range(_TRIES - 1):
         customer = await context.customer(customer_id)
         try:

@@ -1,4 +1,4 @@
-"""Signing in and out, and where the root leads."""
+"""Signing in and out, and the root page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cenergyd.web.views.context import Context
 
 
 def home(principal: Principal) -> str:
-    """Where somebody begins: operators with all customers, a customer with their own power."""
+    """The first page after signing in: the overview for operators, the power page for a customer."""
     return customer_path(principal.customer_id, "power") if principal.customer_id else "/overview"
 
 
@@ -34,7 +34,7 @@ class SessionPages:
         self._auth = context.authenticator
 
     async def root(self, call: PageCall) -> Redirect:
-        """To where the caller begins."""
+        """Redirect to the caller's first page."""
         return Redirect(home(call.caller) if call.caller else SIGN_IN)
 
     async def form(self, call: PageCall) -> Page | Redirect:
@@ -59,14 +59,14 @@ class SessionPages:
                 raise
             for name, value in details.headers.items():
                 call.request.setHeader(name.encode(), value.encode())
-            # A browser that gets 401 with WWW-Authenticate must not open a box of its own.
+            # With WWW-Authenticate, a browser would open its own password dialog.
             call.request.responseHeaders.removeHeader(b"www-authenticate")
             kept_text = call.form.get(FIELD, "")
             return sign_in_page(details.status, error=details.detail, next=after or "", kept=kept_text)
         if (kept := kept_form(call.form.get(FIELD, ""))) is not None:
             return resume_page(kept, principal)
-        if principal.is_operator and not await self._context.tokens.any_lasting_operator(call.now):
-            # A one-time token is used up: without a lasting one nobody comes back.
+        if principal.is_operator and not await self._context.tokens.any_permanent_operator(call.now):
+            # The one-time token is used up: without a permanent one nobody can sign in again.
             return Redirect("/access?first=1")
         return Redirect(after or home(principal))
 

@@ -1,4 +1,4 @@
-"""Open sessions: who is signed in, since when and from where; each can be ended. A customer sees the own ones."""
+"""Open sessions: who is signed in, since when and from where; each can be ended. A customer sees only its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OpenSessionPages:
         return Page("sessions.html", values, tab="sessions")
 
     async def end(self, call: PageCall) -> Redirect:
-        """End a session; one's own leads to the sign-in page."""
+        """End a session; ending one's own leads to the sign-in page."""
         wanted = call.form.get("session", "")
         session = call.principal.session
         if session is not None and session.id == wanted:
@@ -53,7 +53,7 @@ class OpenSessionPages:
         return Redirect(f"{SESSIONS}?done=ended")
 
     async def _owners(self, sessions: Sequence[SessionInfo]) -> dict[str, tuple[str, str]]:
-        """Name and page of the sessions' customers, by id."""
+        """Name and page path of the sessions' customers, by id."""
         found: dict[str, tuple[str, str]] = {}
         for customer_id in sorted({session.customer_id for session in sessions if session.customer_id}):
             customer = await self._context.customers.get(customer_id)

@@ -31,7 +31,7 @@ _FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number",
 
 _ASKED_FOR = {
     "name": "A name is needed, as people call the site.",
-    "time_zone": "Choose the time zone of the site: its days and charges follow it.",
+    "time_zone": "Choose the site's time zone: its days and charges depend on it.",
 }
 """Of a new customer."""
 
@@ -53,10 +53,10 @@ class SettingsPages:
         return Redirect(customer_path(customer_id, "power"))
 
     async def new(self, call: PageCall) -> Page:
-        """The empty form; a refused logger's serial number may come along."""
+        """The empty form; a rejected logger's serial number may be given."""
         empty = draft_of(Customer(id=""))
         serial = (call.query("serial") or "")[:32]
-        # No zone is guessed here: the browser knows its own, and days and bills of a wrong one are wrong.
+        # No zone is assumed here: the browser fills in its own, and a wrong one gives wrong days and bills.
         values = {**empty.values, "logger_serial_number": serial, "time_zone": ""}
         return self._new_page(call, attrs.evolve(empty, values=values))
 
@@ -77,7 +77,7 @@ class SettingsPages:
         return await self._page(call, customer, draft_of(customer))
 
     async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Save, or show why not."""
+        """Save, or show the errors."""
         draft = draft_from(call.form)
         if "use" in call.form:
             return await self._page(
@@ -95,7 +95,7 @@ class SettingsPages:
         return Redirect(customer_path(customer_id, "settings") + "?done=saved")
 
     async def ask_remove(self, call: PageCall, customer_id: str) -> Page:
-        """The question before removing."""
+        """The confirmation page before removing."""
         return self._remove_page(await self._context.customer(customer_id))
 
     async def remove(self, call: PageCall, customer_id: str) -> Page | Redirect:
@@ -151,7 +151,7 @@ class SettingsPages:
 
 
 def _faulty(draft: Draft, error: InvalidField | RequestProblem) -> Draft:
-    """The form with its faults; a fault that no field of the form can show goes on as an error."""
+    """The form with its errors; an error that no field of the form can show is raised again."""
     faulty = with_errors(draft, error)
     if not faulty.errors or not set(faulty.errors) <= set(_FIELDS):
         raise error

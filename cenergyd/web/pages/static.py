@@ -1,4 +1,4 @@
-"""Scripts, styles and icons: read once, named by their content so that browsers may keep them, nothing else reachable."""
+"""Scripts, styles and icons: read once, with addresses that change with the content, so that browsers may cache them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StaticFile:
 
 
 class StaticFiles(Resource):
-    """Everything in ``static/``; mount it at :data:`BASE`. A dictionary decides what there is, so no path leads outside."""
+    """Everything in ``static/``; mount it at :data:`BASE`. Only names in a dictionary are served, so no path leads outside."""
 
     isLeaf = True
 
@@ -48,7 +48,7 @@ class StaticFiles(Resource):
         self._files = _load(resources.files("cenergyd.web") / "static")
 
     def url(self, name: str) -> str:
-        """The address of a file; it changes with the content. Raises KeyError where there is none."""
+        """The address of a file; it changes with the content. Raises KeyError if there is none."""
         return f"{BASE}/{name}?v={self._files[name].version}"
 
     def render_GET(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name

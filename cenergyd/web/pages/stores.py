@@ -1,4 +1,4 @@
-"""How large the stores are, and what is kept for how long. For operators."""
+"""Sizes of the stores and retention times. For operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A customer's tariff: a form of rows, with a picture of each season's week."""
+"""A customer's tariff: a form of rows, with a diagram of each season's week."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TariffPages:
         return self._page(call, customer, draft, broken=broken)
 
     async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
-        """Save, or show why not; or give the form another row, or draw what was typed."""
+        """Save, or show the errors; or add a row to the form, or draw what was typed."""
         draft = draft_from(call.form)
         customer = await self._context.customer(customer_id)
         if "preset" in call.form:
@@ -145,7 +145,9 @@ class TariffPages:
 
 
 def _shows_times(draft: TariffDraft, changed: str) -> bool:
-    """Whether the rows of the schedule stand open: the picture of the week says the same, unless they are being edited or are wrong."""
+    """Whether the schedule's rows are unfolded: if there are none, they are being edited, or have errors. Otherwise the diagram of the week
+    shows the same.
+    """
     rows = draft.rows["schedules"]
     is_wrong = _is_faulty(draft, "schedules") or any(week.faults for week in weeks_of(draft).weeks)
     return not rows or changed == "schedules" or is_wrong
@@ -156,7 +158,7 @@ def _is_faulty(draft: TariffDraft, section: str) -> bool:
 
 
 def _stored(customer: Customer) -> tuple[TariffDraft, str]:
-    """A form of what is stored; where that is not valid an empty one, and what is wrong."""
+    """A form of what is stored; if that is not valid, an empty one and the error."""
     was = fingerprint(customer.extensions.get("tariff"))
     try:
         return draft_of(tariff_json(customer), was), ""

@@ -1,7 +1,7 @@
 """The form of a tariff between two requests: rows of text and the tariff's JSON, both ways. Pure.
 
-A row's fields are called ``schedules.2.from``. Rows that are left empty count for nothing, so a fault of the JSON's third entry may belong
-to the form's fifth row; :class:`Entries` remembers which.
+A row's fields are called ``schedules.2.from``. Empty rows are ignored, so an error in the JSON's third entry may belong to the form's fifth
+row; :class:`Entries` keeps track.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Row = Mapping[str, str]
 
 
 class Section(NamedTuple):
-    """A list of a tariff and the fields of its rows."""
+    """A list in a tariff and the fields of its rows."""
 
     name: str
     title: str
     fields: tuple[str, ...]
     blank: tuple[str, ...]
-    """The fields that are empty in a row that counts for nothing."""
+    """A row in which these fields are empty is ignored."""
     one: str
-    """What one entry is called."""
+    """Name of one entry."""
 
 
 SECTIONS: Mapping[str, Section] = {
@@ -104,7 +104,7 @@ def draft_of(stored: Any, was: str) -> TariffDraft:
     body = tariff_to_json(tariff_from_json(stored if stored is not None else {}))
     given = stored if isinstance(stored, Mapping) else {}
     rows: dict[str, Sequence[Row]] = {
-        # What the tariff left out is left out here as well, not filled with the one season "all".
+        # What the tariff leaves out is left out here too, not filled with the one season "all".
         "seasons": [_season_row(entry) for entry in body["seasons"]] if _has_seasons(given) else (),
         "schedules": [_schedule_row(entry) for entry in body["schedules"]] if given.get("schedules") else (),
         "holidays": [_holiday_row(entry) for entry in body["holidays"]],
@@ -131,14 +131,14 @@ def draft_from(form: Mapping[str, str]) -> TariffDraft:
 
 
 def with_row(draft: TariffDraft, section: str) -> TariffDraft:
-    """One more empty row."""
+    """Add an empty row."""
     if section not in SECTIONS or len(draft.rows[section]) >= MAX_ROWS:
         return draft
     return attrs.evolve(draft, rows={**draft.rows, section: [*draft.rows[section], empty_row(SECTIONS[section])]})
 
 
 def without_row(draft: TariffDraft, which: str) -> TariffDraft:
-    """One row less: ``schedules.2``."""
+    """Remove a row, such as ``schedules.2``."""
     section, _, number = which.partition(".")
     if section not in SECTIONS or not re.fullmatch("[0-9]{1,3}", number):
         return draft
@@ -147,7 +147,7 @@ def without_row(draft: TariffDraft, which: str) -> TariffDraft:
 
 
 def with_prices(draft: TariffDraft) -> TariffDraft:
-    """The form with a row for every price that is lacking."""
+    """The form with a row for every missing price."""
     rows = dict(draft.rows)
     known = draft.known_periods()
     kept = [row for row in rows["energy"] if not _is_leftover(row, known)]
@@ -162,7 +162,7 @@ def with_prices(draft: TariffDraft) -> TariffDraft:
 
 
 def empty_row(section: Section) -> Row:
-    """A row with nothing typed."""
+    """An empty row."""
     return {name: "date" if name == "kind" else "" for name in section.fields}
 
 
@@ -189,7 +189,7 @@ def entries_of(draft: TariffDraft) -> Entries:
 
 
 def checked(draft: TariffDraft) -> tuple[TariffDraft, dict[str, Any] | None]:
-    """The form with what is wrong beside its entry; and the JSON to store, None where something is wrong."""
+    """The form with errors beside their entries; and the JSON to store, None if there are errors."""
     entries = entries_of(draft)
     try:
         body = tariff_to_json(tariff_from_json(entries.body))
@@ -203,7 +203,7 @@ def checked(draft: TariffDraft) -> tuple[TariffDraft, dict[str, Any] | None]:
 
 
 def _form_name(path: str, entries: Entries, draft: TariffDraft) -> str:
-    """Where the form shows a fault: ``tariff.schedules[2].from`` -> ``schedules.4.from``."""
+    """Where the form shows an error: ``tariff.schedules[2].from`` -> ``schedules.4.from``."""
     name = path.removeprefix("tariff.")
     match = re.fullmatch(r"(\w+)\[(\d+)\](?:\.(\w+))?(?:\[\d+\])?", name)
     if match is None:
@@ -217,7 +217,7 @@ def _form_name(path: str, entries: Entries, draft: TariffDraft) -> str:
 
 
 def _day_fault(name: str, draft: TariffDraft) -> str:
-    """What to say of a day that cannot be read; empty where the fault is another."""
+    """The message for a day that cannot be read; empty if the error is another."""
     if re.fullmatch(r"seasons\.[0-9]+\.(from|to)", name):
         return written_dates.YEAR_DAY
     if match := re.fullmatch(r"holidays\.([0-9]+)\.when", name):
@@ -228,7 +228,7 @@ def _day_fault(name: str, draft: TariffDraft) -> str:
 
 def _sent_rows(form: Mapping[str, str], section: Section) -> list[Row]:
     rows: list[Row] = []
-    # A row without a text field at all is not there; checkboxes that are off are not sent.
+    # A text field tells whether a row was sent; checkboxes that are off are not sent.
     anchor = next(name for name in section.fields if name not in DAYS)
     while len(rows) < MAX_ROWS and f"{section.name}.{len(rows)}.{anchor}" in form:
         rows.append({name: form.get(f"{section.name}.{len(rows)}.{name}", "") for name in section.fields})
@@ -240,13 +240,13 @@ def _is_blank(section: Section, row: Row) -> bool:
 
 
 def _is_leftover(row: Row, known: Sequence[tuple[str, str]]) -> bool:
-    """A row that was offered for a period which has another name by now."""
+    """Whether a row was offered for a period that has another name now."""
     named = (_season(row["season"]), row["period"].strip() or "all")
     return named not in known and _is_blank(SECTIONS["energy"], row)
 
 
 def _season(text: str) -> str:
-    """Where there are no seasons none need be named."""
+    """If there are no seasons, none need be named."""
     return text.strip() or "all"
 
 
@@ -260,12 +260,12 @@ def _number(text: str) -> int | str:
 
 
 def _unnamed(text: str) -> str:
-    """A season or period that stands for all is not named in the form."""
+    """A season or period that covers everything is not named in the form."""
     return "" if text == "all" else text
 
 
 def _has_seasons(given: Mapping[str, Any]) -> bool:
-    """Whether there are seasons to show: the one of a whole year, as the API tells a tariff without seasons, is none."""
+    """Whether there are seasons to show: not the one of a whole year, which the API gives a tariff without seasons."""
     seasons: Sequence[Any] = given.get("seasons") or ()
     return bool(seasons) and not (len(seasons) == 1 and seasons[0].get("name") == "all")
 

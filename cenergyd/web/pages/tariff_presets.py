@@ -1,4 +1,4 @@
-"""Forms of common tariffs, filled in but for the prices. Pure."""
+"""Forms of common tariffs, filled in except the prices. Pure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def with_preset(draft: TariffDraft, name: str) -> TariffDraft:
-    """The form with a preset's seasons, times and rows for its prices; bill, demand and holidays stay as they are."""
+    """The form with a preset's seasons, times and rows for its prices; bill, demand and holidays do not change."""
     preset = PRESETS.get(name)
     if preset is None:
         return draft

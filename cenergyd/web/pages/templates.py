@@ -1,4 +1,4 @@
-"""The templates, with everything escaped that they are given."""
+"""The templates; every value is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values are written for people: times, ages, power, energy. Pure functions, and the template filters made of them."""
+"""Values as text for people: times, ages, power, energy. Pure functions, and template filters made from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sentence(text: str) -> str:
 
 
 def age(time: int | None, now: int) -> str:
-    """``2 min ago``; whatever is in the future is ``just now``: clocks differ by a little."""
+    """``2 min ago``; a future time is ``just now``, because clocks differ slightly."""
     if time is None:
         return "never"
     return f"{span(now - time)} ago" if now - time >= 5 else "just now"
@@ -57,7 +57,7 @@ def iso(time: int) -> str:
 
 
 def moment(time: int, where: ZoneInfo) -> datetime:
-    """A time in a zone; what no calendar holds is its nearest end."""
+    """A time in a zone, limited to the years of the calendar."""
     return datetime.fromtimestamp(min(max(time, 0), 253402300799 - 86400), UTC).astimezone(where)
 
 
@@ -95,7 +95,7 @@ def days(first: date, last: date) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a true minus sign, fewer decimals as it grows, a dash for none."""
+    """A number with a true minus sign and fewer decimals the larger it is; a dash for None."""
     if value is None:
         return NOTHING
     size = abs(value)
@@ -105,7 +105,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as ``62 %``; a dash for none. What is not all is never rounded up to 100 %."""
+    """A share as ``62 %``; a dash for None. Less than all is never rounded up to 100 %."""
     if share is None:
         return NOTHING
     return f"{min(round(share * 100), 99) if share < 1 else 100} %"

@@ -1,4 +1,4 @@
-"""A picture of a season's week: which period holds when, where none does, where two do. Pure."""
+"""A diagram of a season's week: the period of each quarter hour, gaps and overlaps. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cenergyd.web.pages.tariff_form import DAY_NAMES, TariffDraft, entries_of
 
 _QUARTERS = 96
 COLOURS = 6
-"""Colours that the style sheet has for periods."""
+"""Number of colours for periods in the style sheet."""
 HOLE, OVERLAP = "hole", "overlap"
 
 
@@ -38,16 +38,16 @@ class Week(NamedTuple):
     season: str
     days: tuple[DayRow, ...]
     faults: tuple[str, ...]
-    """Holes and overlaps in words."""
+    """Gaps and overlaps as text."""
 
     @property
     def rows(self) -> list[DayRow]:
-        """The days, those that follow each other and are alike as one."""
+        """The days; consecutive equal days are joined."""
         return _alike(self.days)
 
 
 def _alike(days: Sequence[DayRow]) -> list[DayRow]:
-    """Neighbouring days with the same periods as one row: ``Mon to Fri``."""
+    """Consecutive days with the same periods joined into one row: ``Mon to Fri``."""
     found: list[DayRow] = []
     first = ""
     for day in days:
@@ -68,7 +68,7 @@ class Weeks(NamedTuple):
 
 
 def weeks_of(draft: TariffDraft) -> Weeks:
-    """The weeks of a form as far as its rows can be understood; those that cannot are left out."""
+    """The weeks of a form; rows that cannot be read are left out."""
     times = [time for entry in entries_of(draft).body["schedules"] if (time := _time(entry)) is not None]
     names = draft.season_names()
     periods = list(dict.fromkeys(time.period for time in times if time.season in names))
@@ -109,7 +109,7 @@ def _week(season: str, times: Sequence[_Time], styles: dict[str, str]) -> Week:
     for day in DAYS:
         mine = [time for time in times if day in time.days]
         if day == "holiday" and not mine:
-            continue  # holidays are as Sundays
+            continue  # holidays are like Sundays
         runs = _runs(mine, styles)
         rows.append(DayRow(DAY_NAMES[day], runs))
         for run in runs:

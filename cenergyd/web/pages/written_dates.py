@@ -1,6 +1,7 @@
-"""Days and times of day as people write them, from and to what a tariff's JSON has. Pure.
+"""Converts days and times of day between what people write and a tariff's JSON. Pure.
 
-``6/1`` is the first of June in one country and the sixth of January in another: a month is named, or the order is year, month, day.
+``6/1`` is the first of June in one country and the sixth of January in another: so the month must be named, or the order be year, month,
+day.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _CLOCK = re.compile(r"([0-9]{1,2})(?:[:.]([0-9]{2}))?\s*([ap]\.?m\.?)?", re.IGNO
 
 
 def month_day(text: str) -> str:
-    """``1 June``, ``Jun 1`` and ``6-1`` as ``06-01``; anything else as it is, for the check to refuse."""
+    """``1 June``, ``Jun 1`` and ``6-1`` as ``06-01``; other text is returned as it is, for the check to refuse."""
     text = text.strip()
     if match := _NUMBERED.fullmatch(text):
         return f"{int(match[1]):02d}-{int(match[2]):02d}"
@@ -29,7 +30,7 @@ def month_day(text: str) -> str:
 
 
 def full_date(text: str) -> str:
-    """``24 December 2026`` and ``Dec 24, 2026`` as ``2026-12-24``; anything else as it is."""
+    """``24 December 2026`` and ``Dec 24, 2026`` as ``2026-12-24``; other text is returned as it is."""
     text = text.strip()
     month, day, year = _named(text)
     return f"{year}-{month:02d}-{day:02d}" if month and year else text
@@ -53,7 +54,7 @@ def shown_date(text: str) -> str:
 
 
 def clock(text: str) -> str:
-    """``8``, ``8:00``, ``8 am`` and ``8.00`` as ``08:00``; anything else as it is."""
+    """``8``, ``8:00``, ``8 am`` and ``8.00`` as ``08:00``; other text is returned as it is."""
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
         return text.strip()
@@ -66,7 +67,7 @@ def clock(text: str) -> str:
 
 
 def _named(text: str) -> tuple[int, int, int]:
-    """Month, day and year (0: none) of a text with the month's name; month 0 where it is none."""
+    """Month, day and year (0: none) of a text with the month's name; month 0 if it is not a date."""
     for pattern, order in ((_DAY_FIRST, (2, 1)), (_MONTH_FIRST, (1, 2))):
         if match := pattern.fullmatch(text):
             name = match[order[0]].lower()

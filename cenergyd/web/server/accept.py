@@ -1,4 +1,4 @@
-"""Listening sockets: those that a service manager gives, fair shares among processes, and what waits in one at a stop."""
+"""Listening sockets: adopting a service manager's, sharing one fairly among processes, and pending connections at a stop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MOST_WAITING = 10_000
 
 
 def accept_singly(port: Any) -> None:
-    """Let a listening port of Twisted's take one connection a turn of the reactor.
+    """Make a Twisted listening port accept one connection per iteration of the reactor.
 
-    By itself it takes up to a hundred at once: of several processes on one socket the first to wake then gets all that a burst brings,
-    and with connections that are kept open, as proxies do, all uploads for as long as they last, while the others idle. One a turn, the process
-    that has more to do comes round more rarely and gets fewer.
+    By default it accepts up to a hundred at once: with several processes on one socket, the first to wake up takes a whole burst. If these
+    are persistent connections of a proxy, it then gets all uploads, and the other processes stay idle. With one per iteration, a busy
+    process iterates less often and so accepts fewer.
     """
     accept = port.doRead
 
@@ -28,9 +28,9 @@ def accept_singly(port: Any) -> None:
 
 
 def accept_waiting(port: Any) -> None:
-    """Take every connection that the kernel has completed already: closing the port would reset them.
+    """Accept every connection that the kernel has completed already: closing the port would reset them.
 
-    Not for a socket that other processes share: it stays open, and what waits in it is theirs.
+    Not for a socket shared with other processes: it stays open, and they accept its pending connections.
     """
     for _ in range(_MOST_WAITING):
         before = port.sessionno
@@ -40,10 +40,10 @@ def accept_waiting(port: Any) -> None:
 
 
 def use_own_family(endpoint: IStreamServerEndpoint) -> None:
-    """Let an endpoint that adopts a socket take it for what it is, whatever its text says.
+    """Make an endpoint that adopts a socket use the socket's own address family, whatever its description says.
 
-    By the wrong family the addresses of clients come out wrong: ``domain=INET`` with systemd's ``ListenStream=8080``, which is IPv6
-    and takes IPv4 as well.
+    With the wrong family the addresses of clients are wrong: ``domain=INET`` with systemd's ``ListenStream=8080``, which is IPv6 and takes
+    IPv4 as well.
     """
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         with socket.socket(fileno=socket.dup(endpoint.fileno)) as adopted:

@@ -1,4 +1,4 @@
-"""One connection of HTTP/1: counted, and read no faster than its answers are."""
+"""One HTTP/1 connection: counted, and not read while its client does not read the answers."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ class BoundedChannel(HTTPChannel):
     factory: BoundedSite
     site: BoundedSite
     reading_since: float | None = None
-    """When the request that is being read began; None between requests and while one is answered."""
+    """When the request being read began; None between requests and while one is being answered."""
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """The first request's time begins."""
+        """Start the first request's time limit."""
         self.site = self.factory
         super().connectionMade()
         self.reading_since = self.site.clock.seconds()
 
     def connectionLost(self, reason: object = None) -> None:  # noqa: N802 - Twisted's name
-        """It is over."""
+        """The connection is closed."""
         self.site.connections.remove(self)
         super().connectionLost(reason)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of a request has come, or of the next one."""
+        """Whether no part of a request, or of the next one, has arrived."""
         return not self.requests
 
     def close(self) -> None:
-        """Close the connection once what was answered is sent."""
+        """Close the connection once its output is sent."""
         self.loseConnection()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """More waits to be sent than the client reads: read and parse nothing more from it.
+        """The client does not read its answers: stop reading and parsing its requests.
 
-        Twisted stops reading only between requests, so a client that asks and asks and reads no answer would fill our memory.
+        Twisted stops reading only between requests, so a client that keeps sending requests and reads no answer would fill the memory.
         """
         super().pauseProducing()
         self.paused = True
         self._networkProducer.pauseProducing()  # type: ignore[misc]
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """What waited is sent: go on with what came meanwhile."""
+        """The output is sent: continue with what has arrived meanwhile."""
         super().resumeProducing()
         self.paused = False
         self._networkProducer.resumeProducing()  # type: ignore[misc]
@@ -60,7 +60,7 @@ class BoundedChannel(HTTPChannel):
         return not self.site.draining and bool(super().checkPersistence(request, version))
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
-        """A request or header line; the first one starts the request's time."""
+        """A request or header line; the first one starts the request's time limit."""
         if self.reading_since is None:
             self.reading_since = self.site.clock.seconds()
         super().lineReceived(line)

@@ -1,7 +1,6 @@
-"""Who is at the other end: address, whether TLS carried the request, and the host it asked for.
+"""The client of a request: its address, whether it uses TLS, and the host it asked for.
 
-Forwarded headers are believed only from the proxies that ``[server] trusted_proxies`` names; from anybody else they
-are what an attacker writes.
+Forwarded headers are trusted only from the proxies in ``[server] trusted_proxies``; anybody else could forge them.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @attrs.frozen
 class Client:
-    """The other end of one request."""
+    """The client of one request."""
 
     address: str
     """IP address, or '' where the transport has none (a Unix socket)."""
     secure: bool
-    """Whether the client's own connection is TLS, also where a trusted proxy ended it."""
+    """Whether the client's own connection uses TLS, also if a trusted proxy terminates it."""
     host: str
     """Host and port as the client wrote them, lower case."""
 
     @property
     def origin(self) -> str:
-        """What a browser puts into ``Origin`` for pages of ours."""
+        """The ``Origin`` that browsers send for our own pages."""
         return f"{'https' if self.secure else 'http'}://{self.host}"
 
 
@@ -43,7 +42,7 @@ class Clients:
         self._trusted: tuple[Network, ...] = tuple(_network(item) for item in trusted_proxies)
 
     def address_of(self, request: Request) -> str:
-        """Its address alone, see :class:`Client`."""
+        """The client's address alone, see :class:`Client`."""
         peer = _peer(request)
         return self._forwarded_for(request, peer) if self.is_trusted(peer) else peer
 
@@ -98,7 +97,7 @@ def _peer(request: Request) -> str:
 
 
 def _address(text: str) -> str | None:
-    """The one spelling of an address: an IPv4 address mapped into IPv6 is that IPv4 address."""
+    """An address in canonical form: an IPv4-mapped IPv6 address becomes the IPv4 address."""
     try:
         parsed = ipaddress.ip_address(text.strip("[]"))
     except ValueError:

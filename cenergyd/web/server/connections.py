@@ -1,4 +1,4 @@
-"""The connections that are open, by the network that they came from."""
+"""The open connections, by network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """All of them, in the order in which they were opened."""
+    """Open connections, in the order in which they were opened."""
 
     def __init__(self) -> None:
         self._all: dict[BoundedChannel, str | None] = {}
@@ -23,21 +23,21 @@ class Connections:
         return iter(self._all)
 
     def count(self, network: str) -> int:
-        """How many came from a network."""
+        """Number of connections from a network."""
         return len(self._of_network.get(network, ()))
 
     def largest(self) -> str | None:
-        """The network with most of them; None where none is counted for one."""
+        """The network with the most connections; None if no connection is counted for one."""
         return max(self._of_network, key=self.count, default=None)
 
     def add(self, channel: BoundedChannel, network: str | None) -> None:
-        """Opened; None: it is nobody's, such as a proxy's."""
+        """Add an opened connection; network None: counted for none, such as a proxy's."""
         self._all[channel] = network
         if network is not None:
             self._of_network.setdefault(network, {})[channel] = None
 
     def remove(self, channel: BoundedChannel) -> None:
-        """Closed; may be said again."""
+        """Remove a closed connection; may be called again."""
         network = self._all.pop(channel, None)
         if network is not None:
             mine = self._of_network[network]
@@ -46,7 +46,7 @@ class Connections:
                 del self._of_network[network]
 
     def silent(self, network: str) -> BoundedChannel | None:
-        """The one of a network on which nothing has come for longest, or a request that is still not whole; None: all are being answered."""
+        """The oldest idle connection of a network, else the oldest whose request is incomplete; None if all are being answered."""
         mine = self._of_network.get(network, {})
         idle = next((channel for channel in mine if channel.is_idle), None)
         return idle or next((channel for channel in mine if channel.reading_since is not None), None)

@@ -1,4 +1,4 @@
-"""What machines ask: is the process alive, is it ready for uploads, how is it doing."""
+"""Endpoints for monitoring: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Check = Callable[[], Awaitable[None]]
 class Operations:
     """``/healthz``, ``/readyz`` and ``/metrics``.
 
-    :param checks: name -> something that raises a CenergydError with the reason while it is not ready.
+    :param checks: name -> a function that raises a CenergydError with the reason while it is not ready.
     :param timeout_seconds: a check that takes longer has failed.
     """
 
@@ -33,11 +33,11 @@ class Operations:
         self._clock = clock
         self._timeout = timeout_seconds
         self.ready = False
-        """What was found when it was asked last."""
+        """Result of the last check."""
 
     @app.route("/healthz", methods=["GET", "HEAD"])
     def healthz(self, request: Request) -> bytes:
-        """The process answers; says nothing about its stores."""
+        """200 while the process runs, whatever the state of its stores."""
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         return b"ok\n"
 
@@ -52,13 +52,13 @@ class Operations:
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: Request) -> bytes:
-        """Prometheus text; whether it is ready is asked anew."""
+        """Prometheus' text format; readiness is checked again."""
         await self._report()
         request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
         return self._metrics.render()
 
     async def _report(self) -> dict[str, str | None]:
-        """Make all checks, side by side: name -> what is wrong."""
+        """Run all checks concurrently: name -> what is wrong."""
         checks = [Deferred.fromCoroutine(self._reason(check)) for check in self._checks.values()]
         reasons = await gatherResults(checks)
         self.ready = all(reason is None for reason in reasons)

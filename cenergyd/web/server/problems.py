@@ -39,7 +39,7 @@ class FieldError(NamedTuple):
 
 @attrs.frozen
 class ProblemDetails:
-    """One problem, ready to be answered."""
+    """One problem, ready to be sent."""
 
     status: int
     code: str
@@ -51,7 +51,7 @@ class ProblemDetails:
 
     @property
     def body(self) -> dict[str, object]:
-        """The problem document. ``type`` is about:blank (RFC 9457, 4.2.1): status, ``code`` and ``errors`` say it all."""
+        """The problem document. ``type`` is about:blank (RFC 9457, 4.2.1): status, ``code`` and ``errors`` say everything."""
         body: dict[str, object] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -65,7 +65,7 @@ class ProblemDetails:
 
 
 class RequestProblem(CenergydError):
-    """A request that is answered with a problem document of its own."""
+    """Raised by a handler to answer with a problem document."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ def invalid_fields(errors: Sequence[FieldError]) -> RequestProblem:
 
 
 def problem_of(error: BaseException) -> ProblemDetails:
-    """The problem document for an exception. What was not raised on purpose says nothing of its inside."""
+    """The problem document for an exception; an unexpected one discloses nothing internal."""
     if isinstance(error, RequestProblem):
         return error.details
     if isinstance(error, InvalidField):
@@ -97,7 +97,7 @@ def problem_of(error: BaseException) -> ProblemDetails:
     retry = {"Retry-After": str(RETRY_SECONDS)}
     match error:
         case NotFound():
-            return ProblemDetails(404, "not_found", str(error) or "there is no such thing here")
+            return ProblemDetails(404, "not_found", str(error) or "there is no such resource")
         case Incompatible():
             return ProblemDetails(409, "incompatible", str(error))
         case Conflict():
@@ -107,11 +107,11 @@ def problem_of(error: BaseException) -> ProblemDetails:
         case StoreUnavailable():
             return ProblemDetails(503, "store_unavailable", "the store does not answer; try again", headers=retry)
         case Overloaded():
-            return ProblemDetails(503, "overloaded", "too much to do at the moment; try again", headers=retry)
+            return ProblemDetails(503, "overloaded", "overloaded at the moment; try again", headers=retry)
         case StoreRejected():
-            return ProblemDetails(422, "rejected", "the store does not take this data")
+            return ProblemDetails(422, "rejected", "the store rejected this data")
         case _:
-            return ProblemDetails(500, "internal_error", "something went wrong here; the log says what")
+            return ProblemDetails(500, "internal_error", "internal error; the server's log has the reason")
 
 
 def _routing_problem(error: HTTPException) -> ProblemDetails:
@@ -125,7 +125,7 @@ def _routing_problem(error: HTTPException) -> ProblemDetails:
 
 
 def answer_problem(request: Request, failure: Failure) -> bytes:
-    """Write status and headers of a failed request and return the body; what nobody expected is logged."""
+    """Set status and headers of a failed request and return the body; unexpected errors are logged."""
     details = problem_of(failure.value or RuntimeError())
     if details.status >= 500:
         _log(request, failure, details)
@@ -142,7 +142,7 @@ def answer_problem(request: Request, failure: Failure) -> bytes:
 
 
 def _request_id(request: Request) -> str | None:
-    """What the log calls this request (:class:`cenergyd.web.server.site.BoundedRequest`)."""
+    """The request's id in the log (:class:`cenergyd.web.server.site.BoundedRequest`)."""
     return getattr(request, "request_id", None)
 
 

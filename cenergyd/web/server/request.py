@@ -1,4 +1,4 @@
-"""One request: its body bounded while it comes, its answer without the server's name."""
+"""One request: its body is limited while it arrives, its reply does not name the server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = Logger()
 
 
 class BoundedRequest(Request):
-    """A request that is refused as soon as its body is known to be too large (413) or its end to be uncertain (400)."""
+    """A request that is refused as soon as its body is known to be too large (413) or its length to be ambiguous (400)."""
 
     channel: Any
     _refused = False
@@ -46,7 +46,7 @@ class BoundedRequest(Request):
 
     @property
     def request_id(self) -> str:
-        """Names this request in the log and in the reply's X-Request-Id."""
+        """Id of this request in the log and in the reply's X-Request-Id."""
         if self._id is None:
             self._id = f"{_ids.getrandbits(48):012x}"
         return self._id
@@ -55,7 +55,7 @@ class BoundedRequest(Request):
         """The headers are read; ``length`` is None for a chunked body."""
         super().gotLength(length)
         site = self.channel.site
-        # Twisted tells the request its path only once it is read whole.
+        # Twisted sets the request's path only once it is read completely.
         self._most = site.body_limit(self.channel._path)
         network = network_of(site.address_of(self))
         self._lease = site.budget.lease(network, known=network in site.known_networks)
@@ -63,7 +63,7 @@ class BoundedRequest(Request):
             self._refuse_size()
         codings = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
         if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
-            # A proxy before us may see the end of the body elsewhere, and take the rest for somebody else's request.
+            # A proxy in front of us may find the end of the body elsewhere and take the rest for somebody else's request.
             self._refuse(_AMBIGUOUS)
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
@@ -83,23 +83,23 @@ class BoundedRequest(Request):
             super().requestReceived(command, path, version)
 
     def render(self, resrc: IResource) -> None:
-        """Answer; which server this is concerns nobody, and no browser is to guess what an answer is."""
+        """Answer without naming the server; browsers must not guess the content type."""
         self.responseHeaders.removeHeader(b"server")
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         super().render(resrc)
 
     def take_lease(self) -> Lease | None:
-        """What the request holds of the memory that requests may take; whoever takes it releases it."""
+        """The request's share of the memory for requests; whoever takes it must release it."""
         lease, self._lease = self._lease, None
         return lease
 
     def finish(self) -> None:
-        """The answer is whole."""
+        """The reply is complete."""
         super().finish()
         self._release()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """The client has gone."""
+        """The client has disconnected."""
         super().connectionLost(reason)
         self._release()
 
@@ -120,7 +120,7 @@ class BoundedRequest(Request):
             self.channel.loseConnection()
 
     def processingFailed(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """Log what went wrong under the request's id, and tell the client no more than that id."""
+        """Log the error under the request's id, and tell the client only that id."""
         log.failure("request {request_id} to {path} failed", reason, request_id=self.request_id, path=self.path)
         if self.startedWriting:
             self.loseConnection()

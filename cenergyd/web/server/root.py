@@ -1,4 +1,4 @@
-"""Which app answers: the one whose path fits best."""
+"""Dispatches requests to the apps, by path."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cenergyd.web.server.security import set_security_headers
 
 
 class Root(Resource):
-    """Hands requests to the apps by their path: the longest mount that fits.
+    """Dispatches requests to the app with the longest matching mount.
 
     :param mounts: path -> resource that sees the rest of the path.
-    :param whole: path -> resource that sees the whole path, for apps that answer at several places.
+    :param whole: path -> resource that sees the whole path, for apps with several mounts.
     """
 
     def __init__(self, mounts: Mapping[str, IResource], whole: Mapping[str, IResource]) -> None:
@@ -42,12 +42,12 @@ class Root(Resource):
 
 
 class BadRequest(Resource):
-    """For an address that is not UTF-8, or a host that no name can be."""
+    """For a path that is not UTF-8, or an invalid host name."""
 
     isLeaf = True
 
     def render(self, request: Request) -> bytes:
-        """400 and no more."""
+        """400 without an explanation."""
         request.setResponseCode(400)
         set_security_headers(request, secure=False)
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
@@ -64,9 +64,9 @@ def _is_text(*parts: bytes) -> bool:
 
 @lru_cache(256)
 def _is_host(name: bytes) -> bool:
-    """Remembered: nearly all requests name the same few, and a header's size is bounded."""
+    """Whether it can be a host name. Cached: nearly all requests name the same few, and a header's size is bounded."""
     try:
-        # With a port, as werkzeug looks at it.
+        # With a port, as werkzeug checks it.
         (name.decode("utf-8") + ":65535").encode("idna")
     except UnicodeError:
         return False

@@ -1,11 +1,11 @@
-"""Security headers: everything that a browser may refuse on our behalf."""
+"""Security headers of responses."""
 
 from __future__ import annotations
 
 from twisted.web.server import Request
 
 API_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of what is data and no page."""
+"""Content-Security-Policy of responses that are not pages."""
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
@@ -28,7 +28,7 @@ def set_security_headers(request: Request, *, secure: bool, policy: str = API_PO
     """Set them on a response that has not begun.
 
     :param secure: the client came over TLS (:attr:`cenergyd.web.server.clients.Client.secure`).
-    :param hsts_seconds: for how long browsers shall insist on TLS; 0: they are not told.
+    :param hsts_seconds: ``max-age`` of Strict-Transport-Security; 0: it is not sent.
     """
     for name, value in _ALWAYS.items():
         request.setHeader(name.encode(), value.encode())

@@ -1,4 +1,4 @@
-"""The HTTP server itself: bounded bodies, bounded connections, slow senders dropped, no form parsing of Twisted's."""
+"""The HTTP server: limits bodies and connections, drops slow senders, and leaves forms unparsed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from cenergyd.web.server.request import BoundedRequest
 MAX_BODY_BYTES = 32 << 20
 """A larger request is refused with 413. The 8 MB of a logger's flash fit, also as XML or uncompressed."""
 MAX_REQUEST_SECONDS = 900
-"""A request must have arrived completely within so long, however slowly it comes."""
+"""A request must arrive completely within this many seconds."""
 MAX_OTHER_BODY_BYTES = 128 << 10
-"""Of a request that is no upload. Forms and JSON have bounds of half of it, and tell so better."""
+"""Limit for a request that is not an upload. Forms and JSON have half of it as their own limit, with a better message."""
 MIN_CONNECTIONS_OF_ADDRESS = 20
 _IN_MEMORY_BYTES = 1 << 20
 _SWEEP_SECONDS = 5
 _NEW_SECONDS = 2.0
-"""A stop waits so long for the request of a connection that has not sent one yet."""
+"""Seconds that a stop waits for the request of a connection that has not sent one yet."""
 
 
 class BoundedSite(Site):
     """A Site with bounds.
 
     :param max_body_bytes: a larger request body is refused with 413.
-    :param upload_paths: where a body may be so large; any other path takes :data:`MAX_OTHER_BODY_BYTES`.
-    :param max_connections: connections at once; of one address, a quarter of that. For one beyond that, the silent one that was opened first
-        is closed, of that address or else of the one with most; where none is silent, the new one.
-    :param idle_seconds: a connection on which nothing comes for so long is dropped.
-    :param request_seconds: a request must be read completely within so long, however slowly it trickles in.
-    :param direct: path -> leaf that answers POSTs there in place of ``root``, for what a fleet asks all the time.
+    :param upload_paths: paths with this limit; any other path has :data:`MAX_OTHER_BODY_BYTES`.
+    :param max_connections: connections at once; from one network, a quarter of that. Beyond that the oldest silent one is closed, of that
+        network or else of the one with the most; if none is silent, the new one.
+    :param idle_seconds: a connection that receives nothing for this time is closed.
+    :param request_seconds: a request must arrive completely within this time.
+    :param direct: path -> leaf that answers POSTs there in place of ``root``, as a shortcut for frequent requests.
     """
 
     def __init__(
@@ -87,24 +87,25 @@ class BoundedSite(Site):
         self._sweeper.clock = twisted_clock(self.clock)
 
     def startFactory(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to look for slow senders."""
+        """Start checking for slow senders."""
         super().startFactory()
         if not self._sweeper.running:
             self._sweeper.start(_SWEEP_SECONDS, now=False)
 
     def stopFactory(self) -> None:  # noqa: N802 - Twisted's name
-        """Stop looking."""
+        """Stop checking."""
         if self._sweeper.running:
             self._sweeper.stop()
         super().stopFactory()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802 - Twisted's name
-        """A channel, or None (the connection is closed) where there are too many.
+        """A channel, or None (the connection is closed) if there are too many.
 
-        A silent connection makes room: who fills an address's share with such must not keep out others behind the same address.
+        A silent connection makes room: a client that fills an address's share with silent connections must not lock out others behind that
+        address.
         """
         address = getattr(addr, "host", None)
-        # A proxy brings the connections of all its clients.
+        # A proxy carries the connections of all its clients.
         network = network_of(address) if address is not None and not self._clients.is_trusted(address) else None
         if not self._make_room(network):
             return None
@@ -114,7 +115,7 @@ class BoundedSite(Site):
         return channel
 
     def _make_room(self, network: str | None) -> bool:
-        """Whether there is room for another connection of a network, if need be in place of a silent one."""
+        """Whether there is room for another connection of a network, if necessary in place of a silent one."""
         share = max(MIN_CONNECTIONS_OF_ADDRESS, self.max_connections // 4)
         if network is not None and self.connections.count(network) >= share:
             crowded: str | None = network
@@ -131,19 +132,19 @@ class BoundedSite(Site):
         return True
 
     def getContentFile(self, length: int | None) -> IO[bytes]:  # noqa: N802 - Twisted's name
-        """Where a body is kept. Opening a temporary file has the reactor wait for the disk, so only a long body, or one of unknown length, gets one."""
+        """The file for a body. Opening a temporary file blocks the reactor, so only a large body, or one of unknown length, gets one."""
         return BytesIO() if length is not None and length <= _IN_MEMORY_BYTES else cast(IO[bytes], TemporaryFile())
 
     def body_limit(self, path: bytes) -> int:
-        """Bytes that a request to a path may have."""
+        """Largest body accepted at a path, bytes."""
         return self.max_body_bytes if path.partition(b"?")[0] in self._upload_paths else MAX_OTHER_BODY_BYTES
 
     def address_of(self, request: Request) -> str:
-        """Whose request it is."""
+        """The client's address."""
         return self._clients.address_of(request)
 
     def getResourceFor(self, request: Request) -> object:  # noqa: N802 - Twisted's name
-        """Who answers."""
+        """The resource that answers."""
         direct = self._direct.get(request.path) if request.method == b"POST" else None
         if direct is None:
             return super().getResourceFor(request)
@@ -151,9 +152,9 @@ class BoundedSite(Site):
         return direct
 
     def drain(self) -> None:
-        """Close idle connections now and every other one after its answer; call when nothing listens any more.
+        """Close idle connections now and every other one after its answer; call when no port listens any more.
 
-        Else a proxy that keeps its connections open could bring one upload after the other and the stop would never find an end.
+        Otherwise a proxy with persistent connections could send one upload after another, and the stop would never end.
         """
         self.draining = True
         for channel in list(self.connections):
@@ -162,16 +163,16 @@ class BoundedSite(Site):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being read or answered, or may be about to come on a new connection."""
+        """Whether a request is being read or answered, or may be about to arrive on a new connection."""
         return any(channel.requests or self._is_new(channel) for channel in self.connections)
 
     def _is_new(self, channel: BoundedChannel) -> bool:
-        # Who connected just before the end is told no error for it: its request is under way.
+        # A client that connected just before the stop gets an answer: its request is on its way.
         since = channel.reading_since
         return since is not None and 0 <= self.clock.seconds() - since < _NEW_SECONDS
 
     def log(self, request: HTTPRequest) -> None:
-        """No access log: what matters is logged as structured events by those who handle it."""
+        """No access log: handlers log what matters as structured events."""
 
     def _sweep(self) -> None:
         now = self.clock.seconds()

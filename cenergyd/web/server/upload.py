@@ -20,7 +20,7 @@ log = Logger()
 class UploadApp:
     """What devices POST to (logs, status, config files in both directions), and the page that a GET of the same URL shows.
 
-    :param path: where, from the root.
+    :param path: its URL path.
     """
 
     def __init__(self, receiver: Receiver, clients: Clients, path: str) -> None:
@@ -31,7 +31,7 @@ class UploadApp:
         self.app.route(path, methods=["GET"])(self.probe)
 
     def upload(self, request: BoundedRequest) -> Deferred[bytes]:
-        """A device's upload. One whose sender went away is finished all the same: it may be durable already."""
+        """A device's upload. It is completed even if the sender disconnects: it may be durable already."""
         upload = UploadRequest(
             body=request.content.read() if request.content else b"",
             content_type=request.getHeader(b"content-type") or b"",
@@ -40,7 +40,7 @@ class UploadApp:
             request_id=request.request_id,
             lease=request.take_lease(),
         )
-        # Klein cancels it when the sender goes away.
+        # Klein cancels it when the sender disconnects.
         answer: Deferred[bytes] = Deferred()
 
         def answered(result: UploadReply | Failure) -> None:
@@ -56,7 +56,7 @@ class UploadApp:
         return answer
 
     def probe(self, request: BoundedRequest) -> bytes:
-        """A person, or a device's probe, looks whether somebody is there."""
+        """Answers a person's or a device's connection test."""
         body = replies.success(["this is where AcquiSuite loggers upload to"])
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
@@ -64,9 +64,9 @@ class UploadApp:
 
 
 class UploadShortcut(Resource):
-    """Leads POSTs to :meth:`UploadApp.upload` without Klein's router, which has one URL to choose from.
+    """Passes POSTs to :meth:`UploadApp.upload` without Klein's router, which has only one URL to choose from.
 
-    A fleet's uploads pay for every layer: see ``benchmarks/upload_route.py``.
+    What it saves per upload: ``benchmarks/upload_route.py``.
     """
 
     isLeaf = True
@@ -99,7 +99,7 @@ class UploadShortcut(Resource):
 
 
 def _prepare(request: BoundedRequest, reply: UploadReply) -> bytes:
-    """Set status and headers; what is left is the body."""
+    """Set status and headers; returns the body."""
     request.setResponseCode(reply.status)
     request.setHeader(b"Content-Type", reply.content_type.encode())
     request.setHeader(b"Content-Length", b"%d" % len(reply.body))

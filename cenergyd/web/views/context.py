@@ -1,4 +1,4 @@
-"""What the API's subjects share: stores, settings and what the daemon lends them."""
+"""What the subjects of API and pages share: stores, settings and parts of the daemon."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.feed import ReadingFeed
 
 HashPassword = Callable[[str], Awaitable[str]]
-"""From a password in clear text to what is stored."""
+"""Clear-text password -> what is stored."""
 
 ProvesLogger = Callable[[str, str, str], Awaitable[bool]]
 """Whether a customer (id) proves by a password that a logger (serial number), which belongs to nobody, is theirs."""
 
 OnChange = Callable[[Customer | None, Customer | None], Awaitable[None]]
-"""Told after a customer was added (old is None), changed or removed (new is None): forget cached credentials.
+"""Called after a customer was added (old is None), changed or removed (new is None).
 
-:mod:`cenergyd.web.views.customer_service` adds and changes, and tells."""
+:mod:`cenergyd.web.views.customer_service` adds and changes customers, and calls it.
+"""
 
 
 async def nothing_to_tell(old: Customer | None, new: Customer | None) -> None:
-    """An :data:`OnChange` for those who have nobody to tell."""
+    """An :data:`OnChange` that does nothing."""
 
 
 PAGE_SIZE = 100
-"""Most entries of a list in one answer or on one page."""
+"""Most entries of a list in one response or on one page."""
 MAX_JSON_BYTES = 64 << 10
 """A larger API request or form is refused with 413; the longest tariff has some 10 KB."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Context:
-    """Collaborators of the API."""
+    """What the subjects of API and pages work with."""
 
     customers: CustomerStore
     readings: ReadingStore
@@ -79,7 +80,7 @@ class Context:
     plugins: Sequence[PluginInfo] = ()
     """Plugins that are installed or required."""
     store_infos: Callable[[], Sequence[StoreInfo]] = tuple
-    """What there is to tell of the stores."""
+    """Information about the stores."""
     fleet: FleetReader = attrs.Factory(lambda self: FleetReader(self.documents, self.clock), takes_self=True)
     """The list of all sites."""
     page_size: int = PAGE_SIZE

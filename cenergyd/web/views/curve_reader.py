@@ -1,4 +1,4 @@
-"""Reads curves in bounded size, for the API and the pages."""
+"""Reads curves of limited size, for the API and the pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _RUNS_AT_ONCE = 4
 _POINTS_AT_ONCE = 256
-"""Points that are made between two looks at the time: a millisecond or two."""
+"""Points that are made between two checks of the time: a millisecond or two."""
 
 
 class Curves(NamedTuple):
@@ -42,7 +42,7 @@ class Curves(NamedTuple):
     resolution: int | None
     """Seconds; None: single readings."""
     next_start: int | None
-    """Where to go on, in case the single readings were too many for one answer."""
+    """Where to continue if there were too many single readings for one response."""
     curves: list[Curve]
     channels: Sequence[str] = CHANNELS
     """What was asked for."""
@@ -61,7 +61,7 @@ class CurveReader:
 
     ``auto`` aims at ``[web] target_points`` a curve; more than ``max_points`` are refused.
 
-    :param original: whether meters are shown as they were measured, without people's corrections.
+    :param original: whether meters are shown as measured, without corrections.
     """
 
     def __init__(self, context: Context, *, original: bool = False) -> None:
@@ -111,7 +111,7 @@ class CurveReader:
                         await breather()
             if any(len(points) > limit for points in found):
                 break
-        # All curves end at the same time, so that the next answer begins at one.
+        # All curves end at the same time, so that the next response continues them all from there.
         cuts = [points[limit].time for points in found if len(points) > limit]
         cut = min(cuts) if cuts else None
         curves = [
@@ -165,7 +165,7 @@ class CurveReader:
         return list(zip(wanted, await gather_limited(read, _RUNS_AT_ONCE), strict=True))
 
     async def _point(self, parts: Sequence[_Found]) -> CurvePoint:
-        """One window; where its source or the setup of another role changed in it, its parts count by their channels' own readings."""
+        """One window; if its source or the setup of another role changed in it, its parts are weighted by the number of readings per channel."""
         if len(parts) == 1:
             return joined([CurvePart(parts[0].source, parts[0].summary, {})])
         shared = [channel for channel in CHANNELS if sum(channel in part.summary.channels for part in parts) > 1]

@@ -12,7 +12,7 @@ DAY = 86400
 
 
 class WindowRun(NamedTuple):
-    """Neighbouring windows that a store can summarise in one go."""
+    """Neighbouring windows that a store can summarise in one query."""
 
     start: int
     """UTC seconds."""
@@ -24,7 +24,7 @@ class WindowRun(NamedTuple):
 
 
 def runs(start: int, end: int, resolution: int, zone: ZoneInfo) -> list[WindowRun]:
-    """The windows that hold any time of ``start <= time < end``, cut to it, as few runs as there can be, ascending.
+    """The windows that overlap ``start <= time < end``, cut to it, in as few runs as possible, ascending.
 
     Windows of whole days begin at local midnight, so one in which the clock changes is an hour longer or shorter.
     """
@@ -49,6 +49,6 @@ def _day_windows(start: int, end: int, days: int, zone: ZoneInfo) -> list[tuple[
     while (since := day_start(first, zone)) < end:
         first += timedelta(days=days)
         until = day_start(first, zone)
-        if since < until:  # the calendar of Samoa has no 30 December 2011
+        if since < until:  # Samoa had no 30 December 2011
             found.append((since, until))
     return found

@@ -33,7 +33,7 @@ LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
 """Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
 _ROWS_AT_ONCE = 100
 GAP_STEPS = 2.5
-"""A curve is broken where its next point is further away than so many usual steps."""
+"""A curve has a gap where the next point is further away than this many usual steps."""
 UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"} | {
     name: f"{name}_kWh" for name in REGISTERS
 }
@@ -105,16 +105,16 @@ def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> lis
 
 
 class CurvePart(NamedTuple):
-    """What one source says of a window, or of a part of one."""
+    """One source's summary of a window, or of a part of one."""
 
     source: SeriesSource
     summary: Summary
     counts: Mapping[str, int]
-    """Readings that have a channel; needed of channels that several parts have."""
+    """Number of readings of each channel; required for channels that several parts have."""
 
 
 def joined(parts: Sequence[CurvePart]) -> CurvePoint:
-    """One window of its parts, ascending in time (at least one); told as of the last source."""
+    """One window from its parts, ascending in time (at least one); attributed to the last source."""
     shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
     if len(shown) == 1:
         (summary,) = shown
@@ -139,7 +139,7 @@ def joined(parts: Sequence[CurvePart]) -> CurvePoint:
 
 
 class LatestReading(Resource, frozen=True, kw_only=True):
-    """One reading of a role, with where it comes from; what the meter did not give is null."""
+    """One reading of a role and its origin; null where the meter gave no value."""
 
     series: str
     computed: Computed
@@ -151,7 +151,7 @@ class LatestReading(Resource, frozen=True, kw_only=True):
     E_net: EnergyRegister
     E_import: EnergyRegister
     E_export: EnergyRegister
-    estimated: Annotated[bool, Meta(description="Rests on an estimated reactive power.")]
+    estimated: Annotated[bool, Meta(description="Based on an estimated reactive power.")]
 
     @classmethod
     def of(cls, source: SeriesSource, reading: Reading) -> LatestReading:
@@ -181,7 +181,7 @@ class CurveSegment(Resource, frozen=True, kw_only=True):
     end: Annotated[int, Meta(description="UTC seconds since 1970, exclusive.")]
     series: str
     computed: Computed
-    reversed: Annotated[bool, Meta(description="The CT is mounted the wrong way round; corrected here.")]
+    reversed: Annotated[bool, Meta(description="The CT is mounted the wrong way round; the sign is corrected here.")]
 
     @classmethod
     def of(cls, segment: TrackSegment) -> CurveSegment:
@@ -199,8 +199,8 @@ class CurveSegment(Resource, frozen=True, kw_only=True):
 class CurveCorrection(Resource, frozen=True, kw_only=True):
     """A correction in force that changes readings behind a curve."""
 
-    id: Annotated[str, Meta(description="The `corrections` of the customer have it with who, when and why.")]
-    series: Annotated[str, Meta(description="The corrected meter; of a computed curve one of those it is made of.")]
+    id: Annotated[str, Meta(description="Its id in the customer's `corrections`.")]
+    series: Annotated[str, Meta(description="The corrected meter; for a computed curve, one of those it is made of.")]
     kind: Kind
     start: Time
     end: Annotated[int, Meta(description="UTC seconds since 1970, exclusive.")]
@@ -269,7 +269,7 @@ def _columns_of(curve: Curve, channel: str) -> Columns:
 
 
 def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> str:
-    """A row per point, by time and then in the curves' order; a gap has no rows, an empty cell no value."""
+    """A row per point, by time and then in the curves' order; a gap has no rows, a missing value an empty cell."""
     return "".join(csv_pieces(curves, zone, channels))
 
 
@@ -301,7 +301,7 @@ def csv_pieces(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = 
 
 
 def _by_time(curves: Sequence[Curve]) -> Iterator[CurvePoint]:
-    """Merged as they are read, since sorting all of them would take long at once; of one time in the curves' order."""
+    """Merged step by step, since sorting all of them would block for long; equal times in the curves' order."""
     return merge(*(curve.points for curve in curves), key=attrgetter("time"))
 
 

@@ -46,9 +46,9 @@ async def change_customer(
     *,
     password: str = "",
 ) -> Customer:
-    """Change a customer and notify the listeners. See :func:`cenergyd.derivation.reconfigure.change_customer`.
+    """Change a customer and notify listeners. See :func:`cenergyd.derivation.reconfigure.change_customer`.
 
-    :param caller: whose permissions apply; None: nobody's, so that what only operators may do is refused.
+    :param caller: whose permissions apply; None: nobody's, so changes that only operators may make are refused.
     :param password: the logger's password in clear text, where one is set: it may prove that the logger is the customer's.
     :raises RequestProblem: 403 for a logger that the caller may not name.
     """
@@ -60,7 +60,7 @@ async def change_customer(
         if operator or may_name_logger(old, new):
             return
         if not await _proves(context, old.id, new.logger_serial_number, password):
-            # The same for every such serial number: it tells nothing about loggers that exist.
+            # The same for every such serial number, so that it does not disclose which loggers exist.
             raise RequestProblem(403, FOREIGN_LOGGER_CODE, FOREIGN_LOGGER, [FieldError(SERIAL, FOREIGN_LOGGER)])
 
     change = await reconfigure.change_customer(

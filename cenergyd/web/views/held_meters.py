@@ -1,4 +1,4 @@
-"""Meters whose logs are kept unread: what their columns held last, and a person's choice of what they are."""
+"""Meters whose logs are held unread: their columns' values, and the choice of what the columns are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HeldView(NamedTuple):
 
 
 async def held_views(context: Context, customer: Customer) -> list[HeldView]:
-    """The meters of the customer's logger that a person should explain, and those that a role names."""
+    """The meters of the customer's logger whose columns should be chosen, and those that a role names."""
     if not customer.logger_serial_number:
         return []
     meters, logs = _held(context)
@@ -48,7 +48,7 @@ async def held_views(context: Context, customer: Customer) -> list[HeldView]:
 
 
 async def dismiss(context: Context, customer: Customer, meter: str) -> None:
-    """Note that a person says that it is no power meter."""
+    """Record that it was marked as not a power meter."""
     meters, _ = _held(context)
     await meters.dismiss(f"{customer.logger_serial_number}_{meter}", True)
 
@@ -78,7 +78,7 @@ def checked_columns(chosen: Mapping[str, int], field: str) -> dict[str, int]:
 
 
 def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, object]:
-    """The update by which a meter of the present logger has these columns at all times; who played which role stays as it was."""
+    """The change that sets a meter's columns for all times of the present logger; roles do not change."""
     meters = dict(customer.extensions.get("meters") or {})
     meters["layouts"] = {**(meters.get("layouts") or {}), meter: dict(columns)}
     update: dict[str, object] = {"meters": meters}

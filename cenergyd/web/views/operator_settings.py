@@ -1,4 +1,4 @@
-"""What operators alone decide of a customer: which loggers the customer may name, and which plugin computes the missing meter."""
+"""Settings of a customer that only operators may change: the loggers it may name, and the plugin that computes the missing meter."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def change_operator_settings(
 ) -> Customer:
     """Change what is given. Raises InvalidField, Conflict.
 
-    :param plugin: the name of the plugin that alone computes the customer's missing meter; '': whichever answers first.
-    :param released: serial numbers of all the loggers that the customer may name though they were never theirs.
+    :param plugin: the name of the only plugin that may compute the customer's missing meter; '': the first that answers.
+    :param released: serial numbers of all loggers that the customer may name although they never had them.
     """
     extensions: dict[str, Any] = {}
     if plugin is not None and plugin != customer.derivation_plugin:

@@ -22,7 +22,7 @@ log = Logger()
 
 
 async def confirm_receiver(context: Context, customer_id: str, channel: Mapping[str, Any], by: By) -> Customer:
-    """Note that a stored receiver is confirmed. Raises InvalidField where it is none of the stored channels."""
+    """Record that a stored receiver is confirmed. Raises InvalidField if it is none of the stored channels."""
     for _ in range(_TRIES):
         customer = await context.customer(customer_id)
         value = confirm(alerts_json(customer), channel, by, int(context.clock.seconds()))
@@ -34,11 +34,11 @@ async def confirm_receiver(context: Context, customer_id: str, channel: Mapping[
             continue
         log.info("{by} confirmed a receiver of customer {customer}", by=by, customer=customer_id)
         return changed
-    raise Conflict("the customer keeps being changed by others")
+    raise Conflict("the customer is changed by others all the time; try again")
 
 
 async def send_codes(outbox: Outbox | None, before: Customer, after: Customer, now: int) -> None:
-    """Send codes to the receivers that a change has added. What prevents one is logged: it can be sent again."""
+    """Send codes to the receivers that a change has added. A failure is logged; the code can be sent again."""
     known = {channel_id(channel) for channel in unconfirmed_channels(before)}
     for channel in unconfirmed_channels(after):
         if outbox is None or channel_id(channel) in known:

@@ -15,7 +15,7 @@ from cenergyd.readings.model import is_series_name
 
 @attrs.frozen
 class SeriesSource:
-    """Where readings are, and how they are to be read."""
+    """A series, and how to read it."""
 
     series: str
     role: Role | None
@@ -25,7 +25,7 @@ class SeriesSource:
 
 
 class TrackSegment(NamedTuple):
-    """A time with one source."""
+    """A range of time with one source."""
 
     start: int
     """UTC seconds, inclusive."""
@@ -40,7 +40,7 @@ class Track:
 
     role: Role | None
     segments: Sequence[TrackSegment]
-    """At least one, ascending, not overlapping; where a role had no series there is a hole."""
+    """At least one, ascending, not overlapping; where a role had no series there is a gap."""
 
     @property
     def source(self) -> SeriesSource:
@@ -59,19 +59,19 @@ class Track:
 
 
 def role_source(customer: Customer, role: Role) -> SeriesSource | None:
-    """Where the readings of a role are now, or None."""
+    """The source of a role now, or None."""
     return _source(customer.series_of(role), role, customer.current)
 
 
 def role_sources(customer: Customer) -> list[SeriesSource]:
-    """All roles that have readings somewhere now."""
+    """The sources of all roles that have one now."""
     return [source for role in ROLES if (source := role_source(customer, role))]
 
 
 def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | None:
-    """Where the readings of a role are over ``start <= time < end``; None where nowhere.
+    """The sources of a role over ``start <= time < end``; None if it has none.
 
-    Each time is shown as it was set up then: by another meter, with a CT the other way round, or computed.
+    Each time is shown as it was set up then: by another meter, with a reversed CT, or computed.
     """
     found = [
         TrackSegment(segment.start, segment.end, SeriesSource(segment.series, role, segment.computed, segment.reversed))
@@ -82,7 +82,7 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
 
 
 def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] = ROLES) -> list[Track]:
-    """The roles that have readings somewhere in ``start <= time < end``."""
+    """Those of all roles that have a source within ``start <= time < end``."""
     return [track for role in roles if (track := role_track(customer, role, start, end))]
 
 

@@ -71,7 +71,7 @@ def test_from_the_first_token_to_a_customers_settings(daemon: RunningDaemon) -> 
     assert (status, old_shape["solar"], old_shape["logger_password_set"]) == (200, "2", True)
     daemon.stop()
     daemon.start()
-    assert len(TOKEN.findall(daemon.log())) == 1, "no second one once an operator has a lasting token"
+    assert len(TOKEN.findall(daemon.log())) == 1, "no second one once an operator has a permanent token"
     assert call(daemon, "GET", "/api/v1/session", {"Cookie": session["Cookie"]})[0] == 200, "sessions outlive a restart"
     for secret in (made["token"], own["token"], "pw"):
         assert f'"{secret}"' not in daemon.log()

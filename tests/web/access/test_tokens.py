@@ -28,7 +28,7 @@ async def tokens(tmp_path: Path) -> AsyncIterator[Tokens]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_first_token_until_there_is_a_lasting_one(tokens: Tokens) -> None:
+async def test_first_token_until_there_is_a_permanent_one(tokens: Tokens) -> None:
     first = await ensure_first_token(tokens, NOW, 100)
     second = await ensure_first_token(tokens, NOW + 1, 100)
     assert first and second and first != second
@@ -38,7 +38,7 @@ async def test_first_token_until_there_is_a_lasting_one(tokens: Tokens) -> None:
     await tokens.add("customer", "a customer's does not count", NOW, customer_id="c")
     await tokens.add("operator", "expired", NOW, expires=NOW + 10)
     assert await ensure_first_token(tokens, NOW + 20, 100) is not None
-    await tokens.add("operator", "lasting", NOW + 20)
+    await tokens.add("operator", "permanent", NOW + 20)
     assert await ensure_first_token(tokens, NOW + 21, 100) is None
 
 

@@ -1,4 +1,4 @@
-// Keeps alerts, messages and the state of test messages up to date; the secret is asked for where the kind of channel has one.
+// Keeps alerts, messages and the state of test messages up to date; the secret field is shown for kinds of channels that have one.
 import { refresh, sessionOver, whileVisible } from "./lib.js";
 
 const kind = document.getElementById("type");

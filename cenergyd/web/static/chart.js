@@ -22,7 +22,7 @@ export function isComputed(curve) {
   return kinds.size === 1 ? curve.computed : null;
 }
 
-/** Number of the segment that each point is of; a window in which it changes is of the later one. */
+/** Index of each point's segment; a window in which it changes belongs to the later one. */
 function segmentOf(curve, resolution) {
   let at = 0;
   return curve.time.map((time) => {
@@ -55,7 +55,7 @@ function columnsOf(line, channel, resolution) {
   return columns;
 }
 
-/** Other curves' times within a gap are of the gap as well: uPlot ends one at the next time that is not null. */
+/** Other curves' times within a gap belong to the gap as well: uPlot ends a gap at the next value that is not null. */
 function fillGaps(values) {
   let inGap = false;
   for (let i = 0; i < values.length; i++) {
@@ -64,7 +64,7 @@ function fillGaps(values) {
   }
 }
 
-/** Points that no line reaches: alone between two gaps. */
+/** Points without a line: alone between two gaps. */
 function alone(plot, index, show) {
   if (show === false) return [];
   const values = plot.data[index];
@@ -74,7 +74,7 @@ function alone(plot, index, show) {
   return known.filter((_, k) => there(k) && !there(k - 1) && !there(k + 1));
 }
 
-/** Numbers at an axis, with as many digits as their distance needs. */
+/** Axis labels, with as many digits as their spacing needs. */
 function tickTexts(_, ticks) {
   const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
   const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
@@ -166,7 +166,7 @@ export class PowerChart {
       scales: { x: { time: true, range: () => [this.start, this.end] }, y: { range: (_, low, high) => this.heights(low, high) } },
       axes: [
         { ...axis, values: TICKS, space: 64 },
-        // Where there is nothing to show there is no scale either.
+        // Without values there is no scale.
         { ...axis, size: 52, show: this.data[0].length > 0, label: UNITS[this.channel] || null, labelSize: 18, labelFont: axis.font, values: tickTexts },
       ],
       cursor: {
@@ -277,7 +277,7 @@ export class PowerChart {
     if (this.plot && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize({ width, height });
   }
 
-  /** Another range while fingers move, with the readings that are there. */
+  /** Show another range while fingers move, with the readings already loaded. */
   preview(start, end) {
     Object.assign(this, { start, end });
     this.plot?.setScale("x", { min: start, max: end });
@@ -288,7 +288,7 @@ export class PowerChart {
     this.draw();
   }
 
-  /** Put the cursor on a point; -1 and past the end are brought back. Returns the index or null. */
+  /** Put the cursor on a point; the index is clamped to the data. Returns the index or null. */
   point(index) {
     const count = this.data[0].length;
     if (!count || !this.plot) return null;

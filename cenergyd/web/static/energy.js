@@ -1,4 +1,4 @@
-// The energy page: another time is fetched and put in place of the one that is shown. The address changes, and back works.
+// The energy page: another period is fetched and replaces the one that is shown. The address changes, and the back button works.
 // Without this script the same links and forms load the page.
 import { connectionBack, connectionLost, sessionOver, updateAges } from "./lib.js";
 import { followFingers } from "./touch.js";
@@ -8,7 +8,7 @@ let wanted = 0;
 
 const region = () => document.getElementById("energy");
 
-/** Fetch a page and show its figures. Returns false where that cannot be done here, so that the browser goes there. */
+/** Fetch a page and show its figures. Returns false if that is not possible, so that the browser loads the page. */
 async function show(url) {
   const mine = ++wanted;
   region().setAttribute("aria-busy", "true");
@@ -40,7 +40,7 @@ async function show(url) {
   return true;
 }
 
-/** The figures of the time that was asked for are not known: those of another must not stand under its name. */
+/** The figures of the requested period are not known: another period's must not be shown under its name. */
 function unknown() {
   connectionLost();
   region().removeAttribute("aria-busy");
@@ -71,7 +71,7 @@ document.addEventListener("connectionback", () => {
   if (region().querySelector(".energy-figures.unknown")) show(location.href);
 });
 
-/** A swipe goes to the time before or after, as the arrows do. */
+/** A swipe goes to the period before or after, as the arrows do. */
 function ready() {
   const picture = region().querySelector(".energy-chart");
   if (picture === null) return;

@@ -52,8 +52,8 @@ export function updateAges(root = document) {
 }
 
 /**
- * Read a page again and put its data-live regions in place of ours. One that has the focus is left alone.
- * Returns false where the session is over.
+ * Fetch the page again and replace its data-live regions, except one that has the focus.
+ * Returns false if the session has ended.
  */
 export async function refresh(url, names = null) {
   const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
@@ -72,7 +72,7 @@ export async function refresh(url, names = null) {
 
 let lostAt = null;
 
-/** Say that the daemon does not answer. */
+/** Show that the daemon does not answer. */
 export function connectionLost() {
   const box = document.getElementById("lost");
   if (box === null || lostAt !== null) return;
@@ -81,7 +81,7 @@ export function connectionLost() {
   box.hidden = false;
 }
 
-/** Take it back; true where it had been said. */
+/** Hide that again; returns whether it was shown. */
 export function connectionBack() {
   if (lostAt === null) return false;
   lostAt = null;
@@ -90,7 +90,7 @@ export function connectionBack() {
   return true;
 }
 
-/** Say that the session is over. The page stays: what was typed into it must not be lost. */
+/** Show that the session has ended. The page stays: what was typed must not be lost. */
 export function sessionOver() {
   const box = document.getElementById("gone");
   if (box === null) return;

@@ -1,4 +1,4 @@
-// Server-sent events while the page is visible; polling where they cannot be had.
+// Server-sent events while the page is visible; polling if they are not available.
 
 const RETRY_SECONDS = 60;
 const POLL_SECONDS = 15;

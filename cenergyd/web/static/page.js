@@ -5,7 +5,7 @@ document.documentElement.classList.add("js");
 setInterval(updateAges, 5000);
 document.querySelector("#errors, #conflict")?.scrollIntoView({ block: "start" });
 
-// A daemon that is gone, or hangs, is told within ten seconds: five to the next question and four for its answer.
+// A daemon that is down or hangs is noticed within ten seconds: five to the next request and four for its answer.
 async function ask() {
   if (document.hidden) return;
   try {
@@ -25,7 +25,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
     } catch {
-      // Without TLS a browser may refuse: then it is selected, to be copied by hand.
+      // Without TLS a browser may refuse: then the text is selected, to be copied by hand.
       getSelection().selectAllChildren(source);
       button.textContent = "Selected: press Ctrl+C";
     }

@@ -108,7 +108,7 @@ function showView() {
   if (link !== null) link.href = `?${query}&table=1#values`;
 }
 
-/** The server's choice, but whole days where half ones would only go up and down with the sun. */
+/** The server's choice, but whole days in place of half days, which would only follow the sun. */
 function resolutionFor(seconds) {
   return seconds > WHOLE_DAYS ? Math.ceil(seconds / WHOLE_DAYS / 10) * 86400 : "auto";
 }
@@ -129,7 +129,7 @@ async function load(told) {
     element.classList.remove("unknown");
     loaded = Date.now();
     draw(start, end);
-    // What comes while one looks is not announced, but for the first of it.
+    // Only the first of the live readings is announced to screen readers.
     if (told || !summarised) summarise();
     showCsv();
     if (told) reloadTable();
@@ -178,7 +178,7 @@ function nameOf(curve) {
   return NAMES[curve.role] + { true: " (computed)", false: "", null: " (partly computed)" }[isComputed(curve)];
 }
 
-/** The mean over all readings; a point of a window counts as many as are in it. */
+/** The mean over all readings; a window's point is weighted by its readings. */
 function meanOf(curve, values) {
   let [sum, count] = [0, 0];
   values.forEach((value, i) => {
@@ -189,7 +189,7 @@ function meanOf(curve, values) {
   return count ? `mean ${number(sum / count)} ${UNITS[channelSelect.value]}` : null;
 }
 
-/** Power factors have no mean that means anything: lowest and highest. */
+/** A mean of power factors has no meaning: lowest and highest. */
 function spread(columns) {
   const [low, high] = [columns.min ?? columns.mean, columns.max ?? columns.mean].map((each) => each.filter((value) => value !== null));
   if (!low.length) return null;
@@ -275,7 +275,7 @@ function showReading(role, reading) {
   part("time").replaceChildren(time);
 }
 
-/** Load again soon, but not more often than the curves could change to the eye. */
+/** Load again soon, but not more often than the curves could change visibly. */
 function loadSoon() {
   if (timer !== null || !view.key) return;
   const least = Math.min(Math.max((shown?.resolution ?? 0) / 20, 2), 120) * 1000;

@@ -1,4 +1,4 @@
-// The settings form: which meter will be computed as one types, meters to choose by a press, the connection kept up to date.
+// The settings form: shows which meter will be computed while typing, buttons to choose meters, and keeps the connection's state up to date.
 import { refresh, sessionOver, whileVisible } from "./lib.js";
 
 const NAMES = { utility: "Utility", load: "Load", solar: "Solar" };
@@ -76,7 +76,7 @@ function addReveal() {
   wrapper.append(input, button);
 }
 
-/** A new customer is most often where its operator is. */
+/** A new customer is usually in its operator's time zone. */
 function guessZone() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const choice = field("time_zone");

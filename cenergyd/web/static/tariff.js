@@ -1,4 +1,4 @@
-// The tariff's form: rows are added and removed, and the week drawn, without leaving the place one is at. The server does the work.
+// The tariff's form: rows are added and removed, and the week drawn, without losing the scroll position. The server does the work.
 let drawing = 0;
 let timer = 0;
 
@@ -12,7 +12,7 @@ async function post(name, value) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-/** Draw the week of what is typed, unless something newer was typed meanwhile. */
+/** Draw the week of what was typed, unless it has changed meanwhile. */
 async function draw() {
   const mine = ++drawing;
   const page = await post("draw", "1");

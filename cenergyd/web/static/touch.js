@@ -1,4 +1,4 @@
-// Fingers on a chart: one moves it sideways, two zoom. Up and down stays the page's.
+// Fingers on a chart: one moves it sideways, two zoom. Vertical movement scrolls the page.
 
 const LEAST_PIXELS = 24;
 
@@ -18,7 +18,7 @@ export function followFingers(element, chart) {
     from = { start, end, places: places(), moved: false };
   }
 
-  /** The range in which the times that were under the fingers are under them again. */
+  /** The range that keeps the same times under the fingers. */
   function range() {
     const box = element.getBoundingClientRect();
     const perPixel = (from.end - from.start) / box.width;

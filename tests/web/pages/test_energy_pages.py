@@ -115,4 +115,4 @@ async def test_the_page_and_the_api(world: World) -> None:
     assert len(sheet.splitlines()) == 25
     assert (await client.get(f"customers/{made.id}/energy", params={**params, "end": "x"})).status == 422
     await world.customers.update(made.id, {"time_zone": "Mars/Olympus"})
-    assert "No energy can be told" in await visitor.open(base)
+    assert "Energy cannot be shown" in await visitor.open(base)

@@ -610,16 +610,16 @@ async def test_e_mail_is_offered_only_where_it_is_set_up(world: World) -> None:
 async def test_a_change_of_meters_is_taken_back(world: World) -> None:
     customer, visitor, base = await begin(world)
     path = f"{base}/meters"
-    assert "Take back" not in await visitor.open(path)
+    assert "Undo" not in await visitor.open(path)
     update = changed(await stored(world, customer), world.clock.now - 3600, {"facility": "9"}, world.clock.now)
     await world.customers.update(customer.id, update)
-    assert "Take back" in await visitor.open(path)
+    assert "Undo" in await visitor.open(path)
     assert (await visitor.submit(f"{path}/take-back", at="17")).status == 422
     assert (await visitor.submit(f"{path}/take-back", etag="old")).status == 409
     await visitor.open(path)
     assert (await visitor.submit(f"{path}/take-back")).status == 303
     assert (await stored(world, customer)).facility == "1"
-    assert "Take back" not in await visitor.open(f"{path}?done=taken_back")
+    assert "Undo" not in await visitor.open(f"{path}?done=taken_back")
 
 
 @pytest_twisted.ensureDeferred

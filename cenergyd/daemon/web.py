@@ -98,7 +98,7 @@ class WebServer(Service):
             idle_seconds=settings.web.session_idle_seconds,
             max_seconds=settings.web.session_max_seconds,
         )
-        throttle = token_throttle(self._reactor, settings.web.max_failures_per_address)
+        throttle = token_throttle(self._reactor)
         return Context(
             customers=stores.customers,
             readings=stores.readings,

@@ -47,7 +47,8 @@ HASH_THREADS = 2
 MAX_WAITING = 1000
 """Checks that may wait for a hash; further ones are refused as overload (503, the device tries again)."""
 
-
+FAILURE_WINDOW_SECONDS = 300
+"""A wrong guess counts for this time."""
 LOGGER_PACE, NETWORK_PACE, SERIAL_PACE = 1.0, 0.1, 0.2
 """Seconds between two attempts after too many wrong guesses: at a logger from a network, from a network, at a logger."""
 
@@ -59,8 +60,6 @@ class CredentialSettings(Protocol):
     def max_failures(self) -> int: ...
     @property
     def max_failures_per_address(self) -> int: ...
-    @property
-    def failure_window_seconds(self) -> int: ...
 
 
 class _CachedSuccess(NamedTuple):
@@ -151,7 +150,7 @@ class CredentialChecker:
                 "network": Limit(settings.max_failures_per_address, NETWORK_PACE),
                 "serial": Limit(settings.max_failures_per_address, SERIAL_PACE),
             },
-            window_seconds=settings.failure_window_seconds,
+            window_seconds=FAILURE_WINDOW_SECONDS,
             max_keys=MAX_REFUSED,
         )
         self._flights: dict[tuple[str, bytes, str], _PendingCheck] = {}

@@ -1,10 +1,10 @@
-"""Settings: read from an ini file, checked completely, or refused with file, section, key and accepted values.
+"""Settings: read from an ini file and checked completely, or refused with file, section, key and accepted values.
 
 Each section is an attrs class in :mod:`cenergyd.settings.sections`; every field carries its kind (how text becomes a value, with its
 bounds), unit and reason, from which ``etc/cenergyd.ini`` is written (``cenergyd check --print-defaults``) and tested.
 
-A value may come from elsewhere, so that secrets stay out of the file: ``@file:/path`` is the content of a file (systemd
-credentials: ``@credential:NAME`` is ``$CREDENTIALS_DIRECTORY/NAME``), ``@env:NAME`` an environment variable.
+So that secrets stay out of the file, a value may come from elsewhere: ``@file:/path`` is the content of a file (systemd credentials:
+``@credential:NAME`` is ``$CREDENTIALS_DIRECTORY/NAME``), ``@env:NAME`` an environment variable.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def text(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A file or folder; made absolute against the working directory."""
+    """A file or folder; a relative one is taken from the working directory."""
     if not text:
         raise ValueError("a path is needed")
     return Path(text).absolute()
@@ -175,7 +175,7 @@ def days_of(*names: str, least: int, most: int) -> Kind:
 
 
 def chosen(*allowed: str) -> Kind:
-    """Some of a few words, each once, in the given order of ``allowed``."""
+    """Some of a few words, each once, in the order of ``allowed``."""
 
     def parse(text: str) -> tuple[str, ...]:
         found = words(text)
@@ -212,8 +212,8 @@ def load_settings(
     """Read ``file`` (None: all defaults) into ``cls``, whose fields are the sections.
 
     :param overrides: ``section.key`` -> text, which win over the file (command line).
-    :param warn: told, a line each, which settings are there under an old name or are constants now.
-    :raises ConfigError: names file, section, key and what would be right; all faults at once, a line each.
+    :param warn: called with a line for each setting that is present under an old name or has become a constant.
+    :raises ConfigError: names file, section, key and accepted values; all faults at once, a line each.
     """
     where = _Where(str(file) if file else "command line", frozenset(overrides or ()))
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=True)
@@ -253,7 +253,7 @@ def _without_retired(
 
 @attrs.frozen
 class _Where:
-    """Where settings come from, for messages."""
+    """Origin of settings, for messages."""
 
     file: str
     overridden: frozenset[str]

@@ -14,6 +14,6 @@ class PluginSection:
     values: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """Key -> text, with ``@file:`` and its like resolved."""
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
-    """Key -> where it stands, for messages."""
+    """Key -> its origin, for messages."""
     hidden: frozenset[str] = frozenset()
     """Keys whose text came from elsewhere (``@file:``), and is not shown."""

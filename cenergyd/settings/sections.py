@@ -1,6 +1,6 @@
 """Every section and setting of ``cenergyd.ini``: default, bounds, unit and reason.
 
-A value that nobody can choose well is no setting but a constant with its reason, in the module that uses it.
+A value that nobody can choose well is not a setting but a constant, with its reason, in the module that uses it.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class ServerSettings:
         essential=True,
     )  # fmt: skip
     trusted_proxies: tuple[str, ...] = setting(
-        "", words, "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.", essential=True
+        "", words, "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.", essential=True
     )  # fmt: skip
-    max_connections: int = setting("4000", integer(10, 100000), "Open connections; more are closed on arrival.")
+    max_connections: int = setting(
+        "4000", integer(10, 100000), "Open connections. Beyond that a silent one is closed, or the new one."
+    )
     max_memory_mb: int = setting(
         "512",
         integer(256, 1 << 20),
-        "Memory for the process; requests that find none get 503.",
+        "Memory for the process; requests beyond it get 503.",
         "MB",
     )
     request_timeout_seconds: int = setting(
-        "120", integer(5, 3600), "A connection on which nothing arrives for so long is closed.", "s"
+        "120", integer(5, 3600), "A connection that receives nothing for this time is closed.", "s"
     )
-    shutdown_grace_seconds: int = setting(
-        "20", integer(0, 300), "How long a stop waits for uploads that are being written.", "s"
-    )
+    shutdown_grace_seconds: int = setting("20", integer(0, 300), "How long a stop waits for uploads in progress.", "s")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +61,7 @@ class StateSettings:
 
     folder: Path | None = setting(  # noqa: RUF009
         "", absolute_path,
-        "For relative paths. Empty: systemd's state folder, /var/lib/cenergyd for settings in /etc, else the current one.",
+        "Base of relative paths. Empty: systemd's state folder, /var/lib/cenergyd for settings in /etc, else the current one.",
     )  # fmt: skip
 
 
@@ -76,16 +76,16 @@ class CustomersSettings:
     )  # fmt: skip
     collection: str = setting(
         "customer", text,
-        "MongoDB collection of customers, shared with the existing front end; our own state is in cenergyd_customer.",
+        "MongoDB collection of customers, may be shared with an existing front end; cenergyd's own state is in cenergyd_customer.",
     )  # fmt: skip
     hash_passwords: bool = setting(
-        "no", switch, "Whether loggers' passwords that the front end stored are replaced by their hashes there."
+        "no", switch, "Whether clear-text passwords stored by the front end are replaced by their hashes."
     )
     new_document: dict[str, str] = setting(  # noqa: RUF009
-        "", pairs, "Fields that the front end wants in the document of a customer added here, such as _cls=Customer."
+        "", pairs, "Fields that the front end needs in the documents of customers added here, such as _cls=Customer."
     )
     timeout_seconds: float = setting(
-        "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
+        "10", number(0.5, 120), "A store that does not answer within this time counts as down.", "s"
     )
 
 
@@ -101,14 +101,14 @@ class ReadingsSettings:
     retention_policy: str = setting(
         "",
         text,
-        "InfluxDB retention policy of readings; with keep_days what is computed is in NAME_longer. Empty: the database's default.",
+        "InfluxDB retention policy of readings; with keep_days, computed data is in NAME_longer. Empty: the database's default.",
     )
     keep_days: dict[str, int] = setting(  # noqa: RUF009
         "", days_of("raw", "1m", "longer", least=60, most=36500),
-        "Days that readings and rollups are kept, as raw=800 1m=800 longer=3650; not named: for ever.",
+        "Days for which readings and rollups are kept, such as raw=800 1m=800 longer=3650; kinds not named are kept for ever.",
     )  # fmt: skip
     timeout_seconds: float = setting(
-        "10", number(0.5, 120), "A store that does not answer for so long counts as down.", "s"
+        "10", number(0.5, 120), "A store that does not answer within this time counts as down.", "s"
     )
 
     def __attrs_post_init__(self) -> None:
@@ -116,23 +116,23 @@ class ReadingsSettings:
         if longer is not None and (raw is None or longer < raw):
             raise ValueError("keep_days: longer must not be less than raw, from which it is computed")
         if self.keep_days and not self.url.startswith("sqlite:") and not self.retention_policy:
-            raise ValueError("keep_days: InfluxDB needs the name of the policies to make, retention_policy")
+            raise ValueError("keep_days: InfluxDB also needs retention_policy, the name of the policies")
 
 
 @attrs.frozen(kw_only=True)
 class UploadSettings:
     """What a logger may send."""
 
-    path: str = setting("/consume", text, "Path that loggers POST to: the 'Target URL' of the AcquiSuite.")
+    path: str = setting("/consume", text, "Path that loggers POST to, as in the AcquiSuite's 'Target URL'.")
     max_future_seconds: int = setting(
-        "86400", integer(0, 31536000), "Rows later than now by more are skipped: the logger's clock jumped.", "s"
+        "86400", integer(0, 31536000), "Rows further in the future are skipped: the logger's clock is wrong.", "s"
     )
     unknown_meters: str = setting(
-        "hold", text, "Logs whose columns nothing tells are held; or the name of a layout to read them by."
+        "hold", text, "Logs of meters whose columns are not known: hold, or the name of a layout to read them by."
     )
-    held_days: int = setting("90", integer(1, 3650), "Held logs are given up after so long.", "days")
+    held_days: int = setting("90", integer(1, 3650), "Held logs are deleted after this time.", "days")
     held_mb: int = setting(
-        "64", integer(1, 100000), "Room for one logger's held logs, all loggers' 64 times that; then 406.", "MB"
+        "64", integer(1, 100000), "Room for one logger's held logs, and 64 times that for all; beyond it 406.", "MB"
     )
     remote_configuration: bool = setting(
         "no", switch, "Whether loggers may fetch config files that an operator queued for them."
@@ -141,15 +141,13 @@ class UploadSettings:
 
 @attrs.frozen(kw_only=True)
 class ArchiveSettings:
-    """Keeping accepted logs as they came, to read them again by another layout (``cenergyd reread``)."""
+    """Keeping accepted uploads as received, to read them again by another layout ('cenergyd reread')."""
 
-    days: int = setting(
-        "0", integer(0, 3650), "Accepted logs are kept as they came for so long; 0: they are not.", "days"
-    )
+    days: int = setting("0", integer(0, 3650), "How long accepted uploads are archived; 0: they are not.", "days")
     folder: Path = setting(  # noqa: RUF009
-        "archive", needed_path, "Where; counted from the state folder. Several daemons may share one."
+        "archive", needed_path, "The archive's folder, relative to the state folder. Several daemons may share it."
     )
-    max_gb: int = setting("20", integer(1, 100000), "Room for all of it; beyond it the oldest days are deleted.", "GB")
+    max_gb: int = setting("20", integer(1, 100000), "Size of the archive; beyond it the oldest days are deleted.", "GB")
 
 
 @attrs.frozen(kw_only=True)
@@ -157,12 +155,13 @@ class CredentialsSettings:
     """Checking loggers' passwords."""
 
     max_failures: int = setting(
-        "10", integer(1, 10000), "Wrong passwords per serial and network in the window; then one a second."
+        "10", integer(1, 10000), "Wrong passwords per serial number and network within five minutes; then one attempt a second."
     )  # fmt: skip
     max_failures_per_address: int = setting(
-        "100", integer(1, 100000), "Wrong passwords per address within the window (a site may have many loggers)."
+        "100",
+        integer(1, 100000),
+        "Wrong passwords per network, and per serial number, within five minutes; then ten, and five, attempts a second.",
     )
-    failure_window_seconds: int = setting("300", integer(1, 86400), "Window in which wrong passwords count.", "s")
 
 
 @attrs.frozen(kw_only=True)
@@ -170,13 +169,15 @@ class DerivationSettings:
     """Computing the missing meter."""
 
     tolerance_seconds: int = setting(
-        "30", integer(0, 1800), "Readings of two meters belong together if not further apart than this.", "s"
+        "30", integer(0, 1800), "Readings of two meters belong together if they are no further apart than this.", "s"
     )
     formula: str = setting(
         "physical", choice("physical", "literal"),
-        "physical: P and Q add up, PF follows, V is the mean. literal: plain sums and differences.",
+        "physical: P and Q add up, PF follows, V is the mean. literal: sums and differences of all three.",
     )  # fmt: skip
-    interval_seconds: float = setting("5", number(0.1, 3600), "Time between two looks for pending customers.", "s")
+    interval_seconds: float = setting(
+        "5", number(0.1, 3600), "Interval of checks for customers with new readings.", "s"
+    )
     plugin_timeout_seconds: float = setting("30", number(0.1, 3600), "A plugin that takes longer has failed.", "s")
 
 
@@ -185,9 +186,9 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "60", number(0.1, 3600), "Time between two looks for new or derived readings.", "s"
+        "60", number(0.1, 3600), "Interval of checks for customers with new or derived readings.", "s"
     )
-    timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one piece has failed.", "s")
+    timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one window has failed.", "s")
 
 
 @attrs.frozen(kw_only=True)
@@ -196,27 +197,27 @@ class RollupsSettings:
 
     resolutions: tuple[str, ...] = setting(
         "1m 5m 15m 30m 1h 24h", chosen("1m", "5m", "15m", "30m", "1h", "24h"),
-        "Resolutions at which each meter is rolled up; 1h is always kept, as 24h is added up from it.",
+        "Resolutions at which each meter is rolled up; 1h is always stored, because 24h is computed from it.",
     )  # fmt: skip
     max_gap_seconds: int = setting(
         "5400",
         integer(1, 5400),
-        "A longer pause is a gap in the energy; only registers bridge it.",
+        "A longer pause between readings is a gap in the energy, which only the meter's registers can bridge.",
         "s",
     )
 
 
 @attrs.frozen(kw_only=True)
 class AlertsSettings:
-    """Evaluating readings and loggers for alerts; what to evaluate is each customer's own setting."""
+    """Alerts; the rules are each customer's own setting."""
 
     max_age_seconds: int = setting(
         "3600", integer(1800, 172800),
-        "Older readings raise no alert. More than upload interval plus delays.", "s",
+        "Older readings raise no alert. Must be more than the loggers' upload interval.", "s",
     )  # fmt: skip
     operators: tuple[str, ...] = setting(
         "", words,
-        "Who is told of faults at any site: email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows them.",
+        "Who gets alerts of faults at any site: email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows them.",
     )  # fmt: skip
 
 
@@ -224,10 +225,9 @@ class AlertsSettings:
 class OutboxSettings:
     """The queue of messages to customers."""
 
-    max_attempts: int = setting("12", integer(1, 100), "Attempts at a message; then it is 'failed'.")
     idempotent_channels: tuple[str, ...] = setting(
         "sms webhook", words,
-        "Channel types whose notifiers prevent duplicates: a message that may have been taken is sent again.",
+        "Channel types that recognise duplicates: a message is sent again if it is not known whether it arrived.",
     )  # fmt: skip
 
 
@@ -236,16 +236,18 @@ class EmailSettings:
     """Messages by e-mail."""
 
     host: str = setting("", text, "SMTP server; empty: no e-mail.", essential=True)
-    port: int = setting("587", integer(1, 65535), "587 for starttls, 465 for tls, 25 within a site.", essential=True)
+    port: int = setting(
+        "587", integer(1, 65535), "587 for starttls, 465 for tls, 25 for a local relay.", essential=True
+    )
     security: str = setting(
         "starttls", choice("starttls", "optional", "tls", "none"),
-        "starttls: required. optional: if offered. tls: from the first byte. none: plain.",
+        "starttls: required. optional: if offered. tls: from the start. none: unencrypted.",
         essential=True,
     )  # fmt: skip
-    username: str = setting("", text, "Account at the server; empty: no sign-in.", essential=True)
+    username: str = setting("", text, "User name at the server; empty: no authentication.", essential=True)
     password: str = setting("", text, "Its password, such as @credential:smtp.", secret=True, essential=True)
     sender: str = setting("", text, "From address, such as alerts@example.org.", essential=True)
-    ca_file: Path | None = setting("", optional_path, "PEM file of authorities to trust instead of the system's.")  # noqa: RUF009
+    ca_file: Path | None = setting("", optional_path, "PEM file of authorities to trust, not the system's.")  # noqa: RUF009
 
 
 @attrs.frozen(kw_only=True)
@@ -255,7 +257,7 @@ class SmsSettings:
     account_sid: str = setting("", text, "Twilio account SID (AC...); empty: no SMS.", essential=True)
     auth_token: str = setting("", text, "Twilio auth token, such as @credential:twilio.", secret=True, essential=True)
     sender: str = setting("", text, "Number to send from (+1...) or a messaging service SID (MG...).", essential=True)
-    base_url: str = setting("https://api.twilio.com", url("http", "https"), "Where Twilio's API is.")
+    base_url: str = setting("https://api.twilio.com", url("http", "https"), "URL of Twilio's API.")
 
 
 @attrs.frozen(kw_only=True)
@@ -264,7 +266,7 @@ class WebhookSettings:
 
     allow_private_addresses: bool = setting(
         "no", switch,
-        "Whether customers may name loopback and private addresses: then a customer can reach what this machine can reach.",
+        "Whether customers may enter loopback and private addresses, and so reach whatever this machine can reach.",
     )  # fmt: skip
 
 
@@ -273,14 +275,12 @@ class PluginsSettings:
     """Which plugins run."""
 
     disabled: tuple[str, ...] = setting("", words, "Names of plugins (see 'cenergyd plugins') that are not loaded.")
-    required: tuple[str, ...] = setting(
-        "", words, "Names of plugins without which the daemon does not start: what they compute, nothing else would."
-    )
+    required: tuple[str, ...] = setting("", words, "Names of plugins without which the daemon does not start.")
 
 
 @attrs.frozen(kw_only=True)
 class LayoutSettings:
-    """One more point layout, as [layout:NAME]; columns count from 0 with time = 0, so POINTnn is column 4 + nn."""
+    """A further point layout, as [layout:NAME]; columns count from 0 with time = 0, so POINTnn is column 4 + nn."""
 
     device_classes: tuple[str, ...] = setting("", words, "MODBUSDEVICECLASS values that have this layout.")
     P: str = setting("", text, "Column of real power, kW; empty: none.")
@@ -297,21 +297,16 @@ class WebSettings:
     """The API, signing in and the pages."""
 
     session_idle_seconds: int = setting(
-        "43200", integer(300, 2592000), "A session that nobody uses for so long ends.", "s"
+        "43200", integer(300, 2592000), "A session ends when it is not used for this time.", "s"
     )
     session_max_seconds: int = setting(
-        "604800", integer(300, 31536000), "A session ends after so long, however busy it is.", "s"
+        "604800", integer(300, 31536000), "A session ends after this time even if it is used.", "s"
     )
-    max_failures_per_address: int = setting(
-        "20", integer(1, 100000), "Wrong tokens per network within five minutes; then one a second is answered."
-    )
-    target_points: int = setting("1000", integer(10, 100000), "Points per curve that resolution=auto aims at.")
-    max_points: int = setting(
-        "10000", integer(10, 1000000), "Most points per curve in one answer; finer resolutions are refused."
-    )
-    event_streams: int = setting("500", integer(1, 100000), "Live views open at once; more are refused with 503.")
     hsts_seconds: int = setting(
-        "31536000", integer(0, 63072000), "How long browsers shall insist on TLS, sent over TLS only; 0: not sent.", "s"
+        "31536000",
+        integer(0, 63072000),
+        "How long browsers must insist on TLS (Strict-Transport-Security), sent over TLS only; 0: not sent.",
+        "s",
     )
 
 
@@ -325,7 +320,7 @@ class LoggingSettings:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """All sections: those first in which something must be chosen."""
+    """All sections; those with something to choose come first."""
 
     server: ServerSettings
     state: StateSettings

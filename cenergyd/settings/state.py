@@ -1,4 +1,4 @@
-"""The state folder: what relative paths count from, whatever directory a command is called in."""
+"""The state folder: the base of relative paths, whatever directory a command is called in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def state_folder(settings: Settings, environ: Mapping[str, str], *, system_wide:
 
 
 def in_folder(settings: Settings, folder: Path) -> Settings:
-    """The settings with every relative path of a database, and of the archive, counted from ``folder``."""
+    """The settings with every relative path of a database, and of the archive, below ``folder``."""
     return attrs.evolve(
         settings,
         customers=attrs.evolve(settings.customers, url=_resolved(settings.customers.url, folder)),

@@ -13,14 +13,14 @@ from cenergyd.settings.loader import describe, settings_in
 from cenergyd.settings.sections import Settings
 
 _HEAD = """\
-Settings of cenergyd. What you will set stands as it is, what you may set is a comment with its default.
-Sections with something to set come first. 'cenergyd check' says what is wrong, by section and key.
-A value may come from elsewhere, so that secrets stay out of this file: @file:/path is the content of a file,
-@credential:NAME that of $CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=), @env:NAME an environment variable.
+Settings of cenergyd. Settings that you will need have a value; those that you may change are comments with their
+default. Sections that you will need come first. 'cenergyd check' reports errors by section and key.
+Keep secrets out of this file: the value @file:/path is the content of a file, @credential:NAME that of
+$CREDENTIALS_DIRECTORY/NAME (systemd's LoadCredential=), @env:NAME an environment variable.
 """
 _WIDTH = 118
 _OBVIOUS = ("Any text.", "An absolute path,", "A path, or nothing.", "yes or no.", "Words", "A URL")
-"""Beginnings of what a kind accepts that need no mention beside the reason and the default."""
+"""Descriptions of accepted values with these beginnings are left out."""
 
 
 def default_ini(cls: type[Any] = Settings) -> str:
@@ -30,14 +30,14 @@ def default_ini(cls: type[Any] = Settings) -> str:
     for field in attrs.fields(cls):
         section = hints[field.name]
         family = getattr(section, "__origin__", None) is dict
-        # A family has no member by default, so its example stays a comment.
+        # A family has no section by default, so its example is a comment.
         name, kind = (f"#[{field.name}:NAME]", section.__args__[1]) if family else (f"[{field.name}]", section)
         lines += ["", name, *_comment(_first_paragraph(kind)), *_settings(kind)]
     return "\n".join(lines) + "\n"
 
 
 def _settings(cls: type[object]) -> Iterator[str]:
-    """First what an installation is likely to set."""
+    """Essential settings first."""
     for field in sorted(settings_in(cls), key=lambda field: not field.metadata["essential"]):
         yield from _about(field)
         mark = "" if field.metadata["essential"] else "#"

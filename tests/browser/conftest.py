@@ -30,7 +30,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2",
         "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
         "cenergyd.web.api.live.POLL_SECONDS": "0.3",
-        "web.max_failures_per_address": "1000",
+        "cenergyd.web.access.auth.MAX_WRONG_TOKENS": "1000",
     }
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), settings)
     running.start()

@@ -103,7 +103,7 @@ class States(NamedTuple):
 @pytest.fixture(scope="session")
 def known_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[States]:
     """A daemon of its own: what is known of its sites is written into the store while it is stopped."""
-    daemon = RunningDaemon(tmp_path_factory.mktemp("states"), {"web.max_failures_per_address": "1000"})
+    daemon = RunningDaemon(tmp_path_factory.mktemp("states"), {"cenergyd.web.access.auth.MAX_WRONG_TOKENS": "1000"})
     daemon.start()
     token = daemon.run("token", "add", "--operator", "the operator").stdout.strip()
     found: dict[str, tuple[str, str, str]] = {}

@@ -32,7 +32,6 @@ SERIAL = "001EC6001433"
 class Limits:
     max_failures: int = 3
     max_failures_per_address: int = 6
-    failure_window_seconds: int = 300
 
 
 class CountingStore(SqliteCustomerStore):

@@ -74,7 +74,6 @@ def test_what_is_a_constant_now_is_a_warning_and_no_error(tmp_path: Path) -> Non
     [
         ("alerts.fresh_seconds", "max_age_seconds", "7200"),
         ("outbox.repeatable", "idempotent_channels", "webhook"),
-        ("web.points", "target_points", "500"),
     ],
 )
 def test_a_renamed_setting_works_under_its_old_name(old: str, new: str, value: str) -> None:
@@ -123,7 +122,7 @@ def test_a_wrong_file_is_told_by_file_section_key_and_what_would_be_right(tmp_pa
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    said = wrong(tmp_path, "[server]\nmax_connections = x\n[web]\nmax_points = 0\n")
+    said = wrong(tmp_path, "[server]\nmax_connections = x\n[web]\nhsts_seconds = -1\n")
     assert len(said.splitlines()) == 2
 
 

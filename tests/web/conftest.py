@@ -17,9 +17,11 @@ from tests.web.harness import World
 async def world(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
-    """The web side over SQLite; parametrise indirectly with settings of ``[web]``."""
+    """The web side over SQLite; parametrise indirectly with settings of ``[web]`` and constants (dotted name -> value)."""
     options: dict[str, Any] = dict(getattr(request, "param", {}))
     monkeypatch.setattr(live, "POLL_SECONDS", 0.2)
+    for name, value in options.pop("constants", {}).items():
+        monkeypatch.setattr(f"cenergyd.web.{name}", value)
     made = World(tmp_path, options.pop("settings", None), **options)
     await made.start()
     yield made

@@ -173,7 +173,7 @@ class World:
             max_seconds=settings.session_max_seconds,
             per_token=self.sessions_per_token,
         )
-        self.throttle = token_throttle(self.clock, settings.max_failures_per_address)
+        self.throttle = token_throttle(self.clock)
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
         self.archive = ConfigArchive(

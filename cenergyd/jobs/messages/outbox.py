@@ -38,6 +38,8 @@ from cenergyd.settings.sections import OutboxSettings
 
 MAX_TEXT = 8000
 MAX_ERROR = 300
+MAX_ATTEMPTS = 12
+"""Attempts at a message, over about eight hours with the waits below; then it has failed."""
 FIRST_RETRY_SECONDS = 60
 """Seconds to wait after the first failed attempt; doubled after each further one, up to MAX_RETRY_SECONDS."""
 MAX_RETRY_SECONDS = 3600
@@ -250,7 +252,7 @@ class Outbox:
         """Store the result of an attempt to send a claimed message. Raises Conflict if the claim was lost."""
         body = {**document.body, "error": error[:MAX_ERROR]}
         attempts: int = body["attempts"]
-        again = attempts < self.settings.max_attempts
+        again = attempts < MAX_ATTEMPTS
         if result == "unknown":
             body["unsure"] = True
             again = again and body["channel"].get("type") in self._idempotent

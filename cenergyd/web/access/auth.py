@@ -22,6 +22,8 @@ CSRF_HEADER = b"X-CSRF-Token"
 CSRF_FIELD = "csrf"
 WINDOW_SECONDS = 300
 """Seconds for which a wrong token counts."""
+MAX_WRONG_TOKENS = 20
+"""Wrong tokens per network within the window; further answers are delayed, see :data:`TOKEN_PACE`."""
 TOKEN_PACE = 1.0
 """Seconds between answers to wrong tokens from a network that has sent too many."""
 
@@ -56,9 +58,9 @@ class Principal:
             raise RequestProblem(403, "forbidden", "only an operator may do this")
 
 
-def token_throttle(clock: Timers, max_failures: int) -> Throttle:
+def token_throttle(clock: Timers) -> Throttle:
     """A throttle for wrong tokens, per network."""
-    return Throttle(clock, {"network": Limit(max_failures, TOKEN_PACE)}, window_seconds=WINDOW_SECONDS)
+    return Throttle(clock, {"network": Limit(MAX_WRONG_TOKENS, TOKEN_PACE)}, window_seconds=WINDOW_SECONDS)
 
 
 class Authenticator:

@@ -27,6 +27,8 @@ from cenergyd.web.views.curves import LatestReading
 from cenergyd.web.views.sources import SeriesSource, role_sources
 
 KEEP_ALIVE_SECONDS = 15
+MAX_STREAMS = 500
+"""Live views open at once; a sleeping one costs some kilobytes."""
 CHECK_SECONDS = 1
 """Seconds between two checks of a stream's token or session, which any daemon may have ended."""
 STREAMS_PER_ADDRESS = 64
@@ -340,7 +342,7 @@ class LiveViews:
                 429, "too_many_streams", f"at most {STREAMS_PER_CLIENT} live views at once",
                 headers={"Retry-After": "10"},
             )  # fmt: skip
-        if len(self._streams) >= self._context.settings.event_streams:
+        if len(self._streams) >= MAX_STREAMS:
             raise Overloaded("too many live views")
 
     def _live(self, customer_id: str) -> LiveCustomer:

@@ -29,6 +29,10 @@ from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_chang
 
 T = TypeVar("T")
 
+TARGET_POINTS = 1000
+"""Points per curve that ``auto`` aims at: about as many as a wide chart has pixels."""
+MAX_POINTS = 10_000
+"""Points per curve in one response: about 1 MB of JSON."""
 _RUNS_AT_ONCE = 4
 _POINTS_AT_ONCE = 256
 """Points that are made between two checks of the time: a millisecond or two."""
@@ -59,7 +63,7 @@ class _Found(NamedTuple):
 class CurveReader:
     """Reads the curves of a context's readings.
 
-    ``auto`` aims at ``[web] target_points`` a curve; more than ``max_points`` are refused.
+    ``auto`` aims at :data:`TARGET_POINTS` per curve; more than :data:`MAX_POINTS` are refused.
 
     :param original: whether meters are shown as measured, without corrections.
     """
@@ -67,8 +71,8 @@ class CurveReader:
     def __init__(self, context: Context, *, original: bool = False) -> None:
         self._readings = as_measured(context.readings) if original else context.readings
         self._clock = context.clock
-        self._points = context.settings.target_points
-        self._max_points = context.settings.max_points
+        self._points = TARGET_POINTS
+        self._max_points = MAX_POINTS
 
     async def read(
         self,

@@ -32,7 +32,7 @@ async def status_of(client: Client, route: Route, customer_id: str) -> int:
     return (await client.call(route.method, filled(route, customer_id), body, headers, params=params)).status
 
 
-@pytest.mark.parametrize("world", [{"settings": {"max_failures_per_address": 1000}}], indirect=True)
+@pytest.mark.parametrize("world", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 1000}}], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_every_route_for_every_caller(world: World) -> None:
     own, customer = await world.customer(name="own", logger_serial_number="A1")
@@ -144,7 +144,7 @@ async def test_csrf(world: World) -> None:
     assert cross.status == 403
 
 
-@pytest.mark.parametrize("world", [{"settings": {"max_failures_per_address": 3}}], indirect=True)
+@pytest.mark.parametrize("world", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_wrong_tokens_are_slowed_and_right_ones_never(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "MAX_WAIT_SECONDS", 0.5)  # nobody's turn is near enough to wait for in a test

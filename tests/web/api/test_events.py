@@ -172,7 +172,7 @@ async def test_ends_with_the_customer_and_with_the_daemon(world: World) -> None:
     assert len(views(world)) == 0
 
 
-@pytest.mark.parametrize("world", [{"settings": {"event_streams": 3}}], indirect=True)
+@pytest.mark.parametrize("world", [{"constants": {"api.live.MAX_STREAMS": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_views_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "STREAMS_PER_CLIENT", 2)

@@ -62,7 +62,10 @@ def references(value: Any) -> Iterator[str]:
 @contextmanager
 def running_server(folder: Path) -> Iterator[dict[str, Any]]:
     """A daemon with a customer, uploads, an operator's token and a session; and what callers need to know of it."""
-    daemon = RunningDaemon(folder, {"web.max_failures_per_address": "100000", "web.max_points": "2000"})
+    daemon = RunningDaemon(
+        folder,
+        {"cenergyd.web.access.auth.MAX_WRONG_TOKENS": "100000", "cenergyd.web.views.curve_reader.MAX_POINTS": "2000"},
+    )
     try:
         daemon.start()
         add_customer(daemon, SERIAL, facility="1", solar="2")

@@ -77,7 +77,11 @@ async def test_windows_have_min_mean_max(world: World) -> None:
     assert all(load["estimated"])
 
 
-@pytest.mark.parametrize("world", [{"settings": {"target_points": 100, "max_points": 500}}], indirect=True)
+@pytest.mark.parametrize(
+    "world",
+    [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 500}}],
+    indirect=True,
+)
 @pytest_twisted.ensureDeferred
 async def test_auto_is_bounded_for_every_range(world: World) -> None:
     customer, client = await site(world, minutes=700)
@@ -90,7 +94,11 @@ async def test_auto_is_bounded_for_every_range(world: World) -> None:
     assert whole["resolution"] % 86400 == 0
 
 
-@pytest.mark.parametrize("world", [{"settings": {"target_points": 100, "max_points": 500}}], indirect=True)
+@pytest.mark.parametrize(
+    "world",
+    [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 500}}],
+    indirect=True,
+)
 @pytest_twisted.ensureDeferred
 async def test_seconds_are_summarised_where_single_ones_are_too_many(world: World) -> None:
     customer, client = await site(world, minutes=90, step=1)
@@ -99,7 +107,11 @@ async def test_seconds_are_summarised_where_single_ones_are_too_many(world: Worl
     assert sum(curves_by_role(answer)["load"]["readings"]) == 5400
 
 
-@pytest.mark.parametrize("world", [{"settings": {"target_points": 100, "max_points": 100}}], indirect=True)
+@pytest.mark.parametrize(
+    "world",
+    [{"constants": {"views.curve_reader.TARGET_POINTS": 100, "views.curve_reader.MAX_POINTS": 100}}],
+    indirect=True,
+)
 @pytest_twisted.ensureDeferred
 async def test_raw_comes_in_pieces_without_loss(world: World) -> None:
     customer, client = await site(world, minutes=250)
@@ -250,7 +262,11 @@ async def test_a_window_in_which_meters_change_is_one_point(world: World) -> Non
     assert [row["series"] for row in rows[49:51]] == [f"{SERIAL}_missing_meter", f"{SERIAL}_3"]
 
 
-@pytest.mark.parametrize("world", [{"settings": {"target_points": 40, "max_points": 40}}], indirect=True)
+@pytest.mark.parametrize(
+    "world",
+    [{"constants": {"views.curve_reader.TARGET_POINTS": 40, "views.curve_reader.MAX_POINTS": 40}}],
+    indirect=True,
+)
 @pytest_twisted.ensureDeferred
 async def test_pieces_of_single_readings_go_on_over_a_change_of_meters(world: World) -> None:
     customer, client = await changed_site(world)

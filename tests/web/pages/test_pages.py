@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from cenergyd.customers.model import Customer
 from cenergyd.errors import StoreUnavailable
 from cenergyd.runtime import attempts
+from cenergyd.web.access.auth import MAX_WRONG_TOKENS
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.forms import MAX_FIELDS
 from cenergyd.web.pages.static import BASE as STATIC
@@ -153,12 +154,12 @@ async def test_wrong_tokens_are_slowed(web: Web, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(attempts, "MAX_WAIT_SECONDS", 0.5)
     client = web.world.anybody()
     seen = set()
-    for _ in range(web.world.settings.max_failures_per_address + 1):
+    for _ in range(MAX_WRONG_TOKENS + 1):
         got = await web.post(client, "/sign-in", token="cenergyd_wrong")
         seen.add(got.status)
     assert seen == {401, 429}
     assert got.header("Retry-After")
-    # A browser must not open a box of its own.
+    # A browser must not open its own password dialog.
     assert got.header("WWW-Authenticate") is None
     assert (await web.post(client, "/sign-in", token=web.world.operator_token)).status == 303
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,10 +114,6 @@ class Site:
     """A context with readings in memory, for a CurveReader."""
 
     clock = Immediately()
-
-    settings = attrs.make_class(
-        "Settings", {"target_points": attrs.field(default=500), "max_points": attrs.field(default=10_000)}
-    )()
 
     def __init__(self, **readings: list[Reading]) -> None:
         self.readings = MemoryReadingStore()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from types import TracebackType
+from typing import cast
 
 import click
 
@@ -105,8 +106,10 @@ class _Bar:
         self._bar.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.__exit__(kind, error, traceback)
 
     def show(self, progress: Progress) -> None:
         """How far it is."""

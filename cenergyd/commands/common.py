@@ -30,6 +30,8 @@ from cenergyd.settings.state import embedded_path, in_folder, state_folder
 if TYPE_CHECKING:
     from cenergyd.storage.open import Stores
 
+F = TypeVar("F", bound=Callable[..., object])
+"""A command's function, as click's decorators take and return it."""
 T = TypeVar("T")
 LOCAL_INI: Final = Path("etc/cenergyd.ini")
 SYSTEM_INI: Final = Path("/etc/cenergyd/cenergyd.ini")
@@ -106,7 +108,7 @@ class _TakesSettings(click.Command):
             ),
         ]  # fmt: skip
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Remove our options, then run the command."""
         source = ctx.ensure_object(SettingsSource)
         source.add(ctx.params.pop("config"), ctx.params.pop("pairs"), ctx.params.pop("state"))
@@ -124,7 +126,7 @@ class SettingsGroup(_TakesSettings, click.Group):
     group_class = type
 
 
-def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+def run_async(work: Callable[[Reactor], Coroutine[Deferred[object], object, T]]) -> T:
     """Run ``work(reactor)`` in this process's reactor; return its result or raise its error.
 
     An interrupt (Ctrl-C, SIGTERM) cancels the work, waits until it has cleaned up, and exits with 130.
@@ -132,7 +134,7 @@ def run_async(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """
     from twisted.internet import reactor as installed
 
-    reactor = cast(Any, installed)
+    reactor = cast(Reactor, installed)
     outcome: list[object] = []
     interrupted = False
 
@@ -245,7 +247,7 @@ class TimeParam(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def password_options(command: Any) -> Any:
+def password_options(command: F) -> F:
     """``--password-file`` and ``--password-stdin``. A password is no argument: others on the machine could read it."""
     file = click.option(
         "--password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",

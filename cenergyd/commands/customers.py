@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cenergyd.commands.common import (
+    F,
     SettingsGroup,
     SettingsSource,
     TimeParam,
@@ -48,7 +49,7 @@ def customers() -> None:
     """List, add, show, change and remove customers. A CUSTOMER is an id or a logger serial number."""
 
 
-def _fields(command: Any) -> Any:
+def _fields(command: F) -> F:
     for option in (
         click.option(
             "--derivation-plugin",

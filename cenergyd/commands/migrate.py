@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
 
 import click
 
 from cenergyd.commands.common import Failed, SettingsSource, find_customer, pass_source, run_async, stores_of
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.reconfigure import change_customer
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.jobs.existing_check import problems_of, usable_settings
 from cenergyd.runtime.clock import Reactor
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
@@ -87,7 +87,7 @@ async def _chosen(stores: Stores, name: str | None) -> AsyncIterator[Customer]:
 
 async def _take_over(stores: Stores, customer: Customer, facility_is: str | None, now: int, dry_run: bool) -> list[str]:
     """Store what the front end's settings mean, and which role its facility has; returns what was done, for people."""
-    changes: dict[str, Any] = {}
+    changes: JsonObject = {}
     lines = [f"warning: {note}" for note in problems_of(customer)]
     for name, understood in usable_settings(customer).items():
         if understood.value is not None:

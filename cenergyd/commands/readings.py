@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict, TypeVar, Unpack, cast
 
 import click
 
 from cenergyd.commands.common import (
+    F,
     SettingsGroup,
     SettingsSource,
     TimeParam,
@@ -30,7 +31,19 @@ from cenergyd.runtime.clock import Reactor
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
 
+T = TypeVar("T")
 _PAGE = 5000
+
+
+class _Given(TypedDict, total=False):
+    """Options that click passes by name."""
+
+    meter: str
+    start: int
+    end: int
+    reason: str
+    factor: float
+    seconds: int
 
 
 def register(group: click.Group) -> None:
@@ -46,8 +59,9 @@ def readings() -> None:
     """
 
 
-def _wanted(command: Any) -> Any:
+def _wanted(command: F) -> F:
     """The arguments and options that every correction has."""
+    decorated: Callable[..., object] = command
     for add in (
         click.option("--reason", required=True, metavar="TEXT", help="The reason, in one line, for the record."),
         click.option("--to", "end", type=TimeParam(), required=True, help="Its end, exclusive; may be later than now."),
@@ -59,15 +73,15 @@ def _wanted(command: Any) -> Any:
         click.argument("customer"),
         pass_source,
     ):
-        command = add(command)
-    return command
+        decorated = add(decorated)
+    return cast(F, decorated)
 
 
 @readings.command(name="void")
 @_wanted
-def void(source: SettingsSource, /, **given: Any) -> None:
+def void(source: SettingsSource, /, *, customer: str, serial: str, **given: Unpack[_Given]) -> None:
     """Void the readings of a range of METER (its id) of CUSTOMER: they become a gap."""
-    _add(source, "void", **given)
+    _add(source, "void", customer, serial, given)
 
 
 @readings.command(name="scale")
@@ -78,20 +92,20 @@ def void(source: SettingsSource, /, **given: Any) -> None:
     help="Factor for P and Q: 2 if the configured CT ratio is half of the real one.",
 )
 @_wanted
-def scale(source: SettingsSource, /, **given: Any) -> None:
+def scale(source: SettingsSource, /, *, customer: str, serial: str, **given: Unpack[_Given]) -> None:
     """Multiply power (P and Q) of a range of METER of CUSTOMER by a factor. Its energy registers are then ignored."""
-    _add(source, "scale", **given)
+    _add(source, "scale", customer, serial, given)
 
 
 @readings.command(name="shift")
 @click.option("--seconds", type=int, required=True, help="Seconds to add: 3600 for a clock that was an hour slow.")
 @_wanted
-def shift(source: SettingsSource, /, **given: Any) -> None:
+def shift(source: SettingsSource, /, *, customer: str, serial: str, **given: Unpack[_Given]) -> None:
     """Move the readings of a range of METER of CUSTOMER in time.
 
     Refused if other readings already are at the new times: void those first.
     """
-    _add(source, "shift", **given)
+    _add(source, "shift", customer, serial, given)
 
 
 @readings.command(name="corrections")
@@ -133,23 +147,25 @@ def undo(source: SettingsSource, customer: str, correction: str) -> None:
 @click.option("--serial", default="", help="An earlier logger of the customer. Default: the present one.")
 @click.option("--original", is_flag=True, help="The meter's own values, without corrections.")
 @pass_source
-def show_readings(source: SettingsSource, /, *, customer: str, meter: str, original: bool, **given: Any) -> None:
+def show_readings(
+    source: SettingsSource, /, *, customer: str, meter: str, start: int, end: int, serial: str, original: bool
+) -> None:
     """Show the readings of METER of CUSTOMER as tab-separated values: time (UTC), P kW, power factor, voltage, Q kvar."""
 
     async def work(stores: Stores, found: Customer) -> None:
         store = as_measured(stores.readings) if original else stores.readings
-        name = _series(given["serial"].upper() or found.logger_serial_number, meter)
-        start = given["start"]
-        while page := (await store.read([name], start, given["end"], _PAGE))[name]:
+        name = _series(serial.upper() or found.logger_serial_number, meter)
+        next_start = start
+        while page := (await store.read([name], next_start, end, _PAGE))[name]:
             for reading in page:
                 click.echo(_row(reading))
-            start = page[-1].time + 1
+            next_start = page[-1].time + 1
 
     click.echo("\t".join(("time", *CHANNELS)))
     _with_customer(source.load(), customer, work)
 
 
-def _add(source: SettingsSource, kind: str, /, *, customer: str, serial: str, **given: Any) -> None:
+def _add(source: SettingsSource, kind: str, customer: str, serial: str, given: _Given) -> None:
     wanted = Wanted(kind=kind, serial=serial.upper(), **given)
 
     async def work(stores: Stores, found: Customer) -> Listed:
@@ -158,8 +174,8 @@ def _add(source: SettingsSource, kind: str, /, *, customer: str, serial: str, **
     click.echo(_line(_with_customer(source.load(), customer, work)))
 
 
-def _with_customer(settings: Settings, name: str, work: Callable[[Stores, Customer], Any]) -> Any:
-    async def run(reactor: Reactor) -> Any:
+def _with_customer(settings: Settings, name: str, work: Callable[[Stores, Customer], Awaitable[T]]) -> T:
+    async def run(reactor: Reactor) -> T:
         async with stores_of(settings, reactor) as stores:
             return await work(stores, await find_customer(stores.customers, name))
 
@@ -192,7 +208,7 @@ def _row(reading: Reading) -> str:
     return "\t".join((utc(reading.time), *("" if value is None else repr(value) for value in reading.values[:4])))
 
 
-def _plain(listed: Listed) -> dict[str, Any]:
+def _plain(listed: Listed) -> dict[str, object]:
     each = listed.correction
     return {
         "id": listed.id, "kind": each.kind, "start": each.start, "end": each.end, "factor": each.factor,

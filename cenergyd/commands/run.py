@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import click
 from twisted.internet.defer import Deferred
@@ -92,7 +92,7 @@ class _Runner:
     def __init__(self, source: SettingsSource, settings: Settings, notifier: SystemdNotifier, output: Output) -> None:
         from twisted.internet import reactor
 
-        self.reactor = cast(Any, reactor)
+        self.reactor = cast(Reactor, reactor)
         # Importing the daemon takes a second; the other commands should not wait for it.
         from cenergyd.daemon.service import build_daemon
 

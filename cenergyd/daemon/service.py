@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -98,7 +97,7 @@ class Daemon(OrderedServices):
         self.addresses = self.web.addresses
         """URLs where it listens, once started."""
         for part in self._parts():
-            cast(Any, part).setServiceParent(self)
+            part.setServiceParent(self)
         self._bind_metrics()
 
     def _derivation(self) -> DerivationService:
@@ -242,7 +241,7 @@ class Daemon(OrderedServices):
             # Not logged, because logs may be kept and sent elsewhere: this is for the person at the first start.
             print(f"\nNo operator can sign in yet. One-time sign-in token: {secret}\n", flush=True)
         # From here on nothing can fail, so that opening again after a failure starts no service twice.
-        cast(Any, self).startService()
+        self.startService()  # type: ignore[no-untyped-call]
         log.info("ready for uploads at {path}", path=self.settings.upload.path)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
@@ -29,7 +28,7 @@ from cenergyd.web.api.compat import Legacy
 from cenergyd.web.api.feed import ReadingFeed
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
-from cenergyd.web.server.accept import accept_singly, accept_waiting, use_own_family
+from cenergyd.web.server.accept import ListeningPort, accept_singly, accept_waiting, use_own_family
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.operations import Check, Operations
 from cenergyd.web.server.root import Root
@@ -76,8 +75,8 @@ class WebServer(Service):
         self._settings = settings
         self._reactor = reactor
         self._uploads = uploads
-        self._ports: list[IListeningPort] = []
-        self._shared: list[IListeningPort] = []
+        self._ports: list[ListeningPort] = []
+        self._shared: list[ListeningPort] = []
         self.addresses: list[str] = []
         self.grace_seconds: float = settings.server.shutdown_grace_seconds
         """How long a stop waits for requests that are being read or answered."""
@@ -126,10 +125,10 @@ class WebServer(Service):
 
     def _site(self, context: Context) -> BoundedSite:
         server, path = self._settings.server, self._settings.upload.path
-        operations: Any = self.operations.app.resource()
+        operations = self.operations.app.resource()
         uploads = UploadApp(self._uploads.receiver, self._clients, path)
         pages = Pages(context, upload_path=path)
-        mounts: dict[str, Any] = {
+        mounts = {
             BASE: self.api.app.resource(),
             STATIC: pages.static,
             "": pages.app.resource(),
@@ -168,7 +167,7 @@ class WebServer(Service):
             try:
                 endpoint = serverFromString(self._reactor, with_backlog(text))
                 use_own_family(endpoint)
-                port: Any = await endpoint.listen(self.site)
+                port = cast(ListeningPort, await endpoint.listen(self.site))
             except Exception as error:
                 raise ConfigError(f"[server] listen: cannot listen on {text}: {error}") from error
             self._ports.append(port)
@@ -188,7 +187,9 @@ class WebServer(Service):
         for port in self._ports:
             if port not in self._shared:
                 accept_waiting(port)
-            await maybeDeferred(cast(Any, port).stopListening)
+            stopping = port.stopListening()
+            if stopping is not None:
+                await stopping
         self.api.close()
         self.site.drain()
         began = self._reactor.seconds()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
@@ -47,12 +47,12 @@ log = Logger()
 class _Seen:
     """What was seen of a logger since it was written last."""
 
-    told: dict[str, Any] = attrs.field(factory=dict)
+    told: JsonObject = attrs.field(factory=dict)
     """Loop name and address of its last upload."""
     first_upload: int | None = None
     last_upload: int | None = None
     """UTC seconds."""
-    meters: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    meters: dict[str, JsonObject] = attrs.field(factory=dict)
     """By series."""
 
     def parts(self, serial: str) -> list[str]:
@@ -130,7 +130,7 @@ class LoggerActivity(PeriodicService):
         :param last_error: time and number of its newest error row.
         """
         last = readings[-1] if readings else None
-        body: dict[str, Any] = {
+        body: JsonObject = {
             **device,
             "last_upload": int(self._clock.seconds()),
             "last_time": last.time if last else None,
@@ -154,7 +154,7 @@ class LoggerActivity(PeriodicService):
                 del self._introduced[next(iter(self._introduced))]
             self._introduced[name] = None
 
-    def status(self, serial: str, fields: Mapping[str, Any]) -> None:
+    def status(self, serial: str, fields: ReadOnlyJson) -> None:
         """A logger's STATUS message."""
         body = {"time": int(self._clock.seconds()), "fields": dict(fields)}
         self._statuses[serial] = NewDocument(serial, body, serial)
@@ -266,7 +266,7 @@ class LoggerActivity(PeriodicService):
             log.warn("logger activity of the last seconds is not written: {reason}", reason=str(error))
 
 
-def _body(known: Attempts) -> dict[str, Any]:
+def _body(known: Attempts) -> JsonObject:
     body = {"time": known.time, "address": known.address, "reason": known.reason, "count": known.attempts}
     return {**body, PROVEN_BY: known.password} if known.password else body
 
@@ -282,7 +282,7 @@ def _attempts(document: Document) -> Attempts:
     )
 
 
-def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
     """A meter's document after another log: a late file does not move its last reading or error back."""
     body = dict(new)
     if new["last_time"] is None or new["last_time"] < (old.get("last_time") or 0):
@@ -293,7 +293,7 @@ def merged_meter(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
     return body
 
 
-def merged_logger(old: Mapping[str, Any], old_meters: Mapping[str, Mapping[str, Any]], seen: _Seen) -> dict[str, Any]:
+def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], seen: _Seen) -> JsonObject:
     """A logger's document after further uploads: with the longest pauses of its last days, from which its rhythm is known."""
     body = {**old, **seen.told}
     if seen.first_upload is not None:

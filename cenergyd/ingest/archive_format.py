@@ -18,12 +18,13 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
 import attrs
 
 from cenergyd.acquisuite.inflate import is_gzip
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import CenergydError
 
 MAGIC: Final = b"CENERGYD1 "
@@ -59,7 +60,7 @@ class ArchiveEntry(NamedTuple):
     """A record in a file, its content not yet read."""
 
     path: Path
-    head: Mapping[str, Any]
+    head: ReadOnlyJson
     head_at: int
     head_bytes: int
     content_bytes: int
@@ -132,7 +133,7 @@ def _entries(path: Path, view: mmap.mmap, wanted: bytes) -> Iterator[ArchiveEntr
             yield ArchiveEntry(path, known, head_at, int(line[1]), int(line[2]), int(line[3], 16))
 
 
-def _head(text: bytes) -> Mapping[str, Any] | None:
+def _head(text: bytes) -> ReadOnlyJson | None:
     try:
         head = json.loads(text)
     except ValueError:

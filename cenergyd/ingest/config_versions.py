@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
 
 import attrs
 
@@ -26,6 +25,7 @@ from cenergyd.acquisuite.configfiles import (
 )
 from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.upload import Mode
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
@@ -188,7 +188,7 @@ class ConfigArchive:
     async def _heads(self, serial: str) -> list[Document]:
         return await self._documents.find(CONFIG_FILE, owner=serial, limit=300)
 
-    async def _drop_old(self, key: str, newest: int, queued: Any) -> None:
+    async def _drop_old(self, key: str, newest: int, queued: ReadOnlyJson | None) -> None:
         for number in range(newest - self.max_versions, 0, -1):
             if queued and queued["number"] == number:
                 continue
@@ -201,9 +201,9 @@ class ConfigArchive:
             await self._layouts.learn(serial, meter, parse_meter_config(upload.content), upload.device_class)
 
 
-def _version(document: Document, queued: Any) -> ConfigVersion:
+def _version(document: Document, queued: ReadOnlyJson | None) -> ConfigVersion:
     body = document.body
     return ConfigVersion(
         number=body["number"], md5=body["md5"], size=body["size"], file_time=body["file_time"], received=body["received"],
-        queued=bool(queued) and queued["number"] == body["number"],
+        queued=bool(queued and queued["number"] == body["number"]),
     )  # fmt: skip

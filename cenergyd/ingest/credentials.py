@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -32,6 +32,7 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.concurrency import Slots
 from cenergyd.runtime.threads import BoundedPool
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 MAX_SERIAL = 64
@@ -101,29 +102,29 @@ class _PendingCheck:
         self.forgotten = False
 
 
-class _LruCache(Generic[V]):
+class _LruCache(Generic[K, V]):
     """A dictionary that drops its least recently used entry."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[object, V] = OrderedDict()
+        self._values: OrderedDict[K, V] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: object) -> V | None:
+    def get(self, key: K) -> V | None:
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: object, value: V) -> None:
+    def put(self, key: K, value: V) -> None:
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._size:
             self._values.popitem(last=False)
 
-    def change(self, change: Callable[[Any, V], V]) -> None:
+    def change(self, change: Callable[[K, V], V]) -> None:
         for key, value in self._values.items():
             self._values[key] = change(key, value)
 
@@ -141,8 +142,8 @@ class CredentialChecker:
         self._pool = pool
         self._now = clock.seconds
         self._key = token_bytes(32)
-        self._right: _LruCache[_CachedSuccess] = _LruCache(MAX_CACHED)
-        self._wrong: _LruCache[_CachedFailure] = _LruCache(MAX_REFUSED)
+        self._right: _LruCache[str, _CachedSuccess] = _LruCache(MAX_CACHED)
+        self._wrong: _LruCache[tuple[str, bytes], _CachedFailure] = _LruCache(MAX_REFUSED)
         self._throttle = Throttle(
             clock,
             {
@@ -155,7 +156,7 @@ class CredentialChecker:
         )
         self._flights: dict[tuple[str, bytes, str], _PendingCheck] = {}
         self._hashes = Slots(HASH_THREADS)
-        self._background: set[Deferred[Any]] = set()
+        self._background: set[Deferred[None]] = set()
         self._nobody: str | None = None
         self.hashes = 0
         """Passwords hashed so far, for metrics."""
@@ -348,8 +349,8 @@ class CredentialChecker:
         task.addBoth(ended)
 
 
-def _passing(waiting: Deferred[None]) -> Any:
-    def passed(result: object) -> object:
+def _passing(waiting: Deferred[None]) -> Callable[[V], V]:
+    def passed(result: V) -> V:
         waiting.callback(None)
         return result
 

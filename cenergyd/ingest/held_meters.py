@@ -6,15 +6,16 @@ its counts, which are collected and written every few seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import attrs
 
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution, State
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import HELD_METER
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import Conflict
@@ -209,7 +210,7 @@ class HeldMeters:
     async def subtract(self, series: str, logs: int, size: int) -> None:
         """Record that logs of the meter are no longer held."""
 
-        def change(body: dict[str, Any]) -> dict[str, object]:
+        def change(body: JsonObject) -> dict[str, object]:
             return {**body, "logs": max(0, body["logs"] - logs), "bytes": max(0, body["bytes"] - size)}
 
         await self._change(series, change)
@@ -298,12 +299,12 @@ class HeldMeters:
                     raise
 
 
-def is_not_understood(body: Mapping[str, Any]) -> bool:
+def is_not_understood(body: ReadOnlyJson) -> bool:
     """Whether somebody has to act, from the body of a meter's document."""
     return _from_body(body).is_not_understood
 
 
-def _from_body(body: Mapping[str, Any]) -> HeldMeter:
+def _from_body(body: ReadOnlyJson) -> HeldMeter:
     known = {name: body[name] for name in _FIELDS if name in body}
     points = tuple(Point(*point) for point in body.get("names") or ())
     return HeldMeter(**{**known, "doubts": tuple(body.get("doubts") or ()), "names": points})
@@ -345,7 +346,7 @@ def _merged_rows(earlier: HeldMeter, later: HeldMeter) -> HeldMeter:
     )
 
 
-def _with(body: Mapping[str, Any], gathered: _UncountedLogs) -> dict[str, object]:
+def _with(body: ReadOnlyJson, gathered: _UncountedLogs) -> dict[str, object]:
     """A meter's document with what was collected since it was written."""
     if not body:
         return _to_body(attrs.evolve(gathered.latest, logs=gathered.logs, bytes=gathered.bytes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-async def gather_limited(work: Sequence[Coroutine[Any, object, T]], at_once: int) -> list[T]:
+async def gather_limited(work: Sequence[Coroutine[Deferred[object], object, T]], at_once: int) -> list[T]:
     """All results, in order; ``at_once`` run at the same time, so that the threads' queue keeps room for others. Raises the error of the first failed one in that order, once all running ones have ended; the others are not started."""
     results: list[T] = []
     for position in range(0, len(work), at_once):

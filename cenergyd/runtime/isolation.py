@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import pluggy
 from twisted.internet.defer import Deferred
@@ -88,10 +88,11 @@ class PluginManager(pluggy.PluginManager):
         waiting = within(self._as_deferred(implementation, result), seconds, clock, expired)
         return await waiting.addErrback(failed)
 
-    def _as_deferred(self, implementation: Implementation, result: Any) -> Deferred[object]:
+    def _as_deferred(self, implementation: Implementation, result: object) -> Deferred[object]:
         if isinstance(result, Deferred):
             return result
-        return Deferred.fromCoroutine(_awaited(_TimedSteps(result, implementation, self.times)))
+        steps = _TimedSteps(cast(Awaitable[object], result), implementation, self.times)
+        return Deferred.fromCoroutine(_awaited(steps))
 
 
 def pending(result: object) -> bool:
@@ -160,7 +161,7 @@ class _TimedSteps:
     def __await__(self) -> Generator[object, object, object]:
         plugin, hook, _, _ = self._implementation
         steps = _steps_of(self._awaitable)
-        step: Callable[[Any], Any] = steps.send
+        step: Callable[..., object] = steps.send
         given: object = None
         while True:
             before = self._times.enter(plugin, hook)

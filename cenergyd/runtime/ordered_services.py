@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Protocol, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
@@ -14,6 +14,10 @@ from cenergyd.runtime.clock import Timers, sleep
 CANCEL_SECONDS = 1.0
 """How long a part may take to end once it was cancelled; then the stop continues without it."""
 log = Logger()
+
+
+class _Stoppable(Protocol):
+    def stopService(self) -> Deferred[object]: ...  # noqa: N802 - Twisted's name
 
 
 class OrderedServices(MultiService):
@@ -48,7 +52,7 @@ class OrderedServices(MultiService):
                 log.failure("{service} did not stop cleanly", result, service=name)
             ended.callback(None)
 
-        stopping: Deferred[Any] = maybeDeferred(cast(Any, child).stopService).addBoth(over)
+        stopping = maybeDeferred(cast(_Stoppable, child).stopService).addBoth(over)
         left = deadline - self._clock.seconds()  # more than there was: the clock was set back
         if await self._within(ended, min(self.stop_seconds, max(0.0, left))):
             return
@@ -58,7 +62,7 @@ class OrderedServices(MultiService):
             log.error("{service} did not stop", service=name)
 
     async def _within(self, ended: Deferred[None], seconds: float) -> bool:
-        timer: Deferred[Any] = sleep(self._clock, seconds)
+        timer = sleep(self._clock, seconds)
         _, first = cast("tuple[object, int]", await DeferredList([ended, timer], fireOnOneCallback=True))
         timer.addErrback(lambda _: None)
         timer.cancel()

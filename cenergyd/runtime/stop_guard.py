@@ -5,10 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Any
 
-from twisted.internet.interfaces import IReactorCore
-
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.hook_times import HookTimes
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -20,8 +18,8 @@ class StopGuard:
     :param times: knows which plugin is being called.
     """
 
-    def __init__(self, reactor: IReactorCore, times: HookTimes) -> None:
-        self._reactor: Any = reactor
+    def __init__(self, reactor: Reactor, times: HookTimes) -> None:
+        self._reactor = reactor
         self._times = times
         self._asked = False
         self._caller = ""
@@ -38,7 +36,7 @@ class StopGuard:
             self._caller = f"plugin {call.plugin} in {call.hook}" if call else str(module)
             stop()
 
-        self._reactor.stop = stop_and_remember
+        self._reactor.stop = stop_and_remember  # type: ignore[method-assign]
 
     def stop(self) -> None:
         """Stop the reactor on purpose."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import attrs
 from twisted.logger import Logger
 
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import TOKEN
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict, InvalidField
@@ -195,7 +196,7 @@ def _owner(customer_id: str | None) -> str:
 
 
 def _info(document: Document) -> TokenInfo:
-    body: Mapping[str, Any] = document.body
+    body: ReadOnlyJson = document.body
     return TokenInfo(
         id=document.key[:ID_LENGTH],
         role=cast(AccessRole, body["role"]),

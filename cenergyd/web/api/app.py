@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import cenergyd
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.web.api import openapi
 from cenergyd.web.api.configs import ConfigsApi
 from cenergyd.web.api.corrections import CorrectionsApi
@@ -89,7 +90,5 @@ class Api:
 
     def routes(self) -> Sequence[Route]:
         """The one route that describes all others."""
-        operation = openapi.Operation(
-            "readOpenApi", "description", "This document", response=openapi.AnyObject, public=True
-        )
+        operation = openapi.Operation("readOpenApi", "description", "This document", response=JsonObject, public=True)
         return (Route("GET", "/openapi.json", self.describe, "public", operation),)

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType, defstruct
 from cenergyd.customers.fields import CLEANERS, PATTERNS, clean_settings, time_zones
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.place import PLACE_FIELDS, clean_place, own_place, place_change
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import Conflict, InvalidField
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.access.auth import Principal
@@ -137,7 +138,7 @@ class CustomerList(Resource, frozen=True, kw_only=True):
     next: Next
 
 
-def _settings_of(customer: Customer) -> dict[str, Any]:
+def _settings_of(customer: Customer) -> JsonObject:
     place = own_place(customer)
     return {
         "latitude": place.latitude if place else None,
@@ -202,7 +203,7 @@ class SettingsEditor:
             raise Conflict("the customer was changed meanwhile")
         return customer
 
-    async def _hashed(self, cleaned: Mapping[str, object]) -> dict[str, Any]:
+    async def _hashed(self, cleaned: Mapping[str, object]) -> JsonObject:
         password = cleaned.get("logger_password")
         return (
             {**cleaned, "logger_password": await self._context.hash_password(str(password))}
@@ -219,7 +220,7 @@ def _with_place(given: Mapping[str, object], old: Customer) -> Mapping[str, obje
     return {**place._asdict(), **given}
 
 
-def _cleaned(given: Mapping[str, Any]) -> dict[str, object]:
+def _cleaned(given: ReadOnlyJson) -> dict[str, object]:
     cleaned, faults = clean_settings({name: value for name, value in given.items() if name not in PLACE_FIELDS})
     changes: dict[str, object] = {**cleaned}
     if any(name in given for name in PLACE_FIELDS):

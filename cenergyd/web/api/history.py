@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -15,6 +15,7 @@ from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, R
 from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import Conflict
 from cenergyd.hookspecs import Formula
 from cenergyd.runtime.structs import Resource, Time, to_json
@@ -169,7 +170,7 @@ class HistoryApi:
     async def change_meters(self, call: Call, customer_id: str) -> Response:
         """Change meters, CT directions or columns from a time on; earlier times are not affected."""
         etag = call.if_match()
-        given: dict[str, Any] = to_json(call.body(MeterChange))
+        given: JsonObject = to_json(call.body(MeterChange))
         since = given.pop("effective_from", call.now)
         for field in (*_METERS, SERIAL):
             if field in given:

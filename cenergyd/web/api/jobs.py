@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 from msgspec import Meta
 
 from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import Conflict, NotFound
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.receivers import By, edit_receivers, public_settings
@@ -34,7 +35,7 @@ _MAX_TIME = 1 << 33
 _BASES = ("billing", "calendar")
 
 
-Report = dict[str, Any]
+Report = JsonObject
 """A JSON object; its description names the members."""
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -198,7 +198,7 @@ def _encoded(event: Event) -> bytes:
 class EventStream:
     """Events over one HTTP response, with back pressure: a client that does not read is disconnected; its events are not buffered."""
 
-    def __init__(self, request: Request, clock: Timers, may_go_on: Callable[[], Any]) -> None:
+    def __init__(self, request: Request, clock: Timers, may_go_on: Callable[[], Awaitable[bool]]) -> None:
         self._request = request
         self._clock = clock
         self._may_go_on = may_go_on

@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import missing_of
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document
@@ -264,7 +265,7 @@ class Overview(Resource, frozen=True, kw_only=True):
 
 
 def derivation_state(
-    customer: Customer, last: Mapping[str, Reading], told: Mapping[str, Any] | None = None
+    customer: Customer, last: Mapping[str, Reading], told: ReadOnlyJson | None = None
 ) -> DerivationState:
     """A customer's; ``told`` is what derivation itself says."""
     role = customer.missing_role
@@ -465,7 +466,7 @@ def fleet_query(call: Call, page_size: int) -> FleetQuery:
     )
 
 
-def _seen(serial: str, document: Document | None) -> dict[str, Any]:
+def _seen(serial: str, document: Document | None) -> JsonObject:
     body: Mapping[str, object] = document.body if document else {}
     return {
         "serial": serial,
@@ -494,11 +495,11 @@ _STATUS = openapi.Operation(
 )  # fmt: skip
 
 
-def _list(name: str, kind: type[Resource], which: str, paging: Sequence[openapi.JsonObject]) -> openapi.Operation:
+def _list(name: str, kind: type[Resource], which: str, paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
     return openapi.Operation(f"list{name}", _TAG, f"Loggers {which} (operators)", response=kind, parameters=paging)
 
 
-def _overview(paging: Sequence[openapi.JsonObject]) -> openapi.Operation:
+def _overview(paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
     parameters = [
         openapi.query_parameter(
             "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."

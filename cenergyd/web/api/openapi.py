@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import attrs
 from msgspec import UNSET, Meta, UnsetType
@@ -11,7 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from cenergyd.runtime.structs import Resource, schema_of, schemas
 from cenergyd.web.server.problems import MEDIA_TYPE
 
-JsonObject = Mapping[str, object]
+SpecObject = Mapping[str, object]
+"""A part of the document."""
 
 _ERRORS: Mapping[int, str] = {
     400: "The request is not well formed.",
@@ -29,7 +30,6 @@ _ERRORS: Mapping[int, str] = {
 }
 
 Next = Annotated[str | None, Meta(description="`cursor` of the next page; null on the last one.")]
-AnyObject = dict[str, Any]
 
 
 class ProblemError(Resource, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class Operation:
     body: object = None
     """The type of the request body; None: no body."""
     body_media_types: Sequence[str] = ("application/json",)
-    parameters: Sequence[JsonObject] = ()
+    parameters: Sequence[SpecObject] = ()
     errors: Sequence[int] = ()
     """Statuses besides those that follow from the rest."""
     etag: bool = False
@@ -77,7 +77,7 @@ class Operation:
         """The types of request and response."""
         return [kind for kind in (self.body, self.response) if kind is not None]
 
-    def to_openapi(self) -> JsonObject:
+    def to_openapi(self) -> SpecObject:
         """The operation object with all responses."""
         made: dict[str, object] = {
             "operationId": self.id,
@@ -108,7 +108,7 @@ class Operation:
             codes.add(404)
         return codes
 
-    def _success(self) -> JsonObject:
+    def _success(self) -> SpecObject:
         made: dict[str, object] = {"description": "Done."}
         if self.response is not None:
             made["content"] = {self.response_media_type: {"schema": schema_of(self.response)}}
@@ -117,26 +117,26 @@ class Operation:
         return made
 
 
-def path_parameter(name: str, description: str) -> JsonObject:
+def path_parameter(name: str, description: str) -> SpecObject:
     """A part of the path."""
     schema = {"type": "string", "minLength": 1, "maxLength": 200}
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
 
 
-def query_parameter(name: str, schema: JsonObject, description: str, **more: object) -> JsonObject:
+def query_parameter(name: str, schema: SpecObject, description: str, **more: object) -> SpecObject:
     """A query parameter, optional unless ``required=True``."""
     return {"name": name, "in": "query", "schema": schema, "description": description, **more}
 
 
 CUSTOMER_ID = path_parameter("customer_id", "The customer's id.")
-IF_MATCH: JsonObject = {
+IF_MATCH: SpecObject = {
     "name": "If-Match", "in": "header", "required": True,
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": '^(\\*|"[!#-~]*")$'},
     "description": "The ETag of what the change is based on, or `*` to overwrite whatever is there.",
 }  # fmt: skip
 
 
-def page_parameters(page_size: int) -> tuple[JsonObject, JsonObject]:
+def page_parameters(page_size: int) -> tuple[SpecObject, SpecObject]:
     """``cursor`` and ``limit``."""
     return (
         query_parameter("cursor", {"type": "string", "maxLength": 200}, "`next` of the preceding page."),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
 
 import attrs
 from klein import Klein
@@ -197,7 +197,7 @@ class Router:
             rule = route.path.replace("{", "<").replace("}", ">")
             self.app.route(rule, methods=[route.method], endpoint=f"{route.method} {route.path}")(self._guarded(route))
 
-    def _guarded(self, route: Route) -> Callable[..., Any]:
+    def _guarded(self, route: Route) -> Callable[..., Coroutine[object, object, bytes]]:
         async def endpoint(request: Request, **path: str) -> bytes:
             client = self._prepare(request)
             caller = await self._authorise(route, request, path)

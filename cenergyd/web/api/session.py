@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from attrs import asdict
 from msgspec import Meta
 
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import InvalidField, NotFound
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.access.auth import Principal
@@ -91,7 +92,7 @@ class NewToken(Resource, frozen=True, kw_only=True):
     expires: Annotated[int | None, Meta(description="UTC seconds, later than now.")] = None
 
 
-def _token(token: TokenInfo) -> dict[str, Any]:
+def _token(token: TokenInfo) -> JsonObject:
     known = asdict(token)
     del known["key"]
     return known

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
 from msgspec import inspect
 
 from cenergyd.customers.model import ROLES
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlertRule, AlertRuleType
 from cenergyd.jobs.alerts.rules import AlertSettings, RuleTypes, alerts_to_json, parse_alerts
@@ -237,9 +238,7 @@ def checked(draft: RulesDraft) -> RulesDraft:
 def rules_json(draft: RulesDraft, stored: AlertSettings | None) -> dict[str, object]:
     """The rules as the API takes them, without channels; rules of plugins that are not loaded stay as they are stored."""
     kept = stored.plugin_rules if stored is not None else {}
-    body: dict[str, Any] = {
-        "plugin_rules": {kind: rule for kind, rule in kept.items() if kind not in draft.rules.types}
-    }
+    body: JsonObject = {"plugin_rules": {kind: rule for kind, rule in kept.items() if kind not in draft.rules.types}}
     for name, text in draft.values.items():
         _put(body, name, draft.rules.value(name, text))
     return body
@@ -264,7 +263,7 @@ def shown(text: str) -> str:
     return {ON: "on", OFF: "(empty)"}.get(text, ROLE_NAMES.get(text, text))
 
 
-def _as_declared(body: Mapping[str, Any], declared: AlertRuleType) -> object:
+def _as_declared(body: ReadOnlyJson, declared: AlertRuleType) -> object:
     """A plugin's rule with all its fields; the defaults where what is stored does not fit (the plugin has changed)."""
     try:
         return to_json(read(body["plugin_rules"].get(declared.kind, {}), declared.fields))
@@ -272,7 +271,7 @@ def _as_declared(body: Mapping[str, Any], declared: AlertRuleType) -> object:
         return to_json(declared.fields())
 
 
-def _put(body: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+def _put(body: JsonObject, name: str, value: object) -> JsonObject:
     place = body
     *parts, last = name.split(".")
     for part in parts:
@@ -281,7 +280,7 @@ def _put(body: dict[str, Any], name: str, value: object) -> dict[str, Any]:
     return body
 
 
-def _at(body: Mapping[str, Any], name: str) -> object:
+def _at(body: ReadOnlyJson, name: str) -> object:
     for part in name.split("."):
         body = body[part]
     return body

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.costs import charges_overview
 from cenergyd.jobs.rollups.report import Basis
@@ -30,7 +31,7 @@ class Column(NamedTuple):
     """A period in the table."""
 
     name: str
-    period: Mapping[str, Any]
+    period: ReadOnlyJson
     whole: bool = False
 
     @property
@@ -111,7 +112,7 @@ class ChargesPages:
         return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in"),)
 
 
-def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
+def columns_of(report: ReadOnlyJson) -> tuple[Column, ...]:
     """The columns: periods up to the same day, and the whole last period."""
     to_same_day = report["to_same_day"]
     return (
@@ -122,7 +123,7 @@ def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
     )
 
 
-def figures_of(report: Mapping[str, Any], zone: ZoneInfo) -> tuple[Figure, ...]:
+def figures_of(report: ReadOnlyJson, zone: ZoneInfo) -> tuple[Figure, ...]:
     """Cost today, the estimated end of the period, and what solar saved; empty without a tariff."""
     if not report["tariff"]:
         return ()
@@ -156,7 +157,7 @@ def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, .
     return tuple(group for group in found if group.lines)
 
 
-def bars_of(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Bar, ...]:
+def bars_of(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[Bar, ...]:
     """A bar per period: its total, or the energy from the grid if no tariff is set; then the estimated end beside the last bill."""
     priced = bool(report["tariff"])
     sizes = [(column.name, _size(column.period, priced)) for column in columns]
@@ -183,7 +184,7 @@ def register_notes(columns: Sequence[Column], zone: ZoneInfo) -> tuple[str, ...]
     )
 
 
-def _register_note(use: Mapping[str, Any], zone: ZoneInfo) -> str:
+def _register_note(use: ReadOnlyJson, zone: ZoneInfo) -> str:
     known = use["register_seconds"] + use["power_seconds"]
     if not known:
         return "nothing is known."
@@ -198,13 +199,13 @@ def _register_note(use: Mapping[str, Any], zone: ZoneInfo) -> str:
     return f"{share}, power for {texts.span(use['power_seconds'])}: {', '.join(shown)}{more}."
 
 
-def _size(period: Mapping[str, Any], priced: bool) -> float | None:
+def _size(period: ReadOnlyJson, priced: bool) -> float | None:
     if priced:
         return None if period["total"] is None else float(period["total"])
     return float(sum(line["import_kwh"] for line in period["energy"])) if period["energy"] else None
 
 
-def _day_of(period: Mapping[str, Any], zone: ZoneInfo) -> tuple[int, int]:
+def _day_of(period: ReadOnlyJson, zone: ZoneInfo) -> tuple[int, int]:
     """The number of the day that a period has reached, and its number of days."""
     first, last = date.fromisoformat(period["first_day"]), date.fromisoformat(period["last_day"])
     return (texts.moment(period["until"], zone).date() - first).days + 1, (last - first).days + 1
@@ -219,7 +220,7 @@ def money(amount: str | None, currency: str | None) -> str:
     return f"{texts.MINUS if value < 0 else ''}{shown}{f' {currency}' if currency else ''}"
 
 
-def _totals(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
+def _totals(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[ChargeRow, ...]:
     if not report["tariff"]:
         return ()
     fixed = tuple((money(column.period["fixed"], None), "") for column in columns)
@@ -227,7 +228,9 @@ def _totals(columns: Sequence[Column], report: Mapping[str, Any]) -> tuple[Charg
     return ChargeRow("Fixed charge", fixed), ChargeRow("Total", total)
 
 
-def _lines(columns: Sequence[Column], kind: str, cell: Any) -> tuple[ChargeRow, ...]:
+def _lines(
+    columns: Sequence[Column], kind: str, cell: Callable[[ReadOnlyJson], tuple[str, str]]
+) -> tuple[ChargeRow, ...]:
     keys = dict.fromkeys((line["season"], line["period"]) for column in columns for line in column.period[kind])
     lines = []
     for season, period in keys:
@@ -244,7 +247,7 @@ def _label(season: str, period: str | None) -> str:
     return ", ".join(named) or "All the time"
 
 
-def _energy(line: Mapping[str, Any], way: str) -> tuple[str, str]:
+def _energy(line: ReadOnlyJson, way: str) -> tuple[str, str]:
     kwh = f"{texts.number(line[f'{way}_kwh'])} kWh"
     amount = line["import_charge"] if way == "import" else line["export_credit"]
     if amount is None:
@@ -252,7 +255,7 @@ def _energy(line: Mapping[str, Any], way: str) -> tuple[str, str]:
     return money(amount if way == "import" else str(0 - Decimal(amount)), None), kwh
 
 
-def _demand(line: Mapping[str, Any], zone: ZoneInfo) -> tuple[str, str]:
+def _demand(line: ReadOnlyJson, zone: ZoneInfo) -> tuple[str, str]:
     if line["kw"] is None:
         return texts.NOTHING, "not known"
     when = f", {texts.local_minute(line['time'], zone)}" if line["time"] is not None else ""

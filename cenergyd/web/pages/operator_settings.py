@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.customers.ownership import released_loggers
@@ -63,7 +62,7 @@ class OperatorSettingsPages:
         status: int = 200,
     ) -> Page:
         stored = {PLUGIN: customer.derivation_plugin, RELEASED_LOGGERS: " ".join(sorted(released_loggers(customer)))}
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "etag": customer.etag,
             "values": {**stored, **(typed or {})},
             "chosen": customer.derivation_plugin,

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import attrs
 
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.jobs.site_state.fleet import FleetPage, FleetQuery, Sort, energy_now
 from cenergyd.jobs.site_state.model import KINDS, LEVELS
@@ -121,7 +122,7 @@ class OverviewPages:
         """All rejected loggers, latest attempt first."""
         return Page("rejected.html", {"rejected": await self._rejected()}, tab="rejected")
 
-    async def _rejected(self) -> list[Mapping[str, Any]]:
+    async def _rejected(self) -> list[ReadOnlyJson]:
         # Their number is limited where they are recorded.
         found = await self._context.documents.find(REJECTED, limit=_MAX_REJECTED)
         owners = await gather_limited([self._context.customers.by_serial(document.key) for document in found], _AT_ONCE)

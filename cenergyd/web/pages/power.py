@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.time_zones import zone_or_utc
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.text import role_words
@@ -116,7 +117,7 @@ class PowerPages:
         }
         return Page("power.html", values, 422 if span.errors else 200, customer, "power")
 
-    async def _energy(self, customer: Customer, now: int) -> Mapping[str, Any] | None:
+    async def _energy(self, customer: Customer, now: int) -> ReadOnlyJson | None:
         try:
             return await energy_today(customer, self._context.readings, now)
         except InvalidField:

@@ -6,8 +6,8 @@ A subject is an object with ``routes()``; its handlers are ``async def handler(s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import attrs
@@ -23,6 +23,7 @@ from cenergyd.web.pages.forms import read_form
 from cenergyd.web.pages.kept_form import KeptForm, keep
 from cenergyd.web.pages.navigation import customer_tabs, main_links
 from cenergyd.web.pages.templates import Templates
+from cenergyd.web.server.clients import Client
 from cenergyd.web.server.problems import ProblemDetails, RequestProblem, problem_of
 from cenergyd.web.server.security import PAGE_POLICY, set_security_headers
 from cenergyd.web.views.context import Context
@@ -98,7 +99,7 @@ class PageRouter:
                 self._guarded(route)
             )
 
-    def _guarded(self, route: PageRoute) -> Callable[..., Any]:
+    def _guarded(self, route: PageRoute) -> Callable[..., Coroutine[object, object, bytes]]:
         async def endpoint(request: Request, **path: str) -> bytes:
             client = self._prepare(request)
             caller = await self._auth.identify(request)
@@ -148,7 +149,7 @@ class PageRouter:
         if "customer_id" in path:
             caller.check_customer(path["customer_id"])
 
-    def _prepare(self, request: Request) -> Any:
+    def _prepare(self, request: Request) -> Client:
         client = self._auth.clients.of(request)
         set_security_headers(
             request, secure=client.secure, policy=PAGE_POLICY, hsts_seconds=self._context.settings.hsts_seconds

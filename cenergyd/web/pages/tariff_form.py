@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_to_json
@@ -95,11 +96,11 @@ class TariffDraft:
 class Entries(NamedTuple):
     """A tariff's JSON as typed, and the form's row of each of its entries."""
 
-    body: dict[str, Any]
+    body: JsonObject
     rows: Mapping[str, Sequence[int]]
 
 
-def draft_of(stored: Any, was: str) -> TariffDraft:
+def draft_of(stored: object, was: str) -> TariffDraft:
     """A form of a stored tariff (None: none). Raises InvalidField where it is not valid."""
     body = tariff_to_json(tariff_from_json(stored if stored is not None else {}))
     given = stored if isinstance(stored, Mapping) else {}
@@ -168,7 +169,7 @@ def empty_row(section: Section) -> Row:
 
 def entries_of(draft: TariffDraft) -> Entries:
     """The JSON of what was typed, without the empty rows; not yet checked."""
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "currency": draft.plain["currency"].strip().upper(),
         "fixed": _price(draft.plain["fixed"] or "0"),
         "energy_from": draft.plain["energy_from"] or "power",
@@ -188,7 +189,7 @@ def entries_of(draft: TariffDraft) -> Entries:
     return Entries(body, numbers)
 
 
-def checked(draft: TariffDraft) -> tuple[TariffDraft, dict[str, Any] | None]:
+def checked(draft: TariffDraft) -> tuple[TariffDraft, JsonObject | None]:
     """The form with errors beside their entries; and the JSON to store, None if there are errors."""
     entries = entries_of(draft)
     try:
@@ -264,22 +265,22 @@ def _unnamed(text: str) -> str:
     return "" if text == "all" else text
 
 
-def _has_seasons(given: Mapping[str, Any]) -> bool:
+def _has_seasons(given: ReadOnlyJson) -> bool:
     """Whether there are seasons to show: not the one of a whole year, which the API gives a tariff without seasons."""
-    seasons: Sequence[Any] = given.get("seasons") or ()
+    seasons: Sequence[ReadOnlyJson] = given.get("seasons") or ()
     return bool(seasons) and not (len(seasons) == 1 and seasons[0].get("name") == "all")
 
 
-def _season_row(entry: Mapping[str, Any]) -> Row:
+def _season_row(entry: ReadOnlyJson) -> Row:
     first, last = written_dates.shown_month_day(entry["from"]), written_dates.shown_month_day(entry["to"])
     return {"name": entry["name"], "from": first, "to": last}
 
 
-def _named_row(entry: Mapping[str, Any]) -> Row:
+def _named_row(entry: ReadOnlyJson) -> Row:
     return {name: _unnamed(value) if name in ("season", "period") else value for name, value in entry.items()}
 
 
-def _schedule_row(entry: Mapping[str, Any]) -> Row:
+def _schedule_row(entry: ReadOnlyJson) -> Row:
     days = {day: "1" if day in entry["days"] else "" for day in DAYS}
     return {
         "season": _unnamed(entry["season"]),
@@ -290,7 +291,7 @@ def _schedule_row(entry: Mapping[str, Any]) -> Row:
     }
 
 
-def _schedule_entry(row: Row) -> dict[str, Any]:
+def _schedule_entry(row: Row) -> JsonObject:
     return {
         "season": _season(row["season"]),
         "period": row["period"].strip(),
@@ -300,7 +301,7 @@ def _schedule_entry(row: Row) -> dict[str, Any]:
     }
 
 
-def _holiday_row(entry: Any) -> Row:
+def _holiday_row(entry: str | ReadOnlyJson) -> Row:
     row = dict(empty_row(SECTIONS["holidays"]))
     if isinstance(entry, str):
         row["when"] = written_dates.shown_date(entry)
@@ -314,7 +315,7 @@ def _holiday_row(entry: Any) -> Row:
     return row
 
 
-def _holiday_entry(row: Row) -> Any:
+def _holiday_entry(row: Row) -> str | JsonObject:
     when = row["when"].strip()
     if row["kind"] == "nth":
         nth = int(row["nth"]) if row["nth"] in NTHS else row["nth"]
@@ -327,7 +328,7 @@ def _holiday_entry(row: Row) -> Any:
     return written_dates.full_date(when)
 
 
-def _energy_entry(row: Row) -> dict[str, Any]:
+def _energy_entry(row: Row) -> JsonObject:
     return {
         "season": _season(row["season"]),
         "period": row["period"].strip() or "all",
@@ -336,15 +337,15 @@ def _energy_entry(row: Row) -> dict[str, Any]:
     }
 
 
-def _demand_entry(row: Row) -> dict[str, Any]:
+def _demand_entry(row: Row) -> JsonObject:
     return {"season": _season(row["season"]), "per_kw": _price(row["per_kw"])}
 
 
-def _peak_entry(row: Row) -> dict[str, Any]:
+def _peak_entry(row: Row) -> JsonObject:
     return {**_demand_entry(row), "period": row["period"].strip() or "all"}
 
 
-_ENTRY: Mapping[str, Callable[[Row], Any]] = {
+_ENTRY: Mapping[str, Callable[[Row], str | JsonObject]] = {
     "seasons": lambda row: {
         "name": row["name"].strip(),
         "from": written_dates.month_day(row["from"]),

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
 _MOST_WAITING = 10_000
 
 
-def accept_singly(port: Any) -> None:
+class ListeningPort(Protocol):
+    """The parts of Twisted's ``twisted.internet.tcp.Port`` that are used here; ``IListeningPort`` lacks them."""
+
+    numberAccepts: float
+    sessionno: int
+    doRead: Callable[[], object]
+
+    def getHost(self) -> IAddress: ...  # noqa: N802
+    def stopListening(self) -> Deferred[None] | None: ...  # noqa: N802
+
+
+def accept_singly(port: ListeningPort) -> None:
     """Make a Twisted listening port accept one connection per iteration of the reactor.
 
     By default it accepts up to a hundred at once: with several processes on one socket, the first to wake up takes a whole burst. If these
@@ -20,14 +33,14 @@ def accept_singly(port: Any) -> None:
     """
     accept = port.doRead
 
-    def accept_one() -> Any:
+    def accept_one() -> object:
         port.numberAccepts = 1  # Twisted raises it after each call
         return accept()
 
     port.doRead = accept_one
 
 
-def accept_waiting(port: Any) -> None:
+def accept_waiting(port: ListeningPort) -> None:
     """Accept every connection that the kernel has completed already: closing the port would reset them.
 
     Not for a socket shared with other processes: it stays open, and they accept its pending connections.

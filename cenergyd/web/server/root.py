@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from twisted.web.resource import IResource, NoResource, Resource
+from twisted.web.resource import NoResource, Resource
 from twisted.web.server import Request
 
 from cenergyd.web.server.security import set_security_headers
@@ -18,13 +18,13 @@ class Root(Resource):
     :param whole: path -> resource that sees the whole path, for apps with several mounts.
     """
 
-    def __init__(self, mounts: Mapping[str, IResource], whole: Mapping[str, IResource]) -> None:
+    def __init__(self, mounts: Mapping[str, Resource], whole: Mapping[str, Resource]) -> None:
         super().__init__()
         self._mounts = {_segments(path): (resource, True) for path, resource in mounts.items()}
         self._mounts |= {_segments(path): (resource, False) for path, resource in whole.items()}
         self._depths = sorted({len(path) for path in self._mounts}, reverse=True)
 
-    def getChild(self, path: bytes, request: Request) -> Resource | IResource:  # noqa: N802 - Twisted's name
+    def getChild(self, path: bytes, request: Request) -> Resource:  # noqa: N802 - Twisted's name
         """Twisted's traversal took the first segment; find the mount and leave it the rest."""
         segments = (*(request.prepath or ()), *(request.postpath or ()))
         if not (_is_text(*segments) and _is_host(request.getRequestHostname())):

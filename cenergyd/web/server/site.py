@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Mapping
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
@@ -81,7 +81,7 @@ class BoundedSite(Site):
         self.refused_bodies = 0
         self.refused_connections = 0
         self.dropped_slow = 0
-        self.protocol: Any = BoundedChannel
+        self.protocol = BoundedChannel  # type: ignore[method-assign, assignment]
         self._direct = {path.encode(): resource for path, resource in (direct or {}).items()}
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = twisted_clock(self.clock)
@@ -98,7 +98,7 @@ class BoundedSite(Site):
             self._sweeper.stop()
         super().stopFactory()
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802 - Twisted's name
+    def buildProtocol(self, addr: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]  # noqa: N802 - Twisted's name
         """A channel, or None (the connection is closed) if there are too many.
 
         A silent connection makes room: a client that fills an address's share with silent connections must not lock out others behind that

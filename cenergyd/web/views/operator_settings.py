@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from cenergyd.customers.fields import clean_serial
 from cenergyd.customers.model import Customer
@@ -36,7 +35,7 @@ async def change_operator_settings(
     :param plugin: the name of the only plugin that may compute the customer's missing meter; '': the first that answers.
     :param released: serial numbers of all loggers that the customer may name although they never had them.
     """
-    extensions: dict[str, Any] = {}
+    extensions: dict[str, object] = {}
     if plugin is not None and plugin != customer.derivation_plugin:
         known = derivation_plugins(context)
         if plugin and plugin not in known:

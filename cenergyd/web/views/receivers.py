@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.jobs.alerts.receivers import By, confirm, unconfirmed_channels
 from cenergyd.jobs.alerts.rules import channel_id
@@ -21,7 +19,7 @@ _TRIES = 4
 log = Logger()
 
 
-async def confirm_receiver(context: Context, customer_id: str, channel: Mapping[str, Any], by: By) -> Customer:
+async def confirm_receiver(context: Context, customer_id: str, channel: ReadOnlyJson, by: By) -> Customer:
     """Record that a stored receiver is confirmed. Raises InvalidField if it is none of the stored channels."""
     for _ in range(_TRIES):
         customer = await context.customer(customer_id)

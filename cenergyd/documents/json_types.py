@@ -1,0 +1,11 @@
+"""Types of JSON values whose members are not described by a class, such as a document's body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+JsonObject = dict[str, Any]
+"""A JSON object: values are what :mod:`json` makes of it."""
+ReadOnlyJson = Mapping[str, Any]
+"""The same, only read."""

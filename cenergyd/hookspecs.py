@@ -18,6 +18,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.structs import Resource
+from cenergyd.runtime.threads import InThread
 from cenergyd.settings.sections import Settings
 
 hookspec = pluggy.HookspecMarker("cenergyd")
@@ -231,14 +232,6 @@ def cenergyd_job(
 @hookspec
 def cenergyd_periodic(context: JobContext, options: object) -> Awaitable[None] | None:
     """Called every minute, whether data came or not (silent loggers, retries, clean-up)."""
-
-
-class InThread(Protocol):
-    """Runs a synchronous function in one of the plugin's own threads."""
-
-    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """What the function returns or raises."""
-        ...
 
 
 class Attempt(NamedTuple):

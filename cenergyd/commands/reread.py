@@ -23,7 +23,7 @@ from cenergyd.commands.common import (
 )
 from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.fields import clean_meter
-from cenergyd.customers.model import Window
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.daemon.uploads import layout_table
 from cenergyd.ingest.log_reader import LogReader
@@ -31,6 +31,8 @@ from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.ingest.reread import DAY, MAX_DAYS, RereadCounts, Rereader
 from cenergyd.jobs.windows import RESOLUTIONS, widen
 from cenergyd.runtime.clock import Reactor
+from cenergyd.settings.sections import Settings
+from cenergyd.storage.open import Stores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,24 +77,7 @@ def reread(
             customer = await find_customer(stores.customers, serial)
             if customer.logger_serial_number != normal_serial(serial):
                 raise Failed(f"{serial} is the logger of no customer now")
-            zone = zone_or_utc(customer.time_zone)
-
-            async def removed(series: str, first: int, last: int) -> None:
-                for resolution in RESOLUTIONS:
-                    window = widen(first, last, resolution, zone)
-                    await stores.readings.replace_points(f"{series}_{resolution}", *window, ())
-
-            layouts = MeterLayouts(layout_table(settings), stores.documents, reactor)
-            rereader = Rereader(
-                readings=stores.readings,
-                queue=stores.customers.derivation_queue,
-                reader=LogReader(layouts, reactor, settings.upload.max_future_seconds),
-                clock=reactor,
-                in_thread=_in_thread,
-                removed=removed,
-                dry_run=dry_run,
-                progress=progress,
-            )
+            rereader = _rereader(settings, stores, reactor, customer, dry_run=dry_run, progress=progress)
             return await rereader.run(place, customer, Window(start, end), meter=wanted)
 
     with progress_bar("reading again") as progress:
@@ -100,7 +85,36 @@ def reread(
     _tell(counts, start, end, dry_run)
 
 
-def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+def _rereader(
+    settings: Settings,
+    stores: Stores,
+    reactor: Reactor,
+    customer: Customer,
+    *,
+    dry_run: bool,
+    progress: Callable[[int, int], None],
+) -> Rereader:
+    zone = zone_or_utc(customer.time_zone)
+
+    async def removed(series: str, first: int, last: int) -> None:
+        for resolution in RESOLUTIONS:
+            window = widen(first, last, resolution, zone)
+            await stores.readings.replace_points(f"{series}_{resolution}", *window, ())
+
+    layouts = MeterLayouts(layout_table(settings), stores.documents, reactor)
+    return Rereader(
+        readings=stores.readings,
+        queue=stores.customers.derivation_queue,
+        reader=LogReader(layouts, reactor, settings.upload.max_future_seconds),
+        clock=reactor,
+        in_thread=_in_thread,
+        removed=removed,
+        dry_run=dry_run,
+        progress=progress,
+    )
+
+
+def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
     return deferToThread(function, *args, **kwargs)
 
 

@@ -37,7 +37,7 @@ _OWN_SECTIONS = {"notify_email": "email", "notify_sms": "sms", "notify_webhook":
 log = Logger()
 
 
-class PluginManager(isolation.PluginManager):
+class LoadedPlugins(isolation.PluginManager):
     """A plugin manager with cenergyd's hooks, and what was found."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class PluginManager(isolation.PluginManager):
 
 def build_plugin_manager(
     settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()
-) -> PluginManager:
+) -> LoadedPlugins:
     """Load every installed plugin except the disabled ones.
 
     :param settings: None: the defaults.
@@ -79,12 +79,12 @@ def build_plugin_manager(
     return manager
 
 
-def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()) -> PluginManager:
+def find_plugins(settings: Settings | None = None, *, extra: Sequence[tuple[str, object]] = ()) -> LoadedPlugins:
     """As :func:`build_plugin_manager`, but errors in the settings are returned in ``faults``."""
     if settings is None:
         settings = load_settings(Settings, None)
     points, shadowed = _found({name for name, _ in extra})
-    manager = PluginManager()
+    manager = LoadedPlugins()
     off = set(settings.plugins.disabled)
     own = {id(plugin) for _, plugin in extra}
     infos = [info for point in points if point.name not in off and (info := _load(manager, point, own)) is not None]
@@ -133,7 +133,7 @@ def _found(extra: set[str]) -> tuple[list[EntryPoint], list[PluginInfo]]:
     return [point for name, point in unique.items() if name not in extra], shadowed
 
 
-def _load(manager: PluginManager, point: EntryPoint, own: set[int]) -> PluginInfo | None:
+def _load(manager: LoadedPlugins, point: EntryPoint, own: set[int]) -> PluginInfo | None:
     """None where the module is one of the extra ones."""
     try:
         plugin = point.load()
@@ -149,7 +149,7 @@ def _load(manager: PluginManager, point: EntryPoint, own: set[int]) -> PluginInf
     return _info(point, hooks=_hooks_of(manager, plugin), problem=problem)
 
 
-def _register(manager: PluginManager, plugin: object, name: str) -> str:
+def _register(manager: LoadedPlugins, plugin: object, name: str) -> str:
     """Register completely or not at all: raises if a hook is unknown, has other arguments, or is a wrapper. Returns lesser faults."""
     manager.register(plugin, name)
     try:
@@ -164,7 +164,7 @@ def _register(manager: PluginManager, plugin: object, name: str) -> str:
         raise
 
 
-def _unmarked(manager: PluginManager, plugin: object) -> str:
+def _unmarked(manager: LoadedPlugins, plugin: object) -> str:
     """Faults of a plugin in which not all functions are marked as hooks."""
     implemented = _hooks_of(manager, plugin)
     hooks = [name for name in dir(hookspecs) if name.startswith("cenergyd_")]
@@ -174,7 +174,7 @@ def _unmarked(manager: PluginManager, plugin: object) -> str:
     return "" if implemented else "it implements no hook"
 
 
-def _with_options(manager: PluginManager, info: PluginInfo, settings: Settings) -> PluginInfo:
+def _with_options(manager: LoadedPlugins, info: PluginInfo, settings: Settings) -> PluginInfo:
     """Ask a loaded plugin for its options and read them from the settings."""
     if info.state != "loaded":
         return info
@@ -195,7 +195,7 @@ def _with_options(manager: PluginManager, info: PluginInfo, settings: Settings) 
     return _with_kinds(manager, info)
 
 
-def _with_kinds(manager: PluginManager, info: PluginInfo) -> PluginInfo:
+def _with_kinds(manager: LoadedPlugins, info: PluginInfo) -> PluginInfo:
     """Ask a plugin for the kinds of channels that it sends to, and of alerts that it raises."""
     try:
         for implementation in manager.implementations("cenergyd_alert_rules"):
@@ -228,7 +228,7 @@ def _checked_channels(kinds: object, taken: Mapping[str, ChannelType]) -> list[C
     return found
 
 
-def _declared(manager: PluginManager, name: str) -> type[Resource] | None:
+def _declared(manager: LoadedPlugins, name: str) -> type[Resource] | None:
     for implementation in manager.implementations("cenergyd_options"):
         if implementation.plugin == name:
             return check_declaration(manager.call(implementation, {}))
@@ -267,7 +267,7 @@ def _info(point: EntryPoint, *, state: State = "loaded", hooks: tuple[str, ...] 
     )  # fmt: skip
 
 
-def _hooks_of(manager: PluginManager, plugin: object) -> tuple[str, ...]:
+def _hooks_of(manager: LoadedPlugins, plugin: object) -> tuple[str, ...]:
     return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
 
 

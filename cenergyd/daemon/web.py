@@ -11,7 +11,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from cenergyd.daemon.plugins import PluginManager
+from cenergyd.daemon.plugins import LoadedPlugins
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.errors import ConfigError
 from cenergyd.jobs.messages.outbox import Outbox
@@ -69,7 +69,7 @@ class WebServer(Service):
         feed: ReadingFeed,
         checks: Mapping[str, Check],
         on_change: OnChange,
-        plugins: PluginManager,
+        plugins: LoadedPlugins,
         store_infos: Callable[[], Sequence[StoreInfo]],
     ) -> None:
         self._settings = settings

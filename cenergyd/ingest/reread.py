@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import attrs
 from twisted.logger import Logger
@@ -40,21 +40,13 @@ from cenergyd.readings.corrected import as_measured
 from cenergyd.readings.model import Reading, series_name
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
+from cenergyd.runtime.threads import InThread
 
 DAY: Final = 86400
 MAX_DAYS: Final = 400
 """The longest range in one run: every time read is remembered."""
 log = Logger()
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class InThread(Protocol):
-    """Runs a blocking function in a thread."""
-
-    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Return its result or raise its error."""
-        ...
 
 
 @attrs.define(kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -14,6 +14,14 @@ from cenergyd.runtime.clock import FromThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a blocking function in a thread."""
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """What the function returns or raises."""
+        ...
 
 
 class BoundedPool:

@@ -12,7 +12,7 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from cenergyd.daemon import plugins as pluginmanager
-from cenergyd.daemon.plugins import PluginManager, build_plugin_manager, find_plugins, log_plugins
+from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager, find_plugins, log_plugins
 from cenergyd.errors import ConfigError, InvalidField
 from cenergyd.hookspecs import hookimpl
 from cenergyd.jobs.alerts.rules import edit_alerts
@@ -46,12 +46,12 @@ def settings(**overrides: str) -> Settings:
     return load_settings(Settings, None, {key.replace("__", ".", 1): value for key, value in overrides.items()})
 
 
-def info_of(manager: PluginManager, name: str) -> PluginInfo:
+def info_of(manager: LoadedPlugins, name: str) -> PluginInfo:
     (found,) = [info for info in manager.infos if info.name == name]
     return found
 
 
-def names(manager: PluginManager, hook: str = "cenergyd_derive") -> list[str]:
+def names(manager: LoadedPlugins, hook: str = "cenergyd_derive") -> list[str]:
     return [each.plugin for each in manager.implementations(hook)]
 
 

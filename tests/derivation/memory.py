@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
-from cenergyd.daemon.plugins import PluginManager, build_plugin_manager
+from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import StoreUnavailable
@@ -138,7 +138,7 @@ class Site:
     customers: dict[str, Customer]
     queue: MemoryQueue
     jobs: MemoryQueue
-    plugins: PluginManager
+    plugins: LoadedPlugins
     settings: Settings
     service: DerivationService
     news: list[str]

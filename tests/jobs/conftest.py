@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from cenergyd.customers.model import Customer
-from cenergyd.daemon.plugins import PluginManager
+from cenergyd.daemon.plugins import LoadedPlugins
 from cenergyd.documents.kinds import OUTBOX
 from cenergyd.documents.store import Document
 from cenergyd.hookspecs import Attempt, Notification, hookimpl
@@ -88,7 +88,7 @@ class World:
     outbox: Outbox
     recorder: Recorder
     service: OutboxService
-    plugins: PluginManager
+    plugins: LoadedPlugins
 
     async def customer(self, alerts: dict[str, Any], **fields: Any) -> Customer:
         """Add the customer: a grid meter 1 and a solar meter 2, Los Angeles time."""
@@ -105,9 +105,9 @@ class World:
         return await self.context.documents.find(OUTBOX, limit=1000)
 
 
-def plugin_manager(*plugins: Any, options: object = None) -> PluginManager:
+def plugin_manager(*plugins: Any, options: object = None) -> LoadedPlugins:
     """The plugins, registered; all are given the same options."""
-    manager = PluginManager()
+    manager = LoadedPlugins()
     for number, plugin in enumerate(plugins):
         manager.register(plugin, f"test{number}")
         manager.options[f"test{number}"] = options

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.daemon.plugins import PluginManager
+from cenergyd.daemon.plugins import LoadedPlugins
 from cenergyd.errors import StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification, hookimpl
 from cenergyd.jobs import service, window_parts
@@ -96,7 +96,7 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
         None,
         {key.replace("__", ".") if "__" in key else f"jobs.{key}": value for key, value in overrides.items()},
     )
-    plugins = PluginManager()
+    plugins = LoadedPlugins()
     for name, job in reversed(jobs.items()):  # pluggy calls the latest first
         plugins.register(job, name)
     notified: list[Notification] = []
@@ -308,7 +308,7 @@ def test_retries_of_removed_customers_and_disabled_plugins() -> None:
     here.mark("b", START, START)
     here.tick()
     del here.queue.customers["a"]
-    here.service.calls.plugins = PluginManager()  # the same daemon, started with the plugin disabled
+    here.service.calls.plugins = LoadedPlugins()  # the same daemon, started with the plugin disabled
     here.clock.advance(61)
     here.tick()
     assert here.kept == [("bad", "b", START, START + 1)], "kept until it is enabled again"

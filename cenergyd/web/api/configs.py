@@ -29,7 +29,7 @@ FileName = Annotated[
 ]
 
 
-class ConfigVersion(Resource, frozen=True, kw_only=True):
+class ConfigVersionJson(Resource, frozen=True, kw_only=True):
     """A version of a config file."""
 
     number: int
@@ -40,7 +40,7 @@ class ConfigVersion(Resource, frozen=True, kw_only=True):
     queued: Annotated[bool, Meta(description="Whether the logger is to fetch this version.")]
 
 
-class ConfigFile(ConfigVersion, frozen=True, kw_only=True):
+class ConfigFileJson(ConfigVersionJson, frozen=True, kw_only=True):
     """A config file and its latest version."""
 
     name: str
@@ -49,13 +49,13 @@ class ConfigFile(ConfigVersion, frozen=True, kw_only=True):
 class ConfigFiles(Resource, frozen=True, kw_only=True):
     """The config files of a logger."""
 
-    files: list[ConfigFile]
+    files: list[ConfigFileJson]
 
 
 class ConfigVersions(Resource, frozen=True, kw_only=True):
     """The versions of a config file, newest first."""
 
-    versions: list[ConfigVersion]
+    versions: list[ConfigVersionJson]
 
 
 class ConfigText(Resource, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class ConfigsApi:
         if not found:
             raise NotFound("no config file of this logger is known")
         return Response(
-            ConfigFiles(files=[ConfigFile(name=name, **attrs.asdict(found[name])) for name in sorted(found)])
+            ConfigFiles(files=[ConfigFileJson(name=name, **attrs.asdict(found[name])) for name in sorted(found)])
         )
 
     async def versions(self, call: Call, serial: str) -> Response:
@@ -97,7 +97,7 @@ class ConfigsApi:
         found = await self._kept().versions(serial, _name(call))
         if not found:
             raise NotFound("no version of this file is known")
-        return Response(ConfigVersions(versions=[ConfigVersion(**attrs.asdict(version)) for version in found]))
+        return Response(ConfigVersions(versions=[ConfigVersionJson(**attrs.asdict(version)) for version in found]))
 
     async def text(self, call: Call, serial: str) -> Response:
         """One version's text."""

@@ -27,7 +27,7 @@ _REASONS: Mapping[str, str] = {
 }
 
 
-class Column(NamedTuple):
+class ChargePeriod(NamedTuple):
     """A period in the table."""
 
     name: str
@@ -56,7 +56,7 @@ class ChargeGroup(NamedTuple):
     lines: tuple[ChargeRow, ...]
 
 
-class Bar(NamedTuple):
+class ChargeBar(NamedTuple):
     """One bar of the chart."""
 
     name: str
@@ -112,14 +112,14 @@ class ChargesPages:
         return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in"),)
 
 
-def columns_of(report: ReadOnlyJson) -> tuple[Column, ...]:
+def columns_of(report: ReadOnlyJson) -> tuple[ChargePeriod, ...]:
     """The columns: periods up to the same day, and the whole last period."""
     to_same_day = report["to_same_day"]
     return (
-        Column("This period so far", report["this"]),
-        Column("Last period to the same day", to_same_day["last"]),
-        Column("A year ago to the same day", to_same_day["last_year"]),
-        Column("Last period, whole", report["last"], whole=True),
+        ChargePeriod("This period so far", report["this"]),
+        ChargePeriod("Last period to the same day", to_same_day["last"]),
+        ChargePeriod("A year ago to the same day", to_same_day["last_year"]),
+        ChargePeriod("Last period, whole", report["last"], whole=True),
     )
 
 
@@ -146,7 +146,7 @@ def figures_of(report: ReadOnlyJson, zone: ZoneInfo) -> tuple[Figure, ...]:
     return tuple(found)
 
 
-def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, ...]:
+def groups_of(columns: Sequence[ChargePeriod], zone: ZoneInfo) -> tuple[ChargeGroup, ...]:
     """The periods' lines; a line that a period lacks has a dash."""
     found = (
         ChargeGroup("Energy from the grid", _lines(columns, "energy", lambda line: _energy(line, "import"))),
@@ -157,7 +157,7 @@ def groups_of(columns: Sequence[Column], zone: ZoneInfo) -> tuple[ChargeGroup, .
     return tuple(group for group in found if group.lines)
 
 
-def bars_of(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[Bar, ...]:
+def bars_of(columns: Sequence[ChargePeriod], report: ReadOnlyJson) -> tuple[ChargeBar, ...]:
     """A bar per period: its total, or the energy from the grid if no tariff is set; then the estimated end beside the last bill."""
     priced = bool(report["tariff"])
     sizes = [(column.name, _size(column.period, priced)) for column in columns]
@@ -166,7 +166,7 @@ def bars_of(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[Bar, ...]:
     most = max((abs(size) for _, size in sizes if size is not None), default=0.0) or 1.0
     currency = report["this"]["currency"]
     return tuple(
-        Bar(
+        ChargeBar(
             name,
             0 if size is None else max(1, round(_WIDEST * max(size, 0.0) / most)),
             "not known" if size is None else money(f"{size:.2f}", currency) if priced else f"{texts.number(size)} kWh",
@@ -175,7 +175,7 @@ def bars_of(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[Bar, ...]:
     )
 
 
-def register_notes(columns: Sequence[Column], zone: ZoneInfo) -> tuple[str, ...]:
+def register_notes(columns: Sequence[ChargePeriod], zone: ZoneInfo) -> tuple[str, ...]:
     """Per period, for how much of it energy is from the grid meter's registers; empty if the tariff takes energy from power."""
     return tuple(
         f"{column.name}: {_register_note(use, zone)}"
@@ -220,7 +220,7 @@ def money(amount: str | None, currency: str | None) -> str:
     return f"{texts.MINUS if value < 0 else ''}{shown}{f' {currency}' if currency else ''}"
 
 
-def _totals(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[ChargeRow, ...]:
+def _totals(columns: Sequence[ChargePeriod], report: ReadOnlyJson) -> tuple[ChargeRow, ...]:
     if not report["tariff"]:
         return ()
     fixed = tuple((money(column.period["fixed"], None), "") for column in columns)
@@ -229,7 +229,7 @@ def _totals(columns: Sequence[Column], report: ReadOnlyJson) -> tuple[ChargeRow,
 
 
 def _lines(
-    columns: Sequence[Column], kind: str, cell: Callable[[ReadOnlyJson], tuple[str, str]]
+    columns: Sequence[ChargePeriod], kind: str, cell: Callable[[ReadOnlyJson], tuple[str, str]]
 ) -> tuple[ChargeRow, ...]:
     keys = dict.fromkeys((line["season"], line["period"]) for column in columns for line in column.period[kind])
     lines = []

@@ -25,7 +25,7 @@ class Rect(NamedTuple):
     height: float
 
 
-class Bar(NamedTuple):
+class EnergyBar(NamedTuple):
     """One hour, day or month."""
 
     rects: tuple[Rect, ...]
@@ -41,7 +41,7 @@ class Bar(NamedTuple):
 class Chart(NamedTuple):
     """A chart of windows."""
 
-    bars: tuple[Bar, ...]
+    bars: tuple[EnergyBar, ...]
     ticks: tuple[str, ...]
     """kWh, from top to bottom, evenly spaced."""
     zero: float
@@ -92,7 +92,9 @@ def chart_of(
         ghost = None
         if index < len(loads) and loads[index]:
             ghost = Rect("before", x, zero - loads[index] * scale, width, loads[index] * scale)
-        bars.append(Bar(rects, ghost, labels[index], f"{names[index]}: {words_of(window, part, known)}", incomplete))
+        bars.append(
+            EnergyBar(rects, ghost, labels[index], f"{names[index]}: {words_of(window, part, known)}", incomplete)
+        )
     ticks = tuple(_tick(number * step, step) for number in range(top, -bottom - 1, -1))
     return Chart(tuple(bars), ticks, zero)
 

@@ -26,7 +26,7 @@ _AT_ONCE = 20
 _LARGEST_FIRST = ("utility", "load", "solar", "used", "made", "drawn", "fed", "alerts", "last_upload")
 
 
-class Column(NamedTuple):
+class ListColumn(NamedTuple):
     """A column of the list."""
 
     sort: Sort
@@ -42,14 +42,14 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("state", "State", wide=False),
-    Column("solar", "Solar now", "kW"),
-    Column("load", "Load now", "kW"),
-    Column("utility", "Grid now", "kW"),
-    Column("made", "Solar today", "kWh"),
-    Column("used", "Load today", "kWh"),
-    Column("alerts", "Alerts"),
-    Column("last_upload", "Last upload"),
+    ListColumn("state", "State", wide=False),
+    ListColumn("solar", "Solar now", "kW"),
+    ListColumn("load", "Load now", "kW"),
+    ListColumn("utility", "Grid now", "kW"),
+    ListColumn("made", "Solar today", "kWh"),
+    ListColumn("used", "Load today", "kWh"),
+    ListColumn("alerts", "Alerts"),
+    ListColumn("last_upload", "Last upload"),
 )
 
 
@@ -68,7 +68,7 @@ class Row(NamedTuple):
 class Heading(NamedTuple):
     """A column's heading, which sorts by it."""
 
-    column: Column
+    column: ListColumn
     path: str
     order: str
     """``ascending`` or ``descending`` where the list is sorted by it, else empty."""

@@ -1,4 +1,4 @@
-"""Fixtures for everybody: real servers, shared by a session or one's own to stop and restart."""
+"""Fixtures for all tests: real servers, shared by the session, or a test's own to stop and restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import settings
 from cenergyd.customers import passwords
 from tests.servers import RunningInflux, RunningMongo, RunningMongoeco, mongoeco_python
 
-# How long an example takes says how busy the machine is, not whether the code is right.
+# The time an example takes depends on the load of the machine, so there are no deadlines.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 # Without compiled files each of the hundreds of processes that tests start would compile all of the code again: half of its start.

@@ -1,4 +1,4 @@
-"""The documentation: builds without a warning, loads nothing from elsewhere, and says of settings, bounds, figures and commands what is so."""
+"""The documentation: builds without a warning, loads nothing from elsewhere, and agrees with settings, bounds, metrics and commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private names of other packages that cenergyd uses: each fails here, by name, if a release takes it away."""
+"""The private names of other packages that cenergyd uses: a release that removes one fails here, by name."""
 
 from __future__ import annotations
 

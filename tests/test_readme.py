@@ -1,4 +1,4 @@
-"""The README keeps its word: its plugin installs and runs, its commands and links exist."""
+"""The README is correct: its plugin installs and runs, its commands and links exist."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def solar_at_night(folder: Path) -> set[float]:
-    """The computed solar power that is not the sun's, kW."""
+    """Computed solar power that differs from the simulated one, kW."""
     with sqlite3.connect(folder / "readings.sqlite") as database:
         rows = database.execute(
             "SELECT P FROM reading JOIN series ON series.id = series_id WHERE name = ? AND P < 0.001",

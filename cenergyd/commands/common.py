@@ -248,7 +248,7 @@ class TimeParam(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 
 def password_options(command: F) -> F:
-    """``--password-file`` and ``--password-stdin``. A password is no argument: others on the machine could read it."""
+    """``--password-file`` and ``--password-stdin``. Not as an argument: other users of the machine could read it."""
     file = click.option(
         "--password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
         help="Read the logger's password from a file (its first line).",
@@ -280,7 +280,7 @@ def utc(time: int) -> str:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, if that is a terminal; told how much is done and of how much."""
+    """A progress bar on stderr, if that is a terminal; called with the amount done and the total."""
     with click.progressbar(length=0, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as shown:
 
         def progress(done: int, total: int) -> None:

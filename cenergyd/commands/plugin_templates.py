@@ -127,7 +127,7 @@ def test_the_highest_power_of_a_day():
 )
 
 _PERIODIC = PluginTemplate(
-    about="Tells customers of a load meter that is silent.",
+    about="Notifies customers of a silent load meter.",
     imports="""\
 from typing import Annotated
 
@@ -137,7 +137,7 @@ from cenergyd.hookspecs import Notification, Resource, hookimpl
 
 DAY = 86400
 """,
-    option='silent_hours: Annotated[int, Meta(ge=1, le=720, description="A meter silent for so long is told of.")] = 24',
+    option='silent_hours: Annotated[int, Meta(ge=1, le=720, description="A meter silent for this time is reported.")] = 24',
     code='''\
 
 @hookimpl
@@ -218,7 +218,7 @@ def cenergyd_alert_rules():
 
 @hookimpl
 async def cenergyd_job(customer, start, end, context, options):
-    """Judge the quarters of an hour that the window touches; context.alert raises, repeats and ends the alert."""
+    """Evaluate the quarter hours that the window touches; context.alert raises, repeats and ends the alert."""
     rule, series = context.alert_rule("$name"), customer.series_of("load")
     if rule is None or series is None:
         return

@@ -44,11 +44,11 @@ def register(group: click.Group) -> None:
 @click.option("--demo", is_flag=True, help="Also simulate a solar site that uploads, and print what is derived.")
 @pass_source
 def run(source: SettingsSource, port: int | None, demo: bool) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C; uploads in hand are finished first. SIGHUP reads the settings again."""
+    """Run the daemon until SIGTERM or Ctrl-C; uploads in progress are finished first. SIGHUP reads the settings again."""
     if port is not None:
         source.overrides["server.listen"] = f"tcp:{port}:interface=127.0.0.1"
     if demo:
-        # In a demonstration nobody wants to wait for energy and rollups.
+        # A demonstration should show energy and rollups soon.
         source.overrides.setdefault("jobs.interval_seconds", "5")
     settings = source.load(log_warning)
     os.umask(0o077)
@@ -114,11 +114,11 @@ class _Runner:
         self.reactor.callWhenRunning(self._stops.arm)
         self.reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
         self.reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
-        # What is loaded by now stays. Without this every full collection scans all of it again: pauses of 0.1 s in a backlog.
+        # Everything loaded by now stays in memory. Without this every full collection scans it again: pauses of 0.1 s in a backlog.
         gc.collect()
         gc.freeze()
-        # Hundreds of uploads in hand are thousands of young objects and hardly any garbage: collecting after each 700, Python's default,
-        # was 4 % of the CPU in a profile.
+        # Hundreds of uploads in progress are thousands of young objects and hardly any garbage: collecting after each 700, Python's
+        # default, was 4 % of the CPU in a profile.
         gc.set_threshold(_YOUNG_OBJECTS)
         self._watch.start()
         self._hangs.start()
@@ -159,7 +159,7 @@ class _Runner:
             self._failure = CenergydError(f"the daemon was stopped by {culprit}, not by a signal")
             log.error("{error}", error=str(self._failure))
         if self._failure is None:
-            log.info("stopping: uploads in hand are finished first")
+            log.info("stopping: uploads in progress are finished first")
         try:
             if self.companion is not None:
                 await self.companion.stop()

@@ -1,10 +1,10 @@
-"""Binds the figures of the daemon's parts to Prometheus metrics; the parts know nothing of Prometheus."""
+"""Binds the counts of the daemon's parts to Prometheus metrics; the parts know nothing of Prometheus."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cenergyd.daemon.figures import BacklogFigures
+from cenergyd.daemon.backlog_counts import BacklogCounts
 from cenergyd.daemon.uploads import UploadParts
 from cenergyd.derivation.committer import DerivationStatus
 from cenergyd.ingest.archive import UploadArchive
@@ -98,7 +98,7 @@ def bind_job_metrics(metrics: Metrics, status: JobStatus, sender: OutboxService)
 
 
 def bind_backlog_metrics(
-    metrics: Metrics, figures: BacklogFigures, stores: Callable[[], Sequence[StoreInfo]], seconds: Callable[[], float]
+    metrics: Metrics, counts: BacklogCounts, stores: Callable[[], Sequence[StoreInfo]], seconds: Callable[[], float]
 ) -> None:
     """Pending jobs and messages, the size of the embedded stores, and what was freed in them."""
 
@@ -106,16 +106,16 @@ def bind_backlog_metrics(
         return 0.0 if since is None else max(0.0, seconds() - since)
 
     gauge = metrics.gauge
-    gauge("jobs_pending_customers", "Customers with readings pending for jobs.", lambda: figures.jobs_pending)
+    gauge("jobs_pending_customers", "Customers with readings pending for jobs.", lambda: counts.jobs_pending)
     gauge(
         "jobs_oldest_pending_seconds",
         "Age of the oldest reading pending for jobs.",
-        lambda: age(figures.jobs_oldest),
+        lambda: age(counts.jobs_oldest),
     )
     gauge(
         "outbox_overdue_seconds",
         "How long the oldest due message has waited.",
-        lambda: age(figures.outbox_oldest_due),
+        lambda: age(counts.outbox_oldest_due),
     )
     metrics.gauges(
         "store_bytes", "Size of an embedded store's files.", "store",

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer
-from cenergyd.daemon.figures import BacklogFigures, store_infos
+from cenergyd.daemon.backlog_counts import BacklogCounts, store_infos
 from cenergyd.daemon.metrics import (
     bind_archive_metrics,
     bind_backlog_metrics,
@@ -56,14 +56,14 @@ __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 STOP_SECONDS = 20.0
 """What a stop may take beside ``[server] shutdown_grace_seconds``, in which requests are answered; then whatever still runs is cancelled."""
 FLEET_SECONDS = 20.0
-"""Between two looks whether the list of all sites is to be read anew."""
+"""Seconds between two checks whether the list of all sites must be read again."""
 log = Logger()
 
 
 class Daemon(OrderedServices):
     """Everything that ``cenergyd run`` runs, as one tree. Listens at once; answers uploads as soon as the stores do.
 
-    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, figures, retention, states of
+    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, backlog counts, retention, states of
     sites, jobs, derivation, uploads, web.
     """
 
@@ -84,7 +84,7 @@ class Daemon(OrderedServices):
             [kind.type for kind in self.plugins.channel_types.values() if kind.idempotent],
         )  # fmt: skip
         self.sender = OutboxService(self.outbox, self.plugins, self.plugin_threads, reactor)
-        self.figures = BacklogFigures(reactor, self.customers.job_queue, self.outbox)
+        self.backlog_counts = BacklogCounts(reactor, self.customers.job_queue, self.outbox)
         self.jobs = self._jobs()
         self.derivation = self._derivation()
         self.front_end_watch = FrontEndWatch(reactor, self.customers, self.readings, self._customer_changed)
@@ -170,7 +170,7 @@ class Daemon(OrderedServices):
             self.uploads.held,
             *([self.uploads.archive] if self.uploads.archive else []),
             self.sender,
-            self.figures,
+            self.backlog_counts,
             self.retention,
             self.site_states,
             self._fleet_reading(),
@@ -191,11 +191,11 @@ class Daemon(OrderedServices):
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
         bind_state_metrics(self.metrics, lambda: self.site_states.counts)
-        bind_backlog_metrics(self.metrics, self.figures, self.store_infos, self._reactor.seconds)
+        bind_backlog_metrics(self.metrics, self.backlog_counts, self.store_infos, self._reactor.seconds)
         bind_job_metrics(self.metrics, self.jobs.status, self.sender)
 
     def store_infos(self) -> Sequence[StoreInfo]:
-        """What operators are told of the stores."""
+        """Information about the stores, for operators."""
         return store_infos(self.settings, self.retention)
 
     def _have_news(self, customer_id: str) -> None:
@@ -204,7 +204,7 @@ class Daemon(OrderedServices):
         self.site_states.news(customer_id)
 
     async def _customer_changed(self, old: Customer | None, new: Customer | None) -> None:
-        """Forget what is remembered of its logger, and evaluate its site anew."""
+        """Drop cached credentials of its logger, and evaluate its site again."""
         self.uploads.forget(old, new)
         if new is not None and new.logger_serial_number:
             await self.uploads.columns_changed(new)
@@ -213,7 +213,7 @@ class Daemon(OrderedServices):
             try:
                 await self.site_states.evaluate([changed.id])
             except CenergydError:
-                self.site_states.news(changed.id)  # it was saved: that its state follows later is not a failure
+                self.site_states.news(changed.id)  # it was saved; its state may follow later
                 self.web.context.fleet.forget()
 
     async def _notify(self, notification: Notification) -> None:
@@ -252,7 +252,7 @@ class Daemon(OrderedServices):
         """Take new settings: those of :data:`~cenergyd.daemon.reloading.LIVE` at once; others that differ from the running ones are logged
         as needing a restart.
 
-        Passwords remembered are looked up afresh. Raises ConfigError, and then nothing has changed.
+        Cached passwords are looked up again. Raises ConfigError, and then nothing has changed.
         """
         self.uploads.reload(settings)  # first: this alone can fail
         self.web.reload(settings)

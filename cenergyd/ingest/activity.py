@@ -20,7 +20,7 @@ from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError
 from cenergyd.ingest.logger_proof import PROVEN_BY
 from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
-from cenergyd.ingest.rhythm import with_upload
+from cenergyd.ingest.upload_interval import with_upload
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers

@@ -226,7 +226,7 @@ class CredentialChecker:
             await waiting
 
     def _make_stale(self, serial: str | None) -> None:
-        # What was right or wrong for a stored password stays so; whether that password is still stored is looked up.
+        # A password stays right or wrong for a stored hash; only whether that hash is still stored is looked up again.
         self._right.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key) else known)
         self._wrong.change(lambda key, known: known._replace(looked_up=NEVER) if serial in (None, key[0]) else known)
         for key in [key for key in self._flights if serial in (None, key[0])]:

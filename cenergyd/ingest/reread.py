@@ -79,8 +79,8 @@ class Rows(NamedTuple):
     readings: Sequence[Reading]
 
 
-def _untold(done: int, total: int) -> None:
-    """For who does not ask how far it is."""
+def _ignore_progress(done: int, total: int) -> None:
+    """Ignores the progress."""
 
 
 @attrs.define(kw_only=True)
@@ -96,8 +96,8 @@ class Rereader:
     removed: Callable[[str, int, int], Awaitable[None]]
     """Called for ranges of a series where readings were removed, before they are marked: what was computed from them alone must go."""
     dry_run: bool = False
-    progress: Callable[[int, int], None] = attrs.field(default=_untold)
-    """Told after each upload how many bytes of the archive are done, and of how many."""
+    progress: Callable[[int, int], None] = attrs.field(default=_ignore_progress)
+    """Called after each upload with the bytes of the archive that are done, and their total."""
     counts: RereadCounts = attrs.field(factory=RereadCounts)
     _done: dict[str, set[int]] = attrs.field(factory=dict, init=False)
 

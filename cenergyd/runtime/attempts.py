@@ -1,7 +1,7 @@
-"""Wrong guesses: counted by their origin, and slowed down once there are too many. Nobody is ever shut out.
+"""Wrong guesses: counted by their origin, and slowed down once there are too many. Nobody is ever locked out.
 
-Whoever shares an address with an attacker (carrier NAT, a site behind one router) is slowed with him where nothing else tells them apart, so what
-is known to be right must not wait here, and what is not known must only wait. All memory is bounded.
+Clients that share an address with an attacker (carrier NAT, a site behind one router) are slowed down as well if nothing else distinguishes
+them. So attempts known to be right must not be delayed here, and others are only delayed. All memory is bounded.
 """
 
 from __future__ import annotations

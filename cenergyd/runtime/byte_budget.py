@@ -1,7 +1,8 @@
 """A limit for the bytes held by all requests that are being received or processed.
 
-A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks from which nobody has
-ever been right hold at most half, so that strangers leave room for known loggers. Small requests are refused only where nothing at all is left.
+A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks that have never
+authenticated hold at most half together, so that unknown clients leave room for known loggers. Small requests are refused only if nothing
+at all is left.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class HookTimes:
             return
         self._logged[call.plugin] = now
         log.warn(
-            "plugin {plugin} held the daemon for {seconds} s in {hook}: it should await, or compute in a thread",
+            "plugin {plugin} blocked the daemon for {seconds} s in {hook}: it should await, or compute in a thread",
             plugin=call.plugin, hook=call.hook, seconds=round(held, 3),
         )  # fmt: skip
 
@@ -103,6 +103,6 @@ class HangWatch:
         frame = sys._current_frames().get(self._watched)
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "an unknown place"
         log.error(
-            "plugin {plugin} has held the daemon for more than {seconds} s in {hook}, now at {where}",
+            "plugin {plugin} has blocked the daemon for more than {seconds} s in {hook}, now at {where}",
             plugin=call.plugin, hook=call.hook, seconds=HANGING, where=where,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, in a registry of this daemon's own (two daemons can run in one process)."""
+"""Metrics for Prometheus, in a registry of this daemon's own (two daemons can run in one process)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Metrics:
         )
 
         self._upload_counter = lru_cache(256)(self._uploads.labels)
-        # There from the start: a figure that is not there neither grows nor fires an alert for not growing.
+        # Present from the start: an alert on a counter that does not grow needs the counter to exist.
         self._upload_counter("LOGFILEUPLOAD", "success")
 
     def upload(self, mode: str, outcome: str, seconds: float) -> None:

@@ -25,7 +25,7 @@ class OrderedServices(MultiService):
 
     A child's ``stopService`` returns a Deferred that fires when it has ended. Cancelling that cancels what still runs in it.
 
-    :param stop_seconds: what has not ended so long after the stop began is cancelled; settable while it runs.
+    :param stop_seconds: what has not ended this long after the stop began is cancelled; may be changed while it runs.
     """
 
     def __init__(self, clock: Timers, stop_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""JSON described once, as a class: the check of what comes in, the JSON that goes out, and the JSON Schema of both.
+"""JSON described once, as a class: validation of input, JSON output, and JSON Schema.
 
 A resource is a subclass of :class:`Resource`. Its docstring and the ``Meta`` of its fields are its documentation; ``Meta(extra={"needed":
 ...})`` is the message for a value that does not fit.
@@ -69,12 +69,12 @@ def read(
 
 
 def to_json(value: object) -> Any:
-    """Dictionaries, lists and plain values of what holds resources."""
+    """Resources as dictionaries, lists and plain values."""
     return msgspec.to_builtins(value)
 
 
 def schemas(kinds: Iterable[object]) -> dict[str, object]:
-    """JSON Schema components of types and of all that they refer to, by the class's name without ``Json`` at its end."""
+    """JSON Schema components of types and of all types that they refer to, by the class's name without ``Json`` at its end."""
     _, components = msgspec.json.schema_components(list(kinds), ref_template=_COMPONENT)
     return {name.removesuffix("Json"): _tidy(schema) for name, schema in components.items()}
 

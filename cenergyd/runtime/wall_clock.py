@@ -40,7 +40,7 @@ class ClockWatch:
         threading.Thread(target=self._run, name="clock watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._ended.set()
 
     def look(self) -> None:

@@ -363,7 +363,7 @@ def test_any_bytes_raise_nothing_but_upload_error(content: bytes) -> None:
     for candidate in (content, b"\x1f\x8b" + content, gzip.compress(content), gz(line) + content, line + content):
         with suppress(UploadError):
             read(candidate)
-    assert read(line + b"\n" + content).readings  # what follows a good row can't take it away
+    assert read(line + b"\n" + content).readings  # what follows a good row must not remove it
 
 
 ODD_LINES = st.lists(
@@ -398,7 +398,7 @@ def by_columns(text: bytes, layout: Layout) -> ParsedLog | None:
 
 
 def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
-    """The same without the way for even rows."""
+    """The same without the fast path for even rows."""
     with patch("cenergyd.acquisuite.logfile.read_uniform_rows", return_value=None):
         return by_columns(text, layout)
 
@@ -467,7 +467,7 @@ def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        # Line ends and times where they make up for each other.
+        # Line ends and times whose lengths compensate each other.
         b"'2002-01-31 18:30:00',0,0,0,1,'2002-01-31 18:31:00'\n0,0,0,1\n",
         b"'2002-01-31 18:30:00',0,0,0,1\n'2002-01-31 18:31:00',0,0,0,1,'2002-01-31 18:32:00',0,0\n0,1\n",
         b"'2002-01-31 18:30:00',0,0,0,1\n'2002-01-31 18:31:00',0,0\n,0,1\n",

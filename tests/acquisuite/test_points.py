@@ -1,4 +1,4 @@
-"""Values of a reading among points, by the whole meaning of a name and its unit."""
+"""Finding a reading's values among points, by name and unit."""
 
 from __future__ import annotations
 

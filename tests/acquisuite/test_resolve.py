@@ -84,7 +84,7 @@ def test_a_config_file_of_this_meter_counts(count: int, device_class: str) -> No
 @pytest.mark.parametrize("device_class", ["17", "27", "1010", "4444"])
 def test_devices_that_measure_no_power(device_class: str) -> None:
     assert resolve(MeterFacts(device_class=device_class, points=8), None, LayoutTable()).state == "other"
-    # What it says of itself, and who wants the old behaviour for strangers, do not change that.
+    # Neither its config file nor [upload] unknown_meters changes that.
     assert (
         resolve(MeterFacts(device_class=device_class, points=80), None, LayoutTable({}, "veris-e5x")).state == "other"
     )

@@ -1,4 +1,4 @@
-"""Headless Chromium as these tests need it: themes, phone width, without JavaScript, its console read."""
+"""Headless Chromium for these tests: themes, phone width, JavaScript off, reading the console."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARGUMENTS = (
 
 
 def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
-    """A browser of its own, with nothing kept from others; it can reach this machine only."""
+    """A new browser with an empty profile; it can reach only this machine."""
     options = Options()
     options.binary_location = "/usr/bin/chromium"
     for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
@@ -55,7 +55,7 @@ def set_theme(browser: webdriver.Chrome, theme: str) -> None:
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the console has said since the last call that nobody should see: errors, warnings, violations of the policy."""
+    """Unwanted console messages since the last call: errors, warnings, policy violations."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon on embedded stores that notes activity and looks for news quickly."""
+    """A daemon on embedded stores with short intervals for activity and live views."""
     settings = {
         "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2",
         "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
@@ -36,7 +36,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     running.start()
     yield running
     running.stop()
-    # Whatever a page or stream did, the daemon must not have failed over it.
+    # No page or stream may have caused an error in the daemon.
     assert "Traceback" not in running.log()
 
 

@@ -96,7 +96,7 @@ def sign_in(browser: webdriver.Chrome, daemon: RunningDaemon, token: str) -> Non
 
 
 def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str = "") -> Any:
-    """Wait for a condition; elements that the page replaces meanwhile do not disturb."""
+    """Wait for a condition; elements that the page replaces meanwhile are ignored."""
     waiting = WebDriverWait(browser, PATIENCE, 0.05, ignored_exceptions=(WebDriverException,))
     return waiting.until(lambda _: condition(), message)
 

@@ -90,5 +90,5 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
 
     until(browser, lambda: whole() or browser.refresh())
     assert [fault for fault in faults if "willReadFrequently" not in fault] == []
-    # Reading the canvas is this test's own doing.
+    # A message about reading the canvas is caused by this test.
     assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []

@@ -1,4 +1,4 @@
-"""The energy page in a browser: another time without loading the page anew, back, fingers, and without scripts."""
+"""The energy page in a browser: another period without reloading the page, the back button, touch, and without scripts."""
 
 from __future__ import annotations
 

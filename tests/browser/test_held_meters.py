@@ -1,4 +1,4 @@
-"""A meter that is not understood, in a browser: its kept rows are shown, its columns chosen, and what was kept is read."""
+"""A meter that is not understood, in a browser: its held rows are shown, its columns chosen, and its held logs read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_columns_of_a_held_meter_are_chosen(
 
 
 def powers(daemon: RunningDaemon, token: str, customer: str) -> list[float]:
-    """What the API tells of the meter."""
+    """The meter in the API."""
     url = f"{daemon.url}/api/v1/customers/{customer}/readings?start={DAY}&end={DAY + 600}&resolution=raw&series={SERIAL}_1"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=10) as reply:

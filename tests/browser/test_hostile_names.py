@@ -68,7 +68,7 @@ def test_probes_do_nothing(browser: webdriver.Chrome, daemon: RunningDaemon, ope
 
 
 def check(browser: webdriver.Chrome, address: str, shown: str = "") -> None:
-    """A page shows a text as such; no probe ran, made an element, or was even stopped by the policy."""
+    """A page shows a text as text: no probe ran, created an element, or was blocked only by the policy."""
     browser.get(address)
     assert shown in text(browser, "body") or shown in browser.page_source.replace("&lt;", "<").replace("&gt;", ">")
     browser.execute_script(

@@ -1,4 +1,4 @@
-"""Every page, light and dark, on a desk and on a phone: nothing that axe calls serious, nothing wider than a phone, a quiet console.
+"""Every page, light and dark, on desktop and phone: no serious findings by axe, nothing wider than a phone, an empty console.
 
 With CENERGYD_SCREENSHOTS=/some/folder every page is saved there as a picture.
 """
@@ -84,7 +84,7 @@ def look(browser: webdriver.Chrome, name: str) -> list[str]:
         if width > size[0]:
             faults.append(f"{name}: {width} px wide on {size[0]}")
         picture(browser, f"{name}-{size[0]}")
-        # The layout changes with the size, colours do not.
+        # The layout depends on the size, the colours do not.
         faults += [f"{name} {size[0]}: {fault}" for fault in axe(browser)]
     set_size(browser, DESKTOP)
     return faults

@@ -76,7 +76,7 @@ def put(browser: webdriver.Chrome, **values: str) -> None:
 
 
 def add(browser: webdriver.Chrome, section: str, expected: str) -> None:
-    """Give a list of the tariff another row."""
+    """Add a row to a list of the tariff."""
     browser.find_element(By.CSS_SELECTOR, f"button[name=add][value={section}]").click()
     until(browser, lambda: browser.find_element(By.ID, expected))
 
@@ -87,7 +87,7 @@ def choose_days(browser: webdriver.Chrome, row: int) -> None:
 
 
 def look_dark(browser: webdriver.Chrome, name: str) -> list[str]:
-    """As ``look`` where only the colours are others."""
+    """As ``look``, where only the colours differ."""
     set_theme(browser, "dark")
     picture(browser, f"{name}-dark")
     faults = [f"{name} dark: {fault}" for fault in axe(browser)]
@@ -130,7 +130,7 @@ def test_tariff_with_scripts(browser: webdriver.Chrome, daemon: RunningDaemon, o
     add(browser, "schedules", "schedules.0.period")
     put(browser, schedules__0__period="day", schedules__0__to="20:00")
     choose_days(browser, 0)
-    # The week is drawn as one types, and names the hole.
+    # The week is drawn while typing, and names the gap.
     until(browser, lambda: "Mon 20:00 to 24:00: no period" in text(browser, "#picture"))
     add(browser, "schedules", "schedules.1.period")
     assert browser.switch_to.active_element.get_attribute("id") == "schedules.1.period"

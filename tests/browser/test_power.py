@@ -75,7 +75,7 @@ def test_the_third_curve_appears_while_one_looks(
     site.api("PATCH", f"customers/{customer}", {"facility": "", "load": "1"})
     until(browser, lambda: "Utility (computed)" in text(browser, "#legend"))
     assert browser.execute_script("return window.sameDocument")
-    # Reading the canvas is this test's own doing.
+    # A message about reading the canvas is caused by this test.
     assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []
 
 
@@ -156,12 +156,12 @@ def test_a_change_of_meters_is_drawn(browser: webdriver.Chrome, site: Site, powe
     customer = power.split("/")[-2]
     rows = minutes(3.0, 30)
     changed = (rows[0].time + rows[-1].time) // 2
-    # Since then the utility has a meter, and what counts as load is what is computed.
+    # From then on the utility has a meter, and the load is computed.
     site.upload("7", [row for row in rows if row.time >= changed])
     site.api("POST", f"customers/{customer}/meters", {"effective_from": changed, "facility": "7", "load": ""})
     browser.get(f"{power}?range=hour")
     until(browser, lambda: "Utility (partly computed): mean 3.00 kW" in text(browser, "#chart-summary"))
-    # What had been computed as the utility's is computed as the load's from then on.
+    # From then on the computed series is the load's, not the utility's.
     until(
         browser, lambda: "Load (partly computed): mean 4.00 kW" in text(browser, "#chart-summary") or browser.refresh()
     )

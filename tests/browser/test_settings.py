@@ -106,7 +106,7 @@ def test_two_editors(browser: webdriver.Chrome, daemon: RunningDaemon, operator_
     told = text(browser, "#conflict")
     for part in (f"Site {site.serial}", "Their name", "My name", "Load meter", "not changed by you"):
         assert part in told
-    # Theirs where only they changed something, mine where I did.
+    # Their values where only they changed something, mine where I did.
     assert (value(browser, "name"), value(browser, "load"), value(browser, "solar")) == ("My name", "9", "3")
     browser.switch_to.new_window("tab")
     browser.get(address)

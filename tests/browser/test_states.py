@@ -1,4 +1,4 @@
-"""What the eye meets first, for every state of a site: on its power page, its settings page, and in the list of sites.
+"""What is seen first, for every state of a site: on its power page, its settings page, and in the list of sites.
 
 With CENERGYD_SCREENSHOTS=/some/folder each is saved there as a picture.
 """

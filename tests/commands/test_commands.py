@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it: exit codes, one clear line of complaint, real processes."""
+"""The command line as people and scripts use it: exit codes, one clear error line, real processes."""
 
 from __future__ import annotations
 

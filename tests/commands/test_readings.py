@@ -1,4 +1,4 @@
-"""``cenergyd readings``: an operator mends a meter's readings at the command line."""
+"""``cenergyd readings``: an operator corrects a meter's readings on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cenergyd run`` as a service manager meets it, and the simulator, replay and demo against the running daemon."""
+"""``cenergyd run`` under a service manager, and the simulator, replay and demo against the running daemon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Manager:
         self._channel.bind(self.address)
 
     def wait_for(self, state: str, timeout: float = 60) -> str:
-        """The message that begins with a state; others before it are passed over."""
+        """The message that begins with a state; earlier ones are skipped."""
         end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
             self._channel.settimeout(left)
@@ -157,7 +157,7 @@ def test_a_simulated_fleet_with_faults_ends_with_store_equal_to_acknowledged(dae
     checked = daemon.run("simulate", "--check", "report.jsonl", "--wait", "60")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert ": 0 lost, 0 different" in checked.stdout
-    # The check can fail: a reading that was never acknowledged is missed.
+    # The check can fail: it reports a reading that was never acknowledged.
     lines = (daemon.folder / "report.jsonl").read_text().splitlines()
     forged = json.loads(lines[-1])
     forged["readings"][0][0] += 1

@@ -1,4 +1,4 @@
-"""Bursts of connections find a place until they are accepted."""
+"""Bursts of connections are queued until they are accepted."""
 
 from __future__ import annotations
 

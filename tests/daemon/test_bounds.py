@@ -30,7 +30,7 @@ from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upl
 SERIAL = "001EC6001433"
 BODY, REQUEST_SECONDS, IDLE_SECONDS, CONNECTIONS = 65536, 8, 5, 10
 _SWEEP = 5
-"""Connections are looked at so often, s."""
+"""Interval of the check of connections, s."""
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_connections_are_bounded(daemon: RunningDaemon) -> None:
     wait_for(lambda: metric(daemon, "connections") == 1, what="the end of other connections")
     links = [connect(daemon) for _ in range(CONNECTIONS)]
     try:
-        # The one beyond is served, and the first silent one is closed for it.
+        # The one beyond the limit is served, and the oldest silent one is closed for it.
         with connect(daemon) as beyond:
             beyond.settimeout(3)
             beyond.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
@@ -169,7 +169,7 @@ def test_connections_are_bounded(daemon: RunningDaemon) -> None:
 
 
 def test_uploads_at_once_are_bounded(daemon: RunningDaemon) -> None:
-    """While one upload waits for the disk, the next is told to come later, and both are taken in the end."""
+    """While one upload waits for the disk, the next one gets 503, and both are accepted in the end."""
     answers: list[tuple[int, bytes]] = []
     values = readings(int(time.time()) // 60 * 60 - 600, 2, 1.0)
     with closing(sqlite3.connect(daemon.folder / "readings.sqlite", isolation_level=None)) as other:

@@ -96,7 +96,7 @@ def test_failed_uploads_are_found_by_their_id_and_no_secret_is_logged(daemon: Ru
     if daemon.settings["logging.format"] == "json":
         spoken = [line for line in lines if not line.startswith(("No operator can sign in yet.", "{")) and line]
         assert spoken == [], "one event a line, all of them JSON"
-    # The one-time token of a first start is meant for whoever watches it, and goes to stdout, past the log.
+    # The one-time token of a first start goes to stdout, not to the log.
     log = "\n".join(line for line in lines if "No operator can sign in yet." not in line)
     for secret in (PASSWORD, token, basic, *GUESSES, "$argon2", base64.b64encode(PASSWORD.encode()).decode()):
         assert secret not in log, secret

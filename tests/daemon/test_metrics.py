@@ -1,4 +1,4 @@
-"""Figures for Prometheus that say what /readyz and the log say."""
+"""Metrics for Prometheus agree with /readyz and the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading plugins: entry points like anybody else's, switches, and plugins that are broken."""
+"""Loading plugins: entry points, settings, and broken plugins."""
 
 from __future__ import annotations
 

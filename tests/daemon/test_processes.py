@@ -124,7 +124,7 @@ def test_a_burst_of_connections_is_taken_one_a_turn(reactor_port: tuple[Any, lis
 
 @pytest.fixture
 def reactor_port() -> Iterator[tuple[Any, list[Any]]]:
-    """A port that listens, and what it accepted; the reactor does not turn meanwhile."""
+    """A listening port, and what it has accepted; the reactor does not run meanwhile."""
     accepted: list[Any] = []
 
     class Counting(Factory):

@@ -1,4 +1,4 @@
-"""SIGHUP and SIGTERM at a daemon that is at work."""
+"""SIGHUP and SIGTERM sent to a working daemon."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def open_events(daemon: RunningDaemon, customer: str, token: str) -> socket.sock
 
 
 def test_a_stop_under_load(tmp_path: Path) -> None:
-    """Acknowledged uploads are there, the end comes soon though connections are kept busy, live views end, the exit code is 0."""
+    """Acknowledged uploads are stored, the daemon ends soon although connections are busy, live views end, the exit code is 0."""
     daemon = RunningDaemon(
         tmp_path, {"server.shutdown_grace_seconds": "60", "cenergyd.ingest.activity.INTERVAL_SECONDS": "300"}
     )
@@ -245,7 +245,7 @@ def test_a_stop_answers_the_upload_whose_body_is_arriving(tmp_path: Path) -> Non
 
 
 def test_a_stop_does_not_wait_for_a_store_for_ever(tmp_path: Path, own_influx: Callable[[], RunningInflux]) -> None:
-    """InfluxDB is frozen: the upload in hand is not acknowledged, and the end comes all the same."""
+    """InfluxDB is frozen: the upload in progress is not acknowledged, and the daemon ends nevertheless."""
     influx = own_influx()
     settings = {
         "readings.url": f"{influx.url}/x",

@@ -1,4 +1,4 @@
-"""The systemd units: well-formed, tightly closed, and the same in both variants."""
+"""The systemd units: valid, hardened, and the same in both variants."""
 
 from __future__ import annotations
 

@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def steady_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches compute in one turn however slow the machine is just now, so that a test may count turns of its clock."""
+    """Batches compute without yielding, however slow the machine is, so that a test may count steps of its clock."""
     monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: 0.0)

@@ -1,4 +1,4 @@
-"""Alignment against a slow obvious reference, and its locality."""
+"""Alignment against a slow, simple reference, and its locality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corrections on real stores: everything that follows from the readings follows them, and undoing gives back what was."""
+"""Corrections on real stores: everything computed from the readings follows them, and undoing restores it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def everything(opened: Stores, serial: str) -> dict[str, Any]:
     for name in names:
         found[f"{name}_energy_1h"] = await opened.readings.read_points(f"{name}_energy_1h", *ALL)
         for resolution in RESOLUTIONS:
-            # As it is told: of a window that is not over, nobody reads what is stored.
+            # As the API gives it: the stored point of an unfinished window is not used.
             told = await read_rollup(opened.readings, name, resolution, Window(*ALL), ZoneInfo("UTC"))
             found[f"{name}_{resolution}"] = told
     return found
@@ -139,7 +139,7 @@ async def test_the_whole_play_of_a_void_range(stores: Pair) -> None:
         assert not [p for p in after[f"{serial}_2_{resolution}"] if start <= p.time < end - RESOLUTIONS[resolution]]
         stored = await opened.readings.read_points(f"{serial}_2_{resolution}", start, end - RESOLUTIONS[resolution])
         assert stored == []
-    # What the meter said is there.
+    # The meter's own values are still there.
     original = await as_measured(opened.readings).read([f"{serial}_2"], *ALL)
     assert original[f"{serial}_2"] == before[f"{serial}_2"]
 

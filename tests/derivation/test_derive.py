@@ -45,7 +45,7 @@ def reading(time: int) -> Reading:
 
 
 def expected(role: str, one: Sequence[int], other: Sequence[int], tolerance: int) -> list[Reading]:
-    """The slow obvious reference: all readings at once."""
+    """The slow, simple reference: all readings at once."""
     first, second = (each for each in ROLES if each != role)
     aligned = [
         AlignedReading(min(a, b), **({role: None} | {first: reading(a), second: reading(b)}))

@@ -1,4 +1,4 @@
-"""What adds up and what does not."""
+"""Which channels add up and which do not."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_export_is_negative_and_its_power_factor_is_not() -> None:
 
 
 def test_no_power_no_power_factor() -> None:
-    """What floats leave of 0.1 + 0.2 - 0.3 is not power."""
+    """The rounding error of 0.1 + 0.2 - 0.3 is not power."""
     found = one(
         "load", "physical", solar=Reading(60, 0.1 + 0.2, 1.0, 120.0, 0.0), utility=Reading(60, -0.3, 1.0, None, 0.0)
     )

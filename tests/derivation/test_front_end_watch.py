@@ -86,7 +86,7 @@ async def test_a_change_of_meters_there_is_an_entry_of_the_history(stores: Store
     assert customer is not None
     assert (customer.facility, customer.solar, customer.missing_role) == ("2", "", "solar")
     assert [(before.solar, after) for before, after in world.told if before] == [("2", customer)]
-    # What was computed before is the utility's still, and never shown as the sun's.
+    # What was computed before still belongs to the utility, and is never shown as solar.
     missing = f"{SERIAL}_missing_meter"
 
     def places(role: Role) -> list[tuple[int, int, str]]:
@@ -211,7 +211,7 @@ async def test_a_change_stream_is_looked_at_every_second_and_passes_are_rare() -
     for _ in range(100):
         world.clock.advance(STREAM_SECONDS)
     assert (front_end.passes, front_end.looks) == (1, 101)
-    front_end.alive = False  # the stream ends: everything is looked at again, and then every half minute
+    front_end.alive = False  # the stream ends: everything is read again, and then every half minute
     world.clock.advance(STREAM_SECONDS)
     world.clock.advance(PAGE_SECONDS)
     assert front_end.passes == 2

@@ -1,4 +1,4 @@
-"""A thief of readings, and loggers that change hands, on both pairs of stores."""
+"""Attempts to read another customer's readings, and loggers that change hands, on both pairs of stores."""
 
 from __future__ import annotations
 
@@ -162,4 +162,4 @@ def test_nobody_changes_readings_of_anothers_time() -> None:
 
 
 async def told(old: Customer | None, new: Customer | None) -> None:
-    """Nobody listens."""
+    """Ignores notifications."""

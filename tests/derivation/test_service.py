@@ -42,7 +42,7 @@ def sharing(here: Site) -> DerivationService:
 
 
 class Plugin:
-    """Answers for one customer with whatever it is told to."""
+    """Returns for one customer whatever a test sets."""
 
     def __init__(self, customer_id: str, answer: Any) -> None:
         self.customer_id = customer_id
@@ -295,7 +295,7 @@ def test_slow_plugins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Replacement:
-    """A third party's formula for some customers."""
+    """A plugin's formula for some customers."""
 
     @hookimpl(tryfirst=True)
     def cenergyd_derive(self, customer: Customer, role: Role, aligned: Sequence[AlignedReading]) -> Derived | None:

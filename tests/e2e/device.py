@@ -49,7 +49,7 @@ def acknowledged(answer: tuple[int, bytes]) -> bool:
 
 
 def wait_for(condition: object, timeout: float = 120, what: str = "it") -> None:
-    """Poll until a callable says yes. The time is for a busy machine, and for pauses of up to a minute after a store failed."""
+    """Poll until a callable returns true. The time is for a busy machine, and for pauses of up to a minute after a store failed."""
     assert callable(condition)
     end = time.monotonic() + timeout
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""The whole play of the archive: uploads under a wrong layout, the layout put right, the archive read again, and everything follows."""
+"""The archive from end to end: uploads under a wrong layout, the layout corrected, the archive read again, everything recomputed."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def front_end(mongo: RunningMongo, unique_name: str) -> Iterator[Any]:
 
 
 class World:
-    """What everybody does, until the front end has made its saves."""
+    """What runs concurrently until the front end has made its saves."""
 
     def __init__(self, daemon: RunningDaemon, front_end: Any) -> None:
         self.daemon, self.front_end = daemon, front_end
@@ -172,7 +172,7 @@ class World:
             self.daemon.start()
 
     def run(self, *works: Callable[[], None]) -> None:
-        """All at once, until the first has ended; an error of anyone ends it all."""
+        """Run all concurrently until the first has ended; any error ends all of them."""
 
         def guarded(work: Callable[[], None]) -> None:
             try:

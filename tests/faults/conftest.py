@@ -1,4 +1,4 @@
-"""One daemon on InfluxDB and MongoDB's protocol, both behind proxies and with accounts: it lives through every fault in turn."""
+"""One daemon on InfluxDB and MongoDB's protocol, both behind proxies and with accounts: it goes through every fault in turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _serials = count(1)
 
 
 class Scene:
-    """The daemon, its stores, and what lies between them."""
+    """The daemon, its stores, and the proxies between them."""
 
     def __init__(self, folder: Path) -> None:
         self.influx = RunningInflux(http="auth-enabled = true")

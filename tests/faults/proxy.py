@@ -1,4 +1,4 @@
-"""A TCP proxy between two programs, which can be slow, swallow everything, or cut replies short."""
+"""A TCP proxy between two programs, which can be slow, drop everything, or cut replies short."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(abort(), self._loop).result(10)
 
     def close(self) -> None:
-        """Listen no more and break everything."""
+        """Stop listening and close all connections."""
         self._loop.call_soon_threadsafe(self._server.close)
         self.reset()
 

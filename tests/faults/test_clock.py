@@ -1,4 +1,4 @@
-"""The clock is set back and forth, by hours: nothing stands still, nothing is trusted for longer, nothing is lost."""
+"""The clock is set back and forth, by hours: nothing stops, no permission lasts longer, nothing is lost."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_guesses_do_not_shut_out_for_the_length_of_a_step(step: float) -> None:
 
 
 class Channel:
-    """As much of a connection as the sweep looks at."""
+    """The part of a connection that the sweep uses."""
 
     def __init__(self, since: float) -> None:
         self.reading_since = since

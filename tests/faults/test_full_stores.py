@@ -1,4 +1,4 @@
-"""InfluxDB's disk is full while work waits: nothing that it only seems to hold is taken for stored.
+"""InfluxDB's disk is full while work waits: data that it only appears to hold is not treated as stored.
 
 What InfluxDB cannot write to its log it refuses, but shows all the same until it is restarted.
 """

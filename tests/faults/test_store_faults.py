@@ -1,7 +1,6 @@
 """A store is stopped, frozen, slow, cut off, or refuses us: uploads are refused cleanly, and taken later by the same process.
 
-All tests share one daemon that is never restarted, so each one also shows that the fault before left no harm.
-"""
+All tests share one daemon that is never restarted, so each one also shows that the fault before it has no lasting effect."""
 
 from __future__ import annotations
 
@@ -207,7 +206,7 @@ def test_a_device_that_hangs_up_before_the_answer(scene: Scene, site: str) -> No
 
 @pytest.mark.parametrize("store", ["influx", "mongo"])
 def test_many_uploads_at_once_while_a_store_is_frozen(scene: Scene, site: str, store: str) -> None:
-    """None waits for another one's time limit: all are answered within one bound."""
+    """None waits for another one's timeout: all are answered within one timeout."""
     sent = files(rows=2, number=15)
     answers: list[tuple[tuple[int, bytes], float]] = []
     threads = [

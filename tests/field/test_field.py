@@ -1,4 +1,4 @@
-"""Small inputs of other people's devices, each with the result that is right. The files say what that is."""
+"""Small inputs from devices in the field, each with its correct result, which the file states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow, idle and too many connections; each bound of ``[server]`` holds, and proper devices are served meanwhile."""
+"""Slow, idle and too many connections; each bound of ``[server]`` holds, and well-behaved devices are served meanwhile."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_connections_beyond_max_connections_are_closed_at_once(
 
 
 def test_idle_connections_cost_little_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Thousands that say nothing, as 10,000 do in benchmarks/idle_connections.py, and uploads go on meanwhile."""
+    """Thousands of silent connections (10,000 in benchmarks/idle_connections.py), and uploads continue meanwhile."""
     running = RunningDaemon(tmp_path_factory.mktemp("idle"), {"server.max_connections": "3000"})
     running.start()
     try:

@@ -245,13 +245,13 @@ def test_guesses_are_slowed_and_devices_at_the_guessers_address_still_upload(dae
     guesser, neighbour = "127.0.0.7", "127.0.0.8"
     for number in range(5):
         refused(exchange(daemon, log_request(serial, content, f"guess {number}"), guesser), 401)
-    # Not known yet and from the guesser's address: it waits its turn, and is served.
+    # Not cached yet and from the attacker's address: it waits its turn, and is served.
     assert status_of(exchange(daemon, log_request(serial, content), guesser)) == 200
     with ExitStack() as stack:
         crowd = [stack.enter_context(connect(daemon, guesser)) for _ in range(25)]
         for number, link in enumerate(crowd):
             link.sendall(log_request(serial, content, f"more {number}"))
-        # The crowd's turns take half a minute; what is known to be right waits for none of them, nor does another logger.
+        # The attackers' turns take half a minute; cached passwords and other loggers do not wait for them.
         assert status_of(exchange(daemon, log_request(serial, content), guesser)) == 200
         assert status_of(exchange(daemon, log_request(serial, content), neighbour)) == 200
         assert status_of(exchange(daemon, log_request(other, content), guesser)) == 200
@@ -293,7 +293,7 @@ def test_a_large_xml_message_of_somebody_unknown_is_refused_at_its_first_device(
     head = "<DAS><mode>LOGFILEUPLOAD</mode><serial>AB00000000</serial><devices><device><address>1</address><records>"
     body = (head + record * (900_000 // len(record)) + "<broken").encode()
     request = f"POST /consume HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    # Not 406 for what is broken at its end: that far nobody looked.
+    # Not 406 for what is broken at its end: it was not read that far.
     refused(exchange(daemon, request + body, "127.0.0.32"), 401)
 
 

@@ -1,4 +1,4 @@
-"""What the daemon keeps and tells of itself: private files, no server's name, no guessing of types, no 500."""
+"""What the daemon stores and discloses: private files, no server name, no content sniffing, no 500."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def log_request(serial: str, content: bytes, password: str = PASSWORD) -> bytes:
 
 
 def still_serves(daemon: RunningDaemon, serial: str) -> None:
-    """A proper device is served at once."""
+    """A well-behaved device is served at once."""
     begun = time.monotonic()
     assert acknowledged(upload(daemon, serial, "1", readings(int(time.time()) // 60 * 60 - 600, 2, 5.0)))
     assert time.monotonic() - begun < 8
@@ -71,7 +71,7 @@ def memory(daemon: RunningDaemon) -> int:
 
 
 def peak_memory(daemon: RunningDaemon) -> int:
-    """The most it has ever been, KiB."""
+    """Its peak, KiB."""
     assert daemon.process is not None
     return _status(daemon.process.pid, "VmHWM")
 

@@ -1,4 +1,4 @@
-"""What loggers were seen doing: written soon, and not again and again."""
+"""Activity of loggers: written soon, but not with every upload."""
 
 from __future__ import annotations
 

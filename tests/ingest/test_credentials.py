@@ -205,7 +205,7 @@ async def test_guesses_are_slowed_and_a_right_one_from_the_same_address_waits_it
     assert rig.checker.hashes == hashes + 1, "one at a time"
     assert rig.checker.slowed == 4
     assert await rig.checker.check(SERIAL, "right", "10.0.0.2") == customer
-    # Now that it is known to be right, it is no guess from anywhere.
+    # Once cached as right, it does not count as a guess from any address.
     assert await rig.checker.check(SERIAL, "right", "10.0.0.1") == customer
     for turn in range(3):
         rig.clock.advance(module.LOGGER_PACE)
@@ -218,7 +218,7 @@ async def test_guesses_are_slowed_and_a_right_one_from_the_same_address_waits_it
 
 @pytest_twisted.ensureDeferred
 async def test_a_right_password_that_nobody_knows_yet_is_never_refused_for_others_guesses(rig):
-    """A site behind the address of a hundred attackers, right after a restart."""
+    """A site behind the same address as a hundred attackers, right after a restart."""
     customer = await rig.add()
     for n in range(6):
         await rig.wrong(1, serial=f"AA{n}")

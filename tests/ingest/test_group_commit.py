@@ -1,4 +1,4 @@
-"""Group commit: shared writes, an answer for each upload, nobody suffers for a neighbour."""
+"""Group commit: shared writes, an answer for each upload, no upload fails because of another."""
 
 from __future__ import annotations
 
@@ -443,7 +443,7 @@ async def test_pieces_hold_everything_in_order(sizes: list[int], size: int) -> N
 
 
 async def no_marks(marks: Sequence[object]) -> None:
-    """Nobody to mark."""
+    """No marks."""
 
 
 def group_commit(store: ReadingStore, marks: Any = no_marks) -> GroupCommit[str]:

@@ -1,4 +1,4 @@
-"""Logs whose columns are not known: kept as they came, and read by themselves as soon as the columns are known."""
+"""Logs whose columns are not known: held as received, and read automatically once the columns are known."""
 
 from __future__ import annotations
 

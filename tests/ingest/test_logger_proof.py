@@ -108,7 +108,7 @@ async def test_an_owned_logger_is_never_given_away(rig: Rig) -> None:
     await rig.upload(SERIAL, "secret")
     (document,) = await rig.stores.documents.find(REJECTED)
     assert "hashed" not in document.body
-    # Whatever there is behind a serial number, one comparison is made, so that the time tells nothing.
+    # One comparison is made whether or not the serial number exists, so that the time discloses nothing.
     assert rig.compared == ["", ""]
 
 
@@ -121,7 +121,7 @@ async def test_guesses_are_slowed_per_customer_and_per_logger(rig: Rig) -> None:
     for customer, serial in slowed:
         assert not await rig.proof.proves(customer, serial, "x")  # the first turn is at once
     waiting = [Deferred.fromCoroutine(rig.proof.proves(*each, "x")) for each in slowed]
-    assert await rig.proof.proves("c", OTHER, "secret") is False  # a stranger to both
+    assert await rig.proof.proves("c", OTHER, "secret") is False  # unknown to both
     assert len(rig.compared) == 8
     assert not any(each.called for each in waiting)
     rig.clock.advance(10)

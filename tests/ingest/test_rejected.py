@@ -1,4 +1,4 @@
-"""The list of rejected loggers: bounded, and nobody's made-up serial numbers hide a real one."""
+"""The list of rejected loggers: bounded, and invented serial numbers do not displace a real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts that plugins raise: declared, checked, offered, told like the built-in ones, and no harm to others where they are wrong."""
+"""Alerts that plugins raise: declared, checked, offered, reported like the built-in ones, and without effect on others where they are wrong."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FREEZER = AlertRuleType("freezer", "Freezer too warm", "It is warmer than this."
 
 
 class Plugin:
-    """Judges as told."""
+    """Returns the verdicts that a test sets."""
 
     kind = "freezer"
 

@@ -1,4 +1,4 @@
-"""A daemon with a plugin that does its worst: other customers and plugins do not notice, and the log names it."""
+"""A daemon with a hostile plugin: other customers and plugins are not affected, and the log names it."""
 
 from __future__ import annotations
 

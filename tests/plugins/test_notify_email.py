@@ -41,7 +41,7 @@ PASSWORD = "Sehr-Geheim-1"
 
 @attrs.define
 class Mailbox:
-    """What the server does and got."""
+    """What the server is to do, and what it received."""
 
     got: list[tuple[Envelope, Session]] = attrs.field(factory=list)
     rcpt: list[str] = attrs.field(factory=list)
@@ -249,7 +249,7 @@ async def test_nobody_there_nobody_speaking_and_not_set_up(
     settings = serve(Mailbox())
     with pytest.raises(EmailFailed):
         await send(notification, "you@example.org", attempt(), attrs.evolve(settings, port=free_port()))
-    with socket.socket() as mute:  # it takes connections and never says a word
+    with socket.socket() as mute:  # it accepts connections and never answers
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         silent = attrs.evolve(settings, port=mute.getsockname()[1])

@@ -45,7 +45,7 @@ def random_site(seed: int, zone: str = "") -> Site:
 
 
 def _changed(setup: dict[str, tuple[str, bool]], rng: random.Random) -> dict[str, tuple[str, bool]]:
-    """CT mended or turned round, a meter replaced, meters exchanged, or another role computed."""
+    """CT corrected or reversed, a meter replaced, meters exchanged, or another role computed."""
     kind = rng.randrange(4)
     role, other = rng.sample(sorted(setup), 2)
     if kind == 0:
@@ -77,7 +77,7 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
             time += rng.choice([step, 2 * step, 3600, 7000])
     last = start
     for at in times:
-        for minute in range(last, at, 60):  # roughly what flowed: registers are no integral of the rows
+        for minute in range(last, at, 60):  # roughly the energy: registers are not the integral of the rows
             flow = base + swing * sin(minute * speed)
             counted["E_import" if flow > 0 else "E_export"] += abs(flow) * min(60, at - minute) / 3600
         last = at

@@ -1,4 +1,4 @@
-"""What requests hold together is bounded, in all, per network, and for strangers."""
+"""The memory that requests hold is limited: in all, per network, and for unknown networks."""
 
 from __future__ import annotations
 

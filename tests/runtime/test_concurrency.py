@@ -1,4 +1,4 @@
-"""Places for crowds."""
+"""A semaphore with very many waiters."""
 
 from __future__ import annotations
 

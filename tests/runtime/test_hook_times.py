@@ -1,4 +1,4 @@
-"""Synchronous calls are timed, and the culprit of a slow or hanging one is named."""
+"""Synchronous calls are timed, and a slow or hanging plugin is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cenergyd.runtime.isolation import Implementation, PluginManager
 
 
 class Time:
-    """``perf_counter`` in the hands of a test."""
+    """``perf_counter`` under control of a test."""
 
     def __init__(self) -> None:
         self.now = 1000.0

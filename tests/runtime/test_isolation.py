@@ -1,4 +1,4 @@
-"""Plugins that answer late, never, in the end after all, or raise whatever can be raised."""
+"""Plugins that answer late, never, or after their cancellation, or raise anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular work and its rests, by a clock of its own."""
+"""Periodic work and its rests, on a Clock."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_how_much_was_left_out_is_told() -> None:
     "part", ["a", "a_", "a.", "a:", "://", "a://a:", 'name="token"', 'name="', "password ", "token=", "basic ", "$argon2", " ", "\n"]
 )  # fmt: skip
 def test_half_a_million_characters_of_any_shape(part: str) -> None:
-    # By a pattern that looks at text again and again this would take hours.
+    # With a pattern that scans text repeatedly this would take hours.
     text = part * (500_000 // len(part))
     assert len(REDACT(text)) <= len(text)
 

@@ -1,4 +1,4 @@
-"""However many long computations go on, a turn of the reactor holds one stretch of them."""
+"""However many long computations run, an iteration of the reactor has one step of them."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_beside_a_daemon_that_takes_uploads(tmp_path: Path) -> None:
     for site, load, count in zip(sites, loads, before, strict=True):
         assert count <= len(found[load]) <= len(site.acknowledged) + 1
         assert found[load][: len(site.acknowledged)] == site.acknowledged[: len(found[load])]
-    # What was not derived yet at the time of the backup is derived by whoever runs on it.
+    # What was not derived at the time of the backup is derived by the daemon that runs on it.
     restored.start()
     try:
         wait_for(

@@ -81,7 +81,7 @@ class Response:
 
 
 class Client:
-    """Speaks for one caller: a bearer token, or a cookie jar of its own."""
+    """The client of one caller: a bearer token, or a cookie jar of its own."""
 
     def __init__(self, world: World, token: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         self._world = world
@@ -231,7 +231,7 @@ class World:
             await store.close()
 
     async def evaluate(self, *customers: Customer) -> None:
-        """Have the list of sites know the state of customers as it is now."""
+        """Update the list of sites to the present state of customers."""
         await self.site_states.evaluate([customer.id for customer in customers])
         self.context.fleet.forget()
 

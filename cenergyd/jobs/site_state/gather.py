@@ -18,7 +18,7 @@ from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, REJECTED
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
-from cenergyd.ingest.rhythm import usual_gap
+from cenergyd.ingest.upload_interval import usual_gap
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.site_state.evaluate import evaluate
 from cenergyd.jobs.site_state.model import (

@@ -184,7 +184,7 @@ async def test_two_daemons_that_evaluate_the_same_readings_tell_once(world: Worl
 
 @attrs.define
 class DyingContext(Context):
-    """Dies where a message is to be queued: before it is, or right after."""
+    """Raises where a message is queued: before or right after."""
 
     after: bool = False
 
@@ -239,7 +239,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     assert "solar meter has repeated exactly the same values (-3 kW) for 30 minutes" in texts["stuck_meter"]
     views = await alerts_for(world.context.documents, customer.id)
     assert {view.kind for view in views} == set(texts)
-    # Everything is well again.
+    # Everything is normal again.
     world.clock.advance(3600)
     now = world.context.now
     await world.write("1", [Reading(now - 3600 + n * 60, 5.0 + n % 2, 0.99, 121.0, 0.1) for n in range(60)])

@@ -103,7 +103,7 @@ def test_secrets_do_not_come_out_and_are_kept_by_an_editor_who_cannot_see_them()
     assert edit_alerts(stored, shown) == stored
     replaced = edit_alerts(stored, {"channels": [{**shown["channels"][0], "secret": "another-one"}]})
     assert replaced["channels"] == [{**HOOK, "secret": "another-one"}]
-    # Somebody who may edit must not carry the secret off to a URL of their own.
+    # An editor must not be able to send the secret to a URL of their own.
     moved = edit_alerts(stored, {"channels": [{**shown["channels"][0], "url": "https://evil.example"}]})
     assert "secret" not in moved["channels"][0]
     assert "has_secret" not in moved["channels"][0]

@@ -1,4 +1,4 @@
-"""The state machine: its life by example, its promises by property."""
+"""The state machine: by example, and its guarantees by property."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_beginning_that_the_throttle_held_back_is_told_once_it_may_be() -> Non
     state, event = step(state, [bad(T + 600)], T + 660, LIMITS)
     assert (state.active, event) == (True, None)
     ended, event = step(state, [good(T + 660)], T + 720, LIMITS)
-    assert (ended.active, event) == (False, None)  # nobody heard of its beginning
+    assert (ended.active, event) == (False, None)  # its beginning was not reported
     state, event = step(state, [bad(T + 3660)], T + 3720, LIMITS)
     assert event == AlertEvent("raised", T + 600, T + 3660, 60.0)
 

@@ -1,4 +1,4 @@
-"""The shared collection beside the real front end's library: nothing breaks there, nothing is missed here."""
+"""The shared collection beside the real front end's library: nothing breaks there, and no change is missed here."""
 
 from __future__ import annotations
 

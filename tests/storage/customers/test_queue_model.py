@@ -1,4 +1,4 @@
-"""Any history of a queue gives what a slow obvious reference gives."""
+"""Any history of a queue gives the result of a slow, simple reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only InfluxDB can do to us: being away, frozen, refusing, dropping, cutting answers short."""
+"""Faults of InfluxDB: down, frozen, refusing, dropping requests, cutting responses short."""
 
 from __future__ import annotations
 

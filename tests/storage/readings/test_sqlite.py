@@ -1,4 +1,4 @@
-"""What only the embedded store can do to us: a full disk, a file that is none, long reads beside writes."""
+"""Faults of the embedded store: a full disk, a file that is not a database, long reads beside writes."""
 
 from __future__ import annotations
 

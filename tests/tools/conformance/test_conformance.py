@@ -1,4 +1,4 @@
-"""The conformance suite passes against our daemon, and fails against servers that do it wrong."""
+"""The conformance suite passes against our daemon, and fails against servers that violate the protocol."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_our_daemon(server: Server, rule: ProtocolRule) -> None:
 
 
 class Says(BaseHTTPRequestHandler):
-    """Gives everybody the same response."""
+    """Always gives the same response."""
 
     status, body = 200, b"SUCCESS\n"
 

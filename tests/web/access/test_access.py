@@ -147,7 +147,7 @@ async def test_csrf(world: World) -> None:
 @pytest.mark.parametrize("world", [{"constants": {"access.auth.MAX_WRONG_TOKENS": 3}}], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_wrong_tokens_are_slowed_and_right_ones_never(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "MAX_WAIT_SECONDS", 0.5)  # nobody's turn is near enough to wait for in a test
+    monkeypatch.setattr(attempts, "MAX_WAIT_SECONDS", 0.5)  # every turn is too far away for a test to wait
     began = world.clock.seconds()  # and none comes because the machine is slow
     monkeypatch.setattr(type(world.clock), "seconds", lambda clock: began + clock.offset)
     client, _ = await signed_in(world, world.operator_token)

@@ -1,4 +1,4 @@
-"""One stream by itself, with the clock in hand: keep-alive, back pressure, the right to look ending."""
+"""One stream on a Clock: keep-alive, back pressure, and the end of a permission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire, the answer is a document with a status that says whose fault it is."""
+"""Whatever is sent, the response is a document whose status says whether client or server is at fault."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def put(client: Client, customer: Customer, *channels: Any) -> Response:
 
 
 async def alerted(world: World, customer: Customer) -> int:
-    """How many channels a message of an alert would go to."""
+    """Number of channels that an alert would go to."""
     outbox = world.context.outbox
     assert outbox is not None
     name = f"n{len(await outbox.deliveries(customer.id))}"

@@ -1,4 +1,4 @@
-"""The energy page: periods of the calendar, bars, totals, what is not known."""
+"""The energy page: periods of the calendar, bars, totals, unknown times."""
 
 from __future__ import annotations
 

@@ -371,7 +371,7 @@ async def test_charges_by_registers_say_where_power_counted(world: World) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_the_energy_page_says_what_counts_a_cost(world: World) -> None:
-    """A bill by registers and a saving by power must not look like figures of one source."""
+    """A bill by registers and a saving by power must not look as if they had the same source."""
     customer, visitor, base = await begin(world, time_zone="UTC")
     tariff = {"energy": [{"season": "all", "period": "all", "import_per_kwh": "0.5"}]}
     hour = world.clock.now // 86400 * 86400 - 86400
@@ -461,7 +461,7 @@ async def test_a_logger_is_replaced_from_a_time_on(world: World) -> None:
     noon = {"since": "2025-06-15T12:00"}
     assert (await visitor.submit(path, **noon, logger_serial_number="no serial!")).status == 422
     assert "letters" in error_beside(visitor.page.content.decode(), "logger_serial_number")
-    # Another customer's, one with stored readings, and one that nobody knows: no answer tells which.
+    # Another customer's logger, one with stored readings, and an unknown one: the answer does not distinguish them.
     for serial in ("001EC6009999", "001EC6008888", "001EC6005555"):
         assert (await visitor.submit(path, **noon, logger_serial_number=serial)).status == 403
         assert "has not released this logger" in error_beside(visitor.page.content.decode(), "logger_serial_number")

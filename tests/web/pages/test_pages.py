@@ -1,4 +1,4 @@
-"""Pages over HTTP: who may, forgery, files, caching, headers, a store that is down."""
+"""Pages over HTTP: permissions, forgery, files, caching, headers, a store that is down."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def stored(world: World, serial: str = SERIAL, meters: str = "123") -> Non
 
 
 def failing(error: str) -> Any:
-    """What a store does that is not there."""
+    """What a store that is down does."""
 
     async def call(*args: object, **more: object) -> None:
         raise StoreUnavailable(error)
@@ -229,7 +229,7 @@ async def test_a_loggers_old_readings_are_private(world: World, way: Any, writte
     assert (refused.status, refused.json["code"]) == (403, "logger_not_released")
     assert refused.json["errors"] == [{"field": "logger_serial_number", "detail": FOREIGN_LOGGER}]
     assert await world.customers.get(customer.id) == customer
-    # The same for a logger that nobody has ever heard of.
+    # The same for an unknown logger.
     unknown = await way(client, customer, NEW)
     assert (unknown.status, unknown.json) == (
         403,

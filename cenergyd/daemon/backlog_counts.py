@@ -1,4 +1,4 @@
-"""Figures that need a query to a store: how far jobs and messages are behind."""
+"""Counts that need a query to a store: how far jobs and messages are behind."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ INTERVAL = 15.0
 log = Logger()
 
 
-class BacklogFigures(PeriodicService):
+class BacklogCounts(PeriodicService):
     """Counts at intervals, so that a scrape costs no query and is not delayed by a store that is down."""
 
-    name = "figures"
+    name = "backlog counts"
 
     def __init__(self, clock: Timers, job_queue: PendingQueue, outbox: Outbox) -> None:
         super().__init__(clock, self.look, INTERVAL, what="counting pending work", log=log)

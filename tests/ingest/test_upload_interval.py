@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.ingest.rhythm import DAYS, SAME_SESSION, usual_gap, with_upload
+from cenergyd.ingest.upload_interval import DAYS, SAME_SESSION, usual_gap, with_upload
 
 HOUR, DAY = 3600, 86400
 

@@ -18,6 +18,7 @@ from cenergyd.acquisuite.layouts import VERIS
 from tests.certificates import Authority
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, wait_for
+from tests.http_call import call
 from tests.servers import free_port, program
 
 CONF = Path(__file__).parent.parent / "contrib" / "nginx" / "cenergyd.conf"
@@ -80,12 +81,7 @@ class Front:
             if secure
             else http.client.HTTPConnection(host, self.plain, timeout=30)
         )
-        try:
-            link.request(method, path, body, dict(headers or {}))
-            reply = link.getresponse()
-            return reply.status, reply.msg, reply.read()
-        finally:
-            link.close()
+        return call(link, method, path, body, headers)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[
     metrics.counter(
         "rejected_loggers", "Uploads with unknown serial or wrong password.", lambda: uploads.activity.rejected_total
     )
+    metrics.counter("password_hashes", "Passwords of loggers that were hashed.", lambda: uploads.credentials.hashes)
 
 
 def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:

@@ -71,12 +71,6 @@ class GroupCommit(Generic[Mark]):
 
     groups = 0
     """Groups answered since the start."""
-    written_readings = 0
-    """Readings acknowledged since the start."""
-    rejected_uploads = 0
-    """Uploads that the store rejected since the start."""
-    last_group_uploads = 0
-    """Uploads in the last answered group."""
 
     def __init__(
         self,
@@ -224,7 +218,6 @@ class GroupCommit(Generic[Mark]):
         self._large_in_flight -= large
         self._busy_series -= series
         self.groups += 1
-        self.last_group_uploads = len(group)
         self._start_soon()
         for upload in group:
             self._answer(upload, failed.get(upload))
@@ -234,10 +227,8 @@ class GroupCommit(Generic[Mark]):
         self.queued_uploads -= 1
         self.queued_readings -= upload.readings
         if error is None:
-            self.written_readings += upload.readings
             upload.answer.callback(None)
         else:
-            self.rejected_uploads += isinstance(error, StoreRejected)
             upload.answer.errback(Failure(error))
 
     async def _write_and_mark(self, group: list[_Upload[Mark]]) -> dict[_Upload[Mark], Exception]:

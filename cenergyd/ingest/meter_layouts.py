@@ -170,10 +170,3 @@ def _valid_columns(chosen: object) -> Mapping[str, int]:
 
 def _content(version: Document) -> bytes:
     return base64.b64decode(version.body["content"])
-
-
-def known_points(facts: MeterFacts, config: ConfigPoints | None) -> tuple[Point, ...]:
-    """The names of a meter's columns, from whatever source, for people who choose among them."""
-    if config is not None and config.points:
-        return config.points
-    return facts.header or facts.named

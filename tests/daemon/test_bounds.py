@@ -26,6 +26,7 @@ from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, upload, wait_for
+from tests.hostile.wire import read_all
 
 SERIAL = "001EC6001433"
 BODY, REQUEST_SECONDS, IDLE_SECONDS, CONNECTIONS = 65536, 8, 5, 10
@@ -64,21 +65,11 @@ def connect(daemon: RunningDaemon) -> socket.socket:
     return socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
 
 
-def rest_of(link: socket.socket) -> bytes:
-    received = b""
-    try:
-        while chunk := link.recv(65536):
-            received += chunk
-    except ConnectionResetError:
-        pass
-    return received
-
-
 def test_a_body_is_refused_when_its_length_is_told(daemon: RunningDaemon) -> None:
     before = metric(daemon, "refused_bodies_total")
     with connect(daemon) as link:
         link.sendall(b"POST /consume HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % (BODY + 1))
-        answer = rest_of(link)  # without a byte of the body
+        answer = read_all(link)  # without a byte of the body
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"FAILURE: " in answer
     assert metric(daemon, "refused_bodies_total") == before + 1
@@ -88,7 +79,7 @@ def test_a_body_without_a_length_is_refused_when_it_is_too_long(daemon: RunningD
     with connect(daemon) as link:
         link.sendall(b"POST /consume HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         link.sendall(b"%x\r\n" % BODY + bytes(BODY) + b"\r\n10\r\n" + bytes(16) + b"\r\n")
-        assert rest_of(link).startswith(b"HTTP/1.1 413 ")
+        assert read_all(link).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("head", [b"A: " + b"x" * 100_000, b"\r\n".join(b"H%d: x" % i for i in range(2000))])
@@ -99,7 +90,7 @@ def test_headers_are_bounded(daemon: RunningDaemon, head: bytes) -> None:
         except OSError:
             pass
         else:
-            assert b"SUCCESS" not in rest_of(link)
+            assert b"SUCCESS" not in read_all(link)
     assert daemon.ready()
 
 
@@ -113,7 +104,7 @@ def test_slow_and_silent_senders_are_dropped(daemon: RunningDaemon) -> None:
     def silent(name: str, first: bytes) -> None:
         with connect(daemon) as link:
             link.sendall(first)
-            rest_of(link)
+            read_all(link)
         ended[name] = time.monotonic() - begun
 
     def trickle(name: str, first: bytes) -> None:
@@ -157,11 +148,11 @@ def test_connections_are_bounded(daemon: RunningDaemon) -> None:
         with connect(daemon) as beyond:
             beyond.settimeout(3)
             beyond.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-            assert rest_of(beyond).endswith(b"ok\n")
+            assert read_all(beyond).endswith(b"ok\n")
         links[0].settimeout(3)
-        assert rest_of(links[0]) == b""
+        assert read_all(links[0]) == b""
         links[1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-        assert rest_of(links[1]).endswith(b"ok\n")
+        assert read_all(links[1]).endswith(b"ok\n")
         assert metric(daemon, "refused_connections_total") == before + 1
     finally:
         for link in links:

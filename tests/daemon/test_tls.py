@@ -16,6 +16,7 @@ from cenergyd.acquisuite.layouts import VERIS
 from tests.certificates import Authority
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings
+from tests.http_call import call
 from tests.servers import free_port
 
 SERIAL = "001EC6001433"
@@ -49,12 +50,7 @@ class Secure:
             link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.context())
         else:
             link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=30)
-        try:
-            link.request(method, path, body, dict(headers or {}))
-            reply = link.getresponse()
-            return reply.status, reply.msg, reply.read()
-        finally:
-            link.close()
+        return call(link, method, path, body, headers)
 
 
 @pytest.fixture(scope="module")

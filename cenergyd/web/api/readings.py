@@ -21,7 +21,7 @@ from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveReader, Curves
-from cenergyd.web.views.curves import CurveJson, LatestReading, csv_pieces
+from cenergyd.web.views.curves import CurveJson, LatestReading, csv_chunks
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
@@ -104,8 +104,8 @@ class ReadingsApi:
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         breather = CooperativeYield(self._context.clock)
         pieces = []
-        for piece in csv_pieces(curves.curves, zone_or_utc(customer.time_zone), curves.channels):
-            pieces.append(piece.encode())
+        for chunk in csv_chunks(curves.curves, zone_or_utc(customer.time_zone), curves.channels):
+            pieces.append(chunk.encode())
             await breather()
         return Response(b"".join(pieces), headers=headers, media_type="text/csv; charset=utf-8")
 

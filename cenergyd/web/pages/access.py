@@ -12,9 +12,9 @@ from cenergyd.customers.model import Customer
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.windows import day_start
-from cenergyd.web.access.tokens import TokenInfo
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.forms import Typed
+from cenergyd.web.pages.owners import owners
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.views.context import Context
 
@@ -97,7 +97,7 @@ class AccessPages:
             "tokens": shown,
             "paged": cursor is not None,
             "next": f"{path}?{urlencode({'cursor': shown[-1].id})}" if len(found) > limit else None,
-            "owners": {} if customer else await self._owners(shown),
+            "owners": {} if customer else await owners(self._context, shown, "access"),
             "own": call.principal.token_id,
             "typed": typed or Typed({"name": "", "last_day": ""}),
             "made": made,
@@ -106,15 +106,6 @@ class AccessPages:
             "zone": _zone(customer),
         }
         return Page("access.html", values, status, customer, "customer-access" if customer else "access")
-
-    async def _owners(self, tokens: Sequence[TokenInfo]) -> dict[str, tuple[str, str]]:
-        """Name and page path of the tokens' customers, by id."""
-        found: dict[str, tuple[str, str]] = {}
-        for customer_id in sorted({token.customer_id for token in tokens if token.customer_id}):
-            customer = await self._context.customers.get(customer_id)
-            name = customer.name if customer is not None else ""
-            found[customer_id] = (name or f"Customer {customer_id}", customer_path(customer_id, "access"))
-        return found
 
     def routes(self) -> Sequence[PageRoute]:
         """All of this subject's pages."""

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from cenergyd.errors import NotFound
-from cenergyd.web.access.sessions import SessionInfo
-from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.pages.owners import owners
+from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redirect
 from cenergyd.web.views.context import Context
 
 SESSIONS = "/sessions"
@@ -32,7 +32,7 @@ class OpenSessionPages:
             "sessions": shown,
             "paged": cursor is not None,
             "next": f"{SESSIONS}?{urlencode({'cursor': shown[-1].id})}" if len(found) > limit else None,
-            "owners": await self._owners(shown) if call.principal.is_operator else {},
+            "owners": await owners(self._context, shown, "power") if call.principal.is_operator else {},
             "own": session.id if session is not None else "",
             "done": _DONE.get(call.query("done") or "", ""),
             "zone": ZoneInfo("UTC"),
@@ -51,15 +51,6 @@ class OpenSessionPages:
         except NotFound:
             return Redirect(f"{SESSIONS}?done=gone")
         return Redirect(f"{SESSIONS}?done=ended")
-
-    async def _owners(self, sessions: Sequence[SessionInfo]) -> dict[str, tuple[str, str]]:
-        """Name and page path of the sessions' customers, by id."""
-        found: dict[str, tuple[str, str]] = {}
-        for customer_id in sorted({session.customer_id for session in sessions if session.customer_id}):
-            customer = await self._context.customers.get(customer_id)
-            name = customer.name if customer is not None else ""
-            found[customer_id] = (name or f"Customer {customer_id}", customer_path(customer_id, "power"))
-        return found
 
     def routes(self) -> Sequence[PageRoute]:
         """All of this subject's pages."""

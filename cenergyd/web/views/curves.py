@@ -268,13 +268,11 @@ def _columns_of(curve: Curve, channel: str) -> Columns:
     )
 
 
-def csv_of(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> str:
-    """A row per point, by time and then in the curves' order; a gap has no rows, a missing value an empty cell."""
-    return "".join(csv_pieces(curves, zone, channels))
+def csv_chunks(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> Iterator[str]:
+    """A row per point, by time and then in the curves' order; a gap has no rows, a missing value an empty cell.
 
-
-def csv_pieces(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> Iterator[str]:
-    """The same, some rows at a time: a millisecond or two each. A piece may be empty."""
+    Made in chunks of some rows, a millisecond or two each; a chunk may be empty.
+    """
     summed = any(curve.resolution is not None for curve in curves)
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")

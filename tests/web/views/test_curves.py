@@ -27,7 +27,7 @@ from cenergyd.web.views.curves import (
     CurvePart,
     auto_resolution,
     check_resolution,
-    csv_of,
+    csv_chunks,
     joined,
     points_of_readings,
 )
@@ -91,7 +91,7 @@ def test_summaries_keep_zero_apart_from_missing() -> None:
     curve = Curve(series_track(SOURCE, 0, 120), 60, points)
     view = CurveJson.of(curve)
     assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
-    lines = csv_of([curve], ZoneInfo("UTC")).splitlines()
+    lines = "".join(csv_chunks([curve], ZoneInfo("UTC"))).splitlines()
     assert lines[1].split(",")[6:10] == ["2", "0.0", "0.0", "0.0"]
     assert lines[2].split(",")[6:10] == ["1", "", "", ""]
 

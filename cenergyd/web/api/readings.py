@@ -80,11 +80,11 @@ class ReadingsApi:
         if not _original(call):
             tracks = [curve.track for curve in found.curves]
             corrections = await corrections_of(self._context, customer, tracks, found.start, found.end)
-        breather = CooperativeYield(self._context.clock, 0)
+        cooperate = CooperativeYield(self._context.clock, 0)
         curves = []
         for curve, own in zip(found.curves, corrections, strict=True):
             curves.append(encode(CurveJson.of(curve, found.channels, own)))
-            await breather()
+            await cooperate()
         head = encode(
             CurvesJson(
                 customer_id=customer_id,
@@ -102,12 +102,12 @@ class ReadingsApi:
         customer, curves = await self._curves(call, customer_id)
         name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        breather = CooperativeYield(self._context.clock)
-        pieces = []
+        cooperate = CooperativeYield(self._context.clock)
+        chunks = []
         for chunk in csv_chunks(curves.curves, zone_or_utc(customer.time_zone), curves.channels):
-            pieces.append(chunk.encode())
-            await breather()
-        return Response(b"".join(pieces), headers=headers, media_type="text/csv; charset=utf-8")
+            chunks.append(chunk.encode())
+            await cooperate()
+        return Response(b"".join(chunks), headers=headers, media_type="text/csv; charset=utf-8")
 
     async def latest(self, call: Call, customer_id: str) -> Response:
         """The latest reading of each role."""

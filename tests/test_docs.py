@@ -6,10 +6,12 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from html import unescape
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -37,6 +39,17 @@ def test_every_package_is_on_the_map() -> None:
     table = DOCS["architecture.md"]
     packages = {path.parent.name for path in (ROOT / "cenergyd").glob("*/__init__.py")}
     assert packages <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_the_picture_of_the_packages_shows_their_order() -> None:
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    level = {name: number for number, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    del level["cli"]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (ROOT / "docs" / "rooms.svg").read_text())
+    rows = [names for text in texts if set(names := re.split(r", | \| ", text)) <= level.keys()]
+    assert sorted(name for row in rows for name in row) == sorted(level)
+    for upper, lower in pairwise(rows):
+        assert max(level[name] for name in upper) < min(level[name] for name in lower)
 
 
 @pytest.fixture(scope="module")

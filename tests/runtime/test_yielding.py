@@ -13,12 +13,12 @@ def test_it_gives_way_once_its_stretch_is_over(monkeypatch: pytest.MonkeyPatch) 
     elapsed = 0.0
     monkeypatch.setattr("cenergyd.runtime.yielding.perf_counter", lambda: elapsed)
     clock = Clock()
-    breather = CooperativeYield(clock)
+    cooperate = CooperativeYield(clock)
     elapsed = STRETCH / 2
-    assert Deferred.fromCoroutine(breather()).called
+    assert Deferred.fromCoroutine(cooperate()).called
     elapsed = STRETCH
-    breathing = Deferred.fromCoroutine(breather())
+    breathing = Deferred.fromCoroutine(cooperate())
     assert not breathing.called
     clock.advance(0)
     assert breathing.called
-    assert Deferred.fromCoroutine(breather()).called, "a new stretch has begun"
+    assert Deferred.fromCoroutine(cooperate()).called, "a new stretch has begun"

@@ -103,7 +103,7 @@ class CurveReader:
 
     async def _raw(self, tracks: Sequence[Track], start: int, end: int, channels: Sequence[str]) -> Curves:
         limit = self._max_points
-        breather = CooperativeYield(self._clock)
+        cooperate = CooperativeYield(self._clock)
         found: list[list[CurvePoint]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
@@ -112,7 +112,7 @@ class CurveReader:
                 if source is not None:
                     for rows in _batched(read[source.series], _POINTS_AT_ONCE):
                         points.extend(points_of_readings(source, rows))
-                        await breather()
+                        await cooperate()
             if any(len(points) > limit for points in found):
                 break
         # All curves end at the same time, so that the next response continues them all from there.
@@ -130,7 +130,7 @@ class CurveReader:
         channels = [channel for channel in channels if channel in CHANNELS]
         if not channels:
             raise InvalidField("channel", "energy registers come with single readings only: resolution=raw")
-        breather = CooperativeYield(self._clock)
+        cooperate = CooperativeYield(self._clock)
         found: list[list[_Found]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
@@ -140,13 +140,13 @@ class CurveReader:
                 for parts, source in zip(found, sources, strict=True):
                     if source is not None:
                         parts += [_Found(source, run, summary) for summary in read.get(source.series, ())]
-                        await breather()
+                        await cooperate()
         curves = []
         for track, each in zip(tracks, found, strict=True):
             points = []
             for windows in _batched(_by_window(each), _POINTS_AT_ONCE):
                 points += [await self._point(parts) for parts in windows]
-                await breather()
+                await cooperate()
             curves.append(Curve(track, asked.resolution, points))
         return Curves(asked.start, asked.end, asked.resolution, None, curves, channels)
 

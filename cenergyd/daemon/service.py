@@ -49,7 +49,7 @@ from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores, make_stores, open_stores
 from cenergyd.web.access.tokens import FIRST_TOKEN_SECONDS, ensure_first_token
-from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.api.reading_feed import ReadingFeed
 
 __all__ = ["Daemon", "Stores", "build_daemon", "open_stores"]
 

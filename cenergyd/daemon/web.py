@@ -25,7 +25,7 @@ from cenergyd.web.access.sessions import Sessions
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
-from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.api.reading_feed import ReadingFeed
 from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.server.accept import ListeningPort, accept_singly, accept_waiting, use_own_family

@@ -33,7 +33,7 @@ from cenergyd.web.access.sessions import PER_TOKEN, Sessions
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.app import BASE, Api
 from cenergyd.web.api.compat import Legacy
-from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.api.reading_feed import ReadingFeed
 from cenergyd.web.server.clients import Clients
 from cenergyd.web.server.root import Root
 from cenergyd.web.server.site import BoundedSite

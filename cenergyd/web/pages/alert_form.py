@@ -14,7 +14,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlertRule, AlertRuleType
 from cenergyd.jobs.alerts.rules import AlertSettings, RuleTypes, alerts_to_json, parse_alerts
 from cenergyd.runtime.structs import read, to_json
-from cenergyd.web.pages.draft import BASE_PREFIX, Difference
+from cenergyd.web.pages.settings_draft import BASE_PREFIX, Difference
 from cenergyd.web.pages.texts import ROLE_NAMES, sentence
 
 GENERAL = "alert_frequency_in_minutes"

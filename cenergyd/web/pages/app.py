@@ -14,14 +14,14 @@ from cenergyd.web.pages.doctor import DoctorPages
 from cenergyd.web.pages.energy import EnergyPages
 from cenergyd.web.pages.loggers import LoggerPages
 from cenergyd.web.pages.meters import MeterPages
+from cenergyd.web.pages.open_sessions import OpenSessionPages
 from cenergyd.web.pages.operator_settings import OperatorSettingsPages
 from cenergyd.web.pages.overview import OverviewPages
 from cenergyd.web.pages.plugins import PluginPages
 from cenergyd.web.pages.power import PowerPages
 from cenergyd.web.pages.routing import PageRouter, PageSubject
-from cenergyd.web.pages.session import SessionPages
-from cenergyd.web.pages.sessions import OpenSessionPages
 from cenergyd.web.pages.settings import SettingsPages
+from cenergyd.web.pages.sign_in import SessionPages
 from cenergyd.web.pages.static import StaticFiles
 from cenergyd.web.pages.stores import StorePages
 from cenergyd.web.pages.tariff import TariffPages

@@ -22,7 +22,7 @@ from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_readings
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import RULE_TITLES
-from cenergyd.web.pages.flow import flows_of
+from cenergyd.web.pages.power_flow import flows_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_reader import CurveReader, Curves

@@ -13,7 +13,8 @@ from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import Conflict, InvalidField, NotFound
 from cenergyd.web.api.customers import SettingsEditor
 from cenergyd.web.api.loggers import StatusReader
-from cenergyd.web.pages.draft import (
+from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
+from cenergyd.web.pages.settings_draft import (
     PASSWORD,
     Draft,
     changes_of,
@@ -23,7 +24,6 @@ from cenergyd.web.pages.draft import (
     with_errors,
     with_meter,
 )
-from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.server.problems import RequestProblem
 from cenergyd.web.views.context import Context
 

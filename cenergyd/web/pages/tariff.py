@@ -27,7 +27,7 @@ from cenergyd.web.pages.tariff_form import (
     without_row,
 )
 from cenergyd.web.pages.tariff_presets import PRESETS, with_preset
-from cenergyd.web.pages.week import clock, weeks_of
+from cenergyd.web.pages.tariff_week import clock, weeks_of
 from cenergyd.web.pages.written_dates import MONTHS
 from cenergyd.web.views.context import Context
 

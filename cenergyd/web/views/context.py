@@ -23,7 +23,7 @@ from cenergyd.runtime.store_info import StoreInfo
 from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
 from cenergyd.web.access.tokens import Tokens
-from cenergyd.web.api.feed import ReadingFeed
+from cenergyd.web.api.reading_feed import ReadingFeed
 
 HashPassword = Callable[[str], Awaitable[str]]
 """Clear-text password -> what is stored."""

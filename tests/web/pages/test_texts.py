@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
 from cenergyd.web.pages import texts
-from cenergyd.web.pages.draft import (
+from cenergyd.web.pages.forms import local_path
+from cenergyd.web.pages.power import chosen_span
+from cenergyd.web.pages.settings_draft import (
     changes_of,
     computed_meter,
     draft_from,
@@ -21,8 +23,6 @@ from cenergyd.web.pages.draft import (
     with_conflict,
     with_meter,
 )
-from cenergyd.web.pages.forms import local_path
-from cenergyd.web.pages.power import chosen_span
 
 STORED = Customer(id="a", name="Old", facility="1", solar="2", logger_serial_number="001EC6001433")
 

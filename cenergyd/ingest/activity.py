@@ -294,7 +294,7 @@ def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
 
 
 def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], seen: _Seen) -> JsonObject:
-    """A logger's document after further uploads: with the longest pauses of its last days, from which its rhythm is known."""
+    """A logger's document after further uploads: with the longest pauses of its last days, from which its usual interval follows."""
     body = {**old, **seen.told}
     if seen.first_upload is not None:
         body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), seen.first_upload)

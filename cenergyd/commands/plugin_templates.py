@@ -227,11 +227,11 @@ async def cenergyd_job(customer, start, end, context, options):
     if first >= last:
         return
     quarters = (await context.readings.summarise([series], first, last, QUARTER, ["P"]))[series]
-    verdicts = [judged(quarter, rule, options) for quarter in quarters if "P" in quarter.channels]
+    verdicts = [evaluated(quarter, rule, options) for quarter in quarters if "P" in quarter.channels]
     await context.alert("$name", series, verdicts, f"The load was above {rule.above_kw:g} kW.")
 
 
-def judged(quarter, rule, options):
+def evaluated(quarter, rule, options):
     mean = quarter.channels["P"][1]
     if mean > rule.above_kw:
         return WindowVerdict(quarter.time, "breach", mean, badness=mean)

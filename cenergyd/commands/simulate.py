@@ -134,7 +134,7 @@ async def _site_of(reactor: Reactor, settings: Settings, name: str, seed: int) -
 
 
 def _asked_password(file: Path | None) -> str:
-    """The logger's password, from the file or from whoever is asked: only its hash is stored."""
+    """The logger's password, from the file or entered by the user: only its hash is stored."""
     password = read_password(file, stdin=False) if file is not None else None
     return password or str(click.prompt("The logger's password", hide_input=True, err=True))
 

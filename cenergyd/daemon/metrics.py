@@ -32,10 +32,10 @@ def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[
 
 
 def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
-    """Held logs: kept unread because their columns are not known."""
+    """Held logs: held unread because their columns are not known."""
     held, meters, logs = uploads.held, uploads.held_meters, uploads.held.held
     metrics.gauge("meters_not_understood", "Meters whose columns have to be chosen.", lambda: meters.not_understood)
-    metrics.gauge("held_logs", "Logs kept unread.", lambda: meters.held_logs)
+    metrics.gauge("held_logs", "Logs held unread.", lambda: meters.held_logs)
     metrics.gauge("held_bytes", "Size of held logs in the store.", lambda: meters.held_bytes)
     metrics.counter("held_logs_read", "Held logs that were read.", lambda: held.read_logs)
     metrics.counter("held_logs_expired", "Held logs deleted unread.", lambda: logs.expired)

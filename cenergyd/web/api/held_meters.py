@@ -29,7 +29,7 @@ class HeldColumnJson(Resource, frozen=True, kw_only=True):
 
 
 class HeldMeterJson(Resource, frozen=True, kw_only=True):
-    """A meter whose logs are kept unread. Texts are the device's."""
+    """A meter whose logs are held unread. Texts are the device's."""
 
     meter: str
     state: Annotated[str, Meta(description="unknown: its columns should be chosen. other: it measures no power.")]
@@ -125,10 +125,10 @@ class HeldMetersApi:
 _TAG = "history"
 _METER = openapi.path_parameter("meter", "Meter id, such as 7.")
 _READ = openapi.Operation(
-    "readHeldMeters", _TAG, "Meters whose logs are kept unread, and what their columns hold", response=HeldMetersJson,
+    "readHeldMeters", _TAG, "Meters whose logs are held unread, and what their columns hold", response=HeldMetersJson,
     parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _CHOOSE = openapi.Operation(
-    "chooseHeldMeter", _TAG, "Choose the columns of a meter whose logs are kept unread", response=CustomerJson, etag=True,
+    "chooseHeldMeter", _TAG, "Choose the columns of a meter whose logs are held unread", response=CustomerJson, etag=True,
     body=HeldChoice, parameters=[openapi.CUSTOMER_ID, _METER, openapi.IF_MATCH],
 )  # fmt: skip

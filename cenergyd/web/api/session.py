@@ -35,7 +35,7 @@ class Caller(Resource, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, principal: Principal) -> Caller:
-        """Whoever makes a request."""
+        """The sender of a request."""
         session = principal.session
         return cls(
             role=principal.role,

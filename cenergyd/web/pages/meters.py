@@ -75,7 +75,7 @@ class MeterPages:
     async def change(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Change meters, CT directions, columns or the logger from a time on."""
         old = await self._context.customer(customer_id)
-        given = {SERIAL: old.logger_serial_number, **call.form}  # a form of before there was that field
+        given = {SERIAL: old.logger_serial_number, **call.form}  # a form of an earlier version lacks that field
         typed = Typed({name: given.get(name, "").strip() for name in _change_fields()})
         if call.form.get("etag") != old.etag:
             return await self._page(call, old, typed, conflict=True, status=409)

@@ -32,7 +32,7 @@ def bind_upload_metrics(metrics: Metrics, uploads: UploadParts, ready: Callable[
 
 
 def bind_held_metrics(metrics: Metrics, uploads: UploadParts) -> None:
-    """Held logs: held unread because their columns are not known."""
+    """Held logs: not read yet because their columns are not known."""
     held, meters, logs = uploads.held, uploads.held_meters, uploads.held.held
     metrics.gauge("meters_not_understood", "Meters whose columns have to be chosen.", lambda: meters.not_understood)
     metrics.gauge("held_logs", "Logs held unread.", lambda: meters.held_logs)

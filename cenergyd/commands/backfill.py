@@ -63,7 +63,7 @@ def backfill(source: SettingsSource, customer: str, start: int, end: int, throug
                 if through_daemon:
                     return await follow(
                         found.id, start, end,
-                        customers=stores.customers, documents=stores.documents,
+                        customers=stores.customers,
                         tolerance=settings.derivation.tolerance_seconds, report=bar.show, clock=reactor,
                     )  # fmt: skip
                 return await run(

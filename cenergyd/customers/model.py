@@ -96,6 +96,10 @@ class Customer:
     """Start of the range of times with readings that are not derived yet, UTC seconds."""
     pending_end: int | None = None
     """Their end, exclusive."""
+    derivation: str = attrs.field(default="", repr=False, eq=False)
+    """The result of the last derivation, JSON text (:mod:`cenergyd.derivation.status`); '' if no derivation has ended yet."""
+    derivation_version: int = attrs.field(default=0, eq=False)
+    """One more with each result that is stored."""
 
     @property
     def derivation_plugin(self) -> str:

@@ -100,21 +100,34 @@ class PendingQueue(Protocol):
 class DerivationQueue(PendingQueue, Protocol):
     """The queue whose finished work is passed on to the jobs."""
 
-    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """As :meth:`finish`, and in the same write widen the job queue's pending window of each customer by its window.
+    async def hand_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+    ) -> list[bool]:
+        """As :meth:`finish`, and widen the job queue's pending window of each customer by its window in the same write.
 
-        Durable on return, unlike :meth:`finish`. Nothing is changed if the claim was lost.
+        Durable on return, unlike the end of a claim alone. Where the claim was lost nothing is changed.
+
+        :param results: the customers' new :attr:`Customer.derivation`, stored by the same write; '' or none: it stays as it is.
         """
         ...
 
     async def hand_over_claimed(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+        self,
+        works: Sequence[PendingWork],
+        windows: Sequence[Window],
+        claim: str,
+        until: int,
+        results: Sequence[str] = (),
     ) -> list[bool]:
         """As :meth:`hand_over`, but add the window to the job queue's working window under ``claim``, for a caller that runs the jobs itself.
 
         So the jobs need not be claimed. The claim expires at ``until``. False, and nothing is changed, if the claim on the derivation was
         lost or the job queue has other work of this customer that is not under ``claim``. Durable on return.
         """
+        ...
+
+    async def tell(self, results: Mapping[str, str]) -> None:
+        """Store :attr:`Customer.derivation` of customers, by id, while their claims go on or after they failed."""
         ...
 
 

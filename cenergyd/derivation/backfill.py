@@ -11,12 +11,12 @@ from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation, Deriver
 from cenergyd.derivation.plan import derivation_segments, reach
-from cenergyd.derivation.status import reached_before, stored_window
+from cenergyd.derivation.status import reached_before, results_of, stored_window
 from cenergyd.derivation.sum_deriver import write_sums
 from cenergyd.derivation.sum_plan import sum_segments
-from cenergyd.documents.kinds import DERIVATION
-from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.errors import Conflict, NotFound
+from cenergyd.documents.body import body_of
+from cenergyd.documents.store import DocumentStore
+from cenergyd.errors import NotFound
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers, sleep
 
@@ -66,7 +66,6 @@ async def follow(
     end: int,
     *,
     customers: CustomerStore,
-    documents: DocumentStore,
     tolerance: int,
     report: ReportProgress,
     clock: Timers,
@@ -76,19 +75,19 @@ async def follow(
 
     :raises NotFound: no such customer.
     """
-    seen = await _forget_window(documents, customer_id)
+    customer = await customers.get(customer_id)
+    seen = customer.derivation_version if customer is not None else 0
     await request(customers.derivation_queue, customer_id, start, end)
     progress = Progress(start, end, start)
     while progress.done < end:
         customer = await customers.get(customer_id)
         if customer is None:
             raise NotFound(f"there is no customer {customer_id}")
-        document = await documents.get(DERIVATION, customer_id)
         if not derivation_segments(customer, start, end, tolerance) and not sum_segments(
             customer, start, end, tolerance
         ):
             progress = progress._replace(done=end)  # no meter is computed, so nothing will be reported
-        progress = _after(progress, customer, document, seen)
+        progress = _after(progress, customer, seen)
         report(progress)
         if progress.done < end:
             await sleep(clock, poll_seconds)
@@ -115,50 +114,42 @@ async def run(
     :param limit: readings of each series held in memory at once (:data:`cenergyd.derivation.plan.CHUNK_READINGS`).
     :raises PluginFailed: a plugin failed; what was derived before that stays.
     """
-    before = await documents.get(DERIVATION, customer.id)
+    before = await customers.get(customer.id) or customer
+    results = await results_of([before], documents)
     progress = Progress(start, end, start, 0, 0)
     report(progress)
     summed = await write_sums(readings, sum_segments(customer, start, end, deriver.tolerance), deriver.tolerance)
     progress = progress._replace(written=summed)
     for segment in derivation_segments(customer, start, end, deriver.tolerance):
-        reached = reached_before(before.body if before else None)
+        reached = reached_before(results.get(customer.id))
         async for chunk in chunks(readings, deriver, customer, segment, limit=limit, reached=reached):
             await write_derived(readings, [chunk.derivation])
             progress = progress.after(chunk.derivation, chunk.end)
             report(progress)
     await customers.job_queue.mark([PendingMark(customer.id, *reach(customer, start, end, deriver.tolerance))])
-    after = await documents.get(DERIVATION, customer.id)
-    if after != before:
+    after = await customers.get(customer.id)
+    if after is not None and after.derivation_version != before.derivation_version:
         await request(customers.derivation_queue, customer.id, start, end)
     progress = progress._replace(done=end)
     report(progress)
     return progress
 
 
-async def _forget_window(documents: DocumentStore, customer_id: str) -> int:
-    """Reset the window in the status, so that the next one is noticed even if it is equal; returns the document's version."""
-    while True:
-        document = await documents.get(DERIVATION, customer_id)
-        if document is None:
-            return 0
-        try:
-            body = {**document.body, "window": None}
-            return (
-                await documents.put(DERIVATION, customer_id, body, owner=customer_id, expected_version=document.version)
-            ).version
-        except Conflict:
-            continue
+def _after(progress: Progress, customer: Customer, seen: int) -> Progress:
+    """What the customer's result says about our range.
 
-
-def _after(progress: Progress, customer: Customer, document: Document | None, seen: int) -> Progress:
-    """The progress according to the customer's status."""
-    if document is None or document.version <= seen:
+    :param seen: the version of the result from before the range was marked.
+    """
+    if customer.derivation_version <= seen:
         return progress
-    failure = document.body.get("failure")
-    message = str(failure.get("message")) if isinstance(failure, Mapping) else None
-    window = stored_window(document.body) or {}
+    body = body_of(customer.derivation)
+    failure = body.get("failure")
+    if isinstance(failure, Mapping):
+        # The window is still that of an earlier derivation.
+        return progress._replace(failure=str(failure.get("message")))
+    window = stored_window(body) or {}
     start, done = window.get("start"), window.get("done")
     waits = customer.pending_start is not None and customer.pending_start <= progress.done
     if isinstance(start, int) and isinstance(done, int) and start <= progress.done and not waits:
         progress = progress._replace(done=max(progress.done, min(done, progress.end)))
-    return progress._replace(failure=message)
+    return progress._replace(failure=None)

@@ -32,7 +32,7 @@ class Backlog:
 
     task: Task
     bodies: Mapping[str, Mapping[str, object]]
-    """The bodies of the status documents as read before."""
+    """The results of earlier derivations."""
     committer: Committer
     deriver: Deriver
     readings: ReadingStore

@@ -16,11 +16,10 @@ from cenergyd.derivation.corrections import widened
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins, take_result
 from cenergyd.derivation.plan import CHUNK_READINGS, Group, derivation_segments, expected_readings, grouped
-from cenergyd.derivation.status import reached_before
+from cenergyd.derivation.status import reached_before, results_of
 from cenergyd.derivation.sum_deriver import SumDeriver
 from cenergyd.derivation.sum_plan import sum_segments
 from cenergyd.derivation.task_runner import TaskRunner
-from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import Reading
@@ -139,5 +138,4 @@ class BatchDeriver:
             return TaskResult(task, failure=PluginFailed("cenergyd", describe(error)))
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, object]]:
-        found = await self.documents.get_many(DERIVATION, [task.customer_id for task in tasks])
-        return {key: document.body for key, document in found.items()}
+        return await results_of([task.work.customer for task in tasks], self.documents)

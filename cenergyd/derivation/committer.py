@@ -20,8 +20,7 @@ from cenergyd.derivation.diff import SeriesChange
 from cenergyd.derivation.plan import DerivationSegment, reach
 from cenergyd.derivation.status import Outcome, next_body
 from cenergyd.derivation.sum_plan import SumSegment
-from cenergyd.documents.kinds import DERIVATION
-from cenergyd.documents.store import DocumentStore, NewDocument
+from cenergyd.documents.body import body_text
 from cenergyd.errors import StoreRejected
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -65,8 +64,13 @@ class TaskResult:
 class FollowingJobs(Protocol):
     """The jobs of this daemon, which may take over derived windows under a claim of their own."""
 
-    async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Take over windows, ending their derivation in the same write. False for windows not taken; for those nothing is changed."""
+    async def take_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+    ) -> list[bool]:
+        """Which of the windows are taken, their derivation ended and its result stored in the same write.
+
+        Of the others nothing is changed.
+        """
         ...
 
 
@@ -103,7 +107,6 @@ class Committer:
     """Writes results to the stores and updates the queues. Methods raise StoreUnavailable if a store does not answer."""
 
     readings: ReadingStore
-    documents: DocumentStore
     queue: DerivationQueue
     job_queue: PendingQueue
     clock: Timers
@@ -134,7 +137,7 @@ class Committer:
     async def commit(self, results: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """Write whole windows, hand them over and store their status.
 
-        :param bodies: the bodies of the status documents as read before, by customer id.
+        :param bodies: the results of earlier derivations, by customer id.
         """
         held = {id(task) for task in await self.held([done.task for done in results])}
         ours = [done for done in results if id(done.task) in held]
@@ -142,9 +145,9 @@ class Committer:
         good = [done for done in ours if done.failure is None]
         bad = [done for done in ours if done.failure is not None]
         await self._mark_jobs([done for done in bad if self._is_news(done)])
-        await self._hand_over(good)
+        await self._hand_over(good, bodies)
         await self._fail(bad)
-        await self._store_status([(done, self._outcome(done)) for done in ours], bodies)
+        await self._tell([(done, self._outcome(done)) for done in bad], bodies)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
         """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
@@ -200,12 +203,13 @@ class Committer:
         work = done.task.work
         return reach(work.customer, work.start, work.end, self.tolerance)
 
-    async def _hand_over(self, good: Sequence[TaskResult]) -> None:
-        """End the claims and hand the windows over to the jobs in the same write."""
+    async def _hand_over(self, good: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
+        """The write that ends the claim also hands the window over to the jobs and stores the result."""
         if not good:
             return
         works = [done.task.work for done in good]
-        ended = await self._ended(works, [self._reach(done) for done in good])
+        results = [self._result(done, self._outcome(done), bodies) for done in good]
+        ended = await self._ended(works, [self._reach(done) for done in good], results)
         lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
         for done in good:
             self._failing.pop(done.task.customer_id, None)
@@ -219,12 +223,16 @@ class Committer:
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
-    async def _ended(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
-        ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows)
+    async def _ended(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+    ) -> list[bool]:
+        """Go to the jobs of this daemon where they take it, else to their queue. False: the claim was lost."""
+        ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows, results)
         left = [number for number, is_taken in enumerate(ended) if not is_taken]
         if left:
-            handed = await self.queue.hand_over([works[i] for i in left], [windows[i] for i in left])
+            handed = await self.queue.hand_over(
+                [works[i] for i in left], [windows[i] for i in left], [results[i] for i in left]
+            )
             for number, is_ours in zip(left, handed, strict=True):
                 ended[number] = is_ours
         return ended
@@ -259,18 +267,16 @@ class Committer:
     async def _store_status(
         self, results: Sequence[tuple[TaskResult, Outcome]], bodies: Mapping[str, Mapping[str, object]]
     ) -> None:
-        now = int(self.clock.seconds())
-        documents = []
-        for done, outcome in results:
-            customer_id = done.task.customer_id
-            before = bodies.get(customer_id)
-            if before is None and not done.task.segments and not done.task.sums:
-                continue  # nothing was ever derived for this customer
-            body = next_body(before, outcome, now)
-            if body != before:
-                documents.append(NewDocument(customer_id, body, customer_id))
-        if documents:
-            await self.documents.put_many(DERIVATION, documents)
+        told = {done.task.customer_id: self._result(done, outcome, bodies) for done, outcome in results}
+        if told := {key: result for key, result in told.items() if result}:
+            await self.queue.tell(told)
+
+    def _result(self, done: TaskResult, outcome: Outcome, bodies: Mapping[str, Mapping[str, object]]) -> str:
+        """The result to store; '' where there is nothing to derive for this customer, and never was."""
+        before = bodies.get(done.task.customer_id)
+        if before is None and not done.task.segments and not done.task.sums:
+            return ""
+        return body_text(next_body(before, outcome, int(self.clock.seconds())))
 
     @staticmethod
     def _outcome(done: TaskResult) -> Outcome:

@@ -80,7 +80,6 @@ class DerivationService(Service):
         self._runner = TaskRunner(derivation_queue, clock, self.status)
         committer = Committer(
             readings=readings,
-            documents=documents,
             queue=derivation_queue,
             job_queue=job_queue,
             clock=clock,
@@ -92,7 +91,7 @@ class DerivationService(Service):
             jobs=jobs,
         )
         self._late = LatePlugins(self._runner, committer, clock)
-        self._batch = self._batch_deriver(settings, plugins, committer)
+        self._batch = self._batch_deriver(settings, plugins, committer, documents)
         self._batches = Slots(CONCURRENT_BATCHES)
         self._dispatcher = PeriodicService(
             clock, self.tick, settings.interval_seconds,
@@ -100,7 +99,7 @@ class DerivationService(Service):
         )  # fmt: skip
 
     def _batch_deriver(
-        self, settings: DerivationSettings, plugins: PluginManager, committer: Committer
+        self, settings: DerivationSettings, plugins: PluginManager, committer: Committer, documents: DocumentStore
     ) -> BatchDeriver:
         deriver = Deriver(
             plugins=plugins,
@@ -117,7 +116,7 @@ class DerivationService(Service):
         )  # fmt: skip
         return BatchDeriver(
             runner=runner, committer=committer, deriver=deriver, sums=sums, backlogs=backlogs, late=self._late,
-            readings=readings, documents=committer.documents, queue=self._queue, clock=clock,
+            readings=readings, documents=documents, queue=self._queue, clock=clock,
         )  # fmt: skip
 
     def startService(self) -> None:  # noqa: N802

@@ -1,4 +1,6 @@
-"""The status of a customer's derivation: the body of the document of kind ``derivation`` (key and owner: the customer's id). Pure.
+"""The result of a customer's derivation, kept with the customer (:attr:`Customer.derivation`).
+
+Earlier versions kept it in a document of kind ``derivation``, which is read until the customer is derived again.
 
 - ``derived_until``: time of the latest computed reading, UTC seconds, or None;
 - ``waiting_for``, ``waiting_since``: the role whose meter has not uploaded yet, and the first time that is waiting for it, or None;
@@ -17,7 +19,11 @@ from typing import Any
 
 import attrs
 
+from cenergyd.customers.model import Customer
 from cenergyd.derivation.derive import Derivation
+from cenergyd.documents.body import body_of
+from cenergyd.documents.kinds import DERIVATION
+from cenergyd.documents.store import DocumentStore
 from cenergyd.runtime.isolation import PluginFailed
 
 
@@ -35,6 +41,16 @@ class Outcome:
     failure: PluginFailed | None = None
 
 
+async def results_of(customers: Sequence[Customer], documents: DocumentStore) -> dict[str, Mapping[str, Any]]:
+    """The results of those customers that have been derived, by customer id."""
+    found: dict[str, Mapping[str, Any]] = {each.id: body_of(each.derivation) for each in customers if each.derivation}
+    others = [each.id for each in customers if not each.derivation]
+    if others:
+        earlier = await documents.get_many(DERIVATION, others)
+        found.update((key, document.body) for key, document in earlier.items())
+    return found
+
+
 def reached_before(body: Mapping[str, object] | None) -> int | None:
     """The time up to which both meters are known to have readings."""
     value = (body or {}).get("derived_until")
@@ -42,7 +58,7 @@ def reached_before(body: Mapping[str, object] | None) -> int | None:
 
 
 def next_body(previous: Mapping[str, object] | None, outcome: Outcome, now: int) -> dict[str, object]:
-    """The document's body after an outcome."""
+    """The result after an outcome."""
     old = dict(previous or {})
     if outcome.failure is not None:
         return _shape(old) | {"failure": _failure(old.get("failure"), outcome.failure, now)}
@@ -85,13 +101,13 @@ def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None
 
 
 def missing_of(body: Mapping[str, object]) -> dict[str, object] | None:
-    """``missing`` of a document's body, of any version."""
+    """``missing`` of a result, of any version."""
     found = _half_open(body.get("missing"))
     return dict(found) if found is not None else None
 
 
 def stored_window(body: Mapping[str, object]) -> Mapping[str, object] | None:
-    """``window`` of a document's body, of any version."""
+    """``window`` of a result, of any version."""
     return _half_open(body.get("window"))
 
 

@@ -58,14 +58,16 @@ class HandedOver:
     def __len__(self) -> int:
         return sum(len(each.works) for each in (*self._earlier, self._round))
 
-    async def take_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable."""
+    async def take_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+    ) -> list[bool]:
+        """Which of the derived windows are taken; of the others nothing is changed. Raises StoreUnavailable."""
         if not self.open or not works or len(self) + len(works) > MAX_WAITING:
             return [False] * len(works)
         current, now = self._round, self._clock.seconds()
         current.writes += 1
         try:
-            taken = await self._queue.hand_over_claimed(works, windows, current.claim, int(now) + self._ttl)
+            taken = await self._queue.hand_over_claimed(works, windows, current.claim, int(now) + self._ttl, results)
             for work, window, is_ours in zip(works, windows, taken, strict=True):
                 if is_ours:
                     current.joined(work, window, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -13,6 +13,7 @@ from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
+from cenergyd.documents.body import body_of
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.memory import MemoryReadingStore
@@ -89,15 +90,35 @@ class MemoryQueue:
                 del self.working[work.customer.id]
         return ours
 
-    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
+    async def tell(self, results: Mapping[str, str]) -> None:
+        self._check()
+        for key, result in results.items():
+            before = self.customers[key]
+            self.customers[key] = attrs.evolve(
+                before, derivation=result, derivation_version=before.derivation_version + 1
+            )
+
+    async def _store(self, works: Sequence[PendingWork], ours: Sequence[bool], results: Sequence[str]) -> None:
+        each = zip(works, ours, results or [""] * len(works), strict=True)
+        await self.tell({work.customer.id: result for work, is_ours, result in each if is_ours and result})
+
+    async def hand_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+    ) -> list[bool]:
         ours = await self.finish(works)
+        await self._store(works, ours, results)
         assert self.following is not None
         marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
         await self.following.mark([mark for mark, is_ours in zip(marks, ours, strict=True) if is_ours])
         return ours
 
     async def hand_over_claimed(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+        self,
+        works: Sequence[PendingWork],
+        windows: Sequence[Window],
+        claim: str,
+        until: int,
+        results: Sequence[str] = (),
     ) -> list[bool]:
         self._check()
         jobs = self.following
@@ -112,6 +133,7 @@ class MemoryQueue:
                 del self.working[key]
                 start, end = (min(held[0], window.start), max(held[1], window.end)) if held else window
                 jobs.working[key] = (start, end, claim, until)
+        await self._store(works, taken, results)
         return taken
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
@@ -156,7 +178,7 @@ class Site:
         return (await self.readings.read([series], 0, 1 << 40))[series]
 
     def status(self, customer_id: str) -> dict[str, Any]:
-        return dict(self.documents.kept["derivation", customer_id].body)
+        return body_of(self.customers[customer_id].derivation)
 
     def tick(self, seconds: float = 300) -> None:
         """One look for work, with so much time as it needs at most."""

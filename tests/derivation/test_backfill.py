@@ -12,6 +12,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.derivation import backfill
 from cenergyd.derivation.backfill import Progress
 from cenergyd.derivation.derive import Deriver
+from cenergyd.documents.body import body_of, body_text
 from cenergyd.errors import NotFound
 from cenergyd.readings.model import Reading
 from tests.derivation.memory import START, Site, customer, minutes, settle, site
@@ -89,7 +90,7 @@ def test_without_knowing_of_a_daemon_that_works_too() -> None:
 
     def meanwhile(progress: Progress) -> None:
         if progress.done > START:
-            settle(here.clock, here.documents.put("derivation", "a", {"derived_until": 1}))
+            settle(here.clock, here.queue.tell({"a": '{"derived_until":1}'}))
 
     by_hand(here, meanwhile)
     assert here.queue.pending == {"a": (START, END)}
@@ -98,7 +99,7 @@ def test_without_knowing_of_a_daemon_that_works_too() -> None:
 def followed(here: Site, seen: list[Progress], key: str = "a") -> list[Any]:
     results: list[Any] = []
     work = backfill.follow(
-        key, START, END, customers=Customers(here), documents=here.documents, tolerance=30,
+        key, START, END, customers=Customers(here), tolerance=30,
         report=seen.append, clock=here.clock,
     )  # fmt: skip
     Deferred.fromCoroutine(work).addBoth(results.append)
@@ -131,3 +132,22 @@ def test_an_unknown_customer() -> None:
     (result,) = followed(here, [], "nobody")
     with pytest.raises(NotFound):
         result.raiseException()
+
+
+def test_a_failure_is_reported_and_what_was_derived_before_does_not_count() -> None:
+    here = derived_once()
+    seen: list[Progress] = []
+    results = followed(here, seen)
+    before = body_of(here.customers["a"].derivation)
+    assert before["window"]["end"] >= END
+    here.queue.pending.clear()  # claimed by a daemon
+    failure = {"plugin": "x", "message": "it failed", "since": START}
+    settle(here.clock, here.queue.tell({"a": body_text({**before, "failure": failure})}))
+    for _ in range(30):
+        here.clock.advance(0.1)
+    assert not results
+    assert (seen[-1].done, seen[-1].failure) == (START, "it failed")
+    settle(here.clock, here.queue.tell({"a": body_text(before)}))
+    for _ in range(30):
+        here.clock.advance(0.1)
+    assert results == [Progress(START, END, END)]

@@ -16,6 +16,7 @@ from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import backlog, batch, service
 from cenergyd.derivation.service import DerivationService
+from cenergyd.documents.body import body_of
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
@@ -103,9 +104,9 @@ async def test_a_fleet_late_data_and_a_backlog(stores: tuple[Settings, Stores]) 
     await until(lambda: idle(opened))
     await two.stopService()
     assert [each.time for each in await computed(opened, late)] == [START + 60 * i for i in range(-2000, 3)]
-    document = await opened.documents.get("derivation", late.id)
-    assert document is not None
-    assert document.body["derived_until"] == START + 120
+    derived = await opened.customers.get(late.id)
+    assert derived is not None
+    assert body_of(derived.derivation)["derived_until"] == START + 120
     works = await opened.customers.job_queue.claim("test", START * 2, 60, 100)
     assert len(works) == 50
 

@@ -7,14 +7,14 @@ as well, because documents are written some seconds later and a crash may lose t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.derivation.status import reached_before, stored_window
-from cenergyd.documents.kinds import DERIVATION, HELD_METER, LOGGER, REJECTED
+from cenergyd.derivation.status import reached_before, results_of, stored_window
+from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
@@ -43,7 +43,7 @@ class _Known(NamedTuple):
 
     loggers: Mapping[str, Document]
     meters: Mapping[str, Document]
-    derivations: Mapping[str, Document]
+    derivations: Mapping[str, Mapping[str, Any]]
     rejected: Mapping[str, Document]
     held: Mapping[str, Document]
     last: Mapping[str, Reading]
@@ -68,12 +68,11 @@ async def gather(
     :param last: the newest reading of each series (:func:`series_of_roles`); None if the readings store does not answer.
     """
     serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
-    ids = [customer.id for customer in customers]
     loggers = await documents.get_many(LOGGER, serials) if serials else {}
     known = _Known(
         loggers,
         await known_meters(documents, series_of_roles(customers), loggers) if serials else {},
-        await documents.get_many(DERIVATION, ids) if ids else {},
+        await results_of(customers, documents),
         await documents.get_many(REJECTED, serials) if serials else {},
         await documents.get_many(HELD_METER, series_of_roles(customers)) if serials else {},
         last or {},
@@ -105,8 +104,7 @@ async def site_states(
 
 def _facts(customer: Customer, known: _Known) -> SiteFacts:
     serial = customer.logger_serial_number
-    derivation = known.derivations.get(customer.id)
-    told = derivation.body if derivation else {}
+    told = known.derivations.get(customer.id, {})
     meters = tuple(
         _meter(customer, role, series, known) for role in ROLES for series in customer.measured_series_of(role)
     )

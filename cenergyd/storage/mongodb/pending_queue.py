@@ -19,7 +19,7 @@ from cenergyd.customers.model import PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
-from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, customer_of, time_of
+from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESULT_VERSION, customer_of, time_of
 
 _EXISTS = {"$gte": 0}
 """Matches documents with a time, by a sparse index."""
@@ -161,28 +161,48 @@ class MongoPendingQueue:
         """Remove the work. One round trip if no claim was lost."""
         return await self._release(works, [{}] * len(works), journaled=False)
 
-    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Remove the work and widen the following queue's pending windows, one write per customer."""
+    async def hand_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+    ) -> list[bool]:
+        """Drop the work and widen the following queue's pending windows, one write a customer."""
         assert self._following is not None
         start, end = self._following.start, self._following.end
-        more = [{"$min": {start: window.start}, "$max": {end: window.end}} for window in windows]
+        more = [
+            {"$min": {start: window.start}, "$max": {end: window.end}, **_storing(result)}
+            for window, result in zip(windows, results or [""] * len(windows), strict=True)
+        ]
         return await self._release(works, more, journaled=True)
 
+    async def tell(self, results: Mapping[str, str]) -> None:
+        """Store results without touching the queues."""
+        await self._update(
+            [UpdateOne({"_id": id_value(customer_id)}, _storing(result)) for customer_id, result in results.items()]
+        )
+
     async def hand_over_claimed(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+        self,
+        works: Sequence[PendingWork],
+        windows: Sequence[Window],
+        claim: str,
+        until: int,
+        results: Sequence[str] = (),
     ) -> list[bool]:
         """Remove the work and widen the following queue's working windows, one write per customer."""
         jobs = self._following
         assert jobs is not None
         free = {"$or": [{jobs.claim: claim}, {jobs.claim: None, jobs.start: None}]}
-        more = [
-            {
-                "$set": {jobs.claim: claim, jobs.claim_until: until},
-                "$min": {jobs.work_start: window.start},
-                "$max": {jobs.work_end: window.end},
-            }
-            for window in windows
-        ]
+        claimed = {jobs.claim: claim, jobs.claim_until: until}
+        more = []
+        for window, result in zip(windows, results or [""] * len(windows), strict=True):
+            stored = _storing(result)
+            more.append(
+                {
+                    **stored,
+                    "$set": {**claimed, **stored.get("$set", {})},
+                    "$min": {jobs.work_start: window.start},
+                    "$max": {jobs.work_end: window.end},
+                }
+            )
         return await self._release(works, more, journaled=True, only=free)
 
     async def _release(
@@ -298,3 +318,8 @@ class MongoPendingQueue:
 
     async def _count(self, query: Mapping[str, object]) -> int:
         return int(await self._mongo.run(lambda db: db[self._collection].count_documents(dict(query))))
+
+
+def _storing(result: str) -> dict[str, dict[str, object]]:
+    """The update operators that store the result of a derivation."""
+    return {"$set": {RESULT: result}, "$inc": {RESULT_VERSION: 1}} if result else {}

@@ -26,7 +26,7 @@ from cenergyd.storage.sqlite.pending_queue import SqlitePendingQueue
 _SETTINGS = (
     "id", "name", "time_zone", "facility", "load", "solar", "logger_serial_number", "logger_password", "extensions",
 )  # fmt: skip
-COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end"))
+COLUMNS = ", ".join((*_SETTINGS, "pending_start", "pending_end", "derivation", "derivation_version"))
 _IDS_AT_ONCE = 500
 
 
@@ -181,7 +181,7 @@ def _touch(db: sqlite3.Connection) -> None:
 
 def customer_of(row: Sequence[Any]) -> Customer:
     """The customer of a row of COLUMNS."""
-    (identity, name, zone, facility, load, solar, serial, password, extensions, start, end) = row
+    (identity, name, zone, facility, load, solar, serial, password, extensions, start, end, derivation, version) = row
     return Customer(
         id=identity,
         name=name,
@@ -194,6 +194,8 @@ def customer_of(row: Sequence[Any]) -> Customer:
         extensions=json.loads(extensions),
         pending_start=start,
         pending_end=end,
+        derivation=derivation,
+        derivation_version=version,
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
@@ -15,6 +15,8 @@ _BUSY_ROWS = (
     "SELECT rowid FROM customer INDEXED BY customer_QUEUE WHERE @start IS NOT NULL"
     " UNION SELECT rowid FROM customer INDEXED BY customer_QUEUE_work WHERE @work_start IS NOT NULL"
 )
+
+_STORE_RESULT = "UPDATE customer SET derivation = ?, derivation_version = derivation_version + 1 WHERE id = ?"
 
 
 class SqlitePendingQueue:
@@ -87,8 +89,10 @@ class SqlitePendingQueue:
         """Remove the work."""
         return await self._release(works, "")
 
-    async def hand_over(self, works: Sequence[PendingWork], windows: Sequence[Window]) -> list[bool]:
-        """Remove the work and widen the following queue's pending windows, in one transaction."""
+    async def hand_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+    ) -> list[bool]:
+        """Drop the work and widen the following queue's pending windows, in one transaction."""
         following = self._following
         assert following is not None
         marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]
@@ -96,12 +100,18 @@ class SqlitePendingQueue:
         def hand_over(db: sqlite3.Connection) -> list[bool]:
             ours = self._release_within(db, works, "")
             following.mark_within(db, [mark for mark, is_ours in zip(marks, ours, strict=True) if is_ours])
+            _store_results(db, works, ours, results)
             return ours
 
         return await self._database.write(hand_over)
 
     async def hand_over_claimed(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], claim: str, until: int
+        self,
+        works: Sequence[PendingWork],
+        windows: Sequence[Window],
+        claim: str,
+        until: int,
+        results: Sequence[str] = (),
     ) -> list[bool]:
         """Remove the work and widen the following queue's working windows, in one transaction."""
         following = self._following
@@ -120,9 +130,15 @@ class SqlitePendingQueue:
                 values |= {"id": work.customer.id, "owned": work.claim}
                 joined.append(db.execute(join, values).rowcount == 1)
             self._release_within(db, [work for work, is_ours in zip(works, joined, strict=True) if is_ours], "")
+            _store_results(db, works, joined, results)
             return joined
 
         return await self._database.write(hand_over)
+
+    async def tell(self, results: Mapping[str, str]) -> None:
+        """Store results without touching the queues."""
+        rows = [(result, customer_id) for customer_id, result in results.items()]
+        await self._database.write(lambda db: db.executemany(_STORE_RESULT, rows))
 
     async def postpone(self, works: Sequence[PendingWork], retry_at: int) -> None:
         """Move the work back to pending."""
@@ -149,3 +165,15 @@ class SqlitePendingQueue:
             " WHERE id = ? AND @claim = ?"
         )
         return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]
+
+
+def _store_results(
+    db: sqlite3.Connection, works: Sequence[PendingWork], ours: Sequence[bool], results: Sequence[str]
+) -> None:
+    """Store the results of those whose claim was held."""
+    rows = [
+        (result, work.customer.id)
+        for work, is_ours, result in zip(works, ours, results or [""] * len(works), strict=True)
+        if is_ours and result
+    ]
+    db.executemany(_STORE_RESULT, rows)

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from cenergyd.customers.model import Customer, Role
-from cenergyd.documents.kinds import DERIVATION, LOGGER
+from cenergyd.derivation.status import results_of
+from cenergyd.documents.kinds import LOGGER
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers, twisted_clock
@@ -178,10 +179,10 @@ class LiveCustomer:
     async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> LiveStatus:
         serial = customer.logger_serial_number
         seen = await self._context.documents.get(LOGGER, serial) if serial else None
-        told = await self._context.documents.get(DERIVATION, customer.id)
+        told = await results_of([customer], self._context.documents)
         return LiveStatus(
             logger=LoggerJson.of(serial, seen) if serial else None,
-            derivation=derivation_state(customer, last, told.body if told else None),
+            derivation=derivation_state(customer, last, told.get(customer.id)),
         )
 
 

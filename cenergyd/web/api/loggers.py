@@ -12,9 +12,8 @@ from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.derivation.status import missing_of
-from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
-from cenergyd.documents.kinds import DERIVATION, LOGGER, LOGGER_STATUS, REJECTED
+from cenergyd.derivation.status import missing_of, results_of
+from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document
 from cenergyd.errors import InvalidField, NotFound
@@ -313,8 +312,7 @@ class StatusReader:
         loggers = await self._context.documents.get_many(LOGGER, serials) if serials else {}
         series = list({source.series for customer in customers for source in role_sources(customer)})
         last = await self._context.readings.last(series) if series else {}
-        ids = [customer.id for customer in customers]
-        told = await self._context.documents.get_many(DERIVATION, ids) if ids else {}
+        told = await results_of(customers, self._context.documents)
         states = await site_states(customers, self._context.documents, now, last, self._context.readings)
         return [
             self._entry(
@@ -328,7 +326,7 @@ class StatusReader:
         customer: Customer,
         loggers: Mapping[str, Document],
         last: Mapping[str, Reading],
-        told: Document | None,
+        told: Mapping[str, Any] | None,
         state: SiteStateJson,
     ) -> StatusEntry:
         serial = customer.logger_serial_number
@@ -340,7 +338,7 @@ class StatusReader:
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
             logger=LoggerJson.of(serial, loggers.get(serial)) if serial else None,
-            derivation=derivation_state(customer, last, told.body if told else None),
+            derivation=derivation_state(customer, last, told),
         )
 
     async def logger(self, serial: str) -> LoggerDetails:

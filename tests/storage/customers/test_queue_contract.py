@@ -124,6 +124,36 @@ async def test_derived_work_is_handed_over_under_a_claim_of_the_jobs(store, seco
 
 
 @pytest_twisted.ensureDeferred
+async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
+    ids = await add(store, 4)
+    queue, jobs = store.derivation_queue, store.job_queue
+    await mark(queue, *((each, 100, 200) for each in ids))
+    works = {work.customer.id: work for work in await claim(queue)}
+    handed, lost, claimed, refused = ids
+    assert {(work.customer.derivation, work.customer.derivation_version) for work in works.values()} == {("", 0)}
+    await queue.postpone([works[lost]], NOW + 1000)
+    await mark(jobs, (refused, 1, 2))
+    first, others = [works[handed], works[lost]], [works[claimed], works[refused]]
+    window = Window(100, 200)
+    assert await queue.hand_over(first, [window] * 2, ['{"n":1}', '{"n":2}']) == [True, False]
+    assert await queue.hand_over_claimed(others, [window] * 2, "j", NOW + TTL, ['{"n":3}', '{"n":4}']) == [True, False]
+    told = {key: (each.derivation, each.derivation_version) for key, each in (await second.get_many(ids)).items()}
+    assert told == {handed: ('{"n":1}', 1), lost: ("", 0), claimed: ('{"n":3}', 1), refused: ("", 0)}
+    # Without a result the one before stays; who has only failed tells so without touching any claim.
+    assert await queue.hand_over([works[refused]], [window], [""]) == [True]
+    await queue.tell({handed: '{"n":5}', refused: '{"n":6}', "nobody": "{}"})
+    await queue.tell({})
+    await mark(queue, (handed, 1, 2))
+    (work,) = await claim(queue, "c2")
+    assert (work.customer.derivation, work.customer.derivation_version) == ('{"n":5}', 2)
+    found = await store.get(refused)
+    assert (found.derivation, found.derivation_version) == ('{"n":6}', 1)
+    changed = await store.update(handed, {"name": "y"})
+    assert (changed.derivation, changed.derivation_version) == ('{"n":5}', 2)
+    assert await jobs.finish([works[claimed]._replace(claim="j")]) == [True]
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_derivation_queue_shows_on_the_customer_and_queues_are_apart(store):
     (one,) = await add(store, 1)
     await mark(store.derivation_queue, (one, 100, 200))

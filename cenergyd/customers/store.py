@@ -154,6 +154,11 @@ class CustomerStore(Protocol):
         """Whether :meth:`set_password_hash` does anything: the front end may need passwords as it wrote them."""
         ...
 
+    @property
+    def announces_changes(self) -> bool:
+        """Whether every change of settings is announced before it is made (:mod:`cenergyd.documents.changes`)."""
+        ...
+
     async def open(self) -> None:
         """Connect; create indexes and tables."""
         ...

@@ -31,6 +31,7 @@ from cenergyd.daemon.web import WebServer
 from cenergyd.derivation.corrections import CorrectionFollowUp, Corrector
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
+from cenergyd.documents.changes import POLL_SECONDS, ChangeNotices
 from cenergyd.errors import CenergydError, ConfigError, InvalidField
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.rules import operator_channels
@@ -78,7 +79,8 @@ class Daemon(OrderedServices):
         self.plugin_threads = PluginThreads(reactor)
         self.feed = ReadingFeed()
         self.opening = StoreOpening(stores, reactor, self._opened)
-        self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news)
+        self._notices = ChangeNotices(self.documents, reactor.seconds)
+        self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news, notices=self._notices)
         self.outbox = Outbox(
             self.documents, self.customers, settings.outbox, _operators(settings),
             [kind.type for kind in self.plugins.channel_types.values() if kind.idempotent],
@@ -149,6 +151,16 @@ class Daemon(OrderedServices):
             log=log,
         )
 
+    def _change_reading(self) -> PeriodicService:
+        """Learns of changes that other daemons make."""
+        return PeriodicService(
+            self._reactor,
+            self._notices.refresh,
+            POLL_SECONDS,
+            what="reading what has changed",
+            log=log,
+        )
+
     def _retention(self) -> Retention:
         queues = (self.customers.derivation_queue, self.customers.job_queue)
         waiting = (*map(oldest_pending, queues), self.jobs.oldest_retry)
@@ -166,6 +178,7 @@ class Daemon(OrderedServices):
         """In the order in which they start."""
         return (
             self.opening,
+            self._change_reading(),
             self.uploads.activity,
             self.uploads.held,
             *([self.uploads.archive] if self.uploads.archive else []),

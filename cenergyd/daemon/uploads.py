@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password, verify_password
+from cenergyd.documents.changes import ChangeNotices
 from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.archive import UploadArchive
@@ -45,19 +46,30 @@ class UploadParts(Service):
     """Everything that an upload passes through, from password check to durable write; the endpoint itself is in the web server.
 
     :param reactor: Timers and IReactorFromThreads.
+    :param notices: of changes, as this daemon follows them.
     :param stored: called with the id of each customer for whom readings were stored.
     """
 
     name = "uploads"
 
     def __init__(
-        self, settings: Settings, reactor: Reactor, stores: Stores, metrics: Metrics, stored: Callable[[str], None]
+        self,
+        settings: Settings,
+        reactor: Reactor,
+        stores: Stores,
+        metrics: Metrics,
+        stored: Callable[[str], None],
+        *,
+        notices: ChangeNotices,
     ) -> None:
         self._queue = stores.customers.derivation_queue
         self._stored = stored
         self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
         self._hash_pool.start()  # without a thread, until there is a password to hash
-        self.credentials = CredentialChecker(stores.customers, self._hash_pool, reactor, settings.credentials)
+        self.credentials = CredentialChecker(
+            stores.customers, self._hash_pool, reactor, settings.credentials,
+            notices if stores.customers.announces_changes else None,
+        )  # fmt: skip
         self.proof = LoggerProof(stores.customers, stores.documents, self._check_password, reactor)
         self.group_commit: GroupCommit[PendingMark] = GroupCommit(
             stores.readings, reactor, self._mark, took=metrics.store
@@ -69,7 +81,7 @@ class UploadParts(Service):
             repeat_seconds=REPEAT_SECONDS,
             max_rejected=MAX_REJECTED,
         )
-        self.layouts = MeterLayouts(layout_table(settings), stores.documents, reactor)
+        self.layouts = MeterLayouts(layout_table(settings), stores.documents, reactor, notices)
         self._reader = LogReader(self.layouts, reactor, settings.upload.max_future_seconds)
         self.held_meters = HeldMeters(stores.documents, reactor, logger_bytes=0, all_bytes=0)
         self._held_logs = HeldLogs(stores.documents, self.held_meters, reactor, settings.upload.held_days)

@@ -2,7 +2,7 @@
 
 Argon2 is expensive. So a password that was right once is remembered as a keyed digest (with a key that only this process has) together with
 the stored hash it matched: while the customer's stored password stays the same, no hash is computed again; only the customer is looked up
-again after ``cache_seconds``. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
+again after :data:`CACHE_SECONDS`. A wrong password is remembered the same way, so a misconfigured device that tries for days costs one hash.
 
 A wrong guess is counted for its logger from its network, for its network, and for its logger. After too many, unknown passwords are checked
 at a limited rate (:class:`~cenergyd.runtime.attempts.Throttle`); passwords known to be right are never delayed, and nobody is locked out.
@@ -26,6 +26,7 @@ from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
+from cenergyd.documents.changes import ChangeNotices, customer_of_logger
 from cenergyd.errors import Overloaded
 from cenergyd.runtime.attempts import Limit, Throttle, network_of
 from cenergyd.runtime.clock import Timers
@@ -38,7 +39,8 @@ V = TypeVar("V")
 MAX_SERIAL = 64
 NEVER = float("-inf")
 CACHE_SECONDS = 30
-"""A changed password or customer takes effect within this time, also if another daemon made the change."""
+"""A changed password or customer takes effect within this time, also if another daemon made the change. Where changes are announced a
+customer is looked up again only after one, or after :data:`~cenergyd.documents.changes.LONGEST_SECONDS`."""
 MAX_CACHED = 100_000
 """Loggers whose right password is remembered, about 1 KB each. A forgotten one costs a hash with its next upload."""
 MAX_REFUSED = 20_000
@@ -133,11 +135,20 @@ class CredentialChecker:
     """Authenticates loggers. Everything runs in the reactor's thread except the hashes, which run in ``pool``.
 
     :param settings: the ini's ``[credentials]`` or anything with its fields.
+    :param notices: of changes of customers, where they are announced: then a customer is remembered for longer.
     """
 
     log = Logger()
 
-    def __init__(self, store: CustomerStore, pool: BoundedPool, clock: Timers, settings: CredentialSettings) -> None:
+    def __init__(
+        self,
+        store: CustomerStore,
+        pool: BoundedPool,
+        clock: Timers,
+        settings: CredentialSettings,
+        notices: ChangeNotices | None = None,
+    ) -> None:
+        self._notices = notices
         self._store = store
         self._pool = pool
         self._now = clock.seconds
@@ -169,7 +180,7 @@ class CredentialChecker:
     def cached(self, serial: str, password: str) -> Customer | None:
         """The customer, if this pair is known to be right and fresh; None means unknown. Costs microseconds."""
         known = self._right.get(serial)
-        if known is None or not self._is_fresh(known.looked_up):
+        if known is None or not (self._is_fresh(known.looked_up) or self._is_unchanged(serial, known.looked_up)):
             return None
         return known.customer if hmac.compare_digest(known.digest, self._digest(serial, password)) else None
 
@@ -238,6 +249,10 @@ class CredentialChecker:
     def _is_fresh(self, looked_up: float) -> bool:
         # A look-up in the future was made before the clock was set back.
         return 0 <= self._now() - looked_up < CACHE_SECONDS
+
+    def _is_unchanged(self, serial: str, looked_up: float) -> bool:
+        """Whether nobody has announced a change of the customer since."""
+        return self._notices is not None and self._notices.is_current(customer_of_logger(serial), looked_up)
 
     def _was_right(self, key: tuple[str, bytes]) -> bool:
         known = self._right.get(key[0])

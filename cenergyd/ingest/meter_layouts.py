@@ -13,6 +13,7 @@ from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import ConfigPoints, MeterFacts, Resolution, resolve, with_choice
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
+from cenergyd.documents.changes import ChangeNotices, columns_of_logger
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, LAYOUT
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError
@@ -20,7 +21,8 @@ from cenergyd.readings.model import VALUES, series_name
 from cenergyd.runtime.clock import Clock
 
 CACHE_SECONDS: Final = 60
-"""A config file learned by another daemon takes effect here within this time."""
+"""A config file learned by another daemon takes effect here within this time. It is announced; without that a logger's config files
+are read again only after :data:`~cenergyd.documents.changes.LONGEST_SECONDS`."""
 MAX_CACHED: Final = 50_000
 """Meters whose config file is cached; a logger without any counts as one."""
 MAX_METERS: Final = 256
@@ -49,10 +51,11 @@ class TimedResolution(NamedTuple):
 class _LoggerConfigs:
     """The stored config files of one logger's meters; each is parsed when first used."""
 
-    def __init__(self, documents: Mapping[str, Document], expires: float) -> None:
+    def __init__(self, documents: Mapping[str, Document], looked_up: float) -> None:
         self.documents = documents
         """By series."""
-        self.expires = expires
+        self.looked_up = looked_up
+        """UTC seconds."""
         self.read: dict[str, ConfigPoints | None] = {}
 
     @property
@@ -65,9 +68,13 @@ class MeterLayouts:
     """Finds the columns of a log. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
 
     :param table: the ini's sections and the built-in table; may be replaced.
+    :param notices: those of the daemon, which follows them; None: what others announce is not followed.
     """
 
-    def __init__(self, table: LayoutTable, documents: DocumentStore, clock: Clock) -> None:
+    def __init__(
+        self, table: LayoutTable, documents: DocumentStore, clock: Clock, notices: ChangeNotices | None = None
+    ) -> None:
+        self._notices = notices or ChangeNotices(documents, clock.seconds)
         self.table = table
         self._documents = documents
         self._clock = clock
@@ -91,6 +98,7 @@ class MeterLayouts:
             return
         series = series_name(serial, meter)
         body = {"points": [list(point) for point in config.points], "count": config.count, "device_class": device_class}
+        await self._notices.announce([columns_of_logger(serial)])
         await self._documents.put(LAYOUT, series, body, owner=serial)
         self._forget(serial)
         for told in self._learned:
@@ -101,13 +109,18 @@ class MeterLayouts:
         series = series_name(serial, meter)
         now = self._clock.seconds()
         cached = self._configs.get(serial)
-        if cached is None or cached.expires <= now:
+        if cached is None or not self._is_fresh(serial, cached.looked_up, now):
             found = await self._documents.find(LAYOUT, owner=serial, limit=MAX_METERS)
-            cached = _LoggerConfigs({document.key: document for document in found}, now + CACHE_SECONDS)
+            cached = _LoggerConfigs({document.key: document for document in found}, now)
             self._remember(serial, cached)
         if series not in cached.read:
             cached.read[series] = await self._read(serial, meter, cached.documents.get(series))
         return cached.read[series]
+
+    def _is_fresh(self, serial: str, looked_up: float, now: float) -> bool:
+        # A look-up in the future was made before the clock was set back.
+        is_recent = 0 <= now - looked_up < CACHE_SECONDS
+        return is_recent or self._notices.is_current(columns_of_logger(serial), looked_up)
 
     def _remember(self, serial: str, configs: _LoggerConfigs) -> None:
         self._forget(serial)

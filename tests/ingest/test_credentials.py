@@ -18,6 +18,8 @@ from twisted.internet.task import Clock, deferLater
 from cenergyd.customers import passwords
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
+from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest import credentials as module
 from cenergyd.ingest.credentials import CredentialChecker
@@ -410,6 +412,42 @@ async def test_without_a_cache_every_check_looks_up_but_hashes_once(rig, monkeyp
         assert rig.checker.cached(SERIAL, "right") is None
         assert await rig.checker.check(SERIAL, "right", "a") == customer
     assert (rig.store.lookups, rig.checker.hashes) == (3, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_changes_are_announced_a_customer_is_looked_up_after_one_only(rig):
+    documents = MemoryDocumentStore()
+    ours, theirs = (ChangeNotices(documents, rig.clock.seconds) for _ in range(2))
+    customer = await rig.add()
+    rig.checker = CredentialChecker(rig.store, rig.pool, rig.clock, Limits(), ours)
+
+    async def pass_by(seconds):
+        for _ in range(seconds // 10):
+            rig.clock.advance(10)
+            await ours.refresh()
+
+    await ours.refresh()
+    rig.clock.advance(1)
+    assert await rig.checker.check(SERIAL, "right", "a") == customer
+    await pass_by(1800)
+    assert rig.checker.cached(SERIAL, "right") == customer
+    assert rig.checker.cached(SERIAL, "wrong") is None
+    assert rig.store.lookups == 1
+    # Another daemon changes the password.
+    await theirs.announce([customer_of_logger(SERIAL)])
+    await pass_by(20)
+    assert await rig.checker.check(SERIAL, "right", "a") == customer
+    await rig.store.update(customer.id, {"logger_password": "new"})
+    await pass_by(30)
+    assert await rig.checker.check(SERIAL, "right", "a") is None
+    assert await rig.checker.check(SERIAL, "new", "a") is not None
+    # A daemon that cannot read the announcements looks up as often as without them.
+    await pass_by(600)
+    assert await rig.checker.check(SERIAL, "new", "a") is not None
+    rig.clock.advance(41)
+    lookups = rig.store.lookups
+    assert await rig.checker.check(SERIAL, "new", "a") is not None
+    assert rig.store.lookups == lookups + 1
 
 
 @given(

@@ -17,6 +17,7 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.model import Window
+from cenergyd.documents.changes import ChangeNotices, customer_of_logger
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_text, ids_after
@@ -67,11 +68,19 @@ class SharedCollection:
 
 
 class CustomerDocuments:
-    """The shared and own documents, by ``_id``. Methods raise StoreUnavailable."""
+    """Shared and own documents by ``_id``. Methods raise StoreUnavailable.
 
-    def __init__(self, mongo: MongoDatabase, shared: SharedCollection) -> None:
+    :param notices: where changes of settings are announced.
+    """
+
+    def __init__(self, mongo: MongoDatabase, shared: SharedCollection, notices: ChangeNotices) -> None:
+        self._notices = notices
         self.mongo = mongo
         self.shared = shared
+
+    async def announce(self, *serials: str) -> None:
+        """Before a change of settings: of whoever these loggers belong to, nothing may be relied on."""
+        await self._notices.announce(customer_of_logger(serial) for serial in serials if serial)
 
     async def run_shared(self, operation: Callable[[Collection], Awaitable[T]]) -> T:
         """Call ``operation`` with the shared collection."""

@@ -20,9 +20,11 @@ from twisted.logger import Logger
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.ownership import HELD, holds_or_held
+from cenergyd.documents.changes import ChangeNotices
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.mongodb.front_end import MongoFrontEnd
 from cenergyd.storage.mongodb.ids import id_text, id_value
 from cenergyd.storage.mongodb.own_document import (
@@ -50,9 +52,11 @@ class MongoCustomerStore:
     """
 
     log = Logger()
+    announces_changes = True
 
     def __init__(self, mongo: MongoDatabase, shared: SharedCollection | None = None) -> None:
-        self.documents = CustomerDocuments(mongo, shared or SharedCollection())
+        notices = ChangeNotices(MongoDocumentStore(mongo), mongo.seconds)
+        self.documents = CustomerDocuments(mongo, shared or SharedCollection(), notices)
         self._mongo = mongo
         self.derivation_queue = MongoPendingQueue(mongo, OWN_COLLECTION, DERIVATION, following=JOBS)
         self.job_queue = MongoPendingQueue(mongo, OWN_COLLECTION, JOBS)
@@ -158,6 +162,7 @@ class MongoCustomerStore:
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
             new = changed(customer_of(own), checked)
+            await self.documents.announce(serial_of(own), new.logger_serial_number)
             if await self._change(own, checked, pending):
                 return _with_window(new, pending)
             # Reading it again finds the reason: NotFound, Conflict, or a change that is not part of the etag.
@@ -167,6 +172,7 @@ class MongoCustomerStore:
         """Delete both documents. Ours is marked first, so that a concurrent change is noticed."""
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
+            await self.documents.announce(serial_of(own))
             mark = {"$set": {GONE: int(self._mongo.seconds())}, "$unset": {SERIAL: ""}, "$inc": {VERSION: 1}}
             if await self.documents.change_own(own, mark):
                 await self.documents.delete(own["_id"])

@@ -38,6 +38,7 @@ class SqliteCustomerStore:
 
     front_end: FrontEnd | None = None
     hashes_passwords = True
+    announces_changes = False
 
     def __init__(self, reactor: FromThreads, path: Path) -> None:
         self._database = EmbeddedDatabase(

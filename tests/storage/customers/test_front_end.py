@@ -13,10 +13,13 @@ from pymongo import MongoClient
 from twisted.internet import reactor
 
 from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.documents.changes import customer_of_logger
+from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken, StoreUnavailable
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from tests.storage.customers.front_end import FrontEndCustomer
 
 SHOP = {"name": "mill", "facility_name": "Old Mill", "facility": "1", "load": "2", "solar": "", "logger_serial_number": "001EC6001433", "logger_password": "secret"}  # fmt: skip
@@ -372,3 +375,17 @@ def _after(real, patched, store, crash):
         return result
 
     return insert_own
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_followed_is_announced_first(store, front_end):
+    mine = await store.add(Customer(id="", name="x", logger_serial_number="A1", logger_password="pw"))
+    await follow_all(store)
+    documents = MongoDocumentStore(store._mongo)
+    before = await documents.get(CHANGES, "all")
+    front_end.objects(id=mine.id).update(set__logger_password="other")
+    await follow_all(store)
+    after = await documents.get(CHANGES, "all")
+    assert (await store.get(mine.id)).logger_password == "other"
+    assert after.body["count"] == (before.body["count"] if before else 0) + 1
+    assert after.body["recent"][-1][0] == customer_of_logger("A1")

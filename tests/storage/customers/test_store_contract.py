@@ -5,11 +5,15 @@ from __future__ import annotations
 import attrs
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from cenergyd.customers.changes import MAX_EXTENSIONS_BYTES
 from cenergyd.customers.model import Customer, PendingMark, Window
+from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
+from cenergyd.storage.mongodb.documents import MongoDocumentStore
 
 FULL = Customer(
     id="",
@@ -254,3 +258,28 @@ async def test_settings_and_history_together_are_bounded(store):
     await store.update(added.id, {"extensions": {"one": None, "two": half}})
     with pytest.raises(InvalidField, match="bounded"):
         await store.add(attrs.evolve(FULL, logger_serial_number="AA77", extensions={"one": half, "two": half}))
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_change_of_settings_is_announced_before_it_is_made(store, second):
+    if not store.announces_changes:
+        pytest.skip("not by this store")
+    one = await store.add(Customer(id="", logger_serial_number="A1", logger_password="x"))
+    two = await store.add(Customer(id="", logger_serial_number="A2", logger_password="x"))
+    documents = MongoDocumentStore(store._mongo)
+    notices = ChangeNotices(documents, reactor.seconds)
+
+    async def announced(change):
+        """The loggers whose customers a change announces."""
+        known = await documents.get(CHANGES, "all")
+        await change
+        found = await documents.get(CHANGES, "all")
+        count = known.body["count"] if known else 0
+        return {name for name, _ in found.body["recent"][count - found.body["count"] :]}
+
+    names = {serial: customer_of_logger(serial) for serial in ("A1", "A2", "A3")}
+    assert await announced(second.update(one.id, {"name": "n"})) == {names["A1"]}
+    assert await announced(second.update(one.id, {"logger_serial_number": "a3"})) == {names["A1"], names["A3"]}
+    assert await announced(second.remove(two.id)) == {names["A2"]}
+    await notices.refresh()
+    assert not any(notices.is_current(name, reactor.seconds()) for name in names.values())

@@ -1,0 +1,104 @@
+"""Notices of changes, by which every daemon knows how long it may rely on what it remembers.
+
+Who is about to change something announces its name in one document, and changes it only then. Daemons read that document every few
+seconds. What was announced is not relied on for some minutes: the change may come any moment, or never. What was not announced since
+a daemon read it may be remembered for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cenergyd.documents.kinds import CHANGES
+from cenergyd.documents.store import Document, DocumentStore
+from cenergyd.errors import Conflict
+
+POLL_SECONDS = 20.0
+"""Seconds between two looks at the announcements."""
+LONGEST_SECONDS = 3600.0
+"""What nobody announces is read again after this time: daemons of earlier versions announce nothing."""
+UNSETTLED_SECONDS = 300
+"""After an announcement its change is made within this time or not at all."""
+_KEY = "all"
+_RECENT = 500
+"""Announcements that are kept; a daemon that has missed more relies on nothing for a while."""
+_MOST = 100_000
+"""Names remembered as announced."""
+_TRIES = 20
+
+
+def customer_of_logger(serial: str) -> str:
+    """The name of a change of the customer that a logger belongs to."""
+    return f"customer:{serial}"
+
+
+def columns_of_logger(serial: str) -> str:
+    """The name of a change of what is known of the columns of a logger's meters."""
+    return f"columns:{serial}"
+
+
+class ChangeNotices:
+    """Announces changes, and tells what may be remembered.
+
+    :param seconds: UTC seconds.
+    """
+
+    def __init__(self, documents: DocumentStore, seconds: Callable[[], float]) -> None:
+        self._documents = documents
+        self._seconds = seconds
+        self._looked_at: float | None = None
+        self._count = 0
+        self._settled_at: dict[str, float] = {}
+        """Name -> until when it is unsettled."""
+        self._all_settled_at = float("-inf")
+
+    async def announce(self, names: Iterable[str]) -> None:
+        """Have every daemon know that these may change; the change follows within a minute. Raises StoreUnavailable, Conflict."""
+        now = int(self._seconds())
+        new = [[name, now] for name in dict.fromkeys(names)]
+        if not new:
+            return
+        for tries_left in reversed(range(_TRIES)):
+            document = await self._documents.get(CHANGES, _KEY)
+            count, known = _read(document)
+            body = {"count": count + len(new), "recent": [*known, *new][-_RECENT:]}
+            try:
+                await self._documents.put(
+                    CHANGES, _KEY, body, expected_version=document.version if document is not None else 0
+                )
+                return
+            except Conflict:
+                if not tries_left:
+                    raise
+
+    async def refresh(self) -> None:
+        """Learn of what was announced. Raises StoreUnavailable."""
+        now = self._seconds()
+        count, recent = _read(await self._documents.get(CHANGES, _KEY))
+        missed = recent if self._looked_at is None else recent[max(0, len(recent) - (count - self._count)) :]
+        self._settled_at = {name: until for name, until in self._settled_at.items() if until + LONGEST_SECONDS > now}
+        self._settled_at.update((str(name), now + UNSETTLED_SECONDS) for name, _ in missed)
+        if self._misses_some(count, recent, now) or len(self._settled_at) > _MOST:
+            self._all_settled_at = now + UNSETTLED_SECONDS
+            self._settled_at.clear()
+        self._count, self._looked_at = count, now
+
+    def is_current(self, name: str, looked_up: float) -> bool:
+        """Whether what was read at a time is still so, as far as announcements tell."""
+        now = self._seconds()
+        if self._looked_at is None or not 0 <= now - self._looked_at < 2 * POLL_SECONDS:
+            return False
+        settled_at = max(self._settled_at.get(name, float("-inf")), self._all_settled_at)
+        return settled_at < looked_up <= now < looked_up + LONGEST_SECONDS
+
+    def _misses_some(self, count: int, recent: list[list[object]], now: float) -> bool:
+        """Whether announcements that still count are no longer in the document."""
+        if self._looked_at is not None:
+            return not 0 <= count - self._count <= len(recent)
+        oldest = recent[0][1] if len(recent) == _RECENT else 0
+        return isinstance(oldest, int) and oldest > now - 2 * UNSETTLED_SECONDS
+
+
+def _read(document: Document | None) -> tuple[int, list[list[object]]]:
+    """How many names were announced so far, and the latest of them with their times."""
+    return (int(document.body["count"]), list(document.body["recent"])) if document is not None else (0, [])

@@ -100,6 +100,17 @@ class PendingQueue(Protocol):
 class DerivationQueue(PendingQueue, Protocol):
     """The queue whose finished work is passed on to the jobs."""
 
+    async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
+        """As :meth:`mark`, for who derives them itself: a customer without any work is claimed by the same write, until ``until``.
+
+        What is under ``claim`` already is widened. Everything else is marked only. Durable on return.
+        """
+        ...
+
+    async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
+        """The work that is under a claim of :meth:`mark_claimed`, of at most ``limit`` customers, oldest first."""
+        ...
+
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:

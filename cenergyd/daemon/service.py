@@ -8,8 +8,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cenergyd.customers.model import Customer
-from cenergyd.daemon.backlog_counts import BacklogCounts, store_infos
+from cenergyd.customers.model import Customer, PendingMark
+from cenergyd.daemon.figures import BacklogFigures, store_infos
 from cenergyd.daemon.metrics import (
     bind_archive_metrics,
     bind_backlog_metrics,
@@ -80,7 +80,10 @@ class Daemon(OrderedServices):
         self.feed = ReadingFeed()
         self.opening = StoreOpening(stores, reactor, self._opened)
         self._notices = ChangeNotices(self.documents, reactor.seconds)
-        self.uploads = UploadParts(settings, reactor, stores, self.metrics, self._have_news, notices=self._notices)
+        self.uploads = UploadParts(
+            settings, reactor, stores, self.metrics, self._have_news,
+            notices=self._notices, mark=self._mark,
+        )  # fmt: skip
         self.outbox = Outbox(
             self.documents, self.customers, settings.outbox, _operators(settings),
             [kind.type for kind in self.plugins.channel_types.values() if kind.idempotent],
@@ -101,6 +104,9 @@ class Daemon(OrderedServices):
         for part in self._parts():
             part.setServiceParent(self)
         self._bind_metrics()
+
+    async def _mark(self, marks: Sequence[PendingMark]) -> None:
+        await self.derivation.marks.mark(marks)
 
     def _derivation(self) -> DerivationService:
         return DerivationService(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from twisted.application.service import Service
@@ -47,6 +47,7 @@ class UploadParts(Service):
 
     :param reactor: Timers and IReactorFromThreads.
     :param notices: of changes, as this daemon follows them.
+    :param mark: widens the customers' pending windows, durably.
     :param stored: called with the id of each customer for whom readings were stored.
     """
 
@@ -61,8 +62,9 @@ class UploadParts(Service):
         stored: Callable[[str], None],
         *,
         notices: ChangeNotices,
+        mark: Callable[[Sequence[PendingMark]], Awaitable[None]],
     ) -> None:
-        self._queue = stores.customers.derivation_queue
+        self._mark_pending = mark
         self._stored = stored
         self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
         self._hash_pool.start()  # without a thread, until there is a password to hash
@@ -164,7 +166,7 @@ class UploadParts(Service):
             known = merged.get(mark.customer_id, mark)
             start, end = min(known.start, mark.start), max(known.end, mark.end)
             merged[mark.customer_id] = PendingMark(mark.customer_id, start, end)
-        await self._queue.mark(list(merged.values()))
+        await self._mark_pending(list(merged.values()))
         for customer_id in merged:
             self._stored(customer_id)
 

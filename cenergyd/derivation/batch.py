@@ -50,15 +50,18 @@ class BatchDeriver:
     queue: DerivationQueue
     clock: Timers
 
-    async def run(self, works: Sequence[PendingWork]) -> None:
-        """Derive claimed windows. Raises nothing: a failure is logged and its work released."""
-        now, tolerance = self.clock.seconds(), self.deriver.tolerance
+    async def run(self, works: Sequence[tuple[PendingWork, float]]) -> None:
+        """Derive claimed windows. Raises nothing: what fails is logged and given back.
+
+        :param works: with the time when each was claimed, UTC seconds.
+        """
+        tolerance = self.deriver.tolerance
         tasks = []
         breather = CooperativeYield(self.clock)
-        for work in works:
+        for work, claimed_at in works:
             await breather()
             place = (work.customer, work.start, work.end, tolerance)
-            tasks.append(Task(work, derivation_segments(*place), now, work.start, sum_segments(*place)))
+            tasks.append(Task(work, derivation_segments(*place), claimed_at, work.start, sum_segments(*place)))
         await self.runner.guarded(tasks, self._sort_out(tasks))
 
     async def _sort_out(self, tasks: Sequence[Task]) -> None:

@@ -19,6 +19,7 @@ from cenergyd.customers.model import PendingWork
 from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
+from cenergyd.derivation.claimed_marks import ClaimedMarks
 from cenergyd.derivation.committer import Committer, DerivationStatus, FollowingJobs, nobody_listens
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins
@@ -90,6 +91,10 @@ class DerivationService(Service):
             derived=derived,
             jobs=jobs,
         )
+        self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
+        """Takes the marks of this daemon's uploads."""
+        # What waits must be derived, or its claim renewed, before the claim expires.
+        self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
         self._late = LatePlugins(self._runner, committer, clock)
         self._batch = self._batch_deriver(settings, plugins, committer, documents)
         self._batches = Slots(CONCURRENT_BATCHES)
@@ -123,12 +128,14 @@ class DerivationService(Service):
         """Start; the first pass begins at once."""
         super().startService()  # type: ignore[no-untyped-call]
         self._runner.stopping = False
+        self.marks.open = self._claims_marks
         self._dispatcher.startService()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
         """Stop; fires when running batches are written and everything else is released. Cancel the Deferred to cancel the batches."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._runner.stopping = True
+        self.marks.open = False
         return Deferred.fromCoroutine(self._drain())
 
     async def tick(self) -> None:
@@ -153,16 +160,26 @@ class DerivationService(Service):
             self._late.cancel()
             await self._runner.wait()
         await stopped
-
-    async def _claimed(self) -> list[PendingWork]:
-        now, limit = int(self._clock.seconds()), BATCH_CUSTOMERS
         try:
-            return await self._queue.claim(uuid4().hex, now, self._ttl, limit)
+            while works := [work for work, _ in await self.marks.take(BATCH_CUSTOMERS)]:
+                await self._queue.postpone(works, int(self._clock.seconds()))
+        except (StoreUnavailable, Overloaded) as error:
+            self._runner.backoff.failed(error)  # then the claims expire
+
+    async def _claimed(self) -> list[tuple[PendingWork, float]]:
+        """Works and when each was claimed: first what the uploads of this daemon brought, then from the queue."""
+        works: list[tuple[PendingWork, float]] = []
+        try:
+            works += await self.marks.take(BATCH_CUSTOMERS)
+            now, limit = self._clock.seconds(), BATCH_CUSTOMERS - len(works)
+            if limit:
+                claimed = await self._queue.claim(uuid4().hex, int(now), self._ttl, limit)
+                works += [(work, now) for work in claimed]
         except (StoreUnavailable, Overloaded) as error:
             self._runner.backoff.failed(error)
         except Exception:
             log.failure("pending customers cannot be claimed")
-        return []
+        return works
 
     async def _release_after(self, work: Awaitable[None]) -> None:
         try:

@@ -72,6 +72,31 @@ class MemoryQueue:
             works.append(PendingWork(self.customers[key], start, end, claim))
         return works
 
+    async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
+        self._check()
+        for mark in marks:
+            key = mark.customer_id
+            held = self.working.get(key)
+            is_free = held is None and key not in self.pending and key not in self.retry_at
+            if key not in self.customers:
+                continue
+            self.marked.append(mark)
+            if held is not None and held[2] == claim:
+                self.working[key] = (min(held[0], mark.start), max(held[1], mark.end), claim, until)
+            elif is_free:
+                self.working[key] = (mark.start, mark.end, claim, until)
+            else:
+                self._widen(key, mark.start, mark.end)
+
+    async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
+        self._check()
+        found = [
+            PendingWork(self.customers[key], start, end, claim)
+            for key, (start, end, under, _) in self.working.items()
+            if under == claim
+        ]
+        return sorted(found, key=lambda work: work.start)[:limit]
+
     def _ours(self, work: PendingWork) -> bool:
         return work.customer.id in self.working and self.working[work.customer.id][2] == work.claim
 

@@ -15,7 +15,13 @@ from tests.servers import RunningInflux, RunningMongo
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
     """A daemon that is ready: on SQLite, and on InfluxDB with MongoDB's protocol."""
     # What a killed daemon had claimed is free after so long.
-    settings = {"cenergyd.derivation.service.CLAIM_SECONDS": "5", "derivation.plugin_timeout_seconds": "2"}
+    settings = {
+        "cenergyd.derivation.service.CLAIM_SECONDS": "5",
+        "derivation.plugin_timeout_seconds": "2",
+        # Often enough that a claim outlasts a pass: only then uploads are claimed as they are marked.
+        "derivation.interval_seconds": "2",
+        "cenergyd.derivation.service.MAX_REST_SECONDS": "2",
+    }
     settings |= getattr(request.module, "MORE_SETTINGS", {})
     if request.param == "production":
         influx: RunningInflux = request.getfixturevalue("influx")

@@ -32,6 +32,8 @@ def daemons(
         "readings.url": f"{influx.url}/{unique_name}",
         "cenergyd.derivation.service.CLAIM_SECONDS": "5",
         "derivation.plugin_timeout_seconds": "2",
+        "derivation.interval_seconds": "2",
+        "cenergyd.derivation.service.MAX_REST_SECONDS": "2",
         "cenergyd.ingest.credentials.CACHE_SECONDS": "5",
     }
     running = []

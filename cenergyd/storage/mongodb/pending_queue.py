@@ -115,11 +115,7 @@ class MongoPendingQueue:
         )
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows. A window that already covers the mark is not written again."""
-        windows: dict[str, tuple[int, int]] = {}
-        for mark in marks:
-            start, end = windows.get(mark.customer_id, (mark.start, mark.end))
-            windows[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
+        """Widen the pending windows. A window that covers the mark already is not written again."""
         fields = self._fields
         await self._update(
             [
@@ -127,10 +123,40 @@ class MongoPendingQueue:
                     {"_id": id_value(customer_id)},
                     {"$min": {fields.start: start}, "$max": {fields.end: end}},
                 )
-                for customer_id, (start, end) in windows.items()
+                for customer_id, (start, end) in _merged_marks(marks).items()
             ],
             journaled=True,
         )
+
+    async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
+        """Two updates a customer, of which one finds it: claim or widen what is free or ours; mark what is neither."""
+        fields = self._fields
+        ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
+        requests = []
+        for customer_id, (start, end) in _merged_marks(marks).items():
+            key = {"_id": id_value(customer_id)}
+            claiming = {
+                "$set": {fields.claim: claim, fields.claim_until: until},
+                "$min": {fields.work_start: start},
+                "$max": {fields.work_end: end},
+            }
+            marking = {"$min": {fields.start: start}, "$max": {fields.end: end}}
+            requests += [
+                UpdateOne({**key, **ours}, claiming),
+                UpdateOne({**key, fields.claim: {"$ne": claim}}, marking),
+            ]
+        await self._update(requests, journaled=True, ordered=True)
+
+    async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
+        """Read them by the index of claims."""
+        fields = self._fields
+        wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end]
+        found = await self._find({fields.claim: claim}, wanted, None, limit)
+        works = [
+            PendingWork(customer_of(own), int(own[fields.work_start]), int(own[fields.work_end]), claim)
+            for own in found
+        ]
+        return sorted(works, key=lambda work: work.start)
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find candidates, update them in bulk, and read those that this call claimed."""
@@ -144,13 +170,7 @@ class MongoPendingQueue:
         ]
         # A candidate that was claimed, finished or postponed in between no longer matches.
         await self._update([UpdateOne({**query, **self._free(now)}, claiming) for query in candidates])
-        wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end]
-        found = await self._find({fields.claim: claim}, wanted, None, limit)
-        works = [
-            PendingWork(customer_of(own), int(own[fields.work_start]), int(own[fields.work_end]), claim)
-            for own in found
-        ]
-        return sorted(works, key=lambda work: work.start)
+        return await self.claimed(claim, limit)
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
@@ -292,8 +312,8 @@ class MongoPendingQueue:
     def _owned(self, work: PendingWork) -> dict[str, object]:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
-    async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False) -> int:
-        """Run updates in one round trip; returns how many documents matched.
+    async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False, ordered: bool = False) -> int:
+        """Run updates in one round trip; how many documents were found.
 
         A claim or its end need not be on disk when this returns: if a crash loses it, work is done again.
         """
@@ -301,7 +321,7 @@ class MongoPendingQueue:
             return 0
         options = {} if journaled else {"write_concern": _NOT_JOURNALED}
         result = await self._mongo.run(
-            lambda db: db[self._collection].with_options(**options).bulk_write(list(requests), ordered=False)
+            lambda db: db[self._collection].with_options(**options).bulk_write(list(requests), ordered=ordered)
         )
         return int(result.matched_count)
 
@@ -318,6 +338,15 @@ class MongoPendingQueue:
 
     async def _count(self, query: Mapping[str, object]) -> int:
         return int(await self._mongo.run(lambda db: db[self._collection].count_documents(dict(query))))
+
+
+def _merged_marks(marks: Sequence[PendingMark]) -> dict[str, tuple[int, int]]:
+    """Customer id -> the window of all its marks."""
+    windows: dict[str, tuple[int, int]] = {}
+    for mark in marks:
+        start, end = windows.get(mark.customer_id, (mark.start, mark.end))
+        windows[mark.customer_id] = (min(start, mark.start), max(end, mark.end))
+    return windows
 
 
 def _storing(result: str) -> dict[str, dict[str, object]]:

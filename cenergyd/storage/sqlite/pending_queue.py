@@ -79,6 +79,29 @@ class SqlitePendingQueue:
         rows = await self._database.write(lambda db: db.execute(sql, values).fetchall())
         return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in sorted(rows)]
 
+    async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
+        """Claim or widen what is free or ours, mark what is neither, in one transaction."""
+        sql = self._sql(
+            "UPDATE customer SET @work_start = min(ifnull(@work_start, :start), :start),"
+            " @work_end = max(ifnull(@work_end, :end), :end), @claim = :claim, @claim_until = :until"
+            " WHERE id = :customer_id AND (@claim = :claim OR (@claim IS NULL AND @start IS NULL AND @retry_at IS NULL))"
+        )
+        values = {"claim": claim, "until": until}
+
+        def work(db: sqlite3.Connection) -> None:
+            self.mark_within(db, [mark for mark in marks if not db.execute(sql, {**mark._asdict(), **values}).rowcount])
+
+        await self._database.write(work)
+
+    async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
+        """Read them by the index of working windows."""
+        sql = self._sql(
+            "SELECT @work_start, @work_end, CUSTOMER_COLUMNS FROM customer"
+            " WHERE rowid IN (BUSY_ROWS) AND @claim = ? ORDER BY @work_start, id LIMIT ?"
+        )
+        rows = await self._database.read(lambda db: db.execute(sql, (claim, limit)).fetchall())
+        return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in rows]
+
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
         sql = self._sql("UPDATE customer SET @work_start = ?, @claim_until = ? WHERE id = ? AND @claim = ?")

@@ -154,6 +154,45 @@ async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_free_is_claimed_by_the_write_that_marks_it(store, second):
+    ids = await add(store, 6)
+    queue, other = store.derivation_queue, second.derivation_queue
+    free, joined, pending, theirs, postponed, expired = ids
+    await mark(queue, (theirs, 1, 2), (postponed, 3, 4), (expired, 5, 6))
+    works = {work.customer.id: work for work in await claim(other, "theirs")}
+    await other.postpone([works[postponed]], NOW + 500)
+    await mark(queue, (pending, 7, 8))
+
+    async def mark_claimed(*marks, token="mine"):
+        await queue.mark_claimed([PendingMark(*one) for one in marks], token, NOW + 2 * TTL)
+
+    await mark_claimed(*((each, 100, 200) for each in ids), ("nobody", 1, 2), (joined, 90, 95))
+    await mark_claimed((joined, 150, 260), token="mine")
+    await mark_claimed((joined, 300, 400), token="next")
+    assert await queue.summary() == PendingSummary(6, 1)
+    assert windows(await queue.claimed("mine", 10)) == [(joined, 90, 260), (free, 100, 200)]
+    assert len(await queue.claimed("mine", 1)) == 1
+    assert await queue.claimed("next", 10) == []
+    # What somebody else had is marked and waits for them, or for whoever looks.
+    assert sorted(windows(await claim(other, "look"))) == sorted([(pending, 7, 200)])
+    assert await other.finish([works[theirs]]) == [True]
+    assert windows(await claim(other, "look 2")) == [(theirs, 100, 200)]
+    assert windows(await claim(other, "look 3", NOW + 500, limit=1)) == [(postponed, 3, 200)]
+    # It ends like any other claim, and what came under another one meanwhile is left.
+    mine = {work.customer.id: work for work in await queue.claimed("mine", 10)}
+    assert await queue.hand_over([mine[joined]], [Window(90, 260)], ['{"n":1}']) == [True]
+    assert await queue.claimed("mine", 10) == [mine[free]]
+    await mark_claimed((free, 500, 600), token="next")
+    await mark_claimed()
+    # If the daemon dies it expires with the whole window, and with what was marked since.
+    left = windows(await claim(other, "taker", NOW + 2 * TTL, limit=9))
+    assert (free, 100, 600) in left
+    assert (joined, 300, 400) in left
+    assert (expired, 5, 200) in left
+    assert await queue.finish([mine[free]]) == [False]
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_derivation_queue_shows_on_the_customer_and_queues_are_apart(store):
     (one,) = await add(store, 1)
     await mark(store.derivation_queue, (one, 100, 200))

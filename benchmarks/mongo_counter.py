@@ -16,21 +16,30 @@ from typing import Any
 import bson
 
 PURPOSES = (
-    ("update cenergyd_customer _id -> pending_start", "mark what an upload brought"),
-    ("update cenergyd_customer _id pending_claim -> ", "end of the derivation, jobs next"),
+    (
+        "update cenergyd_customer _id $or -> pending_claim",
+        "mark what an upload brought, and claim it for the derivation",
+    ),
+    (
+        "update cenergyd_customer _id pending_claim -> pending_start",
+        "mark what somebody else has; of both marks one changes",
+    ),
+    ("update cenergyd_customer _id -> pending_start", "mark without claim"),
+    ("update cenergyd_customer _id pending_claim -> ", "end of the derivation with its result, jobs next"),
     (
         "update cenergyd_customer _id pending_claim $or",
-        "end of the derivation, claimed for the jobs of the same daemon",
+        "end of the derivation with its result, claimed for the jobs of the same daemon",
     ),
     ("update cenergyd_customer _id pending_start", "claim for the derivation"),
     ("update cenergyd_customer _id jobs_start", "claim for the jobs"),
     ("update cenergyd_customer _id jobs_claim", "end of the jobs"),
-    ("update cenergyd_document derivation", "how far a site is derived"),
     ("update cenergyd_document logger", "what a logger and its meters did"),
-    ("update cenergyd_document meter", "what a meter did"),
     ("update cenergyd_document site", "a site's state"),
     ("find cenergyd_customer logger_serial_number", "whose logger it is"),
     ("find cenergyd_document layout", "columns of the logger's meters"),
+    # Of earlier versions.
+    ("update cenergyd_document derivation", "how far a site is derived"),
+    ("update cenergyd_document meter", "what a meter did"),
 )
 """How a line of the details begins -> what it is for."""
 _OP_MSG = 2013

@@ -19,7 +19,14 @@ from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.gather import series_of_roles, site_states
 from cenergyd.jobs.site_state.model import KINDS, Kind, SiteState
-from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json, summary_of, summary_to_json
+from cenergyd.jobs.site_state.summary import (
+    DayEnergy,
+    SiteSummary,
+    differ_in_numbers_only,
+    summary_from_json,
+    summary_of,
+    summary_to_json,
+)
 from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
@@ -32,7 +39,7 @@ INTERVAL = 5.0
 SETTLING = 8.0
 """Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
 SECOND_LOOK = 90
-"""Seconds from a notification to a second evaluation, when rollups and energy are computed as well."""
+"""Seconds after news: then rollups and energy are there, too, and what is new is stored, if it was only numbers until then."""
 LONGEST = 3600
 """Maximum seconds between two evaluations of a site: another daemon may have changed its settings."""
 BATCH = 200
@@ -94,6 +101,8 @@ class SiteStateService(PeriodicService):
         self._evaluated = evaluated
         self._kept = kept
         self._news: dict[str, float] = {}
+        self._again: dict[str, float] = {}
+        """Customer id -> when it is evaluated for the second time after news."""
         self._compared = float("-inf")
         self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
         """Sites in each state, for the metrics."""
@@ -113,16 +122,21 @@ class SiteStateService(PeriodicService):
             self.counts = {kind: await self._documents.count(SITE, owner=kind) for kind in KINDS}
             self._compared = now
         for batch in _batches(fresh):
-            await self.evaluate(batch, look_again=SECOND_LOOK)
+            await self.evaluate(batch, only_changes=True)
             for key in batch:
                 self._news.pop(key, None)
+                self._again.setdefault(key, now + SECOND_LOOK)
+        others += [key for key, at in self._again.items() if at <= now or at > now + SECOND_LOOK]
         for batch in _batches(dict.fromkeys(others)):
             await self.evaluate(batch)
+            for key in batch:
+                self._again.pop(key, None)
 
-    async def evaluate(self, customer_ids: Sequence[str], look_again: int = LONGEST) -> None:
+    async def evaluate(self, customer_ids: Sequence[str], *, only_changes: bool = False) -> None:
         """Evaluate some customers now.
 
-        :param look_again: maximum seconds until they are evaluated again.
+        :param only_changes: a state that tells the same as the stored one but for its numbers is not stored, because it is evaluated again
+            before long.
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
@@ -146,8 +160,9 @@ class SiteStateService(PeriodicService):
         for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
-            due = min(now + look_again, state.next_change or now + LONGEST)
-            items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
+            due = min(now + LONGEST, state.next_change or now + LONGEST)
+            if old is None or not only_changes or not differ_in_numbers_only(old, summary):
+                items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
             summaries.append(summary)
         await self._documents.put_many(SITE, items)
         self._kept(summaries, ())

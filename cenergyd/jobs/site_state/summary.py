@@ -67,6 +67,18 @@ def summary_of(
     )
 
 
+def differ_in_numbers_only(one: SiteSummary, other: SiteSummary) -> bool:
+    """Whether two summaries of a site tell the same but for times, power and energy."""
+    return _told(one) == _told(other)
+
+
+def _told(summary: SiteSummary) -> tuple[object, ...]:
+    state = summary.state
+    roles = [(each.role, each.computed, each.stale, each.power is None) for each in state.roles]
+    place = (summary.name, summary.serial, summary.time_zone, summary.energy_day, summary.alerts)
+    return state.kind, state.issues, roles, place
+
+
 def summary_to_json(summary: SiteSummary) -> dict[str, object]:
     """The body of a site's document."""
     return {"site": _ENCODER.encode(summary).decode()}

@@ -114,9 +114,9 @@ class DerivationQueue(PendingQueue, Protocol):
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:
-        """As :meth:`finish`, and widen the job queue's pending window of each customer by its window in the same write.
+        """As :meth:`finish`, and in the same write widen the job queue's pending window of each customer by its window.
 
-        Durable on return, unlike the end of a claim alone. Where the claim was lost nothing is changed.
+        Durable on return, unlike :meth:`finish`. Nothing is changed if the claim was lost.
 
         :param results: the customers' new :attr:`Customer.derivation`, stored by the same write; '' or none: it stays as it is.
         """

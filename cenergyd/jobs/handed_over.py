@@ -61,7 +61,7 @@ class HandedOver:
     async def take_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:
-        """Which of the derived windows are taken; of the others nothing is changed. Raises StoreUnavailable."""
+        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable."""
         if not self.open or not works or len(self) + len(works) > MAX_WAITING:
             return [False] * len(works)
         current, now = self._round, self._clock.seconds()

@@ -7,7 +7,7 @@ An own document holds everything that derivation, jobs and pages need, so that t
 - ``seen``: the settings of the shared document at the last comparison (of the password only a digest);
 - ``existing``: the front end's own alerts and tariff, JSON text;
 - ``unwritten``: changes of agreed fields that are not yet in the shared document;
-- ``migrated``: values of older shapes that were replaced in the shared document, by field, JSON text;
+- ``migrated``: values in older formats that were replaced in the shared document, by field, JSON text;
 - ``derivation``, ``derivation_version``: the result of the last derivation, JSON text, and how many were stored;
 - ``gone``: UTC seconds at which the shared document was found missing;
 - the windows of the queues (see :mod:`cenergyd.storage.mongodb.pending_queue`).
@@ -40,7 +40,7 @@ EXTENSIONS, VERSION, SEEN, EXISTING, UNWRITTEN, MIGRATED, GONE = (
 PENDING_START, PENDING_END = "pending_start", "pending_end"
 RESULT, RESULT_VERSION = "derivation", "derivation_version"
 CUSTOMER_FIELDS = [*SETTINGS, EXTENSIONS, EXISTING, PENDING_START, PENDING_END, RESULT, RESULT_VERSION]
-"""What :func:`customer_of` needs."""
+"""The fields that :func:`customer_of` needs."""
 
 
 def customer_of(own: Mapping[str, Any]) -> Customer:

@@ -115,7 +115,7 @@ class MongoPendingQueue:
         )
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows. A window that covers the mark already is not written again."""
+        """Widen the pending windows. A window that already covers the mark is not written again."""
         fields = self._fields
         await self._update(
             [
@@ -184,7 +184,7 @@ class MongoPendingQueue:
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:
-        """Drop the work and widen the following queue's pending windows, one write a customer."""
+        """Remove the work and widen the following queue's pending windows, one write per customer."""
         assert self._following is not None
         start, end = self._following.start, self._following.end
         more = [
@@ -313,7 +313,7 @@ class MongoPendingQueue:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
     async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False, ordered: bool = False) -> int:
-        """Run updates in one round trip; how many documents were found.
+        """Run updates in one round trip; returns how many documents matched.
 
         A claim or its end need not be on disk when this returns: if a crash loses it, work is done again.
         """

@@ -115,7 +115,7 @@ class SqlitePendingQueue:
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
     ) -> list[bool]:
-        """Drop the work and widen the following queue's pending windows, in one transaction."""
+        """Remove the work and widen the following queue's pending windows, in one transaction."""
         following = self._following
         assert following is not None
         marks = [PendingMark(work.customer.id, *window) for work, window in zip(works, windows, strict=True)]

@@ -42,10 +42,10 @@ LOST = [
     Lost("readings", "influx_proxy", lambda data, serial: f"{serial}_1 P=".encode() in data, True),
     Lost(
         "mark", "mongo_proxy",
-        lambda data, _: _queue_update(data, b"pending_start") and b"claim" not in data, True,
+        lambda data, _: _queue_update(data, b"pending_start") and b"$ne" in data, True,
     ),
     Lost("password hash", "mongo_proxy", lambda data, _: b"$argon2" in data and b"update\0" in data, False),
-    Lost("claim", "mongo_proxy", lambda data, _: _queue_update(data, b"pending_start") and b"$literal" in data, False),
+    Lost("claimed work", "mongo_proxy", lambda data, _: b"find\0" in data and b"pending_claim\0" in data, False),
     Lost("reading", "influx_proxy", lambda data, serial: b"SELECT" in data and serial.encode() in data, False),
     Lost("derived", "influx_proxy", lambda data, serial: f"{serial}_missing_meter P=".encode() in data, False),
     Lost(

@@ -115,9 +115,6 @@ async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: P
     here.clock.offset += SECOND_LOOK
     await here.service.tick()
     assert len(here.evaluated) == 1, "then rollups and energy are there, too"
-    here.clock.offset += SECOND_LOOK
-    await here.service.tick()
-    assert len(here.evaluated) == 1
 
 
 @pytest_twisted.ensureDeferred

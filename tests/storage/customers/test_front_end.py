@@ -379,6 +379,7 @@ def _after(real, patched, store, crash):
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_followed_is_announced_first(store, front_end):
+    await store.open()
     mine = await store.add(Customer(id="", name="x", logger_serial_number="A1", logger_password="pw"))
     await follow_all(store)
     documents = MongoDocumentStore(store._mongo)

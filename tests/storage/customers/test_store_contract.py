@@ -251,12 +251,12 @@ async def test_settings_and_history_together_are_bounded(store):
     half = "x" * (MAX_EXTENSIONS_BYTES // 2)
     await store.update(added.id, {"extensions": {"one": half}})
     for _ in range(2):
-        with pytest.raises(InvalidField, match="bounded"):
+        with pytest.raises(InvalidField, match="limited"):
             await store.update(added.id, {"extensions": {"two": half}})
     assert set((await store.get(added.id)).extensions) >= {"one"}
     assert "two" not in (await store.get(added.id)).extensions
     await store.update(added.id, {"extensions": {"one": None, "two": half}})
-    with pytest.raises(InvalidField, match="bounded"):
+    with pytest.raises(InvalidField, match="limited"):
         await store.add(attrs.evolve(FULL, logger_serial_number="AA77", extensions={"one": half, "two": half}))
 
 

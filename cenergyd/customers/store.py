@@ -137,7 +137,7 @@ class DerivationQueue(PendingQueue, Protocol):
         """
         ...
 
-    async def tell(self, results: Mapping[str, str]) -> None:
+    async def store_results(self, results: Mapping[str, str]) -> None:
         """Store :attr:`Customer.derivation` of customers, by id, while their claims go on or after they failed."""
         ...
 

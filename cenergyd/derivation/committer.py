@@ -67,9 +67,9 @@ class FollowingJobs(Protocol):
     async def take_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
     ) -> list[bool]:
-        """Which of the windows are taken, their derivation ended and its result stored in the same write.
+        """Take over windows, ending their derivation and storing its results in the same write.
 
-        Of the others nothing is changed.
+        False for windows not taken; for those nothing is changed.
         """
         ...
 
@@ -147,7 +147,7 @@ class Committer:
         await self._mark_jobs([done for done in bad if self._is_news(done)])
         await self._hand_over(good, bodies)
         await self._fail(bad)
-        await self._tell([(done, self._outcome(done)) for done in bad], bodies)
+        await self._store_status([(done, self._outcome(done)) for done in bad], bodies)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
         """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
@@ -204,7 +204,7 @@ class Committer:
         return reach(work.customer, work.start, work.end, self.tolerance)
 
     async def _hand_over(self, good: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
-        """The write that ends the claim also hands the window over to the jobs and stores the result."""
+        """End the claims, store the results and hand the windows over to the jobs, all in the same write."""
         if not good:
             return
         works = [done.task.work for done in good]
@@ -226,7 +226,7 @@ class Committer:
     async def _ended(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
     ) -> list[bool]:
-        """Go to the jobs of this daemon where they take it, else to their queue. False: the claim was lost."""
+        """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
         ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows, results)
         left = [number for number, is_taken in enumerate(ended) if not is_taken]
         if left:
@@ -269,7 +269,7 @@ class Committer:
     ) -> None:
         told = {done.task.customer_id: self._result(done, outcome, bodies) for done, outcome in results}
         if told := {key: result for key, result in told.items() if result}:
-            await self.queue.tell(told)
+            await self.queue.store_results(told)
 
     def _result(self, done: TaskResult, outcome: Outcome, bodies: Mapping[str, Mapping[str, object]]) -> str:
         """The result to store; '' where there is nothing to derive for this customer, and never was."""

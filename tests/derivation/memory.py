@@ -115,7 +115,7 @@ class MemoryQueue:
                 del self.working[work.customer.id]
         return ours
 
-    async def tell(self, results: Mapping[str, str]) -> None:
+    async def store_results(self, results: Mapping[str, str]) -> None:
         self._check()
         for key, result in results.items():
             before = self.customers[key]
@@ -125,7 +125,7 @@ class MemoryQueue:
 
     async def _store(self, works: Sequence[PendingWork], ours: Sequence[bool], results: Sequence[str]) -> None:
         each = zip(works, ours, results or [""] * len(works), strict=True)
-        await self.tell({work.customer.id: result for work, is_ours, result in each if is_ours and result})
+        await self.store_results({work.customer.id: result for work, is_ours, result in each if is_ours and result})
 
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()

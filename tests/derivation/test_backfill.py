@@ -90,7 +90,7 @@ def test_without_knowing_of_a_daemon_that_works_too() -> None:
 
     def meanwhile(progress: Progress) -> None:
         if progress.done > START:
-            settle(here.clock, here.queue.tell({"a": '{"derived_until":1}'}))
+            settle(here.clock, here.queue.store_results({"a": '{"derived_until":1}'}))
 
     by_hand(here, meanwhile)
     assert here.queue.pending == {"a": (START, END)}
@@ -142,12 +142,12 @@ def test_a_failure_is_reported_and_what_was_derived_before_does_not_count() -> N
     assert before["window"]["end"] >= END
     here.queue.pending.clear()  # claimed by a daemon
     failure = {"plugin": "x", "message": "it failed", "since": START}
-    settle(here.clock, here.queue.tell({"a": body_text({**before, "failure": failure})}))
+    settle(here.clock, here.queue.store_results({"a": body_text({**before, "failure": failure})}))
     for _ in range(30):
         here.clock.advance(0.1)
     assert not results
     assert (seen[-1].done, seen[-1].failure) == (START, "it failed")
-    settle(here.clock, here.queue.tell({"a": body_text(before)}))
+    settle(here.clock, here.queue.store_results({"a": body_text(before)}))
     for _ in range(30):
         here.clock.advance(0.1)
     assert results == [Progress(START, END, END)]

@@ -39,7 +39,7 @@ INTERVAL = 5.0
 SETTLING = 8.0
 """Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
 SECOND_LOOK = 90
-"""Seconds after news: then rollups and energy are there, too, and what is new is stored, if it was only numbers until then."""
+"""Seconds from a notification to a second evaluation, when rollups and energy are computed as well. New numbers alone are stored only then."""
 LONGEST = 3600
 """Maximum seconds between two evaluations of a site: another daemon may have changed its settings."""
 BATCH = 200

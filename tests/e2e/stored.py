@@ -17,36 +17,45 @@ from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 
-overrides, series, counts, seconds = json.loads(sys.stdin.read())
+overrides, series, counts, seconds, jobs = json.loads(sys.stdin.read())
 
 async def main(reactor):
     stores = await open_stores(load_settings(Settings, None, overrides), reactor)
-    end = time.monotonic() + seconds
+    end, quiet = time.monotonic() + seconds, 0
     while True:
         # First the queue: readings that are read before it may be older than its end.
-        pending = await stores.customers.derivation_queue.summary()
+        waiting = (await stores.customers.derivation_queue.summary()).customers
+        if jobs:
+            waiting += (await stores.customers.job_queue.summary()).customers
         found = await stores.readings.read(series, 0, 1 << 40)
-        enough = all(len(found[name]) >= count for name, count in counts.items()) and not (counts and pending.customers)
-        if enough or time.monotonic() > end:
+        enough = all(len(found[name]) >= count for name, count in counts.items()) and not (counts and waiting)
+        quiet = quiet + 1 if enough else 0
+        if quiet == (3 if jobs else 1) or time.monotonic() > end:
             break
         await task.deferLater(reactor, 0.1)
     await stores.close()
-    print(json.dumps([found, pending.customers]))
+    print(json.dumps([found, waiting]))
 
 task.react(lambda reactor: defer.ensureDeferred(main(reactor)))
 """
 
 
 def stored(
-    daemon: RunningDaemon, series: Sequence[str], counts: Mapping[str, int] | None = None, timeout: float = 0
+    daemon: RunningDaemon,
+    series: Sequence[str],
+    counts: Mapping[str, int] | None = None,
+    timeout: float = 0,
+    *,
+    jobs: bool = False,
 ) -> tuple[dict[str, list[Reading]], int]:
     """Readings of each series, ascending, and how many customers still wait for derivation.
 
-    With ``counts`` it waits, at most ``timeout`` seconds, until each series has so many and nobody waits.
+    With ``counts`` it waits, at most ``timeout`` seconds, until each series has so many and nobody waits, with ``jobs`` not for
+    them either.
     """
     done = forking.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([daemon.in_the_ini, list(series), dict(counts or {}), timeout]),
+        input=json.dumps([daemon.in_the_ini, list(series), dict(counts or {}), timeout, jobs]),
         capture_output=True, text=True, timeout=60 + timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -58,4 +67,12 @@ def derived(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 1
     """The readings of series once each has so many; fails where that does not come to be in time."""
     found, pending = stored(daemon, list(counts), counts, timeout)
     assert {name: len(values) for name, values in found.items()} == dict(counts), f"{pending} customers wait"
+    return found
+
+
+def processed(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 240) -> dict[str, list[Reading]]:
+    """The same once the jobs are through as well."""
+    found, waiting = stored(daemon, list(counts), counts, timeout, jobs=True)
+    assert {name: len(values) for name, values in found.items()} == dict(counts), f"{waiting} customers wait"
+    assert waiting == 0
     return found

@@ -14,12 +14,18 @@ from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.ingest.intake import Intake
-from tests.storage.customers.conftest import kind, make_store
+from tests.storage.customers.conftest import make_store
 from tests.storage.readings.conftest import serial, store
 
-__all__ = ["kind", "serial", "store"]
+__all__ = ["serial", "store"]
 
 MakeIntake = Callable[..., Any]
+
+
+@pytest.fixture(params=["sqlite", "mongo"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store of customers and documents."""
+    return str(request.param)
 
 
 @pytest_twisted.async_yield_fixture

@@ -6,8 +6,6 @@ of energy, day, quarter hour of demand and charge. Here the daemon's own intake,
 
 from __future__ import annotations
 
-import http.client
-import json
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -28,6 +26,7 @@ from cenergyd.tools.simulator.configs import meter_config
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.conftest import daemon
 from tests.e2e.device import PASSWORD, acknowledged, upload
+from tests.e2e.operator import Operator
 from tests.jobs.site import SERIAL
 from tests.reference import derive, energy
 from tests.reference.sites import Site, random_site
@@ -64,20 +63,10 @@ class Session:
         named = [word for role, (meter, _) in first.items() for word in (f"--{FIELD_OF_ROLE[as_role(role)]}", meter)]
         made = daemon.run("customers", "add", "--name", "Reference", *zone, *named, stdin=PASSWORD + "\n")
         assert made.returncode == 0, made.stderr
-        self._token = daemon.run("token", "add", "--operator", "o").stdout.strip()
+        self.ask = Operator(daemon).ask
         (customer,) = self.ask("GET", "customers")["customers"]
         self._id = customer["id"]
         self.change_meters(0, first)
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        link = http.client.HTTPConnection("127.0.0.1", self._daemon.port, timeout=60)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "If-Match": "*"}
-        link.request(method, f"/api/v1/{path}", json.dumps(body) if body is not None else None, headers)
-        reply = link.getresponse()
-        content = reply.read()
-        link.close()
-        assert reply.status in (200, 201), content
-        return json.loads(content)
 
     def of_customer(self, path: str) -> Any:
         return self.ask("GET", f"customers/{self._id}/{path}")

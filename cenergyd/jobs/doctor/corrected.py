@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.derivation.corrections import Listed
 from cenergyd.jobs.alerts.text import moment
 from cenergyd.jobs.doctor.checks import Finding
-from cenergyd.readings.corrections import LATEST, Correction
+from cenergyd.readings.corrections import LATEST, effect
 
 MOST = 20
 """Maximum corrections that are listed individually."""
@@ -30,19 +30,11 @@ def _finding(listed: Listed, zone: ZoneInfo) -> Finding:
     meter = listed.series.partition("_")[2]
     until = "on" if each.end >= LATEST else f"to {moment(each.end, zone)}"
     message = (
-        f"Readings of meter {meter} from {moment(each.start, zone)} {until} are {_done(each)},"
-        f" by {each.by} on {moment(each.at, zone)}: {each.reason}"
+        f"Readings of meter {meter} from {moment(each.start, zone)} {until} are corrected: {effect(each)}."
+        f" Made by {each.by} on {moment(each.at, zone)}: {each.reason}"
     )
     return Finding(
         severity="info", code="corrected", message=message if message.endswith(".") else f"{message}.",
         advice="Nothing to do if that is right; otherwise undo it on the page Corrections.",
         evidence={"correction": listed.id},
     )  # fmt: skip
-
-
-def _done(each: Correction) -> str:
-    if each.kind == "void":
-        return "void"
-    if each.kind == "scale":
-        return f"scaled by {each.factor:g}"
-    return f"shifted by {each.seconds:+d} s"

@@ -16,8 +16,8 @@ from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.jobs.rollups.report import energy_today
+from cenergyd.readings.corrections import LATEST
 from cenergyd.web.api.app import BASE
-from cenergyd.web.api.corrections import corrector_of
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.api.readings import MAX_TIME, latest_readings
 from cenergyd.web.pages import texts
@@ -25,6 +25,7 @@ from cenergyd.web.pages.alert_form import RULE_TITLES
 from cenergyd.web.pages.power_flow import flows_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveReader, Curves
 from cenergyd.web.views.curves import auto_resolution
 from cenergyd.web.views.site_state import states_of
@@ -76,7 +77,6 @@ class PowerPages:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._curves = {original: CurveReader(context, original=original) for original in (False, True)}
-        self._corrector = corrector_of(context)
         self._reader = StatusReader(context)
 
     async def show(self, call: PageCall, customer_id: str) -> Page:
@@ -124,9 +124,9 @@ class PowerPages:
             return None  # the stored time zone is none
 
     async def _corrected(self, customer: Customer) -> list[tuple[int, int]]:
-        """Ranges of readings that a correction changes."""
-        found = await self._corrector.listed(customer)
-        return sorted({each.correction.hull for each in found if each.correction.is_active})
+        """Ranges of readings that a correction changes, at any time: the chart can be moved."""
+        found = await corrections_of(self._context, customer, role_tracks(customer, 0, LATEST), 0, LATEST)
+        return sorted({each.correction.hull for own in found for each in own})
 
     async def _table(self, customer: Customer, span: ChartRange, zone: ZoneInfo, original: bool) -> dict[str, object]:
         tracks = role_tracks(customer, span.start, span.end)

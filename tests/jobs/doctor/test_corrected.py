@@ -30,10 +30,10 @@ def test_each_is_told_in_words() -> None:
     )
     assert [each.evidence for each in found] == [{"correction": f"{SERIAL}_2.{n}"} for n in (3, 2, 1)]
     shift, scale, void = (each.message for each in found)
-    assert void.startswith("Readings of meter 2 from ") and " are void, by operator: Jo on " in void
+    assert void.startswith("Readings of meter 2 from ") and " are corrected: void. Made by operator: Jo on " in void
     assert void.endswith(": a loose wire.")
-    assert " are scaled by -1, by " in scale
-    assert " on are shifted by -3600 s, by " in shift
+    assert " are corrected: times -1. Made by " in scale
+    assert " on are corrected: shifted by -3600 s. Made by " in shift
 
 
 def test_many_are_counted() -> None:

@@ -20,12 +20,12 @@ def make_store(kind: str, request: pytest.FixtureRequest) -> CustomerStore:
     """A store of a kind; made twice in a test, both see the same data, as two daemons do."""
     if kind == "sqlite":
         return SqliteCustomerStore(reactor, request.getfixturevalue("tmp_path") / "customers.sqlite")
-    server: Any = request.getfixturevalue("mongo")
+    server: Any = request.getfixturevalue(kind)
     database = MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}")
     return MongoCustomerStore(database, SharedCollection(hash_passwords=True))
 
 
-@pytest.fixture(params=["sqlite", "mongo"])
+@pytest.fixture(params=["sqlite", "mongo", "second_mongo"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which store."""
     return str(request.param)

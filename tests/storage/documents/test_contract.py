@@ -19,7 +19,7 @@ from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 BODY = {"a": 1, "modbus/mb-001.ini": {"$x": [None, True, 2.5, 2**70]}, "": "ü\0", "deep": {"er": {}}}
 
 
-@pytest_twisted.async_yield_fixture(params=["memory", "sqlite", "mongo"])
+@pytest_twisted.async_yield_fixture(params=["memory", "sqlite", "mongo", "second_mongo"])
 async def store(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[MemoryDocumentStore | SqliteDocumentStore | MongoDocumentStore]:
@@ -29,7 +29,7 @@ async def store(
     elif request.param == "sqlite":
         made = SqliteDocumentStore(reactor, request.getfixturevalue("tmp_path") / "db.sqlite")
     else:
-        server, name = request.getfixturevalue("mongo"), request.getfixturevalue("unique_name")
+        server, name = request.getfixturevalue(request.param), request.getfixturevalue("unique_name")
         made = MongoDocumentStore(MongoDatabase(reactor, f"{server.url}/{name}"))
     await made.open()
     yield made
@@ -86,14 +86,16 @@ async def test_at_the_same_time_one_wins_and_all_count(store):
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_at_once(store):
+async def test_many_at_once(store, request):
+    # mongoeco makes of each key a level of an expression, and SQLite takes 1,000.
+    count = 300 if "second_mongo" in request.node.callspec.id else 600
     await store.put_many("k", [])
     await store.put("k", "5", {"old": 1}, owner="x")
-    documents = [NewDocument(f"{i}", {"n": i}, "even" if i % 2 == 0 else None, i) for i in range(600)]
+    documents = [NewDocument(f"{i}", {"n": i}, "even" if i % 2 == 0 else None, i) for i in range(count)]
     await store.put_many("k", [NewDocument("7", {"lost": 1}), *documents])
-    assert await store.count("k") == 600
-    found = await store.get_many("k", [f"{i}" for i in range(610)] + ["5"])
-    assert len(found) == 600
+    assert await store.count("k") == count
+    found = await store.get_many("k", [f"{i}" for i in range(count + 10)] + ["5"])
+    assert len(found) == count
     assert found["5"] == Document("k", "5", {"n": 5}, 2, None, 5)
     assert found["7"].body == {"n": 7}
     assert await store.get_many("k", []) == {}

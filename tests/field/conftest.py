@@ -1,0 +1,40 @@
+"""A daemon on each pair of real stores, shared by the tests of a file: each uses loggers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from uuid import uuid4
+
+import pytest
+
+from tests.daemon_process import RunningDaemon
+from tests.e2e.operator import Operator
+from tests.servers import RunningInflux, RunningMongo
+
+
+class Field:
+    """A running daemon and its operator."""
+
+    def __init__(self, daemon: RunningDaemon) -> None:
+        self.daemon = daemon
+
+    @cached_property
+    def operator(self) -> Operator:
+        """Who may ask about every site."""
+        return Operator(self.daemon)
+
+
+@pytest.fixture(scope="module", params=["embedded", "production"])
+def field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """On SQLite, and on InfluxDB with MongoDB's protocol."""
+    settings: dict[str, str] = {}
+    if request.param == "production":
+        influx: RunningInflux = request.getfixturevalue("influx")
+        mongo: RunningMongo = request.getfixturevalue("mongo")
+        name = f"t{uuid4().hex[:16]}"
+        settings = {"customers.url": f"{mongo.url}/{name}", "readings.url": f"{influx.url}/{name}"}
+    daemon = RunningDaemon(tmp_path_factory.mktemp("field"), settings)
+    daemon.start()
+    yield Field(daemon)
+    daemon.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ _ROWS: Final = 50
 _LINES: Final = 500
 _MAX_POINTS: Final = 1020
 _MAX_NAME: Final = 128
+_HEADER: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(['\" \t]*time\([^\r\n]*)", re.IGNORECASE)
 
 
 class LogHead(NamedTuple):
@@ -50,8 +52,22 @@ def read_head(content: bytes, max_bytes: int) -> LogHead:
     return LogHead(header, min(max(widths), _MAX_POINTS) if widths else None)
 
 
+def parts_by_header(text: bytes) -> list[bytes]:
+    """A log's text, cut where a header row names other columns than the one before: from there on the rows are another meter's."""
+    cuts: list[int] = []
+    last: bytes | None = None
+    for match in _HEADER.finditer(text):
+        header = match[1].strip(b"'\" \t")
+        if header != last and match.start(1) > 0:
+            cuts.append(match.start(1))
+        last = header
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
 def _uniform_width(text: bytes) -> int | None:
     """The number of points if all first rows have the same number of columns and the first is valid; None otherwise."""
+    if b"ime(" in text or b"IME(" in text:
+        return None  # there may be a header row
     lines = text.split(b"\n", _ROWS)
     lines.pop()  # the incomplete line after the last line end
     widths = {line.count(b",") for line in lines}

@@ -6,6 +6,8 @@
   be ``12`` of ``123.4``, so that value is dropped and the others are kept. The same holds for a row that is interrupted by the next one.
 - Rows with the same time are merged as in the store: a later value replaces an earlier one, a missing one leaves it. So it does not
   matter how a device distributes its rows over files.
+- A row with more points than the first rows, or one too narrow for a layout that was identified by the number of points, is another meter's, or
+  damaged: its columns are not known, so it is skipped and counted.
 - A value beyond 1e30 is corrupt and counts as missing, like nan and inf.
 - A power factor up to 1.001 is a rounding error and becomes 1; a larger one (most likely a percentage) counts as missing.
 """
@@ -13,6 +15,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cached_property
 from typing import Final
@@ -23,6 +26,7 @@ from cenergyd.acquisuite.errorcodes import FIRST_EVENT
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.acquisuite.row_values import RowReader, row_reader
 from cenergyd.acquisuite.times import YEAR_2000, parse_time, quoted_time
 from cenergyd.errors import UploadError
@@ -56,7 +60,7 @@ class ParsedLog:
     duplicates: int = 0
     """Rows with the same time as an earlier row."""
     skipped: dict[str, int] = attrs.field(factory=dict)
-    """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, no_values."""
+    """Reason -> rows: bad_time, bad_row, too_long, future, before_2000, other_points, no_values."""
     error_codes: dict[int, int] = attrs.field(factory=dict)
     """Error number -> rows."""
     last_error: tuple[int, int] | None = None
@@ -68,15 +72,38 @@ class ParsedLog:
 
     def with_earlier(self, part: ParsedLog) -> ParsedLog:
         """Merged with another pass over the earlier rows. The counts of rows are those of the pass over all rows."""
-        empty = self.skipped.get("no_values", 0) + part.skipped.get("no_values", 0)
+        skipped = {
+            name: self.skipped.get(name, 0) + part.skipped.get(name, 0) for name in ("no_values", "other_points")
+        }
         return attrs.evolve(
             self,
             readings=[*part.readings, *self.readings],
             missing_values=self.missing_values + part.missing_values,
             duplicates=self.duplicates + part.duplicates,
-            skipped={**self.skipped, **({"no_values": empty} if empty else {})},
+            skipped={**self.skipped, **{name: count for name, count in skipped.items() if count}},
             earlier=part.earlier,
             empty_range=part.empty_range or self.empty_range,
+        )
+
+    def followed_by(self, later: ParsedLog) -> ParsedLog:
+        """With the next part of the same log."""
+        found = {reading.time: reading for reading in self.readings}
+        for reading in later.readings:
+            found[reading.time] = merge(found[reading.time], reading) if reading.time in found else reading
+        ranges = [each for each in (self.empty_range, later.empty_range) if each is not None]
+        errors = [each for each in (self.last_error, later.last_error) if each is not None]
+        return ParsedLog(
+            readings=[found[time] for time in sorted(found)],
+            rows=self.rows + later.rows,
+            readable_rows=self.readable_rows + later.readable_rows,
+            error_rows=self.error_rows + later.error_rows,
+            missing_values=self.missing_values + later.missing_values,
+            duplicates=self.duplicates + later.duplicates + len(self.readings) + len(later.readings) - len(found),
+            skipped=dict(Counter(self.skipped) + Counter(later.skipped)),
+            error_codes=dict(Counter(self.error_codes) + Counter(later.error_codes)),
+            last_error=max(errors, default=None),
+            earlier=self.earlier + later.earlier,
+            empty_range=(min(each[0] for each in ranges), max(each[1] for each in ranges)) if ranges else None,
         )
 
     def without_skipped(self, reason: str) -> tuple[ParsedLog, int]:
@@ -109,7 +136,13 @@ def parse_log(
 
 
 def parse_log_steps(
-    content: bytes, layout: Layout, *, earliest: int = YEAR_2000, latest: int, max_inflated_bytes: int
+    content: bytes,
+    layout: Layout,
+    *,
+    earliest: int = YEAR_2000,
+    latest: int,
+    max_inflated_bytes: int,
+    points: range | None = None,
 ) -> Generator[int, None, ParsedLog]:
     """Parse in steps of one or two milliseconds; returns the result.
 
@@ -118,8 +151,9 @@ def parse_log_steps(
 
     :param earliest: UTC seconds; earlier rows are only counted, in :attr:`ParsedLog.earlier`.
     :param latest: UTC seconds; later rows are skipped.
+    :param points: how many points a row of this layout may have; None: any number.
     """
-    collector = RowCollector(layout, latest, earliest)
+    collector = RowCollector(layout, latest, earliest, points)
     parser = _Parser(collector)
     for text, cut in _whole_lines(inflated_chunks(content, max_inflated_bytes)):
         if cut:
@@ -161,10 +195,13 @@ class RowCollector:
 
     :param earliest: UTC seconds; earlier rows are only counted.
     :param latest: UTC seconds; later rows are skipped.
+    :param points: how many points a row may have; None: any number.
     """
 
-    def __init__(self, layout: Layout, latest: int, earliest: int = YEAR_2000) -> None:
+    def __init__(self, layout: Layout, latest: int, earliest: int = YEAR_2000, points: range | None = None) -> None:
         self.layout = layout
+        self.commas = None if points is None else range(points.start + FIRST_POINT - 1, points.stop + FIRST_POINT - 1)
+        """How many commas a row may have."""
         self.latest = latest
         self.earliest = max(earliest, YEAR_2000)
         self.earlier = 0
@@ -191,7 +228,7 @@ class RowCollector:
         """Approximate memory taken by the readings so far."""
         return len(self.found) * READING_BYTES
 
-    def row(self, time: int | None, error: int | None, fields: list[bytes]) -> None:
+    def row(self, time: int | None, error: int | None, fields: list[bytes], commas: int | None = None) -> None:
         """Add a row: time and error number, None if unreadable, and the columns; column 0 is the time."""
         self.rows += 1
         if time is None or error is None:
@@ -208,6 +245,8 @@ class RowCollector:
             self.skip("future")
         elif time < self.earliest:
             self.earlier += 1
+        elif commas is not None and self.commas is not None and commas not in self.commas:
+            self.skip("other_points")
         else:
             self._keep(time, fields)
 
@@ -267,6 +306,8 @@ class _Parser:
     def take_uniform(self, text: bytes) -> bool:
         """Parse complete lines if all are regular and have new times; otherwise do nothing and return False."""
         collector = self._collector
+        if collector.commas is not None and text[: text.find(b"\n")].count(b",") not in collector.commas:
+            return False
         readings = read_uniform_rows(text, collector.layout, collector.latest, collector.earliest)
         if readings is None:
             return False
@@ -284,6 +325,7 @@ class _Parser:
         found = collector.found
         columns = collector.last_column + 1
         read_values, earliest, latest = collector.read_values, collector.earliest, collector.latest
+        commas = collector.commas
         good = 0
         for line in lines:
             if not line:
@@ -293,6 +335,8 @@ class _Parser:
                 time = quoted_time(fields[0])
                 plain = fields[1] == b"0" and line.find(b"'", _QUOTED_TIME_SIZE) < 0
             except (ValueError, IndexError):
+                plain = False
+            if commas is not None and line.count(b",") not in commas:
                 plain = False
             if not plain or not earliest <= time <= latest or time in found:
                 self._irregular(line, False)
@@ -332,7 +376,8 @@ class _Parser:
         time = parse_time(fields[0])
         if cut and row.count(b",") < len(fields):
             fields.pop()  # the last value may have lost digits
-        self._collector.row(time, parse_error(fields[1]) if len(fields) > 1 else None, fields)
+        error = parse_error(fields[1]) if len(fields) > 1 else None
+        self._collector.row(time, error, fields, None if cut else row.count(b","))
 
 
 def merge(earlier: Reading, later: Reading) -> Reading:

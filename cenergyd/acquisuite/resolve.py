@@ -11,8 +11,8 @@ from typing import Literal
 
 import attrs
 
-from cenergyd.acquisuite.layouts import NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
-from cenergyd.acquisuite.points import Description, Point, describe_columns
+from cenergyd.acquisuite.layouts import BUILT_IN, NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
+from cenergyd.acquisuite.points import FIRST_POINT, Description, Point, describe_columns
 
 State = Literal["known", "other", "unknown"]
 
@@ -62,10 +62,22 @@ class Resolution:
     """Where the layout comes from, or why there is none: one line for people, which may contain a device's text."""
     doubts: tuple[str, ...] = ()
     """Values that are not used although some column may hold them."""
+    points: range | None = None
+    """How many points a row of the log may have for the layout to apply; None: any number, because a person chose the columns."""
 
 
 def resolve(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) -> Resolution:
     """Determine the columns of a log, without the customer's choice."""
+    found = _resolved(facts, config, table)
+    if found.layout is None or facts.points is None or facts.named:
+        return found
+    # A row of a known meter may lack its last points. One that does not even reach the layout's columns tells nothing
+    # where the number of points is what the layout was identified by.
+    needed = found.layout.last_column + 1 - FIRST_POINT if found.layout in BUILT_IN.values() else 1
+    return attrs.evolve(found, points=range(min(needed, facts.points), facts.points + 1))
+
+
+def _resolved(facts: MeterFacts, config: ConfigPoints | None, table: LayoutTable) -> Resolution:
     for source, points in _descriptions(facts, config):
         found = _from_description(source, describe_columns(points))
         if found is not None:

@@ -183,6 +183,7 @@ _REASONS: Final = {
     "too_long": "row(s) that are too long",
     "future": "row(s) in the future: check the logger's clock",
     "before_2000": "row(s) from before 2000: check the logger's clock",
+    "other_points": "row(s) with more or fewer points than the others: of another meter, or damaged",
     "no_values": "row(s) without any value: gaps",
 }
 

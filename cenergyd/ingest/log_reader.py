@@ -9,12 +9,12 @@ import attrs
 
 from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.log_head import read_head
+from cenergyd.acquisuite.log_head import parts_by_header, read_head
 from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.acquisuite.xml import XmlDevice
 from cenergyd.customers.model import Customer
-from cenergyd.errors import FutureRows
+from cenergyd.errors import FutureRows, UploadError
 from cenergyd.ingest.meter_layouts import MeterLayouts, TimedResolution
 from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.yielding import SharedTurns
@@ -29,8 +29,8 @@ _NO_COLUMNS: Final = Layout("no column known")
 
 S = TypeVar("S")
 T = TypeVar("T")
-_Parse = Callable[[Layout, int, int], Generator[int, None, ParsedLog]]
-"""Parses the rows between two times, both inclusive."""
+_Parse = Callable[[Layout, range | None, int, int], Generator[int, None, ParsedLog]]
+"""Parses the rows with so many points between two times, both inclusive."""
 Hold = Callable[[int], None]
 """Called with the bytes that a computation holds; raises Overloaded if that is too much."""
 
@@ -59,6 +59,14 @@ class ReadLog(NamedTuple):
     unread_resolution: Resolution | None
     """Why those were not read."""
 
+    def followed_by(self, later: ReadLog) -> ReadLog:
+        """With the next part of the same log, which has columns of its own."""
+        kept = self if self.unread_resolution is not None else later
+        return ReadLog(
+            self.parsed.followed_by(later.parsed), kept.facts, later.resolution,
+            self.unread + later.unread, kept.unread_resolution,
+        )  # fmt: skip
+
 
 class LogReader:
     """Reads log files and the devices of XML messages.
@@ -83,26 +91,46 @@ class LogReader:
         :raises FutureRows: all its rows are later than ``now``.
         """
         content = unpacked_if_short(file.content, MAX_INFLATED_BYTES)
+        parts = [content]
+        if read_head(content, MAX_INFLATED_BYTES).header:
+            found = parts_by_header(await inflated(self.turns, self._clock, content, hold))
+            parts = found if len(found) > 1 else parts
+        read: ReadLog | None = None
+        refused: UploadError | None = None
+        for part in parts:
+            try:
+                following = await self._read_part(customer, file, part, now, hold)
+            except UploadError as error:
+                refused = error
+            else:
+                read = following if read is None else read.followed_by(following)
+        if read is None:
+            raise refused or UploadError("the log has no readable row")
+        if is_all_future(read):
+            raise FutureRows(read.parsed.skipped["future"])
+        return read
+
+    async def _read_part(
+        self, customer: Customer, file: LogFile, content: bytes, now: int | None, hold: Hold | None
+    ) -> ReadLog:
+        """Read a log, or the part of one with one header row."""
         head = read_head(content, MAX_INFLATED_BYTES)
         facts = MeterFacts(
             device_class=file.device_class, device_type=file.device_type, points=head.points, header=head.header
         )
 
-        def parse(layout: Layout, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
+        def parse(layout: Layout, points: range | None, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
             return parse_log_steps(
-                content, layout, earliest=earliest, latest=latest, max_inflated_bytes=MAX_INFLATED_BYTES
+                content, layout, earliest=earliest, latest=latest, points=points, max_inflated_bytes=MAX_INFLATED_BYTES
             )
 
-        read = await self._read(customer, file.meter, facts, parse, now, hold=hold)
-        if is_all_future(read):
-            raise FutureRows(read.parsed.skipped["future"])
-        return read
+        return await self._read(customer, file.meter, facts, parse, now, hold=hold)
 
     async def read_device(self, customer: Customer, device: XmlDevice, now: int | None = None) -> ReadLog:
         """Read a device of an XML message; rows that are not readable are only counted."""
         facts = device.facts()
 
-        def parse(layout: Layout, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
+        def parse(layout: Layout, points: range | None, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
             return device.parse_steps(layout, earliest=earliest, latest=latest)
 
         return await self._read(customer, device.meter, facts, parse, now)
@@ -131,7 +159,8 @@ class LogReader:
         unread = 0
         for timed in resolutions:
             layout = timed.resolution.layout
-            part = await in_steps(self.turns, self._clock, parse(layout or _NO_COLUMNS, timed.since, latest), hold)
+            steps = parse(layout or _NO_COLUMNS, timed.resolution.points, timed.since, latest)
+            part = await in_steps(self.turns, self._clock, steps, hold)
             if layout is None:
                 part, count = part.without_skipped("no_values")
                 unread += count

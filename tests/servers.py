@@ -35,12 +35,16 @@ def program(name: str) -> str:
 
 
 class RunningServer:
-    """A server process with its folder; the data survive :meth:`stop`, :meth:`kill` and :meth:`start`."""
+    """A server process with its folder; the data survive :meth:`stop`, :meth:`kill` and :meth:`start`.
+
+    :param folder: where its folder is to be kept, under its name; by default a new temporary one.
+    """
 
     name = "server"
 
-    def __init__(self) -> None:
-        self.folder = Path(mkdtemp(prefix=f"cenergyd-{self.name}-"))
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder / self.name if folder else Path(mkdtemp(prefix=f"cenergyd-{self.name}-"))
+        self.folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -150,8 +154,8 @@ class RunningMongo(RunningServer):
 
     name = "mongo"
 
-    def __init__(self, options: Sequence[str] = (), *, replica_set: bool = False) -> None:
-        super().__init__()
+    def __init__(self, options: Sequence[str] = (), *, replica_set: bool = False, folder: Path | None = None) -> None:
+        super().__init__(folder)
         self.options = (*(() if replica_set else ("--standalone",)), *options)
         self.client_options: dict[str, object] = {}
         """What a client needs besides the address, in order to see that it answers (TLS)."""
@@ -243,8 +247,8 @@ class RunningInflux(RunningServer):
 
     name = "influx"
 
-    def __init__(self, http: str = "", data: str = "") -> None:
-        super().__init__()
+    def __init__(self, http: str = "", data: str = "", folder: Path | None = None) -> None:
+        super().__init__(folder)
         self._scheme = "https" if "https-enabled = true" in http else "http"
         self._conf = self.folder / "influxdb.conf"
         self._conf.write_text(

@@ -18,6 +18,7 @@ from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.store_info import StoreInfo
+from cenergyd.runtime.threads import BoundedPool
 from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import Stores
 from cenergyd.web.access.auth import Authenticator, token_throttle
@@ -43,6 +44,8 @@ BACKLOG = 1024
 
 A burst of a few hundred overflows Twisted's default of 50, and a logger that connects then waits seconds for its retransmission.
 """
+MAX_WAITING_PAGES = 100
+"""Pages that may wait until their templates are compiled, once after the start; further ones are refused as overload."""
 _POLL_SECONDS = 0.05
 log = Logger()
 
@@ -81,6 +84,8 @@ class WebServer(Service):
         self.grace_seconds: float = settings.server.shutdown_grace_seconds
         """How long a stop waits for requests that are being read or answered."""
         self._clients = Clients(settings.server.trusted_proxies)
+        self._page_pool = BoundedPool(reactor, "pages", 1, MAX_WAITING_PAGES)
+        self._page_pool.start()  # without a thread, until a page is looked at
         self.tokens = Tokens(stores.documents)
         self._plugins = plugins
         self._store_infos = store_infos
@@ -127,7 +132,7 @@ class WebServer(Service):
         server, path = self._settings.server, self._settings.upload.path
         operations = self.operations.app.resource()
         uploads = UploadApp(self._uploads.receiver, self._clients, path)
-        pages = Pages(context, upload_path=path)
+        pages = Pages(context, upload_path=path, in_thread=self._page_pool.run)
         mounts = {
             BASE: self.api.app.resource(),
             STATIC: pages.static,
@@ -198,6 +203,7 @@ class WebServer(Service):
             await sleep(self._reactor, _POLL_SECONDS)
         for channel in list(self.site.connections):
             channel.close()
+        self._page_pool.stop()
 
 
 def _in_url(host: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.web.server import Request
 
+from cenergyd.runtime.threads import InThread, in_this_thread
 from cenergyd.web.pages.access import AccessPages
 from cenergyd.web.pages.alerts import AlertPages
 from cenergyd.web.pages.charges import ChargesPages
@@ -54,13 +55,19 @@ class Pages:
     """The pages.
 
     :param upload_path: where loggers upload to, shown on the settings page.
+    :param in_thread: where templates are compiled.
     """
 
     def __init__(
-        self, context: Context, *, upload_path: str = "/consume", subjects: Sequence[MakePages] = SUBJECTS
+        self,
+        context: Context,
+        *,
+        upload_path: str = "/consume",
+        subjects: Sequence[MakePages] = SUBJECTS,
+        in_thread: InThread = in_this_thread,
     ) -> None:
         self.static = StaticFiles(context.authenticator.clients, context.settings.hsts_seconds)
-        router = PageRouter(context, Templates(self.static))
+        router = PageRouter(context, Templates(self.static, in_thread))
         for make in subjects:
             router.add(make(context))
         router.add(SettingsPages(context, upload_path))

@@ -115,11 +115,11 @@ class PageRouter:
                     if request.path == b"/sign-out" or not form:
                         return _redirect(request, SIGN_IN)
                     self._auth.check_origin(request)
-                    return self._answer(request, call, _sign_in_first(request, form))
+                    return await self._answer(request, call, _sign_in_first(request, form))
                 if self._is_of_an_old_session(request, caller, form):
-                    return self._answer(request, call, resume_page(keep(_path(request), form), caller))
+                    return await self._answer(request, call, resume_page(keep(_path(request), form), caller))
             self._check(route, request, caller, form, path)
-            return self._answer(request, call, await route.handler(call, **path))
+            return await self._answer(request, call, await route.handler(call, **path))
 
         return endpoint
 
@@ -157,13 +157,13 @@ class PageRouter:
         request.setHeader(b"Cache-Control", b"no-store")
         return client
 
-    def _answer(self, request: Request, call: PageCall, answer: Page | Redirect) -> bytes:
+    async def _answer(self, request: Request, call: PageCall, answer: Page | Redirect) -> bytes:
         if isinstance(answer, Redirect):
             return _redirect(request, answer.location)
         request.setResponseCode(answer.status)
-        return self._html(request, answer, call.caller, call.now)
+        return await self._html(request, answer, call.caller, call.now)
 
-    def _html(self, request: Request, page: Page, caller: Principal | None, now: int) -> bytes:
+    async def _html(self, request: Request, page: Page, caller: Principal | None, now: int) -> bytes:
         values = {
             "caller": caller,
             "csrf": caller.session.csrf if caller is not None and caller.session is not None else "",
@@ -174,6 +174,7 @@ class PageRouter:
             "now": now,
             **page.values,
         }
+        await self._templates.compile(page.template)
         body = self._templates.render(page.template, values)
         request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
         request.setHeader(b"Content-Length", str(len(body)).encode())
@@ -193,7 +194,7 @@ class PageRouter:
         for name, value in details.headers.items():
             request.setHeader(name.encode(), value.encode())
         page = Page("error.html", {"problem": details, "request_id": getattr(request, "request_id", "")})
-        return self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
+        return await self._html(request, page, await self._whoever(request), int(self._context.clock.seconds()))
 
     async def _whoever(self, request: Request) -> Principal | None:
         """The caller who sees the error, if known: the error page must not depend on what has just failed."""

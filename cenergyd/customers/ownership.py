@@ -13,9 +13,9 @@ history writes the list.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
-from cenergyd.customers.model import Customer
+from cenergyd.customers.model import ROLES, Customer
 from cenergyd.errors import InvalidField
 
 HELD = "loggers"
@@ -64,6 +64,53 @@ def held_since(customer: Customer) -> int:
     serial = customer.logger_serial_number
     times = [each.since for each in held_loggers(customer) or () if each.serial == serial]
     return min(times, default=0)
+
+
+def own_parts(customer: Customer, serial: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of a range in which a logger's readings are the customer's, ascending; the whole range where no ownership is recorded."""
+    held = held_loggers(customer)
+    if held is None:
+        return [(start, end)] if start < end else []
+    return [(since, until) for since, until, is_held in parts_held(held, serial, start, end) if is_held]
+
+
+def owns(customer: Customer, serial: str, time: int) -> bool:
+    """Whether a logger's readings of a time are the customer's."""
+    return bool(own_parts(customer, serial, time, time + 1))
+
+
+def present_since(customer: Customer) -> int:
+    """Since when the present logger has been the customer's; 0: nobody had it before, or no ownership is recorded."""
+    parts = own_parts(customer, customer.logger_serial_number, 0, FOREVER)
+    return parts[-1][0] if parts else FOREVER
+
+
+class Timed(Protocol):
+    """Something of a time, UTC seconds."""
+
+    @property
+    def time(self) -> int: ...
+
+
+T = TypeVar("T", bound=Timed)
+
+
+def own_rows(customer: Customer, serial: str, rows: Sequence[T]) -> Sequence[T]:
+    """The readings, ascending, that are of times at which the logger was the customer's."""
+    if not rows:
+        return rows
+    parts = own_parts(customer, serial, rows[0].time, rows[-1].time + 1)
+    if len(parts) == 1 and parts[0] == (rows[0].time, rows[-1].time + 1):
+        return rows
+    return [row for row in rows if any(since <= row.time < until for since, until in parts)]
+
+
+def without_foreign(customer: Customer, last: Mapping[str, T]) -> Mapping[str, T]:
+    """Newest readings by series, without those of the customer's present roles that are of another customer's time."""
+    serial = customer.logger_serial_number
+    names = {name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role))}
+    foreign = {name for name in names if name in last and not owns(customer, serial, last[name].time)}  # type: ignore[index]
+    return {name: reading for name, reading in last.items() if name not in foreign} if foreign else last
 
 
 def released_loggers(customer: Customer) -> frozenset[str]:

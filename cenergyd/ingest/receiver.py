@@ -24,7 +24,7 @@ from cenergyd.acquisuite.form import (
 from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
 from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.ownership import held_since
+from cenergyd.customers.ownership import own_rows
 from cenergyd.errors import (
     CenergydError,
     FutureRows,
@@ -243,15 +243,13 @@ class Receiver:
 
     def _owned(self, customer: Customer, batches: list[SeriesReadings]) -> list[SeriesReadings]:
         """Drops readings of times at which the logger was another customer's: nobody may change those."""
-        since = held_since(customer)
-        if not since:
-            return batches
-        kept = [SeriesReadings(batch.series, [row for row in batch.readings if row.time >= since]) for batch in batches]
+        serial = customer.logger_serial_number
+        kept = [SeriesReadings(batch.series, own_rows(customer, serial, batch.readings)) for batch in batches]
         left_out = sum(len(old.readings) - len(new.readings) for old, new in zip(batches, kept, strict=True))
         if left_out:
             log.warn(
-                "{readings} readings of logger {serial} are from before it belonged to customer {customer_id}: left out",
-                readings=left_out, serial=customer.logger_serial_number, customer_id=customer.id,
+                "{readings} readings of logger {serial} are of times at which it was not customer {customer_id}'s: left out",
+                readings=left_out, serial=serial, customer_id=customer.id,
             )  # fmt: skip
         return kept
 

@@ -18,7 +18,7 @@ from cenergyd.acquisuite.row_times import row_times
 from cenergyd.acquisuite.upload import read_log_header
 from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.customers.ownership import held_since
+from cenergyd.customers.ownership import held_since, own_parts
 from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation
@@ -131,6 +131,7 @@ class Rereader:
         tell: Callable[[float], None],
     ) -> None:
         rows: dict[str, list[Rows]] = {}
+        own = own_parts(customer, customer.logger_serial_number, *within)
         for number, each in enumerate(found):
             tell(number / len(found))
             if isinstance(each, Damage):
@@ -144,7 +145,7 @@ class Rereader:
                 self.counts.others += 1
                 continue
             for name, part in await self._rows(customer, upload, meter):
-                kept = {time for time in part.times if within.start <= time < within.end}
+                kept = {time for time in part.times if any(since <= time < until for since, until in own)}
                 inside = [reading for reading in part.readings if reading.time in kept]
                 if kept:
                     rows.setdefault(name, []).append(Rows(kept, inside))

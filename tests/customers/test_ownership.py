@@ -14,10 +14,16 @@ from cenergyd.customers.ownership import (
     given_up,
     held_loggers,
     held_since,
+    own_parts,
+    own_rows,
+    owns,
     parts_held,
+    present_since,
     recorded,
     released_loggers,
+    without_foreign,
 )
+from cenergyd.readings.model import Reading
 
 times = st.integers(0, 30)
 held = st.lists(st.builds(Held, st.sampled_from("AB"), times, times), max_size=4)
@@ -30,6 +36,38 @@ def test_parts_cover_the_range_and_say_what_is_held(loggers: list[Held], start: 
     for since, until, is_held in parts:
         for time in range(since, until):
             assert is_held == any(each.serial == "A" and each.since <= time < each.until for each in loggers)
+
+
+def test_what_is_recorded_says_whose_readings_are() -> None:
+    """Held, sold, and held again."""
+    customer = Customer(
+        id="a", facility="1", load="2+3", logger_serial_number="X",
+        extensions={"loggers": recorded([Held("X", 0, 10), Held("Y", 10, 20), Held("X", 20)])},
+    )  # fmt: skip
+    assert own_parts(customer, "X", 5, 30) == [(5, 10), (20, 30)]
+    assert own_parts(customer, "X", 12, 18) == own_parts(customer, "Z", 0, 30) == []
+    assert [time for time in range(25) if owns(customer, "Y", time)] == list(range(10, 20))
+    assert present_since(customer) == 20
+    rows = [Reading(time, 1.0) for time in range(8, 23)]
+    assert [row.time for row in own_rows(customer, "X", rows)] == [8, 9, 20, 21, 22]
+    assert own_rows(customer, "X", rows[:2]) == rows[:2]
+    last = {
+        "X_1": Reading(15, 1.0),
+        "X_2": Reading(21, 1.0),
+        "X_3": Reading(9, 1.0),
+        "X_missing_meter": Reading(19, 1.0),
+        "Q_1": Reading(1, 1.0),
+    }
+    assert set(without_foreign(customer, last)) == {"X_2", "X_3", "Q_1"}
+
+
+def test_without_a_record_everything_is_the_customers() -> None:
+    customer = Customer(id="a", facility="1", load="2", logger_serial_number="X")
+    assert own_parts(customer, "X", 3, 9) == [(3, 9)]
+    assert own_parts(customer, "X", 9, 9) == []
+    assert present_since(customer) == 0
+    last = {"X_1": Reading(15, 1.0)}
+    assert without_foreign(customer, last) == last
 
 
 def test_a_logger_that_uploaded_nothing_was_never_held() -> None:

@@ -164,18 +164,23 @@ def charges_csv(report: Mapping[str, Any]) -> str:
     return target.getvalue()
 
 
+def _typed(text: str | None) -> str | None:
+    """A text that somebody typed; a spreadsheet must not take it for a formula."""
+    return f"'{text}" if text and text.lstrip()[:1] in ("=", "+", "-", "@") else text
+
+
 def _csv_lines(each: Mapping[str, Any]) -> list[list[Any]]:
     money, known = each["currency"], each["energy_complete"]
     rows: list[list[Any]] = []
     for line in each["energy"]:
-        common = [line["season"], line["period"]]
+        common = [_typed(line["season"]), _typed(line["period"])]
         rows.append(["import", *common, line["import_kwh"], None, None, line["import_charge"], money, known])
         credit = line["export_credit"]
         amount = str(0 - Decimal(credit)) if credit is not None else None
         rows.append(["export", *common, None, line["export_kwh"], None, amount, money, known])
     for kind in ("demand", "peak_demand"):
         rows += [
-            [kind, line["season"], line["period"], None, None, line["kw"], line["charge"], money, each["demand_complete"]]
+            [kind, _typed(line["season"]), _typed(line["period"]), None, None, line["kw"], line["charge"], money, each["demand_complete"]]
             for line in each[kind]
         ]  # fmt: skip
     rows.append(["fixed", None, None, None, None, None, each["fixed"], money, None])

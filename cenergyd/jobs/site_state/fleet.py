@@ -23,6 +23,8 @@ from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_fro
 from cenergyd.runtime.clock import Clock
 
 MAX_SITES = 200_000
+AT_ONCE = 1000
+"""Sites read by one query, whose documents take some 20 ms of the reactor's time."""
 REUSED = 10
 """The list is valid for this many times as long as it took to read: few sites are read at every request, many sites rarely."""
 OLDEST = 60.0
@@ -133,9 +135,7 @@ class FleetReader:
         fault: Failure | None = None
         try:
             began = self._clock.seconds()
-            documents = await self._documents.find(SITE, limit=MAX_SITES)
-            summaries = (summary_from_json(document.body) for document in documents)
-            sites = {summary.customer_id: summary for summary in summaries if summary is not None}
+            sites = await self._stored()
             _apply(sites, self._taken)
             self._sites = sites
             self._read_at = self._clock.seconds()
@@ -147,6 +147,19 @@ class FleetReader:
             others, self._reading = self._reading, None
             for other in others:
                 other.callback(fault)  # a Failure makes it an errback
+
+    async def _stored(self) -> dict[str, SiteSummary]:
+        sites: dict[str, SiteSummary] = {}
+        after: str | None = None
+        read = 0
+        while read < MAX_SITES:
+            documents = await self._documents.find(SITE, after_key=after, limit=AT_ONCE)
+            summaries = (summary_from_json(document.body) for document in documents)
+            sites |= {summary.customer_id: summary for summary in summaries if summary is not None}
+            if len(documents) < AT_ONCE:
+                break
+            read, after = read + AT_ONCE, documents[-1].key
+        return sites
 
 
 def _apply(sites: dict[str, SiteSummary], changed: Mapping[str, SiteSummary | None]) -> None:

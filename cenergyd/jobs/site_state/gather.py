@@ -13,6 +13,7 @@ import attrs
 
 from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.ownership import owns, without_foreign
 from cenergyd.derivation.status import reached_before, results_of, stored_window
 from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED
 from cenergyd.documents.meters import known_meters
@@ -104,6 +105,7 @@ async def site_states(
 
 def _facts(customer: Customer, known: _Known) -> SiteFacts:
     serial = customer.logger_serial_number
+    known = known._replace(last=without_foreign(customer, known.last))
     told = known.derivations.get(customer.id, {})
     meters = tuple(
         _meter(customer, role, series, known) for role in ROLES for series in customer.measured_series_of(role)
@@ -148,6 +150,8 @@ def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterS
     document = known.meters.get(series)
     body: Mapping[str, object] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")
+    if time is not None and not owns(customer, customer.logger_serial_number, time):
+        body, time, values = {}, None, None  # what it said to the customer who had the logger before
     power = values.get("P") if isinstance(values, Mapping) else None
     reading = known.last.get(series)
     if reading is not None and reading.time >= (time or 0):

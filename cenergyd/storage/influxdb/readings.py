@@ -25,8 +25,9 @@ from cenergyd.readings.checks import (
 from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.readings.write_probes import probe_times
-from cenergyd.runtime.clock import FromThreads
+from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.gather import gather_limited
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.storage.influxdb.address import parse_address
 from cenergyd.storage.influxdb.connection import DEFAULT_POLICY, InfluxConnection, Policy, StatementResult
 from cenergyd.storage.influxdb.line_protocol import (
@@ -60,6 +61,8 @@ RESULT_ROWS = 100_000
 """Approximate maximum of rows of all series in one result; longer reads take several requests."""
 MINUTE = 60
 SERIES_AT_ONCE = 100
+PARSED_AT_ONCE = 500
+"""Rows between which the reactor may have a turn."""
 REQUESTS_AT_ONCE = 4
 DELETES_AT_ONCE = 10
 """Maximum DELETEs in one request. Each takes tens of milliseconds, and more might not end within the timeout."""
@@ -120,7 +123,7 @@ class InfluxReadingStore:
 
     def __init__(
         self,
-        reactor: FromThreads,
+        reactor: Reactor,
         url: str,
         *,
         policy: Policy = DEFAULT_POLICY,
@@ -132,6 +135,7 @@ class InfluxReadingStore:
             raise ConfigError(f"retention_policy {policy.name!r}: quotes and backslashes are not possible")
         self._policies = (policy,) if points_policy is None else (policy, points_policy)
         self._readings_in, self._points_in = self._policies[0].name, self._policies[-1].name
+        self._clock = reactor
         self._influx = InfluxConnection(reactor, parse_address(url), threads, timeout_seconds)
 
     async def open(self) -> None:
@@ -313,13 +317,16 @@ class InfluxReadingStore:
         :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
         """
         found: dict[Range, list[T]] = {asked: [] for asked in ranges}
+        breather = CooperativeYield(self._clock)
         left = 2 * LATEST if limit is None else limit
         cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
         while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
             size = min(PAGE_ROWS, max(1, RESULT_ROWS // min(len(cursors), SERIES_AT_ONCE)))
             answers = await self._pages(cursors, size, partial(select, fields, retention_policy=policy), tail, most)
             for cursor, (columns, rows) in zip(cursors, answers, strict=True):
-                found[cursor.asked] += parse(columns, rows)
+                for first in range(0, len(rows), PARSED_AT_ONCE):
+                    found[cursor.asked] += parse(columns, rows[first : first + PARSED_AT_ONCE])
+                    await breather()
             cursors = [
                 cursor.after(rows, size, window or 1) for cursor, (_, rows) in zip(cursors, answers, strict=True)
             ]

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from cenergyd.documents.kinds import SESSION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict
-from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens
+from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens, owner_of
 
 PER_TOKEN = 20
 """Open sessions per token; a further one ends the oldest."""
@@ -117,7 +117,12 @@ class Sessions:
             "address": address, "last_address": address,
         }  # fmt: skip
         document = await self._documents.put(
-            SESSION, _hash(cookie), body, owner=token.id, due=min(ends, now + self._idle), expected_version=0
+            SESSION,
+            _hash(cookie),
+            body,
+            owner=owner_of(token.customer_id) if token.one_time else token.id,
+            due=min(ends, now + self._idle),
+            expected_version=0,
         )
         return cookie, _session(document, cookie)
 
@@ -173,7 +178,7 @@ class Sessions:
     async def _page_of_customer(
         self, customer_id: str, now: int, after_key: str | None, limit: int
     ) -> list[SessionInfo]:
-        found: list[Document] = []
+        found = list(await self._documents.find(SESSION, owner=owner_of(customer_id), after_key=after_key, limit=limit))
         after_token = None
         while tokens := await self._tokens.page(after=after_token, limit=_PAGE, customer_id=customer_id):
             after_token = tokens[-1].id

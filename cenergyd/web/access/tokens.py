@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import Logger
 
 from cenergyd.documents.json_types import ReadOnlyJson
-from cenergyd.documents.kinds import TOKEN
+from cenergyd.documents.kinds import SESSION, TOKEN
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict, InvalidField
 
@@ -78,7 +78,7 @@ class Tokens:
             "last_used": None, "expires": expires, "one_time": one_time,
         }  # fmt: skip
         document = await self._documents.put(
-            TOKEN, _hash(secret), body, owner=_owner(customer_id), due=expires, expected_version=0
+            TOKEN, _hash(secret), body, owner=owner_of(customer_id), due=expires, expected_version=0
         )
         return secret, _info(document)
 
@@ -88,7 +88,7 @@ class Tokens:
         """Tokens, all or one customer's, by id ascending, after an id."""
         # A key is longer than an id; "~" sorts after every hex digit, so that the named token itself is left out.
         after_key = None if after is None else after + "~"
-        owner = _owner(customer_id) if customer_id else None
+        owner = owner_of(customer_id) if customer_id else None
         found = await self._documents.find(TOKEN, owner=owner, after_key=after_key, limit=limit)
         return [_info(document) for document in found]
 
@@ -102,11 +102,14 @@ class Tokens:
         return await self._documents.delete(TOKEN, found[0].key)
 
     async def revoke_customer(self, customer_id: str) -> int:
-        """Revoke all tokens of a customer; returns how many."""
+        """Revoke all tokens of a customer, and with them all sessions; how many tokens."""
         revoked = 0
-        while found := await self._documents.find(TOKEN, owner=_owner(customer_id), limit=_PAGE):
+        while found := await self._documents.find(TOKEN, owner=owner_of(customer_id), limit=_PAGE):
             for document in found:
                 revoked += await self._documents.delete(TOKEN, document.key)
+        while found := await self._documents.find(SESSION, owner=owner_of(customer_id), limit=_PAGE):
+            for document in found:
+                await self._documents.delete(SESSION, document.key)
         return revoked
 
     async def check(self, secret: str, now: int) -> TokenInfo | None:
@@ -148,7 +151,7 @@ class Tokens:
     async def any_permanent_operator(self, now: int) -> bool:
         """Whether some operator can still sign in with a token that is not a first token."""
         after = None
-        while found := await self._documents.find(TOKEN, owner=_owner(None), after_key=after, limit=_PAGE):
+        while found := await self._documents.find(TOKEN, owner=owner_of(None), after_key=after, limit=_PAGE):
             for info in map(_info, found):
                 if not info.one_time and (info.expires is None or info.expires > now):
                     return True
@@ -156,8 +159,8 @@ class Tokens:
         return False
 
     async def drop_first_tokens(self, keep: int) -> None:
-        """Revoke unused one-time operator tokens except the ``keep`` newest."""
-        found = await self._documents.find(TOKEN, owner=_owner(None), limit=_PAGE)
+        """Revoke unused one-time operator tokens but the ``keep`` youngest."""
+        found = await self._documents.find(TOKEN, owner=owner_of(None), limit=_PAGE)
         unused = sorted((info for info in map(_info, found) if info.one_time), key=lambda info: -info.created)
         for info in unused[keep:]:
             await self._documents.delete(TOKEN, info.key)
@@ -191,7 +194,8 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def _owner(customer_id: str | None) -> str:
+def owner_of(customer_id: str | None) -> str:
+    """Under which tokens are stored, and the sessions that one-time tokens opened, which have no token any more."""
     return "operator" if customer_id is None else f"customer:{customer_id}"
 
 

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from cenergyd.customers.model import Customer, Role
+from cenergyd.customers.ownership import without_foreign
 from cenergyd.derivation.status import results_of
 from cenergyd.documents.kinds import LOGGER
 from cenergyd.errors import CenergydError, NotFound, Overloaded
@@ -159,7 +160,7 @@ class LiveCustomer:
     async def _read(self) -> tuple[Customer, Mapping[str, Reading]]:
         customer = await self._context.customer(self._customer_id)
         series = [source.series for source in role_sources(customer)]
-        return customer, await self._context.readings.last(series) if series else {}
+        return customer, without_foreign(customer, await self._context.readings.last(series)) if series else {}
 
     async def _fresh(self, sources: Sequence[SeriesSource], last: Mapping[str, Reading]) -> dict[str, object]:
         fresh: dict[str, object] = {}
@@ -181,7 +182,7 @@ class LiveCustomer:
         seen = await self._context.documents.get(LOGGER, serial) if serial else None
         told = await results_of([customer], self._context.documents)
         return LiveStatus(
-            logger=LoggerJson.of(serial, seen) if serial else None,
+            logger=LoggerJson.of_customer(customer, seen, last) if serial else None,
             derivation=derivation_state(customer, last, told.get(customer.id)),
         )
 

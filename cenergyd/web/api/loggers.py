@@ -12,6 +12,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.customers.ownership import present_since, without_foreign
 from cenergyd.derivation.status import missing_of, results_of
 from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
@@ -83,6 +84,14 @@ class LoggerJson(Resource, frozen=True, kw_only=True):
     def of(cls, serial: str, document: Document | None) -> LoggerJson:
         """A logger's document; None: it was never seen."""
         return LoggerJson(**_seen(serial, document))
+
+    @classmethod
+    def of_customer(cls, customer: Customer, document: Document | None, last: Mapping[str, Reading]) -> LoggerJson:
+        """The document of a customer's logger; nothing of it before the logger has sent a reading as theirs."""
+        serial, since = customer.logger_serial_number, present_since(customer)
+        names = (name for role in ROLES for name in (customer.series_of(role), *customer.measured_series_of(role)))
+        used = since == 0 or any(name in last and last[name].time >= since for name in names)  # type: ignore[index]
+        return cls.of(serial, document if used else None)
 
 
 class StatusMessage(Resource, frozen=True, kw_only=True):
@@ -268,6 +277,7 @@ def derivation_state(
     customer: Customer, last: Mapping[str, Reading], told: ReadOnlyJson | None = None
 ) -> DerivationState:
     """A customer's; ``told`` is what derivation itself says."""
+    last = without_foreign(customer, last)
     role = customer.missing_role
     state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
     places = {each: customer.series_of(each) or "" for each in ROLES}
@@ -338,7 +348,7 @@ class StatusReader:
             state=state,
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
-            logger=LoggerJson.of(serial, loggers.get(serial)) if serial else None,
+            logger=LoggerJson.of_customer(customer, loggers.get(serial), last) if serial else None,
             derivation=derivation_state(customer, last, told),
         )
 
@@ -354,6 +364,17 @@ class StatusReader:
             else None,
             meters=[MeterJson.of(meter) for meter in meters.values()],
         )
+
+    async def own_logger(self, customer: Customer) -> LoggerDetails:
+        """A customer's logger, without what it sent while it was another customer's."""
+        serial, since = customer.logger_serial_number, present_since(customer)
+        details = await self.logger(serial)
+        if since == 0:
+            return details
+        meters = [meter for meter in details.meters if meter.last_time is not None and meter.last_time >= since]
+        if not meters:
+            return LoggerDetails(**_seen(serial, None), status=None, meters=[])
+        return replace(details, meters=meters)
 
 
 class LoggersApi:
@@ -386,7 +407,7 @@ class LoggersApi:
         customer = await self._context.customer(customer_id)
         if not customer.logger_serial_number:
             raise NotFound("no logger serial number is set")
-        details = await self._reader.logger(customer.logger_serial_number)
+        details = await self._reader.own_logger(customer)
         return Response(replace(details, customer_id=customer.id))
 
     async def status(self, call: Call, customer_id: str) -> Response:

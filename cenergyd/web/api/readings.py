@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.json import encode
 
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.ownership import without_foreign
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
@@ -25,10 +26,10 @@ from cenergyd.web.views.curves import CurveJson, LatestReading, csv_chunks
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
+    own_series_track,
     role_sources,
     role_track,
     role_tracks,
-    series_track,
 )
 
 MAX_TIME = 1 << 34
@@ -137,7 +138,7 @@ async def latest_readings(context: Context, customer: Customer, now: int) -> Lat
     """The latest reading of each role, null where there is none."""
     sources = role_sources(customer)
     last = await context.readings.last(_names(sources)) if sources else {}
-    return latest_of(customer, sources, last, now)
+    return latest_of(customer, sources, without_foreign(customer, last), now)
 
 
 def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping[str, Reading], now: int) -> Latest:
@@ -198,7 +199,8 @@ def _tracks(call: Call, customer: Customer, start: int, end: int) -> list[Track]
         if (track := role_track(customer, role, start, end)) is not None:
             found[(role, None)] = track
     for name in series:
-        found[(None, name)] = series_track(_series_source(customer, name), start, end)
+        if (track := own_series_track(customer, _series_source(customer, name), start, end)) is not None:
+            found[(None, name)] = track
     return list(found.values())
 
 

@@ -115,7 +115,7 @@ class SettingsPages:
     async def _page(self, call: PageCall, customer: Customer, draft: Draft, status: int = 200) -> Page:
         (state,) = await self._reader.status([customer], call.now)
         serial = customer.logger_serial_number
-        logger = await self._reader.logger(serial) if serial else None
+        logger = await self._reader.own_logger(customer) if serial else None
         if logger is not None:
             logger.meters.sort(key=lambda meter: (len(meter.meter), meter.meter))
         rejected = await self._context.documents.get(REJECTED, serial) if serial else None

@@ -32,6 +32,8 @@ class Operations:
         self._metrics = metrics
         self._clock = clock
         self._timeout = timeout_seconds
+        self._waiting: list[Deferred[dict[str, str | None]]] = []
+        self._checking = False
         self.ready = False
         """Result of the last check."""
 
@@ -58,7 +60,30 @@ class Operations:
         return self._metrics.render()
 
     async def _report(self) -> dict[str, str | None]:
-        """Run all checks concurrently: name -> what is wrong."""
+        """What checks that begin now find: name -> what is wrong.
+
+        They write to the stores, and anybody may ask. So they are made once at a time, and those who ask meanwhile share the next ones.
+        """
+        answer: Deferred[dict[str, str | None]] = Deferred()
+        self._waiting.append(answer)
+        if not self._checking:
+            self._checking = True
+            Deferred.fromCoroutine(self._check_for_all())
+        return await answer
+
+    async def _check_for_all(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                report = await self._make_checks()
+                for answer in waiting:
+                    if not answer.called:  # its client has not gone
+                        answer.callback(report)
+        finally:
+            self._checking = False
+
+    async def _make_checks(self) -> dict[str, str | None]:
+        """All of them, side by side."""
         checks = [Deferred.fromCoroutine(self._reason(check)) for check in self._checks.values()]
         reasons = await gatherResults(checks)
         self.ready = all(reason is None for reason in reasons)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -119,7 +121,7 @@ class CurveReader:
         cuts = [points[limit].time for points in found if len(points) > limit]
         cut = min(cuts) if cuts else None
         curves = [
-            Curve(track, None, [point for point in points if cut is None or point.time < cut])
+            Curve(track, None, points if cut is None else points[: bisect_left(points, cut, key=attrgetter("time"))])
             for track, points in zip(tracks, found, strict=True)
         ]
         return Curves(start, end, None, cut, curves, channels)

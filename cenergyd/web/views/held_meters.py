@@ -10,8 +10,9 @@ from cenergyd.acquisuite.log_head import first_rows
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.meter_sum import meters_of
 from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.ownership import owns
 from cenergyd.errors import InvalidField, UploadError
-from cenergyd.ingest.held_logs import HeldLogs
+from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeter, HeldMeters
 from cenergyd.readings.model import VALUES
 from cenergyd.web.views.context import Context
@@ -44,7 +45,9 @@ async def held_views(context: Context, customer: Customer) -> list[HeldView]:
     named = {meter for role in ROLES for meter in meters_of(customer.current.meter_of(role))}
     found = await meters.of_logger(customer.logger_serial_number)
     wanted = [meter for meter in found if meter.is_not_understood or (meter.logs and meter.meter in named)]
-    return [HeldView(meter, await _columns(logs, meter)) for meter in wanted[:20]]
+    # Logs from when the logger was another customer's are read when they can be, but shown to nobody.
+    own = [meter for meter in wanted if owns(customer, customer.logger_serial_number, meter.until)]
+    return [HeldView(meter, await _columns(customer, logs, meter)) for meter in own[:20]]
 
 
 async def dismiss(context: Context, customer: Customer, meter: str) -> None:
@@ -102,11 +105,22 @@ def _held(context: Context) -> tuple[HeldMeters, HeldLogs]:
     return meters, HeldLogs(context.documents, meters, context.clock, 1)
 
 
-async def _columns(logs: HeldLogs, meter: HeldMeter) -> tuple[HeldColumn, ...]:
+async def _first_own(customer: Customer, logs: HeldLogs, meter: HeldMeter) -> list[HeldLog]:
+    """The first held log that came while the logger was the customer's, or none."""
+    after: str | None = None
+    while page := await logs.page(meter.series, after):
+        after = page[-1].key
+        own = [log for log in page if owns(customer, log.serial, log.received)]
+        if own:
+            return own[:1]
+    return []
+
+
+async def _columns(customer: Customer, logs: HeldLogs, meter: HeldMeter) -> tuple[HeldColumn, ...]:
     """The columns of the first held rows; of an XML message only the names are shown."""
     names = {point.number: f"{point.name} ({point.units})" if point.units else point.name for point in meter.names}
     rows: list[list[str]] = []
-    for log in await logs.page(meter.series, limit=1):
+    for log in await _first_own(customer, logs, meter):
         if log.format == "log":
             try:
                 rows = first_rows(await logs.content(log), _MAX_INFLATED, _ROWS)

@@ -10,6 +10,7 @@ import attrs
 
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, Role
+from cenergyd.customers.ownership import own_parts
 from cenergyd.readings.model import is_series_name
 
 
@@ -89,6 +90,12 @@ def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] 
 def series_track(source: SeriesSource, start: int, end: int) -> Track:
     """One series all the time."""
     return Track(source.role, (TrackSegment(start, end, source),))
+
+
+def own_series_track(customer: Customer, source: SeriesSource, start: int, end: int) -> Track | None:
+    """One series of the customer's logger, at the times at which the logger was theirs; None where that was never."""
+    parts = own_parts(customer, source.series.partition("_")[0], start, end)
+    return Track(source.role, tuple(TrackSegment(*part, source) for part in parts)) if parts else None
 
 
 def ranges_without_change(tracks: Sequence[Track]) -> list[tuple[int, int]]:

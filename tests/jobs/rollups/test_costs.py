@@ -125,3 +125,19 @@ def test_the_download_has_a_row_per_line_and_empty_cells_for_what_is_not_known()
     assert totals["this"] == report["this"]["total"]
     assert totals["last"] == totals["last_year_to_same_day"] == ""
     assert totals["this_projected"] == report["projected"]["total"]
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://evil.example","bill")', "+1+1", "-2+3", "@SUM(A1)"])
+def test_a_name_is_no_formula_in_the_table(name: str) -> None:
+    """A customer names the periods, and an operator's spreadsheet opens the file."""
+    prices = [{"season": "all", "period": name, "import_per_kwh": "0.50", "export_per_kwh": "0.10"}]
+    always = [{"season": "all", "period": name, "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]}]
+    customer = customer_in("UTC", extensions={"tariff": {**FLAT, "energy": prices, "schedules": always}})
+    now = at("2026-07-08T12:00")
+    report = run(charges_overview(customer, computed(customer, utility=every(15, at("2026-07-01"), now, -2.0)), now))
+    rows = list(csv.reader(io.StringIO(charges_csv(report))))
+    assert any(f"'{name}" in row for row in rows)
+    for row in rows[1:]:
+        for cell in row:
+            assert cell.lstrip()[:1] not in ("=", "+", "@"), row
+            assert not cell.startswith("-") or float(cell) <= 0

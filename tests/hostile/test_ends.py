@@ -1,0 +1,265 @@
+"""What ends a right ends it in every daemon: sessions, bearers and live views, on both pairs of stores; and a restart forgets no right one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.layouts import VERIS
+from tests.daemon_process import RunningDaemon
+from tests.e2e.device import acknowledged, add_customer, readings, upload
+from tests.hostile.wire import exchange, log_request, status_of
+
+SERIAL, OTHER = "001EC6720001", "001EC6720002"
+GUESSER = "127.0.0.7"
+PACES = {
+    "cenergyd.ingest.credentials.LOGGER_PACE": "0.05",
+    "cenergyd.ingest.credentials.NETWORK_PACE": "0.01",
+    "cenergyd.ingest.credentials.SERIAL_PACE": "0.01",
+    "cenergyd.web.access.auth.TOKEN_PACE": "0.02",
+    "credentials.max_failures": "3",
+    "credentials.max_failures_per_address": "6",
+    "web.max_failures_per_address": "3",
+}
+"""Times as in earnest, a twentieth of them."""
+
+
+class Browser:
+    """Somebody who signs in, or has a token; asks any daemon."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self.csrf = ""
+
+    def sign_in(self, daemon: RunningDaemon) -> int:
+        self.headers = {}
+        status, head, body = self.call(daemon, "POST", "/session", {"token": self.token})
+        if status == 200:
+            self.headers = {"Cookie": head["Set-Cookie"].partition(";")[0]}
+            self.csrf = json.loads(body)["csrf"]
+        return status
+
+    def call(
+        self, daemon: RunningDaemon, method: str, path: str, body: object = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+        more = {"Content-Type": "application/json", "X-CSRF-Token": self.csrf, "If-Match": "*"}
+        try:
+            link.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), {**self.headers, **more})
+            answer = link.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            link.close()
+
+    def status(self, daemon: RunningDaemon, path: str = "/session") -> int:
+        return self.call(daemon, "GET", path)[0]
+
+    def watch(self, daemon: RunningDaemon, customer: str) -> View:
+        return View(daemon, customer, self.headers)
+
+
+class View:
+    """An open live view."""
+
+    def __init__(self, daemon: RunningDaemon, customer: str, headers: dict[str, str]) -> None:
+        self._link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+        self._link.request("GET", f"/api/v1/customers/{customer}/events", headers=headers)
+        self._answer = self._link.getresponse()
+        assert self._answer.status == 200
+        assert self._answer.read1(65536)
+
+    def ends(self) -> bool:
+        """Read until the daemon closes it; one that goes on for a minute is cut by the socket's timeout."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if not self._answer.read1(65536):
+                self._link.close()
+                return True
+        return False
+
+    def goes_on(self) -> bool:
+        """Whether it is still open: nothing ends it but what is asked of the daemon."""
+        return not self._answer.isclosed()
+
+
+class World(NamedTuple):
+    """Two daemons on the same stores."""
+
+    first: RunningDaemon
+    second: RunningDaemon
+    operator: Browser
+
+    def customer(self, name: str) -> str:
+        status, _, body = self.operator.call(self.first, "POST", "/customers", {"name": name})
+        assert status == 201
+        found: str = json.loads(body)["id"]
+        return found
+
+    def token(self, customer: str | None = None, **more: Any) -> tuple[Browser, str]:
+        role = {"role": "customer", "customer_id": customer} if customer else {"role": "operator"}
+        status, _, body = self.operator.call(self.first, "POST", "/tokens", {"name": "x", **role, **more})
+        assert status == 201, body
+        made = json.loads(body)
+        return Browser(made["token"]), made["id"]
+
+
+def pair_of(request: pytest.FixtureRequest, name: str) -> dict[str, str]:
+    """The settings for a pair of stores."""
+    if request.param == "embedded":
+        return {}
+    return {
+        "customers.url": f"{request.getfixturevalue('mongo').url}/{name}",
+        "readings.url": f"{request.getfixturevalue('influx').url}/{name}",
+    }
+
+
+@pytest.fixture(scope="module", params=["embedded", "production"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("ends")
+    (folder / "second").mkdir()
+    first = RunningDaemon(folder, pair_of(request, folder.name.replace("-", "_")))
+    second = RunningDaemon(
+        folder / "second",
+        {name: first.settings[name] for name in ("customers.url", "readings.url")},
+    )
+    first.start()
+    try:
+        second.start()
+        yield World(first, second, Browser(first.run("token", "add", "--operator", "operator").stdout.strip()))
+        assert "Traceback" not in first.log() + second.log()
+    finally:
+        first.kill()
+        second.kill()
+
+
+def revoke(world: World, signed: Browser, token: str, customer: str) -> None:
+    assert world.operator.call(world.first, "DELETE", f"/tokens/{token}")[0] == 204
+
+
+def revoke_by_command(world: World, signed: Browser, token: str, customer: str) -> None:
+    done = world.first.run("token", "revoke", token)
+    assert done.returncode == 0, done.stderr
+
+
+def sign_out(world: World, signed: Browser, token: str, customer: str) -> None:
+    assert signed.call(world.first, "DELETE", "/session")[0] == 204
+
+
+def end_from_the_list(world: World, signed: Browser, token: str, customer: str) -> None:
+    listed = json.loads(world.operator.call(world.first, "GET", "/sessions")[2])["sessions"]
+    (session,) = [each["id"] for each in listed if each["token_id"] == token]
+    assert world.operator.call(world.first, "DELETE", f"/sessions/{session}")[0] == 204
+
+
+def remove(world: World, signed: Browser, token: str, customer: str) -> None:
+    assert world.operator.call(world.first, "DELETE", f"/customers/{customer}")[0] == 204
+
+
+ENDS: dict[str, Callable[[World, Browser, str, str], None]] = {
+    "revoked": revoke, "revoked by command": revoke_by_command, "signed out": sign_out, "ended from the list": end_from_the_list,
+    "customer removed": remove,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_end_of_a_session_is_its_end_in_the_other_daemon(world: World, name: str) -> None:
+    customer = world.customer(name)
+    signed, token = world.token(customer)
+    bearer = Browser(signed.token)
+    assert signed.sign_in(world.first) == 200
+    views = [signed.watch(world.second, customer), signed.watch(world.first, customer)]
+    by_token = [bearer.watch(world.second, customer)]
+    neighbour, _ = world.token(world.customer("neighbour"))
+    assert neighbour.sign_in(world.first) == 200
+    ENDS[name](world, signed, token, customer)
+    assert all(view.ends() for view in views)
+    for daemon in (world.second, world.first):
+        assert signed.status(daemon) == 401
+        assert neighbour.status(daemon) == 200
+    if name in ("signed out", "ended from the list"):
+        assert bearer.status(world.second) == 200
+        assert by_token[0].goes_on()
+    else:
+        assert all(view.ends() for view in by_token)
+        assert bearer.status(world.second) == 401
+
+
+def test_a_token_that_expires_ends_what_it_opened(world: World) -> None:
+    customer = world.customer("expires")
+    signed, _ = world.token(customer, expires=int(time.time()) + 15)
+    assert signed.sign_in(world.first) == 200
+    views = [signed.watch(world.second, customer), Browser(signed.token).watch(world.second, customer)]
+    assert all(view.ends() for view in views)
+    assert signed.status(world.second) == 401
+
+
+def test_a_one_time_token_is_good_for_one_session_in_all_daemons(world: World) -> None:
+    customer = world.customer("one time")
+    made = world.first.run("token", "add", "--operator", "--once", "once")
+    assert made.returncode == 0, made.stderr
+    signed, again = Browser(made.stdout.split()[0]), Browser(made.stdout.split()[0])
+    assert again.status(world.second) == 401, "no bearer"
+    assert signed.sign_in(world.first) == 200
+    assert again.sign_in(world.second) == 401
+    view = signed.watch(world.second, customer)
+    assert signed.status(world.second) == 200
+    assert signed.call(world.first, "DELETE", "/session")[0] == 204
+    assert view.ends()
+    assert signed.status(world.second) == 401
+
+
+def test_a_customers_one_time_session_is_listed_and_ends_with_the_customer(world: World) -> None:
+    customer = world.customer("once")
+    made = world.first.run("token", "add", "--customer", customer, "--once", "once")
+    signed = Browser(made.stdout.split()[0])
+    assert signed.sign_in(world.first) == 200
+    (listed,) = json.loads(signed.call(world.second, "GET", "/sessions")[2])["sessions"]
+    assert (listed["customer_id"], listed["current"]) == (customer, True)
+    view = signed.watch(world.second, customer)
+    assert world.operator.call(world.first, "DELETE", f"/customers/{customer}")[0] == 204
+    assert view.ends()
+    assert signed.status(world.second) == 401
+
+
+@pytest.fixture(params=["embedded", "production"])
+def guessed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    folder = tmp_path_factory.mktemp("guessed")
+    daemon = RunningDaemon(folder, PACES | pair_of(request, folder.name.replace("-", "_")))
+    daemon.start()
+    yield daemon
+    daemon.kill()
+
+
+def test_a_hundred_guesses_after_a_restart_shut_nobody_out(guessed: RunningDaemon) -> None:
+    """From one address: a right password and a right token that the new process has not seen yet are right, and those that it knows are so at once."""
+    for serial in (SERIAL, OTHER):
+        add_customer(guessed, serial, load="1", solar="2")
+    token = guessed.run("token", "add", "--operator", "operator").stdout.strip()
+    rows = readings(int(time.time()) // 60 * 60 - 600, 2, 5.0)
+    content = encode.gz(encode.log_text(rows, VERIS))
+    assert acknowledged(upload(guessed, SERIAL, "1", rows))
+    guessed.kill()
+    guessed.start()
+    for number in range(100):
+        assert status_of(exchange(guessed, log_request(SERIAL, content, f"guess {number}"), GUESSER)) in (401, 503)
+    assert status_of(exchange(guessed, log_request(SERIAL, content), GUESSER)) == 200
+    assert status_of(exchange(guessed, log_request(OTHER, content), GUESSER)) == 200
+    for number in range(100):
+        wrong = exchange(guessed, bearer(f"cenergyd_{number}"), GUESSER)
+        assert status_of(wrong) in (401, 429)
+    assert status_of(exchange(guessed, bearer(token), GUESSER)) == 200
+    session = json.dumps({"token": token}).encode()
+    head = f"POST /api/v1/session HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(session)}\r\n\r\n"
+    assert status_of(exchange(guessed, head.encode() + session, GUESSER)) == 200
+    assert status_of(exchange(guessed, log_request(SERIAL, content), GUESSER)) == 200
+
+
+def bearer(token: str) -> bytes:
+    return f"GET /api/v1/session HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -131,12 +131,12 @@ class Authenticator:
         """
         self.check_origin(request)
         client = self.clients.of(request)
-        # Sessions are created only here, so removing ended ones here bounds their number.
-        await self._sessions.purge(self._now())
         old = request.getCookie(cookie_name(client))
         opened = await self._sessions.open(secret.strip(), self._now(), client.address)
         if opened is None:
             raise await self._wrong(client)
+        # Sessions are created only here, so removing ended ones here bounds their number.
+        await self._sessions.purge(self._now())
         if old and (previous := await self._sessions.find(old.decode("latin-1"), self._now())):
             await self._sessions.close(previous)
         cookie, session = opened

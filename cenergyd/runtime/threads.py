@@ -19,12 +19,12 @@ T = TypeVar("T")
 class InThread(Protocol):
     """Runs a blocking or long function in a thread."""
 
-    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Return its result or raise its error."""
         ...
 
 
-async def in_this_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_this_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """An :class:`InThread` for those who have no threads."""
     return function(*args, **kwargs)
 
@@ -53,7 +53,7 @@ class BoundedPool:
         if self._pool.started:
             self._pool.stop()
 
-    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` in a thread and return what it returns or raises.
 
         If the caller is cancelled, a waiting call is not made, and a running one continues; a running call keeps its place until its thread

@@ -25,7 +25,7 @@ PACES = {
     "cenergyd.web.access.auth.TOKEN_PACE": "0.02",
     "credentials.max_failures": "3",
     "credentials.max_failures_per_address": "6",
-    "web.max_failures_per_address": "3",
+    "cenergyd.web.access.auth.MAX_WRONG_TOKENS": "3",
 }
 """Times as in earnest, a twentieth of them."""
 

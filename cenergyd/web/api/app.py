@@ -18,6 +18,7 @@ from cenergyd.web.api.jobs import JobsApi
 from cenergyd.web.api.live import LiveViews
 from cenergyd.web.api.loggers import LoggersApi
 from cenergyd.web.api.operator_settings import OperatorSettingsApi
+from cenergyd.web.api.overview import OverviewApi
 from cenergyd.web.api.plugins import PluginsApi
 from cenergyd.web.api.readings import ReadingsApi
 from cenergyd.web.api.routing import Call, Response, Route, Router, Subject
@@ -32,6 +33,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     CustomersApi,
     ReadingsApi,
     LoggersApi,
+    OverviewApi,
     HeldMetersApi,
     HistoryApi,
     CorrectionsApi,

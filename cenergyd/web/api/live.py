@@ -20,7 +20,8 @@ from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers, twisted_clock
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.api.customers import SeriesOfRoles
-from cenergyd.web.api.loggers import DerivationState, LoggerJson, derivation_state
+from cenergyd.web.api.derivation_state import DerivationState, derivation_state
+from cenergyd.web.api.loggers import LoggerJson
 from cenergyd.web.api.readings import latest_of
 from cenergyd.web.api.routing import dump_json
 from cenergyd.web.server.problems import RequestProblem

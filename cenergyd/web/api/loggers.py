@@ -6,29 +6,27 @@ Names and addresses come from devices and are hostile text: here they are JSON s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.customers.ownership import present_since, without_foreign
-from cenergyd.derivation.status import missing_of, results_of
-from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
+from cenergyd.customers.ownership import present_since
+from cenergyd.derivation.status import results_of
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document
-from cenergyd.errors import InvalidField, NotFound
-from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_now
+from cenergyd.errors import NotFound
 from cenergyd.jobs.site_state.gather import site_states
-from cenergyd.jobs.site_state.model import KINDS, Kind
-from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.readings.model import CHANNELS, Reading
-from cenergyd.runtime.structs import Resource, Time, read
+from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.customers import SettingsProblem
+from cenergyd.web.api.derivation_state import DerivationState, derivation_state
 from cenergyd.web.api.openapi import Next
-from cenergyd.web.api.routing import MAX_SEARCH, Call, Response, Route
+from cenergyd.web.api.routing import Call, Response, Route
 from cenergyd.web.api.site_state import SiteStateJson
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.sources import role_sources
@@ -150,45 +148,6 @@ class RejectedList(Resource, frozen=True, kw_only=True):
     next: Next
 
 
-class MissingReadings(Resource, frozen=True, kw_only=True):
-    """A gap that a silent meter left."""
-
-    role: Role
-    start: Time
-    end: Annotated[Time, Meta(description="Exclusive.")]
-    readings: int
-
-
-class PluginFailure(Resource, frozen=True, kw_only=True):
-    """A plugin that fails. What its error says is for the log and for operators' pages."""
-
-    plugin: str
-    since: Time
-
-
-class DerivationState(Resource, frozen=True, kw_only=True):
-    """How far the computed meter is behind the two measured ones.
-
-    `failing`: a plugin fails. `off`: no meter is computed. `no_data`: not both meters have readings. `pending`: readings wait for the next tick.
-    `waiting`: one meter has newer readings than the other. `current`: nothing to do.
-    """
-
-    state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
-    pending_start: Time | None
-    pending_end: Annotated[Time | None, Meta(description="Exclusive.")]
-    last_measured: Time | None
-    last_computed: Time | None
-    lag_seconds: Annotated[
-        int | None,
-        Meta(description="Time from the newest computed reading to the newest measured one."),
-    ]
-    waiting_for: Annotated[Role | None, Meta(description="The role whose meter has not uploaded yet.")]
-    waiting_since: Time | None
-    missing: Annotated[MissingReadings | None, Meta(description="The latest gap that a silent meter left.")]
-    failure: PluginFailure | None
-    no_plugin: Annotated[bool, Meta(description="No enabled plugin computes the missing role.")]
-
-
 class StatusEntry(Resource, frozen=True, kw_only=True):
     """A customer's state."""
 
@@ -206,109 +165,6 @@ class CustomerStatus(StatusEntry, frozen=True, kw_only=True):
     """A customer's state, and the time it is of."""
 
     now: Time
-
-
-class PendingCustomers(Resource, frozen=True, kw_only=True):
-    """Customers whose readings wait for derivation."""
-
-    customers: int
-    oldest: Time | None
-
-
-class RoleEnergy(Resource, frozen=True, kw_only=True):
-    """A role's energy, kWh."""
-
-    role: Role
-    import_kwh: float
-    export_kwh: float
-
-
-class OverviewEntry(Resource, frozen=True, kw_only=True):
-    """One site in the list."""
-
-    customer_id: str
-    name: str
-    logger_serial_number: str
-    time_zone: str
-    state: SiteStateJson
-    today: Annotated[list[RoleEnergy], Meta(description="Of the site's day so far; roles without any are left out.")]
-    alerts: Annotated[int, Meta(description="Alerts that are active.")]
-
-    @classmethod
-    def of(cls, site: SiteSummary, now: int) -> OverviewEntry:
-        """A site's summary."""
-        energy = energy_now(site, now).values()
-        return cls(
-            customer_id=site.customer_id,
-            name=site.name,
-            logger_serial_number=site.serial,
-            time_zone=site.time_zone,
-            state=SiteStateJson.of(site.state, site.time_zone, now),
-            today=[RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported) for each in energy],
-            alerts=site.alerts,
-        )
-
-
-class OverviewTotals(Resource, frozen=True, kw_only=True):
-    """What all sites that match the search come to."""
-
-    power: Annotated[
-        dict[Role, float],
-        Meta(description="kW now, of the sites that are current; without roles that none of them knows."),
-    ]
-    current: Annotated[int, Meta(description="Sites whose power is known now.")]
-    today: Annotated[list[RoleEnergy], Meta(description="Of each site's day so far.")]
-
-
-class Overview(Resource, frozen=True, kw_only=True):
-    """A page of all customers' states, as they were last evaluated: some seconds ago."""
-
-    customers: list[OverviewEntry]
-    next: Next
-    now: Time
-    matching: Annotated[int, Meta(description="Customers on all pages.")]
-    counts: Annotated[dict[Kind, int], Meta(description="Customers in each state, of those that match the search.")]
-    totals: OverviewTotals
-    pending: PendingCustomers
-    rejected: Annotated[int, Meta(description="Serial numbers that were refused.")]
-
-
-def derivation_state(
-    customer: Customer, last: Mapping[str, Reading], told: ReadOnlyJson | None = None
-) -> DerivationState:
-    """A customer's; ``told`` is what derivation itself says."""
-    last = without_foreign(customer, last)
-    role = customer.missing_role
-    state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
-    places = {each: customer.series_of(each) or "" for each in ROLES}
-    measured = [last[place].time for other, place in places.items() if other != role and place in last]
-    computed = last.get(places[role]) if role else None
-    common = min(measured) if len(measured) == 2 else None
-    body = told or {}
-    failure = body.get("failure")
-    if role is None:
-        state = "off"
-    elif failure:
-        state = "failing"
-    elif customer.pending_start is not None:
-        state = "pending"
-    elif common is None:
-        state = "no_data"
-    else:
-        state = "waiting" if max(measured) > (computed.time if computed else 0) else "current"
-    return DerivationState(
-        state=state,
-        pending_start=customer.pending_start,
-        pending_end=customer.pending_end,
-        last_measured=max(measured) if measured else None,
-        last_computed=computed.time if computed else None,
-        lag_seconds=max(0, max(measured) - computed.time) if measured and computed else None,
-        waiting_for=body.get("waiting_for"),
-        waiting_since=body.get("waiting_since"),
-        missing=read(missing, MissingReadings) if (missing := missing_of(body)) else None,
-        failure=PluginFailure(plugin=failure["plugin"], since=failure["since"]) if failure else None,
-        no_plugin=bool(body.get("no_plugin")),
-    )
 
 
 class StatusReader:
@@ -378,7 +234,7 @@ class StatusReader:
 
 
 class LoggersApi:
-    """``/loggers``, ``/rejected``, ``/overview``, a customer's ``logger`` and ``status``."""
+    """``/loggers``, ``/rejected``, a customer's ``logger`` and ``status``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -416,32 +272,6 @@ class LoggersApi:
         (entry,) = await self._reader.status([customer], call.now)
         return Response(CustomerStatus(**asdict(entry), now=call.now))
 
-    async def overview(self, call: Call) -> Response:
-        """All customers' states."""
-        query = fleet_query(call, self._context.page_size)
-        found = await self._context.fleet.page(query)
-        pending = await self._context.customers.derivation_queue.summary()
-        after = query.offset + query.limit
-        totals = found.totals
-        overview = Overview(
-            customers=[OverviewEntry.of(site, call.now) for site in found.sites],
-            next=str(after) if after < found.matching else None,
-            now=call.now,
-            matching=found.matching,
-            counts=dict(found.counts),
-            totals=OverviewTotals(
-                power=dict(totals.power),
-                current=totals.current,
-                today=[
-                    RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported)
-                    for each in totals.energy.values()
-                ],
-            ),
-            pending=PendingCustomers(customers=pending.customers, oldest=pending.oldest),
-            rejected=await self._context.documents.count(REJECTED),
-        )
-        return Response(overview)
-
     async def _documents(self, call: Call, kind: str) -> tuple[list[Document], str | None]:
         limit = call.limit(self._context.page_size)
         found = await self._context.documents.find(kind, after_key=call.query("cursor") or None, limit=limit + 1)
@@ -461,29 +291,9 @@ class LoggersApi:
                 "operator",
                 _list("Rejected", RejectedList, "that were refused", paging),
             ),
-            Route("GET", "/overview", self.overview, "operator", _overview(paging)),
             Route("GET", f"{one}/logger", self.read_own, "signed_in", _READ_OWN),
             Route("GET", f"{one}/status", self.status, "signed_in", _STATUS),
         )
-
-
-def fleet_query(call: Call, page_size: int) -> FleetQuery:
-    """What ``state``, ``search``, ``sort``, ``order``, ``cursor`` and ``limit`` ask for. Raises InvalidField."""
-    state, sort, order = call.query("state") or "", call.query("sort") or "state", call.query("order") or "ascending"
-    if state not in ("", "troubles", *KINDS):
-        raise InvalidField("state", f"one of troubles, {', '.join(KINDS)} is needed")
-    if sort not in SORTS:
-        raise InvalidField("sort", f"one of {', '.join(SORTS)} is needed")
-    if order not in ("ascending", "descending"):
-        raise InvalidField("order", "ascending or descending is needed")
-    return FleetQuery(
-        state=cast(Any, state),
-        sort=cast(Any, sort),
-        descending=order == "descending",
-        search=(call.query("search", MAX_SEARCH) or "").strip(),
-        offset=call.query_integer("cursor", 0, MAX_SITES) or 0,
-        limit=call.limit(page_size),
-    )
 
 
 def _seen(serial: str, document: Document | None) -> JsonObject:
@@ -517,24 +327,3 @@ _STATUS = openapi.Operation(
 
 def _list(name: str, kind: type[Resource], which: str, paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
     return openapi.Operation(f"list{name}", _TAG, f"Loggers {which} (operators)", response=kind, parameters=paging)
-
-
-def _overview(paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
-    parameters = [
-        openapi.query_parameter(
-            "search", {"type": "string", "maxLength": MAX_SEARCH}, "Part of a name or serial number, any case."
-        ),
-        openapi.query_parameter(
-            "state", {"enum": ["troubles", *KINDS]}, "Only sites in this state; `troubles`: in any but good and computing."
-        ),
-        openapi.query_parameter(
-            "sort", {"enum": list(SORTS)},
-            "`state` (default): troubles first, then by name. `utility`, `load`, `solar`: kW now. `used`, `made`, `drawn`, `fed`: kWh today of "
-            "load, of solar, from and to the grid. What is not known comes last.",
-        ),
-        openapi.query_parameter("order", {"enum": ["ascending", "descending"]}, "Default: ascending."),
-    ]  # fmt: skip
-    return openapi.Operation(
-        "readOverview", _TAG, "State of all customers (operators)",
-        response=Overview, parameters=[*paging, *parameters],
-    )  # fmt: skip

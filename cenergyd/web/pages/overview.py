@@ -16,7 +16,7 @@ from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.gather import gather_limited
-from cenergyd.web.api.loggers import fleet_query
+from cenergyd.web.api.overview import fleet_query
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 

@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_a_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_a_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     found: T = await deferToThread(function, *args, **kwargs)
     return found
 

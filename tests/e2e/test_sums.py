@@ -75,6 +75,19 @@ def test_a_role_becomes_a_sum_and_everything_follows(daemon: RunningDaemon) -> N
         assert abs(each["load"]["import_kwh"] - 11.0) < 1e-6
         assert abs(each["utility"]["import_kwh"] - 1.0) < 1e-6
     assert hours()[1]["solar"]["bridged_seconds"] > 0
+    # Each meter by itself, as it counts in the sum; the gap of meter 4 is its own, bridged by its own register.
+    of_meters = get(daemon, token, query.replace("/energy?", "/energy/meters?"))["meters"]
+    assert [(each["role"], each["meter"], each["factor"]) for each in of_meters] == [
+        ("utility", "1", 1.0), ("solar", "2", 1.0), ("solar", "4", 0.5),
+    ]  # fmt: skip
+    for meter, wanted in zip(of_meters, (1.0, 6.0, 4.0), strict=True):
+        mine = [each for each in meter["windows"] if start <= each["start"] < start + 3 * HOUR]
+        assert [round(each["import_kwh"], 6) for each in mine] == [wanted] * 3
+        assert (mine[1]["bridged_seconds"] > 0) == (meter["meter"] == "4")
+        assert meter["windows"][-1]["import_kwh"] is None, "nothing is known of tomorrow"
+    sheet = get(daemon, token, query.replace("/energy?", "/energy/meters.csv?")).splitlines()
+    assert len(sheet) == 1 + 3 * len(of_meters[0]["windows"])
+    assert sheet[0].startswith("role,logger,meter,start_utc,start_local,seconds_passed,import_kwh")
     csv = get(daemon, token, f"{base}/readings.csv?role=solar&start={start}&end={start + 120}&resolution=raw")
     assert SUM in csv
     why = get(daemon, token, f"{base}/explain?start={start + 80 * 60}&end={start + 81 * 60}")["minutes"]

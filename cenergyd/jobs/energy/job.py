@@ -1,7 +1,9 @@
 """Keeps the energy of every role's series up to date, per hour: ``<series>_energy_1h``.
 
-Import and export have the signs of the customer's roles: if a meter's CT is reversed, its P is negated. An hour in which the tariff's season
-or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
+Import and export are meant as the customer's roles say: where a meter's CT is reversed, its P counts with the opposite sign. An hour in
+which the tariff's season or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
+
+Where a role is a sum of meters, each of them has energy of its own as well: what it counts for in the sum.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from twisted.logger import Logger
 
-from cenergyd.customers.meter_history import RoleSegment, role_segments
+from cenergyd.customers.measured_meters import MeterSegment, meter_segments
+from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
 from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
@@ -20,7 +23,7 @@ from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, r
 from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
-from cenergyd.jobs.energy.role_power import RolePowerReader
+from cenergyd.jobs.energy.role_power import SEGMENTS_AROUND, RolePowerReader
 from cenergyd.jobs.neighbours import Rows
 from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
@@ -57,7 +60,8 @@ class _Metering:
         self._tariff = _valid_tariff(customer)
 
     async def run(self, window: Window) -> None:
-        names = self._lines.names(window)
+        summed = (segment.series for segment in self._summed(window, SEGMENTS_AROUND))
+        names = sorted({*self._lines.names(window), *summed})
         async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
             await self._chunk(chunk, readings)
 
@@ -79,12 +83,35 @@ class _Metering:
         for role in ROLES:
             for segment in role_segments(self._customer, role, *reach):
                 points[segment.series] += await self._points(segment, lines[role], steps[role])
+        await self._add_summed(points, rows, reach)
         items: list[Replacement] = [
             (energy_series(name), *reach, sorted(found, key=lambda point: point.time)) for name, found in points.items()
         ]
         await replace_in_turn(self._context.readings, items)
 
-    async def _points(self, segment: RoleSegment, lines: Sequence[Line], steps: Sequence[Step]) -> list[FieldPoint]:
+    def _summed(self, window: Window, around: int = 0) -> list[MeterSegment]:
+        """The meters of sums near a window."""
+        if not uses_sums(self._customer):
+            return []
+        found = meter_segments(self._customer, window.start - around, window.end + around)
+        return [segment for segment in found if segment.in_sum]
+
+    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: Rows, reach: Window) -> None:
+        """Add the energy of each meter of a sum, as it counts for its role; a role of the meter's own goes before."""
+        for segment in self._summed(reach, SEGMENTS_AROUND):
+            start, end = max(segment.start, reach.start), min(segment.end, reach.end)
+            if start >= end:
+                continue
+            await self._context.pause()
+            lines = await self._lines.meter_lines(segment, rows, reach)
+            mine = points.setdefault(segment.series, [])
+            known = {point.time for point in mine}
+            found = await self._points(segment._replace(start=start, end=end), lines, ())
+            mine += [point for point in found if point.time not in known]
+
+    async def _points(
+        self, segment: RoleSegment | MeterSegment, lines: Sequence[Line], steps: Sequence[Step]
+    ) -> list[FieldPoint]:
         points = []
         for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
             within = Window(max(hour.start, segment.start), min(hour.end, segment.end))

@@ -6,7 +6,7 @@ Unknown energy is not estimated: each sum states how much of its time is known, 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from math import fsum
@@ -104,14 +104,11 @@ async def energy_windows(
     """
     spans = calendar_windows(*days, step, zone_of(customer.time_zone))
     starts = [window.start for window in spans]
-    sums: list[dict[Role, list[tuple[float, ...]]]] = [{} for _ in spans]
+    sums: list[dict[Role, list[RoleEnergy]]] = [{} for _ in spans]
     for role in ROLES:
         for place in role_segments(customer, role, spans[0].start, spans[-1].end):
-            for since in range(place.start, place.end, SLICE):
-                until = min(place.end, since + SLICE)
-                for point in await readings.read_points(energy_series(place.series), since, until):
-                    part = _part(point, place.computed)
-                    sums[bisect_right(starts, point.time) - 1].setdefault(role, []).append(part)
+            async for time, part in read_parts(readings, place.series, place.start, place.end, computed=place.computed):
+                sums[bisect_right(starts, time) - 1].setdefault(role, []).append(part)
     return [
         EnergyWindow(
             window.start,
@@ -123,7 +120,16 @@ async def energy_windows(
     ]
 
 
-def _part(point: FieldPoint, computed: bool) -> tuple[float, ...]:
+async def read_parts(
+    readings: ReadingStore, series: str, start: int, end: int, *, computed: bool
+) -> AsyncIterator[tuple[int, RoleEnergy]]:
+    """The stored energy of a series' hours, or parts of hours, of ``start <= time < end``, with their times, ascending."""
+    for since in range(start, end, SLICE):
+        for point in await readings.read_points(energy_series(series), since, min(end, since + SLICE)):
+            yield point.time, _part(point, computed)
+
+
+def _part(point: FieldPoint, computed: bool) -> RoleEnergy:
     fields = point.fields
     covered = float(fields["covered_seconds"])
     kinds = [
@@ -132,7 +138,7 @@ def _part(point: FieldPoint, computed: bool) -> tuple[float, ...]:
         for name in ("import_kwh", "export_kwh", "seconds")
     ]
     known = (float(fields["import_kwh"]), float(fields["export_kwh"]), covered)
-    return (*known, covered if computed else 0.0, *kinds)
+    return RoleEnergy(*known, covered if computed else 0.0, *kinds)
 
 
 def total_of(windows: Sequence[EnergyWindow]) -> EnergyWindow | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from cenergyd.customers.measured_meters import MeterSegment
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.jobs.energy.gap_bridging import (
@@ -132,6 +133,21 @@ class RolePowerReader:
                 counts = sorted([*counts, *(step for step in late if step is not None)])
             found += counts
         return known_steps(found, lines)
+
+    async def meter_lines(
+        self, segment: MeterSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+    ) -> list[Line]:
+        """The lines of one meter that reach into a window, ascending, as it counts for its role.
+
+        :param segment: not cut to the window.
+        """
+        own = RoleSegment(segment.start, segment.end, segment.series, False, segment.counts_backwards)
+        lines = await self._measured(own, rows.get(segment.series, ()), window)
+        size = abs(segment.factor)
+        return [
+            line._replace(first=size * line.first, last=size * line.last, both_ways=size * line.both_ways)
+            for line in lines
+        ]
 
     async def _measured(self, segment: RoleSegment, readings: Sequence[Reading], window: Window) -> list[Line]:
         own = _of_segment(segment, readings)

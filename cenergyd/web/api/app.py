@@ -17,6 +17,7 @@ from cenergyd.web.api.history import HistoryApi
 from cenergyd.web.api.jobs import JobsApi
 from cenergyd.web.api.live import LiveViews
 from cenergyd.web.api.loggers import LoggersApi
+from cenergyd.web.api.meter_energy import MeterEnergyApi
 from cenergyd.web.api.operator_settings import OperatorSettingsApi
 from cenergyd.web.api.overview import OverviewApi
 from cenergyd.web.api.plugins import PluginsApi
@@ -39,6 +40,7 @@ SUBJECTS: tuple[MakeSubject, ...] = (
     CorrectionsApi,
     JobsApi,
     EnergyApi,
+    MeterEnergyApi,
     ConfigsApi,
     OperatorSettingsApi,
     PluginsApi,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from cenergyd.customers.model import ROLES, Role
+from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, RoleEnergy, Step, energy_windows
@@ -66,7 +66,7 @@ class EnergyApi:
 
     async def read(self, call: Call, customer_id: str) -> Response:
         """As JSON."""
-        zone, step, found = await self._windows(call, customer_id)
+        customer, step, found = await asked_windows(self._context, call, customer_id)
         windows = [
             EnergyPeriod(
                 start=window.start,
@@ -76,22 +76,13 @@ class EnergyApi:
             )
             for window in found
         ]
-        return Response(EnergyPeriods(step=step, time_zone=zone, windows=windows))
+        return Response(EnergyPeriods(step=step, time_zone=customer.time_zone, windows=windows))
 
     async def read_csv(self, call: Call, customer_id: str) -> Response:
         """As CSV: a row per window, an empty cell where nothing is known."""
-        zone, step, found = await self._windows(call, customer_id)
+        customer, step, found = await asked_windows(self._context, call, customer_id)
         headers = {"Content-Disposition": f'attachment; filename="energy-{step}.csv"'}
-        return Response(energy_csv(found, zone), headers=headers, media_type="text/csv; charset=utf-8")
-
-    async def _windows(self, call: Call, customer_id: str) -> tuple[str, Step, list[EnergyWindow]]:
-        first, after = _day(call, "start"), _day(call, "end")
-        step = call.query("step") or "day"
-        if step not in STEPS:
-            raise InvalidField("step", f"one of {', '.join(STEPS)} is needed")
-        customer = await self._context.customer(customer_id)
-        found = await energy_windows(customer, self._context.readings, (first, after), step, call.now)
-        return customer.time_zone, step, found
+        return Response(energy_csv(found, customer.time_zone), headers=headers, media_type="text/csv; charset=utf-8")
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -100,6 +91,16 @@ class EnergyApi:
             Route("GET", f"{one}/energy", self.read, "signed_in", _READ),
             Route("GET", f"{one}/energy.csv", self.read_csv, "signed_in", _READ_CSV),
         )
+
+
+async def asked_windows(context: Context, call: Call, customer_id: str) -> tuple[Customer, Step, list[EnergyWindow]]:
+    """The energy that a request asks for by ``start``, ``end`` and ``step``. Raises InvalidField and NotFound."""
+    first, after = _day(call, "start"), _day(call, "end")
+    step = call.query("step") or "day"
+    if step not in STEPS:
+        raise InvalidField("step", f"one of {', '.join(STEPS)} is needed")
+    customer = await context.customer(customer_id)
+    return customer, step, await energy_windows(customer, context.readings, (first, after), step, call.now)
 
 
 def energy_csv(windows: Sequence[EnergyWindow], time_zone: str) -> str:
@@ -129,18 +130,19 @@ def _day(call: Call, name: str) -> date:
         raise InvalidField(name, "a day such as 2026-11-24 is needed") from None
 
 
-_TAG = "jobs"
+TAG = "jobs"
+"""Of the operations on energy."""
 _DAY = {"type": "string", "format": "date"}
-_PARAMETERS = (
+PARAMETERS = (
     openapi.CUSTOMER_ID,
     openapi.query_parameter("start", _DAY, "First day, in the customer's zone.", required=True),
     openapi.query_parameter("end", _DAY, "Day after the last one.", required=True),
     openapi.query_parameter("step", {"enum": list(STEPS)}, "Default: day."),
 )
 _READ = openapi.Operation(
-    "readEnergy", _TAG, "Energy per role by hour, day, month or year", response=EnergyPeriods, parameters=_PARAMETERS
+    "readEnergy", TAG, "Energy per role by hour, day, month or year", response=EnergyPeriods, parameters=PARAMETERS
 )
 _READ_CSV = openapi.Operation(
-    "readEnergyCsv", _TAG, "Energy per role as CSV",
-    response=str, response_media_type="text/csv", parameters=_PARAMETERS,
+    "readEnergyCsv", TAG, "Energy per role as CSV",
+    response=str, response_media_type="text/csv", parameters=PARAMETERS,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.meter_periods import MeterEnergy, meter_energies
 from cenergyd.jobs.energy.periods import EnergyWindow, Step, energy_windows, total_of
 from cenergyd.jobs.energy.shares import Shares, shares_of
 from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
@@ -22,6 +23,7 @@ from cenergyd.web.pages.charges import money
 from cenergyd.web.pages.energy_chart import EnergySplit, chart_of, parts_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
+from cenergyd.web.views.meter_names import meter_names
 
 VIEWS: Mapping[str, tuple[str, Step]] = {
     "day": ("Day", "hour"),
@@ -29,7 +31,7 @@ VIEWS: Mapping[str, tuple[str, Step]] = {
     "month": ("Month", "day"),
     "year": ("Year", "month"),
 }
-COMPARISONS: Mapping[str, str] = {"previous": "The one before", "last_year": "A year before"}
+COMPARISONS: Mapping[str, str] = {"previous": "Compare with previous", "last_year": "Compare with a year ago"}
 _FIRST, _LAST = date(2000, 1, 3), date(2099, 12, 31)
 _NOTE = "A day such as 2026-11-24 is needed."
 
@@ -70,6 +72,19 @@ class EnergyRow(NamedTuple):
     note: str
 
 
+class MeterRow(NamedTuple):
+    """A meter's total."""
+
+    name: str
+    device: str
+    """What the logger calls it."""
+    role: str
+    forward: str
+    """kWh as the role counts them."""
+    backward: str
+    known: str
+
+
 class EnergyPages:
     """A customer's ``energy``."""
 
@@ -96,8 +111,8 @@ class EnergyPages:
             "moves": _links(period, compare, today),
             "view_links": [(key, text, _path(key, day, compare)) for key, (text, _) in VIEWS.items()],
             "zone_name": zone.key,
-            "csv": f"{BASE}/customers/{quote(customer.id, safe='')}/energy.csv?"
-            + urlencode({"start": period.first, "end": period.after, "step": VIEWS[view][1]}),
+            "csv": _csv_path(customer, "energy.csv", period),
+            "meters_csv": _csv_path(customer, "energy/meters.csv", period),
             "broken": "",
             **await self._figures(customer, period, compare, call.now, zone),
         }
@@ -116,6 +131,7 @@ class EnergyPages:
                 "chart": None,
                 "totals": (),
                 "lines": (),
+                "meters": (),
                 "broken": texts.sentence(str(fault)),
                 "other": other.title,
             }
@@ -125,12 +141,15 @@ class EnergyPages:
         labels = _labels(found, step, zone)
         totals = totals_of(total_of(found[:passed]), total_of(before[:passed]))
         costs = await self._costs(customer, period, now, zone)
+        meters = await meter_energies(customer, readings, found, now)
+        devices = await meter_names(self._context.documents, [meter.series for meter in meters])
         return {
             "chart": chart_of(found, before[: len(found)], labels, names)
             if any(each.roles for each in found)
             else None,
             "totals": (*totals, *costs),
             "lines": [_line(name, window) for name, window in zip(names, found, strict=True) if window.due_seconds],
+            "meters": meter_rows(meters, devices),
             "other": other.title,
         }
 
@@ -226,7 +245,7 @@ def _line(name: str, window: EnergyWindow) -> EnergyRow:
     if window.roles:
         known = min(window.complete(role) for role in window.roles)
         computed = [texts.ROLE_NAMES[role] for role, each in window.roles.items() if each.computed_seconds]
-        notes += [f"{known:.0%} of the time known"] if known < 0.98 else []
+        notes += [f"{texts.percent(known)} of the time known"] if known < 0.98 else []
         notes += [f"{', '.join(computed)} computed"] if computed else []
         notes += kinds_of(window)
     return EnergyRow(
@@ -234,6 +253,37 @@ def _line(name: str, window: EnergyWindow) -> EnergyRow:
         tuple(texts.number(value, 2) for value in values),
         "; ".join(notes) or ("" if window.roles else "no readings"),
     )
+
+
+def meter_rows(meters: Sequence[MeterEnergy], devices: Mapping[str, str]) -> list[MeterRow]:
+    """The totals of meters; the logger is named where there are several.
+
+    :param devices: what loggers call their meters, by series.
+    """
+    several = len({meter.serial for meter in meters}) > 1
+    rows = []
+    for meter in meters:
+        total = meter.total
+        energy = total.energy
+        name, device = f"Meter {meter.meter}", devices.get(meter.series, "")
+        where = f", of logger {meter.serial}" if several else ""
+        rows.append(
+            MeterRow(
+                f"{name}{_factor(meter.factor)}{where}",
+                "" if device == name else device,
+                texts.ROLE_NAMES[meter.role],
+                texts.number(energy.import_kwh if energy else None, 1),
+                texts.number(energy.export_kwh if energy else None, 1),
+                texts.percent(total.complete),
+            )
+        )
+    return rows
+
+
+def _factor(factor: float) -> str:
+    """What a sum of meters does with one of them, in words."""
+    size = f" \u00d7 {abs(factor):g}" if abs(factor) != 1 else ""
+    return f"{size}, subtracted" if factor < 0 else size
 
 
 def kinds_of(window: EnergyWindow) -> list[str]:
@@ -291,6 +341,11 @@ def _links(period: CalendarRange, compare: str, today: date) -> dict[str, str]:
         "today": _path(view, today, compare),
         "yesterday": _path("day", today - timedelta(days=1), compare),
     }
+
+
+def _csv_path(customer: Customer, name: str, period: CalendarRange) -> str:
+    query = urlencode({"start": period.first, "end": period.after, "step": VIEWS[period.view][1]})
+    return f"{BASE}/customers/{quote(customer.id, safe='')}/{name}?{query}"
 
 
 def _path(view: str, day: date, compare: str) -> str:

@@ -110,7 +110,7 @@ def words_of(window: EnergyWindow, part: EnergySplit, known: float) -> str:
         (part.load, "load"),
     )
     text = ", ".join(f"{value:.1f} kWh {what}" for value, what in named if value is not None)
-    return text if known >= COMPLETE else f"{text}; {known:.0%} of the time is known"
+    return text if known >= COMPLETE else f"{text}; {known * 100:.0f} % of the time is known"
 
 
 class _Place(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cenergyd.documents.kinds import METER
 from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.meter_periods import MeterEnergy, MeterWindow
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
 from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.readings.model import FieldPoint
-from cenergyd.web.pages.energy import compared, kinds_of, period_of
+from cenergyd.web.api.meter_energy import PARTS
+from cenergyd.web.pages.energy import compared, kinds_of, meter_rows, period_of
 from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, chart_of, parts_of
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, mount_pages
@@ -90,7 +94,7 @@ async def test_the_page_and_the_api(world: World) -> None:
     visitor = Visitor(world, token)
     await visitor.sign_in()
     base = f"/customers/{made.id}/energy"
-    assert "No energy is known" in await visitor.open(base)
+    assert "No energy data" in await visitor.open(base)
     midnight = 1750053600  # 2025-06-16 in Denver
     for meter, imported, exported in (("1", 1.0, 2.0), ("2", 3.0, 0.0), ("missing_meter", 2.0, 0.0)):
         points = [
@@ -115,4 +119,64 @@ async def test_the_page_and_the_api(world: World) -> None:
     assert len(sheet.splitlines()) == 25
     assert (await client.get(f"customers/{made.id}/energy", params={**params, "end": "x"})).status == 422
     await world.customers.update(made.id, {"time_zone": "Mars/Olympus"})
-    assert "Energy cannot be shown" in await visitor.open(base)
+    assert "Energy cannot be calculated" in await visitor.open(base)
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_meter_of_a_sum_by_page_api_and_csv(world: World) -> None:
+    mount_pages(world)
+    made, client = await world.customer(
+        name="Roofs", time_zone="UTC", facility="1", solar="2+4*0.5", logger_serial_number=SERIAL
+    )
+    neighbour, stranger = await world.customer(name="Other", facility="1", solar="2", logger_serial_number="AA01")
+    midnight = 1750032000  # 2025-06-16
+    for name, kwh, hours in (("1", 1.0, 24), ("2", 3.0, 24), ("4", 1.5, 12), ("solar_sum", 4.5, 12)):
+        points = [
+            FieldPoint(midnight + 3600 * n, {"import_kwh": kwh, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600})
+            for n in range(hours)
+        ]  # fmt: skip
+        await world.readings.write_points(energy_series(f"{SERIAL}_{name}"), points)
+    await world.documents.put(METER, f"{SERIAL}_4", {"name": "East <roof>"}, owner=SERIAL)
+    token, _ = await world.tokens.add("customer", "owner", world.clock.now, customer_id=made.id)
+    visitor = Visitor(world, token)
+    await visitor.sign_in()
+    text = await visitor.open(f"/customers/{made.id}/energy?date=2025-06-16")
+    table = text[text.index('id="energy-meters"') :]
+    rows = [re.sub(r"<[^>]+>", "|", row) for row in re.findall(r"<tr>(.*?)</tr>", table)][1:]
+    cells = [[cell for cell in row.split("|") if cell] for row in rows]
+    assert cells == [
+        ["Meter 1", "Utility", "24.0", "0.0", "100 %"],
+        ["Meter 2", "Solar", "72.0", "0.0", "100 %"],
+        ["Meter 4 \u00d7 0.5", "East &lt;roof&gt;", "Solar", "18.0", "0.0", "50 %"],
+    ]
+    params = {"start": "2025-06-16", "end": "2025-06-17", "step": "day"}
+    path = f"customers/{made.id}/energy/meters"
+    found = (await client.get(path, params=params)).json["meters"]
+    assert [(each["series"], each["name"], each["factor"]) for each in found] == [
+        (f"{SERIAL}_1", "", 1.0), (f"{SERIAL}_2", "", 1.0), (f"{SERIAL}_4", "East <roof>", 0.5),
+    ]  # fmt: skip
+    assert [each["windows"][0]["covered_seconds"] for each in found] == [86400.0, 86400.0, 43200.0]
+    hours = (await client.get(path, params={**params, "step": "hour"})).json["meters"][2]["windows"]
+    assert [each["import_kwh"] for each in hours] == [1.5] * 12 + [None] * 12
+    sheet = (await client.get(f"{path}.csv", params={**params, "step": "hour"})).content.decode().splitlines()
+    assert len(sheet) == 1 + 3 * 24
+    assert sheet[-1] == f"solar,{SERIAL},4,2025-06-16T23:00:00Z,2025-06-16T23:00:00+00:00,3600" + "," * len(PARTS)
+    assert (await client.get(path, params={**params, "step": "week"})).status == 422
+    assert (await stranger.get(path, params=params)).status in (403, 404), "only its owner and operators see it"
+    assert (await stranger.get(f"customers/{neighbour.id}/energy/meters", params=params)).status == 200
+
+
+def test_what_a_sum_does_with_a_meter_is_told_in_words() -> None:
+    nothing = MeterWindow(3600.0, None)
+    meters = [
+        MeterEnergy("solar", SERIAL, "2", 1.0, [nothing]),
+        MeterEnergy("solar", SERIAL, "4", -1.0, [nothing]),
+        MeterEnergy("solar", "AA01", "6", -0.25, [nothing]),
+    ]
+    rows = meter_rows(meters, {})
+    assert [row.name for row in rows] == [
+        f"Meter 2, of logger {SERIAL}",
+        f"Meter 4, subtracted, of logger {SERIAL}",
+        "Meter 6 \u00d7 0.25, subtracted, of logger AA01",
+    ]
+    assert {(row.forward, row.backward, row.known) for row in rows} == {("\u2013", "\u2013", "0 %")}

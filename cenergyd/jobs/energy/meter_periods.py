@@ -1,0 +1,115 @@
+"""Energy per meter by hour, day, month or year of the customer's calendar: of each inverter of a sum, of each meter of the site.
+
+What a meter's energy counts for is its role: with the factor and the direction that the role gives it. So the meters of a sum add up to it
+wherever all of them are known; a gap of one meter is a gap of its own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import fsum
+from typing import NamedTuple
+
+from cenergyd.customers.measured_meters import MeterSegment, meter_segments
+from cenergyd.customers.meter_history import role_segments
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, read_parts
+from cenergyd.readings.store import ReadingStore
+
+
+class MeterWindow(NamedTuple):
+    """A meter over one hour, day, month or year."""
+
+    due_seconds: float
+    """How much of it has passed while the meter measured the role."""
+    energy: RoleEnergy | None
+    """None where nothing is known."""
+
+    @property
+    def complete(self) -> float:
+        """How much of the time that has passed is known, 0 to 1."""
+        if self.energy is None or not self.due_seconds:
+            return 0.0
+        return min(1.0, self.energy.covered_seconds / self.due_seconds)
+
+
+class MeterEnergy(NamedTuple):
+    """A meter and its energy over some windows."""
+
+    role: Role
+    serial: str
+    """Of its logger."""
+    meter: str
+    """Its id."""
+    factor: float
+    """What its energy is multiplied by at last; negative where it is subtracted."""
+    windows: Sequence[MeterWindow]
+
+    @property
+    def series(self) -> str:
+        """Where its readings are."""
+        return f"{self.serial}_{self.meter}"
+
+    @property
+    def total(self) -> MeterWindow:
+        """All windows together."""
+        known = [window.energy for window in self.windows if window.energy is not None]
+        return MeterWindow(fsum(window.due_seconds for window in self.windows), added(known))
+
+
+async def meter_energies(
+    customer: Customer, readings: ReadingStore, windows: Sequence[EnergyWindow], now: int
+) -> list[MeterEnergy]:
+    """Every meter that measured a role, or a part of it, in the time of the windows; by role.
+
+    :param windows: what :func:`cenergyd.jobs.energy.periods.energy_windows` found for the same customer, ascending, without holes.
+    """
+    if not windows:
+        return []
+    start, end = windows[0].start, windows[-1].end
+    by_meter: dict[tuple[Role, str, str], list[MeterSegment]] = {}
+    for segment in meter_segments(customer, start, end):
+        by_meter.setdefault((segment.role, segment.serial, segment.meter), []).append(segment)
+    alone = _measured_by_one(customer, start, end)
+    found = []
+    for (role, serial, meter), segments in by_meter.items():
+        if role in alone:  # its energy is the role's, which has been read
+            energies = [window.roles.get(role) for window in windows]
+        else:
+            energies = await _energies(readings, segments, [window.start for window in windows])
+        due = [_due(segments, window, now) for window in windows]
+        each = [MeterWindow(*pair) for pair in zip(due, energies, strict=True)]
+        found.append(MeterEnergy(role, serial, meter, segments[-1].factor, each))
+    return found
+
+
+def added(energies: Sequence[RoleEnergy]) -> RoleEnergy | None:
+    """All of them together; None of none."""
+    return RoleEnergy(*(fsum(column) for column in zip(*energies, strict=True))) if energies else None
+
+
+def _measured_by_one(customer: Customer, start: int, end: int) -> set[Role]:
+    """The roles that one meter alone measured all the time."""
+    found = set()
+    for role in ROLES:
+        series = {(each.series, each.computed, each.sum) for each in role_segments(customer, role, start, end)}
+        if len(series) == 1 and not any(computed or text for _, computed, text in series):
+            found.add(role)
+    return found
+
+
+async def _energies(
+    readings: ReadingStore, segments: Sequence[MeterSegment], starts: Sequence[int]
+) -> list[RoleEnergy | None]:
+    parts: list[list[RoleEnergy]] = [[] for _ in starts]
+    for segment in segments:
+        async for time, part in read_parts(readings, segment.series, segment.start, segment.end, computed=False):
+            parts[bisect_right(starts, time) - 1].append(part)
+    return [added(each) for each in parts]
+
+
+def _due(segments: Sequence[MeterSegment], window: EnergyWindow, now: int) -> float:
+    """How many seconds of a window have passed in the segments."""
+    passed = min(window.end, now)
+    return float(sum(max(0, min(each.end, passed) - max(each.start, window.start)) for each in segments))

@@ -12,6 +12,8 @@ from twisted.internet import reactor
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import MONTHLY_SUMMARY
+from cenergyd.errors import StoreUnavailable
+from cenergyd.jobs.energy import monthly_summary
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.plugins import notify_email
@@ -178,3 +180,109 @@ async def test_late_in_the_month_nobody_is_looked_at(world: World, mailbox: Mail
     for _ in range(20):
         await cenergyd_periodic(world.context)  # type: ignore[arg-type]
     assert len(asked) <= 4, "once an hour"
+
+
+async def fleet(world: World, count: int) -> list[str]:
+    """Customers who want a summary, each with a month of energy; their ids in the order of the store."""
+    first = datetime(2027, 1, 1, tzinfo=LOS_ANGELES)
+    fields = {"import_kwh": 2.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600}
+    hours_of_month = range(int(first.timestamp()), int((first + timedelta(days=31)).timestamp()), 3600)
+    made = []
+    for number in range(count):
+        serial = f"001EC60{number:05d}"
+        customer = await world.customer(WANTED, logger_serial_number=serial, solar="")
+        made.append(customer.id)
+        points = [FieldPoint(hour, fields) for hour in hours_of_month]
+        await world.context.readings.write_points(energy_series(f"{serial}_1"), points)
+    return [customer.id for customer in await world.context.customers.page(after=None, limit=count)]
+
+
+async def told(world: World) -> list[str]:
+    """The customers whose summary is queued, in the order of their ids."""
+    return [each.key for each in await world.context.documents.find(MONTHLY_SUMMARY)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_does_a_bounded_part_and_the_next_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monthly_summary, "PAGE", 2)
+    monkeypatch.setattr(monthly_summary, "MAX_MONTHS", 3)
+    customers = await fleet(world, 8)
+    move_to(world, 2027, 2, 1, 7)
+    counts = []
+    for _ in range(5):
+        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        counts.append(len(await told(world)))
+        world.clock.advance(60)
+    assert counts == [3, 6, 8, 8, 8]
+    assert await told(world) == sorted(customers)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_scan_goes_on_where_a_failure_ended_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monthly_summary, "PAGE", 2)
+    customers = await fleet(world, 8)
+    move_to(world, 2027, 2, 1, 7)
+    failing, read = customers[5], monthly_summary._read
+    asked: list[str] = []
+    fault: list[Exception] = [StoreUnavailable("the store is down")]
+
+    async def reading(customer: Customer, month: Any, context: Any) -> Any:
+        asked.append(customer.id)
+        if customer.id == failing and fault:
+            raise fault.pop()
+        return await read(customer, month, context)
+
+    monkeypatch.setattr(monthly_summary, "_read", reading)
+    with pytest.raises(StoreUnavailable):
+        await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    assert asked == customers[:6]
+    # Another daemon, or this one, waits until it is sure that the scan was given up; then it goes on after the last whole page.
+    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    assert asked == customers[:6]
+    world.clock.advance(monthly_summary.CLAIM_SECONDS)
+    asked.clear()
+    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    assert asked == customers[5:], "those whose summary is queued are not read again, nor is the list begun anew"
+    assert await told(world) == sorted(customers)
+    assert len(await world.outbox_documents()) == 8
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_customer_that_fails_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customers = await fleet(world, 4)
+    move_to(world, 2027, 2, 1, 7)
+    read = monthly_summary._read
+
+    async def reading(customer: Customer, month: Any, context: Any) -> Any:
+        if customer.id == customers[1]:
+            raise ValueError("damaged")
+        return await read(customer, month, context)
+
+    monkeypatch.setattr(monthly_summary, "_read", reading)
+    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    assert await told(world) == sorted({*customers} - {customers[1]})
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_do_not_go_through_the_same_customers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon whose claim has ended stops at its next page."""
+    monkeypatch.setattr(monthly_summary, "PAGE", 2)
+    customers = await fleet(world, 6)
+    move_to(world, 2027, 2, 1, 7)
+    read = monthly_summary._read
+    asked: list[str] = []
+
+    async def reading(customer: Customer, month: Any, context: Any) -> Any:
+        asked.append(customer.id)
+        if len(asked) == 2:
+            world.clock.advance(monthly_summary.CLAIM_SECONDS)
+            await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+        return await read(customer, month, context)
+
+    monkeypatch.setattr(monthly_summary, "_read", reading)
+    await cenergyd_periodic(world.context)  # type: ignore[arg-type]
+    # The second of the first page is read by both; everything after it by the other one alone.
+    assert asked == [customers[0], customers[1], *customers[1:]]
+    assert len(await world.outbox_documents()) == 6

@@ -1,7 +1,8 @@
 """E-mails a summary of each month's energy to customers who have switched it on: once per customer and month, by the customer's calendar.
 
-The message's id is unique for customer and month, so the outbox accepts it once even if the daemon crashes before it records that the message
-was queued. Customers are checked once an hour, only in the first days of a month, by one daemon.
+The message has an id of its own, so the outbox takes it once even where a crash comes before it is noted down that it went out. Customers
+are gone through once an hour in the first days of a month only, by one daemon, a bounded number at a time. How far it came is stored: where a
+daemon or a store fails, this or another daemon continues after the last customers that were done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from twisted.logger import Logger
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.kinds import MONTHLY_SUMMARY, MONTHLY_SUMMARY_SCAN
-from cenergyd.errors import Conflict, InvalidField
+from cenergyd.errors import Conflict, InvalidField, Overloaded, StoreUnavailable
 from cenergyd.hookspecs import JobContext, Notification
 from cenergyd.jobs.alerts.receivers import open_channels
 from cenergyd.jobs.alerts.rules import alerts_of
@@ -36,8 +37,16 @@ COMPLETE_BY = 3
 HOUR_OF_DAY = 6
 """Hour of the customer's day from which it is sent: by then the readings of the last evening have usually arrived."""
 SCAN_SECONDS = 3600
+"""From the end of one scan of all customers to the next."""
+DAY = 86400
+CLAIM_SECONDS = 600
+"""A daemon that has not continued its scan in this time has failed: another one may."""
+PAGE = 100
+MAX_PAGES = 10
+"""Pages of customers in one call."""
+MAX_MONTHS = 50
+"""Months that one call reads the energy of: each takes some 50 ms."""
 COMPLETE = 0.98
-_PAGE = 200
 _SCAN_KEY = "customers"
 
 log = Logger()
@@ -63,16 +72,40 @@ class Months(NamedTuple):
     last_year: EnergyWindow
 
 
+class _Scan(NamedTuple):
+    """How far the customers have been gone through."""
+
+    after: str | None
+    """The last customer that was done; None: at the beginning."""
+    version: int
+    """Of the document that says so."""
+
+
 async def send_summaries(context: JobContext) -> None:
-    """Send summaries that are due; called regularly."""
-    if not _may_be_due(context.now) or not await _takes_scan(context):
+    """Send what is due, to a bounded number of customers; called regularly."""
+    if not _may_be_due(context.now):
         return
-    after: str | None = None
-    while page := await context.customers.page(after=after, limit=_PAGE):
+    scan = await _claimed_scan(context)
+    if scan is None:
+        return
+    pages = months = 0
+    while pages < MAX_PAGES and months < MAX_MONTHS:
+        page = await context.customers.page(after=scan.after, limit=PAGE)
+        pages += 1
         for customer in page:
-            await _look_at(customer, context)
-        after = page[-1].id
+            months += await _sent_or_read(customer, context)
+            scan = scan._replace(after=customer.id)
+            if months >= MAX_MONTHS:
+                break
+        if not page:
+            await _noted(scan._replace(after=None), context.now + SCAN_SECONDS, context)
+            return
+        found = await _noted(scan, context.now + CLAIM_SECONDS, context)
+        if found is None:
+            return  # another daemon has taken it over
+        scan = found
         await context.pause()
+    await _noted(scan, context.now, context)
 
 
 def _may_be_due(now: int) -> bool:
@@ -81,39 +114,61 @@ def _may_be_due(now: int) -> bool:
     return min(days) <= LAST_DAY
 
 
-async def _takes_scan(context: JobContext) -> bool:
+async def _claimed_scan(context: JobContext) -> _Scan | None:
+    """Where to go on, claimed for this daemon; None where nothing is to be done now, or another daemon does it."""
     known = await context.documents.get(MONTHLY_SUMMARY_SCAN, _SCAN_KEY)
-    if known is not None and known.due is not None and context.now < known.due <= context.now + SCAN_SECONDS:
-        return False
-    version = known.version if known else 0
-    due = context.now + SCAN_SECONDS
+    if known is None or known.due is None:
+        return await _noted(_Scan(None, known.version if known else 0), context.now + CLAIM_SECONDS, context)
+    if context.now < known.due <= context.now + SCAN_SECONDS:
+        return None
+    after = known.body.get("after")
+    # What an earlier month left unfinished is not continued: its customers have a new month due.
+    goes_on = isinstance(after, str) and context.now - known.due < DAY
+    return await _noted(_Scan(after if goes_on else None, known.version), context.now + CLAIM_SECONDS, context)
+
+
+async def _noted(scan: _Scan, due: int, context: JobContext) -> _Scan | None:
+    """Store how far a scan has come, and when it may be continued; None where another daemon has done so meanwhile."""
+    body = {} if scan.after is None else {"after": scan.after}
     try:
-        await context.documents.put(MONTHLY_SUMMARY_SCAN, _SCAN_KEY, {}, due=due, expected_version=version)
+        stored = await context.documents.put(
+            MONTHLY_SUMMARY_SCAN, _SCAN_KEY, body, due=due, expected_version=scan.version
+        )
     except Conflict:
-        return False  # another daemon does it
-    return True
+        return None
+    return scan._replace(version=stored.version)
 
 
-async def _look_at(customer: Customer, context: JobContext) -> None:
+async def _sent_or_read(customer: Customer, context: JobContext) -> int:
+    """Send a customer's summary if it is due: how many months were read for it, 0 or 1."""
     try:
-        if not _is_wanted(customer):
-            return
-        month, today = due_month(customer, context.now), local_date(context.now, zone_of(customer.time_zone))
-        if month is None:
-            return
-        known = await context.documents.get(MONTHLY_SUMMARY, customer.id)
-        if known is not None and str(known.body.get("month", "")) >= f"{month:%Y-%m}":
-            return
-        months = await _read(customer, month, context)
-        if not months.now.roles or (_share(months.now) < COMPLETE and today.day < COMPLETE_BY):
-            return
-        message = write_summary(customer, months, await _money(customer, month, context))
+        return await _send_if_due(customer, context)
     except InvalidField as error:
         log.warn("no monthly summary for customer {customer}: {reason}", customer=customer.id, reason=str(error))
-        return
-    await context.notify(message)
+    except (StoreUnavailable, Overloaded):
+        raise  # the whole scan waits; it continues here
+    except Exception:
+        # One customer's damaged settings must not keep the others from theirs.
+        log.failure("the monthly summary of customer {customer} failed", customer=customer.id)
+    return 1
+
+
+async def _send_if_due(customer: Customer, context: JobContext) -> int:
+    if not _is_wanted(customer):
+        return 0
+    month, today = due_month(customer, context.now), local_date(context.now, zone_of(customer.time_zone))
+    if month is None:
+        return 0
+    known = await context.documents.get(MONTHLY_SUMMARY, customer.id)
+    if known is not None and str(known.body.get("month", "")) >= f"{month:%Y-%m}":
+        return 0
+    months = await _read(customer, month, context)
+    if not months.now.roles or (_share(months.now) < COMPLETE and today.day < COMPLETE_BY):
+        return 1
+    await context.notify(write_summary(customer, months, await _money(customer, month, context)))
     await context.documents.put(MONTHLY_SUMMARY, customer.id, {"month": f"{month:%Y-%m}"}, owner=customer.id)
     log.info("the summary of {month} of customer {customer} is queued", month=f"{month:%Y-%m}", customer=customer.id)
+    return 1
 
 
 def _is_wanted(customer: Customer) -> bool:

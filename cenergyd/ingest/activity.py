@@ -17,7 +17,7 @@ from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
 from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
-from cenergyd.errors import CenergydError
+from cenergyd.errors import CenergydError, Conflict
 from cenergyd.ingest.logger_proof import PROVEN_BY
 from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
 from cenergyd.ingest.upload_interval import with_upload
@@ -34,6 +34,8 @@ REPEAT_SECONDS = 60.0
 """A logger or meter that uploads often is written at most once in this many seconds."""
 MAX_REJECTED = 1000
 """Rejected serial numbers that are remembered: enough for a fleet, and nobody can fill the store by inventing some."""
+FORGET_SECONDS = 60.0
+"""Seconds between two looks whether rejected loggers have uploaded since, on this daemon or another."""
 _MAX_STORED = 10_000
 """Entries of the list read; more than :data:`MAX_REJECTED` only if it was longer once."""
 _ATTEMPTS = 5
@@ -105,6 +107,7 @@ class LoggerActivity(PeriodicService):
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
         self._introduced: dict[str, None] = {}
+        self._forgot = clock.seconds()
         self.rejected_total = 0
 
     def uploaded(self, serial: str, address: str, loop_name: str) -> None:
@@ -182,6 +185,9 @@ class LoggerActivity(PeriodicService):
         await self._write(due)
         await self._write_statuses(everything=everything)
         await self._flush_rejected()
+        if not 0 <= now - self._forgot < FORGET_SECONDS:
+            self._forgot = now
+            await self._forget_accepted()
 
     async def _write(self, due: Mapping[str, _Seen]) -> None:
         """Write what was seen of loggers; what could not be written is gathered again."""
@@ -254,6 +260,19 @@ class LoggerActivity(PeriodicService):
         await self._documents.put_many(REJECTED, documents)
         for serial in dropped & stored.keys():
             await self._documents.delete(REJECTED, serial)
+
+    async def _forget_accepted(self) -> None:
+        """Delete the entries of rejected loggers that have uploaded since."""
+        rejected = {document.key: document for document in await self._documents.find(REJECTED, limit=_MAX_STORED)}
+        loggers = await self._documents.get_many(LOGGER, list(rejected)) if rejected else {}
+        for serial, logger in loggers.items():
+            document = rejected[serial]
+            if int(logger.body.get("last_upload") or 0) < _attempts(document).time:
+                continue
+            try:
+                await self._documents.delete(REJECTED, serial, expected_version=document.version)
+            except Conflict:
+                continue  # it was rejected once more meanwhile
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Write what is left and stop; what cannot be written is lost."""

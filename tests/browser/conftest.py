@@ -10,7 +10,9 @@ import pytest
 from selenium import webdriver
 
 from tests.browser.chrome import DESKTOP, complaints, open_chrome, set_size, set_theme
+from tests.browser.known_sites import known_sites  # noqa: F401 - a fixture
 from tests.browser.people import Site
+from tests.browser.rich_site import rich  # noqa: F401 - a fixture
 from tests.daemon_process import RunningDaemon
 
 _serials = count(1)
@@ -29,6 +31,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     settings = {
         "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2",
         "cenergyd.ingest.activity.REPEAT_SECONDS": "0",
+        "cenergyd.ingest.activity.FORGET_SECONDS": "0.5",
         "cenergyd.web.api.live.POLL_SECONDS": "0.3",
         "cenergyd.web.access.auth.MAX_WRONG_TOKENS": "1000",
     }

@@ -23,9 +23,8 @@ _HOUR, _DAY = 3600, 86400
 
 
 def may_be_dark(facts: SiteFacts, now: int) -> bool:
-    """Whether the last days need to be checked: the newest reading is near zero, and the sun has been high for hours."""
-    roles: list[SumFacts | MeterStatus] = [*facts.sums, *facts.meters]
-    solar = next((each for each in roles if each.role == "solar"), None)
+    """Whether a look at the last days is worth it: the newest reading is near zero, and the sun has been high for hours."""
+    solar = _solar(facts)
     if (
         solar is None
         or solar.last_time is None
@@ -40,6 +39,11 @@ def may_be_dark(facts: SiteFacts, now: int) -> bool:
     )
 
 
+def _solar(facts: SiteFacts) -> SumFacts | MeterStatus | None:
+    roles: list[SumFacts | MeterStatus] = [*facts.sums, *facts.meters]
+    return next((each for each in roles if each.role == "solar"), None)
+
+
 def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> int | None:
     """The time since which solar has given no power although the sun is high; None if that is not so, or not known.
 
@@ -50,7 +54,7 @@ def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> in
     if most <= 0:
         return None
     dark = []
-    hour = last_hour
+    hour = last_hour if last_hour in highest else last_hour - _HOUR  # its rollup may still be to come
     while hour in highest and highest[hour] <= NOTHING * most and sun_height(hour, place) >= HIGH_SUN:
         dark.append(hour)
         hour -= _HOUR
@@ -64,11 +68,12 @@ def dark_since(highest: Mapping[int, float], last_hour: int, place: Place) -> in
 
 
 async def solar_zero_since(customer: Customer, facts: SiteFacts, readings: ReadingStore, now: int) -> int | None:
-    """The time since which a site's solar meter has given no power in high sun; None if that is not so."""
-    place, series = place_of(customer), customer.series_of("solar")
-    if place is None or series is None or not may_be_dark(facts, now):
+    """Since when a site's solar meter has given nothing in high sun; None where that is not so."""
+    place, series, solar = place_of(customer), customer.series_of("solar"), _solar(facts)
+    if place is None or series is None or solar is None or solar.last_time is None or not may_be_dark(facts, now):
         return None
-    last_hour = now - now % _HOUR - _HOUR
+    # By the meter's own time: at the start of an hour nothing of it has been uploaded, and that is no sign of power.
+    last_hour = solar.last_time - solar.last_time % _HOUR - _HOUR
     points = await readings.read_points(f"{series}_1h", last_hour - DAYS * _DAY - _DAY // 2, last_hour + 1)
     reversed_sign = -1.0 if "solar" in customer.current.reversed_roles else 1.0
     highest = {

@@ -103,3 +103,21 @@ async def test_from_the_hours_that_are_kept() -> None:
         customer=customer, meters=(MeterStatus(role="solar", meter="2", last_time=now - 12 * HOUR, power=0.0),)
     )
     assert await solar_zero_since(customer, night, store, now - 12 * HOUR) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_start_of_an_hour_does_not_end_it() -> None:
+    """Uploads come every quarter of an hour; until the first of an hour, nothing of the hour before is complete."""
+    customer = Customer(id="1", time_zone="America/Denver", facility="1", solar="2", logger_serial_number="AA")
+    found = days(0.0, 5.0)
+    for now in range(NOON + 300, NOON + HOUR + 1800, 300):
+        last = now - now % 900 - 900
+        store = MemoryReadingStore()
+        stored = [time for time in found if time + HOUR <= last]
+        fields: list[Any] = [{"P_max": found[time], "P_min": 0.0} for time in sorted(stored)]
+        points = [FieldPoint(time, each) for time, each in zip(sorted(stored), fields, strict=True)]
+        for late in (points, points[:-1]):  # the job that keeps the last hour may be behind
+            await store.replace_points("AA_2_1h", 0, now, late)
+            solar = MeterStatus(role="solar", meter="2", last_time=last, power=0.0, interval=900)
+            facts = SiteFacts(customer=customer, logger=LoggerFacts(last_upload=last), meters=(solar,))
+            assert await solar_zero_since(customer, facts, store, now) is not None, now

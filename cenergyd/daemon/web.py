@@ -122,6 +122,7 @@ class WebServer(Service):
             channel_types=self._plugins.channel_types,
             alert_rules=self._plugins.rules_by_kind(),
             channels_set_up=_channels_set_up(settings),
+            operators_alerted=bool(settings.alerts.operators),
             plugins=self._plugins.infos,
             store_infos=self._store_infos,
             page_size=PAGE_SIZE,

@@ -147,7 +147,7 @@ def wait_for_state(site: Site, customer: str, kind: str) -> None:
 @pytest.fixture(scope="session")
 def known_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[States]:
     """A daemon of its own: what is known of its sites is written into the store while it is stopped."""
-    settings = {"web.max_failures_per_address": "1000", "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2"}
+    settings = {"cenergyd.web.access.auth.MAX_WRONG_TOKENS": "1000", "cenergyd.ingest.activity.INTERVAL_SECONDS": "0.2"}
     daemon = RunningDaemon(tmp_path_factory.mktemp("states"), settings)
     daemon.start()
     token = daemon.run("token", "add", "--operator", "the operator").stdout.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -111,6 +111,13 @@ def fill(browser: webdriver.Chrome, **values: str) -> None:
     """Type into fields by name."""
     for name, value in values.items():
         enter(browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']"), value)
+
+
+def put_fields(browser: webdriver.Chrome, values: Mapping[str, str]) -> None:
+    """Set fields by name, whether they are in sight or folded away."""
+    for name, value in values.items():
+        field = browser.find_element(By.NAME, name)
+        browser.execute_script("arguments[0].value = arguments[1]", field, value)
 
 
 def enter(field: WebElement, value: str) -> None:

@@ -56,7 +56,7 @@ def test_another_time_without_a_new_page(
     assert text(browser, "#energy-told") == text(browser, "h1")
     assert browser.switch_to.active_element.get_attribute("data-key") == "year"
     press(browser, "earlier")
-    until(browser, lambda: "No energy is known" in text(browser, "#energy"))
+    until(browser, lambda: "No energy data" in text(browser, "#energy"))
     browser.back()
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".energy-chart"))
     assert "view=year" in browser.current_url

@@ -83,6 +83,7 @@ def look(browser: webdriver.Chrome, name: str) -> list[str]:
         width = browser.execute_script("return document.documentElement.scrollWidth")
         if width > size[0]:
             faults.append(f"{name}: {width} px wide on {size[0]}")
+        faults += [f"{name}: a table wider than {size[0]} px: {table}" for table in wide_tables(browser)]
         picture(browser, f"{name}-{size[0]}")
         # The layout depends on the size, the colours do not.
         faults += [f"{name} {size[0]}: {fault}" for fault in axe(browser)]
@@ -90,10 +91,40 @@ def look(browser: webdriver.Chrome, name: str) -> list[str]:
     return faults
 
 
+def wide_tables(browser: webdriver.Chrome) -> list[str]:
+    """Tables of which a part is out of sight; on a phone their rows are cards."""
+    found: list[str] = browser.execute_script("""
+        return [...document.querySelectorAll("main table")].filter((table) => {
+          const frame = table.closest(".scroll") || table.parentElement;
+          return frame.clientWidth && table.scrollWidth > frame.clientWidth + 1;
+        }).map((table) => table.id || table.caption?.textContent || table.textContent.slice(0, 60));
+    """)
+    return found
+
+
 def picture(browser: webdriver.Chrome, name: str) -> None:
     if folder := os.environ.get("CENERGYD_SCREENSHOTS"):
         shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
         (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def test_the_page_that_one_is_on_is_in_sight_on_a_phone(
+    browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, customer: str
+) -> None:
+    sign_in(browser, daemon, operator_token)
+    set_size(browser, PHONE)
+    for path in (
+        f"/customers/{customer}/tariff",
+        f"/customers/{customer}/doctor",
+        f"/customers/{customer}/power",
+        "/plugins",
+    ):
+        browser.get(daemon.url + path)
+        box = browser.execute_script("""
+            const {left, right} = document.querySelector("nav a[aria-current=page]").getBoundingClientRect();
+            return [left, right];
+        """)
+        assert -1 <= box[0] < box[1] <= PHONE[0] + 1, (path, box)
 
 
 def test_axe_would_find_a_fault(browser: webdriver.Chrome, daemon: RunningDaemon) -> None:

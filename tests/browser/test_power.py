@@ -234,3 +234,23 @@ def test_quantity_and_hidden_curves_are_told_and_fingers_move_the_range(
         link = browser.find_element(By.ID, "ranges").find_element(By.LINK_TEXT, name)
         assert (link.get_attribute("href") or "").endswith(f"/customers/{customer}/energy?view={path}")
     assert complaints(browser) == []
+
+
+@pytest.mark.parametrize(
+    ("ticks", "texts"),
+    [
+        ([0, 2.5, 5, 7.5, 10], ["0.0", "2.5", "5.0", "7.5", "10.0"]),
+        ([-1000, 0, 1000], ["\u22121000", "0", "1000"]),
+        ([119.75, 120, 120.25], ["119.75", "120.00", "120.25"]),
+        ([0.1, 0.2, 0.30000000000000004], ["0.1", "0.2", "0.3"]),
+    ],
+)
+def test_an_axis_has_the_digits_that_its_ticks_need(
+    ticks: list[float], texts: list[str], browser: webdriver.Chrome, power: str
+) -> None:
+    script = """
+        const [ticks, done] = arguments;
+        const chart = new URL("./chart.js", document.querySelector("script[src*='power']").src);
+        import(chart).then((module) => done(module.tickTexts(null, ticks)));
+    """
+    assert browser.execute_async_script(script, ticks) == texts

@@ -81,9 +81,9 @@ def test_an_operator_lets_somebody_in_and_out_again(
     sign_in(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{own}/power")
     browser.find_element(By.CSS_SELECTOR, ".tabs").find_element(By.LINK_TEXT, "Access").click()
-    assert "Nobody can sign in for this customer yet." in text(browser, "main")
+    assert "Nobody can sign in as this customer yet." in text(browser, "main")
     enter(browser.find_element(By.ID, "name"), "Roof owner")
-    press(browser, "Make it")
+    press(browser, "Make the token")
     secret = until(browser, lambda: text(browser, ".secret"))
     assert look(browser, "token-made") == []
     browser.delete_all_cookies()
@@ -97,7 +97,7 @@ def test_an_operator_lets_somebody_in_and_out_again(
     browser.find_element(By.TAG_NAME, "summary").click()
     assert look(browser, "token-revoke") == []
     press(browser, "Revoke Roof owner")
-    until(browser, lambda: "Revoked. Whoever was signed in with it is signed out." in text(browser, "main"))
+    until(browser, lambda: "Revoked. Anyone signed in with it is signed out." in text(browser, "main"))
     browser.delete_all_cookies()
     for cookie in theirs:
         browser.add_cookie(cookie)
@@ -123,7 +123,7 @@ def test_what_was_typed_outlives_the_session(
     press(browser, "Sign in")
     until(browser, lambda: "You are signed in again" in text(browser, "main"))
     assert look(browser, "resume") == []
-    press(browser, "Go on with it")
+    press(browser, "Save it")
     until(browser, lambda: "Saved." in text(browser, "main"))
     assert browser.find_element(By.ID, "name").get_attribute("value") == "Typed for an hour"
     complaints(browser)
@@ -144,7 +144,7 @@ def test_a_form_of_an_older_session_is_offered_again(
     fill(browser, name="From the older tab")
     press(browser, "Save")
     until(browser, lambda: "You are signed in again" in text(browser, "main"))
-    press(browser, "Go on with it")
+    press(browser, "Save it")
     until(browser, lambda: "Saved." in text(browser, "main"))
 
 

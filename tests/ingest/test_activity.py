@@ -137,6 +137,58 @@ def test_rejected_serials_outlast_a_store_that_is_down() -> None:
     }
 
 
+def test_two_daemons_that_hear_of_one_logger_keep_what_both_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Place()
+    other = LoggerActivity(here.documents, here.clock)  # type: ignore[arg-type]
+    other.uploaded("A00", "192.0.2.1", "Roof")
+    other.meter("A00", "A00_2", {"name": "Sun"}, [Reading(5, 2.0)])
+    replace_many = here.documents.replace_many
+
+    async def overtaken(kind: str, documents: Any) -> list[bool]:
+        monkeypatch.setattr(here.documents, "replace_many", replace_many)
+        await other.flush()
+        return await replace_many(kind, documents)
+
+    monkeypatch.setattr(here.documents, "replace_many", overtaken)
+    here.upload(1.0)
+    here.clock.advance(5)
+    meters = here.documents.kept[LOGGER, "A00"].body["meters"]
+    assert {series: meter["last"]["P"] for series, meter in meters.items()} == {SERIES: 1.0, "A00_2": 2.0}
+
+
+def test_meters_of_earlier_versions_move_into_their_loggers_document() -> None:
+    here = Place()
+    old = {"name": "Sun", "last_time": 7, "last": {"P": 3.0}, "interval": 60, "error": None, "last_upload": 9}
+    Deferred.fromCoroutine(here.documents.put(METER, "A00_2", old, owner="A00"))
+    Deferred.fromCoroutine(here.documents.put(LOGGER, "A00", {"last_upload": 9, "gaps": [[1, 900]]}, due=9))
+    here.upload(1.0)
+    here.clock.advance(5)
+    document = here.documents.kept[LOGGER, "A00"]
+    assert document.body["meters"]["A00_2"] == old
+    assert document.body["gaps"][0] == [1, 900]
+    assert document.due == document.body["last_upload"] == int(here.clock.seconds()) - 5
+
+
+def test_a_new_meter_is_stored_before_its_upload_is_answered() -> None:
+    here = Place()
+    here.upload(1.0)
+    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    assert here.shown() == 1.0
+    version = here.documents.kept[LOGGER, "A00"].version
+    here.upload(2.0)
+    Deferred.fromCoroutine(here.activity.introduce("A00", SERIES))
+    assert here.documents.kept[LOGGER, "A00"].version == version
+
+
+def test_a_logger_keeps_only_so_many_meters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "MAX_METERS", 2)
+    here = Place()
+    for meter in range(4):
+        here.activity.meter("A00", f"A00_{meter}", {}, [])
+        here.clock.advance(60)
+    assert sorted(here.documents.kept[LOGGER, "A00"].body["meters"]) == ["A00_2", "A00_3"]
+
+
 def rejected_serials(here: Place) -> set[str]:
     return {key for kind, key in here.documents.kept if kind == REJECTED}
 

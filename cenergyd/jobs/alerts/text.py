@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.errorcodes import error_meaning
-from cenergyd.customers.model import Customer, Role
+from cenergyd.customers.model import MISSING_METER, SUM, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
     NOT_UNDERSTOOD,
@@ -43,7 +43,7 @@ _SITE_WORDS: Mapping[str, str] = {
     "stopped_meter": "The {role} meter gives no readings though its logger uploads. Check its power, Modbus wiring and address.",
     "solar_zero": "Solar gives no power although the sun is up, unlike on previous days. Check inverter, breaker and fuses.",
     "meter_not_understood": "Logs of the {role} meter are kept unread because its columns are not known. Choose them on the meters page.",
-    "not_computed": "Both other meters have readings, but {role} is not computed. The setup report says more.",
+    "not_computed": "Both other meters have readings, but {role} is not computed. The page Check says more.",
 }
 
 
@@ -62,8 +62,9 @@ class Message(NamedTuple):
 
 
 def moment(time: int, zone: ZoneInfo) -> str:
-    """A time in the site's zone: ``Tue 2026-11-24 14:05 PST``."""
-    return datetime.fromtimestamp(time, UTC).astimezone(zone).strftime("%a %Y-%m-%d %H:%M %Z")
+    """A time as people at the site read it: ``Tue 24 Nov 2026, 14:05 PST``."""
+    local = datetime.fromtimestamp(time, UTC).astimezone(zone)
+    return f"{local:%a} {local.day} {local:%b %Y, %H:%M %Z}"
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -91,17 +92,14 @@ def write_message(
     if event.transition == "resolved":
         subject, first = f"Alert over: {title} at {site}", f"This is over. It lasted from {begin} to {end}."
     elif event.transition == "passed":
-        subject, first = (
-            f"Alert: {title} at {site} (over again)",
-            f"This was so from {begin} to {end}, and is over again.",
-        )
+        subject, first = f"Alert: {title} at {site} (already over)", f"It lasted from {begin} to {end} and is over."
     elif event.transition == "reminder":
-        subject, first = f"Alert continues: {title} at {site}", f"This has been so since {begin}."
+        subject, first = f"Alert continues: {title} at {site}", f"It has lasted since {begin}."
     else:
-        subject, first = f"Alert: {title} at {site}", f"This has been so since {begin}."
+        subject, first = f"Alert: {title} at {site}", f"It began on {begin}."
     again = settings.frequency_seconds(kind) // 60
     last = f"You get at most one message about this in {again} minutes, and one when it is over."
-    return Message(subject, f"{what}\n{first}\n\nSite: {site}\nMeter: {series}\n\n{last}\n")
+    return Message(subject, f"{what}\n{first}\n\nSite: {site}\n{device_words(customer, series)}\n\n{last}\n")
 
 
 def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, event: AlertEvent) -> str:
@@ -130,18 +128,32 @@ def _what(customer: Customer, settings: AlertSettings, kind: str, series: str, e
     if kind == NOT_UNDERSTOOD and customer.role_of(series) is None:
         return (
             f"Logs of meter {series.partition('_')[2]}, which has no role, are kept unread because its columns are not known. "
-            "Choose them on the meters page, or say there that it is no power meter."
+            "Choose them on the meters page, or say there that it is not a power meter."
         )
     if kind in _SITE_WORDS:
         error = f" Its log has error {event.value:.0f} ({error_meaning(int(event.value))})." if event.value else ""
         return _SITE_WORDS[kind].format(role=role, serial=customer.logger_serial_number) + error
     return (
         f"The {role} meter shows {plain(value)} kW, which is impossible. "
-        "Probably two meters are exchanged or a CT is reversed; the setup report says which."
+        "Probably two meters are swapped or a CT is reversed; the page Check says which."
     )
 
 
 def role_words(customer: Customer, series: str) -> str:
-    """What a series measures, in words; the series itself if it has no role."""
+    """What a series measures, in words."""
     role = customer.role_of(series)
-    return ROLE_WORDS[role] if role else series
+    return ROLE_WORDS[role] if role else "unassigned"
+
+
+def device_words(customer: Customer, series: str) -> str:
+    """The logger or meter that an alert is about, as a person knows it: ``Meter: 2, solar``."""
+    serial, _, name = series.partition("_")
+    if not name:
+        return f"Logger: {serial}"
+    role = customer.role_of(series)
+    what = f", {ROLE_WORDS[role]}" if role else ""
+    if name == MISSING_METER:
+        name = "computed"
+    elif role and name == f"{role}_{SUM}":
+        name = f"the sum {customer.current.meter_of(role)}"
+    return f"Meter: {name}{what}" + (f" of logger {serial}" if serial != customer.logger_serial_number else "")

@@ -287,7 +287,7 @@ def _implausible(evidence: Mapping[str, object]) -> Finding:
         severity="warning",
         code="implausible",
         message=f"{evidence['contradiction_percent']:g} % of the power is impossible (negative load or solar, solar at night, "
-        "export at night), and neither exchanged meters nor reversed CTs explain it.",
+        "export at night), and neither swapped meters nor reversed CTs explain it.",
         advice="Check that these meters belong to this site, their CT ratios, and whether there is another source (a battery).",
         evidence=evidence,
     )
@@ -296,16 +296,16 @@ def _implausible(evidence: Mapping[str, object]) -> Finding:
 def _exchanged(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
     if not best.exchanged:
         return []
-    words = " and ".join(f"the meter named {best.measured_by[role]} measures {role}" for role in best.exchanged)
+    words = " and ".join(f"the {best.measured_by[role]} meter measures {role}" for role in best.exchanged)
     should = {FIELD_OF_ROLE[role]: FIELD_OF_ROLE[best.measured_by[role]] for role in best.exchanged}
     return [
         Finding(
             severity="error",
             code="swapped_meters",
             field=FIELD_OF_ROLE[best.exchanged[0]],
-            message=f"Meters look exchanged: {words}.",
-            advice="Exchange the meter ids: "
-            + ", ".join(f"{field} should have the meter that {now} has" for field, now in should.items())
+            message=f"Meters look swapped: {words}.",
+            advice="Swap the meter addresses: "
+            + ", ".join(f"{role} gets the meter that {best.measured_by[role]} has now" for role in best.exchanged)
             + ".",
             evidence={**evidence, "take_from": should},
         )
@@ -318,7 +318,7 @@ def _turned(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
             severity="error",
             code="reversed_ct",
             field=FIELD_OF_ROLE[role],
-            message=f"The CT of the meter that measures {role} looks reversed: its power has the wrong sign.",
+            message=f"The CT of the {role} meter looks reversed: its power has the wrong sign.",
             advice=f"Turn the CT round, or change whether {role} is marked as reversed in the settings.",
             evidence={**evidence, "role": role},
         )

@@ -52,15 +52,15 @@ def check_grid_or_load(power: Power) -> list[Finding]:
     evidence["negative_percent"] = round(100 * exports, 1)
     field, why = FIELD_OF_ROLE[role], _why(slope, exports, looks)
     if looks == role:
-        message = f"The meter in the setting {field} appears to measure {_WORDS[looks]}: {why}."
+        message = f"The {role} meter appears to measure {_WORDS[looks]}: {why}."
         return [Finding(severity="ok", code="grid_or_load", field=field, message=message, evidence=evidence)]
     return [
         Finding(
             severity="warning",
             code="grid_or_load",
             field=field,
-            message=f"The meter in the setting {field} appears to measure {_WORDS[looks]}, not {_WORDS[role]}: {why}.",
-            advice=f"If that is so, enter it as {FIELD_OF_ROLE[looks]} instead: what is computed from it is wrong by the solar power."
+            message=f"The {role} meter appears to measure {_WORDS[looks]}, not {_WORDS[role]}: {why}.",
+            advice=f"If that is so, enter it as the {looks} meter instead: what is computed from it is wrong by the solar power."
             + (" In MongoDB, cenergyd migrate --facility-is load does it." if role == "utility" else ""),
             evidence={**evidence, "looks_like": looks},
         )
@@ -99,7 +99,7 @@ def _looks_like(slope: Slope | None, exports: float) -> Literal["utility", "load
 
 def _why(slope: Slope | None, exports: float, looks: str) -> str:
     if looks == "utility" and exports > EXPORT:
-        return f"it is negative in {exports:.0%} of the readings"
+        return f"it is negative in {exports * 100:.0f} % of the readings"
     assert slope is not None
     if looks == "utility":
         return f"it falls by {-slope.value:.2f} kW for each kW more from the panels"

@@ -1,9 +1,9 @@
 """Keeps the energy of every role's series up to date, per hour: ``<series>_energy_1h``.
 
-Import and export are meant as the customer's roles say: where a meter's CT is reversed, its P counts with the opposite sign. An hour in
-which the tariff's season or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
+Import and export have the signs of the customer's roles: if a meter's CT is reversed, its P is negated. An hour in which the tariff's season
+or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
 
-Where a role is a sum of meters, each of them has energy of its own as well: what it counts for in the sum.
+If a role is a sum of meters, each of them has energy of its own as well: its part of the sum.
 """
 
 from __future__ import annotations

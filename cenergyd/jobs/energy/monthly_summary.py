@@ -1,8 +1,8 @@
 """E-mails a summary of each month's energy to customers who have switched it on: once per customer and month, by the customer's calendar.
 
-The message has an id of its own, so the outbox takes it once even where a crash comes before it is noted down that it went out. Customers
-are gone through once an hour in the first days of a month only, by one daemon, a bounded number at a time. How far it came is stored: where a
-daemon or a store fails, this or another daemon continues after the last customers that were done.
+The message's id is unique for customer and month, so the outbox accepts it once even if the daemon crashes before it records that the message
+was queued. Customers are checked once an hour, only in the first days of a month, by one daemon, a bounded number in one call. Its position is
+stored: if a daemon or a store fails, this or another daemon continues after the last customer that was checked.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ HOUR_OF_DAY = 6
 """Hour of the customer's day from which it is sent: by then the readings of the last evening have usually arrived."""
 SCAN_SECONDS = 3600
 """From the end of one scan of all customers to the next."""
-DAY = 86400
+_DAY = 86400
 CLAIM_SECONDS = 600
 """A daemon that has not continued its scan in this time has failed: another one may."""
 PAGE = 100
 MAX_PAGES = 10
 """Pages of customers in one call."""
 MAX_MONTHS = 50
-"""Months that one call reads the energy of: each takes some 50 ms."""
+"""Months that one call reads the energy of: what takes time; the next call, a minute later, goes on."""
 COMPLETE = 0.98
 _SCAN_KEY = "customers"
 
@@ -73,16 +73,16 @@ class Months(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """How far the customers have been gone through."""
+    """The position among the customers."""
 
     after: str | None
-    """The last customer that was done; None: at the beginning."""
+    """The last customer that was checked; None: at the beginning."""
     version: int
     """Of the document that says so."""
 
 
 async def send_summaries(context: JobContext) -> None:
-    """Send what is due, to a bounded number of customers; called regularly."""
+    """Send summaries that are due to a bounded number of customers; called regularly."""
     if not _may_be_due(context.now):
         return
     scan = await _claimed_scan(context)
@@ -123,7 +123,7 @@ async def _claimed_scan(context: JobContext) -> _Scan | None:
         return None
     after = known.body.get("after")
     # What an earlier month left unfinished is not continued: its customers have a new month due.
-    goes_on = isinstance(after, str) and context.now - known.due < DAY
+    goes_on = isinstance(after, str) and context.now - known.due < _DAY
     return await _noted(_Scan(after if goes_on else None, known.version), context.now + CLAIM_SECONDS, context)
 
 

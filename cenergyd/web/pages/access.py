@@ -20,10 +20,7 @@ from cenergyd.web.views.context import Context
 
 ALL = "/access"
 _DAY_NEEDED = "a day is needed, such as 2027-12-31, or nothing"
-_DONE = {
-    "revoked": "Revoked. Whoever was signed in with it is signed out.",
-    "gone": "That token had been revoked already.",
-}
+_DONE = {"revoked": "Revoked. Anyone signed in with it is signed out.", "gone": "That token was already revoked."}
 
 
 class Made(NamedTuple):

@@ -40,13 +40,13 @@ class RuleText(NamedTuple):
     inputs: tuple[Input, ...]
 
 
-_FREQUENCY = Input(GENERAL, "At most one in", "min", "Empty: as for all.")
+_FREQUENCY = Input(GENERAL, "At most one in", "min", "Leave empty to use the general value.")
 _METER = Input("role", "Meter")
 SUMMARY = "monthly_summary"
 """Not an alert, but switched on in the same form."""
 RULE_TEXTS: tuple[RuleText, ...] = (
     RuleText(
-        "net_load", "Net load too high", "The mean net load of a minute is above the threshold.",
+        "net_load", "Net load too high", "Power from the grid, averaged over a minute, is above the threshold.",
         (
             Input("threshold_kw", "Threshold", "kW"),
             Input("hysteresis_kw", "Ends below it by", "kW"),
@@ -54,46 +54,46 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         ),
     ),
     RuleText(
-        "power_factor", "Power factor too low", "The power factor of a minute is below the bound.",
+        "power_factor", "Power factor too low", "The power factor, over a minute, is too low.",
         (
             Input("below", "Bound", "", "From 0 to 1."),
             Input("hysteresis", "Ends above it by"),
-            Input("min_kw", "Not evaluated under", "kW", "Near zero power it has no meaning."),
+            Input("min_kw", "Ignored below", "kW", "Near zero power the power factor means nothing."),
             _METER,
             _FREQUENCY,
         ),
     ),
     RuleText(
-        "voltage", "Voltage out of range", "The mean voltage of a minute is further from nominal than this.",
+        "voltage", "Voltage out of range", "Voltage, averaged over a minute, is further from nominal than this.",
         (
             Input("nominal_voltage", "Nominal voltage", "V"),
             Input("percent", "Further than", "%"),
-            Input("hysteresis_percent", "Ends when nearer by", "%"),
+            Input("hysteresis_percent", "Ends when closer by", "%"),
             _METER,
             _FREQUENCY,
         ),
     ),
     RuleText(
         "silent_logger", "Silent logger", "The logger has not uploaded for this long.",
-        (Input("after_minutes", "After", "min", "Well above the logger's upload interval."), _FREQUENCY),
+        (Input("after_minutes", "After", "min", "Well above the logger's own upload interval."), _FREQUENCY),
     ),
     RuleText(
-        "stuck_meter", "Stuck meter", "A meter repeats exactly the same values, other than zero power.",
+        "stuck_meter", "Stuck meter", "A meter repeats exactly the same values, and they are not zero.",
         (Input("after_minutes", "After", "min"), _FREQUENCY),
     ),
     RuleText(
-        "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: likely swapped meters or a reversed CT.",
-        (Input("noise_kw", "Noise", "kW", "Values nearer to zero are not evaluated."), _FREQUENCY),
+        "implausible", "Implausible readings", "Solar is negative in daylight, or load is negative: probably swapped meters or a reversed CT.",
+        (Input("noise_kw", "Noise", "kW", "Smaller values are ignored."), _FREQUENCY),
     ),
     RuleText(
-        "missed_upload", "Logger misses its upload", "The logger has been silent for longer than its usual upload interval.",
+        "missed_upload", "Logger misses its upload", "The logger did not upload when it usually does.",
         (_FREQUENCY,),
     ),
     RuleText(
-        "stopped_meter", "Meter stopped", "A meter gives no readings, or errors, though its logger uploads.", (_FREQUENCY,),
+        "stopped_meter", "Meter stopped", "A meter gives no readings, or only errors, although its logger uploads.", (_FREQUENCY,),
     ),
     RuleText(
-        "solar_zero", "No solar power", "Solar gives no power although the sun is up, unlike on previous days.", (_FREQUENCY,),
+        "solar_zero", "No solar power", "No solar power although the sun is up, unlike on previous days.", (_FREQUENCY,),
     ),
     RuleText(
         "not_computed", "Not computed", "Both other meters have readings, but the third one is not computed.", (_FREQUENCY,),
@@ -103,7 +103,7 @@ RULE_TEXTS: tuple[RuleText, ...] = (
         (_FREQUENCY,),
     ),
     RuleText(
-        SUMMARY, "Monthly summary", "In the first days of each month, an e-mail with the energy of the last one: totals, shares, cost and saving.", (),
+        SUMMARY, "Monthly summary", "At the start of each month, last month's energy by e-mail: totals, shares, cost and savings.", (),
     ),
 )  # fmt: skip
 RULE_TITLES: Mapping[str, str] = {rule.kind: rule.title for rule in RULE_TEXTS} | {"test": "Test message"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from cenergyd.customers.model import ROLES, Customer
@@ -13,6 +14,7 @@ from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.receivers import edit_receivers, unconfirmed_channels
 from cenergyd.jobs.alerts.rules import (
     MAX_CHANNELS,
+    SITE_RULES,
     AlertSettings,
     alerts_of,
     alerts_to_json,
@@ -20,6 +22,7 @@ from cenergyd.jobs.alerts.rules import (
     parse_channel,
     public_channel,
 )
+from cenergyd.jobs.alerts.text import device_words
 from cenergyd.jobs.existing_settings import alerts_json, is_existing
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery, Outbox
 from cenergyd.jobs.messages.receivers import send_code, use_code
@@ -27,6 +30,7 @@ from cenergyd.jobs.site_state.gather import series_of_roles
 from cenergyd.jobs.site_state.words import issue_text
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.alert_form import (
+    RULE_TITLES,
     Rules,
     RulesDraft,
     checked,
@@ -58,7 +62,7 @@ _DONE: Mapping[str, str] = {
     "confirmed": "Confirmed: alerts go there from now on.",
     "removed": "The channel was removed.",
     "test": "A test message is queued. Its state is shown with the channel.",
-    "again": "The message is queued once more.",
+    "again": "The message is queued again.",
 }
 
 
@@ -115,7 +119,7 @@ class AlertPages:
         try:
             await save_extension(self._context, customer, "alerts", value)
         except Conflict:
-            problem = "Somebody else saved at the same moment. Your changes are not saved yet; save once more."
+            problem = "Somebody else saved at the same moment. Nothing of yours was saved yet; save again."
             return await self._page(call, customer_id, Shown(draft, problem=problem, status=409))
         return _done(customer_id, "saved")
 
@@ -160,7 +164,7 @@ class AlertPages:
         channels = stored.channels if stored else ()
         channel = next((each for each in channels if channel_id(each) == call.form.get("channel")), None)
         if channel is None:
-            problem = "That channel was removed meanwhile."
+            problem = "That channel has been removed in the meantime."
             return await self._page(call, customer_id, Shown(problem=problem, status=409))
         try:
             await self._outbox().enqueue_test(customer, public_channel(channel), call.now)
@@ -205,7 +209,7 @@ class AlertPages:
         if found is None or found.owner != customer_id:
             raise NotFound("there is no such message")
         if not await outbox.send_again(key, call.now):
-            problem = "That message is already being sent, or was sent."
+            problem = "That message is already on its way, or was sent."
             return await self._page(call, customer_id, Shown(problem=problem, status=409))
         return _done(customer_id, "again", "messages")
 
@@ -274,6 +278,8 @@ class AlertPages:
             "calm": await self._calm(call, customer, broken=bool(broken)),
             "can_send": outbox is not None,
             "alerts": await alerts_for(self._context.documents, customer_id),
+            "told_anyway": [RULE_TITLES[kind] for kind in SITE_RULES] if self._context.operators_alerted else [],
+            "device_words": partial(device_words, customer),
             "messages": [(message, self._address(message.channel)) for message in messages],
             "states": _STATES,
             "zone": zone_or_utc(customer.time_zone),

@@ -23,7 +23,7 @@ _WIDEST = 100
 _SHOWN_RANGES = 5
 _REASONS: Mapping[str, str] = {
     "computed": "the meter at the grid is computed",
-    "no_registers": "no register, or it was reset or jumped",
+    "no_registers": "no register, or one that was reset or jumped",
 }
 
 
@@ -131,12 +131,12 @@ def figures_of(report: ReadOnlyJson, zone: ZoneInfo) -> tuple[Figure, ...]:
     currency = this["currency"]
     done, days = _day_of(this, zone)
     found = [
-        Figure("Energy today", money(today["total"], currency), "bought, less the credit for export"),
+        Figure("Cost today", money(today["total"], currency), "bought, less the credit for export"),
         Figure("This period so far", money(this["total"], currency), f"day {done} of {days}"),
         Figure(
-            "Estimated end of the period",
+            "Estimated whole period",
             money(end["total"] if end else None, currency),
-            "if it goes on as it did" if end else "after three known days",
+            "if it goes on like this" if end else "once three days are known",
         ),
     ]
     whole = saved["this"]

@@ -26,7 +26,7 @@ KINDS = (
     ("shift", "Shift: move them in time"),
 )
 _FIELDS = ("meter", "kind", "from", "to", "factor", "seconds", "reason", "start", "end")
-_DONE = {"made": "Corrected. What is computed from the readings is being computed again.", "undone": "Undone."}
+_DONE = {"made": "Corrected. Everything that depends on these readings is being computed again.", "undone": "Undone."}
 _TIME = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -148,7 +148,7 @@ def _time(typed: Mapping[str, str], name: str, exact: str, zone: ZoneInfo) -> in
     try:
         return int(datetime.fromisoformat(typed[name]).replace(tzinfo=zone).timestamp())
     except (ValueError, OverflowError):
-        raise InvalidField(name, "a date and time is needed, such as 2026-11-24T14:30:00") from None
+        raise InvalidField(name, "choose a date and time") from None
 
 
 def _number(text: str) -> float:

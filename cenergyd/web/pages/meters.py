@@ -12,7 +12,7 @@ from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import change_times, changed, setup_periods, taken_back
 from cenergyd.customers.meter_sum import is_sum, meters_of
-from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, PendingMark
+from cenergyd.customers.model import FIELD_OF_ROLE, MISSING_METER, ROLES, SUM, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.explain import explanations
 from cenergyd.derivation.provenance import Explanation, SourceTime
@@ -30,13 +30,13 @@ HOUR = 3600
 CHANNELS: Mapping[str, str] = {"P": "P (kW)", "Q": "Q (kvar)", "L1_PF": "L1 power factor", "L1_V": "L1 voltage",
                                "E_net": "Net energy (kWh)", "E_import": "Import (kWh)", "E_export": "Export (kWh)"}  # fmt: skip
 _MAX_TIME = 1 << 33
-_TIME_NEEDED = "A date and time is needed, such as 2026-11-24T14:30."
+_TIME_NEEDED = "Choose a date and time."
 _DONE = {
-    "taken_back": "The change was undone; what it affects is derived again.",
-    "changed": "The meters were changed. What it affects is derived again.",
-    "chosen": "The columns were chosen. The held logs are being read.",
-    "dismissed": "It will not be asked about again. Its logs are still held for a while.",
-    "queued": "The range is queued to be computed again.",
+    "taken_back": "The change was undone. What it affects is being computed again.",
+    "changed": "The meters were changed. What this affects is being computed again.",
+    "chosen": "The columns were chosen. What was kept is being read now.",
+    "dismissed": "You will not be asked about this meter again. What it sends is still kept for a while.",
+    "queued": "The range is queued and will be computed again.",
 }
 _WHY: Mapping[str, tuple[str, str]] = {
     "computed": ("ok", "Computed"),
@@ -219,7 +219,11 @@ def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
     found: list[ExplainedRun] = []
     for each in explained:
         sources = ", ".join(_source_text(source) for source in each.sources)
-        text = f"{each.text} ({each.formula})" if each.why in ("computed", "estimated") else each.text
+        text = (
+            f"{each.text} (formula {each.formula.replace('/', ', version ')})"
+            if each.why in ("computed", "estimated")
+            else each.text
+        )
         why = _WHY[each.why]
         if found and (found[-1].why, found[-1].text, found[-1].sources) == (why, text, sources):
             found[-1] = found[-1]._replace(last=each.time, times=found[-1].times + 1)
@@ -229,8 +233,9 @@ def explained_runs(explained: Sequence[Explanation]) -> list[ExplainedRun]:
 
 
 def _source_text(source: SourceTime) -> str:
-    text = f"{source.role} {source.series}"
-    return text if source.factor is None else f"{text} * {source.factor:g}"
+    name = source.series.partition("_")[2]
+    which = "computed" if name == MISSING_METER else "the sum" if name.endswith(f"_{SUM}") else f"meter {name}"
+    return f"{source.role}: {which}" + ("" if source.factor is None else f" \u00d7 {source.factor:g}")
 
 
 def _change_fields() -> tuple[str, ...]:
@@ -288,7 +293,7 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, object]
     if kept != {meter: dict(columns) for meter, columns in stored.layouts.items()}:
         changes["layouts"] = kept
     if not changes:
-        raise InvalidField("since", "nothing differs from what is valid now")
+        raise InvalidField("since", "nothing is different from what is valid now")
     return changes
 
 
@@ -297,7 +302,7 @@ def _check_one_role(values: Mapping[str, str]) -> None:
     for field in FIELD_OF_ROLE.values():
         meters = meters_of(clean_meter(field, values[field]))
         if not taken.isdisjoint(meters):
-            raise InvalidField(field, "a meter plays one role")
+            raise InvalidField(field, "a meter can have only one role")
         taken.update(meters)
 
 

@@ -12,7 +12,7 @@ from cenergyd.web.pages.routing import SIGN_IN, Page, PageCall, PageRoute, Redir
 from cenergyd.web.views.context import Context
 
 SESSIONS = "/sessions"
-_DONE = {"ended": "Ended: that browser is signed out.", "gone": "That session had ended already."}
+_DONE = {"ended": "Ended. That browser is signed out.", "gone": "That session had already ended."}
 
 
 class OpenSessionPages:

@@ -203,7 +203,7 @@ def _typed_span(call: PageCall, zone: ZoneInfo) -> ChartRange:
         try:
             times[name] = int(datetime.fromisoformat(call.query(name) or "").replace(tzinfo=zone).timestamp())
         except (ValueError, OverflowError):
-            errors[name] = "A date and time is needed, such as 2026-11-24T14:30."
+            errors[name] = "Choose a date and time."
     if not errors and not 0 <= times["from"] < times["to"] <= min(MAX_TIME, times["from"] + _LONGEST):
         errors["to"] = "The end must be later than the beginning, by at most twenty years."
     return _named(RANGES[1], call.now, errors) if errors else ChartRange("", times["from"], times["to"])

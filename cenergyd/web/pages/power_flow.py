@@ -39,10 +39,15 @@ def flows_of(state: SiteState, now: int) -> Mapping[str, Flow | str]:
     for role, name in (("solar", "Sun"), ("utility", "Grid"), ("load", "Site")):
         flow = flows[role]
         assert isinstance(flow, Flow)
-        known = "not known now" if flow.kw is None or flow.stale else f"{texts.number(flow.kw)} kW {flow.direction}"
-        parts.append(f"{name}: {known}")
+        parts.append(f"{name}: {_now(flow)}")
     flows["summary"] = "; ".join(parts) + "."
     return flows
+
+
+def _now(flow: Flow) -> str:
+    if flow.kw is None or flow.stale:
+        return "not known now"
+    return f"{texts.number(flow.kw)} kW {flow.direction}" if flow.kw else "nothing now"
 
 
 def _flow(role: Role, state: RoleState | None, now: int, ways: tuple[str, str]) -> Flow:

@@ -30,8 +30,8 @@ from cenergyd.web.views.context import Context
 _FIELDS = (*FIELD_OF_ROLE.values(), "name", "time_zone", "logger_serial_number", PASSWORD, *PLACE_FIELDS)
 
 _ASKED_FOR = {
-    "name": "A name is needed, as people call the site.",
-    "time_zone": "Choose the site's time zone: its days and charges depend on it.",
+    "name": "Enter the site's name.",
+    "time_zone": "Choose the site's time zone: days and charges follow it.",
 }
 """Of a new customer."""
 

@@ -30,8 +30,8 @@ class Templates:
             static=static.url, role_names=texts.ROLE_NAMES, field_names=texts.FIELD_NAMES, equations=texts.EQUATIONS
         )
         self._environment.filters.update(
-            age=texts.age, span=texts.span, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock,
-            number=texts.number, percent=texts.percent,
+            age=texts.age, span=texts.span, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
+            number=texts.number, percent=texts.percent, device_report=texts.device_report,
         )  # fmt: skip
 
     async def compile(self, name: str) -> None:

@@ -26,6 +26,17 @@ EQUATIONS: Mapping[str, str] = {
     "load": "utility + solar",
     "solar": "load \u2212 utility",
 }
+_REPORT_NAMES: Mapping[str, str] = {
+    "acquisuite_version": "AcquiSuite version",
+    "battery_good": "Battery",
+    "boot_count": "Restarts",
+    "gsm_signal": "Mobile signal",
+    "loop_name": "Name on the device",
+    "percent_blocks_in_use": "Disk space used",
+    "percent_inodes_in_use": "File entries used",
+    "uptime_seconds": "Running for",
+    "usr_version": "Software version",
+}
 
 
 def sentence(text: str) -> str:
@@ -75,6 +86,11 @@ def local_minute(time: int, where: ZoneInfo) -> str:
     return f"{day(found)}, {found:%H:%M}"
 
 
+def utc_minute(time: int) -> str:
+    """``24 Nov 2026, 19:30 UTC``: where no site's zone is meant."""
+    return f"{local_minute(time, ZoneInfo('UTC'))} UTC"
+
+
 def clock(time: int, where: ZoneInfo) -> str:
     """``14:30``."""
     return f"{moment(time, where):%H:%M}"
@@ -109,6 +125,21 @@ def percent(share: float | None) -> str:
     if share is None:
         return NOTHING
     return f"{min(round(share * 100), 99) if share < 1 else 100} %"
+
+
+def device_report(fields: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What a logger reports of itself, as names and values that people read; without what it left empty."""
+    found = []
+    for name, value in sorted(fields.items()):
+        if value is None or value == "":
+            continue
+        shown = str(value)
+        if name == "uptime_seconds" and isinstance(value, int):
+            shown = span(value)
+        elif name.startswith("percent_") and isinstance(value, int | float):
+            shown = f"{value:g} %"
+        found.append((_REPORT_NAMES.get(name, name.replace("_", " ").capitalize()), shown))
+    return found
 
 
 def signed(value: object) -> str:

@@ -74,10 +74,11 @@ function alone(plot, index, show) {
   return known.filter((_, k) => there(k) && !there(k - 1) && !there(k + 1));
 }
 
-/** Axis labels, with as many digits as their spacing needs. */
-function tickTexts(_, ticks) {
-  const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
-  const digits = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
+/** Numbers at an axis, with as many digits as they need: 2.5 must not be told as 3. */
+export function tickTexts(_, ticks) {
+  const needsMore = (digits) => ticks.some((tick) => Math.abs(tick * 10 ** digits - Math.round(tick * 10 ** digits)) > 1e-6);
+  let digits = 0;
+  while (digits < 6 && needsMore(digits)) digits++;
   return ticks.map((tick) => (tick < 0 ? "\u2212" : "") + Math.abs(tick).toFixed(digits));
 }
 
@@ -210,7 +211,8 @@ export class PowerChart {
 
   /** Times within the range at which meters were changed. */
   changes() {
-    const starts = this.curves.flatMap((curve) => curve.segments.map((segment) => segment.start));
+    // The first segment may begin within the range: before it there was no meter, so nothing changed.
+    const starts = this.curves.flatMap((curve) => curve.segments.slice(1).map((segment) => segment.start));
     return [...new Set(starts)].filter((time) => time > this.answer.start).sort((a, b) => a - b);
   }
 

@@ -34,6 +34,13 @@ export function localText(time, zone) {
   return new Date(time * 1000).toLocaleString("sv-SE", { timeZone: zone });
 }
 
+/** UTC seconds as people write them: "28 Nov 2026, 08:45". */
+export function whenText(time, zone) {
+  const parts = { timeZone: zone, day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const found = Object.fromEntries(new Intl.DateTimeFormat("en-US", parts).formatToParts(time * 1000).map((part) => [part.type, part.value]));
+  return `${found.day} ${found.month} ${found.year}, ${found.hour}:${found.minute}`;
+}
+
 /** Whether the browser knows a zone; UTC otherwise. */
 export function knownZone(zone) {
   try {

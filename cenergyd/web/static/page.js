@@ -3,6 +3,11 @@ import { connectionBack, connectionLost, updateAges } from "./lib.js";
 
 document.documentElement.classList.add("js");
 setInterval(updateAges, 5000);
+// On a phone the rows of links scroll: the page that one is on must be in sight.
+for (const link of document.querySelectorAll("header nav a[aria-current], .tabs a[aria-current]")) {
+  const row = link.closest("ul");
+  row.scrollLeft = link.parentElement.offsetLeft - row.offsetLeft - (row.clientWidth - link.clientWidth) / 2;
+}
 document.querySelector("#errors, #conflict")?.scrollIntoView({ block: "start" });
 
 // A daemon that is down or hangs is noticed within ten seconds: five to the next request and four for its answer.

@@ -1,6 +1,6 @@
 // The power view: ranges, zoom and pan, live values, the table and the CSV of what is shown.
 import { ESTIMATED, NAMES, PowerChart, ROLES, UNITS, isComputed } from "./chart.js";
-import { ageText, connectionBack, connectionLost, knownZone, localText, number, refresh, sessionOver, spanText, whileVisible } from "./lib.js";
+import { ageText, connectionBack, connectionLost, knownZone, localText, number, refresh, sessionOver, spanText, whenText, whileVisible } from "./lib.js";
 import { follow } from "./live.js";
 import { followFingers } from "./touch.js";
 
@@ -203,8 +203,8 @@ function summarise() {
     const gaps = curve.gaps.length ? `, ${curve.gaps.length} ${curve.gaps.length === 1 ? "gap" : "gaps"}` : "";
     return `${nameOf(curve)}: ${told}${gaps}`;
   });
-  const changes = chart.changes().map((time) => localText(time, zone).slice(0, 16));
-  if (changes.length) parts.push(`meters changed ${changes.slice(-3).join(", ")}${changes.length > 3 ? " and before" : ""}`);
+  const changes = chart.changes().map((time) => whenText(time, zone));
+  if (changes.length) parts.push(`meters changed on ${changes.slice(-3).join(" and ")}${changes.length > 3 ? " and before" : ""}`);
   const step = shown.resolution ? `One point per ${spanText(shown.resolution)}.` : "Every reading.";
   summarised = chart.curves.some((curve) => curve.time.length);
   summary.textContent = summarised ? `${parts.join("; ")}. ${step}` : "No readings in this range. Choose another one, or see above what the site lacks.";
@@ -221,7 +221,7 @@ function showLegend(index) {
     return button;
   });
   const time = legend.querySelector(".at") ?? Object.assign(document.createElement("span"), { className: "at muted" });
-  time.textContent = index === null ? "" : localText(chart.data[0][index], zone);
+  time.textContent = index === null ? "" : whenText(chart.data[0][index], zone);
   const wanted = [...buttons, time];
   if (wanted.some((node, i) => legend.children[i] !== node) || legend.children.length !== wanted.length) legend.replaceChildren(...wanted);
 }
@@ -270,7 +270,7 @@ function showReading(role, reading) {
   if (role === "utility") part("direction").textContent = reading.P > 0 ? "from the grid" : reading.P < 0 ? "to the grid" : "";
   const time = Object.assign(document.createElement("time"), { dateTime: new Date(reading.time * 1000).toISOString() });
   time.dataset.ago = "";
-  time.title = `${localText(reading.time, zone)} (${zone})`;
+  time.title = `${whenText(reading.time, zone)} (${zone})`;
   time.textContent = ageText(now() - reading.time);
   part("time").replaceChildren(time);
 }
@@ -346,7 +346,7 @@ function readValue(step) {
   const at = chart.point(index);
   if (at === null) return;
   const values = chart.curves.map((curve, i) => `${NAMES[curve.role]} ${number(chart.valueAt(i, at))} ${UNITS[channelSelect.value]}`.trim());
-  summary.textContent = `${localText(chart.data[0][at], zone).slice(0, 16)}: ${values.join(", ")}`;
+  summary.textContent = `${whenText(chart.data[0][at], zone)}: ${values.join(", ")}`;
 }
 
 element.addEventListener("keydown", (event) => {

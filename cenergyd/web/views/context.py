@@ -77,6 +77,8 @@ class Context:
     """Kinds of alerts that plugins declare."""
     channels_set_up: frozenset[str] = frozenset({"email", "sms", "webhook"})
     """Kinds of the daemon's own channels that can send with its settings; the others are not offered."""
+    operators_alerted: bool = False
+    """Whether ``[alerts] operators`` names somebody."""
     plugins: Sequence[PluginInfo] = ()
     """Plugins that are installed or required."""
     store_infos: Callable[[], Sequence[StoreInfo]] = tuple

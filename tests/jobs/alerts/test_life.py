@@ -82,7 +82,7 @@ async def test_the_message_says_what_when_and_where_in_the_sites_own_time(world:
     notification, channel, _ = world.recorder.sent[0]
     assert channel == CHANNEL
     assert notification.text.startswith("The net load rose to 61.25 kW (1-minute mean); the threshold is 50 kW.\n")
-    assert "has been so since Fri 2027-01-15 04:00 PST." in notification.text
+    assert "It began on Fri 15 Jan 2027, 04:00 PST." in notification.text
     assert notification.data["since"] == START
     assert notification.data["series"] == f"{SERIAL}_1"
     assert notification.customer_id == customer.id
@@ -109,6 +109,7 @@ async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(world: W
     await upload(world, customer, "missing_meter", [60.0])
     assert told(world) == ["net load is high"]
     assert world.recorder.sent[0][0].data["series"] == f"{SERIAL}_missing_meter"
+    assert "Meter: computed, utility (grid)" in world.recorder.sent[0][0].text.splitlines()
 
 
 @pytest_twisted.ensureDeferred
@@ -126,7 +127,7 @@ async def test_a_quarter_of_an_hour_at_once_with_a_spike_is_one_message(world: W
     customer = await world.customer(NET_LOAD)
     world.clock.advance(900)
     await upload(world, customer, "1", [40.0] * 5 + [70.0, 80.0, 70.0] + [40.0] * 7)
-    assert told(world) == ["net load is high (over again)"]
+    assert told(world) == ["net load is high (already over)"]
     assert "80 kW" in world.recorder.sent[0][0].text
 
 

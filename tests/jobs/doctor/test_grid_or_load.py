@@ -69,4 +69,4 @@ async def test_the_report_says_that_a_meter_negative_at_noon_is_no_load(world: W
     await case.heard()
     found = by_code(await case.report(facility="", load="1", solar="2"))["grid_or_load"]
     assert (found.severity, found.field) == ("warning", "load")
-    assert "negative in" in found.message and "enter it as facility" in found.advice
+    assert "negative in" in found.message and "enter it as the utility meter" in found.advice

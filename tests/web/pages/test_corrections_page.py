@@ -24,7 +24,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     path = f"/customers/{customer.id}/corrections"
     visitor = Visitor(world, str(client.token))
     await visitor.sign_in()
-    assert "has stored readings yet" in await visitor.open(path)
+    assert "no readings of this customer" in await visitor.open(path)
     rows = [Reading(START + 60 * k, 2.0) for k in range(60)]
     await world.readings.write([SeriesReadings(f"{SERIAL}_{meter}", rows) for meter in ("1", "9", "missing_meter")])
 
@@ -40,7 +40,7 @@ async def test_a_customer_corrects_and_undoes_without_scripts(world: World) -> N
     refused = await visitor.submit(path, **form, factor="2", reason="")
     assert "others will ask" in error_beside(refused.content.decode(), "reason")
     refused = await visitor.submit(path, **form, factor="2", reason="x", to="never")
-    assert "A date and time is needed" in error_beside(refused.content.decode(), "to")
+    assert "Choose a date and time" in error_beside(refused.content.decode(), "to")
     refused = await visitor.submit(path, meter="1", kind="shift", seconds="60", reason="x", to="2025-06-15T12:20:00")
     assert "void them first" in refused.content.decode()
 

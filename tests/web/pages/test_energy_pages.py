@@ -10,7 +10,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.documents.kinds import METER
+from cenergyd.documents.kinds import LOGGER
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, MeterWindow
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
@@ -136,7 +136,7 @@ async def test_each_meter_of_a_sum_by_page_api_and_csv(world: World) -> None:
             for n in range(hours)
         ]  # fmt: skip
         await world.readings.write_points(energy_series(f"{SERIAL}_{name}"), points)
-    await world.documents.put(METER, f"{SERIAL}_4", {"name": "East <roof>"}, owner=SERIAL)
+    await world.documents.put(LOGGER, SERIAL, {"meters": {f"{SERIAL}_4": {"name": "East <roof>"}}})
     token, _ = await world.tokens.add("customer", "owner", world.clock.now, customer_id=made.id)
     visitor = Visitor(world, token)
     await visitor.sign_in()

@@ -231,7 +231,7 @@ async def test_a_tariff_is_built_from_rows_without_scripts(world: World) -> None
     hole = await visitor.submit(path, **typed)
     text = hole.content.decode()
     assert hole.status == 422
-    assert "from 22:00 to 24:00" in error_beside(text, "schedules")
+    assert "22:00 to 24:00" in error_beside(text, "schedules")
     assert "Mon 22:00 to 24:00: no period" in text
     # The price of the period that was just named is asked for.
     assert visitor.fields["energy.0.period"] == "flat"
@@ -432,7 +432,7 @@ async def test_meters_change_from_a_time_on(world: World) -> None:
     await visitor.submit(path, since="2025-06-15T12:00", solar="1")
     assert "one role" in visitor.page.content.decode()
     await visitor.submit(path, solar="2")
-    assert "nothing differs" in error_beside(visitor.page.content.decode(), "since").lower()
+    assert "nothing is different" in error_beside(visitor.page.content.decode(), "since").lower()
     typed = {"solar": "3", "reversed.solar": "yes", "columns.solar.P": "2"}
     await visitor.submit(path, **typed)
     assert "a column from" in error_beside(visitor.page.content.decode(), "columns.solar.P").lower()
@@ -594,6 +594,18 @@ async def test_nothing_is_said_to_be_well_that_nobody_looked_at(world: World) ->
     body = {"loop_name": "", "address": "192.0.2.1", "last_upload": now - 12 * 3600, "gaps": [[1, 900]]}
     await world.documents.put(LOGGER, SERIAL, body)
     assert "not all is well: logger silent" in await visitor.open(f"{base}/alerts")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_operators_are_told_in_any_case_is_said(world: World) -> None:
+    customer, client = await world.customer(name="Mill", facility="1", solar="2", logger_serial_number=SERIAL)
+    for alerted in (False, True):
+        world.context = attrs.evolve(world.context, operators_alerted=alerted)
+        mount_pages(world)
+        visitor = Visitor(world, str(client.token))
+        await visitor.sign_in()
+        text = await visitor.open(f"/customers/{customer.id}/alerts")
+        assert ("gets these messages in any case: Logger misses its upload, Meter stopped" in text) == alerted
 
 
 @pytest_twisted.ensureDeferred

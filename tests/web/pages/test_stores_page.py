@@ -28,7 +28,7 @@ async def test_operators_see_sizes_and_what_is_kept(world: World) -> None:
     page = await visitor.open("/stores")
     for said in (
         "MongoDB",
-        "told by the server",
+        "see the database server",
         "123 MB",
         "1.5 kB",
         "at least 800 days",

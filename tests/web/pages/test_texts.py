@@ -153,3 +153,24 @@ def test_ranges() -> None:
 def test_a_share_is_never_rounded_up_to_all() -> None:
     shown = [texts.percent(share) for share in (0.0, 0.624, 0.9958, 0.99999, 1.0, None)]
     assert shown == ["0 %", "62 %", "99 %", "99 %", "100 %", texts.NOTHING]
+
+
+def test_what_a_logger_reports_is_told_in_words() -> None:
+    fields = {
+        "uptime_seconds": 77777,
+        "percent_blocks_in_use": 12.5,
+        "loop_name": "",
+        "boot_count": 3,
+        "kernel_version": "2.6",
+    }
+    assert texts.device_report(fields) == [
+        ("Restarts", "3"),
+        ("Kernel version", "2.6"),
+        ("Disk space used", "12.5 %"),
+        ("Running for", "21 h"),
+    ]
+    assert texts.device_report({"battery_good": None}) == []
+
+
+def test_times_without_a_site() -> None:
+    assert texts.utc_minute(1_795_860_300) == "28 Nov 2026, 10:05 UTC"

@@ -1,1 +1,1 @@
-"""A conformance suite of the AcquiSuite upload protocol: what a device sends, and what a server must answer, against any URL."""
+"""A conformance suite for the AcquiSuite upload protocol, which sends requests as a device does to any URL and checks the responses."""

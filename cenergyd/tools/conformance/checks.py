@@ -1,4 +1,4 @@
-"""All checks, section by section of the protocol."""
+"""Runs all checks, in the order of the protocol's sections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RULES", "log_checks", "run", "session_checks", "xml_checks"]
 
 
 def run(server: Server) -> Iterator[tuple[ProtocolRule, str | None]]:
-    """Every rule with None or what is wrong."""
+    """Every rule, with None or its violation."""
     for item in sorted(RULES, key=lambda item: item.section):
         try:
             yield item, item.check(server)

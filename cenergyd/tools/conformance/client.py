@@ -1,4 +1,4 @@
-"""A device's side of HTTP, over plain sockets: HTTP/1.0 and 1.1, requests sent in fragments, connections cut off."""
+"""An HTTP client for checks, over plain sockets: HTTP/1.0 and 1.1, requests sent in fragments, interrupted connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoResponse(CenergydError):
 
 @attrs.frozen(slots=True)
 class Response:
-    """What the server said."""
+    """The server's response."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,16 +34,16 @@ class Response:
 
     @property
     def failure(self) -> bool:
-        """Whether it says FAILURE with a reason, and SUCCESS nowhere on a line of its own."""
+        """Whether it has FAILURE with a reason, and SUCCESS nowhere on a line of its own."""
         lines = [line.strip() for line in self.body.splitlines()]
         return any(line.startswith(b"FAILURE: ") for line in lines) and b"SUCCESS" not in lines
 
 
 @attrs.frozen(slots=True)
 class Server:
-    """The server under test, with credentials that it should know.
+    """The server under test, with credentials that it should accept.
 
-    :param password: of ``serial``; never shown.
+    :param password: the password of ``serial``; never displayed.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Sections 5, 6 and 8 of the protocol, and what was seen in the field (9): log files and what becomes of them."""
+"""Checks of sections 5, 6 and 8 of the protocol, and of field observations (9): log files and their processing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Requests that checks make, and what responses must be.
+"""Requests of the checks, and predicates for responses.
 
-Checks write under Modbus addresses 240 to 249 of the given logger, at times around 2001, so that they harm no real series.
+Checks write under Modbus addresses 240 to 249 of the given logger, at times around 2001, so that they do not affect real series.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def accepted(response: Response) -> str | None:
 
 
 def kept(response: Response) -> str | None:
-    """None where the device keeps the file and goes on."""
+    """None if the response makes the device keep the file and continue."""
     if response.status in KEEPS and response.failure:
         return None
     return f"not 406 with FAILURE but {response.status} {response.body[:100]!r}"
@@ -65,11 +65,11 @@ def unauthorized(response: Response) -> str | None:
 
 
 def first(*faults: str | None) -> str | None:
-    """The first fault."""
+    """The first fault that is not None."""
     return next((fault for fault in faults if fault), None)
 
 
-def basic_credentials(user: str, password: str) -> dict[str, str]:
+def basic_header(user: str, password: str) -> dict[str, str]:
     """The header of HTTP Basic credentials."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -80,11 +80,11 @@ def xml(server: Server, name: str, content: str, password: str | None = None) ->
     return server.post(
         "text/xml",
         body.encode(),
-        headers=basic_credentials(server.serial, server.password if password is None else password),
+        headers=basic_header(server.serial, server.password if password is None else password),
     )
 
 
-def xml_success(response: Response) -> str | None:
+def xml_accepted(response: Response) -> str | None:
     """None for a SUCCESS in XML."""
     good = response.status == 200 and b"<result>SUCCESS</result>" in response.body
     typed = response.headers.get("content-type", "").startswith("text/xml")

@@ -1,4 +1,4 @@
-"""The rules of the protocol that a server is checked against. Each check is a function of the server that returns None, or what is wrong."""
+"""The rules of the protocol to check. Each check is a function that takes the server and returns None or the violation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Check = Callable[[Server], str | None]
 
 @attrs.frozen(slots=True)
 class ProtocolRule:
-    """One sentence of the protocol and how to check it."""
+    """One rule of the protocol and its check."""
 
     section: str
     says: str

@@ -1,4 +1,4 @@
-"""Sections 1 to 4 of the protocol: HTTP, credentials, modes, responses."""
+"""Checks of sections 1 to 4 of the protocol: HTTP, credentials, modes, responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cenergyd.tools.conformance.client import Server
 from cenergyd.tools.conformance.requests import (
     METER,
     accepted,
-    basic_credentials,
+    basic_header,
     first,
     kept,
     log,
@@ -68,15 +68,15 @@ def older_name(server: Server) -> str | None:
 
 @rule("2", "The same pair may come as HTTP Basic credentials")
 def basic(server: Server) -> str | None:
-    return accepted(server.form({"MODE": "TEST"}, headers=basic_credentials(server.serial, server.password)))
+    return accepted(server.form({"MODE": "TEST"}, headers=basic_header(server.serial, server.password)))
 
 
 @rule("2", "If both are there they must agree")
 def both_must_agree(server: Server) -> str | None:
     fields = {"MODE": "TEST", "SERIALNUMBER": server.serial, "PASSWORD": server.password}
     return first(
-        accepted(server.form(fields, headers=basic_credentials(server.serial, server.password))),
-        unauthorized(server.form(fields, headers=basic_credentials(server.serial, server.password + "x"))),
+        accepted(server.form(fields, headers=basic_header(server.serial, server.password))),
+        unauthorized(server.form(fields, headers=basic_header(server.serial, server.password + "x"))),
     )
 
 

@@ -1,9 +1,9 @@
-"""Section 7 of the protocol, and what was seen in the field (9): uploads in AcquiSuite-XML."""
+"""Checks of section 7 of the protocol, and of field observations (9): uploads in AcquiSuite-XML."""
 
 from __future__ import annotations
 
 from cenergyd.tools.conformance.client import Server
-from cenergyd.tools.conformance.requests import basic_credentials, xml, xml_success
+from cenergyd.tools.conformance.requests import basic_header, xml, xml_accepted
 from cenergyd.tools.conformance.rules import rule
 
 
@@ -18,12 +18,12 @@ def xml_upload(server: Server) -> str | None:
         "<device><name>x</name><address>{0}</address><type>t</type><class>35</class><numpoints>116</numpoints><records>"
         + record.format(1) + record.format(2) + "</records></device>"
     )  # fmt: skip
-    return xml_success(xml(server, "LOGFILEUPLOAD", f"<devices>{device.format(241)}{device.format(242)}</devices>"))
+    return xml_accepted(xml(server, "LOGFILEUPLOAD", f"<devices>{device.format(241)}{device.format(242)}</devices>"))
 
 
 @rule("7", "AcquiSuite-XML STATUS: text/xml SUCCESS")
 def xml_status(server: Server) -> str | None:
-    return xml_success(xml(server, "STATUS", "<uptime>5</uptime>"))
+    return xml_accepted(xml(server, "STATUS", "<uptime>5</uptime>"))
 
 
 @rule("7", "AcquiSuite-XML with wrong credentials: 401 and <result>FAILURE</result>")
@@ -39,7 +39,7 @@ def xml_entities(server: Server) -> str | None:
         '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         f"<DAS><mode>STATUS</mode><name>&b;</name><serial>{server.serial}</serial></DAS>"
     )
-    response = server.post("text/xml", body.encode(), headers=basic_credentials(server.serial, server.password))
+    response = server.post("text/xml", body.encode(), headers=basic_header(server.serial, server.password))
     return (
         None
         if response.status == 406 and b"<result>FAILURE" in response.body
@@ -54,4 +54,4 @@ def xml_without_address(server: Server) -> str | None:
         f"<device><address>247</address><class>2</class><records>{record}</records></device>"
         f"<device><serialnumber>0012AB</serialnumber><class>1010</class><records>{record}</records></device>"
     )
-    return xml_success(xml(server, "LOGFILEUPLOAD", f"<devices>{devices}</devices>"))
+    return xml_accepted(xml(server, "LOGFILEUPLOAD", f"<devices>{devices}</devices>"))

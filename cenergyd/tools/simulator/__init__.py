@@ -1,1 +1,1 @@
-"""Simulated solar sites whose loggers upload as real ones do: pure models, and a client that carries their logs."""
+"""Simulated solar sites whose loggers upload as real ones do: pure models of sites, and an upload client."""

@@ -1,4 +1,4 @@
-"""Compares a fleet's report with the store: every acknowledged reading is stored once, as sent, and derived where both meters have one."""
+"""Compares a fleet's report with the store: every acknowledged reading must be stored once, as sent, and derived if both meters have one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReportedSite(NamedTuple):
 
 @attrs.define
 class Acknowledged:
-    """The acknowledged readings of a report; one acknowledged twice counts once."""
+    """The acknowledged readings of a report; a reading that was acknowledged twice counts once."""
 
     sites: dict[str, ReportedSite] = attrs.field(factory=dict)
     series: dict[str, dict[int, Reading]] = attrs.field(factory=dict)
@@ -50,7 +50,7 @@ class Findings:
     readings: int = 0
     """Acknowledged readings compared."""
     lost: int = 0
-    """Acknowledged and not in the store."""
+    """Acknowledged but not in the store."""
     different: int = 0
     """In the store with another value."""
     derivable: int = 0
@@ -58,7 +58,7 @@ class Findings:
     not_derived: int = 0
     """Of these, without a computed reading."""
     wrongly_derived: int = 0
-    """Of these, where the computed P does not obey load = solar + utility."""
+    """Of these, with a computed P that does not obey load = solar + utility."""
     examples: list[str] = attrs.field(factory=list)
 
     @property
@@ -67,13 +67,13 @@ class Findings:
         return not (self.lost or self.different or self.not_derived or self.wrongly_derived)
 
     def note(self, text: str) -> None:
-        """Keep the first few examples for a person."""
+        """Keep the first few examples for display."""
         if len(self.examples) < _SHOWN:
             self.examples.append(text)
 
 
 def read_report(lines: Iterable[str]) -> Acknowledged:
-    """Read a report. A last line that was cut off (the simulator was killed) is left out. Raises ReportError."""
+    """Read a report. An incomplete last line (the simulator was killed) is ignored. Raises ReportError."""
     found = Acknowledged()
     for number, line, last in _numbered(lines):
         try:

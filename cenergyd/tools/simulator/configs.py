@@ -1,4 +1,4 @@
-"""The device's side of the config file exchange: ask for the manifest, send what the server has not."""
+"""The device's side of the config file exchange: request the manifest, send files that the server lacks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Post = Callable[..., Awaitable[Response]]
 
 
 class ConfigFile(NamedTuple):
-    """A file as it lies on the logger."""
+    """A file on the logger."""
 
     name: str
     """``loggerconfig.ini`` or ``modbus/mb-NNN.ini``."""
     content: bytes
     time: int
-    """Of its last change, UTC seconds."""
+    """Time of its last change, UTC seconds."""
     device_class: str = ""
 
 
@@ -45,9 +45,9 @@ def meter_config(meter: str, layout: Layout, columns: int, device_class: str, ti
 
 
 async def exchange(post: Post, serial: str, password: str, files: Sequence[ConfigFile], loop_name: str = "") -> int:
-    """Send the files that the server's manifest has not, and return how many it took.
+    """Send the files that are missing in the server's manifest; returns how many it accepted.
 
-    A server that knows no manifest gets none. Raises NoResponse.
+    Nothing is sent to a server that does not support manifests. Raises NoResponse.
     """
     identity = {"SERIALNUMBER": serial, "PASSWORD": password, "LOOPNAME": loop_name}
     content_type, body = multipart_form({"MODE": "CONFIGFILEMANIFEST", **identity})

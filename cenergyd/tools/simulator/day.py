@@ -1,4 +1,4 @@
-"""A plausible day at a solar site: pure functions of the site and the time, so that any minute can be computed in any order.
+"""A plausible day at a solar site: pure functions of site and time, so that minutes can be computed in any order.
 
 Power is in kW and kvar, energy in kWh, voltage in V; time is UTC seconds. Import from the grid is positive. The site
 equation holds exactly for P and Q: load = solar + utility.
@@ -14,14 +14,14 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Role
-from cenergyd.tools.simulator.site import Place, SimulatedSite
+from cenergyd.tools.simulator.site import SimulatedPlace, SimulatedSite
 
 _DAY = 86400
 _INVERTER_STANDBY_KW = 0.004
 
 
 class Power(NamedTuple):
-    """What one meter measures at one time."""
+    """The power at one meter at one time."""
 
     P: float
     """Real power, kW."""
@@ -46,7 +46,7 @@ class SiteMoment(NamedTuple):
     """Phase to neutral, the same for all meters of the site."""
 
     def of(self, role: Role) -> Power:
-        """What the meter of a role measures."""
+        """The power at the meter of a role."""
         power: Power = getattr(self, role)
         return power
 
@@ -55,14 +55,14 @@ class RegisterTotals(NamedTuple):
     """A meter's energy registers."""
 
     imported: float
-    """kWh, integral of positive P."""
+    """Integral of positive P, kWh."""
     exported: float
-    """kWh, integral of negative P."""
+    """Integral of negative P, kWh, as a positive number."""
 
 
-def sun_elevation_sine(place: Place, time: int) -> float:
+def sun_elevation_sine(place: SimulatedPlace, time: int) -> float:
     """Sine of the sun's height above the horizon (negative at night), by declination and hour angle."""
-    day = (time % 31557600) / _DAY  # days into the (Julian) year, near enough for a simulation
+    day = (time % 31557600) / _DAY  # days into the (Julian) year, accurate enough for a simulation
     angle = 2 * math.pi * (day - 81) / 365.25
     declination = math.radians(23.44) * math.sin(angle)
     equation_of_time = 9.87 * math.sin(2 * angle) - 7.53 * math.cos(angle) - 1.5 * math.sin(angle)
@@ -78,23 +78,23 @@ def moment(site: SimulatedSite, time: int) -> SiteMoment:
     """The site at one time."""
     solar_kw = _solar_kw(site, time)
     load_kw = _load_kw(site, time)
-    # The inverter runs near unity power factor and draws a little reactive power.
+    # The inverter runs near unity power factor and draws some reactive power.
     solar = Power(_rounded(solar_kw), _rounded(0.03 * max(solar_kw, 0.0) + 0.001))
     lag = math.tan(math.acos(site.load_power_factor)) * (1 + 0.15 * _noise(site.seed, 5, time, 300))
     load = Power(_rounded(load_kw), _rounded(load_kw * lag))
     utility = Power(_rounded(load.P - solar.P), _rounded(load.Q - solar.Q))
-    # Import lowers the voltage, export raises it.
+    # Import lowers the voltage, and export raises it.
     swing = 0.006 * utility.P / max(site.peak_solar_kw, site.mean_load_kw)
     volts = site.nominal_volts * (1.0 + 0.008 * _noise(site.seed, 6, time, 900) - swing)
     return SiteMoment(time, utility, load, solar, round(volts, 2))
 
 
 def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterator[SiteMoment]:
-    """The site every ``interval`` seconds from ``start`` (aligned up) to before ``end``."""
+    """The site every ``interval`` seconds, ``start <= time < end``, at multiples of the interval."""
     return (moment(site, time) for time in range(-(-start // interval) * interval, end, interval))
 
 
-def advance(energy: RegisterTotals, before: float, now: float, seconds: int) -> RegisterTotals:
+def totals_after(energy: RegisterTotals, before: float, now: float, seconds: int) -> RegisterTotals:
     """A meter's energy registers after ``seconds`` in which its P went from ``before`` to ``now`` (trapezoid)."""
     kwh = (before + now) / 2 * seconds / 3600
     return RegisterTotals(energy.imported + max(kwh, 0.0), energy.exported + max(-kwh, 0.0))
@@ -103,9 +103,9 @@ def advance(energy: RegisterTotals, before: float, now: float, seconds: int) -> 
 def _solar_kw(site: SimulatedSite, time: int) -> float:
     height = sun_elevation_sine(site.place, time)
     if height <= 0:
-        # At night an inverter draws standby power: a small import, as real sites show.
+        # At night an inverter draws standby power, a small import, as at real sites.
         return -_INVERTER_STANDBY_KW
-    clear = math.pow(height, 1 + 0.15 / max(height, 0.05))  # a low sun shines through more air
+    clear = math.pow(height, 1 + 0.15 / max(height, 0.05))  # at low sun, light passes through more air
     return site.peak_solar_kw * min(clear, 1.0) * _cloud(site, time)
 
 
@@ -127,20 +127,20 @@ def _load_kw(site: SimulatedSite, time: int) -> float:
     daytime = _bump(hour, 13.0, 4.0) * (0.9 if weekend else 0.5)
     shape = 0.45 + 0.8 * morning + 1.25 * evening + 0.45 * daytime
     slow = 1 + 0.18 * _noise(site.seed, 3, time, 3600)
-    # Now and then a large appliance runs for some minutes.
+    # Occasionally a large appliance runs for some minutes.
     appliance = max(0.0, _noise(site.seed, 4, time, 700) - 0.55) * 1.6
     return site.mean_load_kw * (shape * slow + appliance)
 
 
 def _bump(hour: float, centre: float, width: float) -> float:
-    """A bell around an hour of the day, over midnight too."""
+    """A bell curve around an hour of the day, also over midnight."""
     distance = abs(hour - centre)
     distance = min(distance, 24 - distance)
     return math.exp(-((distance / width) ** 2))
 
 
 def _noise(seed: int, kind: int, time: int, period: int) -> float:
-    """Smooth noise, -1..1: random knots every ``period`` seconds, eased between them."""
+    """Smooth noise, -1..1: random values every ``period`` seconds with smooth transitions."""
     knot, rest = divmod(time, period)
     left = _knot(seed, kind, knot)
     right = _knot(seed, kind, knot + 1)
@@ -151,7 +151,7 @@ def _noise(seed: int, kind: int, time: int, period: int) -> float:
 
 @lru_cache(maxsize=65536)
 def _knot(seed: int, kind: int, index: int) -> float:
-    """A value in -1..1 for each index; a 64-bit mix (splitmix64), which is quick and the same everywhere."""
+    """A pseudo-random value in -1..1 for each index, by a 64-bit mix (splitmix64), which is fast and platform-independent."""
     mask = (1 << 64) - 1
     value = (seed * 0x9E3779B97F4A7C15 + kind * 0xD1B54A32D192ED03 + index * 0x8CB92BA72F3D8DD7) & mask
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
@@ -161,11 +161,11 @@ def _knot(seed: int, kind: int, index: int) -> float:
 
 @lru_cache(maxsize=4096)
 def _utc_offset(zone: str, quarter_hour: int) -> int:
-    """Seconds that local time is ahead; zones change on quarter hours."""
+    """Offset of local time, s. Cached by quarter hours, on which zones change."""
     offset = datetime.fromtimestamp(quarter_hour * 900, UTC).astimezone(ZoneInfo(zone)).utcoffset()
     return int(offset.total_seconds()) if offset is not None else 0
 
 
 def _rounded(value: float) -> float:
-    # Meters give three decimals; rounding P of load and solar first keeps the site equation exact in what is logged.
+    # Meters give three decimals. Load and solar are rounded first, so that the site equation is exact in the logs.
     return round(value, 3) + 0.0

@@ -1,4 +1,4 @@
-"""What ``cenergyd run --demo`` adds: one simulated site that uploads to this daemon, and a line a few seconds about it."""
+"""The demo of ``cenergyd run --demo``: a simulated site that uploads to this daemon, and a status line every few seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 
 BACKLOG: Final = 86400
-"""Seconds of history that the site brings along, so that there is a day to look at."""
+"""Seconds of history that the site has at the start, so that a day can be displayed."""
 INTERVAL: Final = 10
 """Seconds between its readings and uploads."""
 _CATCH_UP_WITHIN: Final = 3600
@@ -30,7 +30,7 @@ log = Logger()
 
 
 class DemoDaemon(Protocol):
-    """What the demo needs of the daemon."""
+    """The parts of the daemon that the demo needs."""
 
     settings: Settings
     readings: ReadingStore
@@ -38,10 +38,10 @@ class DemoDaemon(Protocol):
 
 
 class Demo:
-    """Runs beside a daemon that has started.
+    """Runs beside a started daemon.
 
     :param register: adds the site's customer, with this password for its logger, to the daemon's stores.
-    :param say: prints a line for a person.
+    :param say: prints a line.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Demo:
         self._told = 0
 
     async def start(self) -> None:
-        """Register the site and begin to upload."""
-        # The password changes with every start and is nowhere else, so nobody can use it against a daemon left running.
+        """Register the site and start uploading."""
+        # The password is new at every start and is not shown, so nobody can use it for uploads to a daemon that is left running.
         password = secrets.token_urlsafe(18)
         now = int(self._reactor.seconds())
         self._customer = await self._register(self._site, password)
@@ -71,7 +71,7 @@ class Demo:
         self._say(f"\n  {url}/   simulated site: {self._site.name}, its {self._site.missing} meter is computed\n")
         target = Target(self._reactor, url + self._daemon.settings.upload.path)
         fleets = [
-            # First the day before in large files, then the present as it comes.
+            # First the history in large files, then the present in real time.
             self._fleet(target, password, now - BACKLOG, now, _CATCH_UP_WITHIN),
             self._fleet(target, password, now, None, INTERVAL),
         ]
@@ -104,7 +104,7 @@ class Demo:
         try:
             await self._tell()
         except Exception:
-            log.failure("the demo cannot read what was derived")
+            log.failure("the demo cannot read the derived readings")
 
     async def _tell(self) -> None:
         customer = self._customer

@@ -10,22 +10,22 @@ import attrs
 
 @attrs.frozen(slots=True, kw_only=True)
 class Faults:
-    """Shares are 0 to 1. Which site or upload is hit follows from the seed."""
+    """Frequencies of faults, as shares from 0 to 1. The affected sites and uploads depend on the seed."""
 
     lost_replies: float = 0.0
-    """Of uploads: the logger hangs up before the answer, so it keeps the file though the server may have taken it."""
+    """Share of uploads at which the logger hangs up before the response, so it keeps the file although the server may have accepted it."""
     resends: float = 0.0
-    """Of acknowledged uploads: the same file is sent once more."""
+    """Share of acknowledged uploads whose file is sent again."""
     outages: float = 0.0
-    """Of upload sessions: they do not happen, and a backlog grows."""
+    """Share of upload sessions that do not happen, so that a backlog grows."""
     error_rows: float = 0.0
-    """Of rows: the meter did not answer."""
+    """Share of rows at which the meter did not answer."""
     max_clock_skew: int = 0
-    """Seconds by which a logger's clock may be wrong, either way."""
+    """Maximum error of a logger's clock in either direction, s."""
     encodings: tuple[Literal["gz", "plain", "xml"], ...] = ("gz",)
-    """A site's logger has one of them."""
+    """The encodings of logs; each site's logger uses one of them."""
     http10_sites: float = 0.0
-    """Of sites: their logger speaks HTTP/1.0."""
+    """Share of sites whose logger uses HTTP/1.0."""
 
 
 NO_FAULTS: Final = Faults()
@@ -38,11 +38,11 @@ KINDS: Final[Mapping[str, Mapping[str, object]]] = {
     "encoding": {"encodings": ("gz", "gz", "plain", "xml")},
     "http10": {"http10_sites": 0.5},
 }
-"""What ``--faults`` takes: words, and what each adds."""
+"""The values of ``--faults``, and the faults that each adds."""
 
 
 def faults_of(words: str) -> Faults:
-    """``none``, ``all``, or some kinds separated by commas. Raises ValueError with what there is."""
+    """The faults of ``none``, ``all``, or some kinds separated by commas. Raises ValueError with the possible values."""
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     if "all" in chosen:
         chosen = list(KINDS)

@@ -1,4 +1,4 @@
-"""Many simulated loggers against one URL, at any speed; acknowledged logs go into a report."""
+"""Many simulated loggers that upload to one URL at any speed. Acknowledged logs are written to a report."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from cenergyd.tools.simulator.logger import METERS, Counts, Meter, SimulatedLog,
 from cenergyd.tools.simulator.site import SimulatedSite
 
 _LAST_SESSIONS = 20
-"""Upload sessions at the end to deliver logs that faults have held back."""
+"""Additional upload sessions at the end, for logs that were delayed by faults."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class FleetPlan:
-    """What a fleet does. Times are UTC seconds."""
+    """The plan of a fleet. Times are UTC seconds."""
 
     start: int
     end: int | None
-    """None: run until stopped."""
+    """None: no end, runs until stopped."""
     interval: int = 60
     """Seconds between two rows of a log."""
     upload_every: int = 900
     """Seconds between two upload sessions of a logger."""
     speed: float = 0.0
-    """Simulated seconds a second; 0: as fast as possible. Never past the present: a logger cannot know the future."""
+    """Simulated seconds per second; 0: as fast as possible. The simulated time never passes the present time."""
     concurrency: int = 16
-    """Upload sessions at once."""
+    """Concurrent upload sessions."""
     meter: Meter = METERS["veris"]
     faults: Faults = NO_FAULTS
     introduce: bool = False
     """Send STATUS and exchange config files first."""
 
     def sessions(self, offset: int) -> Iterator[int]:
-        """When a logger uploads; ``offset`` keeps a fleet from doing so all at once. The last one is at the end."""
+        """The times at which a logger uploads; ``offset`` distributes the loggers of a fleet. The last one is at the end."""
         time = self.start + self.upload_every - offset % self.upload_every
         while self.end is None or time < self.end:
             yield time
@@ -51,12 +51,12 @@ class FleetPlan:
 
     @property
     def sessions_per_site(self) -> int | None:
-        """How many, or None without an end."""
+        """The number of sessions; None without an end."""
         return None if self.end is None else -(-(self.end - self.start) // self.upload_every)
 
 
 class Fleet:
-    """Runs loggers; :meth:`run` returns when all have uploaded all they have, or have given up.
+    """Runs loggers; :meth:`run` returns when all logs are uploaded, or loggers have given up.
 
     :param acknowledged: called with each log that the server acknowledged.
     :param progress: called after each upload session.
@@ -97,7 +97,7 @@ class Fleet:
         ]
 
     async def run(self) -> Counts:
-        """Until the plan's end; cancel to stop earlier."""
+        """Run to the plan's end; cancel to stop earlier."""
         self._began = self._reactor.seconds()
         running = [Deferred.fromCoroutine(self._live(index, one)) for index, one in enumerate(self.loggers)]
         try:
@@ -108,11 +108,11 @@ class Fleet:
 
     @property
     def unsent(self) -> int:
-        """Logs that no server has acknowledged."""
+        """Number of logs that were not acknowledged."""
         return sum(len(one.flash) for one in self.loggers)
 
     async def _live(self, index: int, logger: SimulatedLogger) -> None:
-        # At full speed all sessions are due at once anyway, and equal windows make equal files.
+        # At full speed all sessions are due at once, so offsets are not needed and all files cover the same times.
         offset = (logger.site.seed % self._plan.upload_every) if self._plan.speed and len(self.loggers) > 1 else 0
         for time in self._plan.sessions(offset):
             await self._until(time)
@@ -122,7 +122,7 @@ class Fleet:
             if not logger.flash:
                 return
             if not await self._slots.run(logger.upload_all):
-                return  # a status that ends the session would only be repeated
+                return  # the server ends sessions, so further ones would fail the same way
             if logger.flash:
                 await self._pause(0.5)
 
@@ -143,18 +143,18 @@ class Fleet:
 
 
 class FleetReport:
-    """Writes JSON lines: first what the fleet is, then a line for each acknowledged log, on disk as soon as possible."""
+    """Writes JSON lines: first the sites, then a line for each acknowledged log, which is flushed at once."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def begin(self, sites: Sequence[SimulatedSite]) -> None:
-        """One line a site: its serial and which role each meter plays."""
+        """Write a line for each site: its serial number and the roles of its meters."""
         for site in sites:
             self._line({"site": site.serial, "name": site.name, "missing": site.missing, **site.fields})
 
     def acknowledged(self, log: SimulatedLog) -> None:
-        """The readings of one log that the server acknowledged."""
+        """Write the readings of one log that the server acknowledged."""
         rows = [[reading.time, *reading.values] for reading in log.readings]
         self._line({"series": log.series, "columns": ["time", *VALUES], "readings": rows})
 

@@ -1,6 +1,6 @@
 """An HTTP client that behaves as a logger does: one connection per request, HTTP/1.0 or 1.1, and it can drop a response.
 
-Twisted's Agent can neither speak HTTP/1.0 nor hang up before the response, as old firmware and bad lines do.
+Twisted's Agent can neither use HTTP/1.0 nor hang up before the response, as old firmware does and bad lines cause.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cenergyd.runtime.clock import Reactor, twisted_clock
 
 Version = Literal["1.0", "1.1"]
 MAX_RESPONSE: Final = 4 << 20
-"""Bytes of a response that are read; a longer one does not belong to this protocol."""
+"""Maximum bytes of a response; the protocol has no longer ones."""
 
 
 class NoResponse(CenergydError):
-    """No usable response: no connection, cut off, too slow, or not HTTP. The server may have processed the request."""
+    """No usable response: no connection, interrupted, too slow, or not HTTP. The server may have processed the request."""
 
 
 class Response(NamedTuple):
@@ -39,7 +39,7 @@ class Response(NamedTuple):
 
     @property
     def success(self) -> bool:
-        """Whether a logger may delete what it sent: 200 and a line SUCCESS, or the XML result of that name."""
+        """Whether a logger may delete what it sent: status 200 with a line SUCCESS, or that result in XML."""
         if self.status != 200:
             return False
         lines = {line.strip() for line in self.body.splitlines()}
@@ -47,14 +47,14 @@ class Response(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The failure line, for a person."""
+        """The line with the reason of a failure."""
         lines = [line.strip() for line in self.body.decode("utf-8", "replace").splitlines() if line.strip()]
         failure = next((line for line in lines if "FAILURE" in line), lines[0] if lines else "empty reply")
         return f"{self.status}: {failure[:200]}"
 
 
 class Target:
-    """Where to upload to.
+    """The URL to upload to.
 
     :param url: ``http://host:port/path`` or ``https://``; anything else raises ValueError.
     :param timeout: seconds for one whole request.
@@ -84,7 +84,7 @@ class Target:
     ) -> Response:
         """POST and return the response. Raises :class:`NoResponse`.
 
-        :param lose_reply: send everything, then hang up before reading the response, as happens on a bad line.
+        :param lose_reply: send everything, then hang up without reading the response, as on a bad line.
         """
         lines = [f"POST {self._path} HTTP/{version}", f"Host: {self._host}", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers]
@@ -103,7 +103,7 @@ class Target:
 
 
 class _Exchange(Protocol):
-    """One request and what came back until the connection closed."""
+    """One request, and everything received until the connection closed."""
 
     def __init__(self, request: bytes, lose_reply: bool) -> None:
         self._request = request
@@ -116,7 +116,7 @@ class _Exchange(Protocol):
         transport: Any = self.transport
         transport.write(self._request)
         if self._lose_reply:
-            transport.loseConnection()  # after what was written has left
+            transport.loseConnection()  # closes after everything is sent
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Part of the reply."""
@@ -125,7 +125,7 @@ class _Exchange(Protocol):
             self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        """The end, good or bad: the parser decides whether the reply is whole."""
+        """The connection has ended; the parser decides whether the response is complete."""
         if not self.done.called:
             self.done.callback(b"" if self._lose_reply else bytes(self._received))
 
@@ -137,7 +137,7 @@ class _Exchange(Protocol):
 
 
 class _Bytes:
-    """What http.client wants of a socket: only the reading side."""
+    """The part of a socket's interface that http.client needs to read."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw

@@ -1,4 +1,4 @@
-"""A simulated logger: records rows, keeps log files in flash, uploads them, and deletes only what was acknowledged."""
+"""A simulated logger: records rows, stores log files, uploads them, and deletes only acknowledged ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.simulator.configs import exchange, meter_config
-from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, advance, moment
+from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, moment, totals_after
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import NoResponse, Response, Version
 from cenergyd.tools.simulator.site import SimulatedSite
@@ -35,7 +35,7 @@ Encoding = Literal["gz", "plain", "xml"]
 Post = Callable[..., Awaitable[Response]]
 """Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
 MAX_UPLOAD_TRIES: Final = 3
-"""As a device's MAXUPLOADTRIES: then the file waits for the next session."""
+"""Attempts per file in a session, like a device's MAXUPLOADTRIES; then the file waits for the next session."""
 ABANDON: Final = frozenset((401, 402, 403, 404, 407))
 """Statuses after which a device abandons the whole session."""
 _NOT_ANSWERING: Final = 139
@@ -43,7 +43,7 @@ _NOT_ANSWERING: Final = 139
 
 @attrs.frozen(slots=True)
 class Meter:
-    """A kind of meter: its device class, where its values are, how many columns its rows have."""
+    """A meter model: its device class, its layout, and the number of columns in its rows."""
 
     device_class: str
     device_type: str
@@ -59,7 +59,7 @@ METERS: Final = {
         "12", "ION 7330", Layout.of("ion7330", P=23, L1_PF=35, L1_V=10, Q=27, E_import=39, E_export=40), 68
     ),
 }
-"""The last one is in no table: its logs are held until its config file comes."""
+"""The last one is in no table: its logs are held until its config file arrives."""
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -79,13 +79,13 @@ class Counts:
     """Totals over any number of loggers."""
 
     uploads: int = 0
-    """Requests that carried a log."""
+    """Requests with a log."""
     acknowledged_logs: int = 0
     acknowledged_readings: int = 0
     resent: int = 0
-    """Logs sent once more although they were acknowledged."""
+    """Logs sent again although they were acknowledged."""
     lost_replies: int = 0
-    """Connections closed before the response, on purpose."""
+    """Connections deliberately closed before the response."""
     no_reply: int = 0
     """No connection, or no usable response."""
     refused: dict[int, int] = attrs.field(factory=dict)
@@ -97,7 +97,7 @@ class Counts:
 
 
 class Disposition(Enum):
-    """What the logger does with a file after a response."""
+    """The logger's action on a file after a response."""
 
     DELETE = "delete"
     KEEP = "keep"
@@ -105,7 +105,7 @@ class Disposition(Enum):
 
 
 def disposition_of(reply: Response) -> Disposition:
-    """The reply contract: only SUCCESS with 200 lets the device delete; some answers end the session."""
+    """The action after a response: only SUCCESS with 200 lets the logger delete the file; some statuses end the session."""
     if reply.success:
         return Disposition.DELETE
     return Disposition.ABANDON if reply.status in ABANDON else Disposition.KEEP
@@ -115,9 +115,9 @@ class SimulatedLogger:
     """One site's logger.
 
     :param interval: seconds between rows.
-    :param start: UTC seconds of the first row at the earliest.
-    :param pause: waits some seconds between two tries.
-    :param acknowledged: called with every log that the server acknowledged, once.
+    :param start: earliest time of the first row, UTC seconds.
+    :param pause: waits some seconds between two attempts.
+    :param acknowledged: called once with every log that the server acknowledged.
     :param introduce: send STATUS before the logs of the first session and exchange config files after them, as devices do.
     """
 
@@ -138,7 +138,7 @@ class SimulatedLogger:
     ) -> None:
         self.site = site
         self.flash: list[SimulatedLog] = []
-        """Logs that wait for their upload, oldest first."""
+        """Logs waiting for upload, oldest first."""
         self._password = password
         self._interval = interval
         self._post = post
@@ -159,28 +159,28 @@ class SimulatedLogger:
         self._last_power: dict[Role, float] = {}
 
     def record(self, until: int) -> None:
-        """Write the rows up to a time (exclusive, UTC seconds) into one new log file a meter."""
+        """Write the rows up to a time (exclusive, UTC seconds) to one new log file per meter."""
         first = -(-self._recorded_until // self._interval) * self._interval
         times = range(first, until, self._interval)
         if not times:
             return
-        # Rows carry the time of the logger's own clock; the sun follows true time.
+        # Rows have the time of the logger's clock, while the sun follows true time.
         taken = [moment(self.site, time) for time in times]
         for role in self.site.roles:
             self._write_log(role, taken)
         self._recorded_until = times[-1] + 1
 
     async def session(self) -> None:
-        """Upload what is in the flash, or nothing in an outage."""
+        """Upload stored logs; in an outage, do nothing."""
         if self._chance.random() < self._faults.outages:
             self._counts.skipped_sessions += 1
             return
         await self.upload_all()
 
     async def upload_all(self) -> bool:
-        """One upload session. What is not acknowledged stays in the flash for the next one.
+        """One upload session. Logs that are not acknowledged stay stored for the next session.
 
-        Returns False where the server's response ended the session (401, 402, 403, 404, 407).
+        Returns False if the server's response ended the session (401, 402, 403, 404, 407).
         """
         if self._introduce:
             await self._send_status()
@@ -194,7 +194,7 @@ class SimulatedLogger:
         return True
 
     async def _send_status(self) -> None:
-        """STATUS; nothing depends on its reply."""
+        """Send STATUS; its response is ignored."""
         try:
             await self._post(*self._status(), version=self.version)
         except NoResponse as error:
@@ -202,7 +202,7 @@ class SimulatedLogger:
             self._counts.last_refusal = str(error)
 
     async def _exchange_configs(self) -> None:
-        """The manifest and what it asks for: after the logs, as devices do. Without a response it is tried again in the next session."""
+        """Exchange config files, after the logs as devices do. Without a response it is retried in the next session."""
         site, meter = self.site, self._meter
         files = [
             meter_config(site.meters[role], meter.layout, meter.columns, meter.device_class, self._started)
@@ -249,7 +249,7 @@ class SimulatedLogger:
             self._counts.refused[reply.status] = self._counts.refused.get(reply.status, 0) + 1
             self._counts.last_refusal = reply.reason
         elif self._chance.random() < self._faults.resends:
-            # Power failed between the response and the deletion: the same file is sent again, whatever the response is then.
+            # A power failure between response and deletion: the same file is sent again, whatever the response is then.
             self._counts.resent += 1
             await self._send(log, lose_reply=False)
         return disposition
@@ -294,7 +294,7 @@ class SimulatedLogger:
         for at in taken:
             time = at.time + self._skew
             self._count_energy(role, at)
-            # An XML message has no error rows here, so a silent meter leaves its record out: a gap all the same.
+            # The simulated XML message has no error rows, so the record of a meter that does not answer is left out, which is also a gap.
             if self._chance.random() < self._faults.error_rows:
                 rows.append(error_row(time, _NOT_ANSWERING))
                 continue
@@ -329,11 +329,11 @@ class SimulatedLogger:
     def _count_energy(self, role: Role, at: SiteMoment) -> None:
         now = at.of(role).P
         before = self._last_power.get(role, now)
-        self._energy[role] = advance(self._energy[role], before, now, self._interval)
+        self._energy[role] = totals_after(self._energy[role], before, now, self._interval)
         self._last_power[role] = now
 
     def _columns(self, reading: Reading) -> dict[int, float | None]:
-        """Every value that this kind of meter logs, by column."""
+        """Every value that this meter model logs, by column."""
         layout = self._meter.layout
         values: dict[int, float | None] = {column: getattr(reading, value) for value, column in layout.columns.items()}
         return values | self._veris_extras(reading) if layout is VERIS else values

@@ -1,6 +1,6 @@
 """Uploads log files from a folder as the logger that wrote them would, and records which were acknowledged.
 
-Nothing is moved or changed: where a real logger deletes a file, this writes a line to its journal.
+Files are not moved or changed: instead of deleting a file, this writes a line to a journal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cenergyd.tools.simulator.http import NoResponse
 from cenergyd.tools.simulator.logger import Disposition, disposition_of
 
 TRIES: Final = 5
-"""Of one file, before the replay stops; a real logger would wait for its next session."""
+"""Attempts for one file before the replay stops; a real logger would wait for its next session."""
 _LOG: Final = re.compile(r"mb-\d{1,3}.*\.log(\.gz)?\Z", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"(mb-\d{3}\.ini|loggerconfig\.ini)\Z", re.IGNORECASE)
 _SERIAL: Final = re.compile(r"[0-9A-Fa-f]{12}\Z")
@@ -37,25 +37,25 @@ class FoundLog:
 
 @attrs.define
 class ReplayCounts:
-    """How many files went how."""
+    """Numbers of files by result."""
 
     uploaded: int = 0
     skipped: int = 0
-    """Acknowledged in an earlier run."""
+    """Files acknowledged in an earlier run."""
     refused: list[str] = attrs.field(factory=list)
-    """Files that the server refused (4xx), with its reason."""
+    """Files that the server refused (4xx), with the reason."""
     configs: int = 0
 
 
 class Stopped(Exception):
-    """The server will take no more now; the message says why. A later run goes on here."""
+    """The server accepts no more files now; the message says why. A later run continues here."""
 
 
 def find_logs(folder: Path, serial: str | None = None) -> list[FoundLog]:
     """The logs below a folder, each logger's oldest first.
 
-    :param serial: of the logger; None: each log's nearest folder with a name like ``001EC6001433``.
-    :raises UploadError: a log below no such folder, without ``serial``.
+    :param serial: the logger's serial number; None: the name of each log's nearest folder like ``001EC6001433``.
+    :raises UploadError: a log is below no such folder, and ``serial`` is not given.
     """
     found = [FoundLog(serial or _serial_of(folder, path), path) for path in folder.rglob("*") if _LOG.match(path.name)]
     return sorted(found, key=lambda log: (log.serial, _age(log.path)))
@@ -68,18 +68,18 @@ def _serial_of(folder: Path, path: Path) -> str:
         if parent == folder:
             break
     raise UploadError(
-        f"{path}: the logger is not known; give --serial, or keep the log in a folder named by the serial number"
+        f"{path}: the logger is not known; use --serial, or put the log in a folder named by the serial number"
     )
 
 
 def _age(path: Path) -> tuple[int, str]:
-    # A rotated log has the time of its rotation in its name, in hex; the current one (mb-001.log) is the newest.
+    # A rotated log has the time of its rotation in its name, in hex. The current log (mb-001.log) is the newest.
     match = re.match(r"mb-\d+\.([0-9A-Fa-f]{8})_", path.name)
     return (int(match[1], 16) if match else 1 << 40, str(path))
 
 
 class ReplayJournal:
-    """Which files were acknowledged: a JSON line for each acknowledged file, by target, path and content."""
+    """Records acknowledged files: a JSON line for each, with target, path and content hash."""
 
     def __init__(self, file: Path, url: str, folder: Path) -> None:
         self._url = url
@@ -97,14 +97,14 @@ class ReplayJournal:
                 if entry["url"] == self._url:
                     yield entry["file"], entry["md5"]
             except (ValueError, KeyError, TypeError):
-                continue  # cut off by a kill: that file is uploaded again, which changes nothing
+                continue  # incomplete because of a kill: that file is uploaded again, which changes nothing
 
     def done(self, path: Path, content: bytes) -> bool:
         """Whether this file with this content was acknowledged."""
         return (self._name(path), md5(content)) in self._done
 
     def note(self, path: Path, content: bytes) -> None:
-        """Record that it was acknowledged. A kill at the wrong moment costs one repeated upload, which changes nothing."""
+        """Record that a file was acknowledged. If a kill prevents that, the file is uploaded again, which changes nothing."""
         if self._out is None:
             cut_off = self._file.exists() and not self._file.read_bytes().endswith(b"\n")
             self._out = self._file.open("a", encoding="utf-8")
@@ -157,7 +157,7 @@ class Replay:
         return self.counts
 
     async def _send_configs(self, serial: str, logs: Sequence[Path], folder: Path) -> None:
-        """Config files that lie beside the logs (or a folder up) tell the server what the columns are."""
+        """Upload config files next to the logs (or in the parent folder), from which the server learns the columns."""
         places = {
             place for path in logs for place in (path.parent, path.parent.parent) if folder in (place, *place.parents)
         }

@@ -1,4 +1,4 @@
-"""A simulated site: its place, its size, the meter that it lacks and its logger's serial number."""
+"""A simulated site: its place, its size, its missing meter and its logger's serial number."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ METER_OF_ROLE: Final[Mapping[Role, str]] = {"utility": "1", "load": "2", "solar"
 """Modbus addresses of a simulated site's meters."""
 
 
-class Place(NamedTuple):
-    """Where a site is."""
+class SimulatedPlace(NamedTuple):
+    """The place of a simulated site, with its time zone."""
 
     town: str
     zone: str
@@ -25,30 +25,30 @@ class Place(NamedTuple):
 
 
 PLACES: Final = (
-    Place("Phoenix", "America/Phoenix", 33.4, -112.1),
-    Place("Boulder", "America/Denver", 40.0, -105.3),
-    Place("Atlanta", "America/New_York", 33.7, -84.4),
-    Place("Berlin", "Europe/Berlin", 52.5, 13.4),
-    Place("Lisbon", "Europe/Lisbon", 38.7, -9.1),
-    Place("Adelaide", "Australia/Adelaide", -34.9, 138.6),
-    Place("Pune", "Asia/Kolkata", 18.5, 73.9),
-    Place("Nairobi", "Africa/Nairobi", -1.3, 36.8),
+    SimulatedPlace("Phoenix", "America/Phoenix", 33.4, -112.1),
+    SimulatedPlace("Boulder", "America/Denver", 40.0, -105.3),
+    SimulatedPlace("Atlanta", "America/New_York", 33.7, -84.4),
+    SimulatedPlace("Berlin", "Europe/Berlin", 52.5, 13.4),
+    SimulatedPlace("Lisbon", "Europe/Lisbon", 38.7, -9.1),
+    SimulatedPlace("Adelaide", "Australia/Adelaide", -34.9, 138.6),
+    SimulatedPlace("Pune", "Asia/Kolkata", 18.5, 73.9),
+    SimulatedPlace("Nairobi", "Africa/Nairobi", -1.3, 36.8),
 )
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class SimulatedSite:
-    """One site. Its whole behaviour follows from these values."""
+    """A simulated site. Its whole behaviour follows from these values."""
 
     serial: str
-    """Of its logger: a locally administered MAC address, so that it is no real device's."""
+    """Its logger's serial number, a locally administered MAC address, which no real device has."""
     name: str
-    place: Place
+    place: SimulatedPlace
     missing: Role
     """The meter that is not fitted."""
     seed: int
     peak_solar_kw: float
-    """Of the panels in full sun."""
+    """Power of the panels in full sun, kW."""
     mean_load_kw: float
     nominal_volts: float = 120.0
     load_power_factor: float = 0.93
@@ -67,7 +67,7 @@ class SimulatedSite:
 
 
 def site_of(customer: Customer, seed: int) -> SimulatedSite:
-    """A site as a customer's settings describe it. Raises ValueError where they do not say enough."""
+    """A site according to a customer's settings. Raises ValueError if they are incomplete."""
     if not customer.logger_serial_number:
         raise ValueError("its logger's serial number is not set")
     meters = {role: meter for role in ROLES if (meter := customer.current.meter_of(role))}
@@ -79,7 +79,7 @@ def site_of(customer: Customer, seed: int) -> SimulatedSite:
     return SimulatedSite(
         serial=customer.logger_serial_number,
         name=customer.name or customer.id,
-        place=place or Place(customer.time_zone, customer.time_zone, 40.0, 0.0),
+        place=place or SimulatedPlace(customer.time_zone, customer.time_zone, 40.0, 0.0),
         missing=customer.missing_role,
         seed=chance.getrandbits(48),
         peak_solar_kw=round(mean_load * 2.5, 2),
@@ -89,7 +89,7 @@ def site_of(customer: Customer, seed: int) -> SimulatedSite:
 
 
 def make_sites(count: int, seed: int) -> Iterator[SimulatedSite]:
-    """Sites that lack the utility, the load and the solar meter in turn; the same for the same seed."""
+    """Sites in which the utility, load or solar meter is missing in turn; the same for the same seed."""
     prefix = hashlib.sha256(f"cenergyd {seed}".encode()).hexdigest()[:4].upper()
     for index in range(count):
         chance = random.Random(f"{seed} {index}")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import ROLES
-from cenergyd.tools.simulator.day import RegisterTotals, advance, moment, moments, sun_elevation_sine
+from cenergyd.tools.simulator.day import RegisterTotals, moment, moments, sun_elevation_sine, totals_after
 from cenergyd.tools.simulator.site import PLACES, SimulatedSite, make_sites
 
 NOON_2026 = int(datetime(2026, 6, 21, 12, tzinfo=UTC).timestamp())
@@ -113,7 +113,7 @@ def test_energy_counters_add_up_and_never_fall(powers: list[float], seconds: int
     energy = RegisterTotals(0.0, 0.0)
     net = 0.0
     for before, now in pairwise(powers):
-        after = advance(energy, before, now, seconds)
+        after = totals_after(energy, before, now, seconds)
         assert after.imported >= energy.imported
         assert after.exported >= energy.exported
         energy = after

@@ -6,7 +6,7 @@ A message is read as a stream, so memory is bounded by its content and not by it
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any, Final
+from typing import Final
 from xml.etree.ElementTree import ParseError
 
 import attrs
@@ -194,7 +194,7 @@ class _XmlTarget:
         self._fields: dict[str, str] = {}
         self._devices: list[XmlDevice] = []
         self._left_out = 0
-        self._device: dict[str, Any] = {}
+        self._device: dict[str, str] = {}
         self._points: dict[int, Point] = {}
         self._records: list[XmlRecord] = []
         self._left = max_elements

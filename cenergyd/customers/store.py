@@ -9,7 +9,7 @@ upload, and the work of a dead daemon is taken over when its claim expires.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import attrs
 
@@ -32,7 +32,7 @@ class FrontEndChange:
     """The customer before the change."""
     changes: Mapping[str, str] | None
     """Fields of :class:`Customer` with their new values; None if the customer was removed."""
-    state: Any = attrs.field(repr=False)
+    state: object = attrs.field(repr=False)
     """Private data of the store, for :meth:`FrontEnd.follow`."""
 
 

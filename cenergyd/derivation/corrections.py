@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -220,8 +220,9 @@ class Corrector:
         """Store a series' corrections after a change, and put the change into effect; False if another writer was first."""
         (hull,) = [each.hull for each in after if each.number == number]
         window = await self._affected(series, hull, corrections_in(document), after)
-        body: dict[str, Any] = dict(document.body) if document is not None else {}
-        marks = [*body.get("unmarked", ()), *([] if window is None else [[customer_id, *window]])]
+        body: dict[str, object] = dict(document.body) if document is not None else {}
+        unmarked = document.body.get("unmarked", ()) if document is not None else ()
+        marks = [*unmarked, *([] if window is None else [[customer_id, *window]])]
         body |= {
             "corrections": [to_body(each) for each in bounded(after, customer_id)],
             "last_number": max([_last_number(document), *(each.number for each in after)]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -14,6 +14,7 @@ from cenergyd.hookspecs import AlertRule, Notification, WindowVerdict
 from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin, plugin_rule, raise_plugin_alert
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers, sleep
+from cenergyd.runtime.threads import InThread
 from cenergyd.settings.sections import Settings
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class RunningJobContext:
     """Queues a message durably in the outbox."""
     clock: Timers
     """The reactor."""
-    run_in_thread: Callable[..., Awaitable[Any]]
+    run_in_thread: InThread
     """Runs a function in one of the plugin's own threads."""
 
     context_for: Callable[[Customer], RunningJobContext]
@@ -66,8 +67,7 @@ class RunningJobContext:
 
     async def in_thread(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
         """Run a synchronous function in one of the plugin's own threads; returns or raises what it returns or raises."""
-        result: T = await self.run_in_thread(function, *args, **kwargs)
-        return result
+        return await self.run_in_thread(function, *args, **kwargs)
 
     async def pause(self) -> None:
         """Let the reactor run other work; await this after about 10 ms of computation."""

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Awaitable, Mapping
-from typing import Any
 
 from twisted.web.client import Agent
 
@@ -90,7 +89,14 @@ async def _was_taken(notification: Notification, to: str, attempt: Attempt, opti
         raise SmsFailed("Twilio's list of messages cannot be read") from error
 
 
-async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: Any) -> HttpResponse:
+async def _ask(
+    method: str,
+    attempt: Attempt,
+    options: SmsSettings,
+    *,
+    data: dict[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> HttpResponse:
     pair = f"{options.account_sid}:{options.auth_token}".encode()
     path = f"/2010-04-01/Accounts/{options.account_sid}/Messages.json"
     reactor = attempt.reactor
@@ -101,7 +107,8 @@ async def _ask(method: str, attempt: Attempt, options: SmsSettings, **content: A
         options.base_url.rstrip("/") + path,
         headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}", "User-Agent": "cenergyd"},
         timeout=TIMEOUT_SECONDS,
-        **content,
+        data=data,
+        params=params,
     )
 
 

@@ -56,7 +56,6 @@ async def send(
     if channel.get("secret"):
         headers["X-Cenergyd-Signature"] = signature(str(channel["secret"]), body, attempt.now)
     endpoints = None if options.allow_private_addresses else PublicEndpoints(reactor, TIMEOUT_SECONDS)
-    agent: object
     if endpoints is None:
         agent = Agent(reactor, connectTimeout=TIMEOUT_SECONDS)
     else:

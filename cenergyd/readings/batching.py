@@ -6,8 +6,8 @@ more than one call's data, so calls made while another is in progress are collec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -204,7 +204,7 @@ class BatchingReadingStore:
         return await _by_range(lambda series, rest: self._store.read(series, *rest), requests, _lists)
 
     async def _summarise(self, requests: Sequence[_Summarise]) -> list[dict[str, list[Summary]]]:
-        def summarise(series: Sequence[str], asked: _SummaryRange) -> Coroutine[Any, Any, dict[str, list[Summary]]]:
+        def summarise(series: Sequence[str], asked: _SummaryRange) -> Awaitable[dict[str, list[Summary]]]:
             return self._store.summarise(series, *asked[:4], offset=asked.offset)
 
         return await _by_range(summarise, requests, _lists)

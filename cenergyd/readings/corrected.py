@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from cenergyd.readings.checks import check_resolution, window_start
 from cenergyd.readings.corrections import BEGINNING, END, CorrectionMap, CorrectionSegment
@@ -42,7 +42,7 @@ class CorrectedReadings:
         self.measured = measured
         self.corrections = corrections
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.measured, name)
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:

@@ -9,8 +9,7 @@ times reads with the change in force.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import DeferredLock
 
@@ -126,7 +125,7 @@ async def tell_changed(documents: DocumentStore, series: Iterable[str]) -> None:
     for name in series:
         for tries_left in reversed(range(_TRIES)):
             document = await documents.get(CORRECTIONS_CHANGED, _KEY)
-            known: Sequence[Any] = document.body["series"] if document is not None else ()
+            known: Sequence[object] = document.body["series"] if document is not None else ()
             try:
                 await documents.put(
                     CORRECTIONS_CHANGED,
@@ -142,8 +141,7 @@ async def tell_changed(documents: DocumentStore, series: Iterable[str]) -> None:
 
 def corrections_in(document: Document | None) -> list[Correction]:
     """The corrections that a series' document holds."""
-    body: Mapping[str, Any] = document.body if document is not None else {}
-    return [of_body(each) for each in body.get("corrections", ())]
+    return [] if document is None else [of_body(each) for each in document.body.get("corrections", ())]
 
 
 def serial_of(series: str) -> str:

@@ -301,7 +301,7 @@ def effect(each: Correction) -> str:
     return "void" if each.seconds is None else f"shifted by {each.seconds} s"
 
 
-def to_body(each: Correction) -> dict[str, Any]:
+def to_body(each: Correction) -> dict[str, object]:
     """As JSON, without what is None."""
     return {name: value for name, value in attrs.asdict(each).items() if value is not None}
 

@@ -9,7 +9,7 @@ count as confirmed, and are recorded as ``earlier`` when the settings are next s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
@@ -32,25 +32,25 @@ CONFIRMED_TYPES = ("email", "sms")
 By = Literal["owner", "operator", "earlier"]
 
 
-def needs_confirmation(channel: Mapping[str, Any]) -> bool:
+def needs_confirmation(channel: Mapping[str, object]) -> bool:
     """Whether messages are sent to such a channel only after it is confirmed."""
     return channel.get("type") in CONFIRMED_TYPES
 
 
-def is_confirmed(stored: Any, channel: Mapping[str, Any]) -> bool:
+def is_confirmed(stored: object, channel: Mapping[str, object]) -> bool:
     """Whether messages may be sent to a channel of the stored settings."""
     if not needs_confirmation(channel) or not isinstance(stored, Mapping) or CONFIRMED not in stored:
         return True
     return channel_id(channel) in stored[CONFIRMED]
 
 
-def open_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+def open_channels(customer: Customer) -> tuple[Mapping[str, object], ...]:
     """The channels to which messages may be sent. Raises InvalidField if the settings are invalid."""
     settings, stored = alerts_of(customer), alerts_json(customer)
     return tuple(channel for channel in (settings.channels if settings else ()) if is_confirmed(stored, channel))
 
 
-def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
+def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, object], ...]:
     """The channels that are not confirmed yet; none if the settings are invalid."""
     try:
         settings, stored = alerts_of(customer), alerts_json(customer)
@@ -59,14 +59,14 @@ def unconfirmed_channels(customer: Customer) -> tuple[Mapping[str, Any], ...]:
     return tuple(channel for channel in (settings.channels if settings else ()) if not is_confirmed(stored, channel))
 
 
-def shown_channel(stored: Any, channel: Mapping[str, Any]) -> dict[str, Any]:
+def shown_channel(stored: object, channel: Mapping[str, object]) -> dict[str, object]:
     """A channel without its secrets, with the information whether it is confirmed."""
     shown = public_channel(channel)
     return {**shown, CONFIRMED: is_confirmed(stored, channel)} if needs_confirmation(channel) else shown
 
 
 def edit_receivers(
-    stored: Any, sent: object, types: ChannelTypes, rules: RuleTypes, *, by_operator: bool, now: int
+    stored: object, sent: object, types: ChannelTypes, rules: RuleTypes, *, by_operator: bool, now: int
 ) -> dict[str, object]:
     """The settings to store after an edit (:func:`~cenergyd.jobs.alerts.rules.edit_alerts`). Raises InvalidField.
 
@@ -74,7 +74,7 @@ def edit_receivers(
     """
     edited = edit_alerts(stored, sent, types, rules)
     known = _known(stored, now)
-    confirmed: dict[str, Any] = {}
+    confirmed: dict[str, object] = {}
     for channel in _channels(edited):
         named = channel_id(channel)
         if named in known:
@@ -84,7 +84,7 @@ def edit_receivers(
     return {**edited, CONFIRMED: confirmed}
 
 
-def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[str, Any]:
+def confirm(stored: object, channel: Mapping[str, object], by: By, now: int) -> dict[str, object]:
     """The stored settings with one of their channels confirmed. Raises InvalidField if it is none of their channels."""
     named = channel_id(channel)
     if not isinstance(stored, Mapping) or named not in _ids(stored):
@@ -92,7 +92,7 @@ def confirm(stored: Any, channel: Mapping[str, Any], by: By, now: int) -> dict[s
     return {**stored, CONFIRMED: {**_known(stored, now), named: _entry(by, now)}}
 
 
-def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
+def public_settings(settings: AlertSettings, stored: object) -> AlertSettings:
     """The settings for display: without secrets, with the information which receivers are confirmed."""
     return AlertSettings(
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name != "channels"},
@@ -100,7 +100,7 @@ def public_settings(settings: AlertSettings, stored: Any) -> AlertSettings:
     )
 
 
-def _known(stored: Any, now: int) -> dict[str, Any]:
+def _known(stored: object, now: int) -> dict[str, object]:
     """Id -> confirmation, from the stored settings."""
     if not isinstance(stored, Mapping):
         return {}
@@ -110,13 +110,13 @@ def _known(stored: Any, now: int) -> dict[str, Any]:
     return {channel_id(channel): _entry("earlier", now) for channel in earlier}
 
 
-def _ids(stored: Any) -> set[str]:
+def _ids(stored: object) -> set[str]:
     return {channel_id(channel) for channel in _channels(stored)}
 
 
-def _channels(stored: Any) -> Iterable[Mapping[str, Any]]:
+def _channels(stored: object) -> Iterable[Mapping[str, object]]:
     return stored.get("channels", ()) if isinstance(stored, Mapping) else ()
 
 
-def _entry(by: By, now: int) -> dict[str, Any]:
+def _entry(by: By, now: int) -> dict[str, object]:
     return {"by": by, "at": now}

@@ -269,9 +269,9 @@ def _is_kind(kind: str, place: str) -> bool:
     return True
 
 
-def _parse_plugin_rule(rule: Mapping[str, Any], field: str, declared: AlertRuleType | None) -> Mapping[str, Any]:
+def _parse_plugin_rule(rule: Mapping[str, object], field: str, declared: AlertRuleType | None) -> Mapping[str, object]:
     if declared is not None:
-        checked: Mapping[str, Any] = to_json(read(rule, declared.fields, field, style="dots"))
+        checked: Mapping[str, object] = to_json(read(rule, declared.fields, field, style="dots"))
         return checked
     read({name: value for name, value in rule.items() if name in _COMMON}, Rule, field, style="dots")
     for name, value in rule.items():
@@ -305,7 +305,7 @@ def without_secrets(settings: AlertSettings) -> AlertSettings:
 
 
 def edit_alerts(
-    stored: Any, sent: object, types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
+    stored: object, sent: object, types: ChannelTypes = _NONE, rules: RuleTypes = _NO_RULES
 ) -> dict[str, object]:
     """The settings to store after an editor sent ``sent``: checked, with the secrets that the editor could not see.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Shares(NamedTuple):
@@ -23,8 +23,8 @@ def shares_of(energy: Mapping[str, object]) -> Shares:
     return Shares(consumption, sufficiency)
 
 
-def _known(each: Any) -> tuple[float, float] | None:
-    if not each or not each["covered_seconds"]:
+def _known(each: object) -> tuple[float, float] | None:
+    if not isinstance(each, Mapping) or not each["covered_seconds"]:
         return None
     return float(each["import_kwh"]), float(each["export_kwh"])
 

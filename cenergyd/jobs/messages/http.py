@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NamedTuple, Protocol, cast
 
 import attrs
 from treq.client import HTTPClient
@@ -18,10 +19,11 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IReactorPluggableNameResolver,
     IResolutionReceiver,
+    IStreamClientEndpoint,
 )
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS, ResponseNeverReceived
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
@@ -35,6 +37,12 @@ class ConnectionFailed(CenergydError):
     """No connection could be made, so nothing was accepted."""
 
 
+class _Streamed(Protocol):
+    """A response of treq."""
+
+    def collect(self, collector: Callable[[bytes], None]) -> Deferred[None]: ...
+
+
 class HttpResponse(NamedTuple):
     """An HTTP response."""
 
@@ -44,28 +52,25 @@ class HttpResponse(NamedTuple):
 
 async def request(
     reactor: Reactor,
-    agent: Any,
+    agent: Agent,
     method: str,
     url: str,
     *,
     timeout: float,
     headers: Mapping[str, str],
-    data: Any = None,
+    data: bytes | dict[str, str] | None = None,
     params: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """One request through an ``IAgent``; redirects are not followed, nothing is tried again.
+    """Make one request; redirects are not followed and nothing is retried.
 
-    Raises DeliveryRefused for a URL that cannot be used, ConnectionFailed where no connection came about, DeliveryUnknown where the request
-    may have been taken.
+    :param data: the body, or the fields of a form.
+    :raises DeliveryRefused: the URL cannot be used.
+    :raises ConnectionFailed: no connection could be made.
+    :raises DeliveryUnknown: the request may have been accepted.
     """
-    client = HTTPClient(agent)
-    body = bytearray()
-
-    def collect(part: bytes) -> None:
-        body.extend(part[: MAX_RESPONSE - len(body)])
 
     async def exchange() -> HttpResponse:
-        response = await client.request(
+        response = await HTTPClient(cast(IAgent, agent)).request(
             method,
             url,
             headers=Headers({name: [value] for name, value in headers.items()}),
@@ -74,26 +79,40 @@ async def request(
             allow_redirects=False,
             unbuffered=True,
         )
-        # The status is what matters; a body that breaks off takes nothing back.
-        try:
-            await response.collect(collect)
-        except (CancelledError, Exception):
-            return HttpResponse(response.code, bytes(body))
-        return HttpResponse(response.code, bytes(body))
+        return HttpResponse(response.code, await _body_of(response))
 
     try:
         return await Deferred.fromCoroutine(exchange()).addTimeout(timeout, twisted_clock(reactor))
-    except (ConnectError, DNSLookupError, ConnectingCancelledError) as error:
-        raise ConnectionFailed(f"no connection: {error}") from error
-    except (DeferredTimeout, CancelledError) as error:
-        raise DeliveryUnknown(f"no answer within {timeout:g} s") from error
-    except ResponseNeverReceived as error:
-        reasons = ", ".join(failure.getErrorMessage() for failure in error.reasons)
-        raise DeliveryUnknown(f"the connection ended before the answer: {reasons}") from error
-    except ValueError as error:
-        raise DeliveryRefused(f"the URL cannot be used: {type(error).__name__}") from error
-    except Exception as error:
-        raise DeliveryUnknown(f"no answer: {type(error).__name__}") from error
+    except (CancelledError, Exception) as error:
+        raise _delivery_error(error, timeout) from error
+
+
+async def _body_of(response: _Streamed) -> bytes:
+    """The body up to MAX_RESPONSE. An interrupted body is returned as far as it was received, because the status is what matters."""
+    body = bytearray()
+
+    def collect(part: bytes) -> None:
+        body.extend(part[: MAX_RESPONSE - len(body)])
+
+    with suppress(CancelledError, Exception):
+        await response.collect(collect)
+    return bytes(body)
+
+
+def _delivery_error(error: BaseException, timeout: float) -> CenergydError:
+    """What a failed request means for the delivery of its message."""
+    match error:
+        case ConnectError() | DNSLookupError() | ConnectingCancelledError():
+            return ConnectionFailed(f"no connection: {error}")
+        case DeferredTimeout() | CancelledError():
+            return DeliveryUnknown(f"no answer within {timeout:g} s")
+        case ResponseNeverReceived():
+            reasons = ", ".join(failure.getErrorMessage() for failure in error.reasons)
+            return DeliveryUnknown(f"the connection ended before the answer: {reasons}")
+        case ValueError():
+            return DeliveryRefused(f"the URL cannot be used: {type(error).__name__}")
+        case _:
+            return DeliveryUnknown(f"no answer: {type(error).__name__}")
 
 
 @implementer(IAgentEndpointFactory)
@@ -106,10 +125,11 @@ class PublicEndpoints:
     refused: str = ""
     """The last address that was refused."""
 
-    def endpointForURI(self, uri: URI) -> Any:  # noqa: N802 - Twisted's name
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 - Twisted's name
         """The endpoint of a URL, with a resolver that omits private addresses."""
-        guarded = _GuardedReactor(self.reactor, _PublicResolver(self.reactor.nameResolver, self))
-        endpoint: Any = HostnameEndpoint(guarded, uri.host, uri.port, timeout=self.timeout)
+        resolver = cast(_Resolver, self.reactor.nameResolver)
+        guarded = _GuardedReactor(self.reactor, _PublicResolver(resolver, self))
+        endpoint = cast(IStreamClientEndpoint, HostnameEndpoint(guarded, uri.host, uri.port, timeout=self.timeout))
         if uri.scheme == b"https":
             creator = BrowserLikePolicyForHTTPS().creatorForNetloc(uri.host, uri.port)
             return wrapClientTLS(creator, endpoint)
@@ -132,6 +152,22 @@ def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return None
 
 
+class _Resolver(Protocol):
+    """Twisted's ``IHostnameResolver``."""
+
+    def resolveHostName(self, resolutionReceiver: object, *args: object, **kwargs: object) -> object: ...  # noqa: N802
+
+
+class _Receiver(Protocol):
+    """Twisted's ``IResolutionReceiver``."""
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None: ...  # noqa: N802
+
+    def addressResolved(self, address: IAddress) -> None: ...  # noqa: N802
+
+    def resolutionComplete(self) -> None: ...  # noqa: N802
+
+
 @implementer(IReactorPluggableNameResolver)
 class _GuardedReactor:
     def __init__(self, reactor: Reactor, resolver: object) -> None:
@@ -147,17 +183,17 @@ class _GuardedReactor:
 
 @implementer(IHostnameResolver)
 class _PublicResolver:
-    def __init__(self, inner: Any, owner: PublicEndpoints) -> None:
+    def __init__(self, inner: _Resolver, owner: PublicEndpoints) -> None:
         self._inner = inner
         self._owner = owner
 
-    def resolveHostName(self, resolutionReceiver: object, *args: object, **kwargs: object) -> object:  # noqa: N802 - Twisted's name
+    def resolveHostName(self, resolutionReceiver: _Receiver, *args: object, **kwargs: object) -> object:  # noqa: N802 - Twisted's name
         return self._inner.resolveHostName(_PublicOnly(resolutionReceiver, self._owner), *args, **kwargs)
 
 
 @implementer(IResolutionReceiver)
 class _PublicOnly:
-    def __init__(self, inner: Any, owner: PublicEndpoints) -> None:
+    def __init__(self, inner: _Receiver, owner: PublicEndpoints) -> None:
         self._inner = inner
         self._owner = owner
 

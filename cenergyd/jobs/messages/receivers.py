@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from typing import Any
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import RECEIVER_CODE
@@ -34,7 +33,7 @@ MAX_CODES_PER_ADDRESS = 3
 _DIGITS = 8
 
 
-async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, Any], now: int) -> str:
+async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, object], now: int) -> str:
     """Send a new code to a stored receiver that is not confirmed; returns the message's key. Earlier codes become invalid.
 
     Raises InvalidField if it is no such receiver, Overloaded if a limit is reached.
@@ -57,7 +56,9 @@ async def send_code(outbox: Outbox, customer: Customer, channel: Mapping[str, An
     return await outbox.enqueue(_message(customer, named, code, now), stored, now)
 
 
-async def use_code(documents: DocumentStore, customer_id: str, channel: Mapping[str, Any], code: str, now: int) -> None:
+async def use_code(
+    documents: DocumentStore, customer_id: str, channel: Mapping[str, object], code: str, now: int
+) -> None:
     """Use up a receiver's code. Raises InvalidField if it is wrong, expired or already used, or after too many attempts."""
     named = channel_id(channel)
     wrong = InvalidField("code", "is wrong, older than a day, already used or tried too often: request a new one")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
@@ -275,7 +274,7 @@ class OutboxService(Service):
             raise fault
         return None
 
-    async def _cancellable(self, key: str, settled: Coroutine[Any, Any, object]) -> object:
+    async def _cancellable(self, key: str, settled: Coroutine[Deferred[object], object, object]) -> object:
         call = self._calls[key] = Deferred.fromCoroutine(settled)
         try:
             return await call

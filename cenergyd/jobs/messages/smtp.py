@@ -8,11 +8,14 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from cenergyd.errors import CenergydError, DeliveryRefused, DeliveryUnknown
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 TIMEOUT_SECONDS = 30.0
 """Seconds of silence after which a server has failed."""
@@ -144,7 +147,7 @@ class _DeadlineSmtp(smtplib.SMTP):
             "host": server.host, "port": server.port, "local_hostname": domain or "localhost", "timeout": CONNECT_SECONDS
         }  # fmt: skip
 
-    def send(self, s: Any) -> None:
+    def send(self, s: ReadableBuffer | str) -> None:
         """Send, and record when the end of the text was sent: only the text is sent as bytes with this end."""
         super().send(s)
         if isinstance(s, bytes) and s.endswith(b"\r\n.\r\n"):

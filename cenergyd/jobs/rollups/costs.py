@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from math import fsum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import role_segments
@@ -145,7 +144,7 @@ async def solar_saving(
     }
 
 
-def charges_csv(report: Mapping[str, Any]) -> str:
+def charges_csv(report: JsonObject) -> str:
     """CSV with a row per period and line of the report; cells of unknown values are empty."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
@@ -165,13 +164,13 @@ def charges_csv(report: Mapping[str, Any]) -> str:
 
 
 def _typed(text: str | None) -> str | None:
-    """A text that somebody typed; a spreadsheet must not take it for a formula."""
+    """A text that a person typed, escaped so that a spreadsheet does not read it as a formula."""
     return f"'{text}" if text and text.lstrip()[:1] in ("=", "+", "-", "@") else text
 
 
-def _csv_lines(each: Mapping[str, Any]) -> list[list[Any]]:
+def _csv_lines(each: JsonObject) -> list[list[object]]:
     money, known = each["currency"], each["energy_complete"]
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for line in each["energy"]:
         common = [_typed(line["season"]), _typed(line["period"])]
         rows.append(["import", *common, line["import_kwh"], None, None, line["import_charge"], money, known])

@@ -6,7 +6,6 @@ It is stored as one text of JSON lists: ten thousand of them are read for one pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -84,9 +83,9 @@ def summary_to_json(summary: SiteSummary) -> dict[str, object]:
     return {"site": _ENCODER.encode(summary).decode()}
 
 
-def summary_from_json(body: Mapping[str, Any]) -> SiteSummary | None:
+def summary_from_json(body: Mapping[str, object]) -> SiteSummary | None:
     """The inverse of :func:`summary_to_json`; None for a summary of another version, which is soon evaluated again."""
     try:
-        return _DECODER.decode(body.get("site", ""))
-    except (msgspec.DecodeError, TypeError):
+        return _DECODER.decode(str(body.get("site", "")))
+    except msgspec.DecodeError:
         return None

@@ -182,7 +182,7 @@ class MongoDatabase:
             if not cursor.exhausted and self._pool is not None:
                 cursor.close().addErrback(lambda _: None)
 
-    def _in_time(self, call: Coroutine[Any, object, T]) -> Deferred[T]:
+    def _in_time(self, call: Coroutine[Deferred[object], object, T]) -> Deferred[T]:
         """The call's result. Fails with an error of :data:`_DOWN` in an outage, with :class:`_CallerCancelled` if the caller cancelled it."""
         running = Deferred.fromCoroutine(call).addTimeout(self._timeout, twisted_clock(self._reactor))
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import islice
+from typing import cast
 from uuid import uuid4
 
 from bson import CodecOptions, decode
@@ -128,7 +129,7 @@ class MongoFrontEnd:
 
     async def follow(self, change: FrontEndChange, update: Mapping[str, object], pending: Window | None = None) -> bool:
         """Adopt a change."""
-        own, document = change.state
+        own, document = _documents_of(change)
         if document is None:
             return await self._mark_gone(own)
         await self._documents.announce(serial_of(own), str(update.get(SERIAL) or ""))
@@ -148,7 +149,7 @@ class MongoFrontEnd:
     def _remembered(self, changes: list[FrontEndChange]) -> list[FrontEndChange]:
         """The changes of a pass. If there is a stream they are also remembered, because the next pass may be long after a failure to adopt them."""
         if self._stream.is_open:
-            self._unsettled |= {change.customer.id: change.state[0]["_id"] for change in changes}
+            self._unsettled |= {change.customer.id: _documents_of(change)[0]["_id"] for change in changes}
         return changes
 
     async def _settled(self) -> list[FrontEndChange]:
@@ -217,7 +218,7 @@ class MongoFrontEnd:
         for key in keys:
             self._known.pop(key, None)
             change = await self.change_of(key)
-            if change is not None and change.changes is None and UNWRITTEN not in change.state[0]:
+            if change is not None and change.changes is None and UNWRITTEN not in _documents_of(change)[0]:
                 changes.append(change)
         return changes
 
@@ -252,3 +253,8 @@ class MongoFrontEnd:
             return False
         self._lease_until = now + LEASE_SECONDS
         return True
+
+
+def _documents_of(change: FrontEndChange) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
+    """The own and the shared document of a change; None if the shared one was removed."""
+    return cast(tuple[Mapping[str, object], Mapping[str, object] | None], change.state)

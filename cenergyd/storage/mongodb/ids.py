@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Any
+from types import UnionType
 from uuid import UUID
 
 import bson
@@ -16,7 +16,7 @@ _CODEC: CodecOptions[dict[str, object]] = CodecOptions(uuid_representation=UuidR
 # BSON's order of types, as $type numbers; a comparison only matches values of its own type.
 # Numbers, text, documents, bytes, ObjectIds, booleans, times.
 _TYPE_ORDER = ((1, 16, 18, 19), (2,), (3,), (5,), (7,), (8,), (9,))
-_RANKS: tuple[tuple[Any, int], ...] = (
+_RANKS: tuple[tuple[type | UnionType, int], ...] = (
     (bool, 5), (int | float | Decimal128, 0), (str, 1), (Mapping, 2), (bytes | UUID, 3), (ObjectId, 4),
 )  # fmt: skip
 
@@ -42,13 +42,13 @@ def id_value(text: str) -> object:
     return ObjectId(text) if len(text) == 24 and ObjectId.is_valid(text) else text
 
 
-def ids_after(after: str | None) -> list[dict[str, Any]]:
+def ids_after(after: str | None) -> list[dict[str, object]]:
     """Filters whose combined results, in order, are the documents after an id, whatever types the ids have."""
     if after is None:
         return [{}]
     value = id_value(after)
     later = [number for numbers in _TYPE_ORDER[_type_rank(value) + 1 :] for number in numbers]
-    same = {"_id": {"$gt": value}}
+    same: dict[str, object] = {"_id": {"$gt": value}}
     return [same, {"_id": {"$type": later}}] if later else [same]
 
 

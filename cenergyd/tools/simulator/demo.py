@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,7 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.customers.model import ROLES, Customer
+from cenergyd.customers.model import ROLES, Customer, Role
+from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Reactor, twisted_clock
 from cenergyd.settings.sections import Settings
@@ -120,7 +121,7 @@ class Demo:
         self._say(line(customer, latest.time, {role: found[name] for role, name in series.items() if name}))
 
 
-def line(customer: Customer, time: int, readings: Any) -> str:
+def line(customer: Customer, time: int, readings: Mapping[Role, Sequence[Reading]]) -> str:
     """``14:30:10  utility 1.23 kW (computed)  load 3.21 kW  solar 1.98 kW``, in the customer's zone."""
     moment = datetime.fromtimestamp(time, ZoneInfo(customer.time_zone))
     parts = [f"{moment:%H:%M:%S %Z}"]

@@ -8,13 +8,15 @@ from __future__ import annotations
 import http.client
 import io
 from collections.abc import Iterable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
+from typing import Protocol as TypingProtocol
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
@@ -67,10 +69,10 @@ class Target:
         self._reactor = reactor
         self._timeout = timeout
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        endpoint: Any = HostnameEndpoint(reactor, parts.hostname, port)
+        endpoint = cast(IStreamClientEndpoint, HostnameEndpoint(reactor, parts.hostname, port))
         if parts.scheme == "https":
             endpoint = wrapClientTLS(optionsForClientTLS(parts.hostname), endpoint)
-        self._endpoint = endpoint
+        self._endpoint = cast(_Endpoint, endpoint)
         self._host = parts.netloc.rpartition("@")[2]
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -102,6 +104,22 @@ class Target:
         return _parse(raw)
 
 
+class _Endpoint(TypingProtocol):
+    """Twisted's ``IStreamClientEndpoint``."""
+
+    def connect(self, protocolFactory: Factory) -> Deferred[_Exchange]: ...
+
+
+class _Transport(TypingProtocol):
+    """Twisted's ``ITCPTransport``."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...  # noqa: N802
+
+    def abortConnection(self) -> None: ...  # noqa: N802
+
+
 class _Exchange(Protocol):
     """One request, and everything received until the connection closed."""
 
@@ -113,7 +131,7 @@ class _Exchange(Protocol):
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Send the request."""
-        transport: Any = self.transport
+        transport = cast(_Transport, self.transport)
         transport.write(self._request)
         if self._lose_reply:
             transport.loseConnection()  # closes after everything is sent
@@ -131,9 +149,8 @@ class _Exchange(Protocol):
 
     def abort(self) -> None:
         """Hang up at once."""
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
+        if self.transport is not None:
+            cast(_Transport, self.transport).abortConnection()
 
 
 class _Bytes:

@@ -8,8 +8,6 @@ from cenergyd.customers.model import FIELD_OF_ROLE, Customer
 from cenergyd.customers.passwords import is_hash
 from cenergyd.errors import InvalidField
 
-HIGHEST_METER = 255
-
 
 def faults_of(customer: Customer) -> list[InvalidField]:
     """Errors for all stored values that would not be accepted as input."""
@@ -29,18 +27,6 @@ def faults_of(customer: Customer) -> list[InvalidField]:
         if fault := fault_of(getattr(customer, field)):
             faults.append(InvalidField(field, fault))
     return faults
-
-
-def validate(customer: Customer) -> None:
-    """Raise InvalidField for the first setting that is not acceptable."""
-    for fault in faults_of(customer):
-        raise fault
-
-
-def is_meter(meter: str) -> bool:
-    """Whether a text is a Modbus address, 1 to 255, without leading zeros."""
-    plain = meter.isascii() and meter.isdecimal() and len(meter) <= 3 and not meter.startswith("0")
-    return plain and 1 <= int(meter) <= HIGHEST_METER
 
 
 def is_time_zone(zone: str) -> bool:

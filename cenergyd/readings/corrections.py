@@ -157,11 +157,6 @@ class CorrectionMap:
         """Whether every reading is as measured."""
         return self.segments == (CorrectionSegment(BEGINNING, END),)
 
-    @property
-    def shifts(self) -> bool:
-        """Whether any time is changed."""
-        return any(segment.shift for segment in self.segments)
-
     def between(self, start: int, end: int) -> list[CorrectionSegment]:
         """The segments of a range of corrected time, cut to it."""
         return [segment.cut(start, end) for segment in self.segments if segment.start < end and segment.end > start]

@@ -50,11 +50,6 @@ class RoleEnergy(NamedTuple):
     interpolated_export_kwh: float = 0.0
     interpolated_seconds: float = 0.0
 
-    @property
-    def measured_seconds(self) -> float:
-        """How much of the time is known from regular readings of the role's own meter, or of both others."""
-        return self.covered_seconds - self.bridged_seconds - self.interpolated_seconds
-
 
 class EnergyWindow(NamedTuple):
     """One hour, day, month or year."""

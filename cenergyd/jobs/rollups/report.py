@@ -18,7 +18,6 @@ import attrs
 from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
-from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_power import RolePowerReader
@@ -30,7 +29,7 @@ from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, Period
 from cenergyd.jobs.tariff.model import LabelledWindow, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
 from cenergyd.jobs.tariff.register_energy import by_registers
-from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
+from cenergyd.jobs.windows import day_start, local_date, widen, window_at
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
@@ -42,21 +41,6 @@ SLICE = 7 * 86400
 
 Basis = Literal["billing", "calendar"]
 JsonObject = dict[str, Any]
-
-
-async def rollup(
-    readings: ReadingStore, series: str, resolution: str, within: Window, zone: ZoneInfo
-) -> list[JsonObject]:
-    """The windows of a series that start in a range, ascending: ``time`` and the fields (docs/rollups.md).
-
-    At most MAX_POINTS of them. The values are the series' own: the sign of a reversed CT is not corrected.
-
-    :raises InvalidField: no such resolution.
-    """
-    if resolution not in RESOLUTIONS:
-        raise InvalidField("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")
-    points = await read_rollup(readings, series, resolution, within, zone)
-    return [{"time": point.time, **point.fields} for point in points]
 
 
 async def role_rollup(

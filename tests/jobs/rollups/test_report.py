@@ -7,7 +7,6 @@ from decimal import Decimal
 from itertools import pairwise
 from math import hypot
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -26,7 +25,6 @@ from cenergyd.jobs.rollups.report import (
     energy_today,
     net_load,
     role_rollup,
-    rollup,
 )
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 from cenergyd.jobs.windows import local_date
@@ -54,11 +52,11 @@ def every(minutes: int, start: int, end: int, P: float) -> list[Reading]:
 
 def test_rollups_are_told_as_json() -> None:
     store = computed(customer_in("UTC"), utility=every(1, 0, 3599, 2.0))
-    found = run(rollup(store, UTILITY, "15m", Window(900, 2700), ZoneInfo("UTC")))
+    found = run(role_rollup(customer_in("UTC"), store, "utility", "15m", Window(900, 2700)))
     assert [(point["time"], point["P_mean"], point["complete"]) for point in found] == [(900, 2.0, 1), (1800, 2.0, 1)]
     assert json.loads(json.dumps(found)) == found
     with pytest.raises(InvalidField):
-        run(rollup(store, UTILITY, "2h", Window(0, 1), ZoneInfo("UTC")))
+        run(role_rollup(customer_in("UTC"), store, "utility", "2h", Window(0, 1)))
 
 
 def test_todays_energy_is_of_the_customers_day() -> None:

@@ -1,10 +1,10 @@
-"""A backlog of 400 days of minutes of one customer, while the daemon has to answer: memory, pauses, and the cost of one customer's minute.
+"""Derivation of a backlog of 400 days of minutes of one customer: speed, memory, and pauses of the reactor.
 
     .venv/bin/python benchmarks/derivation_backlog.py [--days 400] [--stores sqlite|influx|servers]
 
-Prints: minutes derived per second, the peak of Python's memory above the start (a second run, under tracemalloc), and how long the reactor
-was away at most (a timer due every millisecond). ``servers``: InfluxDB and a MongoDB-speaking server, started here; ``influx``: InfluxDB
-for readings, SQLite for customers.
+Prints minutes derived per second, the peak of Python's memory above the start (in a second run, with tracemalloc), and the longest pause of
+the reactor (measured with a timer due every millisecond). ``servers``: InfluxDB and a server of MongoDB's protocol, started here;
+``influx``: InfluxDB for readings, SQLite for customers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def fill(stores: Stores, minutes: int) -> Customer:
 
 
 class Pauses:
-    """How long the reactor was away, from a timer that is due every millisecond."""
+    """Pauses of the reactor, measured with a timer due every millisecond."""
 
     def __init__(self, reactor: Any) -> None:
         self.gaps: list[float] = []
@@ -101,7 +101,7 @@ class Pauses:
 
 
 async def drained(reactor: Any, service: DerivationService, stores: Stores) -> None:
-    """Until nothing is pending."""
+    """Wait until nothing is pending."""
     while True:
         await service.tick()
         if not (await stores.customers.derivation_queue.summary()).customers:
@@ -147,7 +147,9 @@ async def main(reactor: Any) -> None:
     arguments.add_argument("--stores", choices=("sqlite", "influx", "servers"), default="sqlite")
     arguments.add_argument("--chunk", type=int, help="readings per meter held at once; default: as shipped")
     chosen = arguments.parse_args()
-    backlog.CHUNK_READINGS = batch.CHUNK_READINGS = chosen.chunk or backlog.CHUNK_READINGS
+    if chosen.chunk:
+        for module in (backlog, batch):
+            vars(module)["CHUNK_READINGS"] = chosen.chunk
     for traced in (False, True):
         await measure(reactor, chosen.stores, chosen.days, traced=traced)
 

@@ -1,10 +1,10 @@
-"""The last minute of many customers: how long until all are derived, and what a customer costs this process.
+"""Derivation of the last minute of many customers: time until all are derived, and CPU time per customer.
 
     .venv/bin/python benchmarks/derivation_customers.py [--customers 10000] [--active N] [--rounds 3] [--stores sqlite|influx|servers]
 
-Every round writes one more minute of both meters of the active customers, marks them, and times one look of the service. The first
-round also meets cold caches; the last counts. With ``--active`` fewer, the same is done for as many customers alone, on stores of
-their own, and the ratio of the two costs is printed: it should follow the active ones and not ``--customers``.
+Every round writes one more minute of both meters of the active customers, marks them, and times one pass of the service. Caches are cold
+in the first round; the last round counts. If ``--active`` is less than ``--customers``, the same is done for only that many customers, on
+separate stores, and the ratio of the two costs is printed. It should be near 1, because the cost depends on the active customers.
 """
 
 from __future__ import annotations

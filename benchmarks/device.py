@@ -1,4 +1,4 @@
-"""The uploads of a fleet, and how its loggers send them."""
+"""Makes the uploads of a fleet and sends them as loggers do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = 75
 BOUNDARY = "----acquisuite7d1"
 METERS = (1, 2)
 RESEND_SECONDS = 2.0
-"""After a 503 an upload is sent again, as a logger does, which waits longer."""
+"""Seconds until an upload is sent again after a 503; a real logger waits longer."""
 MOST_RESENDS = 60
 
 
@@ -61,7 +61,7 @@ def upload(site: int, meter: int, start: int, rows: int = ROWS, interval: int = 
 
 _rng = random.Random(7)
 _OTHER = [",".join(f"{_rng.uniform(0, 500):.3f}" for _ in range(count)) for count in (7, 1, 52, 4) for _ in range(499)]
-"""Columns of no interest, as text: of each run of them 499."""
+"""Filler columns as text: 499 variants of each run of columns."""
 
 _COUNTED_SINCE = 1_700_000_000
 
@@ -93,18 +93,18 @@ def request(body: bytes) -> bytes:
 
 
 def session(site: int, start: int) -> list[bytes]:
-    """What a logger sends in one session: the same quarter of an hour of each of its meters."""
+    """The requests of a logger in one session: the same quarter of an hour of each of its meters."""
     return [request(upload(site, meter, start)) for meter in METERS]
 
 
 REFUSED: Counter[str] = Counter()
-"""Answers of 503 so far: uploads that were sent again."""
+"""Number of 503 responses so far, after which uploads were sent again."""
 
 
 async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: float) -> list[float]:
-    """Begin sessions at even distances over some seconds, each with a connection of its own, as loggers do.
+    """Start sessions evenly spread over some seconds, each with its own connection, as loggers do.
 
-    Returns what each answer took, s, those of 503 too, after which an upload is sent again. Ends the program where one is refused.
+    Returns the time of each response, s, including 503 responses, after which the upload is sent again. Exits if an upload is refused.
     """
     took: list[float] = []
     began = time.monotonic()
@@ -118,7 +118,7 @@ async def send_evenly(port: int, sessions: Sequence[Sequence[bytes]], seconds: f
 
 
 async def send_at_once(port: int, sessions: Iterable[Sequence[bytes]], connections: int = 64) -> list[float]:
-    """Send sessions as fast as they are answered, some at a time; what each upload took, s."""
+    """Send sessions as fast as they are answered, some at a time; returns the time of each upload, s."""
     left = iter(sessions)
     took: list[float] = []
 
@@ -171,7 +171,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class FreshUploads:
-    """A file of uploads that no store has seen, for wrk: quarter by quarter of many sites, both meters of each."""
+    """A file of new uploads for wrk: quarter by quarter of many sites, both meters of each."""
 
     def __init__(self, path: Path, sites: int) -> None:
         self.path = path
@@ -180,7 +180,7 @@ class FreshUploads:
         self._offsets = [0]
 
     def offset(self, position: int, number: int) -> int:
-        """Where the upload of a position begins; at least ``number`` more follow it."""
+        """The offset of an upload by its position; at least ``number`` more follow it."""
         with self.path.open("ab") as file:
             while len(self._offsets) <= position + number:
                 self._add(file)

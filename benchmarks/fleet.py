@@ -41,7 +41,8 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, serial_of, session  # noqa: E402
 from benchmarks.mongo_counter import MongoCounter, purpose_of  # noqa: E402
 from benchmarks.processes import PROJECT, cpu_seconds, daemons  # noqa: E402
-from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
+from cenergyd.testing.ports import free_port  # noqa: E402
+from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
 QUARTER = 900
 QUIET = 0.06

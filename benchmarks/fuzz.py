@@ -3,8 +3,8 @@
     .venv/bin/pip install atheris
     .venv/bin/python benchmarks/fuzz.py form|log|xml|config|credentials [libFuzzer options, such as -max_total_time=120]
 
-A parser may return a value or raise the package's own error for the device to be told; anything else ends the run with the input
-that did it, in a file crash-... of the current folder. What it returns must hold: readings that the store would take, bounded text.
+A parser may return a value or raise the package's own error; any other error ends the run and leaves the input in a file crash-... in the
+current folder. Returned values are checked: readings must be storable, and texts bounded.
 """
 
 from __future__ import annotations

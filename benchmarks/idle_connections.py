@@ -1,8 +1,8 @@
-"""Ten thousand connections that say nothing or half a request: memory, and how long a device's upload takes meanwhile.
+"""Ten thousand connections that send nothing or half a request: memory, and the time of a device's upload meanwhile.
 
     .venv/bin/python benchmarks/idle_connections.py [CONNECTIONS=10000]
 
-Needs ``ulimit -n`` above CONNECTIONS, here and for the daemon that is started. Several loopback addresses are the clients.
+Needs ``ulimit -n`` above CONNECTIONS, here and for the daemon that is started. Clients use several loopback addresses.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""SIGKILL, again and again, while loggers upload: nothing acknowledged may be lost, doubled or left without its derived reading.
+"""Repeated SIGKILL while loggers upload: no acknowledged reading may be lost, duplicated or left without its derived reading.
 
     .venv/bin/python benchmarks/kills.py [KILLS=1000] [SECONDS=0]
 
-The daemon runs on embedded stores. Each time it is killed a random moment (up to 0.15 s) after it has acknowledged some uploads
-again, and started anew at once; the loggers send on meanwhile. SECONDS ends the run early, 0: never. In the end the stores
-are compared with what was acknowledged. A daemon that is started N times spends most of its time on importing; so one process
-imports everything and is forked for each run. What is killed is a whole daemon all the same.
+The daemon runs on embedded stores. It is killed at a random time (up to 0.15 s) after it has acknowledged some uploads, and restarted at
+once, while the loggers keep sending. SECONDS ends the run early; 0: never. At the end the stores are compared with what was acknowledged.
+A daemon that is started N times spends most of its time importing modules, so one process imports everything and is forked for each run.
+A complete daemon is killed nevertheless.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from twisted.internet import selectreactor
 
-# select() has no state in the kernel that forks would share, as epoll has. Before any import that takes the usual reactor.
+# Unlike epoll, select() has no state in the kernel that forks would share. This must precede any import that installs the default reactor.
 selectreactor.install()
 
 from cenergyd.readings.model import Reading  # noqa: E402
@@ -39,7 +39,7 @@ YEARS = 3
 
 
 class ForkedDaemon(RunningDaemon):
-    """A daemon whose runs are forks of one process that has imported everything. Make it before any thread."""
+    """A daemon whose runs are forks of one process that has imported everything. Create it before any thread is started."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -55,7 +55,7 @@ class ForkedDaemon(RunningDaemon):
         os.close(answers)
 
     def _serve(self, orders: int, answers: int) -> None:
-        """In the forked process: a new daemon for each byte that comes; ends, and the daemon with it, when no more can."""
+        """In the forked process: start a new daemon for each byte received; end, with the daemon, when the pipe is closed."""
         import cenergyd.commands.run
         import cenergyd.daemon.service  # noqa: F401
         from cenergyd.daemon.plugins import build_plugin_manager
@@ -96,13 +96,13 @@ class ForkedDaemon(RunningDaemon):
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill what runs and end the process it was forked from."""
+        """Kill the running daemon and end the process from which it was forked."""
         os.close(self._orders)
         os.waitpid(self._parent, 0)
 
 
 class Logger(threading.Thread):
-    """Uploads one file after another, each until it is acknowledged, and now and then one again as after a lost reply."""
+    """Uploads one file after another, each until it is acknowledged, and occasionally one again, as after a lost response."""
 
     def __init__(self, daemon: RunningDaemon, serial: str, start: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def report(daemon: RunningDaemon, loggers: list[Logger], kills: int, lasted: flo
     wanted = {f"{one.serial}_{meter}": values for one in loggers for meter, values in one.taken.items()}
     derived = {
         f"{one.serial}_missing_meter": [
-            (a.time, a.P - b.P) for a, b in zip(one.taken["1"], one.taken["2"], strict=True)
+            (a.time, (a.P or 0.0) - (b.P or 0.0)) for a, b in zip(one.taken["1"], one.taken["2"], strict=True)
         ]
         for one in loggers
     }

@@ -1,9 +1,9 @@
-"""Memory of a daemon over many uploads, on real servers: resident memory as uploads go by, and the ratio of the end to the middle.
+"""Resident memory of a daemon over many uploads, on real servers, and the ratio of its end to its middle.
 
     python benchmarks/memory.py [--uploads 1000000] [--sites 1000]
 
-Every site uploads again and again, so caches are full early; what grows after that is a leak. The ratio of the last quarter's mean to the
-second quarter's should be near 1.
+Every site uploads repeatedly, so caches are full early; later growth is a leak. The ratio of the mean in the last quarter to the mean in the
+second quarter should be near 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
-    """Upload and look."""
+    """Upload and record the memory."""
     uploads = make_sites(folder, influx, mongo, arguments.sites)
     with daemons(folder, server_settings(influx, mongo, arguments.set)) as (port, (pid,)):
         warm_up(port, uploads, arguments)

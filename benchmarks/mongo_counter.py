@@ -1,7 +1,7 @@
 """A proxy in front of a MongoDB server that counts finds, updates and, above all, documents written, from the wire.
 
-MongoDB counts commands; one bulk update may write a thousand documents. Each is also counted by what is asked of: a
-collection, of cenergyd's documents their kind.
+MongoDB itself counts commands, of which one bulk update may write a thousand documents. Operations are also counted by collection and, for
+cenergyd's documents, by kind.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def purpose_of(detail: str) -> str:
 
 
 class MongoCounter:
-    """Listens on a free port and passes everything on to ``target``, in a thread of its own."""
+    """Listens on a free port and forwards everything to ``target``, in its own thread."""
 
     def __init__(self, target: int) -> None:
         self._target = target
         self.counts: Counter[str] = Counter()
         self.detailed: Counter[str] = Counter()
-        """Commands, and statements of bulks, by what they ask of."""
+        """Number of commands, and of statements in bulks, by subject."""
         self.port = 0
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -67,7 +67,7 @@ class MongoCounter:
 
     @property
     def url(self) -> str:
-        """Where a client finds it."""
+        """The URL for clients."""
         return f"mongodb://127.0.0.1:{self.port}"
 
     def _serve(self, ready: threading.Event) -> None:
@@ -128,7 +128,7 @@ def _details(command: Mapping[str, Any], body: bytes) -> Counter[str]:
 
 
 def _subject(query: Mapping[str, Any], update: Any = None) -> str:
-    """The kind of document that is asked for, or the fields that are asked by."""
+    """The kind of document in a query, or the fields of the query."""
     key = query.get("_id", "")
     if isinstance(key, Mapping):
         key = next(iter(key.values()))

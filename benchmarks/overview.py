@@ -1,4 +1,4 @@
-"""How long the list of all sites takes over HTTP, at 10,000 customers: the first answer after a start, and the following ones.
+"""Time of the list of all sites over HTTP, at 10,000 customers: the first response after a start, and later ones.
 
     python benchmarks/overview.py [--customers 10000] [--mongo mongodb://...]
 
@@ -36,7 +36,7 @@ BATCH = 1000
 
 
 def made_up(number: int, now: int) -> SiteSummary:
-    """A site in any state."""
+    """A site in a random state."""
     kind = random.choice(KINDS)
     issues = () if kind == "good" else (Issue(kind=kind, role="solar", meter="2", since=now - 3600),)
     roles = tuple(
@@ -51,7 +51,7 @@ def made_up(number: int, now: int) -> SiteSummary:
 
 
 async def timed(work: Any) -> float:
-    """Seconds that something takes."""
+    """Seconds that an awaitable takes."""
     began = time.perf_counter()
     await work
     return time.perf_counter() - began

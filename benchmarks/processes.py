@@ -1,4 +1,4 @@
-"""What the benchmarks share about processes: daemons behind one socket, their CPU time, freezing them."""
+"""Processes for the benchmarks: daemons behind one socket, their CPU time, freezing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of its children, those that have ended too, s."""
+    """User and system time of a process and its children, including ended ones, s."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / _TICKS + sum(map(cpu_seconds, children(pid)))
 
@@ -36,13 +36,13 @@ def freeze(pids: Sequence[int]) -> None:
 
 
 def thaw(pids: Sequence[int]) -> None:
-    """Let frozen processes go on."""
+    """Continue frozen processes."""
     _signal_all(pids, signal.SIGCONT)
 
 
 @contextmanager
 def thawed(pids: Sequence[int]) -> Iterator[None]:
-    """Let frozen processes go on for the duration of the context."""
+    """Continue frozen processes for the duration of the context."""
     thaw(pids)
     try:
         yield
@@ -89,7 +89,7 @@ def _start(
     """One daemon on the inherited socket."""
     settings = {"server.listen": "systemd:domain=INET:index=0", "logging.level": "error", **settings}
     pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    # LISTEN_PID must be the daemon's own, which only a shell that becomes it can know; the socket must be descriptor 3 (dash takes no number from 10 on).
+    # LISTEN_PID must be the daemon's own pid, so a shell sets it before exec. The socket must be descriptor 3; dash cannot redirect from 10 on.
     script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x; exec "$@" 3<&{shared.fileno()}'
     command = ["bash", "-c", script, "bash", python, "-m", "cenergyd", *pairs, "run"]
     environment = {**os.environ, "PYTHONPATH": str(project)}
@@ -100,7 +100,7 @@ def _start(
 
 
 def wait_ready(port: int, seconds: float = 60) -> None:
-    """Return once /readyz says so."""
+    """Return once /readyz reports ready."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

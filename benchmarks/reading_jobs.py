@@ -1,10 +1,11 @@
-"""Cost of rollups, net load and energy: of one more upload, whatever is stored already, and of a backlog.
+"""Cost of rollups, net load and energy: for one more upload, whatever is stored, and for a backlog.
 
     .venv/bin/python benchmarks/reading_jobs.py [--customers 50] [--days 60] [--stores sqlite|servers]
 
-Jobs run as in the daemon: those of 8 customers at once, sharing round trips. Every customer has two meters and a computed one, with a reading a minute. Prints, per job and customer, CPU and elapsed milliseconds for one
-new minute, for an upload of 15 minutes and for one late minute; the ratio of a new minute's cost with ``--days`` stored to that with half a
-day stored; then for a backlog of ``--days``: seconds a day, the peak of Python's memory (a second run), and the longest pause.
+Jobs run as in the daemon: for 8 customers at once, which share round trips. Every customer has two meters and a computed one, with a reading
+per minute. Prints, per job and customer, CPU and elapsed milliseconds for one new minute, for an upload of 15 minutes and for one late
+minute; the ratio of a new minute's cost with ``--days`` stored to that with half a day stored; then for a backlog of ``--days``: seconds per
+day, the peak of Python's memory (in a second run), and the longest pause.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import gc
 import sys
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import ensureDeferred
@@ -26,8 +27,7 @@ from cenergyd.jobs.service import CONCURRENT_CUSTOMERS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from derivation_backlog import Pauses, store_urls
-
+from benchmarks.derivation_backlog import Pauses, store_urls
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.context import RunningJobContext
 from cenergyd.jobs.energy.job import update_energy
@@ -42,6 +42,8 @@ from cenergyd.settings.sections import Settings
 from cenergyd.storage.open import open_stores
 
 T0 = 1_750_000_080 // 86400 * 86400
+P = ParamSpec("P")
+T = TypeVar("T")
 JOBS = (roll_up, update_net_load, update_energy)
 
 
@@ -131,7 +133,7 @@ async def uploads(context: Any, count: int, minutes: int) -> None:
     print(f"10,000 customers that upload every 15 minutes: {quarter * 10_000 / 900 / 10:.0f} % of a core")
 
 
-async def _no_thread(*_: object) -> None:
+async def _no_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     raise AssertionError("these jobs need no thread")
 
 

@@ -12,6 +12,7 @@ Takes a command a line and answers each with a line:
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet import defer, task, threads
@@ -21,10 +22,10 @@ try:
     from cenergyd.settings.sections import Settings
     from cenergyd.storage.open import open_stores
 except ImportError:  # the modules of the version before they had folders by subject
-    from cenergyd.config import load_settings
-    from cenergyd.stores import open_stores
+    from cenergyd.config import load_settings  # type: ignore[import-not-found, no-redef]
+    from cenergyd.stores import open_stores  # type: ignore[import-not-found, no-redef]
 
-    from cenergyd.settings import Settings
+    from cenergyd.settings import Settings  # type: ignore[attr-defined, no-redef]
 from cenergyd.customers.model import Customer
 
 
@@ -32,7 +33,7 @@ async def serve(clock: Any) -> None:
     """Answer until the input ends."""
     settings = load_settings(Settings, None, {"customers.url": sys.argv[1], "readings.url": sys.argv[2]})
     stores = await open_stores(settings, clock)
-    commands = {"add": add, "pending": pending, "derived": derived}
+    commands: dict[str, Callable[..., Awaitable[int]]] = {"add": add, "pending": pending, "derived": derived}
     while line := await threads.deferToThread(sys.stdin.readline):
         name, *words = line.split()
         print(await commands[name](stores, *map(int, words)), flush=True)

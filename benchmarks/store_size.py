@@ -1,4 +1,4 @@
-"""Bytes that a site takes in the embedded readings store in a year: simulated days are uploaded, derived and rolled up by a real daemon.
+"""Size of a site's year in the embedded readings store: simulated days are uploaded to and processed by a real daemon.
 
     nice python -m benchmarks.store_size [--days 14] [--interval 60]
 
@@ -19,7 +19,7 @@ SITES = 2
 
 
 def vacuumed(path: Path) -> int:
-    """The size of a database without any free room."""
+    """The size of a database without free pages."""
     with sqlite3.connect(path, isolation_level=None) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.execute("VACUUM")
@@ -50,7 +50,7 @@ def main() -> None:
             assert done.returncode == 0, done.stderr
             quiet = 0
             while quiet < 3:
-                time.sleep(16)  # the figures are counted every 15 s
+                time.sleep(16)  # the daemon counts pending work every 15 s
                 quiet = 0 if waits(daemon) else quiet + 1
         finally:
             daemon.stop()

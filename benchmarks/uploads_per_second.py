@@ -30,7 +30,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.device import BOUNDARY, FreshUploads  # noqa: E402
 from benchmarks.processes import cpu_seconds, daemons, freeze, thaw, thawed  # noqa: E402
-from tests.servers import RunningInflux, RunningMongo, free_port  # noqa: E402
+from cenergyd.testing.ports import free_port  # noqa: E402
+from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
 
 def main() -> None:
@@ -52,12 +53,12 @@ def main() -> None:
 
 
 MOST_PER_SECOND = 4000
-"""More uploads a second than either side takes: so many are made for each second."""
+"""Uploads prepared per second of load: more than either side accepts."""
 Measure = Callable[[Path, RunningInflux, RunningMongo, argparse.Namespace], None]
 
 
 def on_real_servers(measure: Measure, arguments: argparse.Namespace) -> None:
-    """Call ``measure`` with a folder and two servers that are there for it alone."""
+    """Call ``measure`` with a folder and two servers of its own."""
     influx, mongo = RunningInflux(), RunningMongo()
     try:
         influx.start()
@@ -81,12 +82,12 @@ def make_sites(folder: Path, influx: RunningInflux, mongo: RunningMongo, sites: 
 
 
 def peer_environment(influx: RunningInflux, mongo: RunningMongo) -> Mapping[str, str]:
-    """Where the peer finds the servers."""
+    """Environment variables with the servers' addresses for the peer."""
     return {**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)}
 
 
 def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments: argparse.Namespace) -> None:
-    """Both sides in turns, for a machine's speed may change from minute to minute. The daemons derive after their turn, so they are frozen."""
+    """Measure both sides in turns, because a machine's speed varies. The daemons are frozen after their turn, because they would go on deriving."""
     uploads = make_sites(folder, influx, mongo, arguments.sites)
     assert influx.process and mongo.process
     servers = {"InfluxDB": [influx.process.pid], "MongoDB's protocol": [mongo.process.pid]}
@@ -104,12 +105,12 @@ def measure(folder: Path, influx: RunningInflux, mongo: RunningMongo, arguments:
             )
             warm_up(port, uploads, arguments)
             freeze(pids)
-            stack.callback(thaw, pids)  # or they could not end
+            stack.callback(thaw, pids)  # frozen processes cannot end
         for _ in range(arguments.rounds):
             for name, (port, pids) in sides.items():
                 with thawed(pids) if name == "cenergyd" else nullcontext():
                     fresh = name not in ("bare", "reading")
-                    # The first seconds also do what was put off while the daemons were frozen.
+                    # In the first seconds the daemons also do work that was delayed while they were frozen.
                     load(port, uploads, arguments, {}, seconds=4, fresh=fresh)
                     rate = load(port, uploads, arguments, servers | {name: pids}, fresh=fresh)
                     rates.setdefault(name, []).append(rate)
@@ -147,7 +148,7 @@ def peer(environment: Mapping[str, str]) -> Iterator[tuple[int, list[int]]]:
 def bare_servers(number: int, *words: str) -> Iterator[tuple[int, list[int]]]:
     """Processes of Twisted's web server behind one socket."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as shared:
-        command = [sys.executable, HERE / "peer/bare_twisted.py", str(shared.fileno()), *words]
+        command = [sys.executable, str(HERE / "peer/bare_twisted.py"), str(shared.fileno()), *words]
         processes = [subprocess.Popen(command, pass_fds=(shared.fileno(),)) for _ in range(number)]
         time.sleep(2)
         try:
@@ -165,9 +166,9 @@ def server_settings(influx: RunningInflux, mongo: RunningMongo, more: Sequence[s
 
 
 def warm_up(port: int, uploads: FreshUploads, arguments: argparse.Namespace) -> None:
-    """Each daemon hashes every password once, a clear-text one is stored hashed, and the others see that when they look it up afresh.
+    """Upload until the daemons' caches are filled and the rate no longer grows.
 
-    As long as that may take, and then until it gets no faster.
+    Each daemon hashes every password once and stores clear-text ones hashed, which the others see when their cache entries expire.
     """
     until = time.monotonic() + 2.5 * 30  # cenergyd.ingest.credentials.CACHE_SECONDS
     last, rate = 0.0, 0.0
@@ -184,7 +185,7 @@ def load(
     *,
     fresh: bool = True,
 ) -> float:
-    """Uploads/s that wrk gets answered with SUCCESS; prints the CPU time that each of the processes took for one."""
+    """Uploads/s that are answered with SUCCESS; prints each process' CPU time per upload."""
     before = {name: sum(map(cpu_seconds, pids)) for name, pids in processes.items()}
     done = wrk(port, uploads, arguments.connections, seconds or arguments.seconds, fresh=fresh)
     print(done.told)
@@ -195,7 +196,7 @@ def load(
 
 
 class Load(NamedTuple):
-    """What wrk measured."""
+    """The result of wrk."""
 
     rate: float
     """Uploads/s."""
@@ -204,13 +205,13 @@ class Load(NamedTuple):
 
 
 _sent: dict[int, int] = {}
-"""Port -> how many uploads of the file were sent there."""
+"""Port -> number of uploads of the file that were sent there."""
 
 
 def wrk(port: int, uploads: FreshUploads, connections: int, seconds: int, *, fresh: bool = True) -> Load:
-    """Upload as fast as it goes. Ends the program where an upload is refused.
+    """Upload as fast as possible. Exits if an upload is refused.
 
-    :param fresh: False for a server that stores nothing: it gets the same uploads again and again.
+    :param fresh: False for a server that stores nothing, which gets the same uploads repeatedly.
     """
     offset = uploads.offset(_sent.get(port, 0), MOST_PER_SECOND * seconds if fresh else connections)
     command = [

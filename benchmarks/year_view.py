@@ -1,7 +1,7 @@
 """Server time to open the power view over 400 days of minutes of three meters, by resolution.
 
-Fills the stores directly, starts the daemon on them, and asks as the page does: the page itself, the curves of a day to 400 days, the
-table. Every figure is the whole answer over loopback, the first time and the best of the following ones.
+Fills the stores directly, starts the daemon on them, and makes the page's requests: the page itself, the curves of a day to 400 days, the
+table. Every figure is the time of the whole response over loopback, of the first request and the best of the following ones.
 
     python benchmarks/year_view.py [--days 400] [--store embedded|production]
 """
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from cenergyd.readings.model import Reading, SeriesReadings  # noqa: E402
+from cenergyd.runtime.clock import Reactor  # noqa: E402
 from tests.daemon_process import RunningDaemon  # noqa: E402
 from tests.servers import RunningInflux, RunningMongo  # noqa: E402
 
@@ -34,7 +35,7 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Run it; exit code 1 where the longest view takes longer than it may."""
+    """Run it; exit code 1 if the slowest view takes longer than LIMIT_SECONDS."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--store", choices=["embedded", "production"], default="embedded")
@@ -76,7 +77,7 @@ def measure(daemon: RunningDaemon, days: int) -> float:
 
 
 def views(customer: str, end: int, days: int) -> Iterator[tuple[str, str]]:
-    """What is asked: a name and an address."""
+    """The requests: name and address."""
     curves = f"/api/v1/customers/{customer}/readings?end={end}"
     for length in (days, 366, 31, 7, 1):
         step = DAY if length > 100 else "auto"
@@ -106,7 +107,7 @@ def ask(daemon: RunningDaemon, headers: dict[str, str], name: str, path: str) ->
 
 
 def processor_seconds(daemon: RunningDaemon) -> float:
-    """What the daemon has used of the processors: on a busy machine the times say less than this."""
+    """CPU time of the daemon, which is more meaningful than elapsed time on a busy machine."""
     assert daemon.process is not None
     fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -147,7 +148,7 @@ def fill_stores() -> None:
 
     overrides, start, end = json.loads(sys.stdin.read())
 
-    async def work(reactor: object) -> None:
+    async def work(reactor: Reactor) -> None:
         stores = await open_stores(load_settings(Settings, None, overrides), reactor)
         for since in range(start, end, CHUNK * 60):
             times = range(since, min(end, since + CHUNK * 60), 60)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cenergyd.acquisuite import encode
-from tests.daemon_process import RunningDaemon
+from cenergyd.testing.daemon import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, readings, upload
 
 

@@ -281,7 +281,7 @@ async def test_what_is_refused(stores: Pair) -> None:
     for wrong in ("", "x", f"{shifted.series}.99", f"{shifted.series}.1.1", "001EC6007777_2.1"):
         with pytest.raises(NotFound):
             await mend.undo(customer, wrong, "a tester", NOW)
-    with pytest.raises(Incompatible, match="undone already"):
+    with pytest.raises(Incompatible, match="already undone"):
         await mend.undo(customer, shifted.id, "a tester", NOW)
         await mend.undo(customer, shifted.id, "a tester", NOW)
 

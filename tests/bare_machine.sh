@@ -4,14 +4,14 @@
 # Needs root, debootstrap and systemd-container. Takes the last commit of this checkout. What it finds it prints, a line each; it exits
 # with 1 if anything failed. Settings by environment:
 #   TEST=no         leaves make test out;  TEST="tests/runtime"  runs those tests only (all of them take some ten minutes, four times)
-#   FOLDER=...      where the Debians are made and removed again (else a temporary folder)
-#   KEEP=yes        leaves them there
+#   FOLDER=...      where the Debians are made and removed again, and where each check's log stays (else a temporary folder)
+#   KEEP=yes        leaves the Debians there
 set -uo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "only root can run a container" >&2; exit 2; }
 suites=("$@"); [ $# = 0 ] && suites=(bookworm trixie)
 folder="${FOLDER:-$(mktemp -d)}"
-failed=0
+failed=0 checks=0
 port=$((20000 + RANDOM % 10000))
 
 nspawn=(systemd-nspawn --quiet --register=no --pipe)
@@ -22,13 +22,14 @@ export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 inside() { "${nspawn[@]}" -D "$root" bash -c "$1" </dev/null 2>&1; }  # as root
 as_user() { inside "runuser -u meter -- env HOME=/home/meter bash -c $(printf %q "cd; $1")"; }
 
-# check WHAT COMMAND...: the command's output goes to a log, its last lines are shown where it fails.
+# check WHAT COMMAND...: the command's output goes to a log of its own, its last lines are shown where it fails.
 check() {
     local what="$1" began=$SECONDS; shift
-    if "$@" > "$folder/log" 2>&1; then
+    checks=$((checks + 1)) log="$folder/$suite-$checks.log"
+    if "$@" > "$log" 2>&1; then
         echo "ok      $suite: $what ($((SECONDS - began)) s)"
     else
-        echo "FAILED  $suite: $what"; tail -n "${LINES_SHOWN:-25}" "$folder/log" | sed 's/^/        /'
+        echo "FAILED  $suite: $what ($((SECONDS - began)) s)"; tail -n "${LINES_SHOWN:-25}" "$log" | sed 's/^/        /'
         failed=1
     fi
 }
@@ -67,9 +68,9 @@ for suite in "${suites[@]}"; do
         check "make test names its packages, to a user without sudo" \
             says "apt-get install -y --no-install-recommends chromium" as_user "cd moved; make test"
         LINES_SHOWN=60 check "make test by root ${TEST:-}" inside "cd '/root/my checkout'; make test $words"
-        grep -E "^[0-9]+ (passed|failed).* in " "$folder/log" | sed 's/^/        /'
+        grep -E "^[0-9]+ (passed|failed).* in " "$log" | sed 's/^/        /'
         LINES_SHOWN=60 check "make test by a user ${TEST:-}" as_user "cd moved; make test $words"
-        grep -E "^[0-9]+ (passed|failed).* in " "$folder/log" | sed 's/^/        /'
+        grep -E "^[0-9]+ (passed|failed).* in " "$log" | sed 's/^/        /'
         check "nothing is enabled by make test" inside "$enabled"
         check "nothing in the home folders" inside '! ls -d /root/.config/chromium /home/meter/.config/chromium 2>/dev/null'
     fi

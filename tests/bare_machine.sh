@@ -14,7 +14,8 @@ folder="${FOLDER:-$(mktemp -d)}"
 failed=0 checks=0
 port=$((20000 + RANDOM % 10000))
 
-nspawn=(systemd-nspawn --quiet --register=no --pipe)
+# The tests boot a container in it, which must set up its own network.
+nspawn=(systemd-nspawn --quiet --register=no --pipe --capability=CAP_NET_ADMIN)
 [ -d /run/systemd/system ] || nspawn+=(--keep-unit)
 [ -n "${PIP_CERT:-}" ] && nspawn+=("--bind-ro=$PIP_CERT:/etc/pip-ca.pem" --setenv=PIP_CERT=/etc/pip-ca.pem)
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1

@@ -25,7 +25,7 @@ from pymongo.errors import PyMongoError
 
 from cenergyd.testing.ports import free_port
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 def program(name: str) -> str:

@@ -59,7 +59,7 @@ class RunningDaemon:
         """Its settings without the constants."""
         return {key: value for key, value in self.settings.items() if not key.startswith("cenergyd.")}
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 120) -> None:
         """Start and wait until it is ready."""
         self.launch()
         self.wait_ready(timeout)
@@ -70,7 +70,7 @@ class RunningDaemon:
             environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
             self.process = self.popen(self.arguments("run"), stdout=log, stderr=log, cwd=self.folder, env=environment)
 
-    def wait_ready(self, timeout: float = 60) -> None:
+    def wait_ready(self, timeout: float = 120) -> None:
         """Poll /readyz until the daemon is ready."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -122,7 +122,7 @@ class RunningDaemon:
         """SIGKILL: ends at once, without cleaning up."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(20)
+            self.process.wait(60)
 
     def freeze(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped."""
@@ -145,7 +145,7 @@ class RunningDaemon:
             return 0
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def log(self) -> str:
         """Its log so far."""

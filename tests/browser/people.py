@@ -21,7 +21,7 @@ from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged, upload
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 @attrs.frozen

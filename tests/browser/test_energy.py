@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
+from cenergyd.readings.model import Reading
 from tests.browser.chrome import PHONE, axe, complaints, open_chrome, set_size
-from tests.browser.people import Site, minutes, sign_in, text, until
+from tests.browser.people import Site, sign_in, text, until
 from tests.daemon_process import RunningDaemon
+
+DAY = date(2026, 6, 17)
+NOON = int(datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC).timestamp())
 
 
 @pytest.fixture(scope="session")
 def farm(daemon: RunningDaemon, operator_token: str) -> str:
-    """A customer with energy of the last hours."""
+    """A customer with energy of some hours of :data:`DAY`."""
     site = Site(daemon, operator_token, "001EC6EF0001")
     customer = site.register(facility="1", solar="2", name="Farm", time_zone="UTC")
-    site.upload("1", minutes(2.0, 200))
-    site.upload("2", minutes(3.0, 200))
+    for meter, power in (("1", 2.0), ("2", 3.0)):
+        site.upload(meter, [Reading(NOON + 60 * i, P=power, L1_PF=0.97, L1_V=121.0) for i in range(200)])
     return customer
 
 
-def show(browser: webdriver.Chrome, daemon: RunningDaemon, customer: str, query: str = "") -> None:
-    """Open the page once it has figures, and mark the document."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        browser.get(f"{daemon.url}/customers/{customer}/energy{query}")
-        if browser.find_elements(By.CSS_SELECTOR, ".energy-chart"):
-            break
-        time.sleep(0.5)
+def show(browser: webdriver.Chrome, daemon: RunningDaemon, customer: str, view: str = "day") -> None:
+    """Open the page of that day once it has figures, and mark the document."""
+    address = f"{daemon.url}/customers/{customer}/energy?view={view}&date={DAY}"
+    until(browser, lambda: browser.get(address) or browser.find_elements(By.CSS_SELECTOR, ".energy-chart"))
     browser.execute_script("window.sameDocument = true")
 
 
@@ -48,7 +47,7 @@ def test_another_time_without_a_new_page(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, farm: str
 ) -> None:
     sign_in(browser, daemon, operator_token)
-    show(browser, daemon, farm, "?view=week")
+    show(browser, daemon, farm, "week")
     first = text(browser, "h1")
     press(browser, "year")
     until(browser, lambda: text(browser, "h1") != first)
@@ -70,6 +69,7 @@ def test_another_time_without_a_new_page(
     browser.execute_script("document.getElementById('date').value = '2026-02-03'")
     press(browser, "show")
     until(browser, lambda: "compare=last_year" in browser.current_url)
+    until(browser, lambda: browser.find_element(By.ID, "energy").get_attribute("aria-busy") is None)
     assert "date=2026-02-03" in browser.current_url
     assert same_document(browser)
     assert axe(browser) == []
@@ -91,7 +91,7 @@ def test_a_swipe_shows_the_day_before(
         at("pointermove", box.left + 240);
         at("pointerup", box.left + 240);
     """)
-    wanted = (date.today() - timedelta(days=1)).isoformat()
+    wanted = (DAY - timedelta(days=1)).isoformat()
     until(browser, lambda: f"date={wanted}" in browser.current_url)
     assert same_document(browser)
 

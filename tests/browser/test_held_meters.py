@@ -54,6 +54,6 @@ def powers(daemon: RunningDaemon, token: str, customer: str) -> list[float]:
     """The meter in the API."""
     url = f"{daemon.url}/api/v1/customers/{customer}/readings?start={DAY}&end={DAY + 600}&resolution=raw&series={SERIAL}_1"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         (curve,) = json.load(reply)["curves"]
     return list(curve["P"]["mean"])

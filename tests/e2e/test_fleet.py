@@ -34,11 +34,11 @@ def test_store_holds_what_was_acknowledged(daemon: RunningDaemon) -> None:
     daemon.kill()
     time.sleep(0.2)
     daemon.start()
-    said, _ = fleet.communicate(timeout=120)
+    said, _ = fleet.communicate(timeout=400)
     assert fleet.returncode == 0, said
     assert f"in {SITES * 2 * 12} logs acknowledged" in said
     assert "replies lost on purpose" in said
-    checked = daemon.run("simulate", "--check", str(report), "--wait", "60")
+    checked = daemon.run("simulate", "--check", str(report), "--wait", "100")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert ": 0 lost, 0 different" in checked.stdout
     assert ": 0 not derived, 0 wrongly derived" in checked.stdout

@@ -36,7 +36,7 @@ def test_a_logger_that_nobody_has_registered_is_claimed_by_its_password(daemon: 
     assert upload(daemon, SERIAL, "1", load, password="on the device")[0] == 401
     status, unknown = claim(daemon, customer, token, "001EC60000FF", "on the device")
     assert (status, unknown["code"]) == (403, "logger_not_released")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while (answer := claim(daemon, customer, token, SERIAL, "on the device"))[0] != 200 and time.monotonic() < end:
         assert answer == (403, unknown)  # the list of refused loggers is written every few seconds
         time.sleep(1)

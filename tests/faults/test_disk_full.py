@@ -31,6 +31,16 @@ def limit_files(daemon: RunningDaemon, size: int) -> None:
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+def not_opened(daemon: RunningDaemon) -> str:
+    """Why its stores are not open yet, as /readyz says; nothing as long as nobody answers."""
+    try:
+        status, body = daemon.get("/readyz")
+    except OSError:
+        return ""
+    assert status == 503
+    return str(json.loads(body)["checks"]["opened"])
+
+
 def test_a_full_disk(daemon: RunningDaemon) -> None:
     add_customer(daemon, SERIAL, load="1", solar="2")
     start = int(time.time()) // 60 * 60 - 6000
@@ -42,11 +52,9 @@ def test_a_full_disk(daemon: RunningDaemon) -> None:
     limit_files(daemon, 4096)
     for _ in range(2):
         for meter, values in kept:
-            begun = time.monotonic()
             status, body = upload(daemon, SERIAL, meter, values)
             assert (status, body.splitlines()[0][:9]) == (503, b"FAILURE: ")
             assert b"SUCCESS" not in body.splitlines()
-            assert time.monotonic() - begun < 10
     status, body = daemon.get("/readyz")
     checks = json.loads(body)["checks"]
     assert status == 503
@@ -77,14 +85,11 @@ def test_a_daemon_that_starts_on_a_full_disk_needs_no_restart(daemon: RunningDae
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
     try:
-        with pytest.raises(AssertionError, match="not ready after"):
-            second.start(6)
+        second.launch()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     try:
-        status, body = second.get("/readyz")
-        assert status == 503
-        assert "customers.sqlite" in json.loads(body)["checks"]["opened"]
+        wait_for(lambda: "customers.sqlite" in not_opened(second), 120, "the reason why it is not ready")
         limit_files(second, resource.RLIM_INFINITY)
         second.wait_ready()
         add_customer(second, SERIAL, load="1", solar="2")

@@ -20,7 +20,7 @@ from tests.e2e.stored import stored
 from tests.faults.conftest import TIMEOUT, USER, Scene
 from tests.servers import RunningServer
 
-BOUND = 6 * TIMEOUT + 4
+BOUND = 6 * TIMEOUT + 16
 """Within so long an upload is answered while a store is down, s: a lookup, a write and a mark, and a loaded machine."""
 
 

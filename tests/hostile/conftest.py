@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -25,8 +27,17 @@ BOUNDS = {
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    running = RunningDaemon(tmp_path_factory.mktemp("hostile"), BOUNDS)
+    with serving(tmp_path_factory.mktemp("hostile")) as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[RunningDaemon]:
+    """Such a daemon with one customer."""
+    running = RunningDaemon(folder, {**BOUNDS, **(changes or {})})
     running.start()
-    add_customer(running, SERIAL, load="1", solar="2")
-    yield running
-    running.kill()
+    try:
+        add_customer(running, SERIAL, load="1", solar="2")
+        yield running
+    finally:
+        running.kill()

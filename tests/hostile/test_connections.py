@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 import threading
@@ -15,14 +16,14 @@ from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import add_customer, readings
-from tests.hostile.conftest import BOUNDS, SERIAL
+from tests.hostile.conftest import BOUNDS, SERIAL, serving
 from tests.hostile.wire import connect, exchange, log_request, memory, metric, read_all, status_of, still_serves
 
 IDLE = int(BOUNDS["server.request_timeout_seconds"])
 WHOLE = int(BOUNDS["cenergyd.web.server.site.MAX_REQUEST_SECONDS"])
 MOST = int(BOUNDS["server.max_connections"])
 MUCH = 12_000_000
-SLACK = 9
+SLACK = 40
 """Slow senders are looked for every five seconds; and the machine may be busy."""
 
 
@@ -110,25 +111,40 @@ def test_slow_senders_are_dropped_by_max_request_seconds_and_idle_ones_by_reques
     still_serves(daemon, SERIAL)
 
 
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon that closes no connection for being idle, however slow the machine is."""
+    with serving(tmp_path_factory.mktemp("patient"), {"server.request_timeout_seconds": "600"}) as running:
+        yield running
+
+
 @pytest.fixture
-def idle(daemon: RunningDaemon) -> Iterator[list[socket.socket]]:
+def idle(patient: RunningDaemon) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(connect(daemon, f"127.0.0.{1 + n % 6}")) for n in range(MOST + 30)]
+        yield [stack.enter_context(connect(patient, f"127.0.0.{1 + n % 6}")) for n in range(MOST + 30)]
 
 
 def test_connections_beyond_max_connections_are_closed_at_once(
-    daemon: RunningDaemon, idle: list[socket.socket]
+    patient: RunningDaemon, idle: list[socket.socket]
 ) -> None:
-    assert readable(idle, 30, within=IDLE - 1) == 30  # not one of those that are allowed
+    assert readable(idle, 30, within=60) == 30  # not one of those that are allowed
     for link in idle:
         link.close()
-    end = time.monotonic() + 20
-    while not daemon.ready() and time.monotonic() < end:
-        time.sleep(0.1)
-    still_serves(daemon, SERIAL)
-    assert metric(daemon, "refused_connections_total") >= 30
+    patient.wait_ready()
+    still_serves(patient, SERIAL)
+    assert metric(patient, "refused_connections_total") >= 30
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many open files as root allows: a login is often given 1,024."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
 def test_idle_connections_cost_little_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Thousands of silent connections (10,000 in benchmarks/idle_connections.py), and uploads continue meanwhile."""
     running = RunningDaemon(tmp_path_factory.mktemp("idle"), {"server.max_connections": "3000"})
@@ -179,11 +195,11 @@ def asked(daemon: RunningDaemon, method: str, path: str) -> bytes:
         return read_all(link)
 
 
-def test_one_address_cannot_take_every_connection(daemon: RunningDaemon) -> None:
+def test_one_address_cannot_take_every_connection(patient: RunningDaemon) -> None:
     with ExitStack() as stack:
-        links = [stack.enter_context(connect(daemon, "127.0.0.66")) for _ in range(MOST // 4 + 10)]
-        assert readable(links, 10, within=IDLE - 1) == 10
-        still_serves(daemon, SERIAL)
+        links = [stack.enter_context(connect(patient, "127.0.0.66")) for _ in range(MOST // 4 + 10)]
+        assert readable(links, 10, within=60) == 10
+        still_serves(patient, SERIAL)
 
 
 HOARDED = {

@@ -24,6 +24,7 @@ from tests.hostile.wire import (
     log_request,
     memory,
     peak_memory,
+    processor_time,
     read_all,
     status_of,
     still_serves,
@@ -99,9 +100,9 @@ def test_a_file_in_many_small_pieces_costs_no_more_than_one(daemon: RunningDaemo
         b"\r\n-" * (MAX_BODY // 3 - 2000),
         b"\r\n--" * (MAX_BODY // 4 - 2000),
     ):
-        begun = time.monotonic()
+        begun = processor_time(daemon)
         refused(exchange(daemon, log_request(SERIAL, content)), 406)
-        assert time.monotonic() - begun < 10
+        assert processor_time(daemon) - begun < 6
     still_serves(daemon, SERIAL)
 
 
@@ -127,9 +128,9 @@ def test_gzip_bombs_are_refused_at_max_inflated_bytes(daemon: RunningDaemon, nam
     content = BOMBS[name]()
     assert len(content) < MAX_BODY - 5000
     before = memory(daemon)
-    begun = time.monotonic()
+    begun = processor_time(daemon)
     refused(exchange(daemon, log_request(SERIAL, content)), 406)
-    assert time.monotonic() - begun < 20
+    assert processor_time(daemon) - begun < 10
     assert memory(daemon) - before < 40_000
     still_serves(daemon, SERIAL)
 
@@ -154,14 +155,14 @@ XML = {
 def test_xml_bombs_are_refused(daemon: RunningDaemon, name: str) -> None:
     body = XML[name].encode()
     before = memory(daemon)
-    begun = time.monotonic()
+    begun = processor_time(daemon)
     answer = exchange(
         daemon,
         f"POST /consume HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body,
     )
     refused(answer, 406)
     assert b"root:" not in answer
-    assert time.monotonic() - begun < 15
+    assert processor_time(daemon) - begun < 8
     assert memory(daemon) - before < 60_000
     still_serves(daemon, SERIAL)
 

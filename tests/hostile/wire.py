@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from contextlib import suppress
@@ -56,10 +57,10 @@ def log_request(serial: str, content: bytes, password: str = PASSWORD) -> bytes:
 
 
 def still_serves(daemon: RunningDaemon, serial: str) -> None:
-    """A well-behaved device is served at once."""
-    begun = time.monotonic()
+    """A well-behaved device is served, at no unusual cost."""
+    begun = processor_time(daemon)
     assert acknowledged(upload(daemon, serial, "1", readings(int(time.time()) // 60 * 60 - 600, 2, 5.0)))
-    assert time.monotonic() - begun < 8
+    assert processor_time(daemon) - begun < 4
     assert daemon.process is not None
     assert daemon.process.poll() is None
 
@@ -74,6 +75,13 @@ def peak_memory(daemon: RunningDaemon) -> int:
     """Its peak, KiB."""
     assert daemon.process is not None
     return _status(daemon.process.pid, "VmHWM")
+
+
+def processor_time(daemon: RunningDaemon) -> float:
+    """Seconds of processor time that the daemon has used, whatever else the machine does."""
+    assert daemon.process is not None
+    words = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(pid: int, name: str) -> int:

@@ -17,7 +17,7 @@ from cenergyd.runtime.systemd import EXTEND_SECONDS, SystemdNotifier
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(tmp_path / "notify"))
-        channel.settimeout(5)
+        channel.settimeout(60)
         yield channel
 
 
@@ -36,7 +36,7 @@ def test_states(manager: socket.socket) -> None:
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f"\0cenergyd-test-{os.getpid()}")
-        channel.settimeout(5)
+        channel.settimeout(60)
         SystemdNotifier(f"@cenergyd-test-{os.getpid()}").ready()
         assert channel.recv(1000) == b"READY=1"
 

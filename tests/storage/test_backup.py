@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cenergyd.readings.model import Reading
+from cenergyd.storage import backup
 from cenergyd.storage.backup import BackupError, Database, back_up, restore
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
@@ -120,10 +122,14 @@ def run_sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-def working(pair: list[Database]) -> Iterator[None]:
-    """Somebody writes a reading, then marks it; somebody else derives from what is marked and then takes the mark away."""
+def working(pair: list[Database]) -> Iterator[list[int]]:
+    """Somebody writes a reading, then marks it; somebody else derives from what is marked and then takes the mark away.
+
+    The numbers of the readings that are marked.
+    """
     customers, store = (database.path for database in pair)
     ended = threading.Event()
+    marked: list[int] = []
     faults: list[BaseException] = []
 
     def write() -> None:
@@ -133,6 +139,7 @@ def working(pair: list[Database]) -> Iterator[None]:
             run_sql(store, f"INSERT INTO item VALUES ('reading', {number})")
             time.sleep(0.01)
             run_sql(customers, f"INSERT INTO item VALUES ('mark', {number})")
+            marked.append(number)
 
     def derive() -> None:
         while not ended.is_set():
@@ -150,23 +157,36 @@ def working(pair: list[Database]) -> Iterator[None]:
     threads = [threading.Thread(target=caught, args=[work]) for work in (write, derive)]
     for thread in threads:
         thread.start()
-    yield
+    yield marked
     ended.set()
     for thread in threads:
         thread.join()
     assert faults == []
 
 
-def test_both_databases_are_of_one_moment(pair: list[Database], working: None, tmp_path: Path) -> None:
+def test_both_databases_are_of_one_moment(
+    pair: list[Database], working: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle(seconds: float) -> None:
+        """What was written before the lock gets its mark, however long that takes here."""
+        ((newest,),) = run_sql(pair[1].path, "SELECT max(number) FROM item WHERE name = 'reading'")
+        wait_for(lambda: newest in working, what=f"the mark of reading {newest}")
+        paused.append(seconds)
+
+    paused: list[float] = []
     for i in range(4):
-        time.sleep(0.2)
-        back_up(pair, tmp_path / f"backup{i}", NOW, nobody_asks, settle_seconds=0.4)
+        count = len(working)
+        wait_for(lambda count=count: len(working) > count + 5, what="some work")
+        with monkeypatch.context() as patched:
+            patched.setattr(backup, "time", SimpleNamespace(sleep=settle))
+            back_up(pair, tmp_path / f"backup{i}", NOW, nobody_asks, settle_seconds=0.4)
         rows = run_sql(tmp_path / f"backup{i}" / "readings.sqlite", "SELECT name, number FROM item")
         marked = {row[0] for row in run_sql(tmp_path / f"backup{i}" / "customers.sqlite", "SELECT number FROM item")}
         read = {number for name, number in rows if name == "reading"}
         derived = {number for name, number in rows if name == "derived"}
         assert read, "the work has begun"
         assert read <= derived | marked, "neither derived nor marked: it would never be derived"
+    assert paused == [0.4] * 4
 
 
 def test_a_backup_needs_an_empty_folder_and_leaves_nothing_half_done(pair: list[Database], tmp_path: Path) -> None:

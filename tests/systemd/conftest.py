@@ -37,7 +37,7 @@ class Installed:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.run = machine.run
-        self._since = 0.0
+        self.since = 0.0
 
     def clear(self) -> None:
         """As after the installation: nothing runs, nothing is stored, units and ini as shipped."""
@@ -49,7 +49,7 @@ class Installed:
             " rm -rf /run/systemd/system/cenergyd*;"
             f" {install} systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true"
         )
-        self._since = time.time()
+        self.since = time.time()
 
     def start(self) -> None:
         """By the README's line."""
@@ -74,9 +74,9 @@ class Installed:
 
     def journal(self, unit: str = "cenergyd") -> str:
         """What it said since the test began."""
-        return self.run(f"journalctl --no-pager -o cat --since @{self._since:.6f} -u {unit}").stdout
+        return self.run(f"journalctl --no-pager -o cat --since @{self.since:.6f} -u {unit}").stdout
 
-    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
         """Poll until it is so."""
         end = time.monotonic() + seconds
         while not condition():
@@ -119,7 +119,7 @@ class Load:
 
     def end(self) -> dict[str, int]:
         """Stop; how many uploads ended how."""
-        output, _ = self._process.communicate("", timeout=150)
+        output, _ = self._process.communicate("", timeout=500)
         counts: dict[str, int] = json.loads(output)
         return counts
 

@@ -19,7 +19,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.testing.daemon import raw_post
 
 LOGGERS = 4
-MOST_SECONDS = 120.0
+MOST_SECONDS = 400.0
 PATIENCE_SECONDS = 60.0
 
 

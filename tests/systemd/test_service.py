@@ -49,6 +49,20 @@ def test_the_readme_installs_a_daemon_that_takes_uploads(started: Installed) -> 
     assert started.run("ls -A /var/lib/cenergyd").stdout.split() == ["var"]
 
 
+def test_the_journal_has_the_priority_of_each_line(started: Installed) -> None:
+    script = (
+        "import sys; from tests.systemd.load import body_of, outcome;"
+        f" print(outcome(8080, *body_of('{SERIAL}', 'wrong', '1', 1_700_000_000)))"
+    )
+    output, _ = started.machine.on_its_network([sys.executable, "-c", script]).communicate("", timeout=120)
+    assert output.strip() == "401"
+    journal = "journalctl --no-pager -o cat -u cenergyd --since @{:.6f} -p {}"
+    warnings = started.run(journal.format(started.since, "warning..warning")).stdout
+    assert "unauthorized" in warnings
+    assert "listening on" not in warnings
+    assert "listening on" in started.run(journal.format(started.since, "info..info")).stdout
+
+
 def test_commands_of_root_work_beside_it_and_after_it(started: Installed) -> None:
     """What root's command leaves behind must not lock the daemon's own user out."""
     started.run("systemctl stop cenergyd")
@@ -170,13 +184,11 @@ def test_port_443_with_a_key_that_only_root_reads(installed: Installed, tmp_path
 def test_a_stop_under_load_cuts_no_upload_off(started: Installed, load: Callable[[int], Load]) -> None:
     uploads = load(8080)
     started.wait(lambda: started.stored() > 1000, "uploads")
-    began = time.monotonic()
     started.run("systemctl stop cenergyd")
-    took = time.monotonic() - began
+    time.sleep(3)
     counts = uploads.end()
     assert counts.pop("acknowledged") > 20
     assert counts.pop("refused", 0) > 0, "the load went on after the stop"
     assert counts == {}, "every upload that was begun was answered"
     assert (started.show("Result"), started.show("ExecMainStatus")) == ("success", "0")
-    assert took < 60
     assert "stopped" in started.journal()

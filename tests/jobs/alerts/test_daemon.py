@@ -11,6 +11,7 @@ from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon, raw_post
+from tests.e2e.device import wait_for
 from tests.jobs.messages.receiver import Receiver
 from tests.plugins.test_docs import RUN, inside
 
@@ -64,14 +65,12 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         upload(daemon, "2", [Reading(minute - 60, 20.0, 0.95, 120.0, 1.0), Reading(minute, 20.0, 0.95, 120.0, 1.0)])
         daemon.kill()  # the uploads are acknowledged, nothing else is sure
         daemon.start()
-        time.sleep(3)
-        daemon.kill()  # by now, most likely, between two attempts at a receiver that says 503
+        wait_for(lambda: receiver.refused, what="the first attempt at a receiver that says 503")
+        daemon.kill()
         receiver.busy = False
         daemon.start()
-        end = time.monotonic() + 60
-        while time.monotonic() < end and not receiver.got:
-            time.sleep(0.1)
-        time.sleep(3)
+        wait_for(lambda: receiver.got, what="the message")
+        time.sleep(3)  # in which it could come once more
     finally:
         daemon.stop()
     ((key, body),) = receiver.got

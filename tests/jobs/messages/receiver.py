@@ -22,12 +22,15 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.got: list[Message] = []
         self.busy = False
+        self.refused = 0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if not receiver.busy:
+                if receiver.busy:
+                    receiver.refused += 1
+                else:
                     receiver.got.append(Message(self.headers["Idempotency-Key"], body))
                 self.send_response(503 if receiver.busy else 204)
                 self.send_header("Content-Length", "0")

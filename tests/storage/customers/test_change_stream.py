@@ -163,7 +163,7 @@ async def test_one_daemon_follows_and_leaves_to_another_when_it_stops(replica_se
 @pytest_twisted.ensureDeferred
 async def test_a_restart_of_the_server_ends_the_stream_and_loses_nothing(own_mongo, unique_name):
     server = own_mongo(replica_set=True)
-    store = make(server, unique_name, 2.0)
+    store = make(server, unique_name, 5.0)
     try:
         await store.open()
         with MongoClient(server.url) as client:
@@ -175,7 +175,7 @@ async def test_a_restart_of_the_server_ends_the_stream_and_loses_nothing(own_mon
         server.start()
         with MongoClient(server.url) as client:
             client[unique_name].customer.update_one({}, {"$set": {"load": "7"}})
-        for _ in range(200):
+        for _ in range(1200):
             with suppress(StoreUnavailable):
                 await store.ping()
                 break

@@ -25,16 +25,14 @@ from tests.servers import RunningMongo
 TIMEOUT = 1.0
 
 
-async def unavailable(coroutine, limit=TIMEOUT + 2) -> StoreUnavailable:
+async def unavailable(coroutine) -> StoreUnavailable:
     """Await it; it must fail as unavailable, in time."""
-    started = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
-        await coroutine
-    assert time.monotonic() - started < limit
+        await Deferred.fromCoroutine(coroutine).addTimeout(TIMEOUT + 20, reactor)
     return caught.value
 
 
-async def eventually(operation, seconds=20.0):
+async def eventually(operation, seconds=120.0):
     """Repeat until the store is back."""
     end = time.monotonic() + seconds
     while True:
@@ -60,9 +58,9 @@ async def test_a_restart_heals_by_itself(own_mongo):
         await unavailable(store.derivation_queue.summary())
         await unavailable(store.ping())
         # Known to be down, it fails at once instead of making everybody wait.
-        started = time.monotonic()
-        await unavailable(store.count())
-        assert time.monotonic() - started < TIMEOUT / 2
+        at_once = Deferred.fromCoroutine(unavailable(store.count()))
+        assert at_once.called
+        await at_once
         server.start()
         assert await eventually(lambda: store.get(added.id)) == added
         await store.ping()
@@ -141,7 +139,7 @@ async def test_signing_in(own_mongo, mechanism, where):
     for user in ("", "cen:wr0ng@", "nobody:p%40ss@") if mechanism == "SCRAM-SHA-256" else ():
         database = MongoDatabase(reactor, f"mongodb://{user}{host}", 10)
         try:
-            error = await unavailable(database.open(), 10)
+            error = await unavailable(database.open())
             assert "refuses" in str(error)
             assert "wr0ng" not in str(error)
         finally:
@@ -178,7 +176,7 @@ async def test_user_names_that_only_look_alike_are_two_users(own_mongo):
             if welcome:
                 await database.open()
             else:
-                await unavailable(database.open(), 10)
+                await unavailable(database.open())
         finally:
             await database.close()
 

@@ -17,6 +17,7 @@ import pytest_twisted
 from hypothesis import strategies as st
 from influxdb import InfluxDBClient
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from cenergyd.errors import ConfigError, StoredTypeConflict, StoreUnavailable
@@ -32,6 +33,10 @@ from tests.servers import RunningInflux
 T0 = 1_577_836_800
 ONE = [SeriesReadings("A_1", [Reading(T0, 1.0)])]
 PASSWORD = "s3cret pass/word"
+PATIENCE = 120.0
+"""Seconds that a call may take where the time does not matter: the machine may be busy with others."""
+SOON = 20.0
+"""Seconds within which a call fails, long before the store's own time limit (or long after it)."""
 
 OwnInflux = Callable[..., RunningInflux]
 
@@ -50,7 +55,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[InfluxReadingStore]:
         await store.close()
 
 
-async def all_calls_fail(store: InfluxReadingStore, within: float) -> None:
+async def all_calls_fail(store: InfluxReadingStore) -> None:
     calls = [
         store.write(ONE),
         store.read(["A_1"], 0, T0 * 2),
@@ -62,20 +67,18 @@ async def all_calls_fail(store: InfluxReadingStore, within: float) -> None:
         store.ping(),
     ]
     for call in calls:
-        begun = time.monotonic()
         with pytest.raises(StoreUnavailable) as failure:
-            await call
-        assert time.monotonic() - begun < within
+            await Deferred.fromCoroutine(call).addTimeout(SOON, reactor)
         assert "InfluxDB at 127.0.0.1:" in str(failure.value)
 
 
 @pytest_twisted.ensureDeferred
 async def test_stopped_then_back(own_influx: OwnInflux) -> None:
     server = own_influx()
-    async with opened(f"{server.url}/db", timeout_seconds=5) as store:
+    async with opened(f"{server.url}/db", timeout_seconds=PATIENCE) as store:
         await store.write(ONE)
         server.stop()
-        await all_calls_fail(store, within=2)
+        await all_calls_fail(store)
         server.start()
         await store.ping()
         await store.write([SeriesReadings("A_1", [Reading(T0 + 60, 2.0)])])
@@ -88,7 +91,7 @@ async def test_frozen_then_woken(own_influx: OwnInflux) -> None:
     async with opened(f"{server.url}/db", timeout_seconds=0.5) as store:
         await store.write(ONE)
         server.pause()
-        await all_calls_fail(store, within=2.5)
+        await all_calls_fail(store)
         server.resume()
         server.wait_ready()
         await store.write(ONE)
@@ -109,11 +112,11 @@ async def test_killed_after_an_acknowledged_write(own_influx: OwnInflux) -> None
 async def test_a_daemon_that_starts_before_influxdb(own_influx: OwnInflux) -> None:
     server = own_influx()
     server.stop()
-    store = InfluxReadingStore(reactor, f"{server.url}/db", timeout_seconds=5)
+    store = InfluxReadingStore(reactor, f"{server.url}/db", timeout_seconds=PATIENCE)
     try:
         with pytest.raises(StoreUnavailable, match="cannot be reached: Connection refused"):
             await store.open()
-        await all_calls_fail(store, within=2)
+        await all_calls_fail(store)
         server.start()
         many = [Reading(T0 + k, float(k)) for k in range(45_000)]  # several requests, the first finds no database
         await store.write([SeriesReadings("A_1", many)])
@@ -303,7 +306,7 @@ async def test_long_reads_across_holes_and_densities(influx: RunningInflux, uniq
     """Pages look ahead by what they find: seconds, then a hole of years, then minutes, then days."""
     times = [*range(1000, 13_000), *range(T0, T0 + 15_000 * 60, 60), *range(T0 + 10**7, T0 + 10**8, 86400)]
     given = [Reading(t, t / 7) for t in times]
-    async with opened(f"{influx.url}/{unique_name}") as store:
+    async with opened(f"{influx.url}/{unique_name}", timeout_seconds=PATIENCE) as store:
         await store.write([SeriesReadings("A_1", given), SeriesReadings("B_1", given[5:9])])
         for limit in (None, 10_000, 11_999, 12_001, 27_001, 10**6):
             assert await store.read(["A_1"], 0, 2 * T0, limit) == {"A_1": given[:limit]}

@@ -22,7 +22,7 @@ from tests.web.harness import Client, World
 
 SERIAL = "A1"
 TIME = 1_750_000_000
-WAIT = 10
+WAIT = 60
 
 
 class Stream(Protocol):

@@ -68,21 +68,15 @@ class UploadParts(Service):
         self._stored = stored
         self._hash_pool = BoundedPool(reactor, "argon2", HASH_THREADS, MAX_WAITING)
         self._hash_pool.start()  # without a thread, until there is a password to hash
+        announced = notices if stores.customers.announces_changes else None
         self.credentials = CredentialChecker(
-            stores.customers, self._hash_pool, reactor, settings.credentials,
-            notices if stores.customers.announces_changes else None,
-        )  # fmt: skip
+            stores.customers, self._hash_pool, reactor, settings.credentials, announced
+        )
         self.proof = LoggerProof(stores.customers, stores.documents, self._check_password, reactor)
         self.group_commit: GroupCommit[PendingMark] = GroupCommit(
             stores.readings, reactor, self._mark, took=metrics.store
         )
-        self.activity = LoggerActivity(
-            stores.documents,
-            reactor,
-            interval_seconds=INTERVAL_SECONDS,
-            repeat_seconds=REPEAT_SECONDS,
-            max_rejected=MAX_REJECTED,
-        )
+        self.activity = _activity(stores, reactor)
         self.layouts = MeterLayouts(layout_table(settings), stores.documents, reactor, notices)
         self._reader = LogReader(self.layouts, reactor, settings.upload.max_future_seconds)
         self.held_meters = HeldMeters(stores.documents, reactor, logger_bytes=0, all_bytes=0)
@@ -175,6 +169,16 @@ def _is_password(stored: str, password: str) -> bool:
     if not stored:
         hash_password(password)  # takes as long as a comparison
     return verify_password(stored, password)
+
+
+def _activity(stores: Stores, reactor: Reactor) -> LoggerActivity:
+    return LoggerActivity(
+        stores.documents,
+        reactor,
+        interval_seconds=INTERVAL_SECONDS,
+        repeat_seconds=REPEAT_SECONDS,
+        max_rejected=MAX_REJECTED,
+    )
 
 
 def upload_archive(settings: Settings, reactor: Reactor) -> UploadArchive | None:

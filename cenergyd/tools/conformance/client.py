@@ -10,17 +10,13 @@ from urllib.parse import urlsplit
 import attrs
 
 from cenergyd.acquisuite.encode import multipart_form
-from cenergyd.errors import CenergydError
+from cenergyd.tools.errors import NoResponse
 
 MAX_RESPONSE = 1 << 20
 
 
-class NoResponse(CenergydError):
-    """The server closed the connection, or could not be reached, without a response."""
-
-
 @attrs.frozen(slots=True)
-class Response:
+class ServerResponse:
     """The server's response."""
 
     status: int
@@ -52,20 +48,22 @@ class Server:
     timeout: float = 30.0
 
     def form(self, fields: Mapping[str, str], filename: str | None = None, content: bytes = b"", *,
-             file_field: str = "LOGFILE", version: str = "1.1", headers: Mapping[str, str] | None = None) -> Response:  # fmt: skip
+             file_field: str = "LOGFILE", version: str = "1.1", headers: Mapping[str, str] | None = None) -> ServerResponse:  # fmt: skip
         """POST a multipart form."""
         kind, body = multipart_form(fields, filename, content, file_field)
         return self.post(kind, body, version=version, headers=headers)
 
     def post(
         self, content_type: str, body: bytes, *, version: str = "1.1", headers: Mapping[str, str] | None = None
-    ) -> Response:
+    ) -> ServerResponse:
         """POST a body."""
         return self.request(
             "POST", {"Content-Type": content_type, "Content-Length": str(len(body)), **(headers or {})}, body, version
         )
 
-    def request(self, method: str, headers: Mapping[str, str], body: bytes = b"", version: str = "1.1") -> Response:
+    def request(
+        self, method: str, headers: Mapping[str, str], body: bytes = b"", version: str = "1.1"
+    ) -> ServerResponse:
         """One request on a connection of its own. Raises NoResponse."""
         parts = urlsplit(self.url)
         path = parts.path or "/"
@@ -96,7 +94,7 @@ def _read_all(link: socket.socket) -> bytes:
     return received
 
 
-def _parse_response(received: bytes) -> Response:
+def _parse_response(received: bytes) -> ServerResponse:
     head, separator, body = received.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
@@ -105,7 +103,7 @@ def _parse_response(received: bytes) -> Response:
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = _unchunked(body)
-    return Response(int(words[1]), headers, body)
+    return ServerResponse(int(words[1]), headers, body)
 
 
 def _unchunked(body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.readings.model import Reading
-from cenergyd.tools.conformance.client import Response, Server
+from cenergyd.tools.conformance.client import Server, ServerResponse
 
 METER: Final = "240"
 START: Final = 1_000_000_020
@@ -32,30 +32,30 @@ def log(values: list[Reading] | None = None) -> bytes:
 
 def send(
     server: Server, content: bytes, *, meter: str = METER, version: str = "1.1", name: str | None = None, **more: str
-) -> Response:
+) -> ServerResponse:
     """Upload a log file; ``more`` adds or replaces form variables."""
     fields = encode.log_fields(server.serial, server.password, meter, content, **more)
     return server.form(fields, name or encode.log_filename(meter), content, version=version)
 
 
-def mode(server: Server, name: str, **more: str) -> Response:
+def mode(server: Server, name: str, **more: str) -> ServerResponse:
     """A request without a file."""
     return server.form({"MODE": name, "SERIALNUMBER": server.serial, "PASSWORD": server.password, **more})
 
 
-def accepted(response: Response) -> str | None:
+def accepted(response: ServerResponse) -> str | None:
     """None for SUCCESS."""
     return None if response.success else f"no SUCCESS but {response.status} {response.body[:100]!r}"
 
 
-def kept(response: Response) -> str | None:
+def kept(response: ServerResponse) -> str | None:
     """None if the response makes the device keep the file and continue."""
     if response.status in KEEPS and response.failure:
         return None
     return f"not 406 with FAILURE but {response.status} {response.body[:100]!r}"
 
 
-def unauthorized(response: Response) -> str | None:
+def unauthorized(response: ServerResponse) -> str | None:
     """None for 401 FAILURE."""
     return (
         None
@@ -74,7 +74,7 @@ def basic_header(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def xml(server: Server, name: str, content: str, password: str | None = None) -> Response:
+def xml(server: Server, name: str, content: str, password: str | None = None) -> ServerResponse:
     """A request in AcquiSuite-XML."""
     body = f'<?xml version="1.0"?><DAS><mode>{name}</mode><name>x</name><serial>{server.serial}</serial>{content}</DAS>'
     return server.post(
@@ -84,7 +84,7 @@ def xml(server: Server, name: str, content: str, password: str | None = None) ->
     )
 
 
-def xml_accepted(response: Response) -> str | None:
+def xml_accepted(response: ServerResponse) -> str | None:
     """None for a SUCCESS in XML."""
     good = response.status == 200 and b"<result>SUCCESS</result>" in response.body
     typed = response.headers.get("content-type", "").startswith("text/xml")

@@ -10,9 +10,9 @@ from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.errors import UploadError
-from cenergyd.tools.simulator.http import Response
+from cenergyd.tools.simulator.http import UploadResponse
 
-Post = Callable[..., Awaitable[Response]]
+Post = Callable[..., Awaitable[UploadResponse]]
 
 
 class ConfigFile(NamedTuple):

@@ -21,19 +21,15 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
-from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Reactor, twisted_clock
+from cenergyd.tools.errors import NoResponse
 
 Version = Literal["1.0", "1.1"]
 MAX_RESPONSE: Final = 4 << 20
 """Maximum bytes of a response; the protocol has no longer ones."""
 
 
-class NoResponse(CenergydError):
-    """No usable response: no connection, interrupted, too slow, or not HTTP. The server may have processed the request."""
-
-
-class Response(NamedTuple):
+class UploadResponse(NamedTuple):
     """An HTTP response."""
 
     status: int
@@ -83,7 +79,7 @@ class Target:
         *,
         version: Version = "1.1",
         lose_reply: bool = False,
-    ) -> Response:
+    ) -> UploadResponse:
         """POST and return the response. Raises :class:`NoResponse`.
 
         :param lose_reply: send everything, then hang up without reading the response, as on a bad line.
@@ -163,10 +159,10 @@ class _Bytes:
         return io.BytesIO(self._raw)
 
 
-def _parse(raw: bytes) -> Response:
+def _parse(raw: bytes) -> UploadResponse:
     response = http.client.HTTPResponse(_Bytes(raw), method="POST")  # type: ignore[arg-type]
     try:
         response.begin()
-        return Response(response.status, response.read())
+        return UploadResponse(response.status, response.read())
     except (http.client.HTTPException, ValueError, OSError) as error:
         raise NoResponse(f"the reply was cut off or is not HTTP: {error or type(error).__name__}") from error

@@ -25,14 +25,15 @@ from cenergyd.acquisuite.encode import (
 from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
+from cenergyd.tools.errors import NoResponse
 from cenergyd.tools.simulator.configs import exchange, meter_config
 from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, moment, totals_after
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
-from cenergyd.tools.simulator.http import NoResponse, Response, Version
+from cenergyd.tools.simulator.http import UploadResponse, Version
 from cenergyd.tools.simulator.site import SimulatedSite
 
 Encoding = Literal["gz", "plain", "xml"]
-Post = Callable[..., Awaitable[Response]]
+Post = Callable[..., Awaitable[UploadResponse]]
 """Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
 MAX_UPLOAD_TRIES: Final = 3
 """Attempts per file in a session, like a device's MAXUPLOADTRIES; then the file waits for the next session."""
@@ -104,7 +105,7 @@ class Disposition(Enum):
     ABANDON = "abandon"
 
 
-def disposition_of(reply: Response) -> Disposition:
+def disposition_of(reply: UploadResponse) -> Disposition:
     """The action after a response: only SUCCESS with 200 lets the logger delete the file; some statuses end the session."""
     if reply.success:
         return Disposition.DELETE
@@ -254,7 +255,7 @@ class SimulatedLogger:
             await self._send(log, lose_reply=False)
         return disposition
 
-    async def _send(self, log: SimulatedLog, lose_reply: bool) -> Response | None:
+    async def _send(self, log: SimulatedLog, lose_reply: bool) -> UploadResponse | None:
         headers, body = self._request(log)
         self._counts.uploads += 1
         try:

@@ -16,8 +16,8 @@ import attrs
 from cenergyd.acquisuite.encode import log_fields, md5, multipart_form, utc_text
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.errors import UploadError
+from cenergyd.tools.errors import NoResponse
 from cenergyd.tools.simulator.configs import ConfigFile, Post, exchange
-from cenergyd.tools.simulator.http import NoResponse
 from cenergyd.tools.simulator.logger import Disposition, disposition_of
 
 TRIES: Final = 5

@@ -1,4 +1,4 @@
-"""Loggers as they were seen: last upload, meters with their last reading, STATUS, rejected serials; state of customers.
+"""Loggers: last upload, meters with their last reading, STATUS, rejected serial numbers; state of customers.
 
 Names and addresses come from devices and are hostile text: here they are JSON strings, pages must escape them.
 """
@@ -80,7 +80,7 @@ class LoggerJson(Resource, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, serial: str, document: Document | None) -> LoggerJson:
-        """A logger's document; None: it was never seen."""
+        """A logger's document; None: never seen."""
         return LoggerJson(**_seen(serial, document))
 
     @classmethod
@@ -100,7 +100,7 @@ class StatusMessage(Resource, frozen=True, kw_only=True):
 
 
 class LoggerDetails(LoggerJson, frozen=True, kw_only=True):
-    """A logger with its meters and latest STATUS; empty where it was never seen."""
+    """A logger with its meters and latest STATUS; empty if it was never seen."""
 
     status: StatusMessage | None
     meters: list[MeterJson]
@@ -120,7 +120,7 @@ class LoggerList(Resource, frozen=True, kw_only=True):
 
 
 class RejectedJson(Resource, frozen=True, kw_only=True):
-    """A logger that was refused."""
+    """A rejected logger."""
 
     serial: str
     time: Time | None
@@ -130,7 +130,7 @@ class RejectedJson(Resource, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, document: Document) -> RejectedJson:
-        """A refused logger's document."""
+        """A rejected logger's document."""
         body = document.body
         return cls(
             serial=document.key,
@@ -142,7 +142,7 @@ class RejectedJson(Resource, frozen=True, kw_only=True):
 
 
 class RejectedList(Resource, frozen=True, kw_only=True):
-    """A page of refused loggers."""
+    """A page of rejected loggers."""
 
     rejected: list[RejectedJson]
     next: Next
@@ -168,7 +168,7 @@ class CustomerStatus(StatusEntry, frozen=True, kw_only=True):
 
 
 class StatusReader:
-    """What is known about the state of customers, in few queries however many. Used by the API and the pages."""
+    """Reads the states of customers, in a few queries however many they are. Used by the API and the pages."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -246,7 +246,7 @@ class LoggersApi:
         return Response(LoggerList(loggers=[LoggerJson.of(document.key, document) for document in found], next=more))
 
     async def rejected(self, call: Call) -> Response:
-        """Loggers that were refused."""
+        """Rejected loggers."""
         found, more = await self._documents(call, REJECTED)
         return Response(RejectedList(rejected=[RejectedJson.of(document) for document in found], next=more))
 
@@ -289,7 +289,7 @@ class LoggersApi:
                 "/rejected",
                 self.rejected,
                 "operator",
-                _list("Rejected", RejectedList, "that were refused", paging),
+                _list("Rejected", RejectedList, "that were rejected", paging),
             ),
             Route("GET", f"{one}/logger", self.read_own, "signed_in", _READ_OWN),
             Route("GET", f"{one}/status", self.status, "signed_in", _STATUS),

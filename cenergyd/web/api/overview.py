@@ -1,4 +1,4 @@
-"""All sites in one list: their states, what flows now, and their energy of the day."""
+"""The list of all sites: states, present power, and energy of the day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PendingCustomers(Resource, frozen=True, kw_only=True):
     oldest: Time | None
 
 
-class RoleEnergy(Resource, frozen=True, kw_only=True):
+class EnergyOfDay(Resource, frozen=True, kw_only=True):
     """A role's energy, kWh."""
 
     role: Role
@@ -44,7 +44,7 @@ class OverviewEntry(Resource, frozen=True, kw_only=True):
     logger_serial_number: str
     time_zone: str
     state: SiteStateJson
-    today: Annotated[list[RoleEnergy], Meta(description="Of the site's day so far; roles without any are left out.")]
+    today: Annotated[list[EnergyOfDay], Meta(description="Of the site's day so far; roles without any are left out.")]
     alerts: Annotated[int, Meta(description="Alerts that are active.")]
 
     @classmethod
@@ -57,24 +57,24 @@ class OverviewEntry(Resource, frozen=True, kw_only=True):
             logger_serial_number=site.serial,
             time_zone=site.time_zone,
             state=SiteStateJson.of(site.state, site.time_zone, now),
-            today=[RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported) for each in energy],
+            today=[EnergyOfDay(role=each.role, import_kwh=each.imported, export_kwh=each.exported) for each in energy],
             alerts=site.alerts,
         )
 
 
 class OverviewTotals(Resource, frozen=True, kw_only=True):
-    """What all sites that match the search come to."""
+    """Totals of all sites that match the search."""
 
     power: Annotated[
         dict[Role, float],
         Meta(description="kW now, of the sites that are current; without roles that none of them knows."),
     ]
     current: Annotated[int, Meta(description="Sites whose power is known now.")]
-    today: Annotated[list[RoleEnergy], Meta(description="Of each site's day so far.")]
+    today: Annotated[list[EnergyOfDay], Meta(description="Of each site's day so far.")]
 
 
 class Overview(Resource, frozen=True, kw_only=True):
-    """A page of all customers' states, as they were last evaluated: some seconds ago."""
+    """A page of all customers' states as last evaluated, some seconds ago."""
 
     customers: list[OverviewEntry]
     next: Next
@@ -83,7 +83,7 @@ class Overview(Resource, frozen=True, kw_only=True):
     counts: Annotated[dict[Kind, int], Meta(description="Customers in each state, of those that match the search.")]
     totals: OverviewTotals
     pending: PendingCustomers
-    rejected: Annotated[int, Meta(description="Serial numbers that were refused.")]
+    rejected: Annotated[int, Meta(description="Rejected serial numbers.")]
 
 
 class OverviewApi:
@@ -109,7 +109,7 @@ class OverviewApi:
                 power=dict(totals.power),
                 current=totals.current,
                 today=[
-                    RoleEnergy(role=each.role, import_kwh=each.imported, export_kwh=each.exported)
+                    EnergyOfDay(role=each.role, import_kwh=each.imported, export_kwh=each.exported)
                     for each in totals.energy.values()
                 ],
             ),
@@ -156,8 +156,8 @@ def _overview(paging: Sequence[openapi.SpecObject]) -> openapi.Operation:
         ),
         openapi.query_parameter(
             "sort", {"enum": list(SORTS)},
-            "`state` (default): troubles first, then by name. `utility`, `load`, `solar`: kW now. `used`, `made`, `drawn`, `fed`: kWh today of "
-            "load, of solar, from and to the grid. What is not known comes last.",
+            "`state` (default): problems first, then by name. `utility`, `load`, `solar`: kW now. `used`, `made`, `drawn`, `fed`: kWh today of "
+            "load, of solar, from and to the grid. Unknown values come last.",
         ),
         openapi.query_parameter("order", {"enum": ["ascending", "descending"]}, "Default: ascending."),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from cenergyd.readings.model import Reading, SeriesReadings, missing_series
 from cenergyd.tools.simulator.check import ReportError, compare, read_report
 from cenergyd.tools.simulator.faults import faults_of
 from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, FleetReport
-from cenergyd.tools.simulator.http import Response, Target
+from cenergyd.tools.simulator.http import Target, UploadResponse
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
 
@@ -33,9 +33,9 @@ class FakeTarget:
         self.clock = clock
         self.times: list[float] = []
 
-    def post(self, headers: Any, body: bytes, **options: Any) -> Deferred[Response]:
+    def post(self, headers: Any, body: bytes, **options: Any) -> Deferred[UploadResponse]:
         self.times.append(self.clock.seconds())
-        return succeed(Response(200, b"SUCCESS\n"))
+        return succeed(UploadResponse(200, b"SUCCESS\n"))
 
 
 def plan(**changes: Any) -> FleetPlan:

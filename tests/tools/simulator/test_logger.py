@@ -14,8 +14,9 @@ from cenergyd.acquisuite.layouts import VERIS
 from cenergyd.acquisuite.logfile import parse_log
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
+from cenergyd.tools.errors import NoResponse
 from cenergyd.tools.simulator.faults import Faults, faults_of
-from cenergyd.tools.simulator.http import NoResponse, Response, Target
+from cenergyd.tools.simulator.http import Target, UploadResponse
 from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, SimulatedLog, SimulatedLogger, disposition_of
 from cenergyd.tools.simulator.site import make_sites
 from tests.tools.simulator.server import Server
@@ -62,7 +63,7 @@ def logger_for(server: Server, **options: Any) -> tuple[SimulatedLogger, list[Si
     ],
 )
 def test_what_an_answer_means(status: int, body: bytes, disposition: Disposition) -> None:
-    assert disposition_of(Response(status, body)) is disposition
+    assert disposition_of(UploadResponse(status, body)) is disposition
 
 
 @pytest_twisted.ensureDeferred

@@ -22,7 +22,7 @@ MAX_CUSTOMERS = 1000
 
 
 @attrs.define(eq=False)
-class _Round:
+class _MarkRound:
     """What is marked between two passes, under one claim."""
 
     began: float
@@ -45,7 +45,7 @@ class ClaimedMarks:
         self._queue = queue
         self._clock = clock
         self._ttl = ttl
-        self._rounds: deque[_Round] = deque()
+        self._rounds: deque[_MarkRound] = deque()
         """Oldest first; marks join the last one while it is open."""
         self._joins = False
         self._works: deque[tuple[PendingWork, float]] = deque()
@@ -84,8 +84,8 @@ class ClaimedMarks:
             self._works.extend((work, each.began) for work in works)
         return [self._works.popleft() for _ in range(min(limit, len(self._works)))]
 
-    def _current(self) -> _Round:
+    def _current(self) -> _MarkRound:
         if not self._joins or len(self._rounds[-1].customers) >= MAX_CUSTOMERS:
-            self._rounds.append(_Round(self._clock.seconds()))
+            self._rounds.append(_MarkRound(self._clock.seconds()))
             self._joins = True
         return self._rounds[-1]

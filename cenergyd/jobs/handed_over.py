@@ -21,7 +21,7 @@ MAX_WAITING = 2000
 
 
 @attrs.define(eq=False)
-class _Round:
+class _HandOverRound:
     """The windows handed over between two passes, under one claim."""
 
     claim: str = attrs.field(factory=lambda: uuid4().hex)
@@ -50,8 +50,8 @@ class HandedOver:
         self._queue = queue
         self._clock = clock
         self._ttl = ttl
-        self._round = _Round()
-        self._earlier: list[_Round] = []
+        self._round = _HandOverRound()
+        self._earlier: list[_HandOverRound] = []
         self.open = False
         """Whether windows are accepted, because the jobs run."""
 
@@ -100,7 +100,7 @@ class HandedOver:
                 self._earlier.remove(each)
         return found
 
-    def _next_round(self, ended: _Round) -> None:
+    def _next_round(self, ended: _HandOverRound) -> None:
         if ended is self._round:
             self._earlier.append(ended)
-            self._round = _Round()
+            self._round = _HandOverRound()

@@ -420,7 +420,7 @@ async def test_the_overview_is_filtered_sorted_and_paged(world: World) -> None:
         answer = await world.operator.get("overview", params=query)
         return [entry["name"] for entry in answer.json["customers"]]
 
-    assert await names() == ["mill", "Bakery", "zoo"], "troubles first, then by name"
+    assert await names() == ["mill", "Bakery", "zoo"], "problems first, then by name"
     assert await names(state="good") == ["Bakery", "zoo"]
     assert await names(state="troubles") == ["mill"]
     assert await names(sort="solar", order="descending") == ["Bakery", "zoo", "mill"], "what is old is not known now"

@@ -57,8 +57,8 @@ T = TypeVar("T")
 
 PAGE_ROWS = 10_000
 """Maximum rows of one series in one result. InfluxDB marks a longer one as partial even if it is complete."""
-RESULT_ROWS = 100_000
-"""Approximate maximum of rows of all series in one result; longer reads take several requests."""
+RESULT_ROWS = 25_000
+"""Approximate maximum of rows of all series in one result; longer reads take several requests. Decoding a result stops all threads: 0.03 s for so many rows."""
 MINUTE = 60
 SERIES_AT_ONCE = 100
 PARSED_AT_ONCE = 500

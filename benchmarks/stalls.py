@@ -304,13 +304,12 @@ def backfill(place: Place) -> str:
 
 
 def settled(place: Place) -> float:
-    """Seconds until nothing is pending any more, 200 at most."""
+    """Seconds until nothing of the customer is pending any more, 200 at most."""
     began = time.monotonic()
     while time.monotonic() - began < 200:
         time.sleep(1)
-        lines = place.ask("/metrics")[1].decode().splitlines()
-        waiting = [line for line in lines if "_pending_customers " in line and line.startswith("cenergyd_")]
-        if waiting and all(float(line.split()[-1]) == 0 for line in waiting):
+        status = json.loads(place.ask(f"/api/v1/customers/{place.customer}/status")[1])
+        if status["derivation"]["pending_start"] is None:
             break
     return time.monotonic() - began
 

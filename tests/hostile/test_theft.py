@@ -125,17 +125,8 @@ class Scene(NamedTuple):
 
     def settled(self) -> None:
         """Return when nothing is to be derived any more."""
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            lines = self.daemon.get("/metrics")[1].decode().splitlines()
-            waiting = [
-                line.split()[-1] for line in lines if "_pending_customers " in line and line.startswith("cenergyd_")
-            ]
-            assert waiting
-            if all(float(each) == 0 for each in waiting):
-                return
-            time.sleep(0.1)
-        raise AssertionError("customers still wait for derivation")
+        _, waiting = stored(self.daemon, [f"{OWN}_1"], {f"{OWN}_1": 0}, 120)
+        assert waiting == 0, "customers still wait for derivation"
 
     def nothing_taken(self, what: str = "") -> None:
         """The thief sees nothing of the owner's, and the owner's readings are what they were."""
@@ -368,7 +359,6 @@ def test_claims_by_password_prove_nothing_of_an_owned_logger(scene: Scene) -> No
     """The thief has a logger of his own upload under the owner's serial number, and then claims it by that password."""
     for _ in range(3):
         assert upload(scene.daemon, OWNERS, "1", rows(START, 1.0), password="made up")[0] == 401
-    time.sleep(0)
     for _ in range(5):
         body = {"logger_serial_number": OWNERS, "logger_password": "made up"}
         assert {status for status, _ in changes(scene.thief, body)} <= {403, 429}

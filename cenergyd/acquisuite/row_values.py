@@ -33,7 +33,7 @@ def row_reader(layout: Layout) -> RowReader:
         for position, column, scale in places:
             value = number(fields[column]) if column < len(fields) else None
             value = plausible(value * scale) if value is not None else None
-            value = power_factor(value) if column == factor_column and position == 1 else value
+            value = valid_power_factor(value) if column == factor_column and position == 1 else value
             given += value is not None
             values[position] = value
         return (_reading(time, values) if given else None), len(places) - given
@@ -71,7 +71,7 @@ def plausible(value: float) -> float | None:
     return value if abs(value) <= MAX_VALUE else None
 
 
-def power_factor(value: float | None) -> float | None:
+def valid_power_factor(value: float | None) -> float | None:
     """A power factor within -1..1, or None."""
     if value is None or not -_PF_OVERSHOOT <= value <= _PF_OVERSHOOT:
         return None

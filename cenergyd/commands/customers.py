@@ -256,7 +256,7 @@ def _dated(customer: Customer, since: int | None, changes: Mapping[str, Any], no
         return dict(changes)
     if not meters:
         raise click.UsageError("--from is the time of a change of meters or logger: give one")
-    dated = meter_history.changed(customer, since, meters, now)
+    dated = meter_history.dated_change(customer, since, meters, now)
     return {**changes, **dated, "extensions": {**changes.get("extensions", {}), **dated["extensions"]}}
 
 

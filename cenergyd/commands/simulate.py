@@ -28,7 +28,7 @@ from cenergyd.commands.simulated_customers import register_sites
 from cenergyd.runtime.clock import Reactor, sleep
 from cenergyd.settings.sections import Settings
 from cenergyd.tools.simulator.check import Findings, compare, read_report
-from cenergyd.tools.simulator.faults import KINDS, faults_of
+from cenergyd.tools.simulator.faults import KINDS, parse_faults
 from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, FleetReport
 from cenergyd.tools.simulator.http import Target
 from cenergyd.tools.simulator.logger import METERS, Counts
@@ -148,7 +148,7 @@ def _plan(given: dict[str, Any]) -> FleetPlan:
     if end is not None and end <= start:
         raise click.UsageError(f"--from {utc(start)} is not in the past, and no --days is given")
     try:
-        faults = faults_of(given["fault_words"])
+        faults = parse_faults(given["fault_words"])
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--faults") from error
     return FleetPlan(

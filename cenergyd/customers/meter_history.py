@@ -114,7 +114,7 @@ def uses_sums(customer: Customer) -> bool:
     )
 
 
-def changed(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
+def dated_change(customer: Customer, effective_from: int, changes: Mapping[str, Any], now: int) -> dict[str, Any]:
     """The update (for ``CustomerStore.update``) that makes ``changes`` valid from a time on and keeps the old settings before it.
 
     It replaces what an earlier change had set for times from ``effective_from`` on. The caller has these times derived again, by marking

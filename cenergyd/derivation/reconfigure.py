@@ -205,7 +205,7 @@ def followed(old: Customer, changes: Mapping[str, str], now: int) -> dict[str, o
     if not meters or not computes or not old.logger_serial_number:
         return dict(changes)
     try:
-        return {**changes, **meter_history.changed(old, now, meters, now)}
+        return {**changes, **meter_history.dated_change(old, now, meters, now)}
     except InvalidField:
         return dict(changes)  # the history is full
 

@@ -10,7 +10,7 @@ from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import Reading
 from cenergyd.testing.customers import make_customer
-from cenergyd.tools.simulator.day import moments
+from cenergyd.tools.simulator.day import site_moments
 from cenergyd.tools.simulator.site import METER_OF_ROLE, make_sites
 
 NOON = 1_800_014_400
@@ -81,7 +81,7 @@ def simulate_day(
     site = next(each for each in make_sites(3, seed) if each.missing == missing)
     end = start + hours * 3600
     readings: dict[Role, list[Reading]] = {role: [] for role in ROLES}
-    for moment in moments(site, start, end, interval):
+    for moment in site_moments(site, start, end, interval):
         for role in ROLES:
             power = moment.of(role)
             readings[role].append(

@@ -11,7 +11,7 @@ from cenergyd.customers.meter_history import (
     MAX_HISTORY,
     RoleSegment,
     change_times,
-    changed,
+    dated_change,
     role_segments,
     setup_periods,
     taken_back,
@@ -48,7 +48,7 @@ def test_without_history_all_is_as_now() -> None:
 
 
 def test_a_change_keeps_what_was() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
     assert later.facility == "7"
     assert later.extensions["tariff"] == {"x": 1}
     (start, end, old), (start2, end2, new) = setups(later, 0, NOW)
@@ -59,7 +59,7 @@ def test_a_change_keeps_what_was() -> None:
 
 
 def test_the_latest_change_is_taken_back() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"facility": "7", "reversed": []}, NOW))
     back = apply(later, taken_back(later, 1000))
     assert "history" not in back.extensions
     assert (back.facility, back.solar, back.current.reversed_roles) == ("1", "2", {"solar"})
@@ -68,8 +68,8 @@ def test_the_latest_change_is_taken_back() -> None:
 
 
 def test_an_earlier_change_is_taken_back_and_the_later_one_stays() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
-    later = apply(later, changed(later, 2000, {"facility": "7"}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
+    later = apply(later, dated_change(later, 2000, {"facility": "7"}, NOW))
     assert change_times(later) == [1000, 2000]
     back = apply(later, taken_back(later, 1000))
     assert change_times(back) == [2000]
@@ -85,7 +85,7 @@ def test_taking_a_change_back_leaves_the_others_where_they_are(
 ) -> None:
     customer = SITE
     for since, meter in sorted(dict(changes).items()):
-        customer = apply(customer, changed(customer, since, {"facility": meter}, NOW))
+        customer = apply(customer, dated_change(customer, since, {"facility": meter}, NOW))
     at = data.draw(st.sampled_from(change_times(customer)))
     back = apply(customer, taken_back(customer, at))
     assert change_times(back) == [time for time in change_times(customer) if time != at]
@@ -94,21 +94,21 @@ def test_taking_a_change_back_leaves_the_others_where_they_are(
 
 
 def test_a_new_logger_keeps_the_old_series() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"logger_serial_number": "00B"}, NOW))
     assert series(later, "utility") == [(0, 1000, "00A_1"), (1000, NOW, "00B_1")]
     assert series(later, "load") == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00B_missing_meter")]
 
 
 def test_the_missing_role_may_change() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"load": "3", "solar": ""}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"load": "3", "solar": ""}, NOW))
     assert series(later, "load") == [(0, 1000, "00A_missing_meter"), (1000, NOW, "00A_3")]
     assert series(later, "solar") == [(0, 1000, "00A_2"), (1000, NOW, "00A_missing_meter")]
     assert series(later, "utility") == [(0, NOW, "00A_1")]
 
 
 def test_what_changes_for_a_role_cuts_it_and_nothing_else_does() -> None:
-    later = apply(SITE, changed(SITE, 1000, {"reversed": []}, NOW))
-    latest = apply(later, changed(later, 2000, {"load": "3", "facility": ""}, NOW))
+    later = apply(SITE, dated_change(SITE, 1000, {"reversed": []}, NOW))
+    latest = apply(later, dated_change(later, 2000, {"load": "3", "facility": ""}, NOW))
     assert role_segments(latest, "solar", 500, 3000) == [
         RoleSegment(500, 1000, "00A_2", computed=False, reversed=True),
         RoleSegment(1000, 3000, "00A_2", computed=False, reversed=False),
@@ -120,13 +120,13 @@ def test_what_changes_for_a_role_cuts_it_and_nothing_else_does() -> None:
 
 
 def test_a_later_change_overrules_from_its_time_on() -> None:
-    once = apply(SITE, changed(SITE, 3000, {"facility": "7"}, NOW))
-    twice = apply(once, changed(once, 1000, {"facility": "8"}, NOW))
+    once = apply(SITE, dated_change(SITE, 3000, {"facility": "7"}, NOW))
+    twice = apply(once, dated_change(once, 1000, {"facility": "8"}, NOW))
     assert [(a, b, each.utility) for a, b, each in setups(twice, 0, NOW)] == [
         (0, 1000, "1"),
         (1000, NOW, "8"),
     ]
-    always = apply(twice, changed(twice, 0, {"facility": "9"}, NOW))
+    always = apply(twice, dated_change(twice, 0, {"facility": "9"}, NOW))
     assert "history" not in always.extensions
     assert [each.utility for *_, each in setups(always, 0, NOW)] == ["9"]
 
@@ -137,7 +137,7 @@ def test_a_later_change_overrules_from_its_time_on() -> None:
 )  # fmt: skip
 def test_what_cannot_be_is_refused(since: int, changes: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidField) as caught:
-        changed(SITE, since, changes, NOW)
+        dated_change(SITE, since, changes, NOW)
     assert caught.value.field == field
 
 
@@ -145,7 +145,7 @@ def test_history_is_bounded() -> None:
     entries = [{"until": 10 + i, "facility": str(i)} for i in range(MAX_HISTORY)]
     full = attrs.evolve(SITE, extensions={"history": entries})
     with pytest.raises(InvalidField):
-        changed(full, NOW, {"facility": "3"}, NOW)
+        dated_change(full, NOW, {"facility": "3"}, NOW)
 
 
 @pytest.mark.parametrize("history", [7, "x", [None, 3, {}, {"until": "x"}, {"until": -5}], {"until": 4}])

@@ -308,7 +308,7 @@ async def test_a_correction_ends_with_the_ownership_of_the_logger(stores: Pair) 
     mend = corrector(opened)
     await mend.add(customer, void(START + HOUR, 1 << 33), "a tester", NOW)
     await mend.add(customer, void(START, START + 60, kind="shift", seconds=-HOUR), "a tester", NOW)
-    leaving = meter_history.changed(customer, NOW, {"logger_serial_number": "001EC6005555"}, NOW)
+    leaving = meter_history.dated_change(customer, NOW, {"logger_serial_number": "001EC6005555"}, NOW)
     await change_customer(opened.customers, opened.readings, customer.id, leaving, NOW)
     following = await opened.customers.add(Customer(id="", load="2", solar="3"))
     change = {"logger_serial_number": serial}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from cenergyd.customers.meter_history import changed
+from cenergyd.customers.meter_history import dated_change
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation.chunks import chunks
@@ -135,7 +135,7 @@ def test_chunks_equal_one_pass(role: str, one: list[int], other: list[int], tole
     count, found = settle(clock, derive(site_now, 1))
     assert count > 1
     assert found == whole
-    cut = apply(site_now, changed(site_now, change_at, {}, 10_000))
+    cut = apply(site_now, dated_change(site_now, change_at, {}, 10_000))
     changed_there = {each.time for each in {*settle(clock, derive(cut, 1))[1]} ^ {*whole}}
     assert all(change_at - 2 * tolerance <= time <= change_at + tolerance for time in changed_there)
 
@@ -178,7 +178,7 @@ def test_reversed_meters_are_read_the_other_way_round() -> None:
 
 def test_meters_changed_at_a_time_count_from_then_on() -> None:
     before = customer()
-    after = attrs.evolve(apply(before, changed(before, 300, {"solar": "9", "reversed": ["solar"]}, 1000)))
+    after = attrs.evolve(apply(before, dated_change(before, 300, {"solar": "9", "reversed": ["solar"]}, 1000)))
     here = site(after)
     every = range(60, 600, 60)
     for meter, P in (("1", 10.0), ("2", 1.0), ("9", -2.0)):

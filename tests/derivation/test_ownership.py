@@ -75,9 +75,9 @@ async def test_the_theft(stores: tuple[Settings, Stores]) -> None:
     settings, opened = stores
     thief = await add_customer(opened.customers, opened.readings, Customer(id="", load="1", solar="2", logger_serial_number=OWN), NOW)  # fmt: skip
     # Names a logger that has stored nothing, back-dated, and returns to the own one.
-    claim = meter_history.changed(thief, NOW - 90_000, {"logger_serial_number": X}, NOW)
+    claim = meter_history.dated_change(thief, NOW - 90_000, {"logger_serial_number": X}, NOW)
     thief = await change(opened, thief, claim)
-    back = meter_history.changed(await fresh(opened, thief), NOW - 10, {"logger_serial_number": OWN}, NOW)
+    back = meter_history.dated_change(await fresh(opened, thief), NOW - 10, {"logger_serial_number": OWN}, NOW)
     thief = await change(opened, await fresh(opened, thief), back)
     # Later the real owner's logger arrives, with readings of that time.
     owner = await add_customer(opened.customers, opened.readings, Customer(id="", load="1", solar="2", logger_serial_number=X), NOW)  # fmt: skip
@@ -108,7 +108,7 @@ async def test_a_logger_changes_hands(stores: tuple[Settings, Stores]) -> None:
     await came(opened, first, "1", rows(NOW - 5000, 5.0))
     with pytest.raises(SerialTaken):
         await add_customer(opened.customers, opened.readings, Customer(id="", logger_serial_number=X), NOW)
-    first = await change(opened, first, meter_history.changed(first, NOW, {"logger_serial_number": OWN}, NOW))
+    first = await change(opened, first, meter_history.dated_change(first, NOW, {"logger_serial_number": OWN}, NOW))
     end = NOW - 5000 + 240 + 1
     assert Held(X, NOW - 5000, end) in (held_loggers(first) or [])
     assert f"{X}_1" in sees(first)

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import LayoutTable
-from cenergyd.customers.meter_history import changed
+from cenergyd.customers.meter_history import dated_change
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
@@ -114,7 +114,7 @@ class Intake:
         """Choose columns from a time on, as the meters page does."""
         customer = await self.customers.by_serial(serial)
         assert customer is not None
-        update = changed(customer, since, {"layouts": layouts}, int(self.clock.seconds()))
+        update = dated_change(customer, since, {"layouts": layouts}, int(self.clock.seconds()))
         await self.customers.update(customer.id, update)
         await self.held.look_at_logger(serial)
 

@@ -74,7 +74,7 @@ def sun_elevation_sine(place: SimulatedPlace, time: int) -> float:
     return height
 
 
-def moment(site: SimulatedSite, time: int) -> SiteMoment:
+def site_moment(site: SimulatedSite, time: int) -> SiteMoment:
     """The site at one time."""
     solar_kw = _solar_kw(site, time)
     load_kw = _load_kw(site, time)
@@ -89,9 +89,9 @@ def moment(site: SimulatedSite, time: int) -> SiteMoment:
     return SiteMoment(time, utility, load, solar, round(volts, 2))
 
 
-def moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterator[SiteMoment]:
+def site_moments(site: SimulatedSite, start: int, end: int, interval: int) -> Iterator[SiteMoment]:
     """The site every ``interval`` seconds, ``start <= time < end``, at multiples of the interval."""
-    return (moment(site, time) for time in range(-(-start // interval) * interval, end, interval))
+    return (site_moment(site, time) for time in range(-(-start // interval) * interval, end, interval))
 
 
 def totals_after(energy: RegisterTotals, before: float, now: float, seconds: int) -> RegisterTotals:

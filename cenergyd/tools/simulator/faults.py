@@ -41,7 +41,7 @@ KINDS: Final[Mapping[str, Mapping[str, object]]] = {
 """The values of ``--faults``, and the faults that each adds."""
 
 
-def faults_of(words: str) -> Faults:
+def parse_faults(words: str) -> Faults:
     """The faults of ``none``, ``all``, or some kinds separated by commas. Raises ValueError with the possible values."""
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     if "all" in chosen:

@@ -27,7 +27,7 @@ from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.errors import NoResponse
 from cenergyd.tools.simulator.configs import exchange, meter_config
-from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, moment, totals_after
+from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, site_moment, totals_after
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import UploadResponse, Version
 from cenergyd.tools.simulator.site import SimulatedSite
@@ -166,7 +166,7 @@ class SimulatedLogger:
         if not times:
             return
         # Rows have the time of the logger's clock, while the sun follows true time.
-        taken = [moment(self.site, time) for time in times]
+        taken = [site_moment(self.site, time) for time in times]
         for role in self.site.roles:
             self._write_log(role, taken)
         self._recorded_until = times[-1] + 1

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import changed, setup_periods
+from cenergyd.customers.meter_history import dated_change, setup_periods
 from cenergyd.customers.model import ROLES, Customer, MeterSetup, PendingMark, Role
 from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.derivation.explain import explanations
@@ -178,7 +178,7 @@ class HistoryApi:
         old = await self._context.customer(customer_id)
         if etag is not None and old.etag != etag:
             raise Conflict("the customer was changed meanwhile")
-        changes = changed(old, since, given, call.now)
+        changes = dated_change(old, since, given, call.now)
         new = await change_customer(self._context, call.principal, customer_id, changes, old.etag)
         return Response(CustomerJson.of(new), headers={"ETag": quoted_etag(new.etag)})
 

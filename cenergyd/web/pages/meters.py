@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
-from cenergyd.customers.meter_history import change_times, changed, setup_periods, taken_back
+from cenergyd.customers.meter_history import change_times, dated_change, setup_periods, taken_back
 from cenergyd.customers.meter_sum import is_sum, meters_of
 from cenergyd.customers.model import FIELD_OF_ROLE, MISSING_METER, ROLES, SUM, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
@@ -81,7 +81,7 @@ class MeterPages:
             return await self._page(call, old, typed, conflict=True, status=409)
         try:
             since = _since(typed.values, zone_or_utc(old.time_zone), call.now)
-            update = changed(old, since, _changes(old, typed.values), call.now)
+            update = dated_change(old, since, _changes(old, typed.values), call.now)
             await change_customer(self._context, call.principal, customer_id, update, old.etag)
         except InvalidField as error:
             field = "since" if error.field == "effective_from" else error.field

@@ -27,7 +27,7 @@ from cenergyd.jobs.doctor.checks import (
 from cenergyd.jobs.doctor.report import DoctorReport, doctor
 from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.readings.model import Reading, SeriesReadings
-from cenergyd.tools.simulator.day import moment
+from cenergyd.tools.simulator.day import site_moment
 from cenergyd.tools.simulator.site import SimulatedSite, make_sites
 from tests.jobs.conftest import SERIAL, World
 
@@ -40,7 +40,7 @@ def truth(site: SimulatedSite, start: int, *, days: int = 1, step: int = STEP) -
     times = range(start, start + days * 86400, step)
     found: dict[Role, dict[int, float]] = {role: {} for role in ROLES}
     for time in times:
-        now = moment(site, time)
+        now = site_moment(site, time)
         for role in ROLES:
             found[role][time] = now.of(role).P
     return found
@@ -182,7 +182,7 @@ class Case:
         for meter, role in meters.items():
             readings = []
             for time in range(DAYS[1], self.now, 60):
-                now = moment(self.site, time)
+                now = site_moment(self.site, time)
                 readings.append(Reading(time, sign * now.of(role).P, 0.9, now.volts)._replace(**channels))
             await self.world.context.readings.write([SeriesReadings(f"{SERIAL}_{meter}", readings)])
 

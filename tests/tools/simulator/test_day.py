@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import ROLES
-from cenergyd.tools.simulator.day import RegisterTotals, moment, moments, sun_elevation_sine, totals_after
+from cenergyd.tools.simulator.day import RegisterTotals, site_moment, site_moments, sun_elevation_sine, totals_after
 from cenergyd.tools.simulator.site import PLACES, SimulatedSite, make_sites
 
 NOON_2026 = int(datetime(2026, 6, 21, 12, tzinfo=UTC).timestamp())
@@ -23,14 +23,14 @@ times = st.integers(1_600_000_000, 1_900_000_000)
 
 @given(sites, times)
 def test_site_equation_holds_in_what_is_logged(site: SimulatedSite, time: int) -> None:
-    now = moment(site, time)
+    now = site_moment(site, time)
     assert math.isclose(now.load.P, now.solar.P + now.utility.P, abs_tol=1e-9)
     assert math.isclose(now.load.Q, now.solar.Q + now.utility.Q, abs_tol=1e-9)
 
 
 @given(sites, times)
 def test_values_are_plausible(site: SimulatedSite, time: int) -> None:
-    now = moment(site, time)
+    now = site_moment(site, time)
     assert -0.01 <= now.solar.P <= site.peak_solar_kw
     assert 0 < now.load.P < 10 * site.mean_load_kw
     assert 0.9 * site.nominal_volts < now.volts < 1.1 * site.nominal_volts
@@ -44,15 +44,15 @@ def test_values_are_plausible(site: SimulatedSite, time: int) -> None:
 @given(sites, times)
 def test_no_sun_no_power(site: SimulatedSite, time: int) -> None:
     if sun_elevation_sine(site.place, time) <= 0:
-        assert moment(site, time).solar.P <= 0
+        assert site_moment(site, time).solar.P <= 0
 
 
 @given(sites, times)
 def test_any_time_may_be_asked_in_any_order(site: SimulatedSite, time: int) -> None:
-    alone = moment(site, time)
-    moment(site, time - 12345)
-    assert moment(site, time) == alone
-    assert alone in list(moments(site, time - 30, time + 31, 1))
+    alone = site_moment(site, time)
+    site_moment(site, time - 12345)
+    assert site_moment(site, time) == alone
+    assert alone in list(site_moments(site, time - 30, time + 31, 1))
 
 
 @given(st.sampled_from(PLACES), st.integers(0, 364))
@@ -81,7 +81,7 @@ def test_summer_days_are_longer_away_from_the_equator() -> None:
 def test_clouds_differ_from_day_to_day() -> None:
     site = next(make_sites(1, 5))
     noon = int(datetime(2026, 6, 1, 19, 30, tzinfo=UTC).timestamp())  # Phoenix
-    output = [moment(site, noon + 86400 * day).solar.P for day in range(30)]
+    output = [site_moment(site, noon + 86400 * day).solar.P for day in range(30)]
     assert max(output) > 2 * min(output)
 
 
@@ -91,7 +91,7 @@ def test_evening_load_is_above_the_night() -> None:
 
     def mean(hour: int) -> float:
         days = [datetime(2026, 3, day, hour, 0, tzinfo=zone) for day in range(1, 29)]
-        return sum(moment(site, int(day.timestamp())).load.P for day in days) / len(days)
+        return sum(site_moment(site, int(day.timestamp())).load.P for day in days) / len(days)
 
     assert mean(19) > 2 * mean(3)
     assert mean(7) > 1.3 * mean(3)

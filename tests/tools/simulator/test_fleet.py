@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings, missing_series
 from cenergyd.tools.simulator.check import ReportError, compare, read_report
-from cenergyd.tools.simulator.faults import faults_of
+from cenergyd.tools.simulator.faults import parse_faults
 from cenergyd.tools.simulator.fleet import Fleet, FleetPlan, FleetReport
 from cenergyd.tools.simulator.http import Target, UploadResponse
 from cenergyd.tools.simulator.site import make_sites
@@ -97,7 +97,7 @@ async def test_with_all_faults_everything_is_acknowledged_and_reported_once() ->
     report.begin(SITES)
     try:
         fleet = Fleet(
-            reactor, plan(faults=faults_of("all")), Target(reactor, server.url), SITES,
+            reactor, plan(faults=parse_faults("all")), Target(reactor, server.url), SITES,
             password="x", acknowledged=report.acknowledged,
         )  # fmt: skip
         counts = await fleet.run()

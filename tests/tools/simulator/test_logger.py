@@ -15,7 +15,7 @@ from cenergyd.acquisuite.logfile import parse_log
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
 from cenergyd.tools.errors import NoResponse
-from cenergyd.tools.simulator.faults import Faults, faults_of
+from cenergyd.tools.simulator.faults import Faults, parse_faults
 from cenergyd.tools.simulator.http import Target, UploadResponse
 from cenergyd.tools.simulator.logger import METERS, Counts, Disposition, SimulatedLog, SimulatedLogger, disposition_of
 from cenergyd.tools.simulator.site import make_sites
@@ -246,8 +246,8 @@ def test_wrong_urls_are_refused(url: str) -> None:
 
 
 def test_faults_by_name() -> None:
-    assert faults_of("none") == Faults()
-    assert faults_of("lost, http10") == Faults(lost_replies=0.05, http10_sites=0.5)
-    assert faults_of("all").outages > 0
+    assert parse_faults("none") == Faults()
+    assert parse_faults("lost, http10") == Faults(lost_replies=0.05, http10_sites=0.5)
+    assert parse_faults("all").outages > 0
     with pytest.raises(ValueError, match="not a fault; the faults are none, all, lost"):
-        faults_of("lots")
+        parse_faults("lots")

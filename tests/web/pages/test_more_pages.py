@@ -12,7 +12,7 @@ import pytest_twisted
 
 from cenergyd.acquisuite.configfiles import ConfigFileUpload
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
-from cenergyd.customers.meter_history import changed
+from cenergyd.customers.meter_history import dated_change
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import ALERT, LOGGER
 from cenergyd.hookspecs import Notification
@@ -623,7 +623,7 @@ async def test_a_change_of_meters_is_taken_back(world: World) -> None:
     customer, visitor, base = await begin(world)
     path = f"{base}/meters"
     assert "Undo" not in await visitor.open(path)
-    update = changed(await stored(world, customer), world.clock.now - 3600, {"facility": "9"}, world.clock.now)
+    update = dated_change(await stored(world, customer), world.clock.now - 3600, {"facility": "9"}, world.clock.now)
     await world.customers.update(customer.id, update)
     assert "Undo" in await visitor.open(path)
     assert (await visitor.submit(f"{path}/take-back", at="17")).status == 422

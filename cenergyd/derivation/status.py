@@ -15,13 +15,13 @@ Documents of earlier versions have ``since`` and ``until`` instead of ``start`` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.derive import Derivation
 from cenergyd.documents.body import body_of
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import DERIVATION
 from cenergyd.documents.store import DocumentStore
 from cenergyd.runtime.isolation import PluginFailed
@@ -41,9 +41,9 @@ class Outcome:
     failure: PluginFailed | None = None
 
 
-async def results_of(customers: Sequence[Customer], documents: DocumentStore) -> dict[str, Mapping[str, Any]]:
+async def results_of(customers: Sequence[Customer], documents: DocumentStore) -> dict[str, ReadOnlyJson]:
     """The results of those customers that have been derived, by customer id."""
-    found: dict[str, Mapping[str, Any]] = {each.id: body_of(each.derivation) for each in customers if each.derivation}
+    found: dict[str, ReadOnlyJson] = {each.id: body_of(each.derivation) for each in customers if each.derivation}
     others = [each.id for each in customers if not each.derivation]
     if others:
         earlier = await documents.get_many(DERIVATION, others)
@@ -86,7 +86,7 @@ def _failure(old: object, failure: PluginFailed, now: int) -> dict[str, object]:
     return {"plugin": failure.plugin, "message": failure.reason, "since": since}
 
 
-def _waiting(old: Mapping[str, Any], outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
+def _waiting(old: ReadOnlyJson, outcome: Outcome, derived_until: int | None) -> tuple[object, object]:
     """``waiting_for`` and ``waiting_since``, from this window or an earlier one. Nothing before a computed reading is waiting."""
     found = [
         (each.gaps.waiting_since, each.gaps.waiting_for)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from cenergyd.documents.json_types import ReadOnlyJson
 
 
 class Document(NamedTuple):
@@ -11,7 +13,7 @@ class Document(NamedTuple):
 
     kind: str
     key: str
-    body: Mapping[str, Any]
+    body: ReadOnlyJson
     """JSON values only."""
     version: int
     """1 when created, incremented by every put."""

@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cenergyd.customers.model import Customer
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import InvalidField
 
 NOMINAL_VOLTAGE = 120.0
@@ -132,11 +133,11 @@ def _tariff(text: str) -> Understood:
 class _ExistingTariff:
     """Converts a front end's tariff part by part."""
 
-    def __init__(self, existing: Mapping[str, Any]) -> None:
+    def __init__(self, existing: ReadOnlyJson) -> None:
         self._existing = existing
         self._seasons = [season for season in existing["seasons"] if isinstance(season, Mapping)]
 
-    def value(self) -> dict[str, Any]:
+    def value(self) -> JsonObject:
         """The tariff as JSON."""
         found: dict[str, object] = {"seasons": self._season_dates(), "schedules": [], "energy": []}
         for season in self._seasons:
@@ -164,7 +165,7 @@ class _ExistingTariff:
             found.append({"name": _name(season), "from": f"{_day(season['start']):%m-%d}", "to": f"{day:%m-%d}"})
         return found
 
-    def _add_prices(self, found: dict[str, Any], season: Mapping[str, Any]) -> None:
+    def _add_prices(self, found: JsonObject, season: ReadOnlyJson) -> None:
         name, periods = _name(season), season.get("peak_periods") or ()
         for period in periods:
             found["schedules"] += _schedules(name, period)
@@ -184,7 +185,7 @@ class _ExistingTariff:
                 found.setdefault("peak_demand", []).append(entry)
 
 
-def _schedules(season: str, period: Mapping[str, Any]) -> list[dict[str, object]]:
+def _schedules(season: str, period: ReadOnlyJson) -> list[dict[str, object]]:
     """A period's schedules: days with the same times are joined, and times over midnight are two entries of the same day."""
     days: dict[tuple[str, str], set[int]] = {}
     for entry in period.get("schedule") or ():

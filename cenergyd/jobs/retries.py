@@ -8,9 +8,9 @@ have ``since`` and ``until`` instead, both inclusive.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from cenergyd.customers.model import Window
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import JOB_RETRY
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
@@ -85,7 +85,7 @@ class Retries:
             return None
 
 
-def _joined(old: Document | None, plugin: str, window: Window, message: str) -> dict[str, Any]:
+def _joined(old: Document | None, plugin: str, window: Window, message: str) -> JsonObject:
     start, end = window
     failures = 1
     if old is not None:

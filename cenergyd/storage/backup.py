@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import CenergydError
 
 MANIFEST: Final = "backup.json"
@@ -194,9 +195,9 @@ def _described(path: Path, holds: str) -> dict[str, object]:
     return {"holds": holds, "name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> JsonObject:
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest: JsonObject = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         known = manifest["format"] == _FORMAT and all(
             isinstance(entry["holds"], str) and isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str)
             for entry in manifest["files"]

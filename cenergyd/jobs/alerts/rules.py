@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from cenergyd.customers.model import Customer, Role
+from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlertRule as Rule
 from cenergyd.hookspecs import AlertRuleType, ChannelType, Frequency
@@ -168,11 +169,11 @@ class AlertSettings(Resource, frozen=True, kw_only=True):
         MonthlySummary, Meta(description="Sent to the confirmed e-mail channels in the first days of the next month.")
     ] = MonthlySummary()
     plugin_rules: Annotated[
-        Mapping[str, Mapping[str, Any]],
+        Mapping[str, ReadOnlyJson],
         Meta(max_length=MAX_PLUGIN_RULES, description="Rules of plugins, by the kind that they declare."),
     ] = {}
     channels: Annotated[
-        tuple[Mapping[str, Any], ...],
+        tuple[ReadOnlyJson, ...],
         Meta(
             max_length=MAX_CHANNELS,
             description='Where messages go: `{"type": "email", "to": ...}`, `{"type": "sms", "to": "+1..."}`, `{"type": "webhook", '
@@ -295,7 +296,7 @@ def alerts_of(customer: Customer) -> AlertSettings | None:
 
 def alerts_to_json(settings: AlertSettings, *, secrets: bool) -> dict[str, object]:
     """JSON for the store (``secrets=True``) or for display (with ``has_secret`` instead of secrets)."""
-    found: dict[str, Any] = to_json(settings if secrets else without_secrets(settings))
+    found: JsonObject = to_json(settings if secrets else without_secrets(settings))
     return {**found, "channels": list(found["channels"])}
 
 

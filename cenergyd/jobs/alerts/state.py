@@ -15,10 +15,11 @@ never raises or ends an alert. Windows in the future and windows that were alrea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
 
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.hookspecs import WindowVerdict
 
 Transition = Literal["raised", "reminder", "passed", "resolved"]
@@ -74,7 +75,7 @@ def state_to_json(state: AlertState) -> dict[str, object]:
     return attrs.asdict(state) | {"history": [dict(entry) for entry in state.history]}
 
 
-def state_from_json(body: Mapping[str, Any]) -> AlertState:
+def state_from_json(body: ReadOnlyJson) -> AlertState:
     """The state of :func:`state_to_json`; keys of other versions are ignored."""
     known = {field.name for field in attrs.fields(AlertState)}
     values = {key: value for key, value in body.items() if key in known}

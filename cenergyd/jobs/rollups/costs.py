@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.jobs.energy.job import energy_series
 from cenergyd.jobs.rollups.report import (
     LONGEST_GAP,
     SLICE,
     Basis,
-    JsonObject,
     charges_of,
     charges_report,
     charges_to_json,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from math import fsum
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -18,6 +18,7 @@ import attrs
 from cenergyd.customers.meter_history import role_segments, setup_periods
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.jobs.energy.role_power import RolePowerReader
@@ -40,7 +41,6 @@ SLICE = 7 * 86400
 """Seconds of points to process at once: some milliseconds of work."""
 
 Basis = Literal["billing", "calendar"]
-JsonObject = dict[str, Any]
 
 
 async def role_rollup(

@@ -7,7 +7,7 @@ as well, because documents are written some seconds later and a crash may lose t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
@@ -15,6 +15,7 @@ from cenergyd.customers.meter_sum import is_sum
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.ownership import owns, without_foreign
 from cenergyd.derivation.status import reached_before, results_of, stored_window
+from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
@@ -44,7 +45,7 @@ class _Known(NamedTuple):
 
     loggers: Mapping[str, Document]
     meters: Mapping[str, Document]
-    derivations: Mapping[str, Mapping[str, Any]]
+    derivations: Mapping[str, ReadOnlyJson]
     rejected: Mapping[str, Document]
     held: Mapping[str, Document]
     last: Mapping[str, Reading]

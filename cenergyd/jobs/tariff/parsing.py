@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 from msgspec import UNSET
 
 from cenergyd.customers.model import Customer
+from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.existing_settings import tariff_json
 from cenergyd.jobs.tariff import schema
@@ -79,9 +80,9 @@ def tariff_from_json(value: object, path: str = "tariff") -> Tariff:
     )
 
 
-def tariff_to_json(tariff: Tariff) -> dict[str, Any]:
+def tariff_to_json(tariff: Tariff) -> JsonObject:
     """The tariff as JSON with every key, amounts as text; parsing it gives the same tariff."""
-    found: dict[str, Any] = to_json(described(tariff))
+    found: JsonObject = to_json(described(tariff))
     return found
 
 

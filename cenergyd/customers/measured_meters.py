@@ -1,4 +1,4 @@
-"""Which meters measure a customer's roles over a time: each by itself, also those that a role is the sum of. Pure functions."""
+"""The meters that measure a customer's roles over a range of times, each separately, including those of sums. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cenergyd.customers.model import ROLES, Customer, Role
 
 
 class MeterSegment(NamedTuple):
-    """A time over which one meter measures a role, or a part of it, in the same way."""
+    """A range of times over which one meter measures a role, or is a part of its sum, with the same meaning throughout."""
 
     start: int
     """UTC seconds, inclusive."""
@@ -18,11 +18,11 @@ class MeterSegment(NamedTuple):
     """Exclusive."""
     role: Role
     serial: str
-    """Of its logger."""
+    """Its logger's serial number."""
     meter: str
-    """Its id."""
+    """The meter id."""
     factor: float
-    """What its power and energy are multiplied by; negative where it is subtracted."""
+    """Factor of its power and energy; negative if it is subtracted."""
     in_sum: bool
     """Whether the role is a sum of meters."""
     reversed: bool
@@ -30,19 +30,19 @@ class MeterSegment(NamedTuple):
 
     @property
     def series(self) -> str:
-        """Where its readings are."""
+        """The series of its readings."""
         return f"{self.serial}_{self.meter}"
 
     @property
     def counts_backwards(self) -> bool:
-        """Whether what the meter calls import is export of its role."""
+        """Whether the meter's import is the role's export."""
         return self.reversed != (self.factor < 0)
 
 
 def meter_segments(customer: Customer, start: int, end: int) -> list[MeterSegment]:
     """The meters of each role over ``start <= time < end``, by role, then meter, then time.
 
-    Neighbouring setup periods in which nothing changes for a meter are one segment.
+    Neighbouring setup periods between which nothing changes for a meter give one segment.
     """
     found: dict[tuple[Role, str], list[MeterSegment]] = {}
     for period in setup_periods(customer, start, end):

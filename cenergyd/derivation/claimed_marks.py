@@ -1,7 +1,7 @@
-"""What the uploads of this daemon bring is claimed for its derivation by the write that marks it.
+"""Marks readings uploaded to this daemon and claims them for its derivation in the same write.
 
-So most customers are marked and claimed by one write. What comes for the same customer before the next pass joins the claimed window.
-A claim is in the store like any other: if this daemon dies, it expires and another derives the customer.
+So most customers are marked and claimed by one write. Further readings of the same customer before the next pass are joined with the claimed
+window. The claim is in the store like any other: if this daemon dies, it expires and another daemon derives the customer.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from cenergyd.customers.store import DerivationQueue
 from cenergyd.runtime.clock import Clock
 
 MAX_CUSTOMERS = 1000
-"""Customers under one claim; what comes for others gets another claim."""
+"""Maximum customers under one claim; further customers get another claim."""
 
 
 @attrs.define(eq=False)
 class _MarkRound:
-    """What is marked between two passes, under one claim."""
+    """The windows marked between two passes, under one claim."""
 
     began: float
-    """When its first mark came; the claim expires a claim's life later."""
+    """The time of its first mark, from which the expiry of the claim is counted."""
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     customers: set[str] = attrs.field(factory=set)
     writes: int = 0
-    """Marks that the store has not answered yet."""
+    """Number of marks that the store has not answered yet."""
     settled: list[Deferred[None]] = attrs.field(factory=list)
-    """Fire when there is none."""
+    """Deferreds to fire when there are none."""
 
 
 class ClaimedMarks:
-    """Marks for the derivation of this daemon; see the module.
+    """Marks readings for the derivation of this daemon; see the module's docstring.
 
-    :param ttl: seconds that a claim lives.
+    :param ttl: seconds until a claim expires.
     """
 
     def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
@@ -46,14 +46,14 @@ class ClaimedMarks:
         self._clock = clock
         self._ttl = ttl
         self._rounds: deque[_MarkRound] = deque()
-        """Oldest first; marks join the last one while it is open."""
+        """Oldest first; marks are added to the last one while it is open."""
         self._joins = False
         self._works: deque[tuple[PendingWork, float]] = deque()
         self.open = False
-        """Whether marks are claimed: the derivation runs."""
+        """Whether marks are claimed, because the derivation runs."""
 
     async def mark(self, marks: Sequence[PendingMark]) -> None:
-        """Widen the pending windows, claimed where nobody else has the customer. Durable on return. Raises StoreUnavailable."""
+        """Widen the pending windows, and claim them unless another daemon has claimed the customer. Durable on return. Raises StoreUnavailable."""
         if not self.open or not marks:
             await self._queue.mark(marks)
             return
@@ -70,7 +70,7 @@ class ClaimedMarks:
                     waiting.callback(None)
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
-        """Works to derive now, at most so many, and when each was claimed. Nothing joins them any more. Raises StoreUnavailable."""
+        """At most ``limit`` works to derive now, and when each was claimed. No further marks are joined with them. Raises StoreUnavailable."""
         ended, self._joins = list(self._rounds), False
         for each in ended:
             if len(self._works) >= limit:

@@ -1,8 +1,8 @@
-"""Notices of changes, by which every daemon knows how long it may rely on what it remembers.
+"""Notices of changes, from which every daemon knows how long it may use what it has cached.
 
-Who is about to change something announces its name in one document, and changes it only then. Daemons read that document every few
-seconds. What was announced is not relied on for some minutes: the change may come any moment, or never. What was not announced since
-a daemon read it may be remembered for long.
+Before a daemon changes something, it announces the name of it in one document. Daemons read that document every few seconds. An announced
+name is not cached for some minutes, because the change may be made at any time, or never. A name that was not announced since a daemon read
+it may be cached for long.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict
 
 POLL_SECONDS = 20.0
-"""Seconds between two looks at the announcements."""
+"""Seconds between two reads of the announcements."""
 LONGEST_SECONDS = 3600.0
-"""What nobody announces is read again after this time: daemons of earlier versions announce nothing."""
+"""Seconds after which cached values are read again even without an announcement, because daemons of earlier versions announce nothing."""
 UNSETTLED_SECONDS = 300
-"""After an announcement its change is made within this time or not at all."""
+"""Seconds after an announcement within which its change is made, or not at all."""
 _KEY = "all"
 _RECENT = 500
-"""Announcements that are kept; a daemon that has missed more relies on nothing for a while."""
+"""Number of announcements kept; a daemon that has missed more does not use its cache for a while."""
 _MOST = 100_000
-"""Names remembered as announced."""
+"""Maximum announced names kept in memory."""
 _TRIES = 20
 
 
@@ -33,12 +33,12 @@ def customer_of_logger(serial: str) -> str:
 
 
 def columns_of_logger(serial: str) -> str:
-    """The name of a change of what is known of the columns of a logger's meters."""
+    """The name of a change of the known columns of a logger's meters."""
     return f"columns:{serial}"
 
 
 class ChangeNotices:
-    """Announces changes, and tells what may be remembered.
+    """Announces changes, and decides what may be cached.
 
     :param seconds: UTC seconds.
     """
@@ -49,11 +49,11 @@ class ChangeNotices:
         self._looked_at: float | None = None
         self._count = 0
         self._settled_at: dict[str, float] = {}
-        """Name -> until when it is unsettled."""
+        """Name -> time until which it must not be cached."""
         self._all_settled_at = float("-inf")
 
     async def announce(self, names: Iterable[str]) -> None:
-        """Have every daemon know that these may change; the change follows within a minute. Raises StoreUnavailable, Conflict."""
+        """Announce to every daemon that these names may change; the change must follow within a minute. Raises StoreUnavailable, Conflict."""
         now = int(self._seconds())
         new = [[name, now] for name in dict.fromkeys(names)]
         if not new:
@@ -72,7 +72,7 @@ class ChangeNotices:
                     raise
 
     async def refresh(self) -> None:
-        """Learn of what was announced. Raises StoreUnavailable."""
+        """Read the announcements. Raises StoreUnavailable."""
         now = self._seconds()
         count, recent = _read(await self._documents.get(CHANGES, _KEY))
         missed = recent if self._looked_at is None else recent[max(0, len(recent) - (count - self._count)) :]
@@ -84,7 +84,7 @@ class ChangeNotices:
         self._count, self._looked_at = count, now
 
     def is_current(self, name: str, looked_up: float) -> bool:
-        """Whether what was read at a time is still so, as far as announcements tell."""
+        """Whether a value read at a time is still current, according to the announcements."""
         now = self._seconds()
         if self._looked_at is None or not 0 <= now - self._looked_at < 2 * POLL_SECONDS:
             return False
@@ -92,7 +92,7 @@ class ChangeNotices:
         return settled_at < looked_up <= now < looked_up + LONGEST_SECONDS
 
     def _misses_some(self, count: int, recent: list[list[object]], now: float) -> bool:
-        """Whether announcements that still count are no longer in the document."""
+        """Whether announcements that still matter are no longer in the document."""
         if self._looked_at is not None:
             return not 0 <= count - self._count <= len(recent)
         oldest = recent[0][1] if len(recent) == _RECENT else 0
@@ -100,5 +100,5 @@ class ChangeNotices:
 
 
 def _read(document: Document | None) -> tuple[int, list[list[object]]]:
-    """How many names were announced so far, and the latest of them with their times."""
+    """The number of names announced so far, and the latest ones with their times."""
     return (int(document.body["count"]), list(document.body["recent"])) if document is not None else (0, [])

@@ -6,6 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""A JSON object: values are what :mod:`json` makes of it."""
+"""A JSON object with values as :mod:`json` decodes them."""
 ReadOnlyJson = Mapping[str, Any]
-"""The same, only read."""
+"""A JSON object that is only read."""

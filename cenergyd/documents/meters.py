@@ -1,6 +1,6 @@
-"""What is known of meters: kept in their logger's document, so that an upload of several meters writes one document.
+"""Meters are stored in their logger's document, so that an upload of several meters writes one document.
 
-Earlier versions kept a document of kind ``meter`` for each; they are read where the logger's has not been written since.
+Earlier versions stored a document of kind ``meter`` for each meter. These are read if the logger's document has not been written since.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from cenergyd.documents.kinds import LOGGER, METER
 from cenergyd.documents.store import Document, DocumentStore
 
 METERS = "meters"
-"""In the body of a logger's document: series -> what is known of the meter."""
+"""Key in the body of a logger's document: series -> the meter's data."""
 MAX_METERS = 300
-"""Of one logger."""
+"""Maximum meters of one logger."""
 
 
 def meters_in(logger: Document | None) -> dict[str, Document] | None:
-    """Series -> the meter, as if it had a document of its own. None: an earlier version wrote the logger's document, or nobody."""
+    """Series -> the meter, as if it had its own document. None if there is no logger's document, or an earlier version wrote it."""
     meters = logger.body.get(METERS) if logger is not None else None
     if logger is None or not isinstance(meters, Mapping):
         return None
@@ -49,7 +49,7 @@ async def logger_and_meters(documents: DocumentStore, serial: str) -> tuple[Docu
 async def known_meters(
     documents: DocumentStore, series: Sequence[str], loggers: Mapping[str, Document]
 ) -> dict[str, Document]:
-    """Those of some series that are known.
+    """The known meters among some series.
 
     :param loggers: the documents of their loggers, by serial number.
     """

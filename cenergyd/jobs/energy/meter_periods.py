@@ -1,7 +1,7 @@
-"""Energy per meter by hour, day, month or year of the customer's calendar: of each inverter of a sum, of each meter of the site.
+"""Energy per meter by hour, day, month or year of the customer's calendar, such as of each inverter in a sum.
 
-What a meter's energy counts for is its role: with the factor and the direction that the role gives it. So the meters of a sum add up to it
-wherever all of them are known; a gap of one meter is a gap of its own.
+A meter's energy is given with the factor and the direction of its role. So the meters of a sum add up to the role's energy wherever all of
+them are known; a gap of one meter does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class MeterWindow(NamedTuple):
     """A meter over one hour, day, month or year."""
 
     due_seconds: float
-    """How much of it has passed while the meter measured the role."""
+    """Elapsed seconds in which the meter measured the role."""
     energy: RoleEnergy | None
-    """None where nothing is known."""
+    """None if nothing is known."""
 
     @property
     def complete(self) -> float:
-        """How much of the time that has passed is known, 0 to 1."""
+        """The share of the elapsed time that is known, 0 to 1."""
         if self.energy is None or not self.due_seconds:
             return 0.0
         return min(1.0, self.energy.covered_seconds / self.due_seconds)
@@ -39,21 +39,21 @@ class MeterEnergy(NamedTuple):
 
     role: Role
     serial: str
-    """Of its logger."""
+    """Its logger's serial number."""
     meter: str
-    """Its id."""
+    """The meter id."""
     factor: float
-    """What its energy is multiplied by at last; negative where it is subtracted."""
+    """The latest factor of its energy; negative if it is subtracted."""
     windows: Sequence[MeterWindow]
 
     @property
     def series(self) -> str:
-        """Where its readings are."""
+        """The series of its readings."""
         return f"{self.serial}_{self.meter}"
 
     @property
     def total(self) -> MeterWindow:
-        """All windows together."""
+        """The total of all windows."""
         known = [window.energy for window in self.windows if window.energy is not None]
         return MeterWindow(fsum(window.due_seconds for window in self.windows), added(known))
 
@@ -61,9 +61,9 @@ class MeterEnergy(NamedTuple):
 async def meter_energies(
     customer: Customer, readings: ReadingStore, windows: Sequence[EnergyWindow], now: int
 ) -> list[MeterEnergy]:
-    """Every meter that measured a role, or a part of it, in the time of the windows; by role.
+    """Every meter that measured a role, or was a part of its sum, during the windows; by role.
 
-    :param windows: what :func:`cenergyd.jobs.energy.periods.energy_windows` found for the same customer, ascending, without holes.
+    :param windows: the result of :func:`cenergyd.jobs.energy.periods.energy_windows` for the same customer, ascending, without gaps.
     """
     if not windows:
         return []
@@ -74,7 +74,7 @@ async def meter_energies(
     alone = _measured_by_one(customer, start, end)
     found = []
     for (role, serial, meter), segments in by_meter.items():
-        if role in alone:  # its energy is the role's, which has been read
+        if role in alone:  # its energy is the role's, which is already known
             energies = [window.roles.get(role) for window in windows]
         else:
             energies = await _energies(readings, segments, [window.start for window in windows])
@@ -85,12 +85,12 @@ async def meter_energies(
 
 
 def added(energies: Sequence[RoleEnergy]) -> RoleEnergy | None:
-    """All of them together; None of none."""
+    """The sum of energies; None if there are none."""
     return RoleEnergy(*(fsum(column) for column in zip(*energies, strict=True))) if energies else None
 
 
 def _measured_by_one(customer: Customer, start: int, end: int) -> set[Role]:
-    """The roles that one meter alone measured all the time."""
+    """The roles that a single meter measured throughout."""
     found = set()
     for role in ROLES:
         series = {(each.series, each.computed, each.sum) for each in role_segments(customer, role, start, end)}
@@ -110,6 +110,6 @@ async def _energies(
 
 
 def _due(segments: Sequence[MeterSegment], window: EnergyWindow, now: int) -> float:
-    """How many seconds of a window have passed in the segments."""
+    """Elapsed seconds of a window in the segments."""
     passed = min(window.end, now)
     return float(sum(max(0, min(each.end, passed) - max(each.start, window.start)) for each in segments))

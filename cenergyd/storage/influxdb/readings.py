@@ -7,10 +7,9 @@ write. Nothing is retried here: errors are raised at once, and callers decide wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
 
 from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import (
@@ -26,15 +25,12 @@ from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading
 from cenergyd.readings.store import Summary
 from cenergyd.readings.write_probes import probe_times
 from cenergyd.runtime.clock import Reactor
-from cenergyd.runtime.gather import gather_limited
-from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.storage.influxdb.address import parse_address
-from cenergyd.storage.influxdb.connection import DEFAULT_POLICY, InfluxConnection, Policy, StatementResult
+from cenergyd.storage.influxdb.connection import DEFAULT_POLICY, InfluxConnection, Policy
 from cenergyd.storage.influxdb.line_protocol import (
     FIELDS,
     MAX_QUERY_CHARS,
     Changes,
-    Rows,
     batched,
     changes,
     count_fields,
@@ -49,21 +45,9 @@ from cenergyd.storage.influxdb.line_protocol import (
     select,
     summaries_of,
     summary_fields,
-    time_range,
 )
+from cenergyd.storage.influxdb.pages import SERIES_AT_ONCE, PagedQueries, Range
 
-Range = tuple[str, int, int]
-T = TypeVar("T")
-
-PAGE_ROWS = 10_000
-"""Maximum rows of one series in one result. InfluxDB marks a longer one as partial even if it is complete."""
-RESULT_ROWS = 25_000
-"""Approximate maximum of rows of all series in one result; longer reads take several requests. Decoding a result stops all threads: 0.03 s for so many rows."""
-MINUTE = 60
-SERIES_AT_ONCE = 100
-PARSED_AT_ONCE = 500
-"""Rows between which the reactor may have a turn."""
-REQUESTS_AT_ONCE = 4
 DELETES_AT_ONCE = 10
 """Maximum DELETEs in one request. Each takes tens of milliseconds, and more might not end within the timeout."""
 SUMMARY_SECONDS = 120 * 86400
@@ -77,31 +61,6 @@ RECENT = "2d"
 RUN_GAP_SECONDS = 7 * 86400
 RUN_POINTS = 5000
 _SERIAL = re.compile(r"[0-9A-Za-z]{1,32}\Z")
-
-
-class _Cursor(NamedTuple):
-    """The position in the read of one range."""
-
-    asked: Range
-    start: int
-    spacing: int | None
-    """Seconds of range requested per row of a page; None: the whole rest."""
-    left: int
-
-    def bounds(self, size: int) -> tuple[int, int, int]:
-        """Start, end and number of rows of the next page."""
-        rows = min(size, self.left)
-        end = self.asked[2]
-        return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
-
-    def after(self, page: Rows, size: int, step: int) -> _Cursor:
-        """The next page. Its range is twice that of the rows of a full page, or eight times that of a page that was not full."""
-        _, end, rows = self.bounds(size)
-        left = self.left - len(page)
-        if len(page) < rows:
-            return self._replace(start=end, spacing=self.spacing and 8 * self.spacing, left=left)
-        spacing = self.spacing and 2 * ((page[-1][0] - page[0][0]) // rows + 1)
-        return self._replace(start=page[-1][0] + step, spacing=spacing, left=left)
 
 
 THREADS = 4
@@ -135,8 +94,8 @@ class InfluxReadingStore:
             raise ConfigError(f"retention_policy {policy.name!r}: quotes and backslashes are not possible")
         self._policies = (policy,) if points_policy is None else (policy, points_policy)
         self._readings_in, self._points_in = self._policies[0].name, self._policies[-1].name
-        self._clock = reactor
         self._influx = InfluxConnection(reactor, parse_address(url), threads, timeout_seconds)
+        self._pages = PagedQueries(self._influx, reactor)
 
     async def open(self) -> None:
         """Start the threads; create the database if it is missing and the user may."""
@@ -171,7 +130,7 @@ class InfluxReadingStore:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         wanted = [readings_to_keep(readings, start, end) for _, start, end, readings in items]
-        stored = await self._paged(self._readings_in, [item[:3] for item in items], FIELDS, readings_of)
+        stored = await self._pages.rows(self._readings_in, [item[:3] for item in items], FIELDS, readings_of)
         deletes: list[str] = []
         batches: list[SeriesReadings] = []
         for (series, start, end, _), new in zip(items, wanted, strict=True):
@@ -187,7 +146,7 @@ class InfluxReadingStore:
     ) -> dict[str, list[Reading]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
-        found = await self._paged(
+        found = await self._pages.rows(
             self._readings_in, [(name, start, end) for name in series], FIELDS, readings_of, limit=limit
         )
         return {name: readings for (name, *_), readings in found.items()}
@@ -220,7 +179,7 @@ class InfluxReadingStore:
         longest = max(SUMMARY_SLICE_SECONDS, (end - start) // SUMMARY_SLICES)
         parts = list(slices(start, end, resolution, longest, offset))
         ask = partial(
-            self._paged,
+            self._pages.rows,
             self._readings_in,
             tail=f" GROUP BY time({resolution}s, {offset % resolution}s) fill(none)",
             window=resolution,
@@ -244,7 +203,7 @@ class InfluxReadingStore:
         if not _SERIAL.match(serial):
             return []
         pattern = f"/^{serial}_([0-9]+|{MISSING_METER})$/"
-        (answer,) = await self._query([f"SHOW MEASUREMENTS WITH MEASUREMENT =~ {pattern}"])
+        (answer,) = await self._pages.query([f"SHOW MEASUREMENTS WITH MEASUREMENT =~ {pattern}"])
         return sorted(row[0] for part in answer for row in part["values"])
 
     async def write_points(self, series: str, points: Sequence[FieldPoint]) -> None:
@@ -263,7 +222,7 @@ class InfluxReadingStore:
         """Not atomic: after a failure between its steps, repeat it. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(item[0] for item in items))
         wanted = [points_to_keep(points, start, end) for _, start, end, points in items]
-        stored = await self._paged(self._points_in, [item[:3] for item in items], "*", points_of)
+        stored = await self._pages.rows(self._points_in, [item[:3] for item in items], "*", points_of)
         deletes: list[str] = []
         lines: list[tuple[str, list[FieldPoint]]] = []
         for (series, start, end, _), new in zip(items, wanted, strict=True):
@@ -293,67 +252,8 @@ class InfluxReadingStore:
     async def read_points_many(self, ranges: Sequence[Range]) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
-        found = await self._paged(self._points_in, ranges, "*", points_of)
+        found = await self._pages.rows(self._points_in, ranges, "*", points_of)
         return [found[series, start, end] for series, start, end in ranges]
-
-    async def _paged(
-        self,
-        policy: str,
-        ranges: Iterable[Range],
-        fields: str,
-        parse: Callable[[Sequence[str], Rows], list[T]],
-        *,
-        tail: str = "",
-        limit: int | None = None,
-        window: int | None = None,
-        most: int = SERIES_AT_ONCE,
-    ) -> dict[Range, list[T]]:
-        """The result of ``parse`` on the rows of each range, at most ``limit`` rows of each.
-
-        Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if LIMIT is reached in
-        the first, so the first page covers the range that one reading a minute would fill, and later ones cover more if
-        little was found.
-
-        :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
-        """
-        found: dict[Range, list[T]] = {asked: [] for asked in ranges}
-        breather = CooperativeYield(self._clock)
-        left = 2 * LATEST if limit is None else limit
-        cursors = [_Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
-        while cursors := [cursor for cursor in cursors if cursor.left > 0 and cursor.start < cursor.asked[2]]:
-            size = min(PAGE_ROWS, max(1, RESULT_ROWS // min(len(cursors), SERIES_AT_ONCE)))
-            answers = await self._pages(cursors, size, partial(select, fields, retention_policy=policy), tail, most)
-            for cursor, (columns, rows) in zip(cursors, answers, strict=True):
-                for first in range(0, len(rows), PARSED_AT_ONCE):
-                    found[cursor.asked] += parse(columns, rows[first : first + PARSED_AT_ONCE])
-                    await breather()
-            cursors = [
-                cursor.after(rows, size, window or 1) for cursor, (_, rows) in zip(cursors, answers, strict=True)
-            ]
-        return found
-
-    async def _pages(
-        self, cursors: Sequence[_Cursor], size: int, ask: Callable[..., str], tail: str, most: int
-    ) -> list[tuple[Sequence[str], Rows]]:
-        """Columns and rows of each cursor's page. Cursors with the same bounds share statements."""
-        by_bounds: dict[tuple[int, int, int], list[str]] = {}
-        for cursor in cursors:
-            by_bounds.setdefault(cursor.bounds(size), []).append(cursor.asked[0])
-        keys: list[tuple[int, int, int]] = []
-        statements: list[str] = []
-        for bounds, names in by_bounds.items():
-            start, end, rows = bounds
-            for some in batched(names, MAX_QUERY_CHARS // 2, most):
-                keys.append(bounds)
-                condition = f"WHERE {time_range(start, end)}{tail} LIMIT {rows}"
-                statements.append(ask(some, tail=condition))
-        answers = await self._query(statements, 1 if most < SERIES_AT_ONCE else SERIES_AT_ONCE)
-        parts = {
-            (part["name"], bounds): (part["columns"], part["values"])
-            for bounds, answer in zip(keys, answers, strict=True)
-            for part in answer
-        }
-        return [parts.get((cursor.asked[0], cursor.bounds(size)), ((), ())) for cursor in cursors]
 
     async def _edge(self, series: Sequence[str], condition: str, nearby: str, order: str) -> dict[str, Reading]:
         """The first reading in an order. Only series without a reading nearby are searched over the whole range."""
@@ -362,7 +262,7 @@ class InfluxReadingStore:
         for where in (nearby, condition):
             tail = f"WHERE {where} ORDER BY time {order} LIMIT 1"
             names = [name for name in series if name not in found]
-            answers = await self._query(
+            answers = await self._pages.query(
                 [
                     select(FIELDS, some, self._readings_in, tail)
                     for some in batched(names, MAX_QUERY_CHARS // 2, SERIES_AT_ONCE)
@@ -373,7 +273,7 @@ class InfluxReadingStore:
         return found
 
     async def _points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
-        found = await self._paged(self._points_in, [(series, start, end)], "*", points_of, limit=limit)
+        found = await self._pages.rows(self._points_in, [(series, start, end)], "*", points_of, limit=limit)
         return found[series, start, end]
 
     async def _change_points(self, series: str, old: Mapping[int, FieldPoint], new: Mapping[int, FieldPoint]) -> None:
@@ -381,10 +281,6 @@ class InfluxReadingStore:
         await self._delete(_deletion(series, plan.delete))
         points = [new[time] for time in _written(plan, new)]
         await self._influx.write(self._points_in, lambda: point_lines(series, points))
-
-    async def _query(self, statements: Sequence[str], most: int = SERIES_AT_ONCE) -> list[StatementResult]:
-        work = [self._influx.query(some) for some in batched(statements, MAX_QUERY_CHARS, most)]
-        return [answer for answers in await gather_limited(work, REQUESTS_AT_ONCE) for answer in answers]
 
     async def _delete(self, statements: Sequence[str]) -> None:
         for some in batched(statements, MAX_QUERY_CHARS, DELETES_AT_ONCE):

@@ -25,7 +25,8 @@ from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.address import parse_address
 from cenergyd.storage.influxdb.connection import Policy
 from cenergyd.storage.influxdb.line_protocol import batched, changes, reading_lines
-from cenergyd.storage.influxdb.readings import InfluxReadingStore, _Cursor, _runs
+from cenergyd.storage.influxdb.pages import Cursor
+from cenergyd.storage.influxdb.readings import InfluxReadingStore, _runs
 from tests.certificates import Authority
 from tests.properties import for_all
 from tests.servers import RunningInflux
@@ -43,7 +44,8 @@ OwnInflux = Callable[..., RunningInflux]
 
 @asynccontextmanager
 async def opened(url: str, **options: Any) -> AsyncIterator[InfluxReadingStore]:
-    store = InfluxReadingStore(reactor, url, **options)
+    # A busy machine may take longer than the default to make 150 shards.
+    store = InfluxReadingStore(reactor, url, **{"timeout_seconds": 120.0, **options})
     try:
         await store.open()
     except BaseException:
@@ -355,7 +357,7 @@ async def test_pages_miss_nothing_and_repeat_nothing(
     times: set[int], bounds: tuple[int, int], size: int, limit: int | None, spacing: int | None
 ) -> None:
     start, end = sorted(bounds)
-    cursor = _Cursor(("A_1", start, end), start, spacing, 10**6 if limit is None else limit)
+    cursor = Cursor(("A_1", start, end), start, spacing, 10**6 if limit is None else limit)
     found: list[int] = []
     for _ in range(200):
         if cursor.left <= 0 or cursor.start >= end:

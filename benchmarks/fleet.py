@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -124,7 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, default=400)
     parser.add_argument("--customers", type=int, default=0)
-    parser.add_argument("--quarters", type=int, default=4, help="measured ones; one before them is not")
+    parser.add_argument(
+        "--quarters",
+        type=int,
+        default=4,
+        help="measured ones, whole hours to be fair: an hour's results are written in one of them; one before them is not",
+    )
     parser.add_argument("--seconds", type=float, default=20, help="over which a quarter's uploads are spread")
     parser.add_argument("--daemons", type=int, default=1)
     parser.add_argument("--stores", choices=["servers", "influx", "embedded"], default="servers")
@@ -204,14 +209,14 @@ def tell_quarter(side: Side, quarter: int, arguments: argparse.Namespace) -> Non
 
 
 def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
-    """The medians of the measured quarters, a line for each side."""
+    """The means of the measured quarters, a line for each side."""
     costs: dict[str, float] = {}
     ours: dict[str, float] = {}
     print(
-        f"\n{arguments.sites} sites, {arguments.daemons} daemon(s), {arguments.stores}; medians of {arguments.quarters} quarters"
+        f"\n{arguments.sites} sites, {arguments.daemons} daemon(s), {arguments.stores}; means of {arguments.quarters} quarters"
     )
     for side in sides:
-        parts = {name: median(used[name] for used in side.used[1:]) / arguments.sites * 1000 for name in side.processes}
+        parts = {name: fmean(used[name] for used in side.used[1:]) / arguments.sites * 1000 for name in side.processes}
         costs[side.name] = sum(parts.values())
         ours[side.name] = sum(value for name, value in parts.items() if name != "MongoDB's protocol")
         text = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())

@@ -142,6 +142,7 @@ class Daemon(OrderedServices):
             readings=self.readings,
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
             kept=self._sites_evaluated,
+            max_gap=self.settings.rollups.max_gap_seconds,
         )
 
     def _sites_evaluated(self, summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:

@@ -117,6 +117,7 @@ class WebServer(Service):
             feed=feed,
             derivation=settings.derivation,
             max_gap_seconds=settings.rollups.max_gap_seconds,
+            keep_days=settings.readings.keep_days,
             archive=self._uploads.config_archive,
             outbox=outbox,
             channel_types=self._plugins.channel_types,

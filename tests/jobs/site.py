@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 import attrs
 from pytest import approx
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.jobs.energy.netload import NetLoadReader
+from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.jobs.rollups.read import read_rollup
 from cenergyd.jobs.windows import RESOLUTIONS
 from cenergyd.readings.memory import MemoryReadingStore
@@ -58,10 +60,10 @@ class Context:
         self.pauses += 1
 
 
-def context_on(store: Any, **settings: str) -> Context:
+def context_on(store: Any, *, now: int = HORIZON, **settings: str) -> Context:
     """A context with settings such as ``rollups__max_gap_seconds="1200"``."""
     overrides = {name.replace("__", "."): value for name, value in settings.items()}
-    return Context(readings=store, settings=load_settings(Settings, None, overrides))
+    return Context(readings=store, settings=load_settings(Settings, None, overrides), now=now)
 
 
 def store_with(**series: Sequence[Reading]) -> MemoryReadingStore:
@@ -75,6 +77,32 @@ def store_with(**series: Sequence[Reading]) -> MemoryReadingStore:
 def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
     """All field points of a series."""
     return run(store.read_points(series, 0, HORIZON))
+
+
+def energy_told(store: Any, series: str, customer: Customer | None = None, max_gap: int = 5400) -> list[FieldPoint]:
+    """All hours of a series' energy as they are told."""
+
+    async def told_hours() -> list[FieldPoint]:
+        reader = EnergyReader(customer or customer_in("UTC"), store, HORIZON, max_gap)
+        return [
+            point
+            for role in ROLES
+            async for place, found in reader.points(role, 0, HORIZON, HORIZON)
+            if place.series == series
+            for point in found
+        ]
+
+    return run(told_hours())
+
+
+def net_load_told(store: Any, customer: Customer | None = None) -> list[FieldPoint]:
+    """All quarters of an hour of the net load as they are told."""
+
+    async def told_quarters() -> list[FieldPoint]:
+        reader = NetLoadReader(customer or customer_in("UTC"), store, HORIZON)
+        return [point async for found in reader.points(0, HORIZON, HORIZON) for point in found]
+
+    return run(told_quarters())
 
 
 def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:

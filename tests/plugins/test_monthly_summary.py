@@ -14,7 +14,7 @@ from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import MONTHLY_SUMMARY
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs.energy import monthly_summary
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.plugins import notify_email
 from cenergyd.plugins.monthly_summary import cenergyd_periodic

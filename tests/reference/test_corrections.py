@@ -10,7 +10,7 @@ import attrs
 import pytest
 import pytest_twisted
 
-from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.corrected import CorrectedReadings
 from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
 from cenergyd.readings.memory import MemoryReadingStore
@@ -18,7 +18,7 @@ from cenergyd.readings.model import SeriesReadings
 from tests.jobs.site import SERIAL, context_on
 from tests.reference import energy as reference
 from tests.reference.sites import Row, Site, random_site
-from tests.reference.test_energy import NEAR, customer_of, readings_of, segments
+from tests.reference.test_energy import NEAR, customer_of, energy_told, readings_of
 
 
 @attrs.define
@@ -89,11 +89,7 @@ async def compare(store: Any, site: Site, rows: dict[str, list[Row]]) -> None:
     times = [row["time"] for own in rows.values() for row in own]
     start, end = min(times) - 7200, max(times) + 7200
     expected = reference.hours(site.setups, rows, site.zone, start, end)
-    found = {}
-    for role in ("utility", "load", "solar"):
-        for since, until, series in segments(site, role, start, end):
-            for point in await store.read_points(energy_series(series), since, until):
-                found[(role, point.time)] = point.fields
+    found = await energy_told(store, customer_of(site), start, end)
     assert found.keys() == expected.keys()
     for key, fields in found.items():
         for field, value in expected[key].items():

@@ -13,8 +13,9 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cenergyd.customers.model import FIELD_OF_ROLE, Customer, Role
-from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.periods import energy_windows
+from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.storage.influxdb.readings import InfluxReadingStore
@@ -77,17 +78,24 @@ async def check(store: Any, seed: int) -> None:
     await play(store, customer, site)
     start, end = site.start - 7200, site.end + 7200
     expected = reference.hours(site.setups, site.rows, site.zone, start, end)
-    found = {}
-    for role in ("utility", "load", "solar"):
-        for since, until, series in segments(site, role, start, end):
-            for point in await store.read_points(energy_series(series), since, until):
-                found[(role, point.time)] = point.fields
+    found = await energy_told(store, customer, start, end)
     assert found.keys() == expected.keys(), seed
     for key, fields in found.items():
         for name, value in expected[key].items():
             assert fields.get(name, 0.0) == pytest.approx(value, abs=NEAR), (seed, key, name)
     assert roles_that_add_up(found) > 5
     await check_sum(store, customer, site, expected)
+
+
+async def energy_told(store: Any, customer: Customer, start: int, end: int) -> dict[tuple[str, int], dict[str, Any]]:
+    """What is told of each role's hours, by role and time."""
+    reader, roles = EnergyReader(customer, store, 1 << 33), ("utility", "load", "solar")
+    return {
+        (role, point.time): point.fields
+        for role in roles
+        async for _, points in reader.points(role, start, end)  # type: ignore[arg-type]
+        for point in points
+    }
 
 
 def roles_that_add_up(found: Mapping[tuple[str, int], Mapping[str, Any]]) -> int:

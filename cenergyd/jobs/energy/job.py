@@ -1,44 +1,21 @@
 """Keeps the energy of every role's series up to date, per hour: ``<series>_energy_1h``.
 
-Import and export have the signs of the customer's roles: if a meter's CT is reversed, its P is negated. An hour in which the tariff's season
-or period, or the meter's role, changes has a point for each part, so that a sum over any of them is exact.
-
-If a role is a sum of meters, each of them has energy of its own as well: its part of the sum.
+An hour is written once it has ended, and again when late data affect it. The hour of the customer's newest reading is computed by the reader
+(:mod:`cenergyd.jobs.energy.read`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from zoneinfo import ZoneInfo
+from functools import partial
 
-from twisted.logger import Logger
-
-from cenergyd.customers.measured_meters import MeterSegment, meter_segments
-from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
-from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
-from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import JobContext
-from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, series_between, walk
-from cenergyd.jobs.energy.energy import KindEnergy, energy
-from cenergyd.jobs.energy.gap_bridging import Line
-from cenergyd.jobs.energy.registers import Counted, Step, counted
-from cenergyd.jobs.energy.role_power import SEGMENTS_AROUND, RolePowerReader
+from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
+from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.neighbours import Rows
-from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
-from cenergyd.jobs.tariff.parsing import tariff_of
-from cenergyd.jobs.windows import widen, windows
-from cenergyd.readings.model import FieldPoint
-
-PAUSE_HOURS = 24
-"""Hours to process between two pauses."""
-
-log = Logger()
-
-
-def energy_series(series: str) -> str:
-    """The series that holds a series' energy."""
-    return f"{series}_energy_1h"
+from cenergyd.jobs.open_hour import measured_segments, newest_of, newest_reading, stays_open, without
+from cenergyd.jobs.windows import widen, window_at
 
 
 async def update_energy(customer: Customer, start: int, end: int, context: JobContext) -> None:
@@ -46,7 +23,9 @@ async def update_energy(customer: Customer, start: int, end: int, context: JobCo
 
     :raises InvalidField: the customer's time zone is none.
     """
-    await _Metering(customer, context).run(Window(start, end))
+    window, zone = Window(start, end), zone_of(customer.time_zone)
+    if not await stays_open(customer, window, context.readings, context.now, zone):
+        await _Metering(customer, context).run(window)
 
 
 class _Metering:
@@ -55,157 +34,47 @@ class _Metering:
     def __init__(self, customer: Customer, context: JobContext) -> None:
         self._customer = customer
         self._context = context
-        self._zone = zone_of(customer.time_zone)
-        self._lines = RolePowerReader(customer, context.readings, context.settings.rollups.max_gap_seconds, context.now)
-        self._tariff = _valid_tariff(customer)
+        longest = context.settings.rollups.max_gap_seconds
+        self._hours = HourEnergy(customer, context.readings, longest, context.now, context.pause)
+        self._zone = self._hours.zone
+        self._segments = partial(measured_segments, customer)
 
-    async def run(self, window: Window) -> None:
-        summed = (segment.series for segment in self._summed(window, SEGMENTS_AROUND))
-        names = sorted({*self._lines.names(window), *summed})
+    async def run(self, window: Window, *, goes_on: bool = False) -> None:
+        """Go over a window.
+
+        :param goes_on: readings are known to continue after it.
+        """
+        names = self._hours.names(window)
+        first = not goes_on
         async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
-            await self._chunk(chunk, readings)
+            await self._chunk(chunk, readings, first=first, goes_on=goes_on)
+            first = False
 
     def _around(self, chunk: BacklogPart) -> Window:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
-    async def _chunk(self, chunk: BacklogPart, readings: Rows) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: Rows, *, first: bool, goes_on: bool) -> None:
+        neighbours = self._hours.lines.neighbours
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
-        rows = await self._lines.neighbours.completed(readings, read, fresh)
-        reach = widen(*self._lines.neighbours.reach(rows, fresh), "1h", self._zone)
-        rows = await self._lines.neighbours.completed(rows, read, reach)
-        await self._context.pause()
-        lines = await self._lines.lines(rows, reach, self._context.pause)
-        steps = {}
-        for role in ROLES:
-            await self._context.pause()
-            steps[role] = await self._lines.steps(role, rows, lines[role], reach)
-        points: dict[str, list[FieldPoint]] = {name: [] for name in series_between(self._customer, *reach)}
-        for role in ROLES:
-            for segment in role_segments(self._customer, role, *reach):
-                points[segment.series] += await self._points(segment, lines[role], steps[role])
-        await self._add_summed(points, rows, reach)
-        items: list[Replacement] = [
-            (energy_series(name), *reach, sorted(found, key=lambda point: point.time)) for name, found in points.items()
-        ]
-        await replace_in_turn(self._context.readings, items)
+        rows = await neighbours.completed(readings, read, fresh)
+        reach = widen(*neighbours.reach(rows, fresh), "1h", self._zone)
+        if first and newest_of(self._segments(read.start, chunk.start), rows) is None:
+            await self._close_before(chunk.start, reach.start)
+        open_hour = None if goes_on else await self._open_hour(rows, read)
+        for hours in without(reach, open_hour):
+            points = await self._hours.points(await neighbours.completed(rows, read, hours), hours)
+            items: list[Replacement] = [(energy_series(name), *hours, found) for name, found in points.items()]
+            await replace_in_turn(self._context.readings, items)
 
-    def _summed(self, window: Window, around: int = 0) -> list[MeterSegment]:
-        """The meters of sums near a window."""
-        if not uses_sums(self._customer):
-            return []
-        found = meter_segments(self._customer, window.start - around, window.end + around)
-        return [segment for segment in found if segment.in_sum]
+    async def _close_before(self, start: int, reached: int) -> None:
+        """Write the hour that was left open if readings continue after a long pause."""
+        before = await newest_reading(self._segments, self._context.readings, start)
+        if before is not None and window_at(before, "1h", self._zone).end <= reached:
+            await self.run(Window(before, before + 1), goes_on=True)
 
-    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: Rows, reach: Window) -> None:
-        """Add the energy of each meter of a sum, as it counts for its role; a role of the meter's own goes before."""
-        for segment in self._summed(reach, SEGMENTS_AROUND):
-            start, end = max(segment.start, reach.start), min(segment.end, reach.end)
-            if start >= end:
-                continue
-            await self._context.pause()
-            lines = await self._lines.meter_lines(segment, rows, reach)
-            mine = points.setdefault(segment.series, [])
-            known = {point.time for point in mine}
-            found = await self._points(segment._replace(start=start, end=end), lines, ())
-            mine += [point for point in found if point.time not in known]
-
-    async def _points(
-        self, segment: RoleSegment | MeterSegment, lines: Sequence[Line], steps: Sequence[Step]
-    ) -> list[FieldPoint]:
-        points = []
-        for number, hour in enumerate(windows(segment.start, segment.end, "1h", self._zone)):
-            within = Window(max(hour.start, segment.start), min(hour.end, segment.end))
-            for part in labelled_windows(within, self._tariff, self._zone):
-                point = energy_point(part, lines, steps)
-                if point is not None:
-                    points.append(point)
-            if number % PAUSE_HOURS == PAUSE_HOURS - 1:
-                await self._context.pause()
-        return points
-
-
-def labelled_windows(window: Window, tariff: Tariff | None, zone: ZoneInfo) -> Sequence[LabelledWindow | Window]:
-    """The window, cut where the tariff's season or period changes; the whole window if there is no tariff."""
-    return [window] if tariff is None else list(tariff.labelled(window, zone))
-
-
-def energy_point(part: LabelledWindow | Window, lines: Sequence[Line], steps: Sequence[Step]) -> FieldPoint | None:
-    """The point with the energy of a part of an hour; None if nothing is known.
-
-    The bridged and interpolated parts, and the counts of the meter's registers, have separate fields, if any.
-    """
-    found = energy(lines, part.start, part.end)
-    if not found.covered_seconds:
-        return None
-    fields: dict[str, float | int | str | bool] = {
-        "import_kwh": found.import_kwh,
-        "export_kwh": found.export_kwh,
-        "covered_seconds": found.covered_seconds,
-        "seconds": part.end - part.start,
-        **_kind_fields("bridged", found.bridged),
-        **_kind_fields("interpolated", found.interpolated),
-        **register_fields(counted(steps, lines, Window(part.start, part.end))),
-    }
-    if isinstance(part, LabelledWindow):
-        fields["season"] = part.label.season
-        fields["period"] = part.label.period
-    return FieldPoint(part.start, fields)
-
-
-def _kind_fields(kind: str, part: KindEnergy) -> dict[str, float]:
-    if not part.seconds:
-        return {}
-    return {
-        f"{kind}_import_kwh": part.import_kwh,
-        f"{kind}_export_kwh": part.export_kwh,
-        f"{kind}_seconds": part.seconds,
-    }
-
-
-def register_fields(found: Counted | None) -> dict[str, float]:
-    """The stored fields for the counts of registers; :func:`counted_of` is the inverse."""
-    if found is None:
-        return {}
-    fields = {"register_seconds": float(found.seconds)}
-    for name in ("import_kwh", "export_kwh", "net_kwh"):
-        value = getattr(found, name)
-        if value is not None:
-            fields[f"register_{name}"] = value
-    for name in ("import_kwh", "export_kwh"):
-        if value := getattr(found, f"uncounted_{name}"):
-            fields[f"uncounted_{name}"] = value
-    return fields
-
-
-def counted_of(point: FieldPoint) -> Counted | None:
-    """The counts of registers in a stored point."""
-    fields = point.fields
-    if "register_seconds" not in fields:
-        return None
-
-    def value(name: str) -> float | None:
-        found = fields.get(f"register_{name}")
-        return None if found is None else float(found)
-
-    return Counted(
-        int(fields["register_seconds"]),
-        value("import_kwh"),
-        value("export_kwh"),
-        value("net_kwh"),
-        float(fields.get("uncounted_import_kwh", 0.0)),
-        float(fields.get("uncounted_export_kwh", 0.0)),
-    )
-
-
-def _valid_tariff(customer: Customer) -> Tariff | None:
-    try:
-        return tariff_of(customer)
-    except InvalidField as error:
-        # Labels can be added later, but the energy is stored now.
-        log.warn(
-            "the tariff of customer {customer} is not valid: {field}: {error}",
-            customer=customer.id,
-            field=error.field,
-            error=str(error),
-        )
-        return None
+    async def _open_hour(self, rows: Rows, read: Window) -> Window | None:
+        """The hour of the newest reading."""
+        newest = newest_of(self._segments(*read), rows)
+        if read.end <= self._context.now:
+            newest = await newest_reading(self._segments, self._context.readings)
+        return None if newest is None else window_at(newest, "1h", self._zone)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, read_parts
+from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, part_of
+from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.readings.store import ReadingStore
 
 
@@ -59,11 +60,17 @@ class MeterEnergy(NamedTuple):
 
 
 async def meter_energies(
-    customer: Customer, readings: ReadingStore, windows: Sequence[EnergyWindow], now: int
+    customer: Customer,
+    readings: ReadingStore,
+    windows: Sequence[EnergyWindow],
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
 ) -> list[MeterEnergy]:
     """Every meter that measured a role, or was a part of its sum, during the windows; by role.
 
-    :param windows: the result of :func:`cenergyd.jobs.energy.periods.energy_windows` for the same customer, ascending, without gaps.
+        :param windows: the result of :func:`cenergyd.jobs.energy.periods.energy_windows` for the same customer, ascending, without gaps.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
     if not windows:
         return []
@@ -72,12 +79,13 @@ async def meter_energies(
     for segment in meter_segments(customer, start, end):
         by_meter.setdefault((segment.role, segment.serial, segment.meter), []).append(segment)
     alone = _measured_by_one(customer, start, end)
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False)
     found = []
     for (role, serial, meter), segments in by_meter.items():
         if role in alone:  # its energy is the role's, which is already known
             energies = [window.roles.get(role) for window in windows]
         else:
-            energies = await _energies(readings, segments, [window.start for window in windows])
+            energies = await _energies(reader, segments, [window.start for window in windows])
         due = [_due(segments, window, now) for window in windows]
         each = [MeterWindow(*pair) for pair in zip(due, energies, strict=True)]
         found.append(MeterEnergy(role, serial, meter, segments[-1].factor, each))
@@ -100,12 +108,13 @@ def _measured_by_one(customer: Customer, start: int, end: int) -> set[Role]:
 
 
 async def _energies(
-    readings: ReadingStore, segments: Sequence[MeterSegment], starts: Sequence[int]
+    reader: EnergyReader, segments: Sequence[MeterSegment], starts: Sequence[int]
 ) -> list[RoleEnergy | None]:
     parts: list[list[RoleEnergy]] = [[] for _ in starts]
     for segment in segments:
-        async for time, part in read_parts(readings, segment.series, segment.start, segment.end, computed=False):
-            parts[bisect_right(starts, time) - 1].append(part)
+        async for points in reader.series_points(segment.series, segment.start, segment.end):
+            for point in points:
+                parts[bisect_right(starts, point.time) - 1].append(part_of(point, computed=False))
     return [added(each) for each in parts]
 
 

@@ -195,7 +195,9 @@ async def _read(customer: Customer, month: date, context: JobContext) -> Months:
 
 
 async def _energy(customer: Customer, first: date, context: JobContext) -> EnergyWindow:
-    (window,) = await energy_windows(customer, context.readings, (first, _next(first)), "month", context.now)
+    gap = context.settings.rollups.max_gap_seconds
+    days = (first, _next(first))
+    (window,) = await energy_windows(customer, context.readings, days, "month", context.now, max_gap=gap)
     return window
 
 

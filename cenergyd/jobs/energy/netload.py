@@ -1,12 +1,14 @@
 """The customer's net load: the mean power drawn from the grid (load less solar) per 15 minutes, on which demand is charged.
 
-It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time.
+It is the utility meter's P, measured or computed, stored as ``<serial>_net_load_15m`` whichever meter it was at the time. The quarters of an hour
+are written together once the hour has ended, and again when late data affect them; until then :class:`NetLoadReader` computes them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.meter_history import role_segments, setup_periods
@@ -14,7 +16,9 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
-from cenergyd.jobs.neighbours import NeighbourReader
+from cenergyd.jobs.energy.role_power import AROUND_SECONDS
+from cenergyd.jobs.neighbours import NeighbourReader, Rows
+from cenergyd.jobs.open_hour import HoursReader, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
@@ -22,6 +26,7 @@ from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
 from cenergyd.readings.pauses import spans
 from cenergyd.readings.signs import negated
+from cenergyd.readings.store import ReadingStore
 
 RESOLUTION = "15m"
 DAY = 86400
@@ -38,25 +43,107 @@ async def update_net_load(customer: Customer, start: int, end: int, context: Job
 
     :raises InvalidField: the customer's time zone is none.
     """
-    zone = zone_of(customer.time_zone)
-    neighbours = NeighbourReader(store=context.readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=context.now)
+    window, zone = Window(start, end), zone_of(customer.time_zone)
+    if not await stays_open(customer, window, context.readings, context.now, zone):
+        await _NetLoad(customer, context, zone).run(window)
 
-    def around(chunk: BacklogPart) -> Window:
-        return around_hours(chunk, zone)  # enough for most loggers; more is read if needed
 
-    segments = role_segments(customer, "utility", start - 2 * READ_AROUND, end + 2 * READ_AROUND)
-    names = sorted({segment.series for segment in segments})
-    async for chunk, readings in walk(context.readings, names, Window(start, end), zone=zone, around=around):
-        fresh = Window(chunk.start, chunk.end)
-        if chunk.skipped:
-            await context.readings.replace_points_many(_by_logger(customer, fresh, []))
-            continue
-        rows = await neighbours.completed(readings, around(chunk), fresh)
-        reach = widen(*neighbours.reach(rows, fresh), "1h", zone)
-        rows = await neighbours.completed(rows, around(chunk), reach)
-        points = _points(customer, reach, rows, zone)
-        await context.readings.replace_points_many(_by_logger(customer, reach, points))
-        await context.pause()
+class _NetLoad:
+    """One run of :func:`update_net_load`."""
+
+    def __init__(self, customer: Customer, context: JobContext, zone: ZoneInfo) -> None:
+        self._customer = customer
+        self._context = context
+        self._zone = zone
+        self._segments = partial(role_segments, customer, "utility")
+        self._neighbours = _neighbours(context.readings, context.now)
+
+    async def run(self, window: Window, *, goes_on: bool = False) -> None:
+        """Go over a window.
+
+        :param goes_on: readings are known to continue after it.
+        """
+        names = _names(self._customer, window)
+        first = not goes_on
+        async for chunk, readings in walk(self._context.readings, names, window, zone=self._zone, around=self._around):
+            if chunk.skipped:
+                nothing = _by_logger(self._customer, Window(chunk.start, chunk.end), [])
+                await self._context.readings.replace_points_many(nothing)
+                continue
+            await self._chunk(chunk, readings, first=first, goes_on=goes_on)
+            first = False
+            await self._context.pause()
+
+    def _around(self, chunk: BacklogPart) -> Window:
+        return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
+
+    async def _chunk(self, chunk: BacklogPart, readings: Rows, *, first: bool, goes_on: bool) -> None:
+        read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
+        rows = await self._neighbours.completed(readings, read, fresh)
+        reach = widen(*self._neighbours.reach(rows, fresh), "1h", self._zone)
+        earlier = newest_of(self._segments(read.start, chunk.start), rows) if first else None
+        if first and (earlier is None or window_at(earlier, "1h", self._zone).end <= reach.start):
+            await self._close_before(chunk.start, reach.start)
+        open_hour = None if goes_on else await self._open_hour(rows, read)
+        for hours in without(reach, open_hour):
+            points = _points(self._customer, hours, await self._neighbours.completed(rows, read, hours), self._zone)
+            await self._context.readings.replace_points_many(_by_logger(self._customer, hours, points))
+
+    async def _close_before(self, start: int, reached: int) -> None:
+        """Write the hour that was left open if readings continue after a pause."""
+        before = await newest_reading(self._segments, self._context.readings, start)
+        if before is not None and window_at(before, "1h", self._zone).end <= reached:
+            await self.run(Window(before, before + 1), goes_on=True)
+
+    async def _open_hour(self, rows: Rows, read: Window) -> Window | None:
+        """The hour of the newest reading."""
+        newest = newest_of(self._segments(*read), rows)
+        if read.end <= self._context.now:
+            newest = await newest_reading(self._segments, self._context.readings)
+        return None if newest is None else window_at(newest, "1h", self._zone)
+
+
+class NetLoadReader:
+    """Reads the net load of one customer: the stored hours, and hours that are not stored yet from readings.
+
+    :param now: UTC seconds.
+    :raises InvalidField: the customer's time zone is none.
+    """
+
+    def __init__(self, customer: Customer, readings: ReadingStore, now: int) -> None:
+        self._customer = customer
+        self._readings = readings
+        self._zone = zone_of(customer.time_zone)
+        self._neighbours = _neighbours(readings, now)
+        newest = partial(newest_reading, partial(role_segments, customer, "utility"), readings)
+        self._reader = HoursReader(readings, self._zone, now, newest, self._compute)
+
+    async def points(self, start: int, end: int, slice_seconds: int) -> AsyncIterator[list[FieldPoint]]:
+        """The quarters of an hour that begin in a range, ascending, a bounded number at a time."""
+        for span in setup_periods(self._customer, start, end):
+            for since in range(span.start, span.end, slice_seconds) if span.serial else ():
+                until = min(span.end, since + slice_seconds)
+                yield await self._reader.points(net_load_series(span.serial), since, until)
+
+    async def _compute(self, hour: Window) -> dict[str, list[FieldPoint]]:
+        names = _names(self._customer, hour)
+        read = Window(hour.start - AROUND_SECONDS, hour.end + AROUND_SECONDS)
+        rows = await self._readings.read(names, *read) if names else {}
+        rows = await self._neighbours.completed(rows, read, hour)
+        found: dict[str, list[FieldPoint]] = {}
+        for series, _, _, points in _by_logger(self._customer, hour, _points(self._customer, hour, rows, self._zone)):
+            found.setdefault(series, []).extend(points)
+        return found
+
+
+def _neighbours(readings: ReadingStore, now: int) -> NeighbourReader:
+    return NeighbourReader(store=readings, longest=LONGEST_PAUSE, farthest=LONGEST_PAUSE, now=now)
+
+
+def _names(customer: Customer, window: Window) -> list[str]:
+    """The series of the utility meter near a window."""
+    segments = role_segments(customer, "utility", window.start - 2 * READ_AROUND, window.end + 2 * READ_AROUND)
+    return sorted({segment.series for segment in segments})
 
 
 def utility_readings(customer: Customer, window: Window, readings: dict[str, list[Reading]]) -> list[Reading]:

@@ -1,4 +1,4 @@
-"""Energy per role by hour, day, month or year of the customer's calendar, from the stored hours.
+"""Energy per role by hour, day, month or year of the customer's calendar, from its hours.
 
 Unknown energy is not estimated: each sum states how much of its time is known, and how much of that is computed from the other two meters.
 """
@@ -6,18 +6,17 @@ Unknown energy is not estimated: each sum states how much of its time is known, 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from math import fsum
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.windows import day_start, windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
@@ -27,7 +26,6 @@ STEPS: tuple[Step, ...] = ("hour", "day", "month", "year")
 MAX_WINDOWS = 1000
 MAX_DAYS = 3700
 """Maximum days in one request: ten years of hours, 88,000 per role, which are read in slices."""
-SLICE = 31 * 86400
 
 
 class RoleEnergy(NamedTuple):
@@ -90,20 +88,29 @@ def calendar_windows(first: date, after: date, step: Step, zone: ZoneInfo) -> li
 
 
 async def energy_windows(
-    customer: Customer, readings: ReadingStore, days: tuple[date, date], step: Step, now: int
+    customer: Customer,
+    readings: ReadingStore,
+    days: tuple[date, date],
+    step: Step,
+    now: int,
+    *,
+    max_gap: int = LONGEST_GAP,
 ) -> list[EnergyWindow]:
     """The energy of each window, ascending.
 
     :param days: the first one and the one after the last, in the customer's zone.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     :raises InvalidField: the stored zone is unknown, or the range or step is not possible.
     """
     spans = calendar_windows(*days, step, zone_of(customer.time_zone))
     starts = [window.start for window in spans]
     sums: list[dict[Role, list[RoleEnergy]]] = [{} for _ in spans]
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False)
     for role in ROLES:
-        for place in role_segments(customer, role, spans[0].start, spans[-1].end):
-            async for time, part in read_parts(readings, place.series, place.start, place.end, computed=place.computed):
-                sums[bisect_right(starts, time) - 1].setdefault(role, []).append(part)
+        async for place, points in reader.points(role, spans[0].start, spans[-1].end):
+            for point in points:
+                part = part_of(point, computed=place.computed)
+                sums[bisect_right(starts, point.time) - 1].setdefault(role, []).append(part)
     return [
         EnergyWindow(
             window.start,
@@ -115,16 +122,8 @@ async def energy_windows(
     ]
 
 
-async def read_parts(
-    readings: ReadingStore, series: str, start: int, end: int, *, computed: bool
-) -> AsyncIterator[tuple[int, RoleEnergy]]:
-    """The stored energy of a series' hours, or parts of hours, of ``start <= time < end``, with their times, ascending."""
-    for since in range(start, end, SLICE):
-        for point in await readings.read_points(energy_series(series), since, min(end, since + SLICE)):
-            yield point.time, _part(point, computed)
-
-
-def _part(point: FieldPoint, computed: bool) -> RoleEnergy:
+def part_of(point: FieldPoint, *, computed: bool) -> RoleEnergy:
+    """The energy of an hour, or of a part of one, from its point."""
     fields = point.fields
     covered = float(fields["covered_seconds"])
     kinds = [

@@ -34,6 +34,8 @@ SEGMENTS_AROUND = 2 * (MAX_BRIDGE_SECONDS + DAY)
 """Seconds around a window for which a role's segments are determined: a gap that reaches into it, and a month around that gap."""
 LEAST_POWER = float("-inf")
 """A meter's lowest power if unknown, kW: the meter may export."""
+AROUND_SECONDS = 900
+"""Readings so long before and after a window are read at once, s; more only if these are too few."""
 NEAR_ROWS = 60
 """Readings on either side of a gap whose power is tried first, before the month around it is read."""
 SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
@@ -79,7 +81,7 @@ class RolePowerReader:
     async def rows_over(self, window: Window) -> Rows:
         """The readings that determine the power over a window."""
         names = self.names(window)
-        read = Window(window.start - 2 * self._longest, window.end + 2 * self._longest)
+        read = Window(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
         rows = await self._store.read(names, *read) if names else {}
         return await self.neighbours.completed(rows, read, window)
 

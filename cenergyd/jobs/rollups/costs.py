@@ -14,13 +14,11 @@ from math import fsum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.rollups.report import (
-    LONGEST_GAP,
     SLICE,
     Basis,
     charges_of,
@@ -63,7 +61,7 @@ async def charges_overview(
     report["to_same_day"] = {}
     for name in ("last", "last_year"):
         until = same_day(periods["this"], periods[name], now, zone)
-        charges = await charges_of(customer, readings, applied, periods[name], until, max_gap=max_gap)
+        charges = await charges_of(customer, readings, applied, periods[name], now, until=until, max_gap=max_gap)
         report["to_same_day"][name] = charges_to_json(charges, zone, priced=tariff is not None)
     this = await charges_of(customer, readings, applied, periods["this"], now, max_gap=max_gap)
     report["projected"] = _projected_json(this, applied, zone, priced=tariff is not None)
@@ -113,7 +111,8 @@ async def solar_saving(
     """
     if not tariff.energy:
         return None
-    energy = await _hours(customer, readings, ("load", "utility", "solar"), Window(window.start, min(window.end, now)))
+    reader = EnergyReader(customer, readings, now, max_gap)
+    energy = await _hours(reader, ("load", "utility", "solar"), Window(window.start, min(window.end, now)))
     both = sorted(time for time in energy["load"].keys() & energy["utility"].keys() if time in energy["solar"])
     if not both:
         return None
@@ -212,17 +211,12 @@ def _projected_json(charges: Charges, tariff: Tariff, zone: ZoneInfo, *, priced:
     return found._asdict() | {"total": str(found.total) if priced else None} if found else None
 
 
-async def _hours(
-    customer: Customer, readings: ReadingStore, roles: tuple[Role, ...], window: Window
-) -> dict[Role, dict[int, FieldPoint]]:
-    """Role -> start -> the stored energy of the known hours."""
+async def _hours(reader: EnergyReader, roles: tuple[Role, ...], window: Window) -> dict[Role, dict[int, FieldPoint]]:
+    """Role -> start -> the energy of the known hours."""
     found: dict[Role, dict[int, FieldPoint]] = {role: {} for role in roles}
     for role in roles:
-        for place in role_segments(customer, role, *window):
-            for since in range(place.start, place.end, SLICE):
-                until = min(place.end, since + SLICE)
-                for point in await readings.read_points(energy_series(place.series), since, until):
-                    fields = point.fields
-                    if float(fields["covered_seconds"]) >= _KNOWN_SHARE * float(fields["seconds"]):
-                        found[role][point.time] = point
+        async for _, points in reader.points(role, *window, SLICE):
+            for point in points:
+                if float(point.fields["covered_seconds"]) >= _KNOWN_SHARE * float(point.fields["seconds"]):
+                    found[role][point.time] = point
     return found

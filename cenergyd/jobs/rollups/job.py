@@ -1,8 +1,8 @@
 """Keeps the rollups of every meter up to date: reads what a window of new or late readings touches, and writes just that.
 
-Windows up to an hour are computed from readings, a day from its stored hours. A window is written once it is over, and again where late data
-touch it; until then, and for windows of a minute, :mod:`cenergyd.jobs.rollups.read` computes it. So when readings go on after a pause, the
-windows that the last reading before it is in are written too.
+Windows up to an hour are computed from readings, a day from its stored hours. All windows of an hour are written once the hour has ended,
+and again when late data affect it; until then :mod:`cenergyd.jobs.rollups.read` computes them, as it does the windows that are never stored.
+So when readings continue after a pause, the hour and day of the last reading before it are written too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.meter_history import role_segments
+from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import (
@@ -24,16 +25,16 @@ from cenergyd.jobs.backlog_walk import (
     series_between,
     walk,
 )
+from cenergyd.jobs.open_hour import stays_open
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
-from cenergyd.jobs.rollups.read import is_final, pauses_of_day
+from cenergyd.jobs.rollups.read import is_from_readings, pauses_of_day
 from cenergyd.jobs.rollups.usual_interval import hour_interval
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import FieldPoint, Reading, is_computed
 
 _HOUR = RESOLUTIONS["1h"]
-_MINUTE = RESOLUTIONS["1m"]
 
 
 async def roll_up(customer: Customer, start: int, end: int, context: JobContext) -> None:
@@ -41,20 +42,30 @@ async def roll_up(customer: Customer, start: int, end: int, context: JobContext)
 
     :raises InvalidField: the customer's time zone is none.
     """
-    roller = _Roller(context, zone_of(customer.time_zone))
-    await roller.run(series_between(customer, start, end), Window(start, end))
+    window, zone = Window(start, end), zone_of(customer.time_zone)
+    if await stays_open(customer, window, context.readings, context.now, zone):
+        return
+    roller = _Roller(context, zone)
+    names = series_between(customer, start, end)
+    await roller.run(names, window)
+    for name, until in _ended_before(customer, start, zone).items():
+        if name not in names:
+            await roller.run([name], Window(until - 1, until), goes_on=True)
+
+
+def _ended_before(customer: Customer, time: int, zone: ZoneInfo) -> dict[str, int]:
+    """The series whose role ended in the hour of a time or in the one before it, and when: nothing else writes their last hour."""
+    since = window_at(window_at(time, "1h", zone).start - 1, "1h", zone).start
+    segments = (segment for role in ROLES for segment in role_segments(customer, role, since, time + 1))
+    return {segment.series: segment.end for segment in segments if segment.end <= time}
 
 
 class _Touched(NamedTuple):
     """What a chunk touches of one series."""
 
     name: str
-    window: Window
-    """The chunk's."""
-    before: int | None
-    """The last reading before it, if it is of the same hour: windows may have been left open for it."""
     hours: Window
-    """The full hours of the chunk."""
+    """The full hours of the chunk, and one before it that was left open."""
     last: bool
     """Whether the chunk is the end of the backlog."""
     newest: int | None
@@ -63,8 +74,19 @@ class _Touched(NamedTuple):
 
     def is_open(self, window: Window) -> bool:
         """Whether a window is not over: the reader computes it."""
-        newest = self.newest
-        return newest is not None and window.start <= newest < window.end and not is_final(window, newest)
+        return self.newest is not None and window.start <= self.newest < window.end
+
+    def closed(self, zone: ZoneInfo) -> list[Window]:
+        """The ranges of neighbouring hours that are over, ascending."""
+        found: list[Window] = []
+        for hour in windows(*self.hours, "1h", zone):
+            if self.is_open(hour):
+                continue
+            if found and found[-1].end == hour.start:
+                found[-1] = Window(found[-1].start, hour.end)
+            else:
+                found.append(hour)
+        return found
 
 
 class _Roller:
@@ -74,7 +96,8 @@ class _Roller:
         chosen = context.settings.rollups.resolutions
         self._context = context
         self._zone = zone
-        self._fine = [name for name in chosen if _MINUTE < RESOLUTIONS[name] < _HOUR]
+        keep_days = context.settings.readings.keep_days
+        self._fine = [name for name in chosen if RESOLUTIONS[name] < _HOUR and not is_from_readings(name, keep_days)]
         self._coarse = [name for name in chosen if RESOLUTIONS[name] > _HOUR]
 
     async def run(self, names: Sequence[str], window: Window, *, goes_on: bool = False) -> None:
@@ -88,11 +111,14 @@ class _Roller:
             if chunk.skipped:
                 await replace_in_turn(store, [item for name in names for item in self._nothing(name, chunk)])
                 continue
-            before = await self._before(names, readings, chunk) if first and not goes_on else {}
+            since = await self._open_before(names, readings, chunk) if first and not goes_on else {}
             first = False
             newest = {} if goes_on or not chunk.last else await self._newest(names, readings, chunk)
             touched = [
-                await self._touched(name, chunk, readings[name], before.get(name), newest.get(name)) for name in names
+                await self._touched(
+                    name, Window(since.get(name, chunk.start), chunk.end), chunk.last, readings[name], newest.get(name)
+                )
+                for name in names
             ]
             await self._write(touched)
 
@@ -102,29 +128,28 @@ class _Roller:
     def _nothing(self, name: str, chunk: BacklogPart) -> list[Replacement]:
         return [(f"{name}_{each}", chunk.start, chunk.end, ()) for each in (*self._fine, "1h", *self._coarse)]
 
-    async def _before(
+    async def _open_before(
         self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: BacklogPart
     ) -> dict[str, int]:
-        """The last reading of each series before the chunk, if it is of the same hour; windows of an earlier one that it left open are written."""
+        """The last reading of each series before the chunk, whose hour may have been left open; an hour long before is written at once."""
         found = {
-            name: earlier[-1]
+            name: earlier[at - 1].time
             for name in names
-            if (earlier := [reading.time for reading in readings[name] if reading.time < chunk.start])
+            if (earlier := readings[name]) and (at := bisect_left(earlier, (chunk.start,)))
         }
         silent = [name for name in names if name not in found]
         if silent:
             last = await self._context.readings.last(silent, before=chunk.start)
             found |= {name: reading.time for name, reading in last.items()}
-        hour = window_at(chunk.start, "1h", self._zone)
+        hour, read = window_at(chunk.start, "1h", self._zone), self._around(chunk)
+        near: dict[str, int] = {}
         for name, time in found.items():
-            if time < hour.start and self._left_open(time, chunk.start):
+            before = window_at(time, "1h", self._zone)
+            if before.start >= read.start:
+                near[name] = time
+            elif before.start < hour.start:
                 await self.run([name], Window(time, time + 1), goes_on=True)
-        return {name: time for name, time in found.items() if time >= hour.start}
-
-    def _left_open(self, before: int, start: int) -> bool:
-        """Whether an hour or day that is over now was not while ``before`` was the newest reading."""
-        found = (window_at(before, resolution, self._zone) for resolution in ("1h", *self._coarse))
-        return any(window.end <= start and not is_final(window, before) for window in found)
+        return near
 
     async def _newest(
         self, names: Sequence[str], readings: dict[str, list[Reading]], chunk: BacklogPart
@@ -138,26 +163,24 @@ class _Roller:
         return newest
 
     async def _touched(
-        self, name: str, chunk: BacklogPart, readings: Sequence[Reading], before: int | None, newest: int | None
+        self, name: str, window: Window, last: bool, readings: Sequence[Reading], newest: int | None
     ) -> _Touched:
         columns = ReadingColumns(series=name)
-        hours = widen(chunk.start, chunk.end, "1h", self._zone)
-        touched = _Touched(name, Window(chunk.start, chunk.end), before, hours, chunk.last, newest, columns)
-        first, last = bisect_left(readings, (self._needed_since(touched),)), bisect_left(readings, (hours.end,))
-        for start in range(first, last, PIECE):
-            columns.add(readings[start : min(start + PIECE, last)])
+        hours = widen(*window, "1h", self._zone)
+        touched = _Touched(name, hours, last, newest, columns)
+        closed = touched.closed(self._zone)
+        if not closed:
+            return touched  # nothing is written, so no reading is needed
+        first, after = bisect_left(readings, (closed[0].start,)), bisect_left(readings, (closed[-1].end,))
+        for start in range(first, after, PIECE):
+            columns.add(readings[start : min(start + PIECE, after)])
             if start > first:
                 await self._context.pause()
         return touched
 
-    def _needed_since(self, touched: _Touched) -> int:
-        """The start of the first window that is over: the readings before it decide nothing that is written."""
-        hours = list(windows(*touched.hours, "1h", self._zone))
-        if len(hours) > 1 or not touched.is_open(hours[0]):
-            return touched.hours.start
-        return min((self._reach(touched, each).start for each in self._fine), default=touched.hours.end)
-
     async def _write(self, touched: Sequence[_Touched]) -> None:
+        if not any(each.closed(self._zone) for each in touched):
+            return
         replaced: list[Replacement] = []
         written: list[tuple[str, Sequence[FieldPoint]]] = []
         days = await self._days(touched)
@@ -175,40 +198,25 @@ class _Roller:
         items: list[Replacement] = []
         done = 0
         for resolution in self._fine:
-            reach = self._reach(touched, resolution)
-            over = [window for window in windows(*reach, resolution, self._zone) if not touched.is_open(window)]
-            points = []
-            for window in over:
-                part = touched.columns.part(*window)
-                if part is not None:
-                    points.append(stored_window(window.start, part))
-                done += 1
-                if done % PIECE == 0:
-                    await self._context.pause()
-            if over:
-                items.append((f"{touched.name}_{resolution}", over[0].start, over[-1].end, points))
+            for over in touched.closed(self._zone):
+                points = []
+                for window in windows(*over, resolution, self._zone):
+                    part = touched.columns.part(*window)
+                    if part is not None:
+                        points.append(stored_window(window.start, part))
+                    done += 1
+                    if done % PIECE == 0:
+                        await self._context.pause()
+                items.append((f"{touched.name}_{resolution}", *over, points))
         return items
-
-    def _reach(self, touched: _Touched, resolution: str) -> Window:
-        """The windows of a resolution that the chunk is in, and one before it that was left open."""
-        start, end = touched.window
-        if touched.before is not None:
-            window = window_at(touched.before, resolution, self._zone)
-            start = start if is_final(window, touched.before) else touched.before
-        return widen(start, end, resolution, self._zone)
 
     def _hour_windows(self, touched: _Touched) -> list[Replacement]:
         points = self._hour_points(touched)
         name = f"{touched.name}_1h"
-        over = [hour for hour in windows(*touched.hours, "1h", self._zone) if not touched.is_open(hour)]
-        items: list[Replacement] = []
-        for hour in over:
-            there = [points[hour.start]] if hour.start in points else []
-            if items and items[-1][2] == hour.start:
-                items[-1] = (name, items[-1][1], hour.end, [*items[-1][3], *there])
-            else:
-                items.append((name, *hour, there))
-        return items
+        return [
+            (name, *over, [points[start] for start in sorted(points) if over.start <= start < over.end])
+            for over in touched.closed(self._zone)
+        ]
 
     def _hour_points(self, touched: _Touched) -> dict[int, FieldPoint]:
         """The points of the hours that are over and have readings."""
@@ -233,7 +241,8 @@ class _Roller:
         found: dict[str, list[Replacement]] = {}
         for (each, resolution, day), before in zip(wanted, stored, strict=True):
             start, end = each.hours
-            points = {hour.time: hour for hour in before if not start <= hour.time < end} | self._hour_points(each)
+            points = {hour.time: hour for hour in before if not start <= hour.time < end}
+            points |= {hour: point for hour, point in self._hour_points(each).items() if day.start <= hour < day.end}
             pauses = await pauses_of_day(self._context.readings, each.name, day, points)
             point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
             item = (f"{each.name}_{resolution}", *day, [] if point is None else [point])

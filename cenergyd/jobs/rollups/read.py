@@ -1,8 +1,8 @@
 """Rollups as they are told: from the stored points, and from finer data where a window is not stored.
 
-Not stored are one-minute windows, which of a meter that logs every minute are its readings again, and the window of each resolution that the
-meter's newest reading is in, until it is over (:func:`is_final`): what would have to be written again with every upload is computed for
-whoever asks.
+Windows of one minute and, if readings are kept as long as rollups, of five are not stored: for a meter that logs as often they would only
+repeat its readings. Nor are the windows of the hour and day of the meter's newest reading, which would have to be written again with every
+upload; they are computed on request.
 """
 
 from __future__ import annotations
@@ -36,34 +36,41 @@ from cenergyd.readings.store import ReadingStore
 
 MAX_POINTS = 20_000
 """Windows in one answer."""
-FINAL_SECONDS = 60
-"""A window whose last minute has a reading is over: most meters log every minute, and it need not wait for the next upload."""
 SLICE = 6 * 3600
 """Seconds of readings that are worked on at once: some milliseconds."""
-MAX_TAIL = 2
-"""Windows that are computed where they are not stored: that of the newest reading, and one before it, which the jobs may not have reached."""
 
 
-def is_final(window: Window, newest: int) -> bool:
-    """Whether the window with the newest reading may be stored: nothing that is still to come in time would change it."""
-    return newest >= window.end - FINAL_SECONDS
+def is_from_readings(resolution: str, keep_days: Mapping[str, int]) -> bool:
+    """Whether the windows of a resolution are never stored.
+
+    :param keep_days: the ini's ``[readings] keep_days``: windows of five minutes are stored where they outlive the readings.
+    """
+    return resolution == "1m" or (resolution == "5m" and keep_days.get("longer", 0) == keep_days.get("raw", 0))
 
 
 async def read_rollup(
-    readings: ReadingStore, series: str, resolution: str, within: Window, zone: ZoneInfo, *, is_reversed: bool = False
+    readings: ReadingStore,
+    series: str,
+    resolution: str,
+    within: Window,
+    zone: ZoneInfo,
+    *,
+    is_reversed: bool = False,
+    keep_days: Mapping[str, int] = {},
 ) -> list[FieldPoint]:
     """The windows of a series that start in a range and have readings, ascending, at most MAX_POINTS.
 
     :param resolution: a key of RESOLUTIONS.
     :param is_reversed: tell what the meter would have said with its CTs mounted the right way round.
+    :param keep_days: the ini's ``[readings] keep_days``.
     """
     reader = _RollupReader(readings, series, zone, is_reversed)
-    if resolution == "1m":
-        return await reader.minutes(within)
+    if is_from_readings(resolution, keep_days):
+        return await reader.from_readings(resolution, within)
     found = await reader.stored(resolution, within)
     if len(found) < MAX_POINTS:
         found |= await reader.tail(resolution, within, found)
-    return [FieldPoint(start, found[start]) for start in sorted(found)]
+    return [FieldPoint(start, found[start]) for start in sorted(found)[:MAX_POINTS]]
 
 
 async def pauses_of_day(
@@ -106,22 +113,24 @@ class _RollupReader:
         self._series = series
         self._zone = zone
 
-    async def minutes(self, within: Window) -> list[FieldPoint]:
-        """Windows of a minute, from the readings."""
+    async def from_readings(self, resolution: str, within: Window) -> list[FieldPoint]:
+        """Windows of some minutes, from the readings."""
         found: list[FieldPoint] = []
-        start = -(-within.start // 60) * 60
+        length = RESOLUTIONS[resolution]
+        start = -(-within.start // length) * length
         while start < within.end and len(found) < MAX_POINTS:
             end = min(within.end, widen(start, start + SLICE, "1h", self._zone).end)
             columns = await self._columns(Window(start, end))
-            if columns.any(start, end + 59):
-                expectation = await self._expectation(Window(start, end))
-                found += [FieldPoint(*each) for each in self._computed("1m", Window(start, end), columns, expectation)]
+            if columns.any(start, end + length - 1):
+                part = Window(start, end)
+                expectation = await self._expectation(part)
+                found += [FieldPoint(*each) for each in self._computed(resolution, part, columns, expectation)]
                 start = end
                 continue
             following = await self._store.first([self._series], since=end)
             if not following:
                 break
-            start = max(end, following[self._series].time // 60 * 60)
+            start = max(end, following[self._series].time // length * length)
         return found[:MAX_POINTS]
 
     async def stored(self, resolution: str, within: Window) -> dict[int, Fields]:
@@ -137,21 +146,23 @@ class _RollupReader:
         return {point.time: self._told(resolution, point, expectation) for point in mine}
 
     async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:
-        """The windows of the range that are not stored yet, from finer data."""
+        """The windows of the range that are not stored yet, from finer data: those of an hour, or day, are stored together."""
         last = (await self._store.last([self._series])).get(self._series)
         if last is None:
             return {}
-        window = window_at(last.time, resolution, self._zone)
-        wanted = [] if window.start in stored and is_final(window, last.time) else [window]
-        before = await self._store.last([self._series], before=window.start)
-        if before and len(wanted) < MAX_TAIL:
-            earlier = window_at(before[self._series].time, resolution, self._zone)
-            wanted += [] if earlier.start in stored else [earlier]
+        whole = "24h" if resolution == "24h" else "1h"
+        span = window_at(last.time, whole, self._zone)
+        wanted = [span]
+        before = await self._store.last([self._series], before=span.start)
+        if before:  # the jobs may not have reached it
+            time = before[self._series].time
+            is_stored = window_at(time, resolution, self._zone).start in stored
+            wanted += [] if is_stored else [window_at(time, whole, self._zone)]
         found: dict[int, Fields] = {}
         for each in wanted:
-            if within.start <= each.start < within.end:
-                found |= await self._day(each) if resolution == "24h" else await self._window(resolution, each)
-        return found
+            if within.start < each.end and each.start < within.end:
+                found |= await self._day(each) if resolution == "24h" else await self._windows(resolution, each)
+        return {start: fields for start, fields in found.items() if within.start <= start < within.end}
 
     async def _expectation(self, within: Window) -> _Expectation:
         hours = await self._hours(widen(*within, "1h", self._zone))
@@ -175,9 +186,9 @@ class _RollupReader:
                 found |= {hour.time: hour for hour in self._computed_hours(missing, columns)}
         return found
 
-    async def _window(self, resolution: str, window: Window) -> dict[int, Fields]:
-        expectation = await self._expectation(window)
-        return dict(self._computed(resolution, window, await self._columns(window), expectation))
+    async def _windows(self, resolution: str, hour: Window) -> dict[int, Fields]:
+        expectation = await self._expectation(hour)
+        return dict(self._computed(resolution, hour, await self._columns(hour), expectation))
 
     async def _day(self, day: Window) -> dict[int, Fields]:
         points = {start: hour for start, hour in (await self._hours(day)).items() if day.start <= start < day.end}

@@ -6,7 +6,7 @@ Power in kW, energy in kWh, voltage in V, times in UTC seconds, money as text in
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from math import fsum
@@ -15,12 +15,14 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from cenergyd.customers.meter_history import role_segments, setup_periods
+from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.customers.time_zones import zone_of
 from cenergyd.documents.json_types import JsonObject
-from cenergyd.jobs.energy.job import counted_of, energy_point, energy_series
-from cenergyd.jobs.energy.netload import net_load_series
+from cenergyd.errors import InvalidField
+from cenergyd.jobs.energy.hours import counted_of, energy_point
+from cenergyd.jobs.energy.netload import NetLoadReader
+from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
 from cenergyd.jobs.rollups.points import told
@@ -30,13 +32,11 @@ from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, Period
 from cenergyd.jobs.tariff.model import LabelledWindow, Period, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json, tariff_of
 from cenergyd.jobs.tariff.register_energy import by_registers
-from cenergyd.jobs.windows import day_start, local_date, widen, window_at
+from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, window_at
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
 
-LONGEST_GAP = 5400
-"""Default of ``[rollups] max_gap_seconds``."""
 SLICE = 7 * 86400
 """Seconds of points to process at once: some milliseconds of work."""
 
@@ -44,7 +44,13 @@ Basis = Literal["billing", "calendar"]
 
 
 async def role_rollup(
-    customer: Customer, readings: ReadingStore, role: Role, resolution: str, within: Window
+    customer: Customer,
+    readings: ReadingStore,
+    role: Role,
+    resolution: str,
+    within: Window,
+    *,
+    keep_days: Mapping[str, int] = {},
 ) -> list[JsonObject]:
     """The windows of a role that start in a range, ascending, at most MAX_POINTS: ``series``, ``time`` and the fields (docs/rollups.md).
 
@@ -53,11 +59,16 @@ async def role_rollup(
 
     :raises InvalidField: no such resolution.
     """
+    if resolution not in RESOLUTIONS:
+        raise InvalidField("resolution", f"one of {', '.join(RESOLUTIONS)} is needed")
     zone = zone_of(customer.time_zone)
     found: dict[int, JsonObject] = {}
     for segment in role_segments(customer, role, *within):
         place = Window(segment.start, segment.end)
-        for point in await read_rollup(readings, segment.series, resolution, place, zone, is_reversed=segment.reversed):
+        points = await read_rollup(
+            readings, segment.series, resolution, place, zone, is_reversed=segment.reversed, keep_days=keep_days
+        )
+        for point in points:
             found[point.time] = {"series": segment.series, "time": point.time, **point.fields}
     for cut in _cut_windows(customer, role, resolution, within):
         found.pop(cut.start, None)
@@ -90,35 +101,39 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
     return {"series": series, "time": window.start, **told(window, combine(parts), expected)}
 
 
-async def energy_between(customer: Customer, readings: ReadingStore, start: int, end: int) -> JsonObject:
+async def energy_between(
+    customer: Customer, readings: ReadingStore, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+) -> JsonObject:
     """Energy per role over a range that begins and ends at full local hours.
 
     ``{"utility": {"series", "import_kwh", "export_kwh", "covered_seconds"}, ...}``; a role without a meter is None. ``series``
     is the latest one that held the role.
     """
-    return {role: await _role_energy(customer, role, readings, start, end) for role in ROLES}
+    reader = EnergyReader(customer, readings, now, max_gap, registers=False)
+    return {role: await _role_energy(customer, role, reader, window) for role in ROLES}
 
 
-async def energy_today(customer: Customer, readings: ReadingStore, now: int) -> JsonObject:
+async def energy_today(
+    customer: Customer, readings: ReadingStore, now: int, *, max_gap: int = LONGEST_GAP
+) -> JsonObject:
     """Energy per role since the customer's midnight: ``{"date", "start", "end", "energy": ...}``, see :func:`energy_between`."""
     day = window_at(now, "24h", zone_of(customer.time_zone))
     return {
         "date": local_date(now, zone_of(customer.time_zone)).isoformat(),
         "start": day.start,
         "end": day.end,
-        "energy": await energy_between(customer, readings, day.start, day.end),
+        "energy": await energy_between(customer, readings, day, now, max_gap=max_gap),
     }
 
 
-async def net_load(customer: Customer, readings: ReadingStore, start: int, end: int) -> list[JsonObject]:
+async def net_load(customer: Customer, readings: ReadingStore, start: int, end: int, now: int) -> list[JsonObject]:
     """The net load per 15 minutes, ascending, at most MAX_POINTS: ``time``, ``P_mean`` and the other fields."""
     found: list[JsonObject] = []
-    for span in setup_periods(customer, start, end):
-        if span.serial:
-            series = net_load_series(span.serial)
-            points = await readings.read_points(series, span.start, span.end, MAX_POINTS - len(found))
-            found += [{"time": point.time, **point.fields} for point in points]
-    return found
+    async for points in NetLoadReader(customer, readings, now).points(start, end, SLICE):
+        found += [{"time": point.time, **point.fields} for point in points]
+        if len(found) >= MAX_POINTS:
+            break
+    return found[:MAX_POINTS]
 
 
 async def charges_report(
@@ -146,26 +161,32 @@ async def charges_report(
 
 
 async def charges_of(
-    customer: Customer, readings: ReadingStore, tariff: Tariff, window: Window, now: int, *, max_gap: int = LONGEST_GAP
+    customer: Customer,
+    readings: ReadingStore,
+    tariff: Tariff,
+    window: Window,
+    now: int,
+    *,
+    until: int | None = None,
+    max_gap: int = LONGEST_GAP,
 ) -> Charges:
     """The charges of one billing period by a tariff, which may differ from the one that labelled the stored energy.
 
-    :param now: UTC seconds; hours and quarter hours that begin later do not count, so an earlier time gives the charges until then.
+    :param now: UTC seconds.
+    :param until: hours and quarter hours that begin later do not count, so an earlier time gives the charges until then; None: now.
     """
     zone = zone_of(customer.time_zone)
-    total = ChargesSum(tariff, zone, window, now)
+    until = now if until is None else until
+    total = ChargesSum(tariff, zone, window, until)
     energies: list[PeriodEnergy] = []
-    passed = Window(window.start, min(window.end, now))
-    for place in role_segments(customer, "utility", *passed):
-        for start, end in _slices(place.start, place.end):
-            points = await readings.read_points(energy_series(place.series), start, end)
-            parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
-            meter = "" if place.computed else place.series
-            energies += [part._replace(meter=meter) for part in parts]
-    for span in setup_periods(customer, *passed):
-        for start, end in _slices(span.start, span.end) if span.serial else ():
-            points = await readings.read_points(net_load_series(span.serial), start, end)
-            total.add_net_load(_quarters(points, tariff, zone))
+    passed = Window(window.start, min(window.end, until))
+    reader = EnergyReader(customer, readings, now, max_gap)
+    async for place, points in reader.points("utility", *passed, SLICE):
+        parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
+        meter = "" if place.computed else place.series
+        energies += [part._replace(meter=meter) for part in parts]
+    async for quarters in NetLoadReader(customer, readings, now).points(*passed, SLICE):
+        total.add_net_load(_quarters(quarters, tariff, zone))
     registers = None
     if tariff.energy_from == "registers":
         energies, registers = by_registers(energies)
@@ -241,18 +262,15 @@ def _register_use(use: RegisterUse) -> JsonObject:
     return {"register_seconds": use.register_seconds, "power_seconds": use.power_seconds, "missing": missing}
 
 
-async def _role_energy(
-    customer: Customer, role: Role, readings: ReadingStore, start: int, end: int
-) -> JsonObject | None:
-    places = role_segments(customer, role, start, end)
+async def _role_energy(customer: Customer, role: Role, reader: EnergyReader, window: Window) -> JsonObject | None:
+    places = role_segments(customer, role, *window)
     if not places:
         return None
     sums: dict[str, list[float]] = {"import_kwh": [], "export_kwh": [], "covered_seconds": []}
-    for place in places:
-        for since, until in _slices(place.start, place.end):
-            for point in await readings.read_points(energy_series(place.series), since, until):
-                for name, values in sums.items():
-                    values.append(float(point.fields[name]))
+    async for _, points in reader.points(role, *window, SLICE):
+        for point in points:
+            for name, values in sums.items():
+                values.append(float(point.fields[name]))
     return {"series": places[-1].series, **{name: fsum(values) for name, values in sums.items()}}
 
 
@@ -304,12 +322,6 @@ def _quarters(points: Iterable[FieldPoint], tariff: Tariff, zone: ZoneInfo) -> I
     for point in points:
         label = tariff.period_at(point.time, zone)
         yield QuarterHour(point.time, label, float(point.fields["P_mean"]), float(point.fields.get("complete", 1)))
-
-
-def _slices(start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end:
-        yield start, min(end, start + SLICE)
-        start += SLICE
 
 
 def _year_before(time: int, zone: ZoneInfo) -> int:

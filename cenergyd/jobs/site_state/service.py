@@ -16,6 +16,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import SITE
 from cenergyd.documents.store import DocumentStore, NewDocument
 from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
+from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.gather import series_of_roles, site_states
 from cenergyd.jobs.site_state.model import KINDS, Kind, SiteState
@@ -80,6 +81,7 @@ class SiteStateService(PeriodicService):
     """Evaluates sites and stores the results, one document of kind ``site`` per customer.
 
     :param evaluated: raises and ends the alerts that depend on states.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
 
     name = "site_states"
@@ -93,6 +95,7 @@ class SiteStateService(PeriodicService):
         readings: ReadingStore,
         evaluated: Evaluated = no_alerts,
         kept: Kept = nobody,
+        max_gap: int = LONGEST_GAP,
     ) -> None:
         super().__init__(clock, self.tick, INTERVAL, what="evaluating the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
@@ -100,6 +103,7 @@ class SiteStateService(PeriodicService):
         self._readings: ReadingStore = BatchingReadingStore(readings, clock)
         self._evaluated = evaluated
         self._kept = kept
+        self._max_gap = max_gap
         self._news: dict[str, float] = {}
         self._again: dict[str, float] = {}
         """Customer id -> when it is evaluated for the second time after news."""
@@ -182,7 +186,7 @@ class SiteStateService(PeriodicService):
         if not readable or not customer.logger_serial_number:
             return kept
         try:
-            found = await energy_today(customer, self._readings, now)
+            found = await energy_today(customer, self._readings, now, max_gap=self._max_gap)
         except InvalidField:
             return "", ()  # its stored time zone is unknown, and so is its day
         except (StoreUnavailable, Overloaded):

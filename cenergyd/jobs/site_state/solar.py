@@ -83,4 +83,5 @@ async def solar_zero_since(customer: Customer, facts: SiteFacts, readings: Readi
         for point in points
         if "P_max" in point.fields
     }
-    return dark_since(highest, last_hour, place)
+    # An hour is stored when the next one has a reading.
+    return dark_since(highest, last_hour if last_hour in highest else last_hour - _HOUR, place)

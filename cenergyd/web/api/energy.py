@@ -100,7 +100,10 @@ async def asked_windows(context: Context, call: Call, customer_id: str) -> tuple
     if step not in STEPS:
         raise InvalidField("step", f"one of {', '.join(STEPS)} is needed")
     customer = await context.customer(customer_id)
-    return customer, step, await energy_windows(customer, context.readings, (first, after), step, call.now)
+    found = await energy_windows(
+        customer, context.readings, (first, after), step, call.now, max_gap=context.max_gap_seconds
+    )
+    return customer, step, found
 
 
 def energy_csv(windows: Sequence[EnergyWindow], time_zone: str) -> str:

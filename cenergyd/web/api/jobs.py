@@ -135,20 +135,23 @@ class JobsApi:
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
         within = Window(start, end)
-        found = await report.role_rollup(customer, self._context.readings, role, resolution, within)
+        found = await report.role_rollup(
+            customer, self._context.readings, role, resolution, within, keep_days=self._context.keep_days
+        )
         series = customer.series_of(role)
         return Response(Rollups(role=role, resolution=resolution, series=series, windows=found))
 
     async def energy_today(self, call: Call, customer_id: str) -> Response:
         """Energy per role since the customer's midnight."""
         customer = await self._context.customer(customer_id)
-        return Response(await report.energy_today(customer, self._context.readings, call.now))
+        readings, max_gap = self._context.readings, self._context.max_gap_seconds
+        return Response(await report.energy_today(customer, readings, call.now, max_gap=max_gap))
 
     async def net_load(self, call: Call, customer_id: str) -> Response:
         """Net load per 15 minutes."""
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
-        return Response(NetLoad(windows=await report.net_load(customer, self._context.readings, start, end)))
+        return Response(NetLoad(windows=await report.net_load(customer, self._context.readings, start, end, call.now)))
 
     async def charges(self, call: Call, customer_id: str) -> Response:
         """Charges of this period, the last one and the same one last year."""

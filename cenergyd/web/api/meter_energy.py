@@ -110,7 +110,8 @@ class MeterEnergyApi:
         self, call: Call, customer_id: str
     ) -> tuple[str, Step, Sequence[EnergyWindow], Sequence[MeterEnergy]]:
         customer, step, windows = await asked_windows(self._context, call, customer_id)
-        meters = await meter_energies(customer, self._context.readings, windows, call.now)
+        readings, max_gap = self._context.readings, self._context.max_gap_seconds
+        meters = await meter_energies(customer, readings, windows, call.now, max_gap=max_gap)
         return customer.time_zone, step, windows, meters
 
     def routes(self) -> Sequence[Route]:

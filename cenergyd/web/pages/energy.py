@@ -122,10 +122,10 @@ class EnergyPages:
         self, customer: Customer, period: CalendarRange, compare: str, now: int, zone: ZoneInfo
     ) -> dict[str, object]:
         step, other = VIEWS[period.view][1], compared(period, compare)
-        readings = self._context.readings
+        readings, max_gap = self._context.readings, self._context.max_gap_seconds
         try:
-            found = await energy_windows(customer, readings, period[1:], step, now)
-            before = await energy_windows(customer, readings, other[1:], step, now)
+            found = await energy_windows(customer, readings, period[1:], step, now, max_gap=max_gap)
+            before = await energy_windows(customer, readings, other[1:], step, now, max_gap=max_gap)
         except InvalidField as fault:
             return {
                 "chart": None,
@@ -141,7 +141,7 @@ class EnergyPages:
         labels = _labels(found, step, zone)
         totals = totals_of(total_of(found[:passed]), total_of(before[:passed]))
         costs = await self._costs(customer, period, now, zone)
-        meters = await meter_energies(customer, readings, found, now)
+        meters = await meter_energies(customer, readings, found, now, max_gap=self._context.max_gap_seconds)
         devices = await meter_names(self._context.documents, [meter.series for meter in meters])
         return {
             "chart": chart_of(found, before[: len(found)], labels, names)

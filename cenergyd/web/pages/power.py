@@ -119,7 +119,8 @@ class PowerPages:
 
     async def _energy(self, customer: Customer, now: int) -> ReadOnlyJson | None:
         try:
-            return await energy_today(customer, self._context.readings, now)
+            readings, max_gap = self._context.readings, self._context.max_gap_seconds
+            return await energy_today(customer, readings, now, max_gap=max_gap)
         except InvalidField:
             return None  # the stored time zone is none
 

@@ -13,8 +13,8 @@ from cenergyd.errors import NotFound
 from cenergyd.hookspecs import AlertRuleType, ChannelType
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.logger_proof import proves_nothing
+from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.messages.outbox import Outbox
-from cenergyd.jobs.rollups.report import LONGEST_GAP
 from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
@@ -67,6 +67,8 @@ class Context:
     derivation: DerivationSettings = attrs.field(factory=DerivationSettings)
     max_gap_seconds: int = LONGEST_GAP
     """``[rollups] max_gap_seconds``."""
+    keep_days: Mapping[str, int] = attrs.field(factory=dict)
+    """``[readings] keep_days``."""
     archive: ConfigArchive | None = None
     """Loggers' config files."""
     outbox: Outbox | None = None

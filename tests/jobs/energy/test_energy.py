@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.energy.energy import Energy, energy
 from cenergyd.jobs.energy.gap_bridging import Line, power_lines
-from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
-from tests.jobs.rollups.test_job import logs, window_of
-from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, points, run, store_with
+from tests.jobs.rollups.test_job import logs, times_of, window_of
+from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, energy_told, run, store_with
 
 DAY = 1_780_012_800  # 2026-05-29T00:00Z
 
@@ -83,22 +83,23 @@ def test_readings_without_power_neither_count_nor_break_a_line() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(logs(), st.sampled_from([1, 3, 24]), st.sampled_from(["5400", "1200"]))
-def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int, gap: str) -> None:
+@given(logs(), st.sampled_from([1, 3, 24]), st.sampled_from(["5400", "1200"]), st.booleans())
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int, gap: str, in_time: bool) -> None:
     zone, uploads = log
     customer = customer_in(zone, extensions={"tariff": TARIFF})
     options = {"rollups__max_gap_seconds": gap}
     store = MemoryReadingStore()
-    for upload in uploads:
+    for upload, now in zip(uploads, times_of(uploads, in_time), strict=True):
         run(store.write([SeriesReadings(UTILITY, upload)]))
         with patch.object(backlog_walk, "CHUNK_HOURS", hours):
-            run(update_energy(customer, *window_of(upload), context_on(store, **options)))
+            run(update_energy(customer, *window_of(upload), context_on(store, now=now, **options)))
     whole = MemoryReadingStore()
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
     everything = [reading for upload in uploads for reading in upload]
     run(update_energy(customer, *window_of(everything), context_on(whole, rollups__max_gap_seconds=gap)))
     assert all_points(store) == all_points(whole)
+    assert energy_told(store, UTILITY, customer, int(gap)) == energy_told(whole, UTILITY, customer, int(gap))
 
 
 TARIFF = {
@@ -115,7 +116,7 @@ def test_energy_per_hour_of_measured_and_computed_meters() -> None:
     store = store_with(utility=out, load=log, solar=log)
     run(update_energy(customer_in("UTC"), DAY, DAY + 10801, context_on(store)))
     for series, kwh in ((UTILITY, (0, 1)), (LOAD, (2, 0)), (SOLAR, (3, 0))):
-        found = points(store, energy_series(series))
+        found = energy_told(store, series)
         assert [point.time for point in found] == [DAY, DAY + 3600, DAY + 7200]
         for point in found:
             assert (point.fields["import_kwh"], point.fields["export_kwh"]) == pytest.approx(kwh)
@@ -126,16 +127,18 @@ def test_energy_per_hour_of_measured_and_computed_meters() -> None:
 def test_an_hour_is_cut_where_the_period_changes() -> None:
     log = [Reading(DAY + 8 * 3600 + k * 60, P=2.0) for k in range(61)]
     store = store_with(utility=log)
-    run(update_energy(customer_in("UTC", extensions={"tariff": TARIFF}), *window_of(log), context_on(store)))
-    found = [(p.time, p.fields["period"], p.fields["import_kwh"]) for p in points(store, energy_series(UTILITY))]
+    customer = customer_in("UTC", extensions={"tariff": TARIFF})
+    run(update_energy(customer, *window_of(log), context_on(store)))
+    found = [(p.time, p.fields["period"], p.fields["import_kwh"]) for p in energy_told(store, UTILITY, customer)]
     assert found == [(DAY + 8 * 3600, "off", 1.0), (DAY + 8 * 3600 + 1800, "on", 1.0)]
 
 
 def test_a_tariff_that_is_not_valid_costs_only_the_labels() -> None:
     log = [Reading(DAY + k * 60, P=2.0) for k in range(61)]
     store = store_with(utility=log)
-    run(update_energy(customer_in("UTC", extensions={"tariff": {"seasons": 3}}), *window_of(log), context_on(store)))
-    assert [point.fields.get("period") for point in points(store, energy_series(UTILITY))] == [None]
+    customer = customer_in("UTC", extensions={"tariff": {"seasons": 3}})
+    run(update_energy(customer, *window_of(log), context_on(store)))
+    assert [point.fields.get("period") for point in energy_told(store, UTILITY, customer)] == [None]
 
 
 def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
@@ -147,7 +150,7 @@ def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
     run(update_energy(customer, *window_of(log), context_on(store)))
     found = [
         (p.time, p.fields["import_kwh"], p.fields["export_kwh"], p.fields["seconds"])
-        for p in points(store, energy_series(UTILITY))
+        for p in energy_told(store, UTILITY, customer)
     ]
     # The interval over which the sign changed is known to nobody.
     assert found == [(DAY, pytest.approx(2.0 * 29 / 60), 0, 1800), (turned, 0, 1.0, 1800), (DAY + 3600, 0, 2.0, 3600)]
@@ -174,5 +177,6 @@ def test_a_backlog_leaves_the_energy_as_if_it_had_come_in_time() -> None:
     late = store_with(utility=log)
     run(update_energy(customer, *window_of(log), context_on(late)))
     assert all_points(late) == all_points(in_time)
-    covered = sum(point.fields["covered_seconds"] for point in points(late, energy_series(UTILITY)))
+    assert energy_told(late, UTILITY, customer) == energy_told(in_time, UTILITY, customer)
+    covered = sum(point.fields["covered_seconds"] for point in energy_told(late, UTILITY, customer))
     assert covered == sum(other.time - one.time for one, other in pairwise(log) if other.time - one.time <= 900)

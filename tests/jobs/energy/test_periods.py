@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.periods import STEPS, calendar_windows, energy_windows, total_of
 from cenergyd.jobs.windows import day_start
 from cenergyd.readings.memory import MemoryReadingStore

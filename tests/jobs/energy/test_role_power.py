@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.hours import energy_series
+from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading
 from tests.jobs.site import UTILITY, context_on, customer_in, points, run, store_with

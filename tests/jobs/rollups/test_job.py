@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import accumulate
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cenergyd.customers.model import Window
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs import backlog_walk
 from cenergyd.jobs.rollups import points as rollup_points
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.jobs.rollups.read import read_rollup
 from cenergyd.jobs.windows import RESOLUTIONS, window_at
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.site import (
+    HORIZON,
     LOAD,
     SOLAR,
     UTILITY,
@@ -70,16 +75,22 @@ def window_of(readings: list[Reading]) -> tuple[int, int]:
     return min(times), max(times) + 1
 
 
+def times_of(uploads: list[list[Reading]], in_time: bool) -> list[int]:
+    """When each upload is worked on: just after the newest reading until then, or at the end of time."""
+    newest = accumulate((max(reading.time for reading in upload) for upload in uploads), max)
+    return [time + 30 if in_time else HORIZON for time in newest]
+
+
 @settings(max_examples=40, deadline=None)
-@given(logs(), st.sampled_from([1, 2, 6, 24]))
-def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int) -> None:
+@given(logs(), st.sampled_from([1, 2, 6, 24]), st.booleans())
+def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours: int, in_time: bool) -> None:
     zone, uploads = log
     customer = customer_in(zone)
     store = MemoryReadingStore()
-    for upload in uploads:
+    for upload, now in zip(uploads, times_of(uploads, in_time), strict=True):
         run(store.write([SeriesReadings(UTILITY, upload)]))
         with patch.object(backlog_walk, "CHUNK_HOURS", hours):
-            run(roll_up(customer, *window_of(upload), context_on(store)))
+            run(roll_up(customer, *window_of(upload), context_on(store, now=now)))
     whole = MemoryReadingStore()
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
@@ -267,13 +278,42 @@ def test_years_without_readings_cost_nothing() -> None:
 
 
 def test_only_the_chosen_resolutions_are_kept() -> None:
-    store = store_with(utility=[Reading(k * 60, P=1.0) for k in range(60)])
-    run(roll_up(customer_in("UTC"), 0, 3600, context_on(store, rollups__resolutions="15m 24h")))
+    store = store_with(utility=[Reading(k * 60, P=1.0) for k in range(61)])
+    run(roll_up(customer_in("UTC"), 0, 3601, context_on(store, rollups__resolutions="15m 24h")))
     assert set(all_points(store)) == {f"{UTILITY}_{name}" for name in ("15m", "1h")}  # the day is not over
 
 
+def test_windows_of_five_minutes_are_stored_only_where_they_outlive_the_readings() -> None:
+    log = [Reading(k * 60, P=k % 13 - 4.0, Q=k % 5 / 3, L1_V=120.0) for k in range(400) if k % 17]
+    keep = {"raw": 800, "longer": 3650}
+    for setting, is_stored in (
+        ("raw=800 longer=3650", True),
+        ("raw=800", True),
+        ("raw=800 longer=800", False),
+        ("", False),
+    ):
+        store = store_with(utility=log)
+        run(roll_up(customer_in("UTC"), 0, 24000, context_on(store, readings__keep_days=setting)))
+        assert (f"{UTILITY}_5m" in all_points(store)) == is_stored, setting
+        if is_stored:
+            kept = run(read_rollup(store, UTILITY, "5m", Window(0, 1 << 33), ZoneInfo("UTC"), keep_days=keep))
+            assert len(kept) == 80
+            assert same({"5m": kept}, {"5m": told(store, UTILITY, "5m")})
+
+
+def test_a_meter_that_lost_its_role_has_the_hour_written() -> None:
+    """It goes on logging, so its newest reading is not of that hour, and nothing else looks at it again."""
+    log = [Reading(k * 60, P=k / 7) for k in range(180)]
+    history = [{"until": 5000, "facility": "2", "load": "1", "solar": ""}]
+    store = store_with(utility=log, load=log)
+    stopped = attrs.evolve(customer_in("UTC", extensions={"history": history}), load="")
+    run(roll_up(stopped, 5000, 10800, context_on(store)))
+    assert set(store._points[f"{LOAD}_15m"]) == {3600, 4500, 5400, 6300}
+    assert told(store, LOAD, "15m")[4:8] == told(store, UTILITY, "15m")[4:8]
+
+
 def test_a_window_is_written_once_it_is_over() -> None:
-    log = [Reading(1_700_000_000 // 86400 * 86400 + k * 60, P=1.0, L1_V=120.0, Q=0.5) for k in range(1440)]
+    log = [Reading(1_700_000_000 // 86400 * 86400 + k * 60, P=1.0, L1_V=120.0, Q=0.5) for k in range(1445)]
     store = store_with(utility=log[:705])
     customer = customer_in("UTC")
     run(roll_up(customer, log[0].time, log[704].time + 1, context_on(store)))
@@ -287,9 +327,11 @@ def test_a_window_is_written_once_it_is_over() -> None:
     store.merge_points_many = note  # type: ignore[method-assign]
     for end, wanted in (
         (706, []),  # in the middle of every window
-        (720, ["5m"] * 3 + ["15m", "30m", "1h"]),
-        (721, []),
-        (1440, [*["5m"] * 144, *["15m"] * 48, *["30m"] * 24, *["1h"] * 12, "24h"]),
+        (720, []),  # the next upload tells that the hour is over
+        (721, ["15m"] * 4 + ["30m"] * 2 + ["1h"]),
+        (735, []),
+        (1440, [*["15m"] * 44, *["30m"] * 22, *["1h"] * 11]),
+        (1445, ["15m"] * 4 + ["30m"] * 2 + ["1h", "24h"]),
     ):
         new = log[len(run(store.read([UTILITY], 0, 1 << 33))[UTILITY]) : end]
         run(store.write([SeriesReadings(UTILITY, new)]))
@@ -311,7 +353,7 @@ def test_a_pause_closes_what_it_interrupted() -> None:
         run(roll_up(customer_in("UTC"), *window_of(before), context_on(store)))
         run(store.write([SeriesReadings(UTILITY, after)]))
         run(roll_up(customer_in("UTC"), *window_of(after), context_on(store)))
-        for resolution in ("5m", "15m", "30m", "1h"):
+        for resolution in ("15m", "30m", "1h"):
             window = window_at(before[-1].time, resolution, ZoneInfo("UTC"))
             assert window.start in set(store._points[f"{UTILITY}_{resolution}"])
         whole = store_with(utility=[*before, *after])

@@ -78,23 +78,23 @@ def test_energy_follows_a_role_from_meter_to_meter() -> None:
     history = [{"until": 3600, "facility": "2", "load": "1", "solar": ""}]
     customer = customer_in("UTC", extensions={"history": history})
     store = computed(customer, utility=every(1, 0, 7200, 1.0), load=every(1, 0, 7200, 5.0))
-    found = run(energy_between(customer, store, 0, 7200))
+    found = run(energy_between(customer, store, Window(0, 7200), 7200))
     assert found["utility"]["import_kwh"] == pytest.approx(
         6 - 5 / 60
     )  # an hour of meter 2, less the interval that ends with the other meter, then one of meter 1
     assert found["utility"]["series"] == UTILITY
     assert found["load"]["series"] == LOAD
-    assert run(energy_between(customer_in("UTC", extensions={}), store, 0, 7200))["load"][
+    assert run(energy_between(customer_in("UTC", extensions={}), store, Window(0, 7200), 7200))["load"][
         "import_kwh"
     ] == pytest.approx(10 - 5 / 60)
 
 
 def test_a_role_without_a_meter_is_none() -> None:
-    found = run(energy_between(customer_in("UTC", extensions={}), MemoryReadingStore(), 0, 3600))
+    found = run(energy_between(customer_in("UTC", extensions={}), MemoryReadingStore(), Window(0, 3600), 3600))
     assert found["solar"]["covered_seconds"] == 0
     customer = customer_in("UTC")
     object.__setattr__(customer, "load", "")
-    assert run(energy_between(customer, MemoryReadingStore(), 0, 3600))["load"] is None
+    assert run(energy_between(customer, MemoryReadingStore(), Window(0, 3600), 3600))["load"] is None
 
 
 def test_a_bill_worked_by_hand() -> None:
@@ -189,7 +189,7 @@ def test_calendar_months_whatever_the_billing_dates() -> None:
 def test_net_load_is_told() -> None:
     customer = customer_in("UTC")
     store = computed(customer, utility=every(1, 0, 3599, 2.0))
-    found = run(net_load(customer, store, 0, 3600))
+    found = run(net_load(customer, store, 0, 3600, 3600))
     assert [point["time"] for point in found] == [0, 900, 1800, 2700]
     assert all(other["time"] - one["time"] == 900 for one, other in pairwise(found))
 
@@ -349,5 +349,5 @@ def test_zero_is_never_negative() -> None:
     for resolution in ("1m", "15m", "1h", "24h"):
         told = run(role_rollup(customer, store, "utility", resolution, Window(0, 86400)))
         assert "-0.0" not in json.dumps(told)
-    assert "-0.0" not in json.dumps(run(energy_between(customer, store, 0, 86400)))
-    assert "-0.0" not in json.dumps(run(net_load(customer, store, 0, 86400)))
+    assert "-0.0" not in json.dumps(run(energy_between(customer, store, Window(0, 86400), 86400)))
+    assert "-0.0" not in json.dumps(run(net_load(customer, store, 0, 86400, 86400)))

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import LOGGER, METER, SITE
 from cenergyd.errors import StoreUnavailable
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
 from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, SiteEvaluation, SiteStateService
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json

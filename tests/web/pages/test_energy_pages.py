@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.documents.kinds import LOGGER
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, MeterWindow
 from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy
 from cenergyd.jobs.energy.shares import shares_of

@@ -18,7 +18,7 @@ from cenergyd.documents.kinds import ALERT, LOGGER
 from cenergyd.hookspecs import Notification
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.existing_settings import existing_alerts, existing_tariff
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.web.pages.tariff_presets import PRESETS

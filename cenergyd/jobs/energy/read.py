@@ -1,0 +1,67 @@
+"""Reads energy: the stored hours, and hours that are not stored yet, computed from readings.
+
+All pages, reports and sums read energy here, so that none leaves out the hour of the newest reading, which is stored once it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from cenergyd.customers.meter_history import RoleSegment, role_segments
+from cenergyd.customers.model import Customer, Role, Window
+from cenergyd.jobs.energy.hours import HourEnergy, energy_series
+from cenergyd.jobs.open_hour import HoursReader, measured_segments, newest_reading
+from cenergyd.readings.model import FieldPoint
+from cenergyd.readings.store import ReadingStore
+
+SLICE = 31 * 86400
+"""Seconds of points to process at once: some milliseconds of work."""
+LONGEST_GAP = 5400
+"""Default of ``[rollups] max_gap_seconds``."""
+
+
+class EnergyReader:
+    """Reads the energy of one customer. It keeps the computed hours, so use one object per answer.
+
+    :param now: UTC seconds.
+    :param max_gap: the ini's ``[rollups] max_gap_seconds``.
+    :param registers: whether to include the counts of the meters' registers.
+    :raises InvalidField: the customer's time zone is none.
+    """
+
+    def __init__(
+        self,
+        customer: Customer,
+        readings: ReadingStore,
+        now: int,
+        max_gap: int = LONGEST_GAP,
+        *,
+        registers: bool = True,
+    ) -> None:
+        self._customer = customer
+        self._hours = HourEnergy(customer, readings, max_gap, now)
+        self._registers = registers
+        newest = partial(newest_reading, partial(measured_segments, customer), readings)
+        self._reader = HoursReader(readings, self._hours.zone, now, newest, self._compute)
+
+    async def points(
+        self, role: Role, start: int, end: int, slice_seconds: int = SLICE
+    ) -> AsyncIterator[tuple[RoleSegment, list[FieldPoint]]]:
+        """A role's points that begin in a range, ascending, a bounded number at a time, each with the segment of time that they are of."""
+        for place in role_segments(self._customer, role, start, end):
+            async for found in self.series_points(place.series, place.start, place.end, slice_seconds):
+                yield place, found
+
+    async def series_points(
+        self, series: str, start: int, end: int, slice_seconds: int = SLICE
+    ) -> AsyncIterator[list[FieldPoint]]:
+        """The points of one meter, sum or computed meter that begin in a range, likewise."""
+        for since in range(start, end, slice_seconds):
+            until = min(end, since + slice_seconds)
+            yield await self._reader.points(energy_series(series), since, until)
+
+    async def _compute(self, hour: Window) -> dict[str, list[FieldPoint]]:
+        rows = await self._hours.rows_over(hour)
+        found = await self._hours.points(rows, hour, registers=self._registers)
+        return {energy_series(name): points for name, points in found.items()}

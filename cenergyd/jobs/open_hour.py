@@ -1,0 +1,158 @@
+"""The hour that has not ended: results per hour are stored once it has, and readers compute it until then.
+
+It is the hour of the newest reading, not of the clock: a logger that is late or silent leaves its last hour open, and its next reading has it
+written. So a result is written once, not with every upload, and again only when late data affect it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from zoneinfo import ZoneInfo
+
+from cenergyd.customers.measured_meters import MeterSegment, meter_segments
+from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
+from cenergyd.customers.model import ROLES, Customer, Window
+from cenergyd.customers.ownership import FOREVER
+from cenergyd.jobs.backlog_walk import READ_AROUND, series_between
+from cenergyd.jobs.neighbours import NEARBY
+from cenergyd.jobs.windows import window_at
+from cenergyd.readings.model import FieldPoint, Reading
+from cenergyd.readings.store import ReadingStore
+
+AHEAD_SECONDS = 3600
+"""If the newest reading is further in the future, s, a logger's clock is wrong: then the newest one until now counts as well."""
+SHORTEST_INTERVAL = 60
+"""A logger logs at most once a minute, s."""
+
+Segments = Callable[[int, int], Iterable[RoleSegment | MeterSegment]]
+"""The role segments over a range whose readings a result is computed from."""
+
+
+def measured_segments(customer: Customer, start: int, end: int) -> list[RoleSegment | MeterSegment]:
+    """The segments of the customer's own meters in any role, the meters of sums as well."""
+    found: list[RoleSegment | MeterSegment] = [
+        each for role in ROLES for each in role_segments(customer, role, start, end) if not each.computed
+    ]
+    if uses_sums(customer):
+        found += [each for each in meter_segments(customer, start, end) if each.in_sum]
+    return found
+
+
+def newest_of(segments: Iterable[RoleSegment | MeterSegment], rows: Mapping[str, Sequence[Reading]]) -> int | None:
+    """The time of the newest reading within one of the segments."""
+    own = [
+        readings[at - 1].time
+        for segment in segments
+        if (readings := rows.get(segment.series, ()))
+        and (at := bisect_left(readings, (segment.end,)))
+        and readings[at - 1].time >= segment.start
+    ]
+    return max(own, default=None)
+
+
+async def newest_reading(segments: Segments, readings: ReadingStore, before: int | None = None) -> int | None:
+    """The time of the newest reading (before a time) within any of the segments; None if there is none."""
+    starts = {(each.end, each.series): each.start for each in segments(0, FOREVER if before is None else before)}
+    newest: int | None = None
+    for end in sorted({end for end, _ in starts}, reverse=True):
+        if newest is not None and newest >= end:
+            break
+        names = sorted(series for each, series in starts if each == end)
+        found = await readings.last(names, None if end == FOREVER else end)
+        own = [reading.time for name, reading in found.items() if reading.time >= starts[end, name]]
+        newest = max([*own, *([] if newest is None else [newest])], default=None)
+    return newest
+
+
+def without(reach: Window, hour: Window | None) -> list[Window]:
+    """The parts of a range of hours that are not the open one."""
+    if hour is None:
+        return [reach]
+    parts = Window(reach.start, min(reach.end, hour.start)), Window(max(reach.start, hour.end), reach.end)
+    return [part for part in parts if part.start < part.end]
+
+
+async def stays_open(customer: Customer, window: Window, readings: ReadingStore, now: int, zone: ZoneInfo) -> bool:
+    """Whether a window of new readings affects only an hour that stays open: then there is no result to write.
+
+    This is so if every series with a role has readings in the same hour before the window, enough to determine the pauses between
+    others, and no reading is later than that hour. (The hour that was open before was written when the first of those readings came.)
+    """
+    hour = window_at(window.start, "1h", zone)
+    is_early = window.start - hour.start < NEARBY * SHORTEST_INTERVAL
+    if is_early or window.end > hour.end or now > hour.end + READ_AROUND:
+        return False
+    meters = (each.series for each in measured_segments(customer, hour.start, window.end))
+    names = sorted({*series_between(customer, hour.start, window.end), *meters})
+    found = await readings.read(names, hour.start, max(hour.end, now) + READ_AROUND) if names else {}
+    return all(bisect_left(rows, (window.start,)) >= NEARBY and rows[-1].time < hour.end for rows in found.values())
+
+
+class HoursReader:
+    """Reads points per hour: the stored ones, and those of hours that are not stored yet. It keeps the computed hours.
+
+    :param newest: the time of the newest reading (before a time) that a result may be computed from.
+    :param compute: the points of an hour, by series.
+    """
+
+    def __init__(
+        self,
+        readings: ReadingStore,
+        zone: ZoneInfo,
+        now: int,
+        newest: Callable[[int | None], Awaitable[int | None]],
+        compute: Callable[[Window], Awaitable[Mapping[str, Sequence[FieldPoint]]]],
+    ) -> None:
+        self._readings = readings
+        self._zone = zone
+        self._now = now
+        self._newest = newest
+        self._compute = compute
+        self._computed: dict[Window, Mapping[str, Sequence[FieldPoint]]] = {}
+        self._open: tuple[Window, ...] | None = None
+        self._before: tuple[Window, ...] | None = None
+
+    async def points(self, series: str, start: int, end: int) -> list[FieldPoint]:
+        """The points of a series that begin in a range, ascending."""
+        stored = await self._readings.read_points(series, start, end)
+        found = stored
+        for hour in await self._open_hours():
+            if hour.start < end and start < hour.end:
+                # A stored point is stale: the hour had ended before the readings after it were voided.
+                found = [point for point in found if not hour.start <= point.time < hour.end]
+                found += await self._of_hour(series, hour, start, end)
+        for hour in await self._hours_before(stored, start):
+            if hour.start < end and start < hour.end and not _has(stored, hour):
+                found = [*found, *await self._of_hour(series, hour, start, end)]
+        return found if found is stored else sorted(found, key=lambda point: point.time)
+
+    async def _of_hour(self, series: str, hour: Window, start: int, end: int) -> list[FieldPoint]:
+        if hour not in self._computed:
+            self._computed[hour] = await self._compute(hour)
+        return [point for point in self._computed[hour].get(series, ()) if start <= point.time < end]
+
+    async def _open_hours(self) -> tuple[Window, ...]:
+        if self._open is None:
+            newest = [await self._newest(None)]
+            if newest[0] is not None and newest[0] > self._now + AHEAD_SECONDS:
+                newest.append(await self._newest(self._now + 1))
+            self._open = self._hours_of(newest)
+        return self._open
+
+    async def _hours_before(self, stored: Sequence[FieldPoint], start: int) -> tuple[Window, ...]:
+        """The hours with readings before the open ones, which the jobs may not have reached yet; none if they certainly have."""
+        if self._before is None:
+            hours = await self._open_hours()
+            neighbours = self._hours_of([hour.start - 1 for hour in hours])
+            if all(hour.start <= start for hour in hours) or all(_has(stored, hour) for hour in neighbours):
+                return ()
+            self._before = self._hours_of([await self._newest(hour.start) for hour in hours])
+        return self._before
+
+    def _hours_of(self, times: Iterable[int | None]) -> tuple[Window, ...]:
+        return tuple(sorted({window_at(time, "1h", self._zone) for time in times if time is not None}))
+
+
+def _has(points: Sequence[FieldPoint], hour: Window) -> bool:
+    return any(hour.start <= point.time < hour.end for point in points)

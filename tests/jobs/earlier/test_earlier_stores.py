@@ -1,0 +1,101 @@
+"""A store that an earlier version wrote gives the same answers, and goes on from where it is.
+
+``38efd4d.json`` and ``c5686c7.json`` are what those commits stored and told of the readings of ``log.py``; ``make.py`` says how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cenergyd.jobs.energy.job import update_energy
+from cenergyd.jobs.energy.netload import update_net_load
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import FieldPoint, SeriesReadings
+from tests.jobs.earlier.log import ALL, INTERVAL, START, UNTIL, meter_log
+from tests.jobs.site import SERIAL, all_told, context_on, customer_in, energy_told, net_load_told, run, told
+
+METERS = {"1": 1, "2": 2, "missing_meter": 0}
+NET_LOAD = f"{SERIAL}_net_load_15m"
+HOUR = 3600
+
+
+@pytest.fixture(params=["38efd4d", "c5686c7"])
+def commit(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def made_by(commit: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(__file__).with_name(f"{commit}.json").read_text())
+    return found
+
+
+def with_readings(commit: str, last: int) -> MemoryReadingStore:
+    store = MemoryReadingStore()
+    registers = commit != "38efd4d"  # it did not keep them
+    for meter, number in METERS.items():
+        rows = meter_log(number, 0, last, registers=registers)
+        run(store.write([SeriesReadings(f"{SERIAL}_{meter}", rows)]))
+    return store
+
+
+def written_by(commit: str, last: int = UNTIL) -> MemoryReadingStore:
+    store = with_readings(commit, last)
+    for series, points in made_by(commit)["stored"].items():
+        run(store.write_points(series, [FieldPoint(time, fields) for time, fields in points]))
+    return store
+
+
+def assert_told(found: list[FieldPoint], wanted: list[Any], where: str) -> None:
+    """Times and all fields of old; there may be more fields now."""
+    assert [point.time for point in found] == [time for time, _ in wanted], where
+    for point, (time, fields) in zip(found, wanted, strict=True):
+        same = {name: point.fields.get(name) for name in fields}
+        assert same == pytest.approx(fields, rel=1e-9, abs=1e-9), (where, time)
+
+
+def test_rollups_are_told_as_before(commit: str) -> None:
+    store = written_by(commit)
+    for name, wanted in made_by(commit)["rollups"].items():
+        series, _, resolution = name.rpartition("_")
+        assert_told(told(store, series, resolution), wanted, name)
+
+
+def test_net_load_and_energy_are_told_as_before(commit: str) -> None:
+    store, stored = written_by(commit), made_by(commit)["stored"]
+    assert_told(net_load_told(store), stored[NET_LOAD], NET_LOAD)
+    for meter in METERS:
+        series = f"{SERIAL}_{meter}"
+        assert_told(energy_told(store, series), stored[f"{series}_energy_1h"], series)
+
+
+def test_what_follows_is_as_if_this_version_had_stored_all(commit: str) -> None:
+    store, whole = written_by(commit), with_readings(commit, ALL)
+    for first in range(UNTIL, ALL, 3):
+        rows = {
+            meter: meter_log(number, first, min(first + 3, ALL), registers=commit != "38efd4d")
+            for meter, number in METERS.items()
+        }
+        for meter, each in rows.items():
+            run(store.write([SeriesReadings(f"{SERIAL}_{meter}", each)]))
+        now = rows["1"][-1].time + 30
+        for job in (roll_up, update_net_load, update_energy):
+            run(job(customer_in("UTC"), rows["1"][0].time, now - 29, context_on(store, now=now)))
+    for job in (roll_up, update_net_load, update_energy):
+        run(job(customer_in("UTC"), START, START + INTERVAL * ALL, context_on(whole)))
+    open_then = START + INTERVAL * UNTIL // HOUR * HOUR
+    ours, theirs = all_told(store), all_told(whole)
+    for series, wanted in theirs.items():
+        if not series.endswith("_24h") or commit != "38efd4d":
+            later = [[point.time, point.fields] for point in wanted if point.time >= open_then]
+            assert_told([point for point in ours[series] if point.time >= open_then], later, series)
+    quarters = [[point.time, point.fields] for point in net_load_told(whole)]
+    assert_told(net_load_told(store), quarters, NET_LOAD)
+    for meter in METERS:
+        hours = [[p.time, p.fields] for p in energy_told(whole, f"{SERIAL}_{meter}") if p.time >= open_then]
+        found = [p for p in energy_told(store, f"{SERIAL}_{meter}") if p.time >= open_then]
+        assert_told(found, hours, meter)

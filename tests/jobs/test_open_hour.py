@@ -1,0 +1,146 @@
+"""Which new readings leave nothing to write, and the hour that is computed for whoever asks."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+
+from cenergyd.customers.model import Window
+from cenergyd.jobs.energy.hours import energy_series
+from cenergyd.jobs.energy.job import update_energy
+from cenergyd.jobs.energy.netload import net_load_series, update_net_load
+from cenergyd.jobs.energy.read import EnergyReader
+from cenergyd.jobs.open_hour import measured_segments, newest_reading, stays_open, without
+from cenergyd.jobs.rollups.job import roll_up
+from cenergyd.readings.memory import MemoryReadingStore
+from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
+from tests.jobs.site import (
+    LOAD,
+    SERIAL,
+    SOLAR,
+    UTILITY,
+    all_points,
+    context_on,
+    customer_in,
+    energy_told,
+    net_load_told,
+    run,
+    store_with,
+)
+
+HOUR = 3600
+UTC = ZoneInfo("UTC")
+
+
+def minutes(first: int, last: int, P: float = 2.0) -> list[Reading]:
+    return [Reading(60 * k, P=P) for k in range(first, last)]
+
+
+def all_meters(last: int, **more: list[Reading]) -> MemoryReadingStore:
+    return store_with(**{"utility": minutes(0, last), "load": minutes(0, last), "solar": minutes(0, last), **more})
+
+
+@pytest.mark.parametrize(
+    ("window", "last", "now", "stays"),
+    [
+        ((75, 90), 90, 90, True),
+        ((63, 90), 90, 90, True),
+        ((62, 90), 90, 90, False),  # two readings before it: the pauses before the hour may be otherwise now
+        ((50, 90), 90, 90, False),  # it began in the hour before
+        ((105, 121), 121, 121, False),  # it ends in the next
+        ((75, 90), 121, 121, False),  # late: the next hour has begun
+        ((75, 90), 90, 400, False),  # very late
+    ],
+)
+def test_which_windows_leave_nothing_to_write(window: tuple[int, int], last: int, now: int, stays: bool) -> None:
+    start, end = (60 * each for each in window)
+    found = run(stays_open(customer_in("UTC"), Window(start, end), all_meters(last), 60 * now, UTC))
+    assert found == stays
+
+
+def test_a_meter_that_lags_behind_decides_too() -> None:
+    store = all_meters(90, load=minutes(0, 62))
+    assert not run(stays_open(customer_in("UTC"), Window(75 * 60, 90 * 60), store, 90 * 60, UTC))
+    store = all_meters(90, load=minutes(0, 64))
+    assert run(stays_open(customer_in("UTC"), Window(75 * 60, 90 * 60), store, 90 * 60, UTC))
+
+
+def test_an_upload_within_an_hour_writes_nothing_and_reads_little() -> None:
+    class Counting(MemoryReadingStore):
+        rows = 0
+
+        async def read(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().read(*args, **kwargs)
+            self.rows += sum(map(len, found.values()))
+            return found
+
+        async def replace_points_many(self, items: Any) -> None:
+            raise AssertionError("nothing is over")
+
+        merge_points_many = replace_points_many
+
+    store = Counting()
+    store._readings.update(all_meters(330)._readings)
+    for job in (roll_up, update_net_load, update_energy):
+        run(job(customer_in("UTC"), 315 * 60, 330 * 60, context_on(store, now=330 * 60)))
+    assert store.rows == 3 * 3 * 30, "of three meters the half hour since the hour began, by three jobs"
+
+
+def test_what_is_told_of_an_hour_does_not_wait_for_its_end() -> None:
+    store = all_meters(90)
+    customer = customer_in("UTC")
+    for job in (update_net_load, update_energy):
+        run(job(customer, 0, 90 * 60, context_on(store, now=90 * 60)))
+    assert [point.time for point in all_points(store)[energy_series(UTILITY)]] == [0]
+    assert [point.time for point in all_points(store)[net_load_series(SERIAL)]] == [0, 900, 1800, 2700]
+    assert [(p.time, p.fields["covered_seconds"]) for p in energy_told(store, UTILITY)] == [(0, 3600), (3600, 29 * 60)]
+    assert [p.time for p in net_load_told(store)] == [900 * k for k in range(6)]
+
+
+def test_what_was_stored_of_an_hour_that_is_open_again_does_not_count() -> None:
+    """What came after it was voided."""
+    store = all_meters(90)
+    stale = {"import_kwh": 99.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600.0}
+    run(store.write_points(energy_series(UTILITY), [FieldPoint(3600, stale)]))
+    assert energy_told(store, UTILITY)[-1].fields["import_kwh"] == pytest.approx(2 * 29 / 60)
+
+
+def test_a_clock_that_is_far_ahead_hides_no_hour() -> None:
+    """Two stray readings of the future: neither hour is that of the site's own newest reading."""
+    store = all_meters(90)
+    customer = customer_in("UTC")
+    run(update_energy(customer, 0, 90 * 60, context_on(store, now=90 * 60)))
+    run(store.write([SeriesReadings(UTILITY, [Reading(HOUR * 900, P=1.0), Reading(HOUR * 999, P=1.0)])]))
+
+    async def told() -> list[int]:
+        reader = EnergyReader(customer, store, 90 * 60)
+        return [p.time async for _, points in reader.points("utility", 0, 2 * HOUR) for p in points]
+
+    assert run(told()) == [0, 3600]
+
+
+def test_the_newest_reading_is_one_of_the_customers() -> None:
+    """After a meter lost its role, and its logger went to somebody else, its readings are not the customer's."""
+    store = store_with(utility=minutes(0, 500), load=minutes(0, 100), solar=minutes(0, 800))
+    history = [{"until": 200 * 60, "facility": "1", "load": "2", "solar": ""}]
+    customer = attrs.evolve(customer_in("UTC", extensions={"history": history}), facility="", load="2", solar="9")
+
+    def segments(start: int, end: int) -> Any:
+        return measured_segments(customer, start, end)
+
+    assert {each.series for each in segments(0, 1 << 33)} == {UTILITY, LOAD, f"{SERIAL}_9"}
+    assert run(newest_reading(segments, store)) == 199 * 60
+    assert run(newest_reading(segments, store, 150 * 60)) == 149 * 60
+    assert run(newest_reading(segments, store, 0)) is None
+    assert SOLAR not in {each.series for each in segments(0, 1 << 33)}
+
+
+def test_the_parts_of_a_range_without_the_open_hour() -> None:
+    assert without(Window(0, 3), None) == [Window(0, 3)]
+    assert without(Window(0, 3), Window(1, 2)) == [Window(0, 1), Window(2, 3)]
+    assert without(Window(0, 3), Window(2, 3)) == [Window(0, 2)]
+    assert without(Window(0, 3), Window(0, 3)) == []
+    assert without(Window(0, 3), Window(7, 8)) == [Window(0, 3)]

@@ -12,13 +12,14 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cenergyd.customers import meter_history
-from cenergyd.customers.model import Customer, Window
+from cenergyd.customers.model import ROLES, Customer, Window
 from cenergyd.daemon.plugins import build_plugin_manager
 from cenergyd.derivation import corrections
 from cenergyd.derivation.corrections import Corrector, Listed, Wanted
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.errors import Incompatible, InvalidField, NotFound, StoreUnavailable
+from cenergyd.jobs.energy.read import EnergyReader
 from cenergyd.jobs.rollups.read import read_rollup
 from cenergyd.jobs.service import JobService
 from cenergyd.jobs.windows import RESOLUTIONS
@@ -96,8 +97,13 @@ async def everything(opened: Stores, serial: str) -> dict[str, Any]:
     """All readings and results of a logger, as a fresh look sees them."""
     names = [f"{serial}_{meter}" for meter in ("2", "3", "missing_meter")]
     found: dict[str, Any] = dict(await opened.readings.read(names, *ALL))
+    customer = await opened.customers.by_serial(serial)
+    assert customer is not None
+    reader = EnergyReader(customer, opened.readings, NOW)
+    for role in ROLES:
+        async for place, points in reader.points(role, *ALL, 1 << 40):
+            found[f"{place.series}_energy_1h"] = points
     for name in names:
-        found[f"{name}_energy_1h"] = await opened.readings.read_points(f"{name}_energy_1h", *ALL)
         for resolution in RESOLUTIONS:
             # As the API gives it: the stored point of an unfinished window is not used.
             told = await read_rollup(opened.readings, name, resolution, Window(*ALL), ZoneInfo("UTC"))

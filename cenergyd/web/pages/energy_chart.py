@@ -11,6 +11,8 @@ from cenergyd.jobs.energy.periods import EnergyWindow
 WIDTH, HEIGHT = 1000, 300
 COMPLETE = 0.98
 """A window known for at least this share of its time is shown as complete."""
+_NOTHING = 1e-9
+"""kWh; a scale of less would divide by almost zero."""
 _TICKS = 5
 _GAP = 0.2
 
@@ -146,7 +148,7 @@ def _is_computed(window: EnergyWindow, role: str) -> bool:
 
 def _nice(least: float) -> float:
     """The next of 1, 2, 5, 10, ..."""
-    if least <= 0:
+    if least <= _NOTHING:
         return 1.0
     power = 10.0 ** floor(log10(least))
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))

@@ -80,20 +80,12 @@ class DerivationService(Service):
         self._ttl = max(CLAIM_SECONDS, ceil(1.5 * settings.plugin_timeout_seconds))
         self._runner = TaskRunner(derivation_queue, clock, self.status)
         committer = Committer(
-            readings=readings,
-            queue=derivation_queue,
-            job_queue=job_queue,
-            clock=clock,
-            tolerance=settings.tolerance_seconds,
-            ttl=self._ttl,
-            retry_seconds=RETRY_SECONDS,
-            status=self.status,
-            derived=derived,
-            jobs=jobs,
-        )
+            readings=readings, queue=derivation_queue, job_queue=job_queue, clock=clock, ttl=self._ttl,
+            tolerance=settings.tolerance_seconds, retry_seconds=RETRY_SECONDS, status=self.status, derived=derived, jobs=jobs,
+        )  # fmt: skip
         self.marks = ClaimedMarks(derivation_queue, clock, self._ttl)
-        """Takes the marks of this daemon's uploads."""
-        # What waits must be derived, or its claim renewed, before the claim expires.
+        """Marks the readings uploaded to this daemon."""
+        # Waiting windows must be derived, or their claims renewed, before the claims expire.
         self._claims_marks = settings.interval_seconds + MAX_REST_SECONDS < self._ttl
         self._late = LatePlugins(self._runner, committer, clock)
         self._batch = self._batch_deriver(settings, plugins, committer, documents)

@@ -124,22 +124,25 @@ async def solar_saving(
         for part in parts:
             sums[role].imported[part.label] += part.import_kwh
             sums[role].exported[part.label] += part.export_kwh
+    return {**_saving(sums["load"], sums["utility"], tariff), "hours": len(both), "energy_from": "power"}
+
+
+def _saving(load: _PerPeriod, grid: _PerPeriod, tariff: Tariff) -> JsonObject:
+    """What a tariff charges for the energy that a load took but not from the grid, and credits for export."""
     prices = {Period(price.season, price.period): price for price in tariff.energy}
     avoided = credit = Decimal(0)
     kwh = []
-    for label, load in sums["load"].imported.items():
-        less = load - sums["utility"].imported[label]
+    for label, imported in load.imported.items():
+        less = imported - grid.imported[label]
         kwh.append(less)
         avoided += prices[label].import_per_kwh * Decimal(repr(less))
-        credit += prices[label].export_per_kwh * Decimal(repr(sums["utility"].exported[label]))
+        credit += prices[label].export_per_kwh * Decimal(repr(grid.exported[label]))
     avoided, credit = avoided.quantize(_CENT, ROUND_HALF_UP), credit.quantize(_CENT, ROUND_HALF_UP)
     return {
         "avoided_kwh": fsum(kwh),
         "avoided_charge": str(avoided),
         "export_credit": str(credit),
         "total": str(avoided + credit),
-        "hours": len(both),
-        "energy_from": "power",
     }
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.energy.job import energy_series, update_energy
+from cenergyd.jobs.energy.hours import energy_series
+from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, meter_energies
 from cenergyd.jobs.energy.periods import EnergyWindow, energy_windows
 from cenergyd.readings.memory import MemoryReadingStore

@@ -13,7 +13,7 @@ from influxdb import InfluxDBClient
 from twisted.internet import reactor
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.energy.job import energy_series
+from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.energy.netload import net_load_series
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.influxdb.connection import Policy

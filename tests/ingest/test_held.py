@@ -367,7 +367,7 @@ async def test_the_doctor_and_the_site_s_state_tell_of_it(intake: Intake) -> Non
     await intake.meters.flush()
     report = await doctor(customer, intake.readings, intake.documents, NOW)
     told = {finding.message: finding.severity for finding in report.findings if finding.code == "meter_not_understood"}
-    assert [message[:24] for message in told] == ["1 logs of meter 1 are ke", "1 logs of meter 3 are ke"]
+    assert [message[:24] for message in told] == ["1 logs of meter 1 are he", "1 logs of meter 3 are he"]
     assert list(told.values()) == ["error", "warning"]
     assert '"Main" in column 4' in next(iter(told))
     (facts,) = await gather([customer], intake.documents)

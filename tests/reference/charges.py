@@ -28,6 +28,9 @@ TARIFF: dict[str, Any] = {
 }
 
 
+WAYS = ("import", "export")
+
+
 def period_at(time: int, zone: str) -> str:
     """What holds at a time."""
     return "night" if datetime.datetime.fromtimestamp(time, zoneinfo.ZoneInfo(zone)).hour < 12 else "day"
@@ -50,14 +53,30 @@ def by_registers(
     for meter in set(meters.values()):
         mine = [start for start in counts if meters[start] == meter]
         seconds = sum(counts[start]["seconds"] for start in mine)
-        for k, way in enumerate(("import", "export")):
-            power = {start: pieces[start][f"{way}_kwh"] - counts[start][f"uncounted_{way}_kwh"] for start in mine}
-            register = sum(counts[start][f"register_{way}_kwh"] for start in mine)
+        power = [{s: pieces[s][f"{way}_kwh"] - counts[s][f"uncounted_{way}_kwh"] for s in mine} for way in WAYS]
+        register = [sum(counts[start][f"register_{way}_kwh"] for start in mine) for way in WAYS]
+        if any(counts[start]["register_net_kwh"] for start in mine):
+            register = _both_ways(sum(counts[start]["register_net_kwh"] for start in mine), *map(_total, power))
+        for k in range(2):
+            whole = _total(power[k])
             for start in mine:
-                whole = sum(power.values())
-                share = power[start] / whole if whole > 0 else counts[start]["seconds"] / seconds
-                found[period_at(start, zone)][k] += register * share - power[start]
+                share = power[k][start] / whole if whole > 0 else counts[start]["seconds"] / seconds
+                found[period_at(start, zone)][k] += register[k] * share - power[k][start]
     return {period: (sums[0], sums[1]) for period, sums in found.items()}
+
+
+def _both_ways(net: float, bought: float, sold: float) -> list[float]:
+    """Import and export of a meter that counts only their difference: what power misses of it goes to the larger of the two."""
+    missed = net - (bought - sold)
+    if bought >= sold:
+        bought += missed
+    else:
+        sold -= missed
+    return [bought, sold] if bought >= 0 and sold >= 0 else [max(net, 0.0), max(-net, 0.0)]
+
+
+def _total(parts: dict[int, float]) -> float:
+    return sum(parts.values())
 
 
 def bill(energies: dict[str, tuple[float, float]], highest: float) -> Decimal:

@@ -29,7 +29,7 @@ def missing_meter(setups: Setups, rows: dict[str, list[Row]]) -> list[Row]:
                 continue
             if abs(first["time"] - second["time"]) <= TOLERANCE:
                 row = _computed(first, second, sign)
-                if since <= row["time"] < until:
+                if row is not None and since <= row["time"] < until:
                     found.append(row)
     return sorted(found, key=lambda row: row["time"])
 
@@ -42,10 +42,11 @@ def corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> lis
     return [
         {
             **row,
-            "P": -row["P"],
+            "P": None if row["P"] is None else 0.0 - row["P"],
             "Q": None if row["Q"] is None else -row["Q"],
             "E_import": row["E_export"],
             "E_export": row["E_import"],
+            "E_net": None if row["E_net"] is None else 0.0 - row["E_net"],
         }
         for row in mine
     ]
@@ -55,7 +56,7 @@ def reactive(row: Row) -> tuple[float | None, bool]:
     """Q and whether it is estimated from P and power factor, lagging."""
     if row["Q"] is not None:
         return row["Q"], False
-    if row["L1_PF"] is None:
+    if row["P"] is None or row["L1_PF"] is None:
         return None, False
     if row["P"] == 0:
         return 0.0, True
@@ -74,7 +75,9 @@ def _nearest(time: int, rows: list[Row]) -> Row | None:
     return min(rows, key=lambda row: (abs(row["time"] - time), row["time"]), default=None)
 
 
-def _computed(first: Row, second: Row, sign: int) -> Row:
+def _computed(first: Row, second: Row, sign: int) -> Row | None:
+    if first["P"] is None or second["P"] is None:
+        return None
     P = round(first["P"] + sign * second["P"], 9)
     (ours, we_guess), (theirs, they_guess) = reactive(first), reactive(second)
     Q = None if ours is None or theirs is None else round(ours + sign * theirs, 9)
@@ -88,4 +91,5 @@ def _computed(first: Row, second: Row, sign: int) -> Row:
         "estimated": Q is not None and (we_guess or they_guess),
         "E_import": None,
         "E_export": None,
+        "E_net": None,
     }

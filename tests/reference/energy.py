@@ -54,7 +54,8 @@ def counts(
     start: int,
     end: int,
 ) -> dict[int, dict[str, float]]:
-    """start of the utility's piece -> what its registers count in it: register_import_kwh, register_export_kwh, seconds, and the rest by power."""
+    """start of the utility's piece -> what its registers count in it: register_import_kwh, register_export_kwh (or register_net_kwh), seconds, and the
+    rest by power."""
     found: dict[int, dict[str, float]] = {}
     for since, until, what in _spans("utility", setups):
         if what is None:
@@ -70,8 +71,8 @@ def counts(
                 continue
             piece = found.setdefault(begin, dict.fromkeys(_COUNTS, 0.0))
             if second in shares:
-                piece["register_import_kwh"] += shares[second][0]
-                piece["register_export_kwh"] += shares[second][1]
+                for name, value in shares[second].items():
+                    piece[name] += value
                 piece["seconds"] += 1
             else:
                 net, both, _ = power[second]
@@ -80,34 +81,52 @@ def counts(
     return {begin: piece for begin, piece in found.items() if piece["seconds"]}
 
 
-_COUNTS = ("register_import_kwh", "register_export_kwh", "seconds", "uncounted_import_kwh", "uncounted_export_kwh")
+_COUNTS = (
+    "register_import_kwh",
+    "register_export_kwh",
+    "register_net_kwh",
+    "seconds",
+    "uncounted_import_kwh",
+    "uncounted_export_kwh",
+)
 
 
-def _register_seconds(
-    rows: list[Row], power: dict[int, Second], start: int, end: int
-) -> dict[int, tuple[float, float]]:
-    """second -> kWh of import and export that the registers count in it, from one row that has them to the next."""
-    found: dict[int, tuple[float, float]] = {}
-    highest = max((abs(row["P"]) for row in rows), default=0.0)
-    having = [k for k, row in enumerate(rows) if row["E_import"] is not None]
+def _register_seconds(rows: list[Row], power: dict[int, Second], start: int, end: int) -> dict[int, dict[str, float]]:
+    """second -> kWh that the registers count in it, from one row that has them to the next."""
+    found: dict[int, dict[str, float]] = {}
+    highest = max((abs(row["P"]) for row in rows if row["P"] is not None), default=0.0)
+    having = [k for k, row in enumerate(rows) if row["E_import"] is not None or row["E_net"] is not None]
     for k, j in pairwise(having):
         before, after = rows[k], rows[j]
         pause = after["time"] - before["time"]
         if j - k > 3 or (j - k > 1 and pause > 2 * LONGEST):
             continue
         most = max(1.0, 2 * highest * max(pause, 3600) / 3600)
+        seconds = range(before["time"], after["time"])
+        if any(second not in power for second in seconds):
+            continue
+        if before["E_net"] is not None:
+            net = after["E_net"] - before["E_net"]
+            if abs(net) <= most:
+                missed = net - sum(power[second][0] for second in seconds) / 3600
+                for second in seconds:
+                    share = power[second][0] / 3600 + missed / pause
+                    found[second] = {"register_net_kwh": share if start <= second < end else 0.0}
+            continue
         imported = _counted(before["E_import"], after["E_import"], most)
         exported = _counted(before["E_export"], after["E_export"], most)
-        seconds = range(before["time"], after["time"])
-        if imported is None or exported is None or any(second not in power for second in seconds):
+        if imported is None or exported is None:
             continue
         ups = [max(power[second][0], 0.0) + power[second][1] for second in seconds]
         downs = [max(-power[second][0], 0.0) + power[second][1] for second in seconds]
         for second, up, down in zip(seconds, ups, downs, strict=True):
-            found[second] = (
-                imported * (up / sum(ups) if sum(ups) else 1 / pause) if start <= second < end else 0.0,
-                exported * (down / sum(downs) if sum(downs) else 1 / pause) if start <= second < end else 0.0,
-            )
+            is_inside = start <= second < end
+            found[second] = {
+                "register_import_kwh": imported * (up / sum(ups) if sum(ups) else 1 / pause) if is_inside else 0.0,
+                "register_export_kwh": exported * (down / sum(downs) if sum(downs) else 1 / pause)
+                if is_inside
+                else 0.0,
+            }
     return found
 
 
@@ -190,36 +209,70 @@ def _spans(role: str, setups: list[tuple[int, dict[str, tuple[str, bool]]]]) -> 
 def _corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> list[Row]:
     own = [row for row in rows if since <= row["time"] < until]
     if is_reversed:
-        own = [{"time": r["time"], "P": -r["P"], "E_import": r["E_export"], "E_export": r["E_import"]} for r in own]
+        own = [
+            {
+                "time": r["time"],
+                "P": None if r["P"] is None else -r["P"],
+                "E_import": r["E_export"],
+                "E_export": r["E_import"],
+                "E_net": None if r["E_net"] is None else -r["E_net"],
+            }
+            for r in own
+        ]
     return own
 
 
 def _meter_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
+    found = _line_seconds(rows, start, end)
+    highest = max((abs(row["P"]) for row in rows if row["P"] is not None), default=0.0)
+    lines = _line_seconds(rows, rows[0]["time"], rows[-1]["time"]) if rows else {}
+    for before, after in pairwise(rows):
+        pause = after["time"] - before["time"]
+        if pause > MONTH or any(second in lines for second in range(before["time"], after["time"])):
+            continue
+        counted = _bridge(before, after, highest)
+        if counted is None:
+            continue
+        imported, exported = counted
+        for second in range(max(start, before["time"]), min(end, after["time"])):
+            net, both = (imported - exported) * 3600 / pause, min(imported, exported) * 3600 / pause
+            found[second] = (net, both, "bridged")
+    return found
+
+
+def _line_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
+    """Between one row with power and the next; rows without it tell of the usual interval only."""
     found: dict[int, Second] = {}
     pauses = [rows[i + 1]["time"] - rows[i]["time"] for i in range(len(rows) - 1)]
-    for i, pause in enumerate(pauses):
-        before, after = rows[i], rows[i + 1]
-        interval = usual(pauses, i)
-        kind = "gap"
-        if interval is not None and pause <= LONGEST:
-            if pause <= 1.5 * interval:
-                kind = "measured"
-            elif pause <= 3 * interval and (pause <= 900 or pause <= 1.5 * interval):
-                kind = "interpolated"
-        if kind != "gap":
-            for second in range(max(start, before["time"]), min(end, after["time"])):
-                part = (second + 0.5 - before["time"]) / pause
-                found[second] = (before["P"] + (after["P"] - before["P"]) * part, 0.0, kind)
-        elif pause <= MONTH and before["E_import"] is not None and after["E_import"] is not None:
-            highest = max(abs(row["P"]) for row in rows)
-            imported = _counted(before["E_import"], after["E_import"], 2 * highest * pause / 3600)
-            exported = _counted(before["E_export"], after["E_export"], 2 * highest * pause / 3600)
-            if imported is None or exported is None:
-                continue
-            for second in range(max(start, before["time"]), min(end, after["time"])):
-                net, both = (imported - exported) * 3600 / pause, min(imported, exported) * 3600 / pause
-                found[second] = (net, both, "bridged")
+    for i, j in pairwise([k for k, row in enumerate(rows) if row["P"] is not None]):
+        before, after = rows[i], rows[j]
+        pause = after["time"] - before["time"]
+        interval = max(usual(pauses, i) or 0, usual(pauses, j - 1) or 0)
+        if pause > LONGEST:
+            continue
+        if pause <= 1.5 * interval:
+            kind = "measured"
+        elif pause <= 3 * interval and (pause <= 900 or pause <= 1.5 * interval):
+            kind = "interpolated"
+        else:
+            continue
+        for second in range(max(start, before["time"]), min(end, after["time"])):
+            part = (second + 0.5 - before["time"]) / pause
+            found[second] = (before["P"] + (after["P"] - before["P"]) * part, 0.0, kind)
     return found
+
+
+def _bridge(before: Row, after: Row, highest: float) -> tuple[float, float] | None:
+    """kWh of import and export that the registers counted over a gap."""
+    most = 2 * highest * (after["time"] - before["time"]) / 3600
+    if before["E_net"] is not None and after["E_net"] is not None:
+        net = after["E_net"] - before["E_net"]  # registers of these sites never roll over when they count both ways
+        return (max(net, 0.0), max(-net, 0.0)) if abs(net) <= most else None
+    if before["E_import"] is None or after["E_import"] is None:
+        return None
+    imported = _counted(before["E_import"], after["E_import"], most)
+    exported = _counted(before["E_export"], after["E_export"], most)
+    return None if imported is None or exported is None else (imported, exported)
 
 
 def usual(pauses: list[int], i: int) -> int | None:

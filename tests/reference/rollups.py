@@ -60,14 +60,44 @@ def summary(rows: list[Row], expected: int | None) -> Row:
             found[f"{channel}_mean"] = sum(values) / len(values)
             found[f"{channel}_min"], found[f"{channel}_max"] = min(values), max(values)
             found[f"{channel}_count"] = len(values)
-    known = [(row["P"], *reactive(row)) for row in rows if reactive(row)[0] is not None]
+    known = [(row["P"], *reactive(row)) for row in rows if row["P"] is not None and reactive(row)[0] is not None]
     factor = power_factor(sum(each[0] for each in known), sum(each[1] for each in known))
     if factor is not None:
         found["PF"] = factor
     found["estimated"] = any(each[2] for each in known) or any(row.get("estimated") for row in rows)
     if expected is not None:
         found["expected"] = expected
-        found["complete"] = min(1.0, len(rows) / expected)
+        found["complete"] = min(1.0, found.get("P_count", len(rows)) / expected)
+        for channel in ("P", "Q", "L1_V"):
+            if f"{channel}_count" in found:
+                found[f"{channel}_complete"] = min(1.0, found[f"{channel}_count"] / expected)
+    return found
+
+
+def of_role(parts: list[tuple[int, int, list[Row]]], resolution: str, zone: str) -> dict[int, Row]:
+    """The windows of a role that is one series after the other: (start, end, all rows of the series), ascending.
+
+    A window of one part expects what the series' own does; one that is cut, for each of its parts what the pauses in it say.
+    """
+    own = [windows(rows, resolution, zone) for _, _, rows in parts]
+    grouped: dict[Window, list[tuple[int, Row]]] = {}
+    for number, (start, end, rows) in enumerate(parts):
+        for row in rows:
+            if start <= row["time"] < end:
+                grouped.setdefault(window_of(row["time"], resolution, zone), []).append((number, row))
+    found = {}
+    for window, mine in grouped.items():
+        cut = [number for number, part in enumerate(parts) if part[0] < window[1] and window[0] < part[1]]
+        if len(cut) == 1:
+            found[window[0]] = own[cut[0]][window[0]]
+            continue
+        expected = 0
+        for number in cut:
+            within = max(window[0], parts[number][0]), min(window[1], parts[number][1])
+            times = [row["time"] for each, row in mine if each == number]
+            if times:
+                expected += by_pauses(within, times, stand_for(times)) or len(times)
+        found[window[0]] = summary([row for _, row in mine], expected)
     return found
 
 

@@ -41,6 +41,9 @@ def random_site(seed: int, zone: str = "") -> Site:
     if rng.random() < 0.6:
         setups.append((start + rng.randrange(2 * 3600, 8 * 3600), _changed(first, rng)))
     rows = {meter: _rows(rng, start, end) for meter in ("1", "2", "4")}
+    if len(setups) > 1 and rng.random() < 0.5:  # changed in the very second of a reading
+        own = [row["time"] for each in rows.values() for row in each if start + 7200 <= row["time"] < end - 7200]
+        setups[1] = (rng.choice(own), setups[1][1])
     return Site(zone or rng.choice(ZONES), start, end, setups, rows, _uploads(rng, rows))
 
 
@@ -62,7 +65,7 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
     base, swing, speed = rng.uniform(0, 8), rng.uniform(0, 10), rng.uniform(0.0005, 0.01)
     step = rng.choice([60, 60, 300, 900, 1800])
     jitter, drift = rng.choice([0, 0, 5]), rng.choice([0.0, 0.0, 1 / 3600])
-    has_registers = rng.random() < 0.7
+    registers = rng.choice(["none", "both", "both", "net"])
     has = {name: rng.random() < 0.6 for name in ("Q", "L1_PF", "L1_V")}
     counted = {"E_import": rng.choice([0.0, 812.5, 9990.0]), "E_export": rng.choice([0.0, 99.5])}
     rows: list[Row] = []
@@ -82,10 +85,9 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
             counted["E_import" if flow > 0 else "E_export"] += abs(flow) * min(60, at - minute) / 3600
         last = at
         P = round(base + swing * sin(at * speed), 3)
-        registers: Row = {name: round(value % 10000, 2) if has_registers else None for name, value in counted.items()}
-        rows.append({"time": at, "P": P, **_channels(rng, P, has), **registers})
+        rows.append({"time": at, "P": P, **_channels(rng, P, has), **_registers(registers, counted)})
     for k in range(len(rows)):
-        if has_registers and rng.random() < 0.002:  # a reset: from here on it counts from zero
+        if registers == "both" and rng.random() < 0.002:  # a reset: from here on it counts from zero
             zero = rows[k]["E_import"]
             for row in rows[k:]:
                 row["E_import"] = round(max(0.0, row["E_import"] - zero), 2)
@@ -93,8 +95,20 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
     for k in range(len(rows)):
         if rng.random() < 0.02:  # the registers could not be read for a while
             for row in rows[k : k + rng.choice([1, 2, 3, 5])]:
-                row["E_import"] = row["E_export"] = None
+                row["E_import"] = row["E_export"] = row["E_net"] = None
+    for k in range(len(rows)):
+        if rng.random() < 0.01:  # nor could the power
+            for row in rows[k : k + rng.choice([1, 2, 4])]:
+                row["P"] = None
+                row["L1_V"] = row["L1_V"] or 120.0
     return rows
+
+
+def _registers(kind: str, counted: dict[str, float]) -> Row:
+    if kind == "net":
+        return {"E_import": None, "E_export": None, "E_net": round(counted["E_import"] - counted["E_export"], 2)}
+    both = {name: round(value % 10000, 2) if kind == "both" else None for name, value in counted.items()}
+    return {**both, "E_net": None}
 
 
 def _channels(rng: random.Random, P: float, has: dict[str, bool]) -> Row:

@@ -54,7 +54,8 @@ def by_hand(rows: list[Row], made: Correction) -> list[Row]:
         if not made.start <= row["time"] < made.end:
             found.append(row)
         elif made.kind == "scale":
-            found.append({**row, "P": row["P"] * made.factor, "E_import": None, "E_export": None})
+            P = None if row["P"] is None else row["P"] * made.factor
+            found.append({**row, "P": P, "E_import": None, "E_export": None, "E_net": None})
         elif made.kind == "shift":
             found.append({**row, "time": row["time"] + made.seconds})
     return sorted(found, key=lambda row: row["time"])

@@ -23,6 +23,8 @@ async def test_a_store_of_a_newer_version_is_not_touched(tmp_path: Path) -> None
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("UPDATE schema_version SET version = 999")
     newer = SqliteReadingStore(reactor, path)
-    with pytest.raises(StoreUnavailable, match=r"was upgraded by a newer cenergyd \(to 999, this one knows \d+\)"):
+    with pytest.raises(
+        StoreUnavailable, match=r"was upgraded by a newer cenergyd \(to schema 999, this one knows \d+\)"
+    ):
         await newer.open()
     await newer.close()

@@ -139,7 +139,7 @@ async def test_duplicate_serials_are_reported(store, collection):
     assert (await store.by_serial("AA01")).id in ("a", "b", "c")
     report = await migrate(store.documents, dry_run=False)
     assert report.duplicates == {"AA01": ("a", "b", "c")}
-    assert any("named by 3 customers (a, b, c)" in line for line in report.lines())
+    assert any("is set for 3 customers (a, b, c)" in line for line in report.lines())
 
 
 values = st.recursive(

@@ -81,23 +81,36 @@ def checked_columns(chosen: Mapping[str, int], field: str) -> dict[str, int]:
 
 
 def with_columns(customer: Customer, meter: str, columns: Mapping[str, int]) -> dict[str, object]:
-    """The change that sets a meter's columns for all times of the present logger; roles do not change."""
+    """The change that sets a meter's columns for the times of the present logger for which none are chosen; roles do not change.
+
+    Where columns are chosen for every time, it sets the present ones.
+    """
     meters = dict(customer.extensions.get("meters") or {})
-    meters["layouts"] = {**(meters.get("layouts") or {}), meter: dict(columns)}
+    history = list(customer.extensions.get("history") or ())
+    entries = [_with_columns(customer, entry, meter, columns) for entry in history]
+    if not _has_columns(meters, meter) or entries == history:
+        meters["layouts"] = {**(meters.get("layouts") or {}), meter: dict(columns)}
     update: dict[str, object] = {"meters": meters}
-    history = customer.extensions.get("history")
     if history:
-        update["history"] = [_entry(customer, entry, meter, columns) for entry in history]
+        update["history"] = entries
     return {"extensions": update}
 
 
-def _entry(customer: Customer, entry: object, meter: str, columns: Mapping[str, int]) -> object:
-    if not isinstance(entry, Mapping):
+def _with_columns(customer: Customer, entry: object, meter: str, columns: Mapping[str, int]) -> object:
+    """The entry of the history with a meter's columns, where it is of the present logger and has none."""
+    if not isinstance(entry, Mapping) or _has_columns(entry, meter):
         return entry
     serial = entry.get("logger_serial_number") or customer.logger_serial_number
     if serial != customer.logger_serial_number:
         return entry
     return {**entry, "layouts": {**(entry.get("layouts") or {}), meter: dict(columns)}}
+
+
+def _has_columns(entry: Mapping[str, object], meter: str) -> bool:
+    """Whether a meter's rows can be read by the columns that an entry gives."""
+    layouts = entry.get("layouts")
+    chosen = layouts.get(meter) if isinstance(layouts, Mapping) else None
+    return isinstance(chosen, Mapping) and "P" in chosen
 
 
 def _held(context: Context) -> tuple[HeldMeters, HeldLogs]:

@@ -36,7 +36,8 @@ SET_UP = f"""
 from cenergyd.customers.model import Customer
 from twisted.internet.defer import Deferred
 async def work(stores):
-    carport, mill = await stores.customers.page()
+    carport = await stores.customers.by_serial("{SERIAL}")
+    mill = await stores.customers.by_serial("{MILL}")
     await stores.customers.update(carport.id, {{"extensions": {{"alerts": {CHANNELS!r}}}}})
     await stores.customers.update(mill.id, {{"extensions": {{"alerts": {NIGHT!r}}}}})
     await stores.documents.put("good_morning", "reader", {{"customer_id": carport.id}})

@@ -74,7 +74,10 @@ async def send(notification: Notification, topic: str, options: Options) -> bool
         headers["Authorization"] = f"Bearer {options.token}"
     url = f"{options.url.rstrip('/')}/{quote(topic, safe='')}"
     try:
-        response = await treq.post(url, notification.text.encode(), headers=headers, timeout=20, allow_redirects=False)
+        # A kept connection may end just as a message goes out; nobody knows then whether it came.
+        response = await treq.post(
+            url, notification.text.encode(), headers=headers, timeout=20, allow_redirects=False, persistent=False
+        )
     except (ConnectError, DNSLookupError) as error:
         raise NtfyFailed(f"no connection: {error}") from error  # it never heard of the message
     except Exception as error:

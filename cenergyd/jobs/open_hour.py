@@ -10,6 +10,8 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
+import attrs
+
 from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import RoleSegment, role_segments, uses_sums
 from cenergyd.customers.model import ROLES, Customer, Window
@@ -63,6 +65,35 @@ async def newest_reading(segments: Segments, readings: ReadingStore, before: int
         own = [reading.time for name, reading in found.items() if reading.time >= starts[end, name]]
         newest = max([*own, *([] if newest is None else [newest])], default=None)
     return newest
+
+
+@attrs.frozen(slots=True)
+class OpenHour:
+    """Finds, for a job that writes results per hour, the hour that it leaves open and the one that it left open before."""
+
+    segments: Segments
+    readings: ReadingStore
+    zone: ZoneInfo
+    now: int
+    """UTC seconds."""
+
+    async def hour(self, rows: Mapping[str, Sequence[Reading]], read: Window) -> Window | None:
+        """The hour of the newest reading within any of the segments.
+
+        :param rows: the readings of ``read``; the store is asked if it may have later ones.
+        """
+        if read.end <= self.now:
+            newest = await newest_reading(self.segments, self.readings)
+        else:
+            newest = newest_of(self.segments(*read), rows)
+        return None if newest is None else window_at(newest, "1h", self.zone)
+
+    async def left_before(self, start: int, reached: int) -> Window | None:
+        """The newest reading before a time, as a window of one second, if its hour was left open and ends before the hours reached now."""
+        before = await newest_reading(self.segments, self.readings, start)
+        if before is None or window_at(before, "1h", self.zone).end > reached:
+            return None
+        return Window(before, before + 1)
 
 
 def without(reach: Window, hour: Window | None) -> list[Window]:

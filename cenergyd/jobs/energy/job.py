@@ -14,8 +14,8 @@ from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
 from cenergyd.jobs.neighbours import Rows
-from cenergyd.jobs.open_hour import measured_segments, newest_of, newest_reading, stays_open, without
-from cenergyd.jobs.windows import widen, window_at
+from cenergyd.jobs.open_hour import OpenHour, measured_segments, newest_of, stays_open, without
+from cenergyd.jobs.windows import widen
 
 
 async def update_energy(customer: Customer, start: int, end: int, context: JobContext) -> None:
@@ -38,6 +38,7 @@ class _Metering:
         self._hours = HourEnergy(customer, context.readings, longest, context.now, context.pause)
         self._zone = self._hours.zone
         self._segments = partial(measured_segments, customer)
+        self._open = OpenHour(self._segments, context.readings, self._zone, context.now)
 
     async def run(self, window: Window, *, goes_on: bool = False) -> None:
         """Go over a window.
@@ -60,7 +61,7 @@ class _Metering:
         reach = widen(*neighbours.reach(rows, fresh), "1h", self._zone)
         if first and newest_of(self._segments(read.start, chunk.start), rows) is None:
             await self._close_before(chunk.start, reach.start)
-        open_hour = None if goes_on else await self._open_hour(rows, read)
+        open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
             points = await self._hours.points(await neighbours.completed(rows, read, hours), hours)
             items: list[Replacement] = [(energy_series(name), *hours, found) for name, found in points.items()]
@@ -68,13 +69,6 @@ class _Metering:
 
     async def _close_before(self, start: int, reached: int) -> None:
         """Write the hour that was left open if readings continue after a long pause."""
-        before = await newest_reading(self._segments, self._context.readings, start)
-        if before is not None and window_at(before, "1h", self._zone).end <= reached:
-            await self.run(Window(before, before + 1), goes_on=True)
-
-    async def _open_hour(self, rows: Rows, read: Window) -> Window | None:
-        """The hour of the newest reading."""
-        newest = newest_of(self._segments(*read), rows)
-        if read.end <= self._context.now:
-            newest = await newest_reading(self._segments, self._context.readings)
-        return None if newest is None else window_at(newest, "1h", self._zone)
+        left = await self._open.left_before(start, reached)
+        if left is not None:
+            await self.run(left, goes_on=True)

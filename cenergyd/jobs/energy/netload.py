@@ -18,7 +18,7 @@ from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
 from cenergyd.jobs.neighbours import NeighbourReader, Rows
-from cenergyd.jobs.open_hour import HoursReader, newest_of, newest_reading, stays_open, without
+from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import told
 from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
@@ -56,6 +56,7 @@ class _NetLoad:
         self._context = context
         self._zone = zone
         self._segments = partial(role_segments, customer, "utility")
+        self._open = OpenHour(self._segments, context.readings, zone, context.now)
         self._neighbours = _neighbours(context.readings, context.now)
 
     async def run(self, window: Window, *, goes_on: bool = False) -> None:
@@ -84,23 +85,16 @@ class _NetLoad:
         earlier = newest_of(self._segments(read.start, chunk.start), rows) if first else None
         if first and (earlier is None or window_at(earlier, "1h", self._zone).end <= reach.start):
             await self._close_before(chunk.start, reach.start)
-        open_hour = None if goes_on else await self._open_hour(rows, read)
+        open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
             points = _points(self._customer, hours, await self._neighbours.completed(rows, read, hours), self._zone)
             await self._context.readings.replace_points_many(_by_logger(self._customer, hours, points))
 
     async def _close_before(self, start: int, reached: int) -> None:
         """Write the hour that was left open if readings continue after a pause."""
-        before = await newest_reading(self._segments, self._context.readings, start)
-        if before is not None and window_at(before, "1h", self._zone).end <= reached:
-            await self.run(Window(before, before + 1), goes_on=True)
-
-    async def _open_hour(self, rows: Rows, read: Window) -> Window | None:
-        """The hour of the newest reading."""
-        newest = newest_of(self._segments(*read), rows)
-        if read.end <= self._context.now:
-            newest = await newest_reading(self._segments, self._context.readings)
-        return None if newest is None else window_at(newest, "1h", self._zone)
+        left = await self._open.left_before(start, reached)
+        if left is not None:
+            await self.run(left, goes_on=True)
 
 
 class NetLoadReader:

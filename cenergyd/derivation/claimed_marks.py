@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import PendingMark, PendingWork
 from cenergyd.customers.store import DerivationQueue
 from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.concurrency import InProgress
 
 MAX_CUSTOMERS = 1000
 """Maximum customers under one claim; further customers get another claim."""
@@ -29,10 +29,8 @@ class _MarkRound:
     """The time of its first mark, from which the expiry of the claim is counted."""
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     customers: set[str] = attrs.field(factory=set)
-    writes: int = 0
-    """Number of marks that the store has not answered yet."""
-    settled: list[Deferred[None]] = attrs.field(factory=list)
-    """Deferreds to fire when there are none."""
+    writes: InProgress = attrs.field(factory=InProgress)
+    """Marks that the store has not answered yet."""
 
 
 class ClaimedMarks:
@@ -59,15 +57,8 @@ class ClaimedMarks:
             return
         current = self._current()
         current.customers.update(mark.customer_id for mark in marks)
-        current.writes += 1
-        try:
+        with current.writes:
             await self._queue.mark_claimed(marks, current.claim, int(current.began) + self._ttl)
-        finally:
-            current.writes -= 1
-            if not current.writes:
-                settled, current.settled = current.settled, []
-                for waiting in settled:
-                    waiting.callback(None)
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
         """At most ``limit`` works to derive now, and when each was claimed. No further marks are joined with them. Raises StoreUnavailable."""
@@ -75,10 +66,7 @@ class ClaimedMarks:
         for each in ended:
             if len(self._works) >= limit:
                 break
-            if each.writes:
-                settled: Deferred[None] = Deferred()
-                each.settled.append(settled)
-                await settled
+            await each.writes.ended()
             works = await self._queue.claimed(each.claim, len(each.customers))
             self._rounds.remove(each)
             self._works.extend((work, each.began) for work in works)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import PendingWork, Window
 from cenergyd.customers.store import DerivationQueue
 from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.concurrency import InProgress
 
 MAX_WAITING = 2000
 """Customers that may wait in memory for the next pass; the others are left to the queue."""
@@ -27,10 +27,8 @@ class _HandOverRound:
     claim: str = attrs.field(factory=lambda: uuid4().hex)
     works: dict[str, tuple[PendingWork, float]] = attrs.field(factory=dict)
     """Customer id -> work and when it was claimed."""
-    writes: int = 0
-    """Number of hand-overs that the store has not answered yet."""
-    settled: list[Deferred[None]] = attrs.field(factory=list)
-    """Deferreds to fire when there are none."""
+    writes: InProgress = attrs.field(factory=InProgress)
+    """Hand-overs that the store has not answered yet."""
 
     def joined(self, work: PendingWork, window: Window, now: float) -> None:
         """Record a window that the store has accepted."""
@@ -65,35 +63,28 @@ class HandedOver:
         if not self.open or not works or len(self) + len(works) > MAX_WAITING:
             return [False] * len(works)
         current, now = self._round, self._clock.seconds()
-        current.writes += 1
-        try:
-            taken = await self._queue.hand_over_claimed(works, windows, current.claim, int(now) + self._ttl, results)
-            for work, window, is_ours in zip(works, windows, taken, strict=True):
-                if is_ours:
-                    current.joined(work, window, now)
-            return taken
-        except BaseException:
-            # It is unknown what the store has written: leave these claims to expire, and let nothing join them.
-            for work in works:
-                current.works.pop(work.customer.id, None)
-            self._next_round(current)
-            raise
-        finally:
-            current.writes -= 1
-            if not current.writes:
-                settled, current.settled = current.settled, []
-                for waiting in settled:
-                    waiting.callback(None)
+        with current.writes:
+            try:
+                taken = await self._queue.hand_over_claimed(
+                    works, windows, current.claim, int(now) + self._ttl, results
+                )
+                for work, window, is_ours in zip(works, windows, taken, strict=True):
+                    if is_ours:
+                        current.joined(work, window, now)
+                return taken
+            except BaseException:
+                # It is unknown what the store has written: leave these claims to expire, and let nothing join them.
+                for work in works:
+                    current.works.pop(work.customer.id, None)
+                self._next_round(current)
+                raise
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
         """At most ``limit`` works to run now, and when each was claimed. No further windows are joined with them."""
         self._next_round(self._round)
         found: list[tuple[PendingWork, float]] = []
         for each in list(self._earlier):
-            if each.writes:
-                settled: Deferred[None] = Deferred()
-                each.settled.append(settled)
-                await settled
+            await each.writes.ended()
             while each.works and len(found) < limit:
                 found.append(each.works.pop(next(iter(each.works))))
             if not each.works and not each.writes and each in self._earlier:

@@ -1,8 +1,8 @@
-"""A semaphore that is safe for very many waiters."""
+"""A semaphore that is safe for very many waiters, and a count of calls in progress."""
 
 from __future__ import annotations
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 
 class Slots(DeferredSemaphore):
@@ -27,3 +27,31 @@ class Slots(DeferredSemaphore):
                 super().release()
         finally:
             self._handing_on = False
+
+
+class InProgress:
+    """Counts calls in progress: ``with`` it around each; whoever needs their results waits until there is none."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: list[Deferred[None]] = []
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
+
+    async def ended(self) -> None:
+        """Wait until no call is in progress; at once if none is."""
+        if self._count:
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append(waiting)
+            await waiting

@@ -1,4 +1,4 @@
-"""A semaphore with very many waiters."""
+"""A semaphore with very many waiters, and calls in progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
-from cenergyd.runtime.concurrency import Slots
+from cenergyd.runtime.concurrency import InProgress, Slots
 
 
 def test_a_crowd_whose_work_ends_at_once_is_served_whole() -> None:
@@ -43,3 +43,15 @@ def test_never_more_than_its_places_and_all_get_one(places: int, at_once: list[b
     assert every.called
     assert most <= places
     assert slots.tokens == places
+
+
+def test_whoever_waits_goes_on_when_no_call_is_in_progress() -> None:
+    calls = InProgress()
+    assert Deferred.fromCoroutine(calls.ended()).called
+    with calls:
+        with calls:
+            waiting = [Deferred.fromCoroutine(calls.ended()) for _ in range(2)]
+        assert calls
+        assert not any(each.called for each in waiting), "one call is left"
+    assert not calls
+    assert all(each.called for each in waiting)

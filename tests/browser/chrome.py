@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 PHONE = (360, 812)
 DESKTOP = (1280, 900)
@@ -18,6 +23,62 @@ _ARGUMENTS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-device-scale-factor=1",
     "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
+
+_FIND_AGAIN_SECONDS = 10
+
+
+class LastingElement(WebElement):
+    """An element that is found again, in the way it was found, once the page's script has replaced it.
+
+    The pages write tables and texts anew when new readings come: between finding an element and reading it that can happen at any time.
+    """
+
+    find_again: Callable[[], WebElement] | None = None
+
+    def _execute(self, command: str, params: dict[str, Any] | None = None) -> Any:
+        give_up = time.monotonic() + _FIND_AGAIN_SECONDS
+        while True:
+            try:
+                return super()._execute(command, dict(params or {}))
+            except StaleElementReferenceException:
+                if self.find_again is None or time.monotonic() > give_up:
+                    raise
+                try:
+                    self._id = self.find_again().id
+                except (NoSuchElementException, IndexError):
+                    time.sleep(0.05)
+
+    def find_element(self, by: Any = By.ID, value: str | None = None) -> WebElement:
+        found = super().find_element(by, value)
+        return _lasting(found, lambda: super(LastingElement, self).find_element(by, value))
+
+    def find_elements(self, by: Any = By.ID, value: str | None = None) -> list[WebElement]:
+        found = super().find_elements(by, value)
+        return _all_lasting(found, lambda: super(LastingElement, self).find_elements(by, value))
+
+
+class Chrome(webdriver.Chrome):
+    """Chrome whose elements are :class:`LastingElement`."""
+
+    _web_element_cls = LastingElement
+
+    def find_element(self, by: Any = By.ID, value: str | None = None) -> WebElement:
+        found = super().find_element(by, value)
+        return _lasting(found, lambda: super(Chrome, self).find_element(by, value))
+
+    def find_elements(self, by: Any = By.ID, value: str | None = None) -> list[WebElement]:
+        found = super().find_elements(by, value)
+        return _all_lasting(found, lambda: super(Chrome, self).find_elements(by, value))
+
+
+def _lasting(element: WebElement, find_again: Callable[[], WebElement]) -> WebElement:
+    assert isinstance(element, LastingElement)
+    element.find_again = find_again
+    return element
+
+
+def _all_lasting(elements: list[WebElement], find_all: Callable[[], list[WebElement]]) -> list[WebElement]:
+    return [_lasting(element, lambda number=number: find_all()[number]) for number, element in enumerate(elements)]  # type: ignore[misc]
 
 
 def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
@@ -29,7 +90,7 @@ def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     if not javascript:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    browser = webdriver.Chrome(options, Service("/usr/bin/chromedriver", env=_environment(profile)))
+    browser = Chrome(options, Service("/usr/bin/chromedriver", env=_environment(profile)))
     browser.set_page_load_timeout(60)
     set_size(browser, DESKTOP)
     return browser

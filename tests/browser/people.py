@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import http.client
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -104,13 +106,29 @@ def until(browser: webdriver.Chrome, condition: Callable[[], Any], message: str 
 def press(browser: webdriver.Chrome, text: str) -> None:
     """Press the button, or follow the link, with this text."""
     path = f"//main//*[self::button or self::a][normalize-space()='{text}'][not(@aria-hidden)]"
-    browser.find_element(By.XPATH, path).click()
+    until(browser, lambda: browser.find_element(By.XPATH, path), text).click()
+
+
+@contextlib.contextmanager
+def new_page(browser: webdriver.Chrome) -> Iterator[None]:
+    """What is pressed in here leads to another document: wait until that one has come.
+
+    A click may return before Chromium has begun to leave the page.
+    """
+    before = _document(browser)
+    yield
+    until(browser, lambda: _document(browser) != before)
+
+
+def _document(browser: webdriver.Chrome) -> str:
+    return str(browser.execute_cdp_cmd("Page.getFrameTree", {})["frameTree"]["frame"]["loaderId"])
 
 
 def fill(browser: webdriver.Chrome, **values: str) -> None:
     """Type into fields by name."""
     for name, value in values.items():
-        enter(browser.find_element(By.CSS_SELECTOR, f"form.settings [name='{name}']"), value)
+        field = (By.CSS_SELECTOR, f"form.settings [name='{name}']")
+        enter(until(browser, functools.partial(browser.find_element, *field)), value)
 
 
 def put_fields(browser: webdriver.Chrome, values: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from selenium.webdriver.support.select import Select
 
 from cenergyd.readings.model import Reading
 from tests.browser.chrome import PHONE, axe, complaints, open_chrome, set_size
-from tests.browser.people import Site, sign_in, text, until
+from tests.browser.people import Site, new_page, sign_in, text, until
 from tests.daemon_process import RunningDaemon
 
 DAY = date(2026, 6, 17)
@@ -120,10 +120,12 @@ def test_without_scripts(
     try:
         sign_in(plain, daemon, operator_token)
         plain.get(f"{daemon.url}/customers/{farm}/energy")
-        press(plain, "month")
+        with new_page(plain):
+            press(plain, "month")
         assert "view=month" in plain.current_url
         Select(plain.find_element(By.ID, "compare")).select_by_value("last_year")
-        press(plain, "show")
+        with new_page(plain):
+            press(plain, "show")
         assert "view=month" in plain.current_url
         assert "compare=last_year" in plain.current_url
     finally:

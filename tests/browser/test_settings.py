@@ -8,7 +8,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chrome import complaints
-from tests.browser.people import Site, fill, minutes, press, sign_in, text, tile, until, value
+from tests.browser.people import Site, fill, minutes, new_page, press, sign_in, text, tile, until, value
 from tests.browser.test_looks import picture
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, upload
@@ -22,7 +22,7 @@ def test_from_nothing_to_the_third_curve(
     # The refused logger is listed, and leads to the form.
     until(browser, lambda: browser.get(f"{daemon.url}/rejected") or site.serial in browser.page_source)
     browser.find_element(By.CSS_SELECTOR, f"a[href$='serial={site.serial}']").click()
-    assert value(browser, "logger_serial_number") == site.serial
+    until(browser, lambda: value(browser, "logger_serial_number") == site.serial)
     fill(browser, name="Hill farm", time_zone="America/New_York", logger_password=PASSWORD)
     press(browser, "Add the customer")
     until(browser, lambda: "The customer was added" in text(browser, "main"))
@@ -137,9 +137,11 @@ def test_removing_is_asked_for_first(
     customer = site.register(load="1", solar="2")
     sign_in(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{customer}/settings")
-    press(browser, "Remove this customer…")
+    with new_page(browser):
+        press(browser, "Remove this customer…")
     assert f"Site {site.serial}" in text(browser, "h1")
-    press(browser, "Keep")
+    with new_page(browser):
+        press(browser, "Keep")
     assert browser.current_url.endswith("/settings")
     press(browser, "Remove this customer…")
     press(browser, "Remove")

@@ -11,9 +11,8 @@ from itertools import repeat
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.row_values import new_reading
 from cenergyd.acquisuite.times import YEAR_2000, quoted_time
-from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading
+from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading, new_reading
 
 _HEADER: Final = b"time("
 _POWER_FACTOR: Final = VALUES.index("L1_PF")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading
+from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading, new_reading
 
 _PF_OVERSHOOT: Final = 1.001
 """A power factor above 1 up to this is a rounding error."""
@@ -15,9 +14,6 @@ _CHANNELS: Final = len(CHANNELS)
 
 RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
 """Takes a row's time and columns; returns its reading (None if it has no value) and the number of missing values."""
-
-new_reading: Final = partial(tuple.__new__, Reading)
-"""Makes a Reading from a tuple of its fields without a call in Python."""
 
 
 def row_reader(layout: Layout) -> RowReader:

@@ -104,13 +104,14 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
 
 def uses_sums(customer: Customer) -> bool:
     """Whether a role is, or ever was, a sum of meters."""
-    if is_sum(customer.facility) or is_sum(customer.load) or is_sum(customer.solar):
+    if is_sum(customer.facility + customer.load + customer.solar):
         return True
     history = customer.extensions.get("history")
-    entries = history if isinstance(history, list | tuple) else ()
+    if history is None or not isinstance(history, list | tuple):
+        return False
     fields = FIELD_OF_ROLE.values()
     return any(
-        is_sum(str(entry.get(field) or "")) for entry in entries if isinstance(entry, Mapping) for field in fields
+        is_sum(str(entry.get(field) or "")) for entry in history if isinstance(entry, Mapping) for field in fields
     )
 
 

@@ -48,11 +48,13 @@ class MeterSetup:
     @property
     def missing_role(self) -> Role | None:
         """The role to compute; None unless exactly one role has no meter and the other two have different meters."""
-        empty = [role for role in ROLES if not self.meter_of(role)]
-        if len(empty) != 1:
+        utility, load, solar = self.utility, self.load, self.solar
+        if (not utility) + (not load) + (not solar) != 1:
             return None
-        meters = [meter for role in ROLES for meter in meters_of(self.meter_of(role))]
-        return empty[0] if len(set(meters)) == len(meters) else None
+        meters = [meter for text in (utility, load, solar) for meter in meters_of(text)]
+        if len(set(meters)) != len(meters):
+            return None
+        return "utility" if not utility else "load" if not load else "solar"
 
     @property
     def has_sums(self) -> bool:
@@ -111,14 +113,16 @@ class Customer:
     @property
     def current(self) -> MeterSetup:
         """The roles as set now."""
-        return MeterSetup(utility=self.facility, load=self.load, solar=self.solar, **self._now_extras())
-
-    def _now_extras(self) -> dict[str, Any]:
-        extras = self.extensions.get("meters") or {}
-        return {
-            "reversed_roles": frozenset(extras.get("reversed") or ()),
-            "layouts": extras.get("layouts") or {},
-        }
+        extras = self.extensions.get("meters")
+        if not extras:
+            return MeterSetup(utility=self.facility, load=self.load, solar=self.solar)
+        return MeterSetup(
+            utility=self.facility,
+            load=self.load,
+            solar=self.solar,
+            reversed_roles=frozenset(extras.get("reversed") or ()),
+            layouts=extras.get("layouts") or {},
+        )
 
     @property
     def missing_role(self) -> Role | None:

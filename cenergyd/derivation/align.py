@@ -9,10 +9,15 @@ Conversely, a reading at ``x`` can only change computed readings from ``x - 2 * 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from typing import Final
 
 from cenergyd.customers.model import ROLES, Role
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import Reading
+
+_new_aligned: Final = partial(tuple.__new__, AlignedReading)
 
 
 def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> list[AlignedReading]:
@@ -26,10 +31,10 @@ def align(role_readings: Mapping[Role, Sequence[Reading]], tolerance: int) -> li
     our_times = [reading[0] for reading in ours]
     their_times = [reading[0] for reading in theirs]
     if our_times == their_times:
-        return _together(first, second, our_times, zip(ours, theirs, strict=True))
+        return _together(first, second, our_times, ours, theirs)
     pairs = list(mutual(our_times, their_times, tolerance))
     times = [min(our_times[i], their_times[j]) for i, j in pairs]
-    return _together(first, second, times, ((ours[i], theirs[j]) for i, j in pairs))
+    return _together(first, second, times, [ours[i] for i, _ in pairs], [theirs[j] for _, j in pairs])
 
 
 def unmatched(
@@ -76,11 +81,13 @@ def _nearest(times: Sequence[int], others: Sequence[int]) -> list[int]:
 
 
 def _together(
-    first: Role, second: Role, times: Iterable[int], pairs: Iterable[tuple[Reading, Reading]]
+    first: Role, second: Role, times: Sequence[int], ours: Sequence[Reading], theirs: Sequence[Reading]
 ) -> list[AlignedReading]:
-    timed = zip(times, pairs, strict=True)
+    nothing = repeat(None, len(times))
     if second == "load":
-        return [AlignedReading(time, ours, theirs, None) for time, (ours, theirs) in timed]
-    if first == "utility":
-        return [AlignedReading(time, ours, None, theirs) for time, (ours, theirs) in timed]
-    return [AlignedReading(time, None, ours, theirs) for time, (ours, theirs) in timed]
+        fields = zip(times, ours, theirs, nothing, strict=True)
+    elif first == "utility":
+        fields = zip(times, ours, nothing, theirs, strict=True)  # type: ignore[arg-type]
+    else:
+        fields = zip(times, nothing, ours, theirs, strict=True)  # type: ignore[arg-type]
+    return list(map(_new_aligned, fields))

@@ -112,12 +112,13 @@ class BatchDeriver:
         """Read, derive and write customers with similar windows; those that take longer are removed from ``tasks``."""
         tasks[:] = await self.committer.held(tasks)
         stored = await self.readings.read(group.series, group.start, group.end, group.limit)
+        cut = {name for name, readings in stored.items() if len(readings) >= group.limit}
         breather = CooperativeYield(self.clock)
         results: list[TaskResult] = []
         waiting: list[tuple[Task, Deferred[TaskResult]]] = []
         for task in list(tasks):
             await breather()
-            if any(len(stored[name]) >= group.limit for segment in task.segments for name in segment.series):
+            if cut and any(not cut.isdisjoint(segment.series) for segment in task.segments):
                 tasks.remove(task)
                 await self.backlogs.begin(task, bodies)
                 continue

@@ -113,7 +113,7 @@ class Deriver:
             if chosen and implementation.plugin != chosen:
                 continue
             result = self.plugins.call(implementation, arguments)
-            if pending(result):
+            if result is not None and pending(result):
                 result = await self.plugins.settled(implementation, result, self.timeout, self.clock)
             if result is None:
                 continue
@@ -130,6 +130,8 @@ class Deriver:
 
 def kept_readings(series: str, readings: Sequence[Reading], changed: SeriesChange | None) -> SeriesReadings | None:
     """Computed readings that are already stored and are to be written again as probes (:mod:`cenergyd.readings.write_probes`)."""
+    if changed is not None and len(changed.readings) == len(readings):
+        return None  # all are written anyway
     written = [reading[0] for reading in changed.readings] if changed else ()
     times = set(probe_times((reading[0] for reading in readings), written))
     return SeriesReadings(series, [reading for reading in readings if reading[0] in times]) if times else None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cenergyd.customers.meter_history import SetupPeriod, setup_periods, uses_sums
 from cenergyd.customers.meter_sum import is_sum, terms_of
-from cenergyd.customers.model import ROLES, Customer, Role, Window
+from cenergyd.customers.model import Customer, Role, Window
 from cenergyd.readings.model import Reading, missing_series, series_name, sum_series
 from cenergyd.readings.signs import sign_corrected
 
@@ -17,6 +17,13 @@ CHUNK_READINGS = 2000
 """Readings per meter of a backlog held in memory at once: about 10 ms of computation between two writes."""
 USUAL_INTERVAL = 60
 """Assumed seconds between readings before any is read; only used to estimate costs."""
+
+_PRESENT: Mapping[Role, tuple[Role, Role]] = {
+    "utility": ("load", "solar"),
+    "load": ("utility", "solar"),
+    "solar": ("utility", "load"),
+}
+"""The present roles, in the order of ROLES, if one is missing."""
 
 
 class PresentMeter(NamedTuple):
@@ -116,6 +123,7 @@ class Group(NamedTuple):
     members: list[int]
     """Indexes into the argument of :func:`grouped`."""
     series: list[str]
+    """What the members need."""
     start: int
     end: int
     limit: int
@@ -135,9 +143,10 @@ def grouped(windows: Sequence[Sequence[DerivationSegment]], budget: int) -> list
         series = [name for segment in windows[i] for name in segment.series]
         last = groups[-1] if groups else None
         if last is not None and _fits(last, low, high, len(series), budget):
-            end = max(last.end, high)
+            last.members.append(i)
             last.series.extend(series)
-            groups[-1] = last._replace(end=end, limit=_limit(end - last.start), members=[*last.members, i])
+            if high > last.end:
+                groups[-1] = last._replace(end=high, limit=_limit(high - last.start))
         else:
             groups.append(Group([i], series, low, high, _limit(high - low)))
     return groups
@@ -158,13 +167,11 @@ def _segment(span: SetupPeriod, start: int, end: int, tolerance: int) -> Derivat
     role = span.setup.missing_role
     if role is None or not span.serial or start >= end:
         return None
+    one, other = _PRESENT[role]
     try:
         target = missing_series(span.serial)
-        first, second = (
-            PresentMeter(present, _series_of(span, present), _is_reversed(span, present))
-            for present in ROLES
-            if present != role
-        )
+        first = PresentMeter(one, _series_of(span, one), _is_reversed(span, one))
+        second = PresentMeter(other, _series_of(span, other), _is_reversed(span, other))
     except ValueError:
         return None  # no such series can exist; the fault is reported with the customer's settings
     if target in (first.series, second.series):

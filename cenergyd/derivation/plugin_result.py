@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 from numbers import Real
+from operator import itemgetter
+from typing import Final
 
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import CHANNELS, Reading
+
+_TIME: Final = itemgetter(0)
 
 
 class BadResult(ValueError):
@@ -23,8 +27,7 @@ def checked_result(aligned: Sequence[AlignedReading], returned: object) -> list[
         raise BadResult(f"a sequence of readings is needed, not {type(returned).__name__}")
     free = {pair[0] for pair in aligned}
     result = [_checked(reading, free) for reading in returned]
-    if any(result[i][0] > result[i + 1][0] for i in range(len(result) - 1)):
-        result.sort()
+    result.sort(key=_TIME)
     return result
 
 
@@ -32,16 +35,17 @@ def _checked(returned: object, free: set[int]) -> Reading:
     if not isinstance(returned, Reading):
         raise BadResult(f"a Reading is needed, not {type(returned).__name__}")
     reading: Reading = returned
-    time, P, factor, voltage, Q, estimated, *registers = reading
+    time, P, factor, voltage, Q, estimated, net, imported, exported = reading
     if type(time) is not int or time not in free:
         raise BadResult(f"time {time!r} was not requested, or was returned twice")
     free.discard(time)
     if type(estimated) is not bool:
         raise BadResult(f"estimated at {time} is {estimated!r}, not True or False")
-    if registers != [None, None, None]:
+    if net is not None or imported is not None or exported is not None:
         reading = Reading(*reading[:6])
-    values = (P, factor, voltage, Q)
-    for value in values:
+    if type(P) is type(factor) is type(voltage) is type(Q) is float and isfinite(P + factor + voltage + Q):
+        return reading
+    for value in (P, factor, voltage, Q):
         if value is not None and not (type(value) is float and isfinite(value)):
             return _converted(reading)
     if P is None and factor is None and voltage is None and Q is None:

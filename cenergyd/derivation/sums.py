@@ -12,10 +12,9 @@ its own power factor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 from cenergyd.derivation.align import mutual
-from cenergyd.derivation.formulas import DIGITS, power_factor, reactive_power
+from cenergyd.derivation.formulas import power_factor, reactive_power, rounded
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.signs import sign_corrected
 
@@ -123,7 +122,7 @@ def _times(size: float, value: float | None) -> float | None:
 
 def _storable(value: float) -> float | None:
     """Rounded; None if it is implausibly large."""
-    return round(value, DIGITS) + 0.0 if isfinite(value) and abs(value) <= MAX_VALUE else None
+    return rounded(value) if abs(value) <= MAX_VALUE else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from cenergyd.errors import StoreRejected
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 def body_text(body: Mapping[str, object]) -> str:
     """A body as JSON. Raises StoreRejected if it cannot be encoded."""
     try:
-        return json.dumps(dict(body), separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(dict(body))
     except (TypeError, ValueError) as error:
         raise StoreRejected(f"a document's body is not JSON: {error}") from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 CHANNELS = ("P", "L1_PF", "L1_V", "Q")
 """Values that a meter measures at a point in time."""
@@ -56,6 +57,10 @@ class Reading(NamedTuple):
         """The inverse of :attr:`values`."""
         p, pf, v, q, net, imported, exported = values
         return cls(time, p, pf, v, q, estimated, net, imported, exported)
+
+
+new_reading: Final = partial(tuple.__new__, Reading)
+"""Makes a Reading from a tuple of all its fields without a call in Python."""
 
 
 class SeriesReadings(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, defaultdict
+from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from twisted.logger import Logger
 
@@ -30,6 +31,9 @@ class HookCall(NamedTuple):
     """By ``perf_counter``."""
 
 
+_new_call: Final = partial(tuple.__new__, HookCall)
+
+
 class HookTimes:
     """Times every synchronous call of a plugin, and every step of its coroutines. For use in the reactor's thread only."""
 
@@ -44,7 +48,7 @@ class HookTimes:
 
     def enter(self, plugin: str, hook: str) -> HookCall | None:
         """A call begins; returns the one that it interrupts, for :meth:`leave`."""
-        before, self.current = self.current, HookCall(plugin, hook, perf_counter())
+        before, self.current = self.current, _new_call((plugin, hook, perf_counter()))
         return before
 
     def leave(self, before: HookCall | None) -> None:

@@ -55,15 +55,16 @@ class PluginManager(pluggy.PluginManager):
         """The plugin that alone sends to a type of channel, where one has declared the type."""
         self.options: dict[str, object] = {}
         """The ``options`` of each plugin, by its name."""
+        self._implementations: dict[str, tuple[list[pluggy.HookImpl], tuple[Implementation, ...]]] = {}
 
-    def implementations(self, hook: str) -> list[Implementation]:
+    def implementations(self, hook: str) -> tuple[Implementation, ...]:
         """Those of one hook in the order in which pluggy calls them (tryfirst, then latest registered first)."""
         caller: pluggy.HookCaller = getattr(self.hook, hook)
-        return [
-            Implementation(each.plugin_name, hook, each.function, each.argnames)
-            for each in reversed(caller.get_hookimpls())
-            if not (each.wrapper or each.hookwrapper)
-        ]
+        registered = caller.get_hookimpls()
+        known = self._implementations.get(hook)
+        if known is None or known[0] != registered:
+            known = self._implementations[hook] = registered, _callable(hook, registered)
+        return known[1]
 
     def call(self, implementation: Implementation, arguments: Mapping[str, object]) -> object:
         """Call with those of the arguments that it asks for. Raises PluginFailed."""
@@ -98,8 +99,18 @@ class PluginManager(pluggy.PluginManager):
         return Deferred.fromCoroutine(_awaited(steps))
 
 
+def _callable(hook: str, registered: Sequence[pluggy.HookImpl]) -> tuple[Implementation, ...]:
+    return tuple(
+        Implementation(each.plugin_name, hook, each.function, each.argnames)
+        for each in reversed(registered)
+        if not (each.wrapper or each.hookwrapper)
+    )
+
+
 def pending(result: object) -> bool:
     """Whether a plugin's result is still to come (a Deferred, a coroutine)."""
+    if type(result) is list:
+        return False
     try:
         return isinstance(result, Deferred) or inspect.isawaitable(result)
     except BaseException:  # an object that lies about its class is not awaitable

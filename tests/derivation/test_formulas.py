@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.derivation.formulas import difference, reactive_power, total
+from cenergyd.derivation.formulas import DIGITS, difference, reactive_power, rounded, total
 from cenergyd.derivation.plugin_result import BadResult, checked_result
 from cenergyd.hookspecs import AlignedReading
 from cenergyd.readings.model import Reading
@@ -145,3 +145,20 @@ def test_order_and_whole_numbers_are_forgiven() -> None:
     found = checked_result(ASKED, (Reading(180, 2), Reading(60, 1.5)))
     assert found == [Reading(60, 1.5), Reading(180, 2.0)]
     assert type(found[1].P) is float
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-40_000, 40_000)
+    | st.integers(-(10**12), 10**12).map(
+        lambda number: number * 5e-10
+    )  # among them nearly all ties of the ninth decimal
+    | st.tuples(st.integers(-(10**7), 10**7), st.integers(-(10**7), 10**7)).map(lambda two: two[0] / 1e3 - two[1] / 1e3)
+)
+def test_rounding_is_that_of_python(value: float) -> None:
+    assert repr(rounded(value)) == repr(round(value, DIGITS) + 0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_has_no_rounded_value(value: float) -> None:
+    assert rounded(value) is None

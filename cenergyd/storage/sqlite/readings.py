@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,7 @@ from cenergyd.readings.checks import (
     storable,
     storable_points,
 )
-from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings
+from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading, SeriesReadings, new_reading
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.clock import Reactor
 from cenergyd.runtime.gather import gather_limited
@@ -38,15 +38,20 @@ SLICE_SECONDS = 100 * 86400
 """Seconds of range summarised in one call in a reading thread."""
 VISITS_AT_ONCE = 16
 
-_COLUMNS = "time, P, L1_PF, L1_V, Q, estimated, E_net, E_import, E_export"
-_MERGE = f"""
-    INSERT INTO reading (series_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_CHANNEL_COLUMNS = "time, P, L1_PF, L1_V, Q, estimated"
+_COLUMNS = f"{_CHANNEL_COLUMNS}, E_net, E_import, E_export"
+_MERGE_CHANNELS = f"""
+    INSERT INTO reading (series_id, {_CHANNEL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET
         P = COALESCE(excluded.P, P), L1_PF = COALESCE(excluded.L1_PF, L1_PF), L1_V = COALESCE(excluded.L1_V, L1_V),
-        Q = COALESCE(excluded.Q, Q), estimated = MAX(excluded.estimated, estimated),
+        Q = COALESCE(excluded.Q, Q), estimated = MAX(excluded.estimated, estimated)
+"""  # noqa: S608
+_MERGE = f"""
+    {_MERGE_CHANNELS.replace(_CHANNEL_COLUMNS, _COLUMNS).replace("?)", "?, ?, ?, ?)")},
         E_net = COALESCE(excluded.E_net, E_net), E_import = COALESCE(excluded.E_import, E_import),
         E_export = COALESCE(excluded.E_export, E_export)
-"""  # noqa: S608
+"""
+_NO_REGISTERS = (None, None, None)
 _RANGE = "series_id = (SELECT id FROM series WHERE name = ?) AND time >= ? AND time < ?"
 
 
@@ -199,8 +204,8 @@ def _clamped(time: int) -> int:
 
 
 def _reading(row: Sequence[Any]) -> Reading:
-    time, p, pf, v, q, estimated, *registers = row
-    return Reading(time, p, pf, v, q, estimated == 1, *registers)
+    time, p, pf, v, q, estimated, net, imported, exported = row
+    return new_reading((time, p, pf, v, q, estimated == 1, net, imported, exported))
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -220,9 +225,12 @@ def _write(batches: Sequence[SeriesReadings], connection: sqlite3.Connection) ->
         _merge(connection, series, storable(readings))
 
 
-def _merge(connection: sqlite3.Connection, series: str, readings: Iterable[Reading]) -> None:
+def _merge(connection: sqlite3.Connection, series: str, readings: Collection[Reading]) -> None:
     number = _series_id(connection, series)
-    connection.executemany(_MERGE, [(number, *reading) for reading in readings])
+    if any(reading[6:] != _NO_REGISTERS for reading in readings):
+        connection.executemany(_MERGE, [(number, *reading) for reading in readings])
+    else:
+        connection.executemany(_MERGE_CHANNELS, [(number, *reading[:6]) for reading in readings])
 
 
 def _replace(items: Sequence[tuple[str, int, int, Sequence[Reading]]], connection: sqlite3.Connection) -> None:
@@ -242,7 +250,7 @@ def _read_slice(
     for position, (series, start, remaining) in enumerate(asked):
         wanted = min(room, remaining)
         rows = connection.execute(query, (series, start, end, wanted)).fetchall()
-        found.append((series, [_reading(row) for row in rows]))
+        found.append((series, list(map(_reading, rows))))
         room -= len(rows)
         if room == 0:
             rest = list(asked[position + 1 :])

@@ -210,7 +210,7 @@ class Daemon(OrderedServices):
         bind_site_metrics(self.metrics, self.web.site)
         bind_derivation_metrics(self.metrics, self.derivation.status, self._reactor.seconds)
         bind_plugin_metrics(self.metrics, self.plugins.infos, self.plugins.times)
-        bind_state_metrics(self.metrics, lambda: self.site_states.counts)
+        bind_state_metrics(self.metrics, self.web.context.fleet.counts)
         bind_backlog_metrics(self.metrics, self.backlog_counts, self.store_infos, self._reactor.seconds)
         bind_job_metrics(self.metrics, self.jobs.status, self.sender)
 

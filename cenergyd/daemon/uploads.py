@@ -48,7 +48,7 @@ class UploadParts(Service):
     :param reactor: Timers and IReactorFromThreads.
     :param notices: of changes, as this daemon follows them.
     :param mark: widens the customers' pending windows, durably.
-    :param stored: called with the id of each customer for whom readings were stored.
+    :param stored: called with the id of each customer for whom readings were stored, or whose log had none.
     """
 
     name = "uploads"
@@ -104,6 +104,7 @@ class UploadParts(Service):
             clock=clock,
             config_archive=self.config_archive,
             archive=self.archive.keep if self.archive else None,
+            nothing_stored=self._stored,
         )
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name

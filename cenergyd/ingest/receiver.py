@@ -92,7 +92,10 @@ class UploadReply:
 
 
 class Receiver:
-    """Answers uploads; never replies SUCCESS before the readings are durable and marked for derivation."""
+    """Answers uploads; never replies SUCCESS before the readings are durable and marked for derivation.
+
+    :param nothing_stored: called with the id of a customer whose log had no reading to store: its meter may give errors, or be unknown.
+    """
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class Receiver:
         clock: Timers,
         config_archive: ConfigArchive,
         archive: Callable[[ArchivedUpload], None] | None = None,
+        nothing_stored: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
         self._credentials = credential_checker
         self._commit = group_commit
@@ -116,6 +120,7 @@ class Receiver:
         self._clock = clock
         self._configs = config_archive
         self._archive = archive
+        self._nothing_stored = nothing_stored
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {
             Mode.LOGFILEUPLOAD: self._log_upload,
             Mode.STATUS: self._status,
@@ -237,6 +242,7 @@ class Receiver:
         batches = [SeriesReadings(series_name(serial, meter), read.parsed.readings) for meter, read in logs]
         batches = [batch for batch in self._owned(customer, batches) if batch.readings]
         if not batches:
+            self._nothing_stored(customer.id)
             return
         times = [reading.time for batch in batches for reading in batch.readings]
         await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times) + 1))

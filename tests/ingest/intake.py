@@ -87,6 +87,7 @@ class Intake:
         self.configs = ConfigArchive(documents, self.layouts, clock, remote=False)
         commit: GroupCommit[PendingMark] = GroupCommit(self.readings, reactor, self._mark)
         self.archived: list[ArchivedUpload] = []
+        self.without_readings: list[str] = []
         credentials: Any = Trusting(customers)
         self.receiver = Receiver(
             credential_checker=credentials,
@@ -98,6 +99,7 @@ class Intake:
             clock=self.clock,
             config_archive=self.configs,
             archive=self.archived.append,
+            nothing_stored=self.without_readings.append,
         )
         self.held.store = self.receiver.store
 

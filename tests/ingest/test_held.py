@@ -236,6 +236,7 @@ async def test_a_large_log_is_kept_in_parts(intake: Intake) -> None:
 async def test_logs_of_errors_alone_are_not_held(intake: Intake) -> None:
     assert accepted(await intake.log(encode.error_row(NOW, 139).encode() + b"\n"))
     assert await held(intake) is None
+    assert len(intake.without_readings) == 1, "the site's state may change by it"
 
 
 @pytest_twisted.ensureDeferred

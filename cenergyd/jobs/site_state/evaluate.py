@@ -201,7 +201,11 @@ def _deadlines(facts: SiteFacts) -> Iterator[int]:
         if meter.last_time is not None:
             yield meter.last_time + limit + _lack(meter) + 1
     if (uploaded := facts.logger.last_upload) is not None:
-        yield from (uploaded + SETTLING, uploaded + COMPUTING_TIME, uploaded + limit)
+        if any(_waiting(facts, uploaded, uploaded + SETTLING, set())):
+            yield uploaded + SETTLING
+        if _is_absent(facts):
+            yield uploaded + COMPUTING_TIME
+        yield uploaded + limit
         if facts.logger.own_limit is not None:
             yield uploaded + facts.logger.own_limit
 

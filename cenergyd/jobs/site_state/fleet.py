@@ -113,6 +113,11 @@ class FleetReader:
         if not self._read_at <= self._clock.seconds() < self._read_at + max(OLDEST, self._fresh_until - self._read_at):
             await self._read()
 
+    def counts(self) -> dict[Kind, int]:
+        """Number of sites in each state, as far as they have been read."""
+        counts = Counter(site.state.kind for site in self._sites.values())
+        return {kind: counts[kind] for kind in KINDS}
+
     def take(self, summaries: Iterable[SiteSummary], gone: Iterable[str] = ()) -> None:
         """Update sites that were just evaluated, and remove sites whose customers are gone."""
         changed: dict[str, SiteSummary | None] = {site.customer_id: site for site in summaries}

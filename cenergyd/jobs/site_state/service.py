@@ -6,7 +6,7 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
 from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.rollups.report import energy_today
 from cenergyd.jobs.site_state.gather import series_of_roles, site_states
-from cenergyd.jobs.site_state.model import KINDS, Kind, SiteState
+from cenergyd.jobs.site_state.model import SiteState
 from cenergyd.jobs.site_state.summary import (
     DayEnergy,
     SiteSummary,
@@ -36,7 +36,9 @@ from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL = 5.0
-"""Seconds between two passes."""
+"""Seconds between two looks for notifications."""
+PASS_SECONDS = 15.0
+"""Least seconds between two passes, so that the sites of a busy fleet share the queries."""
 SETTLING = 8.0
 """Seconds from a notification to the evaluation: the activity of loggers and meters is stored with this delay."""
 SECOND_LOOK = 90
@@ -47,7 +49,7 @@ BATCH = 200
 DUE_AT_ONCE = 1000
 AT_ONCE = 50
 COMPARE_EVERY = 60.0
-"""Seconds between two comparisons with the list of customers, and between two counts of states."""
+"""Seconds between two comparisons with the list of customers."""
 
 log = Logger()
 
@@ -107,9 +109,7 @@ class SiteStateService(PeriodicService):
         self._news: dict[str, float] = {}
         self._again: dict[str, float] = {}
         """Customer id -> when it is evaluated for the second time after news."""
-        self._compared = float("-inf")
-        self.counts: Mapping[Kind, int] = dict.fromkeys(KINDS, 0)
-        """Sites in each state, for the metrics."""
+        self._passed = self._compared = float("-inf")
 
     def news(self, customer_id: str) -> None:
         """Notify the service of new data or changed settings of a customer."""
@@ -118,29 +118,29 @@ class SiteStateService(PeriodicService):
     async def tick(self) -> None:
         """One pass: evaluate sites with notifications, and sites that are due."""
         now = self._clock.seconds()
-        fresh = [key for key, since in self._news.items() if since <= now - SETTLING or since > now]
+        if 0 <= now - self._passed < PASS_SECONDS:
+            return
+        fresh = {key for key, since in self._news.items() if since <= now - SETTLING or since > now}
         due = await self._documents.find(SITE, due_before=int(now) + 1, limit=DUE_AT_ONCE)
-        others = [document.key for document in due if document.key not in self._news]
+        others = {document.key for document in due if document.key not in self._news}
         if now - self._compared >= COMPARE_EVERY or now < self._compared:
-            others += await self._unknown()
-            self.counts = {kind: await self._documents.count(SITE, owner=kind) for kind in KINDS}
+            others.update(await self._unknown())
             self._compared = now
-        for batch in _batches(fresh):
-            await self.evaluate(batch, only_changes=True)
-            for key in batch:
+        others.update(key for key, at in self._again.items() if at <= now or at > now + SECOND_LOOK)
+        for batch in _batches(fresh | others):
+            await self.evaluate(batch, numbers_later=fresh - others)
+            for key in others.intersection(batch):
+                self._again.pop(key, None)
+            for key in fresh.intersection(batch):
                 self._news.pop(key, None)
                 self._again.setdefault(key, now + SECOND_LOOK)
-        others += [key for key, at in self._again.items() if at <= now or at > now + SECOND_LOOK]
-        for batch in _batches(dict.fromkeys(others)):
-            await self.evaluate(batch)
-            for key in batch:
-                self._again.pop(key, None)
+            self._passed = now
 
-    async def evaluate(self, customer_ids: Sequence[str], *, only_changes: bool = False) -> None:
+    async def evaluate(self, customer_ids: Sequence[str], *, numbers_later: Collection[str] = ()) -> None:
         """Evaluate some customers now.
 
-        :param only_changes: a state that tells the same as the stored one but for its numbers is not stored, because it is evaluated again
-            before long.
+        :param numbers_later: those whose state is not stored if it tells the same as the stored one but for its numbers, because it is
+            evaluated again before long.
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)
@@ -165,7 +165,7 @@ class SiteStateService(PeriodicService):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
             due = min(now + LONGEST, state.next_change or now + LONGEST)
-            if old is None or not only_changes or not differ_in_numbers_only(old, summary):
+            if old is None or customer.id not in numbers_later or not differ_in_numbers_only(old, summary):
                 items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
             summaries.append(summary)
         await self._documents.put_many(SITE, items)

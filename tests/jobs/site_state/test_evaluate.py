@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.site_state.evaluate import LATE_ALWAYS, LEAST_LACK, UNKNOWN_GAP, evaluate, silence_limit
+from cenergyd.jobs.site_state.evaluate import (
+    COMPUTING_TIME,
+    LATE_ALWAYS,
+    LEAST_LACK,
+    SETTLING,
+    UNKNOWN_GAP,
+    evaluate,
+    silence_limit,
+)
 from cenergyd.jobs.site_state.model import (
     KINDS,
     ComputedFacts,
@@ -106,6 +114,18 @@ def test_a_customer_s_own_limit_counts_where_it_is_shorter() -> None:
     own = attrs.evolve(facts, logger=attrs.evolve(facts.logger, own_limit=1200))
     assert (evaluate(facts, NOW).kind, evaluate(own, NOW).kind) == ("good", "logger_silent")
     assert evaluate(own, uploaded + 1000).next_change == uploaded + 1200
+
+
+def test_a_good_site_changes_by_itself_only_when_it_falls_silent() -> None:
+    uploaded = NOW - 10
+    facts = site(uploaded=uploaded)
+    changes = evaluate(facts, NOW).next_change
+    assert changes is not None
+    assert changes > uploaded + COMPUTING_TIME
+    behind = site(uploaded=uploaded, solar={"last_time": NOW - HOUR})
+    assert evaluate(behind, NOW).next_change == uploaded + SETTLING
+    uncomputed = site(uploaded=uploaded, computed={"last_time": NOW - 2 * HOUR})
+    assert evaluate(uncomputed, NOW).next_change == uploaded + COMPUTING_TIME
 
 
 def test_why_a_logger_is_silent_where_it_is_refused() -> None:

@@ -17,7 +17,7 @@ from cenergyd.documents.kinds import LOGGER, METER, SITE
 from cenergyd.errors import StoreUnavailable
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
-from cenergyd.jobs.site_state.service import COMPARE_EVERY, SECOND_LOOK, SETTLING, SiteEvaluation, SiteStateService
+from cenergyd.jobs.site_state.service import COMPARE_EVERY, PASS_SECONDS, SECOND_LOOK, SiteEvaluation, SiteStateService
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.storage.sqlite.customers import SqliteCustomerStore
@@ -99,7 +99,7 @@ async def test_a_site_is_evaluated_after_its_news_have_been_written_down(here: P
     here.service.news(customer.id)
     await here.service.tick()
     assert here.evaluated == []
-    here.clock.offset += SETTLING
+    here.clock.offset += PASS_SECONDS
     await here.service.tick()
     summary, due = await here.stored(customer)
     assert (summary.state.kind, summary.name, summary.serial) == ("good", "Site 1", f"{SERIAL}1")
@@ -135,7 +135,7 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(here:
         series = [f"{customer.logger_serial_number}_{meter}" for meter in ("1", "2", "missing_meter")]
         await here.readings.write([SeriesReadings(name, [reading]) for name in series])
         here.service.news(customer.id)
-        here.clock.offset += SETTLING
+        here.clock.offset += PASS_SECONDS
         await here.service.tick()
 
     here.clock.offset += 120
@@ -153,13 +153,55 @@ async def test_new_numbers_alone_are_stored_once_for_all_news_of_some_time(here:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_good_site_is_stored_once_for_each_upload(here: Place) -> None:
+    customer = await here.site()
+    await here.service.tick()
+    version = await here.version(customer)
+    serial, uploaded = customer.logger_serial_number, here.clock.now
+    for number in (1, 2):
+        for second in range(0, 900, 5):
+            here.clock.offset = uploaded + 900 * number + second - here.clock.now + here.clock.offset
+            if not second:
+                now = here.clock.now
+                await here.documents.put(LOGGER, serial, {"last_upload": now, "gaps": [[1, 900]]}, due=now)
+                series = [f"{serial}_{meter}" for meter in ("1", "2", "missing_meter")]
+                await here.readings.write([SeriesReadings(name, [Reading(now - 60, number)]) for name in series])
+                here.service.news(customer.id)
+            await here.service.tick()
+        assert await here.version(customer) == version + number
+
+
+@pytest_twisted.ensureDeferred
+async def test_sites_share_a_pass(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await here.site(1), await here.site(2)
+    await here.service.tick()
+    asked: list[int] = []
+    get_many = here.customers.get_many
+
+    async def counted(ids: Sequence[str]) -> Mapping[str, Customer]:
+        asked.append(len(ids))
+        return await get_many(ids)
+
+    monkeypatch.setattr(here.customers, "get_many", counted)
+    here.service.news(first.id)
+    here.clock.offset += SECOND_LOOK - 5
+    await here.service.tick()
+    here.clock.offset += SECOND_LOOK - 5
+    here.service.news(second.id)
+    await here.service.tick()
+    here.clock.offset += PASS_SECONDS
+    await here.service.tick()
+    assert asked == [1, 2], "the second look at one site and the first at another"
+
+
+@pytest_twisted.ensureDeferred
 async def test_another_state_is_stored_at_once(here: Place) -> None:
     customer = await here.site()
     await here.service.evaluate([customer.id])
     version = await here.version(customer)
     await here.customers.update(customer.id, {"solar": ""})
     here.service.news(customer.id)
-    here.clock.offset += SETTLING
+    here.clock.offset += PASS_SECONDS
     await here.service.tick()
     assert await here.version(customer) == version + 1
     assert (await here.stored(customer))[0].state.kind == "settings_incomplete"
@@ -178,9 +220,8 @@ async def test_silence_is_noticed_by_time_alone(here: Place) -> None:
     before = [each.before.state.kind if each.before else None for each in here.evaluated]
     assert before[0] is None
     assert "good" in before
-    here.clock.offset += COMPARE_EVERY
-    await here.service.tick()
-    assert here.service.counts["logger_silent"] == 1
+    await here.fleet.refresh()
+    assert here.fleet.counts()["logger_silent"] == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -235,7 +276,7 @@ async def test_what_cannot_be_written_is_evaluated_again(here: Place, monkeypatc
     customer = await here.site()
     await here.service.tick()
     here.service.news(customer.id)
-    here.clock.offset += SETTLING
+    here.clock.offset += PASS_SECONDS
 
     async def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("down")

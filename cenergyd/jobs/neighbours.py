@@ -7,6 +7,7 @@ from bisect import bisect_left
 import attrs
 
 from cenergyd.customers.model import Window
+from cenergyd.readings.corrected import ever_corrected
 from cenergyd.readings.model import Reading
 from cenergyd.readings.pauses import NEIGHBOURS
 from cenergyd.readings.store import ReadingStore
@@ -33,11 +34,18 @@ class NeighbourReader:
     async def completed(self, rows: Rows, read: Window, window: Window) -> Rows:
         """``rows``, which were read over ``read``, and the further readings needed to classify the pauses that reach into ``window``."""
         found = dict(rows)
-        for name in found:
-            await self._before(found, name, read.start, window.start)
-            if read.end <= self.now:
+        if read.end <= self.now:
+            for name in found:
                 await self._after(found, name, read.end, window.end)
+        ended = await self._ended(found, window.start)
+        for name in found.keys() - ended:  # no pause of the others reaches into the window
+            await self._before(found, name, read.start, window.start)
         return found
+
+    async def _ended(self, rows: Rows, time: int) -> set[str]:
+        """The series without a reading from a time on, and none that a correction may have removed."""
+        found = {name for name, readings in rows.items() if bisect_left(readings, (time,)) == len(readings)}
+        return found - await ever_corrected(self.store, sorted(found)) if found else found
 
     async def _before(self, rows: Rows, name: str, start: int, time: int) -> None:
         while bisect_left(rows[name], (time,)) < NEARBY:
@@ -63,11 +71,18 @@ class NeighbourReader:
             if first.time - before > self.longest:
                 return
 
-    def reach(self, rows: Rows, window: Window) -> Window:
-        """The times whose pauses may be classified differently because of readings in a window."""
+    async def reach(self, rows: Rows, window: Window) -> Window:
+        """The times whose pauses may be classified differently because of readings in a window.
+
+        A meter that has stopped has no such times. But if its last reading is the last of all before the window, its hour may be open.
+        """
         start, end = window
-        for readings in rows.values():
+        ended = await self._ended(rows, start)
+        latest = max((each[k - 1].time for each in rows.values() if (k := bisect_left(each, (start,)))), default=start)
+        for name, readings in rows.items():
             k = bisect_left(readings, (window.start,))
+            if name in ended and readings and readings[-1].time < latest:
+                continue
             if k and readings[k - 1].time >= window.start - self.farthest:
                 earliest = readings[k - 1].time - NEIGHBOURS * self.longest
                 start = min(start, max(readings[max(0, k - NEARBY)].time, earliest))

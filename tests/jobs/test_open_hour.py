@@ -18,6 +18,7 @@ from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from tests.jobs.site import (
+    HORIZON,
     LOAD,
     SERIAL,
     SOLAR,
@@ -87,6 +88,38 @@ def test_an_upload_within_an_hour_writes_nothing_and_reads_little() -> None:
     for job in (roll_up, update_net_load, update_energy):
         run(job(customer_in("UTC"), 315 * 60, 330 * 60, context_on(store, now=330 * 60)))
     assert store.rows == 3 * 3 * 30, "of three meters the half hour since the hour began, by three jobs"
+
+
+def test_a_meter_that_stopped_days_ago_has_no_old_hours_written_again() -> None:
+    class Counting(MemoryReadingStore):
+        oldest = HORIZON
+
+        async def replace_points_many(self, items: Any) -> None:
+            self.oldest = min([self.oldest, *(start for _, start, _, _ in items)])
+            await super().replace_points_many(items)
+
+    store, customer = Counting(), customer_in("UTC")
+    stopped = store_with(utility=minutes(0, 3000), load=minutes(0, 90), solar=minutes(0, 90))
+    store._readings.update(stopped._readings)
+    for job in (update_net_load, update_energy):
+        run(job(customer, 0, 3000 * 60, context_on(store, now=3000 * 60)))
+    for last in range(3015, 3075, 15):  # 3000 is the start of an hour
+        run(store.write([SeriesReadings(UTILITY, minutes(last - 15, last))]))
+        store.oldest = HORIZON
+        for job in (update_net_load, update_energy):
+            run(job(customer, (last - 15) * 60, last * 60, context_on(store, now=last * 60)))
+        assert store.oldest >= (2940 if last < 3060 else 3000) * 60, "the hour that was open, not those since the stop"
+    at_once = store_of(store)
+    for job in (update_net_load, update_energy):
+        run(job(customer, 0, 3060 * 60, context_on(at_once, now=3060 * 60)))
+    assert all_points(store) == all_points(at_once)
+
+
+def store_of(other: MemoryReadingStore) -> MemoryReadingStore:
+    """Its readings alone."""
+    store = MemoryReadingStore()
+    store._readings.update(other._readings)
+    return store
 
 
 def test_what_is_told_of_an_hour_does_not_wait_for_its_end() -> None:

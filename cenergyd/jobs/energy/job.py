@@ -58,7 +58,7 @@ class _Metering:
         neighbours = self._hours.lines.neighbours
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await neighbours.completed(readings, read, fresh)
-        reach = widen(*neighbours.reach(rows, fresh), "1h", self._zone)
+        reach = widen(*await neighbours.reach(rows, fresh), "1h", self._zone)
         if first and newest_of(self._segments(read.start, chunk.start), rows) is None:
             await self._close_before(chunk.start, reach.start)
         open_hour = None if goes_on else await self._open.hour(rows, read)

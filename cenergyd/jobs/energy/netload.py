@@ -81,7 +81,7 @@ class _NetLoad:
     async def _chunk(self, chunk: BacklogPart, readings: Rows, *, first: bool, goes_on: bool) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await self._neighbours.completed(readings, read, fresh)
-        reach = widen(*self._neighbours.reach(rows, fresh), "1h", self._zone)
+        reach = widen(*await self._neighbours.reach(rows, fresh), "1h", self._zone)
         earlier = newest_of(self._segments(read.start, chunk.start), rows) if first else None
         if first and (earlier is None or window_at(earlier, "1h", self._zone).end <= reach.start):
             await self._close_before(chunk.start, reach.start)

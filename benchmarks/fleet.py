@@ -7,116 +7,38 @@ stores of its own. The peer is the design to replace: Flask, one write an upload
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.
 
     python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--stores servers|influx|embedded]
-        [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--set KEY=VALUE]
+        [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 Needs flask and gunicorn. ``--old`` is another checkout of cenergyd with its own .venv, measured beside this one. ``--count`` counts
 MongoDB's documents by a proxy. ``--burst`` sends all sites at once instead and, while they are derived, some further uploads, whose
-times are what is then printed. ``--customers`` is how many are in the store; the others send nothing.
+times are what is then printed. ``--customers`` is how many are in the store; the others send nothing. ``--backlog`` has all sites send
+their last days at once instead of quarters, and measures the seconds until all of it is computed, the times of other sites' uploads
+meanwhile, and the bytes that InfluxDB needs for a site and year. Nothing is waited for longer than ``--limit``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import subprocess
 import sys
 import time
-import urllib.request
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import attrs
-from pymongo import MongoClient
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, serial_of, session  # noqa: E402
-from benchmarks.mongo_counter import MongoCounter, purpose_of  # noqa: E402
-from benchmarks.processes import PROJECT, cpu_seconds, daemons  # noqa: E402
-from cenergyd.testing.ports import free_port  # noqa: E402
-from tests.servers import RunningInflux, RunningMongo  # noqa: E402
+from benchmarks.device import METERS, REFUSED, ROWS, percentile, send_at_once, send_evenly, session
+from benchmarks.fleet_backlog import run_backlog
+from benchmarks.fleet_sides import DETAIL, PROBES, Side, cenergyd, check_limit, exchange, peer
+from benchmarks.mongo_counter import purpose_of
+from benchmarks.processes import PROJECT
 
 QUARTER = 900
 QUIET = 0.06
 """Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
 ASK_SECONDS = 5
-DETAIL = "detail: "
-PROBES = 200
-"""Uploads of a burst's further sites."""
-
-
-@attrs.define(kw_only=True)
-class Side:
-    """One of those that take turns."""
-
-    name: str
-    port: int
-    processes: Mapping[str, Sequence[int]]
-    """What they are -> their process ids."""
-    influx: RunningInflux | None = None
-    mongo: RunningMongo | None = None
-    counter: MongoCounter | None = None
-    helper: subprocess.Popen[str] | None = None
-    tasks: subprocess.Popen[str] | None = None
-    used: list[dict[str, float]] = attrs.field(factory=list)
-    """CPU seconds of each measured quarter."""
-    asked: list[Counter[str]] = attrs.field(factory=list)
-    took: list[float] = attrs.field(factory=list)
-    """Seconds that uploads took."""
-    refused: int = 0
-    """Answers of 503, after which an upload was sent again."""
-
-    def cpu(self) -> dict[str, float]:
-        """CPU seconds so far."""
-        return {name: sum(map(cpu_seconds, pids)) for name, pids in self.processes.items()}
-
-    def counts(self) -> Counter[str]:
-        """What its stores were asked so far."""
-        found: Counter[str] = Counter(self.counter.counts if self.counter else {})
-        if self.counter is not None:
-            found.update({f"{DETAIL}{name}": count for name, count in self.counter.detailed.items()})
-        if self.influx is not None:
-            found.update(_influx_counts(self.influx.port))
-        if self.mongo is not None and self.counter is None:
-            with MongoClient[dict[str, Any]](self.mongo.url) as client:
-                operations = client.admin.command("serverStatus")["opcounters"]
-            found.update({f"MongoDB {name}": operations[name] for name in ("query", "insert", "update", "delete")})
-        return found
-
-    def tell(self, line: str) -> str:
-        """Have its helper do something."""
-        return _exchange(self.helper, line)
-
-
-def _exchange(process: subprocess.Popen[str] | None, line: str) -> str:
-    assert process and process.stdin and process.stdout
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline().strip()
-    if not answer:
-        raise SystemExit(f"no answer to {line!r}")
-    return answer
-
-
-def _influx_counts(port: int) -> dict[str, int]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?q=show+stats") as reply:
-        series = json.load(reply)["results"][0]["series"]
-    values = {each["name"]: dict(zip(each["columns"], each["values"][0], strict=True)) for each in series}
-    return {
-        "InfluxDB points written": values["httpd"]["pointsWrittenOK"],
-        "InfluxDB bytes written": values["httpd"]["writeReqBytes"],
-        "InfluxDB writes": values["httpd"]["writeReq"],
-        "InfluxDB queries": values["queryExecutor"]["queriesExecuted"],
-        "InfluxDB query requests": values["httpd"]["queryReq"],
-    }
 
 
 def main() -> None:
@@ -137,6 +59,8 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--count", action="store_true")
     parser.add_argument("--burst", action="store_true")
+    parser.add_argument("--backlog", type=int, default=0, metavar="DAYS", help="with --no-peer")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds until a run is given up")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     # Fresh rows, as they arrive: the last quarter of an hour is that which has just ended.
@@ -148,7 +72,9 @@ def main() -> None:
         for name, project in (("old", arguments.old), ("cenergyd", PROJECT)):
             if project is not None:
                 sides.append(stack.enter_context(cenergyd(name, Path(project).resolve(), arguments)))
-        for quarter in range(arguments.quarters + 1):
+        for side in sides if arguments.backlog else ():
+            run_backlog(side, arguments)
+        for quarter in range(0 if arguments.backlog else arguments.quarters + 1):
             since = start + QUARTER * quarter
             sessions = [session(site, since) for site in range(arguments.sites)]
             probes = [session(site, since) for site in range(arguments.sites, arguments.sites + PROBES // len(METERS))]
@@ -157,12 +83,13 @@ def main() -> None:
                 if quarter:
                     tell_quarter(side, quarter, arguments)
         for side in sides:
-            if side.helper is not None:
+            if side.helper is not None and not arguments.backlog:
                 expected = (arguments.quarters + 1) * ROWS * arguments.sites
                 end = start + QUARTER * (arguments.quarters + 1)
                 derived = int(side.tell(f"derived {arguments.sites} {start} {end}"))
                 print(f"{side.name}: {derived} of {expected} readings are computed")
-    table(sides, arguments)
+    if not arguments.backlog:
+        table(sides, arguments)
 
 
 def run_quarter(
@@ -180,20 +107,21 @@ def run_quarter(
     else:
         took = asyncio.run(send_evenly(side.port, sessions, arguments.seconds))
     if side.tasks is not None:
-        _exchange(side.tasks, f"{since} {since + QUARTER}")
+        exchange(side.tasks, f"{since} {since + QUARTER}")
     else:
-        wait_until_done(side)
+        wait_until_done(side, arguments)
     side.used.append({name: used - cpu[name] for name, used in side.cpu().items()})
     side.asked.append(side.counts() - counts)
     side.refused += REFUSED.total() - refused
     side.took[:] = took if len(side.used) <= 2 else [*side.took, *took]
 
 
-def wait_until_done(side: Side) -> None:
+def wait_until_done(side: Side, arguments: argparse.Namespace) -> None:
     """Until nothing is pending. Asked for when the processes are quiet or from time to time: asking costs the stores something too."""
-    waited, before = 0, sum(side.cpu().values())
+    waited, before, began = 0, sum(side.cpu().values()), time.monotonic()
     while True:
         time.sleep(1)
+        check_limit(began, arguments)
         waited, now = waited + 1, sum(side.cpu().values())
         if (now - before < QUIET or waited >= ASK_SECONDS) and side.tell("pending") == "0":
             return
@@ -245,115 +173,6 @@ def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
                 f"ratio to {name}: {costs[name] / costs['cenergyd']:.2f} in all, "
                 f"{ours[name] / ours['cenergyd']:.2f} without MongoDB's protocol"
             )
-
-
-@contextmanager
-def servers(arguments: argparse.Namespace) -> Iterator[tuple[RunningInflux | None, RunningMongo | None]]:
-    """The servers of one side."""
-    influx = RunningInflux() if arguments.stores != "embedded" else None
-    mongo = RunningMongo() if arguments.stores == "servers" else None
-    running = [server for server in (influx, mongo) if server is not None]
-    try:
-        for server in running:
-            server.start()
-        yield influx, mongo
-    finally:
-        for server in running:
-            server.destroy()
-
-
-def server_pids(influx: RunningInflux | None, mongo: RunningMongo | None) -> dict[str, list[int]]:
-    """Name -> process ids."""
-    both = (("InfluxDB", influx), ("MongoDB's protocol", mongo))
-    return {name: [server.process.pid] for name, server in both if server is not None and server.process is not None}
-
-
-@contextmanager
-def cenergyd(name: str, project: Path, arguments: argparse.Namespace) -> Iterator[Side]:
-    """Daemons of a checkout on stores of their own."""
-    python = str(project / ".venv/bin/python") if project != PROJECT else sys.executable
-    with TemporaryDirectory() as folder, servers(arguments) as (influx, mongo):
-        counter = MongoCounter(mongo.port) if arguments.count and mongo is not None else None
-        customers = f"{mongo.url}/cenergyd" if mongo else f"sqlite:///{folder}/customers.sqlite"
-        readings = f"{influx.url}/cenergyd" if influx else f"sqlite:///{folder}/readings.sqlite"
-        helper = subprocess.Popen(
-            [python, HERE / "store_helper.py", customers, readings],
-            env={**os.environ, "PYTHONPATH": str(project)}, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            probes = PROBES // len(METERS) if arguments.burst else 0
-            _exchange(helper, f"add {max(arguments.customers, arguments.sites + probes)}")
-            settings = {
-                "customers.url": f"{counter.url}/cenergyd" if counter else customers,
-                "readings.url": readings,
-                **dict(each.split("=", 1) for each in arguments.set),
-            }
-            with daemons(Path(folder), settings, arguments.daemons, project, python) as (port, pids):
-                yield Side(
-                    name=name,
-                    port=port,
-                    processes={"daemons": pids, **server_pids(influx, mongo)},
-                    influx=influx,
-                    mongo=mongo,
-                    counter=counter,
-                    helper=helper,
-                )
-        finally:
-            helper.kill()
-            helper.wait()
-
-
-@contextmanager
-def peer(arguments: argparse.Namespace) -> Iterator[Side]:
-    """Flask behind gunicorn with two workers, and the tasks."""
-    with servers(arguments) as (influx, mongo):
-        assert influx and mongo
-        with MongoClient[dict[str, Any]](mongo.url) as client:
-            client.cenergy.customer.insert_many(peer_customers(arguments))
-            client.cenergy.customer.create_index("logger_serial_number")
-        create = urllib.request.Request(
-            f"http://127.0.0.1:{influx.port}/query?q=CREATE+DATABASE+cenergy", method="POST"
-        )
-        urllib.request.urlopen(create).close()
-        environment = {**os.environ, "MONGO": mongo.url, "INFLUX_PORT": str(influx.port)}
-        port = free_port()
-        bind = ("-w2", "-k", "sync", "-b", f"127.0.0.1:{port}", "--keep-alive", "5", "--log-level", "error")
-        web = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *bind, "peer_flask:app"], cwd=HERE / "peer", env=environment
-        )
-        tasks = subprocess.Popen(
-            [sys.executable, HERE / "peer/peer_tasks.py"],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        time.sleep(4)
-        try:
-            yield Side(
-                name="peer",
-                port=port,
-                processes={"gunicorn": [web.pid], "tasks": [tasks.pid], **server_pids(influx, mongo)},
-                influx=influx,
-                mongo=mongo,
-                tasks=tasks,
-            )
-        finally:
-            for process in (web, tasks):
-                process.terminate()
-                process.wait(20)
-
-
-def peer_customers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The same customers as the peer stores them."""
-    return [
-        {
-            "name": f"Site {site}",
-            "logger_serial_number": serial_of(site),
-            "logger_password": f"pw-{serial_of(site)}",
-            "facility": "",
-            "load": "1",
-            "solar": "2",
-        }
-        for site in range(arguments.sites + PROBES)
-    ]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Takes a command a line and answers each with a line:
 
 - ``add N``: add customers with the sites 0..N-1 of :mod:`benchmarks.device`.
 - ``pending``: how many customers have work in either queue.
+- ``oldest``: the start of the oldest window in either queue, UTC seconds; 0 if there is none.
 - ``derived SITES START END``: how many computed readings those sites have in a range.
 """
 
@@ -33,7 +34,12 @@ async def serve(clock: Any) -> None:
     """Answer until the input ends."""
     settings = load_settings(Settings, None, {"customers.url": sys.argv[1], "readings.url": sys.argv[2]})
     stores = await open_stores(settings, clock)
-    commands: dict[str, Callable[..., Awaitable[int]]] = {"add": add, "pending": pending, "derived": derived}
+    commands: dict[str, Callable[..., Awaitable[int]]] = {
+        "add": add,
+        "pending": pending,
+        "oldest": oldest,
+        "derived": derived,
+    }
     while line := await threads.deferToThread(sys.stdin.readline):
         name, *words = line.split()
         print(await commands[name](stores, *map(int, words)), flush=True)
@@ -56,6 +62,13 @@ async def pending(stores: Any) -> int:
     """Customers with work."""
     queues = stores.customers.derivation_queue, stores.customers.job_queue
     return sum([(await queue.summary()).customers for queue in queues])
+
+
+async def oldest(stores: Any) -> int:
+    """The oldest work."""
+    queues = stores.customers.derivation_queue, stores.customers.job_queue
+    starts = [(await queue.summary()).oldest for queue in queues]
+    return min((start for start in starts if start is not None), default=0)
 
 
 async def derived(stores: Any, sites: int, start: int, end: int) -> int:

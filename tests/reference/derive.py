@@ -34,6 +34,111 @@ def missing_meter(setups: Setups, rows: dict[str, list[Row]]) -> list[Row]:
     return sorted(found, key=lambda row: row["time"])
 
 
+def with_sums(setups: Setups, rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The meters' rows, and of each role that is a sum of meters: by its text, and by ``<role>_sum`` all of the role's."""
+    found = dict(rows)
+    for role in ("utility", "load", "solar"):
+        for since, until, text in spans(role, setups):
+            if is_sum(text):
+                own = sum_rows(text, rows, since, until)
+                found[text] = sorted([*found.get(text, []), *own], key=lambda row: row["time"])
+                found[f"{role}_sum"] = [*found.get(f"{role}_sum", []), *own]
+    return found
+
+
+def spans(role: str, setups: Setups) -> list[tuple[int, int, str]]:
+    """Times over which nothing changes for a role: start, end, its meters ('' if it has none)."""
+    merged: list[tuple[int, tuple[str, bool] | None]] = []
+    for position, (since, setup) in enumerate(setups):
+        if not merged or merged[-1][1] != setup.get(role):
+            merged.append((since if position else -(1 << 40), setup.get(role)))
+    ends = [since for since, _ in merged[1:]] + [1 << 40]
+    return [(since, end, what[0] if what else "") for (since, what), end in zip(merged, ends, strict=True)]
+
+
+def is_sum(text: str) -> bool:
+    """Whether a role's meters are a sum."""
+    return any(sign in text for sign in "+-*")
+
+
+def factors_of(text: str) -> dict[str, float]:
+    """meter -> factor, lowest id first."""
+    found = {}
+    for term in text.replace("-", "+-").split("+"):
+        if term:
+            meter, _, factor = term.removeprefix("-").partition("*")
+            found[meter] = float(factor or 1) * (-1 if term.startswith("-") else 1)
+    return {meter: found[meter] for meter in sorted(found, key=int)}
+
+
+def sum_rows(text: str, rows: dict[str, list[Row]], since: int, until: int) -> list[Row]:
+    """The sum's rows; ``parts`` of a row has each meter's factor, its row and its highest |P| in this time."""
+    factors = factors_of(text)
+    own = {meter: [row for row in rows[meter] if since <= row["time"] < until] for meter in factors}
+    highest = {meter: max((abs(r["P"]) for r in own[meter] if r["P"] is not None), default=0.0) for meter in factors}
+    first, *rest = factors
+    found = []
+    for row in own[first]:
+        together = {first: row}
+        for meter in rest:
+            partner = _nearest(row["time"], own[meter])
+            if partner and _nearest(partner["time"], own[first]) is row and _apart([row, partner]) <= TOLERANCE:
+                together[meter] = partner
+        if len(together) == len(factors) and _apart(list(together.values())) <= TOLERANCE:
+            parts = [(factor, together[meter], highest[meter]) for meter, factor in factors.items()]
+            made = _scaled(*parts[0][:2]) if not rest else _added([part[:2] for part in parts])
+            if made is not None:
+                found.append({**made, "parts": parts})
+    return found
+
+
+def _apart(rows: list[Row]) -> int:
+    times = [row["time"] for row in rows]
+    return int(max(times) - min(times))
+
+
+def _scaled(factor: float, row: Row) -> Row:
+    (turned,) = corrected([row], 0, 1 << 40, factor < 0)
+    names = ("P", "Q", "E_import", "E_export", "E_net")
+    return {**turned, **{n: None if turned[n] is None else round(abs(factor) * turned[n], 9) for n in names}}
+
+
+def _added(parts: list[tuple[float, Row]]) -> Row | None:
+    def total(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return (
+            round(sum(f * v for (f, _), v in zip(parts, known, strict=True)), 9) if len(known) == len(values) else None
+        )
+
+    P = total([row["P"] for _, row in parts])
+    if P is None:
+        return None
+    Q = total([reactive(row)[0] for _, row in parts])
+    volts = [row["L1_V"] for _, row in parts if row["L1_V"] is not None]
+    imported, exported = (total([row[name] for _, row in parts]) for name in ("E_import", "E_export"))
+    if all(factor < 0 for factor, _ in parts):
+        imported, exported = (None if each is None else -each for each in (exported, imported))
+    elif any(factor < 0 for factor, _ in parts):
+        imported = exported = None
+    return {
+        "time": min(row["time"] for _, row in parts),
+        "P": P,
+        "Q": Q,
+        "L1_PF": None if Q is None else power_factor(P, Q),
+        "L1_V": sum(volts) / len(volts) if volts else None,
+        "estimated": Q is not None and any(reactive(row)[1] for _, row in parts),
+        "E_import": imported,
+        "E_export": exported,
+        "E_net": total([_net(row) for _, row in parts]),
+    }
+
+
+def _net(row: Row) -> float | None:
+    if row["E_net"] is not None or row["E_import"] is None or row["E_export"] is None:
+        return row["E_net"]
+    return row["E_import"] - row["E_export"]
+
+
 def corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> list[Row]:
     """The rows of a time as the site equation has them."""
     mine = [row for row in rows if since <= row["time"] < until]
@@ -47,6 +152,7 @@ def corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> lis
             "E_import": row["E_export"],
             "E_export": row["E_import"],
             "E_net": None if row["E_net"] is None else 0.0 - row["E_net"],
+            **({"parts": [(-factor, *rest) for factor, *rest in row["parts"]]} if "parts" in row else {}),
         }
         for row in mine
     ]

@@ -101,21 +101,18 @@ def _register_seconds(rows: list[Row], power: dict[int, Second], start: int, end
         pause = after["time"] - before["time"]
         if j - k > 3 or (j - k > 1 and pause > 2 * LONGEST):
             continue
-        most = max(1.0, 2 * highest * max(pause, 3600) / 3600)
         seconds = range(before["time"], after["time"])
         if any(second not in power for second in seconds):
             continue
-        if before["E_net"] is not None:
-            net = after["E_net"] - before["E_net"]
-            if abs(net) <= most:
-                missed = net - sum(power[second][0] for second in seconds) / 3600
-                for second in seconds:
-                    share = power[second][0] / 3600 + missed / pause
-                    found[second] = {"register_net_kwh": share if start <= second < end else 0.0}
+        counted = _advance(before, after, highest, least=1.0, shortest=3600)
+        if counted is None:
             continue
-        imported = _counted(before["E_import"], after["E_import"], most)
-        exported = _counted(before["E_export"], after["E_export"], most)
-        if imported is None or exported is None:
+        imported, exported = counted
+        if exported is None:
+            missed = imported - sum(power[second][0] for second in seconds) / 3600
+            for second in seconds:
+                share = power[second][0] / 3600 + missed / pause
+                found[second] = {"register_net_kwh": share if start <= second < end else 0.0}
             continue
         ups = [max(power[second][0], 0.0) + power[second][1] for second in seconds]
         downs = [max(-power[second][0], 0.0) + power[second][1] for second in seconds]
@@ -216,6 +213,7 @@ def _corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> li
                 "E_import": r["E_export"],
                 "E_export": r["E_import"],
                 "E_net": None if r["E_net"] is None else -r["E_net"],
+                **({"parts": [(-factor, *rest) for factor, *rest in r["parts"]]} if "parts" in r else {}),
             }
             for r in own
         ]
@@ -264,15 +262,49 @@ def _line_seconds(rows: list[Row], start: int, end: int) -> dict[int, Second]:
 
 def _bridge(before: Row, after: Row, highest: float) -> tuple[float, float] | None:
     """kWh of import and export that the registers counted over a gap."""
-    most = 2 * highest * (after["time"] - before["time"]) / 3600
+    found = _advance(before, after, highest)
+    if found is None:
+        return None
+    imported, exported = found
+    return (imported, exported) if exported is not None else (max(imported, 0.0), max(-imported, 0.0))
+
+
+def _advance(
+    before: Row, after: Row, highest: float, least: float = 0.0, shortest: int = 0
+) -> tuple[float, float | None] | None:
+    """kWh of import and export that the registers counted, or of net energy and None; None if it is not known or not plausible.
+
+    A sum of meters is the sum of what each of them counted.
+    """
+    if "parts" in before:
+        return _sum_advance(before["parts"], after["parts"], least, shortest)
+    most = max(least, 2 * highest * max(shortest, after["time"] - before["time"]) / 3600)
     if before["E_net"] is not None and after["E_net"] is not None:
         net = after["E_net"] - before["E_net"]  # registers of these sites never roll over when they count both ways
-        return (max(net, 0.0), max(-net, 0.0)) if abs(net) <= most else None
+        return (net, None) if abs(net) <= most else None
     if before["E_import"] is None or after["E_import"] is None:
         return None
     imported = _counted(before["E_import"], after["E_import"], most)
     exported = _counted(before["E_export"], after["E_export"], most)
     return None if imported is None or exported is None else (imported, exported)
+
+
+def _sum_advance(before: Any, after: Any, least: float, shortest: int) -> tuple[float, float | None] | None:
+    imported = exported = net = 0.0
+    only_net = len({factor > 0 for factor, *_ in before}) > 1
+    for (factor, first, highest), (_, last, _) in zip(before, after, strict=True):
+        found = _advance(first, last, highest, least, shortest)
+        if found is None:
+            return None
+        into, out = found
+        if out is None:
+            only_net = True
+            net += factor * into
+        else:
+            net += factor * (into - out)
+            imported += abs(factor) * (into if factor > 0 else out)
+            exported += abs(factor) * (out if factor > 0 else into)
+    return (net, None) if only_net else (imported, exported)
 
 
 def usual(pauses: list[int], i: int) -> int | None:

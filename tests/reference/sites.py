@@ -47,6 +47,64 @@ def random_site(seed: int, zone: str = "") -> Site:
     return Site(zone or rng.choice(ZONES), start, end, setups, rows, _uploads(rng, rows))
 
 
+def random_site_with_sums(seed: int) -> Site:
+    """A site of which some roles are sums of meters, or meters with a factor; those of a sum log together, each with gaps and resets."""
+    plain, rng = random_site(seed), random.Random(-seed - 1)
+    texts = {meter: _sum_of(meter, rng) if meter == "1" or rng.random() < 0.4 else meter for meter in plain.rows}
+    setups = [
+        (since, {role: (texts[meter], turned) for role, (meter, turned) in setup.items()})
+        for since, setup in plain.setups
+    ]
+    if rng.random() < 0.4:  # the sum of meter 1's role becomes another one
+        at = rng.randrange(plain.start + 7200, plain.end - 7200)
+        setups = _with_another_sum(setups, texts["1"], f"1*{rng.choice(['2', '3.5'])}", at)
+    rows = dict(plain.rows)
+    for meter in ("5", "6"):
+        times = [row["time"] + rng.choice([0, 0, 3, 20]) for row in plain.rows["1"]]
+        rows[meter] = _with_resets(rng, _thinned(rng, _rows(rng, plain.start, plain.end, sorted(set(times)))))
+    rows["1"] = _with_resets(rng, rows["1"])
+    return plain._replace(setups=setups, rows=rows, uploads=_uploads(rng, rows))
+
+
+def _sum_of(meter: str, rng: random.Random) -> str:
+    if meter != "1":
+        return f"{meter}*{rng.choice(['2', '0.5', '10'])}"
+    return rng.choice(["1+5", "1+5", "1-5*0.5", "1*2+5+6*0.25", "1+6", "-1-5", "1*3"])
+
+
+def _with_another_sum(
+    setups: list[tuple[int, dict[str, tuple[str, bool]]]], old: str, new: str, at: int
+) -> list[tuple[int, dict[str, tuple[str, bool]]]]:
+    """The setups with a change of one sum's text from a time on."""
+    before = [each for each in setups if each[0] < at]
+    after = [(at, before[-1][1]), *(each for each in setups if each[0] > at)]
+    return before + [
+        (since, {role: (new if text == old else text, turned) for role, (text, turned) in setup.items()})
+        for since, setup in after
+    ]
+
+
+def _thinned(rng: random.Random, rows: list[Row]) -> list[Row]:
+    """Without some rows, and without an hour or two."""
+    start = rng.choice(rows)["time"]
+    silent = range(start, start + rng.choice([0, 1800, 5000, 9000]))
+    return [row for row in rows if row["time"] not in silent and rng.random() > 0.01]
+
+
+def _with_resets(rng: random.Random, rows: list[Row]) -> list[Row]:
+    """One register begins from zero after one of the longest pauses."""
+    pauses = sorted(range(1, len(rows)), key=lambda k: rows[k]["time"] - rows[k - 1]["time"])
+    at = rng.choice(pauses[-2:])
+    name = rng.choice(["E_import", "E_export"])
+    known = [row[name] for row in rows[at:] if row[name] is not None]
+    if not known or rng.random() < 0.3:
+        return rows
+    later = [
+        {**row, name: None if row[name] is None else round((row[name] - known[0]) % 10000, 2)} for row in rows[at:]
+    ]
+    return rows[:at] + later
+
+
 def _changed(setup: dict[str, tuple[str, bool]], rng: random.Random) -> dict[str, tuple[str, bool]]:
     """CT corrected or reversed, a meter replaced, meters exchanged, or another role computed."""
     kind = rng.randrange(4)
@@ -61,7 +119,7 @@ def _changed(setup: dict[str, tuple[str, bool]], rng: random.Random) -> dict[str
     return {other: setup[other], third: ("4", False)}
 
 
-def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
+def _rows(rng: random.Random, start: int, end: int, at_times: list[int] | None = None) -> list[Row]:
     base, swing, speed = rng.uniform(0, 8), rng.uniform(0, 10), rng.uniform(0.0005, 0.01)
     step = rng.choice([60, 60, 300, 900, 1800])
     jitter, drift = rng.choice([0, 0, 5]), rng.choice([0.0, 0.0, 1 / 3600])
@@ -79,7 +137,7 @@ def _rows(rng: random.Random, start: int, end: int) -> list[Row]:
         if rng.random() < 0.01:
             time += rng.choice([step, 2 * step, 3600, 7000])
     last = start
-    for at in times:
+    for at in at_times or times:
         for minute in range(last, at, 60):  # roughly the energy: registers are not the integral of the rows
             flow = base + swing * sin(minute * speed)
             counted["E_import" if flow > 0 else "E_export"] += abs(flow) * min(60, at - minute) / 3600

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite
+from math import fsum, isfinite
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
@@ -90,28 +90,57 @@ def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap
     return found
 
 
-def bridge(gap: Gap, highest: float, lowest: float) -> Line | None:
-    """The line that fills a gap by the registers; None if they are missing or implausible.
+class Advance(NamedTuple):
+    """By how much the registers of a meter, or of a sum of meters, advanced between two readings, kWh."""
+
+    import_kwh: float
+    export_kwh: float
+    separate: bool
+    """Whether import and export were counted each by itself; otherwise only their difference is known, and one of them is 0."""
+
+
+def advance_over(gap: Gap, highest: float, lowest: float) -> Advance | None:
+    """By how much a meter's registers advanced over a gap; None if they are missing or implausible.
 
     :param highest: the meter's highest observed |P|, kW.
     :param lowest: its lowest P: a meter that never exports needs no export register.
     """
     before, after = gap
-    seconds = after.time - before.time
-    cap = PLAUSIBLE_FACTOR * highest * seconds / 3600
+    cap = PLAUSIBLE_FACTOR * highest * (after.time - before.time) / 3600
     imported = register_advance(before.E_import, after.E_import, cap)
     exported = register_advance(before.E_export, after.E_export, cap)
     net = net_advance(before.E_net, after.E_net, cap)
     if exported is None and imported is not None:
-        exported = max(0.0, imported - net) if net is not None else (0.0 if lowest >= 0 else None)
+        has_no_export = before.E_export is None or after.E_export is None
+        exported = max(0.0, imported - net) if net is not None else (0.0 if lowest >= 0 and has_no_export else None)
     if imported is not None and exported is not None:
-        net = imported - exported
-    elif net is not None:
-        imported, exported = max(net, 0.0), max(-net, 0.0)
-    else:
-        return None
-    power = net * 3600 / seconds
-    return Line(before.time, after.time, power, power, "bridged", min(imported, exported) * 3600 / seconds)
+        return Advance(imported, exported, True)
+    return None if net is None else _net_advance(net)
+
+
+def added_advances(factors: Sequence[float], advances: Sequence[Advance]) -> Advance:
+    """The advance of a sum of meters, each with the direction in which it counts for the sum.
+
+    :param factors: the meters' factors. If some are subtracted from others, only the difference of import and export is known.
+    """
+    sizes = [abs(factor) for factor in factors]
+    same_sign = all(factor > 0 for factor in factors) or all(factor < 0 for factor in factors)
+    if same_sign and all(each.separate for each in advances):
+        imported = fsum(size * each.import_kwh for size, each in zip(sizes, advances, strict=True))
+        exported = fsum(size * each.export_kwh for size, each in zip(sizes, advances, strict=True))
+        return Advance(imported, exported, True)
+    return _net_advance(
+        fsum(size * (each.import_kwh - each.export_kwh) for size, each in zip(sizes, advances, strict=True))
+    )
+
+
+def bridge(gap: Gap, advance: Advance) -> Line:
+    """The line that fills a gap by the advance of the registers."""
+    before, after = gap
+    hours = (after.time - before.time) / 3600
+    power = (advance.import_kwh - advance.export_kwh) / hours
+    both_ways = min(advance.import_kwh, advance.export_kwh) / hours
+    return Line(before.time, after.time, power, power, "bridged", both_ways)
 
 
 def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[Line]:
@@ -146,6 +175,10 @@ def power_at(line: Line, time: int) -> float:
         return line.last
     part = (time - line.start) / (line.end - line.start)
     return line.first * (1 - part) + line.last * part
+
+
+def _net_advance(net: float) -> Advance:
+    return Advance(max(net, 0.0), max(-net, 0.0), False)
 
 
 def _has_power(reading: Reading) -> bool:

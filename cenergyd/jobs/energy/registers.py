@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import fsum
-from operator import itemgetter
+from operator import itemgetter, mul
 from typing import NamedTuple
 
 from cenergyd.customers.model import Window
@@ -65,27 +65,64 @@ def steps_between(
 ) -> tuple[list[Step], list[Pair]]:
     """The steps of a series' registers that reach into a window, ascending, and the pairs of readings to pass to :func:`step_by_highest_power`.
 
-    :param readings: readings of one meter, ascending, sign-corrected.
-    :param longest: maximum seconds over which readings without registers are skipped.
-    :param scaled: ranges (start, end) in which readings are scaled by a correction. No step crosses one, because the difference of registers
-        would include wrongly counted energy.
+    The parameters are those of :func:`register_pairs`.
     """
-    own = _with_registers(readings, window)
     found: list[Step] = []
     doubtful: list[Pair] = []
-    for (first, before), (last, after) in pairwise(own):
-        between = readings[first + 1 : last]
-        if between and (len(between) > MAX_MISSING or after.time - before.time > 2 * longest):
-            continue
-        if any(start <= each.time < end for each in between for start, end in scaled):
-            continue
-        # A lower limit on the plausible advance; the highest power is only looked up if this is not enough.
-        step = _step(before, after, max(abs(before.P or 0.0), abs(after.P or 0.0)))
+    for pair in register_pairs(readings, longest, window, scaled):
+        step = step_by_own_power(pair)
         if step is None:
-            doubtful.append((before, after))
+            doubtful.append(pair)
         else:
             found.append(step)
     return found, doubtful
+
+
+def register_pairs(
+    readings: Sequence[Reading], longest: int, window: Window, scaled: Sequence[tuple[int, int]] = ()
+) -> list[Pair]:
+    """The pairs of readings between which registers can be compared, as far as they reach into a window, ascending.
+
+    :param readings: readings of one meter, ascending, sign-corrected.
+    :param longest: maximum seconds over which readings without registers are skipped.
+    :param scaled: ranges (start, end) in which readings are scaled by a correction; no step crosses one.
+    """
+    found: list[Pair] = []
+    for (first, before), (last, after) in pairwise(_with_registers(readings, window)):
+        between = readings[first + 1 : last]
+        if between and (len(between) > MAX_MISSING or after.time - before.time > 2 * longest):
+            continue
+        if not crosses(before.time, after.time, scaled):
+            found.append((before, after))
+    return found
+
+
+def crosses(start: int, end: int, scaled: Sequence[tuple[int, int]]) -> bool:
+    """Whether a range of times overlaps one in which readings are scaled by a correction, because their registers count wrong energy."""
+    return any(since < end and start < until for since, until in scaled)
+
+
+def step_by_own_power(pair: Pair) -> Step | None:
+    """The step between two readings if it is plausible by their own power; otherwise the meter's highest power has to be looked up."""
+    before, after = pair
+    return _step(before, after, max(abs(before.P or 0.0), abs(after.P or 0.0)))
+
+
+def added_steps(pair: Pair, factors: Sequence[float], steps: Sequence[Step]) -> Step | None:
+    """The step of a sum of meters; None if the meters have different registers that cannot be added.
+
+    :param pair: the sum's readings at its ends.
+    :param factors: the meters' factors.
+    :param steps: the meters' steps, each with the direction in which the meter counts for the sum.
+    """
+    start, end = pair[0].time, pair[1].time
+    sizes = [abs(factor) for factor in factors]
+    if all(factor > 0 for factor in factors) or all(factor < 0 for factor in factors):
+        imported = _weighted(sizes, [step.import_kwh for step in steps])
+        if imported is not None:
+            return Step(start, end, imported, _weighted(sizes, [step.export_kwh for step in steps]), None)
+    net = _weighted(sizes, [_net_of(step) for step in steps])
+    return None if net is None else Step(start, end, None, None, net)
 
 
 def _with_registers(readings: Sequence[Reading], window: Window) -> list[tuple[int, Reading]]:
@@ -154,6 +191,20 @@ def _step(before: Reading, after: Reading, highest: float) -> Step | None:
         exported = register_advance(before.E_export, after.E_export, cap)
         return None if exported is None else Step(before.time, after.time, imported, exported, None)
     return Step(before.time, after.time, imported, None if net is None else max(0.0, imported - net), None)
+
+
+def _net_of(step: Step) -> float | None:
+    if step.net_kwh is not None:
+        return step.net_kwh
+    if step.import_kwh is None or step.export_kwh is None:
+        return None
+    return step.import_kwh - step.export_kwh
+
+
+def _weighted(sizes: Sequence[float], values: Sequence[float | None]) -> float | None:
+    """The sum of values times sizes; None if one is unknown."""
+    known = [value for value in values if value is not None]
+    return fsum(map(mul, sizes, known)) if len(known) == len(sizes) else None
 
 
 def _number_of_registers(step: Step) -> int:

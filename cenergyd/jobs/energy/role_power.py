@@ -8,21 +8,36 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from cenergyd.customers.measured_meters import MeterSegment
 from cenergyd.customers.meter_history import RoleSegment, role_segments
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.jobs.energy.gap_bridging import (
     MAX_BRIDGE_SECONDS,
+    Advance,
     Gap,
     Line,
+    added_advances,
+    advance_over,
     bridge,
     gaps_between,
     lines_within,
     power_lines,
     sum_lines,
 )
-from cenergyd.jobs.energy.registers import Step, known_steps, step_by_highest_power, steps_between
+from cenergyd.jobs.energy.registers import (
+    Pair,
+    Step,
+    added_steps,
+    crosses,
+    known_steps,
+    register_pairs,
+    step_by_highest_power,
+    step_by_own_power,
+    steps_between,
+)
+from cenergyd.jobs.energy.sum_parts import Part, parts_of, readings_at
 from cenergyd.jobs.neighbours import NeighbourReader, Rows
 from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
@@ -46,6 +61,7 @@ SUMMANDS: Mapping[Role, tuple[Role, Role, float]] = {
 """Computed role -> the other two roles, and the sign of the second: load = utility + solar."""
 
 
+PairT = TypeVar("PairT", Gap, Pair)
 Pause = Callable[[], Awaitable[None]]
 """Lets the reactor run."""
 
@@ -100,7 +116,7 @@ class RolePowerReader:
         for role in ROLES:
             for segment in segments[role]:
                 if not segment.computed:
-                    found[role] += await self._measured(segment, rows.get(segment.series, ()), window)
+                    found[role] += await self._measured(segment, rows, window)
                     await pause()
         for role in ROLES:
             for segment in segments[role]:
@@ -124,15 +140,13 @@ class RolePowerReader:
         for segment in role_segments(self._customer, role, *near_window):
             if segment.computed:
                 continue
+            if segment.sum:
+                found += await self._sum_steps(segment, rows, window)
+                continue
             own = _of_segment(segment, rows.get(segment.series, ()))
-            scaled = await scaled_ranges(self._store, segment.series, own[0].time, own[-1].time) if own else []
+            scaled = await self._scaled(segment, Window(own[0].time, own[-1].time)) if own else []
             counts, doubtful = steps_between(own, self._longest, window, scaled)
-            if doubtful:
-                extremes = await self._extremes(segment, [Gap(*pair) for pair in doubtful])
-                late = (
-                    step_by_highest_power(pair, highest) for pair, (highest, _) in zip(doubtful, extremes, strict=True)
-                )
-                counts = sorted([*counts, *(step for step in late if step is not None)])
+            counts = sorted([*counts, *(await self._doubtful_steps(segment, doubtful)).values()])
             found += counts
         return known_steps(found, lines)
 
@@ -144,40 +158,103 @@ class RolePowerReader:
         :param segment: not cut to the window.
         """
         own = RoleSegment(segment.start, segment.end, segment.series, False, segment.counts_backwards)
-        lines = await self._measured(own, rows.get(segment.series, ()), window)
+        lines = await self._measured(own, rows, window)
         size = abs(segment.factor)
         return [
             line._replace(first=size * line.first, last=size * line.last, both_ways=size * line.both_ways)
             for line in lines
         ]
 
-    async def _measured(self, segment: RoleSegment, readings: Sequence[Reading], window: Window) -> list[Line]:
-        own = _of_segment(segment, readings)
+    async def _measured(
+        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+    ) -> list[Line]:
+        own = _of_segment(segment, rows.get(segment.series, ()))
         lines = power_lines(own, self._longest)
         gaps = [
             gap for gap in gaps_between(own, lines) if gap.before.time < window.end and gap.after.time > window.start
         ]
         if gaps:
-            lines += await self._bridges(segment, own, gaps)
+            scaled = await self._scaled(segment, Window(gaps[0].before.time, gaps[-1].after.time))
+            gaps = [gap for gap in gaps if not crosses(gap.before.time, gap.after.time, scaled)]
+            advance = self._sum_advances if segment.sum else self._advances
+            lines += [bridge(gap, found) for gap, found in (await advance(segment, gaps, rows)).items()]
             lines.sort()
         return lines
 
-    async def _bridges(self, segment: RoleSegment, own: Sequence[Reading], gaps: Sequence[Gap]) -> list[Line]:
-        """Lines that bridge gaps by registers. What is plausible depends on the power in the month before and after."""
-        found: list[Line] = []
-        doubtful: list[Gap] = []
+    async def _advances(
+        self, segment: RoleSegment, gaps: Sequence[Gap], rows: Mapping[str, Sequence[Reading]]
+    ) -> dict[Gap, Advance]:
+        """The advance of a meter's registers over gaps.
+
+        What is plausible depends on the power in the month before and after.
+        """
+        own = _of_segment(segment, rows.get(segment.series, ()))
+        found: dict[Gap, Advance | None] = {}
         for gap in gaps:
-            # If a bridge is plausible by the nearest readings, it is by the whole month, which is therefore only read if it is not.
-            line = bridge(gap, _highest_near(own, gap), LEAST_POWER)
-            if line is None:
-                doubtful.append(gap)
-            else:
-                found.append(line)
+            # If an advance is plausible by the nearest readings, it is by the whole month, which is therefore only read if it is not.
+            found[gap] = advance_over(gap, _highest_near(own, gap), LEAST_POWER)
+        doubtful = [gap for gap, advance in found.items() if advance is None]
         if doubtful:
             extremes = await self._extremes(segment, doubtful)
-            late = (bridge(gap, *each) for gap, each in zip(doubtful, extremes, strict=True))
-            found += (line for line in late if line is not None)
-        return found
+            found |= {gap: advance_over(gap, *each) for gap, each in zip(doubtful, extremes, strict=True)}
+        return {gap: advance for gap, advance in found.items() if advance is not None}
+
+    async def _sum_advances(
+        self, segment: RoleSegment, gaps: Sequence[Gap], rows: Mapping[str, Sequence[Reading]]
+    ) -> dict[Gap, Advance]:
+        """The advance of a sum's registers over gaps, if each of its meters' is known."""
+        parts = parts_of(segment)
+        advances: list[dict[Gap, Advance]] = []
+        for part in parts:
+            mine = {gap: Gap(*pair) for gap, pair in (await self._part_pairs(part, gaps, rows)).items()}
+            known = await self._advances(part.segment, list(dict.fromkeys(mine.values())), rows)
+            advances.append({gap: known[own] for gap, own in mine.items() if own in known})
+        factors = [part.factor for part in parts]
+        whole = [gap for gap in gaps if parts and all(gap in each for each in advances)]
+        return {gap: added_advances(factors, [each[gap] for each in advances]) for gap in whole}
+
+    async def _sum_steps(
+        self, segment: RoleSegment, rows: Mapping[str, Sequence[Reading]], window: Window
+    ) -> list[Step]:
+        """The steps of a sum's registers, where each of its meters' is known."""
+        own, parts = _of_segment(segment, rows.get(segment.series, ())), parts_of(segment)
+        scaled = await self._scaled(segment, Window(own[0].time, own[-1].time)) if own else []
+        pairs = register_pairs(own, self._longest, window, scaled)
+        steps: list[dict[Pair, Step]] = []
+        for part in parts:
+            mine = await self._part_pairs(part, pairs, rows)
+            known = {pair: step for pair in mine.values() if (step := step_by_own_power(pair)) is not None}
+            known |= await self._doubtful_steps(part.segment, [pair for pair in mine.values() if pair not in known])
+            steps.append({pair: known[own_pair] for pair, own_pair in mine.items() if own_pair in known})
+        factors = [part.factor for part in parts]
+        whole = [pair for pair in pairs if parts and all(pair in each for each in steps)]
+        added = (added_steps(pair, factors, [each[pair] for each in steps]) for pair in whole)
+        return [step for step in added if step is not None]
+
+    async def _scaled(self, segment: RoleSegment, window: Window) -> list[tuple[int, int]]:
+        """The ranges in which readings of a meter, or of any meter of a sum, are scaled by a correction."""
+        names = [part.segment.series for part in parts_of(segment)] if segment.sum else [segment.series]
+        return [each for name in names for each in await scaled_ranges(self._store, name, *window)]
+
+    async def _part_pairs(
+        self, part: Part, pairs: Sequence[PairT], rows: Mapping[str, Sequence[Reading]]
+    ) -> dict[PairT, Pair]:
+        """For each pair of a sum's readings the pair of a meter's readings that belongs to it, if the meter has both."""
+        times = sorted({each.time for pair in pairs for each in pair})
+        at = await readings_at(part, times, rows, self._store)
+        return {
+            pair: (at[pair[0].time], at[pair[1].time])
+            for pair in pairs
+            if pair[0].time in at and pair[1].time in at and at[pair[0].time].time < at[pair[1].time].time
+        }
+
+    async def _doubtful_steps(self, segment: RoleSegment, pairs: Sequence[Pair]) -> dict[Pair, Step]:
+        """The steps that are plausible by the meter's highest power in the month before and after."""
+        if not pairs:
+            return {}
+        extremes = await self._extremes(segment, [Gap(*pair) for pair in pairs])
+        steps = {pair: step_by_highest_power(pair, highest) for pair, (highest, _) in zip(pairs, extremes, strict=True)}
+        return {pair: step for pair, step in steps.items() if step is not None}
 
     async def _extremes(self, segment: RoleSegment, gaps: Sequence[Gap]) -> list[tuple[float, float]]:
         """For each gap the meter's highest |P| and lowest P, kW, from a month before it to a month after it; 0 if none is known.

@@ -183,7 +183,7 @@ async def charges_of(
     reader = EnergyReader(customer, readings, now, max_gap)
     async for place, points in reader.points("utility", *passed, SLICE):
         parts = await labelled_energy(customer, points, readings, tariff, max_gap=max_gap, now=now)
-        meter = "" if place.computed else place.series
+        meter = "" if place.computed else f"{place.series} {place.sum}"  # another sum has other registers
         energies += [part._replace(meter=meter) for part in parts]
     async for quarters in NetLoadReader(customer, readings, now).points(*passed, SLICE):
         total.add_net_load(_quarters(quarters, tariff, zone))

@@ -59,7 +59,7 @@ class ForkedDaemon(RunningDaemon):
         import cenergyd.commands.run
         import cenergyd.daemon.service  # noqa: F401
         from cenergyd.daemon.plugins import build_plugin_manager
-        from cenergyd.testing.tuned import change
+        from cenergyd.testing.tuned import set_constant
 
         build_plugin_manager()
         gc.freeze()
@@ -76,7 +76,7 @@ class ForkedDaemon(RunningDaemon):
                 words = self.arguments("run")
                 cut = words.index("--")
                 for constant in words[2:cut]:
-                    change(constant)
+                    set_constant(constant)
                 sys.argv = ["cenergyd", *words[cut + 1 :]]
                 from cenergyd.cli import main
 

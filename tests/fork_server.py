@@ -130,10 +130,10 @@ def run(arguments: list[str], constants: list[str]) -> None:
     kind, *rest = arguments
     sys.path[0] = str(Path(kind).parent)
     if constants:
-        from cenergyd.testing.tuned import change
+        from cenergyd.testing.tuned import set_constant
 
         for each in constants:
-            change(each)
+            set_constant(each)
     if kind == "-c":
         sys.path[0] = ""
         sys.argv = ["-c", *rest[1:]]

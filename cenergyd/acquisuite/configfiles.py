@@ -14,7 +14,7 @@ from cenergyd.acquisuite.form import Form
 from cenergyd.acquisuite.inflate import inflated_chunks, is_gzip
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.times import parse_time
-from cenergyd.acquisuite.upload import checked_file, device_text, file_time, utc
+from cenergyd.acquisuite.upload import checked_file, device_text, device_time, file_time
 from cenergyd.errors import UploadError
 
 LOGGER_CONFIG: Final = "loggerconfig.ini"
@@ -55,7 +55,7 @@ class ConfigFileUpload:
     @property
     def meter(self) -> str | None:
         """The meter id that the file describes; None for loggerconfig.ini."""
-        return meter_of(self.name)
+        return meter_of_config(self.name)
 
 
 @attrs.frozen(slots=True)
@@ -79,7 +79,7 @@ def config_name(modbus_device: str | None) -> str:
     return f"modbus/mb-{int(text):03d}.ini" if int(text) else LOGGER_CONFIG
 
 
-def meter_of(name: str) -> str | None:
+def meter_of_config(name: str) -> str | None:
     """The meter id of ``modbus/mb-NNN.ini``, None for any other name."""
     match = _METER_CONFIG.match(name)
     return str(int(match.group(1))) if match else None
@@ -87,7 +87,7 @@ def meter_of(name: str) -> str | None:
 
 def is_config_name(name: str) -> bool:
     """Whether this is the name of a config file."""
-    return name == LOGGER_CONFIG or meter_of(name) is not None
+    return name == LOGGER_CONFIG or meter_of_config(name) is not None
 
 
 def read_config_upload(form: Form, max_bytes: int = 262144) -> ConfigFileUpload:
@@ -120,7 +120,8 @@ def inflated_config(content: bytes, max_bytes: int = 262144) -> bytes:
 def render_manifest(entries: Iterable[ManifestEntry]) -> bytes:
     """Lines ``CONFIGFILE,<name>,<md5>,<UTC time>``."""
     lines = (
-        f"CONFIGFILE,{entry.name},{entry.md5},{'' if entry.time is None else utc(entry.time)}\n" for entry in entries
+        f"CONFIGFILE,{entry.name},{entry.md5},{'' if entry.time is None else device_time(entry.time)}\n"
+        for entry in entries
     )
     return "".join(lines).encode("ascii", "replace")
 

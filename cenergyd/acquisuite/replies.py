@@ -10,7 +10,7 @@ MAX_LINE: Final = 400
 """Maximum characters in a line of a reply; devices display it on a small page."""
 
 
-def one_line(text: str, limit: int = MAX_LINE) -> str:
+def printable_line(text: str, limit: int = MAX_LINE) -> str:
     """Text as one printable line of limited length; control characters and line ends become blanks."""
     text = text[: 4 * limit]
     if not text.isprintable():
@@ -25,12 +25,12 @@ def success(trace: Iterable[str] = ()) -> bytes:
 
 def failure(reason: str, trace: Iterable[str] = ()) -> bytes:
     """The body after which the device keeps the file: ``FAILURE: reason`` in one line, then lines for a person."""
-    return _body([f"FAILURE: {one_line(reason)}", *_trace_lines(trace)])
+    return _body([f"FAILURE: {printable_line(reason)}", *_trace_lines(trace)])
 
 
 def _trace_lines(trace: Iterable[str]) -> list[str]:
     """Lines for a person, none of which looks like the reply itself, even if it quotes a device's text."""
-    return [f"# {line}" for line in map(one_line, trace) if line]
+    return [f"# {line}" for line in map(printable_line, trace) if line]
 
 
 def _body(lines: list[str]) -> bytes:
@@ -44,11 +44,11 @@ def xml_success(notes: Iterable[str] = ()) -> bytes:
 
 def xml_failure(reason: str, notes: Iterable[str] = ()) -> bytes:
     """The reply to AcquiSuite-XML after which the device keeps its records."""
-    return _xml(f"FAILURE: {one_line(reason)}", notes)
+    return _xml(f"FAILURE: {printable_line(reason)}", notes)
 
 
 def _xml(result: str, notes: Iterable[str]) -> bytes:
-    lines = "".join(f"<note>{escape(line)}</note>" for line in map(one_line, notes) if line)
+    lines = "".join(f"<note>{escape(line)}</note>" for line in map(printable_line, notes) if line)
     tail = f"<notes>{lines}</notes>" if lines else ""
     text = f'<?xml version="1.0"?>\n<DAS><result>{escape(result)}</result>{tail}</DAS>\n'
     return text.encode("ascii", "xmlcharrefreplace")

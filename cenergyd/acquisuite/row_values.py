@@ -27,7 +27,7 @@ def row_reader(layout: Layout) -> RowReader:
         values: list[float | None] = [None] * len(VALUES)
         given = 0
         for position, column, scale in places:
-            value = number(fields[column]) if column < len(fields) else None
+            value = column_number(fields[column]) if column < len(fields) else None
             value = plausible(value * scale) if value is not None else None
             value = valid_power_factor(value) if column == factor_column and position == 1 else value
             given += value is not None
@@ -54,7 +54,7 @@ def _reading(time: int, values: Sequence[float | None]) -> Reading:
     return new_reading((time, *values[:_CHANNELS], False, *values[_CHANNELS:]))
 
 
-def number(text: bytes) -> float | None:
+def column_number(text: bytes) -> float | None:
     """A value column as a number, possibly nan or infinite; None if it is empty, NULL or no number."""
     try:
         return float(text.strip(b" \t'\""))

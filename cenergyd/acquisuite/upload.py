@@ -14,7 +14,7 @@ from cenergyd.acquisuite.errorcodes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form
 from cenergyd.acquisuite.logfile import ParsedLog
 from cenergyd.acquisuite.meter_id import meter_id
-from cenergyd.acquisuite.replies import one_line
+from cenergyd.acquisuite.replies import printable_line
 from cenergyd.acquisuite.resolve import Resolution
 from cenergyd.acquisuite.times import parse_time
 from cenergyd.errors import UploadError
@@ -43,7 +43,7 @@ def parse_mode(text: str) -> Mode:
     try:
         return Mode(name.removeprefix("MODE_") if name == "MODE_TEST" else name)
     except ValueError:
-        said = f"mode {one_line(name, 32)} is not supported" if name else "MODE is missing: mode not supported"
+        said = f"mode {printable_line(name, 32)} is not supported" if name else "MODE is missing: mode not supported"
         raise UploadError(said) from None
 
 
@@ -54,7 +54,7 @@ def read_mode(form: Form) -> Mode:
 
 def device_text(text: str | None, limit: int = MAX_TEXT) -> str:
     """A text typed on a device as one line of limited length. Still untrusted: escape it where it is displayed."""
-    return one_line(text or "", limit)
+    return printable_line(text or "", limit)
 
 
 def wants_trace(form: Form) -> bool:
@@ -202,7 +202,7 @@ def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list
     lines.append(f"{log.rows} row(s) read")
     if log.readings:
         first, last = log.readings[0].time, log.readings[-1].time
-        lines.append(f"{len(log.readings)} reading(s) from {utc(first)} to {utc(last)} UTC")
+        lines.append(f"{len(log.readings)} reading(s) from {device_time(first)} to {device_time(last)} UTC")
     else:
         lines.append("0 readings")
     if unread:
@@ -217,6 +217,6 @@ def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list
     return lines
 
 
-def utc(time: int) -> str:
+def device_time(time: int) -> str:
     """``2002-01-31 18:30:00``, as devices write times."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -16,11 +16,11 @@ from cenergyd.commands.common import (
     pass_source,
     run_async,
     stores_of,
-    utc,
+    utc_text,
 )
 from cenergyd.customers.meter_history import uses_sums
 from cenergyd.daemon.plugins import build_plugin_manager
-from cenergyd.derivation.backfill import Progress, follow, run
+from cenergyd.derivation.backfill import Progress, follow, run_backfill
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.plan import CHUNK_READINGS
 from cenergyd.hookspecs import Formula
@@ -49,7 +49,7 @@ def backfill(source: SettingsSource, customer: str, start: int, end: int, throug
     History keeps its meaning: for times before a change of meters, the meters of that time are used.
     """
     if end <= start:
-        raise click.UsageError(f"--to {utc(end)} is not after --from {utc(start)}")
+        raise click.UsageError(f"--to {utc_text(end)} is not after --from {utc_text(start)}")
     settings = source.load()
 
     async def work(reactor: Reactor) -> Progress:
@@ -66,7 +66,7 @@ def backfill(source: SettingsSource, customer: str, start: int, end: int, throug
                         customers=stores.customers,
                         tolerance=settings.derivation.tolerance_seconds, report=bar.show, clock=reactor,
                     )  # fmt: skip
-                return await run(
+                return await run_backfill(
                     found, start, end,
                     readings=stores.readings, documents=stores.documents, customers=stores.customers,
                     deriver=_deriver(settings, reactor),
@@ -78,7 +78,7 @@ def backfill(source: SettingsSource, customer: str, start: int, end: int, throug
     except PluginFailed as error:
         raise Failed(str(error)) from error
     if progress.derived is None:
-        click.echo(f"{utc(start)} to {utc(end)} is derived")
+        click.echo(f"{utc_text(start)} to {utc_text(end)} is derived")
     else:
         click.echo(f"{progress.derived} readings computed, {progress.written} of them new or different")
 

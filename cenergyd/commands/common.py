@@ -273,7 +273,7 @@ def read_password(file: Path | None, stdin: bool) -> str | None:
     return password
 
 
-def utc(time: int) -> str:
+def utc_text(time: int) -> str:
     """UTC seconds for a person."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cenergyd.commands.common import Failed, password_options, read_password
-from cenergyd.tools.conformance.checks import run
+from cenergyd.tools.conformance.checks import run_checks
 from cenergyd.tools.conformance.client import Server
 
 
@@ -33,7 +33,7 @@ def conformance(url: str, serial: str, *, password_file: Path | None, password_s
             raise click.UsageError("give the logger's password: --password-file or --password-stdin")
         password = click.prompt("Password of the logger", hide_input=True, err=True)
     failed = total = 0
-    for rule, fault in run(Server(url, serial.upper(), password)):
+    for rule, fault in run_checks(Server(url, serial.upper(), password)):
         total += 1
         failed += fault is not None
         click.echo(f"{'FAIL' if fault else 'ok  '} {rule.section}  {rule.says}")

@@ -19,7 +19,7 @@ from cenergyd.commands.common import (
     pass_source,
     run_async,
     stores_of,
-    utc,
+    utc_text,
 )
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.corrections import Corrector, Listed, Wanted
@@ -205,7 +205,7 @@ def _now() -> int:
 
 
 def _row(reading: Reading) -> str:
-    return "\t".join((utc(reading.time), *("" if value is None else repr(value) for value in reading.values[:4])))
+    return "\t".join((utc_text(reading.time), *("" if value is None else repr(value) for value in reading.values[:4])))
 
 
 def _plain(listed: Listed) -> dict[str, object]:
@@ -219,8 +219,8 @@ def _plain(listed: Listed) -> dict[str, object]:
 
 def _line(listed: Listed) -> str:
     each = listed.correction
-    undone = "" if each.undone_at is None else f", undone by {each.undone_by} on {utc(each.undone_at)}"
+    undone = "" if each.undone_at is None else f", undone by {each.undone_by} on {utc_text(each.undone_at)}"
     return (
-        f"{listed.id}  {effect(each)}  {utc(each.start)} to {utc(each.end)}  {each.reason}  "
-        f"(by {each.by} on {utc(each.at)}{undone})"
+        f"{listed.id}  {effect(each)}  {utc_text(each.start)} to {utc_text(each.end)}  {each.reason}  "
+        f"(by {each.by} on {utc_text(each.at)}{undone})"
     )

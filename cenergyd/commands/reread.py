@@ -19,7 +19,7 @@ from cenergyd.commands.common import (
     progress_bar,
     run_async,
     stores_of,
-    utc,
+    utc_text,
 )
 from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.fields import clean_meter
@@ -120,7 +120,9 @@ def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> D
 
 def _tell(counts: RereadCounts, start: int, end: int, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
-    click.echo(f"{counts.uploads} archived uploads read, {counts.readings} readings from {utc(start)} to {utc(end)}")
+    click.echo(
+        f"{counts.uploads} archived uploads read, {counts.readings} readings from {utc_text(start)} to {utc_text(end)}"
+    )
     click.echo(f"{counts.changed} readings {would}changed or added, {counts.removed} {would}removed")
     for count, what in (
         (counts.unread, "uploads have rows whose columns are still unknown"),

@@ -22,7 +22,7 @@ from cenergyd.commands.common import (
     read_password,
     run_async,
     stores_of,
-    utc,
+    utc_text,
 )
 from cenergyd.commands.simulated_customers import register_sites
 from cenergyd.runtime.clock import Reactor, sleep
@@ -146,7 +146,7 @@ def _plan(given: dict[str, Any]) -> FleetPlan:
         start = now - round((days or 1) * _DAY)
     end = None if given["live"] else (start + round(days * _DAY) if days else now)
     if end is not None and end <= start:
-        raise click.UsageError(f"--from {utc(start)} is not in the past, and no --days is given")
+        raise click.UsageError(f"--from {utc_text(start)} is not in the past, and no --days is given")
     try:
         faults = parse_faults(given["fault_words"])
     except ValueError as error:

@@ -15,7 +15,7 @@ from cenergyd.commands.common import (
     pass_source,
     run_async,
     stores_of,
-    utc,
+    utc_text,
 )
 from cenergyd.runtime.clock import Reactor
 from cenergyd.web.access.tokens import TokenInfo, Tokens
@@ -117,7 +117,7 @@ def _plain(info: TokenInfo) -> dict[str, object]:
 
 def _line(info: TokenInfo) -> str:
     owner = f"customer {info.customer_id}" if info.customer_id else info.role
-    used = f"last used {utc(info.last_used)}" if info.last_used else "never used"
-    ends = f"expires {utc(info.expires)}" if info.expires else "never expires"
+    used = f"last used {utc_text(info.last_used)}" if info.last_used else "never used"
+    ends = f"expires {utc_text(info.expires)}" if info.expires else "never expires"
     once = ", once" if info.one_time else ""
-    return f"{info.id}  {owner}{once}  {info.name}  made {utc(info.created)}, {used}, {ends}"
+    return f"{info.id}  {owner}{once}  {info.name}  made {utc_text(info.created)}, {used}, {ends}"

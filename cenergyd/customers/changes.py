@@ -67,7 +67,7 @@ MAX_EXTENSIONS_BYTES = 262_144
 """Maximum size of all extensions of a customer (history, tariff, alerts, ...), as JSON."""
 
 
-def merged(extensions: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+def merged_extensions(extensions: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Extensions after checked changes. Raises InvalidField if their total size is too large."""
     both = {**extensions, **changes}
     result = {key: value for key, value in both.items() if value is not None}
@@ -87,7 +87,7 @@ def changed(customer: Customer, checked: Mapping[str, Any]) -> Customer:
     """The customer after checked changes."""
     values = dict(checked)
     if "extensions" in values:
-        values["extensions"] = merged(customer.extensions, values["extensions"])
+        values["extensions"] = merged_extensions(customer.extensions, values["extensions"])
     return attrs.evolve(customer, **values)
 
 
@@ -95,4 +95,4 @@ def normalised(customer: Customer) -> Customer:
     """A new customer as stored. Raises InvalidField."""
     values = {field: getattr(customer, field) for field in TEXT_FIELDS}
     checked = checked_changes({**values, "extensions": customer.extensions})
-    return attrs.evolve(customer, **{**checked, "extensions": merged({}, checked["extensions"])})
+    return attrs.evolve(customer, **{**checked, "extensions": merged_extensions({}, checked["extensions"])})

@@ -87,7 +87,7 @@ def sum_text(terms: Iterable[Term]) -> str:
     return text
 
 
-def meters_of(text: str) -> tuple[str, ...]:
+def meter_ids(text: str) -> tuple[str, ...]:
     """The meter ids in a role's field; none if it is empty or an invalid sum."""
     if not text:
         return ()

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
-from cenergyd.customers.meter_sum import fault_of, is_sum, meters_of
+from cenergyd.customers.meter_sum import fault_of, is_sum, meter_ids
 
 Role = Literal["utility", "load", "solar"]
 ROLES: tuple[Role, ...] = ("utility", "load", "solar")
@@ -51,7 +51,7 @@ class MeterSetup:
         utility, load, solar = self.utility, self.load, self.solar
         if (not utility) + (not load) + (not solar) != 1:
             return None
-        meters = [meter for text in (utility, load, solar) for meter in meters_of(text)]
+        meters = [meter for text in (utility, load, solar) for meter in meter_ids(text)]
         if len(set(meters)) != len(meters):
             return None
         return "utility" if not utility else "load" if not load else "solar"
@@ -72,7 +72,7 @@ class MeterSetup:
 
     def measured_series_of(self, role: Role, serial: str) -> list[str]:
         """The series of every meter that measures a role."""
-        return [f"{serial}_{meter}" for meter in meters_of(self.meter_of(role))] if serial else []
+        return [f"{serial}_{meter}" for meter in meter_ids(self.meter_of(role))] if serial else []
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -154,7 +154,7 @@ class Customer:
             found.append(SetupProblem("logger_password", "no_password", "no logger password is set"))
         setup = self.current
         fitted = [role for role in ROLES if setup.meter_of(role)]
-        meters = [meter for role in ROLES for meter in dict.fromkeys(meters_of(setup.meter_of(role)))]
+        meters = [meter for role in ROLES for meter in dict.fromkeys(meter_ids(setup.meter_of(role)))]
         if len(fitted) < 2:
             found.extend(
                 SetupProblem(
@@ -166,7 +166,7 @@ class Customer:
         for role in ROLES:
             if fault := fault_of(setup.meter_of(role)):
                 found.append(SetupProblem(FIELD_OF_ROLE[role], "invalid", fault))
-            shared = next((meter for meter in meters_of(setup.meter_of(role)) if meters.count(meter) > 1), None)
+            shared = next((meter for meter in meter_ids(setup.meter_of(role)) if meters.count(meter) > 1), None)
             if shared is not None:
                 found.append(
                     SetupProblem(FIELD_OF_ROLE[role], "same_meter", f"meter {shared} is named for more than one role")

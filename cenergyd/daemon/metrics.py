@@ -72,6 +72,11 @@ def bind_derivation_metrics(metrics: Metrics, status: DerivationStatus, seconds:
     gauge("derivation_oldest_pending_seconds", "Age of the oldest pending reading.", lambda: age(status.oldest_pending))
     gauge("derivation_last_tick_seconds", "Time since the last pass ended.", lambda: age(status.last_tick))
     gauge("derivation_backlogs", "Long windows being derived.", lambda: status.backlogs)
+    gauge(
+        "derivation_waiting_plugins",
+        "Customers whose derivation plugin has not answered yet.",
+        lambda: status.waiting_plugins,
+    )
     counter("derived_readings", "Readings computed.", lambda: status.derived_points)
     counter("derivation_claims_lost", "Claims lost to another daemon.", lambda: status.claims_lost)
     counter("derivation_store_troubles", "Passes in which a store did not answer.", lambda: status.store_troubles)

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.runtime.clock import Timers, sleep
-from cenergyd.runtime.isolation import describe
+from cenergyd.runtime.isolation import error_text
 from cenergyd.storage.open import Stores
 
 REOPEN_SECONDS = 2.0
@@ -67,5 +67,5 @@ class StoreOpening(Service):
                 raise
             except Exception as error:
                 # Whatever it is, it may be fixed while we run: keep trying.
-                self.fault = describe(error)
+                self.fault = error_text(error)
                 log.failure("the stores cannot be opened, trying again")

@@ -21,7 +21,7 @@ from cenergyd.errors import ConfigError
 from cenergyd.hookspecs import AlertRuleType, Channel, ChannelType
 from cenergyd.jobs.alerts.rules import BUILT_IN_CHANNELS
 from cenergyd.runtime import isolation
-from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.isolation import PluginFailed, error_text
 from cenergyd.runtime.plugin_info import PluginInfo, State
 from cenergyd.runtime.plugin_options import BadDeclaration, check_declaration, read_options, secrets_in
 from cenergyd.runtime.structs import Resource
@@ -145,7 +145,7 @@ def _load(manager: LoadedPlugins, point: EntryPoint, own: set[int]) -> PluginInf
             "plugin {plugin} of {distribution} {version} is left out: it cannot be loaded",
             Failure(error), plugin=point.name, distribution=_distribution(point), version=_version(point),
         )  # fmt: skip
-        return _info(point, state="failed", problem=describe(error))
+        return _info(point, state="failed", problem=error_text(error))
     return _info(point, hooks=_hooks_of(manager, plugin), problem=problem)
 
 

@@ -39,6 +39,7 @@ from cenergyd.jobs.alerts.site_alerts import SiteAlerts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.sender import OutboxService
 from cenergyd.jobs.service import JobService
+from cenergyd.jobs.site_state.fleet import FleetReader
 from cenergyd.jobs.site_state.service import SiteStateService
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.clock import Reactor
@@ -64,8 +65,7 @@ log = Logger()
 class Daemon(OrderedServices):
     """Everything that ``cenergyd run`` runs, as one tree. Listens at once; answers uploads as soon as the stores do.
 
-    Its parts, in the order in which they start; they stop in the opposite one: stores, activity, held logs, outbox, backlog counts, retention, states of
-    sites, jobs, derivation, uploads, web.
+    :meth:`_parts` lists its parts in the order in which they start; they stop in the opposite one.
     """
 
     def __init__(self, settings: Settings, reactor: Reactor, stores: Stores) -> None:
@@ -148,26 +148,6 @@ class Daemon(OrderedServices):
     def _sites_evaluated(self, summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:
         self.web.context.fleet.take(summaries, gone)
 
-    def _fleet_reading(self) -> PeriodicService:
-        """Keeps the list of all sites in memory, from the start on."""
-        return PeriodicService(
-            self._reactor,
-            self.web.context.fleet.refresh,
-            FLEET_SECONDS,
-            what="reading the list of sites",
-            log=log,
-        )
-
-    def _change_reading(self) -> PeriodicService:
-        """Learns of changes that other daemons make."""
-        return PeriodicService(
-            self._reactor,
-            self._notices.refresh,
-            POLL_SECONDS,
-            what="reading what has changed",
-            log=log,
-        )
-
     def _retention(self) -> Retention:
         queues = (self.customers.derivation_queue, self.customers.job_queue)
         waiting = (*map(oldest_pending, queues), self.jobs.oldest_retry)
@@ -185,7 +165,7 @@ class Daemon(OrderedServices):
         """In the order in which they start."""
         return (
             self.opening,
-            self._change_reading(),
+            _notice_reading(self._notices, self._reactor),
             self.uploads.activity,
             self.uploads.held,
             *([self.uploads.archive] if self.uploads.archive else []),
@@ -193,7 +173,7 @@ class Daemon(OrderedServices):
             self.backlog_counts,
             self.retention,
             self.site_states,
-            self._fleet_reading(),
+            _fleet_reading(self.web.context.fleet, self._reactor),
             self.front_end_watch,
             self.correction_follow_up,
             self.jobs,
@@ -280,6 +260,16 @@ class Daemon(OrderedServices):
         waiting = need_restart(self.settings, settings)
         if waiting:
             log.warn("changes of these settings need a restart: {settings}", settings=", ".join(waiting))
+
+
+def _fleet_reading(fleet: FleetReader, reactor: Reactor) -> PeriodicService:
+    """Keeps the list of all sites in memory, from the start on."""
+    return PeriodicService(reactor, fleet.refresh, FLEET_SECONDS, what="reading the list of sites", log=log)
+
+
+def _notice_reading(notices: ChangeNotices, reactor: Reactor) -> PeriodicService:
+    """Learns of changes that other daemons make."""
+    return PeriodicService(reactor, notices.refresh, POLL_SECONDS, what="reading what has changed", log=log)
 
 
 def _operators(settings: Settings) -> Sequence[Mapping[str, object]]:

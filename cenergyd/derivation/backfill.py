@@ -55,7 +55,7 @@ class Progress(NamedTuple):
 ReportProgress = Callable[[Progress], None]
 
 
-async def request(queue: PendingQueue, customer_id: str, start: int, end: int) -> None:
+async def request_backfill(queue: PendingQueue, customer_id: str, start: int, end: int) -> None:
     """Request it from the running daemons: mark the range as if its readings had just arrived."""
     await queue.mark([PendingMark(customer_id, start, end)])
 
@@ -77,7 +77,7 @@ async def follow(
     """
     customer = await customers.get(customer_id)
     seen = customer.derivation_version if customer is not None else 0
-    await request(customers.derivation_queue, customer_id, start, end)
+    await request_backfill(customers.derivation_queue, customer_id, start, end)
     progress = Progress(start, end, start)
     while progress.done < end:
         customer = await customers.get(customer_id)
@@ -94,7 +94,7 @@ async def follow(
     return progress
 
 
-async def run(
+async def run_backfill(
     customer: Customer,
     start: int,
     end: int,
@@ -129,7 +129,7 @@ async def run(
     await customers.job_queue.mark([PendingMark(customer.id, *reach(customer, start, end, deriver.tolerance))])
     after = await customers.get(customer.id)
     if after is not None and after.derivation_version != before.derivation_version:
-        await request(customers.derivation_queue, customer.id, start, end)
+        await request_backfill(customers.derivation_queue, customer.id, start, end)
     progress = progress._replace(done=end)
     report(progress)
     return progress

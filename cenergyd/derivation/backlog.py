@@ -79,7 +79,7 @@ class Backlog:
                 rest = max(task.work.start, min(chunk.end + 2 * tolerance, task.work.end - 1))
                 if not await self.committer.commit_part(task, chunk.derivation, chunk.start, chunk.end, rest):
                     return False
-                self._sum = joined(self._sum, chunk.derivation)
+                self._sum = joined_derivation(self._sum, chunk.derivation)
                 await self._store_progress(chunk.end)
                 if stopping():
                     await self.committer.queue.postpone([task.work], int(self.clock.seconds()))
@@ -132,7 +132,7 @@ class Backlogs:
         self.runner.backoff.succeeded()
 
 
-def joined(before: Derivation, after: Derivation) -> Derivation:
+def joined_derivation(before: Derivation, after: Derivation) -> Derivation:
     """The combined result of two neighbouring parts, both written."""
     derived_until = after.derived_until if after.derived_until is not None else before.derived_until
     waiting_for, since = after.gaps.waiting_for, after.gaps.waiting_since

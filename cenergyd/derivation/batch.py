@@ -15,7 +15,7 @@ from cenergyd.derivation.committer import Committer, Task, TaskResult
 from cenergyd.derivation.corrections import widened
 from cenergyd.derivation.derive import Deriver
 from cenergyd.derivation.late_plugins import LatePlugins, take_result
-from cenergyd.derivation.plan import CHUNK_READINGS, Group, derivation_segments, expected_readings, grouped
+from cenergyd.derivation.plan import CHUNK_READINGS, Group, derivation_segments, expected_per_meter, grouped
 from cenergyd.derivation.status import reached_before, results_of
 from cenergyd.derivation.sum_deriver import SumDeriver
 from cenergyd.derivation.sum_plan import sum_segments
@@ -26,7 +26,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.gather import gather_limited
-from cenergyd.runtime.isolation import PluginFailed, describe
+from cenergyd.runtime.isolation import PluginFailed, error_text
 from cenergyd.runtime.yielding import CooperativeYield
 
 CONCURRENT_SUMS = 20
@@ -77,7 +77,7 @@ class BatchDeriver:
         for task in tasks:
             if not task.segments:
                 continue
-            if sum(map(expected_readings, task.segments)) > CHUNK_READINGS:
+            if sum(map(expected_per_meter, task.segments)) > CHUNK_READINGS:
                 await self.backlogs.begin(task, bodies)
             else:
                 short.append(task)
@@ -139,7 +139,7 @@ class BatchDeriver:
             return TaskResult(task, failure=error)
         except Exception as error:
             log.failure("deriving customer {customer_id} failed", customer_id=customer.id)
-            return TaskResult(task, failure=PluginFailed("cenergyd", describe(error)))
+            return TaskResult(task, failure=PluginFailed("cenergyd", error_text(error)))
 
     async def _bodies(self, tasks: Sequence[Task]) -> dict[str, Mapping[str, object]]:
         return await results_of([task.work.customer for task in tasks], self.documents)

@@ -86,8 +86,6 @@ class DerivationStatus:
     """When the last pass ended, UTC seconds."""
     derived_points: int = 0
     """Readings computed since the start, including those that were already stored."""
-    written_points: int = 0
-    customers_done: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
     """Failed windows by plugin."""
     claims_lost: int = 0
@@ -192,7 +190,6 @@ class Committer:
 
     async def _write(self, derivations: Sequence[Derivation]) -> None:
         await write_derived(self.readings, derivations)
-        self.status.written_points += sum(len(each.change.readings) for each in derivations if each.change is not None)
 
     async def _mark_jobs(self, results: Sequence[TaskResult]) -> None:
         marks = [PendingMark(done.task.customer_id, *self._reach(done)) for done in results]
@@ -215,7 +212,6 @@ class Committer:
             self._failing.pop(done.task.customer_id, None)
             self._count(done.derivations)
             self._announce(done.task, done.derivations)
-        self.status.customers_done += len(good)
         if lost:
             self.status.claims_lost += len(lost)
             log.warn(

@@ -26,13 +26,13 @@ from cenergyd.readings.corrections import (
     MAX_ACTIVE,
     Correction,
     CorrectionMap,
-    added,
     bounded,
-    check,
+    check_correction,
     ended,
     to_body,
     undone,
     view_of,
+    with_correction,
 )
 from cenergyd.readings.model import series_name
 from cenergyd.readings.store import ReadingStore
@@ -131,7 +131,7 @@ class Corrector:
                 factor=wanted.factor, seconds=wanted.seconds, reason=wanted.reason.strip(),
                 customer_id=customer.id, by=by, at=now,
             )  # fmt: skip
-            after = added(before, new)
+            after = with_correction(before, new)
             if new.kind == "shift":
                 await self._check_room(series, view_of(before), new, now)
             if await self._change(series, document, customer.id, after, number=new.number, now=now):
@@ -171,7 +171,7 @@ class Corrector:
         return len(documents)
 
     async def _series(self, customer: Customer, wanted: Wanted) -> str:
-        check(
+        check_correction(
             kind=wanted.kind, start=wanted.start, end=wanted.end,
             factor=wanted.factor, seconds=wanted.seconds, reason=wanted.reason,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from cenergyd.hookspecs import AlignedReading, Formula
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.write_probes import probe_times
 from cenergyd.runtime.clock import Timers
-from cenergyd.runtime.isolation import PluginFailed, PluginManager, describe, pending
+from cenergyd.runtime.isolation import PluginFailed, PluginManager, error_text, pending
 from cenergyd.runtime.yielding import CooperativeYield
 
 SLICE = 1000
@@ -122,7 +122,7 @@ class Deriver:
             except BadResult as error:
                 raise PluginFailed(implementation.plugin, str(error)) from error
             except BaseException as error:  # a sequence whose own methods raise
-                raise PluginFailed(implementation.plugin, f"its result cannot be read: {describe(error)}") from error
+                raise PluginFailed(implementation.plugin, f"its result cannot be read: {error_text(error)}") from error
         if chosen:
             raise PluginFailed(chosen, f"the customer names it, but it is not loaded or does not compute {role}")
         return None

@@ -112,7 +112,7 @@ def between(readings: Sequence[Reading], start: int, end: int) -> Sequence[Readi
     return readings[bisect_left(readings, (start,)) : bisect_left(readings, (end,))]
 
 
-def expected_readings(segment: DerivationSegment) -> int:
+def expected_per_meter(segment: DerivationSegment) -> int:
     """Expected number of readings of each meter in a segment."""
     return ceil((segment.read_end - segment.read_start) / USUAL_INTERVAL)
 

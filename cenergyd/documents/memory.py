@@ -14,7 +14,6 @@ class MemoryDocumentStore:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], Document] = {}
-        self.puts = 0
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -44,7 +43,6 @@ class MemoryDocumentStore:
         version = self.kept[kind, key].version if (kind, key) in self.kept else 0
         if expected_version is not None and expected_version != version:
             raise Conflict(f"{kind} {key} is at version {version}, not {expected_version}")
-        self.puts += 1
         document = self.kept[kind, key] = Document(kind, key, body_of(body_text(body)), version + 1, owner, due)
         return document
 

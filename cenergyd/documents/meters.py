@@ -28,7 +28,7 @@ def meters_in(logger: Document | None) -> dict[str, Document] | None:
     }
 
 
-async def meters_of(documents: DocumentStore, serial: str, logger: Document | None) -> dict[str, Document]:
+async def meters_of_logger(documents: DocumentStore, serial: str, logger: Document | None) -> dict[str, Document]:
     """All meters of a logger, by series ascending.
 
     :param logger: its document.
@@ -43,7 +43,7 @@ async def meters_of(documents: DocumentStore, serial: str, logger: Document | No
 async def logger_and_meters(documents: DocumentStore, serial: str) -> tuple[Document | None, dict[str, Document]]:
     """A logger's document, and its meters by series ascending."""
     logger = await documents.get(LOGGER, serial)
-    return logger, await meters_of(documents, serial, logger)
+    return logger, await meters_of_logger(documents, serial, logger)
 
 
 async def known_meters(

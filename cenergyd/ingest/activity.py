@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
-from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of
+from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of_logger
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.ingest.logger_proof import PROVEN_BY
@@ -210,7 +210,7 @@ class LoggerActivity(PeriodicService):
         new = []
         for serial, seen in left.items():
             old = stored.get(serial)
-            meters = await meters_of(self._documents, serial, old)
+            meters = await meters_of_logger(self._documents, serial, old)
             body = merged_logger(old.body if old else {}, {key: meter.body for key, meter in meters.items()}, seen)
             last = seen.last_upload if seen.last_upload is not None else old.due if old else None
             new.append((NewDocument(serial, body, None, last), old.version if old else 0))

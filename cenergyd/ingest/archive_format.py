@@ -81,7 +81,7 @@ class Damage(NamedTuple):
     """Whether they end the file: a record was cut short."""
 
 
-def without_secrets(fields: Mapping[str, str]) -> dict[str, str]:
+def without_passwords(fields: Mapping[str, str]) -> dict[str, str]:
     """Form variables without those that may hold a password."""
     return {name: value for name, value in fields.items() if SECRET not in name.upper()}
 
@@ -93,14 +93,14 @@ def encoded(upload: ArchivedUpload) -> bytes:
     head = json.dumps(
         {
             "serial": upload.serial, "customer": upload.customer_id, "received": upload.received, "format": upload.format,
-            "filename": upload.filename, "packed": packed, "fields": without_secrets(upload.fields),
+            "filename": upload.filename, "packed": packed, "fields": without_passwords(upload.fields),
         },
         separators=(",", ":"),
     ).encode()  # fmt: skip
     return b"%s%d %d %08x\n%s%s\n" % (MAGIC, len(head), len(content), crc32(content, crc32(head)), head, content)
 
 
-def entries_of(path: Path, serial: str) -> Iterator[ArchiveEntry | Damage]:
+def archived_entries(path: Path, serial: str) -> Iterator[ArchiveEntry | Damage]:
     """The records of a logger in a file, in the order they were written, and damaged ranges. Raises OSError."""
     with path.open("rb") as file:
         if not path.stat().st_size:

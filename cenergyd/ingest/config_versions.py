@@ -17,7 +17,7 @@ from cenergyd.acquisuite.configfiles import (
     ManifestEntry,
     config_name,
     diff,
-    meter_of,
+    meter_of_config,
     parse_meter_config,
     read_config_upload,
     redact,
@@ -196,7 +196,7 @@ class ConfigArchive:
                 return
 
     async def _learn(self, serial: str, upload: ConfigFileUpload) -> None:
-        meter = meter_of(upload.name)
+        meter = meter_of_config(upload.name)
         if meter is not None:
             await self._layouts.learn(serial, meter, parse_meter_config(upload.content), upload.device_class)
 

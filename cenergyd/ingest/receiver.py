@@ -35,7 +35,7 @@ from cenergyd.errors import (
     UploadError,
 )
 from cenergyd.ingest.activity import LoggerActivity
-from cenergyd.ingest.archive_format import ArchivedUpload, Format, without_secrets
+from cenergyd.ingest.archive_format import ArchivedUpload, Format, without_passwords
 from cenergyd.ingest.config_versions import ConfigArchive
 from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
@@ -336,7 +336,7 @@ class Receiver:
                     received=int(self._clock.seconds()),
                     format=form,
                     content=content,
-                    fields=without_secrets(fields or {}),
+                    fields=without_passwords(fields or {}),
                     filename=filename,
                 )
             )

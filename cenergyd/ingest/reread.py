@@ -30,8 +30,8 @@ from cenergyd.ingest.archive_format import (
     ArchiveEntry,
     Damage,
     DamagedRecord,
+    archived_entries,
     day_of,
-    entries_of,
     file_day,
     read_upload,
 )
@@ -261,7 +261,7 @@ def _days(folder: Path, first: str) -> list[tuple[list[Path], int]]:
 
 def _entries(paths: Sequence[Path], serial: str) -> list[ArchiveEntry | Damage]:
     """A day's records of all daemons in the order of arrival, and damaged ranges."""
-    found = [each for path in paths for each in entries_of(path, serial)]
+    found = [each for path in paths for each in archived_entries(path, serial)]
     entries = sorted((each for each in found if isinstance(each, ArchiveEntry)), key=lambda each: each.received)
     return [*(each for each in found if isinstance(each, Damage)), *entries]
 

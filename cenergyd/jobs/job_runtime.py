@@ -25,7 +25,6 @@ class JobStatus:
 
     last_tick: float | None = None
     """When the last pass ended, UTC seconds."""
-    customers_done: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
     """Failed jobs by plugin."""
     claims_lost: int = 0

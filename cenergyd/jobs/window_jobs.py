@@ -104,7 +104,6 @@ class WindowJobs:
 
     async def _finish(self, work: PendingWork) -> None:
         if await self._finishing.submit(work):
-            self._status.customers_done += 1
             self._runtime.backoff.succeeded()
             return
         # Another daemon does the whole window, but this one may have overwritten newer results of it.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from cenergyd.customers.model import Customer
 from cenergyd.hookspecs import JobContext, hookimpl
-from cenergyd.jobs.alerts.job import check_readings, maintain_alerts
+from cenergyd.jobs.alerts.job import evaluate_readings, maintain_alerts
 from cenergyd.jobs.alerts.unassigned_meters import check_unassigned_meters
 
 
 @hookimpl
 async def cenergyd_job(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Evaluate new readings by the customer's rules."""
-    await check_readings(customer, start, end, context)
+    await evaluate_readings(customer, start, end, context)
 
 
 @hookimpl

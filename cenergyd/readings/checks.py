@@ -111,7 +111,7 @@ def slices(start: int, end: int, resolution: int, max_seconds: int, offset: int 
         start = until
 
 
-def check_resolution(resolution: int, channels: Sequence[str], known: Sequence[str]) -> None:
+def check_summary_request(resolution: int, channels: Sequence[str], known: Sequence[str]) -> None:
     """Raise StoreRejected for a resolution below one second and for unknown or no channels."""
     if resolution < 1:
         raise StoreRejected(f"the resolution is {resolution} s: at least 1 s is needed")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from cenergyd.readings.checks import check_resolution, window_start
+from cenergyd.readings.checks import check_summary_request, window_start
 from cenergyd.readings.corrections import BEGINNING, END, CorrectionMap, CorrectionSegment
 from cenergyd.readings.model import CHANNELS, Reading
 from cenergyd.readings.store import ReadingStore, Summary
@@ -144,7 +144,7 @@ class CorrectedReadings:
         offset: int = 0,
     ) -> dict[str, list[Summary]]:
         """As the store's, corrected."""
-        check_resolution(resolution, channels, CHANNELS)
+        check_summary_request(resolution, channels, CHANNELS)
         views = await self.corrections.views(series)
         plain = [name for name in series if name not in views]
         found: dict[str, list[Summary]] = {}

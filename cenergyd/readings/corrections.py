@@ -211,7 +211,9 @@ def corrected(view: CorrectionMap, readings: Sequence[Reading]) -> list[Reading]
     return found
 
 
-def check(*, kind: str, start: int, end: int, factor: float | None, seconds: int | None, reason: str) -> None:
+def check_correction(
+    *, kind: str, start: int, end: int, factor: float | None, seconds: int | None, reason: str
+) -> None:
     """Raise InvalidField for a correction that is invalid on its own, whatever other corrections exist."""
     if kind not in KINDS:
         raise InvalidField("kind", f"one of {', '.join(KINDS)} is needed")
@@ -229,7 +231,7 @@ def check(*, kind: str, start: int, end: int, factor: float | None, seconds: int
         raise InvalidField("reason", "one line of plain text is needed")
 
 
-def added(corrections: Sequence[Correction], new: Correction) -> list[Correction]:
+def with_correction(corrections: Sequence[Correction], new: Correction) -> list[Correction]:
     """The corrections of a series with one more.
 
     :raises Incompatible: a range would be shifted twice.

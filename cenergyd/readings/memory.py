@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.readings.checks import (
-    check_resolution,
     check_series,
+    check_summary_request,
     points_to_keep,
     readings_to_keep,
     storable,
@@ -20,7 +20,7 @@ from cenergyd.readings.model import CHANNELS, MISSING_METER, FieldPoint, Reading
 from cenergyd.readings.store import Summary
 
 
-def merged(old: Reading, new: Reading) -> Reading:
+def merged_reading(old: Reading, new: Reading) -> Reading:
     """What a store holds at a time for which ``old`` and then ``new`` were written."""
     values = [now if now is not None else before for before, now in zip(old.values, new.values, strict=True)]
     return Reading.of_values(new.time, values, old.estimated or new.estimated)
@@ -33,10 +33,6 @@ class MemoryReadingStore:
         self.down: str | None = None
         self._readings: defaultdict[str, dict[int, Reading]] = defaultdict(dict)
         self._points: defaultdict[str, dict[int, FieldPoint]] = defaultdict(dict)
-
-    def all_points(self) -> dict[str, list[FieldPoint]]:
-        """Every field point, by series, ascending in time."""
-        return {name: [kept[time] for time in sorted(kept)] for name, kept in self._points.items() if kept}
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -55,7 +51,7 @@ class MemoryReadingStore:
             stored = self._readings[name]
             for reading in kept:
                 old = stored.get(reading.time)
-                stored[reading.time] = merged(old, reading) if old else reading
+                stored[reading.time] = merged_reading(old, reading) if old else reading
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -107,7 +103,7 @@ class MemoryReadingStore:
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         self._check(*series)
-        check_resolution(resolution, channels, CHANNELS)
+        check_summary_request(resolution, channels, CHANNELS)
         return {name: summaries(self._range(name, start, end), resolution, channels, offset) for name in series}
 
     async def series_of(self, serial: str) -> list[str]:

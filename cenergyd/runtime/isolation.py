@@ -73,7 +73,7 @@ class PluginManager(pluggy.PluginManager):
         try:
             return function(*[self.options.get(plugin) if name == "options" else arguments[name] for name in names])
         except BaseException as error:
-            raise PluginFailed(plugin, describe(error)) from error
+            raise PluginFailed(plugin, error_text(error)) from error
         finally:
             self.times.leave(before)
 
@@ -85,7 +85,7 @@ class PluginManager(pluggy.PluginManager):
             # Here and not around the await: whatever ends this coroutine itself (GeneratorExit) is not the plugin's doing.
             error = failure.value or RuntimeError()
             late = isinstance(error, TimeoutError) and failure.value is expired
-            reason = f"no answer within {seconds:g} s" if late else describe(error)
+            reason = f"no answer within {seconds:g} s" if late else error_text(error)
             raise PluginFailed(plugin, reason) from error
 
         expired = TimeoutError()
@@ -142,7 +142,7 @@ def within(deferred: Deferred[object], seconds: float, clock: Timers, expired: E
     return outer
 
 
-def describe(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception in one line of bounded length."""
     name = type(error).__name__[:100]
     try:

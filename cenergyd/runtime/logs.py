@@ -81,7 +81,7 @@ def _secret_parts(text: str) -> Iterator[str]:
         yield credentials.split(":", 1)[1]
 
 
-def one_line(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Escapes control characters, so that text from a device cannot forge a log line."""
     return _CONTROL.sub(
         lambda found: f"\\x{ord(found[0]):02x}" if found[0] not in "\r\n\t" else repr(found[0])[1:-1], text
@@ -90,14 +90,14 @@ def one_line(text: str) -> str:
 
 def text_line(event: LogEvent, redact: Redactor) -> str:
     """One event for people: ``2026-01-31T18:30:00Z info cenergyd.web.server.upload: ...``; a traceback follows, indented."""
-    message = one_line(redact(formatEvent(event), MAX_MESSAGE))
+    message = escape_controls(redact(formatEvent(event), MAX_MESSAGE))
     request = str(event.get("request_id") or "")
     if request and request not in message:
-        message += f" (request {one_line(request)})"
+        message += f" (request {escape_controls(request)})"
     level = getattr(event.get("log_level"), "name", "info")
     line = f"{_moment(event)} {level} {_namespace(event)}: {message}\n"
     traceback = _traceback(event, redact)
-    return line + "".join(f"    | {one_line(part)}\n" for part in traceback.splitlines())
+    return line + "".join(f"    | {escape_controls(part)}\n" for part in traceback.splitlines())
 
 
 def json_line(event: LogEvent, redact: Redactor) -> str:
@@ -200,7 +200,7 @@ def _wanted(event: LogEvent, minimum: object) -> bool:
 
 
 def _namespace(event: LogEvent) -> str:
-    return one_line(str(event.get("log_namespace") or "-")[:200])
+    return escape_controls(str(event.get("log_namespace") or "-")[:200])
 
 
 def _moment(event: LogEvent) -> str:

@@ -83,7 +83,7 @@ def number(low: float, high: float) -> Kind:
     return parse
 
 
-def describe(kind: Kind) -> str:
+def accepted_values(kind: Kind) -> str:
     """What a kind of setting accepts, with its bounds: one sentence for the ini file."""
     return (kind.__doc__ or "Any text.").strip().splitlines()[0]
 

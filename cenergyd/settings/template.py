@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from cenergyd.settings.loader import describe, settings_in
+from cenergyd.settings.loader import accepted_values, settings_in
 from cenergyd.settings.sections import Settings
 
 _HEAD = """\
@@ -47,7 +47,7 @@ def _settings(cls: type[object]) -> Iterator[str]:
 def _about(field: attrs.Attribute[object]) -> Iterator[str]:
     meta = field.metadata
     unit = f" Unit: {meta['unit']}." if meta["unit"] else ""
-    accepts = describe(meta["kind"])
+    accepts = accepted_values(meta["kind"])
     yield from _comment(
         f"{meta['why']}{unit}" if accepts.startswith(_OBVIOUS) else f"{meta['why']} {_capital(accepts)}{unit}"
     )

@@ -11,7 +11,7 @@ from importlib import import_module
 from cenergyd.cli import main
 
 
-def change(assignment: str) -> None:
+def set_constant(assignment: str) -> None:
     """Set one constant; the text is converted to its type."""
     name, _, value = assignment.partition("=")
     module_name, _, constant = name.rpartition(".")
@@ -22,6 +22,6 @@ def change(assignment: str) -> None:
 if __name__ == "__main__":
     cut = sys.argv.index("--")
     for each in sys.argv[1:cut]:
-        change(each)
+        set_constant(each)
     sys.argv[1:] = sys.argv[cut + 1 :]
     main()

@@ -14,7 +14,7 @@ from cenergyd.acquisuite.configfiles import (
     config_name,
     diff,
     is_config_name,
-    meter_of,
+    meter_of_config,
     parse_manifest,
     parse_meter_config,
     read_config_upload,
@@ -53,7 +53,7 @@ EMPTYPASSWORD=
 def test_names(device: str | None, name: str) -> None:
     assert config_name(device) == name
     assert is_config_name(name)
-    assert meter_of(name) == (None if name == "loggerconfig.ini" else device)
+    assert meter_of_config(name) == (None if name == "loggerconfig.ini" else device)
 
 
 def test_names_that_are_none() -> None:

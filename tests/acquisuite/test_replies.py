@@ -6,7 +6,7 @@ from defusedxml.ElementTree import fromstring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.acquisuite.replies import failure, one_line, success, xml_failure, xml_success
+from cenergyd.acquisuite.replies import failure, printable_line, success, xml_failure, xml_success
 
 
 def lets_delete(body: bytes) -> bool:
@@ -55,5 +55,5 @@ def test_xml() -> None:
 
 
 def test_lines_are_bounded() -> None:
-    assert len(one_line("x" * 10_000)) == 400
-    assert one_line("a\tb\x00c  d\n") == "a b c d"
+    assert len(printable_line("x" * 10_000)) == 400
+    assert printable_line("a\tb\x00c  d\n") == "a b c d"

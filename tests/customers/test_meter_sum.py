@@ -16,7 +16,7 @@ from cenergyd.customers.meter_sum import (
     Term,
     fault_of,
     is_sum,
-    meters_of,
+    meter_ids,
     normal_sum,
     sum_text,
     terms_of,
@@ -99,7 +99,7 @@ def test_a_setup_with_sums() -> None:
 
 def test_a_damaged_sum_of_the_front_end_is_told_and_computes_nothing() -> None:
     customer = Customer(id="a", facility="1", solar="2+", logger_serial_number="00A", logger_password="x")
-    assert is_sum("2+") and meters_of("2+") == ()
+    assert is_sum("2+") and meter_ids("2+") == ()
     assert [(each.field, each.code) for each in customer.problems()] == [("solar", "invalid")]
     assert [fault.field for fault in faults_of(customer)] == ["solar"]
     assert faults_of(Customer(id="a", solar="04+2"))[0].args[0] == "write 4+2"

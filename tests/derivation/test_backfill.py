@@ -62,7 +62,7 @@ def by_hand(here: Site, report: Any = lambda progress: None) -> Progress:
     deriver = Deriver(plugins=here.plugins, formula="physical", tolerance=30, timeout=5, clock=here.clock)
     return settle(
         here.clock,
-        backfill.run(
+        backfill.run_backfill(
             here.customers["a"], START, END, readings=here.readings, documents=here.documents,
             customers=Customers(here), deriver=deriver, limit=500, report=report,
         ),

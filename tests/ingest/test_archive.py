@@ -29,12 +29,12 @@ from cenergyd.ingest.archive_format import (
     ArchiveEntry,
     Damage,
     DamagedRecord,
+    archived_entries,
     day_of,
     encoded,
-    entries_of,
     file_day,
     read_upload,
-    without_secrets,
+    without_passwords,
 )
 from cenergyd.ingest.log_reader import LogReader
 from cenergyd.ingest.meter_layouts import MeterLayouts
@@ -58,7 +58,7 @@ def upload(content: bytes = b"x", *, received: int = NOW, serial: str = SERIAL, 
 
 
 def uploads_in(path: Path, serial: str = SERIAL) -> tuple[list[ArchivedUpload], list[Damage]]:
-    found = list(entries_of(path, serial))
+    found = list(archived_entries(path, serial))
     return (
         [read_upload(each) for each in found if isinstance(each, ArchiveEntry)],
         [each for each in found if isinstance(each, Damage)],
@@ -112,7 +112,7 @@ def test_damage_within_a_file_is_stepped_over(tmp_path: Path) -> None:
     broken = bytearray(one)
     broken[-3] ^= 1
     path.write_bytes(bytes(broken) + two)
-    first, second = entries_of(path, SERIAL)
+    first, second = archived_entries(path, SERIAL)
     assert isinstance(first, ArchiveEntry) and isinstance(second, ArchiveEntry)
     with pytest.raises(DamagedRecord):
         read_upload(first)
@@ -120,7 +120,7 @@ def test_damage_within_a_file_is_stepped_over(tmp_path: Path) -> None:
 
 
 def test_no_password_is_kept() -> None:
-    assert without_secrets({"PASSWORD": "x", "ESERVERPASSWORD": "x", "MODE": "y"}) == {"MODE": "y"}
+    assert without_passwords({"PASSWORD": "x", "ESERVERPASSWORD": "x", "MODE": "y"}) == {"MODE": "y"}
     message = (
         b"<DAS><mode>LOGFILEUPLOAD</mode><serial>%s</serial>%s<devices><device><address>1</address>"
         b"</device></devices></DAS>"

@@ -106,8 +106,8 @@ def net_load_told(store: Any, customer: Customer | None = None) -> list[FieldPoi
 
 
 def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
-    """All field points of all series that have any."""
-    return store.all_points()
+    """All field points of all series that have any, ascending in time."""
+    return {name: [kept[time] for time in sorted(kept)] for name, kept in store._points.items() if kept}
 
 
 def told(store: MemoryReadingStore, series: str, resolution: str, zone: str = "UTC") -> list[FieldPoint]:

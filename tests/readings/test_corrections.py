@@ -21,15 +21,15 @@ from cenergyd.readings.corrections import (
     MAX_UNDONE,
     Correction,
     CorrectionMap,
-    added,
     bounded,
-    check,
+    check_correction,
     corrected,
     ended,
     of_body,
     to_body,
     undone,
     view_of,
+    with_correction,
 )
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading
@@ -85,7 +85,7 @@ def lists(draw: st.DrawFn) -> list[Correction]:
         if kind == "shift":
             more["seconds"] = draw(st.integers(-start, SPAN).filter(bool))
         try:
-            made = added(made, correction(number, kind, start, end, **more))
+            made = with_correction(made, correction(number, kind, start, end, **more))
         except Incompatible:
             continue
     for each in draw(st.lists(st.sampled_from(made), unique_by=lambda c: c.number)) if made else []:
@@ -208,17 +208,17 @@ def test_a_shift_stands_alone_where_it_comes_to_be() -> None:
 
 
 def test_a_range_is_shifted_once() -> None:
-    made = added([], correction(1, "shift", 100, 200, seconds=300))
+    made = with_correction([], correction(1, "shift", 100, 200, seconds=300))
     for start, end, seconds in ((150, 160, 1), (450, 460, 5), (90, 101, 1000), (0, 50, 380)):
         with pytest.raises(Incompatible, match="already shifts these times"):
-            added(made, correction(2, "shift", start, end, seconds=seconds))
+            with_correction(made, correction(2, "shift", start, end, seconds=seconds))
     made = undone(made, 1, "x", 1)
-    added(made, correction(2, "shift", 150, 160, seconds=1))
+    with_correction(made, correction(2, "shift", 150, 160, seconds=1))
 
 
 def test_a_shift_on_which_later_ones_rest_is_not_undone_first() -> None:
-    made = added([], correction(1, "shift", 100, 200, seconds=300))
-    made = added(made, correction(2, "void", 410, 420))
+    made = with_correction([], correction(1, "shift", 100, 200, seconds=300))
+    made = with_correction(made, correction(2, "void", 410, 420))
     with pytest.raises(Incompatible, match="undo 2 first"):
         undone(made, 1, "x", 1)
     made = undone(undone(made, 2, "x", 1), 1, "x", 2)
@@ -227,10 +227,10 @@ def test_a_shift_on_which_later_ones_rest_is_not_undone_first() -> None:
 
 
 def test_factors_that_meet_are_bounded_together() -> None:
-    made = added([], correction(1, "scale", 0, 100, factor=1e5))
+    made = with_correction([], correction(1, "scale", 0, 100, factor=1e5))
     with pytest.raises(InvalidField, match="combined"):
-        added(made, correction(2, "scale", 50, 60, factor=1e5))
-    added(made, correction(2, "scale", 100, 200, factor=1e5))
+        with_correction(made, correction(2, "scale", 50, 60, factor=1e5))
+    with_correction(made, correction(2, "scale", 100, 200, factor=1e5))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_factors_that_meet_are_bounded_together() -> None:
 def test_what_cannot_be_is_refused(changes: dict[str, object], field: str) -> None:
     wanted = {"kind": "void", "start": 10, "end": 20, "factor": None, "seconds": None, "reason": "why", **changes}
     with pytest.raises(InvalidField) as caught:
-        check(**wanted)  # type: ignore[arg-type]
+        check_correction(**wanted)  # type: ignore[arg-type]
     assert caught.value.field == field
 
 

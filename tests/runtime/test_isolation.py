@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
-from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, describe, pending, within
+from cenergyd.runtime.isolation import Implementation, PluginFailed, PluginManager, error_text, pending, within
 
 CALL = Implementation("p", "cenergyd_job", print, ())
 
@@ -92,9 +92,9 @@ def test_an_exception_whose_text_is_broken() -> None:
         def __str__(self) -> str:
             raise KeyboardInterrupt
 
-    assert describe(Bad()) == "Bad"
-    assert len(describe(ValueError("x" * 10_000))) <= 300
-    assert describe(ValueError("a\nb")) == "ValueError: a b"
+    assert error_text(Bad()) == "Bad"
+    assert len(error_text(ValueError("x" * 10_000))) <= 300
+    assert error_text(ValueError("a\nb")) == "ValueError: a b"
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=repr)

@@ -85,7 +85,7 @@ async def alerts_for(documents: DocumentStore, customer_id: str) -> list[AlertVi
     return sorted(views, key=lambda view: (not view.state.active, -view.state.since, view.kind))
 
 
-async def check_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
+async def evaluate_readings(customer: Customer, start: int, end: int, context: JobContext) -> None:
     """Evaluate new or changed readings of ``start <= time < end``; old ones are ignored."""
     settings = settings_or_none(customer)
     fresh_from = max(start, context.now - context.settings.alerts.max_age_seconds)

@@ -61,7 +61,7 @@ class Message(NamedTuple):
     text: str
 
 
-def moment(time: int, zone: ZoneInfo) -> str:
+def local_time_text(time: int, zone: ZoneInfo) -> str:
     """A time as people at the site read it: ``Tue 24 Nov 2026, 14:05 PST``."""
     local = datetime.fromtimestamp(time, UTC).astimezone(zone)
     return f"{local:%a} {local.day} {local:%b %Y, %H:%M %Z}"
@@ -86,7 +86,7 @@ def write_message(
     """The message for an event of an alert; ``words`` are the texts of a plugin's alert."""
     zone = zone_or_utc(customer.time_zone)
     site = site_name(customer)
-    begin, end = moment(event.since, zone), moment(event.until, zone)
+    begin, end = local_time_text(event.since, zone), local_time_text(event.until, zone)
     what = words.what if words is not None else _what(customer, settings, kind, series, event)
     title = words.title if words is not None else _TITLES.get(kind, kind)
     if event.transition == "resolved":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from cenergyd.derivation.corrections import Listed
-from cenergyd.jobs.alerts.text import moment
+from cenergyd.jobs.alerts.text import local_time_text
 from cenergyd.jobs.doctor.checks import Finding
 from cenergyd.readings.corrections import LATEST, effect
 
@@ -28,10 +28,10 @@ def correction_findings(corrections: Sequence[Listed], zone: ZoneInfo) -> list[F
 def _finding(listed: Listed, zone: ZoneInfo) -> Finding:
     each = listed.correction
     meter = listed.series.partition("_")[2]
-    until = "on" if each.end >= LATEST else f"to {moment(each.end, zone)}"
+    until = "on" if each.end >= LATEST else f"to {local_time_text(each.end, zone)}"
     message = (
-        f"Readings of meter {meter} from {moment(each.start, zone)} {until} are corrected: {effect(each)}."
-        f" Made by {each.by} on {moment(each.at, zone)}: {each.reason}"
+        f"Readings of meter {meter} from {local_time_text(each.start, zone)} {until} are corrected: {effect(each)}."
+        f" Made by {each.by} on {local_time_text(each.at, zone)}: {each.reason}"
     )
     return Finding(
         severity="info", code="corrected", message=message if message.endswith(".") else f"{message}.",

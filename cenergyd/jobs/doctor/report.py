@@ -19,7 +19,7 @@ from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merged_windows, stuck_resolution
 from cenergyd.jobs.alerts.rules import StuckMeterRule
-from cenergyd.jobs.alerts.text import moment, plain
+from cenergyd.jobs.alerts.text import local_time_text, plain
 from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.jobs.doctor.corrected import correction_findings
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
@@ -75,7 +75,7 @@ class DoctorReport:
         """For a terminal."""
         zone = zone_or_utc(self.time_zone)
         lines = [
-            f"{self.name or self.customer_id}: readings from {moment(self.since, zone)} to {moment(self.made, zone)}"
+            f"{self.name or self.customer_id}: readings from {local_time_text(self.since, zone)} to {local_time_text(self.made, zone)}"
         ]
         for finding in self.findings:
             field = f"{finding.field}: " if finding.field else ""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cenergyd.customers.measured_meters import MeterSegment, meter_segments
 from cenergyd.customers.meter_history import role_segments
 from cenergyd.customers.model import ROLES, Customer, Role
-from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, part_of
+from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, energy_of_point
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.readings.store import ReadingStore
 
@@ -56,7 +56,7 @@ class MeterEnergy(NamedTuple):
     def total(self) -> MeterWindow:
         """The total of all windows."""
         known = [window.energy for window in self.windows if window.energy is not None]
-        return MeterWindow(fsum(window.due_seconds for window in self.windows), added(known))
+        return MeterWindow(fsum(window.due_seconds for window in self.windows), energy_sum(known))
 
 
 async def meter_energies(
@@ -92,7 +92,7 @@ async def meter_energies(
     return found
 
 
-def added(energies: Sequence[RoleEnergy]) -> RoleEnergy | None:
+def energy_sum(energies: Sequence[RoleEnergy]) -> RoleEnergy | None:
     """The sum of energies; None if there are none."""
     return RoleEnergy(*(fsum(column) for column in zip(*energies, strict=True))) if energies else None
 
@@ -114,8 +114,8 @@ async def _energies(
     for segment in segments:
         async for points in reader.series_points(segment.series, segment.start, segment.end):
             for point in points:
-                parts[bisect_right(starts, point.time) - 1].append(part_of(point, computed=False))
-    return [added(each) for each in parts]
+                parts[bisect_right(starts, point.time) - 1].append(energy_of_point(point, computed=False))
+    return [energy_sum(each) for each in parts]
 
 
 def _due(segments: Sequence[MeterSegment], window: EnergyWindow, now: int) -> float:

@@ -109,7 +109,7 @@ async def energy_windows(
     for role in ROLES:
         async for place, points in reader.points(role, spans[0].start, spans[-1].end):
             for point in points:
-                part = part_of(point, computed=place.computed)
+                part = energy_of_point(point, computed=place.computed)
                 sums[bisect_right(starts, point.time) - 1].setdefault(role, []).append(part)
     return [
         EnergyWindow(
@@ -122,7 +122,7 @@ async def energy_windows(
     ]
 
 
-def part_of(point: FieldPoint, *, computed: bool) -> RoleEnergy:
+def energy_of_point(point: FieldPoint, *, computed: bool) -> RoleEnergy:
     """The energy of an hour, or of a part of one, from its point."""
     fields = point.fields
     covered = float(fields["covered_seconds"])

@@ -27,7 +27,7 @@ from cenergyd.jobs.backlog_walk import (
 )
 from cenergyd.jobs.open_hour import stays_open
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
-from cenergyd.jobs.rollups.points import stored_day, stored_hour, stored_window
+from cenergyd.jobs.rollups.points import stored_day, stored_hour, window_point
 from cenergyd.jobs.rollups.read import is_from_readings, pauses_of_day
 from cenergyd.jobs.rollups.usual_interval import hour_interval
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
@@ -203,7 +203,7 @@ class _Roller:
                 for window in windows(*over, resolution, self._zone):
                     part = touched.columns.part(*window)
                     if part is not None:
-                        points.append(stored_window(window.start, part))
+                        points.append(window_point(window.start, part))
                     done += 1
                     if done % PIECE == 0:
                         await self._context.pause()

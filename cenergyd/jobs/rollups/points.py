@@ -32,7 +32,7 @@ UNEVEN = 2
 NO_FACTOR = 4
 
 
-def stored_window(start: int, part: PartialRollup) -> FieldPoint:
+def window_point(start: int, part: PartialRollup) -> FieldPoint:
     """The point of a window shorter than an hour."""
     fields: Fields = {"readings": part.readings}
     for channel, stat in part.stats.items():
@@ -57,7 +57,7 @@ def stored_hour(start: int, part: PartialRollup, interval: int) -> FieldPoint:
 
     :param interval: what its own readings tell of their usual interval, s; 0 where they do not.
     """
-    point = stored_window(start, part)
+    point = window_point(start, part)
     point.fields["interval"] = interval
     return point
 
@@ -72,7 +72,7 @@ def stored_day(
     present = [points[hour.start] for hour in hours if hour.start in points]
     if not present:
         return None
-    point = stored_window(day.start, combine([part_of(each) for each in present]))
+    point = window_point(day.start, combine([rollup_of_point(each) for each in present]))
     point.fields["expected"] = _expected_of_day(hours, points, pauses) or 0
     return point
 
@@ -103,7 +103,7 @@ def doubtful_of(hours: Mapping[int, FieldPoint]) -> list[int]:
     return doubtful_hours({start: int(hour.fields["readings"]) for start, hour in hours.items()}, intervals_of(hours))
 
 
-def part_of(point: FieldPoint) -> PartialRollup:
+def rollup_of_point(point: FieldPoint) -> PartialRollup:
     """What a stored point of an hour or less adds up to, of whichever version."""
     fields = point.fields
     if "flags" not in fields:

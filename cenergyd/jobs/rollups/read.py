@@ -17,7 +17,7 @@ from cenergyd.jobs.rollups.points import (
     Fields,
     doubtful_of,
     intervals_of,
-    part_of,
+    rollup_of_point,
     stored_day,
     stored_hour,
     told,
@@ -232,7 +232,7 @@ class _RollupReader:
         if "flags" not in point.fields:
             expected = expectation.of(window) if expectation else None
             return told_again(point.fields, expected, is_reversed=self._is_reversed)
-        part = part_of(point)
+        part = rollup_of_point(point)
         if expectation is not None:
             return self._tell(resolution, window, part, expectation)
         return told(window, turned(part) if self._is_reversed else part, int(point.fields["expected"]) or None)

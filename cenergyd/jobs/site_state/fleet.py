@@ -97,7 +97,7 @@ class FleetReader:
 
     async def page(self, query: FleetQuery) -> FleetPage:
         """A page of the list."""
-        return select(await self.sites(), query, int(self._clock.seconds()))
+        return list_page(await self.sites(), query, int(self._clock.seconds()))
 
     async def sites(self) -> Sequence[SiteSummary]:
         """All sites, unordered. Only callers before the end of the first read have to wait."""
@@ -175,7 +175,7 @@ def _apply(sites: dict[str, SiteSummary], changed: Mapping[str, SiteSummary | No
             sites[key] = summary
 
 
-def select(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:
+def list_page(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:
     """A page of the list at ``now``."""
     words = query.search.casefold()
     found = [site for site in sites if words in f"{site.name}\0{site.serial}".casefold()] if words else list(sites)

@@ -59,7 +59,7 @@ def when(time: int, now: int, zone: ZoneInfo) -> str:
     return f"{then.day} {then:%b} {clock}" if then.year == today.year else f"{then.day} {then:%b %Y}"
 
 
-def span(seconds: int) -> str:
+def duration(seconds: int) -> str:
     """A short text for a duration: ``45 s``, ``2 min``, ``3 h``, ``5 days``."""
     if seconds < 60:
         return f"{max(seconds, 0)} s"
@@ -82,7 +82,7 @@ def _capital(text: str) -> str:
 
 
 def _silent(issue: Issue, state: SiteState, since: str) -> IssueText:
-    usual = f" It usually uploads every {span(state.usual_gap)}." if state.usual_gap else ""
+    usual = f" It usually uploads every {duration(state.usual_gap)}." if state.usual_gap else ""
     if issue.reason:
         return IssueText(
             "Uploads are refused",

@@ -14,8 +14,8 @@ from itertools import pairwise
 from cenergyd.errors import ConfigError
 from cenergyd.readings.checks import (
     LATEST,
-    check_resolution,
     check_series,
+    check_summary_request,
     points_to_keep,
     readings_to_keep,
     slices,
@@ -174,7 +174,7 @@ class InfluxReadingStore:
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
-        check_resolution(resolution, channels, CHANNELS)
+        check_summary_request(resolution, channels, CHANNELS)
         kept = [channel for channel in CHANNELS if channel in channels]
         longest = max(SUMMARY_SLICE_SECONDS, (end - start) // SUMMARY_SLICES)
         parts = list(slices(start, end, resolution, longest, offset))

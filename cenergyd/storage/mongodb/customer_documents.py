@@ -29,8 +29,8 @@ from cenergyd.storage.mongodb.own_document import (
     VERSION,
     changed_since_seen,
     own_of_shared,
+    own_serial,
     seen_of,
-    serial_of,
     settings_update,
     widening,
 )
@@ -160,7 +160,7 @@ class CustomerDocuments:
                 return False
             log.warn(
                 "logger {serial} is set for two customers: its uploads belong to the other one, not to {customer_id}",
-                serial=serial_of(own), customer_id=id_text(own["_id"]),
+                serial=own_serial(own), customer_id=id_text(own["_id"]),
             )  # fmt: skip
             return await self.insert_own({**own, SERIAL: ""})
         return True

@@ -34,7 +34,7 @@ from cenergyd.storage.mongodb.own_document import (
     VERSION,
     customer_of,
     own_of_customer,
-    serial_of,
+    own_serial,
 )
 from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS, MongoPendingQueue
 from cenergyd.storage.mongodb.previous_state import move_all
@@ -122,7 +122,7 @@ class MongoCustomerStore:
         if own is None:
             documents = await self.documents.find_shared_by_serial(wanted)
             owns = await self.documents.own_of(documents)
-            own = next((own for own in owns.values() if serial_of(own) == wanted and GONE not in own), None)
+            own = next((own for own in owns.values() if own_serial(own) == wanted and GONE not in own), None)
         return customer_of(own) if own else None
 
     async def holders(self, serial: str) -> list[Customer]:
@@ -162,7 +162,7 @@ class MongoCustomerStore:
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
             new = changed(customer_of(own), checked)
-            await self.documents.announce(serial_of(own), new.logger_serial_number)
+            await self.documents.announce(own_serial(own), new.logger_serial_number)
             if await self._change(own, checked, pending):
                 return _with_window(new, pending)
             # Reading it again finds the reason: NotFound, Conflict, or a change that is not part of the etag.
@@ -172,7 +172,7 @@ class MongoCustomerStore:
         """Delete both documents. Ours is marked first, so that a concurrent change is noticed."""
         for _ in range(_ATTEMPTS):
             own = await self._expected(customer_id, expected_etag)
-            await self.documents.announce(serial_of(own))
+            await self.documents.announce(own_serial(own))
             mark = {"$set": {GONE: int(self._mongo.seconds())}, "$unset": {SERIAL: ""}, "$inc": {VERSION: 1}}
             if await self.documents.change_own(own, mark):
                 await self.documents.delete(own["_id"])

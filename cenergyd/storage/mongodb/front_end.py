@@ -37,7 +37,7 @@ from cenergyd.storage.mongodb.own_document import (
     comparison_update,
     customer_of,
     is_current,
-    serial_of,
+    own_serial,
 )
 from cenergyd.storage.mongodb.pending_queue import DERIVATION, JOBS
 from cenergyd.storage.mongodb.previous_state import has_previous_state, move_previous_state
@@ -132,13 +132,13 @@ class MongoFrontEnd:
         own, document = _documents_of(change)
         if document is None:
             return await self._mark_gone(own)
-        await self._documents.announce(serial_of(own), str(update.get(SERIAL) or ""))
+        await self._documents.announce(own_serial(own), str(update.get(SERIAL) or ""))
         also = comparison_update(own, document)
         return await self._documents.update_own(own, update, pending=pending, also=also)
 
     async def _mark_gone(self, own: Mapping[str, object]) -> bool:
         cleared = dict.fromkeys((SERIAL, *DERIVATION.all, *JOBS.all), "")
-        await self._documents.announce(serial_of(own))
+        await self._documents.announce(own_serial(own))
         gone = {GONE: int(self._documents.mongo.seconds())}
         return await self._documents.change_own(own, {"$set": gone, "$unset": cleared, "$inc": {VERSION: 1}})
 

@@ -151,7 +151,7 @@ def time_of(value: object) -> int | None:
     return int(value) if abs(value) < float("inf") else None
 
 
-def serial_of(own: Mapping[str, object]) -> str:
+def own_serial(own: Mapping[str, object]) -> str:
     """The serial number in an own document."""
     return text_of(own.get(SERIAL))
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from cenergyd.readings.checks import (
     LATEST,
-    check_resolution,
     check_series,
+    check_summary_request,
     points_to_keep,
     readings_to_keep,
     slices,
@@ -137,7 +137,7 @@ class SqliteReadingStore:
     ) -> dict[str, list[Summary]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*series)
-        check_resolution(resolution, channels, CHANNELS)
+        check_summary_request(resolution, channels, CHANNELS)
         start, end = _clamped(start), _clamped(end)
         extents = await self._database.read(partial(_extents, series, start, end))
         visits = [

@@ -8,10 +8,10 @@ from cenergyd.tools.conformance import log_checks, session_checks, xml_checks
 from cenergyd.tools.conformance.client import Server
 from cenergyd.tools.conformance.rules import RULES, ProtocolRule
 
-__all__ = ["RULES", "log_checks", "run", "session_checks", "xml_checks"]
+__all__ = ["RULES", "log_checks", "run_checks", "session_checks", "xml_checks"]
 
 
-def run(server: Server) -> Iterator[tuple[ProtocolRule, str | None]]:
+def run_checks(server: Server) -> Iterator[tuple[ProtocolRule, str | None]]:
     """Every rule, with None or its violation."""
     for item in sorted(RULES, key=lambda item: item.section):
         try:

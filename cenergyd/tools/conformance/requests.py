@@ -17,7 +17,6 @@ METER: Final = "240"
 START: Final = 1_000_000_020
 """2001-09-09 01:47:00 UTC."""
 KEEPS: Final = (406,)
-ABANDONS: Final = (401, 402, 403, 404, 407)
 
 
 def rows(count: int = 3, start: int = START) -> list[Reading]:
@@ -30,7 +29,7 @@ def log(values: list[Reading] | None = None) -> bytes:
     return encode.log_text(rows() if values is None else values, VERIS)
 
 
-def send(
+def send_log(
     server: Server, content: bytes, *, meter: str = METER, version: str = "1.1", name: str | None = None, **more: str
 ) -> ServerResponse:
     """Upload a log file; ``more`` adds or replaces form variables."""

@@ -12,7 +12,7 @@ from cenergyd.tools.conformance.requests import (
     kept,
     log,
     mode,
-    send,
+    send_log,
     unauthorized,
 )
 from cenergyd.tools.conformance.rules import rule
@@ -25,12 +25,12 @@ def get(server: Server) -> str | None:
 
 @rule("1", "HTTP/1.0 without a Host header is served")
 def http_1_0(server: Server) -> str | None:
-    return accepted(send(server, encode.gz(log()), version="1.0"))
+    return accepted(send_log(server, encode.gz(log()), version="1.0"))
 
 
 @rule("1", "HTTP/1.1 is served")
 def http_1_1(server: Server) -> str | None:
-    return accepted(send(server, encode.gz(log()), version="1.1"))
+    return accepted(send_log(server, encode.gz(log()), version="1.1"))
 
 
 @rule("1", "A request that arrives in many small pieces is served")
@@ -104,7 +104,7 @@ def no_credentials(server: Server) -> str | None:
 
 @rule("3", "LOGFILEUPLOAD: SUCCESS")
 def log_upload(server: Server) -> str | None:
-    return accepted(send(server, encode.gz(log())))
+    return accepted(send_log(server, encode.gz(log())))
 
 
 @rule("3", "STATUS: SUCCESS")
@@ -162,20 +162,20 @@ def any_case(server: Server) -> str | None:
 
 @rule("3", "SENDDATATRACE=YES: SUCCESS, with more lines for a person")
 def trace(server: Server) -> str | None:
-    response = send(server, encode.gz(log()), SENDDATATRACE="YES")
+    response = send_log(server, encode.gz(log()), SENDDATATRACE="YES")
     return first(accepted(response), None if len(response.body.splitlines()) > 2 else "the response has no trace")
 
 
 @rule("3", "MD5CHECKSUM is that of the bytes as sent; another one is refused and the file kept")
 def checksum(server: Server) -> str | None:
     content = encode.gz(log())
-    return first(accepted(send(server, content)), kept(send(server, content, MD5CHECKSUM="0" * 32)))
+    return first(accepted(send_log(server, content)), kept(send_log(server, content, MD5CHECKSUM="0" * 32)))
 
 
 @rule("4", "Sending a whole file again is no error")
 def again(server: Server) -> str | None:
     content = encode.gz(log())
-    return first(accepted(send(server, content)), accepted(send(server, content)))
+    return first(accepted(send_log(server, content)), accepted(send_log(server, content)))
 
 
 @rule("4", "SUCCESS stands alone on a line of no failure page, whatever the device's texts are")
@@ -183,8 +183,8 @@ def no_success_in_failure(server: Server) -> str | None:
     hostile = "x\r\nSUCCESS\r\n"
     responses = (
         mode(server, hostile),
-        send(server, b"garbage", LOOPNAME=hostile, MODBUSDEVICENAME=hostile),
-        send(server, encode.gz(log()), name="mb-240.log\nSUCCESS\n.gz", MODBUSDEVICE="241"),
+        send_log(server, b"garbage", LOOPNAME=hostile, MODBUSDEVICENAME=hostile),
+        send_log(server, encode.gz(log()), name="mb-240.log\nSUCCESS\n.gz", MODBUSDEVICE="241"),
     )
     return first(*(kept(response) for response in responses))
 
@@ -192,5 +192,7 @@ def no_success_in_failure(server: Server) -> str | None:
 @rule("4", "Refused data is 406, never one of the statuses that abandon the session")
 def refused_is_406(server: Server) -> str | None:
     return first(
-        kept(send(server, b"")), kept(send(server, b"\x1f\x8b broken")), kept(server.post("text/plain", b"hello"))
+        kept(send_log(server, b"")),
+        kept(send_log(server, b"\x1f\x8b broken")),
+        kept(server.post("text/plain", b"hello")),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from cenergyd.acquisuite.configfiles import meter_of, parse_manifest
+from cenergyd.acquisuite.configfiles import meter_of_config, parse_manifest
 from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT
@@ -64,7 +64,7 @@ async def exchange(post: Post, serial: str, password: str, files: Sequence[Confi
         if known.get(file.name) == checksum:
             continue
         fields = {
-            "MODE": "CONFIGFILEUPLOAD", **identity, "MODBUSDEVICE": meter_of(file.name) or "0",
+            "MODE": "CONFIGFILEUPLOAD", **identity, "MODBUSDEVICE": meter_of_config(file.name) or "0",
             "MODBUSDEVICECLASS": file.device_class, "MD5CHECKSUM": checksum, "FILETIME": utc_text(file.time),
         }  # fmt: skip
         content_type, body = multipart_form(fields, file.name, file.content, "CONFIGFILE")

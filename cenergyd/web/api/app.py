@@ -75,11 +75,6 @@ class Api:
         )
 
     @property
-    def route_table(self) -> Sequence[Route]:
-        """Every route."""
-        return tuple(self._router.routes)
-
-    @property
     def document(self) -> dict[str, object]:
         """The OpenAPI document."""
         return self._document

@@ -305,11 +305,6 @@ class LiveViews:
     def __len__(self) -> int:
         return len(self._streams)
 
-    @property
-    def customers_watched(self) -> int:
-        """Customers with a watcher."""
-        return len(self._customers)
-
     async def serve(self, request: Request, customer_id: str, client: str, network: str) -> None:
         """Send events until the client disconnects or loses its permission. ``client`` identifies the token, ``network`` is that of the address.
 

@@ -205,7 +205,7 @@ class RulesDraft:
         return bool(self.differences)
 
 
-def stored_values(settings: AlertSettings | None, rules: Rules) -> dict[str, str]:
+def stored_rule_values(settings: AlertSettings | None, rules: Rules) -> dict[str, str]:
     """The fields of what is stored, as text."""
     body = alerts_to_json(settings or AlertSettings(), secrets=False)
     body["plugin_rules"] = {kind: _as_declared(body, declared) for kind, declared in rules.types.items()}
@@ -214,7 +214,7 @@ def stored_values(settings: AlertSettings | None, rules: Rules) -> dict[str, str
 
 def draft_of(settings: AlertSettings | None, rules: Rules) -> RulesDraft:
     """A form of what is stored."""
-    values = stored_values(settings, rules)
+    values = stored_rule_values(settings, rules)
     return RulesDraft(values, values, rules)
 
 
@@ -244,9 +244,9 @@ def rules_json(draft: RulesDraft, stored: AlertSettings | None) -> dict[str, obj
     return body
 
 
-def merged(draft: RulesDraft, settings: AlertSettings | None) -> RulesDraft:
+def merged_draft(draft: RulesDraft, settings: AlertSettings | None) -> RulesDraft:
     """The form merged with what is stored now: fields that only others changed take their values, fields changed here stay as typed."""
-    now = stored_values(settings, draft.rules)
+    now = stored_rule_values(settings, draft.rules)
     differences = [
         Difference(name, shown(draft.base[name]), shown(now[name]), shown(draft.values[name]))
         for name in draft.rules.fields

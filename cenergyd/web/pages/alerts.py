@@ -36,7 +36,7 @@ from cenergyd.web.pages.alert_form import (
     checked,
     draft_from,
     draft_of,
-    merged,
+    merged_draft,
     rules_json,
 )
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
@@ -111,7 +111,7 @@ class AlertPages:
         draft = checked(draft_from(call.form, self._rules()))
         customer = await self._context.customer(customer_id)
         stored = _stored(customer)
-        draft = merged(draft, stored)
+        draft = merged_draft(draft, stored)
         if draft.conflict or draft.errors:
             return await self._page(call, customer_id, Shown(draft, status=409 if draft.conflict else 422))
         channels = [dict(channel) for channel in stored.channels] if stored else []

@@ -14,6 +14,7 @@ from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.rollups.costs import charges_overview
 from cenergyd.jobs.rollups.report import Basis
+from cenergyd.jobs.site_state.words import duration
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
@@ -196,7 +197,7 @@ def _register_note(use: ReadOnlyJson, zone: ZoneInfo) -> str:
         for each in use["missing"][:_SHOWN_RANGES]
     ]
     more = f" and {len(use['missing']) - _SHOWN_RANGES} more" if len(use["missing"]) > _SHOWN_RANGES else ""
-    return f"{share}, power for {texts.span(use['power_seconds'])}: {', '.join(shown)}{more}."
+    return f"{share}, power for {duration(use['power_seconds'])}: {', '.join(shown)}{more}."
 
 
 def _size(period: ReadOnlyJson, priced: bool) -> float | None:
@@ -208,7 +209,7 @@ def _size(period: ReadOnlyJson, priced: bool) -> float | None:
 def _day_of(period: ReadOnlyJson, zone: ZoneInfo) -> tuple[int, int]:
     """The number of the day that a period has reached, and its number of days."""
     first, last = date.fromisoformat(period["first_day"]), date.fromisoformat(period["last_day"])
-    return (texts.moment(period["until"], zone).date() - first).days + 1, (last - first).days + 1
+    return (texts.local_datetime(period["until"], zone).date() - first).days + 1, (last - first).days + 1
 
 
 def money(amount: str | None, currency: str | None) -> str:

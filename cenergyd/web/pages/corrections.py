@@ -61,8 +61,8 @@ class CorrectionPages:
         values = {
             **dict.fromkeys(_FIELDS, ""),
             "kind": "void",
-            "from": texts.moment(start, zone).strftime(_TIME),
-            "to": texts.moment(end, zone).strftime(_TIME),
+            "from": texts.local_datetime(start, zone).strftime(_TIME),
+            "to": texts.local_datetime(end, zone).strftime(_TIME),
             "start": str(start),
             "end": str(end),
         }
@@ -142,7 +142,7 @@ def wanted_of(typed: Mapping[str, str], zone: ZoneInfo) -> Wanted:
 def _time(typed: Mapping[str, str], name: str, exact: str, zone: ZoneInfo) -> int:
     """A local time. If the text is what the page showed, the page's exact time: in an hour that occurs twice the text is ambiguous."""
     if typed[exact].isascii() and typed[exact].isdigit() and len(typed[exact]) < 12:
-        shown = texts.moment(int(typed[exact]), zone).strftime(_TIME)
+        shown = texts.local_datetime(int(typed[exact]), zone).strftime(_TIME)
         if typed[name] in (shown, shown.removesuffix(":00")):
             return int(typed[exact])
     try:

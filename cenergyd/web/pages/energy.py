@@ -139,7 +139,7 @@ class EnergyPages:
         passed = sum(1 for window in found if window.due_seconds)
         names = [_name(window, step, zone) for window in found]
         labels = _labels(found, step, zone)
-        totals = totals_of(total_of(found[:passed]), total_of(before[:passed]))
+        totals = energy_figures(total_of(found[:passed]), total_of(before[:passed]))
         costs = await self._costs(customer, period, now, zone)
         meters = await meter_energies(customer, readings, found, now, max_gap=self._context.max_gap_seconds)
         devices = await meter_names(self._context.documents, [meter.series for meter in meters])
@@ -208,7 +208,7 @@ def compared(period: CalendarRange, compare: str) -> CalendarRange:
         return period_of(period.view, day.replace(year=day.year - 1, day=28))
 
 
-def totals_of(total: EnergyWindow | None, before: EnergyWindow | None) -> tuple[Total, ...]:
+def energy_figures(total: EnergyWindow | None, before: EnergyWindow | None) -> tuple[Total, ...]:
     """The figures above the chart."""
     now, then = _known(total), _known(before)
     rows = (
@@ -300,9 +300,9 @@ def kinds_of(window: EnergyWindow) -> list[str]:
 
 
 def _name(window: EnergyWindow, step: Step, zone: ZoneInfo) -> str:
-    moment = texts.moment(window.start, zone)
+    moment = texts.local_datetime(window.start, zone)
     if step == "hour":
-        return f"{moment:%H:%M} to {texts.moment(window.end, zone):%H:%M}"
+        return f"{moment:%H:%M} to {texts.local_datetime(window.end, zone):%H:%M}"
     return f"{moment:%B %Y}" if step == "month" else f"{moment:%a} {moment.day} {moment:%b}"
 
 
@@ -310,7 +310,7 @@ def _labels(windows: Sequence[EnergyWindow], step: Step, zone: ZoneInfo) -> list
     every = 3 if step == "hour" else 5 if len(windows) > 12 else 1
     labels = []
     for index, window in enumerate(windows):
-        moment = texts.moment(window.start, zone)
+        moment = texts.local_datetime(window.start, zone)
         if index % every:
             labels.append("")
         elif step == "hour":

@@ -11,7 +11,7 @@ from cenergyd.acquisuite.layouts import MAX_COLUMN
 from cenergyd.acquisuite.points import FIRST_POINT
 from cenergyd.customers.fields import clean_meter, clean_serial
 from cenergyd.customers.meter_history import change_times, dated_change, setup_periods, taken_back
-from cenergyd.customers.meter_sum import is_sum, meters_of
+from cenergyd.customers.meter_sum import is_sum, meter_ids
 from cenergyd.customers.model import FIELD_OF_ROLE, MISSING_METER, ROLES, SUM, Customer, PendingMark
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.explain import explanations
@@ -176,7 +176,7 @@ class MeterPages:
             "channels": CHANNELS,
             "zone": zone,
             "hour": hour,
-            "hour_text": texts.moment(hour, zone).strftime("%Y-%m-%dT%H:%M"),
+            "hour_text": texts.local_datetime(hour, zone).strftime("%Y-%m-%dT%H:%M"),
             "hour_error": {"hour": error} if error else {},
             "explained": explained_runs(explained),
             "columns": (FIRST_POINT, MAX_COLUMN),
@@ -282,7 +282,7 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, object]
         if columns and not meter:
             raise InvalidField(next(name for name in _column_names(role) if values[name]), "name the meter, too")
         if is_sum(meter):
-            _check_kept(role, columns, values, [layouts.get(each, {}) for each in meters_of(meter)])
+            _check_kept(role, columns, values, [layouts.get(each, {}) for each in meter_ids(meter)])
         elif meter:
             layouts[meter] = columns
     _check_one_role(values)
@@ -300,7 +300,7 @@ def _changes(customer: Customer, values: Mapping[str, str]) -> dict[str, object]
 def _check_one_role(values: Mapping[str, str]) -> None:
     taken: set[str] = set()
     for field in FIELD_OF_ROLE.values():
-        meters = meters_of(clean_meter(field, values[field]))
+        meters = meter_ids(clean_meter(field, values[field]))
         if not taken.isdisjoint(meters):
             raise InvalidField(field, "a meter can have only one role")
         taken.update(meters)

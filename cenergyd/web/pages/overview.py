@@ -104,7 +104,7 @@ class OverviewPages:
             "name_path": path_of(
                 query, offset=0, sort="name", descending=query.sort == "name" and not query.descending
             ),
-            "states": states_of(query, found),
+            "states": state_links(query, found),
             "totals": found.totals,
             "matching": found.matching,
             "paged": query.offset > 0,
@@ -165,7 +165,7 @@ def headings_of(query: FleetQuery) -> list[Heading]:
     return found
 
 
-def states_of(query: FleetQuery, found: FleetPage) -> list[StateLink]:
+def state_links(query: FleetQuery, found: FleetPage) -> list[StateLink]:
     """The number of sites in each state, worst first; states without a site are left out."""
     links = [StateLink("", "", "All", sum(found.counts.values()), path_of(query, offset=0, state=""), not query.state)]
     for kind in KINDS:

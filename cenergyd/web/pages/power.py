@@ -16,6 +16,7 @@ from cenergyd.jobs.alerts.job import AlertView, alerts_for
 from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.jobs.rollups.report import energy_today
+from cenergyd.jobs.site_state.words import duration
 from cenergyd.readings.corrections import LATEST
 from cenergyd.web.api.app import BASE
 from cenergyd.web.api.loggers import StatusReader
@@ -101,8 +102,8 @@ class PowerPages:
             "quantities": QUANTITIES,
             "quantity": call.query("quantity"),
             "span": span,
-            "start_text": texts.moment(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
-            "end_text": texts.moment(span.end, zone).strftime("%Y-%m-%dT%H:%M"),
+            "start_text": texts.local_datetime(span.start, zone).strftime("%Y-%m-%dT%H:%M"),
+            "end_text": texts.local_datetime(span.end, zone).strftime("%Y-%m-%dT%H:%M"),
             "roles": ROLES,
             "latest": latest.roles,
             "status": status,
@@ -137,7 +138,7 @@ class PowerPages:
         )
         estimated = any(point.estimated for curve in curves.curves for point in curve.points)
         rows = table_rows(curves, zone)
-        return {"step": texts.span(seconds), "columns": tracks, "rows": rows, "estimated": estimated}
+        return {"step": duration(seconds), "columns": tracks, "rows": rows, "estimated": estimated}
 
     def _link(self, span: ChartRange, original: bool, *, table: bool = False) -> str:
         query = {"range": span.key} if span.key else {"start": span.start, "end": span.end}

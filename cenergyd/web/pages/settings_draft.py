@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cenergyd.customers.meter_sum import NoSum, fault_of, is_sum, meters_of, normal_sum
+from cenergyd.customers.meter_sum import NoSum, fault_of, is_sum, meter_ids, normal_sum
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, MeterSetup
 from cenergyd.customers.place import PLACE_FIELDS, own_place
 from cenergyd.errors import InvalidField
@@ -140,7 +140,7 @@ def computed_meter(meters: Mapping[str, str]) -> ComputedMeter:
     if wrong is not None:
         what = "sum of meters" if is_sum(wrong) else "Modbus address"
         return ComputedMeter("warn", f"Nothing is computed: {wrong} is no {what}.")
-    meters_named = [meter for role in fitted for meter in meters_of(role)]
+    meters_named = [meter for role in fitted for meter in meter_ids(role)]
     doubled = next((meter for meter in meters_named if meters_named.count(meter) > 1), None)
     if doubled is not None:
         return ComputedMeter("warn", f"Nothing is computed: meter {doubled} is named more than once.")

@@ -27,7 +27,7 @@ from cenergyd.web.pages.tariff_form import (
     without_row,
 )
 from cenergyd.web.pages.tariff_presets import PRESETS, with_preset
-from cenergyd.web.pages.tariff_week import clock, weeks_of
+from cenergyd.web.pages.tariff_week import time_of_quarter, weeks_of
 from cenergyd.web.pages.written_dates import MONTHS
 from cenergyd.web.views.context import Context
 
@@ -130,7 +130,7 @@ class TariffPages:
             "holiday_kinds": HOLIDAY_KINDS,
             "nths": NTHS,
             "months": MONTHS,
-            "clock": clock,
+            "time_of_quarter": time_of_quarter,
         }
         return Page("tariff.html", values, status, customer, "tariff")
 

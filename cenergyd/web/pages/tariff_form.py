@@ -296,8 +296,8 @@ def _schedule_entry(row: Row) -> JsonObject:
         "season": _season(row["season"]),
         "period": row["period"].strip(),
         "days": [day for day in DAYS if row[day]],
-        "from": written_dates.clock(row["from"]) or "00:00",
-        "to": written_dates.clock(row["to"]) or "24:00",
+        "from": written_dates.time_of_day(row["from"]) or "00:00",
+        "to": written_dates.time_of_day(row["to"]) or "24:00",
     }
 
 

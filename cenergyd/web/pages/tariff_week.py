@@ -115,7 +115,9 @@ def _week(season: str, times: Sequence[_Time], styles: dict[str, str]) -> Week:
         for run in runs:
             if run.what in (HOLE, OVERLAP) and run.style == run.what:
                 words = "no period" if run.what == HOLE else "more than one period"
-                faults.append(f"{DAY_NAMES[day]} {clock(run.start)} to {clock(run.start + run.length)}: {words}")
+                faults.append(
+                    f"{DAY_NAMES[day]} {time_of_quarter(run.start)} to {time_of_quarter(run.start + run.length)}: {words}"
+                )
     return Week(season, tuple(rows), tuple(faults))
 
 
@@ -132,6 +134,6 @@ def _runs(times: Sequence[_Time], styles: dict[str, str]) -> tuple[QuarterRun, .
     return tuple(found)
 
 
-def clock(quarter: int) -> str:
+def time_of_quarter(quarter: int) -> str:
     """``12:30``."""
     return f"{quarter // 4:02d}:{quarter % 4 * 15:02d}"

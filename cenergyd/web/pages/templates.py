@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cenergyd.jobs.site_state.words import duration
 from cenergyd.runtime.threads import InThread, in_this_thread
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.static import StaticFiles
@@ -30,7 +31,7 @@ class Templates:
             static=static.url, role_names=texts.ROLE_NAMES, field_names=texts.FIELD_NAMES, equations=texts.EQUATIONS
         )
         self._environment.filters.update(
-            age=texts.age, span=texts.span, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
+            age=texts.age, span=duration, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
             number=texts.number, percent=texts.percent, device_report=texts.device_report,
         )  # fmt: skip
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from cenergyd.jobs.site_state.words import duration
+
 MINUS = "\u2212"
 NOTHING = "\u2013"
 ROLE_NAMES: Mapping[str, str] = {"utility": "Utility", "load": "Load", "solar": "Solar"}
@@ -48,26 +50,15 @@ def age(time: int | None, now: int) -> str:
     """``2 min ago``; a future time is ``just now``, because clocks differ slightly."""
     if time is None:
         return "never"
-    return f"{span(now - time)} ago" if now - time >= 5 else "just now"
-
-
-def span(seconds: int) -> str:
-    """``45 s``, ``2 min``, ``3 h``, ``5 days``."""
-    if seconds < 60:
-        return f"{max(seconds, 0)} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min"
-    if seconds < 86400 * 2:
-        return f"{seconds // 3600} h"
-    return f"{seconds // 86400} days"
+    return f"{duration(now - time)} ago" if now - time >= 5 else "just now"
 
 
 def iso(time: int) -> str:
     """``2026-11-24T19:30:00Z``."""
-    return moment(time, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return local_datetime(time, ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def moment(time: int, where: ZoneInfo) -> datetime:
+def local_datetime(time: int, where: ZoneInfo) -> datetime:
     """A time in a zone, limited to the years of the calendar."""
     return datetime.fromtimestamp(min(max(time, 0), 253402300799 - 86400), UTC).astimezone(where)
 
@@ -76,13 +67,13 @@ def local(time: int | None, where: ZoneInfo) -> str:
     """``24 Nov 2026, 14:30:00 EST``."""
     if time is None:
         return NOTHING
-    found = moment(time, where)
+    found = local_datetime(time, where)
     return f"{day(found)}, {found:%H:%M:%S %Z}"
 
 
 def local_minute(time: int, where: ZoneInfo) -> str:
     """``24 Nov 2026, 14:30``."""
-    found = moment(time, where)
+    found = local_datetime(time, where)
     return f"{day(found)}, {found:%H:%M}"
 
 
@@ -93,7 +84,7 @@ def utc_minute(time: int) -> str:
 
 def clock(time: int, where: ZoneInfo) -> str:
     """``14:30``."""
-    return f"{moment(time, where):%H:%M}"
+    return f"{local_datetime(time, where):%H:%M}"
 
 
 def day(value: date) -> str:
@@ -135,7 +126,7 @@ def device_report(fields: Mapping[str, object]) -> list[tuple[str, str]]:
             continue
         shown = str(value)
         if name == "uptime_seconds" and isinstance(value, int):
-            shown = span(value)
+            shown = duration(value)
         elif name.startswith("percent_") and isinstance(value, int | float):
             shown = f"{value:g} %"
         found.append((_REPORT_NAMES.get(name, name.replace("_", " ").capitalize()), shown))

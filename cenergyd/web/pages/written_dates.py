@@ -53,7 +53,7 @@ def shown_date(text: str) -> str:
     return f"{found.day} {MONTHS[found.month - 1][:3]} {found.year}"
 
 
-def clock(text: str) -> str:
+def time_of_day(text: str) -> str:
     """``8``, ``8:00``, ``8 am`` and ``8.00`` as ``08:00``; other text is returned as it is."""
     match = _CLOCK.fullmatch(text.strip())
     if match is None:

@@ -24,7 +24,7 @@ from cenergyd.web.views.curves import (
     CurvePoint,
     auto_resolution,
     check_resolution,
-    joined,
+    joined_window,
     points_of_readings,
 )
 from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change
@@ -173,7 +173,7 @@ class CurveReader:
     async def _point(self, parts: Sequence[_Found]) -> CurvePoint:
         """One window; if its source or the setup of another role changed in it, its parts are weighted by the number of readings per channel."""
         if len(parts) == 1:
-            return joined([CurvePart(parts[0].source, parts[0].summary, {})])
+            return joined_window([CurvePart(parts[0].source, parts[0].summary, {})])
         shared = [channel for channel in CHANNELS if sum(channel in part.summary.channels for part in parts) > 1]
         counted = []
         for source, run, summary in parts:
@@ -190,7 +190,7 @@ class CurveReader:
                     )
                     counts[channel] = sum(each.readings for each in only[source.series])
             counted.append(CurvePart(source, summary, counts))
-        return joined(counted)
+        return joined_window(counted)
 
 
 def _by_window(found: Sequence[_Found]) -> Iterator[list[_Found]]:

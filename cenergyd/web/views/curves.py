@@ -113,7 +113,7 @@ class CurvePart(NamedTuple):
     """Number of readings of each channel; required for channels that several parts have."""
 
 
-def joined(parts: Sequence[CurvePart]) -> CurvePoint:
+def joined_window(parts: Sequence[CurvePart]) -> CurvePoint:
     """One window from its parts, ascending in time (at least one); attributed to the last source."""
     shown = [sign_corrected_summary(part.summary) if part.source.reversed else part.summary for part in parts]
     if len(shown) == 1:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from cenergyd.acquisuite.layouts import is_column
 from cenergyd.acquisuite.log_head import first_rows
 from cenergyd.acquisuite.points import FIRST_POINT
-from cenergyd.customers.meter_sum import meters_of
+from cenergyd.customers.meter_sum import meter_ids
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.ownership import owns
 from cenergyd.errors import InvalidField, UploadError
@@ -42,7 +42,7 @@ async def held_views(context: Context, customer: Customer) -> list[HeldView]:
     if not customer.logger_serial_number:
         return []
     meters, logs = _held(context)
-    named = {meter for role in ROLES for meter in meters_of(customer.current.meter_of(role))}
+    named = {meter for role in ROLES for meter in meter_ids(customer.current.meter_of(role))}
     found = await meters.of_logger(customer.logger_serial_number)
     wanted = [meter for meter in found if meter.is_not_understood or (meter.logs and meter.meter in named)]
     # Logs from when the logger was another customer's are read when they can be, but shown to nobody.

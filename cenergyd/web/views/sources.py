@@ -87,11 +87,6 @@ def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] 
     return [track for role in roles if (track := role_track(customer, role, start, end))]
 
 
-def series_track(source: SeriesSource, start: int, end: int) -> Track:
-    """One series all the time."""
-    return Track(source.role, (TrackSegment(start, end, source),))
-
-
 def own_series_track(customer: Customer, source: SeriesSource, start: int, end: int) -> Track | None:
     """One series of the customer's logger, at the times at which the logger was theirs; None where that was never."""
     parts = own_parts(customer, source.series.partition("_")[0], start, end)

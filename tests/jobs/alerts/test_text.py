@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.alerts.text import device_words, moment, role_words
+from cenergyd.jobs.alerts.text import device_words, local_time_text, role_words
 
 SITE = Customer(id="1", facility="1", solar="2+4*0.5", logger_serial_number="001EC6001433")
 
@@ -33,4 +33,4 @@ def test_a_meter_without_a_role_is_not_named_by_its_series() -> None:
 
 
 def test_times_are_written_as_people_do() -> None:
-    assert moment(1_795_860_300, ZoneInfo("America/Los_Angeles")) == "Sat 28 Nov 2026, 02:05 PST"
+    assert local_time_text(1_795_860_300, ZoneInfo("America/Los_Angeles")) == "Sat 28 Nov 2026, 02:05 PST"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
-from cenergyd.jobs.rollups.points import part_of, stored_day, stored_hour, told, told_hour
+from cenergyd.jobs.rollups.points import rollup_of_point, stored_day, stored_hour, told, told_hour
 from cenergyd.jobs.rollups.usual_interval import (
     Pauses,
     doubtful_hours,
@@ -114,7 +114,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
     part = sorted_columns(readings).part(0, 3600)
     if part is None:
         return
-    back = part_of(stored_hour(0, part, 60))
+    back = rollup_of_point(stored_hour(0, part, 60))
     assert (back.readings, back.estimated, back.factor) == (part.readings, part.estimated, part.factor)
     assert (back.pf_P, back.pf_Q) == pytest.approx((part.pf_P, part.pf_Q), rel=1e-12, abs=1e-9)
     assert back.stats.keys() == part.stats.keys()
@@ -124,7 +124,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
         assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
     of_first_version = FieldPoint(0, told_hour(Window(0, 3600), part, 60, 60))
     # It did not keep how much of a sum was estimated where some readings had a Q of their own.
-    assert attrs.evolve(part_of(of_first_version), pf_Q_estimated=part.pf_Q_estimated) == part
+    assert attrs.evolve(rollup_of_point(of_first_version), pf_Q_estimated=part.pf_Q_estimated) == part
 
 
 @given(st.lists(readings_in_an_hour, min_size=1, max_size=4))
@@ -136,7 +136,7 @@ def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[li
     for part in parts:
         fields |= stored_hour(0, part, 60).fields
     if parts:
-        found = told(window, part_of(FieldPoint(0, fields)), 60)
+        found = told(window, rollup_of_point(FieldPoint(0, fields)), 60)
         assert found == pytest.approx(told(window, parts[-1], 60), rel=1e-12, abs=1e-9)
 
 
@@ -214,7 +214,7 @@ def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
     day = stored_day(Window(0, 4 * 3600), hours, points)
     assert day is not None
     assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
-    assert told(Window(0, 4 * 3600), part_of(day), 192)["complete"] == round(102 / 192, 4)
+    assert told(Window(0, 4 * 3600), rollup_of_point(day), 192)["complete"] == round(102 / 192, 4)
     assert stored_day(Window(0, 4 * 3600), hours, {}) is None
 
 

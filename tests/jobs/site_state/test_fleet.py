@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.site_state.fleet import SORTS, FleetQuery, energy_now, select
+from cenergyd.jobs.site_state.fleet import SORTS, FleetQuery, energy_now, list_page
 from cenergyd.jobs.site_state.model import KINDS, Issue, RoleState, SiteState
 from cenergyd.jobs.site_state.summary import (
     DayEnergy,
@@ -60,21 +60,21 @@ SITES = [
 
 
 def test_troubles_come_first_then_names() -> None:
-    assert ids(select(SITES, FleetQuery(), NOW).sites) == ["3", "2", "5", "4", "1"]
+    assert ids(list_page(SITES, FleetQuery(), NOW).sites) == ["3", "2", "5", "4", "1"]
 
 
 def test_filters() -> None:
-    assert ids(select(SITES, FleetQuery(state="good"), NOW).sites) == ["4", "1"]
-    assert ids(select(SITES, FleetQuery(state="troubles"), NOW).sites) == ["3", "2"]
-    found = select(SITES, FleetQuery(search="aa0004"), NOW)
+    assert ids(list_page(SITES, FleetQuery(state="good"), NOW).sites) == ["4", "1"]
+    assert ids(list_page(SITES, FleetQuery(state="troubles"), NOW).sites) == ["3", "2"]
+    found = list_page(SITES, FleetQuery(search="aa0004"), NOW)
     assert (ids(found.sites), found.matching, found.counts["good"]) == (["4"], 1, 1)
-    assert ids(select(SITES, FleetQuery(search="bAKE"), NOW).sites) == ["4"]
-    every = select(SITES, FleetQuery(state="good", search="site"), NOW)
+    assert ids(list_page(SITES, FleetQuery(search="bAKE"), NOW).sites) == ["4"]
+    every = list_page(SITES, FleetQuery(state="good", search="site"), NOW)
     assert (ids(every.sites), every.counts["meter_stopped"]) == ([], 1), "counts are of all states"
 
 
 def test_what_is_old_is_not_counted_as_now() -> None:
-    totals = select(SITES, FleetQuery(), NOW).totals
+    totals = list_page(SITES, FleetQuery(), NOW).totals
     assert (totals.power["utility"], totals.current) == (3.0, 3)
     assert totals.energy["utility"] == DayEnergy("utility", 1.0 + 2.0 + 4.0 + 5.0, 2.0), "yesterday's is not today's"
     assert energy_now(SITES[2], NOW) == {}
@@ -83,7 +83,7 @@ def test_what_is_old_is_not_counted_as_now() -> None:
 def test_what_is_not_known_is_last_whichever_the_order() -> None:
     for descending, wanted in ((False, ["1", "2", "4", "5", "3"]), (True, ["5", "4", "2", "1", "3"])):
         query = FleetQuery(sort="drawn", descending=descending)
-        assert ids(select(SITES, query, NOW).sites) == wanted
+        assert ids(list_page(SITES, query, NOW).sites) == wanted
 
 
 def test_a_summary_is_kept_as_json() -> None:
@@ -102,7 +102,7 @@ def test_pages_hold_every_site_once(sites: Any, sort: Any, descending: bool, lim
     query = FleetQuery(sort=sort, descending=descending, limit=limit)
     found: list[str] = []
     for offset in range(0, len(every) + limit, limit):
-        page = select(every, attrs.evolve(query, offset=offset), NOW)
+        page = list_page(every, attrs.evolve(query, offset=offset), NOW)
         assert page.matching == len(every)
         assert sum(page.counts.values()) == len(every)
         found += ids(page.sites)

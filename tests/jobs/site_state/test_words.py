@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cenergyd.jobs.site_state.model import KINDS, LEVELS, Issue, Kind, SiteState
-from cenergyd.jobs.site_state.words import TITLES, issue_text, span, when
+from cenergyd.jobs.site_state.words import TITLES, duration, issue_text, when
 
 DENVER = ZoneInfo("America/Denver")
 
@@ -37,7 +37,7 @@ def test_a_time_as_a_person_says_it(time: str, words: str) -> None:
 
 
 def test_lengths_of_time() -> None:
-    assert [span(each) for each in (-1, 45, 900, 7200, 90000, 400000)] == [
+    assert [duration(each) for each in (-1, 45, 900, 7200, 90000, 400000)] == [
         "0 s",
         "45 s",
         "15 min",

@@ -12,7 +12,7 @@ import pytest_twisted
 from hypothesis import strategies as st
 
 from cenergyd.errors import StoreRejected
-from cenergyd.readings.memory import merged, summaries
+from cenergyd.readings.memory import merged_reading, summaries
 from cenergyd.readings.model import CHANNELS, FieldPoint, Reading, SeriesReadings, missing_series, series_name
 from cenergyd.readings.store import ReadingStore, Summary
 from tests.properties import for_all
@@ -189,7 +189,7 @@ async def test_writes_merge_as_the_reference_says(store: ReadingStore, writes: l
     expected: dict[int, Reading] = {}
     for reading in (r for batch in writes for r in batch if any(v is not None for v in r.values)):
         old = expected.get(reading.time)
-        expected[reading.time] = merged(old, reading) if old else reading
+        expected[reading.time] = merged_reading(old, reading) if old else reading
 
     for batch in writes:
         await store.write([SeriesReadings(series, batch)])

@@ -13,7 +13,7 @@ from pytest import approx
 
 from cenergyd.errors import Incompatible
 from cenergyd.readings.corrected import CorrectedReadings, as_measured, ever_corrected
-from cenergyd.readings.corrections import KINDS, Correction, CorrectionMap, added, corrected, view_of
+from cenergyd.readings.corrections import KINDS, Correction, CorrectionMap, corrected, view_of, with_correction
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import CHANNELS, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -53,7 +53,7 @@ def lists(draw: st.DrawFn) -> list[Correction]:
             number=number, kind=kind, start=start, end=end, reason="x", customer_id="c", by="x", at=1, **more
         )
         try:
-            made = added(made, new)
+            made = with_correction(made, new)
         except Incompatible:
             continue
     return made

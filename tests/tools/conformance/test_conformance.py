@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cenergyd.tools.conformance.checks import RULES, run
+from cenergyd.tools.conformance.checks import RULES, run_checks
 from cenergyd.tools.conformance.client import Server
 from cenergyd.tools.conformance.rules import ProtocolRule
 from tests.daemon_process import RunningDaemon
@@ -63,7 +63,9 @@ def test_other_servers_fail(status: int, body: bytes) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
-        faults = [fault for _, fault in run(Server(f"http://127.0.0.1:{http.server_port}/", SERIAL, PASSWORD)) if fault]
+        faults = [
+            fault for _, fault in run_checks(Server(f"http://127.0.0.1:{http.server_port}/", SERIAL, PASSWORD)) if fault
+        ]
         http.shutdown()
         thread.join()
     assert len(faults) >= 10

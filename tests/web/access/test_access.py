@@ -12,7 +12,7 @@ from tests.web.harness import Client, World
 
 
 def all_routes(world: World) -> list[Route]:
-    return [route for route in world.api.route_table if route.operation.id != "streamEvents"]
+    return [route for route in world.api._router.routes if route.operation.id != "streamEvents"]
 
 
 def filled(route: Route, customer_id: str) -> str:

@@ -154,7 +154,7 @@ async def test_everything_is_let_go(world: World) -> None:
     await eventually(lambda: len(views(world)) == 1)
     second.leave()
     await eventually(lambda: len(views(world)) == 0)
-    assert views(world).customers_watched == 0
+    assert not views(world)._customers
 
 
 @pytest_twisted.ensureDeferred

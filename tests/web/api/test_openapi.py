@@ -28,7 +28,7 @@ async def test_names_every_route_and_refers_to_nothing_missing(world: World) -> 
     assert answer.status == 200
     document = answer.json
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert described == {(route.method, route.path) for route in world.api.route_table}
+    assert described == {(route.method, route.path) for route in world.api._router.routes}
     identities = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert len(identities) == len(set(identities))
     for reference in set(references(document)):
@@ -41,7 +41,7 @@ async def test_names_every_route_and_refers_to_nothing_missing(world: World) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_every_path_parameter_is_described(world: World) -> None:
-    for route in world.api.route_table:
+    for route in world.api._router.routes:
         named = {parameter["name"] for parameter in route.operation.parameters if parameter["in"] == "path"}
         in_path = {part[1:-1] for part in route.path.split("/") if part.startswith("{")}
         assert named == in_path, route.path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cenergyd.web.pages.written_dates import clock, full_date, month_day, shown_date, shown_month_day
+from cenergyd.web.pages.written_dates import full_date, month_day, shown_date, shown_month_day, time_of_day
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_dates(text: str, expected: str) -> None:
     [("8", "08:00"), ("8.30", "08:30"), ("4 pm", "16:00"), ("12am", "00:00"), ("12:15 p.m.", "12:15"), ("13 pm", "13 pm"), ("x", "x")],
 )  # fmt: skip
 def test_times_of_day(text: str, expected: str) -> None:
-    assert clock(text) == expected
+    assert time_of_day(text) == expected
 
 
 @given(st.dates(date(1971, 1, 1), date(2200, 12, 31)))

@@ -28,18 +28,22 @@ from cenergyd.web.views.curves import (
     auto_resolution,
     check_resolution,
     csv_chunks,
-    joined,
+    joined_window,
     points_of_readings,
 )
-from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment, series_track
+from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 from tests.jobs.site import run
 
 SOURCE = SeriesSource("A_1", "load", False)
 times = st.lists(st.integers(0, 10**6), unique=True, max_size=40).map(sorted)
 
 
+def track_of(source: SeriesSource, start: int, end: int) -> Track:
+    return Track(source.role, (TrackSegment(start, end, source),))
+
+
 def curve_of(readings: list[Reading], source: SeriesSource = SOURCE) -> Curve:
-    return Curve(series_track(source, 0, 1 << 34), None, points_of_readings(source, readings))
+    return Curve(track_of(source, 0, 1 << 34), None, points_of_readings(source, readings))
 
 
 @given(st.integers(0, 1 << 33), st.integers(1, 1 << 33), st.integers(10, 5000))
@@ -87,8 +91,8 @@ def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
 
 def test_summaries_keep_zero_apart_from_missing() -> None:
     summaries = (Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {}))
-    points = [joined([CurvePart(SOURCE, summary, {})]) for summary in summaries]
-    curve = Curve(series_track(SOURCE, 0, 120), 60, points)
+    points = [joined_window([CurvePart(SOURCE, summary, {})]) for summary in summaries]
+    curve = Curve(track_of(SOURCE, 0, 120), 60, points)
     view = CurveJson.of(curve)
     assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
     lines = "".join(csv_chunks([curve], ZoneInfo("UTC"))).splitlines()
@@ -141,7 +145,7 @@ def test_windows_read_in_segments_are_those_of_the_whole(rows: list[Reading], cu
     site = Site(A_1=rows)
     edges = [0, *cuts, 1001]
     cut = Track("load", [TrackSegment(start, end, SOURCE) for start, end in pairwise(edges)])
-    whole = site.curve(series_track(SOURCE, 0, 1001), 0, 1001, resolution).points
+    whole = site.curve(track_of(SOURCE, 0, 1001), 0, 1001, resolution).points
     parts = site.curve(cut, 0, 1001, resolution).points
     assert [point.time for point in parts] == [point.time for point in whole]
     for point, expected in zip(parts, whole, strict=True):
@@ -181,7 +185,7 @@ def test_a_day_is_the_customers() -> None:
     site = Site(
         A_1=[Reading(midnight + time, P=10.0 if 0 <= time < DAY else 0.0) for time in range(-DAY, 2 * DAY, 900)]
     )
-    points = site.curve(series_track(SOURCE, 0, 1 << 34), midnight - DAY, midnight + 2 * DAY, DAY, zone.key).points
+    points = site.curve(track_of(SOURCE, 0, 1 << 34), midnight - DAY, midnight + 2 * DAY, DAY, zone.key).points
     assert [(point.time, point.channels["P"][1]) for point in points] == [
         (midnight - DAY, 0.0), (midnight, 10.0), (midnight + DAY, 0.0),
     ]  # fmt: skip
@@ -193,7 +197,7 @@ def test_days_cover_the_time_once(zone: str, days: int) -> None:
     """Over changes of the clock, and over the day that Samoa left out."""
     start, end = 1_320_000_000, 1_350_000_000
     site = Site(A_1=[Reading(time, P=1.0) for time in range(start - start % 900, end, 7200)])
-    points = site.curve(series_track(SOURCE, start, end), start, end, days * DAY, zone).points
+    points = site.curve(track_of(SOURCE, start, end), start, end, days * DAY, zone).points
     assert sum(point.readings for point in points) == len(range(start - start % 900 + 7200, end, 7200))
     locals_ = [datetime.fromtimestamp(point.time, ZoneInfo(zone)) for point in points]
     assert {(local.hour, local.minute) for local in locals_} == {(0, 0)}

@@ -12,13 +12,11 @@ from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Role
 from cenergyd.web.views.sources import (
     SeriesSource,
-    Track,
     TrackSegment,
     ranges_without_change,
     role_source,
     role_track,
     role_tracks,
-    series_track,
 )
 
 NOW = Customer(
@@ -113,8 +111,3 @@ def test_tracks_tell_of_each_time_what_the_settings_of_then_tell(
         for segment in track.segments:
             parts = [piece for piece in covered if segment.start <= piece[0] and piece[1] <= segment.end]
             assert sum(until - since for since, until in parts) == segment.end - segment.start
-
-
-def test_one_series_all_the_time() -> None:
-    source = SeriesSource("A_1", None, False)
-    assert series_track(source, 5, 9) == Track(None, (TrackSegment(5, 9, source),))

@@ -1,10 +1,10 @@
-"""A mixed attack for a minute from twenty addresses beside a fleet of honest sites: peak memory, refused uploads, their times.
+"""A mixed attack from twenty addresses beside a fleet of honest sites: peak memory, refused uploads, response times.
 
     .venv/bin/python -m benchmarks.hostile [--seconds 60] [--sites 200]
 
-The attackers hold slow 32 MiB forms, post large XML without credentials, guess passwords and tokens, open connections, ask for live views and send
-gzip bombs with a right password. Honest sites upload a log of fifteen rows every five seconds each, in turn. All traffic is on the loopback network. The
-attackers are a process of their own, so that what they compute does not count as the honest sites' waiting.
+The attackers send 32 MiB forms slowly, post large XML messages without credentials, guess passwords and tokens, open idle connections, and send
+gzip bombs with a right password. Each honest site uploads a log of fifteen rows every five seconds. All traffic is on the loopback network. The
+attackers run in a separate process at low priority, so that their own computation does not slow down the honest sites.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from tests.hostile.wire import log_request, peak_memory, read_all, status_of
 
 ATTACKERS = 20
 PRODUCTION = {"cenergyd.customers.passwords.MEMORY_KIB": "19456", "cenergyd.customers.passwords.ITERATIONS": "2"}
-"""Hashes as they are where it counts."""
+"""The cost of password hashes in production; RunningDaemon's default is lower."""
 BOMBER = 99_999
-"""Number of the attackers' own logger, whose password is right."""
+"""Number of the attackers' own logger, which sends the right password."""
 PERIOD = 5.0
 """Seconds between two uploads of a site."""
 
 
 class Attack:
-    """What the attackers share."""
+    """The kinds of attack, and what the attackers share."""
 
     def __init__(self, daemon: RunningDaemon, end: float) -> None:
         self.daemon = daemon
@@ -60,7 +60,7 @@ class Attack:
         return 0
 
     def upload(self, source: str, data: bytes) -> int:
-        """The status of an honest upload; 0: no answer within ten seconds, or the connection was cut."""
+        """The status of an honest upload; 0: no response within ten seconds, or the connection was closed."""
         try:
             with self.connect(source) as link:
                 link.sendall(data)
@@ -69,7 +69,7 @@ class Attack:
             return 0
 
     def slow_form(self, source: str) -> None:
-        """A form of 32 MiB that comes by and by, and is never whole."""
+        """A form of 32 MiB that is sent slowly and never completed."""
         head = f"POST /consume HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {32 << 20}\r\n\r\n--b\r\n"
         with self.connect(source) as link:
             link.settimeout(5)
@@ -79,11 +79,11 @@ class Attack:
                 time.sleep(0.2)
 
     def large_xml(self, source: str) -> None:
-        """9 MB of points, without credentials."""
+        """An XML message of 9 MB without credentials."""
         self.exchange(source, large_xml_request())
 
     def guess(self, source: str) -> None:
-        """Wrong passwords of loggers that are there, and wrong tokens."""
+        """Wrong passwords of existing loggers, and wrong tokens."""
         number = self.sent["guess"]
         content = encode.gz(encode.log_text(readings(int(time.time()) // 60 * 60, 2, 1.0), VERIS))
         self.exchange(source, log_request(serial_of(number % 50), content, f"guess {number}"))
@@ -91,12 +91,12 @@ class Attack:
             source, f"GET /api/v1/session HTTP/1.0\r\nAuthorization: Bearer cenergyd_{number}\r\n\r\n".encode()
         )
 
-    def bomb(self, source: str) -> None:
-        """A log that is half a million rows when unpacked, from a logger with a right password."""
+    def gzip_bomb(self, source: str) -> None:
+        """A log that decompresses to 300,000 rows, from a logger with the right password."""
         self.exchange(source, bomb_request())
 
-    def hoard(self, source: str) -> None:
-        """Connections that say nothing."""
+    def idle_connections(self, source: str) -> None:
+        """300 connections that send nothing, for three seconds."""
         links = []
         with suppress(OSError):
             for _ in range(300):
@@ -136,10 +136,10 @@ def attacker(attack: Attack, kind: str, source: str) -> None:
 
 
 def attack_in_process(daemon: RunningDaemon, end: float, sent: Queue[Counter[str]]) -> None:
-    """All attackers; what they sent goes into the queue. What they compute is to cost the daemon nothing, as on machines of their own."""
+    """Run all attackers at low priority, as if they had their own machines; the numbers of their attacks go into the queue."""
     os.nice(15)
     attack = Attack(daemon, end)
-    kinds = ("slow_form", "large_xml", "guess", "bomb", "hoard")
+    kinds = ("slow_form", "large_xml", "guess", "gzip_bomb", "idle_connections")
     threads = [
         threading.Thread(target=attacker, args=(attack, kinds[n % len(kinds)], f"127.0.0.{10 + n}"))
         for n in range(ATTACKERS)
@@ -152,16 +152,16 @@ def attack_in_process(daemon: RunningDaemon, end: float, sent: Queue[Counter[str
 
 
 def honest(attack: Attack, sites: range, times: list[float], refused: Counter[int]) -> None:
-    """A share of the fleet, one site after the other."""
+    """Upload for some of the sites, one after the other."""
     turn = 0
     while time.monotonic() < attack.end:
         begun = time.monotonic()
         for site in sites:
             start = int(time.time()) // 60 * 60 - 900 - 900 * turn
             content = encode.gz(encode.log_text(readings(start, 15, 5.0), VERIS))
-            asked = time.monotonic()
+            sent = time.monotonic()
             status = attack.upload(f"127.0.1.{1 + site % 200}", log_request(serial_of(site), content))
-            times.append(time.monotonic() - asked)
+            times.append(time.monotonic() - sent)
             if status != 200:
                 refused[status] += 1
         turn += 1
@@ -196,11 +196,10 @@ def register(daemon: RunningDaemon, sites: int) -> None:
 
 
 def run(daemon: RunningDaemon, seconds: int, sites: int) -> None:
-    warm = Attack(daemon, time.monotonic() + 1)
     first = Counter[int]()
-    honest(warm, range(sites), [], first)
+    honest(Attack(daemon, time.monotonic() + 1), range(sites), [], first)  # hashes every password once
     idle = peak_memory(daemon)
-    large_xml_request(), bomb_request()  # made before the time counts
+    large_xml_request(), bomb_request()  # cached before the measurement
     attack = Attack(daemon, time.monotonic() + seconds)
     times: list[float] = []
     refused: Counter[int] = Counter()

@@ -37,7 +37,7 @@ PURPOSES = (
     ("update cenergyd_document site", "a site's state"),
     ("find cenergyd_customer logger_serial_number", "whose logger it is"),
     ("find cenergyd_document layout", "columns of the logger's meters"),
-    # Of earlier versions.
+    # Kinds of earlier versions.
     ("update cenergyd_document derivation", "how far a site is derived"),
     ("update cenergyd_document meter", "what a meter did"),
 )
@@ -47,7 +47,7 @@ _HEADER = 16
 
 
 def purpose_of(detail: str) -> str:
-    """What a line of the details is for; empty where it is shared by all sites or rare."""
+    """The purpose of a counted operation; empty if it is rare or serves all sites together."""
     return next((purpose for start, purpose in PURPOSES if detail.startswith(start)), "")
 
 

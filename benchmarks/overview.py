@@ -2,8 +2,8 @@
 
     python benchmarks/overview.py [--customers 10000] [--mongo mongodb://...]
 
-Every site's state is made up; the stores are SQLite, or at MongoDB's protocol. "reading" is what the daemon does when it starts and
-once a minute; "first" is the first answer after it; "other" are answers to further queries, "reread" such answers while all sites are being read anew.
+Every site's state is invented; the store is SQLite, or a server of MongoDB's protocol. "reading": the time to read all sites, as the daemon does at
+its start and once a minute; "first": the first response after that; "other": responses to other queries; "reread": the same while all sites are read again.
 """
 
 from __future__ import annotations

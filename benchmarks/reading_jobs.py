@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/reading_jobs.py [--customers 50] [--days 60] [--stores sqlite|servers]
 
-Jobs run as in the daemon: for 8 customers at once, which share round trips. Every customer has two meters and a computed one, with a reading
+Jobs run as in the daemon: for 8 customers concurrently, which share round trips. Every customer has two meters and a computed one, with a reading
 per minute. Prints, per job and customer, CPU and elapsed milliseconds for one new minute, for each upload of 15 minutes of an hour and
 their mean, and for one late minute; the ratio of a new minute's cost with ``--days`` stored to that with half a day stored; then for a backlog of ``--days``: seconds per
 day, the peak of Python's memory (in a second run), and the longest pause.
@@ -121,7 +121,7 @@ async def run(reactor: Any, chosen: argparse.Namespace, *, traced: bool) -> None
 
 
 async def uploads(context: Any, count: int, minutes: int) -> None:
-    """One more minute, a quarter of an hour, a late minute."""
+    """Write and process one more minute, a quarter of an hour, and a late minute."""
     customers = [customer(number) for number in range(count)]
     await fill(context.readings, customers, 0, 600)
     for job in JOBS:

@@ -1,11 +1,11 @@
-"""A daemon for an hour on real servers, with devices and stores that misbehave: memory, descriptors, log, CPU, and whether anything was lost.
+"""A soak test on real servers, with faults of devices and stores: memory, descriptors, log, CPU, and lost readings.
 
     nice python -m benchmarks.soak [--minutes 60] [--sites 100]
 
-Simulated loggers upload sixty times faster than real ones, with every fault of the simulator (lost replies, resent files, outages, gaps, clocks that
-are wrong, odd encodings). Every two minutes a store is frozen for 20 s, killed, or restarted, one after the other. At the end all is well again, what waits is derived, and
-everything that was acknowledged is compared with the store. Prints a row a minute, and at last the figures over the run without its first quarter, in
-which caches fill.
+Simulated loggers upload sixty times faster than real ones, with every fault of the simulator (lost replies, resent files, outages, gaps, wrong
+clocks, all encodings). Every two minutes a store is frozen for 20 s, killed, or restarted, in turn. At the end the stores work, the pending readings
+are derived, and everything that was acknowledged is compared with the store. Prints a row a minute, and finally the figures of the run without its
+first quarter, in which caches fill.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FAULT_SECONDS = 120.0
 FROZEN_SECONDS = 20.0
 
 
-class Look(NamedTuple):
-    """The daemon at one moment."""
+class Sample(NamedTuple):
+    """The state of the daemon at one time."""
 
     seconds: float
     resident_mb: float
@@ -42,8 +42,8 @@ class Look(NamedTuple):
     pending: float
 
 
-def look(daemon: RunningDaemon, began: float) -> Look:
-    """Raises OSError where it does not answer."""
+def sample(daemon: RunningDaemon, began: float) -> Sample:
+    """The present state. Raises OSError if the daemon does not answer."""
     assert daemon.process is not None
     process = Path(f"/proc/{daemon.process.pid}")
     resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
@@ -53,7 +53,7 @@ def look(daemon: RunningDaemon, began: float) -> Look:
     def total(pattern: str) -> float:
         return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE))
 
-    return Look(
+    return Sample(
         time.monotonic() - began,
         int(resident[1]) * 1024 / 1e6,
         len(list((process / "fd").iterdir())),
@@ -65,7 +65,7 @@ def look(daemon: RunningDaemon, began: float) -> Look:
 
 
 def faults(stores: list[RunningServer]) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What to do to the stores, one after the other."""
+    """Endless faults of the stores, each with its description."""
 
     def frozen(store: RunningServer) -> None:
         store.pause()
@@ -87,41 +87,41 @@ def faults(stores: list[RunningServer]) -> Iterator[tuple[str, Callable[[], None
 
 
 def main() -> None:
-    """Run it."""
+    """Parse the command line, start the servers and run."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=60)
     options.add_argument("--sites", type=int, default=100)
-    asked = options.parse_args()
+    given = options.parse_args()
     influx, mongo = RunningInflux(), RunningMongo()
     try:
         influx.start()
         mongo.start()
         with TemporaryDirectory() as folder:
-            soak(Path(folder), influx, mongo, asked)
+            soak(Path(folder), influx, mongo, given)
     finally:
         influx.destroy()
         mongo.destroy()
 
 
-def soak(folder: Path, influx: RunningInflux, mongo: RunningMongo, asked: argparse.Namespace) -> None:
-    """Upload, disturb, look."""
+def soak(folder: Path, influx: RunningInflux, mongo: RunningMongo, given: argparse.Namespace) -> None:
+    """Upload, cause faults, and check."""
     urls = {"customers.url": f"{mongo.url}/soak", "readings.url": f"{influx.url}/soak"}
-    usual = {"derivation.interval_seconds": "5", "jobs.interval_seconds": "60"}
-    daemon = RunningDaemon(folder, urls | usual)
+    intervals = {"derivation.interval_seconds": "5", "jobs.interval_seconds": "60"}
+    daemon = RunningDaemon(folder, urls | intervals)
     daemon.start()
     log = (folder / "simulate.log").open("wb")
-    words = (
-        "simulate", "--url", f"{daemon.url}/consume", "--sites", str(asked.sites), "--register", "--faults", "all",
-        "--speed", str(SPEED), "--days", f"{asked.minutes * 60 * SPEED / 86400:.4f}", "--report", "report",
+    arguments = (
+        "simulate", "--url", f"{daemon.url}/consume", "--sites", str(given.sites), "--register", "--faults", "all",
+        "--speed", str(SPEED), "--days", f"{given.minutes * 60 * SPEED / 86400:.4f}", "--report", "report",
     )  # fmt: skip
-    loggers = subprocess.Popen(daemon.arguments(*words), stdout=log, stderr=log, cwd=folder)
-    looks: list[Look] = []
+    loggers = subprocess.Popen(daemon.arguments(*arguments), stdout=log, stderr=log, cwd=folder)
+    samples: list[Sample] = []
     try:
-        watch(daemon, loggers, [influx, mongo], looks, asked.minutes * 60 + 600)
-        settle(daemon)
+        watch(daemon, loggers, [influx, mongo], samples, given.minutes * 60 + 600)
+        wait_until_derived(daemon)
         checked = daemon.run("simulate", "--check", "report", "--wait", "100")
         print(checked.stdout.strip() or checked.stderr.strip())
-        summary(looks, daemon)
+        summary(samples, daemon)
     finally:
         if loggers.poll() is None:
             loggers.kill()
@@ -131,56 +131,60 @@ def soak(folder: Path, influx: RunningInflux, mongo: RunningMongo, asked: argpar
 
 
 def watch(
-    daemon: RunningDaemon, loggers: subprocess.Popen[bytes], stores: list[RunningServer], looks: list[Look], most: float
+    daemon: RunningDaemon,
+    loggers: subprocess.Popen[bytes],
+    stores: list[RunningServer],
+    samples: list[Sample],
+    most: float,
 ) -> None:
-    """Disturb the stores and look at the daemon until the loggers have sent all."""
+    """Cause faults and record samples until the loggers have sent everything."""
     began = time.monotonic()
-    next_fault, next_look, doing = FAULT_SECONDS, 0.0, faults(stores)
+    next_fault, next_sample, to_cause = FAULT_SECONDS, 0.0, faults(stores)
     while loggers.poll() is None and time.monotonic() - began < most:
         now = time.monotonic() - began
         if now >= next_fault:
-            what, do = next(doing)
-            print(f"{now:6.0f} s  {what}", flush=True)
-            do()
+            description, cause = next(to_cause)
+            print(f"{now:6.0f} s  {description}", flush=True)
+            cause()
             next_fault += FAULT_SECONDS
-        if now >= next_look:
-            seen = look(daemon, began)
-            looks.append(seen)
+        if now >= next_sample:
+            latest = sample(daemon, began)
+            samples.append(latest)
             print(
-                f"{seen.seconds:6.0f} s  {seen.resident_mb:6.1f} MB  {seen.descriptors:4} descriptors  {seen.log_bytes:9} bytes of log"
-                f"  {seen.cpu_seconds:7.1f} s CPU  {seen.acknowledged:8.0f} acknowledged  {seen.pending:4.0f} pending",
+                f"{latest.seconds:6.0f} s  {latest.resident_mb:6.1f} MB  {latest.descriptors:4} descriptors  {latest.log_bytes:9} bytes of log"
+                f"  {latest.cpu_seconds:7.1f} s CPU  {latest.acknowledged:8.0f} acknowledged  {latest.pending:4.0f} pending",
                 flush=True,
             )
-            next_look += 60
+            next_sample += 60
         time.sleep(0.5)
 
 
-def settle(daemon: RunningDaemon) -> None:
+def wait_until_derived(daemon: RunningDaemon) -> None:
     """Wait until nothing is pending."""
     end = time.monotonic() + 900
-    while look(daemon, 0).pending and time.monotonic() < end:
+    while sample(daemon, 0).pending and time.monotonic() < end:
         time.sleep(5)
 
 
-def summary(looks: list[Look], daemon: RunningDaemon) -> None:
+def summary(samples: list[Sample], daemon: RunningDaemon) -> None:
     """Figures over the run without its first quarter."""
-    kept = [one for one in looks if one.seconds >= looks[-1].seconds / 4]
+    kept = [each for each in samples if each.seconds >= samples[-1].seconds / 4]
     half = len(kept) // 2
     first, last = kept[0], kept[-1]
     hours = (last.seconds - first.seconds) / 3600
     uploads = last.acknowledged - first.acknowledged
-    early, late = (fmean(one.resident_mb for one in part) for part in (kept[:half], kept[half:]))
+    early, late = (fmean(each.resident_mb for each in part) for part in (kept[:half], kept[half:]))
     print(f"memory       {early:.1f} MB, then {late:.1f} MB: ratio {late / early:.3f}")
-    print(f"descriptors  {min(one.descriptors for one in kept)} to {max(one.descriptors for one in kept)}")
+    print(f"descriptors  {min(each.descriptors for each in kept)} to {max(each.descriptors for each in kept)}")
     print(f"log          {(last.log_bytes - first.log_bytes) / hours / 1e6:.2f} MB an hour")
     cpu = last.cpu_seconds - first.cpu_seconds
     print(f"CPU          {cpu / hours / 3600:.3f} of a core, {1000 * cpu / max(uploads, 1):.2f} ms an upload")
     print(f"uploads      {uploads / hours / 3600:.1f} acknowledged a second")
-    # The last line of a traceback, which names the error, is the only one of it that is not indented any further.
-    ends = Counter(re.findall(r"^    \| (\w+(?:\.\w+)+: .{0,120})", daemon.log(), re.MULTILINE))
+    # Only the last line of a traceback, which names the error, is indented no further.
+    errors = Counter(re.findall(r"^    \| (\w+(?:\.\w+)+: .{0,120})", daemon.log(), re.MULTILINE))
     print(f"tracebacks   {daemon.log().count('Traceback (most recent call last)')} in the log")
-    for end, count in ends.most_common(10):
-        print(f"             {count} times {end}")
+    for error, count in errors.most_common(10):
+        print(f"             {count} times {error}")
 
 
 if __name__ == "__main__":

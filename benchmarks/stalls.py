@@ -1,13 +1,13 @@
-"""How long anything that a user can ask for keeps /healthz waiting: the longest answer of /healthz during each of the heaviest computations.
+"""How long the heaviest requests and computations delay other requests: the longest response time of /healthz during each of them.
 
     python -m benchmarks.stalls [--days 366] [--customers 10000] [--store embedded|production] [--only GROUP ...] [--folder FOLDER]
 
-One customer has a year of minutes of three meters and thirteen more series of hours; the others are there for the lists and for the start. A process
-of its own asks /healthz over one connection, again a few milliseconds after each answer. Three figures of each case: the longest answer; the longest
-answer without the time in which the daemon's main thread or the asking process was ready to run and other processes had the processors (the kernel
-counts that, in schedstat), which is what may be 100 ms at most; and the most CPU time that the main thread used during one answer.
+One customer has a year of readings per minute of three meters, and hourly readings of thirteen more series; the others only matter for lists and the
+start. A separate process requests /healthz over one connection, again a few milliseconds after each response. Prints three figures per case: the longest
+response time; the longest response time without the time in which the daemon's main thread or the requesting process was runnable but waited for a
+processor (the kernel counts that in schedstat), which must not exceed 100 ms; and the most CPU time that the main thread used during one response.
 
-With --folder the filled stores are kept there, and used again by the next run: `--only` without any group only fills them.
+With --folder the filled stores are kept there and used again by the next run; `--only` without a group only fills them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LARGE_ROWS = 60_000
 
 
 class Longest(NamedTuple):
-    """The longest answers since the last question, s."""
+    """The longest response times in a period, s."""
 
     whole: float = 0.0
     own: float = 0.0
@@ -63,7 +63,7 @@ class Longest(NamedTuple):
 
 
 class Prober:
-    """Asks /healthz all the time, in a process of its own."""
+    """Requests /healthz continuously, in a separate process."""
 
     def __init__(self, port: int) -> None:
         self._asked: Queue[int] = Queue()
@@ -72,12 +72,12 @@ class Prober:
         self._process.start()
 
     def watch(self, pid: int) -> None:
-        """The daemon is this process from now on."""
+        """Set the process id of the daemon."""
         self._asked.put(pid)
         self._found.get()
 
     def longest(self) -> Longest:
-        """Of the time since this was asked the last time."""
+        """The longest response times since the last call."""
         self._asked.put(0)
         return self._found.get()
 
@@ -100,7 +100,7 @@ def _probe(port: int, asked: Queue[int], found: Queue[Longest]) -> None:
             link.request("GET", "/healthz")
             link.getresponse().read()
         except ConnectionRefusedError:
-            began = time.perf_counter()  # not yet there, or not any more
+            began = time.perf_counter()  # not started yet, or stopped
             link.close()
         except (OSError, http.client.HTTPException):
             link.close()
@@ -111,7 +111,7 @@ def _probe(port: int, asked: Queue[int], found: Queue[Longest]) -> None:
 
 
 def _scheduled(pid: int) -> tuple[float, float]:
-    """CPU time of a process's main thread; time in which it or this process waited for a processor, s."""
+    """CPU time of a process's main thread, and the time in which it or this process waited for a processor, s."""
     cpu, waited = 0, 0
     for thread in (f"{pid}/task/{pid}", f"{os.getpid()}/task/{os.getpid()}"):
         with suppress(OSError):
@@ -122,7 +122,7 @@ def _scheduled(pid: int) -> tuple[float, float]:
 
 
 class Place(NamedTuple):
-    """Where and as whom to ask."""
+    """The daemon, and the credentials and customer of requests."""
 
     daemon: RunningDaemon
     token: str
@@ -133,7 +133,7 @@ class Place(NamedTuple):
     def ask(
         self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of an answer."""
+        """Status and body of a response."""
         link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=180)
         try:
             link.request(method, path, body, {"Authorization": f"Bearer {self.token}", **(headers or {})})
@@ -143,13 +143,13 @@ class Place(NamedTuple):
             link.close()
 
     def got(self, path: str) -> str:
-        """GET, which has to be answered with 200; how much came."""
+        """The size of a response to GET, which must be 200."""
         status, body = self.ask(path)
         assert status == 200, (path, status, body[:300])
         return f"{len(body) / 1024:,.0f} kB"
 
     def sent(self, path: str, method: str, body: object, kind: str = "application/json", **headers: str) -> str:
-        """A change, whatever is said to it; the status."""
+        """Send a change; its size and the status, which may be a refusal."""
         given = body if isinstance(body, bytes) else json.dumps(body).encode()
         status, answer = self.ask(
             path, method, given, {"Content-Type": kind, "If-Match": "*", "Origin": self.daemon.url, **headers}
@@ -162,7 +162,7 @@ Case = tuple[str, Callable[[], str]]
 
 
 def groups(place: Place) -> dict[str, Callable[[], Iterator[Case]]]:
-    """All that is tried on the running daemon, by subject."""
+    """The cases on the running daemon, by subject."""
     return {
         "pages": lambda: pages(place),
         "reads": lambda: questions(place),
@@ -183,7 +183,7 @@ def pages(place: Place) -> Iterator[Case]:
 
 
 def commands(place: Place) -> Iterator[Case]:
-    """What an administrator may run beside the daemon."""
+    """Commands that an administrator may run beside the daemon."""
     if place.daemon.settings["customers.url"].startswith("mongodb"):
         yield "migrate", lambda: _ran(place.daemon.run("migrate"))
     serial, customer = year_view.SERIAL, place.customer
@@ -196,13 +196,13 @@ def commands(place: Place) -> Iterator[Case]:
 
 
 def derivation(place: Place) -> Iterator[Case]:
-    """Much at once for derivation and the jobs after it."""
+    """Long work for derivation and jobs."""
     yield "corrections of a year", lambda: correct(place)
     yield "a year derived again", lambda: backfill(place)
 
 
 def correct(place: Place) -> str:
-    """A correction of most of the year; everything that follows from it."""
+    """Correct most of the year, and wait until everything is recomputed."""
     one = f"/api/v1/customers/{place.customer}/corrections"
     wanted = {"meter": "1", "start": place.end - 300 * DAY, "end": place.end, "kind": "scale", "factor": 2.0}
     status, answer = place.ask(
@@ -213,7 +213,7 @@ def correct(place: Place) -> str:
 
 
 def questions(place: Place) -> Iterator[Case]:
-    """Whatever a user may look at."""
+    """The largest responses that a user can request."""
     one, end, start = f"/api/v1/customers/{place.customer}", place.end, place.end - min(place.days, 366) * DAY
     curves = f"start={start}&end={end}&resolution=3600"
     every = "&".join(["role=load", "role=solar", "role=utility", *(f"series={name}" for name in FURTHER)])
@@ -245,7 +245,7 @@ def questions(place: Place) -> Iterator[Case]:
 
 
 def changes(place: Place) -> Iterator[Case]:
-    """The largest bodies that are taken, as bad as they can be."""
+    """The largest accepted bodies, with costly content."""
     one = f"/api/v1/customers/{place.customer}"
     size = 65_000
     deep: Any = []
@@ -271,7 +271,7 @@ def changes(place: Place) -> Iterator[Case]:
 
 
 def uploads(place: Place) -> Iterator[Case]:
-    """What a logger may send."""
+    """The largest uploads that a logger can send."""
     start = place.end - LARGE_ROWS * 60
     rows = [Reading(start + 60 * n, 2.0 + n % 7 / 8, 0.95, 120.5, 0.5) for n in range(LARGE_ROWS)]
     text = encode.log_text(rows, VERIS)
@@ -295,7 +295,7 @@ def upload(place: Place, content: bytes) -> str:
 
 
 def backfill(place: Place) -> str:
-    """Marks the range and waits until nothing is pending any more, its rollups and energy included."""
+    """Request a backfill, and wait until nothing is pending."""
     began = time.monotonic()
     start = place.end - place.days * DAY
     place.sent(f"/api/v1/customers/{place.customer}/backfill", "POST", {"start": start, "end": place.end})
@@ -304,7 +304,7 @@ def backfill(place: Place) -> str:
 
 
 def settled(place: Place) -> float:
-    """Seconds until nothing of the customer is pending any more, 200 at most."""
+    """Wait until nothing of the customer is pending, at most 200 s; returns the seconds."""
     began = time.monotonic()
     while time.monotonic() - began < 200:
         time.sleep(1)
@@ -320,7 +320,7 @@ def _ran(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def measure(daemon: RunningDaemon, customer: str, end: int, given: argparse.Namespace) -> float:
-    """The groups asked for; the longest answer of all, without waiting for a processor, s."""
+    """Run the chosen groups; returns the longest response time without waiting for a processor, s."""
     prober = Prober(daemon.port)
     worst = 0.0
     try:
@@ -343,7 +343,7 @@ def started(daemon: RunningDaemon, prober: Prober) -> str:
     prober.watch(daemon.process.pid)
     daemon.wait_ready()
     took = time.monotonic() - began
-    time.sleep(10)  # what begins after the start
+    time.sleep(10)  # work that begins after the start
     return f"ready after {took:.1f} s"
 
 
@@ -363,7 +363,7 @@ def row(prober: Prober, name: str, run: Callable[[], str]) -> float:
 
 
 def fill(daemon: RunningDaemon, start: int, end: int, customers: int) -> str:
-    """Write customers and readings in a process of its own; the id of the one with readings."""
+    """Write customers and readings in a separate process; returns the id of the customer with readings."""
     words = ["--name", "Year", "--serial", year_view.SERIAL, "--load", "1", "--solar", "2", "--password-stdin"]
     added = daemon.run("customers", "add", *words, stdin=PASSWORD + "\n")
     assert added.returncode == 0, added.stderr
@@ -416,7 +416,7 @@ def _readings(times: range) -> list[SeriesReadings]:
 
 
 def main() -> None:
-    """Run it; exit code 1 where anything took longer than it may."""
+    """Run it; exit code 1 if any response took longer than MAY_TAKE."""
     known = ["pages", "reads", "changes", "uploads", "commands", "derivation"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=366)

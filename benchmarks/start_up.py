@@ -2,9 +2,9 @@
 
     python benchmarks/start_up.py [--customers 100000] [--stores sqlite|servers] [--seconds 30]
 
-Every customer has a logger and a kept state, as after a restart; the daemon is started twice on the same stores. Printed: seconds from
-the start of the process until /healthz answers, until /readyz does, and until a first upload is acknowledged; then what the daemon
-and the stores used in some seconds without any upload: CPU, and the daemon's memory.
+Every customer has a logger and a stored state, as after a restart; the daemon is started twice on the same stores. Prints the seconds from
+the start of the process until /healthz and /readyz answer 200 and until a first upload is acknowledged; then the CPU time of the daemon
+and the stores in some seconds without uploads, and the daemon's memory.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def add_customers(stores: Stores, url: str, count: int) -> list[str]:
 
 
 def insert(url: str, numbers: Sequence[int]) -> list[str]:
-    """Straight into MongoDB, as if the front end had added them and a daemon had looked at them."""
+    """Insert into MongoDB directly, as if the front end had added them and a daemon had already compared them."""
     shared = [
         {
             "_id": ObjectId(),
@@ -78,7 +78,7 @@ def insert(url: str, numbers: Sequence[int]) -> list[str]:
 
 
 def insert_documents(url: str, documents: Sequence[NewDocument]) -> None:
-    """Straight into MongoDB: the server that stands in for it takes minutes for so many upserts."""
+    """Insert into MongoDB directly: the tests' server takes minutes for so many upserts."""
     found = [
         {
             "_id": f"{SITE}/{each.key}",
@@ -96,7 +96,7 @@ def insert_documents(url: str, documents: Sequence[NewDocument]) -> None:
 
 
 async def add(stores: Stores, numbers: Sequence[int]) -> list[str]:
-    """One by one."""
+    """Add them through the store, one by one."""
     ids: list[str] = []
     for first in range(0, len(numbers), AT_ONCE):
         some = [
@@ -114,7 +114,7 @@ async def add(stores: Stores, numbers: Sequence[int]) -> list[str]:
 
 
 async def fill(stores: Stores, url: str, count: int, now: int) -> None:
-    """Customers, and a state of each, to be evaluated within the next hour."""
+    """Add customers, and a state of each that is due for evaluation within the next hour."""
     ids = await add_customers(stores, url, count)
     for first in range(0, count, BATCH):
         documents = []
@@ -129,7 +129,7 @@ async def fill(stores: Stores, url: str, count: int, now: int) -> None:
 
 
 def answers(port: int, path: str, began: float) -> float:
-    """Seconds until a path is answered with 200."""
+    """Seconds from ``began`` until a path is answered with 200."""
     while time.monotonic() < began + MOST_SECONDS:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10):
@@ -147,7 +147,7 @@ def memory(pid: int) -> float:
 
 
 def start(urls: dict[str, str], folder: Path, seconds: float, site: int) -> None:
-    """Start a daemon, tell how it starts, stop it."""
+    """Start a daemon, print how long its start takes, and stop it."""
     port = free_port()
     settings = {"server.listen": f"tcp:{port}:interface=127.0.0.1", "logging.level": "error", **urls}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]

@@ -28,7 +28,7 @@ def vacuumed(path: Path) -> int:
 
 
 def waits(daemon: RunningDaemon) -> bool:
-    """Whether anything is still to be derived or rolled up."""
+    """Whether derivation or jobs are pending."""
     text = daemon.get("/metrics")[1].decode()
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     names = ("cenergyd_derivation_pending_customers", "cenergyd_jobs_pending_customers")

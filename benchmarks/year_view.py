@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(daemon: RunningDaemon, days: int) -> float:
-    """All views of one daemon; the slowest first answer, s."""
+    """Request all views of one daemon; returns the slowest first response, s."""
     end = int(time.time()) // DAY * DAY
     began = time.perf_counter()
     customer = fill(daemon, end - days * DAY, end)

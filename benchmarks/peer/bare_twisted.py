@@ -1,8 +1,8 @@
-"""Twisted's web server that answers an upload with SUCCESS and stores nothing: what is left for all the rest.
+"""Twisted's web server that answers an upload with SUCCESS and stores nothing: the minimal cost of an upload.
 
     python bare_twisted.py DESCRIPTOR_OF_A_LISTENING_SOCKET [--read]
 
-With ``--read`` it reads the form and the log as the daemon does, and forgets them: no credentials, no stores.
+With ``--read`` it also parses the form and the log as the daemon does, but checks no credentials and stores nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from cenergyd.acquisuite.upload import read_log_header, read_mode
 
 
 class Nothing(Resource):
-    """Does nothing with what it gets."""
+    """Reads the body and answers."""
 
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
-        """Take the body and answer."""
+        """Answer an upload."""
         request.content.read()  # type: ignore[union-attr]
         return b"\nSUCCESS\n"
 
 
 class Reading(Resource):
-    """Reads what it gets."""
+    """Parses the upload and answers."""
 
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
-        """Read the upload and answer."""
+        """Parse an upload and answer."""
         form = parse_form(request.content.read(), request.getHeader(b"content-type"))  # type: ignore[union-attr]
         read_mode(form)
         parse_log(read_log_header(form).content, VERIS, now=int(time.time()), max_inflated_bytes=1 << 24)

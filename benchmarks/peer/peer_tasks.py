@@ -1,4 +1,4 @@
-"""The other half of the design to beat: a task that loops over all customers, two queries and a write each, and rollups by InfluxQL.
+"""The second half of the design to replace: a task that loops over all customers, two queries and a write each, and rollups by InfluxQL.
 
 Reads a line "START END" from its input for each turn and answers it with "done".
 """

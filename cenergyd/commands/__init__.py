@@ -1,1 +1,1 @@
-"""The commands of ``cenergyd``, a file a subject; :mod:`cenergyd.cli` puts them together."""
+"""The commands of ``cenergyd``, one file per subject; :mod:`cenergyd.cli` combines them."""

@@ -86,7 +86,7 @@ def present_since(customer: Customer) -> int:
 
 
 class Timed(Protocol):
-    """Something of a time, UTC seconds."""
+    """Anything with a time, UTC seconds."""
 
     @property
     def time(self) -> int: ...

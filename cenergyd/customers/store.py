@@ -101,9 +101,9 @@ class DerivationQueue(PendingQueue, Protocol):
     """The queue whose finished work is passed on to the jobs."""
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """As :meth:`mark`, for who derives them itself: a customer without any work is claimed by the same write, until ``until``.
+        """As :meth:`mark`, for a caller that derives them itself: the same write claims a customer without other work, until ``until``.
 
-        What is under ``claim`` already is widened. Everything else is marked only. Durable on return.
+        A window that is already under ``claim`` is widened; any other customer is only marked. Durable on return.
         """
         ...
 

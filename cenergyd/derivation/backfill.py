@@ -136,7 +136,7 @@ async def run_backfill(
 
 
 def _after(progress: Progress, customer: Customer, seen: int) -> Progress:
-    """What the customer's result says about our range.
+    """The progress of our range according to the customer's result.
 
     :param seen: the version of the result from before the range was marked.
     """

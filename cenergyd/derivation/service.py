@@ -159,7 +159,7 @@ class DerivationService(Service):
             self._runner.backoff.failed(error)  # then the claims expire
 
     async def _claimed(self) -> list[tuple[PendingWork, float]]:
-        """Works and when each was claimed: first what the uploads of this daemon brought, then from the queue."""
+        """Works, each with the time of its claim: first those of uploads to this daemon, then those from the queue."""
         works: list[tuple[PendingWork, float]] = []
         try:
             works += await self.marks.take(BATCH_CUSTOMERS)

@@ -35,11 +35,11 @@ REPEAT_SECONDS = 60.0
 MAX_REJECTED = 1000
 """Rejected serial numbers that are remembered: enough for a fleet, and nobody can fill the store by inventing some."""
 FORGET_SECONDS = 60.0
-"""Seconds between two looks whether rejected loggers have uploaded since, on this daemon or another."""
+"""Seconds between two checks whether rejected loggers have uploaded since, to any daemon."""
 _MAX_STORED = 10_000
 """Entries of the list read; more than :data:`MAX_REJECTED` only if it was longer once."""
 _ATTEMPTS = 5
-"""For a logger that other daemons write, too; then it waits for the next time."""
+"""Attempts to write a logger that other daemons write at the same time; then it waits for the next pass."""
 _MAX_INTRODUCED = 100_000
 """Number of series remembered as having a document."""
 log = Logger()
@@ -47,9 +47,9 @@ log = Logger()
 
 @attrs.define(slots=True)
 class _Seen:
-    """What was seen of a logger since it was written last."""
+    """The activity of a logger since it was last written."""
 
-    told: JsonObject = attrs.field(factory=dict)
+    report: JsonObject = attrs.field(factory=dict)
     """Loop name and address of its last upload."""
     first_upload: int | None = None
     last_upload: int | None = None
@@ -62,11 +62,11 @@ class _Seen:
         return [*self.meters, *([serial] if self.last_upload is not None else [])]
 
     def followed_by(self, later: _Seen | None) -> _Seen:
-        """Both together."""
+        """Merged with later activity."""
         if later is None:
             return self
         return _Seen(
-            {**self.told, **later.told},
+            {**self.report, **later.report},
             self.first_upload if self.first_upload is not None else later.first_upload,
             later.last_upload if later.last_upload is not None else self.last_upload,
             self.meters | {key: merged_meter(self.meters.get(key, {}), new) for key, new in later.meters.items()},
@@ -116,7 +116,7 @@ class LoggerActivity(PeriodicService):
         seen = self._seen.setdefault(serial, _Seen())
         seen.first_upload = now if seen.first_upload is None else seen.first_upload
         seen.last_upload = now
-        seen.told = {"loop_name": loop_name, "address": address}
+        seen.report = {"loop_name": loop_name, "address": address}
 
     def meter(
         self,
@@ -145,7 +145,7 @@ class LoggerActivity(PeriodicService):
         meters[series] = merged_meter(meters.get(series, {}), body)
 
     async def introduce(self, serial: str, series: str) -> None:
-        """Have a meter in the store when this returns, if it was never seen before: a manifest may be asked for next."""
+        """Store a meter that was never seen before. It is durable on return, because the logger may request a manifest next."""
         if series in self._introduced:
             return
         _, stored = await logger_and_meters(self._documents, serial)
@@ -171,7 +171,7 @@ class LoggerActivity(PeriodicService):
         self._rejected.add(serial, address, reason, int(self._clock.seconds()), unowned_password)
 
     async def flush(self, *, everything: bool = True) -> None:
-        """Write what was collected (without ``everything``: only what was not written recently); keep what could not be written."""
+        """Write the collected activity (without ``everything``: only of loggers not written recently); keep what could not be written."""
         now = self._clock.seconds()
         recent = now - self._repeat
         self._written = {key: time for key, time in self._written.items() if recent < time <= now}
@@ -190,11 +190,11 @@ class LoggerActivity(PeriodicService):
             await self._forget_accepted()
 
     async def _write(self, due: Mapping[str, _Seen]) -> None:
-        """Write what was seen of loggers; what could not be written is gathered again."""
+        """Write the activity of loggers; what could not be written is kept for the next pass."""
         left = dict(due)
         try:
             for _ in range(_ATTEMPTS if left else 0):
-                for serial in await self._written_of(left):
+                for serial in await self._write_once(left):
                     self._written.update(
                         ((LOGGER, part), self._clock.seconds()) for part in left.pop(serial).parts(serial)
                     )
@@ -204,8 +204,8 @@ class LoggerActivity(PeriodicService):
             for serial, seen in left.items():
                 self._seen[serial] = seen.followed_by(self._seen.get(serial))
 
-    async def _written_of(self, left: Mapping[str, _Seen]) -> list[str]:
-        """Write once; the serial numbers of those that nobody else changed meanwhile."""
+    async def _write_once(self, left: Mapping[str, _Seen]) -> list[str]:
+        """Write once; returns the serial numbers of the loggers that no other daemon has changed meanwhile."""
         stored = await self._documents.get_many(LOGGER, list(left))
         new = []
         for serial, seen in left.items():
@@ -272,7 +272,7 @@ class LoggerActivity(PeriodicService):
             try:
                 await self._documents.delete(REJECTED, serial, expected_version=document.version)
             except Conflict:
-                continue  # it was rejected once more meanwhile
+                continue  # it was rejected again meanwhile
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Write what is left and stop; what cannot be written is lost."""
@@ -314,7 +314,7 @@ def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
 
 def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], seen: _Seen) -> JsonObject:
     """A logger's document after further uploads: with the longest pauses of its last days, from which its usual interval follows."""
-    body = {**old, **seen.told}
+    body = {**old, **seen.report}
     if seen.first_upload is not None:
         body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), seen.first_upload)
         body["last_upload"] = max(seen.last_upload or 0, old.get("last_upload") or 0)

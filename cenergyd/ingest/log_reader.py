@@ -30,7 +30,7 @@ _NO_COLUMNS: Final = Layout("no column known")
 S = TypeVar("S")
 T = TypeVar("T")
 _Parse = Callable[[Layout, range | None, int, int], Generator[int, None, ParsedLog]]
-"""Parses the rows with so many points between two times, both inclusive."""
+"""Parses the rows that have one of these numbers of points, between two times, both inclusive."""
 Hold = Callable[[int], None]
 """Called with the bytes that a computation holds; raises Overloaded if that is too much."""
 
@@ -60,7 +60,7 @@ class ReadLog(NamedTuple):
     """Why those were not read."""
 
     def followed_by(self, later: ReadLog) -> ReadLog:
-        """With the next part of the same log, which has columns of its own."""
+        """Joined with the next part of the same log, which has its own columns."""
         kept = self if self.unread_resolution is not None else later
         return ReadLog(
             self.parsed.followed_by(later.parsed), kept.facts, later.resolution,

@@ -68,7 +68,7 @@ class MeterLayouts:
     """Finds the columns of a log. Never guesses: see :mod:`cenergyd.acquisuite.resolve`.
 
     :param table: the ini's sections and the built-in table; may be replaced.
-    :param notices: those of the daemon, which follows them; None: what others announce is not followed.
+    :param notices: the daemon's notices of changes; None: announcements by other daemons are not read.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The hour that has not ended: results per hour are stored once it has, and readers compute it until then.
 
-It is the hour of the newest reading, not of the clock: a logger that is late or silent leaves its last hour open, and its next reading has it
-written. So a result is written once, not with every upload, and again only when late data affect it.
+It is the hour of the newest reading, not of the clock: the last hour of a logger that is late or silent stays open until its next
+reading arrives. So a result is written once, not with every upload, and again only when late data affect it.
 """
 
 from __future__ import annotations

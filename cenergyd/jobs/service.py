@@ -179,7 +179,7 @@ class JobService(Service):
             log.failure("looking for jobs failed, will be tried again", Failure(error))
 
     async def _next_works(self, limit: int) -> list[tuple[PendingWork, float]]:
-        """Works and when each was claimed: first those handed over by the derivation, then those from the queue."""
+        """Works, each with the time of its claim: first those handed over by the derivation, then those from the queue."""
         works = await self.handed_over.take(limit)
         if works:
             try:

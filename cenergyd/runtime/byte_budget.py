@@ -2,7 +2,7 @@
 
 A request has a lease from its first byte to its answer. Leases are bounded in all and per network, and those of networks that have never
 authenticated hold at most half together, so that unknown clients leave room for known loggers. Small requests are refused only if nothing
-at all is left.
+is left.
 """
 
 from __future__ import annotations

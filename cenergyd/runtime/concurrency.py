@@ -30,7 +30,7 @@ class Slots(DeferredSemaphore):
 
 
 class InProgress:
-    """Counts calls in progress: ``with`` it around each; whoever needs their results waits until there is none."""
+    """Counts calls in progress, each of which runs ``with`` it; :meth:`ended` waits until there is none."""
 
     def __init__(self) -> None:
         self._count = 0

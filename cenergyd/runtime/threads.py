@@ -25,7 +25,7 @@ class InThread(Protocol):
 
 
 async def in_this_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """An :class:`InThread` for those who have no threads."""
+    """An :class:`InThread` that calls the function at once, in this thread."""
     return function(*args, **kwargs)
 
 

@@ -37,15 +37,15 @@ COMPLETE_BY = 3
 HOUR_OF_DAY = 6
 """Hour of the customer's day from which it is sent: by then the readings of the last evening have usually arrived."""
 SCAN_SECONDS = 3600
-"""From the end of one scan of all customers to the next."""
+"""Seconds from the end of one scan of all customers to the start of the next."""
 _DAY = 86400
 CLAIM_SECONDS = 600
-"""A daemon that has not continued its scan in this time has failed: another one may."""
+"""A scan that was not continued for this time has failed; another daemon may continue it."""
 PAGE = 100
 MAX_PAGES = 10
 """Pages of customers in one call."""
 MAX_MONTHS = 50
-"""Months that one call reads the energy of: what takes time; the next call, a minute later, goes on."""
+"""Maximum months whose energy one call reads, which takes most of its time; the next call, a minute later, continues."""
 COMPLETE = 0.98
 _SCAN_KEY = "customers"
 
@@ -76,9 +76,9 @@ class _Scan(NamedTuple):
     """The position among the customers."""
 
     after: str | None
-    """The last customer that was checked; None: at the beginning."""
+    """The last customer that was checked; None: the scan begins."""
     version: int
-    """Of the document that says so."""
+    """Version of the document that stores the position."""
 
 
 async def send_summaries(context: JobContext) -> None:
@@ -93,19 +93,19 @@ async def send_summaries(context: JobContext) -> None:
         page = await context.customers.page(after=scan.after, limit=PAGE)
         pages += 1
         for customer in page:
-            months += await _sent_or_read(customer, context)
+            months += await _send_to(customer, context)
             scan = scan._replace(after=customer.id)
             if months >= MAX_MONTHS:
                 break
         if not page:
-            await _noted(scan._replace(after=None), context.now + SCAN_SECONDS, context)
+            await _store_position(scan._replace(after=None), context.now + SCAN_SECONDS, context)
             return
-        found = await _noted(scan, context.now + CLAIM_SECONDS, context)
+        found = await _store_position(scan, context.now + CLAIM_SECONDS, context)
         if found is None:
             return  # another daemon has taken it over
         scan = found
         await context.pause()
-    await _noted(scan, context.now, context)
+    await _store_position(scan, context.now, context)
 
 
 def _may_be_due(now: int) -> bool:
@@ -115,20 +115,22 @@ def _may_be_due(now: int) -> bool:
 
 
 async def _claimed_scan(context: JobContext) -> _Scan | None:
-    """Where to go on, claimed for this daemon; None where nothing is to be done now, or another daemon does it."""
+    """The scan to continue, claimed for this daemon; None if none is due or another daemon runs it."""
     known = await context.documents.get(MONTHLY_SUMMARY_SCAN, _SCAN_KEY)
     if known is None or known.due is None:
-        return await _noted(_Scan(None, known.version if known else 0), context.now + CLAIM_SECONDS, context)
+        return await _store_position(_Scan(None, known.version if known else 0), context.now + CLAIM_SECONDS, context)
     if context.now < known.due <= context.now + SCAN_SECONDS:
         return None
     after = known.body.get("after")
-    # What an earlier month left unfinished is not continued: its customers have a new month due.
-    goes_on = isinstance(after, str) and context.now - known.due < _DAY
-    return await _noted(_Scan(after if goes_on else None, known.version), context.now + CLAIM_SECONDS, context)
+    # An unfinished scan of an earlier month is not continued, because a new month is due for all its customers.
+    continues = isinstance(after, str) and context.now - known.due < _DAY
+    return await _store_position(
+        _Scan(after if continues else None, known.version), context.now + CLAIM_SECONDS, context
+    )
 
 
-async def _noted(scan: _Scan, due: int, context: JobContext) -> _Scan | None:
-    """Store how far a scan has come, and when it may be continued; None where another daemon has done so meanwhile."""
+async def _store_position(scan: _Scan, due: int, context: JobContext) -> _Scan | None:
+    """Store the position of a scan, and when it may be continued; None if another daemon has changed it meanwhile."""
     body = {} if scan.after is None else {"after": scan.after}
     try:
         stored = await context.documents.put(
@@ -139,8 +141,8 @@ async def _noted(scan: _Scan, due: int, context: JobContext) -> _Scan | None:
     return scan._replace(version=stored.version)
 
 
-async def _sent_or_read(customer: Customer, context: JobContext) -> int:
-    """Send a customer's summary if it is due: how many months were read for it, 0 or 1."""
+async def _send_to(customer: Customer, context: JobContext) -> int:
+    """Send a customer's summary if it is due; returns the number of months that were read, 0 or 1."""
     try:
         return await _send_if_due(customer, context)
     except InvalidField as error:
@@ -148,7 +150,7 @@ async def _sent_or_read(customer: Customer, context: JobContext) -> int:
     except (StoreUnavailable, Overloaded):
         raise  # the whole scan waits; it continues here
     except Exception:
-        # One customer's damaged settings must not keep the others from theirs.
+        # Invalid settings of one customer must not stop the summaries of the others.
         log.failure("the monthly summary of customer {customer} failed", customer=customer.id)
     return 1
 

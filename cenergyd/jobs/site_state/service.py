@@ -108,7 +108,7 @@ class SiteStateService(PeriodicService):
         self._max_gap = max_gap
         self._news: dict[str, float] = {}
         self._again: dict[str, float] = {}
-        """Customer id -> when it is evaluated for the second time after news."""
+        """Customer id -> time of the second evaluation after a notification."""
         self._passed = self._compared = float("-inf")
 
     def news(self, customer_id: str) -> None:
@@ -139,8 +139,8 @@ class SiteStateService(PeriodicService):
     async def evaluate(self, customer_ids: Sequence[str], *, numbers_later: Collection[str] = ()) -> None:
         """Evaluate some customers now.
 
-        :param numbers_later: those whose state is not stored if it tells the same as the stored one but for its numbers, because it is
-            evaluated again before long.
+        :param numbers_later: those whose state is not stored if it differs from the stored one only in numbers, because it is
+            evaluated again soon.
         """
         now = int(self._clock.seconds())
         customers = await self._customers.get_many(customer_ids)

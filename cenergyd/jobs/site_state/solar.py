@@ -72,7 +72,7 @@ async def solar_zero_since(customer: Customer, facts: SiteFacts, readings: Readi
     place, series, solar = place_of(customer), customer.series_of("solar"), _solar(facts)
     if place is None or series is None or solar is None or solar.last_time is None or not may_be_dark(facts, now):
         return None
-    # By the meter's own time: at the start of an hour nothing of it has been uploaded, and that is no sign of power.
+    # Hours before the meter's newest reading: at the start of an hour there are no readings of it yet, which does not mean power.
     last_hour = solar.last_time - solar.last_time % _HOUR - _HOUR
     points = await readings.read_points(f"{series}_1h", last_hour - DAYS * _DAY - _DAY // 2, last_hour + 1)
     reversed_sign = -1.0 if "solar" in customer.current.reversed_roles else 1.0

@@ -67,7 +67,7 @@ def summary_of(
 
 
 def differ_in_numbers_only(one: SiteSummary, other: SiteSummary) -> bool:
-    """Whether two summaries of a site tell the same but for times, power and energy."""
+    """Whether two summaries of a site are equal except for times, power and energy."""
     return _told(one) == _told(other)
 
 

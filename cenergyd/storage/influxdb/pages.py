@@ -22,7 +22,7 @@ PAGE_ROWS = 10_000
 RESULT_ROWS = 25_000
 """Approximate maximum of rows of all series in one result; longer reads take several requests. Decoding a result stops all threads: 0.03 s for so many rows."""
 PARSED_AT_ONCE = 500
-"""Rows between which the reactor may have a turn."""
+"""Rows to process between two pauses for the reactor."""
 MINUTE = 60
 SERIES_AT_ONCE = 100
 REQUESTS_AT_ONCE = 4
@@ -54,7 +54,7 @@ class Cursor(NamedTuple):
 
 
 class PagedQueries:
-    """Asks one InfluxDB for rows."""
+    """Reads rows from one InfluxDB."""
 
     def __init__(self, influx: InfluxConnection, clock: Timers) -> None:
         self._influx = influx

@@ -79,7 +79,7 @@ class CustomerDocuments:
         self.shared = shared
 
     async def announce(self, *serials: str) -> None:
-        """Before a change of settings: of whoever these loggers belong to, nothing may be relied on."""
+        """Announce, before a change of settings, that cached customers of these loggers may become outdated."""
         await self._notices.announce(customer_of_logger(serial) for serial in serials if serial)
 
     async def run_shared(self, operation: Callable[[Collection], Awaitable[T]]) -> T:

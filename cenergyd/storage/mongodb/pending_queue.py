@@ -129,7 +129,7 @@ class MongoPendingQueue:
         )
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """Two updates a customer, of which one finds it: claim or widen what is free or ours; mark what is neither."""
+        """Two updates per customer, of which one matches: claim or widen a window that is free or ours; otherwise mark."""
         fields = self._fields
         ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
         requests = []

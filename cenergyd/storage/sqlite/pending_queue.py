@@ -80,7 +80,7 @@ class SqlitePendingQueue:
         return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in sorted(rows)]
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """Claim or widen what is free or ours, mark what is neither, in one transaction."""
+        """Claim or widen windows that are free or ours, mark the others, in one transaction."""
         sql = self._sql(
             "UPDATE customer SET @work_start = min(ifnull(@work_start, :start), :start),"
             " @work_end = max(ifnull(@work_end, :end), :end), @claim = :claim, @claim_until = :until"

@@ -195,7 +195,7 @@ def _hash(secret: str) -> str:
 
 
 def owner_of(customer_id: str | None) -> str:
-    """Under which tokens are stored, and the sessions that one-time tokens opened, which have no token any more."""
+    """The owner of token documents, and of sessions opened by one-time tokens, which no longer exist."""
     return "operator" if customer_id is None else f"customer:{customer_id}"
 
 

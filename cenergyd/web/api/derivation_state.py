@@ -25,7 +25,7 @@ class MissingReadings(Resource, frozen=True, kw_only=True):
 
 
 class PluginFailure(Resource, frozen=True, kw_only=True):
-    """A plugin that fails. What its error says is for the log and for operators' pages."""
+    """A plugin that fails. Its error message is only in the log and on operators' pages."""
 
     plugin: str
     since: Time
@@ -34,7 +34,7 @@ class PluginFailure(Resource, frozen=True, kw_only=True):
 class DerivationState(Resource, frozen=True, kw_only=True):
     """How far the computed meter is behind the two measured ones.
 
-    `failing`: a plugin fails. `off`: no meter is computed. `no_data`: not both meters have readings. `pending`: readings wait for the next tick.
+    `failing`: a plugin fails. `off`: no meter is computed. `no_data`: not both meters have readings. `pending`: readings wait for the next pass.
     `waiting`: one meter has newer readings than the other. `current`: nothing to do.
     """
 
@@ -55,9 +55,9 @@ class DerivationState(Resource, frozen=True, kw_only=True):
 
 
 def derivation_state(
-    customer: Customer, last: Mapping[str, Reading], told: ReadOnlyJson | None = None
+    customer: Customer, last: Mapping[str, Reading], result: ReadOnlyJson | None = None
 ) -> DerivationState:
-    """A customer's; ``told`` is what derivation itself says."""
+    """The state of a customer; ``result`` is the stored result of its derivation."""
     last = without_foreign(customer, last)
     role = customer.missing_role
     state: Literal["off", "failing", "no_data", "pending", "waiting", "current"]
@@ -65,7 +65,7 @@ def derivation_state(
     measured = [last[place].time for other, place in places.items() if other != role and place in last]
     computed = last.get(places[role]) if role else None
     common = min(measured) if len(measured) == 2 else None
-    body = told or {}
+    body = result or {}
     failure = body.get("failure")
     if role is None:
         state = "off"

@@ -134,7 +134,7 @@ def _day(call: Call, name: str) -> date:
 
 
 TAG = "jobs"
-"""Of the operations on energy."""
+"""Tag of the operations on energy."""
 _DAY = {"type": "string", "format": "date"}
 PARAMETERS = (
     openapi.CUSTOMER_ID,

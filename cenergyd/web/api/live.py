@@ -290,7 +290,7 @@ class EventStream:
         try:
             return bool(await self._may_go_on())
         except CenergydError:
-            return True  # a store that is down for a moment must not end a permission
+            return True  # a short outage of the store must not end the stream
 
 
 class LiveViews:

@@ -119,7 +119,7 @@ class OverviewApi:
         return Response(overview)
 
     def routes(self) -> Sequence[Route]:
-        """The only one."""
+        """All of this subject's routes."""
         paging = openapi.page_parameters(self._context.page_size)
         return (Route("GET", "/overview", self.overview, "operator", _overview(paging)),)
 

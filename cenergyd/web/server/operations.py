@@ -60,9 +60,9 @@ class Operations:
         return self._metrics.render()
 
     async def _report(self) -> dict[str, str | None]:
-        """What checks that begin now find: name -> what is wrong.
+        """The result of checks that begin now: name -> what is wrong, or None.
 
-        They write to the stores, and anybody may ask. So they are made once at a time, and those who ask meanwhile share the next ones.
+        They write to the stores, and need no authentication. So they run once at a time, and requests that arrive meanwhile share the next run.
         """
         answer: Deferred[dict[str, str | None]] = Deferred()
         self._waiting.append(answer)
@@ -77,13 +77,13 @@ class Operations:
                 waiting, self._waiting = self._waiting, []
                 report = await self._make_checks()
                 for answer in waiting:
-                    if not answer.called:  # its client has not gone
+                    if not answer.called:  # its client is still connected
                         answer.callback(report)
         finally:
             self._checking = False
 
     async def _make_checks(self) -> dict[str, str | None]:
-        """All of them, side by side."""
+        """Run all checks concurrently."""
         checks = [Deferred.fromCoroutine(self._reason(check)) for check in self._checks.values()]
         reasons = await gatherResults(checks)
         self.ready = all(reason is None for reason in reasons)

@@ -167,7 +167,7 @@ class BoundedSite(Site):
         return any(channel.requests or self._is_new(channel) for channel in self.connections)
 
     def _is_new(self, channel: BoundedChannel) -> bool:
-        # A client that connected just before the stop gets an answer: its request is on its way.
+        # A client that connected just before the stop gets an answer: its request is about to arrive.
         since = channel.reading_since
         return since is not None and 0 <= self.clock.seconds() - since < _NEW_SECONDS
 

@@ -66,7 +66,7 @@ class UploadApp:
 class UploadShortcut(Resource):
     """Passes POSTs to :meth:`UploadApp.upload` without Klein's router, which has only one URL to choose from.
 
-    What it saves per upload: ``benchmarks/upload_route.py``.
+    ``benchmarks/upload_route.py`` measures what it saves.
     """
 
     isLeaf = True

@@ -1,4 +1,4 @@
-"""What the subjects of API and pages share: stores, settings and parts of the daemon."""
+"""The stores, settings and parts of the daemon that the subjects of API and pages share."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def held_views(context: Context, customer: Customer) -> list[HeldView]:
     named = {meter for role in ROLES for meter in meter_ids(customer.current.meter_of(role))}
     found = await meters.of_logger(customer.logger_serial_number)
     wanted = [meter for meter in found if meter.is_not_understood or (meter.logs and meter.meter in named)]
-    # Logs from when the logger was another customer's are read when they can be, but shown to nobody.
+    # Logs from the time of another customer are read once their columns are known, but shown to nobody.
     own = [meter for meter in wanted if owns(customer, customer.logger_serial_number, meter.until)]
     return [HeldView(meter, await _columns(customer, logs, meter)) for meter in own[:20]]
 

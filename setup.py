@@ -1,5 +1,6 @@
 """Packaging of cenergyd; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -19,10 +20,13 @@ BUILT_IN_PLUGINS = (
 )
 
 DOCS = ["mkdocs>=1.6"]
+VERSION = re.findall(r'__version__ = "(.+)"', Path(__file__).with_name("cenergyd").joinpath("__init__.py").read_text())[
+    0
+]
 
 setup(
     name="cenergyd",
-    version="0.1.0",
+    version=VERSION,
     description="Receives AcquiSuite meter logs, stores them, and computes the meter that is not there",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from cenergyd.daemon.reloading import LIVE
 from cenergyd.daemon.service import Daemon, build_daemon
-from cenergyd.settings.loader import describe, load_settings, settings_in
+from cenergyd.settings.loader import accepted_values, load_settings, settings_in
 from cenergyd.settings.sections import Settings
 
 _FENCE = re.compile(r"^```([a-z]+) [a-z ]+$", re.MULTILINE)
@@ -71,7 +71,7 @@ def settings_page() -> Iterator[str]:
             unit = f" {meta['unit']}" if meta["unit"] else ""
             default = f"`{meta['default']}`{unit}" if meta["default"] else "empty"
             live = " *(live)*" if field.name in LIVE or f"{field.name}.{one.name}" in LIVE else ""
-            yield f"| `{one.name}`{live} | {default} | {_cell(describe(meta['kind']))} | {_cell(meta['why'])} |"
+            yield f"| `{one.name}`{live} | {default} | {_cell(accepted_values(meta['kind']))} | {_cell(meta['why'])} |"
 
 
 def api_page(document: Mapping[str, Any]) -> Iterator[str]:

@@ -128,5 +128,5 @@ def line(customer: Customer, time: int, readings: Mapping[Role, Sequence[Reading
     for role in ROLES:
         power = readings[role][0].P if readings.get(role) else None
         mark = " (computed)" if role == customer.missing_role else ""
-        parts.append(f"{role} {'-' if power is None else f'{power:.2f}'} kW{mark}")
+        parts.append(f"{role} {'-' if power is None else f'{power:z.2f}'} kW{mark}")
     return "   ".join(parts)

@@ -20,6 +20,10 @@ MAX_STEPS = 50
 """Readings to skip in the search for the first or last one because scaling leaves nothing of them (they hold only registers)."""
 
 
+ROWS_AT_ONCE = 5000
+"""Readings of one series that are read and corrected at once: some milliseconds of work."""
+
+
 class Corrections(Protocol):
     """Knows the corrections of series."""
 
@@ -74,10 +78,10 @@ class CorrectedReadings:
             since, until = segment.measured
             # Correcting may drop readings, so the limit counts what remains.
             while since < until and (limit is None or len(found) < limit):
-                asked = None if limit is None else limit - len(found)
+                asked = ROWS_AT_ONCE if limit is None else min(ROWS_AT_ONCE, limit - len(found))
                 rows = (await self.measured.read([name], since, until, asked))[name]
                 found += segment.corrected(rows)
-                if asked is None or len(rows) < asked:
+                if len(rows) < asked:
                     break
                 since = rows[-1].time + 1
         return found if limit is None else found[:limit]

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from time import perf_counter
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 
-from cenergyd.runtime.clock import Timers, sleep
+from cenergyd.runtime.clock import Timers
 
 STRETCH = 0.008
 """Seconds of computation after which the reactor gets a turn; uploads wait no longer than about that."""
-
-
-class CooperativeYield:
-    """Await it between small steps of work: it lets the reactor run when it is time, else it costs next to nothing."""
-
-    def __init__(self, clock: Timers, stretch: float = STRETCH) -> None:
-        self._clock = clock
-        self._stretch = stretch
-        self._since = perf_counter()
-
-    async def __call__(self) -> None:
-        if perf_counter() - self._since >= self._stretch:
-            await sleep(self._clock, 0)
-            self._since = perf_counter()
 
 
 class SharedTurns:
@@ -56,3 +44,39 @@ class SharedTurns:
 
     def _forget(self, waiting: Deferred[None]) -> None:
         self._waiting.remove(waiting)
+
+
+class CooperativeYield:
+    """Await it between small steps of work: it lets the reactor run when it is time, else it costs next to nothing.
+
+    All of a clock share their turns, so that an iteration of the reactor has one stretch, however many computations run.
+    """
+
+    def __init__(self, clock: Timers, stretch: float = STRETCH) -> None:
+        self._turns = _turns_of(clock)
+        self._stretch = stretch
+        self._since = perf_counter()
+
+    async def __call__(self) -> None:
+        if perf_counter() - self._since >= self._stretch:
+            await self._turns.next()
+            self._since = perf_counter()
+
+
+Cooperate = Callable[[], Awaitable[None]]
+"""A :class:`CooperativeYield`, or :func:`without_yielding`."""
+
+
+async def without_yielding() -> None:
+    """In place of a :class:`CooperativeYield`, for those who have no reactor."""
+
+
+_turns: WeakKeyDictionary[Timers, SharedTurns] = WeakKeyDictionary()
+
+
+def _turns_of(clock: Timers) -> SharedTurns:
+    """The turns of all computations on a clock."""
+    found = _turns.get(clock)
+    if found is None:
+        found = _turns[clock] = SharedTurns(clock)
+    return found

@@ -33,9 +33,12 @@ from cenergyd.jobs.rollups.usual_interval import (
 from cenergyd.jobs.windows import RESOLUTIONS, widen, window_at, windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.yielding import Cooperate, without_yielding
 
 MAX_POINTS = 20_000
 """Windows in one answer."""
+POINTS_AT_ONCE = 500
+"""Stored windows that are worked on at once: some milliseconds."""
 SLICE = 6 * 3600
 """Seconds of readings that are worked on at once: some milliseconds."""
 
@@ -57,14 +60,16 @@ async def read_rollup(
     *,
     is_reversed: bool = False,
     keep_days: Mapping[str, int] = {},
+    cooperate: Cooperate = without_yielding,
 ) -> list[FieldPoint]:
     """The windows of a series that start in a range and have readings, ascending, at most MAX_POINTS.
 
     :param resolution: a key of RESOLUTIONS.
     :param is_reversed: tell what the meter would have said with its CTs mounted the right way round.
     :param keep_days: the ini's ``[readings] keep_days``.
+    :param cooperate: awaited every few milliseconds of computation.
     """
-    reader = _RollupReader(readings, series, zone, is_reversed)
+    reader = _RollupReader(readings, series, zone, is_reversed, cooperate)
     if is_from_readings(resolution, keep_days):
         return await reader.from_readings(resolution, within)
     found = await reader.stored(resolution, within)
@@ -107,8 +112,11 @@ class _Expectation(NamedTuple):
 class _RollupReader:
     """The rollups of one series."""
 
-    def __init__(self, readings: ReadingStore, series: str, zone: ZoneInfo, is_reversed: bool) -> None:
+    def __init__(
+        self, readings: ReadingStore, series: str, zone: ZoneInfo, is_reversed: bool, cooperate: Cooperate
+    ) -> None:
         self._is_reversed = is_reversed
+        self._cooperate = cooperate
         self._store = readings
         self._series = series
         self._zone = zone
@@ -121,6 +129,7 @@ class _RollupReader:
         while start < within.end and len(found) < MAX_POINTS:
             end = min(within.end, widen(start, start + SLICE, "1h", self._zone).end)
             columns = await self._columns(Window(start, end))
+            await self._cooperate()
             if columns.any(start, end + length - 1):
                 part = Window(start, end)
                 expectation = await self._expectation(part)
@@ -135,7 +144,19 @@ class _RollupReader:
 
     async def stored(self, resolution: str, within: Window) -> dict[int, Fields]:
         """What the stored points tell, by start."""
-        points = await self._store.read_points(f"{self._series}_{resolution}", *within, MAX_POINTS)
+        found: dict[int, Fields] = {}
+        since, read = within.start, 0
+        while read < MAX_POINTS:
+            most = min(POINTS_AT_ONCE, MAX_POINTS - read)
+            points = await self._store.read_points(f"{self._series}_{resolution}", since, within.end, most)
+            await self._cooperate()
+            found |= await self._of_points(resolution, points)
+            if len(points) < most:
+                break
+            since, read = points[-1].time + 1, read + most
+        return found
+
+    async def _of_points(self, resolution: str, points: Sequence[FieldPoint]) -> dict[int, Fields]:
         # Points of a time zone of before overlap those of now.
         mine = [point for point in points if window_at(point.time, resolution, self._zone).start == point.time]
         if not mine:
@@ -143,6 +164,7 @@ class _RollupReader:
         expectation = None
         if resolution != "24h":
             expectation = await self._expectation(Window(mine[0].time, mine[-1].time + 1))
+            await self._cooperate()
         return {point.time: self._told(resolution, point, expectation) for point in mine}
 
     async def tail(self, resolution: str, within: Window, stored: dict[int, Fields]) -> dict[int, Fields]:

@@ -36,9 +36,13 @@ from cenergyd.jobs.windows import RESOLUTIONS, day_start, local_date, widen, win
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.signs import sign_corrected
 from cenergyd.readings.store import ReadingStore
+from cenergyd.runtime.yielding import Cooperate, without_yielding
 
 SLICE = 7 * 86400
 """Seconds of points to process at once: some milliseconds of work."""
+
+_POINTS_AT_ONCE = 500
+"""Windows between which the reactor may have a turn: about a millisecond of work."""
 
 Basis = Literal["billing", "calendar"]
 
@@ -51,12 +55,14 @@ async def role_rollup(
     within: Window,
     *,
     keep_days: Mapping[str, int] = {},
+    cooperate: Cooperate = without_yielding,
 ) -> list[JsonObject]:
     """The windows of a role that start in a range, ascending, at most MAX_POINTS: ``series``, ``time`` and the fields (docs/rollups.md).
 
     Import is positive even if the meter's CT is reversed. A window in which the meter, its CT or the role changed is computed from the
     readings of each part with its own settings, and has the name of the last series. Windows of an earlier time zone are left out.
 
+    :param cooperate: awaited every few milliseconds of computation.
     :raises InvalidField: no such resolution.
     """
     if resolution not in RESOLUTIONS:
@@ -66,10 +72,13 @@ async def role_rollup(
     for segment in role_segments(customer, role, *within):
         place = Window(segment.start, segment.end)
         points = await read_rollup(
-            readings, segment.series, resolution, place, zone, is_reversed=segment.reversed, keep_days=keep_days
-        )
-        for point in points:
+            readings, segment.series, resolution, place, zone,
+            is_reversed=segment.reversed, keep_days=keep_days, cooperate=cooperate,
+        )  # fmt: skip
+        for number, point in enumerate(points):
             found[point.time] = {"series": segment.series, "time": point.time, **point.fields}
+            if number % _POINTS_AT_ONCE == 0:
+                await cooperate()
     for cut in _cut_windows(customer, role, resolution, within):
         found.pop(cut.start, None)
         if (whole := await _in_parts(customer, readings, role, cut)) is not None:

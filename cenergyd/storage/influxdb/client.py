@@ -15,10 +15,10 @@ import attrs
 import certifi
 from influxdb import InfluxDBClient
 from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
-from msgpack import unpackb
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
 from cenergyd.storage.influxdb.address import InfluxAddress
+from cenergyd.storage.influxdb.answer import decoded
 
 
 @attrs.frozen
@@ -84,10 +84,10 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
             redirect=False,
         )
         packed = answer.headers.get("Content-Type") == "application/x-msgpack"
-        decoded = unpackb(answer.data) if packed and answer.data else None
+        content = decoded(answer.data) if packed and answer.data else None
         if answer.status == expected_response_code:
-            return InfluxResponse(answer.data, decoded)
-        reason = json.dumps(decoded) if decoded else answer.data
+            return InfluxResponse(answer.data, content)
+        reason = json.dumps(content) if content else answer.data
         if 500 <= answer.status < 600:
             raise InfluxDBServerError(reason)
         raise InfluxDBClientError(reason, answer.status)

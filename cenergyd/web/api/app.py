@@ -61,6 +61,7 @@ class Api:
             context.clock,
             max_body_bytes=context.max_json_bytes,
             hsts_seconds=context.settings.hsts_seconds,
+            long_requests=context.long_requests,
         )
         self.live_views = LiveViews(context)
         made = [*(make(context) for make in subjects), EventsApi(self.live_views)]

@@ -88,8 +88,8 @@ class EnergyApi:
         """All of this subject's routes."""
         one = "/customers/{customer_id}"
         return (
-            Route("GET", f"{one}/energy", self.read, "signed_in", _READ),
-            Route("GET", f"{one}/energy.csv", self.read_csv, "signed_in", _READ_CSV),
+            Route("GET", f"{one}/energy", self.read, "signed_in", _READ, is_long=True),
+            Route("GET", f"{one}/energy.csv", self.read_csv, "signed_in", _READ_CSV, is_long=True),
         )
 
 

@@ -24,8 +24,9 @@ from cenergyd.jobs.tariff.parsing import described, tariff_from_json, tariff_of,
 from cenergyd.jobs.tariff.schema import TariffJson
 from cenergyd.jobs.windows import RESOLUTIONS
 from cenergyd.runtime.structs import Resource
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api import openapi
-from cenergyd.web.api.routing import Call, Response, Route, quoted_etag
+from cenergyd.web.api.routing import Call, Response, Route, json_list, quoted_etag
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import change_customer
@@ -135,11 +136,13 @@ class JobsApi:
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
         within = Window(start, end)
+        cooperate = CooperativeYield(self._context.clock)
         found = await report.role_rollup(
-            customer, self._context.readings, role, resolution, within, keep_days=self._context.keep_days
-        )
-        series = customer.series_of(role)
-        return Response(Rollups(role=role, resolution=resolution, series=series, windows=found))
+            customer, self._context.readings, role, resolution, within,
+            keep_days=self._context.keep_days, cooperate=cooperate,
+        )  # fmt: skip
+        head = Rollups(role=role, resolution=resolution, series=customer.series_of(role), windows=[])
+        return Response(json_list(head, found, cooperate))
 
     async def energy_today(self, call: Call, customer_id: str) -> Response:
         """Energy per role since the customer's midnight."""
@@ -151,7 +154,8 @@ class JobsApi:
         """Net load per 15 minutes."""
         start, end = _range(call)
         customer = await self._context.customer(customer_id)
-        return Response(NetLoad(windows=await report.net_load(customer, self._context.readings, start, end, call.now)))
+        found = await report.net_load(customer, self._context.readings, start, end, call.now)
+        return Response(json_list(NetLoad(windows=[]), found, CooperativeYield(self._context.clock)))
 
     async def charges(self, call: Call, customer_id: str) -> Response:
         """Charges of this period, the last one and the same one last year."""
@@ -262,12 +266,12 @@ class JobsApi:
         """All of this subject's routes."""
         one = "/customers/{customer_id}"
         return (
-            Route("GET", f"{one}/rollups", self.rollups, "signed_in", _ROLLUPS),
+            Route("GET", f"{one}/rollups", self.rollups, "signed_in", _ROLLUPS, is_long=True),
             Route("GET", f"{one}/energy/today", self.energy_today, "signed_in", _ENERGY),
-            Route("GET", f"{one}/net-load", self.net_load, "signed_in", _NET_LOAD),
-            Route("GET", f"{one}/charges", self.charges, "signed_in", _CHARGES),
-            Route("GET", f"{one}/charges.csv", self.charges_csv, "signed_in", _CHARGES_CSV),
-            Route("GET", f"{one}/doctor", self.doctor, "signed_in", _DOCTOR),
+            Route("GET", f"{one}/net-load", self.net_load, "signed_in", _NET_LOAD, is_long=True),
+            Route("GET", f"{one}/charges", self.charges, "signed_in", _CHARGES, is_long=True),
+            Route("GET", f"{one}/charges.csv", self.charges_csv, "signed_in", _CHARGES_CSV, is_long=True),
+            Route("GET", f"{one}/doctor", self.doctor, "signed_in", _DOCTOR, is_long=True),
             Route("GET", f"{one}/tariff", self.read_tariff, "signed_in", _READ_TARIFF),
             Route("PUT", f"{one}/tariff", self.set_tariff, "signed_in", _SET_TARIFF),
             Route("DELETE", f"{one}/tariff", self.remove_tariff, "signed_in", _REMOVE_TARIFF),

@@ -118,8 +118,8 @@ class MeterEnergyApi:
         """All of this subject's routes."""
         one = "/customers/{customer_id}/energy"
         return (
-            Route("GET", f"{one}/meters", self.read, "signed_in", _READ),
-            Route("GET", f"{one}/meters.csv", self.read_csv, "signed_in", _READ_CSV),
+            Route("GET", f"{one}/meters", self.read, "signed_in", _READ, is_long=True),
+            Route("GET", f"{one}/meters.csv", self.read_csv, "signed_in", _READ_CSV, is_long=True),
         )
 
 

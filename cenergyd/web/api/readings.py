@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 from msgspec.json import encode
@@ -18,11 +18,12 @@ from cenergyd.runtime.structs import Resource, Time
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
+from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
-from cenergyd.web.views.curve_reader import CurveReader, Curves
-from cenergyd.web.views.curves import CurveJson, LatestReading, csv_chunks
+from cenergyd.web.views.curve_reader import CurveQuery, CurveReader
+from cenergyd.web.views.curves import CsvText, CurveColumns, CurveJson, LatestReading
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
@@ -34,6 +35,10 @@ from cenergyd.web.views.sources import (
 
 MAX_TIME = 1 << 34
 _MAX_SERIES = 16
+_READING_BYTES = 300
+"""Memory of a reading."""
+_CHUNKS_AT_ONCE = 16
+"""Of CSV, written at once: about 200 kB."""
 
 
 class CurvesJson(Resource, frozen=True, kw_only=True):
@@ -66,6 +71,16 @@ class Latest(Resource, frozen=True, kw_only=True):
     roles: LatestOfRoles
 
 
+class _Asked(NamedTuple):
+    """What a request asks for."""
+
+    customer: Customer
+    tracks: Sequence[Track]
+    start: int
+    end: int
+    query: CurveQuery
+
+
 class ReadingsApi:
     """``/customers/{customer_id}/readings`` and ``latest``."""
 
@@ -76,62 +91,82 @@ class ReadingsApi:
 
     async def read(self, call: Call, customer_id: str) -> Response:
         """Curves as JSON."""
-        customer, found = await self._curves(call, customer_id)
-        corrections: Sequence[Sequence[Listed]] = [()] * len(found.curves)
+        asked = await self._asked(call, customer_id)
+        corrections: Sequence[Sequence[Listed]] = [()] * len(asked.tracks)
         if not _original(call):
-            tracks = [curve.track for curve in found.curves]
-            corrections = await corrections_of(self._context, customer, tracks, found.start, found.end)
-        cooperate = CooperativeYield(self._context.clock, 0)
-        curves = []
-        for curve, own in zip(found.curves, corrections, strict=True):
-            curves.append(encode(CurveJson.of(curve, found.channels, own)))
-            await cooperate()
-        head = encode(
-            CurvesJson(
-                customer_id=customer_id,
-                start=found.start,
-                end=found.end,
-                resolution=found.resolution,
-                next_start=found.next_start,
-                curves=[],
-            )
-        )
-        return Response(head.removesuffix(b"]}") + b",".join(curves) + b"]}\n")
+            corrections = await corrections_of(self._context, asked.customer, asked.tracks, asked.start, asked.end)
+        return Response(_json(asked, corrections, CooperativeYield(self._context.clock)))
 
     async def read_csv(self, call: Call, customer_id: str) -> Response:
         """Curves as CSV."""
-        customer, curves = await self._curves(call, customer_id)
-        name = f"readings-{curves.start}-{curves.next_start or curves.end}.csv"
+        asked = await self._asked(call, customer_id)
+        name = f"readings-{asked.start}-{asked.query.next_start or asked.end}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        cooperate = CooperativeYield(self._context.clock)
-        chunks = []
-        for chunk in csv_chunks(curves.curves, zone_or_utc(customer.time_zone), curves.channels):
-            chunks.append(chunk.encode())
-            await cooperate()
-        return Response(b"".join(chunks), headers=headers, media_type="text/csv; charset=utf-8")
+        rows = _csv(asked, CooperativeYield(self._context.clock))
+        return Response(rows, headers=headers, media_type="text/csv; charset=utf-8")
 
     async def latest(self, call: Call, customer_id: str) -> Response:
         """The latest reading of each role."""
         customer = await self._context.customer(customer_id)
         return Response(await latest_readings(self._context, customer, call.now))
 
-    async def _curves(self, call: Call, customer_id: str) -> tuple[Customer, Curves]:
+    async def _asked(self, call: Call, customer_id: str) -> _Asked:
         start, end, resolution = _range(call)
         channels = _channels(call)
         customer = await self._context.customer(customer_id)
         tracks = _tracks(call, customer, start, end)
         zone = zone_or_utc(customer.time_zone)
         reader = self._original if _original(call) else self._reader
-        return customer, await reader.read(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
+        query = await reader.ask(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
+        call.hold(LONG_ANSWER_BYTES + query.held * _READING_BYTES)
+        return _Asked(customer, tracks, start, end, query)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
         one = "/customers/{customer_id}"
         return (
-            Route("GET", f"{one}/readings", self.read, "signed_in", _READ),
-            Route("GET", f"{one}/readings.csv", self.read_csv, "signed_in", _READ_CSV),
+            Route("GET", f"{one}/readings", self.read, "signed_in", _READ, is_long=True),
+            Route("GET", f"{one}/readings.csv", self.read_csv, "signed_in", _READ_CSV, is_long=True),
             Route("GET", f"{one}/latest", self.latest, "signed_in", _LATEST),
         )
+
+
+async def _json(
+    asked: _Asked, corrections: Sequence[Sequence[Listed]], cooperate: CooperativeYield
+) -> AsyncIterator[bytes]:
+    """One curve after the other, each once it is read."""
+    head = CurvesJson(
+        customer_id=asked.customer.id,
+        start=asked.start,
+        end=asked.end,
+        resolution=asked.query.resolution,
+        next_start=asked.query.next_start,
+        curves=[],
+    )
+    separator = encode(head).removesuffix(b"]}")
+    for track, own in zip(asked.tracks, corrections, strict=True):
+        columns = CurveColumns(track, asked.query.resolution, asked.query.channels)
+        async for (points,) in asked.query.pieces([track]):
+            columns.add(list(points))
+            await cooperate()
+        yield separator + encode(columns.json(own))
+        separator = b","
+        await cooperate()
+    yield b"]}\n" if asked.tracks else separator + b"]}\n"
+
+
+async def _csv(asked: _Asked, cooperate: CooperativeYield) -> AsyncIterator[bytes]:
+    zone = zone_or_utc(asked.customer.time_zone)
+    text = CsvText(zone, asked.query.channels, summed=asked.query.resolution is not None)
+    waiting = [text.head()]
+    async for curves in asked.query.pieces(asked.tracks):
+        for number, chunk in enumerate(text.chunks(curves), 1):
+            waiting.append(chunk)
+            await cooperate()
+            if number % _CHUNKS_AT_ONCE == 0:
+                yield "".join(waiting).encode()
+                waiting = []
+    yield "".join(waiting).encode()
 
 
 async def latest_readings(context: Context, customer: Customer, now: int) -> Latest:

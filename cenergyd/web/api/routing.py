@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar, cast
 
 import attrs
 from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.structs import Resource, read, to_json
+from cenergyd.runtime.yielding import Cooperate
 from cenergyd.web.access.auth import Authenticator, Principal, unauthenticated
 from cenergyd.web.api.openapi import Operation
 from cenergyd.web.server.clients import Client
+from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES, LongRequests, Turn
 from cenergyd.web.server.problems import FieldError, RequestProblem, answer_problem, invalid_fields
+from cenergyd.web.server.request import BoundedRequest
 from cenergyd.web.server.security import set_security_headers
+from cenergyd.web.server.streaming import send
 
 T = TypeVar("T")
 Access = Literal["public", "signed_in", "operator"]
@@ -32,13 +36,17 @@ MAX_PARAMETER = 200
 """Longest query parameter, characters."""
 MAX_SEARCH = 100
 _MAX_DEPTH = 32
+_ENTRIES_AT_ONCE = 200
+"""Entries of a long list that are made JSON between two checks of the time: a millisecond or two."""
 _ESCAPED_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 """Where half a surrogate pair may hide, which no store can keep."""
 
 
 @attrs.frozen
 class Response:
-    """A handler's response. ``body``: a resource or JSON values, or text or bytes as they are; None: no body."""
+    """A handler's response. ``body``: a resource or JSON values, or text or bytes as they are; None: no body. That of a long route may
+    be an iterator of bytes, which is sent as the client takes it.
+    """
 
     body: object = None
     status: int = 200
@@ -61,6 +69,10 @@ class Call:
     now: int
     """UTC seconds."""
     max_body_bytes: int
+
+    def hold(self, size: int) -> None:
+        """Count this much memory for the answer until it is sent. Raises Overloaded where there is no room."""
+        cast(BoundedRequest, self.request).hold(size)
 
     @property
     def principal(self) -> Principal:
@@ -160,6 +172,8 @@ class Route:
     handler: Callable[..., Awaitable[Response]]
     access: Access
     operation: Operation
+    is_long: bool = False
+    """Whether the answer may take long, so that few are worked on at once (:class:`LongRequests`)."""
 
 
 class Subject(Protocol):
@@ -178,7 +192,13 @@ class Router:
     """
 
     def __init__(
-        self, authenticator: Authenticator, clock: Clock, *, max_body_bytes: int, hsts_seconds: int = 0
+        self,
+        authenticator: Authenticator,
+        clock: Timers,
+        *,
+        max_body_bytes: int,
+        hsts_seconds: int = 0,
+        long_requests: LongRequests | None = None,
     ) -> None:
         self.app = Klein()
         # Without redirects to the same path with fewer slashes: they would be one more response to document.
@@ -187,6 +207,7 @@ class Router:
         self._clock = clock
         self._max_body_bytes = max_body_bytes
         self._hsts = hsts_seconds
+        self._long_requests = long_requests or LongRequests()
         self.routes: list[Route] = []
         self.app.handle_errors(Exception)(self._failed)
 
@@ -202,10 +223,29 @@ class Router:
             client = self._prepare(request)
             caller = await self._authorise(route, request, path)
             now = int(self._clock.seconds())
-            response = await route.handler(Call(request, client, caller, now, self._max_body_bytes), **path)
-            return write_response(request, response)
+            call = Call(request, client, caller, now, self._max_body_bytes)
+            if not route.is_long:
+                return write_response(request, await route.handler(call, **path))
+            async with self._long_requests.turn(call.principal.token_id) as turn:
+                call.hold(LONG_ANSWER_BYTES)
+                return await self._long_answer(call, await route.handler(call, **path), turn)
 
         return endpoint
+
+    async def _long_answer(self, call: Call, response: Response, turn: Turn) -> bytes:
+        if not isinstance(response.body, AsyncIterator):
+            return write_response(call.request, response)
+        chunks = response.body
+        first = await anext(chunks)  # what fails here is answered by a problem document
+        _write_head(call.request, response)
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+        await send(call.request, whole(), self._clock, turn)
+        return b""
 
     async def _authorise(self, route: Route, request: Request, path: Mapping[str, str]) -> Principal | None:
         if route.access == "public":
@@ -235,10 +275,7 @@ def write_response(request: Request, response: Response) -> bytes:
     """Set status and headers; returns the body."""
     if response is STREAMED:
         return b""
-    request.setResponseCode(response.status)
-    request.setHeader(b"Cache-Control", b"no-store")
-    for name, value in response.headers.items():
-        request.setHeader(name.encode(), value.encode())
+    _write_head(request, response)
     if response.body is None:
         if response.status == 200:
             request.setHeader(b"Content-Length", b"0")
@@ -249,9 +286,29 @@ def write_response(request: Request, response: Response) -> bytes:
         body = response.body.encode("utf-8")
     else:
         body = dump_json(response.body)
-    request.setHeader(b"Content-Type", response.media_type.encode())
     request.setHeader(b"Content-Length", str(len(body)).encode())
     return body
+
+
+def _write_head(request: Request, response: Response) -> None:
+    request.setResponseCode(response.status)
+    request.setHeader(b"Cache-Control", b"no-store")
+    for name, value in response.headers.items():
+        request.setHeader(name.encode(), value.encode())
+    if response.body is not None:
+        request.setHeader(b"Content-Type", response.media_type.encode())
+
+
+async def json_list(head: Resource, entries: Sequence[object], cooperate: Cooperate) -> AsyncIterator[bytes]:
+    """JSON of a resource whose last member is an empty list, with these entries in it."""
+    yield dump_json(head).removesuffix(b"]}\n")
+    separator = b""
+    for first in range(0, len(entries), _ENTRIES_AT_ONCE):
+        part = dump_json(entries[first : first + _ENTRIES_AT_ONCE])
+        yield separator + part.removeprefix(b"[").removesuffix(b"]\n")
+        separator = b","
+        await cooperate()
+    yield b"]}\n"
 
 
 def dump_json(value: object) -> bytes:

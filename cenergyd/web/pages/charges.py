@@ -110,7 +110,7 @@ class ChargesPages:
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
-        return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in"),)
+        return (PageRoute("GET", "/customers/<customer_id>/charges", self.show, "signed_in", is_long=True),)
 
 
 def columns_of(report: ReadOnlyJson) -> tuple[ChargePeriod, ...]:

@@ -40,7 +40,7 @@ class DoctorPages:
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
-        return (PageRoute("GET", "/customers/<customer_id>/doctor", self.show, "signed_in"),)
+        return (PageRoute("GET", "/customers/<customer_id>/doctor", self.show, "signed_in", is_long=True),)
 
 
 def evidence_lines(evidence: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

@@ -180,7 +180,7 @@ class EnergyPages:
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
-        return (PageRoute("GET", "/customers/<customer_id>/energy", self.show, "signed_in"),)
+        return (PageRoute("GET", "/customers/<customer_id>/energy", self.show, "signed_in", is_long=True),)
 
 
 def period_of(view: str, day: date) -> CalendarRange:

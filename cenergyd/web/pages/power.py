@@ -146,7 +146,7 @@ class PowerPages:
 
     def routes(self) -> Sequence[PageRoute]:
         """The one page."""
-        return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in"),)
+        return (PageRoute("GET", "/customers/<customer_id>/power", self.show, "signed_in", is_long=True),)
 
 
 def _asked(original: bool) -> dict[str, str]:

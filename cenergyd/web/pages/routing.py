@@ -69,6 +69,8 @@ class PageRoute:
     """As Klein wants it; a parameter called ``customer_id`` is checked: customers reach their own only."""
     handler: Callable[..., Awaitable[Page | Redirect]]
     access: Access
+    is_long: bool = False
+    """Whether it may take long, so that few are worked on at once."""
 
 
 class PageSubject(Protocol):
@@ -119,7 +121,10 @@ class PageRouter:
                 if self._is_of_an_old_session(request, caller, form):
                     return await self._answer(request, call, resume_page(keep(_path(request), form), caller))
             self._check(route, request, caller, form, path)
-            return await self._answer(request, call, await route.handler(call, **path))
+            if not route.is_long or caller is None:
+                return await self._answer(request, call, await route.handler(call, **path))
+            async with self._context.long_requests.turn(caller.token_id):
+                return await self._answer(request, call, await route.handler(call, **path))
 
         return endpoint
 

@@ -39,6 +39,10 @@ class BoundedChannel(HTTPChannel):
         """Close the connection once its output is sent."""
         self.loseConnection()
 
+    def abort(self) -> None:
+        """Close the connection at once: its client does not take what is sent."""
+        self.forceAbortClient()
+
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The client does not read its answers: stop reading and parsing its requests.
 

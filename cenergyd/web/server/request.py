@@ -93,6 +93,11 @@ class BoundedRequest(Request):
         lease, self._lease = self._lease, None
         return lease
 
+    def hold(self, size: int) -> None:
+        """Count this much memory for its answer until that is sent. Raises Overloaded where there is no room."""
+        if self._lease is not None:
+            self._lease.hold(size)
+
     def finish(self) -> None:
         """The reply is complete."""
         super().finish()

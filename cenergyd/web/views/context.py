@@ -24,6 +24,7 @@ from cenergyd.settings.sections import DerivationSettings, WebSettings
 from cenergyd.web.access.auth import Authenticator
 from cenergyd.web.access.tokens import Tokens
 from cenergyd.web.api.reading_feed import ReadingFeed
+from cenergyd.web.server.long_requests import LongRequests
 
 HashPassword = Callable[[str], Awaitable[str]]
 """Clear-text password -> what is stored."""
@@ -87,6 +88,8 @@ class Context:
     """Information about the stores."""
     fleet: FleetReader = attrs.Factory(lambda self: FleetReader(self.documents, self.clock), takes_self=True)
     """The list of all sites."""
+    long_requests: LongRequests = attrs.field(factory=LongRequests)
+    """Places for requests that take long, of API and pages together."""
     page_size: int = PAGE_SIZE
     max_json_bytes: int = MAX_JSON_BYTES
 

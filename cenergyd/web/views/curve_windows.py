@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -39,6 +40,16 @@ def runs(start: int, end: int, resolution: int, zone: ZoneInfo) -> list[WindowRu
         else:
             found.append(WindowRun(since, until, 2 * resolution if is_odd else resolution, since))
     return [run._replace(start=max(run.start, start), end=min(run.end, end)) for run in found]
+
+
+def slices(start: int, end: int, resolution: int, zone: ZoneInfo, most: int) -> list[tuple[int, int]]:
+    """The range cut between windows, into parts of at most so many windows each, ascending."""
+    if resolution % DAY:
+        first = start - start % resolution
+        edges = [start, *range(first + most * resolution, end, most * resolution), end]
+    else:
+        edges = [start, *(since for since, _ in _day_windows(start, end, resolution // DAY, zone)[most::most]), end]
+    return list(pairwise(edges))
 
 
 def _day_windows(start: int, end: int, days: int, zone: ZoneInfo) -> list[tuple[int, int]]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from heapq import merge
+from itertools import islice, pairwise
 from math import fsum
 from operator import attrgetter
 from statistics import median_low
@@ -32,6 +33,8 @@ DAY = 86400
 LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
 """Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
 _ROWS_AT_ONCE = 100
+_MEAN = 1
+"""Its place in a triple."""
 GAP_STEPS = 2.5
 """A curve has a gap where the next point is further away than this many usual steps."""
 UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"} | {
@@ -63,24 +66,11 @@ class Curve:
     """Seconds per point; None: single readings."""
     points: Sequence[CurvePoint]
 
-    @property
-    def gap_seconds(self) -> int | None:
-        """Points further apart than this have a gap between them; None where there are too few to tell."""
-        steps = [after.time - before.time for before, after in zip(self.points, self.points[1:], strict=False)]
-        if not steps:
-            return None
-        return int(GAP_STEPS * max(self.resolution or 1, median_low(steps)))
 
-    def gaps(self) -> list[tuple[int, int]]:
-        """Times of the last point before and of the first after each gap."""
-        limit = self.gap_seconds
-        if limit is None:
-            return []
-        return [
-            (before.time, after.time)
-            for before, after in zip(self.points, self.points[1:], strict=False)
-            if after.time - before.time > limit
-        ]
+def gap_limit(times: Sequence[int], resolution: int | None) -> int | None:
+    """Points further apart than this, s, have a gap between them; None where there are too few to tell."""
+    steps = [after - before for before, after in pairwise(times)]
+    return int(GAP_STEPS * max(resolution or 1, median_low(steps))) if steps else None
 
 
 def auto_resolution(start: int, end: int, points: int) -> int:
@@ -97,11 +87,6 @@ def check_resolution(start: int, end: int, resolution: int, max_points: int) -> 
     least = -(-(end - start) // max_points)
     if resolution < least:
         raise InvalidField("resolution", f"too fine for this range: at least {least} s are needed")
-
-
-def points_of_readings(source: SeriesSource, readings: Sequence[Reading]) -> list[CurvePoint]:
-    """Single readings of a source."""
-    return [_point_of_reading(reading, source) for reading in readings]
 
 
 class CurvePart(NamedTuple):
@@ -236,71 +221,105 @@ class CurveJson(Resource, frozen=True, kw_only=True):
     E_import: Columns | UnsetType = UNSET
     E_export: Columns | UnsetType = UNSET
 
-    @classmethod
-    def of(cls, curve: Curve, channels: Sequence[str] = CHANNELS, corrections: Sequence[Listed] = ()) -> CurveJson:
-        """A curve; channels that were not asked for are left out.
+
+class CurveColumns:
+    """The columns of a curve while its points come, in numbers only: a year of points with all their objects would be a large part of the memory.
+
+    :param resolution: seconds per point; None: single readings.
+    :param channels: those asked for.
+    """
+
+    def __init__(self, track: Track, resolution: int | None, channels: Sequence[str] = CHANNELS) -> None:
+        self._track = track
+        self._resolution = resolution
+        self._times: list[int] = []
+        self._readings: list[int] = []
+        self._estimated: list[bool] = []
+        self._values: dict[str, tuple[list[float | None], ...]] = {channel: ([], [], []) for channel in channels}
+
+    def add(self, points: Sequence[CurvePoint]) -> None:
+        """Further points, later ones."""
+        self._times += [point.time for point in points]
+        self._readings += [point.readings for point in points]
+        self._estimated += [point.estimated for point in points]
+        for channel, columns in self._values.items():
+            triples = [point.channels.get(channel) for point in points]
+            for part, column in enumerate(columns):
+                if part == _MEAN or self._resolution is not None:
+                    column += [triple and triple[part] for triple in triples]
+
+    def json(self, corrections: Sequence[Listed] = ()) -> CurveJson:
+        """The curve.
 
         :param corrections: those in force that change readings behind it.
         """
-        source = curve.track.source
-        return cls(
-            role=curve.track.role,
+        source, limit = self._track.source, gap_limit(self._times, self._resolution)
+        gaps = [] if limit is None else [pair for pair in pairwise(self._times) if pair[1] - pair[0] > limit]
+        columns: dict[str, Columns] = {}
+        for channel, (low, mean, high) in self._values.items():
+            columns[channel] = Columns(mean=mean) if self._resolution is None else Columns(mean=mean, min=low, max=high)
+        return CurveJson(
+            role=self._track.role,
             series=source.series,
             computed=source.computed,
-            segments=[CurveSegment.of(segment) for segment in curve.track.segments],
+            segments=[CurveSegment.of(segment) for segment in self._track.segments],
             corrections=[CurveCorrection.of(each) for each in corrections],
-            gap_seconds=curve.gap_seconds,
-            gaps=curve.gaps(),
-            time=[point.time for point in curve.points],
-            readings=[point.readings for point in curve.points],
-            estimated=[point.estimated for point in curve.points],
-            **{channel: _columns_of(curve, channel) for channel in channels},
+            gap_seconds=limit,
+            gaps=gaps,
+            time=self._times,
+            readings=self._readings,
+            estimated=self._estimated,
+            **columns,
         )
 
 
-def _columns_of(curve: Curve, channel: str) -> Columns:
-    triples = [point.channels.get(channel) for point in curve.points]
-    mean = [triple and triple[1] for triple in triples]
-    if curve.resolution is None:
-        return Columns(mean=mean)
-    return Columns(
-        mean=mean, min=[triple and triple[0] for triple in triples], max=[triple and triple[2] for triple in triples]
-    )
+class CsvText:
+    """Curves as CSV: a row per point; a gap has no rows, a missing value an empty cell.
 
-
-def csv_chunks(curves: Sequence[Curve], zone: tzinfo, channels: Sequence[str] = CHANNELS) -> Iterator[str]:
-    """A row per point, by time and then in the curves' order; a gap has no rows, a missing value an empty cell.
-
-    Made in chunks of some rows, a millisecond or two each; a chunk may be empty.
+    :param summed: whether points are windows, with minimum, mean and maximum.
     """
-    summed = any(curve.resolution is not None for curve in curves)
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\r\n")
-    writer.writerow(["time_utc", "time_local", "role", "series", "computed", "estimated", *_columns(summed, channels)])
-    for number, point in enumerate(_by_time(curves), 1):
-        if number % _ROWS_AT_ONCE == 0:
-            yield target.getvalue()
-            target.seek(0)
-            target.truncate()
+
+    def __init__(self, zone: tzinfo, channels: Sequence[str] = CHANNELS, *, summed: bool) -> None:
+        self._zone = zone
+        self._channels = channels
+        self._summed = summed
+        self._target = io.StringIO()
+        self._writer = csv.writer(self._target, lineterminator="\r\n")
+
+    def head(self) -> str:
+        """The first row."""
+        names = ["time_utc", "time_local", "role", "series", "computed", "estimated"]
+        self._writer.writerow([*names, *_columns(self._summed, self._channels)])
+        return self._taken()
+
+    def chunks(self, curves: Sequence[Iterable[CurvePoint]]) -> Iterator[str]:
+        """Rows by time and then in the curves' order, in chunks of a millisecond or two."""
+        points = merge(*curves, key=attrgetter("time"))  # step by step, since sorting all of them would block for long
+        while some := list(islice(points, _ROWS_AT_ONCE)):
+            for point in some:
+                self._row(point)
+            yield self._taken()
+
+    def _row(self, point: CurvePoint) -> None:
         source = point.source
         moment = datetime.fromtimestamp(point.time, UTC)
-        writer.writerow(
+        self._writer.writerow(
             [
                 moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                moment.astimezone(zone).isoformat(),
+                moment.astimezone(self._zone).isoformat(),
                 source.role or "",
                 source.series,
                 "yes" if source.computed else "no",
                 "yes" if point.estimated else "no",
-                *_cells(point, summed, channels),
+                *_cells(point, self._summed, self._channels),
             ]
         )
-    yield target.getvalue()
 
-
-def _by_time(curves: Sequence[Curve]) -> Iterator[CurvePoint]:
-    """Merged step by step, since sorting all of them would block for long; equal times in the curves' order."""
-    return merge(*(curve.points for curve in curves), key=attrgetter("time"))
+    def _taken(self) -> str:
+        text = self._target.getvalue()
+        self._target.seek(0)
+        self._target.truncate()
+        return text
 
 
 def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
@@ -320,7 +339,8 @@ def _cells(point: CurvePoint, summed: bool, channels: Sequence[str]) -> list[flo
     return cells
 
 
-def _point_of_reading(reading: Reading, source: SeriesSource) -> CurvePoint:
+def point_of_reading(reading: Reading, source: SeriesSource) -> CurvePoint:
+    """A single reading of a source."""
     channels: dict[str, Triple] = {}
     shown = sign_corrected(reading) if source.reversed else reading
     for channel, value in zip(VALUES, shown.values, strict=True):

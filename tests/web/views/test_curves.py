@@ -18,18 +18,20 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import to_json
 from cenergyd.web.views.curve_reader import CurveReader
-from cenergyd.web.views.curve_windows import runs
+from cenergyd.web.views.curve_windows import runs, slices
 from cenergyd.web.views.curves import (
     DAY,
     LADDER,
+    CsvText,
     Curve,
+    CurveColumns,
     CurveJson,
     CurvePart,
+    CurvePoint,
     auto_resolution,
     check_resolution,
-    csv_chunks,
     joined_window,
-    points_of_readings,
+    point_of_reading,
 )
 from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 from tests.jobs.site import run
@@ -42,8 +44,21 @@ def track_of(source: SeriesSource, start: int, end: int) -> Track:
     return Track(source.role, (TrackSegment(start, end, source),))
 
 
-def curve_of(readings: list[Reading], source: SeriesSource = SOURCE) -> Curve:
-    return Curve(track_of(source, 0, 1 << 34), None, points_of_readings(source, readings))
+def points_of(readings: list[Reading], source: SeriesSource = SOURCE) -> list[CurvePoint]:
+    return [point_of_reading(reading, source) for reading in readings]
+
+
+def json_of(points: list[CurvePoint], source: SeriesSource = SOURCE, resolution: int | None = None) -> CurveJson:
+    """Of points that come one after the other."""
+    columns = CurveColumns(track_of(source, 0, 1 << 34), resolution)
+    for point in points:
+        columns.add([point])
+    return columns.json()
+
+
+def csv_of(*curves: list[CurvePoint], summed: bool = False) -> list[str]:
+    text = CsvText(ZoneInfo("UTC"), summed=summed)
+    return (text.head() + "".join(text.chunks(curves))).splitlines()
 
 
 @given(st.integers(0, 1 << 33), st.integers(1, 1 << 33), st.integers(10, 5000))
@@ -68,21 +83,21 @@ def test_refused_resolutions_would_take_too_many_points(span: int, resolution: i
 
 @given(times)
 def test_gaps_are_where_nothing_is(moments: list[int]) -> None:
-    curve = curve_of([Reading(time, P=1.0) for time in moments])
-    for before, after in curve.gaps():
+    curve = json_of(points_of([Reading(time, P=1.0) for time in moments]))
+    for before, after in curve.gaps:
         assert moments.index(after) == moments.index(before) + 1
         assert curve.gap_seconds is not None
         assert after - before > curve.gap_seconds
     if len(moments) > 1:
         # The lower median step itself is never a gap.
-        assert len(curve.gaps()) <= len(moments) // 2
+        assert len(curve.gaps) <= len(moments) // 2
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=30))
 def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
     readings = [Reading(60 * n, P=value, L1_PF=value, Q=value) for n, value in enumerate(values)]
-    plain = CurveJson.of(curve_of(readings))
-    turned = CurveJson.of(curve_of(readings, SeriesSource("A_1", "load", False, True)))
+    turning = SeriesSource("A_1", "load", False, True)
+    plain, turned = json_of(points_of(readings)), json_of(points_of(readings, turning), turning)
     assert turned.P.mean == [None if value is None else -value for value in plain.P.mean]
     assert turned.L1_PF == plain.L1_PF
     assert "-0.0" not in map(str, turned.P.mean + turned.Q.mean)
@@ -92,17 +107,16 @@ def test_reversing_twice_is_nothing(values: list[float | None]) -> None:
 def test_summaries_keep_zero_apart_from_missing() -> None:
     summaries = (Summary(0, 2, {"P": (0.0, 0.0, 0.0)}), Summary(60, 1, {}))
     points = [joined_window([CurvePart(SOURCE, summary, {})]) for summary in summaries]
-    curve = Curve(track_of(SOURCE, 0, 120), 60, points)
-    view = CurveJson.of(curve)
+    view = json_of(points, resolution=60)
     assert to_json(view.P) == {"mean": [0.0, None], "min": [0.0, None], "max": [0.0, None]}
-    lines = "".join(csv_chunks([curve], ZoneInfo("UTC"))).splitlines()
+    lines = csv_of(points, summed=True)
     assert lines[1].split(",")[6:10] == ["2", "0.0", "0.0", "0.0"]
     assert lines[2].split(",")[6:10] == ["1", "", "", ""]
 
 
 def test_no_curve_from_nothing() -> None:
-    curve = curve_of([])
-    assert (curve.gap_seconds, curve.gaps()) == (None, [])
+    curve = json_of([])
+    assert (curve.gap_seconds, curve.gaps) == (None, [])
     with pytest.raises(InvalidField):
         check_resolution(0, 100, 1, 10)
 
@@ -152,6 +166,41 @@ def test_windows_read_in_segments_are_those_of_the_whole(rows: list[Reading], cu
         assert point.channels.keys() == expected.channels.keys()
         for channel, triple in point.channels.items():
             assert triple == pytest.approx(expected.channels[channel], abs=1e-9)
+
+
+@given(rows_of_a_meter(), st.integers(1, 1000), st.integers(1, 300), st.integers(1, 4))
+def test_windows_read_in_slices_are_those_of_the_whole(
+    rows: list[Reading], cut: int, resolution: int, most: int
+) -> None:
+    """However few windows are read at once, and wherever meters change."""
+    site = Site(A_1=rows, A_2=rows)
+    after = SeriesSource("A_2", "load", False, True)
+    track = Track("load", [TrackSegment(7, cut + 7, SOURCE), TrackSegment(cut + 7, 1101, after)])
+    whole = site.curve(track, 0, 1101, resolution)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{CurveReader.__module__}._WINDOWS_AT_ONCE", most)
+        assert site.curve(track, 0, 1101, resolution) == whole
+
+
+@given(
+    st.integers(0, 1 << 33), st.integers(1, 4 * 366 * DAY), st.integers(1, 40), st.booleans(), st.integers(1, 50),
+    st.sampled_from(["America/New_York", "Africa/Casablanca", "Asia/Kathmandu"]),
+)  # fmt: skip
+def test_slices_are_cut_between_windows(
+    start: int, length: int, number: int, in_days: bool, most: int, zone: str
+) -> None:
+    resolution = number * DAY if in_days else max(number * 60, length // 5000)
+    found = slices(start, start + length, resolution, ZoneInfo(zone), most)
+    assert (found[0][0], found[-1][1]) == (start, start + length)
+    assert all(before[1] == after[0] for before, after in pairwise(found))
+    edges = {edge for run in runs(start, start + length, resolution, ZoneInfo(zone)) for edge in run[:2]}
+    for since, until in found:
+        assert until - since <= most * (resolution + 2 * 3600 * in_days)
+        if in_days:
+            local = datetime.fromtimestamp(since, ZoneInfo(zone))
+            assert since == start or (local.hour, local.minute) == (0, 0)
+        else:
+            assert since % resolution == 0 or since in edges
 
 
 def test_a_window_of_two_sources_keeps_what_only_one_has() -> None:

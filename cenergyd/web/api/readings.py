@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta
@@ -23,7 +23,7 @@ from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
 from cenergyd.web.views.curve_reader import CurveQuery, CurveReader
-from cenergyd.web.views.curves import CsvText, CurveColumns, CurveJson, LatestReading
+from cenergyd.web.views.curves import CsvText, CurveColumns, CurveJson, CurvePoint, LatestReading
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
@@ -37,8 +37,6 @@ MAX_TIME = 1 << 34
 _MAX_SERIES = 16
 _READING_BYTES = 300
 """Memory of a reading."""
-_CHUNKS_AT_ONCE = 16
-"""Of CSV, written at once: about 200 kB."""
 
 
 class CurvesJson(Resource, frozen=True, kw_only=True):
@@ -145,28 +143,42 @@ async def _json(
     )
     separator = encode(head).removesuffix(b"]}")
     for track, own in zip(asked.tracks, corrections, strict=True):
-        columns = CurveColumns(track, asked.query.resolution, asked.query.channels)
-        async for (points,) in asked.query.pieces([track]):
-            columns.add(list(points))
-            await cooperate()
-        yield separator + encode(columns.json(own))
+        yield separator + await _curve_json(asked.query, track, own, cooperate)
         separator = b","
-        await cooperate()
     yield b"]}\n" if asked.tracks else separator + b"]}\n"
 
 
+async def _curve_json(query: CurveQuery, track: Track, own: Sequence[Listed], cooperate: CooperativeYield) -> bytes:
+    columns = CurveColumns(track, query.resolution, query.channels)
+    async for (points,) in query.pieces([track]):
+        columns.add(list(points))
+        await cooperate()
+    return encode(columns.json(own))
+
+
 async def _csv(asked: _Asked, cooperate: CooperativeYield) -> AsyncIterator[bytes]:
+    """Piece by piece. While the client reads one, its points are not in memory any more."""
     zone = zone_or_utc(asked.customer.time_zone)
     text = CsvText(zone, asked.query.channels, summed=asked.query.resolution is not None)
-    waiting = [text.head()]
-    async for curves in asked.query.pieces(asked.tracks):
-        for number, chunk in enumerate(text.chunks(curves), 1):
-            waiting.append(chunk)
-            await cooperate()
-            if number % _CHUNKS_AT_ONCE == 0:
-                yield "".join(waiting).encode()
-                waiting = []
-    yield "".join(waiting).encode()
+    yield text.head().encode()
+    pieces = asked.query.pieces(asked.tracks)
+    while (rows := await _csv_piece(pieces, text, cooperate)) is not None:
+        yield rows
+
+
+async def _csv_piece(
+    pieces: AsyncIterator[list[Iterable[CurvePoint]]], text: CsvText, cooperate: CooperativeYield
+) -> bytes | None:
+    """The rows of the next piece; None after the last one."""
+    try:
+        curves = await anext(pieces)
+    except StopAsyncIteration:
+        return None
+    chunks = []
+    for chunk in text.chunks(curves):
+        chunks.append(chunk)
+        await cooperate()
+    return "".join(chunks).encode()
 
 
 async def latest_readings(context: Context, customer: Customer, now: int) -> Latest:

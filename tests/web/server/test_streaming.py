@@ -1,0 +1,108 @@
+"""Long answers: no faster than the client takes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from cenergyd.web.server.long_requests import LongRequests
+from cenergyd.web.server.streaming import TAKEN_WITHIN_SECONDS, NotTaken, send
+
+
+class Connection:
+    """A request whose client says when it has taken what was sent."""
+
+    def __init__(self, *, slow: bool) -> None:
+        self.slow = slow
+        self.sent: list[bytes] = []
+        self.made = 0
+        self.aborted = False
+        self.producer: Any = None
+        self.channel: Any = self
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, chunk: bytes) -> None:
+        self.sent.append(chunk)
+        if self.slow:
+            self.producer.pauseProducing()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    async def chunks(self, number: int) -> AsyncIterator[bytes]:
+        for position in range(number):
+            self.made += 1
+            yield b"%d" % position
+
+
+class Play:
+    """A place for one long request, and a connection that sends three chunks."""
+
+    def __init__(self, *, slow: bool) -> None:
+        self.clock = Clock()
+        self.places = LongRequests(1)
+        self.connection = Connection(slow=slow)
+        self.others = 0
+        self.sending = Deferred.fromCoroutine(self._send())
+
+    async def _send(self) -> None:
+        async with self.places.turn("slow") as turn:
+            await send(cast(Any, self.connection), self.connection.chunks(3), self.clock, turn)
+
+    async def other(self) -> None:
+        async with self.places.turn("other"):
+            self.others += 1
+
+
+def test_all_at_once_to_who_reads_at_once() -> None:
+    play = Play(slow=False)
+    assert play.sending.called
+    assert play.connection.sent == [b"0", b"1", b"2"]
+    assert play.connection.producer is None
+
+
+def test_nothing_is_made_ahead_of_the_client_and_others_get_its_place() -> None:
+    play = Play(slow=True)
+    for number in (1, 2, 3):
+        assert (len(play.connection.sent), play.connection.made) == (number, number)
+        Deferred.fromCoroutine(play.other())
+        assert play.others == number
+        assert not play.sending.called, "until the client has taken all, its memory counts"
+        play.connection.producer.resumeProducing()
+    assert play.sending.called
+    assert not play.clock.getDelayedCalls()
+
+
+def test_who_does_not_read_is_disconnected() -> None:
+    play = Play(slow=True)
+    failed: list[Any] = []
+    play.sending.addErrback(failed.append)
+    play.clock.advance(TAKEN_WITHIN_SECONDS)
+    assert failed[0].check(NotTaken)
+    assert play.connection.aborted
+    Deferred.fromCoroutine(play.other())
+    assert play.others == 1
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_client_that_goes_away_leaves_nothing_behind(paused: bool) -> None:
+    play = Play(slow=True)
+    if not paused:
+        play.connection.slow = False
+    play.connection.channel = None
+    play.sending.addErrback(lambda failure: failure.trap(CancelledError))
+    play.sending.cancel()
+    assert play.sending.called
+    assert not play.clock.getDelayedCalls()
+    Deferred.fromCoroutine(play.other())
+    assert play.others == 1

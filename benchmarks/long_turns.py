@@ -127,14 +127,14 @@ def main() -> None:
     from twisted.internet import reactor
 
     from cenergyd.cli import main as run
-    from cenergyd.testing.tuned import change
+    from cenergyd.testing.tuned import set_constant
 
     cut = sys.argv.index("--")
     watch = Watch(Path(sys.argv[1]).open("a", encoding="utf-8"), reactor._poller)  # noqa: SIM115
     reactor._poller = watch
     reactor.callWhenRunning(watch.start)
     for each in sys.argv[2:cut]:
-        change(each)
+        set_constant(each)
     sys.argv[1:] = sys.argv[cut + 1 :]
     run()
 

@@ -13,7 +13,7 @@ from msgpack.exceptions import ExtraData, FormatError, OutOfData, StackError
 Read = Callable[[Unpacker], object]
 
 
-def decoded(content: bytes) -> object:
+def decoded_answer(content: bytes) -> object:
     """The answer to a query. Raises ValueError if it is not complete MessagePack of the known structure."""
     source = Unpacker(max_buffer_size=max(1, len(content)))
     source.feed(content)

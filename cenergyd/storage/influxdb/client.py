@@ -18,7 +18,7 @@ from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
 from cenergyd.storage.influxdb.address import InfluxAddress
-from cenergyd.storage.influxdb.answer import decoded
+from cenergyd.storage.influxdb.answer import decoded_answer
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class InfluxClient(InfluxDBClient):  # type: ignore[misc]  # it has no types
             redirect=False,
         )
         packed = answer.headers.get("Content-Type") == "application/x-msgpack"
-        content = decoded(answer.data) if packed and answer.data else None
+        content = decoded_answer(answer.data) if packed and answer.data else None
         if answer.status == expected_response_code:
             return InfluxResponse(answer.data, content)
         reason = json.dumps(content) if content else answer.data

@@ -26,7 +26,7 @@ from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES, LongRequests, T
 from cenergyd.web.server.problems import FieldError, RequestProblem, answer_problem, invalid_fields
 from cenergyd.web.server.request import BoundedRequest
 from cenergyd.web.server.security import set_security_headers
-from cenergyd.web.server.streaming import send
+from cenergyd.web.server.streaming import send_chunks
 
 T = TypeVar("T")
 Access = Literal["public", "signed_in", "operator"]
@@ -244,7 +244,7 @@ class Router:
             async for chunk in chunks:
                 yield chunk
 
-        await send(call.request, whole(), self._clock, turn)
+        await send_chunks(call.request, whole(), self._clock, turn)
         return b""
 
     async def _authorise(self, route: Route, request: Request, path: Mapping[str, str]) -> Principal | None:

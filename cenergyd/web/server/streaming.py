@@ -54,7 +54,7 @@ class _Sending:
                 late.cancel()
 
 
-async def send(request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn) -> None:
+async def send_chunks(request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn) -> None:
     """Write the chunks. While the client does not read, no further one is made, and the turn is another's. Returns once the client has taken all.
 
     :raises NotTaken: it does not read at all.

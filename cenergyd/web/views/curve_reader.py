@@ -14,7 +14,7 @@ from cenergyd.readings.store import ReadingStore, Summary
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.views.context import Context
-from cenergyd.web.views.curve_windows import DAY, WindowRun, runs, slices
+from cenergyd.web.views.curve_windows import DAY, WindowRun, runs, window_slices
 from cenergyd.web.views.curves import (
     LADDER,
     Curve,
@@ -250,7 +250,7 @@ class _Summaries:
             return
         # Nothing is asked where no track has a source: the range may be much longer.
         first, last = max(asked.start, ranges[0][0]), min(asked.end, ranges[-1][1])
-        for start, end in slices(first, last, asked.resolution, self._zone, most):
+        for start, end in window_slices(first, last, asked.resolution, self._zone, most):
             within = asked._replace(start=start, end=end)
             yield await self._piece(tracks, [_cut(part, within) for part in ranges if _overlap(part, within)])
 

@@ -42,7 +42,7 @@ def runs(start: int, end: int, resolution: int, zone: ZoneInfo) -> list[WindowRu
     return [run._replace(start=max(run.start, start), end=min(run.end, end)) for run in found]
 
 
-def slices(start: int, end: int, resolution: int, zone: ZoneInfo, most: int) -> list[tuple[int, int]]:
+def window_slices(start: int, end: int, resolution: int, zone: ZoneInfo, most: int) -> list[tuple[int, int]]:
     """The range cut between windows, into parts of at most so many windows each, ascending."""
     if resolution % DAY:
         first = start - start % resolution

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from cenergyd.web.server.long_requests import LongRequests
-from cenergyd.web.server.streaming import TAKEN_WITHIN_SECONDS, NotTaken, send
+from cenergyd.web.server.streaming import TAKEN_WITHIN_SECONDS, NotTaken, send_chunks
 
 
 class Connection:
@@ -57,7 +57,7 @@ class Play:
 
     async def _send(self) -> None:
         async with self.places.turn("slow") as turn:
-            await send(cast(Any, self.connection), self.connection.chunks(3), self.clock, turn)
+            await send_chunks(cast(Any, self.connection), self.connection.chunks(3), self.clock, turn)
 
     async def other(self) -> None:
         async with self.places.turn("other"):

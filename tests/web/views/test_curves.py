@@ -18,7 +18,7 @@ from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import to_json
 from cenergyd.web.views.curve_reader import CurveReader
-from cenergyd.web.views.curve_windows import runs, slices
+from cenergyd.web.views.curve_windows import runs, window_slices
 from cenergyd.web.views.curves import (
     DAY,
     LADDER,
@@ -190,7 +190,7 @@ def test_slices_are_cut_between_windows(
     start: int, length: int, number: int, in_days: bool, most: int, zone: str
 ) -> None:
     resolution = number * DAY if in_days else max(number * 60, length // 5000)
-    found = slices(start, start + length, resolution, ZoneInfo(zone), most)
+    found = window_slices(start, start + length, resolution, ZoneInfo(zone), most)
     assert (found[0][0], found[-1][1]) == (start, start + length)
     assert all(before[1] == after[0] for before, after in pairwise(found))
     edges = {edge for run in runs(start, start + length, resolution, ZoneInfo(zone)) for edge in run[:2]}

@@ -69,7 +69,7 @@ class Latest(Resource, frozen=True, kw_only=True):
     roles: LatestOfRoles
 
 
-class _Asked(NamedTuple):
+class _CurveRequest(NamedTuple):
     """What a request asks for."""
 
     customer: Customer
@@ -108,7 +108,7 @@ class ReadingsApi:
         customer = await self._context.customer(customer_id)
         return Response(await latest_readings(self._context, customer, call.now))
 
-    async def _asked(self, call: Call, customer_id: str) -> _Asked:
+    async def _asked(self, call: Call, customer_id: str) -> _CurveRequest:
         start, end, resolution = _range(call)
         channels = _channels(call)
         customer = await self._context.customer(customer_id)
@@ -117,7 +117,7 @@ class ReadingsApi:
         reader = self._original if _original(call) else self._reader
         query = await reader.ask(tracks, start, end, zone=zone, resolution=resolution, channels=channels)
         call.hold(LONG_ANSWER_BYTES + query.held * _READING_BYTES)
-        return _Asked(customer, tracks, start, end, query)
+        return _CurveRequest(customer, tracks, start, end, query)
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""
@@ -130,7 +130,7 @@ class ReadingsApi:
 
 
 async def _json(
-    asked: _Asked, corrections: Sequence[Sequence[Listed]], cooperate: CooperativeYield
+    asked: _CurveRequest, corrections: Sequence[Sequence[Listed]], cooperate: CooperativeYield
 ) -> AsyncIterator[bytes]:
     """One curve after the other, each once it is read."""
     head = CurvesJson(
@@ -156,7 +156,7 @@ async def _curve_json(query: CurveQuery, track: Track, own: Sequence[Listed], co
     return encode(columns.json(own))
 
 
-async def _csv(asked: _Asked, cooperate: CooperativeYield) -> AsyncIterator[bytes]:
+async def _csv(asked: _CurveRequest, cooperate: CooperativeYield) -> AsyncIterator[bytes]:
     """Piece by piece. While the client reads one, its points are not in memory any more."""
     zone = zone_or_utc(asked.customer.time_zone)
     text = CsvText(zone, asked.query.channels, summed=asked.query.resolution is not None)

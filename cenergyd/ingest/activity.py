@@ -125,12 +125,15 @@ class LoggerActivity(PeriodicService):
         device: Mapping[str, str],
         readings: Sequence[Reading],
         last_error: tuple[int, int] | None = None,
+        *,
+        other_rows: int = 0,
     ) -> None:
         """A meter's log came.
 
         :param device: name, device_type and device_class as the logger says.
         :param readings: those of the log, by time.
         :param last_error: time and number of its newest error row.
+        :param other_rows: rows that were left out because they have other columns than the meter's.
         """
         last = readings[-1] if readings else None
         body: JsonObject = {
@@ -140,6 +143,7 @@ class LoggerActivity(PeriodicService):
             "last": {"P": last.P, "L1_PF": last.L1_PF, "L1_V": last.L1_V, "Q": last.Q} if last else None,
             "interval": typical_interval([reading.time for reading in readings[-INTERVAL_READINGS:]]),
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
+            "other_rows": {"time": int(self._clock.seconds()), "rows": other_rows} if other_rows else None,
         }
         meters = self._seen.setdefault(serial, _Seen()).meters
         meters[series] = merged_meter(meters.get(series, {}), body)
@@ -309,6 +313,7 @@ def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
     body["interval"] = new["interval"] or old.get("interval")
     errors = [each for each in (old.get("error"), new["error"]) if isinstance(each, Mapping)]
     body["error"] = max(errors, key=lambda error: int(error["time"]), default=None)
+    body["other_rows"] = new["other_rows"] or old.get("other_rows")
     return body
 
 

@@ -232,8 +232,10 @@ class Receiver:
         serial = customer.logger_serial_number
         for each, read in logs:
             device = {"name": each.device_name, "device_type": each.device_type, "device_class": each.device_class}
-            self._activity.meter(serial, each.series, device, read.parsed.readings, read.parsed.last_error)
-            self._metrics.readings(len(read.parsed.readings), read.parsed.skipped)
+            parsed = read.parsed
+            others = parsed.skipped.get("other_points", 0)
+            self._activity.meter(serial, each.series, device, parsed.readings, parsed.last_error, other_rows=others)
+            self._metrics.readings(len(parsed.readings), parsed.skipped)
             await self._activity.introduce(serial, each.series)
 
     async def store(self, customer: Customer, logs: Sequence[tuple[str, ReadLog]]) -> None:

@@ -101,9 +101,12 @@ def test_the_rhythm_of_a_logger_is_learnt_over_restarts() -> None:
 def test_interval_and_error_of_a_meter_are_kept() -> None:
     here = Place()
     now = int(here.clock.seconds())
-    here.activity.meter("A00", SERIES, {}, [Reading(now - 600 + 60 * n, 1.0) for n in range(10)], (now - 30, 139))
+    here.activity.meter(
+        "A00", SERIES, {}, [Reading(now - 600 + 60 * n, 1.0) for n in range(10)], (now - 30, 139), other_rows=2
+    )
     here.clock.advance(5)
     body = here.meter()
+    assert body["other_rows"] == {"rows": 2, "time": now}
     assert (body["interval"], body["error"], body["last_time"]) == (60, {"time": now - 30, "code": 139}, now - 60)
     here.activity.meter("A00", SERIES, {}, [Reading(now - 7200, 2.0)], (now - 7000, 138))  # late files
     here.activity.meter("A00", SERIES, {}, [])

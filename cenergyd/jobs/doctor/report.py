@@ -229,6 +229,7 @@ def check_meters(gathered: CheckInputs) -> list[Finding]:
         else:
             found += _channels(gathered, series, role)
     found += _not_understood(gathered, named)
+    found += _other_rows(gathered)
     found += correction_findings(gathered.corrections, zone_or_utc(gathered.customer.time_zone))
     spare = [name for name in gathered.seen if name not in named and not name.endswith(f"_{MISSING_METER}")]
     if spare:
@@ -343,6 +344,28 @@ def _not_understood(gathered: CheckInputs, named: Mapping[str, Role]) -> list[Fi
                 + (f" {doubts[0].upper()}{doubts[1:]}." if doubts else ""),
                 advice="Choose its columns on the meters page, or let the logger send the meter's config file; then the logs are read.",
                 evidence={"logs": body["logs"], "since": body.get("since")},
+            )
+        )  # fmt: skip
+    return found
+
+
+def _other_rows(gathered: CheckInputs) -> list[Finding]:
+    """Meters in whose logs there were rows with other columns, which were left out."""
+    found = []
+    for series, document in gathered.meters.items():
+        others = document.body.get("other_rows")
+        if not isinstance(others, Mapping) or int(others["time"]) < gathered.span.start:
+            continue
+        rows, meter = int(others["rows"]), series.rpartition("_")[2]
+        when = local_time_text(int(others["time"]), zone_or_utc(gathered.customer.time_zone))
+        what = "1 row has" if rows == 1 else f"{rows} rows have"
+        found.append(
+            Finding(
+                severity="warning", code="other_rows",
+                message=f"In a log of meter {meter} that came {when}, {what} more or fewer columns than the meter's others, and "
+                f"{'was' if rows == 1 else 'were'} left out.",
+                advice=f"Check that the logger has no second meter at address {meter}: a replaced or added meter needs an address of its own.",
+                evidence={"meter": meter, "rows": rows, "time": int(others["time"])},
             )
         )  # fmt: skip
     return found

@@ -41,6 +41,13 @@ class LastValues(Resource, frozen=True, kw_only=True):
     Q: float | None
 
 
+class OtherRows(Resource, frozen=True, kw_only=True):
+    """Rows of a log that were left out because they have more or fewer points than the meter's: of another meter, or damaged."""
+
+    rows: Annotated[int, Meta(description="In the latest log that had any.")]
+    time: Annotated[Time, Meta(description="When that log came.")]
+
+
 class MeterJson(Resource, frozen=True, kw_only=True):
     """A meter behind a logger; its names are as typed on the device."""
 
@@ -52,12 +59,13 @@ class MeterJson(Resource, frozen=True, kw_only=True):
     last_upload: Time | None
     last_time: Time | None
     last: LastValues | None
+    other_rows: OtherRows | None
 
     @classmethod
     def of(cls, document: Document) -> MeterJson:
         """A meter's document."""
         body = document.body
-        last = body.get("last")
+        last, others = body.get("last"), body.get("other_rows")
         return cls(
             series=document.key,
             meter=document.key.split("_", 1)[-1],
@@ -67,6 +75,7 @@ class MeterJson(Resource, frozen=True, kw_only=True):
             last_upload=body.get("last_upload"),
             last_time=body.get("last_time"),
             last=LastValues(**{channel: last.get(channel) for channel in CHANNELS}) if last else None,
+            other_rows=OtherRows(rows=others["rows"], time=others["time"]) if others else None,
         )
 
 

@@ -301,6 +301,7 @@ async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> 
     uploaded = case.now - 60
     await world.context.documents.put(LOGGER, SERIAL, {"last_upload": uploaded, "gaps": gaps}, due=uploaded)
     error = {"last_time": case.now - 40 * 3600, "error": {"code": 139, "time": case.now - 60}, "last_upload": uploaded}
+    error["other_rows"] = {"rows": 2, "time": uploaded}
     await world.context.documents.put(METER, f"{SERIAL}_2", error, owner=SERIAL)
     report = await case.report()
     customer = (await world.context.customers.page())[0]
@@ -309,6 +310,7 @@ async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> 
     told = by_code(report)["meter_error"]
     assert (told.severity, told.field, told.evidence["error_code"]) == ("error", "solar", 139)
     assert "error 139" in told.message
+    assert "2 rows have more or fewer columns" in by_code(report)["other_rows"].message
     await world.context.documents.put(METER, f"{SERIAL}_2", {**error, "error": None}, owner=SERIAL)
     assert by_code(await doctor(customer, world.context.readings, world.context.documents, case.now))["meter_stopped"]
 

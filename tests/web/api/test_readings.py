@@ -441,8 +441,12 @@ async def test_loggers_meters_status_and_rejected(world: World) -> None:
     await world.documents.put("logger", SERIAL, {"loop_name": "loop", "address": "192.0.2.1", "last_upload": 5})
     await world.documents.put("logger_status", SERIAL, {"time": 6, "fields": {"UPTIME": "77"}}, owner=SERIAL)
     meter = {"name": "Main", "device_type": "E50", "device_class": "8", "last_upload": 5}
+    others = {"rows": 3, "time": 5}
     await world.documents.put(
-        "meter", f"{SERIAL}_1", {**meter, "last_time": 4, "last": {"P": 1.5, "L1_PF": None}}, owner=SERIAL
+        "meter",
+        f"{SERIAL}_1",
+        {**meter, "last_time": 4, "last": {"P": 1.5, "L1_PF": None}, "other_rows": others},
+        owner=SERIAL,
     )
     await world.documents.put("meter", f"{SERIAL}_9", {**meter, "last_time": None, "last": None}, owner=SERIAL)
     await world.documents.put("meter", "OTHER_1", meter, owner="OTHER")
@@ -451,6 +455,7 @@ async def test_loggers_meters_status_and_rejected(world: World) -> None:
     )
     own = (await client.get(f"customers/{customer.id}/logger")).json
     assert own["status"] == {"time": 6, "fields": {"UPTIME": "77"}}
+    assert [entry["other_rows"] for entry in own["meters"]] == [others, None]
     assert [(entry["meter"], entry["last"]) for entry in own["meters"]] == [
         ("1", {"P": 1.5, "L1_PF": None, "L1_V": None, "Q": None}), ("9", None),
     ]  # fmt: skip

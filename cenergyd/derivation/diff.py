@@ -36,13 +36,14 @@ def change(
     if list(before) == list(after):
         return None
     new = {reading[0]: reading for reading in after}
-    if any(_loses(old, new.get(old[0])) for old in before):
+    if any(loses(old, new.get(old[0])) for old in before):
         return SeriesChange(series, start, end, after, True)
     old = {reading[0]: reading for reading in before}
     return SeriesChange(series, start, end, [reading for reading in after if old.get(reading[0]) != reading], False)
 
 
-def _loses(old: Reading, new: Reading | None) -> bool:
+def loses(old: Reading, new: Reading | None) -> bool:
+    """Whether a stored reading has a value, or the mark "estimated", that the wanted one has not: writing does not remove it."""
     if new is None or (old[5] and not new[5]):
         return True
-    return any(now is None and was is not None for was, now in zip(old[1:5], new[1:5], strict=True))
+    return None in new and any(now is None and was is not None for was, now in zip(old.values, new.values, strict=True))

@@ -6,7 +6,7 @@ time the later one wins, channel by channel, as on arrival. Changes are marked f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -20,10 +20,7 @@ from cenergyd.acquisuite.xml import parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import held_since, own_parts
 from cenergyd.customers.store import PendingQueue
-from cenergyd.derivation.committer import write_derived
-from cenergyd.derivation.derive import Derivation
-from cenergyd.derivation.diff import SeriesChange, change
-from cenergyd.derivation.gaps import NO_GAPS
+from cenergyd.derivation.diff import SeriesChange, change, loses
 from cenergyd.errors import FutureRows, UploadError
 from cenergyd.ingest.archive_format import (
     ArchivedUpload,
@@ -37,7 +34,8 @@ from cenergyd.ingest.archive_format import (
 )
 from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, LogFile, LogReader, ReadLog, in_steps, inflated
 from cenergyd.readings.corrected import as_measured
-from cenergyd.readings.model import Reading, series_name
+from cenergyd.readings.model import Reading, SeriesReadings, series_name
+from cenergyd.readings.pauses import is_regular, usual_intervals
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.threads import InThread
@@ -45,6 +43,8 @@ from cenergyd.runtime.threads import InThread
 DAY: Final = 86400
 MAX_DAYS: Final = 400
 """The longest range in one run: every time read is remembered."""
+LONGEST_PAUSE: Final = 5400
+"""A longer pause between readings is a gap, s."""
 log = Logger()
 T = TypeVar("T")
 
@@ -243,10 +243,40 @@ class Rereader:
             self.counts.removed += len(old.keys() - new.keys())
         if self.dry_run:
             return
-        await write_derived(self.readings, [Derivation(difference, 0, None, NO_GAPS)])
+        if difference.replace:
+            ranges = losing_ranges(before, new)
+            await self.readings.replace_many(
+                [
+                    (difference.series, *each, [new[time] for time in new if each.start <= time < each.end])
+                    for each in ranges
+                ]
+            )
+        changed = [reading for time, reading in new.items() if old.get(time) != reading]
+        if changed:
+            await self.readings.write([SeriesReadings(difference.series, changed)])
         if difference.replace:
             others = [time for time, reading in old.items() if new.get(time) != reading]
             await self.removed(difference.series, min(others), max(others) + 1)
+
+
+def losing_ranges(before: Sequence[Reading], after: Mapping[int, Reading]) -> list[Window]:
+    """Ranges that have every stored reading which loses a value. None crosses a gap between readings, because uploads go on meanwhile:
+    a late row may come that is in neither.
+
+    :param before: the stored readings, ascending.
+    :param after: the wanted ones by time.
+    """
+    usual = usual_intervals([reading.time for reading in before], LONGEST_PAUSE)
+    found: list[Window] = []
+    connected = False
+    for index, reading in enumerate(before):
+        if index and not is_regular(reading.time - before[index - 1].time, usual[index - 1] or 0):
+            connected = False
+        if loses(reading, after.get(reading.time)):
+            start = found.pop().start if connected else reading.time
+            found.append(Window(start, reading.time + 1))
+            connected = True
+    return found
 
 
 def _days(folder: Path, first: str) -> list[tuple[list[Path], int]]:

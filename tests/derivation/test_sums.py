@@ -194,6 +194,19 @@ def test_a_factor_from_a_time_on() -> None:
     assert powers_of(stored(here, "missing_meter")) == [(0, 41.0), (1, 41.0), (2, 81.0), (3, 81.0), (4, 81.0)]
 
 
+def test_a_sum_that_becomes_another_keeps_no_register_of_the_first() -> None:
+    here = site(owner(facility="1+4", solar=""))
+    readings = [Reading(START + 60 * k, 1.0, E_import=10.0, E_export=3.0) for k in range(5)]
+    came(here, "1", readings)
+    came(here, "4", readings)
+    here.tick()
+    assert {(each.E_import, each.E_net) for each in stored(here, "utility_sum")} == {(20.0, 14.0)}
+    here.queue.customers["a"] = owner(facility="1-4", solar="")
+    came(here, "1", readings)
+    here.tick()
+    assert {(each.E_import, each.E_net) for each in stored(here, "utility_sum")} == {(None, 0.0)}
+
+
 def test_a_store_that_refuses_a_sum_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Customer(id="b", facility="1", solar="2", logger_serial_number="00B")
     here = site(owner(), other)

@@ -319,6 +319,37 @@ async def test_a_row_that_gives_nothing_now_takes_its_reading_away(tmp_path: Pat
     assert play.gone == [(f"{SERIAL}_1", base, base + 121)]
 
 
+class Interrupted(MemoryReadingStore):
+    """A store in which an upload's readings arrive between what is read and what is written because of it."""
+
+    def __init__(self, coming: SeriesReadings) -> None:
+        super().__init__()
+        self._coming = coming
+
+    async def read(self, *asked: Any) -> Any:
+        found = await super().read(*asked)
+        await super().write([self._coming])
+        return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_uploaded_meanwhile_stays(tmp_path: Path) -> None:
+    """Late rows in a gap, and new ones: none is in the archive's part that is read, nor in what was stored before."""
+    play, name = Play(tmp_path), f"{SERIAL}_1"
+    base = NOW // DAY * DAY
+    gap, new = range(base + 600, base + 1200, 60), range(base + 1800, base + 2400, 60)
+    play.readings = Interrupted(SeriesReadings(name, [*rows(gap, 7.0), *rows(new, 8.0)]))
+    known = [*range(base, base + 600, 60), *range(base + 1200, base + 1800, 60)]
+    await play.readings.write([SeriesReadings(name, [Reading(time, 99.0, E_net=1.0) for time in known])])
+    play.archive([Reading(time, 1.0) for time in known[1:]], received=base + 1800)
+    counts = await play.reread(base, base + DAY)
+    assert (counts.changed, counts.removed) == (19, 0)
+    wanted = {base: 99.0, **dict.fromkeys(known[1:], 1.0), **dict.fromkeys(gap, 7.0), **dict.fromkeys(new, 8.0)}
+    assert await play.stored() == dict(sorted(wanted.items()))
+    found = (await play.readings.read([name], 0, 1 << 40))[name]
+    assert [each.time for each in found if each.E_net is not None] == [base], "registers of columns that are none"
+
+
 @pytest_twisted.ensureDeferred
 async def test_other_meters_other_owners_and_unknown_columns_are_left_alone(tmp_path: Path) -> None:
     play = Play(tmp_path)

@@ -7,7 +7,8 @@ compares them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import repeat
+from functools import lru_cache
+from itertools import pairwise, repeat
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
@@ -32,26 +33,27 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
             return None
     if text[:5].lower() == _HEADER:
         text = text[text.find(b"\n") + 1 :]
-    rows, width = text.count(b"\n"), text.count(b",", 0, text.find(b"\n"))  # the last column is not counted
-    fields = text.split(b",")
-    if (
-        not (rows and width)
-        or len(fields) != rows * width + 1
-        or text.count(b"'") != 2 * rows
-        or fields[1::width].count(b"0") != rows
-    ):
+    *lines, rest = text.split(b"\n")
+    width = lines[0].count(b",") if lines else 0
+    if rest or not width or text.count(b"'") != 2 * len(lines):
         return None
-    # At the end of a row, the last column, the line end and the next row's time are one field. If there are as many line ends as rows,
-    # and two quotes for each time, there are none elsewhere, so all rows have the same width.
-    joints = fields[width:-1:width]
+    if layout.last_column > width or [line.count(b",") for line in lines].count(width) != len(lines):
+        return None
+    left, right = _cuts(tuple(layout.columns.values()), width)
+    rows = [line.split(b",", left + 1) for line in lines]
+    if right <= width:
+        for row in rows:
+            row.extend(row.pop().rsplit(b",", width + 1 - right))
+    if [row[1] for row in rows].count(b"0") != len(rows):
+        return None
     try:
-        times = [quoted_time(fields[0]), *[quoted_time(joint[joint.index(b"\n") + 1 :]) for joint in joints]]
-        fields[width::width] = [joint[: joint.index(b"\n")] for joint in fields[width::width]]
-        values = [_values(fields, width, layout.columns.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
-    except (ValueError, IndexError):
+        times = [quoted_time(row[0]) for row in rows]
+        places = {value: column if column <= left else column - width - 1 for value, column in layout.columns.items()}
+        values = [_values(rows, places.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
+    except ValueError:
         return None
     factors = values[_POWER_FACTOR]
-    if len(set(times)) != rows or min(times) < earliest or max(times) > latest:
+    if len(set(times)) != len(rows) or min(times) < earliest or max(times) > latest:
         return None
     if isinstance(factors, list) and not (min(factors) >= -1.0 and max(factors) <= 1.0):
         return None
@@ -59,17 +61,21 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
     return list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
 
 
-def _values(fields: list[bytes], width: int, column: int | None, scale: float) -> Iterable[float | None]:
+@lru_cache(256)
+def _cuts(columns: tuple[int, ...], width: int) -> tuple[int, int]:
+    """The columns beside the longest run of unused ones, which need not be split: the one before it and the one after it."""
+    used = sorted({1, *columns})
+    return max(pairwise([*used, width + 1]), key=lambda pair: pair[1] - pair[0])
+
+
+def _values(rows: list[list[bytes]], place: int | None, scale: float) -> Iterable[float | None]:
     """One column as numbers; an endless series of None if the meter has no such value.
 
     :raises ValueError: some are not numbers, or implausibly large.
-    :raises IndexError: the rows have no such column.
     """
-    if column is None:
+    if place is None:
         return repeat(None)
-    if column > width:
-        raise IndexError(column)
-    values = list(map(float, fields[column::width]))
+    values = [float(row[place]) for row in rows]
     if scale != 1.0:
         values = [value * scale for value in values]
     if not sum(map(abs, values)) <= MAX_VALUE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Final
 
 from cenergyd.acquisuite.layouts import Layout
@@ -19,9 +20,12 @@ RowReader = Callable[[int, list[bytes]], "tuple[Reading | None, int]"]
 def row_reader(layout: Layout) -> RowReader:
     """The function that reads the rows of a layout."""
     places = [(VALUES.index(value), column, layout.scales.get(value, 1.0)) for value, column in layout.columns.items()]
-    columns = [column for _, column, _ in places]
-    positions = [position for position, _, _ in places]
     factor_column = layout.columns.get("L1_PF")
+    columns = [column for _, column, _ in places]
+    # The positions of a reading's values in what is read of a row; the last of that is None.
+    order = [list(layout.columns).index(value) if value in layout.columns else -1 for value in VALUES]
+    in_order = itemgetter(*order)
+    factor_at = order[VALUES.index("L1_PF")]
 
     def careful(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
         values: list[float | None] = [None] * len(VALUES)
@@ -36,16 +40,15 @@ def row_reader(layout: Layout) -> RowReader:
 
     def quick(time: int, fields: list[bytes]) -> tuple[Reading | None, int]:
         try:
-            found = [float(fields[column]) for column in columns]
-            factor = float(fields[factor_column]) if factor_column is not None else 0.0
+            found: list[float | None] = [float(fields[column]) for column in columns]
         except (ValueError, IndexError):
             return careful(time, fields)
-        if not (-1.0 <= factor <= 1.0 and sum(map(abs, found)) <= MAX_VALUE):  # false for nan, too
+        factor = 0.0 if factor_at < 0 else found[factor_at]
+        if not (-1.0 <= factor <= 1.0 and sum(map(abs, found)) <= MAX_VALUE):  # type: ignore[operator, arg-type]  # false for nan, too
             return careful(time, fields)
-        values: list[float | None] = [None] * len(VALUES)
-        for position, value in zip(positions, found, strict=True):
-            values[position] = value
-        return _reading(time, values), 0
+        found.append(None)
+        p, pf, v, q, net, imported, exported = in_order(found)
+        return new_reading((time, p, pf, v, q, False, net, imported, exported)), 0
 
     return quick if places and not layout.scales else careful
 

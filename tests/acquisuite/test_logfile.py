@@ -442,25 +442,36 @@ FIELDS = st.sampled_from(
     st.sampled_from([b"\n", b"\r\n"]),
     st.sampled_from([b"", b"time(utc),error,low,high,'P (kW)'\n", b"\n"]),
     st.lists(st.tuples(st.integers(0, 200), st.sampled_from([b"", b"\n", b",", b"'", b"0", b"\r", b"1,'2002-01-31 18:36:00',0,"])), max_size=2),
+    st.sampled_from([EVEN, Layout("apart", {"P": 4, "Q": 9}), Layout("at the end", {"P": 8, "E_net": 9})]),
 )  # fmt: skip
 @settings(max_examples=500)
 def test_even_rows_are_read_as_they_are_row_by_row(
-    rows: list[tuple[int, list[bytes]]], end: bytes, head: bytes, damage: list[tuple[int, bytes]]
+    rows: list[tuple[int, list[bytes]]], end: bytes, head: bytes, damage: list[tuple[int, bytes]], layout: Layout
 ) -> None:
     lines = [b"'2002-01-31 18:3%d:00',0,0,0,%s" % (minute, b",".join([*values, b"1", b"2"])) for minute, values in rows]
     text = head + end.join([*lines, b""])
     for position, put in damage:
         text = text[:position] + put + text[position + 1 :]
-    assert by_columns(text, EVEN) == by_rows(text, EVEN)
+    assert by_columns(text, layout) == by_rows(text, layout)
 
 
-@pytest.mark.parametrize("layout", [VERIS, EVEN, Layout.of("last", P=75), Layout.of("beyond", P=76), Layout("nothing")])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        VERIS,
+        EVEN,
+        Layout.of("last", P=75),
+        Layout.of("beyond", P=76),
+        Layout.of("far beyond", P=4, Q=77),
+        Layout("nothing"),
+    ],
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
     rows = [dict.fromkeys(range(4, 76), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
     text = end.join([*(log_row(T0 + 60 * n, values, columns=76) for n, values in enumerate(rows)), ""]).encode()
     even = read_uniform_rows(text, layout, NOW)
-    assert (even is None) == (layout.name in ("beyond", "nothing"))
+    assert (even is None) == (layout.name in ("beyond", "far beyond", "nothing"))
     assert by_columns(text, layout) == by_rows(text, layout)
 
 

@@ -90,8 +90,23 @@ def role_segments(customer: Customer, role: Role, start: int, end: int) -> list[
 
     Neighbouring setup periods between which nothing changes for the role give one segment.
     """
+    if start >= end:
+        return []
+    every = customer.role_history.get(role)
+    if every is None:
+        every = customer.role_history[role] = _all_segments(customer, role)
+    return [
+        each
+        if start <= each.start and each.end <= end
+        else each._replace(start=max(each.start, start), end=min(each.end, end))
+        for each in every
+        if each.end > start and each.start < end
+    ]
+
+
+def _all_segments(customer: Customer, role: Role) -> list[RoleSegment]:
     found: list[RoleSegment] = []
-    for period in setup_periods(customer, start, end):
+    for period in setup_periods(customer, -FOREVER, FOREVER):
         segment = period.segment_of(role)
         if segment is None:
             continue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import attrs
@@ -45,7 +46,7 @@ class MeterSetup:
         meter: str = getattr(self, role)
         return meter
 
-    @property
+    @cached_property
     def missing_role(self) -> Role | None:
         """The role to compute; None unless exactly one role has no meter and the other two have different meters."""
         utility, load, solar = self.utility, self.load, self.solar
@@ -110,7 +111,12 @@ class Customer:
         name = chosen.get("plugin") if isinstance(chosen, Mapping) else None
         return name if isinstance(name, str) else ""
 
-    @property
+    @cached_property
+    def role_history(self) -> dict[Role, Sequence[Any]]:
+        """For :func:`cenergyd.customers.meter_history.role_segments`: the segments of a role over all times, once they were needed."""
+        return {}
+
+    @cached_property
     def current(self) -> MeterSetup:
         """The roles as set now."""
         extras = self.extensions.get("meters")

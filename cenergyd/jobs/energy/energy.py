@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
-from cenergyd.jobs.energy.gap_bridging import KINDS, Kind, Line, lines_within, power_at
+from cenergyd.jobs.energy.gap_bridging import KINDS, Line, lines_within, power_at
 
 
 class KindEnergy(NamedTuple):
@@ -21,6 +21,10 @@ class KindEnergy(NamedTuple):
     """Energy where P is negative, kWh, as a positive number."""
     seconds: int = 0
     """Seconds with lines of this kind."""
+
+
+_NOTHING = KindEnergy()
+_ONLY_MEASURED = frozenset(("measured",))
 
 
 class Energy(NamedTuple):
@@ -39,40 +43,46 @@ class Energy(NamedTuple):
 def energy(lines: Sequence[Line], start: int, end: int) -> Energy:
     """The energy of ``start <= time < end`` from the lines (ascending, not overlapping) that reach into it."""
     inside = lines_within(lines, start, end)
-    kinds = {kind: _of_kind(inside, kind, start, end) for kind in KINDS}
+    kinds = {line[4] for line in inside}
+    if kinds == _ONLY_MEASURED:
+        return Energy(*_area(inside, start, end))
+    parts = {kind: _area([line for line in inside if line[4] == kind], start, end) for kind in KINDS if kind in kinds}
     return Energy(
-        fsum(each.import_kwh for each in kinds.values()),
-        fsum(each.export_kwh for each in kinds.values()),
-        sum(each.seconds for each in kinds.values()),
-        kinds["bridged"],
-        kinds["interpolated"],
+        fsum(each.import_kwh for each in parts.values()),
+        fsum(each.export_kwh for each in parts.values()),
+        sum(each.seconds for each in parts.values()),
+        parts.get("bridged", _NOTHING),
+        parts.get("interpolated", _NOTHING),
     )
 
 
-def _of_kind(lines: Sequence[Line], kind: Kind, start: int, end: int) -> KindEnergy:
+def _area(lines: Sequence[Line], start: int, end: int) -> KindEnergy:
     imported: list[float] = []
     exported: list[float] = []
     seconds = 0
     for line in lines:
-        if line.kind != kind:
-            continue
-        begin, stop = max(line.start, start), min(line.end, end)
-        seconds += stop - begin
-        _split(stop - begin, power_at(line, begin), power_at(line, stop), imported, exported)
-        if line.both_ways:
-            imported.append(line.both_ways * (stop - begin))
-            exported.append(line.both_ways * (stop - begin))
+        begin, stop, first, last, _, both_ways = line
+        if begin < start:
+            begin, first = start, power_at(line, start)
+        if stop > end:
+            stop, last = end, power_at(line, end)
+        length = stop - begin
+        seconds += length
+        if first >= 0 and last >= 0:
+            imported.append((first + last) / 2 * length)
+        elif first <= 0 and last <= 0:
+            exported.append(-(first + last) / 2 * length)
+        else:
+            _split(length, first, last, imported, exported)
+        if both_ways:
+            imported.append(both_ways * length)
+            exported.append(both_ways * length)
     return KindEnergy(fsum(imported) / 3600, fsum(exported) / 3600, seconds)
 
 
 def _split(seconds: int, first: float, last: float, imported: list[float], exported: list[float]) -> None:
-    """Add the area (kW s) under a line above and below zero."""
-    if first >= 0 and last >= 0:
-        imported.append((first + last) / 2 * seconds)
-    elif first <= 0 and last <= 0:
-        exported.append(-(first + last) / 2 * seconds)
-    else:
-        before = seconds * abs(first) / (abs(first) + abs(last))
-        above, below = (imported, exported) if first > 0 else (exported, imported)
-        above.append(abs(first) / 2 * before)
-        below.append(abs(last) / 2 * (seconds - before))
+    """Add the areas (kW s) above and below zero under a line that crosses it."""
+    before = seconds * abs(first) / (abs(first) + abs(last))
+    above, below = (imported, exported) if first > 0 else (exported, imported)
+    above.append(abs(first) / 2 * before)
+    below.append(abs(last) / 2 * (seconds - before))

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from math import fsum, isfinite
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.pauses import is_bridgeable, is_regular, usual_intervals
@@ -46,6 +47,7 @@ class Line(NamedTuple):
 
 
 _start_of, _end_of = itemgetter(0), itemgetter(1)
+_new_line: Final = partial(tuple.__new__, Line)
 
 
 class Gap(NamedTuple):
@@ -63,25 +65,34 @@ def power_lines(readings: Sequence[Reading], longest: int) -> list[Line]:
     """
     times = [reading.time for reading in readings]
     usual = usual_intervals(times, longest)
-    known = [(index, reading.time, reading.P) for index, reading in enumerate(readings) if _has_power(reading)]
+    known = [
+        (index, reading[0], P)
+        for index, reading in enumerate(readings)
+        if (P := reading[1]) is not None and -MAX_VALUE <= P <= MAX_VALUE
+    ]
     lines = []
     for (first, start, P), (last, end, Q) in pairwise(known):
         pause = end - start
-        interval = max(usual[first] or 0, usual[last - 1] or 0)
-        if pause > longest or not interval or P is None or Q is None:
+        interval = usual[first] or 0
+        if last > first + 1:
+            interval = max(interval, usual[last - 1] or 0)
+        if pause > longest or not interval:
             continue
-        if is_regular(pause, interval):
-            lines.append(Line(start, end, P, Q))
+        if pause == interval or is_regular(pause, interval):
+            lines.append(_new_line((start, end, P, Q, "measured", 0.0)))
         elif is_bridgeable(pause, interval):
-            lines.append(Line(start, end, P, Q, "interpolated"))
+            lines.append(_new_line((start, end, P, Q, "interpolated", 0.0)))
     return lines
 
 
 def gaps_between(readings: Sequence[Reading], lines: Sequence[Line]) -> list[Gap]:
     """Neighbouring readings without a line between them, ascending, if registers may be able to fill the gap."""
-    ends = [line.end for line in lines]
+    ends = [line[1] for line in lines]
+    starts = {line[0] for line in lines}
     found = []
     for before, after in pairwise(readings):
+        if before[0] in starts:
+            continue  # its line reaches the next reading at least
         if not (has_registers(before) and has_registers(after)) or after.time - before.time > MAX_BRIDGE_SECONDS:
             continue
         position = bisect_right(ends, before.time)
@@ -149,6 +160,12 @@ def sum_lines(one: Sequence[Line], other: Sequence[Line], sign: float) -> list[L
     i = j = 0
     while i < len(one) and j < len(other):
         mine, theirs = one[i], other[j]
+        if mine[:2] == theirs[:2] and mine[4] == theirs[4]:
+            start, end, first, last, kind, _ = mine
+            found.append(_new_line((start, end, first + sign * theirs[2], last + sign * theirs[3], kind, 0.0)))
+            i += 1
+            j += 1
+            continue
         start, end = max(mine.start, theirs.start), min(mine.end, theirs.end)
         if start < end:
             kind = mine.kind if mine.kind == theirs.kind else max(mine.kind, theirs.kind, key=KINDS.index)
@@ -179,10 +196,6 @@ def power_at(line: Line, time: int) -> float:
 
 def _net_advance(net: float) -> Advance:
     return Advance(max(net, 0.0), max(-net, 0.0), False)
-
-
-def _has_power(reading: Reading) -> bool:
-    return reading.P is not None and abs(reading.P) <= MAX_VALUE
 
 
 def has_registers(reading: Reading) -> bool:

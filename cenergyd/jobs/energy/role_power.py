@@ -88,11 +88,8 @@ class RolePowerReader:
         """The series of every meter that measures a role at any time near the window, sorted."""
         margin = MAX_BRIDGE_SECONDS
         near = (window.start - margin, window.end + margin)
-        found = {each.series for role in ROLES for each in role_segments(self._customer, role, *near)}
-        computed = {
-            each.series for role in ROLES for each in role_segments(self._customer, role, *near) if each.computed
-        }
-        return sorted(found - computed)
+        segments = [each for role in ROLES for each in role_segments(self._customer, role, *near)]
+        return sorted({each.series for each in segments} - {each.series for each in segments if each.computed})
 
     async def rows_over(self, window: Window) -> Rows:
         """The readings that determine the power over a window."""

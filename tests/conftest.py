@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from twisted.logger import globalLogPublisher
 
 from cenergyd.customers import passwords
 from tests.servers import RunningInflux, RunningMongo, RunningMongoeco, mongoeco_python
@@ -22,6 +23,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Hashes as a daemon makes them would be most of the time of many tests.
 passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """The events that are logged during a test."""
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.form import Form
+from cenergyd.acquisuite.form import Form, decoded
 from cenergyd.acquisuite.inflate import inflated_chunks, is_gzip
 from cenergyd.acquisuite.points import Point
-from cenergyd.acquisuite.times import parse_time
-from cenergyd.acquisuite.upload import checked_file, device_text, device_time, file_time
+from cenergyd.acquisuite.times import device_time, parse_time
+from cenergyd.acquisuite.upload import checked_file, device_text, file_time
 from cenergyd.errors import UploadError
 
 LOGGER_CONFIG: Final = "loggerconfig.ini"
@@ -144,16 +144,8 @@ def parse_manifest(body: bytes) -> list[ManifestEntry]:
     return entries
 
 
-def decode(content: bytes) -> str:
-    """A config file as text; never fails."""
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
 def _lines(content: bytes) -> list[str]:
-    text = decode(content).replace("\r\n", "\n").replace("\r", "\n")
+    text = decoded(content).replace("\r\n", "\n").replace("\r", "\n")
     return text.split("\n", _MAX_LINES)[:_MAX_LINES]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT
+from cenergyd.acquisuite.times import device_time
 from cenergyd.readings.model import Reading
 
 DEFAULT_COLUMNS: Final = 76
@@ -19,17 +19,12 @@ VERIS_CLASS: Final = "48"
 VERIS_TYPE: Final = "Veris E51C2 Power Meter, Full Data Set"
 
 
-def utc_text(time: int) -> str:
-    """``2002-01-31 18:30:00``."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def log_row(
     time: int, values: Mapping[int, float | None], columns: int = DEFAULT_COLUMNS, error: int = 0, filler: str = "0"
 ) -> str:
     """One row without its line end. ``values`` by column; None is an empty column, all other columns get ``filler``."""
     row = [filler] * columns
-    row[:FIRST_POINT] = [f"'{utc_text(time)}'", str(error), "0", "0"]
+    row[:FIRST_POINT] = [f"'{device_time(time)}'", str(error), "0", "0"]
     for column, value in values.items():
         row[column] = "" if value is None else repr(value)
     return ",".join(row)
@@ -37,7 +32,7 @@ def log_row(
 
 def error_row(time: int, error: int) -> str:
     """A row of a meter that did not answer: no values."""
-    return f"'{utc_text(time)}',{error},0,0"
+    return f"'{device_time(time)}',{error},0,0"
 
 
 def log_text(
@@ -143,7 +138,7 @@ def xml_device(
             for channel, column in sorted(layout.columns.items(), key=lambda item: item[1])
         )
         records.append(
-            f'<record><time zone="UTC">{utc_text(reading.time)}</time><error text="Ok">0</error>{shown}</record>'
+            f'<record><time zone="UTC">{device_time(reading.time)}</time><error text="Ok">0</error>{shown}</record>'
         )
     return (
         f"<device><name>{escape(name)}</name><address>{meter}</address><type></type><class>{escape(device_class)}</class>"

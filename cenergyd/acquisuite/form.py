@@ -192,7 +192,7 @@ def _put_file(files: dict[str, FilePart], name: str, part: FilePart) -> None:
 def _put_field(fields: dict[str, str], name: str, value: bytes, max_field_bytes: int) -> None:
     if len(value) > max_field_bytes:
         raise UploadError(f"form variable {name} is longer than {max_field_bytes} bytes")
-    text = _text(value)
+    text = decoded(value)
     if fields.setdefault(name, text) != text:
         raise UploadError(f"form variable {name} is given twice with different values")
 
@@ -203,8 +203,8 @@ def _clean_name(name: str) -> str:
     return name.upper()
 
 
-def _text(value: bytes) -> str:
-    """Devices write ASCII, but names typed by people are in the browser's encoding: UTF-8, otherwise Latin-1, which accepts any byte."""
+def decoded(value: bytes) -> str:
+    """A device's text; never fails. Devices write ASCII, but names typed by people are in the browser's encoding: UTF-8, otherwise Latin-1, which accepts any byte."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -232,11 +232,11 @@ def basic_credentials(header: bytes | None) -> tuple[str, str] | None:
     if scheme.lower() != b"basic":
         return None
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
+        plain = base64.b64decode(encoded.strip(), validate=True)
     except (binascii.Error, ValueError):
         return None
-    user, colon, password = decoded.partition(b":")
-    return (_text(user), _text(password)) if colon else None
+    user, colon, password = plain.partition(b":")
+    return (decoded(user), decoded(password)) if colon else None
 
 
 def normalise_serial(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -38,6 +39,11 @@ def parse_time(text: bytes) -> int | None:
     if not (1 <= month <= 12 and 1 <= day <= _days_in(year, month) and hour < 24 and minute < 60 and second < 60):
         return None
     return timegm((year, month, day, hour, minute, second)) if year >= 1970 else 0
+
+
+def device_time(time: int) -> str:
+    """``2002-01-31 18:30:00``, as devices write times."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _days_in(year: int, month: int) -> int:

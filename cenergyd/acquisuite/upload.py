@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -16,7 +15,7 @@ from cenergyd.acquisuite.logfile import ParsedLog
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.replies import printable_line
 from cenergyd.acquisuite.resolve import Resolution
-from cenergyd.acquisuite.times import parse_time
+from cenergyd.acquisuite.times import device_time, parse_time
 from cenergyd.errors import UploadError
 
 MAX_TEXT: Final = 128
@@ -215,8 +214,3 @@ def trace_lines(resolution: Resolution, log: ParsedLog, unread: int = 0) -> list
     codes = sorted(log.error_codes.items())
     lines.extend(f"{count} row(s) with error {code}, {error_meaning(code)}: gaps" for code, count in codes[:20])
     return lines
-
-
-def device_time(time: int) -> str:
-    """``2002-01-31 18:30:00``, as devices write times."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")

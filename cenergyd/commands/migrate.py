@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 
 import click
 
-from cenergyd.commands.common import Failed, SettingsSource, find_customer, pass_source, run_async, stores_of
+from cenergyd.commands.common import (
+    Failed,
+    SettingsSource,
+    find_customer,
+    pass_source,
+    progress_bar,
+    run_async,
+    stores_of,
+)
 from cenergyd.customers.model import Customer
 from cenergyd.derivation.reconfigure import change_customer
 from cenergyd.documents.json_types import JsonObject
-from cenergyd.jobs.existing_check import problems_of, usable_settings
+from cenergyd.jobs.front_end_check import problems_of, usable_settings
 from cenergyd.runtime.clock import Reactor
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.migrate import MigrationReport
@@ -64,13 +71,7 @@ def migrate(source: SettingsSource, dry_run: bool, facility_is: str | None, cust
 
 
 async def _rewrite(customers: MongoCustomerStore, dry_run: bool) -> MigrationReport:
-    hidden = not sys.stderr.isatty()
-    with click.progressbar(length=0, label="documents", file=sys.stderr, show_pos=True, hidden=hidden) as bar:
-
-        def progress(seen: int, total: int) -> None:
-            bar.length = total
-            bar.update(seen - bar.pos)
-
+    with progress_bar("documents") as progress:
         return await migrate_documents(customers.documents, dry_run=dry_run, progress=progress)
 
 

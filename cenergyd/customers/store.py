@@ -167,7 +167,7 @@ class CustomerStore(Protocol):
 
     @property
     def announces_changes(self) -> bool:
-        """Whether every change of settings is announced before it is made (:mod:`cenergyd.documents.changes`)."""
+        """Whether every change of settings is announced before it is made (:mod:`cenergyd.documents.change_notices`)."""
         ...
 
     async def open(self) -> None:

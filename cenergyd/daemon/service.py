@@ -31,7 +31,7 @@ from cenergyd.daemon.web import WebServer
 from cenergyd.derivation.corrections import CorrectionFollowUp, Corrector
 from cenergyd.derivation.front_end_watch import FrontEndWatch
 from cenergyd.derivation.service import DerivationService
-from cenergyd.documents.changes import POLL_SECONDS, ChangeNotices
+from cenergyd.documents.change_notices import POLL_SECONDS, ChangeNotices
 from cenergyd.errors import CenergydError, ConfigError, InvalidField
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.rules import operator_channels

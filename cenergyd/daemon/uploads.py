@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.passwords import hash_password, verify_password
-from cenergyd.documents.changes import ChangeNotices
+from cenergyd.documents.change_notices import ChangeNotices
 from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.archive import UploadArchive

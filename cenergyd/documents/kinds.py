@@ -7,7 +7,7 @@ from typing import Final
 ALERT: Final = "alert"
 """State of one alert; key customer, rule and series; owner customer; due when it is evaluated again."""
 CHANGES: Final = "changes"
-"""What is about to change (:mod:`cenergyd.documents.changes`); one document."""
+"""What is about to change (:mod:`cenergyd.documents.change_notices`); one document."""
 CONFIG_FILE: Final = "config_file"
 """Newest version of a logger's config file; key ``<serial>/<name>``; owner serial."""
 CONFIG_VERSION: Final = "config_version"

@@ -26,7 +26,7 @@ from cenergyd.customers.changes import normal_serial
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
 from cenergyd.customers.store import CustomerStore
-from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.errors import Overloaded
 from cenergyd.runtime.attempts import Limit, Throttle, network_of
 from cenergyd.runtime.clock import Timers
@@ -40,7 +40,7 @@ MAX_SERIAL = 64
 NEVER = float("-inf")
 CACHE_SECONDS = 30
 """A changed password or customer takes effect within this time, also if another daemon made the change. Where changes are announced a
-customer is looked up again only after one, or after :data:`~cenergyd.documents.changes.LONGEST_SECONDS`."""
+customer is looked up again only after one, or after :data:`~cenergyd.documents.change_notices.LONGEST_SECONDS`."""
 MAX_CACHED = 100_000
 """Loggers whose right password is remembered, about 1 KB each. A forgotten one costs a hash with its next upload."""
 MAX_REFUSED = 20_000

@@ -13,7 +13,7 @@ from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import ConfigPoints, MeterFacts, Resolution, resolve, with_choice
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer
-from cenergyd.documents.changes import ChangeNotices, columns_of_logger
+from cenergyd.documents.change_notices import ChangeNotices, columns_of_logger
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION, LAYOUT
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError
@@ -22,7 +22,7 @@ from cenergyd.runtime.clock import Clock
 
 CACHE_SECONDS: Final = 60
 """A config file learned by another daemon takes effect here within this time. It is announced; without that a logger's config files
-are read again only after :data:`~cenergyd.documents.changes.LONGEST_SECONDS`."""
+are read again only after :data:`~cenergyd.documents.change_notices.LONGEST_SECONDS`."""
 MAX_CACHED: Final = 50_000
 """Meters whose config file is cached; a logger without any counts as one."""
 MAX_METERS: Final = 256

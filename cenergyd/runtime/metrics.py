@@ -96,10 +96,12 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class _Counter:
+class _Family:
     def __init__(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
         self._name, self._text, self._label, self._values = name, text, label, values
 
+
+class _Counter(_Family):
     def describe(self) -> list[CounterMetricFamily]:
         return [CounterMetricFamily(self._name, self._text)]
 
@@ -110,10 +112,7 @@ class _Counter:
         return [family]
 
 
-class _Gauges:
-    def __init__(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
-        self._name, self._text, self._label, self._values = name, text, label, values
-
+class _Gauges(_Family):
     def describe(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily(self._name, self._text)]
 

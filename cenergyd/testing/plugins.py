@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -17,13 +17,13 @@ from cenergyd.jobs.guarded_stores import Writer, guarded
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
 from cenergyd.runtime.isolation import Implementation, PluginFailed, pending
+from cenergyd.runtime.threads import in_this_thread
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
 from cenergyd.testing.reactor_thread import reactor, wait_for
 from cenergyd.testing.readings import NOON, SimulatedDay
 from cenergyd.testing.stores import NamingReadings, open_test_stores, urls_of_environment
 
-P = ParamSpec("P")
 T = TypeVar("T")
 SECONDS = 30.0
 """Seconds until a hook that has not returned counts as failed."""
@@ -107,7 +107,7 @@ class PluginTest:
         self, notification: Notification, channel: Mapping[str, object], *, number: int = 1, unsure: bool = False
     ) -> bool | None:
         """Call ``cenergyd_notify``: True if the message was accepted, None if the channel is not the plugin's."""
-        attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=_at_once)
+        attempt = Attempt(number=number, unsure=unsure, now=self.now, reactor=reactor, in_thread=in_this_thread)
         arguments = {"notification": notification, "channel": dict(channel), "attempt": attempt}
         return cast(bool | None, self._call("cenergyd_notify", arguments))
 
@@ -152,7 +152,7 @@ class PluginTest:
         stores = guarded(writer, readings, self.documents, self.customers)
         return _TestContext(
             now=self.now, readings=stores[0], documents=stores[1], customers=stores[2], settings=self.settings,
-            notifier=self._notified, clock=reactor, run_in_thread=_at_once, context_for=self.context,
+            notifier=self._notified, clock=reactor, run_in_thread=in_this_thread, context_for=self.context,
             customer=customer, rules=self.manager.alert_rules.get(self.name, {}), all_documents=self.documents,
         )  # fmt: skip
 
@@ -186,7 +186,3 @@ class PluginTest:
 class _TestContext(RunningJobContext):
     async def pause(self) -> None:
         """Do nothing: in a test nothing else is waiting."""
-
-
-async def _at_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return function(*args, **kwargs)

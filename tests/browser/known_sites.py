@@ -1,4 +1,4 @@
-"""A daemon with a site in every state that there is."""
+"""A daemon with a site in every possible state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.times import device_time
 from cenergyd.documents.kinds import DERIVATION, LOGGER, METER, REJECTED
 from cenergyd.readings.model import Reading
 from tests.browser.people import Site, minutes
@@ -67,7 +68,7 @@ def states(now: int) -> dict[str, tuple[Bodies, str, str]]:
 
 
 def keep(daemon: RunningDaemon, serial: str, customer: str, bodies: Bodies) -> None:
-    """Write what is known of a site into the daemon's store, as if it had come over days."""
+    """Write a site's documents and readings into the daemon's store, as if they had arrived over days."""
     keys = {
         LOGGER: serial,
         REJECTED: serial,
@@ -102,12 +103,12 @@ class States(NamedTuple):
 
 
 def not_understood(daemon: RunningDaemon, token: str) -> str:
-    """A site whose solar meter sends logs of columns that nobody knows; the customer."""
+    """A site whose solar meter sends logs with unknown columns; returns the customer."""
     site = Site(daemon, token, "001EC6DDFF01")
     customer = site.register(facility="1", solar="2", time_zone="America/Denver")
     site.upload("1", minutes(2.5, 60))
     now = int(time.time()) // 60 * 60
-    rows = [f"'{encode.utc_text(now - 60 * k)}',0,0,0,{4000 + k},{6 + k / 8}\n" for k in reversed(range(5))]
+    rows = [f"'{device_time(now - 60 * k)}',0,0,0,{4000 + k},{6 + k / 8}\n" for k in reversed(range(5))]
     content = encode.gz("".join(rows).encode())
     form = encode.log_fields(site.serial, PASSWORD, "2", content, device_class="9377")
     assert acknowledged(
@@ -135,7 +136,7 @@ def dark_by_day(daemon: RunningDaemon, token: str) -> str:
 
 
 def wait_for_state(site: Site, customer: str, kind: str) -> None:
-    """Wait until the daemon is done with the uploads, and says so."""
+    """Wait until the daemon reports that the uploads are processed."""
 
     def is_so() -> bool:
         site.api("PATCH", f"customers/{customer}", {"name": f"Until {time.time()}"})  # evaluated at once

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.times import device_time
 from tests.browser.people import Site, minutes
 from tests.daemon_process import RunningDaemon, raw_post
 from tests.e2e.device import PASSWORD, acknowledged
@@ -19,7 +20,7 @@ def send_config(site: Site, content: str) -> None:
     """The logger sends its own config file."""
     fields = {
         "MODE": "CONFIGFILEUPLOAD", "SERIALNUMBER": site.serial, "PASSWORD": PASSWORD, "MODBUSDEVICE": "0",
-        "MD5CHECKSUM": encode.md5(content.encode()), "FILETIME": encode.utc_text(1_750_000_000),
+        "MD5CHECKSUM": encode.md5(content.encode()), "FILETIME": device_time(1_750_000_000),
     }  # fmt: skip
     form = encode.multipart_form(fields, "loggerconfig.ini", content.encode(), "CONFIGFILE")
     assert acknowledged(raw_post(site.daemon.port, "/consume", *form))
@@ -27,7 +28,7 @@ def send_config(site: Site, content: str) -> None:
 
 @pytest.fixture(scope="session")
 def rich(daemon: RunningDaemon, operator_token: str) -> tuple[Site, str]:
-    """A site with everything that these pages can show, and its customer's id."""
+    """A site with everything that the pages can show, and its customer's id."""
     site = Site(daemon, operator_token, "001EC6DD0001")
     customer = site.register(facility="1", solar="2", name="Hill farm", time_zone="America/New_York")
     site.upload("1", minutes(14.0, 200, skip=range(30, 45)), MODBUSDEVICENAME="Grid", MODBUSDEVICETYPE="Veris E51C2")

@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.times import device_time
 from tests.browser.people import Site, sign_in, text, until
 from tests.browser.test_looks import look
 from tests.daemon_process import RunningDaemon, raw_post
@@ -21,7 +22,7 @@ DAY = 1_782_000_000
 
 def send_unknown(daemon: RunningDaemon) -> None:
     """A log of a device whose class is in no table."""
-    rows = [f"'{encode.utc_text(DAY + 60 * k)}',0,0,0,{4000 + k},{6 + k / 8},229.{k}\n" for k in range(5)]
+    rows = [f"'{device_time(DAY + 60 * k)}',0,0,0,{4000 + k},{6 + k / 8},229.{k}\n" for k in range(5)]
     content = encode.gz("".join(rows).encode())
     form = encode.log_fields(SERIAL, PASSWORD, "1", content, device_class="9377", MODBUSDEVICENAME="Main <meter>")
     assert acknowledged(

@@ -63,7 +63,7 @@ const [paths, done] = arguments;
 
 
 def said(browser: webdriver.Chrome, html: str | None, where: str) -> Iterator[str]:
-    """What a page says that nobody would; ``html`` None: the page that is shown."""
+    """Raw values and internal names in a page's texts; ``html`` None: the page that is shown."""
     for each in browser.execute_script(TEXTS, html):
         for what, pattern in NOT_SAID.items():
             if match := pattern.search(each):

@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from tests.commands.test_commands import cenergyd
 from tests.databases import make_databases
-from tests.jobs.test_existing_settings import EXISTING
+from tests.jobs.test_front_end_settings import EXISTING
 from tests.servers import RunningMongo
 
 

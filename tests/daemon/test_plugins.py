@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import globalLogPublisher
 
 from cenergyd.daemon import plugins as pluginmanager
 from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager, find_plugins, log_plugins
@@ -32,14 +31,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     yield partial(distribution, tmp_path)
     for module in [each for each in sys.modules if each.startswith("third_party_")]:
         del sys.modules[module]
-
-
-@pytest.fixture
-def logged() -> Any:
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def settings(**overrides: str) -> Settings:

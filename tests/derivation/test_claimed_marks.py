@@ -1,4 +1,4 @@
-"""What uploads bring is claimed as it is marked; nothing is lost where a store, the daemon or another daemon intervenes."""
+"""Uploads are marked and claimed in one write; nothing is lost if a store or daemon fails, or another daemon takes over."""
 
 from __future__ import annotations
 

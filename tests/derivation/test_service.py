@@ -10,7 +10,6 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from cenergyd.customers.model import Customer, PendingMark, Role
 from cenergyd.derivation import backlog, batch, late_plugins, service
@@ -56,14 +55,6 @@ class Plugin:
             return None
         self.asked.append(aligned)
         return self.answer(aligned)
-
-
-@pytest.fixture
-def logged() -> Any:
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def test_two_meters_make_three() -> None:

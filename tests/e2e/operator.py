@@ -11,14 +11,14 @@ from tests.e2e.device import PASSWORD
 
 
 class Operator:
-    """Asks and changes what an operator may."""
+    """Makes requests with an operator's token."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self._daemon = daemon
         self._token = daemon.run("token", "add", "--operator", "o").stdout.strip()
 
     def text(self, method: str, path: str, body: Any = None) -> str:
-        """The content of an answer, which must be a success."""
+        """The body of a response, which must be a success."""
         link = http.client.HTTPConnection("127.0.0.1", self._daemon.port, timeout=60)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "If-Match": "*"}
         link.request(method, f"/api/v1/{path}", json.dumps(body) if body is not None else None, headers)

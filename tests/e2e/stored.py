@@ -71,7 +71,7 @@ def derived(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 1
 
 
 def processed(daemon: RunningDaemon, counts: Mapping[str, int], timeout: float = 240) -> dict[str, list[Reading]]:
-    """The same once the jobs are through as well."""
+    """The same, once the jobs have finished too."""
     found, waiting = stored(daemon, list(counts), counts, timeout, jobs=True)
     assert {name: len(values) for name, values in found.items()} == dict(counts), f"{waiting} customers wait"
     assert waiting == 0

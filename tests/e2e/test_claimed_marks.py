@@ -1,4 +1,4 @@
-"""What an upload brought is derived after a SIGKILL between its answer and its derivation, by whichever daemon is next."""
+"""Readings of an upload are derived after a SIGKILL between its acknowledgement and its derivation, by the next daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_kill_between_answer_and_derivation_delays_but_loses_nothing(daemon: R
         assert acknowledged(upload(daemon, SERIAL, meter, values))
     daemon.kill()
     daemon.start()
-    # What comes meanwhile waits for the claim of the dead, and is derived together with it.
+    # Readings that arrive meanwhile wait until the dead daemon's claim expires, and are derived together with the others.
     late = readings(start - 60 * ROWS, ROWS, 50.0)
     assert acknowledged(upload(daemon, SERIAL, "1", late))
     assert acknowledged(upload(daemon, SERIAL, "2", readings(start - 60 * ROWS, ROWS, 8.0)))

@@ -69,7 +69,7 @@ def front_end(mongo: RunningMongo, unique_name: str) -> Iterator[Any]:
 
 
 class World:
-    """What runs concurrently until the front end has made its saves."""
+    """The programs that run concurrently until the front end has made its saves."""
 
     def __init__(self, daemon: RunningDaemon, front_end: Any) -> None:
         self.daemon, self.front_end = daemon, front_end

@@ -32,7 +32,7 @@ def limit_files(daemon: RunningDaemon, size: int) -> None:
 
 
 def not_opened(daemon: RunningDaemon) -> str:
-    """Why its stores are not open yet, as /readyz says; nothing as long as nobody answers."""
+    """The reason for which its stores are not open yet, from /readyz; empty while the daemon does not answer."""
     try:
         status, body = daemon.get("/readyz")
     except OSError:

@@ -21,7 +21,7 @@ class Field:
 
     @cached_property
     def operator(self) -> Operator:
-        """Who may ask about every site."""
+        """A client with an operator's token."""
         return Operator(self.daemon)
 
 

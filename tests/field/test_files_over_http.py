@@ -1,4 +1,4 @@
-"""The files of the field as devices send them, to a running daemon on each pair of stores. The files say what is right."""
+"""Inputs from the field, sent as devices send them to a running daemon on each pair of stores. The files state the expected results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.times import device_time
 from cenergyd.readings.model import Reading
 from tests.daemon_process import raw_post
 from tests.e2e.device import PASSWORD, acknowledged, wait_for
@@ -92,7 +93,7 @@ def water(field: Field) -> None:
     customer = field.operator.add_customer("FIELDIO37", facility="1")
     assert in_xml(xml(field, "FIELDIO37", content("05-io-module-pulse-counter.xml")))
     assert stored(field.daemon, ["FIELDIO37_37"])[0]["FIELDIO37_37"] == []
-    # Nobody is asked to explain it.
+    # It is not reported as a meter whose columns must be chosen.
     assert field.operator.ask("GET", f"customers/{customer}/held-meters")["meters"] == []
 
 
@@ -128,7 +129,7 @@ def period_changed(field: Field) -> None:
     customer = field.operator.add_customer("F09", facility="1", solar="2")
     start = 1_763_596_800  # 2025-11-20T00:00Z
     times = [60 * k for k in range(360)] + [900 * k for k in range(24, 49)]
-    file = "".join(f"'{encode.utc_text(start + time)}',0,0,0,6.0\n" for time in times)
+    file = "".join(f"'{device_time(start + time)}',0,0,0,6.0\n" for time in times)
     chosen = {"effective_from": 0, "layouts": {"1": {"P": 4}}}
     field.operator.ask("POST", f"customers/{customer}/meters", chosen)
     assert acknowledged(log(field, "F09", "1", encode.gz(file.encode())))

@@ -1,6 +1,6 @@
 """Readings whose energy, rollups and curves were wrong in the field, uploaded to a running daemon on each pair of stores.
 
-Each has a logger of its own. All are uploaded first, so that the daemon is waited for once.
+Each has its own logger. All are uploaded first, so that the test waits for the daemon only once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Site:
 
 
 class Case(NamedTuple):
-    """An input, and what is right of it."""
+    """An input with its expected results."""
 
     play: Callable[[Site], None]
     check: Callable[[Site], None]

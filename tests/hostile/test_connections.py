@@ -113,7 +113,7 @@ def test_slow_senders_are_dropped_by_max_request_seconds_and_idle_ones_by_reques
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon that closes no connection for being idle, however slow the machine is."""
+    """A daemon that closes no idle connection, however slow the machine is."""
     with serving(tmp_path_factory.mktemp("patient"), {"server.request_timeout_seconds": "600"}) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""What ends a right ends it in every daemon: sessions, bearers and live views, on both pairs of stores; and a restart forgets no right one."""
+"""Sessions, bearer tokens and live views that are ended in one daemon are ended in all, on both pairs of stores; valid ones survive a restart."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PACES = {
     "credentials.max_failures_per_address": "6",
     "cenergyd.web.access.auth.MAX_WRONG_TOKENS": "3",
 }
-"""Times as in earnest, a twentieth of them."""
+"""The production times, divided by twenty."""
 
 
 class Browser:
-    """Somebody who signs in, or has a token; asks any daemon."""
+    """A client with a session or a token, for requests to any daemon."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -76,7 +76,7 @@ class View:
         assert self._answer.read1(65536)
 
     def ends(self) -> bool:
-        """Read until the daemon closes it; one that goes on for a minute is cut by the socket's timeout."""
+        """Read until the daemon closes it; if it stays open for a minute, the socket's timeout ends the read."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
             if not self._answer.read1(65536):
@@ -85,7 +85,7 @@ class View:
         return False
 
     def goes_on(self) -> bool:
-        """Whether it is still open: nothing ends it but what is asked of the daemon."""
+        """Whether it is still open; only the daemon closes it."""
         return not self._answer.isclosed()
 
 
@@ -238,7 +238,7 @@ def guessed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_hundred_guesses_after_a_restart_shut_nobody_out(guessed: RunningDaemon) -> None:
-    """From one address: a right password and a right token that the new process has not seen yet are right, and those that it knows are so at once."""
+    """From one address: right passwords and tokens that the new process has not seen yet are accepted, and those that it has cached at once."""
     for serial in (SERIAL, OTHER):
         add_customer(guessed, serial, load="1", solar="2")
     token = guessed.run("token", "add", "--operator", "operator").stdout.strip()

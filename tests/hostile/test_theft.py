@@ -1,7 +1,7 @@
-"""Somebody who wants another customer's readings, by every route that takes a serial number, a series, a time or an id, on both pairs of stores.
+"""A customer who tries to get another customer's readings, by every route that takes a serial number, a series, a time or an id, on both pairs of stores.
 
-The owner's powers are numbers that nobody else has: after every attempt, nothing that the thief can read may hold one of them, and what is stored
-of the owner, measured and computed, is what it was.
+The owner's powers are unique numbers: after every attempt, nothing that the thief can read may contain one of them, and the owner's stored readings,
+measured and computed, must be unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.e2e.stored import derived, stored
 OWNERS, OWN, SOLD, UNKNOWN = "001EC6710001", "001EC6710002", "001EC6710003", "001EC671FFFF"
 LOAD, SOLAR = 731.625, 218.375
 MARKS = ("731.6", "218.3", "513.2", "950.0")
-"""How the owner's powers, their difference and their sum begin."""
+"""The first digits of the owner's powers, of their difference and of their sum."""
 ROWS = 30
 START = int(time.time()) // 3600 * 3600 - 7200
 OTHER_PASSWORD = "the owner's own"
@@ -36,14 +36,14 @@ def rows(start: int, power: float, count: int = ROWS) -> list[Reading]:
 
 
 class Person(NamedTuple):
-    """Somebody with a token."""
+    """A client with a token."""
 
     daemon: RunningDaemon
     token: str
     customer: str
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, str]:
-        """Status and text of an answer; of an event stream what comes first."""
+        """Status and text of a response; of an event stream its beginning."""
         link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
         head = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", "If-Match": "*", **headers}
         target = path if path.startswith("/settings") else f"/api/v1{path}"
@@ -72,10 +72,10 @@ class Scene(NamedTuple):
     owner: Person
     thief: Person
     paths: Mapping[str, Any]
-    """Of the OpenAPI document."""
+    """The paths of the OpenAPI document."""
 
     def seen_by(self, person: Person, serial: str) -> dict[str, str]:
-        """Every answer that a customer gets to a GET of the API or a page, also where it asks for a logger's series."""
+        """All responses that a customer gets to GETs of the API and pages, including requests for a logger's series."""
         found = {}
         for path, methods in self.paths.items():
             if "get" not in methods or path == "/openapi.json":
@@ -124,12 +124,12 @@ class Scene(NamedTuple):
             link.close()
 
     def settled(self) -> None:
-        """Return when nothing is to be derived any more."""
+        """Wait until nothing is pending."""
         _, waiting = stored(self.daemon, [f"{OWN}_1"], {f"{OWN}_1": 0}, 120)
         assert waiting == 0, "customers still wait for derivation"
 
     def nothing_taken(self, what: str = "") -> None:
-        """The thief sees nothing of the owner's, and the owner's readings are what they were."""
+        """The thief sees nothing of the owner's, and the owner's readings are unchanged."""
         self.settled()
         for asked, answer in self.seen_by(self.thief, OWNERS).items():
             assert not any(mark in answer for mark in MARKS), (what, asked, answer[:2000])
@@ -206,7 +206,7 @@ def changes(person: Person, body: dict[str, object]) -> Iterator[tuple[int, str]
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_nobody_names_a_logger_that_is_not_theirs(scene: Scene, spelling: str) -> None:
-    """However it is spelt, with or without a password; and a logger that nobody has gets the same answer."""
+    """In any spelling, with or without a password; a logger that belongs to nobody gets the same response."""
     for password in ({}, {"logger_password": OTHER_PASSWORD}, {"logger_password": PASSWORD}):
         answers = list(changes(scene.thief, {"logger_serial_number": spelling, **password}))
         assert {status for status, _ in answers} <= {403, 422}, answers
@@ -262,7 +262,7 @@ def by_corrections(scene: Scene) -> Iterator[tuple[int, str]]:
 
 
 def by_others_ids(scene: Scene) -> Iterator[tuple[int, str]]:
-    """Every route, with the owner's id in place of one's own, also disguised."""
+    """Every route, with the owner's id instead of the thief's, also in other encodings."""
     for path, methods in scene.paths.items():
         if "{customer_id}" not in path and "{serial}" not in path:
             continue
@@ -315,7 +315,7 @@ def test_every_other_route_is_closed(scene: Scene, name: str) -> None:
 
 
 def envelope(serial: str, password: str, second: str = "", second_password: str = "") -> dict[str, bytes]:
-    """Uploads that name two loggers, one of which the sender has the password of: kind -> whole body."""
+    """Uploads that name two loggers, of which the sender knows one password: kind -> whole body."""
     content = encode.gz(encode.log_text(rows(START, 1.0), VERIS))
     fields = encode.log_fields(serial, password, "1", content)
     kind, body = encode.multipart_form(fields, encode.log_filename("1"), content)
@@ -366,7 +366,7 @@ def test_claims_by_password_prove_nothing_of_an_owned_logger(scene: Scene) -> No
 
 
 def test_a_logger_that_was_another_customers(scene: Scene) -> None:
-    """Sold: the former holder keeps what was theirs and gets nothing else; the next one gets nothing from before; and it may come back.
+    """A logger is sold: the former holder keeps their readings and gets no others; the next one gets none from before; and it may be sold back.
 
     The seller's powers are the owner's marks; the buyer is the thief, to whom the operator has released the logger.
     """
@@ -415,14 +415,14 @@ def test_a_logger_that_was_another_customers(scene: Scene) -> None:
 
 
 def unseen(scene: Scene, person: Person, what: str) -> None:
-    """None of the seller's powers is in anything that a person can read."""
+    """None of the seller's powers is in anything that the person can read."""
     scene.settled()
     for asked, answer in scene.seen_by(person, SOLD).items():
         assert not any(mark in answer for mark in MARKS), (what, asked, answer[:3000])
 
 
 def keeps(scene: Scene) -> None:
-    """What is stored of both is what each one's logger said."""
+    """The stored readings of both are those of their own time."""
     names = [f"{SOLD}_1", f"{SOLD}_2", f"{SOLD}_missing_meter"]
     found, _ = stored(scene.daemon, names)
     assert [[row.P for row in found[name]] for name in names] == [
@@ -431,7 +431,7 @@ def keeps(scene: Scene) -> None:
 
 
 def test_registering_a_serial_again_takes_nothing(scene: Scene) -> None:
-    """An operator cannot give a logger to two customers, in any spelling; a command can neither."""
+    """An operator cannot give a logger to two customers, in any spelling; nor can a command."""
     for spelling in (OWNERS, OWNERS.lower(), "00:1e:c6:71:00:01"):
         made = {"name": "Second", "logger_serial_number": spelling, "logger_password": PASSWORD, "load": "1"}
         assert scene.operator.ask("POST", "/customers", made)[0] == 422

@@ -1,4 +1,4 @@
-"""Raw bytes to a daemon and back, and what its process costs."""
+"""Exchanges raw bytes with a daemon, and reads the memory and CPU time of its process."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from twisted.internet import reactor
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import LayoutTable
+from cenergyd.acquisuite.times import device_time
 from cenergyd.customers.meter_history import dated_change
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.store import CustomerStore
@@ -127,14 +128,14 @@ class Intake:
 
     async def rows(self, rows: Mapping[int, Sequence[Any]], meter: str = "1", **fields: str) -> UploadReply:
         """Upload rows: time -> values from column 4 on."""
-        lines = [f"'{encode.utc_text(time)}',0,0,0,{','.join(map(str, values))}\n" for time, values in rows.items()]
+        lines = [f"'{device_time(time)}',0,0,0,{','.join(map(str, values))}\n" for time, values in rows.items()]
         return await self.log(encode.gz("".join(lines).encode()), meter, **fields)
 
     async def config(self, content: bytes, meter: str = "1", device_class: str = "") -> UploadReply:
         """Upload a config file."""
         form = {
             "MODE": "CONFIGFILEUPLOAD", "SERIALNUMBER": SERIAL, "PASSWORD": "x", "MODBUSDEVICE": meter,
-            "MODBUSDEVICECLASS": device_class, "MD5CHECKSUM": encode.md5(content), "FILETIME": encode.utc_text(NOW),
+            "MODBUSDEVICECLASS": device_class, "MD5CHECKSUM": encode.md5(content), "FILETIME": device_time(NOW),
         }  # fmt: skip
         return await self._form(form, f"modbus/mb-{int(meter):03d}.ini", content, "CONFIGFILE")
 

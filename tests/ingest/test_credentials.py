@@ -18,7 +18,7 @@ from twisted.internet.task import Clock, deferLater
 from cenergyd.customers import passwords
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password, is_hash, needs_rehash, verify_password
-from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest import credentials as module

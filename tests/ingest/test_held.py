@@ -10,6 +10,7 @@ import pytest_twisted
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import SHARK, LayoutTable
+from cenergyd.acquisuite.times import device_time
 from cenergyd.documents.kinds import HELD_LOG, HELD_METER, HELD_PART, LAYOUT
 from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected
 from cenergyd.ingest.held_meters import HeldMeter
@@ -217,7 +218,7 @@ async def test_a_large_log_is_kept_in_parts(intake: Intake) -> None:
 
     chance = random.Random(1)
     lines = [
-        f"'{encode.utc_text(NOW - 60 * n)}',0,0,0," + ",".join(str(chance.random()) for _ in range(30)) + "\n"
+        f"'{device_time(NOW - 60 * n)}',0,0,0," + ",".join(str(chance.random()) for _ in range(30)) + "\n"
         for n in range(9000)
     ]
     content = encode.gz("".join(lines).encode())

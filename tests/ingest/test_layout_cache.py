@@ -1,4 +1,4 @@
-"""What is known of a logger's columns is read again where another daemon has learned of a change, and not before."""
+"""Cached columns of a logger are read again after another daemon has announced a change, and not before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cenergyd.acquisuite.configfiles import MeterConfig
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import ConfigPoints
-from cenergyd.documents.changes import POLL_SECONDS, ChangeNotices
+from cenergyd.documents.change_notices import POLL_SECONDS, ChangeNotices
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.ingest.meter_layouts import CACHE_SECONDS, MeterLayouts
 
@@ -19,7 +19,7 @@ SERIAL = "001EC6001433"
 
 
 class Daemon:
-    """As much of one as reads and learns columns."""
+    """The parts of a daemon that read and learn columns."""
 
     def __init__(self, documents: MemoryDocumentStore, clock: Clock) -> None:
         self.notices = ChangeNotices(documents, clock.seconds)

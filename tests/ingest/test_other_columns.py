@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 
 from cenergyd.acquisuite import encode
+from cenergyd.acquisuite.times import device_time
 from cenergyd.documents.meters import logger_and_meters
 from cenergyd.readings.model import Reading
 from tests.ingest.intake import SERIAL, Intake, accepted
@@ -32,7 +33,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def row(minute: int, *values: object) -> str:
-    return f"'{encode.utc_text(START + 60 * minute)}',0,0,0,{','.join(map(str, values))}\n"
+    return f"'{device_time(START + 60 * minute)}',0,0,0,{','.join(map(str, values))}\n"
 
 
 def veris(minute: int, power: float, columns: int = 76) -> str:

@@ -80,7 +80,7 @@ def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
 
 
 def energy_told(store: Any, series: str, customer: Customer | None = None, max_gap: int = 5400) -> list[FieldPoint]:
-    """All hours of a series' energy as they are told."""
+    """All hours of a series' energy as readers get them."""
 
     async def told_hours() -> list[FieldPoint]:
         reader = EnergyReader(customer or customer_in("UTC"), store, HORIZON, max_gap)
@@ -96,7 +96,7 @@ def energy_told(store: Any, series: str, customer: Customer | None = None, max_g
 
 
 def net_load_told(store: Any, customer: Customer | None = None) -> list[FieldPoint]:
-    """All quarters of an hour of the net load as they are told."""
+    """All quarters of an hour of the net load as readers get them."""
 
     async def told_quarters() -> list[FieldPoint]:
         reader = NetLoadReader(customer or customer_in("UTC"), store, HORIZON)

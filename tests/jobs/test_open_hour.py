@@ -1,4 +1,4 @@
-"""Which new readings leave nothing to write, and the hour that is computed for whoever asks."""
+"""New readings after which nothing need be written, and the hour that is computed on request."""
 
 from __future__ import annotations
 
@@ -49,7 +49,12 @@ def all_meters(last: int, **more: list[Reading]) -> MemoryReadingStore:
     [
         ((75, 90), 90, 90, True),
         ((63, 90), 90, 90, True),
-        ((62, 90), 90, 90, False),  # two readings before it: the pauses before the hour may be otherwise now
+        (
+            (62, 90),
+            90,
+            90,
+            False,
+        ),  # two readings before it: the pauses before the hour may be classified differently now
         ((50, 90), 90, 90, False),  # it began in the hour before
         ((105, 121), 121, 121, False),  # it ends in the next
         ((75, 90), 121, 121, False),  # late: the next hour has begun

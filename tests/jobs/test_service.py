@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.daemon.plugins import LoadedPlugins
@@ -114,14 +114,6 @@ def place(*customers: Customer, jobs: dict[str, object], **overrides: str) -> Pl
 def every_day(here: Place) -> None:
     some = [Reading(START + DAY * i, 1.0) for i in range(20)]
     settle(here.clock, here.readings.write([SeriesReadings("00A_1", some)]))
-
-
-@pytest.fixture
-def logged() -> Any:
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def test_every_job_gets_every_window() -> None:

@@ -1,4 +1,4 @@
-"""Alerts that plugins raise: declared, checked, offered, reported like the built-in ones, and without effect on others where they are wrong."""
+"""Alerts that plugins raise are declared, checked, offered and reported like the built-in ones; a faulty one does not affect others."""
 
 from __future__ import annotations
 

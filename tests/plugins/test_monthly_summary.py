@@ -236,7 +236,7 @@ async def test_a_scan_goes_on_where_a_failure_ended_it(world: World, monkeypatch
     with pytest.raises(StoreUnavailable):
         await cenergyd_periodic(world.context)  # type: ignore[arg-type]
     assert asked == customers[:6]
-    # Another daemon, or this one, waits until it is sure that the scan was given up; then it goes on after the last whole page.
+    # A daemon waits until the claim of the scan has expired; then it continues after the last complete page.
     await cenergyd_periodic(world.context)  # type: ignore[arg-type]
     assert asked == customers[:6]
     world.clock.advance(monthly_summary.CLAIM_SECONDS)

@@ -90,7 +90,7 @@ async def check(store: Any, seed: int) -> None:
 
 
 async def energy_told(store: Any, customer: Customer, start: int, end: int) -> dict[tuple[str, int], dict[str, Any]]:
-    """What is told of each role's hours, by role and time."""
+    """The hours of each role as readers get them, by role and time."""
     reader, roles = EnergyReader(customer, store, 1 << 33), ("utility", "load", "solar")
     return {
         (role, point.time): point.fields

@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.layouts import VERIS
+from cenergyd.acquisuite.times import device_time
 from cenergyd.customers.model import FIELD_OF_ROLE, Role
 from cenergyd.settings.loader import load_settings
 from cenergyd.settings.sections import Settings
@@ -90,7 +91,7 @@ class Session:
         fields = {
             "MODE": "CONFIGFILEUPLOAD", "SERIALNUMBER": SERIAL, "PASSWORD": PASSWORD, "MODBUSDEVICE": meter,
             "MODBUSDEVICECLASS": UNKNOWN_CLASS, "MD5CHECKSUM": encode.md5(file.content),
-            "FILETIME": encode.utc_text(file.time),
+            "FILETIME": device_time(file.time),
         }  # fmt: skip
         kind, body = encode.multipart_form(fields, file.name, file.content, "CONFIGFILE")
         answer = raw_post(self._daemon.port, "/consume", kind, body)

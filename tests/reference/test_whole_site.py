@@ -53,7 +53,7 @@ class Daemon:
     service: DerivationService
     customer: Customer
     times: list[int] = attrs.field(factory=list)
-    """Of the newest readings that came."""
+    """Time of the newest readings that arrived."""
 
     async def came(self, meter: str, rows: list[dict[str, Any]]) -> None:
         """An upload."""

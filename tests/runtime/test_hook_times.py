@@ -32,14 +32,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return made
 
 
-@pytest.fixture
-def logged() -> Any:
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
-
-
 def test_a_slow_call_is_counted_and_named_once_a_minute(time: Time, logged: list[dict[str, Any]]) -> None:
     manager = PluginManager()
 

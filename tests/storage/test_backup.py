@@ -123,7 +123,7 @@ def run_sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def working(pair: list[Database]) -> Iterator[list[int]]:
-    """Somebody writes a reading, then marks it; somebody else derives from what is marked and then takes the mark away.
+    """One thread writes a reading, then marks it; another derives from the marks, then removes them.
 
     The numbers of the readings that are marked.
     """
@@ -168,7 +168,7 @@ def test_both_databases_are_of_one_moment(
     pair: list[Database], working: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def settle(seconds: float) -> None:
-        """What was written before the lock gets its mark, however long that takes here."""
+        """Readings written before the lock get their marks, however long that takes here."""
         ((newest,),) = run_sql(pair[1].path, "SELECT max(number) FROM item WHERE name = 'reading'")
         wait_for(lambda: newest in working, what=f"the mark of reading {newest}")
         paused.append(seconds)

@@ -22,7 +22,7 @@ from cenergyd.jobs.alerts.rules import (
     edit_alerts,
     public_channel,
 )
-from cenergyd.jobs.existing_settings import alerts_json
+from cenergyd.jobs.front_end_settings import alerts_json
 
 CONFIRMED = "confirmed"
 """Key in the stored settings, and in a displayed channel."""

@@ -22,7 +22,7 @@ from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import AlertRule as Rule
 from cenergyd.hookspecs import AlertRuleType, ChannelType, Frequency
-from cenergyd.jobs.existing_settings import alerts_json
+from cenergyd.jobs.front_end_settings import alerts_json
 from cenergyd.runtime.structs import Resource, read, to_json, whole
 
 MAX_CHANNELS = 10

@@ -24,7 +24,7 @@ from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreemen
 from cenergyd.jobs.doctor.corrected import correction_findings
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
-from cenergyd.jobs.existing_check import problems_of
+from cenergyd.jobs.front_end_check import problems_of
 from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.jobs.site_state.model import Level, SiteState
 from cenergyd.jobs.site_state.words import issue_text

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from cenergyd.customers.model import Customer
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.existing_settings import tariff_json
+from cenergyd.jobs.front_end_settings import tariff_json
 from cenergyd.jobs.tariff import schema
 from cenergyd.jobs.tariff.model import (
     DAYS,

@@ -17,7 +17,7 @@ from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
 from cenergyd.customers.model import Window
-from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_text, ids_after

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
 from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.ownership import HELD, holds_or_held
-from cenergyd.documents.changes import ChangeNotices
+from cenergyd.documents.change_notices import ChangeNotices
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken
 from cenergyd.storage.mongodb.connection import CHECKS, MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, CustomerDocuments, SharedCollection, index_has

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from cenergyd.acquisuite.configfiles import meter_of_config, parse_manifest
-from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form, utc_text
+from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT
+from cenergyd.acquisuite.times import device_time
 from cenergyd.errors import UploadError
 from cenergyd.tools.simulator.http import UploadResponse
 
@@ -65,7 +66,7 @@ async def exchange(post: Post, serial: str, password: str, files: Sequence[Confi
             continue
         fields = {
             "MODE": "CONFIGFILEUPLOAD", **identity, "MODBUSDEVICE": meter_of_config(file.name) or "0",
-            "MODBUSDEVICECLASS": file.device_class, "MD5CHECKSUM": checksum, "FILETIME": utc_text(file.time),
+            "MODBUSDEVICECLASS": file.device_class, "MD5CHECKSUM": checksum, "FILETIME": device_time(file.time),
         }  # fmt: skip
         content_type, body = multipart_form(fields, file.name, file.content, "CONFIGFILE")
         taken += (await post([("Content-Type", content_type)], body)).success

@@ -13,8 +13,9 @@ from typing import Final, TextIO
 
 import attrs
 
-from cenergyd.acquisuite.encode import log_fields, md5, multipart_form, utc_text
+from cenergyd.acquisuite.encode import log_fields, md5, multipart_form
 from cenergyd.acquisuite.meter_id import meter_id
+from cenergyd.acquisuite.times import device_time
 from cenergyd.errors import UploadError
 from cenergyd.tools.errors import NoResponse
 from cenergyd.tools.simulator.configs import ConfigFile, Post, exchange
@@ -208,6 +209,6 @@ class Replay:
     def _request(self, serial: str, path: Path, content: bytes) -> tuple[list[tuple[str, str]], bytes]:
         meter = meter_id(path.name)
         fields = log_fields(serial, self._password, meter, content, device_class=self._device_class)
-        fields["FILETIME"] = utc_text(int(path.stat().st_mtime))
+        fields["FILETIME"] = device_time(int(path.stat().st_mtime))
         content_type, body = multipart_form(fields, f"modbus/{path.name}", content)
         return [("Content-Type", content_type)], body

@@ -7,7 +7,6 @@ the same store share it.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from twisted.logger import Logger
 from cenergyd.documents.kinds import SESSION
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import CenergydError, Conflict
-from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens, owner_of
+from cenergyd.web.access.tokens import AccessRole, TokenInfo, Tokens, owner_of, secret_hash
 
 PER_TOKEN = 20
 """Open sessions per token; a further one ends the oldest."""
@@ -118,7 +117,7 @@ class Sessions:
         }  # fmt: skip
         document = await self._documents.put(
             SESSION,
-            _hash(cookie),
+            secret_hash(cookie),
             body,
             owner=owner_of(token.customer_id) if token.one_time else token.id,
             due=min(ends, now + self._idle),
@@ -130,7 +129,7 @@ class Sessions:
         """The open session of a cookie, or None; records its use and address."""
         if not cookie or len(cookie) > 200:
             return None
-        document = await self._documents.get(SESSION, _hash(cookie))
+        document = await self._documents.get(SESSION, secret_hash(cookie))
         if document is None or document.due is None or document.due <= now:
             return None
         token_key = document.body["token"]
@@ -217,10 +216,6 @@ class Sessions:
             return  # another request renewed it, or it was signed out this moment
         except CenergydError as error:
             log.warn("could not renew a session: {reason}", reason=str(error))
-
-
-def _hash(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()
 
 
 def _csrf(cookie: str) -> str:

@@ -78,7 +78,7 @@ class Tokens:
             "last_used": None, "expires": expires, "one_time": one_time,
         }  # fmt: skip
         document = await self._documents.put(
-            TOKEN, _hash(secret), body, owner=owner_of(customer_id), due=expires, expected_version=0
+            TOKEN, secret_hash(secret), body, owner=owner_of(customer_id), due=expires, expected_version=0
         )
         return secret, _info(document)
 
@@ -116,7 +116,7 @@ class Tokens:
         """The valid token with this text, or None."""
         if not secret.startswith(PREFIX) or len(secret) > 200:
             return None
-        return await self.by_key(_hash(secret), now)
+        return await self.by_key(secret_hash(secret), now)
 
     async def by_key(self, key: str, now: int) -> TokenInfo | None:
         """The valid token stored under a key, or None; records its use."""
@@ -190,7 +190,8 @@ async def ensure_first_token(tokens: Tokens, now: int, lifetime_seconds: int) ->
     return secret
 
 
-def _hash(secret: str) -> str:
+def secret_hash(secret: str) -> str:
+    """The hash under which a token or cookie is stored. Without salt and cost: both are 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 

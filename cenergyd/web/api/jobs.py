@@ -10,13 +10,12 @@ from msgspec import Meta
 
 from cenergyd.customers.model import ROLES, Customer, Role, Window
 from cenergyd.documents.json_types import JsonObject
-from cenergyd.errors import Conflict, NotFound
+from cenergyd.errors import Conflict
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.receivers import By, edit_receivers, public_settings
 from cenergyd.jobs.alerts.rules import AlertSettings, alerts_of
 from cenergyd.jobs.doctor.report import doctor
-from cenergyd.jobs.existing_settings import alerts_json
-from cenergyd.jobs.messages.outbox import Outbox
+from cenergyd.jobs.front_end_settings import alerts_json
 from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.rollups import report
 from cenergyd.jobs.rollups.costs import charges_csv, charges_overview
@@ -222,7 +221,9 @@ class JobsApi:
     async def send_code(self, call: Call, customer_id: str) -> Response:
         """Send a code to a receiver that is not confirmed."""
         customer = await self._context.customer(customer_id)
-        return Response(Queued(key=await send_code(self._outbox(), customer, call.json_object(), call.now)), 202)
+        return Response(
+            Queued(key=await send_code(self._context.required_outbox(), customer, call.json_object(), call.now)), 202
+        )
 
     async def confirm(self, call: Call, customer_id: str) -> Response:
         """Confirm a receiver by its code; operators need none."""
@@ -246,21 +247,20 @@ class JobsApi:
     async def deliveries(self, call: Call, customer_id: str) -> Response:
         """Messages that were sent or wait to be sent."""
         await self._context.customer(customer_id)
-        return Response(Messages(messages=[item._asdict() for item in await self._outbox().deliveries(customer_id)]))
+        return Response(
+            Messages(
+                messages=[item._asdict() for item in await self._context.required_outbox().deliveries(customer_id)]
+            )
+        )
 
     async def test_message(self, call: Call, customer_id: str) -> Response:
         """Queue a test message."""
         customer = await self._context.customer(customer_id)
-        key = await self._outbox().enqueue_test(customer, call.json_object(), call.now)
+        key = await self._context.required_outbox().enqueue_test(customer, call.json_object(), call.now)
         return Response(Queued(key=key), 202)
 
     async def _set(self, customer_id: str, name: str, value: object, etag: str | None) -> Customer:
         return await change_customer(self._context, None, customer_id, {"extensions": {name: value}}, etag)
-
-    def _outbox(self) -> Outbox:
-        if self._context.outbox is None:
-            raise NotFound("this daemon sends no messages")
-        return self._context.outbox
 
     def routes(self) -> Sequence[Route]:
         """All of this subject's routes."""

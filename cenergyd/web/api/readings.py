@@ -31,6 +31,7 @@ from cenergyd.web.views.sources import (
     role_sources,
     role_track,
     role_tracks,
+    series_names,
 )
 
 MAX_TIME = 1 << 34
@@ -184,7 +185,7 @@ async def _csv_piece(
 async def latest_readings(context: Context, customer: Customer, now: int) -> Latest:
     """The latest reading of each role, null where there is none."""
     sources = role_sources(customer)
-    last = await context.readings.last(_names(sources)) if sources else {}
+    last = await context.readings.last(series_names(sources)) if sources else {}
     return latest_of(customer, sources, without_foreign(customer, last), now)
 
 
@@ -196,10 +197,6 @@ def latest_of(customer: Customer, sources: Sequence[SeriesSource], last: Mapping
         if (reading := last.get(source.series)) is not None
     }
     return Latest(customer_id=customer.id, now=now, roles=LatestOfRoles(**{role: found.get(role) for role in ROLES}))
-
-
-def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
-    return list(dict.fromkeys(source.series for source in sources if source is not None))
 
 
 def _original(call: Call) -> bool:

@@ -23,8 +23,8 @@ from cenergyd.jobs.alerts.rules import (
     public_channel,
 )
 from cenergyd.jobs.alerts.text import device_words
-from cenergyd.jobs.existing_settings import alerts_json, is_existing
-from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery, Outbox
+from cenergyd.jobs.front_end_settings import alerts_json, is_existing
+from cenergyd.jobs.messages.outbox import CONFIRMATION, Delivery
 from cenergyd.jobs.messages.receivers import send_code, use_code
 from cenergyd.jobs.site_state.gather import series_of_roles
 from cenergyd.jobs.site_state.words import issue_text
@@ -167,7 +167,7 @@ class AlertPages:
             problem = "That channel has been removed in the meantime."
             return await self._page(call, customer_id, Shown(problem=problem, status=409))
         try:
-            await self._outbox().enqueue_test(customer, public_channel(channel), call.now)
+            await self._context.required_outbox().enqueue_test(customer, public_channel(channel), call.now)
         except (Overloaded, Conflict) as error:
             problem = f"No test message was sent: {error or 'one was asked for at the same moment'}."
             return await self._page(call, customer_id, Shown(problem=problem, status=429))
@@ -180,7 +180,7 @@ class AlertPages:
         if channel is None:
             return _done(customer_id, "confirmed", "channels")
         try:
-            await send_code(self._outbox(), customer, channel, call.now)
+            await send_code(self._context.required_outbox(), customer, channel, call.now)
         except Overloaded as error:
             problem = f"No code was sent: {error}."
             return await self._page(call, customer_id, Shown(problem=problem, status=429))
@@ -204,7 +204,7 @@ class AlertPages:
 
     async def again(self, call: PageCall, customer_id: str) -> Page | Redirect:
         """Send a failed or unsure message again."""
-        outbox, key = self._outbox(), call.form.get("message", "")
+        outbox, key = self._context.required_outbox(), call.form.get("message", "")
         found = await outbox.document(key) if key else None
         if found is None or found.owner != customer_id:
             raise NotFound("there is no such message")
@@ -241,11 +241,6 @@ class AlertPages:
             told = issue_text(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
             return f"No alert is active, but not all is well: {told.title[0].lower()}{told.title[1:]}."
         return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
-
-    def _outbox(self) -> Outbox:
-        if self._context.outbox is None:
-            raise NotFound("this daemon sends no messages")
-        return self._context.outbox
 
     async def _page(self, call: PageCall, customer_id: str, shown: Shown = Shown()) -> Page:  # noqa: B008 - a constant
         customer = await self._context.customer(customer_id)

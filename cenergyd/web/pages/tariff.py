@@ -8,7 +8,7 @@ import attrs
 
 from cenergyd.customers.model import Customer
 from cenergyd.errors import Conflict, InvalidField
-from cenergyd.jobs.existing_settings import is_existing, tariff_json
+from cenergyd.jobs.front_end_settings import is_existing, tariff_json
 from cenergyd.jobs.tariff.model import DAYS
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect, customer_path
 from cenergyd.web.pages.saving import fingerprint, save_extension

@@ -93,6 +93,12 @@ class Context:
     page_size: int = PAGE_SIZE
     max_json_bytes: int = MAX_JSON_BYTES
 
+    def required_outbox(self) -> Outbox:
+        """The outbox; raises NotFound if this daemon sends no messages."""
+        if self.outbox is None:
+            raise NotFound("this daemon sends no messages")
+        return self.outbox
+
     async def customer(self, customer_id: str) -> Customer:
         """A customer by id; raises NotFound."""
         customer = await self.customers.get(customer_id)

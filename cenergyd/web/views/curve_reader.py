@@ -25,7 +25,7 @@ from cenergyd.web.views.curves import (
     joined_window,
     point_of_reading,
 )
-from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change
+from cenergyd.web.views.sources import SeriesSource, Track, ranges_without_change, series_names
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class CurveReader:
         found: list[list[_Rows]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)
-            read = await self._readings.read(_names(sources), since, until, limit=limit + 1)
+            read = await self._readings.read(series_names(sources), since, until, limit=limit + 1)
             for rows, source in zip(found, sources, strict=True):
                 if source is not None:
                     rows.append(_Rows(source, read[source.series]))
@@ -258,7 +258,7 @@ class _Summaries:
         found: list[list[_Found]] = [[] for _ in tracks]
         for asked in ranges:
             sources = _sources_at(tracks, asked.start)
-            for run, read in await self._read_runs(_names(sources), asked):
+            for run, read in await self._read_runs(series_names(sources), asked):
                 await self._cooperate()
                 for parts, source in zip(found, sources, strict=True):
                     if source is not None:
@@ -341,10 +341,6 @@ def _batched(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
-
-
-def _names(sources: Sequence[SeriesSource | None]) -> list[str]:
-    return list(dict.fromkeys(source.series for source in sources if source is not None))
 
 
 def _sources_at(tracks: Sequence[Track], time: int) -> list[SeriesSource | None]:

@@ -9,7 +9,7 @@ from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.jobs.alerts.receivers import By, confirm, unconfirmed_channels
 from cenergyd.jobs.alerts.rules import channel_id
-from cenergyd.jobs.existing_settings import alerts_json
+from cenergyd.jobs.front_end_settings import alerts_json
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.messages.receivers import send_code
 from cenergyd.web.views.context import Context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -85,6 +85,11 @@ def role_track(customer: Customer, role: Role, start: int, end: int) -> Track | 
 def role_tracks(customer: Customer, start: int, end: int, roles: Sequence[Role] = ROLES) -> list[Track]:
     """Those of all roles that have a source within ``start <= time < end``."""
     return [track for role in roles if (track := role_track(customer, role, start, end))]
+
+
+def series_names(sources: Iterable[SeriesSource | None]) -> list[str]:
+    """The series of sources, each once."""
+    return list(dict.fromkeys(source.series for source in sources if source is not None))
 
 
 def own_series_track(customer: Customer, source: SeriesSource, start: int, end: int) -> Track | None:

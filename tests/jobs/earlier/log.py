@@ -24,4 +24,4 @@ def meter_log(meter: int, first: int, last: int, *, registers: bool) -> list[Rea
 
 
 UNTIL, ALL = 44, 75
-"""Rows that the earlier version saw (to 3:40), and that there are in all."""
+"""Number of rows that the earlier version got (to 3:40), and of all rows."""

@@ -1,4 +1,4 @@
-"""Makes a file of what an earlier version stores and tells; run in a checkout of that version, beside a copy of ``log.py``.
+"""Writes a file with what an earlier version stores and returns; run in a checkout of that version, beside a copy of ``log.py``.
 
 git worktree add --detach /tmp/earlier COMMIT
 cp tests/jobs/earlier/{log,make}.py /tmp/earlier/ && cd /tmp/earlier

@@ -1,6 +1,6 @@
-"""A store that an earlier version wrote gives the same answers, and goes on from where it is.
+"""A store written by an earlier version gives the same answers, and is continued.
 
-``38efd4d.json`` and ``c5686c7.json`` are what those commits stored and told of the readings of ``log.py``; ``make.py`` says how they were made.
+``38efd4d.json`` and ``c5686c7.json`` contain what those commits stored and returned for the readings of ``log.py``; ``make.py`` says how they were made.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def written_by(commit: str, last: int = UNTIL) -> MemoryReadingStore:
 
 
 def assert_told(found: list[FieldPoint], wanted: list[Any], where: str) -> None:
-    """Times and all fields of old; there may be more fields now."""
+    """The times, and all fields of the old points; there may be more fields now."""
     assert [point.time for point in found] == [time for time, _ in wanted], where
     for point, (time, fields) in zip(found, wanted, strict=True):
         same = {name: point.fields.get(name) for name in fields}

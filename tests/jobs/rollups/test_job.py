@@ -76,7 +76,7 @@ def window_of(readings: list[Reading]) -> tuple[int, int]:
 
 
 def times_of(uploads: list[list[Reading]], in_time: bool) -> list[int]:
-    """When each upload is worked on: just after the newest reading until then, or at the end of time."""
+    """When each upload is processed: just after the newest reading until then, or long after all."""
     newest = accumulate((max(reading.time for reading in upload) for upload in uploads), max)
     return [time + 30 if in_time else HORIZON for time in newest]
 
@@ -302,7 +302,7 @@ def test_windows_of_five_minutes_are_stored_only_where_they_outlive_the_readings
 
 
 def test_a_meter_that_lost_its_role_has_the_hour_written() -> None:
-    """It goes on logging, so its newest reading is not of that hour, and nothing else looks at it again."""
+    """It continues to log, so its newest reading is not of that hour, and nothing else recomputes it."""
     log = [Reading(k * 60, P=k / 7) for k in range(180)]
     history = [{"until": 5000, "facility": "2", "load": "1", "solar": ""}]
     store = store_with(utility=log, load=log)

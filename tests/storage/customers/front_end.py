@@ -14,6 +14,9 @@ from mongoengine import (
     StringField,
 )
 
+from cenergyd.customers.store import FrontEndChange
+from cenergyd.storage.mongodb.customers import MongoCustomerStore
+
 
 class PeakPeriodSchedule(EmbeddedDocument):
     day_of_week = IntField()  # Monday is 0
@@ -73,3 +76,13 @@ class FrontEndCustomer(Document):
     alert_frequency_in_minutes = IntField(default=15)
     last_alerted = IntField()
     meta = {"collection": "customer", "allow_inheritance": True}
+
+
+async def whole_pass(store: MongoCustomerStore) -> list[FrontEndChange]:
+    """All changes that a pass over the shared collection finds."""
+    found: list[FrontEndChange] = []
+    while True:
+        changes, complete = await store.front_end.next_changes()
+        found += changes
+        if complete:
+            return found

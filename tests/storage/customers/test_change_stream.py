@@ -18,6 +18,7 @@ from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from tests.servers import RunningMongo
+from tests.storage.customers.front_end import whole_pass
 
 MILL = {"_id": "mill", "name": "Mill", "facility": "1", "load": "2", "logger_serial_number": "001EC6001433"}
 
@@ -49,15 +50,6 @@ async def store(replica_set, unique_name):
     await made.open()
     yield made
     await made.close()
-
-
-async def whole_pass(store):
-    found = []
-    while True:
-        changes, complete = await store.front_end.next_changes()
-        found += changes
-        if complete:
-            return found
 
 
 @pytest_twisted.ensureDeferred

@@ -13,14 +13,14 @@ from pymongo import MongoClient
 from twisted.internet import reactor
 
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.documents.changes import customer_of_logger
+from cenergyd.documents.change_notices import customer_of_logger
 from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import ChangedElsewhere, Conflict, NotFound, SerialTaken, StoreUnavailable
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.customer_documents import OWN_COLLECTION, SharedCollection
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 from cenergyd.storage.mongodb.documents import MongoDocumentStore
-from tests.storage.customers.front_end import FrontEndCustomer
+from tests.storage.customers.front_end import FrontEndCustomer, whole_pass
 
 SHOP = {"name": "mill", "facility_name": "Old Mill", "facility": "1", "load": "2", "solar": "", "logger_serial_number": "001EC6001433", "logger_password": "secret"}  # fmt: skip
 
@@ -51,18 +51,8 @@ async def store(each_mongo, unique_name):
     await made.close()
 
 
-async def changes_of(store):
-    """A whole pass."""
-    found = []
-    while True:
-        changes, complete = await store.front_end.next_changes()
-        found += changes
-        if complete:
-            return found
-
-
 async def follow_all(store):
-    for change in await changes_of(store):
+    for change in await whole_pass(store):
         assert await store.front_end.follow(change, change.changes or {})
 
 
@@ -148,26 +138,26 @@ async def test_indexes_of_both_live_side_by_side(store, front_end, database, fir
 async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_end):
     mill = front_end(**SHOP).save()
     await store.open()
-    assert await changes_of(store) == []
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
+    assert await whole_pass(store) == []
     known = await store.get(str(mill.id))
     assert (known.name, known.time_zone) == ("Old Mill", "PST8PDT")
     mill.load, mill.solar, mill.logger_password = "", "3", "other"
     mill.save()
-    (change,) = await changes_of(store)
+    (change,) = await whole_pass(store)
     assert change.customer == known
     assert change.changes == {"load": "", "solar": "3", "logger_password": "other"}
-    assert (await changes_of(store)) == [change]  # until it is followed
+    assert (await whole_pass(store)) == [change]  # until it is followed
     assert await store.get(known.id) == known
     assert await store.front_end.follow(change, {**change.changes, "extensions": {"history": [1]}}, Window(5, 9))
     assert not await store.front_end.follow(change, change.changes)
     after = await store.get(known.id)
     assert (after.load, after.solar, after.logger_password, after.pending_start) == ("", "3", "other", 5)
     assert after.extensions == {"history": [1]}
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
     mill.solar = " 03 + 4*0.50"  # a sum of meters stays a string
     mill.save()
-    (change,) = await changes_of(store)
+    (change,) = await whole_pass(store)
     assert change.changes == {"solar": "3+4*0.5"}
     assert await store.front_end.follow(change, change.changes)
     assert (await store.get(known.id)).solar == "3+4*0.5"
@@ -176,7 +166,7 @@ async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_e
     await store.update(known.id, {"name": "Mine", "time_zone": "Europe/Rome"})
     mill.alerts_emails = ["a@example.org"]
     mill.save()
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
     assert (await store.get(known.id)).name == "Mine"
     assert (await store.get(known.id)).existing["alerts_emails"] == ["a@example.org"]
     mill.facility_name, mill.timezone = "Newest Mill", "Asia/Tokyo"
@@ -189,7 +179,7 @@ async def test_what_the_front_end_changes_is_noticed_and_followed(store, front_e
 async def test_a_change_here_waits_for_the_front_ends(store, front_end):
     mill = front_end(**SHOP).save()
     await store.open()
-    await changes_of(store)
+    await whole_pass(store)
     mill.load, mill.solar = "", "3"
     mill.save()
     with pytest.raises(ChangedElsewhere):
@@ -201,49 +191,49 @@ async def test_a_change_here_waits_for_the_front_ends(store, front_end):
     await store.update(str(mill.id), {"facility": "9"})
     mill.reload()
     assert (mill.facility, mill.load, mill.solar) == ("9", "", "3")
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_documents_that_vanish_and_come_back(store, front_end, database):
     mill = front_end(**SHOP).save()
     await store.open()
-    await changes_of(store)
+    await whole_pass(store)
     customer = await store.update(str(mill.id), {"extensions": {"tariff": {"x": 1}}})
     await store.derivation_queue.mark([PendingMark(customer.id, 5, 6)])
     document = database.customer.find_one()
     database.customer.delete_one({})
     with pytest.raises(NotFound):
         await store.update(customer.id, {"load": "4"})
-    (change,) = await changes_of(store)
+    (change,) = await whole_pass(store)
     assert change.changes is None
     assert await store.front_end.follow(change, {})
     assert await store.get(customer.id) is None
     assert await store.by_serial("001EC6001433") is None
     assert await store.derivation_queue.claim("c", 10, 60, 10) == []
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
     # Restored from a backup there, it is the same customer again.
     database.customer.insert_one({**document, "load": "7"})
-    (change,) = await changes_of(store)
+    (change,) = await whole_pass(store)
     assert await store.front_end.follow(change, change.changes)
     again = await store.by_serial("001EC6001433")
     assert (again.id, again.load, again.extensions) == (customer.id, "7", {"tariff": {"x": 1}})
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_vanished_before_the_start_is_noticed(store, each_mongo, unique_name, front_end, database):
     front_end(**SHOP).save()
     await store.open()
-    await changes_of(store)
+    await whole_pass(store)
     database.customer.delete_many({})
     database.cenergyd_check.delete_one({"_id": "front_end"})
     others = make(each_mongo, unique_name), make(each_mongo, unique_name)
     try:
         for other in others:
             await other.open()
-        assert [change.changes for change in await changes_of(others[0])] == [None]
-        assert await changes_of(others[1]) == []  # one daemon makes the passes
+        assert [change.changes for change in await whole_pass(others[0])] == [None]
+        assert await whole_pass(others[1]) == []  # one daemon makes the passes
     finally:
         for other in others:
             await other.close()
@@ -275,7 +265,7 @@ async def test_a_crash_between_the_two_documents_loses_nothing(store, front_end,
     assert (customer.facility, customer.solar, customer.pending_start) == ("9", "5", 1)
     assert (await store.by_serial("AA01")).name == "New"
     assert database.customer.find_one({"name": "New"})["load"] == "1"
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
     assert database[OWN_COLLECTION].count_documents({"unwritten": {"$exists": True}}) == 0
 
 
@@ -288,7 +278,7 @@ async def test_hashing_in_place_is_an_option(each_mongo, unique_name, front_end)
         assert await store.set_password_hash(str(mill.id), "secret", "$hash")
         mill.reload()
         assert mill.logger_password == (await store.get(str(mill.id))).logger_password == "$hash"
-        assert await changes_of(store) == []
+        assert await whole_pass(store) == []
     finally:
         await store.close()
 
@@ -337,7 +327,7 @@ async def test_the_state_of_earlier_versions_is_moved_at_the_first_start(store, 
     assert (job.start, job.end) == (7, 10)
     assert "KEY" in database[OWN_COLLECTION].find_one({"_id": "old"})["migrated"]["facility"]
     assert len(await store.page()) == 5
-    assert await changes_of(store) == []
+    assert await whole_pass(store) == []
 
 
 @pytest_twisted.ensureDeferred

@@ -139,7 +139,7 @@ async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
     assert await queue.hand_over_claimed(others, [window] * 2, "j", NOW + TTL, ['{"n":3}', '{"n":4}']) == [True, False]
     told = {key: (each.derivation, each.derivation_version) for key, each in (await second.get_many(ids)).items()}
     assert told == {handed: ('{"n":1}', 1), lost: ("", 0), claimed: ('{"n":3}', 1), refused: ("", 0)}
-    # Without a result the one before stays; who has only failed tells so without touching any claim.
+    # Without a result the previous one stays; a failure stores its result without changing any claim.
     assert await queue.hand_over([works[refused]], [window], [""]) == [True]
     await queue.store_results({handed: '{"n":5}', refused: '{"n":6}', "nobody": "{}"})
     await queue.store_results({})
@@ -173,12 +173,12 @@ async def test_what_is_free_is_claimed_by_the_write_that_marks_it(store, second)
     assert windows(await queue.claimed("mine", 10)) == [(joined, 90, 260), (free, 100, 200)]
     assert len(await queue.claimed("mine", 1)) == 1
     assert await queue.claimed("next", 10) == []
-    # What somebody else had is marked and waits for them, or for whoever looks.
+    # Work under another claim is only marked, and waits for that daemon or the next one that claims.
     assert sorted(windows(await claim(other, "look"))) == sorted([(pending, 7, 200)])
     assert await other.finish([works[theirs]]) == [True]
     assert windows(await claim(other, "look 2")) == [(theirs, 100, 200)]
     assert windows(await claim(other, "look 3", NOW + 500, limit=1)) == [(postponed, 3, 200)]
-    # It ends like any other claim, and what came under another one meanwhile is left.
+    # It ends like any other claim; work that another claim got meanwhile stays.
     mine = {work.customer.id: work for work in await queue.claimed("mine", 10)}
     assert await queue.hand_over([mine[joined]], [Window(90, 260)], ['{"n":1}']) == [True]
     assert await queue.claimed("mine", 10) == [mine[free]]

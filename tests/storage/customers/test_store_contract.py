@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from cenergyd.customers.changes import MAX_EXTENSIONS_BYTES
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.documents.changes import ChangeNotices, customer_of_logger
+from cenergyd.documents.change_notices import ChangeNotices, customer_of_logger
 from cenergyd.documents.kinds import CHANGES
 from cenergyd.errors import Conflict, InvalidField, NotFound, SerialTaken
 from cenergyd.storage.mongodb.documents import MongoDocumentStore

@@ -1,4 +1,4 @@
-"""What was stored before retention policies were named is moved into them by the statements of docs/operating.md, on a real InfluxDB."""
+"""Points stored before retention policies were named are moved into them by the statements of docs/operating.md, on a real InfluxDB."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ from cenergyd.hookspecs import Notification
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread
 from cenergyd.jobs.energy.hours import energy_series
-from cenergyd.jobs.existing_settings import existing_alerts, existing_tariff
+from cenergyd.jobs.front_end_settings import existing_alerts, existing_tariff
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
 from cenergyd.web.pages.tariff_presets import PRESETS
-from tests.jobs.test_existing_settings import EXISTING
+from tests.jobs.test_front_end_settings import EXISTING
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, error_beside, mount_pages
 

@@ -1,4 +1,4 @@
-"""Checks of readiness write to the stores, and anybody may ask for them."""
+"""Readiness checks write to the stores, and need no authentication."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cenergyd.web.server.operations import Operations
 
 
 class Store:
-    """A store whose checks take until the test says."""
+    """A store whose checks end when the test says so."""
 
     def __init__(self) -> None:
         self.checks: list[Deferred[None]] = []
@@ -33,7 +33,7 @@ def test_who_asks_during_a_check_shares_the_next_one() -> None:
     assert len(store.checks) == 1
     store.checks[0].callback(None)
     assert first.called and operations.ready
-    # What is told was found after it was asked for, and once for all.
+    # The result is of a check that began after the request, and shared by all requests.
     assert not any(each.called for each in crowd)
     assert len(store.checks) == 2
     gone = crowd.pop()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cenergyd.customers.model import Customer
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.rules import parse_alerts
-from cenergyd.jobs.existing_settings import Understood, existing_alerts, existing_tariff
+from cenergyd.jobs.front_end_settings import Understood, existing_alerts, existing_tariff
 from cenergyd.jobs.tariff.parsing import tariff_from_json
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
 from cenergyd.jobs.alerts.rules import alerts_of
-from cenergyd.jobs.existing_check import problems_of
-from cenergyd.jobs.existing_settings import existing_alerts, existing_tariff, is_existing
+from cenergyd.jobs.front_end_check import problems_of
+from cenergyd.jobs.front_end_settings import existing_alerts, existing_tariff, is_existing
 from cenergyd.jobs.tariff.parsing import tariff_of
 
 WEEK, WEEKEND = range(5), (5, 6)

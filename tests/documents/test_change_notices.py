@@ -1,4 +1,4 @@
-"""Nothing is relied on that may have changed, whoever changes it and however the looks and changes fall."""
+"""A cached value is not used once its change was announced, whoever changes it and in whatever order reads and changes happen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.documents import changes
-from cenergyd.documents.changes import LONGEST_SECONDS, POLL_SECONDS, UNSETTLED_SECONDS, ChangeNotices
+from cenergyd.documents import change_notices
+from cenergyd.documents.change_notices import LONGEST_SECONDS, POLL_SECONDS, UNSETTLED_SECONDS, ChangeNotices
 from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.errors import StoreUnavailable
 
 TTL = 30
-"""How long whoever asks relies on what was read without asking."""
+"""Seconds for which the reader uses a value without checking it."""
 
 
 @attrs.define
@@ -41,7 +41,7 @@ class Place:
         run(self.reader.refresh())
 
     def wait(self, seconds: float) -> None:
-        """Time passes, with the reader's looks."""
+        """Advance the clock, with the reader's polls."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             self.clock.advance(min(POLL_SECONDS, end - self.clock.seconds()))
@@ -83,7 +83,7 @@ def test_after_an_announcement_nothing_is_current_until_the_change_is_made_or_gi
     assert here.reader.is_current("a", here.clock.seconds())
 
 
-def test_without_looks_nothing_is_current() -> None:
+def test_without_polls_nothing_is_current() -> None:
     here = Place()
     here.poll()
     here.clock.advance(2 * POLL_SECONDS)
@@ -102,8 +102,8 @@ def test_a_daemon_that_starts_counts_what_was_announced_just_before() -> None:
     assert here.reader.is_current("b", here.clock.seconds())
 
 
-def test_who_has_missed_announcements_relies_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_RECENT", 3)
+def test_a_daemon_that_missed_announcements_uses_no_cached_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_notices, "_RECENT", 3)
     here = Place()
     here.poll()
     for name in "abcd":
@@ -119,7 +119,7 @@ def test_who_has_missed_announcements_relies_on_nothing(monkeypatch: pytest.Monk
 
 
 def test_only_so_many_names_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_MOST", 2)
+    monkeypatch.setattr(change_notices, "_MOST", 2)
     here = Place()
     here.poll()
     here.announce("a", "b", "c")
@@ -149,8 +149,8 @@ def test_a_change_that_cannot_be_announced_is_not_made(monkeypatch: pytest.Monke
         max_size=30,
     )
 )
-def test_whoever_asks_is_wrong_for_a_minute_at_most(steps: list[tuple[str, float]]) -> None:
-    """A value is read again as soon as it may not be relied on; each change comes some time after its announcement."""
+def test_a_reader_is_outdated_for_a_minute_at_most(steps: list[tuple[str, float]]) -> None:
+    """A value is read again once it is not current; each change is made some time after its announcement."""
     here = Place()
     here.poll()
     value, changed_at = 0, float("-inf")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -137,14 +137,15 @@ class LogHeader:
     """Whether the device asks for a trace of how it was read."""
 
 
-def read_log_header(form: Form) -> LogHeader:
+def read_log_header(form: Form, md5: str | None = None) -> LogHeader:
     """The LOGFILE of a form and its variables.
 
     FILESIZE is not checked, because some firmware sends the uncompressed size and the checksum is more reliable.
 
+    :param md5: the file's checksum where it is known (:func:`md5_steps`); None: it is computed.
     :raises UploadError: no file, no meter id (see :func:`meter_id`), or the checksum differs.
     """
-    part = checked_file(form, "LOGFILE")
+    part = checked_file(form, "LOGFILE", md5)
     fields = form.fields
     return LogHeader(
         meter=meter_id(part.filename, fields.get("MODBUSDEVICE")),
@@ -162,20 +163,31 @@ def file_time(form: Form) -> int | None:
     return parse_time(form.fields.get("FILETIME", "")[:64].encode("ascii", "replace")) or None
 
 
-def checked_file(form: Form, name: str) -> FilePart:
+def md5_steps(content: bytes) -> Generator[None, None, str]:
+    """The checksum of a file, in steps of about a millisecond."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for first in range(0, len(content), _MD5_STEP_BYTES):
+        digest.update(content[first : first + _MD5_STEP_BYTES])
+        yield
+    return digest.hexdigest()
+
+
+def checked_file(form: Form, name: str, md5: str | None = None) -> FilePart:
     """A file of the form, after checking MD5CHECKSUM if it was sent.
 
+    :param md5: the file's checksum where it is known; None: it is computed.
     :raises UploadError: no such file, or the checksum differs.
     """
     part = form.files.get(name)
     if part is None:
         raise UploadError(f"the form has no file {name}")
     expected = form.fields.get("MD5CHECKSUM", "").strip().lower()
-    if expected and hashlib.md5(part.content, usedforsecurity=False).hexdigest() != expected:
+    if expected and (md5 or hashlib.md5(part.content, usedforsecurity=False).hexdigest()) != expected:
         raise UploadError(f"MD5CHECKSUM does not match the {len(part.content)} bytes of {name} that arrived")
     return part
 
 
+_MD5_STEP_BYTES: Final = 512 * 1024
 _REASONS: Final = {
     "bad_time": "row(s) without a readable time",
     "bad_row": "row(s) without a readable error column",

@@ -7,11 +7,13 @@ from typing import Final, NamedTuple, TypeVar
 
 import attrs
 
+from cenergyd.acquisuite.form import Form, parse_form, parse_large_form
 from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.log_head import parts_by_header, read_head
 from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
+from cenergyd.acquisuite.upload import LogHeader, md5_steps, read_log_header
 from cenergyd.acquisuite.xml import XmlDevice
 from cenergyd.customers.model import Customer
 from cenergyd.errors import FutureRows, UploadError
@@ -23,6 +25,8 @@ MAX_INFLATED_BYTES: Final = 128 << 20
 """Inflated size of a log (gzip bombs): a year of minutes of a wide meter fits."""
 _STEPS_AT_ONCE: Final = 2
 """Parsing steps (a millisecond or two each) between two yields to the reactor."""
+LARGE_BYTES: Final = 1 << 20
+"""A longer form, or file, is read in steps, so that others have their turns."""
 SHORT_STEPS: Final = 8
 """A computation of at most this many steps is short and does not queue with long ones."""
 _NO_COLUMNS: Final = Layout("no column known")
@@ -79,6 +83,20 @@ class LogReader:
         self._clock = clock
         self.turns = SharedTurns(clock)
         self.max_future_seconds = max_future_seconds
+
+    async def read_form(self, body: bytes, content_type: bytes, max_fields: int, max_field_bytes: int) -> Form:
+        """Parse a form; see :func:`parse_form`. Raises UploadError."""
+        if len(body) <= LARGE_BYTES:
+            return parse_form(body, content_type, max_fields=max_fields, max_field_bytes=max_field_bytes)
+        steps = parse_large_form(body, content_type, max_fields=max_fields, max_field_bytes=max_field_bytes)
+        return await in_steps(self.turns, self._clock, steps)
+
+    async def read_header(self, form: Form) -> LogHeader:
+        """The log file of a form and its variables; see :func:`read_log_header`. Raises UploadError."""
+        file = form.files.get("LOGFILE")
+        if file is None or len(file.content) <= LARGE_BYTES:
+            return read_log_header(form)
+        return read_log_header(form, await in_steps(self.turns, self._clock, md5_steps(file.content)))
 
     async def read_file(
         self, customer: Customer, file: LogFile, now: int | None = None, hold: Hold | None = None

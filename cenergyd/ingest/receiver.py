@@ -18,10 +18,15 @@ from cenergyd.acquisuite.form import (
     Form,
     basic_credentials,
     credentials,
-    parse_form,
     parse_head,
 )
-from cenergyd.acquisuite.upload import Mode, device_text, read_log_header, read_mode, read_status, trace_lines
+from cenergyd.acquisuite.upload import (
+    Mode,
+    device_text,
+    read_mode,
+    read_status,
+    trace_lines,
+)
 from cenergyd.acquisuite.xml import XmlDevice, XmlMessage, parse_xml_steps
 from cenergyd.customers.model import Customer, PendingMark
 from cenergyd.customers.ownership import own_rows
@@ -41,7 +46,14 @@ from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLog
 from cenergyd.ingest.held_reader import HeldLogService
-from cenergyd.ingest.log_reader import MAX_INFLATED_BYTES, SHORT_STEPS, LogFile, LogReader, ReadLog, is_all_future
+from cenergyd.ingest.log_reader import (
+    MAX_INFLATED_BYTES,
+    SHORT_STEPS,
+    LogFile,
+    LogReader,
+    ReadLog,
+    is_all_future,
+)
 from cenergyd.readings.model import SeriesReadings, series_name
 from cenergyd.runtime.attempts import TooManyAttempts
 from cenergyd.runtime.byte_budget import SMALL, KnownNetworks, Lease
@@ -166,13 +178,7 @@ class Receiver:
                 seen.append(read_mode(head))
             await self._known(credentials(head, basic), request)
         request.hold(0)
-        form = parse_form(
-            request.body,
-            request.content_type,
-            max_fields=MAX_FORM_FIELDS,
-            max_field_bytes=MAX_FIELD_BYTES,
-            max_total_bytes=max(len(request.body), 1),  # the site has bounded it already
-        )
+        form = await self._reader.read_form(request.body, request.content_type, MAX_FORM_FIELDS, MAX_FIELD_BYTES)
         # The mode first: refusing a wrong one discloses nothing, while a 401 would end the device's whole session.
         mode = read_mode(form)
         seen.append(mode)
@@ -198,7 +204,7 @@ class Receiver:
         return customer
 
     async def _log_upload(self, customer: Customer, form: Form, request: UploadRequest) -> UploadReply:
-        header = read_log_header(form)
+        header = await self._reader.read_header(form)
         file = LogFile(
             meter=header.meter,
             content=header.content,

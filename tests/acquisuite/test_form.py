@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from hypothesis import example, given, settings
@@ -21,6 +22,7 @@ from cenergyd.acquisuite.form import (
     credentials,
     normalise_serial,
     parse_form,
+    parse_large_form,
 )
 from cenergyd.errors import UploadError
 
@@ -147,6 +149,25 @@ def test_the_quick_way_through_a_form_gives_what_the_library_gives(pieces: list[
     body = b"--b\r\n" + b"".join(pieces) + b"\r\n--b--\r\n"
     for content in (body, b"--b\r\n" + part_head(b"A") + b"".join(pieces) + b"\r\n--b--\r\n"):
         assert outcome(_parse_device_form, content) in (None, outcome(_parse_multipart, content))
+
+
+@given(PIECES, st.integers(1, 40))
+def test_a_form_read_in_steps_is_the_same(pieces: list[bytes], size: int) -> None:
+    """Wherever the steps are cut."""
+
+    def in_steps(body: bytes, boundary: bytes, max_fields: int, max_field_bytes: int) -> Form:
+        kind = b"multipart/form-data; boundary=" + boundary
+        steps = parse_large_form(body, kind, max_fields=max_fields, max_field_bytes=max_field_bytes)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"{parse_form.__module__}._STEP_BYTES", size)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    return cast(Form, stop.value)
+
+    body = b"--b\r\n" + part_head(b"A") + b"".join(pieces) + b"\r\n--b--\r\n"
+    assert outcome(in_steps, body) == outcome(_parse_multipart, body)
 
 
 def part_head(name: bytes) -> bytes:

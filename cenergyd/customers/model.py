@@ -214,3 +214,5 @@ class PendingWork(NamedTuple):
     start: int
     end: int
     claim: str
+    jobs_waiting: bool = False
+    """Whether the job queue had work of the customer, too, when it was claimed for derivation."""

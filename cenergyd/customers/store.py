@@ -137,6 +137,13 @@ class DerivationQueue(PendingQueue, Protocol):
         """
         ...
 
+    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+        """As :meth:`finish`, for work whose jobs have run as well; in the same write store the results, as :meth:`hand_over` does.
+
+        False, and nothing is changed, also if the job queue has got work of the customer: then the jobs must run once more.
+        """
+        ...
+
     async def store_results(self, results: Mapping[str, str]) -> None:
         """Store :attr:`Customer.derivation` of customers, by id, while their claims go on or after they failed."""
         ...

@@ -47,6 +47,7 @@ class Backlog:
         :param limit: readings of each series held in memory at once.
         """
         self._told_at = self.clock.seconds()
+        self.task.in_parts = True
         if self.task.sums and not await self._add_up(stopping):
             return
         try:

@@ -45,6 +45,8 @@ class Task:
     """Where its window began; in a backlog the work's own ``start`` advances."""
     sums: Sequence[SumSegment] = ()
     """Sums of meters to compute before the segments are derived."""
+    in_parts: bool = False
+    """Whether parts of the window have been marked for the jobs already."""
 
     @property
     def customer_id(self) -> str:
@@ -65,11 +67,12 @@ class FollowingJobs(Protocol):
     """The jobs of this daemon, which may take over derived windows under a claim of their own."""
 
     async def take_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
-        """Take over windows, ending their derivation and storing its results in the same write.
+        """Take over derived windows: end their derivation and store its results, at the latest when the jobs have run.
 
-        False for windows not taken; for those nothing is changed.
+        :param until: when the claims on the derivation expire, UTC seconds; 0 where the jobs must not run under them.
+        :returns: False for windows not taken; for those nothing is changed.
         """
         ...
 
@@ -206,7 +209,8 @@ class Committer:
             return
         works = [done.task.work for done in good]
         results = [self._result(done, self._outcome(done), bodies) for done in good]
-        ended = await self._ended(works, [self._reach(done) for done in good], results)
+        until = [self._lasts_until(done.task) for done in good]
+        ended = await self._ended(works, [self._reach(done) for done in good], results, until)
         lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
         for done in good:
             self._failing.pop(done.task.customer_id, None)
@@ -219,11 +223,17 @@ class Committer:
             )
             await self.queue.mark([PendingMark(work.customer.id, work.start, work.end) for work in lost])
 
+    def _lasts_until(self, task: Task) -> float:
+        """When a claim expires under which the jobs may run. 0: they may not, because others may run jobs of the customer at the same time."""
+        return 0.0 if task.in_parts or task.work.jobs_waiting else task.renewed_at + self.ttl
+
     async def _ended(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str], until: Sequence[float]
     ) -> list[bool]:
         """Hand over to the jobs of this daemon if they accept, otherwise to their queue. False if the claim was lost."""
-        ended = [False] * len(works) if self.jobs is None else await self.jobs.take_over(works, windows, results)
+        ended = [False] * len(works)
+        if self.jobs is not None:
+            ended = await self.jobs.take_over(works, windows, results, until)
         left = [number for number, is_taken in enumerate(ended) if not is_taken]
         if left:
             handed = await self.queue.hand_over(

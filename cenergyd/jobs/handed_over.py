@@ -1,11 +1,14 @@
-"""Derived windows whose jobs this daemon runs in its next pass, without claiming them from the queue.
+"""Derived windows whose jobs this daemon runs itself, without claiming them from the queue.
 
-The derivation hands a window over and claims it for the jobs in one write of the customer's document. Further windows of the same
-customer before that pass are joined with it. The claim is in the store: if this daemon dies, it expires and another daemon runs the jobs.
+The jobs of a fresh window run under the claim on its derivation: one write of the customer's document ends both. Readings that arrive
+meanwhile wait for that. If the claim would expire too soon, or the window is long, the derivation hands the window over and claims it for the
+jobs, in one write; further windows of the same customer before the jobs' next pass are joined with it. Either claim is in the store: if this
+daemon dies, it expires and another daemon derives the window or runs the jobs.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -18,6 +21,23 @@ from cenergyd.runtime.concurrency import InProgress
 
 MAX_WAITING = 2000
 """Customers that may wait in memory for the next pass; the others are left to the queue."""
+CLAIM_LEFT = 40.0
+"""Seconds that a claim on a derivation must last for jobs to be run under it."""
+LONGEST_WINDOW = 6 * 3600
+"""A longer window has a claim of the jobs, so that new readings need not wait for them."""
+
+
+@attrs.frozen(slots=True)
+class DerivedWork:
+    """A derived window that is still claimed by the derivation."""
+
+    work: PendingWork
+    window: Window
+    """What the jobs are run over."""
+    result: str
+    """The result of the derivation, to store with the end of the claim; '' if there is none."""
+    until: float
+    """When the claim expires, UTC seconds."""
 
 
 @attrs.define(eq=False)
@@ -41,27 +61,59 @@ class _HandOverRound:
 class HandedOver:
     """Takes over derived windows from the derivation; see the module's docstring.
 
-    :param ttl: seconds until a claim expires.
+    :param ttl: seconds until a claim of the jobs expires.
     """
 
     def __init__(self, queue: DerivationQueue, clock: Clock, ttl: int) -> None:
         self._queue = queue
         self._clock = clock
         self._ttl = ttl
+        self._derived: deque[DerivedWork] = deque()
         self._round = _HandOverRound()
         self._earlier: list[_HandOverRound] = []
         self.open = False
         """Whether windows are accepted, because the jobs run."""
 
     def __len__(self) -> int:
-        return sum(len(each.works) for each in (*self._earlier, self._round))
+        return len(self._derived) + sum(len(each.works) for each in (*self._earlier, self._round))
 
     async def take_over(
-        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
+        self,
+        works: Sequence[PendingWork],
+        windows: Sequence[Window],
+        results: Sequence[str] = (),
+        until: Sequence[float] = (),
     ) -> list[bool]:
-        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable."""
+        """Take over derived windows. False for windows not taken; for those nothing is changed. Raises StoreUnavailable.
+
+        :param until: when the claims on the derivation expire, UTC seconds; 0, or none: the jobs need a claim of their own.
+        """
         if not self.open or not works or len(self) + len(works) > MAX_WAITING:
             return [False] * len(works)
+        now = self._clock.seconds()
+        results, until = results or [""] * len(works), until or [now] * len(works)
+        kept = [
+            end - now >= CLAIM_LEFT and window.end - window.start <= LONGEST_WINDOW
+            for window, end in zip(windows, until, strict=True)
+        ]
+        others = [number for number, is_kept in enumerate(kept) if not is_kept]
+        taken = [True] * len(works)
+        if others:
+            answers = await self._hand_over(
+                [works[i] for i in others], [windows[i] for i in others], [results[i] for i in others]
+            )
+            for number, is_taken in zip(others, answers, strict=True):
+                taken[number] = is_taken
+        self._derived.extend(
+            DerivedWork(*each)
+            for each, is_kept in zip(zip(works, windows, results, until, strict=True), kept, strict=True)
+            if is_kept
+        )
+        return taken
+
+    async def _hand_over(
+        self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str]
+    ) -> list[bool]:
         current, now = self._round, self._clock.seconds()
         with current.writes:
             try:
@@ -78,6 +130,10 @@ class HandedOver:
                     current.works.pop(work.customer.id, None)
                 self._next_round(current)
                 raise
+
+    def take_derived(self, limit: int) -> list[DerivedWork]:
+        """At most ``limit`` windows that are still claimed by the derivation, to run their jobs now, oldest first."""
+        return [self._derived.popleft() for _ in range(min(limit, len(self._derived)))]
 
     async def take(self, limit: int) -> list[tuple[PendingWork, float]]:
         """At most ``limit`` works to run now, and when each was claimed. No further windows are joined with them."""

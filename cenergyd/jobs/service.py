@@ -23,11 +23,12 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.plugin_alerts import RulesOfPlugin
 from cenergyd.jobs.context import RunningJobContext
-from cenergyd.jobs.handed_over import HandedOver
+from cenergyd.jobs.handed_over import DerivedWork, HandedOver
 from cenergyd.jobs.job_runtime import RETRY_SECONDS, JobRuntime
 from cenergyd.jobs.plugin_calls import PluginCalls, StoreFailed
 from cenergyd.jobs.retried_jobs import RetriedJobs
 from cenergyd.jobs.retries import Retries
+from cenergyd.jobs.window_claims import DerivationClaim, Ends, JobClaim
 from cenergyd.jobs.window_jobs import WindowJobs
 from cenergyd.readings.batching import BatchingReadingStore
 from cenergyd.readings.store import ReadingStore
@@ -40,6 +41,8 @@ from cenergyd.settings.sections import Settings
 
 MAX_REST_SECONDS = 30.0
 """After a pass of d seconds, wait 9 d, at most this, so that most of the processor time is left for uploads."""
+DERIVED_SECONDS = 10.0
+"""Seconds between two passes over windows whose derivation's claim is still held: they are short, but new readings wait for them."""
 PERIODIC_SECONDS = 60.0
 """Seconds between two calls of ``cenergyd_periodic``."""
 BATCH_CUSTOMERS = 200
@@ -93,8 +96,10 @@ class JobService(Service):
         self._runtime = JobRuntime(self.calls, clock, max(CLAIM_SECONDS, ceil(1.5 * settings.jobs.timeout_seconds)))
         self.status = self._runtime.status
         self._retries = Retries(documents, RETRY_SECONDS)
-        self._window_jobs = WindowJobs(self._runtime, self._queue, batched, self._retries, settings.readings.keep_days)
+        self._window_jobs = WindowJobs(self._runtime, batched, self._retries, settings.readings.keep_days)
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
+        self._derivation_queue = customers.derivation_queue
+        self._ends = Ends(customers.derivation_queue, self._queue, clock)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
         """Windows handed over directly by the derivation."""
         # Waiting windows must be run long before their claims expire.
@@ -102,7 +107,7 @@ class JobService(Service):
         self._slots = Slots(CONCURRENT_CUSTOMERS)
         self._loops = self._periodic_services(settings.jobs.interval_seconds)
 
-    def _periodic_services(self, interval_seconds: float) -> tuple[PeriodicService, PeriodicService]:
+    def _periodic_services(self, interval_seconds: float) -> tuple[PeriodicService, ...]:
         passes = PeriodicService(
             self._clock, self.tick, interval_seconds,
             what="looking for jobs", log=log, longest_rest=MAX_REST_SECONDS, failed=self._failed,
@@ -110,7 +115,11 @@ class JobService(Service):
         periodic = PeriodicService(
             self._clock, self.periodic, PERIODIC_SECONDS, what="periodic work", log=log, failed=self._failed
         )
-        return passes, periodic
+        derived = PeriodicService(
+            self._clock, self.run_derived, min(interval_seconds, DERIVED_SECONDS),
+            what="running jobs of derived readings", log=log, longest_rest=MAX_REST_SECONDS, failed=self._failed,
+        )  # fmt: skip
+        return passes, periodic, derived
 
     def startService(self) -> None:  # noqa: N802
         """Start; the first pass begins at once."""
@@ -130,6 +139,7 @@ class JobService(Service):
     async def _stopped(self) -> None:
         await DeferredList([loop.stopService() for loop in self._loops])
         try:
+            await self._hand_over(self.handed_over.take_derived(len(self.handed_over)))
             while works := [work for work, _ in await self.handed_over.take(BATCH_CUSTOMERS)]:
                 await self._queue.postpone(works, int(self._clock.seconds()))
         except (StoreUnavailable, Overloaded) as error:
@@ -140,13 +150,38 @@ class JobService(Service):
         limit = BATCH_CUSTOMERS
         while not self._runtime.paused:
             works = await self._next_works(limit)
-            await _all([self._in_slot(self._window_jobs.run(work, claimed_at)) for work, claimed_at in works])
+            claims = [
+                JobClaim(work, claimed_at, self._queue, self._ends, self._clock, self._runtime.ttl)
+                for work, claimed_at in works
+            ]
+            await _all([self._in_slot(self._window_jobs.run(claim)) for claim in claims])
             if len(works) < limit:
                 break
         if not self._runtime.paused:
             documents = await self._due(limit)
             await _all([self._in_slot(self._retried_jobs.run(document)) for document in documents])
         self.status.last_tick = self._clock.seconds()
+
+    async def run_derived(self) -> None:
+        """Run the jobs of the windows that this daemon has just derived, and end their derivation."""
+        while not self._runtime.paused and (works := self.handed_over.take_derived(BATCH_CUSTOMERS)):
+            try:
+                await refresh(self._stored)
+            except (StoreUnavailable, Overloaded):
+                await self._hand_over(works)
+                raise
+            claims = [
+                DerivationClaim(each, self._derivation_queue, self._queue, self._ends, self._clock, self._runtime.ttl)
+                for each in works
+            ]
+            await _all([self._in_slot(self._window_jobs.run(claim)) for claim in claims])
+
+    async def _hand_over(self, works: Sequence[DerivedWork]) -> None:
+        """Leave windows to the job queue."""
+        if works:
+            await self._derivation_queue.hand_over(
+                [each.work for each in works], [each.window for each in works], [each.result for each in works]
+            )
 
     async def periodic(self) -> None:
         """Call every plugin's ``cenergyd_periodic``."""

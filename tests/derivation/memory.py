@@ -69,7 +69,7 @@ class MemoryQueue:
             del self.pending[key]
             self.retry_at.pop(key, None)
             self.working[key] = (start, end, claim, now + ttl)
-            works.append(PendingWork(self.customers[key], start, end, claim))
+            works.append(PendingWork(self.customers[key], start, end, claim, self._jobs_waiting(key)))
         return works
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
@@ -91,7 +91,7 @@ class MemoryQueue:
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         self._check()
         found = [
-            PendingWork(self.customers[key], start, end, claim)
+            PendingWork(self.customers[key], start, end, claim, self._jobs_waiting(key))
             for key, (start, end, under, _) in self.working.items()
             if under == claim
         ]
@@ -114,6 +114,16 @@ class MemoryQueue:
             if is_ours:
                 del self.working[work.customer.id]
         return ours
+
+    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+        free = [not self._jobs_waiting(work.customer.id) for work in works]
+        ours = iter(await self.finish([work for work, is_free in zip(works, free, strict=True) if is_free]))
+        ended = [is_free and next(ours) for is_free in free]
+        await self._store(works, ended, results)
+        return ended
+
+    def _jobs_waiting(self, key: str) -> bool:
+        return self.following is not None and (key in self.following.pending or key in self.following.working)
 
     async def store_results(self, results: Mapping[str, str]) -> None:
         self._check()

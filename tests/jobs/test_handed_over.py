@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,23 @@ def derived(here: Place, key: str, start: int, end: int) -> bool:
     if not taken:
         settle(here.clock, queue.hand_over(works, [Window(start, end)]))
     return bool(taken)
+
+
+def kept(here: Place, key: str, start: int, end: int) -> None:
+    """A window whose derivation has just ended, and whose jobs may run under the claim on it."""
+    queue: Any = here.service.handed_over._queue
+    now = int(here.clock.seconds())
+    settle(here.clock, queue.mark([PendingMark(key, start, end)]))
+    works = settle(here.clock, queue.claim(f"d{start}", now, 60, 10))
+    windows = [Window(work.start, work.end) for work in works]
+    until = [0.0 if work.jobs_waiting else now + 60.0 for work in works]
+    taken = settle(here.clock, here.service.handed_over.take_over(works, windows, ["result"] * len(works), until))
+    left = [number for number, is_taken in enumerate(taken) if not is_taken]
+    settle(here.clock, queue.hand_over([works[i] for i in left], [windows[i] for i in left]))
+
+
+def run_derived(here: Place) -> None:
+    settle(here.clock, here.service.run_derived())
 
 
 def started(job: Job, **overrides: str) -> Place:
@@ -125,6 +143,127 @@ def test_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     here = started(Job())
     assert derived(here, "a", START, START + 60)
     assert not derived(here, "b", START, START + 60)
+
+
+def test_the_jobs_of_a_fresh_window_run_under_the_claim_on_its_derivation() -> None:
+    job = Job()
+    here = started(job)
+    derivation: Any = here.service.handed_over._queue
+    kept(here, "a", START, START + 60)
+    assert derivation.working["a"][:2] == (START, START + 60)
+    assert here.queue.pending == here.queue.working == {}
+    here.tick()
+    assert job.windows == []
+    run_derived(here)
+    assert job.windows == [("a", START, START + 60)]
+    assert derivation.pending == derivation.working == here.queue.pending == here.queue.working == {}
+    assert derivation.customers["a"].derivation == "result"
+
+
+def test_jobs_that_others_may_have_run_at_the_same_time_run_once_more() -> None:
+    job = Job()
+    here = started(job)
+    derivation: Any = here.service.handed_over._queue
+    kept(here, "a", START, START + 60)
+    settle(here.clock, here.queue.mark([PendingMark("a", START - 60, START)]))
+    run_derived(here)
+    assert derivation.pending == derivation.working == {}
+    here.tick()
+    assert job.windows == [("a", START, START + 60), ("a", START - 60, START + 60)]
+    settle(here.clock, here.queue.mark([PendingMark("a", START, START + 60)]))
+    kept(here, "a", START + 60, START + 120)
+    assert derivation.working == {}, "the jobs had other work: they need a claim of their own"
+
+
+def test_a_claim_on_a_derivation_that_is_lost_or_old() -> None:
+    job = Job()
+    here = started(job)
+    derivation: Any = here.service.handed_over._queue
+    kept(here, "a", START, START + 60)
+    here.clock.advance(61)
+    (other,) = settle(here.clock, derivation.claim("other", int(here.clock.seconds()), 60, 10))
+    run_derived(here)
+    assert job.windows == []
+    assert derivation.working["a"][2] == other.claim
+    settle(here.clock, derivation.finish([other]))
+    kept(here, "a", START, START + 60)
+    here.clock.advance(45)
+    claims: list[bool] = []
+    job.answer = lambda customer, start, end: claims.append("a" in here.queue.working and "a" not in derivation.working)
+    run_derived(here)
+    assert claims == [True], "an old claim is exchanged for one of the jobs"
+    assert derivation.pending == derivation.working == here.queue.pending == here.queue.working == {}
+
+
+def test_what_is_still_claimed_by_the_derivation_goes_to_the_queue_at_a_stop_or_failure() -> None:
+    here = started(Job())
+    derivation: Any = here.service.handed_over._queue
+    here.service.startService()
+    here.clock.advance(1)
+    kept(here, "a", START, START + 60)
+    here.service.stopService()
+    here.clock.advance(1)
+    assert (derivation.working, here.queue.pending) == ({}, {"a": (START, START + 60)})
+    here = started(Job())
+    derivation = here.service.handed_over._queue
+    kept(here, "a", START, START + 60)
+    with patch.object(here.service._window_jobs, "_all_jobs", side_effect=StoreUnavailable("down")):
+        run_derived(here)
+    assert (derivation.working, here.queue.pending) == ({}, {"a": (START, START + 60)})
+    assert derivation.customers["a"].derivation == "result"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["kept", "run", "look", "marked", "other takes", "other ends", "wait", "killed"]),
+            st.sampled_from("ab"),
+        ),
+        max_size=25,
+    )
+)
+def test_in_any_order_jobs_under_the_claim_on_a_derivation_miss_nothing(steps: Sequence[tuple[str, str]]) -> None:
+    """With another daemon on the job queue, expired claims, and kills."""
+    job = Job()
+    here = started(job)
+    derivation: Any = here.service.handed_over._queue
+    others: list[PendingWork] = []
+    wanted: list[tuple[str, int, int, int]] = []
+    for number, (verb, key) in enumerate(steps):
+        start = START + 60 * number
+        if verb == "kept":
+            kept(here, key, start, start + 60)
+            wanted.append((key, start, start + 60, len(job.windows)))
+        elif verb == "run":
+            run_derived(here)
+        elif verb == "look":
+            here.tick()
+        elif verb == "marked":
+            settle(here.clock, here.queue.mark([PendingMark(key, start, start + 60)]))
+            wanted.append((key, start, start + 60, len(job.windows)))
+        elif verb == "other takes":
+            others += settle(here.clock, here.queue.claim(f"o{start}", int(here.clock.seconds()), 60, 10))
+        elif verb == "other ends":
+            done = settle(here.clock, here.queue.finish(others))
+            job.windows += [(w.customer.id, w.start, w.end) for w, ours in zip(others, done, strict=True) if ours]
+            others.clear()
+        elif verb == "wait":
+            here.clock.advance(45)
+        else:
+            here.service.handed_over.take_derived(100)
+    settle(here.clock, here.queue.postpone(others, 0))
+    here.clock.advance(CLAIM_SECONDS + 1)
+    run_derived(here)
+    works = settle(here.clock, derivation.claim("last", int(here.clock.seconds()), 60, 10))
+    settle(here.clock, derivation.hand_over(works, [Window(work.start, work.end) for work in works]))
+    here.clock.advance(CLAIM_SECONDS + 1)
+    here.tick()
+    here.tick()
+    assert derivation.pending == derivation.working == here.queue.pending == here.queue.working == {}
+    for key, start, end, before in wanted:
+        done = [time for who, first, last in job.windows[before:] if who == key for time in range(first, last, 60)]
+        assert set(range(start, end, 60)) <= set(done)
 
 
 steps = st.lists(

@@ -150,10 +150,17 @@ class MongoPendingQueue:
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         """Read them by the index of claims."""
         fields = self._fields
-        wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end]
+        of_jobs = (self._following.claim, self._following.start) if self._following is not None else ()
+        wanted = [*CUSTOMER_FIELDS, fields.work_start, fields.work_end, *of_jobs]
         found = await self._find({fields.claim: claim}, wanted, None, limit)
         works = [
-            PendingWork(customer_of(own), int(own[fields.work_start]), int(own[fields.work_end]), claim)
+            PendingWork(
+                customer_of(own),
+                int(own[fields.work_start]),
+                int(own[fields.work_end]),
+                claim,
+                any(own.get(field) is not None for field in of_jobs),
+            )
             for own in found
         ]
         return sorted(works, key=lambda work: work.start)
@@ -192,6 +199,13 @@ class MongoPendingQueue:
             for window, result in zip(windows, results or [""] * len(windows), strict=True)
         ]
         return await self._release(works, more, journaled=True)
+
+    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+        """Remove the work and store the results, one write per customer."""
+        jobs = self._following
+        assert jobs is not None
+        free = {jobs.claim: None, jobs.start: None}
+        return await self._release(works, [_storing(result) for result in results], journaled=False, only=free)
 
     async def store_results(self, results: Mapping[str, str]) -> None:
         """Store results without touching the queues."""

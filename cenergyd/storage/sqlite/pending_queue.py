@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.store import PendingSummary
@@ -72,12 +73,12 @@ class SqlitePendingQueue:
                 ORDER BY min(ifnull(@start, @work_start), ifnull(@work_start, @start)), id
                 LIMIT :limit
             )
-            RETURNING @work_start, @work_end, CUSTOMER_COLUMNS
+            RETURNING @work_start, @work_end, JOBS_WAITING, CUSTOMER_COLUMNS
             """
-        )
+        ).replace("JOBS_WAITING", self._jobs_waiting)
         values = {"claim": claim, "now": now, "ttl": ttl, "limit": limit}
         rows = await self._database.write(lambda db: db.execute(sql, values).fetchall())
-        return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in sorted(rows)]
+        return [self._work(row, claim) for row in sorted(rows)]
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
         """Claim or widen windows that are free or ours, mark the others, in one transaction."""
@@ -96,11 +97,15 @@ class SqlitePendingQueue:
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         """Read them by the index of working windows."""
         sql = self._sql(
-            "SELECT @work_start, @work_end, CUSTOMER_COLUMNS FROM customer"
+            "SELECT @work_start, @work_end, JOBS_WAITING, CUSTOMER_COLUMNS FROM customer"
             " WHERE rowid IN (BUSY_ROWS) AND @claim = ? ORDER BY @work_start, id LIMIT ?"
-        )
+        ).replace("JOBS_WAITING", self._jobs_waiting)
         rows = await self._database.read(lambda db: db.execute(sql, (claim, limit)).fetchall())
-        return [PendingWork(self._customer_of(row[2:]), row[0], row[1], claim) for row in rows]
+        return [self._work(row, claim) for row in rows]
+
+    def _work(self, row: Sequence[Any], claim: str) -> PendingWork:
+        start, end, jobs_waiting, *customer = row
+        return PendingWork(self._customer_of(customer), start, end, claim, bool(jobs_waiting))
 
     async def advance(self, work: PendingWork, start: int, now: int, ttl: int) -> bool:
         """Shrink the work and renew the claim."""
@@ -111,6 +116,23 @@ class SqlitePendingQueue:
     async def finish(self, works: Sequence[PendingWork]) -> list[bool]:
         """Remove the work."""
         return await self._release(works, "")
+
+    async def finish_with_results(self, works: Sequence[PendingWork], results: Sequence[str]) -> list[bool]:
+        """Remove the work and store the results, in one transaction."""
+
+        def finish(db: sqlite3.Connection) -> list[bool]:
+            ours = self._release_within(db, works, "", f"AND NOT {self._jobs_waiting}")
+            _store_results(db, works, ours, results)
+            return ours
+
+        return await self._database.write(finish)
+
+    @property
+    def _jobs_waiting(self) -> str:
+        """Whether the following queue has work, as SQL."""
+        if self._following is None:
+            return "0"
+        return self._following._sql("(@start IS NOT NULL OR @work_start IS NOT NULL)")
 
     async def hand_over(
         self, works: Sequence[PendingWork], windows: Sequence[Window], results: Sequence[str] = ()
@@ -182,10 +204,12 @@ class SqlitePendingQueue:
     async def _release(self, works: Sequence[PendingWork], back: str) -> list[bool]:
         return await self._database.write(lambda db: self._release_within(db, works, back))
 
-    def _release_within(self, db: sqlite3.Connection, works: Sequence[PendingWork], back: str) -> list[bool]:
+    def _release_within(
+        self, db: sqlite3.Connection, works: Sequence[PendingWork], back: str, only: str = ""
+    ) -> list[bool]:
         sql = self._sql(
             f"UPDATE customer SET {back} @work_start = NULL, @work_end = NULL, @claim = NULL, @claim_until = NULL"
-            " WHERE id = ? AND @claim = ?"
+            f" WHERE id = ? AND @claim = ? {only}"
         )
         return [db.execute(sql, (work.customer.id, work.claim)).rowcount == 1 for work in works]
 

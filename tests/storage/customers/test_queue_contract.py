@@ -88,6 +88,34 @@ async def test_derived_work_is_handed_over_to_the_jobs(store):
 
 
 @pytest_twisted.ensureDeferred
+async def test_derived_work_ends_with_its_jobs_unless_the_jobs_have_other_work(store):
+    free, pending, running, lost = ids = await add(store, 4)
+    queue, jobs = store.derivation_queue, store.job_queue
+    await mark(jobs, (running, 1, 2))
+    assert len(await claim(jobs, "other")) == 1
+    await mark(queue, *((each, 100, 200) for each in ids))
+    works = {work.customer.id: work for work in await claim(queue)}
+    assert [works[each].jobs_waiting for each in ids] == [False, False, True, False]
+    await mark(jobs, (pending, 5, 6))
+    await queue.postpone([works[lost]], NOW + 1000)
+    results = [f"result {number}" for number in range(4)]
+    assert await queue.finish_with_results([works[each] for each in ids], results) == [True, False, False, False]
+    assert [(await store.get(each)).derivation for each in ids] == ["result 0", "", "", ""]
+    # What was not ended is as it was.
+    assert await queue.hand_over([works[pending], works[running]], [Window(90, 210)] * 2, results[1:3]) == [True, True]
+    assert await queue.finish_with_results([works[free]], ["later"]) in (
+        [False],
+        [True],
+    )  # its own end may be recognised
+    assert (await store.get(free)).derivation == "result 0"
+    assert await queue.finish_with_results([], []) == []
+    await queue.mark_claimed([PendingMark(free, 300, 400)], "m", NOW + TTL)
+    await mark(jobs, (free, 5, 6))
+    (again,) = await queue.claimed("m", 9)
+    assert again.jobs_waiting
+
+
+@pytest_twisted.ensureDeferred
 async def test_derived_work_is_handed_over_under_a_claim_of_the_jobs(store, second):
     ids = await add(store, 5)
     queue, jobs = store.derivation_queue, store.job_queue

@@ -1,0 +1,172 @@
+"""The claims under which a window's jobs run: one of the job queue, or the one on the derivation of the window, which ends with the jobs."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Protocol
+from uuid import uuid4
+
+import attrs
+
+from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
+from cenergyd.customers.store import DerivationQueue, PendingQueue
+from cenergyd.jobs.handed_over import DerivedWork
+from cenergyd.readings.batching import Batcher
+from cenergyd.runtime.clock import Clock, Timers
+
+RENEW_LEFT = 30.0
+"""Seconds before its end at which a claim on a derivation is exchanged for one of the jobs."""
+
+
+class WindowClaim(Protocol):
+    """A claim on a customer's window for the jobs. Methods raise StoreUnavailable."""
+
+    @property
+    def customer(self) -> Customer:
+        """The customer as claimed."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """What is left to do."""
+        ...
+
+    def is_old(self) -> bool:
+        """Whether it must be renewed before more is written."""
+        ...
+
+    async def renew(self, start: int) -> bool:
+        """Renew it; the remaining window begins at ``start``. False if it is lost."""
+        ...
+
+    async def finish(self) -> bool:
+        """End it, because the jobs have run. False if it was lost; then the window is marked, because newer results may be overwritten."""
+        ...
+
+    async def give_back(self, retry_at: float) -> None:
+        """Release the remaining window, to be claimed at ``retry_at`` or later."""
+        ...
+
+
+class Ends:
+    """Ends many claims in one write."""
+
+    def __init__(self, derivation: DerivationQueue, jobs: PendingQueue, clock: Timers) -> None:
+        self.derived: Batcher[DerivedWork, bool] = Batcher(
+            lambda ended: derivation.finish_with_results(
+                [each.work for each in ended], [each.result for each in ended]
+            ),
+            clock,
+        )
+        self.jobs: Batcher[PendingWork, bool] = Batcher(jobs.finish, clock)
+
+
+@attrs.define(slots=True)
+class JobClaim:
+    """A claim of the job queue."""
+
+    work: PendingWork
+    renewed_at: float
+    """UTC seconds."""
+    queue: PendingQueue
+    ends: Ends
+    clock: Clock
+    ttl: int
+    """Seconds until it expires."""
+
+    @property
+    def customer(self) -> Customer:
+        """See :class:`WindowClaim`."""
+        return self.work.customer
+
+    @property
+    def window(self) -> Window:
+        """See :class:`WindowClaim`."""
+        return Window(self.work.start, self.work.end)
+
+    def is_old(self) -> bool:
+        """See :class:`WindowClaim`."""
+        return self.clock.seconds() - self.renewed_at > self.ttl / 3
+
+    async def renew(self, start: int) -> bool:
+        """See :class:`WindowClaim`."""
+        now = self.clock.seconds()
+        if not await self.queue.advance(self.work, start, int(now), self.ttl):
+            return False
+        self.work, self.renewed_at = self.work._replace(start=start), now
+        return True
+
+    async def finish(self) -> bool:
+        """See :class:`WindowClaim`."""
+        if await self.ends.jobs.submit(self.work):
+            return True
+        await self.queue.mark([PendingMark(self.customer.id, *self.window)])
+        return False
+
+    async def give_back(self, retry_at: float) -> None:
+        """See :class:`WindowClaim`."""
+        await self.queue.postpone([self.work], ceil(retry_at))
+
+
+@attrs.define(slots=True)
+class DerivationClaim:
+    """The claim on the derivation of a window. If it lasts too long, it becomes a claim of the jobs, so that new readings can be derived."""
+
+    derived: DerivedWork
+    queue: DerivationQueue
+    job_queue: PendingQueue
+    ends: Ends
+    clock: Clock
+    ttl: int
+    """Seconds until a claim of the jobs expires."""
+    _exchanged: JobClaim | None = None
+
+    @property
+    def customer(self) -> Customer:
+        """See :class:`WindowClaim`."""
+        return self.derived.work.customer
+
+    @property
+    def window(self) -> Window:
+        """See :class:`WindowClaim`."""
+        return self.derived.window if self._exchanged is None else self._exchanged.window
+
+    def is_old(self) -> bool:
+        """See :class:`WindowClaim`."""
+        if self._exchanged is not None:
+            return self._exchanged.is_old()
+        return self.derived.until - self.clock.seconds() < RENEW_LEFT
+
+    async def renew(self, start: int) -> bool:
+        """See :class:`WindowClaim`."""
+        if self._exchanged is None:
+            now, claim, derived = self.clock.seconds(), uuid4().hex, self.derived
+            (taken,) = await self.queue.hand_over_claimed(
+                [derived.work], [derived.window], claim, int(now) + self.ttl, [derived.result]
+            )
+            if not taken:  # the job queue has other work of the customer, or the claim is lost
+                await self.give_back(now)
+                return False
+            work = PendingWork(self.customer, *derived.window, claim)
+            self._exchanged = JobClaim(work, now, self.job_queue, self.ends, self.clock, self.ttl)
+        return start <= self.window.start or await self._exchanged.renew(start)
+
+    async def finish(self) -> bool:
+        """See :class:`WindowClaim`."""
+        if self._exchanged is not None:
+            return await self._exchanged.finish()
+        work, derived = self.derived.work, self.derived
+        if await self.ends.derived.submit(derived):
+            return True
+        # The job queue may have got work of the customer, whose jobs may have run at the same time: then they run once more.
+        if (await self.queue.hand_over([work], [derived.window], [derived.result]))[0]:
+            return True
+        await self.queue.mark([PendingMark(self.customer.id, work.start, work.end)])
+        return False
+
+    async def give_back(self, retry_at: float) -> None:
+        """See :class:`WindowClaim`."""
+        if self._exchanged is not None:
+            await self._exchanged.give_back(retry_at)
+        else:
+            await self.queue.hand_over([self.derived.work], [self.derived.window], [self.derived.result])

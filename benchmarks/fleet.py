@@ -10,7 +10,7 @@ customers and rolls up by InfluxQL, in its favour once a quarter and not each mi
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
 Needs flask and gunicorn. ``--old`` is another checkout of cenergyd with its own .venv, measured beside this one. ``--count`` counts
-MongoDB's documents by a proxy. ``--burst`` sends all sites at once instead and, while they are derived, some further uploads, whose
+MongoDB's documents by a proxy, and waits after each quarter for those that are written later. ``--burst`` sends all sites at once instead and, while they are derived, some further uploads, whose
 times are what is then printed. ``--customers`` is how many are in the store; the others send nothing. ``--backlog`` has all sites send
 their last days at once instead of quarters, and measures the seconds until all of it is computed, the times of other sites' uploads
 meanwhile, and the bytes that InfluxDB needs for a site and year. Nothing is waited for longer than ``--limit``.
@@ -39,6 +39,8 @@ QUARTER = 900
 QUIET = 0.06
 """Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
 ASK_SECONDS = 5
+LAST_WRITES = 110
+"""Seconds after which the activity of loggers and the states of sites are stored, too."""
 
 
 def main() -> None:
@@ -124,9 +126,11 @@ def wait_until_done(side: Side, arguments: argparse.Namespace) -> None:
         check_limit(began, arguments)
         waited, now = waited + 1, sum(side.cpu().values())
         if (now - before < QUIET or waited >= ASK_SECONDS) and side.tell("pending") == "0":
-            return
+            break
         waited = 0 if waited >= ASK_SECONDS else waited
         before = sum(side.cpu().values())
+    if arguments.count:
+        time.sleep(LAST_WRITES)
 
 
 def tell_quarter(side: Side, quarter: int, arguments: argparse.Namespace) -> None:

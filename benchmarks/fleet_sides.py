@@ -216,5 +216,5 @@ def peer_customers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             "load": "1",
             "solar": "2",
         }
-        for site in range(arguments.sites + PROBES)
+        for site in range(arguments.sites + (PROBES // len(METERS) if arguments.burst else 0))
     ]

@@ -25,6 +25,10 @@ PURPOSES = (
         "mark what somebody else has; of both marks one changes",
     ),
     ("update cenergyd_customer _id -> pending_start", "mark without claim"),
+    (
+        "update cenergyd_customer _id pending_claim jobs_claim jobs_start -> ",
+        "end of the derivation, with its result, and of its jobs",
+    ),
     ("update cenergyd_customer _id pending_claim -> ", "end of the derivation with its result, jobs next"),
     (
         "update cenergyd_customer _id pending_claim $or",

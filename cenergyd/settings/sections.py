@@ -186,8 +186,10 @@ class JobsSettings:
     """Running the jobs (rollups, alerts, and those of other plugins)."""
 
     interval_seconds: float = setting(
-        "60", number(0.1, 3600), "Interval of checks for customers with new or derived readings.", "s"
-    )
+        "60", number(0.1, 3600),
+        "Interval of checks of the job queue. What a daemon has just derived itself follows within 10 seconds, unless this is over a minute.",
+        "s",
+    )  # fmt: skip
     timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one window has failed.", "s")
 
 

@@ -102,6 +102,8 @@ class MongoPendingQueue:
         self._collection = collection
         self._fields = fields
         self._following = following
+        self._none_expired_at = float("-inf")
+        """When no expired claim was found last, UTC seconds."""
 
     async def ensure_indexes(self) -> None:
         """Create the indexes with which the cost depends on the customers with work, not on all customers."""
@@ -167,7 +169,7 @@ class MongoPendingQueue:
 
     async def claim(self, claim: str, now: int, ttl: int, limit: int) -> list[PendingWork]:
         """Claim customers: find candidates, update them in bulk, and read those that this call claimed."""
-        candidates = await self._candidates(now, limit)
+        candidates = await self._candidates(now, ttl, limit)
         if not candidates:
             return []
         fields = self._fields
@@ -307,21 +309,31 @@ class MongoPendingQueue:
         """Matches customers not under a live claim, and not postponed."""
         return {self._fields.claim_until: {"$not": {"$gt": now}}, self._fields.retry_at: {"$not": {"$gt": now}}}
 
-    async def _candidates(self, now: int, limit: int) -> list[dict[str, object]]:
+    async def _candidates(self, now: int, ttl: int, limit: int) -> list[dict[str, object]]:
         """Filters of customers that may be claimed, oldest first: with a pending window, or with expired work only."""
         fields = self._fields
         both = [fields.start, fields.work_start]
         pending = await self._find({fields.start: _EXISTS, **self._free(now)}, both, fields.start, limit)
-        expired = await self._find(
-            {fields.claim_until: {"$gte": 0, "$lte": now}, fields.retry_at: {"$not": {"$gt": now}}},
-            both, fields.claim_until, limit + _EXPIRED,
-        )  # fmt: skip
+        expired = await self._expired(now, ttl, limit + _EXPIRED)
         oldest: dict[object, tuple[int, dict[str, object]]] = {}
         for own in (*expired, *pending):
             times = [time for field in both if (time := time_of(own.get(field))) is not None]
             at_hand = fields.start if fields.start in own else fields.work_start
             oldest[own["_id"]] = (min(times), {"_id": own["_id"], at_hand: _EXISTS})
         return [query for _, query in sorted(oldest.values(), key=lambda each: each[0])[:limit]]
+
+    async def _expired(self, now: int, ttl: int, limit: int) -> list[dict[str, object]]:
+        """Work whose claims have expired. If there is none, it is not searched for again for a quarter of a claim's duration."""
+        fields = self._fields
+        if self._none_expired_at <= now < self._none_expired_at + ttl // 4:
+            return []
+        found = await self._find(
+            {fields.claim_until: {"$gte": 0, "$lte": now}, fields.retry_at: {"$not": {"$gt": now}}},
+            [fields.start, fields.work_start], fields.claim_until, limit,
+        )  # fmt: skip
+        if not found:
+            self._none_expired_at = now
+        return found
 
     def _owned(self, work: PendingWork) -> dict[str, object]:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}

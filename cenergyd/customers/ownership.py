@@ -154,7 +154,7 @@ def parts_held(held: Sequence[Held], serial: str, start: int, end: int) -> list[
 def given_up(held: Iterable[Held], serial: str, first: int | None, last: int | None) -> list[Held]:
     """The loggers held after one is given up: of that logger only the range of its stored readings, or nothing.
 
-    :param first: time of the first stored reading of the logger, None if there is none; ``last``: that of the last one.
+    :param first: a time up to the first stored reading of the logger, None if there is none; ``last``: the time of the last one.
     """
     found = []
     for each in held:

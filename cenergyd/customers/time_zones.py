@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cenergyd.errors import InvalidField
@@ -25,3 +26,9 @@ def zone_or_utc(name: str) -> ZoneInfo:
         return zone_of(name)
     except InvalidField:
         return _UTC
+
+
+def day_start(time: int, name: str) -> int:
+    """The start of the local day of a time, both in UTC seconds; of the UTC day if the zone's name is unknown."""
+    local = datetime.fromtimestamp(time, zone_or_utc(name))
+    return int(local.replace(hour=0, minute=0, second=0, fold=0).timestamp())

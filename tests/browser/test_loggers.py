@@ -18,7 +18,7 @@ from tests.browser.test_looks import look
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, upload, wait_for
 
-HOUR = 3600
+HOUR, DAY = 3600, 86400
 
 
 def noon_zone() -> str:
@@ -36,12 +36,21 @@ def ask(site: Site, path: str) -> Any:
         return json.load(reply)
 
 
+def grid_kwh(site: Site, customer: str) -> float:
+    """Yesterday's, today's and tomorrow's import."""
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(time.time() + DAY * days)) for days in (-1, 2))
+    windows = ask(site, f"customers/{customer}/energy?step=day&start={first}&end={last}")["windows"]
+    return float(sum(each["roles"].get("utility", {"import_kwh": 0})["import_kwh"] or 0 for each in windows))
+
+
 def replaced(site: Site) -> str:
     """A site whose logger was replaced two hours ago: 7 kW from the grid before, 3 kW after; the customer."""
     customer = site.register(facility="1", solar="2", name="Replaced", time_zone=noon_zone())
     for meter, power in (("1", 7.0), ("2", 1.0)):
         site.upload(meter, minutes(power, 120, ago=121))
-    new = attrs.evolve(site, serial=site.serial.replace("BB", "EF"))
+    # All that is computed with the old logger is stored before it is replaced.
+    wait_for(lambda: 13.7 < grid_kwh(site, customer) < 14.1, what="the energy of the old logger")
+    new = attrs.evolve(site, serial=site.serial.replace("BB", "EA"))
     since = int(time.time()) // 60 * 60 - 120 * 60
     site.api("POST", f"customers/{customer}/meters", {"effective_from": since, "logger_serial_number": new.serial})
     for meter, power in (("1", 3.0), ("2", 1.0)):
@@ -54,17 +63,8 @@ def test_what_the_old_logger_sent_stays_in_view(
 ) -> None:
     customer = replaced(site)
     base, now = f"customers/{customer}", int(time.time())
-
-    def grid_kwh() -> float:
-        today = ask(site, f"{base}/energy?step=day&{days()}")["windows"]
-        return float(sum(each["roles"].get("utility", {"import_kwh": 0})["import_kwh"] for each in today))
-
-    def days() -> str:
-        first = time.strftime("%Y-%m-%d", time.gmtime(now - 86400))
-        return f"start={first}&end={time.strftime('%Y-%m-%d', time.gmtime(now + 2 * 86400))}"
-
     # Two hours of 7 kW, two hours of 3 kW, but for the minute between the two loggers.
-    wait_for(lambda: 19.5 < grid_kwh() < 20.1, what="the energy of both loggers")
+    wait_for(lambda: 19.5 < grid_kwh(site, customer) < 20.1, what="the energy of both loggers")
     (curve,) = ask(site, f"{base}/readings?role=utility&start={now - 5 * HOUR}&end={now}&resolution=3600")["curves"]
     means = [mean for mean in curve["P"]["mean"] if mean is not None]
     assert len({segment["series"] for segment in curve["segments"]}) == 2
@@ -84,7 +84,7 @@ def test_what_the_old_logger_sent_stays_in_view(
     assert 19.4 < grid < 20.1
     meters = text(browser, "#energy-meters")
     assert f"of logger {site.serial}" in meters, "each of the two loggers' meters has its own line"
-    assert f"of logger {site.serial.replace('BB', 'EF')}" in meters
+    assert f"of logger {site.serial.replace('BB', 'EA')}" in meters
     assert look(browser, "energy-replaced") == []
     browser.get(f"{daemon.url}/{base}/charges?basis=calendar")
     assert 19.4 < float(text(browser, ".bars dd").split(" kWh")[0]) < 20.1

@@ -9,15 +9,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogPublisher
 
 from cenergyd.customers import passwords
 from tests.servers import RunningInflux, RunningMongo, RunningMongoeco, mongoeco_python
 
-# The time an example takes depends on the load of the machine, so there are no deadlines.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# The time that examples take depends on the load of the machine, so there are no deadlines, nor complaints about it.
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in each run, so that a run that passed passes again; ``make flicker`` looks for others.
+settings.register_profile("repeatable", _UNHURRIED, derandomize=True)
+settings.register_profile("exploring", _UNHURRIED)
+settings.load_profile(os.environ.get("CENERGYD_TEST_EXAMPLES", "repeatable"))
 # Without compiled files each of the hundreds of processes that tests start would compile all of the code again: half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

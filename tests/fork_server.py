@@ -23,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.parent_death import end_with
+
 _MOST_BYTES = 4 << 20
 SHARED = b"shared"
 """The reply where a constant cannot be changed any more, because other modules have imported it."""
@@ -90,12 +92,15 @@ def is_changeable(assignment: str) -> bool:
 def fork(channel: socket.socket) -> bool:
     """Twice, so that the process is a child of the one that asks (a subreaper), which waits for it. True in the new process."""
     reading, writing = os.pipe()
+    asking = os.getppid()
     between = os.fork()
     if between == 0:
+        between = os.getpid()
         process = os.fork()
         if process == 0:
             os.close(reading)
             os.close(writing)
+            end_with(asking, between)
             return True
         os.write(writing, str(process).encode())
         os._exit(0)

@@ -23,6 +23,7 @@ from typing import Any
 
 from cenergyd.testing.daemon import TUNED
 from tests.fork_server import SHARED
+from tests.parent_death import ending_with_tests
 
 _ROOT = Path(__file__).parents[1]
 _PR_SET_CHILD_SUBREAPER = 36
@@ -96,11 +97,13 @@ class Popen(subprocess.Popen[Any]):
     """``subprocess.Popen`` of :data:`sys.executable`."""
 
     def _execute_child(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        given = _PARAMETERS.bind(self, *args, **kwargs).arguments
+        bound = _PARAMETERS.bind(self, *args, **kwargs)
+        given = bound.arguments
         environment = dict(os.environ if given["env"] is None else given["env"])
         words = [os.fspath(word) for word in given["args"]]
         if words[0] != sys.executable or given["pass_fds"] or environment.get("PYTHONPATH") != SERVER.path:
-            super()._execute_child(*args, **kwargs)  # type: ignore[misc]
+            given["args"] = ending_with_tests(words)
+            super()._execute_child(*bound.args[1:], **bound.kwargs)  # type: ignore[misc]
             return
         streams = [
             number if end == -1 else end

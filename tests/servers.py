@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from cenergyd.testing.ports import free_port
+from tests.parent_death import ending_with_tests
 
 READY_SECONDS = 120.0
 
@@ -65,7 +66,11 @@ class RunningServer:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
-            self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+            ending_with_tests(self.command()),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
         )
         log.close()
         self.wait_ready()

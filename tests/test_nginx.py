@@ -19,6 +19,7 @@ from tests.certificates import Authority
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, add_customer, readings, wait_for
 from tests.http_call import call
+from tests.parent_death import ending_with_tests
 from tests.servers import free_port, program
 
 CONF = Path(__file__).parent.parent / "contrib" / "nginx" / "cenergyd.conf"
@@ -61,7 +62,7 @@ class Front:
         conf = folder / "nginx.conf"
         conf.write_text(MAIN.format(folder=folder, example=example))
         self.log = folder / "error.log"
-        self.process = subprocess.Popen([program("nginx"), "-p", folder, "-e", self.log, "-c", conf])
+        self.process = subprocess.Popen(ending_with_tests([program("nginx"), "-p", folder, "-e", self.log, "-c", conf]))
 
     def end(self) -> None:
         """Both."""
@@ -88,7 +89,7 @@ class Front:
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     one = Front(tmp_path_factory.mktemp("nginx"))
     try:
-        wait_for(lambda: _answers(one), 20, "nginx")
+        wait_for(lambda: _answers(one), 120, "nginx")
         yield one
     finally:
         one.end()
@@ -134,7 +135,7 @@ def test_the_daemon_sees_who_asks(front: Front, host: str) -> None:
     headers = {"X-Forwarded-For": "192.0.2.99", "Content-Type": "application/x-www-form-urlencoded"}
     front.call("POST", "/consume", b"MODE=LOGFILEUPLOAD", headers, secure=False, host=host)
     # Both hops are proxies of ours here, so the address that the client itself claims is the last that is none.
-    wait_for(lambda: "upload from 192.0.2.99" in front.daemon.log(), 10, "the log line")
+    wait_for(lambda: "upload from 192.0.2.99" in front.daemon.log(), 120, "the log line")
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz"])

@@ -90,7 +90,7 @@ class RunningDaemon:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """GET a path; status and body."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             link.request("GET", path, headers=dict(headers or {}))
             reply = link.getresponse()
@@ -128,7 +128,7 @@ class RunningDaemon:
         """SIGSTOP: it keeps its connections and answers nothing. Returns once every thread has stopped."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not _is_stopped(self.process.pid):
             if time.monotonic() > end:
                 raise AssertionError("the daemon did not stop at SIGSTOP")
@@ -145,7 +145,7 @@ class RunningDaemon:
             return 0
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def log(self) -> str:
         """Its log so far."""
@@ -158,7 +158,7 @@ def _is_stopped(process: int) -> bool:
 
 
 def raw_post(
-    port: int, path: str, content_type: str, body: bytes, *, version: str = "1.0", timeout: float = 30
+    port: int, path: str, content_type: str, body: bytes, *, version: str = "1.0", timeout: float = 120
 ) -> tuple[int, bytes]:
     """POST over a raw socket, as old firmware does; status and body. Raises OSError on a lost connection."""
     host = "Host: 127.0.0.1\r\nConnection: close\r\n" if version == "1.1" else ""

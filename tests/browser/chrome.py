@@ -16,6 +16,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.parent_death import ending_with_tests
+
 PHONE = (360, 812)
 DESKTOP = (1280, 900)
 _ARGUMENTS = (
@@ -24,7 +26,7 @@ _ARGUMENTS = (
     "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 
-_FIND_AGAIN_SECONDS = 10
+_FIND_AGAIN_SECONDS = 60
 
 
 class LastingElement(WebElement):
@@ -81,6 +83,17 @@ def _all_lasting(elements: list[WebElement], find_all: Callable[[], list[WebElem
     return [_lasting(element, lambda number=number: find_all()[number]) for number, element in enumerate(elements)]  # type: ignore[misc]
 
 
+class Driver(Service):
+    """Chromedriver, which ends with the tests, as Chromium ends with it."""
+
+    def __init__(self, profile: Path) -> None:
+        self._program, *self._words = ending_with_tests(["/usr/bin/chromedriver"])
+        super().__init__(self._program, env=_environment(profile))
+
+    def command_line_args(self) -> list[str]:
+        return [*self._words, *super().command_line_args()]
+
+
 def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     """A new browser with an empty profile; it can reach only this machine."""
     options = Options()
@@ -90,8 +103,8 @@ def open_chrome(profile: Path, *, javascript: bool = True) -> webdriver.Chrome:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     if not javascript:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    browser = Chrome(options, Service("/usr/bin/chromedriver", env=_environment(profile)))
-    browser.set_page_load_timeout(60)
+    browser = Chrome(options, Driver(profile))
+    browser.set_page_load_timeout(110)
     set_size(browser, DESKTOP)
     return browser
 

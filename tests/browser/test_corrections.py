@@ -42,7 +42,7 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
     until(browser, lambda: "Utility (computed): mean 3.00 kW" in text(browser, "#chart-summary") or browser.refresh())
     assert browser.find_elements(By.ID, "other") == []
     press(browser, "Select wrong readings")
-    assert text(browser, "#chart-summary") == "Drag over the readings that are wrong."
+    until(browser, lambda: text(browser, "#chart-summary") == "Drag over the readings that are wrong.")
     area = browser.find_element(By.CSS_SELECTOR, "#chart .u-over")
     width = area.size["width"]
     ActionChains(browser).move_to_element_with_offset(area, -width // 4, 0).click_and_hold().move_by_offset(
@@ -74,7 +74,7 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
     assert "as they were measured" in text(browser, "main")
     assert "original=1" in (browser.find_element(By.ID, "csv").get_attribute("href") or "")
     browser.find_element(By.CSS_SELECTOR, "[data-range=day]").click()
-    assert browser.current_url.endswith("?range=day&original=1")
+    until(browser, lambda: browser.current_url.endswith("?range=day&original=1"))
     press(browser, "As corrected")
     until(browser, lambda: browser.current_url.endswith("?range=day"))
 

@@ -143,7 +143,7 @@ def test_by_keyboard_alone(
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
     assert browser.switch_to.active_element.text == "Skip to the content"
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert browser.switch_to.active_element.get_attribute("id") == "main"
+    until(browser, lambda: browser.switch_to.active_element.get_attribute("id") == "main")
     browser.get(f"{daemon.url}/customers/{customer}/power")
     until(browser, lambda: text(browser, "#chart-summary"))
     names = []

@@ -70,7 +70,7 @@ def test_the_third_curve_appears_while_one_looks(
     site.upload("2", minutes(3.0, 50))
     until(browser, lambda: browser.execute_script(PAINTED) == ["utility", "load", "solar"])
     browser.find_element(By.ID, "chart").send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
-    assert "Utility 2.00 kW, Load 5.00 kW, Solar 3.00 kW" in text(browser, "#chart-summary")
+    until(browser, lambda: "Utility 2.00 kW, Load 5.00 kW, Solar 3.00 kW" in text(browser, "#chart-summary"))
     # A change of the settings elsewhere changes which curve is computed.
     site.api("PATCH", f"customers/{customer}", {"facility": "", "load": "1"})
     until(browser, lambda: "Utility (computed)" in text(browser, "#legend"))
@@ -89,9 +89,8 @@ def test_the_end_of_a_session_is_told(browser: webdriver.Chrome, power: str) -> 
 def test_ranges_keys_and_zoom(browser: webdriver.Chrome, power: str) -> None:
     for key in ("hour", "week", "day"):
         browser.find_element(By.CSS_SELECTOR, f"[data-range={key}]").click()
-        assert browser.current_url == f"{power}?range={key}"
-        until(browser, lambda: drawn(browser))
-        assert "Utility (computed): mean" in text(browser, "#chart-summary")
+        until(browser, lambda key=key: browser.current_url == f"{power}?range={key}")
+        until(browser, lambda: drawn(browser) and "Utility (computed): mean" in text(browser, "#chart-summary"))
     chart = browser.find_element(By.ID, "chart")
     chart.send_keys("+")
     start, end = shown(browser)
@@ -103,7 +102,7 @@ def test_ranges_keys_and_zoom(browser: webdriver.Chrome, power: str) -> None:
     chart.send_keys(Keys.BACK_SPACE)
     assert shown(browser) == (start - 21600, end - 21600)
     chart.send_keys(Keys.END)
-    assert abs(shown(browser)[1] - end) < 30
+    assert abs(shown(browser)[1] - time.time()) < 600, "now, and not a quarter of a day before"
     until(browser, lambda: drawn(browser))
     # A drag over the middle half zooms to it.
     start, end = shown(browser)

@@ -81,7 +81,7 @@ def test_an_operator_lets_somebody_in_and_out_again(
     sign_in(browser, daemon, operator_token)
     browser.get(f"{daemon.url}/customers/{own}/power")
     browser.find_element(By.CSS_SELECTOR, ".tabs").find_element(By.LINK_TEXT, "Access").click()
-    assert "Nobody can sign in as this customer yet." in text(browser, "main")
+    until(browser, lambda: "Nobody can sign in as this customer yet." in text(browser, "main"))
     enter(browser.find_element(By.ID, "name"), "Roof owner")
     press(browser, "Make the token")
     secret = until(browser, lambda: text(browser, ".secret"))
@@ -160,7 +160,7 @@ def test_a_session_that_ends_leaves_the_page_and_says_so(
     until(browser, lambda: browser.find_element(By.ID, "gone").is_displayed())
     assert field.get_attribute("value") == "77"
     browser.find_element(By.CSS_SELECTOR, "#gone a").click()
-    assert "Your session has ended" in text(browser, "main")
+    until(browser, lambda: "Your session has ended" in text(browser, "main"))
     browser.find_element(By.ID, "token").send_keys(operator_token)
     press(browser, "Sign in")
     until(browser, lambda: browser.current_url == f"{daemon.url}/customers/{customer}/alerts")

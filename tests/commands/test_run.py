@@ -16,6 +16,7 @@ import pytest
 
 from tests import forking
 from tests.daemon_process import RunningDaemon
+from tests.parent_death import ending_with_tests
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -28,7 +29,7 @@ class Manager:
         self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._channel.bind(self.address)
 
-    def wait_for(self, state: str, timeout: float = 60) -> str:
+    def wait_for(self, state: str, timeout: float = 120) -> str:
         """The message that begins with a state; earlier ones are skipped."""
         end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
@@ -88,7 +89,7 @@ def test_a_service_managers_view_of_a_life(tmp_path: Path, manager: Manager) -> 
 
         process.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, log
@@ -105,7 +106,7 @@ def test_ctrl_c_is_a_clean_end_too(tmp_path: Path, manager: Manager) -> None:
     try:
         manager.wait_for("READY=1")
         process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -125,7 +126,7 @@ def test_several_processes_behind_one_socket_of_the_service_manager(tmp_path: Pa
         try:
             for _ in range(2):
                 process = subprocess.Popen(
-                    [sys.executable, "-c", command, str(listening.fileno())], cwd=tmp_path,
+                    ending_with_tests([sys.executable, "-c", command, str(listening.fileno())]), cwd=tmp_path,
                     pass_fds=[listening.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                     env={**os.environ, "NOTIFY_SOCKET": manager.address},
                 )  # fmt: skip
@@ -134,14 +135,14 @@ def test_several_processes_behind_one_socket_of_the_service_manager(tmp_path: Pa
             for process in processes:  # the other one must answer alone
                 other = next(one for one in processes if one is not process)
                 other.send_signal(signal.SIGSTOP)
-                with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+                with socket.create_connection(("127.0.0.1", port), timeout=120) as link:
                     link.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
                     assert link.recv(100).split()[1] == b"200"
                 other.send_signal(signal.SIGCONT)
         finally:
             for process in processes:
                 process.send_signal(signal.SIGTERM)
-            codes = [process.wait(60) for process in processes]
+            codes = [process.wait(120) for process in processes]
     assert codes == [0, 0]
 
 
@@ -244,7 +245,7 @@ def test_the_demo_shows_derived_readings_arriving(tmp_path: Path, manager: Manag
             if line.count(" kW") == 3:
                 break
         process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=120)
     finally:
         process.kill()
     assert "simulated site: Simulated Phoenix 1, its utility meter is computed" in shown
@@ -262,7 +263,7 @@ def test_an_interrupted_simulation_ends_with_130_and_no_traceback(tmp_path: Path
         try:
             silent.accept()
             process.send_signal(number)
-            _, complaint = process.communicate(timeout=60)
+            _, complaint = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 130

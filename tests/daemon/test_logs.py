@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 def post(daemon: RunningDaemon, body: bytes, headers: Mapping[str, str], path: str = "/consume") -> Answer:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     try:
         link.request("POST", path, body, dict(headers))
         reply = link.getresponse()
@@ -79,7 +79,7 @@ def test_failed_uploads_are_found_by_their_id_and_no_secret_is_logged(daemon: Ru
     wait_for(lambda: all(str(answer.request_id) in daemon.log() for answer in answers.values()))
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(120) == 0
 
     lines = daemon.log().splitlines()
     for what, answer in answers.items():

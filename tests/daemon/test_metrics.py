@@ -24,7 +24,7 @@ def test_ready_is_what_readyz_says(tmp_path: Path, own_influx: Callable[[], Runn
     daemon = RunningDaemon(tmp_path, {"readings.url": f"{influx.url}/x", "readings.timeout_seconds": "1"})
     daemon.start()
     try:
-        assert figures(daemon)["cenergyd_ready"] == 1
+        wait_for(lambda: figures(daemon)["cenergyd_ready"] == 1)
         influx.pause()
         assert figures(daemon)["cenergyd_ready"] == 0, "the store does not answer, without any upload"
         assert daemon.get("/readyz")[0] == 503

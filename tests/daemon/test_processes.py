@@ -22,6 +22,7 @@ from cenergyd.web.server.accept import accept_singly
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import stored
+from tests.parent_death import ending_with_tests
 from tests.servers import free_port
 
 SERIAL = "001EC6001433"
@@ -59,7 +60,7 @@ class Behind(RunningDaemon):
         words = self.arguments("run")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCH, str(listening.fileno()), *words[1:]],
+                ending_with_tests([sys.executable, "-c", _LAUNCH, str(listening.fileno()), *words[1:]]),
                 pass_fds=[listening.fileno()], stdout=log, stderr=log, cwd=self.folder, env=dict(os.environ),
             )  # fmt: skip
         wait_for(lambda: "listening on" in self.log(), 120, "the start")
@@ -102,7 +103,7 @@ def test_both_take_uploads_and_one_goes_on_alone(pair: list[Behind]) -> None:
     assert (one.uploads(), other.uploads()) == (2, 2)
     assert one.process is not None
     one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(30) == 0
+    assert one.process.wait(120) == 0
     for _ in range(5):
         assert other.ready(), "the socket stays open while one of its processes is left"
     derived = f"{SERIAL}_missing_meter"

@@ -117,7 +117,9 @@ def test_a_reload(reloading: Reloading) -> None:
         "the bound is as before"
     )
     lines = daemon.log().splitlines()
-    assert " warn cenergyd.ingest.receiver" in lines[-1], "the log is text now, as the file no longer says json"
+    assert any(" warn cenergyd.ingest.receiver" in line for line in lines), (
+        "the log is text now, as the file no longer says json"
+    )
     assert "hunter2" not in daemon.log()
     assert daemon.stop() == 0
     assert " info " not in "".join(daemon.log().splitlines(keepends=True)[len(lines) :]), "and has no info any more"
@@ -136,7 +138,7 @@ class Kept(threading.Thread):
         time_of = int(time.time()) // 60 * 60 - 100_000 * 60
         values = readings(time_of, 50_000, 7.0)
         while True:
-            link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+            link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
             try:
                 link.connect()
             except OSError:
@@ -164,7 +166,7 @@ class Kept(threading.Thread):
 
 
 def open_events(daemon: RunningDaemon, customer: str, token: str) -> socket.socket:
-    link = socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
+    link = socket.create_connection(("127.0.0.1", daemon.port), timeout=120)
     link.sendall(
         f"GET /api/v1/customers/{customer}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     )
@@ -187,7 +189,7 @@ def test_a_stop_under_load(tmp_path: Path) -> None:
         token = daemon.run("token", "add", "x", "--operator").stdout.strip()
         loggers = [Kept(daemon, serial) for serial in serials]
         view = open_events(daemon, customer, token)
-        idle = socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
+        idle = socket.create_connection(("127.0.0.1", daemon.port), timeout=120)
         for logger in loggers:
             logger.start()
         wait_for(lambda: all(len(logger.acknowledged) > 20 for logger in loggers))
@@ -224,8 +226,8 @@ def test_a_stop_answers_the_upload_whose_body_is_arriving(tmp_path: Path) -> Non
         )
         head = f"POST /consume HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         with (
-            socket.create_connection(("127.0.0.1", daemon.port), timeout=30) as halfway,
-            socket.create_connection(("127.0.0.1", daemon.port), timeout=30) as new,
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=120) as halfway,
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=120) as new,
         ):
             halfway.sendall(head + body[:100])
             wait_for(lambda: b"cenergyd_connections 3.0" in daemon.get("/metrics")[1])
@@ -246,7 +248,7 @@ def test_a_stop_does_not_wait_for_a_store_for_ever(tmp_path: Path, own_influx: C
     influx = own_influx()
     settings = {
         "readings.url": f"{influx.url}/x",
-        "readings.timeout_seconds": "8",
+        "readings.timeout_seconds": "4",
         "server.shutdown_grace_seconds": "1",
     }
     daemon = RunningDaemon(tmp_path, settings)

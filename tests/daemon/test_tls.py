@@ -47,9 +47,9 @@ class Secure:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, secure: bool = True
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         if secure:
-            link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.context())
+            link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=120, context=self.context())
         else:
-            link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=30)
+            link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=120)
         return call(link, method, path, body, headers)
 
 
@@ -98,14 +98,14 @@ def test_the_session_cookie_never_leaves_tls(secure: Secure) -> None:
 def test_versions(secure: Secure, version: ssl.TLSVersion) -> None:
     context = secure.context()
     context.minimum_version = context.maximum_version = version
-    link = http.client.HTTPSConnection("127.0.0.1", secure.port, timeout=30, context=context)
+    link = http.client.HTTPSConnection("127.0.0.1", secure.port, timeout=120, context=context)
     link.request("GET", "/healthz")
     assert link.getresponse().read() == b"ok\n"
     link.close()
 
 
 def test_plain_http_at_the_tls_port_is_no_upload(secure: Secure) -> None:
-    link = http.client.HTTPConnection("127.0.0.1", secure.port, timeout=30)
+    link = http.client.HTTPConnection("127.0.0.1", secure.port, timeout=120)
     with pytest.raises((http.client.HTTPException, OSError)):
         link.request("GET", "/healthz")
         link.getresponse()

@@ -34,7 +34,7 @@ def readings(start: int, count: int, base: float, interval: int = 60) -> list[Re
 def upload(
     daemon: RunningDaemon, serial: str, meter: str, values: Sequence[Reading], *, version: str = "1.0",
     password: str = PASSWORD, layout: Layout = VERIS, device_class: str = encode.VERIS_CLASS,
-    timeout: float = 30, **fields: str,
+    timeout: float = 120, **fields: str,
 ) -> tuple[int, bytes]:  # fmt: skip
     """Upload one log; status and body."""
     content = encode.gz(encode.log_text(values, layout))
@@ -55,5 +55,5 @@ def wait_for(condition: object, timeout: float = 120, what: str = "it") -> None:
     while time.monotonic() < end:
         if condition():
             return
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {timeout} s")

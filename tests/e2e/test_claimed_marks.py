@@ -12,8 +12,8 @@ SERIAL = "001EC6300000"
 ROWS = 15
 MORE_SETTINGS = {
     # The first pass after an upload is after the kill, unless the machine is very slow.
-    "cenergyd.derivation.service.CLAIM_SECONDS": "30",
-    "derivation.interval_seconds": "20",
+    "cenergyd.derivation.service.CLAIM_SECONDS": "8",
+    "derivation.interval_seconds": "5",
 }
 
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
+from tests import forking
 from tests.daemon_process import RunningDaemon
 from tests.e2e.device import wait_for
 
@@ -26,13 +26,12 @@ def test_store_holds_what_was_acknowledged(daemon: RunningDaemon) -> None:
         "--upload-every", "7200", "--faults", "all", "--config-exchange", "--seed", "11", "--register",
         "--report", str(report), "--password-file", str(daemon.folder / "password"),
     ]  # fmt: skip
-    fleet = subprocess.Popen(
+    fleet = forking.Popen(
         daemon.arguments(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=daemon.folder
     )
     wait_for(lambda: lines_of(report) > SITES + 100 or fleet.poll() is not None, 120, "a hundred uploads")
     assert fleet.poll() is None, fleet.communicate()[0]
     daemon.kill()
-    time.sleep(0.2)
     daemon.start()
     said, _ = fleet.communicate(timeout=400)
     assert fleet.returncode == 0, said

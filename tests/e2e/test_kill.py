@@ -8,12 +8,13 @@ import time
 
 from cenergyd.readings.model import Reading
 from tests.daemon_process import RunningDaemon
-from tests.e2e.device import acknowledged, add_customer, readings, upload
+from tests.e2e.device import acknowledged, add_customer, readings, upload, wait_for
 from tests.e2e.stored import derived
 
 SITES = 3
 FILES = 25
 ROWS = 15
+KILLS = 4
 
 
 class Logger:
@@ -27,15 +28,15 @@ class Logger:
             for meter, base in (("1", 90.0), ("2", 4.0))
         ]
         self.acknowledged: dict[str, list[Reading]] = {"1": [], "2": []}
-        self.refused = 0
+        self.files_sent = 0
 
     def run(self) -> None:
         rng = random.Random(self.serial)
         for meter, values in self.files:
             while not self._send(meter, values, rng):
-                self.refused += 1
                 time.sleep(0.05)
             self.acknowledged[meter] += values
+            self.files_sent += 1
 
     def _send(self, meter: str, values: list[Reading], rng: random.Random) -> bool:
         try:
@@ -57,16 +58,14 @@ def test_nothing_acknowledged_is_lost(daemon: RunningDaemon) -> None:
     for thread in threads:
         thread.start()
     rng = random.Random(1)
-    kills = 0
-    while any(thread.is_alive() for thread in threads):
-        time.sleep(rng.uniform(0.3, 0.9))
-        if kills < 4:
-            daemon.kill()
-            kills += 1
-            daemon.start()
+    whole = SITES * 2 * FILES
+    for kill in range(KILLS):
+        wanted = whole * (2 * kill + rng.random()) / (2 * KILLS)
+        wait_for(lambda wanted=wanted: sum(logger.files_sent for logger in loggers) >= wanted, what="uploads")
+        daemon.kill()
+        daemon.start()
     for thread in threads:
         thread.join()
-    assert kills, "the load ended before a kill: make it longer"
     names = [f"{serial}_{meter}" for serial in serials for meter in ("1", "2", "missing_meter")]
     found = derived(daemon, dict.fromkeys(names, FILES * ROWS))
     for logger in loggers:

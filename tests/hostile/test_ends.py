@@ -19,15 +19,15 @@ from tests.hostile.wire import exchange, log_request, status_of
 SERIAL, OTHER = "001EC6720001", "001EC6720002"
 GUESSER = "127.0.0.7"
 PACES = {
-    "cenergyd.ingest.credentials.LOGGER_PACE": "0.05",
+    "cenergyd.ingest.credentials.LOGGER_PACE": "0.02",
     "cenergyd.ingest.credentials.NETWORK_PACE": "0.01",
     "cenergyd.ingest.credentials.SERIAL_PACE": "0.01",
-    "cenergyd.web.access.auth.TOKEN_PACE": "0.02",
+    "cenergyd.web.access.auth.TOKEN_PACE": "0.01",
     "credentials.max_failures": "3",
     "credentials.max_failures_per_address": "6",
     "cenergyd.web.access.auth.MAX_WRONG_TOKENS": "3",
 }
-"""The production times, divided by twenty."""
+"""The production times, divided by fifty."""
 
 
 class Browser:
@@ -69,15 +69,15 @@ class View:
     """An open live view."""
 
     def __init__(self, daemon: RunningDaemon, customer: str, headers: dict[str, str]) -> None:
-        self._link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+        self._link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
         self._link.request("GET", f"/api/v1/customers/{customer}/events", headers=headers)
         self._answer = self._link.getresponse()
         assert self._answer.status == 200
         assert self._answer.read1(65536)
 
     def ends(self) -> bool:
-        """Read until the daemon closes it; if it stays open for a minute, the socket's timeout ends the read."""
-        end = time.monotonic() + 60
+        """Read until the daemon closes it; if it stays open for two minutes, the socket's timeout ends the read."""
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if not self._answer.read1(65536):
                 self._link.close()
@@ -193,11 +193,20 @@ def test_the_end_of_a_session_is_its_end_in_the_other_daemon(world: World, name:
 
 def test_a_token_that_expires_ends_what_it_opened(world: World) -> None:
     customer = world.customer("expires")
-    signed, _ = world.token(customer, expires=int(time.time()) + 15)
-    assert signed.sign_in(world.first) == 200
-    views = [signed.watch(world.second, customer), Browser(signed.token).watch(world.second, customer)]
-    assert all(view.ends() for view in views)
-    assert signed.status(world.second) == 401
+    for seconds in (3, 10, 60):
+        expires = int(time.time()) + seconds
+        signed, _ = world.token(customer, expires=expires)
+        try:
+            assert signed.sign_in(world.first) == 200
+            views = [signed.watch(world.second, customer), Browser(signed.token).watch(world.second, customer)]
+        except AssertionError:
+            if time.time() < expires or seconds == 60:
+                raise
+            continue  # the machine was too slow for it: a token that lasts longer
+        assert all(view.ends() for view in views)
+        assert time.time() >= expires
+        assert signed.status(world.second) == 401
+        return
 
 
 def test_a_one_time_token_is_good_for_one_session_in_all_daemons(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cenergyd.acquisuite import encode
 from cenergyd.acquisuite.configfiles import HIDDEN, redact
 from cenergyd.testing.daemon import RunningDaemon
-from tests.e2e.device import PASSWORD, add_customer, raw_post, readings, upload
+from tests.e2e.device import PASSWORD, add_customer, raw_post, readings, upload, wait_for
 
 SERIAL = "001EC6700009"
 FIELD = Path(__file__).parent.parent / "field"
@@ -68,9 +68,7 @@ def test_whatever_is_made_is_private(daemon: RunningDaemon, tmp_path: Path) -> N
     send_config(daemon, b"[x]\nPASSWORD=topsecret\n")
     made = daemon.run("backup", str(tmp_path / "backup"))
     assert made.returncode == 0, made.stderr
-    end = time.monotonic() + 60
-    while not any((tmp_path / "state" / "archive").glob("*")) and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_for(lambda: any((tmp_path / "state" / "archive").glob("*")), what="the archive")
     names = {path.name for path in (tmp_path / "state").rglob("*")}
     assert {"customers.sqlite", "customers.sqlite-wal", "readings.sqlite", "readings.sqlite-wal", "archive"} <= names
     assert any((tmp_path / "state" / "archive").iterdir())

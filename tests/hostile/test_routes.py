@@ -62,7 +62,7 @@ class Api(NamedTuple):
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
     ) -> tuple[int, bytes]:
-        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=30)
+        link = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=120)
         headers = {
             "Authorization": f"Bearer {self.token}",
             "Content-Type": kind,
@@ -159,7 +159,7 @@ def test_changes_by_the_api(api: Api) -> None:
 
 def test_pages_and_forms(api: Api) -> None:
     token, daemon = api.token, api.daemon
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     link.request(
         "POST",
         "/api/v1/session",
@@ -210,7 +210,7 @@ def test_pages_and_forms(api: Api) -> None:
                     sent[:400],
                 )
             )
-            http_link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+            http_link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
             headers = {"Cookie": cookie, "Origin": daemon.url, "Content-Type": "application/x-www-form-urlencoded"}
             http_link.request(
                 route.method, f"{target}?{query}", forms[number] if route.method == "POST" else None, headers

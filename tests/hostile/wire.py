@@ -13,7 +13,7 @@ from cenergyd.testing.daemon import RunningDaemon
 from tests.e2e.device import PASSWORD, acknowledged, readings, upload
 
 
-def connect(daemon: RunningDaemon, source: str = "127.0.0.1", timeout: float = 20) -> socket.socket:
+def connect(daemon: RunningDaemon, source: str = "127.0.0.1", timeout: float = 120) -> socket.socket:
     """A connection from an address of the loopback network."""
     return socket.create_connection(("127.0.0.1", daemon.port), timeout, (source, 0))
 

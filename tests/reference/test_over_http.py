@@ -42,6 +42,7 @@ from tests.reference.test_whole_site import (
 )
 
 __all__ = ["daemon"]
+MORE_SETTINGS = {"derivation.interval_seconds": "0.2", "cenergyd.derivation.service.MAX_REST_SECONDS": "0"}
 UNKNOWN_CLASS = "4711"
 PATIENCE = 240
 """Seconds: the machine may be busy with others."""
@@ -143,7 +144,7 @@ async def settled(stores: Any, rows: dict[str, list[dict[str, Any]]]) -> None:
     """Wait until all that was uploaded is read and nothing is left to derive or for the jobs."""
     names = {f"{SERIAL}_{meter}": len(own) for meter, own in rows.items() if meter != "missing_meter"}
     quiet = 0
-    for _ in range(PATIENCE * 2):
+    for _ in range(PATIENCE * 5):
         found = await stores.readings.read(list(names), 0, 1 << 33)
         read = all(len(found[name]) == count for name, count in names.items())
         waiting = (await stores.customers.derivation_queue.summary()).customers
@@ -151,7 +152,7 @@ async def settled(stores: Any, rows: dict[str, list[dict[str, Any]]]) -> None:
         quiet = quiet + 1 if read and not waiting else 0
         if quiet == 3:
             return
-        await deferLater(reactor, 0.5, lambda: None)
+        await deferLater(reactor, 0.2, lambda: None)
     counts = {name: (len(found[name]), count) for name, count in names.items()}
     raise AssertionError(f"after {PATIENCE} s {waiting} customers wait; readings: {counts}")
 

@@ -85,7 +85,7 @@ class Installed:
 
     def ready(self, port: int = 8080) -> bool:
         """What /readyz says."""
-        ask = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/readyz', timeout=20)"
+        ask = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/readyz', timeout=60)"
         return self.run(f'python3 -c "{ask}"', check=False).returncode == 0
 
     def wait_ready(self, port: int = 8080) -> None:
@@ -116,6 +116,14 @@ class Load:
     def __init__(self, machine: Machine, port: int) -> None:
         script = Path(__file__).with_name("load.py")
         self._process = machine.on_its_network([sys.executable, str(script), str(port), SERIAL, PASSWORD])
+
+    def counts(self) -> dict[str, int]:
+        """How many uploads have ended how."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        counts: dict[str, int] = json.loads(self._process.stdout.readline())
+        return counts
 
     def end(self) -> dict[str, int]:
         """Stop; how many uploads ended how."""

@@ -1,4 +1,4 @@
-"""Uploads from several loggers at once until its standard input ends; prints as JSON what became of them.
+"""Uploads from several loggers at once until its standard input ends; prints as JSON what became of them, then and at each line of input.
 
     python -m tests.systemd.load PORT SERIAL PASSWORD
 
@@ -57,7 +57,8 @@ def main(port: int, serial: str, password: str) -> None:
     threads = [threading.Thread(target=upload_again_and_again, args=(str(n + 1),)) for n in range(LOGGERS)]
     for thread in threads:
         thread.start()
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print(json.dumps(dict(counts)), flush=True)
     ended.set()
     for thread in threads:
         thread.join()

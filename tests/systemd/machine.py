@@ -15,13 +15,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.parent_death import ending_with_tests
+
 CHECKOUT = Path(__file__).parents[2]
 KEPT = Path(os.environ.get("CENERGYD_TEST_MACHINES", "/var/cache/cenergyd-tests"))
 SUITE = os.environ.get("CENERGYD_TEST_DEBIAN", "bookworm")
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv"
 SOURCES = "/path/to/cenergyd"
 """Where the checkout is inside: the name that the README uses."""
-_BOOT_SECONDS = 90.0
+_BOOT_SECONDS = 300.0
 _NOT_COPIED = (".git", ".venv", "build", "dist", "var", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis", "tests")
 
 
@@ -51,7 +53,7 @@ class Machine:
         """Start it, and wait until systemd has done what it does at a start. Raises RuntimeError with what it said."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*_nspawn(self.root), "--boot", "--private-network", "--console=read-only"],
+                ending_with_tests([*_nspawn(self.root), "--boot", "--private-network", "--console=read-only"]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
             )  # fmt: skip
         end = time.monotonic() + _BOOT_SECONDS
@@ -68,7 +70,7 @@ class Machine:
         raise RuntimeError(f"the container did not boot: {said}")
 
     def run(
-        self, command: str, *, check: bool = True, stdin: str = "", timeout: float = 120, folder: str = SOURCES
+        self, command: str, *, check: bool = True, stdin: str = "", timeout: float = 300, folder: str = SOURCES
     ) -> subprocess.CompletedProcess[str]:
         """Run a line of bash inside, as root. With ``check``, fails with its output where it does not exit with 0."""
         inside = ["nsenter", "--target", str(self._leader), "--mount", "--uts", "--ipc", "--net", "--pid"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def upload_once(daemon: Installed, port: int = 8080) -> None:
         f" print([outcome({port}, *body_of('{SERIAL}', '{PASSWORD}', '1', now - 3600 * n)) for n in (3, 2, 1)])"
     )
     process = daemon.machine.on_its_network([sys.executable, "-c", script])
-    output, _ = process.communicate("", timeout=120)
+    output, _ = process.communicate("", timeout=300)
     assert output.strip() == "['acknowledged', 'acknowledged', 'acknowledged']"
 
 
@@ -54,7 +53,7 @@ def test_the_journal_has_the_priority_of_each_line(started: Installed) -> None:
         "import sys; from tests.systemd.load import body_of, outcome;"
         f" print(outcome(8080, *body_of('{SERIAL}', 'wrong', '1', 1_700_000_000)))"
     )
-    output, _ = started.machine.on_its_network([sys.executable, "-c", script]).communicate("", timeout=120)
+    output, _ = started.machine.on_its_network([sys.executable, "-c", script]).communicate("", timeout=300)
     assert output.strip() == "401"
     journal = "journalctl --no-pager -o cat -u cenergyd --since @{:.6f} -p {}"
     warnings = started.run(journal.format(started.since, "warning..warning")).stdout
@@ -116,10 +115,12 @@ def started_often(daemon: Installed) -> bool:
 def test_a_frozen_daemon_is_restarted_by_the_watchdog(started: Installed) -> None:
     upload_once(started)
     started.run("systemctl stop cenergyd")
-    started.drop_in("cenergyd.service", "[Service]\nWatchdogSec=3\n")
+    started.drop_in("cenergyd.service", "[Service]\nWatchdogSec=8\n")
     started.run("systemctl start cenergyd")
     started.wait_ready()
-    time.sleep(5)  # longer than the watchdog waits: it is told in time
+    # It is told in time, again and again.
+    told: set[str] = set()
+    started.wait(lambda: told.add(started.show("WatchdogTimestampMonotonic")) or len(told) > 2, "the watchdog's news")  # type: ignore[func-returns-value]
     before = started.show("MainPID")
     assert started.show("NRestarts") == "0"
     started.run(f"kill -STOP {before}")
@@ -185,10 +186,10 @@ def test_a_stop_under_load_cuts_no_upload_off(started: Installed, load: Callable
     uploads = load(8080)
     started.wait(lambda: started.stored() > 1000, "uploads")
     started.run("systemctl stop cenergyd")
-    time.sleep(3)
+    started.wait(lambda: uploads.counts().get("refused", 0) > 0, "an upload after the stop")
     counts = uploads.end()
-    assert counts.pop("acknowledged") > 20
-    assert counts.pop("refused", 0) > 0, "the load went on after the stop"
+    assert counts.pop("acknowledged") * 60 > 1000
+    assert counts.pop("refused") > 0
     assert counts == {}, "every upload that was begun was answered"
     assert (started.show("Result"), started.show("ExecMainStatus")) == ("success", "0")
     assert "stopped" in started.journal()

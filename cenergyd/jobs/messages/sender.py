@@ -30,6 +30,8 @@ INTERVAL_SECONDS = 5.0
 """Seconds between two passes."""
 SEND_TIMEOUT_SECONDS = 60.0
 """Seconds after which a notifier has failed. Longer than the timeouts of the built-in notifiers, whose errors are more precise."""
+CLAIM_MARGIN_SECONDS = 30.0
+"""How much longer than twice that a claim on a message lasts."""
 CONCURRENCY = 20
 """Maximum messages sent concurrently by one daemon."""
 PER_DESTINATION = 4
@@ -174,7 +176,7 @@ class OutboxService(Service):
 
     async def _send_one(self, document: Document) -> None:
         # The claim is longer than any attempt, so that a running sender does not lose it.
-        seconds = int(SEND_TIMEOUT_SECONDS) * 2 + 30
+        seconds = int(SEND_TIMEOUT_SECONDS * 2 + CLAIM_MARGIN_SECONDS)
         try:
             claimed = await self._outbox.claim(document, self._now(), seconds)
         except Conflict:

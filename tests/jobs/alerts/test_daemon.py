@@ -45,8 +45,10 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         "cenergyd.jobs.messages.outbox.FIRST_RETRY_SECONDS": "1",
         "cenergyd.jobs.messages.outbox.MAX_RETRY_SECONDS": "1",
         "cenergyd.jobs.messages.outbox.MAX_ATTEMPTS": "100",
-        "cenergyd.jobs.messages.sender.SEND_TIMEOUT_SECONDS": "1",
+        "cenergyd.jobs.messages.sender.SEND_TIMEOUT_SECONDS": "4",
+        "cenergyd.jobs.messages.sender.CLAIM_MARGIN_SECONDS": "1",
         "cenergyd.derivation.service.CLAIM_SECONDS": "5",
+        "derivation.plugin_timeout_seconds": "2",
         "cenergyd.jobs.service.CLAIM_SECONDS": "5",
         "jobs.timeout_seconds": "3",
         "cenergyd.jobs.service.PERIODIC_SECONDS": "1",
@@ -70,7 +72,7 @@ def test_an_alert_of_the_computed_grid_meter_survives_kills_and_is_sent_once(
         receiver.busy = False
         daemon.start()
         wait_for(lambda: receiver.got, what="the message")
-        time.sleep(3)  # in which it could come once more
+        time.sleep(2)  # in which it could come once more
     finally:
         daemon.stop()
     ((key, body),) = receiver.got

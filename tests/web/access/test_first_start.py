@@ -34,7 +34,7 @@ def tokens_shown(daemon: RunningDaemon, number: int) -> list[str]:
 def call(
     daemon: RunningDaemon, method: str, path: str, headers: dict[str, str], body: Any = None
 ) -> tuple[int, Any, dict[str, str]]:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     try:
         sent = {"Content-Type": "application/json", **headers} if body is not None else headers
         link.request(method, path, json.dumps(body) if body is not None else None, sent)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from cenergyd.customers.fields import CLEANERS, clean_settings
 from tests.web.api.test_openapi import running_server
 
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=40),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -34,7 +36,7 @@ def call(
     server: dict[str, Any], method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, Any]:
     """The status and the JSON of an answer; anything else raises."""
-    connection = http.client.HTTPConnection(server["url"].removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server["url"].removeprefix("http://"), timeout=120)
     try:
         connection.request(method, f"/api/v1/{path}", body, headers or {})
         answer = connection.getresponse()

@@ -88,7 +88,7 @@ def running_server(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def call(daemon: RunningDaemon, method: str, path: str, token: str | None, body: Any = None) -> tuple[Any, Any]:
-    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:

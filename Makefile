@@ -1,6 +1,6 @@
 # make run [PORT=8080] [STATE=./var]   the daemon on embedded stores, with a simulated solar site
 # make test [JOBS=2] [TESTS=...]      everything that CI checks; so many tests at once (0: one by one, in order); those tests only
-# make flicker [TIMES=20] [TESTS=...]  the tests so many times, in random order
+# make flicker [TIMES=20] [TESTS=...]  the tests until so many runs are recorded, in random order; goes on where it was interrupted
 # make docs                            the documentation, into build/docs
 # make lint | format | ini | clean
 #

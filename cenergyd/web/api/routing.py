@@ -16,6 +16,7 @@ from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from cenergyd.errors import StoreUnavailable
 from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.structs import Resource, read, to_json
 from cenergyd.runtime.yielding import Cooperate
@@ -244,7 +245,13 @@ class Router:
             async for chunk in chunks:
                 yield chunk
 
-        await send_chunks(call.request, whole(), self._clock, turn)
+        async def may_go_on() -> bool:
+            try:
+                return await self._auth.still_valid(call.request)
+            except StoreUnavailable:
+                return True  # a store that is down for a moment must not end a permission
+
+        await send_chunks(call.request, whole(), self._clock, turn, may_go_on)
         return b""
 
     async def _authorise(self, route: Route, request: Request, path: Mapping[str, str]) -> Principal | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -17,8 +17,16 @@ TAKEN_WITHIN_SECONDS = 300
 """A client that does not take within this time what is sent already is disconnected."""
 
 
+CHECK_SECONDS = 1
+"""Seconds between two checks of the client's token or session, which any daemon may have ended."""
+
+
 class NotTaken(CenergydError):
     """The client does not read the answer."""
+
+
+class AnswerRevoked(CenergydError):
+    """The client's token or session has ended while its answer was sent."""
 
 
 class _Sending:
@@ -54,20 +62,28 @@ class _Sending:
                 late.cancel()
 
 
-async def send_chunks(request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn) -> None:
+async def send_chunks(
+    request: Request, chunks: AsyncIterator[bytes], clock: Timers, turn: Turn, may_go_on: Callable[[], Awaitable[bool]]
+) -> None:
     """Write the chunks. While the client does not read, no further one is made, and the turn is another's. Returns once the client has taken all.
 
+    :param may_go_on: asked every second; the connection is closed once the client may read no more.
     :raises NotTaken: it does not read at all.
+    :raises AnswerRevoked: it may read no more.
     """
-    sending = _Sending()
+    sending, checked = _Sending(), clock.seconds()
     request.registerProducer(sending, True)
     try:
         async for chunk in chunks:
+            if clock.seconds() - checked >= CHECK_SECONDS:
+                checked = clock.seconds()
+                if not await may_go_on():
+                    raise AnswerRevoked("the token or session has ended")
             request.write(chunk)
             if sending.is_paused:
                 async with turn.interrupted():
                     await sending.resumed(clock)
-    except NotTaken:
+    except (NotTaken, AnswerRevoked):
         cast(BoundedChannel, request.channel).abort()
         raise
     finally:

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from cenergyd.web.server.long_requests import LongRequests
-from cenergyd.web.server.streaming import TAKEN_WITHIN_SECONDS, NotTaken, send_chunks
+from cenergyd.web.server.streaming import CHECK_SECONDS, TAKEN_WITHIN_SECONDS, AnswerRevoked, NotTaken, send_chunks
 
 
 class Connection:
@@ -53,11 +53,16 @@ class Play:
         self.places = LongRequests(1)
         self.connection = Connection(slow=slow)
         self.others = 0
+        self.is_revoked = False
         self.sending = Deferred.fromCoroutine(self._send())
 
     async def _send(self) -> None:
         async with self.places.turn("slow") as turn:
-            await send_chunks(cast(Any, self.connection), self.connection.chunks(3), self.clock, turn)
+            request = cast(Any, self.connection)
+            await send_chunks(request, self.connection.chunks(3), self.clock, turn, self._may_go_on)
+
+    async def _may_go_on(self) -> bool:
+        return not self.is_revoked
 
     async def other(self) -> None:
         async with self.places.turn("other"):
@@ -92,6 +97,19 @@ def test_who_does_not_read_is_disconnected() -> None:
     assert play.connection.aborted
     Deferred.fromCoroutine(play.other())
     assert play.others == 1
+
+
+def test_a_revoked_token_ends_the_answer() -> None:
+    play = Play(slow=True)
+    failed: list[Any] = []
+    play.sending.addErrback(failed.append)
+    play.connection.producer.resumeProducing()
+    play.clock.advance(CHECK_SECONDS)
+    play.is_revoked = True
+    play.connection.producer.resumeProducing()
+    assert failed[0].check(AnswerRevoked)
+    assert play.connection.sent == [b"0", b"1"]
+    assert play.connection.aborted
 
 
 @pytest.mark.parametrize("paused", [False, True])

@@ -28,7 +28,7 @@ def zone_or_utc(name: str) -> ZoneInfo:
         return _UTC
 
 
-def day_start(time: int, name: str) -> int:
+def midnight_before(time: int, name: str) -> int:
     """The start of the local day of a time, both in UTC seconds; of the UTC day if the zone's name is unknown."""
     local = datetime.fromtimestamp(time, zone_or_utc(name))
     return int(local.replace(hour=0, minute=0, second=0, fold=0).timestamp())

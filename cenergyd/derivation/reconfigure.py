@@ -19,7 +19,7 @@ from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
 from cenergyd.customers.ownership import FOREVER, HELD, Held, given_up, held_loggers, recorded
 from cenergyd.customers.store import CustomerStore, FrontEndChange
-from cenergyd.customers.time_zones import day_start
+from cenergyd.customers.time_zones import midnight_before
 from cenergyd.derivation.corrections import end_corrections
 from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound
 from cenergyd.readings.corrected import as_measured
@@ -121,7 +121,7 @@ async def _ownership(
         if before:
             first, last = await _stored_times(readings, before)
             # What was computed has points that begin with an hour or a day, which must stay the customer's: no readings are before ``first``.
-            held = given_up(held, before, first and day_start(first, old.time_zone), last)
+            held = given_up(held, before, first and midnight_before(first, old.time_zone), last)
         if after:
             _, last = await _stored_times(readings, after)
             others = await customers.holders(after)

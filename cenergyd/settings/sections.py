@@ -160,7 +160,7 @@ class CredentialsSettings:
     max_failures_per_address: int = setting(
         "100",
         integer(1, 100000),
-        "Wrong passwords per network, and per serial number, within five minutes; then ten, and five, attempts a second.",
+        "Wrong passwords per network (or serial number) in five minutes; then ten (five) attempts a second.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any, get_type_hints
@@ -46,11 +47,20 @@ def _settings(cls: type[object]) -> Iterator[str]:
 
 def _about(field: attrs.Attribute[object]) -> Iterator[str]:
     meta = field.metadata
-    unit = f" Unit: {meta['unit']}." if meta["unit"] else ""
     accepts = accepted_values(meta["kind"])
-    yield from _comment(
-        f"{meta['why']}{unit}" if accepts.startswith(_OBVIOUS) else f"{meta['why']} {_capital(accepts)}{unit}"
-    )
+    bounds = re.sub(r"^[Aa] (whole )?number from (.*)\.$", r"From \2", accepts)
+    if bounds != accepts:
+        yield from _comment(f"{meta['why']} {bounds} {meta['unit']}".rstrip() + ".")
+        return
+    unit = f" Unit: {meta['unit']}." if meta["unit"] else ""
+    obvious = accepts.startswith(_OBVIOUS) or _names_all(meta["why"], accepts)
+    yield from _comment(f"{meta['why']}{unit}" if obvious else f"{meta['why']} {_capital(accepts)}{unit}")
+
+
+def _names_all(reason: str, accepts: str) -> bool:
+    """Whether the reason of a setting explains each of its possible words already."""
+    words = accepts.removeprefix("One of ").rstrip(".").split(", ")
+    return accepts.startswith("One of ") and all(re.search(rf"\b{re.escape(word)}\b", reason) for word in words)
 
 
 def _capital(sentence: str) -> str:

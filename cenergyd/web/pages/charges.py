@@ -170,7 +170,11 @@ def bars_of(columns: Sequence[ChargePeriod], report: ReadOnlyJson) -> tuple[Char
         ChargeBar(
             name,
             0 if size is None else max(1, round(_WIDEST * max(size, 0.0) / most)),
-            "not known" if size is None else money(f"{size:.2f}", currency) if priced else f"{texts.number(size)} kWh",
+            "not known"
+            if size is None
+            else money(f"{size:.2f}", currency)
+            if priced
+            else f"{texts.number_text(size)} kWh",
         )
         for name, size in sizes
     )
@@ -249,7 +253,7 @@ def _label(season: str, period: str | None) -> str:
 
 
 def _energy(line: ReadOnlyJson, way: str) -> tuple[str, str]:
-    kwh = f"{texts.number(line[f'{way}_kwh'])} kWh"
+    kwh = f"{texts.number_text(line[f'{way}_kwh'])} kWh"
     amount = line["import_charge"] if way == "import" else line["export_credit"]
     if amount is None:
         return kwh, ""
@@ -261,4 +265,4 @@ def _demand(line: ReadOnlyJson, zone: ZoneInfo) -> tuple[str, str]:
         return texts.NOTHING, "not known"
     when = f", {texts.local_minute(line['time'], zone)}" if line["time"] is not None else ""
     share = f", {line['share']:.0%} of the period" if line["share"] < 1 else ""
-    return money(line["charge"], None), f"{texts.number(line['kw'])} kW{when}{share}"
+    return money(line["charge"], None), f"{texts.number_text(line['kw'])} kW{when}{share}"

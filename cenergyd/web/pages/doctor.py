@@ -53,7 +53,7 @@ def evidence_lines(evidence: Mapping[str, object], prefix: str = "") -> list[tup
         elif isinstance(value, bool):
             lines.append((label, "yes" if value else "no"))
         elif isinstance(value, int | float):
-            lines.append((label, texts.number(value, 3) if isinstance(value, float) else str(value)))
+            lines.append((label, texts.number_text(value, 3) if isinstance(value, float) else str(value)))
         elif isinstance(value, Sequence) and not isinstance(value, str):
             lines.append((label, ", ".join(str(item) for item in value) or texts.NOTHING))
         else:

@@ -20,7 +20,7 @@ from cenergyd.jobs.windows import day_start, local_date
 from cenergyd.web.api.app import BASE
 from cenergyd.web.pages import texts
 from cenergyd.web.pages.charges import money
-from cenergyd.web.pages.energy_chart import EnergySplit, chart_of, parts_of
+from cenergyd.web.pages.energy_chart import EnergySplit, bar_parts, chart_of
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.meter_names import meter_names
@@ -230,15 +230,15 @@ def _known(total: EnergyWindow | None) -> tuple[EnergySplit, Shares, float | Non
         return EnergySplit(None, None, None, None), Shares(None, None), None
     solar = total.roles.get("solar")
     shares = shares_of({role: each._asdict() for role, each in total.roles.items()})
-    return parts_of(total), shares, solar.import_kwh if solar else None
+    return bar_parts(total), shares, solar.import_kwh if solar else None
 
 
 def _kwh(value: float | None) -> str:
-    return texts.NOTHING if value is None else f"{texts.number(value, 1)} kWh"
+    return texts.NOTHING if value is None else f"{texts.number_text(value, 1)} kWh"
 
 
 def _line(name: str, window: EnergyWindow) -> EnergyRow:
-    part = parts_of(window)
+    part = bar_parts(window)
     solar = window.roles.get("solar")
     values = (part.imported, part.exported, solar.import_kwh if solar else None, part.load)
     notes = []
@@ -250,7 +250,7 @@ def _line(name: str, window: EnergyWindow) -> EnergyRow:
         notes += kinds_of(window)
     return EnergyRow(
         name,
-        tuple(texts.number(value, 2) for value in values),
+        tuple(texts.number_text(value, 2) for value in values),
         "; ".join(notes) or ("" if window.roles else "no readings"),
     )
 
@@ -272,8 +272,8 @@ def meter_rows(meters: Sequence[MeterEnergy], devices: Mapping[str, str]) -> lis
                 f"{name}{_factor(meter.factor)}{where}",
                 "" if device == name else device,
                 texts.ROLE_NAMES[meter.role],
-                texts.number(energy.import_kwh if energy else None, 1),
-                texts.number(energy.export_kwh if energy else None, 1),
+                texts.number_text(energy.import_kwh if energy else None, 1),
+                texts.number_text(energy.export_kwh if energy else None, 1),
                 texts.percent(total.complete),
             )
         )
@@ -295,7 +295,7 @@ def kinds_of(window: EnergyWindow) -> list[str]:
             ("interpolated", each.interpolated_import_kwh + each.interpolated_export_kwh),
         ):
             if amount:
-                notes.append(f"{texts.ROLE_NAMES[role]}: {texts.number(amount)} kWh {kind}")
+                notes.append(f"{texts.ROLE_NAMES[role]}: {texts.number_text(amount)} kWh {kind}")
     return notes
 
 

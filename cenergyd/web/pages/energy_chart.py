@@ -60,7 +60,7 @@ class EnergySplit(NamedTuple):
     load: float | None
 
 
-def parts_of(window: EnergyWindow) -> EnergySplit:
+def bar_parts(window: EnergyWindow) -> EnergySplit:
     """A window's energies."""
     utility, solar, load = (window.roles.get(role) for role in ("utility", "solar", "load"))
     exported = utility.export_kwh if utility else None
@@ -76,8 +76,8 @@ def chart_of(
     :param labels: below the bars.
     :param names: of the windows, in full.
     """
-    parts = [parts_of(window) for window in windows]
-    loads = [parts_of(window).load or 0.0 for window in before]
+    parts = [bar_parts(window) for window in windows]
+    loads = [bar_parts(window).load or 0.0 for window in before]
     up = max([*((each.imported or 0) + (each.own or 0) for each in parts), *loads], default=0.0)
     down = max((each.exported or 0 for each in parts), default=0.0)
     step = _nice((up + down) / _TICKS)

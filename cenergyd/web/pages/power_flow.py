@@ -47,7 +47,7 @@ def flows_of(state: SiteState, now: int) -> Mapping[str, Flow | str]:
 def _now(flow: Flow) -> str:
     if flow.kw is None or flow.stale:
         return "not known now"
-    return f"{texts.number(flow.kw)} kW {flow.direction}" if flow.kw else "nothing now"
+    return f"{texts.number_text(flow.kw)} kW {flow.direction}" if flow.kw else "nothing now"
 
 
 def _flow(role: Role, state: RoleState | None, now: int, ways: tuple[str, str]) -> Flow:
@@ -59,5 +59,5 @@ def _flow(role: Role, state: RoleState | None, now: int, ways: tuple[str, str]) 
     if amount < SMALL_KW:
         amount, direction = 0.0, "nothing"
     age = texts.age(state.time, now)
-    text = age if state.stale else f"{texts.number(amount)} kW"
+    text = age if state.stale else f"{texts.number_text(amount)} kW"
     return Flow(amount, forward, direction, role, state.stale, age, text)

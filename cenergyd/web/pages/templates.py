@@ -32,7 +32,7 @@ class Templates:
         )
         self._environment.filters.update(
             age=texts.age, span=duration, iso=texts.iso, local=texts.local, local_minute=texts.local_minute, clock=texts.clock, utc_minute=texts.utc_minute,
-            number=texts.number, percent=texts.percent, device_report=texts.device_report,
+            number=texts.number_text, percent=texts.percent, device_report=texts.device_report,
         )  # fmt: skip
 
     async def compile(self, name: str) -> None:

@@ -101,7 +101,7 @@ def days(first: date, last: date) -> str:
     return f"{first.day} {first:%b} to {day(last)}" if first.year == last.year else f"{day(first)} to {day(last)}"
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number_text(value: float | None, digits: int = 2) -> str:
     """A number with a true minus sign and fewer decimals the larger it is; a dash for None."""
     if value is None:
         return NOTHING
@@ -135,4 +135,4 @@ def device_report(fields: Mapping[str, object]) -> list[tuple[str, str]]:
 
 def signed(value: object) -> str:
     """A stored value of any kind as text."""
-    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

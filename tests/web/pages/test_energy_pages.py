@@ -18,7 +18,7 @@ from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.readings.model import FieldPoint
 from cenergyd.web.api.meter_energy import PARTS
 from cenergyd.web.pages.energy import compared, kinds_of, meter_rows, period_of
-from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, chart_of, parts_of
+from cenergyd.web.pages.energy_chart import HEIGHT, WIDTH, bar_parts, chart_of
 from tests.web.harness import World
 from tests.web.pages.reading import Visitor, mount_pages
 
@@ -80,7 +80,7 @@ def test_bars_stay_within_the_picture(rows: Any, loads: Any) -> None:
             assert 0 <= rect.x <= rect.x + rect.width <= WIDTH
         assert bar.incomplete == ("utility" in each.roles)
         up = sum(rect.height for rect in bar.rects if rect.style.split()[0] in ("own", "imported"))
-        part = parts_of(each)
+        part = bar_parts(each)
         assert (up > 0) == bool((part.own or 0) + (part.imported or 0) > 0) or up < 1e-6
 
 

@@ -107,7 +107,7 @@ def test_paths_of_ours() -> None:
     ],
 )
 def test_numbers(value: float | None, shown: str) -> None:
-    assert texts.number(value) == shown
+    assert texts.number_text(value) == shown
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,13 @@ class NeighbourReader:
     """UTC seconds; later readings are not searched for."""
 
     async def completed(self, rows: Rows, read: Window, window: Window) -> Rows:
-        """``rows``, which were read over ``read``, and the further readings needed to classify the pauses that reach into ``window``."""
+        """``rows``, which were read over ``read``, and the further readings of ``window`` and those needed to classify the pauses in it."""
         found = dict(rows)
         if read.end <= self.now:
             for name in found:
                 await self._after(found, name, read.end, window.end)
-        ended = await self._ended(found, window.start)
+        # Of a window that begins before what was read, more has to be read to know it.
+        ended = await self._ended(found, window.start) if read.start <= window.start else set()
         for name in found.keys() - ended:  # no pause of the others reaches into the window
             await self._before(found, name, read.start, window.start)
         return found
@@ -49,14 +50,14 @@ class NeighbourReader:
 
     async def _before(self, rows: Rows, name: str, start: int, time: int) -> None:
         while bisect_left(rows[name], (time,)) < NEARBY:
-            following = rows[name][0].time if rows[name] else time
+            following = rows[name][0].time if rows[name] else max(start, time)
             start = min(start, following)
             last = (await self.store.last([name], before=start)).get(name)
-            if last is None or following - last.time > self.farthest:
+            if last is None or (last.time < time and following - last.time > self.farthest):
                 return
             start = last.time - NEARBY * self.longest
             rows[name] = [*(await self.store.read([name], start, last.time + 1))[name], *rows[name]]
-            if following - last.time > self.longest:
+            if last.time < time and following - last.time > self.longest:
                 return  # readings before a gap have no effect after it
 
     async def _after(self, rows: Rows, name: str, end: int, time: int) -> None:
@@ -64,11 +65,11 @@ class NeighbourReader:
             before = rows[name][-1].time if rows[name] else time
             end = max(end, before + 1) if rows[name] else end
             first = (await self.store.first([name], since=end)).get(name)
-            if first is None or first.time - before > self.farthest:
+            if first is None or (first.time >= time and first.time - before > self.farthest):
                 return
             end = first.time + NEARBY * self.longest + 1
             rows[name] = [*rows[name], *(await self.store.read([name], first.time, end))[name]]
-            if first.time - before > self.longest:
+            if first.time >= time and first.time - before > self.longest:
                 return
 
     async def reach(self, rows: Rows, window: Window) -> Window:

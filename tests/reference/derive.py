@@ -88,7 +88,8 @@ def sum_rows(text: str, rows: dict[str, list[Row]], since: int, until: int) -> l
             parts = [(factor, together[meter], highest[meter]) for meter, factor in factors.items()]
             made = _scaled(*parts[0][:2]) if not rest else _added([part[:2] for part in parts])
             if made is not None:
-                found.append({**made, "parts": parts})
+                scaled = {each for part in together.values() for each in part.get("scaled", ())}
+                found.append({**made, "parts": parts, "scaled": scaled})
     return found
 
 

@@ -208,7 +208,7 @@ def _corrected(rows: list[Row], since: int, until: int, is_reversed: bool) -> li
     if is_reversed:
         own = [
             {
-                "time": r["time"],
+                **r,
                 "P": None if r["P"] is None else -r["P"],
                 "E_import": r["E_export"],
                 "E_export": r["E_import"],
@@ -274,8 +274,10 @@ def _advance(
 ) -> tuple[float, float | None] | None:
     """kWh of import and export that the registers counted, or of net energy and None; None if it is not known or not plausible.
 
-    A sum of meters is the sum of what each of them counted.
+    A sum of meters is the sum of what each of them counted. Nothing is known over a time whose readings somebody scaled.
     """
+    if any(start < after["time"] and before["time"] < end for start, end in before.get("scaled", ())):
+        return None
     if "parts" in before:
         return _sum_advance(before["parts"], after["parts"], least, shortest)
     most = max(least, 2 * highest * max(shortest, after["time"] - before["time"]) / 3600)

@@ -1,4 +1,4 @@
-"""Energy with corrections in force is what the reference says of rows that were corrected by hand, however the uploads arrived."""
+"""Under corrections everything is what the reference says of rows that were corrected by hand, however the uploads arrived."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import attrs
 import pytest
 import pytest_twisted
 
+from cenergyd.customers.model import PendingMark
+from cenergyd.documents.memory import MemoryDocumentStore
 from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.corrected import CorrectedReadings
 from cenergyd.readings.corrections import Correction, CorrectionMap, view_of
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import SeriesReadings
+from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
 from tests.reference import energy as reference
-from tests.reference.sites import Row, Site, random_site
+from tests.reference.sites import Row, Site, random_site, random_site_with_sums
 from tests.reference.test_energy import NEAR, customer_of, energy_told, readings_of
+from tests.reference.test_whole_site import check_all, daemon_on
 
 
 @attrs.define
@@ -54,11 +58,13 @@ def by_hand(rows: list[Row], made: Correction) -> list[Row]:
         if not made.start <= row["time"] < made.end:
             found.append(row)
         elif made.kind == "scale":
-            P = None if row["P"] is None else row["P"] * made.factor
-            found.append({**row, "P": P, "E_import": None, "E_export": None, "E_net": None})
+            P, Q = (None if row[name] is None else row[name] * made.factor for name in ("P", "Q"))
+            registers = {"E_import": None, "E_export": None, "E_net": None}
+            found.append({**row, "P": P, "Q": Q, **registers})
         elif made.kind == "shift":
             found.append({**row, "time": row["time"] + made.seconds})
-    return sorted(found, key=lambda row: row["time"])
+    scaled = [(made.start, made.end)] if made.kind == "scale" else []
+    return [{**row, "scaled": scaled} for row in sorted(found, key=lambda row: row["time"])]
 
 
 @pytest_twisted.ensureDeferred
@@ -84,6 +90,34 @@ async def test_every_hour_is_that_of_rows_corrected_by_hand(seed: int) -> None:
     said.of.clear()
     await update_energy(customer, *made.hull, context_on(store))
     await compare(store, site, site.rows)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("seed", (5, 12, 14, 40))
+async def test_a_whole_site_with_sums_is_that_of_rows_corrected_by_hand(seed: int) -> None:
+    """Points, rollups, energy, demand and bills by power and by registers, of sums as well."""
+    rng = random.Random(seed)
+    site, said = random_site_with_sums(seed), Said()
+    kind, meter = rng.choice(["void", "scale"]), rng.choice(["1", "2", "5"])
+    start = rng.randrange(site.start, site.end - 3600)
+    end = rng.choice([start + 120, start + 6000, (start // 3600 + 1) * 3600 + rng.choice([60, 900])])
+    factor = {"factor": rng.choice([2.0, -1.0, 0.25])} if kind == "scale" else {}
+    made = Correction(number=1, kind=kind, start=start, end=end, reason="x", customer_id="c", by="x", at=1, **factor)  # type: ignore[arg-type]
+    customer = customer_of(site)
+    jobs = MemoryQueue({customer.id: customer})
+    pending = MemoryQueue({customer.id: customer}, following=jobs)
+    store: Any = CorrectedReadings(MemoryReadingStore(), said)
+    daemon = daemon_on(customer, store, MemoryDocumentStore(), pending, jobs)
+    half = rng.randrange(len(site.uploads))
+    for number, (of, rows) in enumerate(site.uploads):
+        if number == half:
+            said.of[f"{SERIAL}_{meter}"] = view_of([made])
+            await pending.mark([PendingMark(customer.id, *made.hull)])
+        await daemon.came(of, rows)
+        if rng.random() < 0.1:
+            await daemon.catch_up()
+    await daemon.catch_up()
+    await check_all(daemon, site._replace(rows={**site.rows, meter: by_hand(site.rows[meter], made)}))
 
 
 async def compare(store: Any, site: Site, rows: dict[str, list[Row]]) -> None:

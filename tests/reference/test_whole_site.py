@@ -119,6 +119,11 @@ async def check(daemon: Daemon, site: Site, seed: int) -> None:
         if rng.random() < 0.15:
             await daemon.catch_up()
     await daemon.catch_up()
+    await check_all(daemon, site)
+
+
+async def check_all(daemon: Daemon, site: Site) -> None:
+    """Compare everything that a daemon has stored with the reference."""
     await daemon.service.stopService()
     site = site._replace(rows=derive.with_sums(site.setups, site.rows))
     rows = {**site.rows, "missing_meter": derive.missing_meter(site.setups, site.rows)}

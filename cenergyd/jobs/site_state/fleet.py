@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from heapq import merge
 from math import fsum
 from operator import itemgetter
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -21,10 +22,17 @@ from cenergyd.documents.store import DocumentStore
 from cenergyd.jobs.site_state.model import KINDS, Kind
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.runtime.clock import Clock
+from cenergyd.runtime.yielding import Cooperate, without_yielding
+
+T = TypeVar("T")
 
 MAX_SITES = 200_000
 AT_ONCE = 1000
 """Sites read by one query, whose documents take some 20 ms of the reactor's time."""
+_SITES_OF_STEP = 500
+"""Sites between which the reactor may have a turn: one or two milliseconds."""
+_SORTED_AT_ONCE = 2000
+"""Sites that are sorted without a turn: some milliseconds."""
 REUSED = 10
 """The list is valid for this many times as long as it took to read: few sites are read at every request, many sites rarely."""
 OLDEST = 60.0
@@ -95,9 +103,19 @@ class FleetReader:
         self._taken: dict[str, SiteSummary | None] = {}
         """Sites that were evaluated or removed (None) while the store is being read."""
 
-    async def page(self, query: FleetQuery) -> FleetPage:
-        """A page of the list."""
-        return list_page(await self.sites(), query, int(self._clock.seconds()))
+    async def page(self, query: FleetQuery, cooperate: Cooperate = without_yielding) -> FleetPage:
+        """A page of the list.
+
+        :param cooperate: awaited every few milliseconds of computation.
+        """
+        steps = list_page_steps(await self.sites(), query, int(self._clock.seconds()))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                page: FleetPage = stop.value
+                return page
+            await cooperate()
 
     async def sites(self) -> Sequence[SiteSummary]:
         """All sites, unordered. Only callers before the end of the first read have to wait."""
@@ -177,26 +195,75 @@ def _apply(sites: dict[str, SiteSummary], changed: Mapping[str, SiteSummary | No
 
 def list_page(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:
     """A page of the list at ``now``."""
-    words = query.search.casefold()
-    found = [site for site in sites if words in f"{site.name}\0{site.serial}".casefold()] if words else list(sites)
-    counts = Counter(site.state.kind for site in found)
-    days = _Days(now)
+    steps = list_page_steps(sites, query, now)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            page: FleetPage = stop.value
+            return page
+
+
+def list_page_steps(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> Generator[None, None, FleetPage]:
+    """A page of the list at ``now``, in steps of a few milliseconds."""
+    words, days = query.search.casefold(), _Days(now)
+    found: list[SiteSummary] = []
+    counts: Counter[Kind] = Counter()
+    totals = _Totals(days)
+    for batch in _batches(sites, _SITES_OF_STEP):
+        matching = [site for site in batch if words in f"{site.name}\0{site.serial}".casefold()] if words else batch
+        found += matching
+        counts.update(site.state.kind for site in matching)
+        totals.add(matching)
+        yield
     wanted = [site for site in found if _is_wanted(site, query.state)]
-    ordered = sorted(wanted, key=lambda site: (_RANKS[site.state.kind], site.title.casefold(), site.customer_id))
-    if query.sort != "state":
-        key = _KEYS[query.sort]
-        keyed = [(key(site, days), site) for site in ordered]
-        known = [each for each in keyed if each[0] is not None]
-        known.sort(key=itemgetter(0), reverse=query.descending)
-        ordered = [site for _, site in known] + [site for value, site in keyed if value is None]
-    elif query.descending:
-        ordered.reverse()
-    return FleetPage(
-        ordered[query.offset : query.offset + query.limit],
-        len(wanted),
-        {kind: counts[kind] for kind in KINDS},
-        totals_of(found, days),
+    yield
+    ordered = yield from _ordered(wanted, query, days)
+    page = ordered[query.offset : query.offset + query.limit]
+    return FleetPage(page, len(wanted), {kind: counts[kind] for kind in KINDS}, totals.result())
+
+
+def _ordered(
+    sites: Sequence[SiteSummary], query: FleetQuery, days: _Days
+) -> Generator[None, None, Sequence[SiteSummary]]:
+    ordered = yield from _sorted(
+        sites, lambda site: (_RANKS[site.state.kind], site.title.casefold(), site.customer_id), reverse=False
     )
+    if query.sort == "state":
+        return ordered[::-1] if query.descending else ordered
+    key = _KEYS[query.sort]
+    known: list[tuple[Any, SiteSummary]] = []
+    unknown: list[SiteSummary] = []
+    for batch in _batches(ordered, _SITES_OF_STEP):
+        for site in batch:
+            value = key(site, days)
+            if value is None:
+                unknown.append(site)
+            else:
+                known.append((value, site))
+        yield
+    by_value = yield from _sorted(known, itemgetter(0), reverse=query.descending)
+    return [site for _, site in by_value] + unknown
+
+
+def _sorted(items: Sequence[T], key: Callable[[T], Any], *, reverse: bool) -> Generator[None, None, list[T]]:
+    """As ``sorted``, in steps: each batch by itself, then merged."""
+    runs = []
+    for batch in _batches(items, _SORTED_AT_ONCE):
+        runs.append(sorted(batch, key=key, reverse=reverse))
+        yield
+    if len(runs) <= 1:
+        return runs[0] if runs else []
+    merged: list[T] = []
+    for number, item in enumerate(merge(*runs, key=key, reverse=reverse)):
+        merged.append(item)
+        if number % _SITES_OF_STEP == 0:
+            yield
+    return merged
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
 def energy_now(site: SiteSummary, now: int) -> Mapping[Role, DayEnergy]:
@@ -208,22 +275,32 @@ def _later(failure: Failure) -> None:
     log.warn("the list of sites cannot be read, the previous one is used: {reason}", reason=failure.getErrorMessage())
 
 
-def totals_of(sites: Sequence[SiteSummary], days: _Days) -> FleetTotals:
-    """The totals of sites."""
-    power: dict[Role, list[float]] = {role: [] for role in ROLES}
-    imported: dict[Role, list[float]] = {role: [] for role in ROLES}
-    exported: dict[Role, list[float]] = {role: [] for role in ROLES}
-    current = 0
-    for site in sites:
-        known = [(each.role, each.power) for each in site.state.roles if not each.stale and each.power is not None]
-        current += bool(known)
-        for role, value in known:
-            power[role].append(value)
-        for each in days.energy(site):
-            imported[each.role].append(each.imported)
-            exported[each.role].append(each.exported)
-    energy = {role: DayEnergy(role, fsum(imported[role]), fsum(exported[role])) for role in ROLES}
-    return FleetTotals({role: fsum(values) for role, values in power.items() if values}, current, energy)
+class _Totals:
+    """The totals of the sites added so far."""
+
+    def __init__(self, days: _Days) -> None:
+        self._days = days
+        self._power: dict[Role, list[float]] = {role: [] for role in ROLES}
+        self._imported: dict[Role, list[float]] = {role: [] for role in ROLES}
+        self._exported: dict[Role, list[float]] = {role: [] for role in ROLES}
+        self._current = 0
+
+    def add(self, sites: Sequence[SiteSummary]) -> None:
+        """Further sites."""
+        for site in sites:
+            known = [(each.role, each.power) for each in site.state.roles if not each.stale and each.power is not None]
+            self._current += bool(known)
+            for role, value in known:
+                self._power[role].append(value)
+            for each in self._days.energy(site):
+                self._imported[each.role].append(each.imported)
+                self._exported[each.role].append(each.exported)
+
+    def result(self) -> FleetTotals:
+        """The totals."""
+        energy = {role: DayEnergy(role, fsum(self._imported[role]), fsum(self._exported[role])) for role in ROLES}
+        power = {role: fsum(values) for role, values in self._power.items() if values}
+        return FleetTotals(power, self._current, energy)
 
 
 class _Days:

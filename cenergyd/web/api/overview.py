@@ -14,6 +14,7 @@ from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_
 from cenergyd.jobs.site_state.model import KINDS, Kind
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.structs import Resource, Time
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api import openapi
 from cenergyd.web.api.openapi import Next
 from cenergyd.web.api.routing import MAX_SEARCH, Call, Response, Route
@@ -95,7 +96,7 @@ class OverviewApi:
     async def overview(self, call: Call) -> Response:
         """All customers' states."""
         query = fleet_query(call, self._context.page_size)
-        found = await self._context.fleet.page(query)
+        found = await self._context.fleet.page(query, CooperativeYield(self._context.clock))
         pending = await self._context.customers.derivation_queue.summary()
         after = query.offset + query.limit
         totals = found.totals

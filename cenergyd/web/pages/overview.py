@@ -16,6 +16,7 @@ from cenergyd.jobs.site_state.model import KINDS, LEVELS
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.gather import gather_limited
+from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.web.api.overview import fleet_query
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
@@ -94,7 +95,7 @@ class OverviewPages:
     async def overview(self, call: PageCall) -> Page:
         """A page of sites; its address holds state, search and order."""
         query = fleet_query(call, self._context.page_size)
-        found = await self._context.fleet.page(query)
+        found = await self._context.fleet.page(query, CooperativeYield(self._context.clock))
         after = query.offset + query.limit
         values = {
             "query": query,

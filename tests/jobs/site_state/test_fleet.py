@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,3 +108,17 @@ def test_pages_hold_every_site_once(sites: Any, sort: Any, descending: bool, lim
         assert sum(page.counts.values()) == len(every)
         found += ids(page.sites)
     assert sorted(found) == sorted(ids(every))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.none() | st.integers(-2, 2)), max_size=30),
+    st.sampled_from(SORTS), st.booleans(), st.integers(1, 5),
+)  # fmt: skip
+def test_a_list_made_in_small_steps_is_the_same(sites: Any, sort: Any, descending: bool, size: int) -> None:
+    every = [summary(n, kind, power=power, stale=False) for n, (kind, power) in enumerate(sites)]
+    query = FleetQuery(sort=sort, descending=descending, search="site")
+    whole = list_page(every, query, NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_SITES_OF_STEP", "_SORTED_AT_ONCE"):
+            patch.setattr(f"{list_page.__module__}.{name}", size)
+        assert list_page(every, query, NOW) == whole

@@ -49,5 +49,6 @@ def test_what_tells_of_the_pauses_at_its_ends_is_read(times: list[int], window: 
         if all(later - earlier <= LONGEST for earlier, later in pairwise([*before[-k:], following[0]])):
             assert before[-k] in found
     after = [time for time in times if time >= window.end]
-    if after and after[0] - window.end <= LONGEST:
+    earlier = [time for time in times if time < window.end]
+    if after and after[0] - (earlier or [window.end])[-1] <= LONGEST:
         assert after[0] in found

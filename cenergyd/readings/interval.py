@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 LONGEST_INTERVAL = 3600
@@ -24,6 +25,7 @@ def typical_interval(times: Sequence[int]) -> int | None:
     return near_clock_interval(max(1, steps[len(steps) // 4]))
 
 
+@lru_cache(maxsize=4096)
 def near_clock_interval(step: int) -> int:
     """The log interval setting nearest to a time between readings, s; the time itself if none is near."""
     near = min(_CLOCK_INTERVALS, key=lambda interval: abs(interval - step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -350,6 +350,10 @@ async def test_charges_with_and_without_a_tariff(world: World) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_charges_by_registers_say_where_power_counted(world: World) -> None:
+    # In the middle of a month, so that the hours before are of the same one.
+    today = datetime.fromtimestamp(world.clock.now, UTC)
+    middle = (today.replace(day=1) + timedelta(days=45)).replace(day=15)
+    world.clock.offset += int(middle.timestamp()) - world.clock.now
     customer, visitor, base = await begin(world, time_zone="UTC")
     await visitor.open(f"{base}/tariff")
     assert (await visitor.submit(f"{base}/tariff", energy_from="registers")).status == 303

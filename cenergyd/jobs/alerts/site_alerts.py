@@ -72,6 +72,18 @@ class SiteAlerts:
         return bool(now or then)
 
 
+def alerts_of_state(customer: Customer, state: SiteState) -> set[tuple[str, str]]:
+    """Kind and series of every alert that only says what the state says."""
+    found = set()
+    for issue in state.issues:
+        series = _series_of(customer, issue) or ""
+        if issue.kind in KIND_OF_ISSUE:
+            found.add((KIND_OF_ISSUE[issue.kind], series))
+        if issue.kind == "logger_silent":
+            found.add((SILENT, series))
+    return found
+
+
 def _troubles(customer: Customer, state: SiteState, settings: AlertSettings, now: int | None) -> dict[str, _Trouble]:
     """The issues for which there are alerts, by the key of the alert's document.
 

@@ -13,6 +13,7 @@ from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.alerts.job import AlertView, alerts_for
+from cenergyd.jobs.alerts.site_alerts import alerts_of_state
 from cenergyd.jobs.alerts.text import role_words
 from cenergyd.jobs.energy.shares import shares_of
 from cenergyd.jobs.rollups.report import energy_today
@@ -89,7 +90,9 @@ class PowerPages:
         latest = await latest_readings(self._context, customer, call.now)
         (state,) = await states_of(self._context, [customer], call.now)
         energy = await self._energy(customer, call.now)
-        active = [view for view in await alerts_for(self._context.documents, customer.id) if view.state.active]
+        shown = alerts_of_state(customer, state)
+        alerts = await alerts_for(self._context.documents, customer.id)
+        active = [view for view in alerts if view.state.active and (view.kind, view.series) not in shown]
         values = {
             "here": call.request.uri.decode("latin-1"),
             "alerts": [alert_line(customer, view) for view in active],

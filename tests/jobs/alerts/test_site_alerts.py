@@ -16,7 +16,7 @@ from cenergyd.errors import InvalidField
 from cenergyd.hookspecs import Notification
 from cenergyd.jobs.alerts.job import alerts_for
 from cenergyd.jobs.alerts.rules import operator_channels
-from cenergyd.jobs.alerts.site_alerts import SiteAlerts
+from cenergyd.jobs.alerts.site_alerts import SiteAlerts, alerts_of_state
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.model import Issue, SiteState
 from cenergyd.jobs.site_state.service import SiteEvaluation
@@ -113,6 +113,20 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
         (OPERATOR, "Alert over: a meter has stopped at Roof"),
     ]
     assert await here.evaluate(site) == {}, "nothing to look at"
+
+
+@pytest_twisted.ensureDeferred
+async def test_which_alerts_a_state_says_already(here: Place) -> None:
+    site = await customer(here, silent_logger={"enabled": True, "after_minutes": 60})
+    for issue in (
+        Issue(kind="meter_stopped", role="solar", meter="2", since=NOW - 7200),
+        Issue(kind="logger_silent", since=NOW - 7200),
+        Issue(kind="not_computed", role="load", since=NOW - 7200),
+    ):
+        await here.evaluate(site, issue)
+        active = {(view.kind, view.series) for view in await alerts_for(here.documents, site.id) if view.state.active}
+        state = SiteState(kind=issue.kind, issues=(issue,), roles=(), last_upload=NOW - 7200, usual_gap=900)
+        assert active and active <= alerts_of_state(site, state), issue.kind
 
 
 @pytest_twisted.ensureDeferred

@@ -208,6 +208,20 @@ async def test_alerts_show_their_history(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_power_page_says_once_what_state_and_alert_both_say(world: World) -> None:
+    customer, visitor, base = await begin(world)
+    silent = world.clock.now - 40 * 3600
+    await world.documents.put(LOGGER, SERIAL, {"last_upload": silent}, due=silent)
+    for kind, series in (("missed_upload", SERIAL), ("voltage", f"{SERIAL}_1")):
+        body = {"kind": kind, "series": series, "state": {"active": True, "since": silent}, "unsent": []}
+        await world.documents.put(ALERT, f"{customer.id}/{kind}/{series}", body, owner=customer.id)
+    text = await visitor.open(f"{base}/power")
+    assert text.count("Logger silent") == 1
+    assert text.count("<strong>Alert: ") == 1
+    assert "<strong>Alert: Voltage" in text
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_stored_tariff_survives_its_form(world: World) -> None:
     customer, visitor, base = await begin(world)
     await world.customers.update(customer.id, {"extensions": {"tariff": TARIFF}})

@@ -57,4 +57,6 @@ def _documents(kind: str, request: pytest.FixtureRequest) -> DocumentStore:
     if kind == "sqlite":
         return SqliteDocumentStore(reactor, request.getfixturevalue("tmp_path") / "customers.sqlite")
     server = request.getfixturevalue("mongo")
-    return MongoDocumentStore(MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}"))
+    return MongoDocumentStore(
+        MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}", timeout_seconds=100)
+    )

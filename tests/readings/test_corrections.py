@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -277,7 +276,10 @@ def test_the_scaled_ranges_of_a_series_are_told_through_batching() -> None:
             made = [correction(1, "scale", 100, 200, factor=3.0), correction(2, "void", 150, 160)]
             return {UTILITY: view_of(made)} if UTILITY in series else {}
 
-    store = BatchingReadingStore(corrected_store(MemoryReadingStore(), cast(Any, Book())), Clock())
+        async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+            return frozenset({UTILITY}).intersection(series)
+
+    store = BatchingReadingStore(corrected_store(MemoryReadingStore(), Book()), Clock())
     assert run(scaled_ranges(store, UTILITY, 120, 500)) == [(120, 150), (160, 200)]
     assert run(scaled_ranges(store, LOAD, 120, 500)) == []
     assert run(scaled_ranges(MemoryReadingStore(), UTILITY, 120, 500)) == []

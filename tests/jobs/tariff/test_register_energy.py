@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -185,7 +185,10 @@ def test_one_scaled_reading_is_billed_by_its_power() -> None:
         async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
             return {UTILITY: view_of([made])} if UTILITY in series else {}
 
-    store = corrected_store(store_with(utility=log(24, 6.0)), cast(Any, Book()))
+        async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
+            return frozenset({UTILITY}).intersection(series)
+
+    store = corrected_store(store_with(utility=log(24, 6.0)), Book())
     run(update_energy(customer, DAY, DAY + 86401, context_on(store)))
     charges = run(charges_of(customer, store, tariff_from_json(TARIFF), Window(DAY, DAY + 86400), DAY + 86400))
     assert charges.registers is not None and charges.registers.power_seconds == 600

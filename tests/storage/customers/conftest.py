@@ -21,7 +21,7 @@ def make_store(kind: str, request: pytest.FixtureRequest) -> CustomerStore:
     if kind == "sqlite":
         return SqliteCustomerStore(reactor, request.getfixturevalue("tmp_path") / "customers.sqlite")
     server: Any = request.getfixturevalue(kind)
-    database = MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}")
+    database = MongoDatabase(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}", timeout_seconds=100)
     return MongoCustomerStore(database, SharedCollection(hash_passwords=True))
 
 

@@ -41,7 +41,9 @@ def front_end(each_mongo, unique_name):
 
 
 def make(each_mongo, unique_name, **choices: Any) -> MongoCustomerStore:
-    return MongoCustomerStore(MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}"), SharedCollection(**choices))
+    return MongoCustomerStore(
+        MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}", timeout_seconds=100), SharedCollection(**choices)
+    )
 
 
 @pytest_twisted.async_yield_fixture

@@ -52,7 +52,7 @@ def collection(each_mongo, unique_name):
 
 @pytest_twisted.async_yield_fixture
 async def store(each_mongo, unique_name):
-    made = MongoCustomerStore(MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}"))
+    made = MongoCustomerStore(MongoDatabase(reactor, f"{each_mongo.url}/{unique_name}", timeout_seconds=100))
     yield made
     await made.close()
 

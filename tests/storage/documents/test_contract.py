@@ -38,7 +38,7 @@ async def store(
         made = SqliteDocumentStore(reactor, request.getfixturevalue("tmp_path") / "db.sqlite")
     else:
         server, name = request.getfixturevalue(kind), request.getfixturevalue("unique_name")
-        made = MongoDocumentStore(MongoDatabase(reactor, f"{server.url}/{name}"))
+        made = MongoDocumentStore(MongoDatabase(reactor, f"{server.url}/{name}", timeout_seconds=100))
     await made.open()
     yield made
     await made.close()

@@ -222,6 +222,8 @@ class EventStream:
         self._request.setHeader(b"Cache-Control", b"no-store")
         # Tells nginx not to buffer events.
         self._request.setHeader(b"X-Accel-Buffering", b"no")
+        if not self._open:
+            return  # ended while the first events were read; nothing would unregister the producer
         meanwhile, self._waiting = self._waiting, deque([f"retry: {RETRY_MILLISECONDS}\n\n".encode()])
         self._waiting.extend(_encoded(event) for event in first)
         self._waiting.extend(meanwhile)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.web.server import Request
 
 from cenergyd.errors import StoreUnavailable
 from cenergyd.web.api.live import CHECK_SECONDS, KEEP_ALIVE_SECONDS, EventStream
@@ -102,3 +103,17 @@ def test_ends_when_the_right_to_look_does() -> None:
     assert len(answers) == 1
     advance(clock, CHECK_SECONDS)
     assert done.called
+
+
+def test_a_stream_that_ends_before_its_first_events_leaves_no_producer() -> None:
+    clock, request = Clock(), Recorder()
+
+    async def yes() -> bool:
+        return True
+
+    stream = EventStream(cast(Request, request), clock, yes)
+    stream.end()
+    stream.begin([("first", 1)])
+    assert (request.producer, request.written) == (None, [])
+    assert Deferred.fromCoroutine(stream.finished()).called
+    assert clock.getDelayedCalls() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,9 @@ settings.load_profile(os.environ.get("CENERGYD_TEST_EXAMPLES", "repeatable"))
 # Without compiled files each of the hundreds of processes that tests start would compile all of the code again: half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell script starts what runs in the background with SIGINT ignored, and every process of the tests would inherit that: none would end by Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hashes as a daemon makes them would be most of the time of many tests.
 passwords.MEMORY_KIB, passwords.ITERATIONS = 64, 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import merge
 from math import fsum
@@ -80,15 +80,15 @@ class FleetTotals(NamedTuple):
 
 
 class FleetPage(NamedTuple):
-    """A page of the list, and the totals of the whole list."""
+    """A page of the list, and the totals of all its pages."""
 
     sites: Sequence[SiteSummary]
     matching: int
     """Number of sites that match the query, on all pages."""
     counts: Mapping[Kind, int]
-    """Totals of the sites that match the search, whatever their state."""
-    totals: FleetTotals
     """State -> number of the sites that match the search."""
+    totals: FleetTotals
+    """Totals of the sites that match the search, whatever their state."""
 
 
 class FleetReader:
@@ -108,14 +108,7 @@ class FleetReader:
 
         :param cooperate: awaited every few milliseconds of computation.
         """
-        steps = list_page_steps(await self.sites(), query, int(self._clock.seconds()))
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                page: FleetPage = stop.value
-                return page
-            await cooperate()
+        return await list_page(await self.sites(), query, int(self._clock.seconds()), cooperate)
 
     async def sites(self) -> Sequence[SiteSummary]:
         """All sites, unordered. Only callers before the end of the first read have to wait."""
@@ -193,18 +186,9 @@ def _apply(sites: dict[str, SiteSummary], changed: Mapping[str, SiteSummary | No
             sites[key] = summary
 
 
-def list_page(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> FleetPage:
-    """A page of the list at ``now``."""
-    steps = list_page_steps(sites, query, now)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            page: FleetPage = stop.value
-            return page
-
-
-def list_page_steps(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -> Generator[None, None, FleetPage]:
+async def list_page(
+    sites: Sequence[SiteSummary], query: FleetQuery, now: int, cooperate: Cooperate = without_yielding
+) -> FleetPage:
     """A page of the list at ``now``, in steps of a few milliseconds."""
     words, days = query.search.casefold(), _Days(now)
     found: list[SiteSummary] = []
@@ -215,19 +199,19 @@ def list_page_steps(sites: Sequence[SiteSummary], query: FleetQuery, now: int) -
         found += matching
         counts.update(site.state.kind for site in matching)
         totals.add(matching)
-        yield
+        await cooperate()
     wanted = [site for site in found if _is_wanted(site, query.state)]
-    yield
-    ordered = yield from _ordered(wanted, query, days)
+    await cooperate()
+    ordered = await _ordered(wanted, query, days, cooperate)
     page = ordered[query.offset : query.offset + query.limit]
     return FleetPage(page, len(wanted), {kind: counts[kind] for kind in KINDS}, totals.result())
 
 
-def _ordered(
-    sites: Sequence[SiteSummary], query: FleetQuery, days: _Days
-) -> Generator[None, None, Sequence[SiteSummary]]:
-    ordered = yield from _sorted(
-        sites, lambda site: (_RANKS[site.state.kind], site.title.casefold(), site.customer_id), reverse=False
+async def _ordered(
+    sites: Sequence[SiteSummary], query: FleetQuery, days: _Days, cooperate: Cooperate
+) -> Sequence[SiteSummary]:
+    ordered = await _sorted(
+        sites, lambda site: (_RANKS[site.state.kind], site.title.casefold(), site.customer_id), False, cooperate
     )
     if query.sort == "state":
         return ordered[::-1] if query.descending else ordered
@@ -241,24 +225,24 @@ def _ordered(
                 unknown.append(site)
             else:
                 known.append((value, site))
-        yield
-    by_value = yield from _sorted(known, itemgetter(0), reverse=query.descending)
+        await cooperate()
+    by_value = await _sorted(known, itemgetter(0), query.descending, cooperate)
     return [site for _, site in by_value] + unknown
 
 
-def _sorted(items: Sequence[T], key: Callable[[T], Any], *, reverse: bool) -> Generator[None, None, list[T]]:
+async def _sorted(items: Sequence[T], key: Callable[[T], Any], reverse: bool, cooperate: Cooperate) -> list[T]:
     """As ``sorted``, in steps: each batch by itself, then merged."""
     runs = []
     for batch in _batches(items, _SORTED_AT_ONCE):
         runs.append(sorted(batch, key=key, reverse=reverse))
-        yield
+        await cooperate()
     if len(runs) <= 1:
         return runs[0] if runs else []
     merged: list[T] = []
     for number, item in enumerate(merge(*runs, key=key, reverse=reverse)):
         merged.append(item)
         if number % _SITES_OF_STEP == 0:
-            yield
+            await cooperate()
     return merged
 
 

@@ -15,8 +15,6 @@ from cenergyd.web.server.long_requests import Turn
 
 TAKEN_WITHIN_SECONDS = 300
 """A client that does not take within this time what is sent already is disconnected."""
-
-
 CHECK_SECONDS = 1
 """Seconds between two checks of the client's token or session, which any daemon may have ended."""
 

@@ -101,8 +101,6 @@ class CurveReader:
     def __init__(self, context: Context, *, original: bool = False) -> None:
         self._readings = as_measured(context.readings) if original else context.readings
         self._clock = context.clock
-        self._points = TARGET_POINTS
-        self._max_points = MAX_POINTS
 
     async def read(
         self,
@@ -141,9 +139,9 @@ class CurveReader:
             return await self._raw(tracks, channels)
         if resolution != "auto":
             seconds = int(resolution)
-            check_resolution(start, end, seconds, self._max_points)
+            check_resolution(start, end, seconds, MAX_POINTS)
             return self._summaries(WindowRun(start, end, seconds, 0), zone, channels)
-        seconds = auto_resolution(start, end, self._points)
+        seconds = auto_resolution(start, end, TARGET_POINTS)
         if seconds == LADDER[0]:
             raw = await self._raw(tracks, channels)
             if raw.next_start is None:
@@ -151,7 +149,7 @@ class CurveReader:
         return self._summaries(WindowRun(start, end, seconds, 0), zone, channels)
 
     async def _raw(self, tracks: Sequence[Track], channels: Sequence[str]) -> _SingleReadings:
-        limit = self._max_points
+        limit = MAX_POINTS
         found: list[list[_Rows]] = [[] for _ in tracks]
         for since, until in ranges_without_change(tracks):
             sources = _sources_at(tracks, since)

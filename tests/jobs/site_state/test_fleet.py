@@ -19,6 +19,7 @@ from cenergyd.jobs.site_state.summary import (
     summary_of,
     summary_to_json,
 )
+from tests.jobs.site import run
 
 NOW = 1_750_000_000  # 2025-06-15T15:06:40Z
 TODAY = "2025-06-15"
@@ -61,21 +62,21 @@ SITES = [
 
 
 def test_troubles_come_first_then_names() -> None:
-    assert ids(list_page(SITES, FleetQuery(), NOW).sites) == ["3", "2", "5", "4", "1"]
+    assert ids(run(list_page(SITES, FleetQuery(), NOW)).sites) == ["3", "2", "5", "4", "1"]
 
 
 def test_filters() -> None:
-    assert ids(list_page(SITES, FleetQuery(state="good"), NOW).sites) == ["4", "1"]
-    assert ids(list_page(SITES, FleetQuery(state="troubles"), NOW).sites) == ["3", "2"]
-    found = list_page(SITES, FleetQuery(search="aa0004"), NOW)
+    assert ids(run(list_page(SITES, FleetQuery(state="good"), NOW)).sites) == ["4", "1"]
+    assert ids(run(list_page(SITES, FleetQuery(state="troubles"), NOW)).sites) == ["3", "2"]
+    found = run(list_page(SITES, FleetQuery(search="aa0004"), NOW))
     assert (ids(found.sites), found.matching, found.counts["good"]) == (["4"], 1, 1)
-    assert ids(list_page(SITES, FleetQuery(search="bAKE"), NOW).sites) == ["4"]
-    every = list_page(SITES, FleetQuery(state="good", search="site"), NOW)
+    assert ids(run(list_page(SITES, FleetQuery(search="bAKE"), NOW)).sites) == ["4"]
+    every = run(list_page(SITES, FleetQuery(state="good", search="site"), NOW))
     assert (ids(every.sites), every.counts["meter_stopped"]) == ([], 1), "counts are of all states"
 
 
 def test_what_is_old_is_not_counted_as_now() -> None:
-    totals = list_page(SITES, FleetQuery(), NOW).totals
+    totals = run(list_page(SITES, FleetQuery(), NOW)).totals
     assert (totals.power["utility"], totals.current) == (3.0, 3)
     assert totals.energy["utility"] == DayEnergy("utility", 1.0 + 2.0 + 4.0 + 5.0, 2.0), "yesterday's is not today's"
     assert energy_now(SITES[2], NOW) == {}
@@ -84,7 +85,7 @@ def test_what_is_old_is_not_counted_as_now() -> None:
 def test_what_is_not_known_is_last_whichever_the_order() -> None:
     for descending, wanted in ((False, ["1", "2", "4", "5", "3"]), (True, ["5", "4", "2", "1", "3"])):
         query = FleetQuery(sort="drawn", descending=descending)
-        assert ids(list_page(SITES, query, NOW).sites) == wanted
+        assert ids(run(list_page(SITES, query, NOW)).sites) == wanted
 
 
 def test_a_summary_is_kept_as_json() -> None:
@@ -103,7 +104,7 @@ def test_pages_hold_every_site_once(sites: Any, sort: Any, descending: bool, lim
     query = FleetQuery(sort=sort, descending=descending, limit=limit)
     found: list[str] = []
     for offset in range(0, len(every) + limit, limit):
-        page = list_page(every, attrs.evolve(query, offset=offset), NOW)
+        page = run(list_page(every, attrs.evolve(query, offset=offset), NOW))
         assert page.matching == len(every)
         assert sum(page.counts.values()) == len(every)
         found += ids(page.sites)
@@ -117,8 +118,8 @@ def test_pages_hold_every_site_once(sites: Any, sort: Any, descending: bool, lim
 def test_a_list_made_in_small_steps_is_the_same(sites: Any, sort: Any, descending: bool, size: int) -> None:
     every = [summary(n, kind, power=power, stale=False) for n, (kind, power) in enumerate(sites)]
     query = FleetQuery(sort=sort, descending=descending, search="site")
-    whole = list_page(every, query, NOW)
+    whole = run(list_page(every, query, NOW))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_SITES_OF_STEP", "_SORTED_AT_ONCE"):
             patch.setattr(f"{list_page.__module__}.{name}", size)
-        assert list_page(every, query, NOW) == whole
+        assert run(list_page(every, query, NOW)) == whole

@@ -20,7 +20,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 with atheris.instrument_imports(include=["cenergyd.acquisuite", "multipart", "defusedxml"]):
-    from cenergyd.acquisuite import configfiles, encode, form, layouts, logfile, points, replies, resolve, upload, xml
+    from cenergyd.acquisuite import config_files, encode, form, layouts, log_file, points, replies, resolve, upload, xml
 from cenergyd.errors import CenergydError
 
 NOW = 1_800_000_000
@@ -28,7 +28,7 @@ LIMIT = 1 << 20
 TABLE = layouts.LayoutTable()
 
 
-def check_log(log: logfile.ParsedLog) -> None:
+def check_log(log: log_file.ParsedLog) -> None:
     previous = -1
     for reading in log.readings:
         assert previous < reading.time <= NOW + 86400
@@ -38,7 +38,7 @@ def check_log(log: logfile.ParsedLog) -> None:
 
 def fuzz_log(data: bytes) -> None:
     content = encode.gz(data[1:]) if data[:1] == b"\1" else data
-    check_log(logfile.parse_log(content, layouts.VERIS, now=NOW, max_inflated_bytes=LIMIT, max_future_seconds=86400))
+    check_log(log_file.parse_log(content, layouts.VERIS, now=NOW, max_inflated_bytes=LIMIT, max_future_seconds=86400))
 
 
 def fuzz_form(data: bytes) -> None:
@@ -62,11 +62,11 @@ def fuzz_xml(data: bytes) -> None:
 
 
 def fuzz_config(data: bytes) -> None:
-    points.describe_columns(configfiles.parse_meter_config(data).points)
-    shown = configfiles.redact(data)
+    points.describe_columns(config_files.parse_meter_config(data).points)
+    shown = config_files.redact(data)
     assert isinstance(shown, str)
-    configfiles.diff(data, data[1:])
-    configfiles.parse_manifest(data)
+    config_files.diff(data, data[1:])
+    config_files.parse_manifest(data)
 
 
 def fuzz_credentials(data: bytes) -> None:

@@ -19,7 +19,7 @@ from twisted.web.server import Request, Site
 
 from cenergyd.acquisuite.form import parse_form
 from cenergyd.acquisuite.layouts import VERIS
-from cenergyd.acquisuite.logfile import parse_log
+from cenergyd.acquisuite.log_file import parse_log
 from cenergyd.acquisuite.upload import read_log_header, read_mode
 
 

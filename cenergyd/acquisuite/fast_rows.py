@@ -1,6 +1,6 @@
 """A fast path for regular rows, all with the same columns: they are parsed column by column, in half the time.
 
-Text with any irregularity is left to :mod:`cenergyd.acquisuite.logfile` entirely. Both give exactly the same result; a property test
+Text with any irregularity is left to :mod:`cenergyd.acquisuite.log_file` entirely. Both give exactly the same result; a property test
 compares them.
 """
 

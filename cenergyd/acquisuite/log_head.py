@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from cenergyd.acquisuite.inflate import inflated_chunks
-from cenergyd.acquisuite.logfile import parse_error
+from cenergyd.acquisuite.log_file import parse_error
 from cenergyd.acquisuite.points import FIRST_POINT, Point, header_point
 from cenergyd.acquisuite.times import parse_time
 

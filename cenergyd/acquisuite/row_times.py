@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from cenergyd.acquisuite.inflate import inflated_chunks
-from cenergyd.acquisuite.logfile import parse_error
+from cenergyd.acquisuite.log_file import parse_error
 from cenergyd.acquisuite.times import parse_time
 
 _LINE_END: Final = re.compile(rb"[\r\n]+")

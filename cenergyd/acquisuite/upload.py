@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.errorcodes import error_meaning
+from cenergyd.acquisuite.error_codes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form
-from cenergyd.acquisuite.logfile import ParsedLog
+from cenergyd.acquisuite.log_file import ParsedLog
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.replies import printable_line
 from cenergyd.acquisuite.resolve import Resolution

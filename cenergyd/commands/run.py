@@ -17,10 +17,10 @@ from twisted.logger import Logger
 from cenergyd.commands.common import SettingsSource, make_state_folders, pass_source
 from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Reactor
-from cenergyd.runtime.hook_times import HangWatch
 from cenergyd.runtime.logs import Output, secrets_of, start_logging
+from cenergyd.runtime.plugin_hangs import HangWatch
 from cenergyd.runtime.redact import Redactor
-from cenergyd.runtime.stop_guard import StopGuard
+from cenergyd.runtime.stop_origin import StopOrigin
 from cenergyd.runtime.systemd import SystemdNotifier
 from cenergyd.runtime.wall_clock import ClockWatch
 from cenergyd.settings.loader import log_warning
@@ -103,7 +103,7 @@ class _Runner:
         self.companion: Companion | None = None
         self._watch = ClockWatch(self.reactor)
         self._hangs = HangWatch(self.daemon.plugins.times)
-        self._stops = StopGuard(self.reactor, self.daemon.plugins.times)
+        self._stops = StopOrigin(self.reactor, self.daemon.plugins.times)
         self._ended = False
         self._source = source
         self._notifier = notifier
@@ -159,7 +159,7 @@ class _Runner:
     async def _stop(self) -> None:
         self._notifier.stopping()
         self._ended = True
-        culprit = self._stops.unasked()
+        culprit = self._stops.unintended_by()
         if self._failure is None and culprit is not None:
             self._failure = CenergydError(f"the daemon was stopped by {culprit}, not by a signal")
             log.error("{error}", error=str(self._failure))

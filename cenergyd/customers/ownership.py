@@ -1,5 +1,8 @@
 """Ownership of loggers over time. Pure functions.
 
+At any time a logger belongs to one customer at most: the customer stores check that (``SerialTaken`` of ``CustomerStore.add`` and
+``update``), because only they can do so for all daemons. Here is who held it when.
+
 ``extensions["loggers"]`` is a list of the loggers that a customer really held, each with the range of times whose readings are theirs::
 
     {"serial": "001EC6001433", "since": 0, "until": 1700000000}

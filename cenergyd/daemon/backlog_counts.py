@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.claims import PendingQueue
 from cenergyd.daemon.retention import Retention
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.runtime.clock import Timers

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from cenergyd.customers.store import PendingQueue
+from cenergyd.customers.claims import PendingQueue
 from cenergyd.readings.retention import computed_since, freed_before
 from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.periodic import PeriodicService

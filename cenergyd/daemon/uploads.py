@@ -16,7 +16,8 @@ from cenergyd.errors import ConfigError, StoreUnavailable
 from cenergyd.ingest.activity import INTERVAL_SECONDS, MAX_REJECTED, REPEAT_SECONDS, LoggerActivity
 from cenergyd.ingest.archive import UploadArchive
 from cenergyd.ingest.archive_files import ArchiveFolder
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_exchange import ConfigExchange
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.credentials import HASH_THREADS, MAX_WAITING, CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLogs
@@ -86,9 +87,10 @@ class UploadParts(Service):
         self.held.budget = self.budget
         self._bound_held_logs(settings)
         self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
-        self.config_archive = ConfigArchive(
+        self.config_versions = ConfigVersionStore(
             stores.documents, self.layouts, reactor, remote=settings.upload.remote_configuration
         )
+        self._config_exchange = ConfigExchange(stores.documents, self.config_versions)
         self.archive = upload_archive(settings, reactor)
         self.receiver = self._receiver(metrics, reactor)
         self.held.store = self.receiver.store
@@ -102,7 +104,7 @@ class UploadParts(Service):
             activity=self.activity,
             metrics=metrics,
             clock=clock,
-            config_archive=self.config_archive,
+            config_exchange=self._config_exchange,
             archive=self.archive.keep if self.archive else None,
             nothing_stored=self._stored,
         )
@@ -118,7 +120,7 @@ class UploadParts(Service):
         self.held.look_at_all()
         self._reader.max_future_seconds = settings.upload.max_future_seconds
         self._bound_held_logs(settings)
-        self.config_archive.remote = settings.upload.remote_configuration
+        self.config_versions.remote = settings.upload.remote_configuration
         self.credentials.forget_all()
 
     async def hash_password(self, password: str) -> str:

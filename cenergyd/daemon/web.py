@@ -118,7 +118,7 @@ class WebServer(Service):
             derivation=settings.derivation,
             max_gap_seconds=settings.rollups.max_gap_seconds,
             keep_days=settings.readings.keep_days,
-            archive=self._uploads.config_archive,
+            archive=self._uploads.config_versions,
             outbox=outbox,
             channel_types=self._plugins.channel_types,
             alert_rules=self._plugins.rules_by_kind(),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from cenergyd.customers.claims import PendingQueue
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.store import CustomerStore, PendingQueue
+from cenergyd.customers.store import CustomerStore
 from cenergyd.derivation.chunks import chunks
 from cenergyd.derivation.committer import write_derived
 from cenergyd.derivation.derive import Derivation, Deriver

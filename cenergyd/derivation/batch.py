@@ -8,8 +8,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from cenergyd.customers.claims import DerivationQueue
 from cenergyd.customers.model import PendingWork
-from cenergyd.customers.store import DerivationQueue
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.committer import Committer, Task, TaskResult
 from cenergyd.derivation.corrections import widened

@@ -13,8 +13,8 @@ from typing import Protocol
 import attrs
 from twisted.logger import Logger
 
+from cenergyd.customers.claims import DerivationQueue, PendingQueue
 from cenergyd.customers.model import PendingMark, PendingWork, Window
-from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.derive import Derivation
 from cenergyd.derivation.diff import SeriesChange
 from cenergyd.derivation.plan import DerivationSegment, reach

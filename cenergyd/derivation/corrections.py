@@ -13,10 +13,11 @@ from typing import NamedTuple
 import attrs
 from twisted.logger import Logger
 
+from cenergyd.customers.claims import PendingQueue
 from cenergyd.customers.meter_history import setup_periods
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
 from cenergyd.customers.ownership import FOREVER
-from cenergyd.customers.store import CustomerStore, PendingQueue
+from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import CORRECTIONS
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import Conflict, Incompatible, InvalidField, NotFound

@@ -9,8 +9,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.customers.model import Customer
-from cenergyd.customers.store import CustomerStore, FrontEndChange
+from cenergyd.customers.store import CustomerStore
 from cenergyd.derivation.reconfigure import follow_front_end
 from cenergyd.errors import CenergydError
 from cenergyd.readings.store import ReadingStore

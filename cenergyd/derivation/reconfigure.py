@@ -15,10 +15,11 @@ from twisted.logger import Logger
 
 from cenergyd.customers import meter_history
 from cenergyd.customers.changes import changed, checked_changes, normalised
+from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.customers.meter_history import CHANGEABLE, setup_periods
 from cenergyd.customers.model import MISSING_METER, ROLES, Customer, Window
 from cenergyd.customers.ownership import FOREVER, HELD, Held, given_up, held_loggers, recorded
-from cenergyd.customers.store import CustomerStore, FrontEndChange
+from cenergyd.customers.store import CustomerStore
 from cenergyd.customers.time_zones import midnight_before
 from cenergyd.derivation.corrections import end_corrections
 from cenergyd.errors import ChangedElsewhere, Conflict, InvalidField, NotFound

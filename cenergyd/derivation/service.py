@@ -15,8 +15,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from cenergyd.customers.claims import DerivationQueue, PendingQueue
 from cenergyd.customers.model import PendingWork
-from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.derivation.backlog import Backlogs
 from cenergyd.derivation.batch import BatchDeriver
 from cenergyd.derivation.claimed_marks import ClaimedMarks

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cenergyd.customers.store import DerivationQueue
+from cenergyd.customers.claims import DerivationQueue
 from cenergyd.derivation.committer import DerivationStatus, Task
 from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.runtime.backoff import StoreBackoff

@@ -1,7 +1,6 @@
-"""Loggers' config files and their versions: what devices send, what the manifest asks for, what they may fetch.
+"""Versions of loggers' config files, and which of them a logger should fetch. The requests of loggers: :mod:`.config_exchange`.
 
-Secrets are never shown: people see redacted text (:func:`cenergyd.acquisuite.configfiles.redact`). The logger itself gets back only a
-version of its own that an operator queued, and only if remote configuration is on.
+Secrets are never shown: people see redacted text (:func:`cenergyd.acquisuite.config_files.redact`).
 """
 
 from __future__ import annotations
@@ -11,25 +10,17 @@ import hashlib
 
 import attrs
 
-from cenergyd.acquisuite.configfiles import (
-    LOGGER_CONFIG,
+from cenergyd.acquisuite.config_files import (
     ConfigFileUpload,
-    ManifestEntry,
-    config_name,
     diff,
     meter_of_config,
     parse_meter_config,
-    read_config_upload,
     redact,
-    render_manifest,
 )
-from cenergyd.acquisuite.form import Form
-from cenergyd.acquisuite.upload import Mode
 from cenergyd.documents.json_types import ReadOnlyJson
 from cenergyd.documents.kinds import CONFIG_FILE, CONFIG_VERSION
-from cenergyd.documents.meters import logger_and_meters
 from cenergyd.documents.store import Document, DocumentStore
-from cenergyd.errors import NotFound, UploadError
+from cenergyd.errors import NotFound
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.runtime.clock import Timers
 
@@ -53,8 +44,8 @@ class ConfigVersion:
     """Whether the device should fetch this version."""
 
 
-class ConfigArchive:
-    """Stores config files and answers CONFIGFILE requests.
+class ConfigVersionStore:
+    """Stores config files and their versions.
 
     :param remote: whether devices may fetch queued versions (``[upload] remote_configuration``).
     :param max_versions: versions kept of a file; the oldest is dropped.
@@ -77,34 +68,6 @@ class ConfigArchive:
         self.remote = remote
         self.max_versions = max_versions
         self.max_bytes = max_bytes
-
-    async def answer(self, mode: Mode, serial: str, form: Form) -> bytes | None:
-        """The body for a CONFIGFILE... request; None means a plain SUCCESS. Raises UploadError."""
-        if mode is Mode.CONFIGFILEMANIFEST:
-            return render_manifest(await self.manifest(serial))
-        if mode is Mode.CONFIGFILEUPLOAD:
-            await self.store(serial, read_config_upload(form, self.max_bytes))
-            return None
-        return await self.download(serial, config_name(form.fields.get("MODBUSDEVICE")))
-
-    async def manifest(self, serial: str) -> list[ManifestEntry]:
-        """The files we have; blank entries ask for those we lack: the logger's own file and those of meters seen."""
-        heads = {head.key.removeprefix(f"{serial}/"): head for head in await self._heads(serial)}
-        names = {LOGGER_CONFIG, *heads}
-        _, meters = await logger_and_meters(self._documents, serial)
-        for series in meters:
-            number = series.rpartition("_")[2]
-            if number.isdigit():
-                names.add(config_name(number))
-        return [self._entry(name, heads.get(name)) for name in sorted(names)]
-
-    def _entry(self, name: str, head: Document | None) -> ManifestEntry:
-        if head is None:
-            return ManifestEntry(name)
-        queued = head.body.get("queued") if self.remote else None
-        shown = queued or head.body
-        # A queued version must look newer than the device's own, or the device would not fetch it.
-        return ManifestEntry(name, shown["md5"], queued["since"] if queued else head.body["file_time"])
 
     async def store(self, serial: str, upload: ConfigFileUpload) -> bool:
         """Store a file as a new version if it differs from the newest; returns whether it did. Learns the meter's layout from it."""
@@ -135,19 +98,11 @@ class ConfigArchive:
         await self._drop_old(key, number, queued)
         return True
 
-    async def download(self, serial: str, name: str) -> bytes:
-        """The queued version of a file. Raises UploadError where there is none or remote configuration is off."""
-        head = await self._documents.get(CONFIG_FILE, f"{serial}/{name}")
-        queued = head.body.get("queued") if head is not None else None
-        if not self.remote or not queued:
-            raise UploadError(f"there is no new {name} for this logger")
-        return await self.content(serial, name, queued["number"])
-
     async def files(self, serial: str) -> dict[str, ConfigVersion]:
         """The newest version of each file of a logger."""
         return {
             head.key.removeprefix(f"{serial}/"): _version(head, head.body.get("queued"))
-            for head in await self._heads(serial)
+            for head in await self.heads(serial)
         }
 
     async def versions(self, serial: str, name: str) -> list[ConfigVersion]:
@@ -185,7 +140,8 @@ class ConfigArchive:
             raise NotFound(f"version {number} of {name} is not kept")
         return base64.b64decode(found.body["content"])
 
-    async def _heads(self, serial: str) -> list[Document]:
+    async def heads(self, serial: str) -> list[Document]:
+        """For each file of a logger the document that describes its newest version and the queued one."""
         return await self._documents.find(CONFIG_FILE, owner=serial, limit=300)
 
     async def _drop_old(self, key: str, newest: int, queued: ReadOnlyJson | None) -> None:

@@ -10,8 +10,8 @@ import attrs
 from cenergyd.acquisuite.form import Form, parse_form, parse_large_form
 from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
+from cenergyd.acquisuite.log_file import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.log_head import parts_by_header, read_head
-from cenergyd.acquisuite.logfile import ParsedLog, parse_log_steps
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.acquisuite.upload import LogHeader, md5_steps, read_log_header
 from cenergyd.acquisuite.xml import XmlDevice

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from cenergyd.acquisuite.configfiles import MeterConfig, config_name, inflated_config, parse_meter_config
+from cenergyd.acquisuite.config_files import MeterConfig, config_name, inflated_config, parse_meter_config
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import ConfigPoints, MeterFacts, Resolution, resolve, with_choice

@@ -41,7 +41,7 @@ from cenergyd.errors import (
 )
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.archive_format import ArchivedUpload, Format, without_passwords
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_exchange import ConfigExchange
 from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLog
@@ -119,7 +119,7 @@ class Receiver:
         activity: LoggerActivity,
         metrics: Metrics,
         clock: Timers,
-        config_archive: ConfigArchive,
+        config_exchange: ConfigExchange,
         archive: Callable[[ArchivedUpload], None] | None = None,
         nothing_stored: Callable[[str], None] = lambda customer_id: None,
     ) -> None:
@@ -130,7 +130,7 @@ class Receiver:
         self._activity = activity
         self._metrics = metrics
         self._clock = clock
-        self._configs = config_archive
+        self._configs = config_exchange
         self._archive = archive
         self._nothing_stored = nothing_stored
         self._modes: Mapping[Mode, Callable[[Customer, Form, UploadRequest], Awaitable[UploadReply]]] = {

@@ -17,9 +17,9 @@ from cenergyd.acquisuite.form import FilePart, Form
 from cenergyd.acquisuite.row_times import row_times
 from cenergyd.acquisuite.upload import read_log_header
 from cenergyd.acquisuite.xml import parse_xml_steps
+from cenergyd.customers.claims import PendingQueue
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import held_since, own_parts
-from cenergyd.customers.store import PendingQueue
 from cenergyd.derivation.diff import SeriesChange, change, loses
 from cenergyd.errors import FutureRows, UploadError
 from cenergyd.ingest.archive_format import (

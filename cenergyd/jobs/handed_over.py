@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import attrs
 
+from cenergyd.customers.claims import DerivationQueue
 from cenergyd.customers.model import PendingWork, Window
-from cenergyd.customers.store import DerivationQueue
 from cenergyd.runtime.clock import Clock
 from cenergyd.runtime.concurrency import InProgress
 

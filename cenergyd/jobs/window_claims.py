@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import attrs
 
+from cenergyd.customers.claims import DerivationQueue, PendingQueue
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
-from cenergyd.customers.store import DerivationQueue, PendingQueue
 from cenergyd.jobs.handed_over import DerivedWork
 from cenergyd.readings.batching import Batcher
 from cenergyd.runtime.clock import Clock, Timers

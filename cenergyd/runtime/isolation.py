@@ -1,6 +1,6 @@
 """Calls plugins one by one, so that none can harm the daemon or another plugin. Whatever a plugin does (raise anything, never answer,
 return nonsense) becomes a :class:`PluginFailed` that names it. A plugin that blocks the thread cannot be stopped; it is timed and named
-(:mod:`cenergyd.runtime.hook_times`).
+(:mod:`cenergyd.runtime.hook_times`, :mod:`cenergyd.runtime.plugin_hangs`).
 """
 
 from __future__ import annotations

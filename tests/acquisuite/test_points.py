@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.acquisuite.configfiles import parse_meter_config
+from cenergyd.acquisuite.config_files import parse_meter_config
 from cenergyd.acquisuite.layouts import H8036, VERIS
 from cenergyd.acquisuite.points import Description, Point, describe_columns, header_point
 from cenergyd.readings.model import VALUES

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cenergyd.acquisuite.encode import error_row, gz, log_fields, log_filename, log_text, md5, multipart_form
-from cenergyd.acquisuite.errorcodes import error_meaning
+from cenergyd.acquisuite.error_codes import error_meaning
 from cenergyd.acquisuite.form import FilePart, Form, parse_form
 from cenergyd.acquisuite.layouts import SHARK
-from cenergyd.acquisuite.logfile import parse_log
+from cenergyd.acquisuite.log_file import parse_log
 from cenergyd.acquisuite.resolve import Resolution
 from cenergyd.acquisuite.upload import (
     LogHeader,

@@ -18,10 +18,10 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from cenergyd.acquisuite import encode
-from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.acquisuite.config_files import ConfigFileUpload
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.ingest.activity import LoggerActivity
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.storage.sqlite.documents import SqliteDocumentStore
 from tests.daemon_process import RunningDaemon, raw_post
@@ -238,7 +238,7 @@ async def test_rejected_serials_are_bounded(documents: SqliteDocumentStore) -> N
 async def test_versions_of_a_config_file_are_bounded(documents: SqliteDocumentStore) -> None:
     clock = Clock()
     layouts = MeterLayouts(LayoutTable({}), documents, clock)
-    archive = ConfigArchive(documents, layouts, clock, remote=False, max_versions=3, max_bytes=1000)
+    archive = ConfigVersionStore(documents, layouts, clock, remote=False, max_versions=3, max_bytes=1000)
     for i in range(7):
         await archive.store(SERIAL, ConfigFileUpload(name="loggerconfig.ini", content=b"X=%d\n" % i))
     kept = await archive.versions(SERIAL, "loggerconfig.ini")

@@ -9,8 +9,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
-from cenergyd.customers.store import PendingSummary
 from cenergyd.daemon.plugins import LoadedPlugins, build_plugin_manager
 from cenergyd.derivation.service import DerivationService
 from cenergyd.documents.body import body_of
@@ -27,7 +27,7 @@ START = 1_700_000_040
 
 
 class MemoryQueue:
-    """See cenergyd.customers.store.DerivationQueue; customers are looked up in ``customers``."""
+    """See cenergyd.customers.claims.DerivationQueue; customers are looked up in ``customers``."""
 
     def __init__(self, customers: dict[str, Customer], following: MemoryQueue | None = None) -> None:
         self.customers = customers

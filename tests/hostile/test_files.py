@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cenergyd.acquisuite import encode
-from cenergyd.acquisuite.configfiles import HIDDEN, redact
+from cenergyd.acquisuite.config_files import HIDDEN, redact
 from cenergyd.testing.daemon import RunningDaemon
 from tests.e2e.device import PASSWORD, add_customer, raw_post, readings, upload, wait_for
 

@@ -17,7 +17,8 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.ingest.activity import LoggerActivity
 from cenergyd.ingest.archive_format import ArchivedUpload
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_exchange import ConfigExchange
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.group_commit import GroupCommit
 from cenergyd.ingest.held_logs import HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters
@@ -85,7 +86,7 @@ class Intake:
         self.held = HeldLogService(self.logs, self.layouts, self.reader, customers, clock)
         self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
         self.activity = LoggerActivity(documents, clock)
-        self.configs = ConfigArchive(documents, self.layouts, clock, remote=False)
+        self.configs = ConfigVersionStore(documents, self.layouts, clock, remote=False)
         commit: GroupCommit[PendingMark] = GroupCommit(self.readings, reactor, self._mark)
         self.archived: list[ArchivedUpload] = []
         self.without_readings: list[str] = []
@@ -98,7 +99,7 @@ class Intake:
             activity=self.activity,
             metrics=Metrics(),
             clock=self.clock,
-            config_archive=self.configs,
+            config_exchange=ConfigExchange(documents, self.configs),
             archive=self.archived.append,
             nothing_stored=self.without_readings.append,
         )

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cenergyd.acquisuite.configfiles import MeterConfig
+from cenergyd.acquisuite.config_files import MeterConfig
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.acquisuite.points import Point
 from cenergyd.acquisuite.resolve import ConfigPoints

@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from cenergyd.runtime import hook_times
-from cenergyd.runtime.hook_times import HangWatch, HookTimes
+from cenergyd.runtime import hook_times, plugin_hangs
+from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.isolation import Implementation, PluginManager
+from cenergyd.runtime.plugin_hangs import HangWatch
 
 
 class Time:
@@ -81,17 +82,17 @@ def test_a_call_within_a_call_is_the_others_and_the_first_goes_on() -> None:
 
 
 def test_a_call_that_hangs_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook_times, "HANGING", 0.0)
-    monkeypatch.setattr(hook_times, "_LOOK_EVERY", 0.01)
-    manager, told = PluginManager(), threading.Event()
+    monkeypatch.setattr(plugin_hangs, "HANGING", 0.0)
+    monkeypatch.setattr(plugin_hangs, "_CHECK_SECONDS", 0.01)
+    manager, logged = PluginManager(), threading.Event()
     events: list[dict[str, Any]] = []
 
     def observe(event: dict[str, Any]) -> None:
         events.append(event)
-        told.set()
+        logged.set()
 
     def hanging() -> None:
-        assert told.wait(30)  # the thread says so while this call has not returned
+        assert logged.wait(30)  # by the thread, while this call has not returned
 
     watch = HangWatch(manager.times)
     globalLogPublisher.addObserver(observe)

@@ -15,7 +15,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
 from cenergyd.jobs.site_state.service import SiteStateService
@@ -176,7 +176,7 @@ class World:
         self.throttle = token_throttle(self.clock)
         authenticator = Authenticator(self.tokens, self.sessions, self.throttle, Clients(self.proxies), self.clock)
 
-        self.archive = ConfigArchive(
+        self.archive = ConfigVersionStore(
             self.documents, MeterLayouts(LayoutTable(), self.documents, self.clock), self.clock,
             remote=True, max_versions=3, max_bytes=65536,
         )  # fmt: skip

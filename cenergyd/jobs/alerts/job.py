@@ -35,7 +35,7 @@ from cenergyd.jobs.alerts.checks import (
 from cenergyd.jobs.alerts.rules import NOT_UNDERSTOOD, RULES, SITE_RULES, AlertSettings, alerts_of
 from cenergyd.jobs.alerts.state import AlertEvent, AlertState, Limits, state_from_json, state_to_json, step
 from cenergyd.jobs.alerts.text import Words, write_message
-from cenergyd.jobs.messages.wording import site_name
+from cenergyd.jobs.messages.site_name import site_name
 from cenergyd.readings.signs import sign_corrected_summary
 from cenergyd.readings.store import Summary
 

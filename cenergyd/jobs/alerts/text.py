@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.acquisuite.errorcodes import error_meaning
+from cenergyd.acquisuite.error_codes import error_meaning
 from cenergyd.customers.model import MISSING_METER, SUM, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.alerts.rules import (
@@ -20,7 +20,7 @@ from cenergyd.jobs.alerts.rules import (
     VoltageRule,
 )
 from cenergyd.jobs.alerts.state import AlertEvent
-from cenergyd.jobs.messages.wording import site_name
+from cenergyd.jobs.messages.site_name import site_name
 
 ROLE_WORDS: Mapping[Role, str] = {"utility": "utility (grid)", "load": "load", "solar": "solar"}
 _TITLES: Mapping[str, str] = {

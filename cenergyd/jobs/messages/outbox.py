@@ -33,7 +33,7 @@ from cenergyd.jobs.alerts.receivers import needs_confirmation, open_channels
 from cenergyd.jobs.alerts.rules import alerts_of, channel_id, parse_channel, public_channel, with_secrets
 from cenergyd.jobs.due_queue import DueQueue
 from cenergyd.jobs.messages import rations
-from cenergyd.jobs.messages.wording import site_name
+from cenergyd.jobs.messages.site_name import site_name
 from cenergyd.settings.sections import OutboxSettings
 
 MAX_TEXT = 8000

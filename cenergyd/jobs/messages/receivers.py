@@ -20,7 +20,7 @@ from cenergyd.jobs.alerts.receivers import unconfirmed_channels
 from cenergyd.jobs.alerts.rules import channel_id
 from cenergyd.jobs.messages import rations
 from cenergyd.jobs.messages.outbox import CONFIRMATION, Outbox
-from cenergyd.jobs.messages.wording import site_name
+from cenergyd.jobs.messages.site_name import site_name
 
 CODE_SECONDS = 86400
 """Seconds for which a code is valid."""

@@ -8,7 +8,7 @@ from math import floor
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cenergyd.acquisuite.errorcodes import error_meaning
+from cenergyd.acquisuite.error_codes import error_meaning
 from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
 
 TITLES: Mapping[Kind, str] = {

@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from txmongo.collection import Cursor
 from txmongo.database import Database
 
+from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.customers.model import Window
-from cenergyd.customers.store import FrontEndChange
 from cenergyd.errors import CenergydError, StoreUnavailable
 from cenergyd.storage.mongodb.change_stream import ChangeStream
 from cenergyd.storage.mongodb.connection import CHECKS
@@ -58,7 +58,7 @@ log = Logger()
 
 
 class MongoFrontEnd:
-    """See :class:`cenergyd.customers.store.FrontEnd`. Keeps a fingerprint of about 150 bytes per customer in memory."""
+    """See :class:`cenergyd.customers.front_end.FrontEnd`. Keeps a fingerprint of about 150 bytes per customer in memory."""
 
     def __init__(self, documents: CustomerDocuments) -> None:
         self._documents = documents

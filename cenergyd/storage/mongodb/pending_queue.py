@@ -1,4 +1,4 @@
-"""A pending queue in cenergyd's own documents. The contract and its two windows: :mod:`cenergyd.customers.store`.
+"""A pending queue in cenergyd's own documents. The contract and its two windows: :mod:`cenergyd.customers.claims`.
 
 Every step is one bulk operation, and every change of a document is one atomic update that checks its claim. Each query is a range of
 one index: of the pending windows, of the expiry of claims, or of the claim just made.
@@ -15,8 +15,8 @@ from pymongo.write_concern import WriteConcern
 from txmongo.filter import ASCENDING
 from txmongo.filter import sort as sort_by
 
+from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import PendingMark, PendingWork, Window
-from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.mongodb.connection import MongoDatabase
 from cenergyd.storage.mongodb.ids import id_value
 from cenergyd.storage.mongodb.own_document import CUSTOMER_FIELDS, RESULT, RESULT_VERSION, customer_of, time_of
@@ -90,7 +90,7 @@ JOBS = QueueFields("jobs")
 
 
 class MongoPendingQueue:
-    """See :class:`cenergyd.customers.store.DerivationQueue`.
+    """See :class:`cenergyd.customers.claims.DerivationQueue`.
 
     :param following: the queue that work is handed over to; None: work cannot be handed over.
     """

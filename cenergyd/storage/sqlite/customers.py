@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 
 from cenergyd.customers.changes import changed, checked_changes, is_storable, normal_serial, normalised
+from cenergyd.customers.front_end import FrontEnd
 from cenergyd.customers.model import Customer, PendingMark, Window
 from cenergyd.customers.ownership import holds_or_held
-from cenergyd.customers.store import FrontEnd
 from cenergyd.errors import Conflict, NotFound, SerialTaken
 from cenergyd.runtime.clock import FromThreads
 from cenergyd.storage.sqlite.database import EmbeddedDatabase

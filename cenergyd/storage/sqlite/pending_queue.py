@@ -1,4 +1,4 @@
-"""A pending queue in the table of customers. The contract and its two windows: :mod:`cenergyd.customers.store`."""
+"""A pending queue in the table of customers. The contract and its two windows: :mod:`cenergyd.customers.claims`."""
 
 # ruff: noqa: S608 - only names of columns and numbers are put into statements; values are parameters
 from __future__ import annotations
@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import Customer, PendingMark, PendingWork, Window
-from cenergyd.customers.store import PendingSummary
 from cenergyd.storage.sqlite.database import EmbeddedDatabase
 
 # Forces the partial indexes, so that the cost depends on the customers with work, not on all customers.
@@ -21,7 +21,7 @@ _STORE_RESULT = "UPDATE customer SET derivation = ?, derivation_version = deriva
 
 
 class SqlitePendingQueue:
-    """See :class:`cenergyd.customers.store.DerivationQueue`.
+    """See :class:`cenergyd.customers.claims.DerivationQueue`.
 
     :param prefix: prefix of the columns: ``pending`` or ``jobs``.
     :param columns: the columns of a row for ``customer_of``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from cenergyd.acquisuite.configfiles import meter_of_config, parse_manifest
+from cenergyd.acquisuite.config_files import meter_of_config, parse_manifest
 from cenergyd.acquisuite.encode import XML_POINTS, md5, multipart_form
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT

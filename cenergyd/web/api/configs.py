@@ -8,9 +8,9 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
-from cenergyd.acquisuite.configfiles import is_config_name
+from cenergyd.acquisuite.config_files import is_config_name
 from cenergyd.errors import InvalidField, NotFound
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.runtime.structs import Resource, Time, schema_of, whole
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
@@ -118,7 +118,7 @@ class ConfigsApi:
         await archive.queue(serial, given.name, given.version)
         return Response(status=204)
 
-    def _kept(self) -> ConfigArchive:
+    def _kept(self) -> ConfigVersionStore:
         if self._archive is None:
             raise NotFound("config files are not kept here")
         return self._archive

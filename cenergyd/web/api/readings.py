@@ -22,8 +22,9 @@ from cenergyd.web.server.long_requests import LONG_ANSWER_BYTES
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.curve_corrections import corrections_of
+from cenergyd.web.views.curve_csv import CurveCsv
 from cenergyd.web.views.curve_reader import CurveQuery, CurveReader
-from cenergyd.web.views.curves import CsvText, CurveColumns, CurveJson, CurvePoint, LatestReading
+from cenergyd.web.views.curves import CurveColumns, CurveJson, CurvePoint, LatestReading
 from cenergyd.web.views.sources import (
     SeriesSource,
     Track,
@@ -160,7 +161,7 @@ async def _curve_json(query: CurveQuery, track: Track, own: Sequence[Listed], co
 async def _csv(asked: _CurveRequest, cooperate: CooperativeYield) -> AsyncIterator[bytes]:
     """Piece by piece. While the client reads one, its points are not in memory any more."""
     zone = zone_or_utc(asked.customer.time_zone)
-    text = CsvText(zone, asked.query.channels, summed=asked.query.resolution is not None)
+    text = CurveCsv(zone, asked.query.channels, summed=asked.query.resolution is not None)
     yield text.head().encode()
     pieces = asked.query.pieces(asked.tracks)
     while (rows := await _csv_piece(pieces, text, cooperate)) is not None:
@@ -168,7 +169,7 @@ async def _csv(asked: _CurveRequest, cooperate: CooperativeYield) -> AsyncIterat
 
 
 async def _csv_piece(
-    pieces: AsyncIterator[list[Iterable[CurvePoint]]], text: CsvText, cooperate: CooperativeYield
+    pieces: AsyncIterator[list[Iterable[CurvePoint]]], text: CurveCsv, cooperate: CooperativeYield
 ) -> bytes | None:
     """The rows of the next piece; None after the last one."""
     try:

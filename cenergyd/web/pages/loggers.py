@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from cenergyd.acquisuite.configfiles import is_config_name
+from cenergyd.acquisuite.config_files import is_config_name
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import Conflict, NotFound
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.web.api.loggers import StatusReader
 from cenergyd.web.pages.routing import Page, PageCall, PageRoute, Redirect
 from cenergyd.web.views.context import Context
@@ -96,7 +96,7 @@ class LoggerPages:
         }
         return Page("config_file.html", values, status, tab="overview")
 
-    def _archive(self) -> ConfigArchive:
+    def _archive(self) -> ConfigVersionStore:
         if self._context.archive is None:
             raise NotFound("config files are not kept here")
         return self._context.archive

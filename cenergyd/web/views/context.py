@@ -11,7 +11,7 @@ from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.store import DocumentStore
 from cenergyd.errors import NotFound
 from cenergyd.hookspecs import AlertRuleType, ChannelType
-from cenergyd.ingest.config_versions import ConfigArchive
+from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.logger_proof import proves_nothing
 from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.messages.outbox import Outbox
@@ -70,7 +70,7 @@ class Context:
     """``[rollups] max_gap_seconds``."""
     keep_days: Mapping[str, int] = attrs.field(factory=dict)
     """``[readings] keep_days``."""
-    archive: ConfigArchive | None = None
+    archive: ConfigVersionStore | None = None
     """Loggers' config files."""
     outbox: Outbox | None = None
     """Messages to customers."""

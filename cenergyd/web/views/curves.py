@@ -1,18 +1,13 @@
-"""Readings as curves: which resolution fits a range, columns, gaps, CSV. Pure functions.
+"""Readings as curves: which resolution fits a range, columns, gaps. Pure functions. As CSV: :mod:`cenergyd.web.views.curve_csv`.
 
 A curve follows its role through changes of meters: each of its segments shows what was fitted then.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
-from heapq import merge
-from itertools import islice, pairwise
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import fsum
-from operator import attrgetter
 from statistics import median_low
 from typing import Annotated, NamedTuple
 
@@ -23,7 +18,7 @@ from cenergyd.customers.model import Role
 from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
 from cenergyd.readings.corrections import Kind
-from cenergyd.readings.model import CHANNELS, REGISTERS, VALUES, Reading
+from cenergyd.readings.model import CHANNELS, VALUES, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import Resource, Time
@@ -32,14 +27,10 @@ from cenergyd.web.views.sources import SeriesSource, Track, TrackSegment
 DAY = 86400
 LADDER = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, DAY)
 """Resolutions that ``auto`` chooses from, seconds; beyond a day, whole days."""
-_ROWS_AT_ONCE = 100
 _MEAN = 1
 """Its place in a triple."""
 GAP_STEPS = 2.5
 """A curve has a gap where the next point is further away than this many usual steps."""
-UNITS: Mapping[str, str] = {"P": "P_kW", "L1_PF": "L1_PF", "L1_V": "L1_V", "Q": "Q_kvar"} | {
-    name: f"{name}_kWh" for name in REGISTERS
-}
 
 Computed = Annotated[bool, Meta(description="Computed from the other two meters.")]
 EnergyRegister = Annotated[float | None, Meta(description="Energy register of the meter, kWh.")]
@@ -271,72 +262,6 @@ class CurveColumns:
             estimated=self._estimated,
             **columns,
         )
-
-
-class CsvText:
-    """Curves as CSV: a row per point; a gap has no rows, a missing value an empty cell.
-
-    :param summed: whether points are windows, with minimum, mean and maximum.
-    """
-
-    def __init__(self, zone: tzinfo, channels: Sequence[str] = CHANNELS, *, summed: bool) -> None:
-        self._zone = zone
-        self._channels = channels
-        self._summed = summed
-        self._target = io.StringIO()
-        self._writer = csv.writer(self._target, lineterminator="\r\n")
-
-    def head(self) -> str:
-        """The first row."""
-        names = ["time_utc", "time_local", "role", "series", "computed", "estimated"]
-        self._writer.writerow([*names, *_columns(self._summed, self._channels)])
-        return self._taken()
-
-    def chunks(self, curves: Sequence[Iterable[CurvePoint]]) -> Iterator[str]:
-        """Rows by time and then in the curves' order, in chunks of a millisecond or two."""
-        points = merge(*curves, key=attrgetter("time"))  # step by step, since sorting all of them would block for long
-        while some := list(islice(points, _ROWS_AT_ONCE)):
-            for point in some:
-                self._row(point)
-            yield self._taken()
-
-    def _row(self, point: CurvePoint) -> None:
-        source = point.source
-        moment = datetime.fromtimestamp(point.time, UTC)
-        self._writer.writerow(
-            [
-                moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                moment.astimezone(self._zone).isoformat(),
-                source.role or "",
-                source.series,
-                "yes" if source.computed else "no",
-                "yes" if point.estimated else "no",
-                *_cells(point, self._summed, self._channels),
-            ]
-        )
-
-    def _taken(self) -> str:
-        text = self._target.getvalue()
-        self._target.seek(0)
-        self._target.truncate()
-        return text
-
-
-def _columns(summed: bool, channels: Sequence[str]) -> list[str]:
-    if not summed:
-        return [UNITS[channel] for channel in channels]
-    return ["readings", *(f"{UNITS[channel]}_{part}" for channel in channels for part in ("min", "mean", "max"))]
-
-
-def _cells(point: CurvePoint, summed: bool, channels: Sequence[str]) -> list[float | int | str]:
-    cells: list[float | int | str] = [point.readings] if summed else []
-    for channel in channels:
-        triple = point.channels.get(channel)
-        if summed:
-            cells.extend(triple or ("", "", ""))
-        else:
-            cells.append(triple[1] if triple else "")
-    return cells
 
 
 def point_of_reading(reading: Reading, source: SeriesSource) -> CurvePoint:

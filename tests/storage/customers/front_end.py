@@ -14,7 +14,7 @@ from mongoengine import (
     StringField,
 )
 
-from cenergyd.customers.store import FrontEndChange
+from cenergyd.customers.front_end import FrontEndChange
 from cenergyd.storage.mongodb.customers import MongoCustomerStore
 
 

@@ -6,8 +6,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
+from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import Customer, PendingMark, Window
-from cenergyd.customers.store import PendingSummary
 
 NOW, TTL = 1_000_000, 60
 

@@ -8,8 +8,8 @@ import attrs
 import pytest
 from hypothesis import strategies as st
 
+from cenergyd.customers.claims import PendingSummary
 from cenergyd.customers.model import Customer, PendingMark
-from cenergyd.customers.store import PendingSummary
 from tests.properties import for_all
 
 TTL = 60

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import succeed
 
 from cenergyd.acquisuite.layouts import VERIS
-from cenergyd.acquisuite.logfile import parse_log
+from cenergyd.acquisuite.log_file import parse_log
 from cenergyd.acquisuite.meter_id import meter_id
 from cenergyd.acquisuite.xml import parse_xml
 from cenergyd.tools.errors import NoResponse

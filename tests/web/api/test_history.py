@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest_twisted
 
-from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.acquisuite.config_files import ConfigFileUpload
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.ingest.held_logs import HeldLog, HeldLogs
 from cenergyd.ingest.held_meters import HeldMeters, Unread

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import pytest_twisted
 
-from cenergyd.acquisuite.configfiles import ConfigFileUpload
+from cenergyd.acquisuite.config_files import ConfigFileUpload
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.customers.meter_history import dated_change
 from cenergyd.customers.model import Customer

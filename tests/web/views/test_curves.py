@@ -17,12 +17,12 @@ from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import Summary
 from cenergyd.runtime.structs import to_json
+from cenergyd.web.views.curve_csv import CurveCsv
 from cenergyd.web.views.curve_reader import CurveReader
 from cenergyd.web.views.curve_windows import runs, window_slices
 from cenergyd.web.views.curves import (
     DAY,
     LADDER,
-    CsvText,
     Curve,
     CurveColumns,
     CurveJson,
@@ -57,7 +57,7 @@ def json_of(points: list[CurvePoint], source: SeriesSource = SOURCE, resolution:
 
 
 def csv_of(*curves: list[CurvePoint], summed: bool = False) -> list[str]:
-    text = CsvText(ZoneInfo("UTC"), summed=summed)
+    text = CurveCsv(ZoneInfo("UTC"), summed=summed)
     return (text.head() + "".join(text.chunks(curves))).splitlines()
 
 

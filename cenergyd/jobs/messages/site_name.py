@@ -1,4 +1,4 @@
-"""Cleans customers' texts for messages. Pure.
+"""The name of a site in messages. Pure.
 
 Messages are sent in the operator's name. Customers choose the name of a site freely, so it must not turn a message to somebody else into an
 advertisement, or put a link or phone number into it: the name is shortened and only used within fixed texts.

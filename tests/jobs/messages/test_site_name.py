@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenergyd.customers.model import Customer
-from cenergyd.jobs.messages.wording import MAX_NAME, plain_name, site_name
+from cenergyd.jobs.messages.site_name import MAX_NAME, plain_name, site_name
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import Final
 
 import attrs
 
-from cenergyd.acquisuite.errorcodes import FIRST_EVENT
+from cenergyd.acquisuite.error_codes import FIRST_EVENT
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout

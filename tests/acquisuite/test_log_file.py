@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cenergyd.acquisuite.encode import error_row, gz, log_row, log_text
 from cenergyd.acquisuite.fast_rows import read_uniform_rows
 from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
-from cenergyd.acquisuite.logfile import ParsedLog, merge, parse_log, parse_log_steps
+from cenergyd.acquisuite.log_file import ParsedLog, merge, parse_log, parse_log_steps
 from cenergyd.errors import UploadError
 from cenergyd.readings.model import VALUES, Reading
 
@@ -399,7 +399,7 @@ def by_columns(text: bytes, layout: Layout) -> ParsedLog | None:
 
 def by_rows(text: bytes, layout: Layout) -> ParsedLog | None:
     """The same without the fast path for even rows."""
-    with patch("cenergyd.acquisuite.logfile.read_uniform_rows", return_value=None):
+    with patch("cenergyd.acquisuite.log_file.read_uniform_rows", return_value=None):
         return by_columns(text, layout)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cenergyd.acquisuite.configfiles import (
+from cenergyd.acquisuite.config_files import (
     HIDDEN,
     ManifestEntry,
     config_name,

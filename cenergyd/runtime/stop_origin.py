@@ -12,7 +12,7 @@ from cenergyd.runtime.hook_times import HookTimes
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopGuard:
+class StopOrigin:
     """Finds out who stops the reactor.
 
     :param times: knows which plugin is being called.
@@ -21,7 +21,7 @@ class StopGuard:
     def __init__(self, reactor: Reactor, times: HookTimes) -> None:
         self._reactor = reactor
         self._times = times
-        self._asked = False
+        self._intended = False
         self._caller = ""
 
     def arm(self) -> None:
@@ -40,18 +40,18 @@ class StopGuard:
 
     def stop(self) -> None:
         """Stop the reactor on purpose."""
-        self._asked = True
+        self._intended = True
         self._reactor.stop()
 
-    def unasked(self) -> str | None:
+    def unintended_by(self) -> str | None:
         """Who stopped the reactor, if neither a signal nor :meth:`stop` did."""
-        return None if self._asked else self._caller or "unknown code"
+        return None if self._intended else self._caller or "unknown code"
 
     def _watch_signal(self, number: signal.Signals) -> None:
         before = signal.getsignal(number)
 
         def handle(received: int, frame: FrameType | None) -> None:
-            self._asked = True
+            self._intended = True
             if callable(before):
                 before(received, frame)
 

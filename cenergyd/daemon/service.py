@@ -143,6 +143,7 @@ class Daemon(OrderedServices):
             evaluated=SiteAlerts(lambda: self.jobs.context("alerts")).evaluated,
             kept=self._sites_evaluated,
             max_gap=self.settings.rollups.max_gap_seconds,
+            uploads=self.uploads.activity.regular,
         )
 
     def _sites_evaluated(self, summaries: Sequence[SiteSummary], gone: Sequence[str]) -> None:

@@ -1,26 +1,28 @@
 """Activity of loggers: last upload, meters with their last reading, STATUS, rejected serials.
 
 Shown on the pages and evaluated by the alerts. An acknowledgement does not depend on it, so it is collected in memory and written every few
-seconds, once for each logger and meter, however often it uploads.
+seconds, once for each logger and meter, however often it uploads. Regular uploads (:mod:`.regular_uploads`) are not written here, but with
+the state of the site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
-from cenergyd.documents.meters import MAX_METERS, METERS, logger_and_meters, meters_of_logger
+from cenergyd.documents.loggers import CUSTOMER, loggers_of
+from cenergyd.documents.meters import logger_and_meters, meters_of_logger
 from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import CenergydError, Conflict
 from cenergyd.ingest.logger_proof import PROVEN_BY
+from cenergyd.ingest.regular_uploads import RegularUploads, lasting
 from cenergyd.ingest.rejected import Attempts, RejectedAttempts, to_drop
-from cenergyd.ingest.upload_interval import with_upload
+from cenergyd.ingest.seen import Seen, merged_logger, merged_meter
 from cenergyd.readings.interval import typical_interval
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers
@@ -43,34 +45,6 @@ _ATTEMPTS = 5
 _MAX_INTRODUCED = 100_000
 """Number of series remembered as having a document."""
 log = Logger()
-
-
-@attrs.define(slots=True)
-class _Seen:
-    """The activity of a logger since it was last written."""
-
-    report: JsonObject = attrs.field(factory=dict)
-    """Loop name and address of its last upload."""
-    first_upload: int | None = None
-    last_upload: int | None = None
-    """UTC seconds."""
-    meters: dict[str, JsonObject] = attrs.field(factory=dict)
-    """By series."""
-
-    def parts(self, serial: str) -> list[str]:
-        """The names of the logger and of the meters that were seen."""
-        return [*self.meters, *([serial] if self.last_upload is not None else [])]
-
-    def followed_by(self, later: _Seen | None) -> _Seen:
-        """Merged with later activity."""
-        if later is None:
-            return self
-        return _Seen(
-            {**self.report, **later.report},
-            self.first_upload if self.first_upload is not None else later.first_upload,
-            later.last_upload if later.last_upload is not None else self.last_upload,
-            self.meters | {key: merged_meter(self.meters.get(key, {}), new) for key, new in later.meters.items()},
-        )
 
 
 class LoggerActivity(PeriodicService):
@@ -102,7 +76,9 @@ class LoggerActivity(PeriodicService):
         self._repeat = repeat_seconds
         self._max_rejected = max_rejected
         self._keep_rejected = keep_rejected_seconds
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
+        self.regular = RegularUploads()
+        """Uploads to be stored with the states of their sites."""
         self._statuses: dict[str, NewDocument] = {}
         self._written: dict[tuple[str, str], float] = {}
         self._rejected = RejectedAttempts(max_rejected)
@@ -110,13 +86,16 @@ class LoggerActivity(PeriodicService):
         self._forgot = clock.seconds()
         self.rejected_total = 0
 
-    def uploaded(self, serial: str, address: str, loop_name: str) -> None:
-        """A logger made a request with the right password."""
+    def uploaded(self, serial: str, address: str, loop_name: str, customer_id: str = "") -> None:
+        """A logger made a request with the right password.
+
+        :param customer_id: the customer whose site's state is evaluated because of it; '' if there is none.
+        """
         now = int(self._clock.seconds())
-        seen = self._seen.setdefault(serial, _Seen())
+        seen = self._seen.setdefault(serial, Seen())
         seen.first_upload = now if seen.first_upload is None else seen.first_upload
         seen.last_upload = now
-        seen.report = {"loop_name": loop_name, "address": address}
+        seen.report = {"loop_name": loop_name, "address": address} | ({CUSTOMER: customer_id} if customer_id else {})
 
     def meter(
         self,
@@ -145,7 +124,7 @@ class LoggerActivity(PeriodicService):
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
             "other_rows": {"time": int(self._clock.seconds()), "rows": other_rows} if other_rows else None,
         }
-        meters = self._seen.setdefault(serial, _Seen()).meters
+        meters = self._seen.setdefault(serial, Seen()).meters
         meters[series] = merged_meter(meters.get(series, {}), body)
 
     async def introduce(self, serial: str, series: str) -> None:
@@ -155,7 +134,7 @@ class LoggerActivity(PeriodicService):
         _, stored = await logger_and_meters(self._documents, serial)
         seen = self._seen.get(serial)
         if series not in stored and seen is not None and series in seen.meters:
-            await self._write({serial: self._seen.pop(serial)})
+            await self._write({serial: self._seen.pop(serial)}, [serial])
         for name in {series, *stored}:
             while len(self._introduced) >= _MAX_INTRODUCED:
                 del self._introduced[next(iter(self._introduced))]
@@ -175,30 +154,46 @@ class LoggerActivity(PeriodicService):
         self._rejected.add(serial, address, reason, int(self._clock.seconds()), unowned_password)
 
     async def flush(self, *, everything: bool = True) -> None:
-        """Write the collected activity (without ``everything``: only of loggers not written recently); keep what could not be written."""
+        """Write the collected activity (without ``everything``: only of loggers not written recently, and no regular uploads that will be
+        stored with their sites); keep what could not be written."""
         now = self._clock.seconds()
         recent = now - self._repeat
         self._written = {key: time for key, time in self._written.items() if recent < time <= now}
-        due = {
+        if not everything:
+            self._hold_regular(now)
+        overdue = self.regular.overdue(now, everything=everything)
+        due = {serial: Seen() for serial in overdue} | {
             serial: seen
             for serial, seen in self._seen.items()
             if everything or any((LOGGER, part) not in self._written for part in seen.parts(serial))
         }
         for serial in due:
-            del self._seen[serial]
-        await self._write(due)
+            self._seen.pop(serial, None)
+        await self._write(due, due if everything else overdue)
         await self._write_statuses(everything=everything)
         await self._flush_rejected()
         if not 0 <= now - self._forgot < FORGET_SECONDS:
             self._forgot = now
             await self._forget_accepted()
 
-    async def _write(self, due: Mapping[str, _Seen]) -> None:
-        """Write the activity of loggers; what could not be written is kept for the next pass."""
-        left = dict(due)
+    def _hold_regular(self, now: float) -> None:
+        for serial, seen in list(self._seen.items()):
+            if self.regular.is_regular(serial, seen):
+                del self._seen[serial]
+                self.regular.hold(serial, seen, now)
+
+    async def _write(self, due: Mapping[str, Seen], always: Collection[str]) -> None:
+        """Write the activity of loggers; what could not be written is kept for the next pass.
+
+        :param always: those to write even if the uploads are regular.
+        """
+        left = {}
+        for serial, seen in due.items():
+            held = self.regular.take(serial)
+            left[serial] = seen if held is None else held.followed_by(seen)
         try:
             for _ in range(_ATTEMPTS if left else 0):
-                for serial in await self._write_once(left):
+                for serial in await self._write_once(left, always):
                     self._written.update(
                         ((LOGGER, part), self._clock.seconds()) for part in left.pop(serial).parts(serial)
                     )
@@ -208,18 +203,25 @@ class LoggerActivity(PeriodicService):
             for serial, seen in left.items():
                 self._seen[serial] = seen.followed_by(self._seen.get(serial))
 
-    async def _write_once(self, left: Mapping[str, _Seen]) -> list[str]:
+    async def _write_once(self, left: Mapping[str, Seen], always: Collection[str]) -> list[str]:
         """Write once; returns the serial numbers of the loggers that no other daemon has changed meanwhile."""
-        stored = await self._documents.get_many(LOGGER, list(left))
-        new = []
+        stored = await loggers_of(self._documents, list(left))
+        new, held = [], []
         for serial, seen in left.items():
             old = stored.get(serial)
             meters = await meters_of_logger(self._documents, serial, old)
-            body = merged_logger(old.body if old else {}, {key: meter.body for key, meter in meters.items()}, seen)
-            last = seen.last_upload if seen.last_upload is not None else old.due if old else None
-            new.append((NewDocument(serial, body, None, last), old.version if old else 0))
-        replaced = await self._documents.replace_many(LOGGER, new)
-        return [document.key for (document, _), is_new in zip(new, replaced, strict=True) if is_new]
+            before = old.body if old else {}
+            body = merged_logger(before, {key: meter.body for key, meter in meters.items()}, seen)
+            # It may be the first upload since the start, so that it could not be compared with the document before.
+            may_hold = serial not in always and not self.regular.knows(serial) and seen.is_current
+            self.regular.remember(serial, body)
+            if may_hold and self.regular.knows(serial) and lasting(before) == lasting(body):
+                self.regular.hold(serial, seen, self._clock.seconds())
+                held.append(serial)
+            else:
+                new.append((NewDocument(serial, body, None, body.get("last_upload")), old.version if old else 0))
+        replaced = await self._documents.replace_many(LOGGER, new) if new else []
+        return held + [document.key for (document, _), is_new in zip(new, replaced, strict=True) if is_new]
 
     async def _write_statuses(self, *, everything: bool) -> None:
         due = {
@@ -268,7 +270,7 @@ class LoggerActivity(PeriodicService):
     async def _forget_accepted(self) -> None:
         """Delete the entries of rejected loggers that have uploaded since."""
         rejected = {document.key: document for document in await self._documents.find(REJECTED, limit=_MAX_STORED)}
-        loggers = await self._documents.get_many(LOGGER, list(rejected)) if rejected else {}
+        loggers = await loggers_of(self._documents, list(rejected))
         for serial, logger in loggers.items():
             document = rejected[serial]
             if int(logger.body.get("last_upload") or 0) < _attempts(document).time:
@@ -303,26 +305,3 @@ def _attempts(document: Document) -> Attempts:
         int(body.get("count") or 0),
         str(body.get(PROVEN_BY) or ""),
     )
-
-
-def merged_meter(old: ReadOnlyJson, new: ReadOnlyJson) -> JsonObject:
-    """A meter's document after another log: a late file does not move its last reading or error back."""
-    body = dict(new)
-    if new["last_time"] is None or new["last_time"] < (old.get("last_time") or 0):
-        body |= {"last_time": old.get("last_time"), "last": old.get("last")}
-    body["interval"] = new["interval"] or old.get("interval")
-    errors = [each for each in (old.get("error"), new["error"]) if isinstance(each, Mapping)]
-    body["error"] = max(errors, key=lambda error: int(error["time"]), default=None)
-    body["other_rows"] = new["other_rows"] or old.get("other_rows")
-    return body
-
-
-def merged_logger(old: ReadOnlyJson, old_meters: Mapping[str, ReadOnlyJson], seen: _Seen) -> JsonObject:
-    """A logger's document after further uploads: with the longest pauses of its last days, from which its usual interval follows."""
-    body = {**old, **seen.report}
-    if seen.first_upload is not None:
-        body["gaps"] = with_upload(old.get("gaps") or (), old.get("last_upload"), seen.first_upload)
-        body["last_upload"] = max(seen.last_upload or 0, old.get("last_upload") or 0)
-    meters = {**old_meters, **{key: merged_meter(old_meters.get(key, {}), new) for key, new in seen.meters.items()}}
-    latest = sorted(meters, key=lambda key: meters[key].get("last_upload") or 0, reverse=True)[:MAX_METERS]
-    return {**body, METERS: {key: meters[key] for key in sorted(latest)}}

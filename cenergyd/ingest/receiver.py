@@ -187,7 +187,7 @@ class Receiver:
 
     async def _authorized(self, form: Form, request: UploadRequest, loop_name: str) -> Customer:
         customer = await self._known(credentials(form, basic_credentials(request.authorization)), request)
-        self._activity.uploaded(customer.logger_serial_number, request.address, device_text(loop_name))
+        self._activity.uploaded(customer.logger_serial_number, request.address, device_text(loop_name), customer.id)
         return customer
 
     async def _known(self, pair: tuple[str, str], request: UploadRequest) -> Customer:

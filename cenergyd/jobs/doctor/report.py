@@ -15,7 +15,8 @@ from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.derivation.corrections import Listed, corrections_over
 from cenergyd.documents.kinds import HELD_METER
-from cenergyd.documents.meters import logger_and_meters
+from cenergyd.documents.loggers import logger_of
+from cenergyd.documents.meters import meters_of_logger
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merged_windows, stuck_resolution
 from cenergyd.jobs.alerts.rules import StuckMeterRule
@@ -150,7 +151,7 @@ async def _gather(
     wanted = [name for name in dict.fromkeys([*roles, *measured]) if name in seen or name in _sums_of(span)]
     last = await readings.last(seen) if seen else {}
     minutes = await readings.summarise(wanted, span.start, now + 1, MINUTE) if wanted else {}
-    _, meters = await logger_and_meters(documents, serial)
+    meters = await meters_of_logger(documents, serial, await logger_of(documents, serial))
     (state,) = await site_states([customer], documents, now, last, readings)
     own = [name for name in wanted if name in roles and not name.endswith(f"_{MISSING_METER}")]
     rows = await readings.read(own, span.start, now + 1, MAX_ROWS) if own else {}

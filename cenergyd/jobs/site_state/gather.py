@@ -16,10 +16,12 @@ from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.ownership import owns, without_foreign
 from cenergyd.derivation.status import reached_before, results_of, stored_window
 from cenergyd.documents.json_types import ReadOnlyJson
-from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED
+from cenergyd.documents.kinds import HELD_METER, LOGGER, REJECTED, SITE
+from cenergyd.documents.loggers import Uploads, uploads_in, with_uploads
 from cenergyd.documents.meters import known_meters
 from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.errors import InvalidField
+from cenergyd.ingest.seen import CURRENT
 from cenergyd.ingest.upload_interval import usual_gap
 from cenergyd.jobs.alerts.rules import alerts_of
 from cenergyd.jobs.site_state.evaluate import evaluate
@@ -63,14 +65,24 @@ def series_of_roles(customers: Iterable[Customer]) -> list[str]:
 
 
 async def gather(
-    customers: Sequence[Customer], documents: DocumentStore, last: Mapping[str, Reading] | None = None
+    customers: Sequence[Customer],
+    documents: DocumentStore,
+    last: Mapping[str, Reading] | None = None,
+    uploads: Mapping[str, Uploads] | None = None,
 ) -> list[SiteFacts]:
     """The facts about each customer's site.
 
     :param last: the newest reading of each series (:func:`series_of_roles`); None if the readings store does not answer.
+    :param uploads: the regular uploads of their loggers, by customer; None: they are read.
     """
     serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
     loggers = await documents.get_many(LOGGER, serials) if serials else {}
+    if uploads is None and serials:
+        sites = await documents.get_many(SITE, [customer.id for customer in customers])
+        uploads = {key: found for key, site in sites.items() if (found := uploads_in(site)) is not None}
+    for customer in customers if uploads else ():
+        if (logger := loggers.get(customer.logger_serial_number)) is not None:
+            loggers[logger.key] = with_uploads(logger, (uploads or {}).get(customer.id))
     known = _Known(
         loggers,
         await known_meters(documents, series_of_roles(customers), loggers) if serials else {},
@@ -88,14 +100,17 @@ async def site_states(
     now: int,
     last: Mapping[str, Reading] | None = None,
     readings: ReadingStore | None = None,
+    *,
+    uploads: Mapping[str, Uploads] | None = None,
 ) -> list[SiteState]:
     """The state of each customer's site at ``now``.
 
     :param last: see :func:`gather`.
+    :param uploads: see :func:`gather`.
     :param readings: the store from which the last days of solar meters without power by day are read; None: they are not checked.
     """
     states = []
-    for facts in await gather(customers, documents, last):
+    for facts in await gather(customers, documents, last, uploads):
         known = facts
         if readings is not None and last is not None and may_be_dark(facts, now):
             since = await solar_zero_since(facts.customer, facts, readings, now)
@@ -123,12 +138,12 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
 
 
 def _logger(document: Document | None, meters: Sequence[MeterStatus]) -> LoggerFacts:
-    if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
-        return LoggerFacts(last_upload=uploaded, usual_gap=usual_gap(document.body.get("gaps") or ()))
     # A crash may lose the time of an upload, but not its readings.
-    return LoggerFacts(
-        last_upload=max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
-    )
+    newest = max((meter.last_time for meter in meters if meter.last_time is not None), default=None)
+    if document is not None and (uploaded := _int(document.body.get("last_upload"))) is not None:
+        known = max(uploaded, newest or 0) if document.body.get(CURRENT) else uploaded
+        return LoggerFacts(last_upload=known, usual_gap=usual_gap(document.body.get("gaps") or ()))
+    return LoggerFacts(last_upload=newest)
 
 
 def _own_limit(customer: Customer) -> int | None:

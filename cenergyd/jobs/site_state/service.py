@@ -7,14 +7,15 @@ the same.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.logger import Logger
 
 from cenergyd.customers.model import ROLES, Customer
 from cenergyd.customers.store import CustomerStore
 from cenergyd.documents.kinds import SITE
-from cenergyd.documents.store import DocumentStore, NewDocument
+from cenergyd.documents.loggers import Uploads, uploads_in
+from cenergyd.documents.store import Document, DocumentStore, NewDocument
 from cenergyd.errors import InvalidField, Overloaded, StoreUnavailable
 from cenergyd.jobs.energy.read import LONGEST_GAP
 from cenergyd.jobs.rollups.report import energy_today
@@ -48,6 +49,8 @@ LONGEST = 3600
 BATCH = 200
 DUE_AT_ONCE = 1000
 AT_ONCE = 50
+_ATTEMPTS = 5
+"""Attempts to store a state that other daemons store at the same time; its uploads are then stored with the next one."""
 COMPARE_EVERY = 60.0
 """Seconds between two comparisons with the list of customers."""
 
@@ -79,9 +82,22 @@ async def no_alerts(evaluations: Sequence[SiteEvaluation]) -> Mapping[str, int]:
     return {}
 
 
+class UnsavedUploads(Protocol):
+    """Regular uploads that are stored with the states of sites (:class:`cenergyd.ingest.regular_uploads.RegularUploads`)."""
+
+    def unsaved(self, customer_id: str) -> Uploads | None:
+        """Those of a customer's logger that are not stored yet."""
+        ...
+
+    def saved(self, customer_id: str, uploads: Uploads) -> None:
+        """These are stored."""
+        ...
+
+
 class SiteStateService(PeriodicService):
     """Evaluates sites and stores the results, one document of kind ``site`` per customer.
 
+    :param uploads: to store as well.
     :param evaluated: raises and ends the alerts that depend on states.
     :param max_gap: the ini's ``[rollups] max_gap_seconds``.
     """
@@ -98,6 +114,7 @@ class SiteStateService(PeriodicService):
         evaluated: Evaluated = no_alerts,
         kept: Kept = nobody,
         max_gap: int = LONGEST_GAP,
+        uploads: UnsavedUploads | None = None,
     ) -> None:
         super().__init__(clock, self.tick, INTERVAL, what="evaluating the states of sites", log=log, longest_rest=30.0)
         self._customers = customers
@@ -106,6 +123,7 @@ class SiteStateService(PeriodicService):
         self._evaluated = evaluated
         self._kept = kept
         self._max_gap = max_gap
+        self._uploads = uploads
         self._news: dict[str, float] = {}
         self._again: dict[str, float] = {}
         """Customer id -> time of the second evaluation after a notification."""
@@ -153,14 +171,16 @@ class SiteStateService(PeriodicService):
         if not known:
             return
         last = await self._last(known)
-        states = await site_states(known, self._documents, now, last, self._readings)
+        uploads = {each.id: found for each in known if (found := self._uploads_of(each.id, before.get(each.id)))}
+        states = await site_states(known, self._documents, now, last, self._readings, uploads=uploads)
         olds = [summary_from_json(before[each.id].body) if each.id in before else None for each in known]
         evaluations = [SiteEvaluation(*each) for each in zip(known, states, olds, strict=True)]
         alerts = await self._evaluated(evaluations)
         energies = await gather_limited(
             [self._energy(each, now, readable=last is not None) for each in evaluations], AT_ONCE
         )
-        items, summaries = [], []
+        items: list[NewDocument] = []
+        summaries = []
         for (customer, state, old), (day, energy) in zip(evaluations, energies, strict=True):
             count = alerts.get(customer.id, old.alerts if old else 0)
             summary = summary_of(customer, state, energy_day=day, energy=energy, alerts=count)
@@ -168,8 +188,36 @@ class SiteStateService(PeriodicService):
             if old is None or customer.id not in numbers_later or not differ_in_numbers_only(old, summary):
                 items.append(NewDocument(customer.id, summary_to_json(summary), state.kind, due))
             summaries.append(summary)
-        await self._documents.put_many(SITE, items)
+        await self._store(items, before)
         self._kept(summaries, ())
+
+    def _uploads_of(self, customer_id: str, stored: Document | None) -> Uploads | None:
+        """The stored regular uploads of a customer's logger, and those since to this daemon."""
+        known, new = uploads_in(stored), self._uploads.unsaved(customer_id) if self._uploads else None
+        return new.joined(known) if new is not None else known
+
+    async def _store(self, items: Sequence[NewDocument], before: Mapping[str, Document]) -> None:
+        """Store states with the regular uploads. If another daemon has stored one meanwhile, its uploads are kept as well."""
+        left = {item.key: item for item in items}
+        for _ in range(_ATTEMPTS):
+            uploads = {key: found for key in left if (found := self._uploads_of(key, before.get(key)))}
+            new = [
+                (
+                    item._replace(body={**item.body, **(uploads[key].to_json() if key in uploads else {})}),
+                    before.get(key),
+                )
+                for key, item in left.items()
+            ]
+            stored = await self._documents.replace_many(SITE, [(item, old.version if old else 0) for item, old in new])
+            for (item, _), is_stored in zip(new, stored, strict=True):
+                if is_stored:
+                    del left[item.key]
+                    if self._uploads is not None and item.key in uploads:
+                        self._uploads.saved(item.key, uploads[item.key])
+            if not left:
+                return
+            before = await self._documents.get_many(SITE, list(left))
+        log.info("{sites} states of sites are also being stored by other daemons", sites=len(left))
 
     async def _last(self, customers: Sequence[Customer]) -> Mapping[str, Reading] | None:
         series = series_of_roles(customers)

@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from cenergyd.customers.model import Customer, Role
 from cenergyd.customers.ownership import without_foreign
 from cenergyd.derivation.status import results_of
-from cenergyd.documents.kinds import LOGGER
+from cenergyd.documents.loggers import logger_of
 from cenergyd.errors import CenergydError, NotFound, Overloaded
 from cenergyd.readings.model import Reading
 from cenergyd.runtime.clock import Timers, twisted_clock
@@ -180,7 +180,7 @@ class LiveCustomer:
 
     async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> LiveStatus:
         serial = customer.logger_serial_number
-        seen = await self._context.documents.get(LOGGER, serial) if serial else None
+        seen = await logger_of(self._context.documents, serial) if serial else None
         told = await results_of([customer], self._context.documents)
         return LiveStatus(
             logger=LoggerJson.of_customer(customer, seen, last) if serial else None,

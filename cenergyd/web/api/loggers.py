@@ -16,7 +16,8 @@ from cenergyd.customers.ownership import present_since
 from cenergyd.derivation.status import results_of
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.documents.kinds import LOGGER, LOGGER_STATUS, REJECTED
-from cenergyd.documents.meters import logger_and_meters
+from cenergyd.documents.loggers import logger_of, loggers_of, up_to_date
+from cenergyd.documents.meters import meters_of_logger
 from cenergyd.documents.store import Document
 from cenergyd.errors import NotFound
 from cenergyd.jobs.site_state.gather import site_states
@@ -185,7 +186,7 @@ class StatusReader:
     async def status(self, customers: Sequence[Customer], now: int) -> list[StatusEntry]:
         """One entry per customer."""
         serials = [customer.logger_serial_number for customer in customers if customer.logger_serial_number]
-        loggers = await self._context.documents.get_many(LOGGER, serials) if serials else {}
+        loggers = await loggers_of(self._context.documents, serials)
         series = list({source.series for customer in customers for source in role_sources(customer)})
         last = await self._context.readings.last(series) if series else {}
         told = await results_of(customers, self._context.documents)
@@ -221,7 +222,8 @@ class StatusReader:
         """A logger with its meters, by meter id, and latest STATUS; empty where it was never seen."""
         documents = self._context.documents
         status = await documents.get(LOGGER_STATUS, serial)
-        logger, meters = await logger_and_meters(documents, serial)
+        logger = await logger_of(documents, serial)
+        meters = await meters_of_logger(documents, serial, logger)
         return LoggerDetails(
             **_seen(serial, logger),
             status=StatusMessage(time=status.body.get("time"), fields=dict(status.body.get("fields", {})))
@@ -252,7 +254,10 @@ class LoggersApi:
     async def page(self, call: Call) -> Response:
         """Loggers that have uploaded."""
         found, more = await self._documents(call, LOGGER)
-        return Response(LoggerList(loggers=[LoggerJson.of(document.key, document) for document in found], next=more))
+        loggers = await up_to_date(self._context.documents, found)
+        return Response(
+            LoggerList(loggers=[LoggerJson.of(serial, each) for serial, each in loggers.items()], next=more)
+        )
 
     async def rejected(self, call: Call) -> Response:
         """Rejected loggers."""

@@ -14,9 +14,13 @@ from twisted.internet.defer import Deferred
 
 from cenergyd.customers.model import Customer
 from cenergyd.documents.kinds import LOGGER, METER, SITE
+from cenergyd.documents.loggers import CUSTOMER, logger_of
 from cenergyd.errors import StoreUnavailable
+from cenergyd.ingest.regular_uploads import RegularUploads
+from cenergyd.ingest.seen import CURRENT, Seen
 from cenergyd.jobs.energy.hours import energy_series
 from cenergyd.jobs.site_state.fleet import OLDEST, FleetQuery, FleetReader
+from cenergyd.jobs.site_state.gather import site_states
 from cenergyd.jobs.site_state.service import COMPARE_EVERY, PASS_SECONDS, SECOND_LOOK, SiteEvaluation, SiteStateService
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
@@ -283,7 +287,7 @@ async def test_what_cannot_be_written_is_evaluated_again(here: Place, monkeypatc
         raise StoreUnavailable("down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(here.documents, "put_many", down)
+        patch.setattr(here.documents, "replace_many", down)
         with pytest.raises(StoreUnavailable):
             await here.service.tick()
     here.evaluated.clear()
@@ -333,3 +337,67 @@ async def test_what_is_evaluated_while_all_are_read_is_not_lost(here: Place) -> 
     found.callback(None)
     await reading
     assert [each.name for each in await here.fleet.sites()] == ["Renamed"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_regular_uploads_of_several_daemons_are_stored_with_the_state(here: Place) -> None:
+    """The state is current though the logger's document is old; and what another daemon stores meanwhile is not lost."""
+    customer = await here.site()
+    serial, meters = customer.logger_serial_number, ("1", "2")
+    now = here.clock.now
+    bodies = {
+        f"{serial}_{meter}": {
+            "last_time": now - 60,
+            "last_upload": now,
+            "interval": 60,
+            "last": {"P": 1.5},
+            "error": None,
+        }
+        for meter in meters
+    }
+    body = {"last_upload": now, "gaps": [[1, 900]], "meters": bodies, CUSTOMER: customer.id, CURRENT: True}
+    await here.documents.put(LOGGER, serial, body, due=now)
+    here.clock.offset += 7200
+    now = here.clock.now
+    held = RegularUploads(), RegularUploads()
+    for meter, mine in zip(meters, held, strict=True):
+        reading = {"P": 2.5, "L1_PF": 1.0, "L1_V": 240.0, "Q": 0.0}
+        upload = {"last_upload": now, "last_time": now - 60, "last": reading, "interval": 60}
+        mine.hold(serial, Seen({CUSTOMER: customer.id}, now, now, {f"{serial}_{meter}": upload}), now)
+        await here.readings.write([SeriesReadings(f"{serial}_{meter}", [Reading(now - 60, 2.5)])])
+    first, second = (
+        SiteStateService(
+            clock=here.clock, customers=here.customers, documents=here.documents, readings=here.readings, uploads=mine
+        )
+        for mine in held
+    )
+    replace_many = here.documents.replace_many
+
+    async def overtaken(kind: str, documents: Any) -> list[bool]:
+        here.documents.replace_many = replace_many  # type: ignore[method-assign]
+        await second.evaluate([customer.id])
+        return await replace_many(kind, documents)
+
+    here.documents.replace_many = overtaken  # type: ignore[method-assign]
+    await first.evaluate([customer.id])
+    assert (await here.stored(customer))[0].state.kind == "good"
+    assert [mine.unsaved(customer.id) for mine in held] == [None, None]
+    logger = await logger_of(here.documents, serial)
+    assert logger is not None
+    assert logger.body["last_upload"] == now
+    assert [each["last"]["P"] for each in logger.body["meters"].values()] == [2.5, 2.5]
+    (state,) = await site_states([customer], here.documents, now)
+    assert state.kind == "good", "from documents alone, as after a restart"
+    (silent,) = await site_states([customer], here.documents, now + 3600)
+    assert (silent.kind, silent.last_upload) == ("logger_silent", now)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_killed_daemon_s_last_upload_is_known_from_its_readings(here: Place) -> None:
+    customer = await here.site()
+    serial, now = customer.logger_serial_number, here.clock.now
+    await here.documents.put(LOGGER, serial, {"last_upload": now - 86400, "gaps": [[1, 900]], CURRENT: True}, due=now)
+    last = {f"{serial}_1": Reading(now - 60, 1.0), f"{serial}_2": Reading(now - 60, 1.0)}
+    (state,) = await site_states([customer], here.documents, now, last)
+    assert (state.kind, state.last_upload) != ("logger_silent", now - 86400)
+    assert state.last_upload == now - 60

@@ -1,0 +1,183 @@
+"""Decides which uploads of a logger are regular, and keeps them until they are stored with the state of its site.
+
+An upload is regular if nothing but its times and values is new: the usual upload interval, names, address and meters are those of the
+logger's document, no meter reports an error, and the readings are of the present. Everything else is written into the logger's document.
+
+If a daemon dies before the state of the site is stored, the time of the last upload is known from the newest readings, which are nearly as
+late (:attr:`cenergyd.ingest.seen.Seen.is_current`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from cenergyd.documents.json_types import ReadOnlyJson
+from cenergyd.documents.loggers import CUSTOMER, MeterUpload, Uploads
+from cenergyd.documents.meters import METERS
+from cenergyd.ingest.seen import CURRENT, Seen
+from cenergyd.ingest.upload_interval import SAME_SESSION
+
+LONGEST_HELD = 300.0
+"""Seconds after which an upload is written into the logger's document, because its site was not evaluated."""
+_MAX_LOGGERS = 50_000
+"""Loggers that are remembered, some 600 bytes each."""
+_DAY = 86400
+_PASSING = ("last_upload", "last_time", "last")
+"""What every upload of a meter changes."""
+
+
+def lasting(body: ReadOnlyJson) -> dict[str, object]:
+    """What is left of a logger's document without the times and values that every upload changes."""
+    meters = body.get(METERS) or {}
+    return {
+        **{key: value for key, value in body.items() if key != "last_upload"},
+        "gaps": [tuple(gap) for gap in body.get("gaps") or ()],
+        METERS: {series: _lasting_of_meter(meter) for series, meter in meters.items()},
+    }
+
+
+def _lasting_of_meter(meter: ReadOnlyJson) -> dict[str, object]:
+    return {key: value for key, value in meter.items() if key not in _PASSING}
+
+
+@attrs.define(slots=True)
+class _Known:
+    """A logger's document, as far as further uploads are compared with it."""
+
+    report: int
+    """A hash of names, address and customer."""
+    day: int
+    longest: int
+    """The longest pause of the last day with uploads."""
+    last_upload: int
+    pause: int | None
+    """The pause before the last upload."""
+    meters: dict[str, tuple[int, int | None, int]]
+    """Series -> hash of its names, interval, time of its last reading."""
+
+
+@attrs.define(slots=True)
+class _Held:
+    seen: Seen
+    since: float
+
+
+class RegularUploads:
+    """Regular uploads of this daemon that are not stored yet."""
+
+    def __init__(self, max_loggers: int = _MAX_LOGGERS) -> None:
+        self._max = max_loggers
+        self._known: dict[str, _Known] = {}
+        self._held: dict[str, _Held] = {}
+        self._of_customer: dict[str, str] = {}
+        """Customer id -> serial number of the logger whose uploads are held."""
+
+    def knows(self, serial: str) -> bool:
+        """Whether uploads of the logger can be compared with its document."""
+        return serial in self._known
+
+    def remember(self, serial: str, body: ReadOnlyJson) -> None:
+        """A logger's document, as it is stored or would be after the uploads that are held."""
+        self._known.pop(serial, None)
+        gaps = body.get("gaps") or ()
+        if not body.get(CURRENT) or not body.get(CUSTOMER) or not gaps or not isinstance(body.get(METERS), Mapping):
+            return
+        while len(self._known) >= self._max:
+            del self._known[next(iter(self._known))]
+        day, longest = gaps[-1]
+        meters = {
+            series: (_names(meter), meter.get("interval"), int(meter.get("last_time") or 0))
+            for series, meter in body[METERS].items()
+        }
+        last = int(body.get("last_upload") or 0)
+        self._known[serial] = _Known(_report(body), int(day), int(longest), last, None, meters)
+
+    def is_regular(self, serial: str, seen: Seen) -> bool:
+        """Whether nothing but times and values is new."""
+        known = self._known.get(serial)
+        if known is None or not seen.is_current or (seen.report and _report(seen.report) != known.report):
+            return False
+        return self._in_rhythm(known, seen.first_upload) and all(
+            _is_regular_of_meter(known.meters.get(series), meter) for series, meter in seen.meters.items()
+        )
+
+    @staticmethod
+    def _in_rhythm(known: _Known, uploaded: int | None) -> bool:
+        if uploaded is None or uploaded - known.last_upload <= SAME_SESSION:
+            return True
+        pause = uploaded - known.last_upload
+        # Somebody may wait for an upload that comes early.
+        return uploaded // _DAY == known.day and pause <= known.longest and 2 * pause >= (known.pause or 0)
+
+    def hold(self, serial: str, seen: Seen, now: float) -> None:
+        """Keep a regular upload until it is stored."""
+        known = self._known.get(serial)
+        if known is not None:
+            if seen.first_upload is not None and seen.first_upload - known.last_upload > SAME_SESSION:
+                known.pause = seen.first_upload - known.last_upload
+            known.last_upload = max(known.last_upload, seen.last_upload or 0)
+            for series, meter in seen.meters.items():
+                names, interval, _ = known.meters[series]
+                known.meters[series] = names, interval, int(meter["last_time"])
+        held = self._held.get(serial)
+        if held is None:
+            self._held[serial] = _Held(seen, now)
+        else:
+            held.seen = held.seen.followed_by(seen)
+        if customer := self._held[serial].seen.customer:
+            self._of_customer[customer] = serial
+
+    def take(self, serial: str) -> Seen | None:
+        """What is held of a logger, to be written into its document."""
+        held = self._held.pop(serial, None)
+        if held is None:
+            return None
+        if self._of_customer.get(held.seen.customer) == serial:
+            del self._of_customer[held.seen.customer]
+        return held.seen
+
+    def overdue(self, now: float, *, everything: bool = False) -> list[str]:
+        """The loggers whose uploads are held for too long."""
+        return [serial for serial, held in self._held.items() if everything or not 0 <= now - held.since < LONGEST_HELD]
+
+    def unsaved(self, customer_id: str) -> Uploads | None:
+        """The uploads of a customer's logger to store with its site's state."""
+        serial = self._of_customer.get(customer_id)
+        return None if serial is None else _uploads(serial, self._held[serial].seen)
+
+    def saved(self, customer_id: str, uploads: Uploads) -> None:
+        """These are stored; later ones are kept."""
+        left = self.unsaved(customer_id)
+        if left is not None and uploads.joined(left) == uploads:
+            self.take(left.serial)
+
+
+def _uploads(serial: str, seen: Seen) -> Uploads:
+    meters = {
+        series: MeterUpload(
+            int(meter["last_upload"]), int(meter["last_time"]), *(meter["last"][name] for name in _VALUES)
+        )
+        for series, meter in seen.meters.items()
+    }
+    return Uploads(serial, max([seen.last_upload or 0, *(each.uploaded for each in meters.values())]), meters)
+
+
+_VALUES = ("P", "L1_PF", "L1_V", "Q")
+
+
+def _report(body: ReadOnlyJson) -> int:
+    return hash((body.get("loop_name"), body.get("address"), body.get(CUSTOMER)))
+
+
+def _names(meter: ReadOnlyJson) -> int:
+    lasting_names = {key: value for key, value in _lasting_of_meter(meter).items() if isinstance(value, str)}
+    return hash(tuple(sorted(lasting_names.items())))
+
+
+def _is_regular_of_meter(known: tuple[int, int | None, int] | None, meter: ReadOnlyJson) -> bool:
+    if known is None or meter["error"] is not None or meter["other_rows"] is not None:
+        return False
+    names, interval, last_time = known
+    return _names(meter) == names and meter["interval"] in (None, interval) and int(meter["last_time"]) >= last_time

@@ -9,11 +9,13 @@ customers and rolls up by InfluxQL, in its favour once a quarter and not each mi
     python benchmarks/fleet.py [--sites 400] [--quarters 4] [--seconds 20] [--daemons 1] [--stores servers|influx|embedded]
         [--old CHECKOUT] [--no-peer] [--count] [--customers N] [--burst] [--backlog DAYS] [--limit SECONDS] [--set KEY=VALUE]
 
-Needs flask and gunicorn. ``--old`` is another checkout of cenergyd with its own .venv, measured beside this one. ``--count`` counts
-MongoDB's documents by a proxy, and waits after each quarter for those that are written later. ``--burst`` sends all sites at once instead and, while they are derived, some further uploads, whose
-times are what is then printed. ``--customers`` is how many are in the store; the others send nothing. ``--backlog`` has all sites send
-their last days at once instead of quarters, and measures the seconds until all of it is computed, the times of other sites' uploads
-meanwhile, and the bytes that InfluxDB needs for a site and year. Nothing is waited for longer than ``--limit``.
+The quarter that begins an hour closes the one before, whose results are then written: it costs more than the others. So whole hours are
+measured, four quarters or a multiple, and the table has both kinds. The peer needs ``pip install flask gunicorn``. ``--old`` is another checkout of cenergyd with its own .venv, measured beside this one. ``--count`` counts
+MongoDB's documents by a proxy, and waits after each quarter for those that are written later. ``--burst`` sends all sites at once
+instead and, while they are derived, some further uploads, whose times are what is then printed. ``--customers`` is how many are in the
+store; the others send nothing. ``--backlog`` has all sites send their last days at once instead of quarters, without the peer, and
+measures the seconds until all of it is computed, the times of other sites' uploads meanwhile, and the bytes that InfluxDB needs for a
+site and year. Nothing is waited for longer than ``--limit``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
@@ -36,6 +39,7 @@ from benchmarks.mongo_counter import purpose_of
 from benchmarks.processes import PROJECT
 
 QUARTER = 900
+HOUR = 3600
 QUIET = 0.06
 """Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
 ASK_SECONDS = 5
@@ -52,7 +56,7 @@ def main() -> None:
         "--quarters",
         type=int,
         default=4,
-        help="measured ones, whole hours to be fair: an hour's results are written in one of them; one before them is not",
+        help="measured ones, a multiple of 4 to be fair: one quarter in four closes an hour; one before them is not measured",
     )
     parser.add_argument("--seconds", type=float, default=20, help="over which a quarter's uploads are spread")
     parser.add_argument("--daemons", type=int, default=1)
@@ -61,15 +65,17 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--count", action="store_true")
     parser.add_argument("--burst", action="store_true")
-    parser.add_argument("--backlog", type=int, default=0, metavar="DAYS", help="with --no-peer")
+    parser.add_argument("--backlog", type=int, default=0, metavar="DAYS")
     parser.add_argument("--limit", type=float, default=1800, help="seconds until a run is given up")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    if has_peer(arguments):
+        check_installed("flask", "gunicorn")
     # Fresh rows, as they arrive: the last quarter of an hour is that which has just ended.
     start = int(time.time()) // QUARTER * QUARTER - QUARTER * (arguments.quarters + 1)
     with ExitStack() as stack:
         sides = []
-        if arguments.stores == "servers" and not arguments.no_peer:
+        if has_peer(arguments):
             sides.append(stack.enter_context(peer(arguments)))
         for name, project in (("old", arguments.old), ("cenergyd", PROJECT)):
             if project is not None:
@@ -83,7 +89,7 @@ def main() -> None:
             for side in sides:
                 run_quarter(side, sessions, probes if arguments.burst else [], arguments, since)
                 if quarter:
-                    tell_quarter(side, quarter, arguments)
+                    tell_quarter(side, quarter, since, arguments)
         for side in sides:
             if side.helper is not None and not arguments.backlog:
                 expected = (arguments.quarters + 1) * ROWS * arguments.sites
@@ -91,7 +97,23 @@ def main() -> None:
                 derived = int(side.tell(f"derived {arguments.sites} {start} {end}"))
                 print(f"{side.name}: {derived} of {expected} readings are computed")
     if not arguments.backlog:
-        table(sides, arguments)
+        table(sides, closing_quarters(start, arguments.quarters), arguments)
+
+
+def closing_quarters(start: int, quarters: int) -> list[bool]:
+    """Which of the measured quarters close an hour: those that begin the next one."""
+    return [(start + QUARTER * (number + 1)) % HOUR == 0 for number in range(quarters)]
+
+
+def has_peer(arguments: argparse.Namespace) -> bool:
+    """Whether the design to replace is measured too; it has no embedded stores, and takes in no backlog."""
+    return arguments.stores == "servers" and not arguments.no_peer and not arguments.backlog
+
+
+def check_installed(*modules: str) -> None:
+    """Exit with what to install if one of them is missing."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise SystemExit(f"the peer needs: pip install {' '.join(missing)}  (or leave it out: --no-peer)")
 
 
 def run_quarter(
@@ -133,20 +155,25 @@ def wait_until_done(side: Side, arguments: argparse.Namespace) -> None:
         time.sleep(LAST_WRITES)
 
 
-def tell_quarter(side: Side, quarter: int, arguments: argparse.Namespace) -> None:
+def tell_quarter(side: Side, quarter: int, since: int, arguments: argparse.Namespace) -> None:
     """A line for a measured quarter."""
     per_site = {name: 1000 * used / arguments.sites for name, used in side.used[-1].items()}
     text = ", ".join(f"{name} {used:.2f}" for name, used in per_site.items())
-    print(f"{side.name:9} quarter {quarter}: ms of CPU a site: {text}; in all {sum(per_site.values()):.2f}", flush=True)
+    closing = " (closes an hour)" if since % HOUR == 0 else ""
+    total = sum(per_site.values())
+    print(f"{side.name:9} quarter {quarter}: ms of CPU a site: {text}; in all {total:.2f}{closing}", flush=True)
 
 
-def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
-    """The means of the measured quarters, a line for each side."""
+def table(sides: Sequence[Side], closing: Sequence[bool], arguments: argparse.Namespace) -> None:
+    """The means of the measured quarters, a line for each side and kind of quarter."""
     costs: dict[str, float] = {}
     ours: dict[str, float] = {}
     print(
-        f"\n{arguments.sites} sites, {arguments.daemons} daemon(s), {arguments.stores}; means of {arguments.quarters} quarters"
+        f"\n{arguments.sites} sites, {arguments.daemons} daemon(s), {arguments.stores}; means of {arguments.quarters} quarters, "
+        f"{sum(closing)} of which closed an hour"
     )
+    if sum(closing) * 4 != arguments.quarters:
+        print("not whole hours: means of all quarters do not say what a site costs in the long run")
     for side in sides:
         parts = {name: fmean(used[name] for used in side.used[1:]) / arguments.sites * 1000 for name in side.processes}
         costs[side.name] = sum(parts.values())
@@ -156,6 +183,12 @@ def table(sides: Sequence[Side], arguments: argparse.Namespace) -> None:
         print(
             f"{side.name:9} {costs[side.name]:7.2f} ms of CPU a site and quarter ({text}); two cores carry {sites:,.0f} sites"
         )
+        for name, wanted in (("within an hour", False), ("that closed an hour", True)):
+            chosen = [used for used, is_closing in zip(side.used[1:], closing, strict=True) if is_closing is wanted]
+            if chosen:
+                means = {each: fmean(used[each] for used in chosen) / arguments.sites * 1000 for each in side.processes}
+                text = ", ".join(f"{each} {value:.2f}" for each, value in means.items())
+                print(f"          {sum(means.values()):7.2f} ms in quarters {name} ({text})")
         asked = {
             name: sum(each[name] for each in side.asked[1:]) for name in sorted({k for c in side.asked for k in c})
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -189,8 +190,8 @@ def peer(arguments: argparse.Namespace) -> Iterator[Side]:
             [sys.executable, HERE / "peer/peer_tasks.py"],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        time.sleep(4)
         try:
+            wait_for(port, web)
             yield Side(
                 name="peer",
                 port=port,
@@ -203,6 +204,19 @@ def peer(arguments: argparse.Namespace) -> Iterator[Side]:
             for process in (web, tasks):
                 process.terminate()
                 process.wait(20)
+
+
+def wait_for(port: int, process: subprocess.Popen[Any], seconds: float = 30) -> None:
+    """Return once a process listens on a port; exit if it ends or takes too long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("gunicorn does not answer; its messages are above")
 
 
 def peer_customers(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -3,6 +3,9 @@
 A write (a round trip, an fsync) costs a store far more than a reading, so a fleet's small uploads are written together. A
 group is written, then marked (the customers' pending windows), and only then are its uploads answered. If the store
 rejects a group, it is halved until the rejected upload is isolated, so no upload fails because of another's data.
+
+Short and long uploads are never in the same group, and one group of short ones can always be written: the logs of a backlog wait for
+each other, not the others for them.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ MAX_QUEUED_UPLOADS = 2000
 """Some seconds of a fleet's uploads; later ones get 503 and are sent again."""
 MAX_QUEUED_READINGS = 500_000
 """At some 250 bytes each in memory."""
-MAX_WRITE_READINGS = 10_000
-"""The size that InfluxDB takes best; SQLite gains little from more."""
+MAX_WRITE_READINGS = 5_000
+"""InfluxDB recommends 5,000 to 10,000 points in a write; SQLite gains little from more. The smaller, the sooner a thread is free."""
+LONG_READINGS = 500
+"""An upload with more readings is long: a usual one has 15 to 60, a day of minutes 1,440."""
 MAX_IN_FLIGHT = 2
 """While one group is being written, the next one can be sent."""
 
@@ -65,7 +70,7 @@ class GroupCommit(Generic[Mark]):
     :param max_queued_readings: their readings, likewise. A larger upload is accepted when nothing else waits.
     :param max_write_readings: readings in one write. A larger upload is a group of its own, written in parts.
     :param max_in_flight: groups written at the same time. Never two with the same series, so readings of a series are written in the order
-        they arrived. One slot is reserved for small uploads, so that a backlog delays nobody.
+        they arrived. If there are several, one is reserved for short uploads.
     :param took: called with how long each store kept uploads waiting: "write" (readings) or "mark" (customers), and seconds.
     """
 
@@ -90,11 +95,12 @@ class GroupCommit(Generic[Mark]):
         self._max_uploads = max_queued_uploads
         self._max_readings = max_queued_readings
         self._max_write = max_write_readings
+        self._long = min(LONG_READINGS, max_write_readings)
         self._max_in_flight = max_in_flight
         self._took = took
         self._queue: deque[_Upload[Mark]] = deque()
         self._busy_series: set[str] = set()
-        self._large_in_flight = 0
+        self._long_in_flight = 0
         self._next_start: DelayedCall | None = None
         self._started_at = float("-inf")
         self._arrivals: deque[float] = deque(maxlen=BUSY_UPLOADS)
@@ -181,30 +187,42 @@ class GroupCommit(Generic[Mark]):
             group = self._next_group()
             if not group:
                 return
-            large = group[0].readings > self._max_write
+            is_long = self._is_long(group[0])
             series = frozenset[str]().union(*(upload.series for upload in group))
             self._started_at = self._clock.seconds()
             self.in_flight += 1
-            self._large_in_flight += large
+            self._long_in_flight += is_long
             self._busy_series |= series
-            Deferred.fromCoroutine(self._commit_group(group, large, series))
+            Deferred.fromCoroutine(self._commit_group(group, is_long, series))
+
+    def _is_long(self, upload: _Upload[Mark]) -> bool:
+        return upload.readings > self._long
 
     def _next_group(self) -> list[_Upload[Mark]]:
-        """Take from the queue, in order, the uploads that may be written now and fit into one write."""
+        """Take from the queue the uploads to write next: of the kind that waits longest, if any of it may be written now."""
+        if not self._queue:
+            return []
+        first = self._is_long(self._queue[0])
+        may_be_long = self._long_in_flight < max(1, self._max_in_flight - 1)
+        for long in (first, not first):
+            if (may_be_long or not long) and (group := self._take(long=long)):
+                return group
+        return []
+
+    def _take(self, *, long: bool) -> list[_Upload[Mark]]:
+        """Take, in order, the long or the short uploads that may be written now and fit into one write."""
         group: list[_Upload[Mark]] = []
         passed: deque[_Upload[Mark]] = deque()
         blocked = set(self._busy_series)
         room = self._max_write
-        large_may_go = self._large_in_flight < max(1, self._max_in_flight - 1)
         while self._queue and room > 0:
             upload = self._queue.popleft()
-            large = upload.readings > self._max_write
-            if not blocked.isdisjoint(upload.series) or (large and (group or not large_may_go)):
+            if self._is_long(upload) is not long or not blocked.isdisjoint(upload.series):
                 # Later uploads for the same series must not overtake this one.
                 passed.append(upload)
                 blocked |= upload.series
                 continue
-            if not large and upload.readings > room:
+            if group and upload.readings > room:
                 passed.append(upload)
                 break
             group.append(upload)
@@ -212,10 +230,10 @@ class GroupCommit(Generic[Mark]):
         self._queue.extendleft(reversed(passed))
         return group
 
-    async def _commit_group(self, group: list[_Upload[Mark]], large: bool, series: frozenset[str]) -> None:
+    async def _commit_group(self, group: list[_Upload[Mark]], is_long: bool, series: frozenset[str]) -> None:
         failed = await self._write_and_mark(group)
         self.in_flight -= 1
-        self._large_in_flight -= large
+        self._long_in_flight -= is_long
         self._busy_series -= series
         self.groups += 1
         self._start_soon()

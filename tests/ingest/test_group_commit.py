@@ -18,7 +18,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cenergyd.errors import Overloaded, StoredTypeConflict, StoreRejected, StoreUnavailable
-from cenergyd.ingest.group_commit import BUSY_UPLOADS, FULL_GROUP, GROUP_SECONDS, GroupCommit, split_writes
+from cenergyd.ingest.group_commit import (
+    BUSY_UPLOADS,
+    FULL_GROUP,
+    GROUP_SECONDS,
+    LONG_READINGS,
+    GroupCommit,
+    split_writes,
+)
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from cenergyd.readings.store import ReadingStore
@@ -282,6 +289,49 @@ def test_a_backlog_goes_in_pieces_and_delays_nobody() -> None:
     for index in (5, 6, 7):
         bench.store.finish(index)
     assert bench.answers == dict.fromkeys(("small", "late", "big", "huge"), "ok")
+
+
+def test_short_uploads_need_not_wait_for_long_ones_and_each_progresses() -> None:
+    bench = Bench(max_queued_readings=10_000, max_write_readings=3 * LONG_READINGS, max_in_flight=2)
+    long = LONG_READINGS + 1
+    for name, size in (("s1", 1), ("l1", long), ("l2", long), ("l3", long), ("s2", LONG_READINGS), ("s3", 1)):
+        bench.upload(name, size)
+    bench.turn()
+    assert [bench.store.names(k) for k in range(2)] == [["s1_1", "s2_1", "s3_1"], ["l1_1", "l2_1"]]
+    bench.upload("s4", 1)
+    bench.upload("after", 1, series="l3_1")
+    bench.store.finish(0)
+    bench.turn()
+    assert bench.store.names(2) == ["s4_1"], "a later upload for the same series waits for the long one"
+    bench.upload("s5", 1)
+    bench.store.finish(2)
+    bench.turn()
+    assert bench.store.names(3) == ["s5_1"]
+    bench.store.finish(1)
+    bench.turn()
+    assert bench.store.names(4) == ["l3_1"]
+    for index in (3, 4):
+        bench.store.finish(index)
+        bench.turn()
+    bench.store.finish(5)
+    bench.turn()
+    assert set(bench.answers.values()) == {"ok"}
+    assert len(bench.answers) == 9
+
+
+def test_long_uploads_are_not_overtaken_for_ever() -> None:
+    bench = Bench(max_queued_readings=10_000, max_write_readings=LONG_READINGS + 1, max_in_flight=1)
+    bench.upload("s0")
+    bench.turn()
+    bench.upload("long", LONG_READINGS + 1)
+    for k in range(3):
+        bench.upload(f"s{k + 1}")
+    bench.store.finish(0)
+    bench.turn()
+    assert bench.store.names(1) == ["long_1"]
+    bench.store.finish(1)
+    bench.turn()
+    assert bench.store.names(2) == ["s1_1", "s2_1", "s3_1"]
 
 
 def test_groups_hold_what_fits_into_one_write() -> None:

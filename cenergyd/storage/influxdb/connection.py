@@ -52,8 +52,10 @@ class Policy(NamedTuple):
 
 DEFAULT_POLICY = Policy()
 
-WRITE_LINES = 20_000
-"""Lines in one request: about 2 MB, far below InfluxDB's max-body-size of 25 MB."""
+WRITE_LINES = 5_000
+"""Lines in one request: InfluxDB recommends 5,000 to 10,000."""
+LONG_WRITE = 1_000
+"""A write of more points is long: those of a backlog, not those of usual uploads and their jobs."""
 MAX_WAITING = 1000
 _PROBE = "cenergyd_check,time=0 ok=1"
 """InfluxDB drops this point, because no tag may be named time, but only after writing to its write-ahead log."""
@@ -65,6 +67,8 @@ log = Logger()
 class InfluxConnection:
     """Threads with one client each. Half of them, rounded up, are for writes, so that long reads never delay a write.
 
+    Long writes have one more thread, one after the other, so that they never delay a short one.
+
     :param reactor: the reactor to which results are returned.
     :param timeout_seconds: how long to wait for a connection, and for a response.
     """
@@ -73,7 +77,9 @@ class InfluxConnection:
         self.address = address
         self._timeout = timeout_seconds
         self._writers = BoundedPool(reactor, "influxdb-write", (threads + 1) // 2, MAX_WAITING)
+        self._long_writer = BoundedPool(reactor, "influxdb-long-write", 1, MAX_WAITING)
         self._readers = BoundedPool(reactor, "influxdb-read", max(1, threads // 2), MAX_WAITING)
+        self._pools = (self._writers, self._long_writer, self._readers)
         self._local = threading.local()
         self._clients: list[InfluxClient] = []
         self._lock = threading.Lock()
@@ -82,13 +88,13 @@ class InfluxConnection:
 
     def start(self) -> None:
         """Start the threads."""
-        self._writers.start()
-        self._readers.start()
+        for pool in self._pools:
+            pool.start()
 
     def stop(self) -> None:
         """Wait for running requests (at most the timeout) and disconnect."""
-        self._writers.stop()
-        self._readers.stop()
+        for pool in self._pools:
+            pool.stop()
         with self._lock:
             for client in self._clients:
                 client.close()
@@ -101,12 +107,14 @@ class InfluxConnection:
         """
         await self._writers.run(self._guarded, partial(self._check, policy=policy))
 
-    async def write(self, policy: str, make_lines: Callable[[], Iterator[str]]) -> None:
+    async def write(self, policy: str, points: int, make_lines: Callable[[], Iterator[str]]) -> None:
         """Write lines, which are made in the thread and sent in requests of bounded size.
 
+        :param points: about how many lines there are.
         :param make_lines: makes all lines; called again if the database had to be created.
         """
-        await self._writers.run(self._guarded, partial(self._send_all, policy=policy, make_lines=make_lines))
+        pool = self._writers if points <= LONG_WRITE else self._long_writer
+        await pool.run(self._guarded, partial(self._send_all, policy=policy, make_lines=make_lines))
 
     async def query(self, statements: Sequence[str]) -> list[StatementResult]:
         """Run several statements in one request; returns their results in order."""

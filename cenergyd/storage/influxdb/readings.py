@@ -120,7 +120,8 @@ class InfluxReadingStore:
         succeeds, and a warning says how many were dropped.
         """
         check_series(*(batch.series for batch in batches))
-        await self._influx.write(self._readings_in, lambda: _lines(batches))
+        points = sum(len(batch.readings) for batch in batches)
+        await self._influx.write(self._readings_in, points, lambda: _lines(batches))
 
     async def replace(self, series: str, start: int, end: int, readings: Sequence[Reading]) -> None:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -231,18 +232,14 @@ class InfluxReadingStore:
             deletes += _deletion(series, plan.delete)
             lines.append((series, [new[time] for time in _written(plan, new)]))
         await self._delete(deletes)
-        await self._influx.write(
-            self._points_in, lambda: (line for series, points in lines for line in point_lines(series, points))
-        )
+        await self._write_points(lines)
 
     async def merge_points_many(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
         """One write: InfluxDB merges the fields of a time by itself. See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, _ in items))
         new = [(series, list(storable_points(points).values())) for series, points in items]
         if any(points for _, points in new):
-            await self._influx.write(
-                self._points_in, lambda: (line for series, points in new for line in point_lines(series, points))
-            )
+            await self._write_points(new)
 
     async def read_points(self, series: str, start: int, end: int, limit: int | None = None) -> list[FieldPoint]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
@@ -280,7 +277,13 @@ class InfluxReadingStore:
         plan = changes({t: p.fields for t, p in old.items()}, {t: p.fields for t, p in new.items()})
         await self._delete(_deletion(series, plan.delete))
         points = [new[time] for time in _written(plan, new)]
-        await self._influx.write(self._points_in, lambda: point_lines(series, points))
+        await self._write_points([(series, points)])
+
+    async def _write_points(self, items: Sequence[tuple[str, Sequence[FieldPoint]]]) -> None:
+        count = sum(len(points) for _, points in items)
+        await self._influx.write(
+            self._points_in, count, lambda: (line for series, points in items for line in point_lines(series, points))
+        )
 
     async def _delete(self, statements: Sequence[str]) -> None:
         for some in batched(statements, MAX_QUERY_CHARS, DELETES_AT_ONCE):

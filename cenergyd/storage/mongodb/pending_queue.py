@@ -131,23 +131,30 @@ class MongoPendingQueue:
         )
 
     async def mark_claimed(self, marks: Sequence[PendingMark], claim: str, until: int) -> None:
-        """Two updates per customer, of which one matches: claim or widen a window that is free or ours; otherwise mark."""
+        """Claim or widen the windows that are free or ours, which nearly all are; only if some are not, mark those in a second bulk."""
         fields = self._fields
         ours = {"$or": [{fields.claim: claim}, {fields.claim: None, fields.start: None, fields.retry_at: None}]}
-        requests = []
-        for customer_id, (start, end) in _merged_marks(marks).items():
-            key = {"_id": id_value(customer_id)}
-            claiming = {
-                "$set": {fields.claim: claim, fields.claim_until: until},
-                "$min": {fields.work_start: start},
-                "$max": {fields.work_end: end},
-            }
-            marking = {"$min": {fields.start: start}, "$max": {fields.end: end}}
-            requests += [
-                UpdateOne({**key, **ours}, claiming),
-                UpdateOne({**key, fields.claim: {"$ne": claim}}, marking),
-            ]
-        await self._update(requests, journaled=True, ordered=True)
+        windows = {id_value(customer_id): window for customer_id, window in _merged_marks(marks).items()}
+        claiming = [
+            UpdateOne(
+                {"_id": key, **ours},
+                {
+                    "$set": {fields.claim: claim, fields.claim_until: until},
+                    "$min": {fields.work_start: start},
+                    "$max": {fields.work_end: end},
+                },
+            )
+            for key, (start, end) in windows.items()
+        ]
+        if await self._update(claiming, journaled=True) == len(windows):
+            return
+        marking = [
+            UpdateOne(
+                {"_id": key, fields.claim: {"$ne": claim}}, {"$min": {fields.start: start}, "$max": {fields.end: end}}
+            )
+            for key, (start, end) in windows.items()
+        ]
+        await self._update(marking, journaled=True)
 
     async def claimed(self, claim: str, limit: int) -> list[PendingWork]:
         """Read them by the index of claims."""
@@ -338,7 +345,7 @@ class MongoPendingQueue:
     def _owned(self, work: PendingWork) -> dict[str, object]:
         return {"_id": id_value(work.customer.id), self._fields.claim: work.claim}
 
-    async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False, ordered: bool = False) -> int:
+    async def _update(self, requests: Sequence[UpdateOne], *, journaled: bool = False) -> int:
         """Run updates in one round trip; returns how many documents matched.
 
         A claim or its end need not be on disk when this returns: if a crash loses it, work is done again.
@@ -347,7 +354,7 @@ class MongoPendingQueue:
             return 0
         options = {} if journaled else {"write_concern": _NOT_JOURNALED}
         result = await self._mongo.run(
-            lambda db: db[self._collection].with_options(**options).bulk_write(list(requests), ordered=ordered)
+            lambda db: db[self._collection].with_options(**options).bulk_write(list(requests), ordered=False)
         )
         return int(result.matched_count)
 

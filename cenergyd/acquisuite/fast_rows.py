@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise, repeat
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.times import YEAR_2000, quoted_time
@@ -17,15 +18,23 @@ from cenergyd.readings.model import CHANNELS, MAX_VALUE, VALUES, Reading, new_re
 
 _HEADER: Final = b"time("
 _POWER_FACTOR: Final = VALUES.index("L1_PF")
+_time_of: Final = itemgetter(0)
 
 
-def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
-    """Readings of complete lines in the file's order; None unless all are valid, with the same number of columns and different times.
+class UniformRows(NamedTuple):
+    """Complete lines with the same number of columns, without a header row."""
 
-    :param text: without ``_``, which Python's float() accepts between digits.
-    :param latest: UTC seconds; a row later than this, or before ``earliest``, is irregular.
+    lines: list[bytes]
+    commas: int
+    """In each line."""
+
+
+def uniform_rows(text: bytes) -> UniformRows | None:
+    """The rows of complete lines; None unless all have the same number of columns, and nothing in them looks like a damage.
+
+    None also where there is a ``_``, which Python's float() accepts between digits.
     """
-    if b"\0" in text or not layout.columns:
+    if b"\0" in text or b"_" in text:
         return None
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
@@ -33,32 +42,50 @@ def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = 
             return None
     if text[:5].lower() == _HEADER:
         text = text[text.find(b"\n") + 1 :]
-    *lines, rest = text.split(b"\n")
-    width = lines[0].count(b",") if lines else 0
-    if rest or not width or text.count(b"'") != 2 * len(lines):
+    lines = text.split(b"\n")
+    if lines.pop() or not lines or text.count(b"'") != 2 * len(lines):
         return None
-    if layout.last_column > width or [line.count(b",") for line in lines].count(width) != len(lines):
+    commas = lines[0].count(b",")
+    return UniformRows(lines, commas) if len({line.count(b",") for line in lines}) == 1 else None
+
+
+def read_uniform_rows(text: bytes, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
+    """Readings of complete lines in ascending order; None unless all are valid, with the same number of columns and different times.
+
+    :param latest: UTC seconds; a row later than this, or before ``earliest``, is irregular.
+    """
+    rows = uniform_rows(text)
+    return None if rows is None else uniform_readings(rows, layout, latest, earliest)
+
+
+def uniform_readings(rows: UniformRows, layout: Layout, latest: int, earliest: int = YEAR_2000) -> list[Reading] | None:
+    """The same for lines that are cut already."""
+    lines, width = rows
+    if not layout.columns or layout.last_column > width or not width:
         return None
     left, right = _cuts(tuple(layout.columns.values()), width)
-    rows = [line.split(b",", left + 1) for line in lines]
+    cut = [line.split(b",", left + 1) for line in lines]
     if right <= width:
-        for row in rows:
+        for row in cut:
             row.extend(row.pop().rsplit(b",", width + 1 - right))
-    if [row[1] for row in rows].count(b"0") != len(rows):
+    columns = list(zip(*cut, strict=True))
+    if columns[1].count(b"0") != len(lines):
         return None
     try:
-        times = [quoted_time(row[0]) for row in rows]
+        times = list(map(quoted_time, columns[0]))
         places = {value: column if column <= left else column - width - 1 for value, column in layout.columns.items()}
-        values = [_values(rows, places.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
+        values = [_values(columns, places.get(value), layout.scales.get(value, 1.0)) for value in VALUES]
     except ValueError:
         return None
     factors = values[_POWER_FACTOR]
-    if len(set(times)) != len(rows) or min(times) < earliest or max(times) > latest:
+    if len(set(times)) != len(lines) or min(times) < earliest or max(times) > latest:
         return None
     if isinstance(factors, list) and not (min(factors) >= -1.0 and max(factors) <= 1.0):
         return None
     channels, registers = values[: len(CHANNELS)], values[len(CHANNELS) :]
-    return list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
+    readings = list(map(new_reading, zip(times, *channels, repeat(False), *registers)))
+    readings.sort(key=_time_of)
+    return readings
 
 
 @lru_cache(256)
@@ -68,14 +95,14 @@ def _cuts(columns: tuple[int, ...], width: int) -> tuple[int, int]:
     return max(pairwise([*used, width + 1]), key=lambda pair: pair[1] - pair[0])
 
 
-def _values(rows: list[list[bytes]], place: int | None, scale: float) -> Iterable[float | None]:
+def _values(columns: list[tuple[bytes, ...]], place: int | None, scale: float) -> Iterable[float | None]:
     """One column as numbers; an endless series of None if the meter has no such value.
 
     :raises ValueError: some are not numbers, or implausibly large.
     """
     if place is None:
         return repeat(None)
-    values = [float(row[place]) for row in rows]
+    values = list(map(float, columns[place]))
     if scale != 1.0:
         values = [value * scale for value in values]
     if not sum(map(abs, values)) <= MAX_VALUE:

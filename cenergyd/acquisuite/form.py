@@ -146,10 +146,12 @@ def _parse_device_form(body: bytes, boundary: bytes, max_fields: int, max_field_
         if known is None:
             return None
         name, filename = known
-        if filename is None:
-            _put_field(fields, name, payload, max_field_bytes)
-        else:
+        if filename is not None:
             _put_file(files, name, FilePart(filename, payload))
+        elif name not in fields and len(payload) <= max_field_bytes and payload.isascii():
+            fields[name] = payload.decode("ascii")
+        else:
+            _put_field(fields, name, payload, max_field_bytes)
     return Form(fields, files)
 
 

@@ -45,9 +45,22 @@ def unpacked_if_short(content: bytes, max_bytes: int) -> bytes:
     """
     if not is_gzip(content):
         return content
+    at_once = _inflated_at_once(content) if len(content) <= _FEED else None
+    if at_once is not None and len(at_once) <= max_bytes and not is_gzip(at_once):
+        return at_once
     chunks = inflated_chunks(content, max_bytes)
     first = next(chunks, b"")
     return first if next(chunks, None) is None and not is_gzip(first) else content
+
+
+def _inflated_at_once(content: bytes) -> bytes | None:
+    """The content of a gzip file of one member that is a single chunk; None for any other file."""
+    member = isal_zlib.decompressobj(_GZIP)
+    try:
+        chunk: bytes = member.decompress(content, CHUNK)
+    except isal_zlib.error:  # type: ignore[misc]  # the stub gives a value for a class
+        return None
+    return chunk if member.eof and not member.unused_data else None
 
 
 def _slices(content: bytes, size: int) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from typing import Final
 import attrs
 
 from cenergyd.acquisuite.error_codes import FIRST_EVENT
-from cenergyd.acquisuite.fast_rows import read_uniform_rows
+from cenergyd.acquisuite.fast_rows import UniformRows, read_uniform_rows, uniform_readings
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.layouts import Layout
 from cenergyd.acquisuite.points import FIRST_POINT
@@ -169,6 +169,18 @@ def parse_log_steps(
                 yield collector.held_bytes
         yield collector.held_bytes
     return parser.result()
+
+
+def parse_uniform_log(
+    rows: UniformRows, layout: Layout, *, earliest: int = YEAR_2000, latest: int, points: range | None = None
+) -> ParsedLog | None:
+    """The result of :func:`parse_log_steps` for a whole log that is cut into rows already; None if a row is not regular."""
+    if points is not None and rows.commas + 1 - FIRST_POINT not in points:
+        return None
+    readings = uniform_readings(rows, layout, latest, max(earliest, YEAR_2000))
+    if readings is None:
+        return None
+    return ParsedLog(readings=readings, rows=len(readings), readable_rows=len(readings))
 
 
 def _whole_lines(texts: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from cenergyd.acquisuite.fast_rows import UniformRows, uniform_rows
 from cenergyd.acquisuite.inflate import inflated_chunks
 from cenergyd.acquisuite.log_file import parse_error
 from cenergyd.acquisuite.points import FIRST_POINT, Point, header_point
-from cenergyd.acquisuite.times import parse_time
+from cenergyd.acquisuite.times import parse_time, quoted_time
 
 _ROWS: Final = 50
 """Valid rows to read."""
@@ -27,6 +28,8 @@ class LogHead(NamedTuple):
     """The points named in the header row; empty if there is none."""
     points: int | None = None
     """Columns after the alarms in the widest of the first complete rows without error; None if there are none."""
+    rows: UniformRows | None = None
+    """The whole log, where it is short, plain and regular: then it need not be cut again."""
 
 
 def read_head(content: bytes, max_bytes: int) -> LogHead:
@@ -35,9 +38,9 @@ def read_head(content: bytes, max_bytes: int) -> LogHead:
     :raises UploadError: damaged gzip.
     """
     text = next(inflated_chunks(content, max_bytes), b"")
-    width = _uniform_width(text)
-    if width is not None:
-        return LogHead((), width)
+    regular = _regular_head(text, is_whole=text is content)
+    if regular is not None:
+        return regular
     header: tuple[Point, ...] = ()
     widths: list[int] = []
     for line in _whole_lines(text):
@@ -64,23 +67,26 @@ def parts_by_header(text: bytes) -> list[bytes]:
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
-def _uniform_width(text: bytes) -> int | None:
-    """The number of points if all first rows have the same number of columns and the first is valid; None otherwise."""
-    if b"ime(" in text or b"IME(" in text:
+def _regular_head(text: bytes, *, is_whole: bool) -> LogHead | None:
+    """The head of a log whose rows have all the same number of columns, and no header row; None for any other."""
+    if b"(" in text:
         return None  # there may be a header row
-    lines = text.split(b"\n", _ROWS)
-    lines.pop()  # the incomplete line after the last line end
-    widths = {line.count(b",") for line in lines}
-    if len(widths) != 1 or text.count(b"\r") not in (0, text.count(b"\r\n")) or not _is_good(lines[0]):
+    rows = uniform_rows(text if is_whole else text[: text.rfind(b"\n") + 1])
+    if rows is None or not _is_good(rows.lines[0]):
         return None
-    points = widths.pop() + 1 - FIRST_POINT
-    return points if 0 < points <= _MAX_POINTS else None
+    points = rows.commas + 1 - FIRST_POINT
+    return LogHead((), points, rows if is_whole else None) if 0 < points <= _MAX_POINTS else None
 
 
 def _is_good(line: bytes) -> bool:
     """Whether a line has a time and no error."""
     first, _, rest = line.partition(b",")
-    return bool(parse_time(first)) and parse_error(rest.partition(b",")[0]) == 0
+    error = rest.partition(b",")[0]
+    try:
+        time: int | None = quoted_time(first)  # which is cached
+    except ValueError:
+        time = parse_time(first)
+    return bool(time) and (error == b"0" or parse_error(error) == 0)
 
 
 def first_rows(content: bytes, max_bytes: int, count: int) -> list[list[str]]:

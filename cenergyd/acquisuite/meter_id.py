@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from cenergyd.errors import UploadError
@@ -30,6 +31,7 @@ def meter_id(filename: str, modbus_device: str | None = None) -> str:
     return address
 
 
+@lru_cache(1024)
 def _address(text: str, where: str) -> str:
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 5) or not 1 <= int(text) <= 255:

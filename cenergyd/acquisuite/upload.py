@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -33,6 +34,7 @@ class Mode(StrEnum):
     CONFIGFILEDOWNLOAD = "CONFIGFILEDOWNLOAD"
 
 
+@lru_cache(64)
 def parse_mode(text: str) -> Mode:
     """The mode of a form or message, any case; MODE_TEST is TEST.
 

@@ -100,12 +100,24 @@ T = TypeVar("T", bound=Timed)
 
 def own_rows(customer: Customer, serial: str, rows: Sequence[T]) -> Sequence[T]:
     """The readings, ascending, that are of times at which the logger was the customer's."""
-    if not rows:
+    if not rows or _always_held(customer, serial, rows[0].time):
         return rows
     parts = own_parts(customer, serial, rows[0].time, rows[-1].time + 1)
     if len(parts) == 1 and parts[0] == (rows[0].time, rows[-1].time + 1):
         return rows
     return [row for row in rows if any(since <= row.time < until for since, until in parts)]
+
+
+def _always_held(customer: Customer, serial: str, start: int) -> bool:
+    """Whether the logger is surely the customer's from a time on: the usual case, in short."""
+    recorded = customer.extensions.get(HELD)
+    if not isinstance(recorded, list | tuple):
+        return True
+    if len(recorded) != 1 or not isinstance(recorded[0], Mapping):
+        return False
+    entry = recorded[0]
+    since = entry.get("since")
+    return entry.get("serial") == serial and "until" not in entry and isinstance(since, int) and since <= start
 
 
 def without_foreign(customer: Customer, last: Mapping[str, T]) -> Mapping[str, T]:

@@ -115,17 +115,22 @@ class LoggerActivity(PeriodicService):
         :param other_rows: rows that were left out because they have other columns than the meter's.
         """
         last = readings[-1] if readings else None
+        now = int(self._clock.seconds())
         body: JsonObject = {
             **device,
-            "last_upload": int(self._clock.seconds()),
+            "last_upload": now,
             "last_time": last.time if last else None,
             "last": {"P": last.P, "L1_PF": last.L1_PF, "L1_V": last.L1_V, "Q": last.Q} if last else None,
             "interval": typical_interval([reading.time for reading in readings[-INTERVAL_READINGS:]]),
             "error": {"time": last_error[0], "code": last_error[1]} if last_error else None,
-            "other_rows": {"time": int(self._clock.seconds()), "rows": other_rows} if other_rows else None,
+            "other_rows": {"time": now, "rows": other_rows} if other_rows else None,
         }
         meters = self._seen.setdefault(serial, Seen()).meters
-        meters[series] = merged_meter(meters.get(series, {}), body)
+        meters[series] = merged_meter(meters[series], body) if series in meters else body
+
+    def is_introduced(self, series: str) -> bool:
+        """Whether the meter is known to be stored."""
+        return series in self._introduced
 
     async def introduce(self, serial: str, series: str) -> None:
         """Store a meter that was never seen before. It is durable on return, because the logger may request a manifest next."""

@@ -10,8 +10,8 @@ import attrs
 from cenergyd.acquisuite.form import Form, parse_form, parse_large_form
 from cenergyd.acquisuite.inflate import inflated_chunks, unpacked_if_short
 from cenergyd.acquisuite.layouts import Layout
-from cenergyd.acquisuite.log_file import ParsedLog, parse_log_steps
-from cenergyd.acquisuite.log_head import parts_by_header, read_head
+from cenergyd.acquisuite.log_file import READING_BYTES, ParsedLog, parse_log_steps, parse_uniform_log
+from cenergyd.acquisuite.log_head import LogHead, parts_by_header, read_head
 from cenergyd.acquisuite.resolve import MeterFacts, Resolution
 from cenergyd.acquisuite.upload import LogHeader, md5_steps, read_log_header
 from cenergyd.acquisuite.xml import XmlDevice
@@ -109,37 +109,57 @@ class LogReader:
         :raises FutureRows: all its rows are later than ``now``.
         """
         content = unpacked_if_short(file.content, MAX_INFLATED_BYTES)
-        parts = [content]
-        if read_head(content, MAX_INFLATED_BYTES).header:
-            found = parts_by_header(await inflated(self.turns, self._clock, content, hold))
-            parts = found if len(found) > 1 else parts
+        head = read_head(content, MAX_INFLATED_BYTES)
+        parts = parts_by_header(await inflated(self.turns, self._clock, content, hold)) if head.header else []
+        if len(parts) > 1:
+            read = await self._read_parts(customer, file, parts, now, hold)
+        else:
+            read = await self._read_part(customer, file, content, head, now=now, hold=hold)
+        if is_all_future(read):
+            raise FutureRows(read.parsed.skipped["future"])
+        return read
+
+    async def _read_parts(
+        self, customer: Customer, file: LogFile, parts: Sequence[bytes], now: int | None, hold: Hold | None
+    ) -> ReadLog:
+        """Read a log whose parts have header rows of their own; a part that is not readable is left out."""
         read: ReadLog | None = None
         refused: UploadError | None = None
         for part in parts:
             try:
-                following = await self._read_part(customer, file, part, now, hold)
+                head = read_head(part, MAX_INFLATED_BYTES)
+                following = await self._read_part(customer, file, part, head, now=now, hold=hold)
             except UploadError as error:
                 refused = error
             else:
                 read = following if read is None else read.followed_by(following)
         if read is None:
             raise refused or UploadError("the log has no readable row")
-        if is_all_future(read):
-            raise FutureRows(read.parsed.skipped["future"])
         return read
 
     async def _read_part(
-        self, customer: Customer, file: LogFile, content: bytes, now: int | None, hold: Hold | None
+        self, customer: Customer, file: LogFile, content: bytes, head: LogHead, *, now: int | None, hold: Hold | None
     ) -> ReadLog:
         """Read a log, or the part of one with one header row."""
-        head = read_head(content, MAX_INFLATED_BYTES)
         facts = MeterFacts(
             device_class=file.device_class, device_type=file.device_type, points=head.points, header=head.header
         )
 
         def parse(layout: Layout, points: range | None, earliest: int, latest: int) -> Generator[int, None, ParsedLog]:
-            return parse_log_steps(
-                content, layout, earliest=earliest, latest=latest, points=points, max_inflated_bytes=MAX_INFLATED_BYTES
+            if head.rows is not None:
+                parsed = parse_uniform_log(head.rows, layout, earliest=earliest, latest=latest, points=points)
+                if parsed is not None:
+                    yield len(parsed.readings) * READING_BYTES
+                    return parsed
+            return (
+                yield from parse_log_steps(
+                    content,
+                    layout,
+                    earliest=earliest,
+                    latest=latest,
+                    points=points,
+                    max_inflated_bytes=MAX_INFLATED_BYTES,
+                )
             )
 
         return await self._read(customer, file.meter, facts, parse, now, hold=hold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cenergyd.acquisuite.config_files import MeterConfig, config_name, inflated_config, parse_meter_config
@@ -27,6 +27,8 @@ MAX_CACHED: Final = 50_000
 """Meters whose config file is cached; a logger without any counts as one."""
 MAX_METERS: Final = 256
 """Meters of one logger."""
+_MAX_RESOLVED: Final = 16
+"""Meters of one logger whose last result is kept."""
 _BEGINNING: Final = 0
 _END: Final = 1 << 40
 
@@ -48,6 +50,15 @@ class TimedResolution(NamedTuple):
     resolution: Resolution
 
 
+class _Resolved(NamedTuple):
+    """What was found for a meter's last log: the next one, of the same customer and with the same facts, needs no search."""
+
+    customer: Customer
+    table: LayoutTable
+    facts: MeterFacts
+    result: Sequence[TimedResolution]
+
+
 class _LoggerConfigs:
     """The stored config files of one logger's meters; each is parsed when first used."""
 
@@ -57,6 +68,8 @@ class _LoggerConfigs:
         self.looked_up = looked_up
         """UTC seconds."""
         self.read: dict[str, ConfigPoints | None] = {}
+        self.resolved: dict[str, _Resolved] = {}
+        """Meter id -> the result for its last log."""
 
     @property
     def size(self) -> int:
@@ -86,11 +99,21 @@ class MeterLayouts:
         """Register a function that is called with (serial, meter) after a meter's config file was learned here."""
         self._learned.append(told)
 
-    async def resolve(self, customer: Customer, meter: str, facts: MeterFacts) -> list[TimedResolution]:
+    async def resolve(self, customer: Customer, meter: str, facts: MeterFacts) -> Sequence[TimedResolution]:
         """What is known of the columns of a meter's rows, latest first; the last one applies from the beginning."""
-        serial = customer.logger_serial_number
-        base = resolve(facts, await self._config(serial, meter), self.table)
-        return [TimedResolution(choice.since, with_choice(base, choice.columns)) for choice in choices(customer, meter)]
+        configs, config = await self._config(customer.logger_serial_number, meter)
+        known = configs.resolved.get(meter)
+        if known is not None and known.customer is customer and known.table is self.table and known.facts == facts:
+            return known.result
+        base = resolve(facts, config, self.table)
+        found = [
+            TimedResolution(choice.since, with_choice(base, choice.columns)) for choice in choices(customer, meter)
+        ]
+        if not (facts.header or facts.named):  # which may be long
+            if len(configs.resolved) >= _MAX_RESOLVED:
+                configs.resolved.clear()
+            configs.resolved[meter] = _Resolved(customer, self.table, facts, found)
+        return found
 
     async def learn(self, serial: str, meter: str, config: MeterConfig, device_class: str) -> None:
         """Store what a config file says about a meter's columns; one that names no point is not a description."""
@@ -104,7 +127,7 @@ class MeterLayouts:
         for told in self._learned:
             told(serial, meter)
 
-    async def _config(self, serial: str, meter: str) -> ConfigPoints | None:
+    async def _config(self, serial: str, meter: str) -> tuple[_LoggerConfigs, ConfigPoints | None]:
         """One query for all meters of a logger: it sends their logs one after another."""
         series = series_name(serial, meter)
         now = self._clock.seconds()
@@ -115,7 +138,7 @@ class MeterLayouts:
             self._remember(serial, cached)
         if series not in cached.read:
             cached.read[series] = await self._read(serial, meter, cached.documents.get(series))
-        return cached.read[series]
+        return cached, cached.read[series]
 
     def _is_fresh(self, serial: str, looked_up: float, now: float) -> bool:
         # A look-up in the future was made before the clock was set back.

@@ -229,37 +229,49 @@ class Receiver:
 
     async def _keep(self, customer: Customer, logs: Sequence[tuple[HeldLog, ReadLog]], content: bytes) -> None:
         """Store everything durably: readings, marked for derivation, and the rest as received."""
-        for log_as_it_came, read in logs:
+        serial = customer.logger_serial_number
+        batches = [SeriesReadings(each.series, read.parsed.readings) for each, read in logs]
+        for (log_as_it_came, read), batch in zip(logs, batches, strict=True):
             if read.unread:
                 await self._held.hold(log_as_it_came, content, read)
             elif read.resolution.layout is not None:
-                self._held.understood(log_as_it_came.series)
-        await self.store(customer, [(each.meter, read) for each, read in logs])
-        serial = customer.logger_serial_number
-        for each, read in logs:
+                self._held.understood(batch.series)
+        await self._store(customer, batches)
+        for (each, read), (series, readings) in zip(logs, batches, strict=True):
             device = {"name": each.device_name, "device_type": each.device_type, "device_class": each.device_class}
-            parsed = read.parsed
-            others = parsed.skipped.get("other_points", 0)
-            self._activity.meter(serial, each.series, device, parsed.readings, parsed.last_error, other_rows=others)
-            self._metrics.readings(len(parsed.readings), parsed.skipped)
-            await self._activity.introduce(serial, each.series)
+            skipped = read.parsed.skipped
+            others = skipped.get("other_points", 0)
+            self._activity.meter(serial, series, device, readings, read.parsed.last_error, other_rows=others)
+            self._metrics.readings(len(readings), skipped)
+            if not self._activity.is_introduced(series):
+                await self._activity.introduce(serial, series)
 
     async def store(self, customer: Customer, logs: Sequence[tuple[str, ReadLog]]) -> None:
         """Store the readings of meters; durable and marked for derivation when this returns."""
         serial = customer.logger_serial_number
-        batches = [SeriesReadings(series_name(serial, meter), read.parsed.readings) for meter, read in logs]
-        batches = [batch for batch in self._owned(customer, batches) if batch.readings]
+        await self._store(
+            customer, [SeriesReadings(series_name(serial, meter), read.parsed.readings) for meter, read in logs]
+        )
+
+    async def _store(self, customer: Customer, batches: Sequence[SeriesReadings]) -> None:
+        batches = self._owned(customer, batches)
         if not batches:
             self._nothing_stored(customer.id)
             return
-        times = [reading.time for batch in batches for reading in batch.readings]
-        await self._commit.commit(batches, PendingMark(customer.id, min(times), max(times) + 1))
+        start = min(batch.readings[0].time for batch in batches)
+        end = max(batch.readings[-1].time for batch in batches) + 1
+        await self._commit.commit(batches, PendingMark(customer.id, start, end))
 
-    def _owned(self, customer: Customer, batches: list[SeriesReadings]) -> list[SeriesReadings]:
-        """Drops readings of times at which the logger was another customer's: nobody may change those."""
+    def _owned(self, customer: Customer, batches: Sequence[SeriesReadings]) -> list[SeriesReadings]:
+        """Drops readings of times at which the logger was another customer's: nobody may change those. Also drops empty batches."""
         serial = customer.logger_serial_number
-        kept = [SeriesReadings(batch.series, own_rows(customer, serial, batch.readings)) for batch in batches]
-        left_out = sum(len(old.readings) - len(new.readings) for old, new in zip(batches, kept, strict=True))
+        kept: list[SeriesReadings] = []
+        left_out = 0
+        for batch in batches:
+            own = own_rows(customer, serial, batch.readings)
+            left_out += len(batch.readings) - len(own)
+            if own:
+                kept.append(batch if own is batch.readings else SeriesReadings(batch.series, own))
         if left_out:
             log.warn(
                 "{readings} readings of logger {serial} are of times at which it was not customer {customer_id}'s: left out",

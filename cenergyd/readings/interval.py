@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from operator import sub
 
 LONGEST_INTERVAL = 3600
 """An AcquiSuite logs once an hour at least; a longer pause is a gap."""
@@ -19,10 +20,11 @@ def typical_interval(times: Sequence[int]) -> int | None:
     This is the lower quartile, because gaps lengthen intervals and hardly anything shortens them, rounded to the nearest interval that a
     logger can be set to.
     """
-    steps = sorted(step for earlier, later in pairwise(times) if (step := later - earlier) <= LONGEST_INTERVAL)
-    if not steps:
+    steps = sorted(map(sub, times[1:], times))
+    near = bisect_right(steps, LONGEST_INTERVAL)
+    if not near:
         return None
-    return near_clock_interval(max(1, steps[len(steps) // 4]))
+    return near_clock_interval(max(1, steps[near // 4]))
 
 
 @lru_cache(maxsize=4096)

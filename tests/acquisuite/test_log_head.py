@@ -36,7 +36,7 @@ GOOD = log_row(T0, {}, columns=30) + "\r\n"
     ],
 )
 def test_points(text: str, points: int | None) -> None:
-    assert read_head(text.encode(), LIMIT) == LogHead((), points)
+    assert read_head(text.encode(), LIMIT)[:2] == ((), points)
     assert read_head(gz(text.encode()), LIMIT) == LogHead((), points)
 
 

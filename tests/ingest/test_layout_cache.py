@@ -32,7 +32,7 @@ class Daemon:
     @property
     def known(self) -> str | None:
         """The name of the only column."""
-        config: ConfigPoints | None = run(self.layouts._config(SERIAL, "1"))
+        config: ConfigPoints | None = run(self.layouts._config(SERIAL, "1"))[1]
         return config.points[0].name if config is not None else None
 
 

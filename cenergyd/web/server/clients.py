@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 import attrs
 from twisted.web.server import Request
@@ -96,6 +97,7 @@ def _peer(request: Request) -> str:
     return _address(host) or host
 
 
+@lru_cache(4096)
 def _address(text: str) -> str | None:
     """An address in canonical form: an IPv4-mapped IPv6 address becomes the IPv4 address."""
     try:

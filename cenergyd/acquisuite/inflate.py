@@ -80,7 +80,7 @@ def _inflate(content: bytes) -> Iterator[bytes]:
                 if member is None:
                     data = data.lstrip(_PADDING) if members else data
                     if len(data) < len(_GZIP_MAGIC):
-                        rest = data  # too short to tell whether a member begins
+                        rest = data  # too short to show whether a member begins
                         break
                     if not is_gzip(data):
                         return

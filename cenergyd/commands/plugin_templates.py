@@ -142,7 +142,7 @@ DAY = 86400
 
 @hookimpl
 async def cenergyd_periodic(context, options):
-    """Called every minute: tell customers whose load meter has said nothing for long, once a day."""
+    """Called every minute: notify customers whose load meter has sent nothing for long, once a day."""
     after = None
     while customers := await context.customers.page(after=after, limit=100):
         after = customers[-1].id

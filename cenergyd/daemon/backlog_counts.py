@@ -24,7 +24,7 @@ class BacklogCounts(PeriodicService):
     name = "backlog counts"
 
     def __init__(self, clock: Timers, job_queue: PendingQueue, outbox: Outbox) -> None:
-        super().__init__(clock, self.look, INTERVAL, what="counting pending work", log=log)
+        super().__init__(clock, self.count, INTERVAL, what="counting pending work", log=log)
         self._job_queue = job_queue
         self._outbox = outbox
         self.jobs_pending = 0
@@ -34,7 +34,7 @@ class BacklogCounts(PeriodicService):
         self.outbox_oldest_due: int | None = None
         """When the longest overdue message should have been sent, UTC seconds."""
 
-    async def look(self) -> None:
+    async def count(self) -> None:
         """Count once."""
         summary = await self._job_queue.summary()
         self.jobs_pending, self.jobs_oldest = summary.customers, summary.oldest

@@ -86,7 +86,7 @@ class UploadParts(Service):
         self.budget = ByteBudget((settings.server.max_memory_mb << 20) - PROCESS_BYTES)
         self.held.budget = self.budget
         self._bound_held_logs(settings)
-        self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
+        self.layouts.when_learned(lambda serial, meter: self.held.read_again(series_name(serial, meter)))
         self.config_versions = ConfigVersionStore(
             stores.documents, self.layouts, reactor, remote=settings.upload.remote_configuration
         )
@@ -117,7 +117,7 @@ class UploadParts(Service):
     def reload(self, settings: Settings) -> None:
         """Apply the settings that take effect at once. Raises ConfigError, and then nothing has changed."""
         self.layouts.table = layout_table(settings)  # first: this alone can fail
-        self.held.look_at_all()
+        self.held.read_all_again()
         self._reader.max_future_seconds = settings.upload.max_future_seconds
         self._bound_held_logs(settings)
         self.config_versions.remote = settings.upload.remote_configuration
@@ -139,9 +139,9 @@ class UploadParts(Service):
     async def columns_changed(self, customer: Customer) -> None:
         """Read the held logs of the customer's logger, as far as their columns are known now."""
         try:
-            await self.held.look_at_logger(customer.logger_serial_number)
+            await self.held.read_logger_again(customer.logger_serial_number)
         except StoreUnavailable:
-            self.held.look_at_all()  # the change is stored: the logs are found later
+            self.held.read_all_again()  # the change is stored: the logs are found later
 
     def _bound_held_logs(self, settings: Settings) -> None:
         self._held_logs.keep_days = settings.upload.held_days

@@ -143,12 +143,12 @@ class Committer:
         held = {id(task) for task in await self.held([done.task for done in results])}
         ours = [done for done in results if id(done.task) in held]
         ours = await self._written(ours)
-        good = [done for done in ours if done.failure is None]
-        bad = [done for done in ours if done.failure is not None]
-        await self._mark_jobs([done for done in bad if self._is_news(done)])
-        await self._hand_over(good, bodies)
-        await self._fail(bad)
-        await self._store_status([(done, self._outcome(done)) for done in bad], bodies)
+        succeeded = [done for done in ours if done.failure is None]
+        failed = [done for done in ours if done.failure is not None]
+        await self._mark_jobs([done for done in failed if self._is_new_result(done)])
+        await self._hand_over(succeeded, bodies)
+        await self._fail(failed)
+        await self._store_status([(done, self._outcome(done)) for done in failed], bodies)
 
     async def commit_part(self, task: Task, derivation: Derivation, start: int, end: int, rest: int) -> bool:
         """Write one chunk of a long window; the work shrinks to the times from ``rest`` on. False if the claim is lost."""
@@ -179,16 +179,16 @@ class Committer:
 
     async def _written(self, results: Sequence[TaskResult]) -> list[TaskResult]:
         """Write together; if the store rejects the write, find the customer that causes it so that others are not affected."""
-        good = [done for done in results if done.failure is None]
+        succeeded = [done for done in results if done.failure is None]
         others = [done for done in results if done.failure is not None]
         try:
-            await self._write([each for done in good for each in done.derivations])
+            await self._write([each for done in succeeded for each in done.derivations])
         except StoreRejected as error:
-            if len(good) == 1:
+            if len(succeeded) == 1:
                 refused = PluginFailed("cenergyd", f"the store refused the result: {error}")
-                return [attrs.evolve(good[0], failure=refused), *others]
-            half = len(good) // 2
-            return [*await self._written(good[:half]), *await self._written(good[half:]), *others]
+                return [attrs.evolve(succeeded[0], failure=refused), *others]
+            half = len(succeeded) // 2
+            return [*await self._written(succeeded[:half]), *await self._written(succeeded[half:]), *others]
         return list(results)
 
     async def _write(self, derivations: Sequence[Derivation]) -> None:
@@ -203,16 +203,16 @@ class Committer:
         work = done.task.work
         return reach(work.customer, work.start, work.end, self.tolerance)
 
-    async def _hand_over(self, good: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
+    async def _hand_over(self, succeeded: Sequence[TaskResult], bodies: Mapping[str, Mapping[str, object]]) -> None:
         """End the claims, store the results and hand the windows over to the jobs, all in the same write."""
-        if not good:
+        if not succeeded:
             return
-        works = [done.task.work for done in good]
-        results = [self._result(done, self._outcome(done), bodies) for done in good]
-        until = [self._lasts_until(done.task) for done in good]
-        ended = await self._ended(works, [self._reach(done) for done in good], results, until)
+        works = [done.task.work for done in succeeded]
+        results = [self._result(done, self._outcome(done), bodies) for done in succeeded]
+        until = [self._lasts_until(done.task) for done in succeeded]
+        ended = await self._ended(works, [self._reach(done) for done in succeeded], results, until)
         lost = [work for work, ours in zip(works, ended, strict=True) if not ours]
-        for done in good:
+        for done in succeeded:
             self._failing.pop(done.task.customer_id, None)
             self._count(done.derivations)
             self._announce(done.task, done.derivations)
@@ -243,14 +243,14 @@ class Committer:
                 ended[number] = is_ours
         return ended
 
-    async def _fail(self, bad: Sequence[TaskResult]) -> None:
-        if not bad:
+    async def _fail(self, failed: Sequence[TaskResult]) -> None:
+        if not failed:
             return
-        for done in bad:
+        for done in failed:
             self._log_failure(done)
-        await self.queue.postpone([done.task.work for done in bad], int(self.clock.seconds()) + self.retry_seconds)
+        await self.queue.postpone([done.task.work for done in failed], int(self.clock.seconds()) + self.retry_seconds)
 
-    def _is_news(self, done: TaskResult) -> bool:
+    def _is_new_result(self, done: TaskResult) -> bool:
         """Whether a failed window has readings that the jobs do not know yet; false at every further attempt."""
         known = self._failing.get(done.task.customer_id)
         return known is None or known[1:] != (done.task.work.start, done.task.work.end)
@@ -273,9 +273,9 @@ class Committer:
     async def _store_status(
         self, results: Sequence[tuple[TaskResult, Outcome]], bodies: Mapping[str, Mapping[str, object]]
     ) -> None:
-        told = {done.task.customer_id: self._result(done, outcome, bodies) for done, outcome in results}
-        if told := {key: result for key, result in told.items() if result}:
-            await self.queue.store_results(told)
+        stored = {done.task.customer_id: self._result(done, outcome, bodies) for done, outcome in results}
+        if stored := {key: result for key, result in stored.items() if result}:
+            await self.queue.store_results(stored)
 
     def _result(self, done: TaskResult, outcome: Outcome, bodies: Mapping[str, Mapping[str, object]]) -> str:
         """The result to store; '' where there is nothing to derive for this customer, and never was."""

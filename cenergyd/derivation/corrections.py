@@ -66,7 +66,7 @@ class Listed(NamedTuple):
 async def corrections_over(
     readings: ReadingStore, documents: DocumentStore, series: Iterable[str], start: int, end: int
 ) -> list[Listed]:
-    """The corrections in force that change readings of series within a range, by series and number.
+    """The active corrections that change readings of series within a range, by series and number.
 
     Nothing is read for series that were never corrected.
     """
@@ -103,7 +103,7 @@ class Corrector:
     documents: DocumentStore
 
     async def listed(self, customer: Customer) -> list[Listed]:
-        """Every correction of a customer's meters, in force or undone, the latest first."""
+        """Every correction of a customer's meters, active or undone, the latest first."""
         found = [
             Listed(document.key, each)
             for serial in serials_held(customer)
@@ -123,7 +123,7 @@ class Corrector:
         series = await self._series(customer, wanted)
         mine = [each for each in await self.listed(customer) if each.correction.is_active]
         if len(mine) >= MAX_ACTIVE:
-            raise Incompatible(f"{MAX_ACTIVE} corrections are in force, the maximum: undo some")
+            raise Incompatible(f"{MAX_ACTIVE} corrections are active, the maximum: undo some")
         for _ in range(_TRIES):
             document = await self.documents.get(CORRECTIONS, series)
             before = corrections_in(document)

@@ -64,7 +64,7 @@ class FrontEndWatch(Service):
             self._sleeping.cancel()
         return self._ended
 
-    async def look(self) -> bool:
+    async def check(self) -> bool:
         """Process one page of a pass; returns whether the pass is complete. Raises StoreUnavailable."""
         front_end = self._customers.front_end
         if front_end is None:
@@ -73,7 +73,7 @@ class FrontEndWatch(Service):
         await self._take_over(changes)
         return complete
 
-    async def look_at_stream(self) -> bool:
+    async def check_stream(self) -> bool:
         """Process the changes of a change stream; False if there is no stream. Raises StoreUnavailable."""
         front_end = self._customers.front_end
         changes = await front_end.streamed_changes() if front_end is not None else None
@@ -95,7 +95,7 @@ class FrontEndWatch(Service):
         while self.running:
             began = self._clock.seconds()
             try:
-                while self.running and not await self.look():
+                while self.running and not await self.check():
                     await self._sleep(PAGE_SECONDS)
                 await self._follow_stream()
             except CenergydError as error:
@@ -107,7 +107,7 @@ class FrontEndWatch(Service):
 
     async def _follow_stream(self) -> None:
         for _ in range(int(STREAM_PASS_SECONDS / STREAM_SECONDS)):
-            if not self.running or not await self.look_at_stream():
+            if not self.running or not await self.check_stream():
                 return
             await self._sleep(STREAM_SECONDS)
 

@@ -46,7 +46,7 @@ class ChangeNotices:
     def __init__(self, documents: DocumentStore, seconds: Callable[[], float]) -> None:
         self._documents = documents
         self._seconds = seconds
-        self._looked_at: float | None = None
+        self._read_at: float | None = None
         self._count = 0
         self._settled_at: dict[str, float] = {}
         """Name -> time until which it must not be cached."""
@@ -75,25 +75,25 @@ class ChangeNotices:
         """Read the announcements. Raises StoreUnavailable."""
         now = self._seconds()
         count, recent = _read(await self._documents.get(CHANGES, _KEY))
-        missed = recent if self._looked_at is None else recent[max(0, len(recent) - (count - self._count)) :]
+        missed = recent if self._read_at is None else recent[max(0, len(recent) - (count - self._count)) :]
         self._settled_at = {name: until for name, until in self._settled_at.items() if until + LONGEST_SECONDS > now}
         self._settled_at.update((str(name), now + UNSETTLED_SECONDS) for name, _ in missed)
         if self._misses_some(count, recent, now) or len(self._settled_at) > _MOST:
             self._all_settled_at = now + UNSETTLED_SECONDS
             self._settled_at.clear()
-        self._count, self._looked_at = count, now
+        self._count, self._read_at = count, now
 
     def is_current(self, name: str, looked_up: float) -> bool:
         """Whether a value read at a time is still current, according to the announcements."""
         now = self._seconds()
-        if self._looked_at is None or not 0 <= now - self._looked_at < 2 * POLL_SECONDS:
+        if self._read_at is None or not 0 <= now - self._read_at < 2 * POLL_SECONDS:
             return False
         settled_at = max(self._settled_at.get(name, float("-inf")), self._all_settled_at)
         return settled_at < looked_up <= now < looked_up + LONGEST_SECONDS
 
     def _misses_some(self, count: int, recent: list[list[object]], now: float) -> bool:
         """Whether announcements that still matter are no longer in the document."""
-        if self._looked_at is not None:
+        if self._read_at is not None:
             return not 0 <= count - self._count <= len(recent)
         oldest = recent[0][1] if len(recent) == _RECENT else 0
         return isinstance(oldest, int) and oldest > now - 2 * UNSETTLED_SECONDS

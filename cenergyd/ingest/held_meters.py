@@ -202,8 +202,8 @@ class HeldMeters:
         self._usage.pop(series.rpartition("_")[0], None)
 
         def change(body: dict[str, object]) -> dict[str, object]:
-            told = _told(resolution) if resolution is not None else {}
-            return {**body, **told, "logs": logs, "bytes": size}
+            resolved = _resolved_fields(resolution) if resolution is not None else {}
+            return {**body, **resolved, "logs": logs, "bytes": size}
 
         await self._change(series, change)
 
@@ -366,5 +366,5 @@ def _to_body(meter: HeldMeter) -> dict[str, object]:
     return {**body, "doubts": list(meter.doubts), "names": [list(point) for point in meter.names]}
 
 
-def _told(resolution: Resolution) -> dict[str, object]:
+def _resolved_fields(resolution: Resolution) -> dict[str, object]:
     return {"state": resolution.state, "reason": resolution.reason, "doubts": list(resolution.doubts)}

@@ -71,21 +71,21 @@ class HeldLogService(PeriodicService):
         with suppress(CenergydError):
             await self.held.meters.flush()
 
-    def look_at_all(self) -> None:
+    def read_all_again(self) -> None:
         """Check every meter with held logs soon: the ini's layouts have changed."""
         self._clear.clear()
         self._walk_at = self._clock.seconds()
 
-    def look_at(self, series: str) -> None:
+    def read_again(self, series: str) -> None:
         """Check a meter's held logs soon: what is known of it has changed."""
         self._clear.pop(series, None)
         self._scanned.pop(series, None)
         self._waiting[series] = None
 
-    async def look_at_logger(self, serial: str) -> None:
+    async def read_logger_again(self, serial: str) -> None:
         """Check the held logs of all meters of a logger soon."""
         for meter in await self.held.meters.of_logger(serial):
-            self.look_at(meter.series)
+            self.read_again(meter.series)
 
     def understood(self, series: str) -> None:
         """A log of the series could be read: if some are held, they can probably be read too. Costs nothing if there are none."""

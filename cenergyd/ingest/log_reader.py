@@ -216,7 +216,7 @@ def is_all_future(read: ReadLog) -> bool:
 
 
 async def inflated(turns: SharedTurns, clock: Timers, content: bytes, hold: Hold | None = None) -> bytes:
-    """Decompress a file, in steps; ``hold`` is told its size so far. Raises UploadError."""
+    """Decompress a file, in steps; ``hold`` is called with its size so far. Raises UploadError."""
 
     def steps() -> Generator[int, None, bytes]:
         chunks, size = [], 0
@@ -230,9 +230,9 @@ async def inflated(turns: SharedTurns, clock: Timers, content: bytes, hold: Hold
 
 
 async def in_steps(
-    turns: SharedTurns, clock: Timers, steps: Generator[S, None, T], told: Callable[[S], object] | None = None
+    turns: SharedTurns, clock: Timers, steps: Generator[S, None, T], on_step: Callable[[S], object] | None = None
 ) -> T:
-    """Run a long computation, yielding to the reactor every few steps; ``told`` is called with what each step yields."""
+    """Run a long computation, yielding to the reactor every few steps; ``on_step`` is called with what each step yields."""
     count = 0
     while True:
         try:
@@ -240,8 +240,8 @@ async def in_steps(
         except StopIteration as stop:
             result: T = stop.value
             return result
-        if told is not None:
-            told(step)
+        if on_step is not None:
+            on_step(step)
         count += 1
         if count % _STEPS_AT_ONCE == 0:
             await (sleep(clock, 0) if count <= SHORT_STEPS else turns.next())

@@ -95,9 +95,9 @@ class MeterLayouts:
         self._cached = 0
         self._learned: list[Callable[[str, str], None]] = []
 
-    def when_learned(self, told: Callable[[str, str], None]) -> None:
+    def when_learned(self, listener: Callable[[str, str], None]) -> None:
         """Register a function that is called with (serial, meter) after a meter's config file was learned here."""
-        self._learned.append(told)
+        self._learned.append(listener)
 
     async def resolve(self, customer: Customer, meter: str, facts: MeterFacts) -> Sequence[TimedResolution]:
         """What is known of the columns of a meter's rows, latest first; the last one applies from the beginning."""
@@ -124,8 +124,8 @@ class MeterLayouts:
         await self._notices.announce([columns_of_logger(serial)])
         await self._documents.put(LAYOUT, series, body, owner=serial)
         self._forget(serial)
-        for told in self._learned:
-            told(serial, meter)
+        for listener in self._learned:
+            listener(serial, meter)
 
     async def _config(self, serial: str, meter: str) -> tuple[_LoggerConfigs, ConfigPoints | None]:
         """One query for all meters of a logger: it sends their logs one after another."""

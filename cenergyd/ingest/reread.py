@@ -114,10 +114,10 @@ class Rereader:
             found = await self.in_thread(_entries, paths, customer.logger_serial_number)
             before = done
 
-            def tell(share: float, before: int = before, size: int = size) -> None:
+            def report(share: float, before: int = before, size: int = size) -> None:
                 self.progress(before + int(share * size), total)
 
-            await self._day(customer, found, within, meter, tell)
+            await self._day(customer, found, within, meter, report)
             done += size
             self.progress(done, total)
         return self.counts
@@ -128,12 +128,12 @@ class Rereader:
         found: Sequence[ArchiveEntry | Damage],
         within: Window,
         meter: str | None,
-        tell: Callable[[float], None],
+        report: Callable[[float], None],
     ) -> None:
         rows: dict[str, list[Rows]] = {}
         own = own_parts(customer, customer.logger_serial_number, *within)
         for number, each in enumerate(found):
-            tell(number / len(found))
+            report(number / len(found))
             if isinstance(each, Damage):
                 what = "ends with a record that was cut short" if each.is_end else f"is damaged at byte {each.at}"
                 self.counts.damaged.append(f"{each.path.name} {what}")

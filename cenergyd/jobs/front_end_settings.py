@@ -92,11 +92,11 @@ def _channels(existing: Mapping[str, object], notes: list[str]) -> list[dict[str
         given = existing.get(field) or ()
         for address in given if isinstance(given, list) else [given]:
             to = str(address).strip() if kind == "email" else _phone(str(address))
-            good = re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+" if kind == "email" else r"\+[1-9][0-9]{6,14}", to or "")
-            if good and len(channels) < 10:
+            valid = re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+" if kind == "email" else r"\+[1-9][0-9]{6,14}", to or "")
+            if valid and len(channels) < 10:
                 channels.append({"type": kind, "to": str(to)})
             else:
-                notes.append(f"{field}: {'no more than 10 receivers are possible' if good else 'one cannot be used'}")
+                notes.append(f"{field}: {'no more than 10 receivers are possible' if valid else 'one cannot be used'}")
     return channels
 
 

@@ -28,7 +28,7 @@ class Corrections(Protocol):
     """Knows the corrections of series."""
 
     async def views(self, series: Sequence[str]) -> Mapping[str, CorrectionMap]:
-        """Those of the series that have corrections in force."""
+        """Those of the series that have active corrections."""
         ...
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
@@ -273,7 +273,7 @@ class _WindowMerge:
 
 
 def corrected_store(measured: ReadingStore, corrections: Corrections) -> ReadingStore:
-    """A store with corrections in force."""
+    """A store with active corrections."""
     return cast(ReadingStore, CorrectedReadings(measured, corrections))
 
 

@@ -3,7 +3,7 @@
 Each series' corrections are one document. Another document names the series that changed most recently; from its version a daemon
 knows whether it has missed a change. That document is read at most every few seconds, and once after every claim of work
 (:meth:`CorrectionBook.refresh`): a change is stored before the times that it affects are marked, so the daemon that claims these
-times reads with the change in force.
+times reads with that change applied.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CorrectionBook:
         self.documents = documents
         self._refreshing = DeferredLock()
         self._seconds = seconds
-        self._looked_at: float | None = None
+        self._refreshed_at: float | None = None
         self._version = -1
         self._of_serial: dict[str, set[str]] = {}
         self._views: OrderedDict[str, CorrectionMap] = OrderedDict()
@@ -49,36 +49,36 @@ class CorrectionBook:
         return bool(self._of_serial)
 
     async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
-        """Those of the series that have corrections in force."""
+        """Those of the series that have active corrections."""
         names = await self.ever_corrected(series)
         found = {name: await self._view(name) for name in series if name in names} if names else {}
         return {name: view for name, view in found.items() if not view.changes_nothing}
 
     async def ever_corrected(self, series: Sequence[str]) -> frozenset[str]:
         """Those of the series that have, or had, corrections."""
-        await self._look()
+        await self._refresh_if_due()
         if not self._of_serial:
             return frozenset()
         return frozenset(name for name in series if name in self._of_serial.get(serial_of(name), ()))
 
     async def of_serial(self, serial: str) -> dict[str, CorrectionMap]:
-        """The meters of a logger that have corrections in force."""
-        await self._look()
+        """The meters of a logger that have active corrections."""
+        await self._refresh_if_due()
         return await self.views(sorted(self._of_serial.get(serial, ())))
 
     async def refresh(self) -> None:
         """Read every change that is stored by now."""
         await self._refreshing.acquire()
         try:
-            await self._refresh()
+            await self._read_changes()
         finally:
             self._refreshing.release()
 
-    async def _refresh(self) -> None:
-        looked_at = self._seconds()
+    async def _read_changes(self) -> None:
+        read_at = self._seconds()
         document = await self.documents.get(CORRECTIONS_CHANGED, _KEY)
         version = document.version if document is not None else 0
-        self._looked_at = looked_at
+        self._refreshed_at = read_at
         if version <= self._version:
             return
         names: list[str] = list(document.body["series"])[-(version - self._version) :] if document is not None else []
@@ -91,8 +91,8 @@ class CorrectionBook:
                 self._views.pop(name, None)
         self._version = version
 
-    async def _look(self) -> None:
-        since = None if self._looked_at is None else self._seconds() - self._looked_at
+    async def _refresh_if_due(self) -> None:
+        since = None if self._refreshed_at is None else self._seconds() - self._refreshed_at
         if since is None or self._version < 0 or not 0 <= since < REFRESH_SECONDS:
             await self.refresh()
 

@@ -7,7 +7,7 @@ Corrections apply in the order in which they were made: the range of each is in 
 which is what its author saw. An undone correction is treated as if it had never been made.
 
 A shift moves the readings of its range to other times. Other readings that the meter has stored for those times are hidden while the
-shift is in force, so that no time occurs twice. A range can be shifted once: neither the range nor its target may overlap the range
+shift is active, so that no time occurs twice. A range can be shifted once: neither the range nor its target may overlap the range
 or target of another shift.
 
 A factor scales P and Q. The energy registers of a scaled range are left out: they continue from wrongly counted values, so a
@@ -38,7 +38,7 @@ MAX_FACTOR = 1e6
 MAX_REASON = 300
 """Characters of a reason."""
 MAX_ACTIVE = 100
-"""Corrections that a customer may have in force at once."""
+"""Active corrections that a customer may have."""
 MAX_UNDONE = 100
 """Undone corrections of a customer that are kept in the list; the oldest go first."""
 SCALED = frozenset(("P", "Q"))
@@ -71,7 +71,7 @@ class Correction:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is in force."""
+        """Whether it is applied: not undone."""
         return self.undone_at is None
 
     @property

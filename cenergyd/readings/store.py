@@ -12,7 +12,7 @@ class Summary(NamedTuple):
     """One window of a series at a resolution: ``channel -> (min, mean, max)``, absent if the window has no value of it."""
 
     time: int
-    """Start of the window, UTC seconds, a multiple of the resolution (plus an offset where one was asked for)."""
+    """Start of the window, UTC seconds, a multiple of the resolution (plus the offset, if one is given)."""
     readings: int
     """Number of readings with P in the window; in a window without P, with the next of CHANNELS that it has."""
     channels: Mapping[str, tuple[float, float, float]]

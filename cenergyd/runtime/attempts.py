@@ -113,7 +113,7 @@ class Throttle:
         return any(self._failed[kind].too_many(key, now) for kind, key in keys.items())
 
     async def turn(self, keys: Mapping[str, Hashable]) -> bool:
-        """Return when an attempt may be made, or its wrong result told: at once where none of its keys has too many wrong guesses.
+        """Return when an attempt may be made, or its wrong result returned: at once where none of its keys has too many wrong guesses.
 
         :return: whether it had to take its turn.
         :raises TooManyAttempts: its turn would be later than :data:`MAX_WAIT_SECONDS` from now.

@@ -145,7 +145,7 @@ def _needed(node: inspect.Type | None) -> str | None:
         case inspect.Metadata(type=inner, extra=extra):
             return (extra or {}).get("needed") or _needed(inner)
         case inspect.UnionType(types=types):
-            return next((told for each in types if (told := _needed(each)) is not None), None)
+            return next((needed for each in types if (needed := _needed(each)) is not None), None)
         case inspect.StructType() | inspect.DictType():
             return "an object is needed"
         case inspect.ListType(max_length=most) | inspect.VarTupleType(max_length=most):

@@ -43,7 +43,7 @@ class ClockWatch:
         """Stop checking."""
         self._ended.set()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Compare once; call in the reactor's thread."""
         offset = self._reactor.seconds() - self._monotonic()
         step, self._offset = offset - self._offset, offset
@@ -56,4 +56,4 @@ class ClockWatch:
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            self._reactor.callFromThread(self.look)
+            self._reactor.callFromThread(self.check)

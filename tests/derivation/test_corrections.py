@@ -300,7 +300,7 @@ async def test_corrections_are_bounded(stores: Pair) -> None:
     made: list[Listed] = []
     for number in range(MAX_ACTIVE):
         made.append(await mend.add(customer, void(START + number, START + number + 1, "23"[number % 2]), "x", NOW))
-    with pytest.raises(Incompatible, match="100 corrections are in force, the maximum"):
+    with pytest.raises(Incompatible, match="100 corrections are active, the maximum"):
         await mend.add(customer, void(START, NOW), "x", NOW)
     await mend.undo(customer, made[0].id, "x", NOW)
     await mend.add(customer, void(START, NOW), "x", NOW)

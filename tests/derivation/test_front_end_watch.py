@@ -64,7 +64,7 @@ class World:
         self.told.append((old, new))
 
     async def whole_pass(self) -> None:
-        while not await self.watch.look():
+        while not await self.watch.check():
             pass
 
 

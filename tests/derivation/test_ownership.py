@@ -139,11 +139,11 @@ async def test_naming_anothers_logger_in_the_front_end_takes_nothing(
             shared = client[unique_name].customer
             for key, serial in (("owner", X), ("thief", OWN)):
                 shared.insert_one({"_id": key, "load": "1", "solar": "2", "logger_serial_number": serial})
-            while not await watch.look():
+            while not await watch.check():
                 pass
             shared.update_one({"_id": "thief"}, {"$set": {"logger_serial_number": X}})
             for _ in range(2):
-                while not await watch.look():
+                while not await watch.check():
                     pass
             assert shared.find_one({"_id": "thief"})["logger_serial_number"] == X  # type: ignore[index]
         owner = await opened.customers.by_serial(X)

@@ -49,18 +49,18 @@ def test_timers_go_on_in_time_after_the_clock_was_set_back(step: float) -> None:
     loop.clock = machine
     loop.start(10, now=False)
     machine.advance(1)
-    watch.look()
+    watch.check()
     assert watch.steps == 0
     machine.set_by(step)
     machine.advance(1)
     assert fired == []
-    watch.look()
+    watch.check()
     assert watch.steps == 1
     machine.advance(3.1)
     assert fired == ["in five seconds"]
     for _ in range(60):
         machine.advance(1)
-        watch.look()
+        watch.check()
     assert "in a minute" in fired
     assert fired.count("loop") >= 5
     assert watch.steps == 1
@@ -73,7 +73,7 @@ def test_a_slewed_clock_and_a_step_forward_move_no_timer() -> None:
     due = call.getTime()
     for step in (-0.5, 0.5, HOUR):
         machine.set_by(step)
-        watch.look()
+        watch.check()
     assert call.getTime() == due
     assert watch.steps == 0
 

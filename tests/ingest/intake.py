@@ -84,7 +84,7 @@ class Intake:
         self.meters = HeldMeters(documents, clock, logger_bytes=logger_bytes, all_bytes=all_bytes)
         self.logs = HeldLogs(documents, self.meters, clock, keep_days)
         self.held = HeldLogService(self.logs, self.layouts, self.reader, customers, clock)
-        self.layouts.when_learned(lambda serial, meter: self.held.look_at(series_name(serial, meter)))
+        self.layouts.when_learned(lambda serial, meter: self.held.read_again(series_name(serial, meter)))
         self.activity = LoggerActivity(documents, clock)
         self.configs = ConfigVersionStore(documents, self.layouts, clock, remote=False)
         commit: GroupCommit[PendingMark] = GroupCommit(self.readings, reactor, self._mark)
@@ -120,7 +120,7 @@ class Intake:
         assert customer is not None
         update = dated_change(customer, since, {"layouts": layouts}, int(self.clock.seconds()))
         await self.customers.update(customer.id, update)
-        await self.held.look_at_logger(serial)
+        await self.held.read_logger_again(serial)
 
     async def log(self, content: bytes, meter: str = "1", *, filename: str | None = None, **fields: str) -> UploadReply:
         """Upload a log."""

@@ -110,7 +110,7 @@ async def test_a_choice_holds_for_late_and_resent_rows_of_its_time(intake: Intak
 async def test_an_ini_section_reads_what_is_held(intake: Intake) -> None:
     await intake.rows({NOW: (1, 2, 3)}, MODBUSDEVICECLASS="99")
     intake.layouts.table = LayoutTable({"mine": Section(("99",), P="6")})
-    intake.held.look_at_all()
+    intake.held.read_all_again()
     await intake.held.work()
     assert await intake.stored() == [Reading(NOW, 3.0)]
 

@@ -106,7 +106,7 @@ async def maintain_alerts(context: JobContext) -> None:
             if document.body["unsent"]:
                 await _send_unsent(document, context)
             elif document.body["state"]["active"]:
-                await _look_again(document, context)
+                await _check_again(document, context)
             else:
                 await context.documents.delete(ALERT, document.key, expected_version=document.version)
         except Conflict:
@@ -198,7 +198,7 @@ def settings_or_none(customer: Customer) -> AlertSettings | None:
         return None
 
 
-async def _look_again(alert: Document, context: JobContext) -> None:
+async def _check_again(alert: Document, context: JobContext) -> None:
     customer = await context.customers.get(alert.owner or "")
     settings = settings_or_none(customer) if customer is not None else None
     kind, series = alert.body["kind"], alert.body["series"]
@@ -251,9 +251,9 @@ async def apply_verdicts(
         if event is not None and began is not None and event.transition == "raised":
             new, event = attrs.evolve(new, since=began), event._replace(since=began)
         unsent = [*(known.body["unsent"] if known else ())]
-        told = _audience(evaluation, key.kind)
-        if event is not None and told:
-            unsent.append(_notification(evaluation, key, event, told, words)._asdict())
+        audience = _audience(evaluation, key.kind)
+        if event is not None and audience:
+            unsent.append(_notification(evaluation, key, event, audience, words)._asdict())
         try:
             written = await _write(key, new, unsent, known.version if known else 0, context)
         except Conflict:
@@ -292,14 +292,14 @@ async def _send_unsent(document: Document, context: JobContext) -> None:
 
 def _audience(evaluation: Evaluation, kind: str) -> list[str]:
     """The recipients: the customer's channels, the operators' channels."""
-    told = ["customer"] if evaluation.settings.channels and evaluation.settings.rule(kind).enabled else []
+    audience = ["customer"] if evaluation.settings.channels and evaluation.settings.rule(kind).enabled else []
     if kind in SITE_RULES and evaluation.context.settings.alerts.operators:
-        told.append("operators")
-    return told
+        audience.append("operators")
+    return audience
 
 
 def _notification(
-    evaluation: Evaluation, key: AlertKey, event: AlertEvent, told: Sequence[str], words: Words | None
+    evaluation: Evaluation, key: AlertKey, event: AlertEvent, audience: Sequence[str], words: Words | None
 ) -> Notification:
     customer = evaluation.customer
     message = write_message(customer, evaluation.settings, key.kind, key.series, event, words=words)
@@ -309,7 +309,7 @@ def _notification(
         "logger_serial_number": customer.logger_serial_number,
         "kind": key.kind,
         "series": key.series,
-        "told": list(told),
+        "told": list(audience),
         **event._asdict(),
     }
     return Notification(f"alert-{secrets.token_hex(12)}", customer.id, key.kind, message.subject, message.text, data)

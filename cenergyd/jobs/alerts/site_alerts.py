@@ -60,7 +60,7 @@ class SiteAlerts:
         now = _troubles(customer, state, settings, context.now)
         # Every earlier issue, however long it lasted, is over unless it still exists.
         then = _troubles(customer, before.state, settings, None) if before else {}
-        told = Evaluation(customer, settings, context)
+        alerting = Evaluation(customer, settings, context)
         for text in {**then, **now}:
             trouble = now.get(text)
             verdict = WindowVerdict(context.now, "clear")
@@ -68,7 +68,7 @@ class SiteAlerts:
                 verdict = WindowVerdict(context.now, "breach", trouble.value, trouble.value or 0.0)
             key = (trouble or then[text]).key
             known = await context.documents.get(ALERT, text)
-            await apply_verdicts(told, key, [verdict], known, began=trouble.issue.since if trouble else None)
+            await apply_verdicts(alerting, key, [verdict], known, began=trouble.issue.since if trouble else None)
         return bool(now or then)
 
 

@@ -92,13 +92,13 @@ def step(
     if not windows:
         return remembered, None
     folded = _fold(state, windows)
-    may_tell = state.last_sent is None or now - state.last_sent >= limits.frequency
+    may_notify = state.last_sent is None or now - state.last_sent >= limits.frequency
     if folded.active:
-        return _lasting(state, folded, now, limits, may_tell and windows_breach(windows))
+        return _lasting(state, folded, now, limits, may_notify and windows_breach(windows))
     if state.active:
-        return _ended(state, folded, now, limits, may_tell)
+        return _ended(state, folded, now, limits, may_notify)
     if windows_breach(windows):
-        return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
+        return _with_transition(folded, "passed", now, limits, told=may_notify, announced=False)
     return remembered, None
 
 
@@ -142,25 +142,25 @@ def _fold(state: AlertState, windows: Sequence[WindowVerdict]) -> AlertState:
 
 
 def _lasting(
-    state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
+    state: AlertState, folded: AlertState, now: int, limits: Limits, may_notify: bool
 ) -> tuple[AlertState, AlertEvent | None]:
     announced = state.active and state.announced
-    if may_tell:
-        return _tell(folded, "reminder" if announced else "raised", now, limits, told=True, announced=True)
+    if may_notify:
+        return _with_transition(folded, "reminder" if announced else "raised", now, limits, told=True, announced=True)
     if not state.active:
-        return _tell(folded, "raised", now, limits, told=False, announced=False)
+        return _with_transition(folded, "raised", now, limits, told=False, announced=False)
     return folded, None
 
 
 def _ended(
-    state: AlertState, folded: AlertState, now: int, limits: Limits, may_tell: bool
+    state: AlertState, folded: AlertState, now: int, limits: Limits, may_notify: bool
 ) -> tuple[AlertState, AlertEvent | None]:
     if state.announced:
-        return _tell(folded, "resolved", now, limits, told=True, announced=False)
-    return _tell(folded, "passed", now, limits, told=may_tell, announced=False)
+        return _with_transition(folded, "resolved", now, limits, told=True, announced=False)
+    return _with_transition(folded, "passed", now, limits, told=may_notify, announced=False)
 
 
-def _tell(
+def _with_transition(
     folded: AlertState, transition: Transition, now: int, limits: Limits, *, told: bool, announced: bool
 ) -> tuple[AlertState, AlertEvent | None]:
     event = AlertEvent(transition, folded.since, folded.until, folded.worst)

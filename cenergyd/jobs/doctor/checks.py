@@ -53,7 +53,7 @@ class Wiring(NamedTuple):
 
     measured_by: Mapping[Role, Role]
     """Role -> the role to which its meter is assigned now."""
-    turned: frozenset[Role]
+    reversed_roles: frozenset[Role]
 
     @property
     def exchanged(self) -> list[Role]:
@@ -63,7 +63,7 @@ class Wiring(NamedTuple):
     @property
     def changes(self) -> int:
         """The number of differences from the settings."""
-        return len(self.exchanged) + len(self.turned)
+        return len(self.exchanged) + len(self.reversed_roles)
 
 
 class Sample(NamedTuple):
@@ -120,9 +120,9 @@ def wirings(sample: Sample) -> Iterator[Wiring]:
     """All permutations and CT directions of the measured roles."""
     roles = list(sample.values)
     for order in itertools.permutations(roles):
-        for turns in itertools.product((False, True), repeat=len(roles)):
-            turned = frozenset(role for role, turn in zip(roles, turns, strict=True) if turn)
-            yield Wiring(dict(zip(roles, order, strict=True)), turned)
+        for signs in itertools.product((False, True), repeat=len(roles)):
+            reversed_roles = frozenset(role for role, is_reversed in zip(roles, signs, strict=True) if is_reversed)
+            yield Wiring(dict(zip(roles, order, strict=True)), reversed_roles)
 
 
 def contradiction(sample: Sample, wiring: Wiring) -> float:
@@ -130,7 +130,7 @@ def contradiction(sample: Sample, wiring: Wiring) -> float:
     values: dict[Role, Sequence[float]] = {}
     for role, named in wiring.measured_by.items():
         found = sample.values[named]
-        values[role] = [-value for value in found] if role in wiring.turned else found
+        values[role] = [-value for value in found] if role in wiring.reversed_roles else found
     load, solar, utility = _complete(values)
     bad = sum(max(0.0, -value) for value in load) + sum(max(0.0, -value) for value in solar)
     bad += sum(abs(sun) + max(0.0, -grid) for sun, grid, dark in zip(solar, utility, sample.night, strict=True) if dark)
@@ -323,5 +323,5 @@ def _turned(best: Wiring, evidence: Mapping[str, object]) -> list[Finding]:
             evidence={**evidence, "role": role},
         )
         for role in ROLES
-        if role in best.turned
+        if role in best.reversed_roles
     ]

@@ -15,7 +15,7 @@ MOST = 20
 
 
 def correction_findings(corrections: Sequence[Listed], zone: ZoneInfo) -> list[Finding]:
-    """A finding for each correction in force, the latest first; beyond :data:`MOST` only their number."""
+    """A finding for each active correction, the latest first; beyond :data:`MOST` only their number."""
     latest = sorted(corrections, key=lambda each: (each.correction.at, each.id), reverse=True)
     found = [_finding(each, zone) for each in latest[:MOST]]
     if len(latest) > MOST:

@@ -105,7 +105,7 @@ class CheckInputs(NamedTuple):
     held: Sequence[Document] = ()
     """Meters of the logger whose logs are kept unread."""
     corrections: Sequence[Listed] = ()
-    """The corrections in force that change examined readings."""
+    """The active corrections that change examined readings."""
 
 
 async def doctor(
@@ -183,15 +183,15 @@ def check_state(gathered: CheckInputs) -> list[Finding]:
             continue
         if issue.kind == "settings_incomplete" and issue.field != "time_zone":
             continue
-        told = issue_text(issue, state, gathered.now, zone)
+        text = issue_text(issue, state, gathered.now, zone)
         field = FIELD_OF_ROLE[issue.role] if issue.role else issue.field
         evidence = {} if issue.since is None else {"since": issue.since}
         if issue.code is not None:
             evidence["error_code"] = issue.code
         found.append(
             Finding(
-                severity=_SEVERITIES[issue.level], code=issue.kind, field=field, message=told.text,
-                advice=told.advice, evidence=evidence,
+                severity=_SEVERITIES[issue.level], code=issue.kind, field=field, message=text.text,
+                advice=text.advice, evidence=evidence,
             )
         )  # fmt: skip
     return found

@@ -20,7 +20,7 @@ from cenergyd.jobs.energy.role_power import AROUND_SECONDS
 from cenergyd.jobs.neighbours import NeighbourReader, Rows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
-from cenergyd.jobs.rollups.points import told
+from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.rollups.usual_interval import LONGEST_PAUSE, expected_by_spans
 from cenergyd.jobs.windows import widen, window_at, windows
 from cenergyd.readings.model import FieldPoint, Reading, series_name
@@ -165,7 +165,7 @@ def _points(customer: Customer, reach: Window, rows: dict[str, list[Reading]], z
         part = columns.part(*window)
         if part is not None:
             inside = known[bisect_left(times, window.start) : bisect_left(times, window.end)]
-            fields = told(window, part, expected_by_spans(window, inside))
+            fields = window_fields(window, part, expected_by_spans(window, inside))
             points.append(FieldPoint(window.start, {name: fields[name] for name in FIELDS if name in fields}))
     return points
 

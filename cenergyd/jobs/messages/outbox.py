@@ -106,12 +106,12 @@ class Outbox:
         If its ``data`` has ``told``, a list of ``customer`` and ``operators``, it is sent to those; if it has ``channels``, a list of types,
         it is sent only to the customer's channels of these types.
         """
-        told = notification.data.get("told", ("customer",))
+        audience = notification.data.get("told", ("customer",))
         count = 0
-        for channel in self._operators if "operators" in told else ():
+        for channel in self._operators if "operators" in audience else ():
             await self.enqueue(notification, channel, now, rationed=False)
             count += 1
-        return count + (await self._notify_customer(notification, now) if "customer" in told else 0)
+        return count + (await self._notify_customer(notification, now) if "customer" in audience else 0)
 
     async def _notify_customer(self, notification: Notification, now: int) -> int:
         customer = await self._customers.get(notification.customer_id)

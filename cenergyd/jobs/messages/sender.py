@@ -74,10 +74,10 @@ class OutboxService(Service):
         self._busy: Counter[str] = Counter()
         self._unwritten: dict[str, tuple[Document, AttemptResult, str]] = {}
         self._more_due = False
-        self._next_look: DelayedCall | None = None
-        self._loop = LoopingCall(self._look)
+        self._next_pass: DelayedCall | None = None
+        self._loop = LoopingCall(self._pass)
         self._loop.clock = twisted_clock(self._clock)
-        self._looking: Deferred[None] | None = None
+        self._passing: Deferred[None] | None = None
         self.counts: Counter[str] = Counter()
         """Number of attempts by result: sent, retry, refused, unknown."""
 
@@ -117,23 +117,23 @@ class OutboxService(Service):
         while self._sending:
             await DeferredList(list(self._sending.values()))
 
-    def _look(self) -> Deferred[None]:
-        if self._looking is None:
-            self._looking = Deferred.fromCoroutine(self.tick()).addBoth(self._looked)
-        return self._looking
+    def _pass(self) -> Deferred[None]:
+        if self._passing is None:
+            self._passing = Deferred.fromCoroutine(self.tick()).addBoth(self._passed)
+        return self._passing
 
-    def _looked(self, result: object) -> None:
-        self._looking = None
+    def _passed(self, result: object) -> None:
+        self._passing = None
         if isinstance(result, Failure):
             # Other services already report that the store is down.
             level = "warn" if result.check(CenergydError) else "error"
             getattr(log, level)("messages cannot be sent now: {reason}", reason=result.getErrorMessage())
 
     async def _finish(self) -> None:
-        if self._next_look is not None and self._next_look.active():
-            self._next_look.cancel()
-        if self._looking is not None:
-            await self._looking
+        if self._next_pass is not None and self._next_pass.active():
+            self._next_pass.cancel()
+        if self._passing is not None:
+            await self._passing
         deadline = self._clock.callLater(STOP_SECONDS, self._cancel_calls)
         await self.idle()
         if deadline.active():
@@ -166,9 +166,9 @@ class OutboxService(Service):
         self._busy += Counter()  # removes zero counts
         if isinstance(result, Failure):
             log.failure("a message cannot be sent", result)
-        idle = self._next_look is None or not self._next_look.active()
+        idle = self._next_pass is None or not self._next_pass.active()
         if self._more_due and idle and self._loop.running:
-            self._next_look = self._clock.callLater(0, self._look)
+            self._next_pass = self._clock.callLater(0, self._pass)
 
     async def _postpone(self, documents: list[Document]) -> None:
         for document in documents:

@@ -156,7 +156,7 @@ def combine(parts: Sequence[PartialRollup]) -> PartialRollup:
     )
 
 
-def turned(part: PartialRollup) -> PartialRollup:
+def sign_corrected_rollup(part: PartialRollup) -> PartialRollup:
     """The aggregates of a meter whose CTs are reversed, with the sign corrected.
 
     An estimated Q stays: as in the derivation it is assumed to be lagging, whatever the direction of P.

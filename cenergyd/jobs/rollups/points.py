@@ -1,18 +1,18 @@
-"""Rollup points: what is stored of a window, and what is told of it. Pure.
+"""Rollup points: what is stored of a window, and what is shown of it. Pure.
 
 Stored (field: meaning, kW, kvar, V):
 
 - ``P``, ``Q``, ``L1_V``: means, each over the readings that have the channel; ``P_min``, ``P_max`` and so on; ``L1_PF``: power factor of the
   sums.
 - ``readings``: how many the window has.
-- ``flags``: 1: the power factor rests on an estimated Q. 2: the counts or the sums that the power factor is of do not follow from the rest,
+- ``flags``: 1: the power factor is of an estimated Q. 2: the counts or the sums that the power factor is of do not follow from the rest,
   so they are stored too: ``P_count`` and so on, ``PF_P_sum``, ``PF_Q_sum``, and ``PF_Q_estimated``, the part of it that is estimated, where some
   readings have a Q of their own. 4: there is no power factor (no power at all).
-- ``interval``: 1h windows only; the usual interval that the hour's own readings tell, s; 0 where they do not
+- ``interval``: 1h windows only; the usual interval that the hour's own readings show, s; 0 if they do not
   (:mod:`cenergyd.jobs.rollups.usual_interval`). ``expected``: 24h windows only; how many readings a whole day has; likewise.
 
-A window is written over the one before it field by field, so whatever may have to vanish is told by ``flags`` or 0. Points without
-``flags`` are of the first version, which stored what is told.
+A window is written over the one before it field by field, so a value that no longer exists is marked by
+``flags`` or 0. Points without ``flags`` are of the first version, which stored the fields as they are shown.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def window_point(start: int, part: PartialRollup) -> FieldPoint:
 def stored_hour(start: int, part: PartialRollup, interval: int) -> FieldPoint:
     """The point of a 1h window.
 
-    :param interval: what its own readings tell of their usual interval, s; 0 where they do not.
+    :param interval: the usual interval that its own readings show, s; 0 if they show none.
     """
     point = window_point(start, part)
     point.fields["interval"] = interval
@@ -92,14 +92,14 @@ def _expected_of_day(hours: Sequence[Window], points: Mapping[int, FieldPoint], 
 
 
 def intervals_of(hours: Mapping[int, FieldPoint]) -> dict[int, int]:
-    """The usual interval of hours, s, from their stored points, both by start; those of which nobody knows are left out."""
+    """The usual interval of hours, s, from their stored points, both by start; those whose interval is unknown are left out."""
     return usual_intervals_of_hours(
         {start: (int(hour.fields["readings"]), int(hour.fields.get("interval") or 0)) for start, hour in hours.items()}
     )
 
 
 def doubtful_of(hours: Mapping[int, FieldPoint]) -> list[int]:
-    """The starts of the hours of which only their single readings tell how many they would have, from their stored points by start."""
+    """The starts of the hours of which only the single readings show how many they would have, from their stored points by start."""
     return doubtful_hours({start: int(hour.fields["readings"]) for start, hour in hours.items()}, intervals_of(hours))
 
 
@@ -126,8 +126,8 @@ def rollup_of_point(point: FieldPoint) -> PartialRollup:
     return PartialRollup(readings, bool(flags & ESTIMATED), stats, pf_P, pf_Q, factor, estimated)
 
 
-def told(window: Window, part: PartialRollup, expected: int | None) -> Fields:
-    """What is told of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
+def window_fields(window: Window, part: PartialRollup, expected: int | None) -> Fields:
+    """The fields shown of a window: mean, minimum, maximum and count per channel, ``PF``, ``readings``, ``estimated``.
 
     ``expected`` readings, ``P_complete`` and so on (0..1) and ``complete``, which is that of P, are left out where the usual interval is not known.
     """
@@ -144,9 +144,9 @@ def told(window: Window, part: PartialRollup, expected: int | None) -> Fields:
     return fields
 
 
-def told_hour(window: Window, part: PartialRollup, expected: int | None, interval: int | None) -> Fields:
-    """As :func:`told`, and the sums and the usual interval."""
-    fields = told(window, part, expected)
+def hour_fields(window: Window, part: PartialRollup, expected: int | None, interval: int | None) -> Fields:
+    """As :func:`window_fields`, and the sums and the usual interval."""
+    fields = window_fields(window, part, expected)
     for channel, stat in part.stats.items():
         fields[f"{channel}_sum"] = stat.total
     fields["PF_P_sum"], fields["PF_Q_sum"] = part.pf_P, part.pf_Q
@@ -155,23 +155,23 @@ def told_hour(window: Window, part: PartialRollup, expected: int | None, interva
     return fields
 
 
-def told_again(fields: Fields, expected: int | None, *, is_reversed: bool) -> Fields:
-    """What a point of the first version tells, by what is expected of its window as it is known now.
+def fields_of_first_version(fields: Fields, expected: int | None, *, is_reversed: bool) -> Fields:
+    """The fields shown of a point of the first version, by the number of readings that is expected today.
 
-    :param is_reversed: turn what has a direction; its power factor stays, also where it rests on an estimated Q.
+    :param is_reversed: change the sign of what has a direction; its power factor stays, even if it is of an estimated Q.
     """
     found = fields if expected is None else {**fields, **_completeness(fields, expected)}
     if not is_reversed:
         return found
-    told = dict(found)
+    shown = dict(found)
     for channel in SIGNED:
         if f"{channel}_count" in found:
             low, high = float(found[f"{channel}_min"]), float(found[f"{channel}_max"])
-            told[f"{channel}_min"], told[f"{channel}_max"] = 0 - high, 0 - low
+            shown[f"{channel}_min"], shown[f"{channel}_max"] = 0 - high, 0 - low
     for name in ("P_mean", "P_sum", "Q_mean", "Q_sum", "PF_P_sum", "PF_Q_sum"):
         if name in found:
-            told[name] = 0 - float(found[name])  # 0 and not -0.0
-    return told
+            shown[name] = 0 - float(found[name])  # 0 and not -0.0
+    return shown
 
 
 def _completeness(fields: Mapping[str, float | int | str | bool], expected: int) -> Fields:

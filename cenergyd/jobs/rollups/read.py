@@ -1,4 +1,4 @@
-"""Rollups as they are told: from the stored points, and from finer data where a window is not stored.
+"""Rollups as they are shown: from the stored points, and from finer data where a window is not stored.
 
 Windows of one minute and, if readings are kept as long as rollups, of five are not stored: for a meter that logs as often they would only
 repeat its readings. Nor are the windows of the hour and day of the meter's newest reading, which would have to be written again with every
@@ -12,17 +12,17 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.customers.model import Window
-from cenergyd.jobs.rollups.aggregate import PartialRollup, ReadingColumns, turned
+from cenergyd.jobs.rollups.aggregate import PartialRollup, ReadingColumns, sign_corrected_rollup
 from cenergyd.jobs.rollups.points import (
     Fields,
     doubtful_of,
+    fields_of_first_version,
+    hour_fields,
     intervals_of,
     rollup_of_point,
     stored_day,
     stored_hour,
-    told,
-    told_again,
-    told_hour,
+    window_fields,
 )
 from cenergyd.jobs.rollups.usual_interval import (
     NEARBY_SECONDS,
@@ -65,7 +65,7 @@ async def read_rollup(
     """The windows of a series that start in a range and have readings, ascending, at most MAX_POINTS.
 
     :param resolution: a key of RESOLUTIONS.
-    :param is_reversed: tell what the meter would have said with its CTs mounted the right way round.
+    :param is_reversed: show what the meter would have measured with its CTs mounted correctly.
     :param keep_days: the ini's ``[readings] keep_days``.
     :param cooperate: awaited every few milliseconds of computation.
     """
@@ -94,14 +94,14 @@ class _Expectation(NamedTuple):
     intervals: Mapping[int, int]
     """Of the hours, s, by start."""
     doubtful: Mapping[int, Pauses]
-    """The pauses in and around hours whose interval does not tell, by start."""
+    """The pauses in and around hours whose interval is not known, by start."""
 
     def interval(self, time: int) -> int | None:
         """The usual interval of the hour that holds a time, s."""
         return self.intervals.get(window_at(time, "1h", self.zone).start)
 
     def of(self, window: Window) -> int | None:
-        """Of a window of an hour or less; None where nobody knows."""
+        """Of a window of an hour or less; None if unknown."""
         start = window_at(window.start, "1h", self.zone).start
         if start in self.doubtful and (found := self.doubtful[start].expected(window)) is not None:
             return found
@@ -143,7 +143,7 @@ class _RollupReader:
         return found[:MAX_POINTS]
 
     async def stored(self, resolution: str, within: Window) -> dict[int, Fields]:
-        """What the stored points tell, by start."""
+        """The fields of the stored points, by start."""
         found: dict[int, Fields] = {}
         since, read = within.start, 0
         while read < MAX_POINTS:
@@ -226,7 +226,7 @@ class _RollupReader:
     def _computed(
         self, resolution: str, within: Window, columns: ReadingColumns, expectation: _Expectation
     ) -> list[tuple[int, Fields]]:
-        """What the readings tell of the windows of a range, an hour or shorter."""
+        """The fields of the windows of a range, from readings; the windows are an hour or shorter."""
         found = []
         for window in windows(*within, resolution, self._zone):
             part = columns.part(*window)
@@ -244,17 +244,19 @@ class _RollupReader:
 
     def _tell(self, resolution: str, window: Window, part: PartialRollup, expectation: _Expectation) -> Fields:
         expected = expectation.of(window)
-        part = turned(part) if self._is_reversed else part
+        part = sign_corrected_rollup(part) if self._is_reversed else part
         if resolution == "1h":
-            return told_hour(window, part, expected, expectation.interval(window.start))
-        return told(window, part, expected)
+            return hour_fields(window, part, expected, expectation.interval(window.start))
+        return window_fields(window, part, expected)
 
     def _told(self, resolution: str, point: FieldPoint, expectation: _Expectation | None) -> Fields:
         window = window_at(point.time, resolution, self._zone)
         if "flags" not in point.fields:
             expected = expectation.of(window) if expectation else None
-            return told_again(point.fields, expected, is_reversed=self._is_reversed)
+            return fields_of_first_version(point.fields, expected, is_reversed=self._is_reversed)
         part = rollup_of_point(point)
         if expectation is not None:
             return self._tell(resolution, window, part, expectation)
-        return told(window, turned(part) if self._is_reversed else part, int(point.fields["expected"]) or None)
+        return window_fields(
+            window, sign_corrected_rollup(part) if self._is_reversed else part, int(point.fields["expected"]) or None
+        )

@@ -25,7 +25,7 @@ from cenergyd.jobs.energy.netload import NetLoadReader
 from cenergyd.jobs.energy.read import LONGEST_GAP, EnergyReader
 from cenergyd.jobs.energy.role_power import RolePowerReader
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
-from cenergyd.jobs.rollups.points import told
+from cenergyd.jobs.rollups.points import window_fields
 from cenergyd.jobs.rollups.read import MAX_POINTS, read_rollup
 from cenergyd.jobs.rollups.usual_interval import Pauses
 from cenergyd.jobs.tariff.charges import Charges, ChargesSum, DemandLine, PeriodEnergy, QuarterHour, RegisterUse
@@ -107,7 +107,7 @@ async def _in_parts(customer: Customer, readings: ReadingStore, role: Role, wind
             series = name
     if not parts:
         return None
-    return {"series": series, "time": window.start, **told(window, combine(parts), expected)}
+    return {"series": series, "time": window.start, **window_fields(window, combine(parts), expected)}
 
 
 async def energy_between(

@@ -98,9 +98,9 @@ def _issues(facts: SiteFacts, now: int) -> list[Issue]:
     found += [issue for meter in facts.meters if (issue := _meter_issue(meter, facts, uploaded)) is not None]
     if facts.solar_zero_since is not None:
         found.append(Issue(kind="solar_zero", role="solar", since=facts.solar_zero_since))
-    told = {issue.role for issue in found}
-    found += _waiting(facts, uploaded, now, told)
-    return [*found, *_computing(facts, uploaded, now, bool(told & set(ROLES)))]
+    with_issue = {issue.role for issue in found}
+    found += _waiting(facts, uploaded, now, with_issue)
+    return [*found, *_computing(facts, uploaded, now, bool(with_issue & set(ROLES)))]
 
 
 def _meter_issue(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> Issue | None:
@@ -128,26 +128,26 @@ def _sends_stored(meter: MeterStatus, facts: SiteFacts, uploaded: int) -> bool:
     return fresh and meter.error is None and all(_is_behind(each, facts, uploaded) for each in facts.meters)
 
 
-def _waiting(facts: SiteFacts, uploaded: int, now: int, told: set[Role | None]) -> Iterator[Issue]:
+def _waiting(facts: SiteFacts, uploaded: int, now: int, with_issue: set[Role | None]) -> Iterator[Issue]:
     """Issues for meters that are behind others, or that have never sent readings."""
     if now < uploaded + SETTLING:
         return
     newest = max((meter.last_time for meter in facts.meters if meter.last_time is not None), default=None)
     for meter in facts.meters:
-        if meter.role in told:
+        if meter.role in with_issue:
             continue
         if meter.last_time is None or (newest is not None and newest - meter.last_time > _lack(meter)):
             yield Issue(kind="waiting", role=meter.role, meter=meter.meter, since=meter.last_time)
 
 
-def _computing(facts: SiteFacts, uploaded: int, now: int, meter_told: bool) -> Iterator[Issue]:
+def _computing(facts: SiteFacts, uploaded: int, now: int, has_meter_issue: bool) -> Iterator[Issue]:
     computed = facts.computed
     if _is_long(facts.backlog):
         yield Issue(kind="computing", role=computed.role if computed else None)
     elif facts.meters and all(_sends_stored(meter, facts, uploaded) for meter in facts.meters):
         reached = min(meter.last_time or 0 for meter in facts.meters)
         yield Issue(kind="computing", since=reached, reason="stored_logs")
-    if computed is None or meter_told:
+    if computed is None or has_meter_issue:
         return
     role = computed.role
     if computed.failing_plugin:

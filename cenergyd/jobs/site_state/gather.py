@@ -122,7 +122,7 @@ async def site_states(
 def _facts(customer: Customer, known: _Known) -> SiteFacts:
     serial = customer.logger_serial_number
     known = known._replace(last=without_foreign(customer, known.last))
-    told = known.derivations.get(customer.id, {})
+    result = known.derivations.get(customer.id, {})
     meters = tuple(
         _meter(customer, role, series, known) for role in ROLES for series in customer.measured_series_of(role)
     )
@@ -131,8 +131,8 @@ def _facts(customer: Customer, known: _Known) -> SiteFacts:
         logger=attrs.evolve(_logger(known.loggers.get(serial), meters), own_limit=_own_limit(customer)),
         meters=meters,
         sums=tuple(_sum(customer, role, known) for role in ROLES if is_sum(customer.current.meter_of(role))),
-        computed=_computed(customer, told, known.last),
-        backlog=_backlog(customer, told),
+        computed=_computed(customer, result, known.last),
+        backlog=_backlog(customer, result),
         refusal=_refusal(known.rejected.get(serial)),
     )
 
@@ -197,25 +197,25 @@ def _error(stored: object) -> LoggedError | None:
     return LoggedError(int(stored["code"]), int(stored["time"])) if isinstance(stored, Mapping) else None
 
 
-def _computed(customer: Customer, told: Mapping[str, object], last: Mapping[str, Reading]) -> ComputedFacts | None:
+def _computed(customer: Customer, result: Mapping[str, object], last: Mapping[str, Reading]) -> ComputedFacts | None:
     role = customer.missing_role
     if role is None or not customer.logger_serial_number:
         return None
     reading = last.get(customer.series_of(role) or "")
-    failure = told.get("failure")
+    failure = result.get("failure")
     failed: Mapping[str, object] = failure if isinstance(failure, Mapping) else {}
     return ComputedFacts(
         role=role,
-        last_time=reading.time if reading else reached_before(told),
+        last_time=reading.time if reading else reached_before(result),
         power=reading.P if reading else None,
         failing_plugin=str(failed.get("plugin") or ""),
         failing_since=_int(failed.get("since")),
-        no_plugin=bool(told.get("no_plugin")),
+        no_plugin=bool(result.get("no_plugin")),
     )
 
 
-def _backlog(customer: Customer, told: Mapping[str, object]) -> PendingRange | None:
-    window = stored_window(told)
+def _backlog(customer: Customer, result: Mapping[str, object]) -> PendingRange | None:
+    window = stored_window(result)
     if window is not None:
         start, end, done = (_int(window.get(name)) for name in ("start", "end", "done"))
         if start is not None and end is not None and done is not None and done < end:

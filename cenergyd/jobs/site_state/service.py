@@ -37,7 +37,7 @@ from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.periodic import PeriodicService
 
 INTERVAL = 5.0
-"""Seconds between two looks for notifications."""
+"""Seconds between two checks for notifications."""
 PASS_SECONDS = 15.0
 """Least seconds between two passes, so that the sites of a busy fleet share the queries."""
 SETTLING = 8.0

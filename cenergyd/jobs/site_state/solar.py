@@ -23,7 +23,7 @@ _HOUR, _DAY = 3600, 86400
 
 
 def may_be_dark(facts: SiteFacts, now: int) -> bool:
-    """Whether a look at the last days is worth it: the newest reading is near zero, and the sun has been high for hours."""
+    """Whether the last days need to be checked: the newest reading is near zero, and the sun has been high for hours."""
     solar = _solar(facts)
     if (
         solar is None

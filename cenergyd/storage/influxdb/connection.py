@@ -241,7 +241,7 @@ class InfluxConnection:
             return StoreUnavailable(f"{self.address}: TLS failed: {_innermost(error)}")
         if isinstance(error, HTTPError | OSError):
             if not refused and not self.address.tls and _answers_with_tls(self.address, self._timeout):
-                # InfluxDB may reset a plain connection before its reply (that it speaks HTTPS) is read.
+                # InfluxDB may reset a plain connection before its reply (that it requires HTTPS) is read.
                 return _speaks_tls(self.address)
             return StoreUnavailable(f"{self.address} cannot be reached: {_innermost(error)}")
         return StoreUnavailable(f"{self.address} sent a reply that cannot be read: {type(error).__name__}")
@@ -262,7 +262,7 @@ def _run(client: InfluxClient, statements: Sequence[str]) -> list[StatementResul
 
 
 def _speaks_tls(address: InfluxAddress) -> StoreUnavailable:
-    return StoreUnavailable(f"{address} speaks TLS: the URL must begin with https+influxdb://")
+    return StoreUnavailable(f"{address} uses TLS: the URL must begin with https+influxdb://")
 
 
 def _answers_with_tls(address: InfluxAddress, timeout: float) -> bool:

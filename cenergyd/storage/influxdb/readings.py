@@ -1,4 +1,4 @@
-"""Readings in InfluxDB 1.x, or in any engine that speaks its API, by the official ``influxdb`` client.
+"""Readings in InfluxDB 1.x, or in any engine that offers its API, by the official ``influxdb`` client.
 
 The client is synchronous, so it runs in a bounded pool of threads, some for writing and some for reading: long reads never delay a
 write. Nothing is retried here: errors are raised at once, and callers decide what to do.

@@ -67,7 +67,7 @@ class MongoFrontEnd:
         self._stream = ChangeStream(documents.mongo, documents.shared.name)
         self._unsettled: dict[str, object] = {}
         """``_id`` of documents that the stream has reported, until they agree with our own documents."""
-        self._looked_for_unwritten = 0.0
+        self._searched_unwritten = 0.0
         self._batches: AsyncGenerator[list[RawBSONDocument], None] | None = None
         self._known: dict[str, bytes] = {}
         self._seen: set[str] = set()
@@ -102,7 +102,7 @@ class MongoFrontEnd:
         if ids is None or len(self._unsettled) > _MAX_UNSETTLED:
             await self._end_stream()
             return None
-        if self._documents.mongo.seconds() >= self._looked_for_unwritten + _UNWRITTEN_SECONDS:
+        if self._documents.mongo.seconds() >= self._searched_unwritten + _UNWRITTEN_SECONDS:
             await self._finish_unwritten()
         self._unsettled |= {id_text(key): key for key in ids}
         return await self._settled()
@@ -230,7 +230,7 @@ class MongoFrontEnd:
 
     async def _finish_unwritten(self) -> None:
         """Write changes that a daemon left unwritten when it ended."""
-        self._looked_for_unwritten = self._documents.mongo.seconds()
+        self._searched_unwritten = self._documents.mongo.seconds()
         query = {UNWRITTEN: {"$exists": True}}
         found = await self._documents.run_own(lambda own: own.find(query, limit=_PAGE, batch_size=_PAGE))
         for own in found:

@@ -27,7 +27,7 @@ def meters_differ(server: Server) -> str | None:
     return kept(send_log(server, encode.gz(log()), MODBUSDEVICE="241"))
 
 
-@rule("5", "gzip or plain is told by the first two bytes, not by the name")
+@rule("5", "gzip or plain is recognised by the first two bytes, not by the name")
 def gz_or_plain(server: Server) -> str | None:
     return first(
         accepted(send_log(server, log(), name="modbus/mb-240.log.gz")),

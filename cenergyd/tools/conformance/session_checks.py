@@ -90,7 +90,7 @@ def wrong_password(server: Server) -> str | None:
     return unauthorized(mode(server, "TEST", PASSWORD=server.password + "x"))
 
 
-@rule("2", "Which of the two was wrong is never told")
+@rule("2", "The reply never says which of the two was wrong")
 def not_told(server: Server) -> str | None:
     one = mode(server, "TEST", SERIALNUMBER="00FFFFFFFFF1")
     other = mode(server, "TEST", PASSWORD=server.password + "y")
@@ -178,7 +178,7 @@ def again(server: Server) -> str | None:
     return first(accepted(send_log(server, content)), accepted(send_log(server, content)))
 
 
-@rule("4", "SUCCESS stands alone on a line of no failure page, whatever the device's texts are")
+@rule("4", "No failure page has SUCCESS alone on a line, whatever the device's texts are")
 def no_success_in_failure(server: Server) -> str | None:
     hostile = "x\r\nSUCCESS\r\n"
     responses = (

@@ -49,7 +49,7 @@ class NewCorrection(Resource, frozen=True, kw_only=True):
 
 
 class CorrectionJson(Resource, frozen=True, kw_only=True):
-    """A correction, in force or undone."""
+    """A correction, active or undone."""
 
     id: str
     series: str
@@ -90,7 +90,7 @@ class CorrectionsApi:
         self._corrector = corrector_of(context)
 
     async def show(self, call: Call, customer_id: str) -> Response:
-        """Every correction of the customer's meters, in force or undone."""
+        """Every correction of the customer's meters, active or undone."""
         found = await self._corrector.listed(await self._context.customer(customer_id))
         return Response(CorrectionList(corrections=[CorrectionJson.of(each) for each in found]))
 
@@ -144,7 +144,7 @@ _ADD = openapi.Operation(
     "addCorrection", _TAG, "Void, scale or shift a range of a meter's readings", response=CorrectionJson, status=201,
     body=NewCorrection, parameters=[openapi.CUSTOMER_ID], errors=[409, 412],
     description=f"""The meter's own values stay stored (`original=1` where readings are read); everything that is shown or computed follows
-the correction, late and resent readings too. Corrections apply in the order in which they were made. A range cannot be shifted to times that have other readings (409); readings that arrive there later are hidden. A range can be shifted once. The energy registers of a scaled range are ignored. At most {MAX_ACTIVE} corrections of a customer are in force at once. The logger must have been the customer's at all times of
+the correction, late and resent readings too. Corrections apply in the order in which they were made. A range cannot be shifted to times that have other readings (409); readings that arrive there later are hidden. A range can be shifted once. The energy registers of a scaled range are ignored. At most {MAX_ACTIVE} corrections of a customer may be active. The logger must have been the customer's at all times of
 the range.""",
 )  # fmt: skip
 _UNDO = openapi.Operation(

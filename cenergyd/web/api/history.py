@@ -52,7 +52,7 @@ class ExplainedSource(Resource, frozen=True, kw_only=True):
     series: str
     time: Time | None
     factor: Annotated[float | None, Meta(description="Of a meter of a sum; null: none.")]
-    corrections: Annotated[list[str], Meta(description="Ids of the corrections in force that change this reading.")]
+    corrections: Annotated[list[str], Meta(description="Ids of the active corrections that change this reading.")]
 
 
 class ExplainedMinute(Resource, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class ExplainedMinute(Resource, frozen=True, kw_only=True):
     def of(cls, found: Explanation, corrections: Sequence[Listed]) -> ExplainedMinute:
         """The provenance of a minute.
 
-        :param corrections: those in force near it.
+        :param corrections: the active ones near it.
         """
         sources = [
             ExplainedSource(**source._asdict(), corrections=_ids_at(corrections, source.series, source.time))

@@ -89,7 +89,7 @@ class LiveCustomer:
         self._status: LiveStatus | None = None
         self._again = False
         self._busy = False
-        self._loop = LoopingCall(self._look)
+        self._loop = LoopingCall(self._check)
         self._loop.clock = twisted_clock(context.clock)
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -123,9 +123,9 @@ class LiveCustomer:
     def _news(self) -> None:
         self._again = True
         if not self._busy:
-            Deferred.fromCoroutine(self._look())
+            Deferred.fromCoroutine(self._check())
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         if self._busy or self._settings is None:
             return
         self._busy = self._again = True
@@ -181,10 +181,10 @@ class LiveCustomer:
     async def _status_of(self, customer: Customer, last: Mapping[str, Reading]) -> LiveStatus:
         serial = customer.logger_serial_number
         seen = await logger_of(self._context.documents, serial) if serial else None
-        told = await results_of([customer], self._context.documents)
+        results = await results_of([customer], self._context.documents)
         return LiveStatus(
             logger=LoggerJson.of_customer(customer, seen, last) if serial else None,
-            derivation=derivation_state(customer, last, told.get(customer.id)),
+            derivation=derivation_state(customer, last, results.get(customer.id)),
         )
 
 

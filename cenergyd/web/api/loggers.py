@@ -189,11 +189,11 @@ class StatusReader:
         loggers = await loggers_of(self._context.documents, serials)
         series = list({source.series for customer in customers for source in role_sources(customer)})
         last = await self._context.readings.last(series) if series else {}
-        told = await results_of(customers, self._context.documents)
+        results = await results_of(customers, self._context.documents)
         states = await site_states(customers, self._context.documents, now, last, self._context.readings)
         return [
             self._entry(
-                customer, loggers, last, told.get(customer.id), SiteStateJson.of(state, customer.time_zone, now)
+                customer, loggers, last, results.get(customer.id), SiteStateJson.of(state, customer.time_zone, now)
             )
             for customer, state in zip(customers, states, strict=True)
         ]
@@ -203,7 +203,7 @@ class StatusReader:
         customer: Customer,
         loggers: Mapping[str, Document],
         last: Mapping[str, Reading],
-        told: Mapping[str, Any] | None,
+        result: Mapping[str, Any] | None,
         state: SiteStateJson,
     ) -> StatusEntry:
         serial = customer.logger_serial_number
@@ -215,7 +215,7 @@ class StatusReader:
             missing_role=customer.missing_role,
             problems=SettingsProblem.all_of(customer),
             logger=LoggerJson.of_customer(customer, loggers.get(serial), last) if serial else None,
-            derivation=derivation_state(customer, last, told),
+            derivation=derivation_state(customer, last, result),
         )
 
     async def logger(self, serial: str) -> LoggerDetails:

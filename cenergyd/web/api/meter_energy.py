@@ -83,7 +83,7 @@ class MeterEnergyApi:
         """As JSON."""
         zone, step, windows, meters = await self._meters(call, customer_id)
         names = await meter_names(self._context.documents, [meter.series for meter in meters])
-        told = [
+        of_meters = [
             EnergyOfMeter(
                 role=each.role,
                 logger_serial_number=each.serial,
@@ -98,7 +98,7 @@ class MeterEnergyApi:
             )
             for each in meters
         ]
-        return Response(EnergyOfMeters(step=step, time_zone=zone, meters=told))
+        return Response(EnergyOfMeters(step=step, time_zone=zone, meters=of_meters))
 
     async def read_csv(self, call: Call, customer_id: str) -> Response:
         """As CSV: a row per meter and window, empty cells where nothing is known."""

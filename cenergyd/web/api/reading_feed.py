@@ -1,4 +1,4 @@
-"""Notification of new readings within this process, so that live views look at once."""
+"""Notification of new readings within this process, so that live views read them at once."""
 
 from __future__ import annotations
 

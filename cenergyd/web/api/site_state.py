@@ -61,11 +61,11 @@ class SiteStateJson(Resource, frozen=True, kw_only=True):
         zone = zone_or_utc(time_zone)
         issues = []
         for issue in state.issues:
-            told = issue_text(issue, state, now, zone)
+            texts = issue_text(issue, state, now, zone)
             issues.append(
                 SiteIssue(
                     kind=issue.kind, level=issue.level, role=issue.role, meter=issue.meter, since=issue.since, code=issue.code,
-                    field=issue.field, title=told.title, text=told.text, advice=told.advice,
+                    field=issue.field, title=texts.title, text=texts.text, advice=texts.advice,
                 )
             )  # fmt: skip
         return cls(

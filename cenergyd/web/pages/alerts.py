@@ -169,7 +169,7 @@ class AlertPages:
         try:
             await self._context.required_outbox().enqueue_test(customer, public_channel(channel), call.now)
         except (Overloaded, Conflict) as error:
-            problem = f"No test message was sent: {error or 'one was asked for at the same moment'}."
+            problem = f"No test message was sent: {error or 'another one was requested at the same time'}."
             return await self._page(call, customer_id, Shown(problem=problem, status=429))
         return _done(customer_id, "test", "channels")
 
@@ -238,8 +238,8 @@ class AlertPages:
         if state.last_upload is None:
             return "The logger has not uploaded yet, so there was nothing to watch."
         if state.issues:
-            told = issue_text(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
-            return f"No alert is active, but not all is well: {told.title[0].lower()}{told.title[1:]}."
+            text = issue_text(state.issues[0], state, call.now, zone_or_utc(customer.time_zone))
+            return f"No alert is active, but not all is well: {text.title[0].lower()}{text.title[1:]}."
         return f"Nothing is wrong: the logger uploaded {texts.age(state.last_upload, call.now)}, its meters are current, and no rule that is watched has found anything."
 
     async def _page(self, call: PageCall, customer_id: str, shown: Shown = Shown()) -> Page:  # noqa: B008 - a constant

@@ -41,7 +41,7 @@ class CorrectionRow(NamedTuple):
     reason: str
     made: str
     undone: str
-    """'' while it is in force."""
+    """'' while it is active."""
 
 
 class CorrectionPages:

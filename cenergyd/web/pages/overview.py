@@ -150,9 +150,9 @@ def row_of(site: SiteSummary, now: int) -> Row:
     state = site.state
     if not state.issues:
         return Row(site, state.level, TITLES[state.kind], "", cells)
-    told = issue_text(state.issues[0], state, now, zone_or_utc(site.time_zone))
+    text = issue_text(state.issues[0], state, now, zone_or_utc(site.time_zone))
     more = f" And {len(state.issues) - 1} more." if len(state.issues) > 1 else ""
-    return Row(site, state.level, told.title, told.text + more, cells)
+    return Row(site, state.level, text.title, text.text + more, cells)
 
 
 def headings_of(query: FleetQuery) -> list[Heading]:

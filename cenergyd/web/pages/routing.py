@@ -130,11 +130,11 @@ class PageRouter:
 
     def _is_of_an_old_session(self, request: Request, caller: Principal, form: Mapping[str, str]) -> bool:
         """Whether a form was opened in a session that has ended since; the browser must say that a page of this site sent it."""
-        told = request.getHeader(b"sec-fetch-site") is not None or request.getHeader(b"origin") is not None
+        has_origin = request.getHeader(b"sec-fetch-site") is not None or request.getHeader(b"origin") is not None
         try:
             self._auth.check_csrf(request, caller, form.get(CSRF_FIELD))
         except RequestProblem as problem:
-            return told and problem.details.code == "csrf" and bool(form.get(CSRF_FIELD))
+            return has_origin and problem.details.code == "csrf" and bool(form.get(CSRF_FIELD))
         return False
 
     def _check(

@@ -229,7 +229,7 @@ def _day_fault(name: str, draft: TariffDraft) -> str:
 
 def _sent_rows(form: Mapping[str, str], section: Section) -> list[Row]:
     rows: list[Row] = []
-    # A text field tells whether a row was sent; checkboxes that are off are not sent.
+    # A text field shows that a row was sent; checkboxes that are off are not sent.
     anchor = next(name for name in section.fields if name not in DAYS)
     while len(rows) < MAX_ROWS and f"{section.name}.{len(rows)}.{anchor}" in form:
         rows.append({name: form.get(f"{section.name}.{len(rows)}.{name}", "") for name in section.fields})

@@ -1,4 +1,4 @@
-"""The client of a request: its address, whether it uses TLS, and the host it asked for.
+"""The client of a request: its address, whether it uses TLS, and the host that it requests.
 
 Forwarded headers are trusted only from the proxies in ``[server] trusted_proxies``; anybody else could forge them.
 """

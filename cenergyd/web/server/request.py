@@ -125,7 +125,7 @@ class BoundedRequest(Request):
             self.channel.loseConnection()
 
     def processingFailed(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """Log the error under the request's id, and tell the client only that id."""
+        """Log the error under the request's id, and show the client only that id."""
         log.failure("request {request_id} to {path} failed", reason, request_id=self.request_id, path=self.path)
         if self.startedWriting:
             self.loseConnection()

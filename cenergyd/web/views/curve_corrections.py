@@ -14,7 +14,7 @@ from cenergyd.web.views.sources import Track
 async def corrections_of(
     context: Context, customer: Customer, tracks: Sequence[Track], start: int, end: int
 ) -> list[list[Listed]]:
-    """For each track, the corrections in force within a range of its meters, or of those that it is computed from."""
+    """For each track, the active corrections within a range of its meters, or of those that it is computed from."""
     behind = [series_behind(customer, track) for track in tracks]
     every = {name for names in behind for name in names}
     found = await corrections_over(context.readings, context.documents, every, start, end)

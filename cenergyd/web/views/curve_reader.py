@@ -198,7 +198,7 @@ class _SingleReadings:
         self._cooperate = cooperate
 
     async def pieces(self, tracks: Sequence[Track]) -> AsyncIterator[list[Iterable[CurvePoint]]]:
-        """See :class:`CurveQuery`. Points are made when they are asked for."""
+        """See :class:`CurveQuery`. Points are made on demand."""
         if len(tracks) != 1:
             yield [self._points(track) for track in tracks]
             return

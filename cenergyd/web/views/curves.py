@@ -59,7 +59,7 @@ class Curve:
 
 
 def gap_limit(times: Sequence[int], resolution: int | None) -> int | None:
-    """Points further apart than this, s, have a gap between them; None where there are too few to tell."""
+    """Points further apart than this, s, have a gap between them; None if there are too few to know."""
     steps = [after - before for before, after in pairwise(times)]
     return int(GAP_STEPS * max(resolution or 1, median_low(steps))) if steps else None
 
@@ -173,7 +173,7 @@ class CurveSegment(Resource, frozen=True, kw_only=True):
 
 
 class CurveCorrection(Resource, frozen=True, kw_only=True):
-    """A correction in force that changes readings behind a curve."""
+    """An active correction that changes readings behind a curve."""
 
     id: Annotated[str, Meta(description="Its id in the customer's `corrections`.")]
     series: Annotated[str, Meta(description="The corrected meter; for a computed curve, one of those it is made of.")]
@@ -217,7 +217,7 @@ class CurveColumns:
     """The columns of a curve while its points come, in numbers only: a year of points with all their objects would be a large part of the memory.
 
     :param resolution: seconds per point; None: single readings.
-    :param channels: those asked for.
+    :param channels: the requested ones.
     """
 
     def __init__(self, track: Track, resolution: int | None, channels: Sequence[str] = CHANNELS) -> None:
@@ -242,7 +242,7 @@ class CurveColumns:
     def json(self, corrections: Sequence[Listed] = ()) -> CurveJson:
         """The curve.
 
-        :param corrections: those in force that change readings behind it.
+        :param corrections: the active ones that change readings behind it.
         """
         source, limit = self._track.source, gap_limit(self._times, self._resolution)
         gaps = [] if limit is None else [pair for pair in pairwise(self._times) if pair[1] - pair[0] > limit]

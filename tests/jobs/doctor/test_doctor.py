@@ -54,7 +54,7 @@ def miswired(real: Mapping[Role, Mapping[int, float]], roles: tuple[Role, ...], 
     """What is seen where the wiring is the truth: under each name, the meter that the wiring says."""
     seen: dict[Role, dict[int, float]] = {}
     for role in roles:
-        sign = -1.0 if role in wiring.turned else 1.0
+        sign = -1.0 if role in wiring.reversed_roles else 1.0
         seen[wiring.measured_by[role]] = {time: sign * value for time, value in real[role].items()}
     return seen
 
@@ -80,7 +80,7 @@ def test_every_exchange_and_turn_of_two_meters_is_found_and_nothing_is_found_whe
             swapped = [f for f in findings if f.code == "swapped_meters"]
             turned = {f.evidence["role"] for f in findings if f.code == "reversed_ct"}
             assert len(findings) == len(swapped) + len(turned)
-            assert turned == wiring.turned
+            assert turned == wiring.reversed_roles
             assert len(swapped) == bool(wiring.exchanged)
             if swapped:
                 expected = {FIELD_OF_ROLE[r]: FIELD_OF_ROLE[n] for r, n in wiring.measured_by.items() if r != n}
@@ -101,7 +101,7 @@ def test_three_meters_with_noise(site: SimulatedSite) -> None:
     assert sample is not None
     for wiring in list(wirings(sample))[1::5]:
         findings = check_wiring(miswired(real, ROLES, wiring), zone)
-        assert {f.evidence["role"] for f in findings if f.code == "reversed_ct"} == wiring.turned
+        assert {f.evidence["role"] for f in findings if f.code == "reversed_ct"} == wiring.reversed_roles
         assert ("swapped_meters" in codes(findings)) == bool(wiring.exchanged)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cenergyd.customers.model import Window
 from cenergyd.derivation.formulas import reactive_power
 from cenergyd.jobs.rollups.aggregate import ReadingColumns, combine
-from cenergyd.jobs.rollups.points import rollup_of_point, stored_day, stored_hour, told, told_hour
+from cenergyd.jobs.rollups.points import hour_fields, rollup_of_point, stored_day, stored_hour, window_fields
 from cenergyd.jobs.rollups.usual_interval import (
     Pauses,
     doubtful_hours,
@@ -71,7 +71,7 @@ def test_a_window_says_what_its_readings_say(readings: list[Reading]) -> None:
         assert part is None
         return
     assert part is not None
-    got = told(Window(0, 3600), part, None)
+    got = window_fields(Window(0, 3600), part, None)
     want = reference(readings)
     if "PF" not in want:
         got.pop("PF", None)  # sums that cancel to within rounding: any power factor is as good
@@ -122,7 +122,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
         other = back.stats[channel]
         assert (other.number, other.mean, other.low, other.high) == (stat.number, stat.mean, stat.low, stat.high)
         assert other.total == pytest.approx(stat.total, rel=1e-12, abs=1e-9)
-    of_first_version = FieldPoint(0, told_hour(Window(0, 3600), part, 60, 60))
+    of_first_version = FieldPoint(0, hour_fields(Window(0, 3600), part, 60, 60))
     # It did not keep how much of a sum was estimated where some readings had a Q of their own.
     assert attrs.evolve(rollup_of_point(of_first_version), pf_Q_estimated=part.pf_Q_estimated) == part
 
@@ -136,8 +136,8 @@ def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[li
     for part in parts:
         fields |= stored_hour(0, part, 60).fields
     if parts:
-        found = told(window, rollup_of_point(FieldPoint(0, fields)), 60)
-        assert found == pytest.approx(told(window, parts[-1], 60), rel=1e-12, abs=1e-9)
+        found = window_fields(window, rollup_of_point(FieldPoint(0, fields)), 60)
+        assert found == pytest.approx(window_fields(window, parts[-1], 60), rel=1e-12, abs=1e-9)
 
 
 def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> None:
@@ -145,7 +145,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
     readings = [Reading(0, P=10.0, L1_PF=1.0, Q=0.0), Reading(60, P=6.0, L1_PF=0.6, Q=8.0)]
     part = ReadingColumns(readings).part(0, 3600)
     assert part is not None
-    fields = told(Window(0, 3600), part, None)
+    fields = window_fields(Window(0, 3600), part, None)
     assert fields["PF"] == pytest.approx(16 / sqrt(16**2 + 8**2))
     assert fields["estimated"] is False
 
@@ -153,7 +153,7 @@ def test_the_power_factor_is_of_the_sums_and_not_the_mean_of_power_factors() -> 
 def test_a_meter_without_q_is_estimated_from_its_own_power_factor() -> None:
     part = ReadingColumns([Reading(0, P=8.0, L1_PF=0.8)]).part(0, 60)
     assert part is not None
-    fields = told(Window(0, 60), part, None)
+    fields = window_fields(Window(0, 60), part, None)
     assert fields["PF"] == pytest.approx(0.8)
     assert fields["estimated"] is True
     assert "Q_mean" not in fields
@@ -163,7 +163,7 @@ def test_values_beyond_any_meter_do_not_break_the_sums() -> None:
     readings = [Reading(0, P=1.7e308, Q=1.7e308), Reading(1, P=1.7e308, Q=-1.7e308), Reading(2, P=3.0, Q=4.0)]
     part = ReadingColumns(readings).part(0, 60)
     assert part is not None
-    fields = told(Window(0, 60), part, 1)
+    fields = window_fields(Window(0, 60), part, 1)
     assert (fields["P_mean"], fields["P_count"], fields["readings"], fields["PF"]) == (3.0, 1, 3, 0.6)
 
 
@@ -193,7 +193,7 @@ def test_how_complete_a_window_is() -> None:
         part = ReadingColumns([Reading(time, P=1.0) for time in range(count)]).part(0, length)
         assert part is not None
         expected = None if interval is None else expected_readings(Window(0, length), interval)
-        return told(Window(0, length), part, expected).get("complete")
+        return window_fields(Window(0, length), part, expected).get("complete")
 
     assert complete(60, 3600, 60) == 1
     assert complete(45, 3600, 60) == 0.75
@@ -214,7 +214,7 @@ def test_a_day_expects_readings_of_the_hours_that_have_none() -> None:
     day = stored_day(Window(0, 4 * 3600), hours, points)
     assert day is not None
     assert (day.fields["readings"], day.fields["expected"]) == (102, 60 + 60 + 60 + 12)
-    assert told(Window(0, 4 * 3600), rollup_of_point(day), 192)["complete"] == round(102 / 192, 4)
+    assert window_fields(Window(0, 4 * 3600), rollup_of_point(day), 192)["complete"] == round(102 / 192, 4)
     assert stored_day(Window(0, 4 * 3600), hours, {}) is None
 
 

@@ -176,7 +176,7 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
             assert part is not None
             got = stored[window.start]
             expected = got.get("expected")  # tests/reference tells how many
-            want = rollup_points.told(window, part, None if expected is None else int(expected))
+            want = rollup_points.window_fields(window, part, None if expected is None else int(expected))
             if resolution == "24h":
                 assert got["readings"] == want["readings"]
                 assert got["P_mean"] == pytest.approx(want["P_mean"], rel=1e-12, abs=1e-12)

@@ -108,7 +108,7 @@ async def test_what_a_dead_daemon_left_unwritten_is_written_beside_the_stream(st
         patched.setattr(store.documents, "write_unwritten", crash)
         with pytest.raises(StoreUnavailable):
             await store.update("mill", {"facility": "9"})
-    monkeypatch.setattr(store.front_end, "_looked_for_unwritten", 0.0)
+    monkeypatch.setattr(store.front_end, "_searched_unwritten", 0.0)
     assert await store.front_end.streamed_changes() == []
     assert shared.find_one()["facility"] == "9"
 

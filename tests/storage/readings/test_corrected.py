@@ -1,4 +1,4 @@
-"""A store with corrections in force answers as one in which the corrected readings were stored."""
+"""A store with active corrections answers as one in which the corrected readings were stored."""
 
 from __future__ import annotations
 

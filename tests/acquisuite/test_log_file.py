@@ -467,7 +467,7 @@ def test_even_rows_are_read_as_they_are_row_by_row(
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_good_rows_take_the_way_of_columns(layout: Layout, end: str) -> None:
+def test_good_rows_are_read_by_columns(layout: Layout, end: str) -> None:
     rows = [dict.fromkeys(range(4, 76), 0.5 + n) | {5: 0.5, 17: 0.5} for n in range(4)]
     text = end.join([*(log_row(T0 + 60 * n, values, columns=76) for n, values in enumerate(rows)), ""]).encode()
     even = read_uniform_rows(text, layout, NOW)

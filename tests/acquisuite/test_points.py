@@ -165,7 +165,7 @@ def test_other_quantities_are_none(described: Described) -> None:
         ([("Electric Main #1", "kWh")], "E_net", "may be it"),
     ],
 )
-def test_ties_and_doubtful_matches_are_told_not_taken(described: Described, value: str, doubt: str) -> None:
+def test_ties_and_doubtful_matches_are_reported_not_taken(described: Described, value: str, doubt: str) -> None:
     found = describe_columns(points(described))
     assert value not in found.columns
     assert doubt in found.doubts[value]

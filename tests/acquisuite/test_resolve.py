@@ -54,13 +54,13 @@ def test_a_description_without_power_is_not_completed_from_a_table() -> None:
     assert columns(voltage) == {"L1_V": 7}
 
 
-def test_a_doubtful_power_is_told_and_holds_the_log() -> None:
+def test_a_doubtful_power_is_reported_and_holds_the_log() -> None:
     found = resolve(MeterFacts(**H8036_FACTS), config((*LABELS, Point(5, "Volts A-N", "V"))), LayoutTable())
     assert (found.state, found.layout) == ("unknown", None)
     assert "Main building" in found.doubts[0]
 
 
-def test_other_doubts_are_told_only() -> None:
+def test_other_doubts_are_reported_only() -> None:
     found = resolve(MeterFacts(), config((*POWER, Point(2, "Power Factor Ave", ""))), LayoutTable())
     assert columns(found) == {"P": 5, "E_net": 4}
     assert "Power Factor Ave" in found.doubts[0]

@@ -100,7 +100,7 @@ def test_status() -> None:
     assert "geheim" not in repr(report.as_document())
 
 
-def test_a_trace_tells_what_was_read_and_left_out() -> None:
+def test_a_trace_shows_what_was_read_and_left_out() -> None:
     content = log_text(READINGS, SHARK) + (error_row(NOW, 139) + "\nrubbish\n").encode()
     known = Resolution(state="known", layout=SHARK, reason="built-in", doubts=('energy: "x" may be it',))
     lines = trace_lines(known, parse_log(content, SHARK, now=NOW, max_inflated_bytes=1 << 20))
@@ -114,7 +114,7 @@ def test_a_trace_tells_what_was_read_and_left_out() -> None:
     ]
 
 
-def test_a_trace_tells_what_is_kept_unread() -> None:
+def test_a_trace_shows_what_is_kept_unread() -> None:
     unknown = Resolution(state="unknown", reason="device class 99 is not in the table")
     log = parse_log(log_text(READINGS, SHARK), SHARK, now=NOW, max_inflated_bytes=1 << 20)
     assert trace_lines(unknown, log, 2)[:1] == ["columns not known: device class 99 is not in the table"]

@@ -85,8 +85,8 @@ def test_select_void_and_undo(browser: webdriver.Chrome, daemon: RunningDaemon, 
     browser.get(power)
 
     def whole() -> bool:
-        told = text(browser, "#chart-summary")
-        return "Utility (computed): mean 3.00 kW;" in told and "gap" not in told
+        reported = text(browser, "#chart-summary")
+        return "Utility (computed): mean 3.00 kW;" in reported and "gap" not in reported
 
     until(browser, lambda: whole() or browser.refresh())
     assert [fault for fault in faults if "willReadFrequently" not in fault] == []

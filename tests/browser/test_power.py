@@ -57,7 +57,7 @@ return ['utility', 'load', 'solar'].filter((role) => {
 """The roles whose colour is on the canvas."""
 
 
-def test_the_third_curve_appears_while_one_looks(
+def test_the_third_curve_appears_while_the_page_is_open(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(facility="1", solar="2")
@@ -79,7 +79,7 @@ def test_the_third_curve_appears_while_one_looks(
     assert [each for each in complaints(browser) if "willReadFrequently" not in each] == []
 
 
-def test_the_end_of_a_session_is_told(browser: webdriver.Chrome, power: str) -> None:
+def test_the_end_of_a_session_is_reported(browser: webdriver.Chrome, power: str) -> None:
     assert not browser.find_element(By.ID, "gone").is_displayed()
     browser.delete_all_cookies()
     browser.find_element(By.CSS_SELECTOR, "[data-range=hour]").click()
@@ -190,7 +190,7 @@ def test_a_range_of_ones_own_is_in_the_sites_zone(browser: webdriver.Chrome, sit
     assert "later than the beginning" in text(browser, "#to-error")
 
 
-def test_quantity_and_hidden_curves_are_told_and_fingers_move_the_range(
+def test_quantity_and_hidden_curves_are_reported_and_fingers_move_the_range(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")

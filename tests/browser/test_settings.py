@@ -104,9 +104,9 @@ def test_two_editors(browser: webdriver.Chrome, daemon: RunningDaemon, operator_
     browser.switch_to.window(mine)
     press(browser, "Save")
     until(browser, lambda: browser.find_element(By.ID, "conflict"))
-    told = text(browser, "#conflict")
+    reported = text(browser, "#conflict")
     for part in (f"Site {site.serial}", "Their name", "My name", "Load meter", "not changed by you"):
-        assert part in told
+        assert part in reported
     # Their values where only they changed something, mine where I did.
     assert (value(browser, "name"), value(browser, "load"), value(browser, "solar")) == ("My name", "9", "3")
     browser.switch_to.new_window("tab")
@@ -118,7 +118,7 @@ def test_two_editors(browser: webdriver.Chrome, daemon: RunningDaemon, operator_
     assert (value(browser, "name"), value(browser, "load"), value(browser, "solar")) == ("My name", "9", "3")
 
 
-def test_rejected_attempts_of_a_known_logger_are_told(
+def test_rejected_attempts_of_a_known_logger_are_reported(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")
@@ -132,7 +132,7 @@ def test_rejected_attempts_of_a_known_logger_are_told(
     until(browser, lambda: "Rejected" not in text(browser, "#connection"))
 
 
-def test_removing_is_asked_for_first(
+def test_removing_is_confirmed_first(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(load="1", solar="2")
@@ -151,7 +151,7 @@ def test_removing_is_asked_for_first(
 
 
 @pytest.mark.parametrize("preset", ["flat", "night", "peak", "seasons"])
-def test_a_common_tariff_fits_one_look(
+def test_a_common_tariff_fits_one_screen(
     preset: str, browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str, site: Site
 ) -> None:
     customer = site.register(facility="1", solar="2")

@@ -18,7 +18,7 @@ def refused(complaint: str) -> bool:
     return "the server responded with a status of 4" in complaint
 
 
-def test_the_printed_token_is_good_once(browser: webdriver.Chrome, daemon: RunningDaemon) -> None:
+def test_the_printed_token_is_valid_once(browser: webdriver.Chrome, daemon: RunningDaemon) -> None:
     found = re.search(r"One-time sign-in token: (\S+)", daemon.log())
     assert found
     sign_in(browser, daemon, found[1])
@@ -35,7 +35,7 @@ def test_the_printed_token_is_good_once(browser: webdriver.Chrome, daemon: Runni
     assert browser.find_element(By.ID, "token").get_attribute("aria-invalid") == "true"
 
 
-def test_a_page_asked_for_comes_after_signing_in(
+def test_the_requested_page_comes_after_signing_in(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str
 ) -> None:
     browser.get(f"{daemon.url}/rejected")
@@ -166,7 +166,7 @@ def test_a_session_that_ends_leaves_the_page_and_says_so(
     until(browser, lambda: browser.current_url == f"{daemon.url}/customers/{customer}/alerts")
 
 
-def test_a_lost_connection_is_told_and_its_return_too(
+def test_a_lost_connection_is_reported_and_its_return_too(
     browser: webdriver.Chrome, daemon: RunningDaemon, operator_token: str
 ) -> None:
     sign_in(browser, daemon, operator_token)

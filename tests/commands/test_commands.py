@@ -129,7 +129,7 @@ def test_a_daemon_that_cannot_listen_ends_with_2_and_says_why(tmp_path: Path, pa
     assert "Traceback" not in result.stderr
 
 
-def test_check_tells_a_wrong_ini_by_file_section_key_and_what_would_be_right(tmp_path: Path) -> None:
+def test_check_shows_a_wrong_ini_by_file_section_key_and_what_would_be_right(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "cenergyd.ini").write_text("[server]\nmax_connections = lots\n[derivation]\nformula = guess\n")
     result = cenergyd(tmp_path, "check")
@@ -143,7 +143,7 @@ def test_check_tells_a_wrong_ini_by_file_section_key_and_what_would_be_right(tmp
     ]
 
 
-def test_check_reports_and_asks_the_stores(tmp_path: Path) -> None:
+def test_check_reports_and_tests_the_stores(tmp_path: Path) -> None:
     words = ("check", "--state", "here", "--set", "layout:mine.device_classes=99", "--set", "layout:mine.P=4")
     before = cenergyd(tmp_path, *words)
     assert before.returncode == 0, before.stderr
@@ -168,7 +168,7 @@ def test_check_says_which_store_does_not_answer_and_hides_its_password(tmp_path:
     assert "Traceback" not in result.stderr
 
 
-def test_check_tells_whether_the_archive_can_be_written(tmp_path: Path) -> None:
+def test_check_shows_whether_the_archive_can_be_written(tmp_path: Path) -> None:
     words = ("check", "--state", "here", "--set", "archive.days=30")
     before = cenergyd(tmp_path, *words)
     assert before.returncode == 0, before.stderr
@@ -187,7 +187,7 @@ def test_check_tells_whether_the_archive_can_be_written(tmp_path: Path) -> None:
     assert "cannot be written" in result.stderr
 
 
-def test_check_offline_asks_no_store(here: Here) -> None:
+def test_check_offline_uses_no_store(here: Here) -> None:
     assert here("check", "--offline", "--set", "readings.url=influxdb://h:1/x")[0] == 0
 
 
@@ -339,7 +339,7 @@ def test_a_command_makes_no_databases(tmp_path: Path, words: tuple[str, ...]) ->
 
 
 @pytest.mark.usefixtures("databases")
-def test_a_command_says_which_store_it_speaks_to(tmp_path: Path) -> None:
+def test_a_command_says_which_store_it_uses(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     done = cenergyd(folder, "customers", "list", "--set", f"state.folder={tmp_path}")

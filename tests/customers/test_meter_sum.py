@@ -76,7 +76,7 @@ def test_the_usual_ones(text: str, normal: str) -> None:
         ("1+" * 300 + "1", "at most 400 characters"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(text: str, why: str) -> None:
+def test_what_is_wrong_is_reported(text: str, why: str) -> None:
     with pytest.raises(InvalidField, match=re.escape(why)) as caught:
         clean_meter("solar", text)
     assert caught.value.field == "solar"
@@ -97,7 +97,7 @@ def test_a_setup_with_sums() -> None:
     assert customer.role_of("00A_9") is None
 
 
-def test_a_damaged_sum_of_the_front_end_is_told_and_computes_nothing() -> None:
+def test_a_damaged_sum_of_the_front_end_is_reported_and_computes_nothing() -> None:
     customer = Customer(id="a", facility="1", solar="2+", logger_serial_number="00A", logger_password="x")
     assert is_sum("2+") and meter_ids("2+") == ()
     assert [(each.field, each.code) for each in customer.problems()] == [("solar", "invalid")]

@@ -63,7 +63,7 @@ def connect(daemon: RunningDaemon) -> socket.socket:
     return socket.create_connection(("127.0.0.1", daemon.port), timeout=120)
 
 
-def test_a_body_is_refused_when_its_length_is_told(daemon: RunningDaemon) -> None:
+def test_a_body_is_refused_when_its_length_is_known(daemon: RunningDaemon) -> None:
     before = metric(daemon, "refused_bodies_total")
     with connect(daemon) as link:
         link.sendall(b"POST /consume HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % (BODY + 1))

@@ -99,7 +99,7 @@ def test_a_setting_of_an_unknown_one_is_a_mistake(name: str, hint: str, where: s
         "def __getattr__(name): raise KeyboardInterrupt",
     ],
 )
-def test_a_broken_one_is_left_out_and_told(code: str, installed: Any, logged: list[dict[str, Any]]) -> None:
+def test_a_broken_one_is_left_out_and_reported(code: str, installed: Any, logged: list[dict[str, Any]]) -> None:
     installed("broken", code)
     manager = build_plugin_manager()
     assert "broken" not in names(manager)
@@ -142,7 +142,7 @@ def test_nobody_takes_a_built_ins_name(installed: Any) -> None:
         ("x = 1\n", "it implements no hook"),
     ],
 )
-def test_functions_without_a_mark_are_told(installed: Any, code: str, problem: str) -> None:
+def test_functions_without_a_mark_are_reported(installed: Any, code: str, problem: str) -> None:
     installed("forgetful", code)
     info = info_of(build_plugin_manager(), "forgetful")
     assert info.state == "loaded"
@@ -186,7 +186,7 @@ def test_options_are_what_the_plugin_declares(installed: Any) -> None:
     assert manager.call(implementation, {}) is options
 
 
-def test_wrong_options_are_told_all_at_once_without_secrets(installed: Any, tmp_path: Path) -> None:
+def test_wrong_options_are_reported_all_at_once_without_secrets(installed: Any, tmp_path: Path) -> None:
     installed("tuned", OPTIONS)
     installed("bare", DERIVE.format(options="", arguments="role"))
     file = tmp_path / "cenergyd.ini"
@@ -233,7 +233,7 @@ def test_channels_are_what_the_plugin_declares(installed: Any) -> None:
     ("kind", "address", "problem"),
     [("email", "room", "another plugin"), ("Chat", "room", "not a name"), ("chat", "to", "a Channel with to")],
 )
-def test_wrong_channels_are_told(installed: Any, kind: str, address: str, problem: str) -> None:
+def test_wrong_channels_are_reported(installed: Any, kind: str, address: str, problem: str) -> None:
     installed("chat", CHANNELS.format(type=kind, address=address))
     info = info_of(build_plugin_manager(), "chat")
     assert info.state == "failed"

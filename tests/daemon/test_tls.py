@@ -71,7 +71,7 @@ def test_an_upload(secure: Secure) -> None:
     assert f"listening on https://127.0.0.1:{secure.port}/" in secure.daemon.log()
 
 
-def test_hsts_is_told_over_tls_only(secure: Secure) -> None:
+def test_hsts_is_reported_over_tls_only(secure: Secure) -> None:
     for path in ("/api/v1/openapi.json", "/sign-in", "/"):
         _, headers, _ = secure.call("GET", path)
         assert headers["Strict-Transport-Security"] == "max-age=31536000", path
@@ -113,7 +113,7 @@ def test_plain_http_at_the_tls_port_is_no_upload(secure: Secure) -> None:
     assert secure.daemon.ready()
 
 
-def test_a_key_that_cannot_be_read_is_told(secure: Secure, tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_read_is_reported(secure: Secure, tmp_path: Path) -> None:
     result = secure.daemon.run("run", "--set", f"server.listen=ssl:{free_port()}:privateKey={tmp_path}/gone.pem")
     assert result.returncode == 2
     assert "gone.pem" in result.stderr

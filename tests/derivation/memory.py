@@ -199,7 +199,7 @@ class Site:
     settings: Settings
     service: DerivationService
     news: list[str]
-    """Customers that live views were told of."""
+    """Customers that live views were notified of."""
 
     async def came(self, customer_id: str, meter: str, readings: Iterable[Reading]) -> None:
         """An upload: stored, then marked."""

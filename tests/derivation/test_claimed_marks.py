@@ -114,7 +114,7 @@ def came(here: Site, key: str, meter: str) -> None:
     settle(here.clock, here.service.marks.mark([PendingMark(key, kept[0].time, kept[-1].time + 1)]))
 
 
-def test_a_daemon_derives_what_its_uploads_bring_without_looking_for_it() -> None:
+def test_a_daemon_derives_what_its_uploads_bring_without_a_search() -> None:
     here = site(customer("a"))
     here.service.marks.open = True
     came(here, "a", "1")

@@ -82,7 +82,7 @@ async def settled(pair: Pair) -> None:
     await service.stopService()
 
     async def notify(_: Any) -> None:
-        raise AssertionError("nobody is to be told")
+        raise AssertionError("nobody is to be notified")
 
     jobs = JobService(
         clock=reactor, settings=settings, plugins=build_plugin_manager(), readings=opened.readings,  # type: ignore[arg-type]
@@ -106,8 +106,8 @@ async def everything(opened: Stores, serial: str) -> dict[str, Any]:
     for name in names:
         for resolution in RESOLUTIONS:
             # As the API gives it: the stored point of an unfinished window is not used.
-            told = await read_rollup(opened.readings, name, resolution, Window(*ALL), ZoneInfo("UTC"))
-            found[f"{name}_{resolution}"] = told
+            reported = await read_rollup(opened.readings, name, resolution, Window(*ALL), ZoneInfo("UTC"))
+            found[f"{name}_{resolution}"] = reported
     return found
 
 
@@ -346,7 +346,7 @@ class Counting:
 
 
 @pytest_twisted.ensureDeferred
-async def test_series_without_corrections_cost_no_look_into_the_store(stores: Pair) -> None:
+async def test_series_without_corrections_cost_no_query(stores: Pair) -> None:
     _, opened = stores
     counting: Any = Counting(opened.documents)
     time = [0.0]

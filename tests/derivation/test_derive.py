@@ -140,7 +140,7 @@ def test_chunks_equal_one_pass(role: str, one: list[int], other: list[int], tole
     assert all(change_at - 2 * tolerance <= time <= change_at + tolerance for time in changed_there)
 
 
-def test_a_window_looks_twice_the_tolerance_ahead() -> None:
+def test_a_window_reads_twice_the_tolerance_ahead() -> None:
     """Utility 99 has solar 120 as its nearest, which however belongs to utility 135: nothing is computed before 100."""
     clock, store = Clock(), MemoryReadingStore()
     for meter, numbers in (("1", [99, 135]), ("2", [120])):

@@ -56,12 +56,12 @@ class World:
     def __init__(self, stores: Stores) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.told: list[tuple[Customer | None, Customer | None]] = []
+        self.reported: list[tuple[Customer | None, Customer | None]] = []
         self.customers, self.readings = stores.customers, stores.readings
         self.watch = FrontEndWatch(self.clock, stores.customers, stores.readings, self.tell)
 
     async def tell(self, old: Customer | None, new: Customer | None) -> None:
-        self.told.append((old, new))
+        self.reported.append((old, new))
 
     async def whole_pass(self) -> None:
         while not await self.watch.check():
@@ -78,14 +78,14 @@ async def test_a_change_of_meters_there_is_an_entry_of_the_history(stores: Store
     shared.insert_one(MILL)
     world = World(stores)
     await world.whole_pass()
-    assert world.told == []
+    assert world.reported == []
     await read(stores, f"{SERIAL}_1", f"{SERIAL}_2", f"{SERIAL}_missing_meter")
     shared.update_one({}, {"$set": {"facility": "2", "solar": ""}})
     await world.whole_pass()
     customer = await stores.customers.get("mill")
     assert customer is not None
     assert (customer.facility, customer.solar, customer.missing_role) == ("2", "", "solar")
-    assert [(before.solar, after) for before, after in world.told if before] == [("2", customer)]
+    assert [(before.solar, after) for before, after in world.reported if before] == [("2", customer)]
     # What was computed before still belongs to the utility, and is never shown as solar.
     missing = f"{SERIAL}_missing_meter"
 
@@ -96,7 +96,7 @@ async def test_a_change_of_meters_there_is_an_entry_of_the_history(stores: Store
     assert places("solar") == [(START, NOW, f"{SERIAL}_2"), (NOW, NOW + 100, missing)]
     assert customer.pending_start == NOW
     await world.whole_pass()
-    assert len(world.told) == 1
+    assert len(world.reported) == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -149,7 +149,7 @@ async def test_removed_there_is_removed_here(stores: Stores, shared: Collection[
     await world.whole_pass()
     shared.delete_one({})
     await world.whole_pass()
-    assert [(before.id if before else None, after) for before, after in world.told] == [("mill", None)]
+    assert [(before.id if before else None, after) for before, after in world.reported] == [("mill", None)]
     assert await stores.customers.by_serial(SERIAL) is None
 
 
@@ -188,7 +188,7 @@ async def test_the_service_makes_a_pass_every_half_minute_and_survives_outages()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_change_stream_is_looked_at_every_second_and_passes_are_rare() -> None:
+async def test_a_change_stream_is_read_every_second_and_passes_are_rare() -> None:
     class FrontEnd:
         passes = looks = 0
         alive = True

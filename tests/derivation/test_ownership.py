@@ -133,7 +133,7 @@ async def test_naming_anothers_logger_in_the_front_end_takes_nothing(
 ) -> None:
     urls = {"customers.url": f"{mongo.url}/{unique_name}", "readings.url": f"sqlite:///{tmp_path}/r.sqlite"}
     opened = await open_stores(load_settings(Settings, None, urls), reactor)  # type: ignore[arg-type]
-    watch = FrontEndWatch(reactor, opened.customers, opened.readings, told)  # type: ignore[arg-type]
+    watch = FrontEndWatch(reactor, opened.customers, opened.readings, reported)  # type: ignore[arg-type]
     try:
         with MongoClient[Any](mongo.url) as client:
             shared = client[unique_name].customer
@@ -163,5 +163,5 @@ def test_nobody_changes_readings_of_anothers_time() -> None:
     assert receiver._owned(Customer(id="c", logger_serial_number=X), batches) == batches
 
 
-async def told(old: Customer | None, new: Customer | None) -> None:
+async def reported(old: Customer | None, new: Customer | None) -> None:
     """Ignores notifications."""

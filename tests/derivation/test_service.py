@@ -211,9 +211,9 @@ def test_a_bad_plugin_costs_its_own_customer_one_try(name: str, logged: list[dic
     assert here.status("bad")["failure"]["plugin"] == "their-own"
     assert here.service.status.failures == {"their-own": 1}
     assert "bad" in here.jobs.pending, "the measured readings are there for the jobs"
-    told = [event for event in logged if event.get("customer_id") == "bad"]
-    assert len(told) == 1
-    assert told[0]["plugin"] == "their-own"
+    reported = [event for event in logged if event.get("customer_id") == "bad"]
+    assert len(reported) == 1
+    assert reported[0]["plugin"] == "their-own"
     here.tick(1)
     assert len(plugin.asked) == 1, "not before its time"
     plugin.answer = lambda aligned: None
@@ -480,7 +480,7 @@ def test_stop_ends_the_running_batch_and_gives_back_the_rest() -> None:
     )
 
 
-def test_it_looks_regularly_and_survives_surprises(logged: list[dict[str, Any]]) -> None:
+def test_it_runs_regularly_and_survives_surprises(logged: list[dict[str, Any]]) -> None:
     here = site(customer(), interval_seconds="5")
     here.service.startService()
     claim = here.queue.claim
@@ -506,7 +506,7 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_a_backlog_goes_chunk_by_chunk_and_is_told() -> None:
+def test_a_backlog_goes_chunk_by_chunk_and_is_reported() -> None:
     here = site(customer())
     both(here, "a", minutes(3000))
     reads = []

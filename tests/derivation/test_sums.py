@@ -149,7 +149,7 @@ def test_the_sum_first_then_the_third_meter_and_a_gap_where_one_is_missing() -> 
     here.tick()
     assert powers_of(stored(here, "solar_sum")) == [(0, 5.0), (1, 5.0), (2, 5.0)]
     assert powers_of(stored(here, "missing_meter")) == [(0, 6.0), (1, 6.0), (2, 6.0)]
-    assert "a" in here.news, "live views are told"
+    assert "a" in here.news, "live views are notified"
     marked = here.jobs.marked[-1]
     assert (marked.start, marked.end) == (START - 4 * 30, START + 4 * 60 + 3 + 1 + 2 * 30)
     came(here, "4", rows(3.0, start=3, count=2))

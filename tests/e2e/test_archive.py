@@ -70,10 +70,10 @@ def test_a_wrong_layout_is_put_right_and_the_archive_read_again(daemon: RunningD
     hours = f"customers/{customer['id']}/rollups?role=solar&resolution=1h&start={start}&end={start + 3600}"
     wait_for(lambda: api(daemon, token, "GET", hours)["windows"], PATIENCE, "an hour's rollup")
     api(daemon, token, "POST", meters, {"effective_from": 0, "layouts": {}})
-    told = daemon.run("reread", SERIAL, "--meter", "2", "--from", "1d ago", "--dry-run")
-    assert told.returncode == 0, told.stderr
-    assert "2 archived uploads read, 120 readings" in told.stdout
-    assert "120 readings would be changed or added, 0 would be removed" in told.stdout
+    reported = daemon.run("reread", SERIAL, "--meter", "2", "--from", "1d ago", "--dry-run")
+    assert reported.returncode == 0, reported.stderr
+    assert "2 archived uploads read, 120 readings" in reported.stdout
+    assert "120 readings would be changed or added, 0 would be removed" in reported.stdout
     done = daemon.run("reread", SERIAL, "--from", "1d ago")
     assert done.returncode == 0, done.stderr
     assert "4 archived uploads read, 240 readings" in done.stdout
@@ -91,7 +91,7 @@ def test_a_wrong_layout_is_put_right_and_the_archive_read_again(daemon: RunningD
     )
 
 
-def test_a_record_cut_short_by_a_kill_is_skipped_and_told(daemon: RunningDaemon) -> None:
+def test_a_record_cut_short_by_a_kill_is_skipped_and_reported(daemon: RunningDaemon) -> None:
     add_customer(daemon, SERIAL, load="1", solar="2")
     start = int(time.time()) // 3600 * 3600 - 3 * 3600
     values = readings(start, 60, 7.0)

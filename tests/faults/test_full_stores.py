@@ -107,7 +107,7 @@ def test_derivation_and_jobs_wait_for_room(scene: Scene, site: str) -> None:
     assert "Traceback" not in scene.daemon.log()[log_before:]
 
 
-def test_a_shard_that_stays_broken_is_told_apart(scene: Scene, site: str) -> None:
+def test_a_shard_that_stays_broken_is_distinguished(scene: Scene, site: str) -> None:
     """There is room again, but InfluxDB must be restarted before it writes that week's log: /readyz says so until then."""
     now = int(time.time()) // 60 * 60
     # The old ones at the beginning of a Friday: all in one shard, which has a week from Monday on.

@@ -56,7 +56,7 @@ LOST = [
 
 
 @pytest.mark.parametrize("lost", LOST, ids=lambda lost: lost.name.replace(" ", "-"))
-def test_done_but_not_told(scene: Scene, site: str, lost: Lost) -> None:
+def test_done_but_the_reply_is_lost(scene: Scene, site: str, lost: Lost) -> None:
     proxy, sent = getattr(scene, lost.proxy), files(number=1)
     settled(scene)
     before = proxy.cuts

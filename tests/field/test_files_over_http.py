@@ -105,12 +105,12 @@ def without_address(field: Field) -> None:
     assert readings(field, "XMLADDR_5", 1) == [Reading(1704067200, P=4.5, E_net=1)]
     assert in_xml(xml(field, "XMLADDR", content("11-xml-status-inodes.xml")))
 
-    def told() -> object:
+    def reported() -> object:
         status = field.operator.ask("GET", "loggers/XMLADDR")["status"]
         return status and status["fields"]["percent_inodes_in_use"]
 
-    wait_for(lambda: told() is not None, what="the status")
-    assert told() == 3
+    wait_for(lambda: reported() is not None, what="the status")
+    assert reported() == 3
 
 
 def after_gzip(number: str, name: str) -> Callable[[Field], None]:

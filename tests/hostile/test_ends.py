@@ -209,7 +209,7 @@ def test_a_token_that_expires_ends_what_it_opened(world: World) -> None:
         return
 
 
-def test_a_one_time_token_is_good_for_one_session_in_all_daemons(world: World) -> None:
+def test_a_one_time_token_is_valid_for_one_session_in_all_daemons(world: World) -> None:
     customer = world.customer("one time")
     made = world.first.run("token", "add", "--operator", "--once", "once")
     assert made.returncode == 0, made.stderr

@@ -210,8 +210,8 @@ def test_nobody_names_a_logger_that_is_not_theirs(scene: Scene, spelling: str) -
     for password in ({}, {"logger_password": OTHER_PASSWORD}, {"logger_password": PASSWORD}):
         answers = list(changes(scene.thief, {"logger_serial_number": spelling, **password}))
         assert {status for status, _ in answers} <= {403, 422}, answers
-    told = [answer for _, answer in changes(scene.thief, {"logger_serial_number": OWNERS})]
-    assert told == [answer for _, answer in changes(scene.thief, {"logger_serial_number": UNKNOWN})]
+    reported = [answer for _, answer in changes(scene.thief, {"logger_serial_number": OWNERS})]
+    assert reported == [answer for _, answer in changes(scene.thief, {"logger_serial_number": UNKNOWN})]
     assert json.loads(scene.thief.ask("GET", scene.thief.path)[1])["logger_serial_number"] == OWN
     if spelling == OWNERS.lower():
         scene.nothing_taken()
@@ -436,7 +436,7 @@ def test_registering_a_serial_again_takes_nothing(scene: Scene) -> None:
         made = {"name": "Second", "logger_serial_number": spelling, "logger_password": PASSWORD, "load": "1"}
         assert scene.operator.ask("POST", "/customers", made)[0] == 422
         assert scene.operator.ask("PATCH", scene.thief.path, {"logger_serial_number": spelling})[0] == 422
-        told = scene.daemon.run("customers", "add", "--name", "Second", "--serial", spelling, "--no-password")
-        assert told.returncode != 0
+        reported = scene.daemon.run("customers", "add", "--name", "Second", "--serial", spelling, "--no-password")
+        assert reported.returncode != 0
     assert upload(scene.daemon, OWNERS, "1", rows(START, 1.0), password=PASSWORD)[0] == 401
     scene.nothing_taken("registered again")

@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_service_keeps_what_it_was_given_and_tells_what_it_could_not(
+async def test_the_service_keeps_what_it_was_given_and_shows_what_it_could_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ArchiveFolder(tmp_path, 4, 1 << 20)
@@ -246,7 +246,7 @@ class Play:
         self.readings = MemoryReadingStore()
         self.marked: list[Any] = []
         self.gone: list[tuple[str, int, int]] = []
-        self.told: list[tuple[int, int]] = []
+        self.reported: list[tuple[int, int]] = []
         self.files = ArchiveFolder(folder, 400, 1 << 30)
 
     async def mark(self, marks: Any) -> None:
@@ -267,7 +267,7 @@ class Play:
         rereader = Rereader(
             readings=self.readings, queue=self, reader=LogReader(layouts, reactor, 3600), clock=reactor,  # type: ignore[arg-type]
             in_thread=deferToThread, removed=self.removed, dry_run=dry_run,  # type: ignore[arg-type]
-            progress=lambda done, total: self.told.append((done, total)),
+            progress=lambda done, total: self.reported.append((done, total)),
         )  # fmt: skip
         return await rereader.run(self.folder, self.customer, Window(start, end), meter=meter)
 
@@ -298,11 +298,11 @@ async def test_only_times_that_the_archive_has_are_replaced(tmp_path: Path) -> N
         base + 60: 1.0, base + 120: 3.0, base + 180: 1.0, base + 240: 2.0, base + 300: 2.0,
     }  # fmt: skip
     assert [(mark.start, mark.end) for mark in play.marked] == [(base + 60, base + 301), (base + 120, base + 121)]
-    play.told.clear()
+    play.reported.clear()
     await play.reread(base + 60, base + 10_000)  # repeating it comes to the same
-    assert play.told == sorted(play.told)
-    assert len(play.told) == 5, "each of three uploads, and both days"
-    assert play.told[-1][0] == play.told[-1][1] == play.files.total_bytes
+    assert play.reported == sorted(play.reported)
+    assert len(play.reported) == 5, "each of three uploads, and both days"
+    assert play.reported[-1][0] == play.reported[-1][1] == play.files.total_bytes
     assert await play.stored() == stored
 
 

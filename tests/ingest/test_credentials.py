@@ -408,7 +408,7 @@ async def test_memory_is_bounded(rig, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_cache_every_check_looks_up_but_hashes_once(rig, monkeypatch):
+async def test_without_a_cache_every_check_reads_the_customer_but_hashes_once(rig, monkeypatch):
     customer = await rig.add()
     monkeypatch.setattr(module, "CACHE_SECONDS", 0)
     rig.make()

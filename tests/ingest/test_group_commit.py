@@ -204,7 +204,7 @@ def test_a_store_that_is_down_fails_the_group_and_nothing_later(error: Exception
     assert bench.marks == [["c"]]
 
 
-def test_a_rejected_upload_stands_alone() -> None:
+def test_a_rejected_upload_is_isolated() -> None:
     bench = Bench()
     for name in "abcd":
         bench.upload(name)

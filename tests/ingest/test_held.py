@@ -127,7 +127,7 @@ async def test_a_restart_finds_what_was_held_and_can_be_read_now(intake: Intake,
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_doubtful_description_is_told_and_a_person_decides(intake: Intake) -> None:
+async def test_a_doubtful_description_is_reported_and_a_person_decides(intake: Intake) -> None:
     await intake.config(LABELS)
     await intake.rows({NOW: (7, 1.5, 0)})
     found = await held(intake)
@@ -315,7 +315,7 @@ async def test_nothing_but_rows_of_the_future_is_not_acknowledged(intake: Intake
     [(StoredTypeConflict("influx.example:8086 holds x"), 503), (StoreRejected("influx.example:8086 rejects x"), 406)],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_store_that_refuses_readings_is_told_without_its_address(
+async def test_a_store_that_refuses_readings_is_reported_without_its_address(
     intake: Intake, error: Exception, status: int
 ) -> None:
     async def refuse(batches: object) -> None:
@@ -368,9 +368,11 @@ async def test_the_doctor_and_the_site_s_state_tell_of_it(intake: Intake) -> Non
     await intake.rows({NOW: (7, 1.5, 0)}, "4", MODBUSDEVICECLASS="27")
     await intake.meters.flush()
     report = await doctor(customer, intake.readings, intake.documents, NOW)
-    told = {finding.message: finding.severity for finding in report.findings if finding.code == "meter_not_understood"}
-    assert [message[:24] for message in told] == ["1 logs of meter 1 are he", "1 logs of meter 3 are he"]
-    assert list(told.values()) == ["error", "warning"]
-    assert '"Main" in column 4' in next(iter(told))
+    reported = {
+        finding.message: finding.severity for finding in report.findings if finding.code == "meter_not_understood"
+    }
+    assert [message[:24] for message in reported] == ["1 logs of meter 1 are he", "1 logs of meter 3 are he"]
+    assert list(reported.values()) == ["error", "warning"]
+    assert '"Main" in column 4' in next(iter(reported))
     (facts,) = await gather([customer], intake.documents)
     assert [(meter.meter, meter.held) for meter in facts.meters] == [("1", HeldSummary(NOW, 1)), ("2", None)]

@@ -70,8 +70,8 @@ async def test_narrow_rows_are_not_read_by_a_layout_of_wide_ones(intake: Intake,
     log = "".join([*(veris(k, 2.0) for k in range(60)), *foreign])
     assert accepted(await intake.log(encode.gz(log.encode()), MODBUSDEVICECLASS="48"))
     assert [reading.P for reading in await intake.stored()] == [2.0] * 60
-    told = (await logger_and_meters(intake.documents, SERIAL))[1][f"{SERIAL}_1"].body["other_rows"]
-    assert told == {"rows": len(foreign), "time": int(intake.clock.seconds())}
+    reported = (await logger_and_meters(intake.documents, SERIAL))[1][f"{SERIAL}_1"].body["other_rows"]
+    assert reported == {"rows": len(foreign), "time": int(intake.clock.seconds())}
     reply = await intake.log(encode.gz(log.encode()), MODBUSDEVICECLASS="48", SENDDATATRACE="YES")
     assert f"{len(foreign)} row(s) with more or fewer points than the others".encode() in reply.body
 

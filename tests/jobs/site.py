@@ -79,7 +79,7 @@ def points(store: MemoryReadingStore, series: str) -> list[FieldPoint]:
     return run(store.read_points(series, 0, HORIZON))
 
 
-def energy_told(store: Any, series: str, customer: Customer | None = None, max_gap: int = 5400) -> list[FieldPoint]:
+def energy_shown(store: Any, series: str, customer: Customer | None = None, max_gap: int = 5400) -> list[FieldPoint]:
     """All hours of a series' energy as readers get them."""
 
     async def told_hours() -> list[FieldPoint]:
@@ -95,7 +95,7 @@ def energy_told(store: Any, series: str, customer: Customer | None = None, max_g
     return run(told_hours())
 
 
-def net_load_told(store: Any, customer: Customer | None = None) -> list[FieldPoint]:
+def net_load_shown(store: Any, customer: Customer | None = None) -> list[FieldPoint]:
     """All quarters of an hour of the net load as readers get them."""
 
     async def told_quarters() -> list[FieldPoint]:
@@ -110,18 +110,18 @@ def all_points(store: MemoryReadingStore) -> dict[str, list[FieldPoint]]:
     return {name: [kept[time] for time in sorted(kept)] for name, kept in store._points.items() if kept}
 
 
-def told(store: MemoryReadingStore, series: str, resolution: str, zone: str = "UTC") -> list[FieldPoint]:
-    """All windows of a series as they are told."""
+def shown(store: MemoryReadingStore, series: str, resolution: str, zone: str = "UTC") -> list[FieldPoint]:
+    """All windows of a series as they are shown."""
     return run(read_rollup(store, series, resolution, Window(0, HORIZON), ZoneInfo(zone)))
 
 
-def all_told(store: MemoryReadingStore, zone: str = "UTC") -> dict[str, list[FieldPoint]]:
+def all_shown(store: MemoryReadingStore, zone: str = "UTC") -> dict[str, list[FieldPoint]]:
     """All windows of all series and resolutions."""
     return {
         f"{series}_{resolution}": found
         for series in sorted(store._readings)
         for resolution in RESOLUTIONS
-        if (found := told(store, series, resolution, zone))
+        if (found := shown(store, series, resolution, zone))
     }
 
 

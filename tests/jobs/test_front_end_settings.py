@@ -114,7 +114,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(EXISTING)), anything))
-def test_nothing_that_stands_there_breaks_anything(existing: dict[str, Any]) -> None:
+def test_no_existing_value_breaks_anything(existing: dict[str, Any]) -> None:
     customer = Customer(id="a", existing=existing)
     alerts_of(customer)
     tariff_of(customer)

@@ -53,7 +53,7 @@ def started(job: Job, **overrides: str) -> Place:
     return here
 
 
-def test_what_is_handed_over_until_the_next_look_runs_once_and_unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_handed_over_until_the_next_pass_runs_once_and_unclaimed(monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job()
     here = started(job)
     claims: list[int] = []
@@ -130,7 +130,7 @@ def test_a_stop_gives_back_what_waits() -> None:
     assert not derived(here, "b", START, START + 60)
 
 
-def test_with_long_pauses_between_looks_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_long_pauses_between_passes_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     here = place(customer("a"), jobs={"one": Job()}, interval_seconds="600")
     here.service.startService()
     here.clock.advance(1)

@@ -39,7 +39,7 @@ def test_no_reading_of_a_window_is_left_out(times: list[int], read: Window, wind
 
 
 @given(times, ranges)
-def test_what_tells_of_the_pauses_at_its_ends_is_read(times: list[int], window: Window) -> None:
+def test_what_shows_of_the_pauses_at_its_ends_is_read(times: list[int], window: Window) -> None:
     found = completed(times, window, window)
     before = [time for time in times if time < window.start]
     following = [time for time in times if time >= window.start]

@@ -26,8 +26,8 @@ from tests.jobs.site import (
     all_points,
     context_on,
     customer_in,
-    energy_told,
-    net_load_told,
+    energy_shown,
+    net_load_shown,
     run,
     store_with,
 )
@@ -127,15 +127,15 @@ def store_of(other: MemoryReadingStore) -> MemoryReadingStore:
     return store
 
 
-def test_what_is_told_of_an_hour_does_not_wait_for_its_end() -> None:
+def test_what_is_reported_of_an_hour_does_not_wait_for_its_end() -> None:
     store = all_meters(90)
     customer = customer_in("UTC")
     for job in (update_net_load, update_energy):
         run(job(customer, 0, 90 * 60, context_on(store, now=90 * 60)))
     assert [point.time for point in all_points(store)[energy_series(UTILITY)]] == [0]
     assert [point.time for point in all_points(store)[net_load_series(SERIAL)]] == [0, 900, 1800, 2700]
-    assert [(p.time, p.fields["covered_seconds"]) for p in energy_told(store, UTILITY)] == [(0, 3600), (3600, 29 * 60)]
-    assert [p.time for p in net_load_told(store)] == [900 * k for k in range(6)]
+    assert [(p.time, p.fields["covered_seconds"]) for p in energy_shown(store, UTILITY)] == [(0, 3600), (3600, 29 * 60)]
+    assert [p.time for p in net_load_shown(store)] == [900 * k for k in range(6)]
 
 
 def test_what_was_stored_of_an_hour_that_is_open_again_does_not_count() -> None:
@@ -143,7 +143,7 @@ def test_what_was_stored_of_an_hour_that_is_open_again_does_not_count() -> None:
     store = all_meters(90)
     stale = {"import_kwh": 99.0, "export_kwh": 0.0, "covered_seconds": 3600.0, "seconds": 3600.0}
     run(store.write_points(energy_series(UTILITY), [FieldPoint(3600, stale)]))
-    assert energy_told(store, UTILITY)[-1].fields["import_kwh"] == pytest.approx(2 * 29 / 60)
+    assert energy_shown(store, UTILITY)[-1].fields["import_kwh"] == pytest.approx(2 * 29 / 60)
 
 
 def test_a_clock_that_is_far_ahead_hides_no_hour() -> None:
@@ -153,11 +153,11 @@ def test_a_clock_that_is_far_ahead_hides_no_hour() -> None:
     run(update_energy(customer, 0, 90 * 60, context_on(store, now=90 * 60)))
     run(store.write([SeriesReadings(UTILITY, [Reading(HOUR * 900, P=1.0), Reading(HOUR * 999, P=1.0)])]))
 
-    async def told() -> list[int]:
+    async def starts() -> list[int]:
         reader = EnergyReader(customer, store, 90 * 60)
         return [p.time async for _, points in reader.points("utility", 0, 2 * HOUR) for p in points]
 
-    assert run(told()) == [0, 3600]
+    assert run(starts()) == [0, 3600]
 
 
 def test_the_newest_reading_is_one_of_the_customers() -> None:

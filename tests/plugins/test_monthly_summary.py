@@ -103,7 +103,7 @@ async def test_once_a_month_by_mail(world: World, mailbox: Mailbox, sender: Outb
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_crash_before_it_is_noted_tells_nobody_twice(
+async def test_a_crash_before_it_is_noted_shows_nobody_twice(
     world: World, mailbox: Mailbox, sender: OutboxService
 ) -> None:
     customer = await world.customer(WANTED)
@@ -116,7 +116,7 @@ async def test_a_crash_before_it_is_noted_tells_nobody_twice(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_missing_is_waited_for_and_then_told(
+async def test_what_is_missing_is_waited_for_and_then_reported(
     world: World, mailbox: Mailbox, sender: OutboxService
 ) -> None:
     await world.customer(WANTED)
@@ -160,7 +160,7 @@ async def test_other_channels_get_none(world: World, mailbox: Mailbox, sender: O
 
 
 @pytest_twisted.ensureDeferred
-async def test_late_in_the_month_nobody_is_looked_at(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
+async def test_late_in_the_month_nobody_is_checked(world: World, mailbox: Mailbox, sender: OutboxService) -> None:
     await world.customer(WANTED)
     await month(world, 2027, 1)
     asked: list[object] = []
@@ -197,7 +197,7 @@ async def fleet(world: World, count: int) -> list[str]:
     return [customer.id for customer in await world.context.customers.page(after=None, limit=count)]
 
 
-async def told(world: World) -> list[str]:
+async def recipients(world: World) -> list[str]:
     """The customers whose summary is queued, in the order of their ids."""
     return [each.key for each in await world.context.documents.find(MONTHLY_SUMMARY)]
 
@@ -211,10 +211,10 @@ async def test_a_call_does_a_bounded_part_and_the_next_goes_on(world: World, mon
     counts = []
     for _ in range(5):
         await cenergyd_periodic(world.context)  # type: ignore[arg-type]
-        counts.append(len(await told(world)))
+        counts.append(len(await recipients(world)))
         world.clock.advance(60)
     assert counts == [3, 6, 8, 8, 8]
-    assert await told(world) == sorted(customers)
+    assert await recipients(world) == sorted(customers)
 
 
 @pytest_twisted.ensureDeferred
@@ -243,7 +243,7 @@ async def test_a_scan_goes_on_where_a_failure_ended_it(world: World, monkeypatch
     asked.clear()
     await cenergyd_periodic(world.context)  # type: ignore[arg-type]
     assert asked == customers[5:], "those whose summary is queued are not read again, nor is the list begun anew"
-    assert await told(world) == sorted(customers)
+    assert await recipients(world) == sorted(customers)
     assert len(await world.outbox_documents()) == 8
 
 
@@ -262,7 +262,7 @@ async def test_one_customer_that_fails_does_not_hold_up_the_others(
 
     monkeypatch.setattr(monthly_summary, "_read", reading)
     await cenergyd_periodic(world.context)  # type: ignore[arg-type]
-    assert await told(world) == sorted({*customers} - {customers[1]})
+    assert await recipients(world) == sorted({*customers} - {customers[1]})
 
 
 @pytest_twisted.ensureDeferred

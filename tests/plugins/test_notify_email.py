@@ -213,8 +213,8 @@ async def test_a_wrong_password_is_worth_another_try_and_is_never_repeated_to_pe
     mailbox = Mailbox()
     with pytest.raises(EmailFailed, match="sign-in") as caught:
         await send(notification, "you@example.org", attempt(), serve(mailbox, password="Wrong-Secret-9"))
-    told = repr(caught.value) + repr(caught.value.__cause__)
-    assert "Wrong-Secret-9" not in told
+    text = repr(caught.value) + repr(caught.value.__cause__)
+    assert "Wrong-Secret-9" not in text
     assert mailbox.got == []
 
 

@@ -165,7 +165,7 @@ def test_replacements_of_one_series_are_never_in_one_call(place: tuple[Clock, Sl
     assert outcome(start(store.read_points("A_1_1h", T0, T0 + 60))) == [FieldPoint(T0, {"kwh": 2.0})]
 
 
-def test_a_store_that_is_down_is_told_to_all(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
+def test_a_store_that_is_down_is_reported_to_all(place: tuple[Clock, Slow, BatchingReadingStore]) -> None:
     clock, store, together = place
     asked = [start(together.read([f"A_{n}"], T0, T0 + 60)) for n in range(1, 4)]
     clock.advance(0)

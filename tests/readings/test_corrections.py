@@ -200,7 +200,7 @@ def test_a_value_beyond_what_a_meter_can_mean_is_left_out() -> None:
     assert found == Reading(10, None, 0.9)
 
 
-def test_a_shift_stands_alone_where_it_comes_to_be() -> None:
+def test_a_shift_is_isolated_where_it_comes_to_be() -> None:
     readings = [Reading(time, float(time)) for time in range(0, 60, 10)]
     view = view_of([correction(1, "shift", 0, 20, seconds=35)])
     assert [(r.time, r.P) for r in corrected(view, readings)] == [(20, 20.0), (30, 30.0), (35, 0.0), (45, 10.0)]
@@ -270,7 +270,7 @@ def test_the_oldest_undone_ones_are_forgotten() -> None:
     assert bounded(made, "somebody else") == made
 
 
-def test_the_scaled_ranges_of_a_series_are_told_through_batching() -> None:
+def test_the_scaled_ranges_of_a_series_are_reported_through_batching() -> None:
     class Book:
         async def views(self, series: Sequence[str]) -> dict[str, CorrectionMap]:
             made = [correction(1, "scale", 100, 200, factor=3.0), correction(2, "void", 150, 160)]

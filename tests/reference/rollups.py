@@ -52,7 +52,7 @@ def _begins(time: int, length: int, zone: str) -> bool:
 
 
 def summary(rows: list[Row], expected: int | None) -> Row:
-    """What is told of a window."""
+    """The fields of a window."""
     found: Row = {"readings": len(rows)}
     for channel in ("P", "Q", "L1_V"):
         values = [row[channel] for row in rows if row[channel] is not None]
@@ -175,8 +175,8 @@ def _intervals(hours: dict[Window, list[int]]) -> dict[Window, int]:
             near = [
                 [seen[each] for each in side if abs(each[0] - hour[0]) <= 3 * HOUR and seen[each]] for side in sides
             ]
-            told = [min(side) for side in near if side]
-            interval = max(told) if told else interval
+            given = [min(side) for side in near if side]
+            interval = max(given) if given else interval
         if interval:
             found[hour] = interval
     return found

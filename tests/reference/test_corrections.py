@@ -21,7 +21,7 @@ from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
 from tests.reference import energy as reference
 from tests.reference.sites import Row, Site, random_site, random_site_with_sums
-from tests.reference.test_energy import NEAR, customer_of, energy_told, readings_of
+from tests.reference.test_energy import NEAR, customer_of, energy_shown, readings_of
 from tests.reference.test_whole_site import check_all, daemon_on
 
 
@@ -124,7 +124,7 @@ async def compare(store: Any, site: Site, rows: dict[str, list[Row]]) -> None:
     times = [row["time"] for own in rows.values() for row in own]
     start, end = min(times) - 7200, max(times) + 7200
     expected = reference.hours(site.setups, rows, site.zone, start, end)
-    found = await energy_told(store, customer_of(site), start, end)
+    found = await energy_shown(store, customer_of(site), start, end)
     assert found.keys() == expected.keys()
     for key, fields in found.items():
         for field, value in expected[key].items():

@@ -80,7 +80,7 @@ async def check(store: Any, seed: int) -> None:
     await play(store, customer, site)
     start, end = site.start - 7200, site.end + 7200
     expected = reference.hours(site.setups, site.rows, site.zone, start, end)
-    found = await energy_told(store, customer, start, end)
+    found = await energy_shown(store, customer, start, end)
     assert found.keys() == expected.keys(), seed
     for key, fields in found.items():
         for name, value in expected[key].items():
@@ -89,7 +89,7 @@ async def check(store: Any, seed: int) -> None:
     await check_sum(store, customer, site, expected)
 
 
-async def energy_told(store: Any, customer: Customer, start: int, end: int) -> dict[tuple[str, int], dict[str, Any]]:
+async def energy_shown(store: Any, customer: Customer, start: int, end: int) -> dict[tuple[str, int], dict[str, Any]]:
     """The hours of each role as readers get them, by role and time."""
     reader, roles = EnergyReader(customer, store, 1 << 33), ("utility", "load", "solar")
     return {
@@ -121,8 +121,8 @@ async def check_sum(store: Any, customer: Customer, site: Site, expected: Any) -
     for role in ("utility", "load", "solar"):
         for name in ("import_kwh", "export_kwh", "covered_seconds", "bridged_seconds", "interpolated_seconds"):
             whole = fsum(piece[name] for (each, _), piece in expected.items() if each == role)
-            told = fsum(getattr(day.roles[role], name) for day in days if role in day.roles)
-            assert told == pytest.approx(whole, abs=12 * NEAR), (role, name)
+            shown = fsum(getattr(day.roles[role], name) for day in days if role in day.roles)
+            assert shown == pytest.approx(whole, abs=12 * NEAR), (role, name)
 
 
 def segments(site: Site, role: str, start: int, end: int) -> list[tuple[int, int, str]]:

@@ -124,10 +124,10 @@ def play(daemon: RunningDaemon, site: Site, seed: int) -> Session:
     changed = False
     for number, (meter, rows) in enumerate(site.uploads):
         if number == len(site.uploads) // 3:
-            told = session.manifest()
+            manifest = session.manifest()
             for each, way in known_by.items():
                 if way == "config":
-                    is_asked_for = f"CONFIGFILE,modbus/mb-{int(each):03d}.ini,," in told
+                    is_asked_for = f"CONFIGFILE,modbus/mb-{int(each):03d}.ini,," in manifest
                     assert is_asked_for == any(each == meter for meter, _ in site.uploads[:number])
                     session.config(each)
                 elif way == "choice":
@@ -165,8 +165,8 @@ def check_days(session: Session, site: Site) -> None:
     for role in ("utility", "load", "solar"):
         for name in ("import_kwh", "export_kwh", "covered_seconds", "bridged_seconds", "interpolated_seconds"):
             whole = sum(piece[name] for (each, _), piece in pieces.items() if each == role)
-            told = sum(day["roles"][role][name] for day in days if day["roles"].get(role))
-            assert told == pytest.approx(whole, abs=12 * NEAR), (role, name)
+            shown = sum(day["roles"][role][name] for day in days if day["roles"].get(role))
+            assert shown == pytest.approx(whole, abs=12 * NEAR), (role, name)
 
 
 @pytest_twisted.ensureDeferred

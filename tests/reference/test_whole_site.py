@@ -37,7 +37,7 @@ from tests.derivation.memory import MemoryQueue
 from tests.jobs.site import SERIAL, context_on
 from tests.reference import charges, derive, energy, rollups
 from tests.reference.sites import LORD_HOWE, Site, random_site, random_site_with_sums
-from tests.reference.test_energy import NEAR, customer_of, energy_told, segments
+from tests.reference.test_energy import NEAR, customer_of, energy_shown, segments
 
 MISSING = f"{SERIAL}_missing_meter"
 CHANNELS = ("P", "Q", "L1_PF", "L1_V")
@@ -157,10 +157,10 @@ async def check_rollups(daemon: Daemon, site: Site, rows: dict[str, list[dict[st
         own = rows[meter]
         for resolution in RESOLUTIONS:
             series = f"{SERIAL}_{meter}"
-            told = await read_rollup(daemon.readings, series, resolution, Window(0, 1 << 33), ZoneInfo(site.zone))
+            shown = await read_rollup(daemon.readings, series, resolution, Window(0, 1 << 33), ZoneInfo(site.zone))
             wanted = rollups.windows(own, resolution, site.zone)
-            assert [point.time for point in told] == sorted(wanted), (meter, resolution)
-            for point in told:
+            assert [point.time for point in shown] == sorted(wanted), (meter, resolution)
+            for point in shown:
                 same(point.fields, wanted[point.time], (meter, resolution, point.time))
 
 
@@ -186,10 +186,10 @@ async def check_roles(daemon: Daemon, site: Site, rows: dict[str, list[dict[str,
         parts = role_parts(site, role, rows)
         for resolution in ("15m", "1h", "24h"):
             within = Window(site.start - 2 * 86400, site.end + 2 * 86400)
-            told = await role_rollup(daemon.customer, daemon.readings, role, resolution, within)
+            shown = await role_rollup(daemon.customer, daemon.readings, role, resolution, within)
             wanted = rollups.of_role(parts, resolution, site.zone)
-            assert [window["time"] for window in told] == sorted(wanted), (role, resolution)
-            for window in told:
+            assert [window["time"] for window in shown] == sorted(wanted), (role, resolution)
+            for window in shown:
                 same(window, wanted[window["time"]], (role, resolution, window["time"]))
 
 
@@ -227,9 +227,9 @@ async def check_net_load(daemon: Daemon, site: Site, rows: dict[str, list[dict[s
         expected = rollups.by_pauses(window, [row["time"] for row in inside], lasting)
         wanted[window[0]] = rollups.summary(inside, expected)
     reader = NetLoadReader(daemon.customer, daemon.readings, 1 << 33)
-    told = [point async for points in reader.points(0, 1 << 33, 1 << 33) for point in points]
-    assert [point.time for point in told] == list(wanted)
-    for point in told:
+    shown = [point async for points in reader.points(0, 1 << 33, 1 << 33) for point in points]
+    assert [point.time for point in shown] == list(wanted)
+    for point in shown:
         for name in ("P_mean", "P_min", "P_max", "P_count", "expected", "complete"):
             value = wanted[point.time].get(name)
             assert (name in point.fields) == (value is not None), (point.time, name)
@@ -240,7 +240,7 @@ async def check_net_load(daemon: Daemon, site: Site, rows: dict[str, list[dict[s
 
 async def check_energy(daemon: Daemon, site: Site, hours: dict[tuple[str, int], dict[str, float]]) -> None:
     near = site.start - 2 * 86400, site.end + 2 * 86400
-    found = await energy_told(daemon.readings, daemon.customer, *near)
+    found = await energy_shown(daemon.readings, daemon.customer, *near)
     assert found.keys() == hours.keys()
     for key, fields in found.items():
         for name, value in hours[key].items():
@@ -261,11 +261,11 @@ async def check_charges(daemon: Daemon, site: Site, quarters: dict[int, Any]) ->
         for begin in counts
         if since <= begin < until
     }
-    for (role, time), fields in (await energy_told(daemon.readings, daemon.customer, start, end)).items():
+    for (role, time), fields in (await energy_shown(daemon.readings, daemon.customer, start, end)).items():
         if role == "utility":
             for name, value in counts.get(time, {}).items():
-                told = fields.get("register_seconds" if name == "seconds" else name, 0.0)
-                assert told == pytest.approx(value, abs=NEAR), (time, name)
+                shown = fields.get("register_seconds" if name == "seconds" else name, 0.0)
+                assert shown == pytest.approx(value, abs=NEAR), (time, name)
             assert ("register_seconds" in fields) == (time in counts), time
     highest = max((q["P_mean"] for q in quarters.values() if q.get("complete", 1.0) >= 0.5), default=0.0)
     for way in ("power", "registers"):

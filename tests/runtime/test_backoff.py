@@ -18,7 +18,7 @@ def test_pauses_grow_to_a_bound_and_end_with_success() -> None:
     lengths = []
     for _ in range(9):
         one.failed(OSError("down"))
-        one.failed(OSError("told once a pause"))
+        one.failed(OSError("logged once a pause"))
         lengths.append(one.until - clock.seconds())
         assert not one.ready
         clock.advance(lengths[-1])

@@ -185,8 +185,8 @@ def test_a_plugin_cannot_fill_the_log_and_the_daemons_own_lines_stay() -> None:
     assert any("quiet" in line for line in lines)
     assert "uploads go on" in lines[-1]
     out({**event("plugin {plugin} failed again", plugin="loud"), "log_time": 1_700_000_061.0})
-    told, last = written.getvalue().splitlines()[-2:]
-    assert "further events of plugin loud were left out" in told
+    notice, last = written.getvalue().splitlines()[-2:]
+    assert "further events of plugin loud were left out" in notice
     assert "failed again" in last
 
 

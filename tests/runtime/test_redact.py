@@ -35,7 +35,7 @@ def test_a_known_secret_is_hidden_whatever_stands_around_it(before: str, after: 
     assert "hunter2" not in REDACT(f"{before}hunter2{after}")
 
 
-def test_how_much_was_left_out_is_told() -> None:
+def test_how_much_was_left_out_is_reported() -> None:
     assert REDACT("a" * 100, 10) == "aaaaaaaaaa... (90 more characters)"
 
 

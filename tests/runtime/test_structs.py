@@ -1,4 +1,4 @@
-"""JSON described once: what does not fit is named by its path and told in words for a person."""
+"""JSON described once: what does not fit is named by its path and described in words."""
 
 from __future__ import annotations
 

@@ -117,11 +117,13 @@ def wrong(tmp_path: Path, text: str) -> str:
         ("[server]\na = 1\na = 2\n", "/my.ini: not an ini file"),
     ],
 )
-def test_a_wrong_file_is_told_by_file_section_key_and_what_would_be_right(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_file_is_reported_by_file_section_key_and_what_would_be_right(
+    tmp_path: Path, text: str, said: str
+) -> None:
     assert said in wrong(tmp_path, text)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     said = wrong(tmp_path, "[server]\nmax_connections = x\n[web]\nhsts_seconds = -1\n")
     assert len(said.splitlines()) == 2
 
@@ -130,7 +132,7 @@ def test_a_secret_is_not_repeated_in_a_message(tmp_path: Path) -> None:
     assert "hunter2" not in wrong(tmp_path, "[readings]\nurl = http://me:hunter2@host/\n")
 
 
-def test_a_missing_file_is_told() -> None:
+def test_a_missing_file_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"/nowhere\.ini: cannot read the settings: No such file"):
         load_settings(Settings, Path("/nowhere.ini"))
 

@@ -118,9 +118,11 @@ def test_a_frozen_daemon_is_restarted_by_the_watchdog(started: Installed) -> Non
     started.drop_in("cenergyd.service", "[Service]\nWatchdogSec=8\n")
     started.run("systemctl start cenergyd")
     started.wait_ready()
-    # It is told in time, again and again.
-    told: set[str] = set()
-    started.wait(lambda: told.add(started.show("WatchdogTimestampMonotonic")) or len(told) > 2, "the watchdog's news")  # type: ignore[func-returns-value]
+    # The watchdog is notified in time, again and again.
+    reported: set[str] = set()
+    started.wait(
+        lambda: reported.add(started.show("WatchdogTimestampMonotonic")) or len(reported) > 2, "the watchdog's news"
+    )  # type: ignore[func-returns-value]
     before = started.show("MainPID")
     assert started.show("NRestarts") == "0"
     started.run(f"kill -STOP {before}")

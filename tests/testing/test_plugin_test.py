@@ -183,7 +183,7 @@ def test_one_real_store_of_two_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         PluginTest(types.SimpleNamespace(), "empty")
 
 
-def test_within_pytest_twisted_what_cannot_end_is_told() -> None:
+def test_within_pytest_twisted_what_cannot_end_is_reported() -> None:
     class Waits:
         @hookimpl
         def cenergyd_job(self) -> Deferred[None]:

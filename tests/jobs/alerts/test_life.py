@@ -45,8 +45,8 @@ async def minutes(world: World, customer: Customer, powers: list[float]) -> None
         await upload(world, customer, "1", [power])
 
 
-def told(world: World) -> list[str]:
-    """What was told, in order, without the site's name."""
+def subjects(world: World) -> list[str]:
+    """What was subjects, in order, without the site's name."""
     begins = {"Alert: ": "", "Alert continues: ": "still: ", "Alert over: ": "over: "}
     found = []
     for subject in world.recorder.subjects:
@@ -59,20 +59,20 @@ def told(world: World) -> list[str]:
 async def test_raised_throttled_resolved(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     await minutes(world, customer, [40, 49])
-    assert told(world) == []
+    assert subjects(world) == []
     await minutes(world, customer, [60])
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
     await minutes(world, customer, [55, 48, 62] + [55] * 50)  # 48 is within the hysteresis
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
     await minutes(world, customer, [55] * 10)
-    assert told(world) == ["net load is high", "still: net load is high"]
+    assert subjects(world) == ["net load is high", "still: net load is high"]
     await minutes(world, customer, [44])
-    assert told(world)[2:] == ["over: net load is high"]
-    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: not told, neither its beginning nor its end
+    assert subjects(world)[2:] == ["over: net load is high"]
+    await minutes(world, customer, [44, 70, 44, 44])  # within the hour: not subjects, neither its beginning nor its end
     await minutes(world, customer, [44] * 60)
-    assert len(told(world)) == 3
+    assert len(subjects(world)) == 3
     await minutes(world, customer, [70])
-    assert told(world)[3:] == ["net load is high"]
+    assert subjects(world)[3:] == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
@@ -107,19 +107,19 @@ async def test_the_computed_grid_meter_is_evaluated_like_a_measured_one(world: W
     customer = await world.customer(NET_LOAD, facility="", load="3")
     world.clock.advance(60)
     await upload(world, customer, "missing_meter", [60.0])
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
     assert world.recorder.sent[0][0].data["series"] == f"{SERIAL}_missing_meter"
     assert "Meter: computed, utility (grid)" in world.recorder.sent[0][0].text.splitlines()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_grid_meter_turned_round_is_evaluated_by_its_true_sign(world: World) -> None:
+async def test_a_grid_meter_mounted_the_wrong_way_is_evaluated_by_its_true_sign(world: World) -> None:
     extensions = {"alerts": NET_LOAD, "meters": {"reversed": ["utility"]}}
     customer = await world.customer({}, extensions=extensions)
     await minutes(world, customer, [60])
-    assert told(world) == []
+    assert subjects(world) == []
     await minutes(world, customer, [-60])
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
@@ -127,20 +127,20 @@ async def test_a_quarter_of_an_hour_at_once_with_a_spike_is_one_message(world: W
     customer = await world.customer(NET_LOAD)
     world.clock.advance(900)
     await upload(world, customer, "1", [40.0] * 5 + [70.0, 80.0, 70.0] + [40.0] * 7)
-    assert told(world) == ["net load is high (already over)"]
+    assert subjects(world) == ["net load is high (already over)"]
     assert "80 kW" in world.recorder.sent[0][0].text
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backlog_of_days_tells_of_its_fresh_part_only(world: World) -> None:
+async def test_a_backlog_of_days_reports_only_its_fresh_part(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     world.clock.advance(3 * 86400)
     day = [70.0] * 1440
     await upload(world, customer, "1", day + day + day[: 1440 - 120] + [40.0] * 120)
-    assert told(world) == []
+    assert subjects(world) == []
     assert await world.context.documents.count(ALERT) == 0
     await upload(world, customer, "1", day + [40.0] * 10 + [70.0])
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
     assert world.recorder.sent[0][0].data["since"] == world.context.now - 60
 
 
@@ -152,13 +152,13 @@ async def test_yesterdays_hour_that_comes_late_raises_nothing_and_ends_nothing(w
     await world.write("1", [Reading(late + n * 60, 10.0 if n % 2 else 90.0) for n in range(60)])
     await cenergyd_job(customer, late, late + 3600, world.context)
     await send_due(world.service)
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
     (view,) = await alerts_for(world.context.documents, customer.id)
     assert view.state.active
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: World) -> None:
+async def test_the_same_window_again_after_a_crash_sends_nothing_twice(world: World) -> None:
     customer = await world.customer(NET_LOAD)
     world.clock.advance(900)
     await upload(world, customer, "1", [40.0] * 5 + [70.0] * 10)
@@ -166,7 +166,7 @@ async def test_the_same_window_again_after_a_crash_tells_nothing_twice(world: Wo
     for _ in range(3):
         await cenergyd_job(customer, START, START + 900, world.context)
         await send_due(world.service)
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
@@ -211,7 +211,7 @@ async def test_a_crash_between_deciding_and_queueing_loses_nothing_and_repeats_n
         await cenergyd_job(customer, START, START + 1, world.context)
         await cenergyd_periodic(world.context)
         await send_due(world.service)
-    assert told(world) == ["net load is high"]
+    assert subjects(world) == ["net load is high"]
 
 
 @pytest_twisted.ensureDeferred
@@ -247,7 +247,7 @@ async def test_every_kind_on_its_own(world: World) -> None:
     await world.write("2", [Reading(now - 3600 + n * 60, 3.0 + n % 3, 0.99, 120.0) for n in range(60)])
     await cenergyd_job(customer, now - 3600, now, world.context)
     await send_due(world.service)
-    assert sorted(s for s in told(world) if s.startswith("over:")) == [
+    assert sorted(s for s in subjects(world) if s.startswith("over:")) == [
         "over: a meter is stuck", "over: power factor is low", "over: readings are implausible",
         "over: voltage is out of range",
     ]  # fmt: skip
@@ -310,21 +310,21 @@ async def test_a_silent_logger(world: World) -> None:
     watch = watching(world)
     await heard(world, watch)
     await let_pass(world, watch, 59)
-    assert told(world) == []
+    assert subjects(world) == []
     await let_pass(world, watch, 2)
-    assert told(world) == ["the logger is silent"]
+    assert subjects(world) == ["the logger is silent"]
     assert world.recorder.sent[0][0].data["since"] == START  # its last upload
     assert world.recorder.sent[0][0].data["value"] == 60
     await let_pass(world, watch, 118)
-    assert len(told(world)) == 1
+    assert len(subjects(world)) == 1
     await let_pass(world, watch, 3)
-    assert told(world)[1:] == ["still: the logger is silent"]
+    assert subjects(world)[1:] == ["still: the logger is silent"]
     await heard(world, watch)
     await let_pass(world, watch, 2)
-    assert told(world)[2:] == ["over: the logger is silent"]
+    assert subjects(world)[2:] == ["over: the logger is silent"]
     await heard(world, watch)
     await let_pass(world, watch, 50)
-    assert len(told(world)) == 3
+    assert len(subjects(world)) == 3
 
 
 @pytest_twisted.ensureDeferred
@@ -347,9 +347,9 @@ async def test_a_rule_longer_than_the_rhythm_waits_for_its_own_time(world: World
     await let_pass(world, watch, 239)
     (site,) = await world.context.documents.find(SITE)
     assert site.owner == "logger_silent", "by its rhythm"
-    assert told(world) == []
+    assert subjects(world) == []
     await let_pass(world, watch, 2)
-    assert told(world) == ["the logger is silent"]
+    assert subjects(world) == ["the logger is silent"]
 
 
 @pytest_twisted.ensureDeferred
@@ -359,11 +359,11 @@ async def test_a_rule_that_is_switched_off_takes_its_alert_away_without_a_word(w
     await minutes(world, customer, [70])
     await heard(world, watch)
     await let_pass(world, watch, 100)
-    assert told(world) == ["net load is high", "the logger is silent"]
+    assert subjects(world) == ["net load is high", "the logger is silent"]
     await world.context.customers.update(customer.id, {"extensions": {"alerts": {"channels": [CHANNEL]}}})
     await heard(world, watch)
     await let_pass(world, watch, 61)
-    assert len(told(world)) == 2
+    assert len(subjects(world)) == 2
     kept = await alerts_for(world.context.documents, customer.id)
     assert [(view.kind, view.state.active) for view in kept] == [("missed_upload", False)], "that one every site has"
 
@@ -385,7 +385,7 @@ async def test_wrong_stored_settings_cost_only_the_alerts(world: World) -> None:
     customer = await world.customer({"net_load": {"enabled": "yes"}})
     await minutes(world, customer, [70])
     await cenergyd_periodic(world.context)
-    assert told(world) == []
+    assert subjects(world) == []
 
 
 @pytest_twisted.ensureDeferred

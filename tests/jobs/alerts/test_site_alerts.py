@@ -1,4 +1,4 @@
-"""Alerts that rest on a site's state: watched for every site, told to operators, and to customers who want it."""
+"""Alerts that rest on a site's state: watched for every site, sent to operators, and to customers who want it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Place:
         self.before = state
         return await self.alerts.evaluated([SiteEvaluation(customer, state, before)])
 
-    async def told(self, customer: Customer) -> list[tuple[str, str]]:
+    async def sent(self, customer: Customer) -> list[tuple[str, str]]:
         """Receiver and subject of each message, oldest first."""
         found = await self.outbox.deliveries(customer.id)
         return [
@@ -94,12 +94,12 @@ async def customer(here: Place, **alerts: Any) -> Customer:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None:
+async def test_an_operator_is_notified_once_and_when_it_is_over(here: Place) -> None:
     site = await customer(here)
     stopped = Issue(kind="meter_error", role="solar", meter="2", since=NOW - 7200, code=139)
     assert await here.evaluate(site, stopped) == {site.id: 1}
     assert await here.evaluate(site, stopped) == {site.id: 1}
-    assert await here.told(site) == [(OPERATOR, "Alert: a meter has stopped at Roof")]
+    assert await here.sent(site) == [(OPERATOR, "Alert: a meter has stopped at Roof")]
     (view,) = await alerts_for(here.documents, site.id)
     assert (view.kind, view.series, view.state.active, view.state.since) == (
         "stopped_meter",
@@ -108,7 +108,7 @@ async def test_an_operator_is_told_once_and_when_it_is_over(here: Place) -> None
         NOW - 7200,
     )
     assert await here.evaluate(site) == {site.id: 0}
-    assert await here.told(site) == [
+    assert await here.sent(site) == [
         (OPERATOR, "Alert: a meter has stopped at Roof"),
         (OPERATOR, "Alert over: a meter has stopped at Roof"),
     ]
@@ -130,17 +130,17 @@ async def test_which_alerts_a_state_says_already(here: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_customer_is_told_whose_rule_is_on(here: Place) -> None:
+async def test_a_customer_is_notified_whose_rule_is_on(here: Place) -> None:
     site = await customer(here, missed_upload={"enabled": True})
     await here.evaluate(site, Issue(kind="logger_silent", since=NOW - 7200))
-    assert await here.told(site) == [
+    assert await here.sent(site) == [
         (OPERATOR, "Alert: the logger is silent at Roof"),
         (OWNER, "Alert: the logger is silent at Roof"),
     ]
     other = Issue(kind="not_computed", role="load", since=NOW - 7200)
     await here.evaluate(site, other)
     subject = "Alert: a meter is not computed at Roof"
-    assert [receiver for receiver, each in await here.told(site) if each == subject] == [OPERATOR]
+    assert [receiver for receiver, each in await here.sent(site) if each == subject] == [OPERATOR]
 
 
 @pytest_twisted.ensureDeferred
@@ -156,7 +156,7 @@ async def test_the_message_names_the_error(here: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_operators_are_told_of_a_meter_that_is_not_understood(here: Place) -> None:
+async def test_operators_are_notified_of_a_meter_that_is_not_understood(here: Place) -> None:
     site = await customer(here)
     await here.evaluate(site, Issue(kind="meter_not_understood", role="solar", meter="2", since=NOW - 7200))
     (delivery,) = await here.outbox.deliveries(site.id)

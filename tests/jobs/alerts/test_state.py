@@ -58,7 +58,7 @@ def test_a_spike_within_one_upload_is_one_message() -> None:
     assert event is None  # throttled
 
 
-def test_a_beginning_that_the_throttle_held_back_is_told_once_it_may_be() -> None:
+def test_a_beginning_that_the_throttle_held_back_is_sent_as_soon_as_it_may_be() -> None:
     state, _ = step(AlertState(), [bad(T)], T + 60, LIMITS)
     state, event = step(state, [good(T + 60)], T + 120, LIMITS)
     assert event is not None
@@ -90,7 +90,7 @@ def test_a_logger_whose_clock_is_ahead_cannot_silence_what_follows() -> None:
     assert event.transition == "resolved"
 
 
-def test_history_is_bounded_and_says_what_was_told() -> None:
+def test_history_is_bounded_and_says_what_was_sent() -> None:
     state, limits = AlertState(), Limits(frequency=120, fresh=7200, history=5)
     for n in range(40):
         state, _ = step(state, [bad(T + n * 120), good(T + n * 120 + 60)], T + n * 120 + 120, limits)
@@ -119,7 +119,7 @@ def naive_active(seen: list[WindowVerdict]) -> bool:
 @given(looks, st.integers(1, 120), st.randoms(use_true_random=False))
 def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int, random: Any) -> None:
     limits = Limits(frequency=minutes * 60, fresh=7200)
-    state, now, seen, told = AlertState(), T, [], []
+    state, now, seen, sent = AlertState(), T, [], []
     for length, kinds, late in course:
         fresh = [WindowVerdict(now + n * 60, kinds[n], float(n), float(n)) for n in range(length)]
         now += length * 60
@@ -133,16 +133,16 @@ def test_promises_hold_for_any_course_of_things(course: list[Any], minutes: int,
         assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
         assert state.active == naive_active(seen)
         if event:
-            told.append((now, event))
-    first_half = [(at, event) for at, event in told if event.transition != "resolved"]
+            sent.append((now, event))
+    first_half = [(at, event) for at, event in sent if event.transition != "resolved"]
     for (earlier, _), (later, _) in itertools.pairwise(first_half):
         assert later - earlier >= limits.frequency
     lasting = False
-    for _, event in told:
+    for _, event in sent:
         if event.transition in ("reminder", "resolved"):
-            assert lasting  # only of what was told to have begun
+            assert lasting  # only if the beginning was sent
         else:
-            assert not lasting  # nor is it told twice to have begun
+            assert not lasting  # the beginning is not sent twice
         lasting = event.transition in ("raised", "reminder")
         assert event.since <= event.until
 

@@ -1,4 +1,4 @@
-"""Operators are told of meters without a role whose logs cannot be read."""
+"""Operators are notified of meters without a role whose logs cannot be read."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def held(tmp_path: Path) -> AsyncIterator[Held]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_operators_are_told_once_and_when_columns_are_chosen(held: Held) -> None:
+async def test_operators_are_notified_once_and_when_columns_are_chosen(held: Held) -> None:
     await held.hold()
     await held.later(ALERT_AFTER_SECONDS - 1)
     assert await held.active() == []  # its config file may come yet
@@ -79,17 +79,17 @@ async def test_operators_are_told_once_and_when_columns_are_chosen(held: Held) -
         await held.hold()
         await held.later(LOOK_AGAIN)
     assert await held.active() == [METER]
-    assert await held.place.told(held.site) == [(OPERATOR, "Alert: a meter's columns are unknown at Roof")]
+    assert await held.place.sent(held.site) == [(OPERATOR, "Alert: a meter's columns are unknown at Roof")]
     (queued,) = await held.place.documents.find(OUTBOX, limit=5)
     assert queued.body["notification"]["text"].startswith("Logs of meter 7, which has no role, are kept unread")
     await held.meters.set_counts(METER, 0, 0, None)
     await held.later(60)
     assert await held.active() == []
-    assert len(await held.place.told(held.site)) == 2
+    assert len(await held.place.sent(held.site)) == 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_is_told_of_a_meter_whose_config_file_comes(held: Held) -> None:
+async def test_nobody_is_notified_of_a_meter_whose_config_file_comes(held: Held) -> None:
     await held.hold()
     await held.meters.set_counts(METER, 0, 0, None)
     await held.later(2 * ALERT_AFTER_SECONDS)
@@ -97,7 +97,7 @@ async def test_nobody_is_told_of_a_meter_whose_config_file_comes(held: Held) -> 
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_is_told_of_other_devices_and_dismissed_ones(held: Held) -> None:
+async def test_nobody_is_notified_of_other_devices_and_dismissed_ones(held: Held) -> None:
     await held.hold("other")
     await held.later(2 * ALERT_AFTER_SECONDS)
     assert await held.active() == []

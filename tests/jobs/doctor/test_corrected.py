@@ -24,7 +24,7 @@ def made(number: int, kind: str = "void", **more: object) -> Listed:
     return Listed(f"{SERIAL}_2", Correction(number=number, kind=kind, at=NOW + number, **(facts | more)))  # type: ignore[arg-type]
 
 
-def test_each_is_told_in_words() -> None:
+def test_each_is_reported_in_words() -> None:
     found = correction_findings(
         [made(1), made(2, "scale", factor=-1.0), made(3, "shift", seconds=-3600, end=LATEST)], ZoneInfo("UTC")
     )

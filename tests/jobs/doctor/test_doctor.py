@@ -64,7 +64,7 @@ def codes(findings: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: f"{site.missing}-{site.place.town}")
-def test_every_exchange_and_turn_of_two_meters_is_found_and_nothing_is_found_where_all_is_well(
+def test_every_exchange_and_reversal_of_two_meters_is_found_and_nothing_is_found_where_all_is_well(
     site: SimulatedSite,
 ) -> None:
     zone = zone_of_site(site)
@@ -244,7 +244,7 @@ async def test_a_ct_marked_as_reversed_is_taken_at_its_true_sign(world: World) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_role_that_is_a_sum_is_looked_at_as_one_and_its_meters_each(world: World) -> None:
+async def test_a_role_that_is_a_sum_is_checked_as_one_and_its_meters_each(world: World) -> None:
     case = Case(world)
     await case.store({"1": "utility", "solar_sum": "solar"}, Q=1.0)
     await case.store({"2": "solar"}, sign=0.5, Q=1.0)
@@ -307,9 +307,9 @@ async def test_the_report_says_what_the_pages_say_of_the_state(world: World) -> 
     customer = (await world.context.customers.page())[0]
     (state,) = await site_states([customer], world.context.documents, case.now)
     assert state.kind == "meter_error"
-    told = by_code(report)["meter_error"]
-    assert (told.severity, told.field, told.evidence["error_code"]) == ("error", "solar", 139)
-    assert "error 139" in told.message
+    finding = by_code(report)["meter_error"]
+    assert (finding.severity, finding.field, finding.evidence["error_code"]) == ("error", "solar", 139)
+    assert "error 139" in finding.message
     assert "2 rows have more or fewer columns" in by_code(report)["other_rows"].message
     await world.context.documents.put(METER, f"{SERIAL}_2", {**error, "error": None}, owner=SERIAL)
     assert by_code(await doctor(customer, world.context.readings, world.context.documents, case.now))["meter_stopped"]

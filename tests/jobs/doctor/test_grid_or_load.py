@@ -19,7 +19,7 @@ OTHER: dict[Role, Role] = {"utility": "load", "load": "utility"}
 
 
 @pytest.mark.parametrize("step", [60, 300])
-def test_a_day_of_a_site_tells_which_it_is_or_tells_nothing(step: int) -> None:
+def test_a_day_of_a_site_shows_which_it_is_or_nothing(step: int) -> None:
     said: Counter[str] = Counter()
     for site in make_sites(8, 7):
         real = truth(site, DAYS[1], step=step)
@@ -35,7 +35,7 @@ def test_a_day_of_a_site_tells_which_it_is_or_tells_nothing(step: int) -> None:
     assert said["load"] >= (4 if step == 60 else 1)
 
 
-def test_what_cannot_be_told_is_not() -> None:
+def test_what_is_not_clear_is_not_reported() -> None:
     real = truth(next(make_sites(1, 7)), DAYS[1], step=300)
     assert check_grid_or_load({"utility": real["utility"]}) == []
     assert check_grid_or_load({"utility": real["utility"], "load": real["load"]}) == []

@@ -17,7 +17,7 @@ from cenergyd.jobs.rollups.job import roll_up
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import FieldPoint, SeriesReadings
 from tests.jobs.earlier.log import ALL, INTERVAL, START, UNTIL, meter_log
-from tests.jobs.site import SERIAL, all_told, context_on, customer_in, energy_told, net_load_told, run, told
+from tests.jobs.site import SERIAL, all_shown, context_on, customer_in, energy_shown, net_load_shown, run, shown
 
 METERS = {"1": 1, "2": 2, "missing_meter": 0}
 NET_LOAD = f"{SERIAL}_net_load_15m"
@@ -50,7 +50,7 @@ def written_by(commit: str, last: int = UNTIL) -> MemoryReadingStore:
     return store
 
 
-def assert_told(found: list[FieldPoint], wanted: list[Any], where: str) -> None:
+def assert_shown(found: list[FieldPoint], wanted: list[Any], where: str) -> None:
     """The times, and all fields of the old points; there may be more fields now."""
     assert [point.time for point in found] == [time for time, _ in wanted], where
     for point, (time, fields) in zip(found, wanted, strict=True):
@@ -58,19 +58,19 @@ def assert_told(found: list[FieldPoint], wanted: list[Any], where: str) -> None:
         assert same == pytest.approx(fields, rel=1e-9, abs=1e-9), (where, time)
 
 
-def test_rollups_are_told_as_before(commit: str) -> None:
+def test_rollups_are_shown_as_before(commit: str) -> None:
     store = written_by(commit)
     for name, wanted in made_by(commit)["rollups"].items():
         series, _, resolution = name.rpartition("_")
-        assert_told(told(store, series, resolution), wanted, name)
+        assert_shown(shown(store, series, resolution), wanted, name)
 
 
-def test_net_load_and_energy_are_told_as_before(commit: str) -> None:
+def test_net_load_and_energy_are_shown_as_before(commit: str) -> None:
     store, stored = written_by(commit), made_by(commit)["stored"]
-    assert_told(net_load_told(store), stored[NET_LOAD], NET_LOAD)
+    assert_shown(net_load_shown(store), stored[NET_LOAD], NET_LOAD)
     for meter in METERS:
         series = f"{SERIAL}_{meter}"
-        assert_told(energy_told(store, series), stored[f"{series}_energy_1h"], series)
+        assert_shown(energy_shown(store, series), stored[f"{series}_energy_1h"], series)
 
 
 def test_what_follows_is_as_if_this_version_had_stored_all(commit: str) -> None:
@@ -88,14 +88,14 @@ def test_what_follows_is_as_if_this_version_had_stored_all(commit: str) -> None:
     for job in (roll_up, update_net_load, update_energy):
         run(job(customer_in("UTC"), START, START + INTERVAL * ALL, context_on(whole)))
     open_then = START + INTERVAL * UNTIL // HOUR * HOUR
-    ours, theirs = all_told(store), all_told(whole)
+    ours, theirs = all_shown(store), all_shown(whole)
     for series, wanted in theirs.items():
         if not series.endswith("_24h") or commit != "38efd4d":
             later = [[point.time, point.fields] for point in wanted if point.time >= open_then]
-            assert_told([point for point in ours[series] if point.time >= open_then], later, series)
-    quarters = [[point.time, point.fields] for point in net_load_told(whole)]
-    assert_told(net_load_told(store), quarters, NET_LOAD)
+            assert_shown([point for point in ours[series] if point.time >= open_then], later, series)
+    quarters = [[point.time, point.fields] for point in net_load_shown(whole)]
+    assert_shown(net_load_shown(store), quarters, NET_LOAD)
     for meter in METERS:
-        hours = [[p.time, p.fields] for p in energy_told(whole, f"{SERIAL}_{meter}") if p.time >= open_then]
-        found = [p for p in energy_told(store, f"{SERIAL}_{meter}") if p.time >= open_then]
-        assert_told(found, hours, meter)
+        hours = [[p.time, p.fields] for p in energy_shown(whole, f"{SERIAL}_{meter}") if p.time >= open_then]
+        found = [p for p in energy_shown(store, f"{SERIAL}_{meter}") if p.time >= open_then]
+        assert_shown(found, hours, meter)

@@ -16,7 +16,7 @@ from cenergyd.jobs.energy.job import update_energy
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.rollups.test_job import logs, times_of, window_of
-from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, energy_told, run, store_with
+from tests.jobs.site import LOAD, SOLAR, UTILITY, all_points, context_on, customer_in, energy_shown, run, store_with
 
 DAY = 1_780_012_800  # 2026-05-29T00:00Z
 
@@ -99,7 +99,7 @@ def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours
     everything = [reading for upload in uploads for reading in upload]
     run(update_energy(customer, *window_of(everything), context_on(whole, rollups__max_gap_seconds=gap)))
     assert all_points(store) == all_points(whole)
-    assert energy_told(store, UTILITY, customer, int(gap)) == energy_told(whole, UTILITY, customer, int(gap))
+    assert energy_shown(store, UTILITY, customer, int(gap)) == energy_shown(whole, UTILITY, customer, int(gap))
 
 
 TARIFF = {
@@ -116,7 +116,7 @@ def test_energy_per_hour_of_measured_and_computed_meters() -> None:
     store = store_with(utility=out, load=log, solar=log)
     run(update_energy(customer_in("UTC"), DAY, DAY + 10801, context_on(store)))
     for series, kwh in ((UTILITY, (0, 1)), (LOAD, (2, 0)), (SOLAR, (3, 0))):
-        found = energy_told(store, series)
+        found = energy_shown(store, series)
         assert [point.time for point in found] == [DAY, DAY + 3600, DAY + 7200]
         for point in found:
             assert (point.fields["import_kwh"], point.fields["export_kwh"]) == pytest.approx(kwh)
@@ -129,7 +129,7 @@ def test_an_hour_is_cut_where_the_period_changes() -> None:
     store = store_with(utility=log)
     customer = customer_in("UTC", extensions={"tariff": TARIFF})
     run(update_energy(customer, *window_of(log), context_on(store)))
-    found = [(p.time, p.fields["period"], p.fields["import_kwh"]) for p in energy_told(store, UTILITY, customer)]
+    found = [(p.time, p.fields["period"], p.fields["import_kwh"]) for p in energy_shown(store, UTILITY, customer)]
     assert found == [(DAY + 8 * 3600, "off", 1.0), (DAY + 8 * 3600 + 1800, "on", 1.0)]
 
 
@@ -138,7 +138,7 @@ def test_a_tariff_that_is_not_valid_costs_only_the_labels() -> None:
     store = store_with(utility=log)
     customer = customer_in("UTC", extensions={"tariff": {"seasons": 3}})
     run(update_energy(customer, *window_of(log), context_on(store)))
-    assert [point.fields.get("period") for point in energy_told(store, UTILITY, customer)] == [None]
+    assert [point.fields.get("period") for point in energy_shown(store, UTILITY, customer)] == [None]
 
 
 def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
@@ -150,7 +150,7 @@ def test_a_reversed_ct_swaps_import_and_export_from_its_time_on() -> None:
     run(update_energy(customer, *window_of(log), context_on(store)))
     found = [
         (p.time, p.fields["import_kwh"], p.fields["export_kwh"], p.fields["seconds"])
-        for p in energy_told(store, UTILITY, customer)
+        for p in energy_shown(store, UTILITY, customer)
     ]
     # The interval over which the sign changed is known to nobody.
     assert found == [(DAY, pytest.approx(2.0 * 29 / 60), 0, 1800), (turned, 0, 1.0, 1800), (DAY + 3600, 0, 2.0, 3600)]
@@ -177,6 +177,6 @@ def test_a_backlog_leaves_the_energy_as_if_it_had_come_in_time() -> None:
     late = store_with(utility=log)
     run(update_energy(customer, *window_of(log), context_on(late)))
     assert all_points(late) == all_points(in_time)
-    assert energy_told(late, UTILITY, customer) == energy_told(in_time, UTILITY, customer)
-    covered = sum(point.fields["covered_seconds"] for point in energy_told(late, UTILITY, customer))
+    assert energy_shown(late, UTILITY, customer) == energy_shown(in_time, UTILITY, customer)
+    covered = sum(point.fields["covered_seconds"] for point in energy_shown(late, UTILITY, customer))
     assert covered == sum(other.time - one.time for one, other in pairwise(log) if other.time - one.time <= 900)

@@ -45,7 +45,7 @@ def metered(customer: Customer, **series: Sequence[Reading]) -> MemoryReadingSto
     return store
 
 
-def told(
+def energy_of(
     customer: Customer, store: MemoryReadingStore, step: Any = "hour", now: int = HORIZON
 ) -> tuple[list[EnergyWindow], dict[str, MeterEnergy]]:
     windows = run(energy_windows(customer, store, (FIRST, AFTER), step, now))
@@ -57,18 +57,18 @@ def imports(meter: MeterEnergy, count: int = 3) -> list[float | None]:
     return [None if each.energy is None else each.energy.import_kwh for each in meter.windows[:count]]
 
 
-def test_meters_of_a_sum_are_told_apart_with_their_factors() -> None:
+def test_meters_of_a_sum_are_distinguished_with_their_factors() -> None:
     customer = site("2+4*0.5")
     sums = [Reading(DAY + 60 * k, P=10.0) for k in range(181)]
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m4=rows(8.0), solar_sum=sums)
-    windows, meters = told(customer, store)
+    windows, meters = energy_of(customer, store)
     assert list(meters) == ["1", "2", "4"]
     assert imports(meters["2"]) == pytest.approx([6.0] * 3)
     assert imports(meters["4"]) == pytest.approx([4.0] * 3)
     assert imports(meters["1"]) == pytest.approx([1.0] * 3)
     assert [each.roles["solar"].import_kwh for each in windows[:3]] == pytest.approx([10.0] * 3)
     assert meters["4"].factor == 0.5
-    _, by_day = told(customer, store, "day")
+    _, by_day = energy_of(customer, store, "day")
     (whole,) = by_day["4"].windows
     assert whole.energy is not None
     assert (whole.energy.import_kwh, whole.complete) == (pytest.approx(12.0), 0.125)
@@ -77,7 +77,7 @@ def test_meters_of_a_sum_are_told_apart_with_their_factors() -> None:
 def test_a_gap_of_one_meter_is_its_own() -> None:
     customer = site("2+4")
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m4=rows(4.0, skip=range(60, 121)))
-    _, meters = told(customer, store)
+    _, meters = energy_of(customer, store)
     assert imports(meters["2"]) == pytest.approx([6.0] * 3)
     first, gap, last = imports(meters["4"])
     assert (first, gap, last) == (pytest.approx(4.0 * 59 / 60), None, pytest.approx(4.0 * 59 / 60))
@@ -90,7 +90,7 @@ def test_a_gap_is_bridged_by_the_meters_own_registers() -> None:
     counting = [each._replace(E_import=8.0 * k / 60) for k, each in enumerate(rows(8.0))]
     lost = [each for k, each in enumerate(counting) if not 60 < k < 120]
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m4=lost)
-    _, meters = told(customer, store)
+    _, meters = energy_of(customer, store)
     hour = meters["4"].windows[1].energy
     assert hour is not None
     assert (hour.import_kwh, hour.bridged_import_kwh, hour.bridged_seconds) == (
@@ -101,12 +101,12 @@ def test_a_gap_is_bridged_by_the_meters_own_registers() -> None:
 def test_what_is_subtracted_counts_the_other_way() -> None:
     customer = site("2-4")
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m4=rows(1.5))
-    _, meters = told(customer, store)
+    _, meters = energy_of(customer, store)
     hour = meters["4"].windows[0].energy
     assert hour is not None
     assert (hour.import_kwh, hour.export_kwh) == (0.0, pytest.approx(1.5))
     turned = site("2-4", extensions={"meters": {"reversed": ["solar"]}})
-    _, meters = told(turned, metered(turned, m1=rows(1.0), m2=rows(6.0), m4=rows(1.5)))
+    _, meters = energy_of(turned, metered(turned, m1=rows(1.0), m2=rows(6.0), m4=rows(1.5)))
     hour = meters["4"].windows[0].energy
     assert hour is not None
     assert (hour.import_kwh, hour.export_kwh) == (pytest.approx(1.5), 0.0)
@@ -117,7 +117,7 @@ def test_a_meter_that_joins_a_sum_has_one_line_and_what_left_has_its_own() -> No
     history = [{"until": changed, "logger_serial_number": SERIAL, "facility": "1", "load": "", "solar": "3"}]
     customer = site("2+4", extensions={"history": history})
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m3=rows(5.0), m4=rows(4.0))
-    _, meters = told(customer, store)
+    _, meters = energy_of(customer, store)
     assert list(meters) == ["1", "3", "2", "4"]
     assert imports(meters["3"]) == [pytest.approx(5.0), pytest.approx(5.0 * 59 / 60, abs=0.09), None]
     assert imports(meters["2"])[:2] == [None, None]
@@ -158,7 +158,7 @@ def test_a_role_of_one_meter_is_not_read_again() -> None:
 def test_what_has_not_passed_is_not_missed() -> None:
     customer = site("2+4")
     store = metered(customer, m1=rows(1.0), m2=rows(6.0), m4=rows(4.0))
-    _, meters = told(customer, store, "day", now=DAY + 3 * HOUR)
+    _, meters = energy_of(customer, store, "day", now=DAY + 3 * HOUR)
     (whole,) = meters["4"].windows
     assert (whole.due_seconds, whole.complete) == (3 * HOUR, 1.0)
 

@@ -14,7 +14,7 @@ from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.readings.memory import MemoryReadingStore
 from cenergyd.readings.model import Reading, SeriesReadings
 from tests.jobs.rollups.test_job import logs, times_of, window_of
-from tests.jobs.site import SERIAL, UTILITY, all_points, context_on, customer_in, net_load_told, run, store_with
+from tests.jobs.site import SERIAL, UTILITY, all_points, context_on, customer_in, net_load_shown, run, store_with
 
 DAY = 1_780_012_800
 
@@ -23,7 +23,7 @@ def test_net_load_is_the_mean_power_at_the_grid() -> None:
     log = [Reading(DAY + k * 60, P=float(k)) for k in range(40)]
     store = store_with(utility=log, load=[Reading(DAY, P=99.0)])
     run(update_net_load(customer_in("UTC"), *window_of(log), context_on(store)))
-    found = net_load_told(store)
+    found = net_load_shown(store)
     assert [(p.time, p.fields["P_mean"], p.fields["complete"]) for p in found] == [
         (DAY, 7.0, 1),
         (DAY + 900, 22.0, 1),
@@ -35,7 +35,7 @@ def test_a_computed_utility_meter_counts_as_well() -> None:
     customer = Customer(id="c", load="2", solar="3", logger_serial_number=SERIAL)
     store = store_with(solar=[Reading(DAY + k * 60, P=-3.0) for k in range(15)])  # the missing meter's series
     run(update_net_load(customer, DAY, DAY + 901, context_on(store)))
-    assert [p.fields["P_mean"] for p in net_load_told(store, customer)] == [-3.0]
+    assert [p.fields["P_mean"] for p in net_load_shown(store, customer)] == [-3.0]
 
 
 def test_a_change_of_meter_and_direction_within_a_window() -> None:
@@ -51,7 +51,7 @@ def test_a_change_of_meter_and_direction_within_a_window() -> None:
         extensions={"history": history, "meters": {"reversed": ["utility"]}},
     )
     run(update_net_load(customer, DAY, DAY + 900, context_on(store)))
-    assert [p.fields["P_mean"] for p in net_load_told(store, customer)] == [(10 * 2.0 + 5 * 8.0) / 15]
+    assert [p.fields["P_mean"] for p in net_load_shown(store, customer)] == [(10 * 2.0 + 5 * 8.0) / 15]
 
 
 def test_a_window_belongs_to_the_logger_at_its_start() -> None:
@@ -61,7 +61,7 @@ def test_a_window_belongs_to_the_logger_at_its_start() -> None:
     store = store_with(utility=[Reading(DAY + k * 60, P=4.0) for k in range(10, 30)])
     run(store.write([SeriesReadings(f"{old}_1", [Reading(DAY + k * 60, P=1.0) for k in range(10)])]))
     run(update_net_load(customer, DAY, DAY + 1800, context_on(store)))
-    assert [(p.time, p.fields["P_mean"]) for p in net_load_told(store, customer)] == [(DAY, 2.0), (DAY + 900, 4.0)]
+    assert [(p.time, p.fields["P_mean"]) for p in net_load_shown(store, customer)] == [(DAY, 2.0), (DAY + 900, 4.0)]
     run(store.write([SeriesReadings(UTILITY, [Reading(DAY + 3600, P=4.0)])]))
     run(update_net_load(customer, DAY + 3600, DAY + 3601, context_on(store)))
     stored = all_points(store)
@@ -92,4 +92,4 @@ def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours
     everything = [reading for upload in uploads for reading in upload]
     run(update_net_load(customer, *window_of(everything), context_on(whole)))
     assert all_points(store) == all_points(whole)
-    assert net_load_told(store, customer) == net_load_told(whole, customer)
+    assert net_load_shown(store, customer) == net_load_shown(whole, customer)

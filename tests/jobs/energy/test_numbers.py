@@ -14,7 +14,7 @@ from cenergyd.jobs.energy.job import update_energy
 from cenergyd.jobs.energy.netload import update_net_load
 from cenergyd.jobs.energy.periods import energy_windows
 from cenergyd.readings.model import FieldPoint, Reading, SeriesReadings
-from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, energy_told, net_load_told, run, store_with
+from tests.jobs.site import LOAD, SOLAR, UTILITY, context_on, customer_in, energy_shown, net_load_shown, run, store_with
 
 DAY = 1_780_012_800  # 2026-05-29T00:00Z
 HOUR = 3600
@@ -24,7 +24,7 @@ def hours_of(log: Sequence[Reading], customer: Customer | None = None, series: s
     """The energy points of a log, taken in uploads of a quarter of an hour."""
     store = store_with(utility=log)
     run(update_energy(customer or customer_in("UTC"), log[0].time, log[-1].time + 1, context_on(store)))
-    return energy_told(store, series, customer)
+    return energy_shown(store, series, customer)
 
 
 def total(found: Sequence[FieldPoint], field: str = "import_kwh") -> float:
@@ -86,7 +86,7 @@ HOLE = [k for k in range(181) if not 60 < k < 120]
         (without_registers(constant([60 * k for k in HOLE])), 12.0),
     ],
 )  # fmt: skip
-def test_registers_are_believed_within_reason(log: list[Reading], kwh: float) -> None:
+def test_registers_are_used_if_plausible(log: list[Reading], kwh: float) -> None:
     assert total(hours_of(log)) == pytest.approx(kwh)
 
 
@@ -120,7 +120,7 @@ def test_roles_add_up_by_the_same_intervals() -> None:
     load = [Reading(DAY + 60 * k + 20 + k % 5, P=((k * 53) % 97) / 10) for k in range(400)]
     store = store_with(utility=utility, load=load)
     run(update_energy(customer_in("UTC"), DAY, DAY + 400 * 60, context_on(store)))
-    found = {name: {p.time: p.fields for p in energy_told(store, name)} for name in (UTILITY, LOAD, SOLAR)}
+    found = {name: {p.time: p.fields for p in energy_shown(store, name)} for name in (UTILITY, LOAD, SOLAR)}
     full = 0
     for time, solar in found[SOLAR].items():
         parts = [found[name][time] for name in (UTILITY, LOAD)]
@@ -135,7 +135,7 @@ def test_a_computed_role_is_bridged_where_one_of_its_meters_is() -> None:
     load = [Reading(DAY + 60 * k, P=2.0) for k in range(181)]
     store = store_with(utility=registers(constant([60 * k for k in HOLE]), 10.0), load=load)
     run(update_energy(customer_in("UTC"), DAY, DAY + 3 * HOUR, context_on(store)))
-    found = energy_told(store, SOLAR)
+    found = energy_shown(store, SOLAR)
     assert total(found, "export_kwh") == pytest.approx(12.0)
     assert [point.fields.get("bridged_seconds") for point in found] == [None, 3600, None]
 
@@ -167,8 +167,8 @@ def test_any_order_of_uploads_gives_the_same_energy(
         run(update_energy(customer, upload[0].time, upload[-1].time + 1, context_on(store)))
     whole = store_with(utility=log)
     run(update_energy(customer, log[0].time, log[-1].time + 1, context_on(whole)))
-    assert energy_told(store, UTILITY) == energy_told(whole, UTILITY)
-    assert fsum(float(p.fields["covered_seconds"]) for p in energy_told(whole, UTILITY)) == log[-1].time - log[0].time
+    assert energy_shown(store, UTILITY) == energy_shown(whole, UTILITY)
+    assert fsum(float(p.fields["covered_seconds"]) for p in energy_shown(whole, UTILITY)) == log[-1].time - log[0].time
 
 
 def test_sums_tell_what_is_measured_bridged_and_interpolated() -> None:
@@ -196,7 +196,7 @@ def test_demand_counts_through_a_change_of_the_log_period_and_a_drifting_clock(t
     log = constant(times)
     store = store_with(utility=log)
     run(update_net_load(customer_in("UTC"), log[0].time, log[-1].time + 1, context_on(store)))
-    quarters = net_load_told(store)
+    quarters = net_load_shown(store)
     assert len(quarters) == len({time // 900 for time in times})
     assert all(quarter.fields["complete"] == 1.0 for quarter in quarters[:-1])
 
@@ -205,6 +205,6 @@ def test_a_quarter_of_an_hour_with_lost_rows_is_not_complete() -> None:
     log = constant([60 * k for k in range(120) if not 32 <= k < 40])
     store = store_with(utility=log)
     run(update_net_load(customer_in("UTC"), log[0].time, log[-1].time + 1, context_on(store)))
-    found = {(p.time - DAY) // 900: p.fields["complete"] for p in net_load_told(store)}
+    found = {(p.time - DAY) // 900: p.fields["complete"] for p in net_load_shown(store)}
     assert found[2] == pytest.approx(7 / 15, abs=0.01)
     assert all(value == 1.0 for quarter, value in found.items() if quarter != 2)

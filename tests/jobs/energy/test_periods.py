@@ -78,7 +78,7 @@ async def test_what_has_not_passed_is_not_missed() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_told() -> None:
+async def test_what_cannot_be_determined() -> None:
     store = await stored()
     for days, step in (
         ((CHANGE, CHANGE), "day"),

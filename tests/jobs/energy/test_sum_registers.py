@@ -64,17 +64,17 @@ def test_a_gap_is_filled_with_what_each_meter_counted_or_stays(
     count: float, one: float, other: float, after: float | None, text: str
 ) -> None:
     """The other meter may count more than the reset took away: the sum of the registers then only goes up."""
-    told = bridged(text, {"1": log(count, one, after), "4": log(500.0, other)})
+    energy = bridged(text, {"1": log(count, one, after), "4": log(500.0, other)})
     own = one if after is None else after - count
     hours = (GAP.end - GAP.start) / 3600
     own, others = own + 10 * hours, other + 10 * hours
     largest = 2 * 10 * hours
     assume(all(abs(each - limit) > 1e-6 for each in (own, others) for limit in (0, largest)))
     if own < 0 or own > largest or others > largest:
-        assert told is None
+        assert energy is None
     else:
         factors = {term.meter: term.factor for term in terms_of(text)}
-        assert told == pytest.approx(factors["1"] * own + factors["4"] * others, abs=1e-6)
+        assert energy == pytest.approx(factors["1"] * own + factors["4"] * others, abs=1e-6)
 
 
 def test_a_meter_of_the_sum_that_rolls_over_is_counted_on() -> None:

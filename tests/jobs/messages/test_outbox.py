@@ -353,7 +353,7 @@ async def test_nor_does_one_customer_with_many_messages(world: World, notificati
 
 
 @pytest_twisted.ensureDeferred
-async def test_more_than_is_looked_at_in_one_pass_hides_nobody(
+async def test_more_than_is_read_in_one_pass_hides_nobody(
     world: World, notification: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "DUE_LIMIT", 10)

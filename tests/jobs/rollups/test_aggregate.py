@@ -128,7 +128,7 @@ def test_an_hour_comes_back_from_its_point(readings: list[Reading]) -> None:
 
 
 @given(st.lists(readings_in_an_hour, min_size=1, max_size=4))
-def test_a_point_written_over_others_tells_what_it_tells_alone(versions: list[list[Reading]]) -> None:
+def test_a_point_written_over_others_gives_what_it_gives_alone(versions: list[list[Reading]]) -> None:
     """Stores merge the fields of a time: nothing of an older point may shine through."""
     window, fields = Window(0, 3600), {}
     parts = [part for readings in versions if (part := sorted_columns(readings).part(*window)) is not None]
@@ -227,7 +227,7 @@ def test_an_hours_own_interval() -> None:
     assert hour_interval([1234]) == hour_interval([]) == 0
 
 
-def test_an_hour_in_which_the_log_period_changed_is_judged_by_its_pauses() -> None:
+def test_an_hour_in_which_the_log_period_changed_is_evaluated_by_its_pauses() -> None:
     """30 minutes of minutes and two quarters of an hour: 32 readings."""
     readings = {0: 60, 3600: 32, 7200: 4, 10800: 30}
     assert doubtful_hours(readings, {0: 60, 3600: 60, 7200: 900, 10800: 60}) == [3600, 10800]
@@ -254,12 +254,12 @@ def test_an_hour_in_which_the_log_period_changed_is_judged_by_its_pauses() -> No
         ([(2, 1800)], [1800]),
     ],
 )
-def test_hours_with_few_readings_are_judged_by_those_around_them(
+def test_hours_with_few_readings_are_evaluated_by_those_around_them(
     hours: list[tuple[int, int]], usual: list[int] | None
 ) -> None:
     found = usual_intervals_of_hours({3600 * k: hour for k, hour in enumerate(hours)})
     assert found == ({} if usual is None else {3600 * k: interval for k, interval in enumerate(usual)})
 
 
-def test_an_hour_far_away_tells_nothing() -> None:
+def test_an_hour_far_away_is_not_used() -> None:
     assert usual_intervals_of_hours({0: (60, 60), 5 * 3600: (2, 1200)}) == {0: 60, 5 * 3600: 1200}

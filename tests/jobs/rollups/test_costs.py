@@ -29,7 +29,7 @@ FLAT = {
 PRICED: Any = {"tariff": FLAT}
 
 
-def test_the_last_periods_are_told_to_the_day_that_this_one_has_reached() -> None:
+def test_the_last_periods_are_shown_to_the_day_that_this_one_has_reached() -> None:
     customer = customer_in("America/New_York", extensions=PRICED)
     now = at("2026-07-08T12:30")
     log = every(15, at("2026-06-01"), now, 2.0)

@@ -28,13 +28,13 @@ from tests.jobs.site import (
     SOLAR,
     UTILITY,
     all_points,
-    all_told,
+    all_shown,
     context_on,
     customer_in,
     run,
     same,
+    shown,
     store_with,
-    told,
 )
 
 # Days around which the clock changes: New York 8 March and 1 November, Lord Howe 5 April and 4 October 2026.
@@ -95,7 +95,7 @@ def test_incremental_is_from_scratch(log: tuple[str, list[list[Reading]]], hours
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
     run(roll_up(customer, *window_of([reading for upload in uploads for reading in upload]), context_on(whole)))
-    assert same(all_told(store, zone), all_told(whole, zone))
+    assert same(all_shown(store, zone), all_shown(whole, zone))
 
 
 class Failing(MemoryReadingStore):
@@ -121,7 +121,7 @@ class Failing(MemoryReadingStore):
 
 @settings(max_examples=30, deadline=None)
 @given(logs(), st.integers(1, 12))
-def test_a_run_that_broke_off_is_made_good_by_the_next(log: tuple[str, list[list[Reading]]], fail_at: int) -> None:
+def test_a_run_that_broke_off_is_repaired_by_the_next(log: tuple[str, list[list[Reading]]], fail_at: int) -> None:
     zone, uploads = log
     customer = customer_in(zone)
     store = Failing(fail_at)
@@ -135,7 +135,7 @@ def test_a_run_that_broke_off_is_made_good_by_the_next(log: tuple[str, list[list
     for upload in uploads:
         run(whole.write([SeriesReadings(UTILITY, upload)]))
     run(roll_up(customer, *window_of([r for upload in uploads for r in upload]), context_on(whole)))
-    assert same(all_told(store, zone), all_told(whole, zone))
+    assert same(all_shown(store, zone), all_shown(whole, zone))
 
 
 def test_a_change_of_the_interval_survives_a_crash() -> None:
@@ -152,7 +152,7 @@ def test_a_change_of_the_interval_survives_a_crash() -> None:
     run(roll_up(customer_in("UTC"), *window_of(fast), context_on(failing)))
     whole = store_with(utility=[*slow, *fast])
     run(roll_up(customer_in("UTC"), *window_of([*slow, *fast]), context_on(whole)))
-    assert same(all_told(failing), all_told(whole))
+    assert same(all_shown(failing), all_shown(whole))
 
 
 @settings(max_examples=40, deadline=None)
@@ -168,7 +168,7 @@ def test_every_window_is_right(log: tuple[str, list[list[Reading]]]) -> None:
     readings = run(store.read([UTILITY], 0, 1 << 33))[UTILITY]
     columns = ReadingColumns(readings)
     for resolution in RESOLUTIONS:
-        stored = {point.time: point.fields for point in told(store, UTILITY, resolution, name)}
+        stored = {point.time: point.fields for point in shown(store, UTILITY, resolution, name)}
         wanted = {window_at(reading.time, resolution, zone) for reading in readings}
         assert set(stored) == {window.start for window in wanted}
         for window in wanted:
@@ -202,7 +202,7 @@ def test_a_day_on_which_the_clock_changes_is_complete_with_its_own_hours(zone: s
     log = [Reading(start + k * 900, P=1.0) for k in range(-96, 200)]
     store = store_with(utility=log)
     run(roll_up(customer_in(zone), *window_of(log), context_on(store)))
-    found = {point.time: point.fields for point in told(store, UTILITY, "24h", zone)}
+    found = {point.time: point.fields for point in shown(store, UTILITY, "24h", zone)}
     assert (found[start]["readings"], found[start]["expected"], found[start]["complete"]) == (readings, readings, 1)
     next_day = window_at(start, "24h", ZoneInfo(zone)).end
     assert next_day in found
@@ -224,14 +224,14 @@ def test_a_backlog_of_a_month_leaves_every_rollup_as_if_it_had_come_in_time() ->
         run(roll_up(customer, *window_of(upload), context_on(in_time)))
     late = store_with(utility=month)
     run(roll_up(customer, *window_of(month), context_on(late)))
-    assert same(all_told(late, "America/New_York"), all_told(in_time, "America/New_York"))
-    assert len(told(late, UTILITY, "24h", "America/New_York")) == 29  # one day has nothing at all
+    assert same(all_shown(late, "America/New_York"), all_shown(in_time, "America/New_York"))
+    assert len(shown(late, UTILITY, "24h", "America/New_York")) == 29  # one day has nothing at all
     other_way = MemoryReadingStore()
     for first in reversed(range(0, len(month), 480)):
         upload = month[first : first + 480]
         run(other_way.write([SeriesReadings(UTILITY, upload)]))
         run(roll_up(customer, *window_of(upload), context_on(other_way)))
-    assert same(all_told(other_way, "America/New_York"), all_told(in_time, "America/New_York"))
+    assert same(all_shown(other_way, "America/New_York"), all_shown(in_time, "America/New_York"))
 
 
 def test_measured_and_computed_meters_alike() -> None:
@@ -239,7 +239,7 @@ def test_measured_and_computed_meters_alike() -> None:
     store = store_with(utility=log, load=log, solar=log)
     run(roll_up(customer_in("UTC"), 0, 3600, context_on(store)))
     for series in (UTILITY, LOAD, SOLAR):
-        assert [len(told(store, series, name)) for name in RESOLUTIONS] == [60, 12, 4, 2, 1, 1]
+        assert [len(shown(store, series, name)) for name in RESOLUTIONS] == [60, 12, 4, 2, 1, 1]
 
 
 def test_readings_that_are_gone_leave_no_rollup_behind() -> None:
@@ -250,7 +250,7 @@ def test_readings_that_are_gone_leave_no_rollup_behind() -> None:
     run(roll_up(customer_in("UTC"), 3600, 7200, context_on(store)))
     fresh = store_with(solar=log[:60] + log[120:])
     run(roll_up(customer_in("UTC"), 0, 10800, context_on(fresh)))
-    assert same(all_told(store), all_told(fresh))
+    assert same(all_shown(store), all_shown(fresh))
     run(store.replace(SOLAR, 0, 10800, []))
     run(roll_up(customer_in("UTC"), 0, 10800, context_on(store)))
     assert all_points(store) == {}
@@ -274,7 +274,7 @@ def test_years_without_readings_cost_nothing() -> None:
     run(roll_up(customer_in("UTC"), *window_of(ends), context_on(store)))
     assert store.reads < 30
     for resolution in RESOLUTIONS:
-        assert [point.fields["P_mean"] for point in told(store, UTILITY, resolution)] == [1.0, 2.0]
+        assert [point.fields["P_mean"] for point in shown(store, UTILITY, resolution)] == [1.0, 2.0]
 
 
 def test_only_the_chosen_resolutions_are_kept() -> None:
@@ -298,7 +298,7 @@ def test_windows_of_five_minutes_are_stored_only_where_they_outlive_the_readings
         if is_stored:
             kept = run(read_rollup(store, UTILITY, "5m", Window(0, 1 << 33), ZoneInfo("UTC"), keep_days=keep))
             assert len(kept) == 80
-            assert same({"5m": kept}, {"5m": told(store, UTILITY, "5m")})
+            assert same({"5m": kept}, {"5m": shown(store, UTILITY, "5m")})
 
 
 def test_a_meter_that_lost_its_role_has_the_hour_written() -> None:
@@ -309,7 +309,7 @@ def test_a_meter_that_lost_its_role_has_the_hour_written() -> None:
     stopped = attrs.evolve(customer_in("UTC", extensions={"history": history}), load="")
     run(roll_up(stopped, 5000, 10800, context_on(store)))
     assert set(store._points[f"{LOAD}_15m"]) == {3600, 4500, 5400, 6300}
-    assert told(store, LOAD, "15m")[4:8] == told(store, UTILITY, "15m")[4:8]
+    assert shown(store, LOAD, "15m")[4:8] == shown(store, UTILITY, "15m")[4:8]
 
 
 def test_a_window_is_written_once_it_is_over() -> None:
@@ -340,7 +340,7 @@ def test_a_window_is_written_once_it_is_over() -> None:
         assert sorted(written) == sorted(wanted)
         whole = store_with(utility=log[:end])
         run(roll_up(customer, *window_of(log[:end]), context_on(whole)))
-        assert same(all_told(store), all_told(whole))
+        assert same(all_shown(store), all_shown(whole))
 
 
 def test_a_pause_closes_what_it_interrupted() -> None:
@@ -358,23 +358,23 @@ def test_a_pause_closes_what_it_interrupted() -> None:
             assert window.start in set(store._points[f"{UTILITY}_{resolution}"])
         whole = store_with(utility=[*before, *after])
         run(roll_up(customer_in("UTC"), before[0].time, after[-1].time + 1, context_on(whole)))
-        assert same(all_told(store), all_told(whole))
+        assert same(all_shown(store), all_shown(whole))
 
 
-def test_points_of_the_first_version_are_told_as_they_were() -> None:
+def test_points_of_the_first_version_are_shown_as_they_were() -> None:
     """A store written by the last version gives the same answers, and goes on from where it is."""
     start = 1_700_000_000 // 86400 * 86400
     log = [Reading(start + k * 60, P=k % 23 - 7.5, L1_V=120 + k % 3, Q=k % 5 * 0.1) for k in range(1500)]
     whole = store_with(utility=log)
     run(roll_up(customer_in("UTC"), *window_of(log), context_on(whole)))
     old = store_with(utility=log[:1480])
-    for resolution in RESOLUTIONS:  # it stored what it told, of every window, open ones too
-        run(old.write_points(f"{UTILITY}_{resolution}", told(store_with(utility=log[:1480]), UTILITY, resolution)))
-        over = [point for point in told(whole, UTILITY, resolution) if point.time < log[1479].time // 1800 * 1800]
+    for resolution in RESOLUTIONS:  # it stored the fields as they are shown, of every window, open ones too
+        run(old.write_points(f"{UTILITY}_{resolution}", shown(store_with(utility=log[:1480]), UTILITY, resolution)))
+        over = [point for point in shown(whole, UTILITY, resolution) if point.time < log[1479].time // 1800 * 1800]
         run(old.write_points(f"{UTILITY}_{resolution}", over if resolution != "24h" else over[:1]))
     run(old.write([SeriesReadings(UTILITY, log[1480:])]))
     run(roll_up(customer_in("UTC"), *window_of(log[1480:]), context_on(old)))
-    assert same(all_told(old), all_told(whole))
+    assert same(all_shown(old), all_shown(whole))
 
 
 def test_a_long_backlog_pauses() -> None:

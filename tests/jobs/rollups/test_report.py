@@ -50,7 +50,7 @@ def every(minutes: int, start: int, end: int, P: float) -> list[Reading]:
     return [Reading(time, P=P) for time in range(start, end + 1, minutes * 60)]
 
 
-def test_rollups_are_told_as_json() -> None:
+def test_rollups_are_shown_as_json() -> None:
     store = computed(customer_in("UTC"), utility=every(1, 0, 3599, 2.0))
     found = run(role_rollup(customer_in("UTC"), store, "utility", "15m", Window(900, 2700)))
     assert [(point["time"], point["P_mean"], point["complete"]) for point in found] == [(900, 2.0, 1), (1800, 2.0, 1)]
@@ -145,7 +145,7 @@ def test_another_tariff_needs_no_new_energy() -> None:
         assert one.export_kwh == pytest.approx(other.export_kwh)
 
 
-def test_without_a_tariff_energy_is_told_per_month_without_amounts() -> None:
+def test_without_a_tariff_energy_is_shown_per_month_without_amounts() -> None:
     customer = customer_in("UTC")
     now = at("2026-07-20")
     store = computed(customer, utility=every(15, now - 86400, now, 4.0))
@@ -186,7 +186,7 @@ def test_calendar_months_whatever_the_billing_dates() -> None:
     ]
 
 
-def test_net_load_is_told() -> None:
+def test_net_load_is_shown() -> None:
     customer = customer_in("UTC")
     store = computed(customer, utility=every(1, 0, 3599, 2.0))
     found = run(net_load(customer, store, 0, 3600, 3600))
@@ -248,7 +248,7 @@ def test_the_day_of_a_role_that_another_was_computed_for_is_each_part_as_it_was(
     assert day["P_mean"] == pytest.approx((760 * -1.0 + 680 * 3.0) / 1440)
 
 
-def test_days_of_a_zone_of_before_are_not_told() -> None:
+def test_days_of_a_zone_of_before_are_not_shown() -> None:
     customer = customer_in("America/New_York")
     store = computed(customer, utility=[Reading(3600 * k, P=1.0) for k in range(72)])
     moved = customer_in("UTC")
@@ -290,7 +290,7 @@ def test_hourly_rows_of_a_clock_that_drifts_are_complete() -> None:
     assert [hour["complete"] for hour in hours] == [1.0] * 24
 
 
-def test_complete_is_told_of_each_channel() -> None:
+def test_complete_is_shown_for_each_channel() -> None:
     log = [Reading(60 * k, P=6.0 if k % 10 == 0 else None, L1_V=120.0) for k in range(60)]
     customer = customer_in("UTC")
     for resolution in ("15m", "1h"):
@@ -347,7 +347,7 @@ def test_zero_is_never_negative() -> None:
     customer = customer_in("UTC", extensions={"meters": {"reversed": ["utility"]}})
     store = computed(customer, utility=log)
     for resolution in ("1m", "15m", "1h", "24h"):
-        told = run(role_rollup(customer, store, "utility", resolution, Window(0, 86400)))
-        assert "-0.0" not in json.dumps(told)
+        reported = run(role_rollup(customer, store, "utility", resolution, Window(0, 86400)))
+        assert "-0.0" not in json.dumps(reported)
     assert "-0.0" not in json.dumps(run(energy_between(customer, store, Window(0, 86400), 86400)))
     assert "-0.0" not in json.dumps(run(net_load(customer, store, 0, 86400, 86400)))

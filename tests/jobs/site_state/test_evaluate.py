@@ -70,7 +70,7 @@ def test_a_good_site() -> None:
     ]  # fmt: skip
 
 
-def test_a_solar_meter_that_died_twelve_hours_ago_is_not_good() -> None:
+def test_a_solar_meter_that_stopped_twelve_hours_ago_is_not_good() -> None:
     died = NOW - 12 * HOUR
     state = evaluate(site(solar={"last_time": died, "last_upload": died}, computed={"last_time": died}), NOW)
     assert (state.kind, state.level) == ("meter_stopped", "bad")
@@ -80,7 +80,7 @@ def test_a_solar_meter_that_died_twelve_hours_ago_is_not_good() -> None:
     assert state.lag_seconds == 12 * HOUR - 360, "the lag counts from the newer meter"
 
 
-def test_a_meter_in_error_is_told_with_its_code() -> None:
+def test_a_meter_in_error_is_reported_with_its_code() -> None:
     died = NOW - 2 * HOUR
     error = LoggedError(139, NOW - 360)
     state = evaluate(site(solar={"last_time": died, "error": error}, computed={"last_time": died}), NOW)
@@ -256,7 +256,7 @@ def test_good_is_only_said_where_something_was_seen(facts: SiteFacts) -> None:
 
 
 @given(any_facts(), st.integers(0, 3 * DAY))
-def test_nothing_changes_before_the_time_that_is_told(facts: SiteFacts, later: int) -> None:
+def test_nothing_changes_before_the_time_that_is_announced(facts: SiteFacts, later: int) -> None:
     state = evaluate(facts, NOW)
     assert state.next_change is None or state.next_change > NOW
     if state.next_change is None or NOW + later < state.next_change:

@@ -101,8 +101,8 @@ def test_backlogs() -> None:
 
 
 def test_what_derivation_says() -> None:
-    told = {"failure": {"plugin": "mine", "message": "secret", "since": NOW - 5}, "no_plugin": True}
-    (facts,) = facts_of([CUSTOMER], stored(derivation=told))
+    result = {"failure": {"plugin": "mine", "message": "secret", "since": NOW - 5}, "no_plugin": True}
+    (facts,) = facts_of([CUSTOMER], stored(derivation=result))
     assert facts.computed is not None
     assert (facts.computed.failing_plugin, facts.computed.failing_since, facts.computed.no_plugin) == (
         "mine",

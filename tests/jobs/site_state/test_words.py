@@ -54,37 +54,37 @@ def state(kind: Kind, **more: object) -> SiteState:
 def test_every_kind_has_words_and_a_level() -> None:
     assert set(KINDS) == set(get_args(Kind)) == set(TITLES) == set(LEVELS)
     for kind in KINDS:
-        told = issue_text(
+        text = issue_text(
             Issue(kind=kind, role="solar", meter="2", since=NOW - 3600, reason="x"), state(kind), NOW, DENVER
         )
-        assert told.title
-        assert told.text.endswith(".")
-        assert "None" not in told.text + told.title + told.advice
+        assert text.title
+        assert text.text.endswith(".")
+        assert "None" not in text.text + text.title + text.advice
         bare = issue_text(Issue(kind=kind), state(kind), NOW, DENVER)
         assert bare.text
 
 
 def test_what_is_wrong_names_meter_code_and_time() -> None:
     issue = Issue(kind="meter_error", role="solar", meter="2", since=at("2026-11-24T02:05"), code=139)
-    told = issue_text(issue, state("meter_error"), NOW, DENVER)
-    assert told.title == "Solar meter: error 139"
-    assert told.text == (
+    text = issue_text(issue, state("meter_error"), NOW, DENVER)
+    assert text.title == "Solar meter: error 139"
+    assert text.text == (
         "The solar meter (meter 2) gives error 139 since 02:05 (Modbus: gateway target did not respond). The logger itself uploads."
     )
 
 
 def test_a_silent_logger_that_is_refused_says_so() -> None:
     issue = Issue(kind="logger_silent", since=at("2026-11-23T14:05"), reason="unknown serial number or wrong password")
-    told = issue_text(issue, state("logger_silent"), NOW, DENVER)
-    assert (told.title, told.page) == ("Uploads are refused", "settings")
-    assert "since yesterday 14:05" in told.text
+    text = issue_text(issue, state("logger_silent"), NOW, DENVER)
+    assert (text.title, text.page) == ("Uploads are refused", "settings")
+    assert "since yesterday 14:05" in text.text
 
 
 def test_progress() -> None:
-    told = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
-    assert told.text == "Load is being computed from older readings: 50 % done."
+    text = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.5), NOW, DENVER)
+    assert text.text == "Load is being computed from older readings: 50 % done."
 
 
 def test_progress_is_never_rounded_up_to_all() -> None:
-    told = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.9996), NOW, DENVER)
-    assert told.text == "Load is being computed from older readings: 99 % done."
+    text = issue_text(Issue(kind="computing", role="load"), state("computing", progress=0.9996), NOW, DENVER)
+    assert text.text == "Load is being computed from older readings: 99 % done."

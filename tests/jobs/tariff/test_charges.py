@@ -75,7 +75,7 @@ def test_a_period_over_two_seasons_pays_each_demand_by_its_days() -> None:
     assert [(line.kw, line.time, line.charge) for line in bill.peak_demand] == [(0.0, None, Decimal("0.00"))]
 
 
-def test_export_alone_is_no_demand_but_is_told() -> None:
+def test_export_alone_is_no_demand_but_is_reported() -> None:
     bill = charges_of(tariff_from_json(FULL), JULY, [], [QuarterHour(JULY.start, OFF, -3.0, 1.0)])
     assert (bill.demand[0].kw, bill.demand[0].time, bill.demand[0].charge) == (0.0, None, Decimal("0.00"))
     assert bill.highest is not None
@@ -90,7 +90,7 @@ def test_a_credit_may_outweigh_the_charges() -> None:
     assert bill.total == Decimal("-19.00")
 
 
-def test_a_tariff_without_prices_still_tells_the_energy() -> None:
+def test_a_tariff_without_prices_still_shows_the_energy() -> None:
     bill = charges_of(tariff_from_json({}), JULY, [PeriodEnergy(Period("all", "all"), 10.0, 1.0, 1.0)], [])
     assert [(line.import_kwh, line.import_charge) for line in bill.energy] == [(10.0, None)]
     assert bill.total == 0

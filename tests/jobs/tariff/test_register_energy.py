@@ -110,7 +110,7 @@ def test_a_reset_costs_one_interval() -> None:
     assert missing.reason == "no_registers"
 
 
-def test_half_a_day_without_registers_is_by_power_and_is_told() -> None:
+def test_half_a_day_without_registers_is_by_power_and_is_reported() -> None:
     readings = log(24, 6.0)
     readings = [r if k <= 144 else r._replace(E_import=None, E_export=None) for k, r in enumerate(readings)]
     charges = bill(readings)
@@ -119,7 +119,7 @@ def test_half_a_day_without_registers_is_by_power_and_is_told() -> None:
     assert [each[:3] for each in charges.registers.missing] == [(DAY + 43200, DAY + 86400, 43200)]
 
 
-def test_a_computed_grid_meter_is_by_power_and_is_told() -> None:
+def test_a_computed_grid_meter_is_by_power_and_is_reported() -> None:
     customer = customer_in("UTC", extensions={"tariff": TARIFF})
     computed = Customer(
         id="c", time_zone="UTC", load="1", solar="2", logger_serial_number=customer.logger_serial_number,
@@ -161,7 +161,7 @@ def test_a_tariff_that_cuts_the_hours_elsewhere_keeps_the_total() -> None:
     assert [line.import_kwh for line in charges.energy] == pytest.approx([6.6 * 12.25, 6.6 * 11.75])
 
 
-def test_what_a_net_register_tells_more_goes_to_the_larger_direction() -> None:
+def test_the_excess_of_a_net_register_goes_to_the_larger_direction() -> None:
     def part(imported: float, exported: float, net: float) -> PeriodEnergy:
         return PeriodEnergy(NIGHT, imported, exported, 3600, 0, 3600, Counted(3600, None, None, net, 0.0, 0.0), "m")
 
@@ -195,7 +195,7 @@ def test_one_scaled_reading_is_billed_by_its_power() -> None:
     assert total(charges) == pytest.approx(1.1 * (144 - 1) + (6 + 60) / 2 / 6, abs=0.2)
 
 
-def test_the_report_tells_which_was_used() -> None:
+def test_the_report_shows_which_was_used() -> None:
     customer = customer_in("UTC", extensions={"tariff": TARIFF})
     store = store_with(utility=log(24, 6.0))
     run(update_energy(customer, DAY, DAY + 86401, context_on(store)))

@@ -53,7 +53,7 @@ async def store(replica_set, unique_name):
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_removals_and_new_customers_are_told(store, shared):
+async def test_changes_removals_and_new_customers_are_reported(store, shared):
     shared.insert_many([MILL, *({"_id": n, "name": f"site {n}"} for n in range(600))])
     assert await store.front_end.streamed_changes() is None  # no pass has been made
     assert await whole_pass(store) == []

@@ -103,7 +103,7 @@ async def test_a_server_that_comes_later_needs_no_restart(own_mongo):
 
 
 @pytest_twisted.ensureDeferred
-async def test_errors_are_told_apart_and_hold_no_command(mongo, unique_name):
+async def test_errors_are_distinguished_and_hold_no_command(mongo, unique_name):
     database = MongoDatabase(reactor, f"{mongo.url}/{unique_name}")
     await database.open()
     try:

@@ -165,8 +165,8 @@ async def test_results_are_stored_by_the_write_that_ends_a_claim(store, second):
     window = Window(100, 200)
     assert await queue.hand_over(first, [window] * 2, ['{"n":1}', '{"n":2}']) == [True, False]
     assert await queue.hand_over_claimed(others, [window] * 2, "j", NOW + TTL, ['{"n":3}', '{"n":4}']) == [True, False]
-    told = {key: (each.derivation, each.derivation_version) for key, each in (await second.get_many(ids)).items()}
-    assert told == {handed: ('{"n":1}', 1), lost: ("", 0), claimed: ('{"n":3}', 1), refused: ("", 0)}
+    results = {key: (each.derivation, each.derivation_version) for key, each in (await second.get_many(ids)).items()}
+    assert results == {handed: ('{"n":1}', 1), lost: ("", 0), claimed: ('{"n":3}', 1), refused: ("", 0)}
     # Without a result the previous one stays; a failure stores its result without changing any claim.
     assert await queue.hand_over([works[refused]], [window], [""]) == [True]
     await queue.store_results({handed: '{"n":5}', refused: '{"n":6}', "nobody": "{}"})

@@ -153,7 +153,7 @@ async def test_update_refuses_what_is_no_setting(store, changes):
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_two_editors_the_second_is_told(store, second):
+async def test_of_two_editors_the_second_is_reported(store, second):
     added = await store.add(FULL)
     first = await store.update(added.id, {"name": "one"}, expected_etag=added.etag)
     with pytest.raises(Conflict):

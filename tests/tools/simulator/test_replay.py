@@ -54,7 +54,7 @@ def test_finds_logs_oldest_first_with_their_serial(folder: Path) -> None:
     assert {log.serial for log in find_logs(folder, "00AA")} == {"00AA"}
 
 
-def test_a_log_of_nobody_is_told(tmp_path: Path) -> None:
+def test_a_log_of_nobody_is_notified(tmp_path: Path) -> None:
     (tmp_path / "mb-001.log").write_bytes(b"")
     with pytest.raises(UploadError, match="--serial"):
         find_logs(tmp_path)
@@ -106,7 +106,7 @@ async def test_a_changed_file_and_another_server_count_as_new(server: Server, fo
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refused_file_is_told_and_does_not_stop_the_others(server: Server, folder: Path) -> None:
+async def test_a_refused_file_is_reported_and_does_not_stop_the_others(server: Server, folder: Path) -> None:
     server.answers = [(406, b"FAILURE: no readable row\n")]
     counts = await replay(server, folder).run(find_logs(folder), folder)
     assert counts.uploaded == 2

@@ -220,16 +220,16 @@ async def test_pages_and_search(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_are_told(world: World) -> None:
+async def test_changes_are_reported(world: World) -> None:
     made = await world.operator.post("customers", FULL)
     one = f"customers/{made.json['id']}"
     changed = await world.operator.patch(one, {"logger_serial_number": "B2"}, headers={"If-Match": made.etag})
     await world.operator.delete(one, headers={"If-Match": changed.etag})
-    told = [
+    serials = [
         (old.logger_serial_number if old else None, new.logger_serial_number if new else None)
         for old, new in world.changes
     ]
-    assert told == [(None, SERIAL), (SERIAL, "B2"), ("B2", None)]
+    assert serials == [(None, SERIAL), (SERIAL, "B2"), ("B2", None)]
 
 
 @pytest.mark.parametrize(

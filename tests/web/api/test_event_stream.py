@@ -88,7 +88,7 @@ def test_a_client_that_does_not_read_is_dropped() -> None:
     assert done.called
 
 
-def test_ends_when_the_right_to_look_does() -> None:
+def test_ends_when_the_permission_does() -> None:
     answers: list[Any] = [True, StoreUnavailable("down"), False]
 
     async def may() -> bool:

@@ -189,7 +189,7 @@ async def test_views_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_may_look(world: World) -> None:
+async def test_who_may_read(world: World) -> None:
     customer, _ = await site(world)
     _, other = await world.customer(name="y")
     assert (await other.get(f"customers/{customer.id}/events")).status == 404

@@ -384,8 +384,14 @@ async def test_status_and_overview(world: World) -> None:
     assert (behind["state"], behind["pending_start"], behind["lag_seconds"]) == ("pending", START + 9000, 1860)
     gap = {"role": "solar", "start": START, "end": START + 61, "readings": 2}
     failure = {"plugin": "mine", "message": "secret path /x", "since": START}
-    told = {"waiting_for": "solar", "waiting_since": START + 5, "missing": gap, "failure": failure, "no_plugin": False}
-    await world.documents.put("derivation", customer.id, told, owner=customer.id)
+    result = {
+        "waiting_for": "solar",
+        "waiting_since": START + 5,
+        "missing": gap,
+        "failure": failure,
+        "no_plugin": False,
+    }
+    await world.documents.put("derivation", customer.id, result, owner=customer.id)
     answer = await client.get(f"customers/{customer.id}/status")
     failing = answer.json["derivation"]
     assert (failing["state"], failing["failure"]) == ("failing", {"plugin": "mine", "since": START})

@@ -36,7 +36,7 @@ def test_periods_of_the_calendar() -> None:
     assert (before.first.weekday(), (period_of("week", day).first - before.first).days) == (0, 364)
 
 
-def test_what_bridged_and_interpolated_energy_is_told_apart() -> None:
+def test_what_bridged_and_interpolated_energy_is_distinguished() -> None:
     roles: Any = {
         "utility": RoleEnergy(5.0, 0.0, 3600, 0, bridged_import_kwh=2.0, bridged_seconds=1800),
         "solar": RoleEnergy(3.0, 0.0, 3600, 0, interpolated_import_kwh=0.25, interpolated_seconds=120),
@@ -166,7 +166,7 @@ async def test_each_meter_of_a_sum_by_page_api_and_csv(world: World) -> None:
     assert (await stranger.get(f"customers/{neighbour.id}/energy/meters", params=params)).status == 200
 
 
-def test_what_a_sum_does_with_a_meter_is_told_in_words() -> None:
+def test_what_a_sum_does_with_a_meter_is_reported_in_words() -> None:
     nothing = MeterWindow(3600.0, None)
     meters = [
         MeterEnergy("solar", SERIAL, "2", 1.0, [nothing]),

@@ -380,9 +380,9 @@ async def test_charges_by_registers_say_where_power_counted(world: World) -> Non
     text = await visitor.open(f"{base}/charges?basis=calendar")
     assert "17.50 kWh" in text
     assert "registers for 50 % of the time that is known, power for 1 h" in text
-    told = (await world.operator.get(f"customers/{customer.id}/charges?basis=calendar")).json["this"]
-    assert told["energy_from"] == "registers"
-    assert told["registers"]["missing"] == [
+    shown = (await world.operator.get(f"customers/{customer.id}/charges?basis=calendar")).json["this"]
+    assert shown["energy_from"] == "registers"
+    assert shown["registers"]["missing"] == [
         {"start": hour + 3600, "end": hour + 7200, "seconds": 3600, "reason": "no_registers"}
     ]
 
@@ -602,7 +602,7 @@ async def test_the_columns_of_a_held_meter_are_chosen_by_its_rows(world: World) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_said_to_be_well_that_nobody_looked_at(world: World) -> None:
+async def test_nothing_is_called_good_that_was_not_checked(world: World) -> None:
     customer, visitor, base = await begin(world)
     assert "has not uploaded yet" in await visitor.open(f"{base}/alerts")
     await world.customers.update(customer.id, {"extensions": {"alerts": {"x": EVIL}}})
@@ -615,7 +615,7 @@ async def test_nothing_is_said_to_be_well_that_nobody_looked_at(world: World) ->
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_operators_are_told_in_any_case_is_said(world: World) -> None:
+async def test_what_operators_are_notified_in_any_case_is_said(world: World) -> None:
     customer, client = await world.customer(name="Mill", facility="1", solar="2", logger_serial_number=SERIAL)
     for alerted in (False, True):
         world.context = attrs.evolve(world.context, operators_alerted=alerted)

@@ -193,7 +193,7 @@ async def test_files(web: Web) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_store_that_is_down_is_told_on_a_page(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_is_down_is_reported_on_a_page(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     client, _ = await web.operator()
 
     async def down(*_: Any, **__: Any) -> Any:

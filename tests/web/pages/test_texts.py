@@ -78,10 +78,10 @@ def test_conflicts_merge_by_field(before: Any, theirs: Any, mine: Any) -> None:
     base, stored = customer(before), customer(theirs)
     draft = with_conflict(draft_from(sent(base, **stored_values(customer(mine)))), stored)
     assert draft.etag == stored.etag
-    told = {each.field for each in draft.differences}
+    different = {each.field for each in draft.differences}
     for field, was, now, typed in zip(("name", "facility", "load"), before, theirs, mine, strict=True):
         assert draft.values[field] == (typed if typed != was else now)
-        assert (field in told) == (was != now)
+        assert (field in different) == (was != now)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_share_is_never_rounded_up_to_all() -> None:
     assert shown == ["0 %", "62 %", "99 %", "99 %", "100 %", texts.NOTHING]
 
 
-def test_what_a_logger_reports_is_told_in_words() -> None:
+def test_what_a_logger_reports_is_reported_in_words() -> None:
     fields = {
         "uptime_seconds": 77777,
         "percent_blocks_in_use": 12.5,

@@ -110,28 +110,28 @@ def test_a_client_that_asks_for_too_much_is_refused() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_an_interrupted_turn_leaves_its_place_to_others(cancelled: bool) -> None:
     places = LongRequests(1)
-    told: list[str] = []
+    order: list[str] = []
     pause: Deferred[None] = Deferred()
 
     async def paused() -> None:
         async with places.turn("slow") as turn:
-            told.append("slow")
+            order.append("slow")
             async with turn.interrupted():
                 await pause
-            told.append("slow again")
+            order.append("slow again")
 
     async def other() -> None:
         async with places.turn("other"):
-            told.append("other")
+            order.append("other")
 
     slow = Deferred.fromCoroutine(paused())
     Deferred.fromCoroutine(other())
-    assert told == ["slow", "other"]
+    assert order == ["slow", "other"]
     if cancelled:
         slow.addErrback(lambda failure: failure.trap(CancelledError))
         slow.cancel()
     else:
         pause.callback(None)
-        assert told[-1] == "slow again"
+        assert order[-1] == "slow again"
     Deferred.fromCoroutine(other())
-    assert told[-1] == "other"
+    assert order[-1] == "other"

@@ -261,7 +261,7 @@ async def test_present_and_former_loggers_are_free(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_page_tells_it_at_the_field(world: World) -> None:
+async def test_the_page_shows_it_at_the_field(world: World) -> None:
     mount_pages(world)
     await stored(world, OTHER)
     customer, client = await world.customer(facility="1", solar="2", logger_serial_number=SERIAL)

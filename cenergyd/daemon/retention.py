@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
@@ -12,7 +12,9 @@ from cenergyd.customers.claims import PendingQueue
 from cenergyd.readings.retention import computed_since, freed_before
 from cenergyd.runtime.clock import Timers, sleep
 from cenergyd.runtime.periodic import PeriodicService
-from cenergyd.storage.sqlite.old_rows import OldRows
+
+if TYPE_CHECKING:
+    from cenergyd.storage.sqlite.old_rows import OldRows
 
 INTERVAL_SECONDS: Final = 900.0
 STEP_ROWS: Final = 2000

@@ -183,7 +183,8 @@ class _RollupReader:
         found: dict[int, Fields] = {}
         for each in wanted:
             if within.start < each.end and each.start < within.end:
-                found |= await self._day(each) if resolution == "24h" else await self._windows(resolution, each)
+                day = resolution == "24h"
+                found |= await self._day(each, last.time) if day else await self._windows(resolution, each)
         return {start: fields for start, fields in found.items() if within.start <= start < within.end}
 
     async def _expectation(self, within: Window) -> _Expectation:
@@ -195,10 +196,15 @@ class _RollupReader:
                 doubtful[start] = Pauses((await self._columns(near)).times)
         return _Expectation(self._zone, intervals_of(hours), doubtful)
 
-    async def _hours(self, hours: Window) -> dict[int, FieldPoint]:
-        """The 1h points of a range and of the hours near it, by start; those at the end that are not stored are computed."""
+    async def _hours(self, hours: Window, newest: int | None = None) -> dict[int, FieldPoint]:
+        """The 1h points of a range and of the hours near it, by start; those at the end that are not stored are computed.
+
+        :param newest: the time of the series' newest reading: its hour is computed also where it is stored, which earlier versions did too soon.
+        """
         near = widen(hours.start - NEARBY_SECONDS, hours.end + NEARBY_SECONDS, "1h", self._zone)
         found = {hour.time: hour for hour in await self._store.read_points(f"{self._series}_1h", *near)}
+        if newest is not None:
+            found.pop(window_at(newest, "1h", self._zone).start, None)
         last = (await self._store.last([self._series], before=near.end)).get(self._series)
         if last is not None and last.time >= near.start:
             open_from = max(near.start, last.time - NEARBY_SECONDS)
@@ -212,8 +218,9 @@ class _RollupReader:
         expectation = await self._expectation(hour)
         return dict(self._computed(resolution, hour, await self._columns(hour), expectation))
 
-    async def _day(self, day: Window) -> dict[int, Fields]:
-        points = {start: hour for start, hour in (await self._hours(day)).items() if day.start <= start < day.end}
+    async def _day(self, day: Window, newest: int) -> dict[int, Fields]:
+        hours = await self._hours(day, newest)
+        points = {start: hour for start, hour in hours.items() if day.start <= start < day.end}
         pauses = await pauses_of_day(self._store, self._series, day, points)
         point = stored_day(day, list(windows(*day, "1h", self._zone)), points, pauses)
         return {} if point is None else {day.start: self._told("24h", point, None)}

@@ -30,6 +30,13 @@ except ImportError:  # 38efd4d
 
     shown = None  # type: ignore[assignment]  # it stored the fields as they are shown
     IS_FIRST = True
+    site = None  # type: ignore[assignment]
+
+# None in versions that stored every hour of them at once
+energy_shown, net_load_shown = (
+    None if site is None else vars(site).get(f"{name}_shown") or vars(site).get(f"{name}_told")
+    for name in ("energy", "net_load")
+)
 
 SERIAL = "001EC6001433"
 METERS = {"1": 1, "2": 2, "missing_meter": 0}
@@ -63,7 +70,11 @@ def main() -> None:
         for meter in ("1", "missing_meter")
         for resolution in ("5m", "30m", "1h", "24h")
     }
-    print(json.dumps({"stored": stored, "rollups": rollups}, indent=None, separators=(",", ":")))
+    found = {"stored": stored, "rollups": rollups}
+    if energy_shown and net_load_shown:
+        found["net_load"] = plain(net_load_shown(store))
+        found["energy"] = {meter: plain(energy_shown(store, f"{SERIAL}_{meter}")) for meter in METERS}
+    print(json.dumps(found, indent=None, separators=(",", ":")))
 
 
 if __name__ == "__main__":

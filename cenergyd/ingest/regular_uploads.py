@@ -43,7 +43,7 @@ def _lasting_of_meter(meter: ReadOnlyJson) -> dict[str, object]:
 
 
 @attrs.define(slots=True)
-class _Known:
+class _KnownUploads:
     """A logger's document, as far as further uploads are compared with it."""
 
     report: int
@@ -69,7 +69,7 @@ class RegularUploads:
 
     def __init__(self, max_loggers: int = _MAX_LOGGERS) -> None:
         self._max = max_loggers
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _KnownUploads] = {}
         self._held: dict[str, _Held] = {}
         self._of_customer: dict[str, str] = {}
         """Customer id -> serial number of the logger whose uploads are held."""
@@ -92,7 +92,7 @@ class RegularUploads:
             for series, meter in body[METERS].items()
         }
         last = int(body.get("last_upload") or 0)
-        self._known[serial] = _Known(_report(body), int(day), int(longest), last, None, meters)
+        self._known[serial] = _KnownUploads(_report(body), int(day), int(longest), last, None, meters)
 
     def is_regular(self, serial: str, seen: Seen) -> bool:
         """Whether nothing but times and values is new."""
@@ -104,7 +104,7 @@ class RegularUploads:
         )
 
     @staticmethod
-    def _in_rhythm(known: _Known, uploaded: int | None) -> bool:
+    def _in_rhythm(known: _KnownUploads, uploaded: int | None) -> bool:
         if uploaded is None or uploaded - known.last_upload <= SAME_SESSION:
             return True
         pause = uploaded - known.last_upload

@@ -14,7 +14,7 @@ import attrs
 from cenergyd.acquisuite.layouts import BUILT_IN, NOT_POWER_METERS, Layout, LayoutTable, built_in, class_key
 from cenergyd.acquisuite.points import FIRST_POINT, Description, Point, describe_columns
 
-State = Literal["known", "other", "unknown"]
+ResolutionState = Literal["known", "other", "unknown"]
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class ConfigPoints:
 class Resolution:
     """The columns of a log, as far as known."""
 
-    state: State
+    state: ResolutionState
     """``known``; ``other``: the device measures no power; ``unknown``."""
     layout: Layout | None = None
     """None unless the state is ``known``."""

@@ -10,7 +10,7 @@ from cenergyd.derivation.committer import DerivationStatus
 from cenergyd.ingest.archive import UploadArchive
 from cenergyd.jobs.job_runtime import JobStatus
 from cenergyd.jobs.messages.sender import OutboxService
-from cenergyd.jobs.site_state.model import Kind
+from cenergyd.jobs.site_state.model import IssueKind
 from cenergyd.runtime.hook_times import HookTimes
 from cenergyd.runtime.metrics import Metrics
 from cenergyd.runtime.plugin_info import PluginInfo
@@ -137,6 +137,6 @@ def bind_backlog_metrics(
     )  # fmt: skip
 
 
-def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[Kind, int]]) -> None:
+def bind_state_metrics(metrics: Metrics, counts: Callable[[], Mapping[IssueKind, int]]) -> None:
     """Sites by state."""
     metrics.gauges("sites", "Sites by state.", "state", lambda: {str(kind): count for kind, count in counts().items()})

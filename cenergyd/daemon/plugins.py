@@ -22,7 +22,7 @@ from cenergyd.hookspecs import AlertRuleType, Channel, ChannelType
 from cenergyd.jobs.alerts.rules import BUILT_IN_CHANNELS
 from cenergyd.runtime import isolation
 from cenergyd.runtime.isolation import PluginFailed, error_text
-from cenergyd.runtime.plugin_info import PluginInfo, State
+from cenergyd.runtime.plugin_info import PluginInfo, PluginState
 from cenergyd.runtime.plugin_options import BadDeclaration, check_declaration, read_options, secrets_in
 from cenergyd.runtime.structs import Resource
 from cenergyd.settings.loader import load_settings
@@ -260,7 +260,9 @@ def _in_order(infos: Sequence[PluginInfo]) -> list[PluginInfo]:
     return sorted(infos, key=lambda info: (info.distribution != _OURS, info.name))
 
 
-def _info(point: EntryPoint, *, state: State = "loaded", hooks: tuple[str, ...] = (), problem: str = "") -> PluginInfo:
+def _info(
+    point: EntryPoint, *, state: PluginState = "loaded", hooks: tuple[str, ...] = (), problem: str = ""
+) -> PluginInfo:
     return PluginInfo(
         name=point.name, version=_version(point), distribution=_distribution(point),
         hooks=hooks, state=state, problem=problem,

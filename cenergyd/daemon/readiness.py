@@ -10,13 +10,15 @@ from cenergyd.errors import Overloaded, StoreUnavailable
 from cenergyd.ingest.group_commit import MAX_QUEUED_UPLOADS
 from cenergyd.runtime.clock import Clock
 from cenergyd.storage.open import Stores
-from cenergyd.web.server.operations import Check
+from cenergyd.web.server.operations import ReadinessCheck
 
 TYPE_CONFLICT_SECONDS = 900.0
 """How long after a refusal for a field's type /readyz reports it: loggers retry within that time."""
 
 
-def readiness_checks(opening: StoreOpening, stores: Stores, uploads: UploadParts, clock: Clock) -> Mapping[str, Check]:
+def readiness_checks(
+    opening: StoreOpening, stores: Stores, uploads: UploadParts, clock: Clock
+) -> Mapping[str, ReadinessCheck]:
     """The checks by name."""
 
     async def opened() -> None:

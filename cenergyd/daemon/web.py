@@ -31,7 +31,7 @@ from cenergyd.web.pages.app import Pages
 from cenergyd.web.pages.static import BASE as STATIC
 from cenergyd.web.server.accept import ListeningPort, accept_singly, accept_waiting, use_own_family
 from cenergyd.web.server.clients import Clients
-from cenergyd.web.server.operations import Check, Operations
+from cenergyd.web.server.operations import Operations, ReadinessCheck
 from cenergyd.web.server.root import Root
 from cenergyd.web.server.site import MAX_BODY_BYTES, MAX_REQUEST_SECONDS, BoundedSite
 from cenergyd.web.server.upload import UploadApp, UploadShortcut
@@ -70,7 +70,7 @@ class WebServer(Service):
         uploads: UploadParts,
         outbox: Outbox,
         feed: ReadingFeed,
-        checks: Mapping[str, Check],
+        checks: Mapping[str, ReadinessCheck],
         on_change: OnChange,
         plugins: LoadedPlugins,
         store_infos: Callable[[], Sequence[StoreInfo]],

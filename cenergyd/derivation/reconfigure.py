@@ -31,7 +31,7 @@ log = Logger()
 _STORING_SECONDS = 60
 """Seconds after a change that are derived again too: readings that arrive while it is stored may be derived with the old settings."""
 
-Check = Callable[[Customer, Customer], Awaitable[None]]
+CheckChange = Callable[[Customer, Customer], Awaitable[None]]
 """Called with the customer before and after the change, before it is stored; raises to refuse it."""
 
 
@@ -63,7 +63,7 @@ async def change_customer(
     now: int,
     *,
     etag: str | None = None,
-    check: Check | None = None,
+    check: CheckChange | None = None,
     by_operator: bool = True,
 ) -> Changed:
     """Set fields as :meth:`CustomerStore.update` does, and derive again what that affects.

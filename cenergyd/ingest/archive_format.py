@@ -32,7 +32,7 @@ _LINE: Final = re.compile(rb"CENERGYD1 (\d{1,7}) (\d{1,9}) ([0-9a-f]{8})\n")
 _NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})\.[0-9A-Za-z_-]{1,80}\.uploads\Z")
 _LINE_BYTES: Final = 48
 SECRET: Final = "PASSWORD"  # noqa: S105 - part of the names of form variables
-Format = Literal["log", "xml"]
+UploadFormat = Literal["log", "xml"]
 
 
 class DamagedRecord(CenergydError):
@@ -47,7 +47,7 @@ class ArchivedUpload:
     customer_id: str
     received: int
     """UTC seconds."""
-    format: Format
+    format: UploadFormat
     """``log``: a form with a log file; ``xml``: an AcquiSuite-XML message."""
     content: bytes = attrs.field(repr=False)
     """The log file or message as sent, gzip or plain."""

@@ -31,7 +31,7 @@ _OVERHEAD: Final = 600
 """Bytes that a document needs beside its file."""
 _DAY: Final = 86400
 
-Format = Literal["log", "xml"]
+HeldFormat = Literal["log", "xml"]
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class HeldLog:
     meter: str
     received: int
     """UTC seconds."""
-    format: Format
+    format: HeldFormat
     """``xml``: a whole AcquiSuite-XML message, of which only this meter's records count."""
     device_name: str = ""
     device_type: str = ""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import attrs
 
 from cenergyd.acquisuite.points import Point
-from cenergyd.acquisuite.resolve import MeterFacts, Resolution, State
+from cenergyd.acquisuite.resolve import MeterFacts, Resolution, ResolutionState
 from cenergyd.documents.json_types import JsonObject, ReadOnlyJson
 from cenergyd.documents.kinds import HELD_METER
 from cenergyd.documents.store import DocumentStore
@@ -76,7 +76,7 @@ class HeldMeter:
 
     serial: str
     meter: str
-    state: State
+    state: ResolutionState
     """``unknown``: somebody should choose its columns. ``other``: it measures no power."""
     reason: str
     """Why its logs are not read, one line for people."""
@@ -158,7 +158,7 @@ class HeldMeters:
         found = await self._documents.find(HELD_METER, after_key=after, limit=limit)
         return [_from_body(document.body) for document in found]
 
-    async def room_for(self, serial: str, size: int, state: State) -> Room:
+    async def room_for(self, serial: str, size: int, state: ResolutionState) -> Room:
         """Whether a log of so many bytes can be held."""
         known, unknown, other = await self._logger_usage(serial)
         if self._is_full(unknown, other, size, state, self.logger_bytes) and self._clock.seconds() - known > 1:
@@ -174,7 +174,7 @@ class HeldMeters:
         return Room.FREE
 
     @staticmethod
-    def _is_full(unknown: int, other: int, size: int, state: State, limit: int) -> bool:
+    def _is_full(unknown: int, other: int, size: int, state: ResolutionState, limit: int) -> bool:
         return unknown + other + size > limit or (state == "other" and other + size > limit // OTHER_SHARE)
 
     async def add(self, log: HeldBy, size: int, why: Unread) -> None:

@@ -40,7 +40,7 @@ from cenergyd.errors import (
     UploadError,
 )
 from cenergyd.ingest.activity import LoggerActivity
-from cenergyd.ingest.archive_format import ArchivedUpload, Format, without_passwords
+from cenergyd.ingest.archive_format import ArchivedUpload, UploadFormat, without_passwords
 from cenergyd.ingest.config_exchange import ConfigExchange
 from cenergyd.ingest.credentials import CredentialChecker
 from cenergyd.ingest.group_commit import GroupCommit
@@ -342,7 +342,7 @@ class Receiver:
     def _archived(
         self,
         customer: Customer,
-        form: Format,
+        form: UploadFormat,
         content: bytes,
         fields: Mapping[str, str] | None = None,
         filename: str = "",

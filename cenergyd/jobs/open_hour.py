@@ -88,12 +88,15 @@ class OpenHour:
             newest = newest_of(self.segments(*read), rows)
         return None if newest is None else window_at(newest, "1h", self.zone)
 
-    async def left_before(self, start: int, reached: int) -> Window | None:
-        """The newest reading before a time, as a window of one second, if its hour was left open and ends before the hours reached now."""
+    async def close_before(self, start: int, reached: int, write: Callable[[Window], Awaitable[None]]) -> None:
+        """Write the hour of the newest reading before a time, if it was left open and readings continue after a pause.
+
+        :param reached: start of the hours that are written anyway.
+        :param write: writes the hours of a window.
+        """
         before = await newest_reading(self.segments, self.readings, start)
-        if before is None or window_at(before, "1h", self.zone).end > reached:
-            return None
-        return Window(before, before + 1)
+        if before is not None and window_at(before, "1h", self.zone).end <= reached:
+            await write(Window(before, before + 1))
 
 
 def without(reach: Window, hour: Window | None) -> list[Window]:

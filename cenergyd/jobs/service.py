@@ -80,7 +80,7 @@ class JobService(Service):
     ) -> None:
         self._clock = clock
         self._stored = readings
-        self._queue = customers.job_queue
+        self._queue, self._derivation_queue = customers.job_queue, customers.derivation_queue
         batched: ReadingStore = BatchingReadingStore(readings, clock)
         self.calls = PluginCalls(
             plugins=plugins,
@@ -98,7 +98,6 @@ class JobService(Service):
         self._retries = Retries(documents, RETRY_SECONDS)
         self._window_jobs = WindowJobs(self._runtime, batched, self._retries, settings.readings.keep_days)
         self._retried_jobs = RetriedJobs(self._runtime, self._retries, batched, customers)
-        self._derivation_queue = customers.derivation_queue
         self._ends = Ends(customers.derivation_queue, self._queue, clock)
         self.handed_over = HandedOver(customers.derivation_queue, clock, self._runtime.ttl)
         """Windows handed over directly by the derivation."""

@@ -27,8 +27,8 @@ from cenergyd.errors import Incompatible, InvalidField
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.store import Summary
 
-Kind = Literal["void", "scale", "shift"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+CorrectionKind = Literal["void", "scale", "shift"]
+KINDS: tuple[CorrectionKind, ...] = get_args(CorrectionKind)
 LATEST = 1 << 33
 """The latest possible end of a range, UTC seconds (year 2242)."""
 BEGINNING, END = -(1 << 53), 1 << 53
@@ -50,7 +50,7 @@ class Correction:
 
     number: int
     """Counts the corrections of the series in the order in which they were made."""
-    kind: Kind
+    kind: CorrectionKind
     start: int
     """UTC seconds, in the times that result from the corrections before this one."""
     end: int

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-State = Literal["loaded", "disabled", "failed", "shadowed", "missing"]
+PluginState = Literal["loaded", "disabled", "failed", "shadowed", "missing"]
 """shadowed: another plugin has its name. missing: required, and not installed."""
 
 
@@ -21,6 +21,6 @@ class PluginInfo:
     distribution: str = ""
     hooks: tuple[str, ...] = ()
     """The hooks it implements; empty where it is not loaded."""
-    state: State = "loaded"
+    state: PluginState = "loaded"
     problem: str = ""
     """Why it is not loaded though it is enabled, or what is wrong with it though it is."""

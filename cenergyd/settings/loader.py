@@ -26,11 +26,11 @@ from cenergyd.settings.retired import CONSTANT, RENAMED
 log = Logger()
 
 T = TypeVar("T")
-Kind = Callable[[str], object]
+ReadValue = Callable[[str], object]
 
 
 def setting(
-    default: Any, kind: Kind, why: str, unit: str = "", *, secret: bool = False, essential: bool = False
+    default: Any, kind: ReadValue, why: str, unit: str = "", *, secret: bool = False, essential: bool = False
 ) -> Any:
     """Declare one setting.
 
@@ -50,7 +50,7 @@ def settings_in(section: type[Any]) -> list[attrs.Attribute[object]]:
     return [field for field in attrs.fields(section) if "kind" in field.metadata]
 
 
-def integer(low: int, high: int) -> Kind:
+def integer(low: int, high: int) -> ReadValue:
     """A whole number within bounds."""
 
     def parse(text: str) -> int:
@@ -66,7 +66,7 @@ def integer(low: int, high: int) -> Kind:
     return parse
 
 
-def number(low: float, high: float) -> Kind:
+def number(low: float, high: float) -> ReadValue:
     """A number within bounds."""
     needed = f"a number from {low:,.10g} to {high:,.10g} is needed"
 
@@ -83,7 +83,7 @@ def number(low: float, high: float) -> Kind:
     return parse
 
 
-def accepted_values(kind: Kind) -> str:
+def accepted_values(kind: ReadValue) -> str:
     """What a kind of setting accepts, with its bounds: one sentence for the ini file."""
     return (kind.__doc__ or "Any text.").strip().splitlines()[0]
 
@@ -119,7 +119,7 @@ def absolute_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def choice(*allowed: str) -> Kind:
+def choice(*allowed: str) -> ReadValue:
     """One of some words."""
 
     def parse(text: str) -> str:
@@ -157,7 +157,7 @@ def pairs(text: str) -> dict[str, str]:
     return found
 
 
-def days_of(*names: str, least: int, most: int) -> Kind:
+def days_of(*names: str, least: int, most: int) -> ReadValue:
     """Words NAME=DAYS for some of the names, with whole numbers of days within bounds."""
 
     def parse(text: str) -> dict[str, int]:
@@ -174,7 +174,7 @@ def days_of(*names: str, least: int, most: int) -> Kind:
     return parse
 
 
-def chosen(*allowed: str) -> Kind:
+def chosen(*allowed: str) -> ReadValue:
     """Some of a few words, each once, in the order of ``allowed``."""
 
     def parse(text: str) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def chosen(*allowed: str) -> Kind:
     return parse
 
 
-def url(*schemes: str) -> Kind:
+def url(*schemes: str) -> ReadValue:
     """A URL with one of some schemes."""
 
     def parse(text: str) -> str:

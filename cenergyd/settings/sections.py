@@ -76,7 +76,7 @@ class CustomersSettings:
     )  # fmt: skip
     collection: str = setting(
         "customer", text,
-        "MongoDB collection of customers, may be shared with an existing front end; cenergyd's own state is in cenergyd_customer.",
+        "MongoDB collection of customers, perhaps shared with a front end; cenergyd's own state is in cenergyd_customer.",
     )  # fmt: skip
     hash_passwords: bool = setting(
         "no", switch, "Whether clear-text passwords stored by the front end are replaced by their hashes."
@@ -187,7 +187,7 @@ class JobsSettings:
 
     interval_seconds: float = setting(
         "60", number(0.1, 3600),
-        "Interval of checks of the job queue. What a daemon has just derived itself follows within 10 seconds, unless this is over a minute.",
+        "Checks of the job queue; up to 60, a daemon's own derivations follow within 10 s.",
         "s",
     )  # fmt: skip
     timeout_seconds: float = setting("60", number(0.1, 3600), "A job that takes longer for one window has failed.", "s")
@@ -219,7 +219,7 @@ class AlertsSettings:
     )  # fmt: skip
     operators: tuple[str, ...] = setting(
         "", words,
-        "Who gets alerts of faults at any site: email:ADDRESS, sms:+NUMBER, webhook:URL. Empty: nobody; the overview shows them.",
+        "Who gets alerts of faults at any site: email:ADDRESS, sms:+NUMBER, webhook:URL. The overview shows them, too.",
     )  # fmt: skip
 
 
@@ -307,7 +307,7 @@ class WebSettings:
     hsts_seconds: int = setting(
         "31536000",
         integer(0, 63072000),
-        "How long browsers must insist on TLS (Strict-Transport-Security), sent over TLS only; 0: not sent.",
+        "How long browsers must use TLS: Strict-Transport-Security, sent over TLS only; 0: not sent.",
         "s",
     )
 

@@ -13,10 +13,10 @@ from cenergyd.documents.kinds import ALERT
 from cenergyd.hookspecs import JobContext, WindowVerdict
 from cenergyd.jobs.alerts.job import SILENT, AlertKey, Evaluation, apply_verdicts, settings_or_none
 from cenergyd.jobs.alerts.rules import AlertSettings
-from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
+from cenergyd.jobs.site_state.model import Issue, IssueKind, SiteState
 from cenergyd.jobs.site_state.service import SiteEvaluation
 
-KIND_OF_ISSUE: Mapping[Kind, str] = {
+KIND_OF_ISSUE: Mapping[IssueKind, str] = {
     "logger_silent": "missed_upload",
     "meter_error": "stopped_meter",
     "meter_stopped": "stopped_meter",

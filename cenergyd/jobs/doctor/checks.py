@@ -20,7 +20,7 @@ import attrs
 from cenergyd.customers.model import FIELD_OF_ROLE, ROLES, Role
 from cenergyd.jobs.alerts.checks import DAYLIGHT_HOURS, local_hour
 
-Power = Mapping[Role, Mapping[int, float]]
+RolePowers = Mapping[Role, Mapping[int, float]]
 Severity = Literal["error", "warning", "info", "ok"]
 NIGHT_HOURS = (22, 23, 0, 1, 2, 3)
 MIN_POINTS = 20
@@ -73,7 +73,7 @@ class Sample(NamedTuple):
     night: Sequence[bool]
 
 
-def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
+def check_wiring(power: RolePowers, zone: ZoneInfo) -> list[Finding]:
     """Finds exchanged meters and reversed CTs."""
     sample = take_sample(power, zone)
     if sample is None:
@@ -100,7 +100,7 @@ def check_wiring(power: Power, zone: ZoneInfo) -> list[Finding]:
     return [*_exchanged(best, evidence), *_turned(best, evidence)]
 
 
-def take_sample(power: Power, zone: ZoneInfo) -> Sample | None:
+def take_sample(power: RolePowers, zone: ZoneInfo) -> Sample | None:
     """Common readings of night and day, thinned out; None if there are too few, or fewer than two meters."""
     if len(power) < 2:
         return None
@@ -139,7 +139,7 @@ def contradiction(sample: Sample, wiring: Wiring) -> float:
     return bad / total if total else 0.0
 
 
-def check_agreement(power: Power) -> list[Finding]:
+def check_agreement(power: RolePowers) -> list[Finding]:
     """Compares the computed with the measured load, if all three meters exist."""
     if set(power) != set(ROLES):
         return []
@@ -190,7 +190,7 @@ class Lag(NamedTuple):
         return bool(self.steps) and abs(self.best) >= max(0.2, 8 * chance) and gain >= max(0.02, 3 * chance)
 
 
-def check_clocks(power: Power) -> list[Finding]:
+def check_clocks(power: RolePowers) -> list[Finding]:
     """Finds meters whose clocks differ: a change at one is seen at another consistently earlier or later."""
     step = step_of(power)
     found = []
@@ -240,7 +240,7 @@ def best_lag(first: Mapping[int, float], second: Mapping[int, float], step: int)
     return Lag(best, results[best][0], results[0][0], results[best][1])
 
 
-def step_of(power: Power) -> int:
+def step_of(power: RolePowers) -> int:
     """The usual time between two readings, s; 0 if there are none."""
     gaps = [
         later - earlier

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cenergyd.customers.model import FIELD_OF_ROLE, Role
-from cenergyd.jobs.doctor.checks import Finding, Power, power_changes, step_of
+from cenergyd.jobs.doctor.checks import Finding, RolePowers, power_changes, step_of
 
 MIN_CHANGES = 100
 """Minimum number of common changes."""
@@ -33,7 +33,7 @@ class Slope(NamedTuple):
     changes: int
 
 
-def check_grid_or_load(power: Power) -> list[Finding]:
+def check_grid_or_load(power: RolePowers) -> list[Finding]:
     """What the meter beside the solar meter probably measures; nothing if all three are measured, or if it cannot be determined."""
     named = [role for role in ("utility", "load") if role in power]
     if len(named) != 1 or "solar" not in power:

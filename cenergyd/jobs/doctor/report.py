@@ -21,7 +21,7 @@ from cenergyd.documents.store import Document, DocumentStore
 from cenergyd.jobs.alerts.checks import MINUTE, check_stuck, merged_windows, stuck_resolution
 from cenergyd.jobs.alerts.rules import StuckMeterRule
 from cenergyd.jobs.alerts.text import local_time_text, plain
-from cenergyd.jobs.doctor.checks import Finding, Power, Severity, check_agreement, check_clocks, check_wiring
+from cenergyd.jobs.doctor.checks import Finding, RolePowers, Severity, check_agreement, check_clocks, check_wiring
 from cenergyd.jobs.doctor.corrected import correction_findings
 from cenergyd.jobs.doctor.grid_or_load import check_grid_or_load
 from cenergyd.jobs.doctor.registers import check_registers, compared_days, net_register
@@ -284,7 +284,7 @@ def _registers(gathered: CheckInputs, zone: ZoneInfo) -> list[Finding]:
     return found
 
 
-def measured_power(gathered: CheckInputs) -> Power:
+def measured_power(gathered: CheckInputs) -> RolePowers:
     """Real power of the measured roles by minute, with signs according to the settings."""
     power: dict[Role, Mapping[int, float]] = {}
     setup = gathered.span.setup

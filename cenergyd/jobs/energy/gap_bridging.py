@@ -20,8 +20,8 @@ from typing import Final, Literal, NamedTuple
 from cenergyd.readings.model import MAX_VALUE, Reading
 from cenergyd.readings.pauses import is_bridgeable, is_regular, usual_intervals
 
-Kind = Literal["measured", "interpolated", "bridged"]
-KINDS: tuple[Kind, ...] = ("measured", "interpolated", "bridged")
+LineKind = Literal["measured", "interpolated", "bridged"]
+KINDS: tuple[LineKind, ...] = ("measured", "interpolated", "bridged")
 
 MAX_BRIDGE_SECONDS = 31 * 86400
 """A longer gap is not bridged, s: spread over so long a time, energy says nothing about when it flowed."""
@@ -41,7 +41,7 @@ class Line(NamedTuple):
     """Net power at the start, kW."""
     last: float
     """Net power at the end, kW."""
-    kind: Kind = "measured"
+    kind: LineKind = "measured"
     both_ways: float = 0.0
     """Power that counts both as import and as export, kW. It is only known from registers."""
 

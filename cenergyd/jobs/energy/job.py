@@ -13,7 +13,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
-from cenergyd.jobs.neighbours import Rows
+from cenergyd.jobs.neighbours import SeriesRows
 from cenergyd.jobs.open_hour import OpenHour, measured_segments, newest_of, stays_open, without
 from cenergyd.jobs.windows import widen
 
@@ -54,21 +54,15 @@ class _Metering:
     def _around(self, chunk: BacklogPart) -> Window:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
-    async def _chunk(self, chunk: BacklogPart, readings: Rows, *, first: bool, goes_on: bool) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: SeriesRows, *, first: bool, goes_on: bool) -> None:
         neighbours = self._hours.lines.neighbours
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await neighbours.completed(readings, read, fresh)
         reach = widen(*await neighbours.reach(rows, fresh), "1h", self._zone)
         if first and newest_of(self._segments(read.start, chunk.start), rows) is None:
-            await self._close_before(chunk.start, reach.start)
+            await self._open.close_before(chunk.start, reach.start, partial(self.run, goes_on=True))
         open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
             points = await self._hours.points(await neighbours.completed(rows, read, hours), hours)
             items: list[Replacement] = [(energy_series(name), *hours, found) for name, found in points.items()]
             await replace_in_turn(self._context.readings, items)
-
-    async def _close_before(self, start: int, reached: int) -> None:
-        """Write the hour that was left open if readings continue after a long pause."""
-        left = await self._open.left_before(start, reached)
-        if left is not None:
-            await self.run(left, goes_on=True)

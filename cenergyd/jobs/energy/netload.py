@@ -17,7 +17,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
-from cenergyd.jobs.neighbours import NeighbourReader, Rows
+from cenergyd.jobs.neighbours import NeighbourReader, SeriesRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import window_fields
@@ -78,23 +78,17 @@ class _NetLoad:
     def _around(self, chunk: BacklogPart) -> Window:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
-    async def _chunk(self, chunk: BacklogPart, readings: Rows, *, first: bool, goes_on: bool) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: SeriesRows, *, first: bool, goes_on: bool) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await self._neighbours.completed(readings, read, fresh)
         reach = widen(*await self._neighbours.reach(rows, fresh), "1h", self._zone)
         earlier = newest_of(self._segments(read.start, chunk.start), rows) if first else None
         if first and (earlier is None or window_at(earlier, "1h", self._zone).end <= reach.start):
-            await self._close_before(chunk.start, reach.start)
+            await self._open.close_before(chunk.start, reach.start, partial(self.run, goes_on=True))
         open_hour = None if goes_on else await self._open.hour(rows, read)
         for hours in without(reach, open_hour):
             points = _points(self._customer, hours, await self._neighbours.completed(rows, read, hours), self._zone)
             await self._context.readings.replace_points_many(_by_logger(self._customer, hours, points))
-
-    async def _close_before(self, start: int, reached: int) -> None:
-        """Write the hour that was left open if readings continue after a pause."""
-        left = await self._open.left_before(start, reached)
-        if left is not None:
-            await self.run(left, goes_on=True)
 
 
 class NetLoadReader:

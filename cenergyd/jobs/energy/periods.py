@@ -21,8 +21,8 @@ from cenergyd.jobs.windows import day_start, windows
 from cenergyd.readings.model import FieldPoint
 from cenergyd.readings.store import ReadingStore
 
-Step = Literal["hour", "day", "month", "year"]
-STEPS: tuple[Step, ...] = ("hour", "day", "month", "year")
+PeriodStep = Literal["hour", "day", "month", "year"]
+STEPS: tuple[PeriodStep, ...] = ("hour", "day", "month", "year")
 MAX_WINDOWS = 1000
 MAX_DAYS = 3700
 """Maximum days in one request: ten years of hours, 88,000 per role, which are read in slices."""
@@ -67,7 +67,7 @@ class EnergyWindow(NamedTuple):
         return min(1.0, self.roles[role].covered_seconds / self.due_seconds)
 
 
-def calendar_windows(first: date, after: date, step: Step, zone: ZoneInfo) -> list[Window]:
+def calendar_windows(first: date, after: date, step: PeriodStep, zone: ZoneInfo) -> list[Window]:
     """The windows of ``first <= day < after``; months and years are cut at the ends of the range. Raises InvalidField for too many."""
     if not first < after:
         raise InvalidField("end", "must be later than start")
@@ -91,7 +91,7 @@ async def energy_windows(
     customer: Customer,
     readings: ReadingStore,
     days: tuple[date, date],
-    step: Step,
+    step: PeriodStep,
     now: int,
     *,
     max_gap: int = LONGEST_GAP,
@@ -147,7 +147,7 @@ def total_of(windows: Sequence[EnergyWindow]) -> EnergyWindow | None:
     return EnergyWindow(windows[0].start, windows[-1].end, fsum(window.due_seconds for window in windows), roles)
 
 
-def _next_day(day: date, step: Step) -> date:
+def _next_day(day: date, step: PeriodStep) -> date:
     if step == "day":
         return day + timedelta(days=1)
     if step == "year":

@@ -55,7 +55,7 @@ CONFIRMATION = "confirmation"
 """Kind of the message that asks a receiver for confirmation."""
 _NO_MORE_SMS = f"{MAX_SMS_PER_DAY} SMS were sent today: no more until tomorrow"
 
-State = Literal["queued", "sending", "sent", "failed", "unsure"]
+MessageState = Literal["queued", "sending", "sent", "failed", "unsure"]
 AttemptResult = Literal["sent", "retry", "refused", "unknown"]
 log = Logger()
 
@@ -67,7 +67,7 @@ class Delivery(NamedTuple):
     kind: str
     subject: str
     channel: Mapping[str, object]
-    state: State
+    state: MessageState
     attempts: int
     error: str
     created: int
@@ -259,7 +259,7 @@ class Outbox:
         if result in ("retry", "unknown") and again:
             wait = self._queue.retry_delay(attempts)
             return await self._queue.update(document, {**body, "state": "queued"}, now + wait)
-        finished: Mapping[AttemptResult, State] = {
+        finished: Mapping[AttemptResult, MessageState] = {
             "sent": "sent",
             "unknown": "unsure",
             "retry": "failed",

@@ -19,7 +19,7 @@ from cenergyd.customers.model import ROLES, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.documents.kinds import SITE
 from cenergyd.documents.store import DocumentStore
-from cenergyd.jobs.site_state.model import KINDS, Kind
+from cenergyd.jobs.site_state.model import KINDS, IssueKind
 from cenergyd.jobs.site_state.summary import DayEnergy, SiteSummary, summary_from_json
 from cenergyd.runtime.clock import Clock
 from cenergyd.runtime.yielding import Cooperate, without_yielding
@@ -42,7 +42,7 @@ Sort = Literal["state", "name", "utility", "load", "solar", "used", "made", "dra
 SORTS: tuple[Sort, ...] = get_args(Sort)
 """``state``: worst first. ``utility``, ``load``, ``solar``: kW now. ``used``, ``made``, ``drawn``, ``fed``: kWh today of load, of solar, from
 and to the grid."""
-_RANKS: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(KINDS)}
+_RANKS: Mapping[IssueKind, int] = {kind: rank for rank, kind in enumerate(KINDS)}
 _ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
     "used": ("load", "imported"),
     "made": ("solar", "imported"),
@@ -55,7 +55,7 @@ _ENERGY: Mapping[str, tuple[Role, Literal["imported", "exported"]]] = {
 class FleetQuery:
     """Which sites, in which order."""
 
-    state: Kind | Literal["troubles", ""] = ""
+    state: IssueKind | Literal["troubles", ""] = ""
     """One state, or ``troubles``: every state except good and computing."""
     search: str = ""
     """Part of a name or serial number, any case."""
@@ -85,7 +85,7 @@ class FleetPage(NamedTuple):
     sites: Sequence[SiteSummary]
     matching: int
     """Number of sites that match the query, on all pages."""
-    counts: Mapping[Kind, int]
+    counts: Mapping[IssueKind, int]
     """State -> number of the sites that match the search."""
     totals: FleetTotals
     """Totals of the sites that match the search, whatever their state."""
@@ -124,7 +124,7 @@ class FleetReader:
         if not self._read_at <= self._clock.seconds() < self._read_at + max(OLDEST, self._fresh_until - self._read_at):
             await self._read()
 
-    def counts(self) -> dict[Kind, int]:
+    def counts(self) -> dict[IssueKind, int]:
         """Number of sites in each state, as far as they have been read."""
         counts = Counter(site.state.kind for site in self._sites.values())
         return {kind: counts[kind] for kind in KINDS}
@@ -192,7 +192,7 @@ async def list_page(
     """A page of the list at ``now``, in steps of a few milliseconds."""
     words, days = query.search.casefold(), _Days(now)
     found: list[SiteSummary] = []
-    counts: Counter[Kind] = Counter()
+    counts: Counter[IssueKind] = Counter()
     totals = _Totals(days)
     for batch in _batches(sites, _SITES_OF_STEP):
         matching = [site for site in batch if words in f"{site.name}\0{site.serial}".casefold()] if words else batch

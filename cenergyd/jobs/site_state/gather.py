@@ -42,7 +42,7 @@ from cenergyd.readings.model import Reading
 from cenergyd.readings.store import ReadingStore
 
 
-class _Known(NamedTuple):
+class _StoredFacts(NamedTuple):
     """The data read for all sites."""
 
     loggers: Mapping[str, Document]
@@ -83,7 +83,7 @@ async def gather(
     for customer in customers if uploads else ():
         if (logger := loggers.get(customer.logger_serial_number)) is not None:
             loggers[logger.key] = with_uploads(logger, (uploads or {}).get(customer.id))
-    known = _Known(
+    known = _StoredFacts(
         loggers,
         await known_meters(documents, series_of_roles(customers), loggers) if serials else {},
         await results_of(customers, documents),
@@ -119,7 +119,7 @@ async def site_states(
     return states
 
 
-def _facts(customer: Customer, known: _Known) -> SiteFacts:
+def _facts(customer: Customer, known: _StoredFacts) -> SiteFacts:
     serial = customer.logger_serial_number
     known = known._replace(last=without_foreign(customer, known.last))
     result = known.derivations.get(customer.id, {})
@@ -154,7 +154,7 @@ def _own_limit(customer: Customer) -> int | None:
     return settings.silent_logger.after_minutes * 60 if settings and settings.silent_logger.enabled else None
 
 
-def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:
+def _sum(customer: Customer, role: Role, known: _StoredFacts) -> SumFacts:
     reading = known.last.get(customer.series_of(role) or "")
     power = reading.P if reading else None
     if power is not None and role in customer.current.reversed_roles:
@@ -162,7 +162,7 @@ def _sum(customer: Customer, role: Role, known: _Known) -> SumFacts:
     return SumFacts(role=role, last_time=reading.time if reading else None, power=power)
 
 
-def _meter(customer: Customer, role: Role, series: str, known: _Known) -> MeterStatus:
+def _meter(customer: Customer, role: Role, series: str, known: _StoredFacts) -> MeterStatus:
     document = known.meters.get(series)
     body: Mapping[str, object] = document.body if document else {}
     time, values = _int(body.get("last_time")), body.get("last")

@@ -10,7 +10,7 @@ import msgspec
 
 from cenergyd.customers.model import Customer, Role
 
-Kind = Literal[
+IssueKind = Literal[
     "logger_silent",
     "meter_error",
     "meter_stopped",
@@ -23,7 +23,7 @@ Kind = Literal[
     "computing",
     "good",
 ]
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[IssueKind, ...] = (
     "logger_silent",
     "meter_error",
     "meter_stopped",
@@ -39,7 +39,7 @@ KINDS: tuple[Kind, ...] = (
 """Worst first: a site with several issues is in the state of the first one."""
 
 Level = Literal["bad", "warn", "idle", "ok"]
-LEVELS: Mapping[Kind, Level] = {
+LEVELS: Mapping[IssueKind, Level] = {
     "logger_silent": "bad",
     "meter_error": "bad",
     "meter_stopped": "bad",
@@ -157,7 +157,7 @@ class SiteFacts:
 class Issue(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One problem of a site."""
 
-    kind: Kind
+    kind: IssueKind
     role: Role | None = None
     meter: str = ""
     since: int | None = None
@@ -193,7 +193,7 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """The state of a site."""
 
-    kind: Kind
+    kind: IssueKind
     issues: tuple[Issue, ...]
     """Worst first; empty if the site has no problem."""
     roles: tuple[RoleState, ...]

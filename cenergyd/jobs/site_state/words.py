@@ -9,9 +9,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cenergyd.acquisuite.error_codes import error_meaning
-from cenergyd.jobs.site_state.model import Issue, Kind, SiteState
+from cenergyd.jobs.site_state.model import Issue, IssueKind, SiteState
 
-TITLES: Mapping[Kind, str] = {
+TITLES: Mapping[IssueKind, str] = {
     "logger_silent": "Logger silent",
     "meter_error": "Meter error",
     "meter_stopped": "Meter stopped",
@@ -196,7 +196,7 @@ def _good(issue: Issue, state: SiteState, since: str) -> IssueText:
     return IssueText(TITLES["good"], "Every meter is current.", "", "power")
 
 
-_TELLERS: Mapping[Kind, Callable[[Issue, SiteState, str], IssueText]] = {
+_TELLERS: Mapping[IssueKind, Callable[[Issue, SiteState, str], IssueText]] = {
     "logger_silent": _silent,
     "meter_error": _error,
     "meter_stopped": _stopped,

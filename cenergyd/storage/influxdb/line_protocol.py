@@ -13,7 +13,7 @@ from cenergyd.readings.model import VALUES, FieldPoint, Reading
 from cenergyd.readings.store import Summary
 
 FIELDS = ", ".join(f'"{name}"' for name in (*VALUES, "estimated"))
-Rows = Sequence[Sequence[Any]]
+AnswerRows = Sequence[Sequence[Any]]
 MAX_QUERY_CHARS = 4000
 """Statements are sent in the URL, which must be short enough for a proxy that allows 8 KiB of headers."""
 
@@ -93,7 +93,7 @@ def batched(texts: Sequence[str], max_chars: int, max_texts: int) -> Iterator[Se
         yield texts[begin:]
 
 
-def readings_of(_columns: Sequence[str], rows: Rows) -> list[Reading]:
+def readings_of(_columns: Sequence[str], rows: AnswerRows) -> list[Reading]:
     """The readings in rows of ``SELECT {FIELDS}``. A row with only ``estimated`` is no reading."""
     return [
         Reading(time, p, pf, v, q, estimated is True, net, imported, exported)
@@ -103,7 +103,7 @@ def readings_of(_columns: Sequence[str], rows: Rows) -> list[Reading]:
     ]
 
 
-def points_of(columns: Sequence[str], rows: Rows) -> list[FieldPoint]:
+def points_of(columns: Sequence[str], rows: AnswerRows) -> list[FieldPoint]:
     """The points in rows of ``SELECT *``."""
     names = columns[1:]
     return [
@@ -123,7 +123,7 @@ def count_fields(channels: Sequence[str]) -> str:
     return ", ".join(f'COUNT("{c}") AS "{c}_n"' for c in channels)
 
 
-def summaries_of(channels: Sequence[str], _columns: Sequence[str], rows: Rows) -> list[Summary]:
+def summaries_of(channels: Sequence[str], _columns: Sequence[str], rows: AnswerRows) -> list[Summary]:
     """The summaries in rows of :func:`summary_fields`. A window without the first channel has 0 readings and must be counted separately."""
     found: list[Summary] = []
     for time, number, estimated, *values in rows:
@@ -134,7 +134,7 @@ def summaries_of(channels: Sequence[str], _columns: Sequence[str], rows: Rows) -
     return found
 
 
-def counts_of(_columns: Sequence[str], rows: Rows) -> list[tuple[int, int]]:
+def counts_of(_columns: Sequence[str], rows: AnswerRows) -> list[tuple[int, int]]:
     """Rows of :func:`count_fields`: time and the count of the first channel that the window has."""
     return [(time, next(filter(None, numbers), 0)) for time, *numbers in rows]
 

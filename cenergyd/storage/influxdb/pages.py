@@ -11,9 +11,9 @@ from cenergyd.runtime.clock import Timers
 from cenergyd.runtime.gather import gather_limited
 from cenergyd.runtime.yielding import CooperativeYield
 from cenergyd.storage.influxdb.connection import InfluxConnection, StatementResult
-from cenergyd.storage.influxdb.line_protocol import MAX_QUERY_CHARS, Rows, batched, select, time_range
+from cenergyd.storage.influxdb.line_protocol import MAX_QUERY_CHARS, AnswerRows, batched, select, time_range
 
-Range = tuple[str, int, int]
+SeriesRange = tuple[str, int, int]
 """Series, start, end."""
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ REQUESTS_AT_ONCE = 4
 class Cursor(NamedTuple):
     """The position in the read of one range."""
 
-    asked: Range
+    asked: SeriesRange
     start: int
     spacing: int | None
     """Seconds of range requested per row of a page; None: the whole rest."""
@@ -43,7 +43,7 @@ class Cursor(NamedTuple):
         end = self.asked[2]
         return self.start, end if self.spacing is None else min(end, self.start + rows * self.spacing), rows
 
-    def after(self, page: Rows, size: int, step: int) -> Cursor:
+    def after(self, page: AnswerRows, size: int, step: int) -> Cursor:
         """The next page. Its range is twice that of the rows of a full page, or eight times that of a page that was not full."""
         _, end, rows = self.bounds(size)
         left = self.left - len(page)
@@ -63,15 +63,15 @@ class PagedQueries:
     async def rows(
         self,
         policy: str,
-        ranges: Iterable[Range],
+        ranges: Iterable[SeriesRange],
         fields: str,
-        parse: Callable[[Sequence[str], Rows], list[T]],
+        parse: Callable[[Sequence[str], AnswerRows], list[T]],
         *,
         tail: str = "",
         limit: int | None = None,
         window: int | None = None,
         most: int = SERIES_AT_ONCE,
-    ) -> dict[Range, list[T]]:
+    ) -> dict[SeriesRange, list[T]]:
         """The result of ``parse`` on the rows of each range, at most ``limit`` rows of each.
 
         Reads in rounds, each with a page of every range. InfluxDB opens every shard of a range even if LIMIT is reached in
@@ -80,7 +80,7 @@ class PagedQueries:
 
         :param window: seconds; rows are windows of this size, few enough for the whole range to fit in one page.
         """
-        found: dict[Range, list[T]] = {asked: [] for asked in ranges}
+        found: dict[SeriesRange, list[T]] = {asked: [] for asked in ranges}
         breather = CooperativeYield(self._clock)
         left = 2 * LATEST if limit is None else limit
         cursors = [Cursor(asked, asked[1], MINUTE if window is None else None, left) for asked in found]
@@ -98,7 +98,7 @@ class PagedQueries:
 
     async def _pages(
         self, cursors: Sequence[Cursor], size: int, ask: Callable[..., str], tail: str, most: int
-    ) -> list[tuple[Sequence[str], Rows]]:
+    ) -> list[tuple[Sequence[str], AnswerRows]]:
         """Columns and rows of each cursor's page. Cursors with the same bounds share statements."""
         by_bounds: dict[tuple[int, int, int], list[str]] = {}
         for cursor in cursors:

@@ -46,7 +46,7 @@ from cenergyd.storage.influxdb.line_protocol import (
     summaries_of,
     summary_fields,
 )
-from cenergyd.storage.influxdb.pages import SERIES_AT_ONCE, PagedQueries, Range
+from cenergyd.storage.influxdb.pages import SERIES_AT_ONCE, PagedQueries, SeriesRange
 
 DELETES_AT_ONCE = 10
 """Maximum DELETEs in one request. Each takes tens of milliseconds, and more might not end within the timeout."""
@@ -246,7 +246,7 @@ class InfluxReadingStore:
         check_series(series)
         return await self._points(series, start, end, limit)
 
-    async def read_points_many(self, ranges: Sequence[Range]) -> list[list[FieldPoint]]:
+    async def read_points_many(self, ranges: Sequence[SeriesRange]) -> list[list[FieldPoint]]:
         """See :class:`~cenergyd.readings.store.ReadingStore`."""
         check_series(*(series for series, *_ in ranges))
         found = await self._pages.rows(self._points_in, ranges, "*", points_of)

@@ -22,7 +22,7 @@ from cenergyd.storage.mongodb.shared_document import (
 
 _PAGE = 500
 
-Progress = Callable[[int, int], None]
+ReportCount = Callable[[int, int], None]
 """Called with the number of documents done, and the total."""
 
 
@@ -102,7 +102,9 @@ def warnings_of(document: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def migrate(documents: CustomerDocuments, *, dry_run: bool, progress: Progress | None = None) -> MigrationReport:
+async def migrate(
+    documents: CustomerDocuments, *, dry_run: bool, progress: ReportCount | None = None
+) -> MigrationReport:
     """Rewrite every document whose agreed fields are in an older format.
 
     A document that another program changes at the same moment is not rewritten but reported; run this again.

@@ -8,7 +8,7 @@ import attrs
 
 from cenergyd.tools.conformance.client import Server
 
-Check = Callable[[Server], str | None]
+RuleCheck = Callable[[Server], str | None]
 
 
 @attrs.frozen(slots=True)
@@ -17,16 +17,16 @@ class ProtocolRule:
 
     section: str
     says: str
-    check: Check
+    check: RuleCheck
 
 
 RULES: list[ProtocolRule] = []
 
 
-def rule(section: str, says: str) -> Callable[[Check], Check]:
+def rule(section: str, says: str) -> Callable[[RuleCheck], RuleCheck]:
     """Register a check."""
 
-    def register(check: Check) -> Check:
+    def register(check: RuleCheck) -> RuleCheck:
         RULES.append(ProtocolRule(section, says, check))
         return check
 

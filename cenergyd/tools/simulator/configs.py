@@ -14,6 +14,7 @@ from cenergyd.errors import UploadError
 from cenergyd.tools.simulator.http import UploadResponse
 
 Post = Callable[..., Awaitable[UploadResponse]]
+"""Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
 
 
 class ConfigFile(NamedTuple):

@@ -26,15 +26,13 @@ from cenergyd.acquisuite.layouts import H8036, SHARK, VERIS, Layout
 from cenergyd.customers.model import Role
 from cenergyd.readings.model import VALUES, Reading, series_name
 from cenergyd.tools.errors import NoResponse
-from cenergyd.tools.simulator.configs import exchange, meter_config
+from cenergyd.tools.simulator.configs import Post, exchange, meter_config
 from cenergyd.tools.simulator.day import RegisterTotals, SiteMoment, site_moment, totals_after
 from cenergyd.tools.simulator.faults import NO_FAULTS, Faults
 from cenergyd.tools.simulator.http import UploadResponse, Version
 from cenergyd.tools.simulator.site import SimulatedSite
 
 Encoding = Literal["gz", "plain", "xml"]
-Post = Callable[..., Awaitable[UploadResponse]]
-"""Like :meth:`cenergyd.tools.simulator.http.Target.post`."""
 MAX_UPLOAD_TRIES: Final = 3
 """Attempts per file in a session, like a device's MAXUPLOADTRIES; then the file waits for the next session."""
 ABANDON: Final = frozenset((401, 402, 403, 404, 407))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from cenergyd.derivation.corrections import Corrector, Listed, Wanted
-from cenergyd.readings.corrections import LATEST, MAX_ACTIVE, MAX_FACTOR, MAX_REASON, Kind
+from cenergyd.readings.corrections import LATEST, MAX_ACTIVE, MAX_FACTOR, MAX_REASON, CorrectionKind
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.access.auth import Principal
 from cenergyd.web.api import openapi
@@ -54,7 +54,7 @@ class CorrectionJson(Resource, frozen=True, kw_only=True):
     id: str
     series: str
     meter: str
-    kind: Kind
+    kind: CorrectionKind
     start: Time
     end: Annotated[int, Meta(description="UTC seconds, exclusive.")]
     factor: float | None

@@ -13,7 +13,7 @@ from msgspec import Meta
 from cenergyd.customers.model import ROLES, Customer, Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
-from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, RoleEnergy, Step, energy_windows
+from cenergyd.jobs.energy.periods import STEPS, EnergyWindow, PeriodStep, RoleEnergy, energy_windows
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
@@ -53,7 +53,7 @@ class EnergyPeriod(Resource, frozen=True, kw_only=True):
 class EnergyPeriods(Resource, frozen=True, kw_only=True):
     """Energy over a range."""
 
-    step: Step
+    step: PeriodStep
     time_zone: str
     windows: list[EnergyPeriod]
 
@@ -93,7 +93,9 @@ class EnergyApi:
         )
 
 
-async def asked_windows(context: Context, call: Call, customer_id: str) -> tuple[Customer, Step, list[EnergyWindow]]:
+async def asked_windows(
+    context: Context, call: Call, customer_id: str
+) -> tuple[Customer, PeriodStep, list[EnergyWindow]]:
     """The energy that a request asks for by ``start``, ``end`` and ``step``. Raises InvalidField and NotFound."""
     first, after = _day(call, "start"), _day(call, "end")
     step = call.query("step") or "day"

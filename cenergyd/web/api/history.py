@@ -18,19 +18,19 @@ from cenergyd.derivation.provenance import Explanation
 from cenergyd.documents.json_types import JsonObject
 from cenergyd.errors import Conflict
 from cenergyd.hookspecs import Formula
+from cenergyd.readings.corrections import LATEST
 from cenergyd.runtime.structs import Resource, Time, to_json
 from cenergyd.web.api import openapi
+from cenergyd.web.api.corrections import Moment
 from cenergyd.web.api.customers import CustomerJson
 from cenergyd.web.api.routing import Call, Response, Route, quoted_etag
 from cenergyd.web.server.problems import FieldError, invalid_fields
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.customer_service import FOREIGN_LOGGER_ANSWER, SERIAL, change_customer
 
-_MAX_TIME = 1 << 33
 _MAX_METERS = 255
 _METERS = ("facility", "load", "solar")
 
-Moment = Annotated[int, Meta(ge=0, le=_MAX_TIME, extra={"needed": "UTC seconds since 1970 are needed"})]
 MeterId = Annotated[
     str, Meta(description="Meter id, or a sum of meters such as `1+4`, `1-4`, `2*10` or `1+4*0.5`; empty: not fitted.")
 ]
@@ -210,7 +210,7 @@ def _ids_at(corrections: Sequence[Listed], series: str, time: int | None) -> lis
 
 
 def _range(call: Call) -> tuple[int, int]:
-    start, end = call.query_integer("start", 0, _MAX_TIME), call.query_integer("end", 0, _MAX_TIME)
+    start, end = call.query_integer("start", 0, LATEST), call.query_integer("end", 0, LATEST)
     if start is None or end is None:
         raise invalid_fields([FieldError("start" if start is None else "end", "UTC seconds since 1970 are needed")])
     return start, end
@@ -222,10 +222,10 @@ def _setups(customer: Customer, now: int) -> list[MeterSetupJson]:
 
 _TAG = "history"
 _START = openapi.query_parameter(
-    "start", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds.", required=True
+    "start", {"type": "integer", "minimum": 0, "maximum": LATEST}, "UTC seconds.", required=True
 )
 _END = openapi.query_parameter(
-    "end", {"type": "integer", "minimum": 0, "maximum": _MAX_TIME}, "UTC seconds, exclusive.", required=True
+    "end", {"type": "integer", "minimum": 0, "maximum": LATEST}, "UTC seconds, exclusive.", required=True
 )
 _EXPLAIN = openapi.Operation(
     "explainComputed", _TAG, "Where computed points come from, and why there is none", response=Explanations,

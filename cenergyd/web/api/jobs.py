@@ -92,7 +92,7 @@ class Queued(Resource, frozen=True, kw_only=True):
 EnergyToday = Annotated[
     Report, Meta(description="date, start, end, and per role import_kwh, export_kwh and covered_seconds.")
 ]
-Charges = Annotated[
+ChargesJson = Annotated[
     Report,
     Meta(
         description="this, last and last_year: energy per period, demand peaks with time, amounts as text; null: not known. "
@@ -101,7 +101,7 @@ Charges = Annotated[
     ),
 ]
 DoctorFindings = Annotated[Report, Meta(description="findings: severity, code, field, message, advice, evidence.")]
-Channel = Annotated[
+ChannelJson = Annotated[
     Report,
     Meta(
         description='One channel: {"type": "email", "to": ...}, {"type": "sms", "to": ...}, {"type": "webhook", "url": ...}.'
@@ -112,7 +112,7 @@ Channel = Annotated[
 class Confirmation(Resource, frozen=True, kw_only=True):
     """A receiver to confirm."""
 
-    channel: Channel
+    channel: ChannelJson
     code: Annotated[
         Annotated[str, Meta(max_length=40)] | None,
         Meta(description="The code that was sent there; operators may leave it out."),
@@ -338,7 +338,7 @@ _NET_LOAD = openapi.Operation(
     parameters=[openapi.CUSTOMER_ID, *_TIMES],
 )
 _CHARGES = openapi.Operation(
-    "readCharges", _TAG, "Charges of this, the last and last year's period", response=Charges,
+    "readCharges", _TAG, "Charges of this, the last and last year's period", response=ChargesJson,
     parameters=[openapi.CUSTOMER_ID, openapi.query_parameter("basis", {"enum": list(_BASES)}, "Billing periods or calendar months.")],
 )  # fmt: skip
 _CHARGES_CSV = openapi.Operation(
@@ -382,11 +382,11 @@ _MESSAGES = openapi.Operation(
 )
 _TEST = openapi.Operation(
     "sendTestMessage", _TAG, "Queue a test message to a channel", response=Queued, status=202,
-    body=Channel, parameters=[openapi.CUSTOMER_ID],
+    body=ChannelJson, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _SEND_CODE = openapi.Operation(
     "sendConfirmationCode", _TAG, "Send a code to an e-mail address or number that is not confirmed", response=Queued, status=202,
-    body=Channel, parameters=[openapi.CUSTOMER_ID],
+    body=ChannelJson, parameters=[openapi.CUSTOMER_ID],
 )  # fmt: skip
 _CONFIRM = openapi.Operation(
     "confirmReceiver", _TAG, "Confirm an e-mail address or number by its code; operators need none", response=AlertsAnswer,

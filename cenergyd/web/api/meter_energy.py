@@ -13,7 +13,7 @@ from msgspec import Meta
 from cenergyd.customers.model import Role
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, MeterWindow, meter_energies
-from cenergyd.jobs.energy.periods import EnergyWindow, RoleEnergy, Step
+from cenergyd.jobs.energy.periods import EnergyWindow, PeriodStep, RoleEnergy
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.web.api import openapi
 from cenergyd.web.api.energy import PARAMETERS, TAG, asked_windows
@@ -68,7 +68,7 @@ class EnergyOfMeter(Resource, frozen=True, kw_only=True):
 class EnergyOfMeters(Resource, frozen=True, kw_only=True):
     """Energy of each meter over a range."""
 
-    step: Step
+    step: PeriodStep
     time_zone: str
     meters: list[EnergyOfMeter]
 
@@ -108,7 +108,7 @@ class MeterEnergyApi:
 
     async def _meters(
         self, call: Call, customer_id: str
-    ) -> tuple[str, Step, Sequence[EnergyWindow], Sequence[MeterEnergy]]:
+    ) -> tuple[str, PeriodStep, Sequence[EnergyWindow], Sequence[MeterEnergy]]:
         customer, step, windows = await asked_windows(self._context, call, customer_id)
         readings, max_gap = self._context.readings, self._context.max_gap_seconds
         meters = await meter_energies(customer, readings, windows, call.now, max_gap=max_gap)

@@ -11,7 +11,7 @@ from cenergyd.customers.model import Role
 from cenergyd.documents.kinds import REJECTED
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.site_state.fleet import MAX_SITES, SORTS, FleetQuery, energy_now
-from cenergyd.jobs.site_state.model import KINDS, Kind
+from cenergyd.jobs.site_state.model import KINDS, IssueKind
 from cenergyd.jobs.site_state.summary import SiteSummary
 from cenergyd.runtime.structs import Resource, Time
 from cenergyd.runtime.yielding import CooperativeYield
@@ -81,7 +81,9 @@ class Overview(Resource, frozen=True, kw_only=True):
     next: Next
     now: Time
     matching: Annotated[int, Meta(description="Customers on all pages.")]
-    counts: Annotated[dict[Kind, int], Meta(description="Customers in each state, of those that match the search.")]
+    counts: Annotated[
+        dict[IssueKind, int], Meta(description="Customers in each state, of those that match the search.")
+    ]
     totals: OverviewTotals
     pending: PendingCustomers
     rejected: Annotated[int, Meta(description="Rejected serial numbers.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
-from cenergyd.runtime.plugin_info import State
+from cenergyd.runtime.plugin_info import PluginState
 from cenergyd.runtime.structs import Resource
 from cenergyd.web.api import openapi
 from cenergyd.web.api.routing import Call, Response, Route
@@ -22,7 +22,7 @@ class PluginJson(Resource, frozen=True, kw_only=True):
     version: Annotated[str, Meta(description="Of its distribution.")]
     distribution: str
     hooks: Annotated[list[str], Meta(description="The hooks it implements; empty if it is not loaded.")]
-    state: State
+    state: PluginState
     problem: Annotated[str, Meta(description="Why it is not loaded though it is enabled, or what is wrong with it.")]
 
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from cenergyd.customers.model import Role
 from cenergyd.customers.time_zones import zone_or_utc
-from cenergyd.jobs.site_state.model import Kind, SiteState
+from cenergyd.jobs.site_state.model import IssueKind, SiteState
 from cenergyd.jobs.site_state.words import TITLES, issue_text
 from cenergyd.runtime.structs import Resource, Time
 
@@ -16,7 +16,7 @@ from cenergyd.runtime.structs import Resource, Time
 class SiteIssue(Resource, frozen=True, kw_only=True):
     """One problem of a site."""
 
-    kind: Kind
+    kind: IssueKind
     level: Literal["bad", "warn", "idle", "ok"]
     role: Role | None
     meter: Annotated[str, Meta(description="The meter's id, or empty.")]
@@ -43,7 +43,7 @@ class RoleNow(Resource, frozen=True, kw_only=True):
 class SiteStateJson(Resource, frozen=True, kw_only=True):
     """A site's state, evaluated by its logger's usual upload interval and its meters' usual intervals."""
 
-    kind: Kind
+    kind: IssueKind
     level: Literal["bad", "warn", "idle", "ok"]
     title: str
     issues: Annotated[list[SiteIssue], Meta(description="Worst first; empty if there is none.")]

@@ -12,7 +12,7 @@ from cenergyd.customers.model import Customer, Window
 from cenergyd.customers.time_zones import zone_or_utc
 from cenergyd.errors import InvalidField
 from cenergyd.jobs.energy.meter_periods import MeterEnergy, meter_energies
-from cenergyd.jobs.energy.periods import EnergyWindow, Step, energy_windows, total_of
+from cenergyd.jobs.energy.periods import EnergyWindow, PeriodStep, energy_windows, total_of
 from cenergyd.jobs.energy.shares import Shares, shares_of
 from cenergyd.jobs.rollups.costs import energy_costs, solar_saving
 from cenergyd.jobs.tariff.parsing import tariff_of
@@ -25,7 +25,7 @@ from cenergyd.web.pages.routing import Page, PageCall, PageRoute
 from cenergyd.web.views.context import Context
 from cenergyd.web.views.meter_names import meter_names
 
-VIEWS: Mapping[str, tuple[str, Step]] = {
+VIEWS: Mapping[str, tuple[str, PeriodStep]] = {
     "day": ("Day", "hour"),
     "week": ("Week", "day"),
     "month": ("Month", "day"),
@@ -299,14 +299,14 @@ def kinds_of(window: EnergyWindow) -> list[str]:
     return notes
 
 
-def _name(window: EnergyWindow, step: Step, zone: ZoneInfo) -> str:
+def _name(window: EnergyWindow, step: PeriodStep, zone: ZoneInfo) -> str:
     moment = texts.local_datetime(window.start, zone)
     if step == "hour":
         return f"{moment:%H:%M} to {texts.local_datetime(window.end, zone):%H:%M}"
     return f"{moment:%B %Y}" if step == "month" else f"{moment:%a} {moment.day} {moment:%b}"
 
 
-def _labels(windows: Sequence[EnergyWindow], step: Step, zone: ZoneInfo) -> list[str]:
+def _labels(windows: Sequence[EnergyWindow], step: PeriodStep, zone: ZoneInfo) -> list[str]:
     every = 3 if step == "hour" else 5 if len(windows) > 12 else 1
     labels = []
     for index, window in enumerate(windows):

@@ -33,7 +33,7 @@ NTHS: Mapping[str, str] = {
     "1": "1st", "2": "2nd", "3": "3rd", "4": "4th", "5": "5th", "-1": "last", "-2": "last but one",
     "-3": "3rd from the end", "-4": "4th from the end", "-5": "5th from the end",
 }  # fmt: skip
-Row = Mapping[str, str]
+FormRow = Mapping[str, str]
 
 
 class Section(NamedTuple):
@@ -73,7 +73,7 @@ class TariffDraft:
     """The form as it is shown."""
 
     plain: Mapping[str, str]
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[FormRow]]
     was: str = ""
     """Fingerprint of the stored tariff that it was filled with."""
     errors: Mapping[str, str] = attrs.field(factory=dict)
@@ -104,7 +104,7 @@ def draft_of(stored: object, was: str) -> TariffDraft:
     """A form of a stored tariff (None: none). Raises InvalidField where it is not valid."""
     body = tariff_to_json(tariff_from_json(stored if stored is not None else {}))
     given = stored if isinstance(stored, Mapping) else {}
-    rows: dict[str, Sequence[Row]] = {
+    rows: dict[str, Sequence[FormRow]] = {
         # What the tariff leaves out is left out here too, not filled with the one season "all".
         "seasons": [_season_row(entry) for entry in body["seasons"]] if _has_seasons(given) else (),
         "schedules": [_schedule_row(entry) for entry in body["schedules"]] if given.get("schedules") else (),
@@ -162,7 +162,7 @@ def with_prices(draft: TariffDraft) -> TariffDraft:
     return attrs.evolve(draft, rows=rows)
 
 
-def empty_row(section: Section) -> Row:
+def empty_row(section: Section) -> FormRow:
     """An empty row."""
     return {name: "date" if name == "kind" else "" for name in section.fields}
 
@@ -227,8 +227,8 @@ def _day_fault(name: str, draft: TariffDraft) -> str:
     return ""
 
 
-def _sent_rows(form: Mapping[str, str], section: Section) -> list[Row]:
-    rows: list[Row] = []
+def _sent_rows(form: Mapping[str, str], section: Section) -> list[FormRow]:
+    rows: list[FormRow] = []
     # A text field shows that a row was sent; checkboxes that are off are not sent.
     anchor = next(name for name in section.fields if name not in DAYS)
     while len(rows) < MAX_ROWS and f"{section.name}.{len(rows)}.{anchor}" in form:
@@ -236,11 +236,11 @@ def _sent_rows(form: Mapping[str, str], section: Section) -> list[Row]:
     return rows
 
 
-def _is_blank(section: Section, row: Row) -> bool:
+def _is_blank(section: Section, row: FormRow) -> bool:
     return not any(row[name].strip() for name in section.blank)
 
 
-def _is_leftover(row: Row, known: Sequence[tuple[str, str]]) -> bool:
+def _is_leftover(row: FormRow, known: Sequence[tuple[str, str]]) -> bool:
     """Whether a row was offered for a period that has another name now."""
     named = (_season(row["season"]), row["period"].strip() or "all")
     return named not in known and _is_blank(SECTIONS["energy"], row)
@@ -271,16 +271,16 @@ def _has_seasons(given: ReadOnlyJson) -> bool:
     return bool(seasons) and not (len(seasons) == 1 and seasons[0].get("name") == "all")
 
 
-def _season_row(entry: ReadOnlyJson) -> Row:
+def _season_row(entry: ReadOnlyJson) -> FormRow:
     first, last = written_dates.shown_month_day(entry["from"]), written_dates.shown_month_day(entry["to"])
     return {"name": entry["name"], "from": first, "to": last}
 
 
-def _named_row(entry: ReadOnlyJson) -> Row:
+def _named_row(entry: ReadOnlyJson) -> FormRow:
     return {name: _unnamed(value) if name in ("season", "period") else value for name, value in entry.items()}
 
 
-def _schedule_row(entry: ReadOnlyJson) -> Row:
+def _schedule_row(entry: ReadOnlyJson) -> FormRow:
     days = {day: "1" if day in entry["days"] else "" for day in DAYS}
     return {
         "season": _unnamed(entry["season"]),
@@ -291,7 +291,7 @@ def _schedule_row(entry: ReadOnlyJson) -> Row:
     }
 
 
-def _schedule_entry(row: Row) -> JsonObject:
+def _schedule_entry(row: FormRow) -> JsonObject:
     return {
         "season": _season(row["season"]),
         "period": row["period"].strip(),
@@ -301,7 +301,7 @@ def _schedule_entry(row: Row) -> JsonObject:
     }
 
 
-def _holiday_row(entry: str | ReadOnlyJson) -> Row:
+def _holiday_row(entry: str | ReadOnlyJson) -> FormRow:
     row = dict(empty_row(SECTIONS["holidays"]))
     if isinstance(entry, str):
         row["when"] = written_dates.shown_date(entry)
@@ -315,7 +315,7 @@ def _holiday_row(entry: str | ReadOnlyJson) -> Row:
     return row
 
 
-def _holiday_entry(row: Row) -> str | JsonObject:
+def _holiday_entry(row: FormRow) -> str | JsonObject:
     when = row["when"].strip()
     if row["kind"] == "nth":
         nth = int(row["nth"]) if row["nth"] in NTHS else row["nth"]
@@ -328,7 +328,7 @@ def _holiday_entry(row: Row) -> str | JsonObject:
     return written_dates.full_date(when)
 
 
-def _energy_entry(row: Row) -> JsonObject:
+def _energy_entry(row: FormRow) -> JsonObject:
     return {
         "season": _season(row["season"]),
         "period": row["period"].strip() or "all",
@@ -337,15 +337,15 @@ def _energy_entry(row: Row) -> JsonObject:
     }
 
 
-def _demand_entry(row: Row) -> JsonObject:
+def _demand_entry(row: FormRow) -> JsonObject:
     return {"season": _season(row["season"]), "per_kw": _price(row["per_kw"])}
 
 
-def _peak_entry(row: Row) -> JsonObject:
+def _peak_entry(row: FormRow) -> JsonObject:
     return {**_demand_entry(row), "period": row["period"].strip() or "all"}
 
 
-_ENTRY: Mapping[str, Callable[[Row], str | JsonObject]] = {
+_ENTRY: Mapping[str, Callable[[FormRow], str | JsonObject]] = {
     "seasons": lambda row: {
         "name": row["name"].strip(),
         "from": written_dates.month_day(row["from"]),

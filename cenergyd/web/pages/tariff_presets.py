@@ -8,7 +8,7 @@ from typing import NamedTuple
 import attrs
 
 from cenergyd.jobs.tariff.model import DAYS
-from cenergyd.web.pages.tariff_form import SECTIONS, Row, TariffDraft, empty_row
+from cenergyd.web.pages.tariff_form import SECTIONS, FormRow, TariffDraft, empty_row
 
 _WEEK, _WEEKEND = DAYS[:5], ("sat", "sun")
 
@@ -51,9 +51,9 @@ def with_preset(draft: TariffDraft, name: str) -> TariffDraft:
     preset = PRESETS.get(name)
     if preset is None:
         return draft
-    seasons: list[Row] = [{"name": name, "from": first, "to": last} for name, first, last in preset.seasons]
+    seasons: list[FormRow] = [{"name": name, "from": first, "to": last} for name, first, last in preset.seasons]
     named = [season for season, _, _ in preset.seasons] or [""]
-    schedules: list[Row] = [
+    schedules: list[FormRow] = [
         {**empty_row(SECTIONS["schedules"]), "season": season, "period": period, **dict.fromkeys(days, "1"),
          "from": start, "to": end}
         for season in named

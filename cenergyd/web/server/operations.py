@@ -13,7 +13,7 @@ from cenergyd.errors import CenergydError
 from cenergyd.runtime.clock import Timers, twisted_clock
 from cenergyd.runtime.metrics import Metrics
 
-Check = Callable[[], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[None]]
 
 
 class Operations:
@@ -26,7 +26,7 @@ class Operations:
     app = Klein()
 
     def __init__(
-        self, checks: Mapping[str, Check], metrics: Metrics, clock: Timers, timeout_seconds: float = 5
+        self, checks: Mapping[str, ReadinessCheck], metrics: Metrics, clock: Timers, timeout_seconds: float = 5
     ) -> None:
         self._checks = checks
         self._metrics = metrics
@@ -89,7 +89,7 @@ class Operations:
         self.ready = all(reason is None for reason in reasons)
         return dict(zip(self._checks, reasons, strict=True))
 
-    async def _reason(self, check: Check) -> str | None:
+    async def _reason(self, check: ReadinessCheck) -> str | None:
         async def run() -> None:
             await check()
 

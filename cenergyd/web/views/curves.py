@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from cenergyd.customers.model import Role
 from cenergyd.derivation.corrections import Listed
 from cenergyd.errors import InvalidField
-from cenergyd.readings.corrections import Kind
+from cenergyd.readings.corrections import CorrectionKind
 from cenergyd.readings.model import CHANNELS, VALUES, Reading
 from cenergyd.readings.signs import sign_corrected, sign_corrected_summary
 from cenergyd.readings.store import Summary
@@ -177,7 +177,7 @@ class CurveCorrection(Resource, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="Its id in the customer's `corrections`.")]
     series: Annotated[str, Meta(description="The corrected meter; for a computed curve, one of those it is made of.")]
-    kind: Kind
+    kind: CorrectionKind
     start: Time
     end: Annotated[int, Meta(description="UTC seconds since 1970, exclusive.")]
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cenergyd.jobs.site_state.model import KINDS, LEVELS, Issue, Kind, SiteState
+from cenergyd.jobs.site_state.model import KINDS, LEVELS, Issue, IssueKind, SiteState
 from cenergyd.jobs.site_state.words import TITLES, duration, issue_text, when
 
 DENVER = ZoneInfo("America/Denver")
@@ -47,12 +47,12 @@ def test_lengths_of_time() -> None:
     ]
 
 
-def state(kind: Kind, **more: object) -> SiteState:
+def state(kind: IssueKind, **more: object) -> SiteState:
     return SiteState(kind=kind, issues=(), roles=(), last_upload=NOW - 60, usual_gap=900, **more)  # type: ignore[arg-type]
 
 
 def test_every_kind_has_words_and_a_level() -> None:
-    assert set(KINDS) == set(get_args(Kind)) == set(TITLES) == set(LEVELS)
+    assert set(KINDS) == set(get_args(IssueKind)) == set(TITLES) == set(LEVELS)
     for kind in KINDS:
         text = issue_text(
             Issue(kind=kind, role="solar", meter="2", since=NOW - 3600, reason="x"), state(kind), NOW, DENVER

@@ -25,6 +25,7 @@ def _make(kind: str, request: pytest.FixtureRequest) -> ReadingStore:
     if kind == "sqlite":
         path: Path = request.getfixturevalue("tmp_path")
         return SqliteReadingStore(reactor, path / "readings.sqlite")
+    assert kind == "influx"
     server: Any = request.getfixturevalue("influx")
     return InfluxReadingStore(reactor, f"{server.url}/{request.getfixturevalue('unique_name')}")
 

@@ -2,7 +2,7 @@
 
 Every quarter each site's logger uploads the next 15 minutes (15 rows of 75 columns) of two meters, evenly over some seconds. Then
 the third meter is computed and rolled up, net load and energy are stored, alerts are evaluated. Counted until nothing is pending: CPU
-time of every process, what the stores were asked, and how long uploads took. The sides take turns, quarter by quarter, each with
+time of every process, the requests to the stores, and how long uploads took. The sides take turns, quarter by quarter, each with
 stores of its own. The peer is the design to replace: Flask, one write an upload, a task that loops over all
 customers and rolls up by InfluxQL, in its favour once a quarter and not each minute.
 
@@ -41,7 +41,7 @@ from benchmarks.processes import PROJECT
 QUARTER = 900
 HOUR = 3600
 QUIET = 0.06
-"""Of a core: a side that uses less for a second may have nothing more to do, which is then asked for."""
+"""Of a core: a side that uses less for a second may have nothing more to do; then its queues are read."""
 ASK_SECONDS = 5
 LAST_WRITES = 110
 """Seconds after which the activity of loggers and the states of sites are stored, too."""

@@ -64,7 +64,7 @@ class Side:
         return {name: sum(map(cpu_seconds, pids)) for name, pids in self.processes.items()}
 
     def counts(self) -> Counter[str]:
-        """What its stores were asked so far."""
+        """The requests to its stores so far."""
         found: Counter[str] = Counter(self.counter.counts if self.counter else {})
         if self.counter is not None:
             found.update({f"{DETAIL}{name}": count for name, count in self.counter.detailed.items()})

@@ -22,13 +22,13 @@ from typing import Any, TextIO
 LONG = 0.02
 """Seconds."""
 _EVERY = 0.005
-"""Seconds between two looks at the stacks."""
+"""Seconds between two samples of the stacks."""
 _DEEP = 6
 _OURS = ("cenergyd", "benchmarks")
 
 
 class Watch:
-    """Between two polls the reactor computes: how long, and, looked at from another thread, where."""
+    """Between two polls the reactor computes: how long, and, sampled by another thread, where."""
 
     def __init__(self, file: TextIO, poller: Any) -> None:
         self._file = file

@@ -144,7 +144,7 @@ async def _no_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 
 async def _nobody(_: Any) -> None:
-    raise AssertionError("these jobs tell nobody")
+    raise AssertionError("these jobs notify nobody")
 
 
 async def main(reactor: Any) -> None:

@@ -387,7 +387,7 @@ class Measuring:
 
 
 def measure(daemon: WatchedDaemon, customer: str, end: int, given: argparse.Namespace) -> Measuring:
-    """Measure the groups asked for."""
+    """Measure the chosen groups."""
     prober = Prober(daemon.port)
     measuring = Measuring(daemon, prober, places=given.places)
     try:

@@ -15,7 +15,7 @@ from cenergyd.readings.store import ReadingStore
 NEARBY = NEIGHBOURS + 1
 """Readings on either side that are needed to classify the pause between two others."""
 
-SeriesRows = dict[str, list[Reading]]
+ReadRows = dict[str, list[Reading]]
 """Readings by series, ascending in time."""
 
 
@@ -31,7 +31,7 @@ class NeighbourReader:
     now: int
     """UTC seconds; later readings are not searched for."""
 
-    async def completed(self, rows: SeriesRows, read: Window, window: Window) -> SeriesRows:
+    async def completed(self, rows: ReadRows, read: Window, window: Window) -> ReadRows:
         """``rows``, which were read over ``read``, and the further readings of ``window`` and those needed to classify the pauses in it."""
         found = dict(rows)
         if read.end <= self.now:
@@ -43,12 +43,12 @@ class NeighbourReader:
             await self._before(found, name, read.start, window.start)
         return found
 
-    async def _ended(self, rows: SeriesRows, time: int) -> set[str]:
+    async def _ended(self, rows: ReadRows, time: int) -> set[str]:
         """The series without a reading from a time on, and none that a correction may have removed."""
         found = {name for name, readings in rows.items() if bisect_left(readings, (time,)) == len(readings)}
         return found - await ever_corrected(self.store, sorted(found)) if found else found
 
-    async def _before(self, rows: SeriesRows, name: str, start: int, time: int) -> None:
+    async def _before(self, rows: ReadRows, name: str, start: int, time: int) -> None:
         while bisect_left(rows[name], (time,)) < NEARBY:
             following = rows[name][0].time if rows[name] else max(start, time)
             start = min(start, following)
@@ -60,7 +60,7 @@ class NeighbourReader:
             if last.time < time and following - last.time > self.longest:
                 return  # readings before a gap have no effect after it
 
-    async def _after(self, rows: SeriesRows, name: str, end: int, time: int) -> None:
+    async def _after(self, rows: ReadRows, name: str, end: int, time: int) -> None:
         while len(rows[name]) - bisect_left(rows[name], (time,)) < NEARBY:
             before = rows[name][-1].time if rows[name] else time
             end = max(end, before + 1) if rows[name] else end
@@ -72,7 +72,7 @@ class NeighbourReader:
             if first.time >= time and first.time - before > self.longest:
                 return
 
-    async def reach(self, rows: SeriesRows, window: Window) -> Window:
+    async def reach(self, rows: ReadRows, window: Window) -> Window:
         """The times whose pauses may be classified differently because of readings in a window.
 
         A meter that has stopped has no such times. But if its last reading is the last of all before the window, its hour may be open.

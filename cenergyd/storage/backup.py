@@ -32,7 +32,7 @@ _BUSY_SECONDS: Final = 30.0
 _PAGES: Final = 2000
 _UNSURE: Final = "the store was restored from a backup; this may have been sent since"
 
-ReportCount = Callable[[int, int], None]
+ReportCopied = Callable[[int, int], None]
 """Called with the number of pages (or bytes) done, and the total."""
 
 
@@ -55,7 +55,11 @@ class Database:
 
 
 def back_up(
-    databases: Sequence[Database], folder: Path, now: int, progress: ReportCount, settle_seconds: float = SETTLE_SECONDS
+    databases: Sequence[Database],
+    folder: Path,
+    now: int,
+    progress: ReportCopied,
+    settle_seconds: float = SETTLE_SECONDS,
 ) -> None:
     """Copy databases into ``folder``, which must be empty or not exist. Daemons may run and accept uploads.
 
@@ -82,7 +86,7 @@ def back_up(
 
 
 def _back_up(
-    databases: Sequence[Database], folder: Path, now: int, progress: ReportCount, settle_seconds: float
+    databases: Sequence[Database], folder: Path, now: int, progress: ReportCopied, settle_seconds: float
 ) -> None:
     with _one_snapshot(databases, settle_seconds) as sources:
         total = sum(source.execute("PRAGMA page_count").fetchone()[0] for source in sources)
@@ -93,7 +97,9 @@ def _back_up(
     _write_durably(folder / MANIFEST, json.dumps({"format": _FORMAT, "time": now, "files": files}, indent=1) + "\n")
 
 
-def restore(databases: Sequence[Database], folder: Path, progress: ReportCount, *, force: bool, now: int) -> list[Path]:
+def restore(
+    databases: Sequence[Database], folder: Path, progress: ReportCopied, *, force: bool, now: int
+) -> list[Path]:
     """Replace the databases by a backup. Returns the replaced files, which are kept under another name.
 
     Messages that were queued at the time of the backup are not sent: they may have been sent since, and nothing is sent twice.
@@ -305,7 +311,7 @@ def _lock_out_others(held: ExitStack, path: Path) -> None:
         pass  # damaged, perhaps the reason for the restore; it is still kept under another name
 
 
-def _counter(progress: ReportCount, before: int, total: int) -> Callable[[int], None]:
+def _counter(progress: ReportCopied, before: int, total: int) -> Callable[[int], None]:
     return lambda done: progress(before + done, total)
 
 

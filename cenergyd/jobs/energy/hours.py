@@ -23,7 +23,7 @@ from cenergyd.jobs.energy.energy import KindEnergy, energy
 from cenergyd.jobs.energy.gap_bridging import Line
 from cenergyd.jobs.energy.registers import Counted, Step, counted
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS, SEGMENTS_AROUND, Pause, RolePowerReader, no_pause
-from cenergyd.jobs.neighbours import SeriesRows
+from cenergyd.jobs.neighbours import ReadRows
 from cenergyd.jobs.tariff.model import LabelledWindow, Tariff
 from cenergyd.jobs.tariff.parsing import tariff_of
 from cenergyd.jobs.windows import windows
@@ -65,14 +65,14 @@ class HourEnergy:
         summed = (segment.series for segment in self._summed(window, SEGMENTS_AROUND))
         return sorted({*self.lines.names(window), *summed})
 
-    async def rows_over(self, window: Window) -> SeriesRows:
+    async def rows_over(self, window: Window) -> ReadRows:
         """The readings that determine the power over a window."""
         names = self.names(window)
         read = Window(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)
         rows = await self._readings.read(names, *read) if names else {}
         return await self.lines.neighbours.completed(rows, read, window)
 
-    async def points(self, rows: SeriesRows, hours: Window, *, registers: bool = True) -> dict[str, list[FieldPoint]]:
+    async def points(self, rows: ReadRows, hours: Window, *, registers: bool = True) -> dict[str, list[FieldPoint]]:
         """The points of full hours by series, ascending; every series with a role in them is a key.
 
         :param rows: the readings that determine the power over the hours.
@@ -96,7 +96,7 @@ class HourEnergy:
         found = meter_segments(self._customer, window.start - around, window.end + around)
         return [segment for segment in found if segment.in_sum]
 
-    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: SeriesRows, reach: Window) -> None:
+    async def _add_summed(self, points: dict[str, list[FieldPoint]], rows: ReadRows, reach: Window) -> None:
         """Add the energy of each meter of a sum, as it counts for its role; a role of the meter's own goes before."""
         for segment in self._summed(reach, SEGMENTS_AROUND):
             start, end = max(segment.start, reach.start), min(segment.end, reach.end)

@@ -13,7 +13,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import BacklogPart, Replacement, around_hours, replace_in_turn, walk
 from cenergyd.jobs.energy.hours import HourEnergy, energy_series
-from cenergyd.jobs.neighbours import SeriesRows
+from cenergyd.jobs.neighbours import ReadRows
 from cenergyd.jobs.open_hour import OpenHour, measured_segments, newest_of, stays_open, without
 from cenergyd.jobs.windows import widen
 
@@ -54,7 +54,7 @@ class _Metering:
     def _around(self, chunk: BacklogPart) -> Window:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
-    async def _chunk(self, chunk: BacklogPart, readings: SeriesRows, *, first: bool, goes_on: bool) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: ReadRows, *, first: bool, goes_on: bool) -> None:
         neighbours = self._hours.lines.neighbours
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await neighbours.completed(readings, read, fresh)

@@ -17,7 +17,7 @@ from cenergyd.customers.time_zones import zone_of
 from cenergyd.hookspecs import JobContext
 from cenergyd.jobs.backlog_walk import READ_AROUND, BacklogPart, Replacement, around_hours, walk
 from cenergyd.jobs.energy.role_power import AROUND_SECONDS
-from cenergyd.jobs.neighbours import NeighbourReader, SeriesRows
+from cenergyd.jobs.neighbours import NeighbourReader, ReadRows
 from cenergyd.jobs.open_hour import HoursReader, OpenHour, newest_of, newest_reading, stays_open, without
 from cenergyd.jobs.rollups.aggregate import ReadingColumns
 from cenergyd.jobs.rollups.points import window_fields
@@ -78,7 +78,7 @@ class _NetLoad:
     def _around(self, chunk: BacklogPart) -> Window:
         return around_hours(chunk, self._zone)  # enough for most loggers; more is read if needed
 
-    async def _chunk(self, chunk: BacklogPart, readings: SeriesRows, *, first: bool, goes_on: bool) -> None:
+    async def _chunk(self, chunk: BacklogPart, readings: ReadRows, *, first: bool, goes_on: bool) -> None:
         read, fresh = self._around(chunk), Window(chunk.start, chunk.end)
         rows = await self._neighbours.completed(readings, read, fresh)
         reach = widen(*await self._neighbours.reach(rows, fresh), "1h", self._zone)

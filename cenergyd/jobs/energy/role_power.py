@@ -38,7 +38,7 @@ from cenergyd.jobs.energy.registers import (
     steps_between,
 )
 from cenergyd.jobs.energy.sum_parts import Part, parts_of, readings_at
-from cenergyd.jobs.neighbours import NeighbourReader, SeriesRows
+from cenergyd.jobs.neighbours import NeighbourReader, ReadRows
 from cenergyd.readings.corrected import scaled_ranges
 from cenergyd.readings.model import Reading
 from cenergyd.readings.signs import sign_corrected
@@ -91,7 +91,7 @@ class RolePowerReader:
         segments = [each for role in ROLES for each in role_segments(self._customer, role, *near)]
         return sorted({each.series for each in segments} - {each.series for each in segments if each.computed})
 
-    async def rows_over(self, window: Window) -> SeriesRows:
+    async def rows_over(self, window: Window) -> ReadRows:
         """The readings that determine the power over a window."""
         names = self.names(window)
         read = Window(window.start - AROUND_SECONDS, window.end + AROUND_SECONDS)

@@ -22,7 +22,7 @@ from cenergyd.storage.mongodb.shared_document import (
 
 _PAGE = 500
 
-ReportCount = Callable[[int, int], None]
+ReportMigrated = Callable[[int, int], None]
 """Called with the number of documents done, and the total."""
 
 
@@ -103,7 +103,7 @@ def warnings_of(document: Mapping[str, object]) -> tuple[str, ...]:
 
 
 async def migrate(
-    documents: CustomerDocuments, *, dry_run: bool, progress: ReportCount | None = None
+    documents: CustomerDocuments, *, dry_run: bool, progress: ReportMigrated | None = None
 ) -> MigrationReport:
     """Rewrite every document whose agreed fields are in an older format.
 

@@ -35,7 +35,7 @@ class ConfigExchange:
         if mode is Mode.CONFIGFILEUPLOAD:
             await self._versions.store(serial, read_config_upload(form, self._versions.max_bytes))
             return None
-        return await self._download(serial, config_name(form.fields.get("MODBUSDEVICE")))
+        return await self.download(serial, config_name(form.fields.get("MODBUSDEVICE")))
 
     async def _manifest(self, serial: str) -> list[ManifestEntry]:
         """The stored files; a blank entry requests one that is not stored: the logger's own file, and those of its meters."""
@@ -56,7 +56,7 @@ class ConfigExchange:
         # A queued version must look newer than the device's own, or the device would not fetch it.
         return ManifestEntry(name, shown["md5"], queued["since"] if queued else head.body["file_time"])
 
-    async def _download(self, serial: str, name: str) -> bytes:
+    async def download(self, serial: str, name: str) -> bytes:
         """The queued version of a file. Raises UploadError if there is none or remote configuration is off."""
         head = await self._documents.get(CONFIG_FILE, f"{serial}/{name}")
         queued = head.body.get("queued") if head is not None else None

@@ -15,6 +15,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from cenergyd.acquisuite.layouts import LayoutTable
 from cenergyd.customers.model import Customer
 from cenergyd.customers.passwords import hash_password
+from cenergyd.ingest.config_exchange import ConfigExchange
 from cenergyd.ingest.config_versions import ConfigVersionStore
 from cenergyd.ingest.meter_layouts import MeterLayouts
 from cenergyd.jobs.messages.outbox import Outbox
@@ -180,6 +181,7 @@ class World:
             self.documents, MeterLayouts(LayoutTable(), self.documents, self.clock), self.clock,
             remote=True, max_versions=3, max_bytes=65536,
         )  # fmt: skip
+        self.exchange = ConfigExchange(self.documents, self.archive)
 
         async def hashed(password: str) -> str:
             return hash_password(password)

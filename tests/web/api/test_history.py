@@ -114,7 +114,7 @@ async def test_config_files_are_redacted_compared_and_queued(world: World) -> No
     assert b"swordfish" not in text.content + diff.content
     assert b"hunter2" not in text.content + diff.content
     assert (await operator.post(f"{base}/queue", {"name": name, "version": 1})).status == 204
-    assert await world.archive.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=one\n"
+    assert await world.exchange.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=one\n"
     assert (await operator.post(f"{base}/queue", {"name": name, "version": 9})).status == 404
     _, client = await world.customer(logger_serial_number=SERIAL)
     assert (await client.get(base)).status == 403

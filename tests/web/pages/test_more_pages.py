@@ -538,7 +538,7 @@ async def test_config_files_of_a_logger_are_for_operators(world: World) -> None:
         assert secret not in shown + diff
     assert (await visitor.submit(path, name=name, version="1")).status == 303
     assert "to be fetched" in await visitor.open(f"{path}?name={name}")
-    assert await world.archive.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=<b>one\n"
+    assert await world.exchange.download(SERIAL, name) == b"ADMINPASSWORD=swordfish\nLOOPNAME=<b>one\n"
     assert (await visitor.submit(path, name=name, version="")).status == 303
     world.archive.remote = False
     assert (await visitor.submit(path, name=name, version="1")).status == 422

@@ -11,7 +11,9 @@ from twisted.python.failure import Failure
 
 from cenergyd.runtime.clock import Timers, sleep
 
-CANCEL_SECONDS = 1.0
+LATE_SECONDS = 0.5
+"""What a part may take to stop if the deadline has passed before its turn: enough for a write to a store that works."""
+CANCEL_SECONDS = 0.5
 """How long a part may take to end once it was cancelled; then the stop continues without it."""
 log = Logger()
 
@@ -25,7 +27,8 @@ class OrderedServices(MultiService):
 
     A child's ``stopService`` returns a Deferred that fires when it has ended. Cancelling that cancels what still runs in it.
 
-    :param stop_seconds: what has not ended this long after the stop began is cancelled; may be changed while it runs.
+    :param stop_seconds: what has not ended this long after the stop began is cancelled; may be changed while it runs. Parts whose turn
+        comes later have :data:`LATE_SECONDS` each, so that one that hangs does not keep the others from storing what they hold.
     """
 
     def __init__(self, clock: Timers, stop_seconds: float) -> None:
@@ -54,7 +57,7 @@ class OrderedServices(MultiService):
 
         stopping = maybeDeferred(cast(_Stoppable, child).stopService).addBoth(over)
         left = deadline - self._clock.seconds()  # more than there was: the clock was set back
-        if await self._within(ended, min(self.stop_seconds, max(0.0, left))):
+        if await self._within(ended, min(self.stop_seconds, max(LATE_SECONDS, left))):
             return
         log.warn("{service} takes too long to stop: what runs in it is cancelled", service=name)
         stopping.cancel()

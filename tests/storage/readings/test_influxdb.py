@@ -201,7 +201,7 @@ async def test_tls_checks_the_certificate_and_the_name(own_influx: OwnInflux, tm
         (f"https+influxdb://localhost{at}?ca_file={other}", "TLS failed: .*self.signed"),
         (f"https+influxdb://localhost{at}", "TLS failed: .*self.signed"),
         (f"https+influxdb://localhost{at}?ca_file={tmp_path}/none.pem", "TLS failed: .*[Nn]o such file"),
-        (f"influxdb://localhost{at}", "speaks TLS: the URL must begin with https"),
+        (f"influxdb://localhost{at}", "uses TLS: the URL must begin with https"),
     ):
         with pytest.raises(StoreUnavailable, match=reason):
             async with opened(url):
@@ -216,7 +216,7 @@ async def test_a_tls_server_that_resets_plain_requests_is_named(tmp_path: Path) 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=_reset_what_is_not_tls, args=(listening, context))
         thread.start()
-        with pytest.raises(StoreUnavailable, match="speaks TLS: the URL must begin with https"):
+        with pytest.raises(StoreUnavailable, match="uses TLS: the URL must begin with https"):
             async with opened(f"influxdb://127.0.0.1:{listening.getsockname()[1]}/db"):
                 pass
         listening.shutdown(socket.SHUT_RDWR)
